@@ -1,0 +1,86 @@
+"""xclaim: a message table in which each payload is consumed exactly once.
+
+>>> queue = Queue("orders", "postgresql://localhost/shop")
+>>> queue.push({"id": 1})
+>>> claimed = queue.claim()
+>>> queue.ack(claimed)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xclaim.aio import AsyncQueue
+    from xclaim.engine import create_async_engine, create_engine
+    from xclaim.errors import (
+        ClaimLostError,
+        DatabaseUrlError,
+        DuplicateMessageError,
+        InvalidArgumentError,
+        PayloadError,
+        SchemaVersionError,
+        XclaimError,
+    )
+    from xclaim.message import Claim, Counts, Message, Status
+    from xclaim.sync import Queue
+    from xclaim.verbs import ack, claim, push
+
+__version__ = "0.1.0"
+
+# Loaded on first use (PEP 562): an Airflow DAG file that only names the hook pays for nothing.
+_MODULE_OF = {
+    "AsyncQueue": "aio",
+    "Claim": "message",
+    "ClaimLostError": "errors",
+    "Counts": "message",
+    "DatabaseUrlError": "errors",
+    "DuplicateMessageError": "errors",
+    "InvalidArgumentError": "errors",
+    "Message": "message",
+    "PayloadError": "errors",
+    "Queue": "sync",
+    "SchemaVersionError": "errors",
+    "Status": "message",
+    "XclaimError": "errors",
+    "ack": "verbs",
+    "claim": "verbs",
+    "create_async_engine": "engine",
+    "create_engine": "engine",
+    "push": "verbs",
+}
+
+__all__ = [
+    "AsyncQueue",
+    "Claim",
+    "ClaimLostError",
+    "Counts",
+    "DatabaseUrlError",
+    "DuplicateMessageError",
+    "InvalidArgumentError",
+    "Message",
+    "PayloadError",
+    "Queue",
+    "SchemaVersionError",
+    "Status",
+    "XclaimError",
+    "__version__",
+    "ack",
+    "claim",
+    "create_async_engine",
+    "create_engine",
+    "push",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'xclaim' has no attribute {name!r}")
+    value = getattr(import_module(f"xclaim.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

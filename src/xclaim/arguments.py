@@ -1,0 +1,131 @@
+"""Checks of arguments: each returns the checked value or says what to pass instead."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from xclaim.errors import InvalidArgumentError
+from xclaim.payload import is_storable_text
+
+MAX_QUEUE_BYTES = 200  # short enough for an index entry and for a line on a terminal
+MAX_KEY_BYTES = 1_000  # PostgreSQL refuses index entries over 2,704 bytes (a third of a page)
+MAX_DURATION = timedelta(days=3_660)  # ten years: beyond it, a typing error
+MAX_LIMIT = 1_000_000
+DEAD_LETTER_SUFFIX = ".dead"
+
+
+def queue_name(value: Any) -> str:
+    """Return the name of a queue: 1 to 200 bytes of text without control characters."""
+    name = _text("queue name", value, MAX_QUEUE_BYTES)
+    if not name.strip() or not name.isprintable():
+        raise InvalidArgumentError(
+            f"queue name {_shown(name)} is blank or has control characters: use a readable name"
+        )
+    return name
+
+
+def pushable(queue: str) -> str:
+    """Return the name if messages may be pushed to it: it is no dead-letter queue."""
+    if queue.endswith(DEAD_LETTER_SUFFIX):
+        raise InvalidArgumentError(
+            f"queue {queue!r} is a dead-letter queue, which only failing messages enter: "
+            f"push to {queue.removesuffix(DEAD_LETTER_SUFFIX)!r}"
+        )
+    return queue
+
+
+def dead_letter_queue(queue: str) -> str:
+    """Return where exhausted messages of the queue go; a dead-letter queue keeps its own."""
+    return queue if queue.endswith(DEAD_LETTER_SUFFIX) else queue + DEAD_LETTER_SUFFIX
+
+
+def key(name: str, value: Any) -> str:
+    """Return a unique key, claim key or claimant: 1 to 1,000 bytes of text."""
+    return _text(name, value, MAX_KEY_BYTES)
+
+
+def optional_key(name: str, value: Any) -> str | None:
+    """Return the key, or None when there is none."""
+    return None if value is None else key(name, value)
+
+
+def seconds(name: str, value: Any) -> float:
+    """Return a duration in seconds: a timedelta from zero to ten years."""
+    if not isinstance(value, timedelta):
+        raise InvalidArgumentError(
+            f"{name} must be a timedelta, not {_shown(value)}: "
+            f"for example {name}=timedelta(minutes=5)"
+        )
+    if value < timedelta(0) or value > MAX_DURATION:
+        raise InvalidArgumentError(
+            f"{name} must lie between 0 and {MAX_DURATION.days} days, not {value}"
+        )
+    return value.total_seconds()
+
+
+def optional_seconds(name: str, value: Any) -> float | None:
+    """Return the duration in seconds, or None when there is none."""
+    return None if value is None else seconds(name, value)
+
+
+def whole_number(name: str, value: Any, lowest: int, highest: int) -> int:
+    """Return an int within the range, both ends included."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgumentError(f"{name} must be an int, not {_shown(value)}")
+    if not lowest <= value <= highest:
+        raise InvalidArgumentError(f"{name} must lie between {lowest} and {highest}, not {value}")
+    return value
+
+
+def limit(value: Any) -> int:
+    """Return how many messages at most: 1 to a million."""
+    return whole_number("limit", value, 1, MAX_LIMIT)
+
+
+def optional_limit(value: Any) -> int | None:
+    """Return how many messages at most, or None for all of them."""
+    return None if value is None else limit(value)
+
+
+def priority(value: Any) -> int:
+    """Return a priority, higher is claimed first: a smallint."""
+    return whole_number("priority", value, -32_768, 32_767)
+
+
+def optional_max_attempts(value: Any) -> int | None:
+    """Return after how many claims a message is dead-lettered, or None for never."""
+    return None if value is None else whole_number("max_attempts", value, 1, 2_147_483_647)
+
+
+def message_id(value: Any) -> int:
+    """Return a message id: a positive bigint."""
+    return whole_number("message id", value, 1, 2**63 - 1)
+
+
+def error_text(value: Any) -> str | None:
+    """Return why a message was released, cut to 10,000 characters; NUL becomes visible."""
+    if value is None:
+        return None
+    text = str(value).replace("\x00", "\\x00")[:10_000]
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _text(name: str, value: Any, max_bytes: int) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{name} must be text, not {_shown(value)}")
+    if not value:
+        raise InvalidArgumentError(f"{name} is empty: give it at least one character")
+    if not is_storable_text(value):
+        raise InvalidArgumentError(f"{name} {_shown(value)} has a NUL or a lone surrogate")
+    if len(value.encode()) > max_bytes:
+        raise InvalidArgumentError(
+            f"{name} {_shown(value)} is {len(value.encode()):,} bytes long: "
+            f"at most {max_bytes:,} are allowed"
+        )
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

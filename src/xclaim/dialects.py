@@ -1,0 +1,228 @@
+"""Every way in which the databases differ: PostgreSQL, and SQLite which is the same except...
+
+Column types that read alike from both, and one ``Dialect`` object per database with the
+expressions the statements are built from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Double,
+    FromClause,
+    Integer,
+    Join,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+    true,
+)
+from sqlalchemy import Dialect as SqlDialect
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from xclaim.errors import DatabaseUrlError
+
+
+class UtcTimestamp(TypeDecorator[datetime]):
+    """``timestamptz``; on SQLite text in UTC with milliseconds. Read as aware UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: SqlDialect) -> TypeEngine[Any]:
+        """Return text on SQLite, whose clock is read as text."""
+        return dialect.type_descriptor(
+            Text() if dialect.name == "sqlite" else DateTime(timezone=True)
+        )
+
+    def process_result_value(self, value: Any, dialect: SqlDialect) -> datetime | None:
+        """Return the time in UTC, whatever time zone the session has."""
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        return value.astimezone(UTC)  # type: ignore[no-any-return]
+
+
+class Json(TypeDecorator[Any]):
+    """``jsonb``; on SQLite text (a column declared JSON has numeric affinity: "1" becomes 1)."""
+
+    impl = JSONB
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: SqlDialect) -> TypeEngine[Any]:
+        """Return text on SQLite."""
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else JSONB())
+
+    def process_result_value(self, value: Any, dialect: SqlDialect) -> Any:
+        """Return the decoded value; psycopg has decoded jsonb already."""
+        return json.loads(value) if dialect.name == "sqlite" else value
+
+
+class CrossJoin(Join):
+    """``left CROSS JOIN right``, which SQLite, unlike a comma, never reorders."""
+
+    inherit_cache = True
+
+    def __init__(self, left: FromClause, right: FromClause) -> None:
+        super().__init__(left, right, onclause=true())
+
+
+@compiles(CrossJoin)
+def _compile_cross_join(element: CrossJoin, compiler: Any, **options: Any) -> str:
+    options.pop("asfrom", None)
+    linter = options.pop("from_linter", None)
+    if linter is not None:
+        linter.edges.add((element.left, element.right))
+    left = compiler.process(element.left, asfrom=True, from_linter=linter, **options)
+    right = compiler.process(element.right, asfrom=True, from_linter=linter, **options)
+    return f"{left} CROSS JOIN {right}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """PostgreSQL's answers; ``_Sqlite`` overrides what it answers differently."""
+
+    name: str
+    has_lateral: bool = True
+
+    def now(self) -> ColumnElement[datetime]:
+        """Return the database's clock.
+
+        ``statement_timestamp()``: ``now()`` stands still in a long transaction, which would then
+        not see newer messages; ``clock_timestamp()`` is volatile and no index condition.
+        """
+        return func.statement_timestamp(type_=UtcTimestamp())
+
+    def from_now(self, seconds: ColumnElement[float]) -> ColumnElement[datetime]:
+        """Return the time so many seconds from now, or ago when negative."""
+        second: ColumnElement[Any] = literal_column("interval '1 second'")
+        return func.statement_timestamp(type_=UtcTimestamp()) + seconds * second
+
+    def new_token(self) -> ColumnElement[Any]:
+        """Return a random UUID, another one for each row."""
+        return func.gen_random_uuid(type_=Uuid())
+
+    def json(self, text: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return JSON text as the type the payload column has."""
+        return cast(text, JSONB)
+
+    def rows(self, **columns: TypeEngine[Any]) -> FromClause:
+        """Return the bound lists as a table, with a ``position`` column that keeps their order.
+
+        The parameters are named in the plural: a column ``id`` is bound to ``ids``.
+        """
+        arrays = [bindparam(f"{name}s", type_=ARRAY(type_)) for name, type_ in columns.items()]
+        named = [column(name, type_) for name, type_ in columns.items()]
+        return (
+            func.unnest(*arrays)
+            .table_valued(*named, with_ordinality="position")
+            .render_derived(name="item")
+        )
+
+    def row_parameters(self, **columns: Sequence[Any]) -> dict[str, Any]:
+        """Return the parameters that ``rows`` of the same columns is executed with."""
+        return {f"{name}s": list(values) for name, values in columns.items()}
+
+    def in_subquery(self, element: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
+        """Return the test for membership.
+
+        As an array: the planner may run an ``IN (subquery)`` or a join more than once, and with
+        it the LIMIT inside, and claim too much.
+        """
+        return element == any_(func.array(ids.scalar_subquery()))
+
+    def locked(self, statement: Select[Any]) -> Select[Any]:
+        """Return the SELECT so that it locks its rows and leaves out those others have locked."""
+        return statement.with_for_update(skip_locked=True)
+
+    def materialized(self, statement: Any, name: str) -> CTE:
+        """Return a CTE that is evaluated once."""
+        cte: CTE = statement.cte(name).prefix_with("MATERIALIZED")
+        return cte
+
+
+@dataclass(frozen=True, slots=True)
+class _Sqlite(Dialect):
+    def now(self) -> ColumnElement[datetime]:
+        return func.strftime(
+            literal_column("'%Y-%m-%d %H:%M:%f'"), literal_column("'now'"), type_=UtcTimestamp()
+        )
+
+    def from_now(self, seconds: ColumnElement[float]) -> ColumnElement[datetime]:
+        return func.strftime(
+            literal_column("'%Y-%m-%d %H:%M:%f'"),
+            literal_column("'now'"),
+            cast(seconds, Text).concat(literal_column("' seconds'")),
+            type_=UtcTimestamp(),
+        )
+
+    def new_token(self) -> ColumnElement[Any]:
+        return func.lower(func.hex(func.randomblob(literal_column("16"))), type_=Uuid())
+
+    def json(self, text: ColumnElement[Any]) -> ColumnElement[Any]:
+        return text
+
+    def rows(self, **columns: TypeEngine[Any]) -> FromClause:
+        item = func.json_each(bindparam("rows", type_=Text)).table_valued("key", "value")
+        extracted: list[ColumnElement[Any]] = [
+            func.json_extract(
+                item.c.value, literal_column(f"'$[{index}]'"), type_=_stored(type_)
+            ).label(name)
+            for index, (name, type_) in enumerate(columns.items())
+        ]
+        return select(*extracted, item.c.key.label("position")).subquery("item")
+
+    def row_parameters(self, **columns: Sequence[Any]) -> dict[str, Any]:
+        rows = zip(*columns.values(), strict=True)
+        return {"rows": json.dumps([list(row) for row in rows], default=lambda value: value.hex)}
+
+    def in_subquery(self, element: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
+        return element.in_(ids)
+
+    def locked(self, statement: Select[Any]) -> Select[Any]:
+        return statement  # one writer at a time: the whole database is locked
+
+
+def _stored(type_: TypeEngine[Any]) -> TypeEngine[Any]:
+    return Integer() if isinstance(type_, BigInteger) else Text()
+
+
+POSTGRESQL = Dialect("postgresql")
+SQLITE = _Sqlite("sqlite", has_lateral=False)
+
+
+def dialect_of(name: str) -> Dialect:
+    """Return the dialect by SQLAlchemy's name. Raise DatabaseUrlError for another database."""
+    match name:
+        case "postgresql":
+            return POSTGRESQL
+        case "sqlite":
+            return SQLITE
+        case _:
+            raise DatabaseUrlError(
+                f"xclaim does not run on {name!r}: use postgresql+psycopg:// or sqlite://"
+            )
+
+
+def seconds_parameter(name: str) -> ColumnElement[float]:
+    """Return the bound number of seconds of a duration."""
+    return bindparam(name, type_=Double)

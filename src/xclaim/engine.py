@@ -1,0 +1,133 @@
+"""An engine from a URL, with the settings each database needs."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy import URL, Engine, event, make_url
+from sqlalchemy import create_engine as sqlalchemy_create_engine
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import create_async_engine as sqlalchemy_create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+
+from xclaim.errors import DatabaseUrlError
+
+_OLDEST_SQLITE = (3, 35)  # RETURNING, https://www.sqlite.org/lang_returning.html
+_SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
+
+
+def create_engine(url: str | URL, **options: Any) -> Engine:
+    """Return an engine for ``postgresql://`` (psycopg 3) or ``sqlite:///``.
+
+    SQLite gets WAL, ``synchronous=FULL``, a 30 s busy timeout and ``BEGIN IMMEDIATE``. A URL query
+    ``prepare_threshold=none`` turns prepared statements off, for a pooler that needs it.
+    ``options`` are SQLAlchemy's. Raise DatabaseUrlError if the URL cannot be used; nothing is
+    connected yet.
+    """
+    parsed, options = _prepared(url, options)
+    if parsed.get_backend_name() != "sqlite":
+        return sqlalchemy_create_engine(parsed.set(drivername="postgresql+psycopg"), **options)
+    if _is_in_memory(parsed):
+        options = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0} | options
+    engine = sqlalchemy_create_engine(parsed.set(drivername="sqlite"), **options)
+    _prepare_sqlite(engine)
+    return engine
+
+
+def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
+    """Return an asyncio engine, with the same URLs and settings as ``create_engine``."""
+    parsed, options = _prepared(url, options)
+    if parsed.get_backend_name() != "sqlite":
+        driver = "postgresql+psycopg_async"
+        return sqlalchemy_create_async_engine(parsed.set(drivername=driver), **options)
+    if _is_in_memory(parsed):
+        options = {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0} | options
+    engine = sqlalchemy_create_async_engine(parsed.set(drivername="sqlite+aiosqlite"), **options)
+    _prepare_sqlite(engine.sync_engine)
+    return engine
+
+
+def parse_url(url: str | URL) -> URL:
+    """Return the URL if xclaim can use it. Raise DatabaseUrlError, without the password, if not."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise DatabaseUrlError(
+            "the database URL is malformed: write postgresql://user:password@host:5432/database "
+            "or sqlite:///file.db (a password with special characters percent-encoded)"
+        ) from error
+    match parsed.drivername:
+        case "postgresql" | "postgres" | "postgresql+psycopg" | "postgresql+psycopg_async":
+            return parsed.set(drivername="postgresql+psycopg")
+        case "sqlite" | "sqlite+pysqlite" | "sqlite+aiosqlite":
+            return parsed.set(drivername="sqlite")
+        case driver if driver.startswith("postgresql+"):
+            raise DatabaseUrlError(
+                f"driver {driver!r} is not supported: xclaim uses psycopg 3, "
+                "write postgresql:// or postgresql+psycopg://"
+            )
+        case driver:
+            raise DatabaseUrlError(
+                f"database {driver!r} is not supported: write postgresql://user@host/database "
+                "or sqlite:///file.db"
+            )
+
+
+def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, Any]]:
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        _check_sqlite_version()
+        arguments = {"timeout": _SQLITE_WAIT_SECONDS}
+        return parsed, options | {"connect_args": arguments | options.get("connect_args", {})}
+    _check_psycopg()
+    threshold = parsed.query.get("prepare_threshold")
+    if threshold is None:
+        return parsed, options
+    if threshold != "none" and not str(threshold).isdigit():
+        raise DatabaseUrlError(
+            f"prepare_threshold={threshold} in the database URL must be a number, or none "
+            "to switch prepared statements off"
+        )
+    arguments = {"prepare_threshold": None if threshold == "none" else int(str(threshold))}
+    return parsed.difference_update_query(["prepare_threshold"]), options | {
+        "connect_args": arguments | options.get("connect_args", {})
+    }
+
+
+def _check_sqlite_version() -> None:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise DatabaseUrlError(
+            f"SQLite {sqlite3.sqlite_version} is too old, xclaim needs 3.35: use a Python "
+            "built with a newer SQLite, or PostgreSQL"
+        )
+
+
+def _check_psycopg() -> None:
+    try:
+        import psycopg  # noqa: F401, PLC0415  (an optional world: only asked for when needed)
+    except ImportError as error:
+        raise DatabaseUrlError(
+            'PostgreSQL needs psycopg 3: run pip install "xclaim[postgresql]"'
+        ) from error
+
+
+def _is_in_memory(url: URL) -> bool:
+    return url.database in (None, "", ":memory:") or "mode" in url.query
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver opens no transactions, `begin` does
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # an acked message stays acked after a crash
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        # IMMEDIATE: a transaction that starts by reading could not become the writer later.
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,100 @@
+"""The errors of xclaim.
+
+    XclaimError
+    ├── ClaimLostError          the claim is no longer held, nothing was settled for it
+    ├── DuplicateMessageError   the unique_key is taken by a message with another payload
+    ├── SchemaVersionError      the database has no xclaim table, or one of another version
+    ├── PayloadError            the payload or the headers are not JSON        (a ValueError)
+    ├── InvalidArgumentError    an argument is out of its range                (a ValueError)
+    └── DatabaseUrlError        the database URL cannot be used                (a ValueError)
+
+Errors of the database itself (it is down, a lock timed out) are SQLAlchemy's and pass untouched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xclaim.message import Claim
+
+
+class XclaimError(Exception):
+    """Anything xclaim itself refuses or reports."""
+
+
+class ClaimLostError(XclaimError):
+    """The claim is no longer held: acked, released, expired and retaken, or resumed by a retry.
+
+    ``claims`` are the lost ones. Nothing was changed for them; of a batch the others were settled.
+    """
+
+    def __init__(self, claims: Sequence[Claim]) -> None:
+        self.claims = list(claims)
+        shown = ", ".join(f"{claim.message.id} in {claim.message.queue!r}" for claim in claims[:10])
+        more = f" and {len(claims) - 10} more" if len(claims) > 10 else ""
+        super().__init__(
+            f"claim lost on message {shown}{more}: it was settled already, its lease ran out and "
+            "another claimant took it, or it was claimed from another database; discard the work "
+            "or make it idempotent by message.id"
+        )
+
+
+class DuplicateMessageError(XclaimError):
+    """The queue already has a message with this unique key and a different payload.
+
+    ``unique_keys`` are the keys that clash. Nothing was pushed, also nothing else of the batch.
+    """
+
+    def __init__(self, queue: str, unique_keys: Sequence[str]) -> None:
+        self.queue = queue
+        self.unique_keys = list(unique_keys)
+        shown = ", ".join(repr(key) for key in self.unique_keys[:10])
+        more = f" and {len(self.unique_keys) - 10} more" if len(self.unique_keys) > 10 else ""
+        super().__init__(
+            f"queue {queue!r} has another payload under unique_key {shown}{more}: nothing was "
+            "pushed; push the same payload, choose another key, or prune the consumed message"
+        )
+
+
+class SchemaVersionError(XclaimError):
+    """The database does not have the schema this xclaim needs.
+
+    ``found`` is its Alembic revision (``None``: no xclaim schema there), ``expected`` ours.
+    """
+
+    def __init__(self, *, found: str | None, expected: str, newer: bool = False) -> None:
+        self.found = found
+        self.expected = expected
+        if found is None:
+            problem = "no xclaim schema in this database: run `xclaim upgrade`"
+        elif newer:
+            problem = (
+                f"the xclaim schema is at revision {found}, newer than the {expected} this xclaim "
+                "knows: run `pip install --upgrade xclaim`"
+            )
+        elif found == expected:
+            problem = (
+                f"the xclaim schema is marked {found} but its table does not fit: restore it, or "
+                "run `xclaim downgrade base` and `xclaim upgrade` (which drops the messages)"
+            )
+        else:
+            problem = (
+                f"the xclaim schema is at revision {found}, this xclaim needs {expected}: "
+                "run `xclaim upgrade`"
+            )
+        super().__init__(problem)
+
+
+class PayloadError(XclaimError, ValueError):
+    """The payload or the headers cannot be stored as JSON; the message names the place."""
+
+
+class InvalidArgumentError(XclaimError, ValueError):
+    """An argument has the wrong type or is out of range; the message names it and the way out."""
+
+
+class DatabaseUrlError(XclaimError, ValueError):
+    """The database URL is malformed or names a database or driver xclaim does not use."""

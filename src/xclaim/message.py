@@ -1,0 +1,138 @@
+"""The values that are handed out: messages, claims and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from xclaim.errors import InvalidArgumentError
+
+
+class Status(StrEnum):
+    """The three states of a message, as they stand in the table."""
+
+    AVAILABLE = "available"
+    CLAIMED = "claimed"
+    CONSUMED = "consumed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One row of ``xclaim_message``. Times are aware UTC, by the database's clock."""
+
+    id: int
+    queue: str
+    origin_queue: str
+    status: Status
+    priority: int
+    payload: Any
+    headers: dict[str, Any]
+    unique_key: str | None
+    attempts: int
+    max_attempts: int | None
+    created_at: datetime
+    available_at: datetime
+    claimed_at: datetime | None
+    claim_expires_at: datetime | None
+    consumed_at: datetime | None
+    claimed_by: str | None
+    consumed_by: str | None
+    claim_key: str | None
+    last_error: str | None
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Whether the message waits in a dead-letter queue."""
+        return self.queue != self.origin_queue and self.queue.endswith(".dead")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the message as JSON-serialisable values, times in ISO 8601."""
+        return {field.name: _to_json(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Message:
+        """Return the message that ``to_dict`` described. Raise InvalidArgumentError if it is none."""
+        try:
+            known = {field.name: values[field.name] for field in fields(cls)}
+            for name, value in known.items():
+                if name.endswith("_at") and value is not None:
+                    known[name] = datetime.fromisoformat(value)
+            known["status"] = Status(known["status"])
+            return cls(**known)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _not_one("message", error) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to settle one message: the message as it was claimed, and the receipt.
+
+    ``token`` is new with every claim of a message; ack, release and extend match it, so a claim
+    that was lost can never settle a later one.
+    """
+
+    message: Message
+    token: UUID
+
+    @property
+    def payload(self) -> Any:
+        """The payload of the message."""
+        return self.message.payload
+
+    @property
+    def claimed_by(self) -> str:
+        """Who holds the claim, readable."""
+        return self.message.claimed_by or ""
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the lease ends and the message may be claimed by others."""
+        if self.message.claim_expires_at is None:
+            raise InvalidArgumentError(f"message {self.message.id} is not claimed")
+        return self.message.claim_expires_at
+
+    def extended_to(self, expires_at: datetime) -> Claim:
+        """Return the same claim with another end of its lease."""
+        return replace(self, message=replace(self.message, claim_expires_at=expires_at))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the claim as JSON-serialisable values, for an XCom or another process."""
+        return {"message": self.message.to_dict(), "token": str(self.token)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Claim:
+        """Return the claim that ``to_dict`` described. Raise InvalidArgumentError if it is none."""
+        try:
+            return cls(
+                message=Message.from_dict(values["message"]), token=UUID(str(values["token"]))
+            )
+        except InvalidArgumentError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise _not_one("claim", error) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many messages of a queue are in which state; dead letters are its dead-letter queue's."""
+
+    available: int
+    delayed: int
+    claimed: int
+    consumed: int
+    dead_letters: int
+
+
+def _to_json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _not_one(noun: str, error: Exception) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"not a {noun} as written by to_dict ({type(error).__name__}: {error}): "
+        "pass on the whole dict unchanged"
+    )

@@ -1,0 +1,34 @@
+"""What each verb does, as functions over an open connection: the only logic.
+
+``Queue`` and ``AsyncQueue`` are facades over these. Nothing here commits: on a connection with a
+transaction a verb joins it, on one in autocommit each statement is its own transaction.
+"""
+
+from __future__ import annotations
+
+from xclaim.verbs.claim import LEASE, claim, claim_many
+from xclaim.verbs.look import counts, get, peek
+from xclaim.verbs.push import push, push_many
+from xclaim.verbs.rows import resolve_schema
+from xclaim.verbs.settle import ack, ack_many, extend, extend_many, release
+from xclaim.verbs.upkeep import expire, prune, redrive
+
+__all__ = [
+    "LEASE",
+    "ack",
+    "ack_many",
+    "claim",
+    "claim_many",
+    "counts",
+    "expire",
+    "extend",
+    "extend_many",
+    "get",
+    "peek",
+    "prune",
+    "push",
+    "push_many",
+    "redrive",
+    "release",
+    "resolve_schema",
+]

@@ -1,0 +1,165 @@
+"""Push payloads: plainly, or once per unique key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row
+from sqlalchemy.exc import IntegrityError
+
+from xclaim import arguments, statements
+from xclaim.dialects import SQLITE, dialect_of
+from xclaim.errors import DuplicateMessageError, InvalidArgumentError
+from xclaim.message import Message
+from xclaim.payload import encode, encode_headers
+from xclaim.verbs.rows import as_message, execute, is_autocommit
+
+
+def push(
+    connection: Connection,
+    queue: str,
+    payload: Any,
+    *,
+    unique_key: str | None = None,
+    priority: int = 0,
+    delay: timedelta | None = None,
+    max_attempts: int | None = None,
+    headers: Mapping[str, Any] | None = None,
+    schema: str | None = None,
+) -> Message:
+    """Push one payload and return its message.
+
+    With a ``unique_key`` that the queue has already, the existing message is returned, whatever
+    its status, and nothing is pushed. Raise DuplicateMessageError if its payload differs,
+    PayloadError if the payload is not JSON, InvalidArgumentError if an option is out of range.
+    """
+    return push_many(
+        connection,
+        queue,
+        [payload],
+        unique_keys=[unique_key],
+        priority=priority,
+        delay=delay,
+        max_attempts=max_attempts,
+        headers=headers,
+        schema=schema,
+    )[0]
+
+
+def push_many(
+    connection: Connection,
+    queue: str,
+    payloads: Iterable[Any],
+    *,
+    unique_keys: Iterable[str | None] | None = None,
+    priority: int = 0,
+    delay: timedelta | None = None,
+    max_attempts: int | None = None,
+    headers: Mapping[str, Any] | None = None,
+    schema: str | None = None,
+) -> list[Message]:
+    """Push the payloads in one statement and return their messages in the same order.
+
+    ``unique_keys`` has one key, or None, for each payload; the other options hold for all. Either
+    all are pushed or, on an error, none.
+    """
+    name = arguments.pushable(arguments.queue_name(queue))
+    parameters = {
+        "queue_name": name,
+        "message_priority": arguments.priority(priority),
+        "delay_seconds": arguments.optional_seconds("delay", delay) or 0.0,
+        "attempts_limit": arguments.optional_max_attempts(max_attempts),
+        "message_headers": encode_headers(headers),
+    }
+    encoded = [
+        encode(payload, "payload" if index == 0 else f"payload {index}")
+        for index, payload in enumerate(_listed("payloads", payloads))
+    ]
+    keys = _checked_keys(unique_keys, len(encoded))
+    if not encoded:
+        return []
+    if any(keys):
+        return _push_once(connection, schema, _distinct(name, encoded, keys), keys, parameters)
+    parameters |= dialect_of(connection.dialect.name).row_parameters(payload=encoded)
+    rows = execute(connection, schema, statements.push, parameters)
+    return [as_message(row) for row in sorted(rows, key=lambda row: row.id)]
+
+
+def _listed(name: str, values: Any) -> list[Any]:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(
+            f"{name} must be a list, not {type(values).__name__}: push one payload with push()"
+        )
+    return list(values)
+
+
+def _checked_keys(unique_keys: Iterable[str | None] | None, count: int) -> list[str | None]:
+    if unique_keys is None:
+        return [None] * count
+    keys = [
+        arguments.optional_key("unique_key", key) for key in _listed("unique_keys", unique_keys)
+    ]
+    if len(keys) != count:
+        raise InvalidArgumentError(
+            f"{len(keys)} unique_keys for {count} payloads: pass one key, or None, for each"
+        )
+    return keys
+
+
+def _distinct(
+    queue: str, encoded: Sequence[str], keys: Sequence[str | None]
+) -> list[tuple[str, str | None]]:
+    payload_of: dict[str, str] = {}
+    items: list[tuple[str, str | None]] = []
+    clashing = set()
+    for payload, key in zip(encoded, keys, strict=True):
+        if key is None or key not in payload_of:
+            items.append((payload, key))
+        elif payload_of[key] != payload:
+            clashing.add(key)
+        if key is not None:
+            payload_of.setdefault(key, payload)
+    if clashing:
+        raise DuplicateMessageError(queue, sorted(clashing))
+    return items
+
+
+def _push_once(
+    connection: Connection,
+    schema: str | None,
+    items: Sequence[tuple[str, str | None]],
+    keys: Sequence[str | None],
+    parameters: Mapping[str, Any],
+) -> list[Message]:
+    batch = dict(parameters) | dialect_of(connection.dialect.name).row_parameters(
+        payload=[payload for payload, _ in items], unique_key=[key for _, key in items]
+    )
+    queue = batch["queue_name"]
+    try:
+        rows = execute(connection, schema, statements.push_once, batch)
+    except IntegrityError as error:
+        clashing = _clashing_keys(connection, schema, batch)
+        raise DuplicateMessageError(queue, clashing or sorted(filter(None, keys))) from error
+    clashing = sorted(row.unique_key for row in rows if not row.is_same)
+    if clashing:
+        raise DuplicateMessageError(queue, clashing)
+    return _in_order(rows, keys)
+
+
+def _in_order(rows: Sequence[Row[Any]], keys: Sequence[str | None]) -> list[Message]:
+    keyed = {row.unique_key: row for row in rows if row.unique_key is not None}
+    unkeyed = iter(sorted((row for row in rows if row.unique_key is None), key=lambda row: row.id))
+    return [as_message(next(unkeyed) if key is None else keyed[key]) for key in keys]
+
+
+def _clashing_keys(
+    connection: Connection, schema: str | None, batch: Mapping[str, Any]
+) -> list[str]:
+    # Another session pushed the key a moment ago. In a caller's PostgreSQL transaction, which the
+    # failed statement aborted, it cannot be asked which: then all keys of the batch are named.
+    if connection.dialect.name != SQLITE.name and not is_autocommit(connection):
+        return []
+    rows = execute(connection, schema, statements.clashing_keys, batch)
+    return sorted(row.unique_key for row in rows)

@@ -1,0 +1,89 @@
+"""Run a statement and read its rows as values; a missing or old schema becomes a clear error."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Executable, Row, Table
+from sqlalchemy.exc import DBAPIError
+
+from xclaim import arguments
+from xclaim.dialects import SQLITE, Dialect, dialect_of
+from xclaim.errors import InvalidArgumentError, SchemaVersionError
+from xclaim.message import Message, Status
+from xclaim.revision import has_message_table, mismatch, read_revision
+from xclaim.schema import message_table
+
+Build = Callable[[Table, Dialect], Executable]
+
+_NO_TABLE = {"42P01", "3F000"}  # PostgreSQL: undefined table, undefined schema
+_NO_COLUMN = "42703"
+_SQLITE_ERROR = 1  # also "no such table" and "no such column", which have no code of their own
+_MAX_SCHEMA_BYTES = 63  # PostgreSQL's NAMEDATALEN - 1: longer names are cut without a word
+
+
+def resolve_schema(schema: str | None, dialect_name: str) -> str | None:
+    """Return the PostgreSQL schema to use: the argument, else XCLAIM_SCHEMA, else the search path.
+
+    Raise InvalidArgumentError on SQLite, which has none, and for a name PostgreSQL would cut.
+    """
+    chosen = schema if schema is not None else os.environ.get("XCLAIM_SCHEMA") or None
+    if chosen is None:
+        return None
+    arguments.key("schema", chosen)
+    if dialect_name == SQLITE.name:
+        raise InvalidArgumentError(
+            f"schema {chosen!r} cannot be used, SQLite has no schemas: unset XCLAIM_SCHEMA and "
+            "use a file of its own"
+        )
+    if len(chosen.encode()) > _MAX_SCHEMA_BYTES:
+        raise InvalidArgumentError(
+            f"schema {chosen!r} is longer than the {_MAX_SCHEMA_BYTES} bytes PostgreSQL keeps"
+        )
+    return chosen
+
+
+def execute(
+    connection: Connection, schema: str | None, build: Build, parameters: Mapping[str, Any]
+) -> Sequence[Row[Any]]:
+    """Build the statement for this connection's database, run it and return all its rows."""
+    dialect = dialect_of(connection.dialect.name)
+    resolved = resolve_schema(schema, connection.dialect.name)
+    statement = build(message_table(resolved), dialect)
+    try:
+        return connection.execute(statement, parameters).all()
+    except DBAPIError as error:
+        schema_error = _schema_error(connection, resolved, error)
+        if schema_error is None:
+            raise
+        raise schema_error from error
+
+
+def is_autocommit(connection: Connection) -> bool:
+    """Return whether each statement on the connection is a transaction of its own."""
+    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+
+
+def as_message(row: Row[Any]) -> Message:
+    """Return the row's columns as a message."""
+    values = row._mapping
+    fields = {name: values[name] for name in Message.__dataclass_fields__}
+    return Message(**{**fields, "status": Status(fields["status"])})
+
+
+def _schema_error(
+    connection: Connection, schema: str | None, error: DBAPIError
+) -> SchemaVersionError | None:
+    state = getattr(error.orig, "sqlstate", None)
+    if state in _NO_TABLE:
+        return mismatch(None)
+    if state == _NO_COLUMN:
+        # In a caller's transaction, which the failed statement aborted, nothing can be asked.
+        asked = is_autocommit(connection)
+        return mismatch(read_revision(connection, schema) if asked else "unknown")
+    if getattr(error.orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
+        has_table = has_message_table(connection, schema)
+        return mismatch(read_revision(connection, schema) if has_table else None)
+    return None

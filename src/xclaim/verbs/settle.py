@@ -1,0 +1,145 @@
+"""Settle claims: ack, release and extend match the id and the token, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from xclaim import arguments, statements
+from xclaim.dialects import dialect_of
+from xclaim.errors import ClaimLostError, InvalidArgumentError
+from xclaim.message import Claim, Message
+from xclaim.verbs.claim import LEASE
+from xclaim.verbs.rows import Build, as_message, execute
+
+
+def ack(connection: Connection, claim: Claim, *, schema: str | None = None) -> None:
+    """Mark the message consumed. Raise ClaimLostError if the claim is no longer held.
+
+    A claim past its lease that nobody has taken meanwhile still acks.
+    """
+    _settle(connection, schema, statements.ack, claim, {})
+
+
+def ack_many(
+    connection: Connection, claims: Iterable[Claim], *, schema: str | None = None
+) -> None:
+    """Mark the messages consumed, in one statement.
+
+    Raise ClaimLostError naming those that are no longer held, after the others were acked.
+    """
+    lost = _settle_many(connection, schema, statements.ack_many, claims, {})
+    if lost:
+        raise ClaimLostError(lost)
+
+
+def release(
+    connection: Connection,
+    claim: Claim,
+    *,
+    delay: timedelta | None = None,
+    error: object = None,
+    count: bool = True,
+    schema: str | None = None,
+) -> Message:
+    """Give the message back and return it as it is now. Raise ClaimLostError if no longer held.
+
+    It keeps its place in the queue, or comes back after ``delay``. ``error`` is kept as
+    ``last_error``. A message whose ``max_attempts`` are used up becomes a dead letter;
+    ``count=False`` hands it back without counting the attempt.
+    """
+    pause = arguments.optional_seconds("delay", delay)
+    parameters = {
+        "error": arguments.error_text(error),
+        "dead_letter_queue": arguments.dead_letter_queue(_checked(claim).message.queue),
+        "delay_seconds": pause,
+    }
+    build = partial(statements.release, delayed=pause is not None, counted=bool(count))
+    return as_message(_settle(connection, schema, build, claim, parameters))
+
+
+def extend(
+    connection: Connection, claim: Claim, *, lease: timedelta = LEASE, schema: str | None = None
+) -> Claim:
+    """Let the lease end ``lease`` from now; return the claim with its new expiry.
+
+    Raise ClaimLostError if the claim is no longer held.
+    """
+    parameters = {"lease_seconds": arguments.seconds("lease", lease)}
+    row = _settle(connection, schema, statements.extend, claim, parameters)
+    return claim.extended_to(row.claim_expires_at)
+
+
+def extend_many(
+    connection: Connection,
+    claims: Iterable[Claim],
+    *,
+    lease: timedelta = LEASE,
+    schema: str | None = None,
+) -> None:
+    """Let the leases end ``lease`` from now, in one statement.
+
+    Raise ClaimLostError naming those that are no longer held, after the others were extended.
+    """
+    parameters = {"lease_seconds": arguments.seconds("lease", lease)}
+    lost = _settle_many(connection, schema, statements.extend_many, claims, parameters)
+    if lost:
+        raise ClaimLostError(lost)
+
+
+def _checked(claim: Any) -> Claim:
+    if not isinstance(claim, Claim):
+        raise InvalidArgumentError(
+            f"not a claim but of type {type(claim).__name__}: pass what claim() returned, "
+            "or Claim.from_dict() of its to_dict()"
+        )
+    return claim
+
+
+def _settle(
+    connection: Connection,
+    schema: str | None,
+    build: Build,
+    claim: Claim,
+    parameters: Mapping[str, Any],
+) -> Row[Any]:
+    receipt = {"message_id": _checked(claim).message.id, "token": claim.token}
+    rows = execute(connection, schema, build, {**parameters, **receipt})
+    if not rows:
+        raise ClaimLostError([claim])
+    return rows[0]
+
+
+def _settle_many(
+    connection: Connection,
+    schema: str | None,
+    build: Build,
+    claims: Iterable[Claim],
+    parameters: Mapping[str, Any],
+) -> list[Claim]:
+    dialect = dialect_of(connection.dialect.name)
+    lost: list[Claim] = []
+    for batch in _batches([_checked(claim) for claim in claims]):
+        held = sorted(batch)  # two batches lock their rows in the same order
+        receipts = dialect.row_parameters(id=held, token=[batch[id_].token for id_ in held])
+        rows = execute(connection, schema, build, {**parameters, **receipts})
+        settled = {row.id for row in rows}
+        lost += [batch[id_] for id_ in held if id_ not in settled]
+    return lost
+
+
+def _batches(claims: Sequence[Claim]) -> list[dict[int, Claim]]:
+    # One batch, unless an id comes with two tokens: the answer has ids only.
+    batches: list[dict[int, Claim]] = []
+    for claim in {(claim.message.id, claim.token): claim for claim in claims}.values():
+        for batch in batches:
+            if claim.message.id not in batch:
+                batch[claim.message.id] = claim
+                break
+        else:
+            batches.append({claim.message.id: claim})
+    return batches

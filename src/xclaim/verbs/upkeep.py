@@ -1,0 +1,101 @@
+"""Keep the queue tidy: give back lapsed claims, redrive dead letters, prune what was consumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from xclaim import arguments, statements
+from xclaim.verbs.rows import Build, execute
+
+BATCH = 1_000  # rows per statement: short locks, and little to redo after a crash
+
+
+def expire(
+    connection: Connection, queue: str, *, limit: int | None = None, schema: str | None = None
+) -> int:
+    """Give back the messages whose lease ran out, and return how many.
+
+    They keep their place in the queue; those whose ``max_attempts`` are used up become dead
+    letters. ``limit`` None: all of them, in batches.
+    """
+    name = arguments.queue_name(queue)
+    parameters = {
+        "queue_name": name,
+        "dead_letter_queue": arguments.dead_letter_queue(name),
+    }
+    return _in_batches(connection, schema, statements.expire, parameters, limit)
+
+
+def expire_some(connection: Connection, schema: str | None, queue: str, size: int) -> int:
+    """Give back up to ``size`` lapsed messages in one statement, and return how many."""
+    parameters = {
+        "queue_name": queue,
+        "dead_letter_queue": arguments.dead_letter_queue(queue),
+        "message_limit": size,
+    }
+    return len(execute(connection, schema, statements.expire, parameters))
+
+
+def redrive(
+    connection: Connection,
+    queue: str,
+    *,
+    limit: int | None = None,
+    to: str | None = None,
+    schema: str | None = None,
+) -> int:
+    """Move dead letters of the queue back to it, or ``to`` another; return how many.
+
+    Oldest first; they can be claimed at once and start again with no attempts counted. Their unique
+    keys stay reserved in the queue they were pushed to. ``limit`` None: all of them, in batches.
+    """
+    name = arguments.pushable(arguments.queue_name(queue))
+    parameters = {
+        "dead_letter_queue": arguments.dead_letter_queue(name),
+        "queue_name": name if to is None else arguments.pushable(arguments.queue_name(to)),
+    }
+    return _in_batches(connection, schema, statements.redrive, parameters, limit)
+
+
+def prune(
+    connection: Connection,
+    queue: str,
+    *,
+    older_than: timedelta,
+    limit: int | None = None,
+    schema: str | None = None,
+) -> int:
+    """Delete messages that were consumed longer ago than ``older_than``; return how many.
+
+    In batches, each of which commits by itself under autocommit. Their unique keys can be pushed
+    again. Consumed dead letters are pruned too; what is not consumed never is.
+    """
+    name = arguments.queue_name(queue)
+    parameters = {
+        "queue_name": name,
+        "dead_letter_queue": arguments.dead_letter_queue(name),
+        "age_seconds": arguments.seconds("older_than", older_than),
+    }
+    return _in_batches(connection, schema, statements.prune, parameters, limit)
+
+
+def _in_batches(
+    connection: Connection,
+    schema: str | None,
+    build: Build,
+    parameters: Mapping[str, Any],
+    limit: int | None,
+) -> int:
+    arguments.optional_limit(limit)
+    total = 0
+    while limit is None or total < limit:
+        size = BATCH if limit is None else min(BATCH, limit - total)
+        rows = execute(connection, schema, build, {**parameters, "message_limit": size})
+        total += len(rows)
+        if len(rows) < size:
+            break
+    return total
