@@ -13,6 +13,7 @@ MAX_KEY_BYTES = 1_000  # PostgreSQL refuses index entries over 2,704 bytes (a th
 MAX_DURATION = timedelta(days=3_660)  # ten years: beyond it, a typing error
 MAX_LIMIT = 1_000_000
 DEAD_LETTER_SUFFIX = ".dead"
+_MAX_SHOWN = 60  # characters of a bad value in an error
 
 
 def queue_name(value: Any) -> str:
@@ -128,4 +129,4 @@ def _text(name: str, value: Any, max_bytes: int) -> str:
 
 def _shown(value: Any) -> str:
     text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -79,8 +79,7 @@ def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, A
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite_version()
-        arguments = {"timeout": _SQLITE_WAIT_SECONDS}
-        return parsed, options | {"connect_args": arguments | options.get("connect_args", {})}
+        return parsed, _with_connect_args(options, timeout=_SQLITE_WAIT_SECONDS)
     _check_psycopg()
     threshold = parsed.query.get("prepare_threshold")
     if threshold is None:
@@ -90,10 +89,15 @@ def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, A
             f"prepare_threshold={threshold} in the database URL must be a number, or none "
             "to switch prepared statements off"
         )
-    arguments = {"prepare_threshold": None if threshold == "none" else int(str(threshold))}
-    return parsed.difference_update_query(["prepare_threshold"]), options | {
-        "connect_args": arguments | options.get("connect_args", {})
-    }
+    number = None if threshold == "none" else int(str(threshold))
+    return (
+        parsed.difference_update_query(["prepare_threshold"]),
+        _with_connect_args(options, prepare_threshold=number),
+    )
+
+
+def _with_connect_args(options: dict[str, Any], **defaults: Any) -> dict[str, Any]:
+    return options | {"connect_args": defaults | options.get("connect_args", {})}
 
 
 def _check_sqlite_version() -> None:
@@ -106,7 +110,7 @@ def _check_sqlite_version() -> None:
 
 def _check_psycopg() -> None:
     try:
-        import psycopg  # noqa: F401, PLC0415  (an optional world: only asked for when needed)
+        import psycopg  # noqa: F401  (an optional world: only asked for when needed)
     except ImportError as error:
         raise DatabaseUrlError(
             'PostgreSQL needs psycopg 3: run pip install "xclaim[postgresql]"'

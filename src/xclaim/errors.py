@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from xclaim.message import Claim
 
 
+_MAX_LISTED = 10  # so that a batch of thousands still makes a readable line
+
+
 class XclaimError(Exception):
     """Anything xclaim itself refuses or reports."""
 
@@ -33,10 +36,9 @@ class ClaimLostError(XclaimError):
 
     def __init__(self, claims: Sequence[Claim]) -> None:
         self.claims = list(claims)
-        shown = ", ".join(f"{claim.message.id} in {claim.message.queue!r}" for claim in claims[:10])
-        more = f" and {len(claims) - 10} more" if len(claims) > 10 else ""
+        shown = _listed([f"{claim.message.id} in {claim.message.queue!r}" for claim in claims])
         super().__init__(
-            f"claim lost on message {shown}{more}: it was settled already, its lease ran out and "
+            f"claim lost on message {shown}: it was settled already, its lease ran out and "
             "another claimant took it, or it was claimed from another database; discard the work "
             "or make it idempotent by message.id"
         )
@@ -51,10 +53,9 @@ class DuplicateMessageError(XclaimError):
     def __init__(self, queue: str, unique_keys: Sequence[str]) -> None:
         self.queue = queue
         self.unique_keys = list(unique_keys)
-        shown = ", ".join(repr(key) for key in self.unique_keys[:10])
-        more = f" and {len(self.unique_keys) - 10} more" if len(self.unique_keys) > 10 else ""
         super().__init__(
-            f"queue {queue!r} has another payload under unique_key {shown}{more}: nothing was "
+            f"queue {queue!r} has another payload under unique_key "
+            f"{_listed([repr(key) for key in self.unique_keys])}: nothing was "
             "pushed; push the same payload, choose another key, or prune the consumed message"
         )
 
@@ -98,3 +99,8 @@ class InvalidArgumentError(XclaimError, ValueError):
 
 class DatabaseUrlError(XclaimError, ValueError):
     """The database URL is malformed or names a database or driver xclaim does not use."""
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MAX_LISTED
+    return ", ".join(names[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -55,7 +55,7 @@ class Message:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Message:
-        """Return the message that ``to_dict`` described. Raise InvalidArgumentError if it is none."""
+        """Return the message ``to_dict`` described. Raise InvalidArgumentError if it is none."""
         try:
             known = {field.name: values[field.name] for field in fields(cls)}
             for name, value in known.items():

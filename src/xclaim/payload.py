@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,19 +50,15 @@ def is_storable_text(value: str) -> bool:
 
 def _check(value: Any, path: str) -> None:
     if isinstance(value, str):
-        if not is_storable_text(value):
-            raise PayloadError(
-                f"{path} has a NUL or a lone surrogate, which no database text can hold: "
-                "remove it or encode the value (base64)"
-            )
+        _check_text(value, path)
     elif isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 (NaN test)
+        if not math.isfinite(value):
             raise PayloadError(f"{path} is {value}, which JSON lacks: use None or a string")
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise PayloadError(f"{path} has the key {key!r}, which is not text: use str(key)")
-            _check(key, f"{path} key {key!r}")
+            _check_text(key, f"{path} key {key!r}")
             _check(item, f"{path}.{key}")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
@@ -70,4 +67,12 @@ def _check(value: Any, path: str) -> None:
         raise PayloadError(
             f"{path} is of type {type(value).__name__}, which is not JSON: "
             "use dict, list, str, int, float, bool or None"
+        )
+
+
+def _check_text(value: str, path: str) -> None:
+    if not is_storable_text(value):
+        raise PayloadError(
+            f"{path} has a NUL or a lone surrogate, which no database text can hold: "
+            "remove it or encode the value (base64)"
         )

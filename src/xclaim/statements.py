@@ -13,7 +13,6 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     ColumnElement,
-    Delete,
     Float,
     Integer,
     Select,
@@ -44,7 +43,7 @@ from sqlalchemy.sql.selectable import FromClause, TypedReturnsRows
 
 from xclaim.dialects import POSTGRESQL, CrossJoin, Dialect, seconds_parameter
 
-Statement = TypedReturnsRows[Any]
+Statement = TypedReturnsRows[*tuple[Any, ...]]
 
 _AVAILABLE: ColumnElement[str] = literal_column("'available'", Text)
 _CLAIMED: ColumnElement[str] = literal_column("'claimed'", Text)
@@ -114,25 +113,24 @@ def _push_once_postgresql(table: Table, dialect: Dialect) -> Statement:
         ),
         "existing",
     )
-    names, values = _pushed(
+    targets, values = _pushed(
         incoming, dialect, unique_key=incoming.c.unique_key, payload=incoming.c.payload
     )
     fresh = (
         select(*values)
         .where(~exists(select(existing.c.id).where(~existing.c.is_same)))
-        .where(
-            ~exists(select(existing.c.id).where(existing.c.unique_key == incoming.c.unique_key))
-        )
+        .where(~exists(select(existing.c.id).where(existing.c.unique_key == incoming.c.unique_key)))
         .order_by(incoming.c.position)
     )
     pushed = (
-        _refuse_other_payload(postgresql_insert(table).from_select(names, fresh), table)
+        _refuse_other_payload(postgresql_insert(table).from_select(targets, fresh), table)
         .returning(*message_columns(table))
         .cte("pushed")
     )
+    names = [column.name for column in message_columns(table)]
     return union_all(
-        select(*[existing.c[column.name] for column in message_columns(table)], existing.c.is_same),
-        select(*[pushed.c[column.name] for column in message_columns(table)], true().label("is_same")),
+        select(*[existing.c[name] for name in names], existing.c.is_same),
+        select(*[pushed.c[name] for name in names], true().label("is_same")),
     )
 
 
@@ -141,9 +139,10 @@ def _push_once_sqlite(table: Table, dialect: Dialect) -> Statement:
     names, values = _pushed(item, dialect, unique_key=item.c.unique_key)
     # WHERE true: without it SQLite reads ON CONFLICT as the ON of a join.
     rows = select(*values).where(true()).order_by(item.c.position)
-    return _refuse_other_payload(sqlite_insert(table).from_select(names, rows), table).returning(
-        *message_columns(table), literal_column("1").label("is_same")
-    )
+    pushed = _refuse_other_payload(sqlite_insert(table).from_select(names, rows), table)
+    is_same: ColumnElement[Any] = literal_column("1").label("is_same")
+    statement: Statement = pushed.returning(*message_columns(table), is_same)
+    return statement
 
 
 def _refuse_other_payload(statement: Any, table: Table) -> Any:
@@ -448,7 +447,7 @@ def redrive(table: Table, dialect: Dialect) -> Statement:
 
 
 @lru_cache
-def prune(table: Table, dialect: Dialect) -> Delete:
+def prune(table: Table, dialect: Dialect) -> Statement:
     """Delete some consumed messages that were consumed so long ago."""
     old = table.alias("old")
     age: ColumnElement[Any] = seconds_parameter("age_seconds")
@@ -484,7 +483,7 @@ def peek(table: Table, dialect: Dialect) -> Statement:
 
 
 @lru_cache
-def get(table: Table, dialect: Dialect) -> Statement:
+def get(table: Table, _dialect: Dialect) -> Statement:
     """Return the message if it is in the queue or was pushed to it."""
     return select(*message_columns(table)).where(
         table.c.id == _ID, or_(table.c.queue == _QUEUE, table.c.origin_queue == _QUEUE)

@@ -6,11 +6,11 @@ transaction a verb joins it, on one in autocommit each statement is its own tran
 
 from __future__ import annotations
 
-from xclaim.verbs.claim import LEASE, claim, claim_many
-from xclaim.verbs.look import counts, get, peek
-from xclaim.verbs.push import push, push_many
+from xclaim.verbs.claiming import LEASE, claim, claim_many
+from xclaim.verbs.looking import counts, get, peek
+from xclaim.verbs.pushing import push, push_many
 from xclaim.verbs.rows import resolve_schema
-from xclaim.verbs.settle import ack, ack_many, extend, extend_many, release
+from xclaim.verbs.settling import ack, ack_many, extend, extend_many, release
 from xclaim.verbs.upkeep import expire, prune, redrive
 
 __all__ = [

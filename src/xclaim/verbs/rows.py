@@ -68,7 +68,7 @@ def is_autocommit(connection: Connection) -> bool:
 
 def as_message(row: Row[Any]) -> Message:
     """Return the row's columns as a message."""
-    values = row._mapping
+    values = row._mapping  # noqa: SLF001 (public, underscored to keep clear of column names)
     fields = {name: values[name] for name in Message.__dataclass_fields__}
     return Message(**{**fields, "status": Status(fields["status"])})
 

@@ -36,4 +36,5 @@ def counts(connection: Connection, queue: str, *, schema: str | None = None) -> 
     """Count the queue's messages by state. It reads them all: not for a hot path."""
     name = arguments.queue_name(queue)
     parameters = {"queue_name": name, "dead_letter_queue": arguments.dead_letter_queue(name)}
-    return Counts(**execute(connection, schema, statements.counts, parameters)[0]._mapping)
+    (row,) = execute(connection, schema, statements.counts, parameters)
+    return Counts(**row._asdict())

@@ -13,7 +13,7 @@ from xclaim import arguments, statements
 from xclaim.dialects import dialect_of
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.message import Claim, Message
-from xclaim.verbs.claim import LEASE
+from xclaim.verbs.claiming import LEASE
 from xclaim.verbs.rows import Build, as_message, execute
 
 
@@ -25,9 +25,7 @@ def ack(connection: Connection, claim: Claim, *, schema: str | None = None) -> N
     _settle(connection, schema, statements.ack, claim, {})
 
 
-def ack_many(
-    connection: Connection, claims: Iterable[Claim], *, schema: str | None = None
-) -> None:
+def ack_many(connection: Connection, claims: Iterable[Claim], *, schema: str | None = None) -> None:
     """Mark the messages consumed, in one statement.
 
     Raise ClaimLostError naming those that are no longer held, after the others were acked.

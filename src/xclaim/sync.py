@@ -1,0 +1,282 @@
+"""Queue: the verbs of one named queue, bound to an engine or to your connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from datetime import timedelta
+from functools import partial
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from xclaim import arguments, verbs
+from xclaim.batches import Batch
+from xclaim.dialects import dialect_of
+from xclaim.engine import create_engine
+from xclaim.errors import ClaimLostError, InvalidArgumentError
+from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit, keep_alive
+from xclaim.message import Claim
+from xclaim.methods import check_queue, documented_as, note_failed_release, reason
+from xclaim.verbs import LEASE
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _of_queue(
+    verb: Callable[Concatenate[Connection, str, P], T],
+) -> Callable[Concatenate[Queue, P], T]:
+    def method(self: Queue, /, *args: P.args, **options: P.kwargs) -> T:
+        return self._run(verb, self.name, *args, **options)
+
+    return documented_as(verb, method)
+
+
+def _of_claim(
+    verb: Callable[Concatenate[Connection, Claim, P], T],
+) -> Callable[Concatenate[Queue, Claim, P], T]:
+    def method(self: Queue, claim: Claim, /, *args: P.args, **options: P.kwargs) -> T:
+        check_queue(self.name, [claim])
+        return self._run(verb, claim, *args, **options)
+
+    return documented_as(verb, method)
+
+
+def _of_claims(
+    verb: Callable[Concatenate[Connection, Iterable[Claim], P], T],
+) -> Callable[Concatenate[Queue, Iterable[Claim], P], T]:
+    def method(self: Queue, claims: Iterable[Claim], /, *args: P.args, **options: P.kwargs) -> T:
+        listed = list(claims)
+        check_queue(self.name, listed)
+        return self._run(verb, listed, *args, **options)
+
+    return documented_as(verb, method)
+
+
+class Queue:
+    """One named queue.
+
+    ``bind`` is a URL (the queue then owns an engine: use it in a ``with`` block, or ``close()``),
+    an Engine (each verb is a transaction of its own, in autocommit), or a Connection: then the
+    verbs join its transaction and nothing is committed for you. ``schema`` is a PostgreSQL
+    schema, by default the one in ``XCLAIM_SCHEMA``. Raise InvalidArgumentError or DatabaseUrlError
+    for a name or URL that cannot be used; nothing is connected yet.
+    """
+
+    def __init__(
+        self, name: str, bind: Engine | Connection | str, *, schema: str | None = None
+    ) -> None:
+        self.name = arguments.queue_name(name)
+        self._owned = create_engine(bind) if isinstance(bind, str) else None
+        self._bind = _checked(self._owned or bind)
+        self._verb_bind = _in_autocommit(self._bind)
+        dialect_of(self._bind.dialect.name)
+        self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
+
+    push = _of_queue(verbs.push)
+    push_many = _of_queue(verbs.push_many)
+    claim = _of_queue(verbs.claim)
+    claim_many = _of_queue(verbs.claim_many)
+    ack = _of_claim(verbs.ack)
+    ack_many = _of_claims(verbs.ack_many)
+    release = _of_claim(verbs.release)
+    extend = _of_claim(verbs.extend)
+    extend_many = _of_claims(verbs.extend_many)
+    expire = _of_queue(verbs.expire)
+    redrive = _of_queue(verbs.redrive)
+    prune = _of_queue(verbs.prune)
+    peek = _of_queue(verbs.peek)
+    get = _of_queue(verbs.get)
+    counts = _of_queue(verbs.counts)
+
+    @contextmanager
+    def consume(
+        self,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+    ) -> Iterator[Claim | None]:
+        """Claim a message for a block: ack it at the end, release it if the block raises.
+
+        Yields None when there is nothing to claim. While the block runs a thread extends the lease,
+        for ``lease_limit`` in all. Raise ClaimLostError at the end if the claim was lost all the
+        same. A queue bound to a connection extends nothing: choose the lease long enough.
+        """
+        check_lease_limit(lease, lease_limit)
+        claim = self.claim(claimed_by=claimed_by, claim_key=claim_key, lease=lease)
+        if claim is None:
+            yield None
+            return
+        try:
+            with self._kept_alive(partial(self.extend, claim, lease=lease), lease, lease_limit):
+                yield claim
+        except BaseException as error:
+            self._release_after(claim, error)
+            raise
+        self.ack(claim)
+
+    @contextmanager
+    def transact(
+        self,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+    ) -> Iterator[tuple[Claim | None, Connection]]:
+        """Claim a message, and commit what the block writes together with the ack.
+
+        Yields the claim, or None, and a connection in a transaction. If the block raises, or the
+        claim is lost (ClaimLostError), everything is rolled back and the message is released. On
+        SQLite the block holds the one write lock. Raise InvalidArgumentError on a queue bound to a
+        connection: there ``claim`` and ``ack`` are in your transaction already.
+        """
+        if not isinstance(self._bind, Engine):
+            raise InvalidArgumentError(
+                "transact needs a queue bound to an engine: on a connection, claim and ack "
+                "are in your transaction already"
+            )
+        check_lease_limit(lease, lease_limit)
+        claim = self.claim(claimed_by=claimed_by, claim_key=claim_key, lease=lease)
+        if claim is None:
+            with self._bind.begin() as connection:
+                yield None, connection
+            return
+        try:
+            with ExitStack() as stack:
+                if self._bind.dialect.name != "sqlite":  # its one writer is this transaction
+                    extend = partial(self.extend, claim, lease=lease)
+                    stack.enter_context(self._kept_alive(extend, lease, lease_limit))
+                connection = stack.enter_context(self._bind.begin())
+                yield claim, connection
+                verbs.ack(connection, claim, schema=self._schema)
+        except BaseException as error:
+            self._release_after(claim, error)
+            raise
+
+    def stream(
+        self,
+        *,
+        batch: int = 100,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+    ) -> Iterator[Claim]:
+        """Claim and yield messages until there is none; what you finished is acked for you.
+
+        Claims up to ``batch`` ahead and keeps them alive. A message is finished when the next one
+        is asked for; acks are sent together, at the end of a batch and about once a second. When
+        the loop ends early, finished messages are acked, the current one is released, and those
+        not begun are handed back uncounted. Raise ClaimLostError naming what could not be acked.
+        """
+        arguments.limit(batch)
+        check_lease_limit(lease, lease_limit)
+        claim_batch = partial(
+            self.claim_many, batch, claimed_by=claimed_by, claim_key=claim_key, lease=lease
+        )
+        return self._stream(claim_batch, lease, lease_limit)
+
+    def close(self) -> None:
+        """Close the engine the queue made from a URL; an engine or connection of yours stays."""
+        if self._owned is not None:
+            self._owned.dispose()
+
+    def __enter__(self) -> Self:
+        """Return the queue; leaving the block closes it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the queue."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Return the name and the database, without its password."""
+        return f"Queue({self.name!r}, {self._bind.engine.url.render_as_string()!r})"
+
+    def _stream(
+        self, claim_batch: Callable[[], list[Claim]], lease: timedelta, lease_limit: timedelta
+    ) -> Iterator[Claim]:
+        while claims := claim_batch():
+            held = Batch(claims)
+            extend = partial(self._extend_held, held, lease)
+            try:
+                with self._kept_alive(extend, lease, lease_limit):
+                    while (claim := held.start_next()) is not None:
+                        yield claim
+                        held.finish_current()
+                        if held.is_ack_due():
+                            self.ack_many(held.take_finished())
+            finally:
+                self._hand_back(held)
+
+    def _extend_held(self, held: Batch, lease: timedelta) -> None:
+        try:
+            self.extend_many(held.held(), lease=lease)
+        except ClaimLostError as error:
+            held.forget(error.claims)
+
+    def _hand_back(self, held: Batch) -> None:
+        current, waiting = held.take_current(), held.take_waiting()
+        try:
+            self.ack_many(held.take_finished())
+        finally:
+            for claim in current:
+                self._release_quietly(claim, count=True)
+            for claim in waiting:
+                self._release_quietly(claim, count=False)
+
+    def _release_quietly(self, claim: Claim, *, count: bool) -> None:
+        # Who has the message now may keep it: there is nothing to give back.
+        try:
+            self.release(claim, count=count, error="the stream was closed")
+        except ClaimLostError:
+            return
+
+    def _release_after(self, claim: Claim, error: BaseException) -> None:
+        try:
+            self.release(claim, error=reason(error))
+        except ClaimLostError:
+            return
+        except SQLAlchemyError as cause:
+            note_failed_release(error, claim, cause)
+
+    def _kept_alive(
+        self, extend: Callable[[], object], lease: timedelta, lease_limit: timedelta
+    ) -> AbstractContextManager[None]:
+        if isinstance(self._bind, Connection):  # a connection serves one thread at a time
+            return nullcontext()
+        return keep_alive(extend, lease=lease, lease_limit=lease_limit)
+
+    def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
+        options = {"schema": self._schema, **options}
+        if isinstance(self._verb_bind, Connection):
+            return verb(self._verb_bind, *args, **options)
+        with self._verb_bind.connect() as connection:
+            return verb(connection, *args, **options)
+
+
+def _in_autocommit(bind: Engine | Connection) -> Engine | Connection:
+    # Each verb is one statement: BEGIN and COMMIT would be two more round trips.
+    if isinstance(bind, Connection):
+        return bind
+    return bind.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _checked(bind: object) -> Engine | Connection:
+    if isinstance(bind, Engine | Connection):
+        return bind
+    raise InvalidArgumentError(
+        f"bind must be an Engine, a Connection or a URL, not {type(bind).__name__}: "
+        "for asyncio use AsyncQueue"
+    )
