@@ -29,17 +29,18 @@ _LOG_LINES = 20
 
 # Runs the server for as long as its standard input is open: a pipe that this process holds. When
 # this process ends, however it does (even by SIGKILL), the pipe closes, and the server gets SIGINT,
-# which is PostgreSQL's "fast" shutdown. The first argument is a folder to remove afterwards.
+# which is PostgreSQL's "fast" shutdown. The first argument is a folder to remove then; not when the
+# server ended by itself, because it is started again if somebody else took its port.
 _LIFELINE = """
 scratch=$1; shift
 exec 3<&0
 "$@" 3<&- </dev/null &
 server=$!
-(cat <&3 >/dev/null; kill -INT "$server") &
+(cat <&3 >/dev/null; touch "$scratch/closed"; kill -INT "$server") &
 lifeline=$!
 wait "$server"
 kill "$lifeline" 2>/dev/null
-rm -rf -- "$scratch"
+[ ! -e "$scratch/closed" ] || rm -rf -- "$scratch"
 """
 
 
@@ -203,9 +204,11 @@ class _Cluster:
     def _wait_until_ready(self, server: subprocess.Popen[bytes], port: int) -> bool:
         """Return True once the server accepts connections, False if it ended instead."""
         deadline = time.monotonic() + _START_SECONDS
-        while server.poll() is None and time.monotonic() < deadline:
+        while server.poll() is None:
             if self._is_ready(port):
                 return True
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the embedded PostgreSQL is not ready: {self._end_of_log()}")
             time.sleep(0.02)
         return False
 

@@ -264,7 +264,7 @@ def _next(
     https://wiki.postgresql.org/wiki/Loose_indexscan). Within one, the index holds the claimable
     messages first and the delayed ones behind them, which are never read.
     """
-    level = _levels(table)
+    level = _levels(table, dialect)
     waiting = table.alias("waiting")
     of_level = (
         select(waiting.c.id)
@@ -282,12 +282,12 @@ def _next(
     return select(picked.c.id).select_from(CrossJoin(level, picked)).limit(_LIMIT)
 
 
-def _levels(table: Table) -> CTE:
+def _levels(table: Table, dialect: Dialect) -> CTE:
     def highest(alias: FromClause, *conditions: ColumnElement[bool]) -> ColumnElement[int]:
         return (
             select(alias.c.priority)
             .where(alias.c.queue == _QUEUE, alias.c.status == _AVAILABLE)
-            .where(alias.c.available_at.is_not(None), *conditions)
+            .where(dialect.is_present(alias.c.available_at), *conditions)
             .order_by(alias.c.priority.desc())
             .limit(_ONE)
             .scalar_subquery()
@@ -398,6 +398,8 @@ def expire(table: Table, dialect: Dialect) -> Statement:
     """Give back lapsed claims, at their old place, or as dead letters.
 
     Locks and re-checks in one statement: a claim that is acked or extended meanwhile is left alone.
+    The check stands in the locking SELECT only: repeated in the UPDATE, it made the planner walk
+    the expiry index instead of the primary key.
     """
     held = table.alias("held")
     lapsed = dialect.materialized(
@@ -411,8 +413,7 @@ def expire(table: Table, dialect: Dialect) -> Statement:
     )
     return (
         update(table)
-        .where(dialect.in_subquery(table.c.id, select(lapsed.c.id)))
-        .where(table.c.status == _CLAIMED, table.c.claim_expires_at <= dialect.now())
+        .where(dialect.in_subquery(table.c.id, select(lapsed.c.id)), table.c.status == _CLAIMED)
         .values(
             **_freed(),
             queue=case((_is_exhausted(table), _DEAD), else_=table.c.queue),
@@ -426,14 +427,14 @@ def expire(table: Table, dialect: Dialect) -> Statement:
 
 @lru_cache
 def redrive(table: Table, dialect: Dialect) -> Statement:
-    """Move dead letters to a queue, oldest first, available now and with no attempts used."""
+    """Move dead letters to a queue, the next one first, available now and with no attempts used."""
     letter = table.alias("letter")
     dead = dialect.materialized(
         dialect.locked(
             select(letter.c.id)
             .where(letter.c.queue == _DEAD, letter.c.status == _AVAILABLE)
-            .where(letter.c.available_at.is_not(None))
-            .order_by(letter.c.id)
+            .where(dialect.is_present(letter.c.available_at))
+            .order_by(letter.c.priority.desc(), letter.c.available_at, letter.c.id)
             .limit(_LIMIT)
         ),
         "dead",
