@@ -187,14 +187,6 @@ class _Sqlite(Dialect):
         return func.lower(func.hex(func.randomblob(literal_column("16"))), type_=Uuid())
 
     def is_present(self, time: ColumnElement[datetime]) -> ColumnElement[bool]:
-        """Return a test that every time passes, for the sake of a partial index.
-
-        PostgreSQL 17 and later drop ``IS NOT NULL`` on a NOT NULL column, and with it the proof
-        that an index ``WHERE ... IS NOT NULL`` applies; from a comparison they still conclude it.
-        """
-        return time >= literal_column("'-infinity'")
-
-    def is_present(self, time: ColumnElement[datetime]) -> ColumnElement[bool]:
         return time.is_not(None)
 
     def json(self, text: ColumnElement[Any]) -> ColumnElement[Any]:

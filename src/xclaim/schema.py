@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     CheckConstraint,
     Column,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    event,
     text,
 )
 
@@ -93,9 +95,12 @@ def message_table(schema: str | None = None) -> Table:
         Column("last_error", Text),
         *[CheckConstraint(condition, name=name) for name, condition in CHECKS.items()],
         sqlite_autoincrement=True,  # ids are never given twice, also after prune
-        postgresql_with=AUTOVACUUM,
     )
     _add_indexes(table)
+    settings = ", ".join(f"{name} = {value}" for name, value in AUTOVACUUM.items())
+    # Not the table's `postgresql_with`, which only SQLAlchemy 2.1 knows.
+    autovacuum = DDL(f"ALTER TABLE %(fullname)s SET ({settings})")  # type: ignore[no-untyped-call]
+    event.listen(table, "after_create", autovacuum.execute_if(dialect="postgresql"))
     return table
 
 

@@ -50,8 +50,9 @@ def redrive(
 ) -> int:
     """Move dead letters of the queue back to it, or ``to`` another; return how many.
 
-    The next one first; they can be claimed at once and start again with no attempts counted. Their unique
-    keys stay reserved in the queue they were pushed to. ``limit`` None: all of them, in batches.
+    The next one first; they can be claimed at once and start again with no attempts counted. Their
+    unique keys stay reserved in the queue they were pushed to. ``limit`` None: all of them, in
+    batches.
     """
     name = arguments.pushable(arguments.queue_name(queue))
     parameters = {

@@ -1,0 +1,92 @@
+# A Python from 3.11 to 3.14 is all it takes; uv, where there is one, makes the installation quicker.
+# Another one: make install PYTHON=/path/to/python
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+VENV_20 := .venv-sqlalchemy20
+SQLALCHEMY_20 := 2.0.58
+PYTHON ?=
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
+
+# Prints the first Python that will do: PYTHON if given, else the active one, else a later one.
+find_python = \
+	for python in $(PYTHONS); do \
+		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
+			>/dev/null 2>&1; then command -v $$python; exit; fi; \
+	done; \
+	echo "xclaim needs Python 3.11 to 3.14; none of these is one: $(PYTHONS)." \
+		"Install one, or name it: make install PYTHON=/path/to/python" >&2; \
+	exit 1
+
+# $(call install,folder,constraints,extra): an environment with the checkout itself, editable.
+install = \
+	python=$$($(find_python)); \
+	if uv --version >/dev/null 2>&1; then \
+		[ -x $(1)/bin/python ] && $(1)/bin/python -c '' || uv venv --quiet --clear --python "$$python" $(1); \
+		uv pip install --quiet --python $(1)/bin/python --constraint $(2) --editable '.[$(3)]'; \
+	else \
+		$(1)/bin/python -m pip --version >/dev/null 2>&1 || "$$python" -m venv --clear $(1); \
+		$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(2) --editable '.[$(3)]'; \
+	fi
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(VENV)/.installed ## Make .venv with everything, at the versions in constraints.txt
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV)"
+	@$(call install,$(VENV),constraints.txt,dev)
+	@touch $@
+
+$(VENV_20)/.installed: pyproject.toml $(VENV_20).txt
+	@echo "installing into $(VENV_20), with SQLAlchemy $(SQLALCHEMY_20)"
+	@$(call install,$(VENV_20),$(VENV_20).txt,test)
+	@touch $@
+
+$(VENV_20).txt: constraints.txt Makefile
+	@sed 's/^sqlalchemy==.*/sqlalchemy==$(SQLALCHEMY_20)/' constraints.txt >$@
+
+.PHONY: lint
+lint: $(VENV)/.installed ## Check style, types and the floors of the house
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+.PHONY: format
+format: $(VENV)/.installed ## Format the code and repair what ruff can
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+.PHONY: test
+test: lint $(VENV_20)/.installed ## Lint, then run every test, then the core's again on SQLAlchemy 2.0
+	$(VENV)/bin/python -m pytest
+	$(VENV_20)/bin/python -m pytest -m "not airflow and not wheel"
+
+.PHONY: demo
+demo: $(VENV)/.installed ## Run the example DAG in a real Airflow on an embedded PostgreSQL
+	$(VENV)/bin/python examples/run_demo.py
+
+.PHONY: build
+build: $(VENV)/.installed ## Build the sdist, and the wheel from it, into dist
+	rm -rf dist
+	$(VENV)/bin/python -m build
+
+# Constraints keep no markers: a package that is not wanted somewhere is not installed there anyway.
+.PHONY: constraints
+constraints: ## Refresh constraints.txt to the newest versions (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --all-extras \
+		--upgrade --no-annotate --no-header pyproject.toml | sed 's/ ;.*//' >constraints.new
+	mv constraints.new constraints.txt
+
+.PHONY: clean
+clean: ## Remove the environments and everything built
+	rm -rf $(VENV) $(VENV_20) $(VENV_20).txt dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
