@@ -1,0 +1,115 @@
+"""Fixtures every test may use: databases, empty or migrated, one's own or shared.
+
+| fixture                  | database                                    | lives for |
+| ------------------------ | ------------------------------------------- | --------- |
+| `postgresql_server`      | a server; the URL may create databases      | the run   |
+| `postgresql16_server`    | the same, always the embedded PostgreSQL 16 | the run   |
+| `postgresql_url`         | migrated, shared by all who ask             | the run   |
+| `fresh_postgresql_url`   | migrated, a copy of a template              | one test  |
+| `empty_postgresql_url`   | without our table                           | one test  |
+| `sqlite_url`             | migrated file                               | one test  |
+| `empty_sqlite_url`       | file that does not exist yet                | one test  |
+| `database_url`           | `sqlite_url`, then `fresh_postgresql_url`   | one test  |
+| `empty_database_url`     | the same, without our table                 | one test  |
+
+PostgreSQL is never skipped; the header and the summary of the run say which one it was.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import databases
+from xclaim.embedded import embedded_postgresql
+
+_server = pytest.StashKey[str]()
+
+
+def pytest_report_header() -> str:
+    return f"PostgreSQL: {databases.describe_choice()}"
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    used = config.stash.get(_server, "no test asked for it")
+    terminalreporter.write_sep("=", "databases")
+    terminalreporter.write_line(f"PostgreSQL: {used}")
+    terminalreporter.write_line(f"SQLite: {sqlite3.sqlite_version}")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(pytestconfig: pytest.Config) -> Iterator[str]:
+    with databases.postgresql_server() as server:
+        pytestconfig.stash[_server] = databases.describe_server(server)
+        yield server.url
+        databases.disconnect(server.url)
+
+
+@pytest.fixture(scope="session")
+def postgresql16_server() -> Iterator[str]:
+    with embedded_postgresql(version=16, durable=False) as url:
+        yield url
+        databases.disconnect(url)
+
+
+@pytest.fixture(scope="session")
+def _template_url(postgresql_server: str) -> Iterator[str]:
+    """A migrated database that nobody connects to, or it could not be copied."""
+    from xclaim.migrate import upgrade
+
+    with databases.temporary_database(postgresql_server) as url:
+        upgrade(url)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgresql_server: str, _template_url: str) -> Iterator[str]:
+    with databases.temporary_database(postgresql_server, template=_template_url) as url:
+        yield url
+
+
+@pytest.fixture
+def fresh_postgresql_url(postgresql_server: str, _template_url: str) -> Iterator[str]:
+    with databases.temporary_database(postgresql_server, template=_template_url) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_postgresql_url(postgresql_server: str) -> Iterator[str]:
+    with databases.temporary_database(postgresql_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from xclaim.migrate import upgrade
+
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    upgrade(databases.sqlite_url(path))
+    return path
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, _sqlite_template: Path) -> str:
+    path = tmp_path / "xclaim.db"
+    databases.copy_sqlite(_sqlite_template, path)
+    return databases.sqlite_url(path)
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    return databases.sqlite_url(tmp_path / "empty.db")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    names = {"sqlite": "sqlite_url", "postgresql": "fresh_postgresql_url"}
+    return str(request.getfixturevalue(names[request.param]))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(f"empty_{request.param}_url"))

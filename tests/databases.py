@@ -1,0 +1,161 @@
+"""Databases for the tests: where PostgreSQL comes from, and scratch databases on it.
+
+PostgreSQL comes from the first of
+
+1. the server in `XCLAIM_TEST_DATABASE_URL`, whose user may create databases;
+2. a container, if a Docker engine answers, of the image in `XCLAIM_TEST_POSTGRESQL_IMAGE`;
+3. the embedded PostgreSQL, also if the container does not start and nobody named an image.
+
+The tests create databases of their own, named `xclaim_test_*`, and drop them. The database that
+the URL names is only connected to, so that others can be created: nothing in it is read or changed.
+"""
+
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import docker
+import psycopg
+from docker.errors import DockerException
+from psycopg import sql
+from sqlalchemy import URL, make_url
+
+from xclaim.embedded import embedded_postgresql
+
+_DEFAULT_IMAGE = "postgres:18-alpine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A PostgreSQL server, the URL of somebody who may create databases, and its origin."""
+
+    url: str
+    origin: str
+
+
+def postgresql_server() -> AbstractContextManager[Server]:
+    """Run or find the PostgreSQL server for this test run."""
+    if "XCLAIM_TEST_DATABASE_URL" in os.environ:
+        return _given()
+    if docker_answers():
+        return _container()
+    return _embedded("no Docker engine answers")
+
+
+def describe_choice() -> str:
+    """Say where PostgreSQL will come from, before anything is started."""
+    if "XCLAIM_TEST_DATABASE_URL" in os.environ:
+        return "the server in XCLAIM_TEST_DATABASE_URL"
+    if docker_answers():
+        return f"a container of {_image()}, because a Docker engine answers"
+    return "embedded, because no Docker engine answers"
+
+
+def describe_server(server: Server) -> str:
+    """Say which server the tests really ran on: its version, origin and address."""
+    url = make_url(server.url)
+    version = _administrator(server.url).info.parameter_status("server_version")
+    return f"PostgreSQL {version}, {server.origin}, at {url.host}:{url.port}"
+
+
+@cache
+def docker_answers() -> bool:
+    """Ask the Docker engine, if there is one, for a sign of life."""
+    try:
+        with closing(docker.from_env(timeout=5)) as client:
+            return bool(client.ping())
+    except DockerException:
+        return False
+
+
+def disconnect(server_url: str) -> None:
+    """Close the connection that created the databases of a server."""
+    _administrator(server_url).close()
+
+
+@contextmanager
+def temporary_database(server_url: str, *, template: str | None = None) -> Iterator[str]:
+    """Create an empty database, or a copy of the one at `template`; yield its URL and drop it."""
+    administrator = _administrator(server_url)
+    name = f"xclaim_test_{os.getpid()}_{secrets.token_hex(4)}"
+    create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    if template is not None:
+        source = make_url(template).database or ""
+        create += sql.SQL(" TEMPLATE {}").format(sql.Identifier(source))
+    administrator.execute(create)
+    try:
+        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        _disconnect_others(administrator, name)
+        drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+        administrator.execute(drop)
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of a SQLite file."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """Copy a SQLite database together with what is still in its write-ahead log."""
+    with closing(sqlite3.connect(source)) as reader, closing(sqlite3.connect(target)) as writer:
+        reader.backup(writer)
+
+
+def _image() -> str:
+    return os.environ.get("XCLAIM_TEST_POSTGRESQL_IMAGE", _DEFAULT_IMAGE)
+
+
+@contextmanager
+def _given() -> Iterator[Server]:
+    url = make_url(os.environ["XCLAIM_TEST_DATABASE_URL"]).set(drivername="postgresql+psycopg")
+    yield Server(
+        url=url.render_as_string(hide_password=False), origin="from XCLAIM_TEST_DATABASE_URL"
+    )
+
+
+@contextmanager
+def _embedded(reason: str) -> Iterator[Server]:
+    with embedded_postgresql(durable=False) as url:
+        yield Server(url=url, origin=f"embedded, because {reason}")
+
+
+@contextmanager
+def _container() -> Iterator[Server]:
+    """Run a container; if the engine cannot and nobody asked for an image, run the embedded one."""
+    from testcontainers.community.postgres import PostgresContainer
+
+    image = _image()
+    with ExitStack() as stack:
+        try:
+            container = stack.enter_context(PostgresContainer(image, driver="psycopg"))
+            server = Server(url=container.get_connection_url(), origin=f"container of {image}")
+        except DockerException as error:
+            if "XCLAIM_TEST_POSTGRESQL_IMAGE" in os.environ:
+                raise
+            server = stack.enter_context(_embedded(f"no container of {image} started: {error}"))
+        yield server
+
+
+@cache
+def _administrator(server_url: str) -> psycopg.Connection:
+    """Connect once for the run: a connection's first CREATE DATABASE takes three times as long."""
+    url = make_url(server_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg.connect(url, autocommit=True)
+
+
+def _disconnect_others(administrator: psycopg.Connection, database: str) -> None:
+    """End all connections to a database; FORCE would do, but always waits for 100 ms."""
+    terminate = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = %s AND backend_type = 'client backend'"
+    )
+    deadline = time.monotonic() + 5
+    while administrator.execute(terminate, [database]).fetchall() and time.monotonic() < deadline:
+        time.sleep(0.002)
