@@ -1,0 +1,1 @@
+"""The Airflow side of xclaim: everything here may import airflow, nothing else may."""

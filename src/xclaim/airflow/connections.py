@@ -1,0 +1,112 @@
+"""From an Airflow connection to a database URL and a schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from xclaim.errors import DatabaseUrlError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+# What libpq and xclaim understand of a connection's extras. Others belong to Airflow's own hooks
+# (cursor, iam, ...) and mean nothing here.
+_QUERY_EXTRAS = (
+    "application_name",
+    "channel_binding",
+    "connect_timeout",
+    "gssencmode",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "krbsrvname",
+    "options",
+    "passfile",
+    "prepare_threshold",
+    "service",
+    "sslcert",
+    "sslcrl",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "target_session_attrs",
+)
+_POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
+
+
+class ConnectionLike(Protocol):
+    """The parts of an Airflow connection that matter here."""
+
+    conn_id: str
+    conn_type: str | None
+    host: str | None
+    schema: str | None
+    login: str | None
+    password: str | None
+    port: int | None
+
+    @property
+    def extra_dejson(self) -> dict[str, Any]:
+        """The extras as a dict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """Where the message table is: the URL, and the PostgreSQL schema if one is named."""
+
+    url: URL
+    schema: str | None
+
+
+def database_of(connection: ConnectionLike) -> Database:
+    """Return the database a connection leads to.
+
+    :param connection: of type ``xclaim`` (with a host PostgreSQL, without one a SQLite file named
+        in the schema field), ``postgres``, ``sqlite``, or a URI of these.
+    :raises DatabaseUrlError: for another type, or when there is no file; without any secret.
+    """
+    match connection.conn_type:
+        case "xclaim" if connection.host:
+            return _postgresql(connection)
+        case "xclaim" | "sqlite":
+            return _sqlite(connection)
+        case conn_type if conn_type in _POSTGRESQL:
+            return _postgresql(connection)
+        case conn_type:
+            raise DatabaseUrlError(
+                f"connection {connection.conn_id!r} has the type {conn_type!r}, which xclaim "
+                "cannot use: make it one of xclaim, postgres, sqlite"
+            )
+
+
+def _postgresql(connection: ConnectionLike) -> Database:
+    from sqlalchemy import URL
+
+    extras = connection.extra_dejson
+    query = {
+        name: str(extras[name]) for name in _QUERY_EXTRAS if extras.get(name) not in (None, "")
+    }
+    url = URL.create(
+        "postgresql+psycopg",
+        username=connection.login or None,
+        password=connection.password or None,
+        host=connection.host or None,
+        port=connection.port,
+        database=connection.schema or None,
+        query=query,
+    )
+    return Database(url=url, schema=extras.get("xclaim_schema") or None)
+
+
+def _sqlite(connection: ConnectionLike) -> Database:
+    from sqlalchemy import URL
+
+    path = connection.host or connection.schema
+    if not path:
+        raise DatabaseUrlError(
+            f"connection {connection.conn_id!r} names neither a host nor a SQLite file: fill in "
+            "the host for PostgreSQL, or the file's path as schema"
+        )
+    return Database(url=URL.create("sqlite", database=path), schema=None)

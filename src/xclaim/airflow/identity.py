@@ -1,0 +1,104 @@
+"""Who is asking: the names that a running task instance claims and pushes under.
+
+``dag/run/task[map]`` is unambiguous: neither dag ids nor task ids may contain a slash or a bracket,
+so the first slash ends the dag and the last one begins the task, whatever the run id contains.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from xclaim.arguments import MAX_KEY_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskIdentity:
+    """One try of one task instance."""
+
+    instance_id: str
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+
+    @property
+    def natural_key(self) -> str:
+        """``dag/run/task[map]``: the same for every try, and for a cleared and rerun task."""
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id}/{self.run_id}/{self.task_id}{mapped}"
+
+    @property
+    def claim_key(self) -> str:
+        """By which a later try takes back what an earlier one still holds."""
+        return shortened(self.natural_key)
+
+    @property
+    def claimed_by(self) -> str:
+        """``dag/run/task[map]#try@host``, readable."""
+        return shortened(self.natural_key, f"#{self.try_number}@{socket.gethostname()}")
+
+    def unique_key(self, sequence: int) -> str:
+        """Return the key of this task instance's push number ``sequence`` to a queue."""
+        return shortened(self.natural_key, f"/{sequence}")
+
+    @property
+    def lineage(self) -> dict[str, Any]:
+        """The headers that say which task pushed a message."""
+        return {
+            "dag_id": self.dag_id,
+            "run_id": self.run_id,
+            "task_id": self.task_id,
+            "map_index": self.map_index,
+            "try_number": self.try_number,
+        }
+
+
+def current_task() -> TaskIdentity | None:
+    """Return the task instance this code runs in, None outside of one."""
+    from airflow.sdk import get_current_context
+
+    try:
+        instance = get_current_context()["ti"]
+    except RuntimeError:  # how Airflow says that there is no context
+        return None
+    return TaskIdentity(
+        instance_id=str(instance.id),
+        dag_id=instance.dag_id,
+        run_id=instance.run_id,
+        task_id=instance.task_id,
+        map_index=-1 if instance.map_index is None else instance.map_index,
+        try_number=instance.try_number,
+    )
+
+
+def shortened(text: str, ending: str = "") -> str:
+    """Return the text and its ending; where that is too long for a key, cut, with a digest."""
+    room = MAX_KEY_BYTES - len(ending.encode())
+    if len(text.encode()) <= room:
+        return text + ending
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    head = text.encode()[: room - len(digest) - 1].decode(errors="ignore")
+    return f"{head}~{digest}{ending}"
+
+
+class PushSequence:
+    """Numbers the pushes of a try to each queue, so that a retry gives the same numbers again.
+
+    Kept per process and by the instance id, which is new with every try.
+    """
+
+    def __init__(self) -> None:
+        self._instance_id: str | None = None
+        self._next: dict[str, int] = {}
+
+    def take(self, instance_id: str, queue: str, count: int) -> range:
+        """Return the next ``count`` numbers of this try and queue, from 0."""
+        if instance_id != self._instance_id:
+            self._instance_id, self._next = instance_id, {}
+        first = self._next.get(queue, 0)
+        self._next[queue] = first + count
+        return range(first, first + count)

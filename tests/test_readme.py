@@ -1,0 +1,80 @@
+"""The README's blocks, run in their order as a newcomer would run them."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from xclaim import Queue, create_engine, migrate
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCK = re.compile(r"^( *)```(\w+)( no-run)?\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks() -> list[tuple[str, bool, str]]:
+    """Return language, whether it is to be run, and code of each block."""
+    return [
+        (language, not no_run, textwrap.dedent(body))
+        for _indent, language, no_run, body in BLOCK.findall(README.read_text())
+    ]
+
+
+def run_block(language: str, code: str, folder: Path, namespace: dict[str, Any]) -> None:
+    """Run a block; the python ones share their names, as in one session."""
+    if language == "python":
+        exec(compile(code, str(README), "exec"), namespace)  # noqa: S102  (our own README)
+        return
+    scripts = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    bash = ["/bin/bash", "-ec", code]
+    subprocess.run(bash, cwd=folder, env=environment, check=True)
+
+
+def test_the_blocks_run_from_install_to_the_first_ack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XCLAIM_DATABASE_URL", raising=False)
+    namespace: dict[str, Any] = {}
+
+    for language, is_run, code in blocks():
+        if is_run and language in ("bash", "python"):
+            run_block(language, code, tmp_path, namespace)
+
+    with Queue("orders", "sqlite:///xclaim.db") as queue:
+        assert queue.counts().consumed == 2
+        assert queue.counts().available == 0
+
+
+def test_the_queries_run_on_every_database(database_url: str) -> None:
+    sql = "".join(code for language, _, code in blocks() if language == "sql")
+    statements = [query for query in sql.split(";") if query.strip()]
+    engine = create_engine(database_url)
+    migrate.upgrade(engine)
+
+    with engine.connect() as connection:
+        results = [connection.execute(text(query)).all() for query in statements]
+
+    engine.dispose()
+    assert len(results) == 5
+
+
+def test_the_readme_stays_short() -> None:
+    assert len(README.read_text().splitlines()) < 200
+
+
+@pytest.mark.airflow
+def test_the_dag_of_the_readme_is_a_dag() -> None:
+    pytest.importorskip("airflow")
+    (code,) = [code for _, _, code in blocks() if "@dag" in code]
+    namespace: dict[str, Any] = {}
+
+    exec(compile(code.replace("\norders()", "\nbuilt = orders()"), "readme", "exec"), namespace)  # noqa: S102
+
+    assert sorted(namespace["built"].task_ids) == ["push_orders", "work_off"]
