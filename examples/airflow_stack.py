@@ -1,0 +1,156 @@
+"""A real Airflow for a demonstration: api-server, scheduler and dag-processor on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+COMPONENTS = ("api-server", "scheduler", "dag-processor")
+PATIENCE = 120.0  # seconds for a component to answer, or a run to end, on a slow machine
+POLL = 0.3
+
+
+class StackError(Exception):
+    """Airflow did not do what was asked; the text has the tail of its logs."""
+
+
+def environment(home: Path, dags: Path, metadata_url: str, connection: str) -> dict[str, str]:
+    """Return the environment of every Airflow process: quiet, private, and quick to react."""
+    port = free_port()
+    return os.environ | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW_CONN_XCLAIM_DEFAULT": connection,
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url,
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+    }
+
+
+def free_port() -> int:
+    """Return a port nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def airflow(*arguments: str) -> list[str]:
+    """Return the command line of this environment's Airflow."""
+    return [sys.executable, "-m", "airflow", *arguments]
+
+
+@contextmanager
+def running(settings: dict[str, str], home: Path) -> Iterator[httpx.Client]:
+    """Start the components and yield a client of the API; stop all of them, whatever happens."""
+    processes = [_start(component, settings, home) for component in COMPONENTS]
+    try:
+        with httpx.Client(base_url=settings["AIRFLOW__API__BASE_URL"], timeout=30) as client:
+            token = _wait(home, lambda: _token(client))
+            client.headers["Authorization"] = f"Bearer {token}"
+            yield client
+    finally:
+        _stop(processes)
+
+
+def run_dag(client: httpx.Client, home: Path, dag_id: str) -> str:
+    """Trigger the DAG as soon as it is parsed, wait for the end of its run and return the state."""
+    _wait(home, lambda: client.get(f"/api/v2/dags/{dag_id}").is_success)
+    runs = f"/api/v2/dags/{dag_id}/dagRuns"
+    answer = client.post(runs, json={"logical_date": None, "conf": {}})
+    if not answer.is_success:
+        raise StackError(f"the DAG could not be triggered: {answer.text}")
+    run_id = answer.json()["dag_run_id"]
+
+    def final_state() -> str | None:
+        state: str = client.get(f"{runs}/{run_id}").json()["state"]
+        return state if state in ("success", "failed") else None
+
+    state: str = _wait(home, final_state)
+    return state
+
+
+def tail_of_logs(home: Path, lines: int = 40) -> str:
+    """Return the ends of the logs that were written last."""
+    logs = sorted(home.rglob("*.log"), key=lambda path: path.stat().st_mtime)[-4:]
+    return "\n".join(
+        f"--- {path.relative_to(home)}\n"
+        + "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+        for path in logs
+    )
+
+
+def _start(component: str, settings: dict[str, str], home: Path) -> subprocess.Popen[bytes]:
+    log = (home / f"{component}.log").open("wb")
+    return subprocess.Popen(airflow(component), env=settings, stdout=log, stderr=log)
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    # Airflow's children leave their process group: collect the family before the parents go.
+    family = [
+        member
+        for process in processes
+        if process.poll() is None
+        for member in (*psutil.Process(process.pid).children(recursive=True), process)
+    ]
+    for member in family:
+        with _already_gone():
+            member.terminate()
+    time.sleep(POLL)
+    for member in family:
+        with _already_gone():
+            member.kill()
+    for process in processes:
+        process.wait()
+
+
+@contextmanager
+def _already_gone() -> Iterator[None]:
+    try:
+        yield
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return
+
+
+def _token(client: httpx.Client) -> str | None:
+    try:
+        answer = client.get("/auth/token")
+    except httpx.TransportError:
+        return None
+    return answer.json()["access_token"] if answer.is_success else None
+
+
+def _wait(home: Path, ask: Any) -> Any:
+    give_up_at = time.monotonic() + PATIENCE
+    while time.monotonic() < give_up_at:
+        answer = ask()
+        if answer:
+            return answer
+        time.sleep(POLL)
+    raise StackError(f"Airflow did not answer within {PATIENCE:.0f} s:\n{tail_of_logs(home)}")
