@@ -25,6 +25,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    column,
     delete,
     exists,
     func,
@@ -37,11 +38,13 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy import table as lightweight_table
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.sql.selectable import FromClause, TypedReturnsRows
 
 from xclaim.dialects import POSTGRESQL, CrossJoin, Dialect, seconds_parameter
+from xclaim.schema import VIEW_NAME
 
 Statement = TypedReturnsRows[*tuple[Any, ...]]
 
@@ -506,3 +509,14 @@ def counts(table: Table, dialect: Dialect) -> Statement:
     }
     columns = [func.count().filter(state).label(name) for name, state in states.items()]
     return select(*columns).select_from(table).where(table.c.queue.in_([_QUEUE, _DEAD]))
+
+
+@lru_cache
+def queue_stats(schema: str | None) -> Statement:
+    """Return the lines of the view for people, by name of queue."""
+    names = ("available", "delayed", "claimed", "consumed", "dead_letters")
+    ages = ("oldest_available_age", "oldest_claim_age")
+    view = lightweight_table(
+        VIEW_NAME, column("queue"), *[column(name) for name in (*names, *ages)], schema=schema
+    )
+    return select(view).order_by(view.c.queue)
