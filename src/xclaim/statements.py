@@ -397,7 +397,13 @@ def _freed() -> dict[str, ColumnElement[Any]]:
 
 
 @lru_cache
-def expire(table: Table, dialect: Dialect) -> Statement:
+def expire_others(table: Table, dialect: Dialect) -> Statement:
+    """Give back lapsed claims but for those of a claim key, which takes them back itself."""
+    return expire(table, dialect, spares_key=True)
+
+
+@lru_cache
+def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> Statement:
     """Give back lapsed claims, at their old place, or as dead letters.
 
     Locks and re-checks in one statement: a claim that is acked or extended meanwhile is left alone.
@@ -405,15 +411,15 @@ def expire(table: Table, dialect: Dialect) -> Statement:
     the expiry index instead of the primary key.
     """
     held = table.alias("held")
-    lapsed = dialect.materialized(
-        dialect.locked(
-            select(held.c.id)
-            .where(held.c.queue == _QUEUE, held.c.claim_expires_at <= dialect.now())
-            .order_by(held.c.claim_expires_at)
-            .limit(_LIMIT)
-        ),
-        "lapsed",
+    overdue = (
+        select(held.c.id)
+        .where(held.c.queue == _QUEUE, held.c.claim_expires_at <= dialect.now())
+        .order_by(held.c.claim_expires_at)
+        .limit(_LIMIT)
     )
+    if spares_key:
+        overdue = overdue.where(held.c.claim_key.is_distinct_from(bindparam("key", type_=Text)))
+    lapsed = dialect.materialized(dialect.locked(overdue), "lapsed")
     return (
         update(table)
         .where(dialect.in_subquery(table.c.id, select(lapsed.c.id)), table.c.status == _CLAIMED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
@@ -13,7 +12,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments, statements
 from xclaim.message import Claim
@@ -22,9 +20,8 @@ from xclaim.verbs.upkeep import expire_some
 
 LEASE = timedelta(minutes=5)
 _SWEEP_SIZE = 100  # lapsed claims that one claim gives back at most
-_SWEEP_EVERY = 1.0  # seconds between the sweeps of one engine and queue while messages are there
+_SWEEP_EVERY = 1.0  # seconds between the sweeps of one engine and queue, unless it is empty
 
-_logger = logging.getLogger("xclaim")
 _swept_at: WeakKeyDictionary[Engine, dict[tuple[str | None, str], float]] = WeakKeyDictionary()
 
 
@@ -69,30 +66,23 @@ def claim_many(
     """Claim up to ``limit`` messages, the next one first; ``[]`` if there is none.
 
     What is taken back by ``claim_key`` is returned alone. Lapsed claims are given back on the way:
-    when fewer than ``limit`` messages were there, else at most once a second.
+    when nothing else is there, and about once a second.
     """
+    key = arguments.optional_key("claim_key", claim_key)
     parameters = {
         "queue_name": arguments.queue_name(queue),
         "message_limit": arguments.limit(limit),
         "claimant": arguments.optional_key("claimed_by", claimed_by)
         or default_claimant(os.getpid()),
-        "key": arguments.optional_key("claim_key", claim_key),
+        "key": key,
         "lease_seconds": arguments.seconds("lease", lease),
     }
+    if _sweep_is_due(connection, schema, queue):
+        _sweep(connection, schema, queue, spared_key=key)
     claims = _claim(connection, schema, parameters)
-    if len(claims) == limit and not _sweep_is_due(connection, schema, queue):
+    if claims or not _sweep(connection, schema, queue):
         return claims
-    try:
-        swept = _sweep(connection, schema, queue)
-        if swept and len(claims) < limit and (claim_key is None or not claims):
-            missing = parameters | {"message_limit": limit - len(claims)}
-            claims = _sorted(claims + _claim(connection, schema, missing))
-    except DBAPIError:
-        if not claims:
-            raise
-        # What was claimed must reach the claimant; the next claim sweeps again.
-        _logger.warning("giving back lapsed claims of queue %r failed", queue, exc_info=True)
-    return claims
+    return _claim(connection, schema, parameters)
 
 
 @cache
@@ -122,6 +112,8 @@ def _sweep_is_due(connection: Connection, schema: str | None, queue: str) -> boo
     return last is None or time.monotonic() - last >= _SWEEP_EVERY
 
 
-def _sweep(connection: Connection, schema: str | None, queue: str) -> int:
+def _sweep(
+    connection: Connection, schema: str | None, queue: str, spared_key: str | None = None
+) -> int:
     _swept_at.setdefault(connection.engine, {})[schema, queue] = time.monotonic()
-    return expire_some(connection, schema, queue, _SWEEP_SIZE)
+    return expire_some(connection, schema, queue, _SWEEP_SIZE, spared_key=spared_key)

@@ -30,14 +30,22 @@ def expire(
     return _in_batches(connection, schema, statements.expire, parameters, limit)
 
 
-def expire_some(connection: Connection, schema: str | None, queue: str, size: int) -> int:
-    """Give back up to ``size`` lapsed messages in one statement, and return how many."""
+def expire_some(
+    connection: Connection, schema: str | None, queue: str, size: int, *, spared_key: str | None
+) -> int:
+    """Give back up to ``size`` lapsed messages in one statement, and return how many.
+
+    Those of the claim key ``spared_key`` stay: their claimant is about to take them back.
+    """
     parameters = {
         "queue_name": queue,
         "dead_letter_queue": arguments.dead_letter_queue(queue),
         "message_limit": size,
     }
-    return len(execute(connection, schema, statements.expire, parameters))
+    if spared_key is None:
+        return len(execute(connection, schema, statements.expire, parameters))
+    parameters["key"] = spared_key
+    return len(execute(connection, schema, statements.expire_others, parameters))
 
 
 def redrive(

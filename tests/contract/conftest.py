@@ -1,0 +1,50 @@
+"""Every promise on every database and through both facades."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.contract.facades import AsyncFacade, Facade, SyncFacade
+from xclaim import Queue, create_engine
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def contract_url(request: pytest.FixtureRequest) -> str:
+    # One PostgreSQL database for all: each test has a queue of its own.
+    names = {"sqlite": "sqlite_url", "postgresql": "postgresql_url"}
+    return str(request.getfixturevalue(names[request.param]))
+
+
+@pytest.fixture
+def engine(contract_url: str) -> Iterator[Engine]:
+    engine = create_engine(contract_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["Queue", "AsyncQueue"])
+def facade(request: pytest.FixtureRequest, engine: Engine, contract_url: str) -> Iterator[Facade]:
+    facade: Facade = SyncFacade(engine) if request.param == "Queue" else AsyncFacade(contract_url)
+    yield facade
+    facade.close()
+
+
+@pytest.fixture
+def name() -> str:
+    return f"contract-{next(_numbers)}"
+
+
+@pytest.fixture
+def queue(facade: Facade, name: str) -> Queue:
+    return facade.queue(name)
+
+
+@pytest.fixture
+def dead_letters(facade: Facade, name: str) -> Queue:
+    return facade.queue(f"{name}.dead")

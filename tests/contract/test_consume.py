@@ -1,0 +1,107 @@
+"""Consume and stream: settled for you, whatever the block does."""
+
+from collections.abc import Generator
+from contextlib import closing
+from datetime import timedelta
+from typing import cast
+
+import pytest
+
+from xclaim import Claim, ClaimLostError, InvalidArgumentError, Queue
+
+NOW = timedelta(0)
+
+
+def test_consume_acks_at_the_end(queue: Queue) -> None:
+    queue.push(1)
+
+    with queue.consume(claimed_by="me") as claimed:
+        assert claimed is not None
+
+    assert queue.counts().consumed == 1
+
+
+def test_consume_yields_none_when_there_is_nothing(queue: Queue) -> None:
+    with queue.consume() as claimed:
+        assert claimed is None
+
+
+def test_consume_releases_when_the_block_raises(queue: Queue) -> None:
+    queue.push(1)
+
+    with pytest.raises(ValueError, match="boom"), queue.consume():
+        raise ValueError("boom")
+
+    (message,) = queue.peek()
+    assert message.last_error == "ValueError: boom"
+    assert message.attempts == 1
+
+
+def test_consume_raises_when_its_claim_was_lost(queue: Queue) -> None:
+    queue.push(1)
+
+    with pytest.raises(ClaimLostError), queue.consume() as claimed:
+        assert claimed is not None
+        queue.release(claimed)
+
+    assert queue.counts().available == 1
+
+
+def test_the_exception_of_the_block_wins_over_a_lost_claim(queue: Queue) -> None:
+    queue.push(1)
+
+    with pytest.raises(ValueError, match="boom"), queue.consume() as claimed:
+        assert claimed is not None
+        queue.release(claimed)
+        raise ValueError("boom")
+
+
+def test_a_lease_limit_below_the_lease_is_refused(queue: Queue) -> None:
+    queue.push(1)
+
+    with (
+        pytest.raises(InvalidArgumentError, match="lease_limit"),
+        queue.consume(lease=timedelta(minutes=2), lease_limit=timedelta(minutes=1)),
+    ):
+        pass
+
+    assert queue.counts().available == 1
+
+
+def test_a_stream_acks_everything_it_yielded(queue: Queue) -> None:
+    queue.push_many(list(range(25)))
+
+    payloads = [claimed.payload for claimed in queue.stream(batch=10)]
+
+    assert payloads == list(range(25))
+    assert queue.counts().consumed == 25
+
+
+def test_a_stream_of_an_empty_queue_ends_at_once(queue: Queue) -> None:
+    assert list(queue.stream()) == []
+
+
+def test_a_stream_left_early_settles_what_it_holds(queue: Queue) -> None:
+    queue.push_many(list(range(10)))
+
+    with closing(cast(Generator[Claim], queue.stream(batch=10))) as claims:
+        taken = [next(claims) for _ in range(4)]
+
+    counts = queue.counts()
+    assert (counts.consumed, counts.available, counts.claimed) == (3, 7, 0)
+    current = queue.get(taken[-1].message.id)
+    assert current is not None
+    assert current.attempts == 1
+    assert [message.attempts for message in queue.peek(10)] == [1, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_stream_reports_a_claim_it_lost(queue: Queue) -> None:
+    queue.push_many([1, 2])
+
+    with pytest.raises(ClaimLostError) as caught:
+        for claimed in queue.stream(claimed_by="me"):
+            if claimed.payload == 1:
+                queue.release(claimed, delay=timedelta(hours=1))
+
+    assert [claim.payload for claim in caught.value.claims] == [1]
+    assert queue.counts().consumed == 1

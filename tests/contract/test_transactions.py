@@ -1,0 +1,157 @@
+"""In your transaction: a queue bound to a connection commits and rolls back with it."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from tests.contract.facades import Facade
+from xclaim import ClaimLostError, InvalidArgumentError, Queue, ack, claim, push
+
+
+class RolledBackError(Exception):
+    pass
+
+
+def test_a_rolled_back_push_never_was(facade: Facade, queue: Queue) -> None:
+    with suppress(RolledBackError), facade.in_transaction(queue.name) as bound:
+        bound.push({"id": 1})
+        raise RolledBackError
+
+    assert queue.counts().available == 0
+
+
+def test_a_rolled_back_ack_leaves_the_message_claimed(facade: Facade, queue: Queue) -> None:
+    queue.push({"id": 1})
+    claimed = queue.claim()
+    assert claimed is not None
+
+    with suppress(RolledBackError), facade.in_transaction(queue.name) as bound:
+        bound.ack(claimed)
+        raise RolledBackError
+
+    assert queue.counts().claimed == 1
+
+
+def test_a_committed_transaction_keeps_all(facade: Facade, queue: Queue) -> None:
+    with facade.in_transaction(queue.name) as bound:
+        bound.push_many([1, 2])
+        claimed = bound.claim()
+        assert claimed is not None
+        bound.ack(claimed)
+
+    assert (queue.counts().available, queue.counts().consumed) == (1, 1)
+
+
+def test_a_message_pushed_within_a_long_transaction_is_claimed_in_it(
+    facade: Facade, queue: Queue
+) -> None:
+    with facade.in_transaction(queue.name) as bound:
+        bound.push(1)
+        bound.push(2)
+        claims = bound.claim_many(5)
+
+    assert len(claims) == 2
+
+
+def test_consume_works_within_a_transaction(facade: Facade, queue: Queue) -> None:
+    queue.push(1)
+
+    with facade.in_transaction(queue.name) as bound, bound.consume() as claimed:
+        assert claimed is not None
+
+    assert queue.counts().consumed == 1
+
+
+def test_transact_is_refused_where_there_is_a_transaction(facade: Facade, queue: Queue) -> None:
+    with (
+        facade.in_transaction(queue.name) as bound,
+        pytest.raises(InvalidArgumentError, match="needs a queue bound to an engine"),
+        bound.transact(),
+    ):
+        pass
+
+
+@pytest.fixture
+def effects(engine: Engine, name: str) -> Any:
+    table = f'"effects {name}"'
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE TABLE {table} (message_id bigint)"))
+    yield table
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP TABLE {table}"))
+
+
+def count_of(engine: Engine, table: str) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalar(text(f"SELECT count(*) FROM {table}")) or 0)
+
+
+def test_transact_commits_your_writes_with_the_ack(
+    queue: Queue, engine: Engine, effects: str
+) -> None:
+    queue.push(1)
+
+    with queue.transact() as (claimed, connection):
+        assert claimed is not None
+        connection.execute(text(f"INSERT INTO {effects} VALUES ({claimed.message.id})"))
+
+    assert count_of(engine, effects) == 1
+    assert queue.counts().consumed == 1
+
+
+def test_transact_rolls_back_and_releases_on_an_exception(
+    queue: Queue, engine: Engine, effects: str
+) -> None:
+    queue.push(1)
+
+    with pytest.raises(RolledBackError), queue.transact() as (claimed, connection):
+        connection.execute(text(f"INSERT INTO {effects} VALUES (1)"))
+        raise RolledBackError("boom")
+
+    assert claimed is not None
+    assert count_of(engine, effects) == 0
+    (message,) = queue.peek()
+    assert message.last_error == "RolledBackError: boom"
+
+
+def test_transact_rolls_back_when_the_claim_was_lost(
+    queue: Queue, engine: Engine, effects: str
+) -> None:
+    queue.push(1)
+
+    with pytest.raises(ClaimLostError), queue.transact() as (claimed, connection):
+        assert claimed is not None
+        connection.execute(text(f"INSERT INTO {effects} VALUES (1)"))
+        connection.execute(
+            text(
+                "UPDATE xclaim_message SET status = 'available', claim_token = NULL,"
+                " claimed_by = NULL, claimed_at = NULL, claim_expires_at = NULL"
+                f" WHERE id = {claimed.message.id}"
+            )
+        )
+
+    assert count_of(engine, effects) == 0
+
+
+def test_transact_yields_none_and_still_commits_when_there_is_nothing(
+    queue: Queue, engine: Engine, effects: str
+) -> None:
+    with queue.transact() as (claimed, connection):
+        connection.execute(text(f"INSERT INTO {effects} VALUES (1)"))
+
+    assert claimed is None
+    assert count_of(engine, effects) == 1
+
+
+def test_the_plain_functions_are_the_same_verbs(engine: Engine, queue: Queue) -> None:
+    with engine.begin() as connection:
+        pushed = push(connection, queue.name, {"id": 1}, priority=2)
+        claimed = claim(connection, queue.name, claimed_by="me")
+        assert claimed is not None
+        ack(connection, claimed)
+
+    consumed = queue.get(pushed.id)
+    assert consumed is not None
+    assert consumed.consumed_by == "me"
