@@ -1,0 +1,328 @@
+"""Bad input gets a clear error, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
+
+from xclaim import (
+    AsyncQueue,
+    Claim,
+    ClaimLostError,
+    DatabaseUrlError,
+    InvalidArgumentError,
+    Message,
+    PayloadError,
+    Queue,
+    SchemaVersionError,
+    create_engine,
+    migrate,
+)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def queue(engine: Engine) -> Queue:
+    return Queue("orders", engine)
+
+
+def rows(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        return list(connection.execute(text("SELECT * FROM xclaim_message ORDER BY id")))
+
+
+def cycle() -> list[Any]:
+    items: list[Any] = []
+    items.append(items)
+    return items
+
+
+def deep() -> list[Any]:
+    items: list[Any] = []
+    for _ in range(100_000):
+        items = [items]
+    return items
+
+
+@pytest.mark.parametrize(
+    ("payload", "named"),
+    [
+        (float("nan"), "payload is nan"),
+        ({"a": [1, float("inf")]}, r"payload\.a\[1\] is inf"),
+        ({"a": b"bytes"}, r"payload\.a is of type bytes"),
+        ({"a": "x\x00y"}, r"payload\.a has a NUL"),
+        ({"x\x00y": 1}, "key 'x.x00y' has a NUL"),
+        ("\ud800", "payload has a NUL or a lone surrogate"),
+        ({1: "a"}, "payload has the key 1"),
+        ({"when": datetime.now(UTC)}, r"payload\.when is of type datetime"),
+        ({1, 2}, "payload is of type set"),
+        (cycle(), "contains itself or is nested too deeply"),
+        (deep(), "contains itself or is nested too deeply"),
+        ({"n": 10**5000}, "payload is not JSON"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.isascii() else "",
+)
+def test_a_payload_that_is_not_json_is_refused_by_its_place(
+    queue: Queue, engine: Engine, payload: Any, named: str
+) -> None:
+    with pytest.raises(PayloadError, match=named):
+        queue.push_many([payload, 1])
+
+    assert rows(engine) == []
+
+
+def test_a_bad_payload_within_a_batch_pushes_nothing(queue: Queue, engine: Engine) -> None:
+    with pytest.raises(PayloadError, match="payload 2 is of type bytes"):
+        queue.push_many([1, 2, b"3"])
+
+    assert rows(engine) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "   ", "x" * 10_000, "a\nb", "a\x00b", "\ud800", None, 7, b"orders"],
+)
+def test_a_queue_name_that_cannot_be_is_refused(engine: Engine, name: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="queue name"):
+        Queue(name, engine)
+
+
+def test_a_long_name_is_shown_cut(engine: Engine) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        Queue("x" * 10_000, engine)
+
+    assert "10,000 bytes" in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_nothing_is_pushed_to_a_dead_letter_queue(engine: Engine) -> None:
+    with pytest.raises(InvalidArgumentError, match="push to 'orders'"):
+        Queue("orders.dead", engine).push(1)
+
+    assert rows(engine) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"delay": timedelta(seconds=-1)},
+        {"delay": 5},
+        {"delay": timedelta(days=5_000)},
+        {"priority": 40_000},
+        {"priority": 1.5},
+        {"max_attempts": 0},
+        {"max_attempts": True},
+        {"unique_key": ""},
+        {"unique_key": "x" * 1_001},
+        {"unique_key": 7},
+        {"headers": ["a"]},
+        {"headers": {"a": b"x"}},
+    ],
+)
+def test_a_push_option_out_of_range_is_refused(
+    queue: Queue, engine: Engine, options: dict[str, Any]
+) -> None:
+    with pytest.raises((InvalidArgumentError, PayloadError), match=next(iter(options))):
+        queue.push(1, **options)
+
+    assert rows(engine) == []
+
+
+def test_a_string_is_no_list_of_payloads(queue: Queue, engine: Engine) -> None:
+    with pytest.raises(InvalidArgumentError, match="payloads must be a list"):
+        queue.push_many("abc")
+    with pytest.raises(InvalidArgumentError, match="2 unique_keys for 1 payloads"):
+        queue.push_many([1], unique_keys=["a", "b"])
+
+    assert rows(engine) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lease": timedelta(seconds=-1)},
+        {"lease": 300},
+        {"lease": None},
+        {"claimed_by": ""},
+        {"claimed_by": "x" * 1_001},
+        {"claim_key": "a\x00"},
+    ],
+)
+def test_a_claim_option_out_of_range_is_refused(
+    queue: Queue, engine: Engine, options: dict[str, Any]
+) -> None:
+    queue.push(1)
+    before = rows(engine)
+
+    with pytest.raises(InvalidArgumentError, match=next(iter(options))):
+        queue.claim(**options)
+
+    assert rows(engine) == before
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 1.0, "1", 10**9])
+def test_a_limit_that_is_no_count_is_refused(queue: Queue, engine: Engine, limit: Any) -> None:
+    queue.push(1)
+    before = rows(engine)
+
+    for verb in (queue.claim_many, queue.peek):
+        with pytest.raises(InvalidArgumentError, match="limit"):
+            verb(limit)
+    for upkeep in (queue.expire, queue.redrive):
+        with pytest.raises(InvalidArgumentError, match="limit"):
+            upkeep(limit=limit)
+
+    assert rows(engine) == before
+
+
+def test_prune_needs_an_age(queue: Queue, engine: Engine) -> None:
+    queue.push(1)
+    queue.ack_many(queue.claim_many(1))
+    before = rows(engine)
+
+    with pytest.raises(InvalidArgumentError, match="older_than"):
+        queue.prune(older_than=timedelta(days=-1))
+
+    assert rows(engine) == before
+
+
+@pytest.mark.parametrize("verb", ["ack", "release", "extend"])
+@pytest.mark.parametrize("value", [None, 1, {"id": 1}])
+def test_only_a_claim_can_be_settled(queue: Queue, verb: str, value: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="not a claim"):
+        getattr(queue, verb)(value)
+
+
+def test_a_claim_of_another_database_is_lost_here(
+    queue: Queue, engine: Engine, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    migrate.upgrade(url)
+    queue.push(1)
+    claimed = queue.claim()
+    assert claimed is not None
+    before = rows(engine)
+
+    with Queue("orders", url) as other, pytest.raises(ClaimLostError, match="another database"):
+        other.ack(claimed)
+
+    assert rows(engine) == before
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"message": {}, "token": "x"}, {"message": 1}, {"token": None}]
+)
+def test_a_dict_that_is_no_claim_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match="not a"):
+        Claim.from_dict(values)
+
+
+def test_a_message_with_a_broken_time_is_refused(queue: Queue) -> None:
+    values = queue.push(1).to_dict()
+
+    with pytest.raises(InvalidArgumentError, match="not a message"):
+        Message.from_dict({**values, "created_at": "yesterday"})
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("", "malformed"),
+        ("orders", "malformed"),
+        ("postgresql://user:secret@host:port/db", "malformed"),
+        ("mysql://user:secret@host/db", "'mysql' is not supported"),
+        ("postgresql+psycopg2://user:secret@host/db", "xclaim uses psycopg 3"),
+        ("postgresql+asyncpg://user:secret@host/db", "xclaim uses psycopg 3"),
+        ("postgresql://user:secret@host/db?prepare_threshold=maybe", "prepare_threshold=maybe"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str, named: str) -> None:
+    for facade in (Queue, AsyncQueue):
+        with pytest.raises(DatabaseUrlError, match=named) as caught:
+            facade("orders", url)
+
+        assert "secret" not in str(caught.value)
+
+
+def test_a_bind_of_the_wrong_kind_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="bind must be"):
+        Queue("orders", 7)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match="bind must be"):
+        AsyncQueue("orders", create_engine("sqlite://"))  # type: ignore[arg-type]
+
+
+def test_an_unreachable_server_is_sqlalchemys_own_error() -> None:
+    url = "postgresql://nobody:secret@127.0.0.1:1/orders?connect_timeout=2"
+
+    with Queue("orders", url) as queue, pytest.raises(OperationalError) as caught:
+        queue.claim()
+
+    assert "127.0.0.1" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_schema_says_what_to_run(empty_database_url: str) -> None:
+    with Queue("orders", empty_database_url) as queue:
+        for verb in (lambda: queue.push(1), queue.claim, queue.counts, queue.expire):
+            with pytest.raises(SchemaVersionError, match="xclaim upgrade") as caught:
+                verb()
+            assert caught.value.found is None
+    with pytest.raises(SchemaVersionError, match="xclaim upgrade"):
+        migrate.check(empty_database_url)
+
+
+def test_an_old_schema_says_what_to_run(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url, "0001")
+
+    with pytest.raises(SchemaVersionError, match="run `xclaim upgrade`") as caught:
+        migrate.check(empty_database_url)
+
+    assert caught.value.found == "0001"
+
+
+def test_a_table_that_does_not_fit_says_what_to_run(engine: Engine, queue: Queue) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE xclaim_message RENAME COLUMN priority TO rank"))
+        connection.execute(text("UPDATE xclaim_alembic_version SET version_num = '0001'"))
+
+    with pytest.raises(SchemaVersionError, match="run `xclaim upgrade`") as caught:
+        queue.claim()
+
+    assert caught.value.found == "0001"
+
+
+def test_a_newer_schema_is_worked_with_but_not_migrated(engine: Engine, queue: Queue) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE xclaim_alembic_version SET version_num = '9999'"))
+
+    assert queue.push(1).id == 1
+    for verb in (migrate.check, migrate.upgrade, lambda bind: migrate.downgrade(bind, "base")):
+        with pytest.raises(SchemaVersionError, match="pip install --upgrade xclaim"):
+            verb(engine)
+    assert len(rows(engine)) == 1
+
+
+def test_an_unknown_revision_is_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidArgumentError, match="'nowhere' cannot be reached"):
+        migrate.upgrade(engine, "nowhere")
+
+
+def test_sqlite_has_no_schemas(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidArgumentError, match="SQLite has no schemas"):
+        Queue("orders", sqlite_url, schema="work")
+
+    monkeypatch.setenv("XCLAIM_SCHEMA", "work")
+    with pytest.raises(InvalidArgumentError, match="unset XCLAIM_SCHEMA"):
+        Queue("orders", sqlite_url)
