@@ -1,0 +1,343 @@
+-- What xclaim sends to postgresql; written by `python -m tests.sql_docs`.
+
+-- push
+-- Insert the payloads in their order.
+INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
+      created_at, available_at) SELECT %(queue_name)s::VARCHAR AS queue, %(queue_name)s::VARCHAR AS
+      origin_queue, %(message_priority)s::SMALLINT AS priority, CAST(item.payload AS JSONB) AS payload,
+      CAST(%(message_headers)s::VARCHAR AS JSONB) AS headers, CAST(NULL AS TEXT) AS unique_key,
+      %(attempts_limit)s::INTEGER AS max_attempts, statement_timestamp() AS created_at, statement_timestamp()
+      + %(delay_seconds)s * interval '1 second' AS available_at
+    FROM unnest(%(payloads)s::TEXT[]) WITH ORDINALITY AS item(payload, position)
+    ORDER BY item.position
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error;
+
+-- push_once
+-- Insert the payloads whose unique key is new and return those that are already there.
+WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, item.unique_key AS unique_key,
+      item.position AS position
+    FROM unnest(%(payloads)s::TEXT[], %(unique_keys)s::TEXT[]) WITH ORDINALITY AS item(payload, unique_key,
+      position)), existing AS MATERIALIZED (SELECT taken.id AS id, taken.queue AS queue, taken.origin_queue AS
+      origin_queue, taken.status AS status, taken.priority AS priority, taken.payload AS payload,
+      taken.headers AS headers, taken.unique_key AS unique_key, taken.attempts AS attempts, taken.max_attempts
+      AS max_attempts, taken.created_at AS created_at, taken.available_at AS available_at, taken.claimed_at AS
+      claimed_at, taken.claim_expires_at AS claim_expires_at, taken.consumed_at AS consumed_at,
+      taken.claimed_by AS claimed_by, taken.consumed_by AS consumed_by, taken.claim_key AS claim_key,
+      taken.last_error AS last_error, taken.payload = incoming.payload AS is_same
+    FROM incoming JOIN xclaim_message AS taken ON taken.origin_queue = %(queue_name)s::VARCHAR AND
+      taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO xclaim_message (queue, origin_queue,
+      priority, payload, headers, unique_key, max_attempts, created_at, available_at) SELECT
+      %(queue_name)s::VARCHAR AS queue, %(queue_name)s::VARCHAR AS origin_queue,
+      %(message_priority)s::SMALLINT AS priority, incoming.payload AS payload,
+      CAST(%(message_headers)s::VARCHAR AS JSONB) AS headers, CAST(incoming.unique_key AS TEXT) AS unique_key,
+      %(attempts_limit)s::INTEGER AS max_attempts, statement_timestamp() AS created_at, statement_timestamp()
+      + %(delay_seconds)s * interval '1 second' AS available_at
+    FROM incoming
+    WHERE NOT (EXISTS (SELECT existing.id
+    FROM existing
+    WHERE NOT existing.is_same)) AND NOT (EXISTS (SELECT existing.id
+    FROM existing
+    WHERE existing.unique_key = incoming.unique_key))
+    ORDER BY incoming.position
+    ON CONFLICT (origin_queue, unique_key)
+    WHERE unique_key IS NOT NULL DO UPDATE
+    SET attempts = CASE WHEN (xclaim_message.payload = excluded.payload) THEN xclaim_message.attempts ELSE -1
+      END
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error) SELECT existing.id, existing.queue,
+      existing.origin_queue, existing.status, existing.priority, existing.payload, existing.headers,
+      existing.unique_key, existing.attempts, existing.max_attempts, existing.created_at,
+      existing.available_at, existing.claimed_at, existing.claim_expires_at, existing.consumed_at,
+      existing.claimed_by, existing.consumed_by, existing.claim_key, existing.last_error, existing.is_same
+    FROM existing
+    UNION ALL SELECT pushed.id, pushed.queue, pushed.origin_queue, pushed.status, pushed.priority,
+      pushed.payload, pushed.headers, pushed.unique_key, pushed.attempts, pushed.max_attempts,
+      pushed.created_at, pushed.available_at, pushed.claimed_at, pushed.claim_expires_at, pushed.consumed_at,
+      pushed.claimed_by, pushed.consumed_by, pushed.claim_key, pushed.last_error, true AS is_same
+    FROM pushed;
+
+-- clashing_keys
+-- Return the unique keys that are taken by another payload.
+SELECT xclaim_message.unique_key
+    FROM unnest(%(payloads)s::TEXT[], %(unique_keys)s::TEXT[]) WITH ORDINALITY AS item(payload, unique_key,
+      position) JOIN xclaim_message ON xclaim_message.origin_queue = %(queue_name)s::VARCHAR AND
+      xclaim_message.unique_key = item.unique_key AND xclaim_message.payload != CAST(item.payload AS JSONB);
+
+-- claim
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::VARCHAR AND top.status = 'available' AND top.available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(queue_name)s::VARCHAR AND lower.status = 'available' AND lower.available_at >=
+      '-infinity' AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) AS anon_1
+    FROM level
+    WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT picked.id AS id
+    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      level.priority AND waiting.available_at <= statement_timestamp()
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) AS picked
+    LIMIT %(message_limit)s::INTEGER) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=gen_random_uuid()
+    WHERE xclaim_message.id = ANY (array((SELECT candidate.id
+    FROM candidate))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.claim_token;
+
+-- claim_again
+-- Take back what an earlier attempt of the same claim key holds; only if nothing, claim anew.
+WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.claim_key = %(key)s::VARCHAR AND held.queue = %(queue_name)s::VARCHAR AND held.status =
+      'claimed' AND held.claimed_by != %(claimant)s::VARCHAR AND (held.max_attempts IS NULL OR held.attempts <
+      held.max_attempts)
+    ORDER BY held.id
+    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED), level(priority) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::VARCHAR AND top.status = 'available' AND top.available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(queue_name)s::VARCHAR AND lower.status = 'available' AND lower.available_at >=
+      '-infinity' AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) AS anon_1
+    FROM level
+    WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT picked.id AS id
+    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      level.priority AND waiting.available_at <= statement_timestamp() AND NOT (EXISTS (SELECT resumable.id
+    FROM resumable))
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) AS picked
+    LIMIT %(message_limit)s::INTEGER) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=gen_random_uuid()
+    WHERE xclaim_message.id = ANY (array((SELECT taken.id
+    FROM (SELECT resumable.id AS id
+    FROM resumable
+    UNION ALL SELECT candidate.id AS id
+    FROM candidate) AS taken))) AND xclaim_message.status != 'consumed'
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.claim_token;
+
+-- ack
+-- Consume the claimed message. By the primary key, so that no partial index is walked.
+UPDATE xclaim_message
+    SET status='consumed', claim_expires_at=NULL, consumed_at=statement_timestamp(), claimed_by=NULL,
+      consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
+    RETURNING xclaim_message.id;
+
+-- ack_many
+-- Consume each claimed message that is still held, and return their ids.
+UPDATE xclaim_message
+    SET status='consumed', claim_expires_at=NULL, consumed_at=statement_timestamp(), claimed_by=NULL,
+      consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    FROM unnest(%(ids)s::BIGINT[], %(tokens)s::UUID[]) WITH ORDINALITY AS item(id, token, position)
+    WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
+    RETURNING xclaim_message.id;
+
+-- extend
+-- Set the end of the lease, counted from now.
+UPDATE xclaim_message
+    SET claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second')
+    WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
+    RETURNING xclaim_message.claim_expires_at;
+
+-- extend_many
+-- Set the end of the lease of each claim that is still held, and return their ids.
+UPDATE xclaim_message
+    SET claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second')
+    FROM unnest(%(ids)s::BIGINT[], %(tokens)s::UUID[]) WITH ORDINALITY AS item(id, token, position)
+    WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
+    RETURNING xclaim_message.id;
+
+-- expire
+-- Give back lapsed claims, at their old place, or as dead letters.
+WITH lapsed AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.queue = %(queue_name)s::VARCHAR AND held.claim_expires_at <= statement_timestamp()
+    ORDER BY held.claim_expires_at
+    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN
+      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END, status='available', claimed_at=NULL,
+      claim_expires_at=NULL, claimed_by=NULL, claim_key=NULL, claim_token=NULL, last_error=('lease expired,
+      claimed by ' || xclaim_message.claimed_by)
+    WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
+    FROM lapsed))) AND xclaim_message.status = 'claimed'
+    RETURNING xclaim_message.id;
+
+-- expire_others
+-- Give back lapsed claims but for those of a claim key, which takes them back itself.
+WITH lapsed AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.queue = %(queue_name)s::VARCHAR AND held.claim_expires_at <= statement_timestamp() AND
+      held.claim_key IS DISTINCT
+    FROM %(key)s::VARCHAR
+    ORDER BY held.claim_expires_at
+    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN
+      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END, status='available', claimed_at=NULL,
+      claim_expires_at=NULL, claimed_by=NULL, claim_key=NULL, claim_token=NULL, last_error=('lease expired,
+      claimed by ' || xclaim_message.claimed_by)
+    WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
+    FROM lapsed))) AND xclaim_message.status = 'claimed'
+    RETURNING xclaim_message.id;
+
+-- redrive
+-- Move dead letters to a queue, the next one first, available now and with no attempts used.
+WITH dead AS MATERIALIZED (SELECT letter.id AS id
+    FROM xclaim_message AS letter
+    WHERE letter.queue = %(dead_letter_queue)s::VARCHAR AND letter.status = 'available' AND
+      letter.available_at >= '-infinity'
+    ORDER BY letter.priority DESC, letter.available_at, letter.id
+    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    SET queue=%(queue_name)s::VARCHAR, attempts=0, available_at=statement_timestamp()
+    WHERE xclaim_message.id = ANY (array((SELECT dead.id
+    FROM dead))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id;
+
+-- prune
+-- Delete some consumed messages that were consumed so long ago.
+WITH pruned AS MATERIALIZED (SELECT "old".id AS id
+    FROM xclaim_message AS "old"
+    WHERE "old".queue IN (%(queue_name)s::VARCHAR, %(dead_letter_queue)s::VARCHAR) AND "old".consumed_at <=
+      statement_timestamp() + (-CAST(%(age_seconds)s AS FLOAT)) * interval '1 second'
+    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) DELETE
+    FROM xclaim_message
+    WHERE xclaim_message.id = ANY (array((SELECT pruned.id
+    FROM pruned))) AND xclaim_message.status = 'consumed'
+    RETURNING xclaim_message.id;
+
+-- peek
+-- Return the messages that would be claimed next, without claiming them.
+WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::VARCHAR AND top.status = 'available' AND top.available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(queue_name)s::VARCHAR AND lower.status = 'available' AND lower.available_at >=
+      '-infinity' AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) AS anon_1
+    FROM level
+    WHERE level.priority IS NOT NULL), upcoming AS MATERIALIZED (SELECT picked.id AS id
+    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      level.priority AND waiting.available_at <= statement_timestamp()
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT %(message_limit)s::INTEGER) AS picked
+    LIMIT %(message_limit)s::INTEGER) SELECT xclaim_message.id, xclaim_message.queue,
+      xclaim_message.origin_queue, xclaim_message.status, xclaim_message.priority, xclaim_message.payload,
+      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
+      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
+      xclaim_message.claim_expires_at, xclaim_message.consumed_at, xclaim_message.claimed_by,
+      xclaim_message.consumed_by, xclaim_message.claim_key, xclaim_message.last_error
+    FROM xclaim_message
+    WHERE xclaim_message.id = ANY (array((SELECT upcoming.id
+    FROM upcoming)))
+    ORDER BY xclaim_message.priority DESC, xclaim_message.available_at, xclaim_message.id;
+
+-- get
+-- Return the message if it is in the queue or was pushed to it.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error
+    FROM xclaim_message
+    WHERE xclaim_message.id = %(message_id)s::BIGINT AND (xclaim_message.queue = %(queue_name)s::VARCHAR OR
+      xclaim_message.origin_queue = %(queue_name)s::VARCHAR);
+
+-- counts
+-- Count the messages of the queue, and of its dead-letter queue, by state.
+SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = %(dead_letter_queue)s::VARCHAR AND
+      xclaim_message.queue != %(queue_name)s::VARCHAR) AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at <= statement_timestamp()) AS available, count(*) FILTER (WHERE NOT
+      (xclaim_message.queue = %(dead_letter_queue)s::VARCHAR AND xclaim_message.queue !=
+      %(queue_name)s::VARCHAR) AND xclaim_message.status = 'available' AND xclaim_message.available_at >
+      statement_timestamp()) AS delayed, count(*) FILTER (WHERE xclaim_message.status = 'claimed') AS claimed,
+      count(*) FILTER (WHERE xclaim_message.status = 'consumed') AS consumed, count(*) FILTER (WHERE
+      xclaim_message.queue = %(dead_letter_queue)s::VARCHAR AND xclaim_message.queue !=
+      %(queue_name)s::VARCHAR AND xclaim_message.status = 'available') AS dead_letters
+    FROM xclaim_message
+    WHERE xclaim_message.queue IN (%(queue_name)s::VARCHAR, %(dead_letter_queue)s::VARCHAR);
+
+-- release
+-- Make the claimed message available again, or a dead letter if its attempts are used up.
+UPDATE xclaim_message
+    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN
+      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END, status='available',
+      attempts=xclaim_message.attempts, available_at=xclaim_message.available_at, claimed_at=NULL,
+      claim_expires_at=NULL, claimed_by=NULL, claim_key=NULL, claim_token=NULL, last_error=%(error)s::VARCHAR
+    WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error;
+
+-- release, with a delay
+-- Make the claimed message available again, or a dead letter if its attempts are used up.
+UPDATE xclaim_message
+    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN
+      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END, status='available',
+      attempts=xclaim_message.attempts, available_at=(statement_timestamp() + %(delay_seconds)s * interval '1
+      second'), claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL, claim_key=NULL, claim_token=NULL,
+      last_error=%(error)s::VARCHAR
+    WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error;
+
+-- release, not counted
+-- Make the claimed message available again, or a dead letter if its attempts are used up.
+UPDATE xclaim_message
+    SET queue=xclaim_message.queue, status='available', attempts=(xclaim_message.attempts - 1),
+      available_at=xclaim_message.available_at, claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL,
+      claim_key=NULL, claim_token=NULL, last_error=%(error)s::VARCHAR
+    WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error;

@@ -1,0 +1,288 @@
+-- What xclaim sends to sqlite; written by `python -m tests.sql_docs`.
+
+-- push
+-- Insert the payloads in their order.
+INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
+      created_at, available_at) SELECT :queue_name AS queue, :queue_name AS origin_queue, :message_priority AS
+      priority, item.payload AS payload, :message_headers AS headers, CAST(NULL AS TEXT) AS unique_key,
+      :attempts_limit AS max_attempts, strftime('%Y-%m-%d %H:%M:%f', 'now') AS created_at, strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds') AS available_at
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS payload, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item
+    ORDER BY item.position
+    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
+      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
+      last_error;
+
+-- push_once
+-- Insert the payloads whose unique key is new and return those that are already there.
+INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
+      created_at, available_at) SELECT :queue_name AS queue, :queue_name AS origin_queue, :message_priority AS
+      priority, item.payload AS payload, :message_headers AS headers, CAST(item.unique_key AS TEXT) AS
+      unique_key, :attempts_limit AS max_attempts, strftime('%Y-%m-%d %H:%M:%f', 'now') AS created_at,
+      strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds') AS available_at
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS payload, json_extract(anon_1.value, '$[1]') AS
+      unique_key, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item
+    WHERE 1 = 1
+    ORDER BY item.position
+    ON CONFLICT (origin_queue, unique_key)
+    WHERE unique_key IS NOT NULL DO UPDATE
+    SET attempts = CASE WHEN (xclaim_message.payload = excluded.payload) THEN xclaim_message.attempts ELSE -1
+      END
+    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
+      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
+      last_error, 1 AS is_same;
+
+-- clashing_keys
+-- Return the unique keys that are taken by another payload.
+SELECT xclaim_message.unique_key
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS payload, json_extract(anon_1.value, '$[1]') AS
+      unique_key, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item JOIN xclaim_message ON xclaim_message.origin_queue = :queue_name
+      AND xclaim_message.unique_key = item.unique_key AND xclaim_message.payload != item.payload;
+
+-- claim
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
+    ORDER BY top.priority DESC
+    LIMIT 1 OFFSET :param_1) AS priority
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
+      lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1 OFFSET :param_2) AS anon_1
+    FROM level
+    WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT waiting.id AS id
+    FROM level CROSS JOIN xclaim_message AS waiting
+    WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+    LIMIT :message_limit OFFSET :param_3) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f',
+      'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || '
+      seconds'), claimed_by=:claimant, claim_key=:key, claim_token=lower(hex(randomblob(16)))
+    WHERE xclaim_message.id IN (SELECT candidate.id
+    FROM candidate) AND xclaim_message.status = 'available'
+    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
+      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
+      last_error, claim_token;
+
+-- claim_again
+-- Take back what an earlier attempt of the same claim key holds; only if nothing, claim anew.
+WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.claim_key = :key AND held.queue = :queue_name AND held.status = 'claimed' AND held.claimed_by
+      != :claimant AND (held.max_attempts IS NULL OR held.attempts < held.max_attempts)
+    ORDER BY held.id
+    LIMIT :message_limit OFFSET :param_1), level(priority) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
+    ORDER BY top.priority DESC
+    LIMIT 1 OFFSET :param_2) AS priority
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
+      lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1 OFFSET :param_3) AS anon_1
+    FROM level
+    WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT waiting.id AS id
+    FROM level CROSS JOIN xclaim_message AS waiting
+    WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND NOT (EXISTS (SELECT resumable.id
+    FROM resumable))
+    LIMIT :message_limit OFFSET :param_4) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f',
+      'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || '
+      seconds'), claimed_by=:claimant, claim_key=:key, claim_token=lower(hex(randomblob(16)))
+    WHERE xclaim_message.id IN (SELECT taken.id
+    FROM (SELECT resumable.id AS id
+    FROM resumable
+    UNION ALL SELECT candidate.id AS id
+    FROM candidate) AS taken) AND xclaim_message.status != 'consumed'
+    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
+      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
+      last_error, claim_token;
+
+-- ack
+-- Consume the claimed message. By the primary key, so that no partial index is walked.
+UPDATE xclaim_message
+    SET status='consumed', claim_expires_at=NULL, consumed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
+    RETURNING id;
+
+-- ack_many
+-- Consume each claimed message that is still held, and return their ids.
+UPDATE xclaim_message
+    SET status='consumed', claim_expires_at=NULL, consumed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
+      anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item
+    WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
+    RETURNING id;
+
+-- extend
+-- Set the end of the lease, counted from now.
+UPDATE xclaim_message
+    SET claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds')
+    WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
+    RETURNING claim_expires_at;
+
+-- extend_many
+-- Set the end of the lease of each claim that is still held, and return their ids.
+UPDATE xclaim_message
+    SET claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds')
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
+      anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item
+    WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
+    RETURNING id;
+
+-- expire
+-- Give back lapsed claims, at their old place, or as dead letters.
+WITH lapsed AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.queue = :queue_name AND held.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+    ORDER BY held.claim_expires_at
+    LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
+    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
+      xclaim_message.queue END, status='available', claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL,
+      claim_key=NULL, claim_token=NULL, last_error=('lease expired, claimed by ' || xclaim_message.claimed_by)
+    WHERE xclaim_message.id IN (SELECT lapsed.id
+    FROM lapsed) AND xclaim_message.status = 'claimed'
+    RETURNING id;
+
+-- expire_others
+-- Give back lapsed claims but for those of a claim key, which takes them back itself.
+WITH lapsed AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.queue = :queue_name AND held.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
+      held.claim_key IS NOT :key
+    ORDER BY held.claim_expires_at
+    LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
+    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
+      xclaim_message.queue END, status='available', claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL,
+      claim_key=NULL, claim_token=NULL, last_error=('lease expired, claimed by ' || xclaim_message.claimed_by)
+    WHERE xclaim_message.id IN (SELECT lapsed.id
+    FROM lapsed) AND xclaim_message.status = 'claimed'
+    RETURNING id;
+
+-- redrive
+-- Move dead letters to a queue, the next one first, available now and with no attempts used.
+WITH dead AS MATERIALIZED (SELECT letter.id AS id
+    FROM xclaim_message AS letter
+    WHERE letter.queue = :dead_letter_queue AND letter.status = 'available' AND letter.available_at IS NOT
+      NULL
+    ORDER BY letter.priority DESC, letter.available_at, letter.id
+    LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
+    SET queue=:queue_name, attempts=0, available_at=strftime('%Y-%m-%d %H:%M:%f', 'now')
+    WHERE xclaim_message.id IN (SELECT dead.id
+    FROM dead) AND xclaim_message.status = 'available'
+    RETURNING id;
+
+-- prune
+-- Delete some consumed messages that were consumed so long ago.
+WITH pruned AS MATERIALIZED (SELECT old.id AS id
+    FROM xclaim_message AS old
+    WHERE old.queue IN (:queue_name, :dead_letter_queue) AND old.consumed_at <= strftime('%Y-%m-%d %H:%M:%f',
+      'now', CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds')
+    LIMIT :message_limit OFFSET :param_1) DELETE
+    FROM xclaim_message
+    WHERE xclaim_message.id IN (SELECT pruned.id
+    FROM pruned) AND xclaim_message.status = 'consumed'
+    RETURNING id;
+
+-- peek
+-- Return the messages that would be claimed next, without claiming them.
+WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
+    ORDER BY top.priority DESC
+    LIMIT 1 OFFSET :param_1) AS priority
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
+      lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1 OFFSET :param_2) AS anon_1
+    FROM level
+    WHERE level.priority IS NOT NULL), upcoming AS MATERIALIZED (SELECT waiting.id AS id
+    FROM level CROSS JOIN xclaim_message AS waiting
+    WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+    LIMIT :message_limit OFFSET :param_3) SELECT xclaim_message.id, xclaim_message.queue,
+      xclaim_message.origin_queue, xclaim_message.status, xclaim_message.priority, xclaim_message.payload,
+      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
+      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
+      xclaim_message.claim_expires_at, xclaim_message.consumed_at, xclaim_message.claimed_by,
+      xclaim_message.consumed_by, xclaim_message.claim_key, xclaim_message.last_error
+    FROM xclaim_message
+    WHERE xclaim_message.id IN (SELECT upcoming.id
+    FROM upcoming)
+    ORDER BY xclaim_message.priority DESC, xclaim_message.available_at, xclaim_message.id;
+
+-- get
+-- Return the message if it is in the queue or was pushed to it.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error
+    FROM xclaim_message
+    WHERE xclaim_message.id = :message_id AND (xclaim_message.queue = :queue_name OR
+      xclaim_message.origin_queue = :queue_name);
+
+-- counts
+-- Count the messages of the queue, and of its dead-letter queue, by state.
+SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = :dead_letter_queue AND xclaim_message.queue !=
+      :queue_name) AND xclaim_message.status = 'available' AND xclaim_message.available_at <=
+      strftime('%Y-%m-%d %H:%M:%f', 'now')) AS available, count(*) FILTER (WHERE NOT (xclaim_message.queue =
+      :dead_letter_queue AND xclaim_message.queue != :queue_name) AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) AS delayed, count(*) FILTER (WHERE
+      xclaim_message.status = 'claimed') AS claimed, count(*) FILTER (WHERE xclaim_message.status =
+      'consumed') AS consumed, count(*) FILTER (WHERE xclaim_message.queue = :dead_letter_queue AND
+      xclaim_message.queue != :queue_name AND xclaim_message.status = 'available') AS dead_letters
+    FROM xclaim_message
+    WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue);
+
+-- release
+-- Make the claimed message available again, or a dead letter if its attempts are used up.
+UPDATE xclaim_message
+    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
+      xclaim_message.queue END, status='available', attempts=xclaim_message.attempts,
+      available_at=xclaim_message.available_at, claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL,
+      claim_key=NULL, claim_token=NULL, last_error=:error
+    WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
+    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
+      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
+      last_error;
+
+-- release, with a delay
+-- Make the claimed message available again, or a dead letter if its attempts are used up.
+UPDATE xclaim_message
+    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
+      xclaim_message.queue END, status='available', attempts=xclaim_message.attempts,
+      available_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds'),
+      claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL, claim_key=NULL, claim_token=NULL,
+      last_error=:error
+    WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
+    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
+      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
+      last_error;
+
+-- release, not counted
+-- Make the claimed message available again, or a dead letter if its attempts are used up.
+UPDATE xclaim_message
+    SET queue=xclaim_message.queue, status='available', attempts=(xclaim_message.attempts - 1),
+      available_at=xclaim_message.available_at, claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL,
+      claim_key=NULL, claim_token=NULL, last_error=:error
+    WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
+    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
+      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
+      last_error;

@@ -1,0 +1,104 @@
+"""Write the SQL each database receives to docs/sql, for people to read and reviewers to diff.
+
+Run `python -m tests.sql_docs` after changing a statement; a test compares.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import make_url
+
+from xclaim import statements
+from xclaim.dialects import POSTGRESQL, SQLITE, Dialect
+from xclaim.schema import message_table
+
+FOLDER = Path(__file__).parents[1] / "docs" / "sql"
+NAMES = (
+    "push",
+    "push_once",
+    "clashing_keys",
+    "claim",
+    "claim_again",
+    "ack",
+    "ack_many",
+    "extend",
+    "extend_many",
+    "expire",
+    "expire_others",
+    "redrive",
+    "prune",
+    "peek",
+    "get",
+    "counts",
+)
+RELEASES = {
+    "release": {"delayed": False, "counted": True},
+    "release, with a delay": {"delayed": True, "counted": True},
+    "release, not counted": {"delayed": False, "counted": False},
+}
+_BREAKS = (
+    "FROM ", "WHERE ", "SET ", "RETURNING ", "ORDER BY ", "LIMIT ", "UNION ALL", "ON CONFLICT",
+)  # fmt: skip
+
+
+def documents() -> dict[Path, str]:
+    """Return the text of each file."""
+    sqlite: Any = make_url("sqlite://").get_dialect()
+    dialects: list[tuple[Dialect, Any]] = [
+        (POSTGRESQL, make_url("postgresql+psycopg://").get_dialect()()),
+        (SQLITE, sqlite(paramstyle="named")),
+    ]
+    return {
+        FOLDER / f"{dialect.name}.sql": _document(dialect, compiler)
+        for dialect, compiler in dialects
+    }
+
+
+def _document(dialect: Dialect, compiler: Any) -> str:
+    header = f"-- What xclaim sends to {dialect.name}; written by `python -m tests.sql_docs`.\n"
+    return header + "".join(
+        f"\n-- {name}\n-- {_promise(build)}\n{_readable(statement, compiler)};\n"
+        for name, build, statement in _statements(dialect)
+    )
+
+
+def _statements(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any]]:
+    table = message_table()
+    for name in NAMES:
+        build = getattr(statements, name)
+        yield name, build, build(table, dialect)
+    for name, options in RELEASES.items():
+        yield name, statements.release, statements.release(table, dialect, **options)
+
+
+def _promise(build: Callable[..., Any]) -> str:
+    return (build.__doc__ or "").splitlines()[0]
+
+
+def _readable(statement: Any, compiler: Any) -> str:
+    words = " ".join(str(statement.compile(dialect=compiler)).split())
+    for keyword in _BREAKS:
+        words = words.replace(f" {keyword}", f"\n  {keyword}")
+    return "\n".join(
+        textwrap.fill(line, 110, initial_indent=_indent(line), subsequent_indent="      ")
+        for line in words.splitlines()
+    )
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def main() -> None:
+    """Write the files."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for path, text in documents().items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

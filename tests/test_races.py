@@ -1,0 +1,216 @@
+"""Races, with real processes, threads and transactions."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier
+
+import pytest
+from sqlalchemy import Engine, text
+
+from xclaim import Claim, ClaimLostError, DuplicateMessageError, Queue, create_engine
+
+WORKER = """
+import json, sys
+from xclaim import Queue
+url, name = sys.argv[1:]
+consumed = []
+with Queue("race", url) as queue:
+    while (claimed := queue.claim(claimed_by=name)) is not None:
+        queue.ack(claimed)
+        consumed.append(claimed.message.id)
+print(json.dumps(consumed))
+"""
+
+HOLDER = """
+import signal, sys
+from datetime import timedelta
+from xclaim import Queue
+with Queue("race", sys.argv[1]) as queue:
+    queue.claim(claimed_by="doomed", lease=timedelta(0))
+    print("holding", flush=True)
+    signal.pause()
+"""
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def postgresql(fresh_postgresql_url: str) -> Iterator[Engine]:
+    engine = create_engine(fresh_postgresql_url, pool_size=10)
+    yield engine
+    engine.dispose()
+
+
+def test_eight_processes_consume_two_thousand_messages_once_each(
+    engine: Engine, database_url: str
+) -> None:
+    pushed = Queue("race", engine).push_many(list(range(2_000)))
+    command = [sys.executable, "-c", WORKER, database_url]
+
+    workers = [
+        subprocess.Popen([*command, f"worker-{number}"], stdout=subprocess.PIPE, text=True)
+        for number in range(8)
+    ]
+    reported = {f"worker-{n}": json.loads(w.communicate()[0]) for n, w in enumerate(workers)}
+
+    assert sorted(id_ for ids in reported.values() for id_ in ids) == [m.id for m in pushed]
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text("SELECT id, consumed_by, attempts FROM xclaim_message WHERE status = 'consumed'")
+        ).all()
+    assert {row.id: row.consumed_by for row in rows} == {
+        id_: name for name, ids in reported.items() for id_ in ids
+    }
+    assert {row.attempts for row in rows} == {1}
+
+
+def test_batches_claimed_in_parallel_are_disjoint(engine: Engine) -> None:
+    Queue("race", engine).push_many(list(range(400)))
+    barrier = Barrier(4)
+
+    def work() -> list[Claim]:
+        barrier.wait()
+        return Queue("race", engine).claim_many(100)
+
+    with ThreadPoolExecutor(4) as pool:
+        batches = [future.result() for future in [pool.submit(work) for _ in range(4)]]
+
+    ids = [claim.message.id for batch in batches for claim in batch]
+    assert len(ids) == len(set(ids)) == 400
+
+
+def test_the_message_of_a_killed_worker_comes_back(engine: Engine, database_url: str) -> None:
+    queue = Queue("race", engine)
+    queue.push(1)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, database_url], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+
+    holder.kill()
+    status = holder.wait()
+    holder.stdout.close()
+    claimed = queue.claim()
+
+    assert status == -signal.SIGKILL
+    assert claimed is not None
+    assert claimed.message.last_error == "lease expired, claimed by doomed"
+
+
+def test_one_key_pushed_by_two_transactions_is_one_message(postgresql: Engine) -> None:
+    with ThreadPoolExecutor(1) as pool, postgresql.begin() as connection:
+        first = Queue("race", connection).push(1, unique_key="key")
+        waiting = pool.submit(Queue("race", postgresql).push, 1, unique_key="key")
+        _wait_for_lock(postgresql)
+        connection.commit()
+        second = waiting.result()
+
+    assert second.id == first.id
+    assert Queue("race", postgresql).counts().available == 1
+
+
+def test_one_key_with_two_payloads_in_two_transactions_is_refused(postgresql: Engine) -> None:
+    with ThreadPoolExecutor(1) as pool, postgresql.begin() as connection:
+        Queue("race", connection).push(1, unique_key="key")
+        waiting = pool.submit(
+            Queue("race", postgresql).push_many, [7, 2, 8], unique_keys=["a", "key", None]
+        )
+        _wait_for_lock(postgresql)
+        connection.commit()
+        error = waiting.exception()
+
+    assert isinstance(error, DuplicateMessageError)
+    assert error.unique_keys == ["key"]
+    assert Queue("race", postgresql).counts().available == 1
+
+
+def test_a_message_pushed_by_an_open_transaction_is_not_seen(postgresql: Engine) -> None:
+    queue = Queue("race", postgresql)
+
+    with postgresql.begin() as connection:
+        Queue("race", connection).push(1)
+        nothing = queue.claim()
+
+    assert nothing is None
+    assert queue.claim() is not None
+
+
+def test_expire_skips_what_is_being_acked(postgresql: Engine) -> None:
+    queue = Queue("race", postgresql)
+    queue.push(1)
+    claimed = queue.claim(lease=timedelta(0))
+    assert claimed is not None
+
+    with postgresql.begin() as connection:
+        Queue("race", connection).ack(claimed)
+        expired = queue.expire()
+
+    assert expired == 0
+    assert queue.counts().consumed == 1
+
+
+def test_an_ack_that_waits_for_a_new_claim_is_lost(postgresql: Engine) -> None:
+    queue = Queue("race", postgresql)
+    queue.push(1)
+    stale = queue.claim(lease=timedelta(0))
+    assert stale is not None
+
+    with ThreadPoolExecutor(1) as pool, postgresql.begin() as connection:
+        bound = Queue("race", connection)
+        bound.expire()
+        current = bound.claim()
+        waiting = pool.submit(queue.ack, stale)
+        _wait_for_lock(postgresql)
+        connection.commit()
+        error = waiting.exception()
+
+    assert isinstance(error, ClaimLostError)
+    assert current is not None
+    queue.ack(current)
+    assert queue.counts().consumed == 1
+
+
+def test_two_retries_at_once_take_the_message_back_once(engine: Engine) -> None:
+    queue = Queue("race", engine)
+    queue.push(1)
+    queue.claim(claim_key="task", claimed_by="task#1")
+    barrier = Barrier(2)
+
+    def retry(number: int) -> Claim | None:
+        barrier.wait()
+        return queue.claim(claim_key="task", claimed_by=f"task#{number}")
+
+    with ThreadPoolExecutor(2) as pool:
+        claims = [future.result() for future in [pool.submit(retry, n) for n in (2, 3)]]
+
+    live = [claim for claim in claims if claim is not None and _is_held(queue, claim)]
+    assert len(live) == 1
+
+
+def _is_held(queue: Queue, claim: Claim) -> bool:
+    try:
+        queue.extend(claim)
+    except ClaimLostError:
+        return False
+    return True
+
+
+def _wait_for_lock(engine: Engine) -> None:
+    """Return when another session waits for a lock."""
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with engine.connect() as connection:
+        while not connection.scalar(query):
+            connection.rollback()
