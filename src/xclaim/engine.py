@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Engine, event, make_url
 from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.ext.asyncio import create_async_engine as sqlalchemy_create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from xclaim.errors import DatabaseUrlError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _OLDEST_SQLITE = (3, 35)  # RETURNING, https://www.sqlite.org/lang_returning.html
 _SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
@@ -38,6 +39,9 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
 
 def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
     """Return an asyncio engine, with the same URLs and settings as ``create_engine``."""
+    # Half the cost of importing this module, which blocking code need not pay.
+    from sqlalchemy.ext.asyncio import create_async_engine as sqlalchemy_create_async_engine
+
     parsed, options = _prepared(url, options)
     if parsed.get_backend_name() != "sqlite":
         driver = "postgresql+psycopg_async"

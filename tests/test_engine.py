@@ -1,0 +1,97 @@
+"""An engine from a URL, with the settings each database needs."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from xclaim import Queue, create_async_engine, create_engine, migrate
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres://u@h/db", "postgresql://u@h/db", "postgresql+psycopg://u@h/db"]
+)
+def test_every_postgresql_url_means_psycopg(url: str) -> None:
+    assert create_engine(url).url.drivername == "postgresql+psycopg"
+    assert create_async_engine(url).url.drivername == "postgresql+psycopg_async"
+
+
+def test_a_sqlite_url_of_either_driver_serves_both_facades() -> None:
+    assert create_engine("sqlite+aiosqlite:///x.db").url.drivername == "sqlite"
+    assert create_async_engine("sqlite:///x.db").url.drivername == "sqlite+aiosqlite"
+
+
+@pytest.mark.parametrize(("value", "prepared"), [("none", 0), ("0", 1)])
+def test_prepared_statements_can_be_switched_off_in_the_url(
+    postgresql_url: str, value: str, prepared: int
+) -> None:
+    engine = create_engine(f"{postgresql_url}?prepare_threshold={value}")
+
+    with engine.connect() as connection:
+        for _ in range(3):
+            connection.execute(text("SELECT 'marker'"))
+        query = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%marker%%'"
+        count = connection.exec_driver_sql(query).scalar()
+
+    engine.dispose()
+    assert min(count or 0, 1) == prepared
+
+
+def test_sqlite_has_the_settings_a_queue_needs(sqlite_url: str) -> None:
+    engine = create_engine(sqlite_url)
+
+    with engine.connect() as connection:
+        journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+        synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+        wait = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
+
+    engine.dispose()
+    assert (journal, synchronous, wait) == ("wal", 2, 30_000)
+
+
+def test_a_sqlite_transaction_holds_the_write_lock_from_its_begin(
+    sqlite_url: str, tmp_path: Any
+) -> None:
+    engine = create_engine(sqlite_url)
+    other = sqlite3.connect(tmp_path / "xclaim.db", timeout=0)
+
+    with engine.begin(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+
+    other.close()
+    engine.dispose()
+
+
+def test_a_queue_in_memory_lives_as_long_as_its_engine() -> None:
+    engine = create_engine("sqlite://")
+    migrate.upgrade(engine)
+    queue = Queue("orders", engine)
+
+    queue.push(1)
+
+    assert queue.counts().available == 1
+    with queue.consume() as claimed:
+        assert claimed is not None
+    assert queue.counts().consumed == 1
+    engine.dispose()
+
+
+def test_times_are_utc_whatever_the_session_speaks(fresh_postgresql_url: str) -> None:
+    engine = create_engine(
+        fresh_postgresql_url, connect_args={"options": "-c timezone=Asia/Kathmandu"}
+    )
+
+    message = Queue("orders", engine).push(1)
+
+    engine.dispose()
+    assert message.created_at.tzinfo is UTC
+    assert abs((datetime.now(UTC) - message.created_at).total_seconds()) < 60
+
+
+def test_a_repr_hides_the_password() -> None:
+    with Queue("orders", "postgresql://user:secret@host/db") as queue:
+        assert repr(queue) == "Queue('orders', 'postgresql+psycopg://user:***@host/db')"

@@ -1,0 +1,109 @@
+"""The lease is kept alive while work goes on, and not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from threading import Event
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from xclaim import ClaimLostError, Queue, migrate
+from xclaim.keep_alive import keep_alive, keep_alive_async
+
+SHORT = timedelta(milliseconds=60)  # extended every 50 ms, the shortest pause there is
+LONG = timedelta(hours=1)
+PATIENCE = 20.0
+
+
+def test_it_extends_while_the_block_runs_and_stops_with_it() -> None:
+    extended = Event()
+
+    with keep_alive(extended.set, lease=SHORT, lease_limit=LONG):
+        assert extended.wait(PATIENCE)
+    extended.clear()
+
+    assert not extended.wait(0.2)
+
+
+def test_it_stops_at_the_limit() -> None:
+    extended = Event()
+
+    with keep_alive(extended.set, lease=SHORT, lease_limit=SHORT):
+        assert not extended.wait(0.2)
+
+
+def test_it_stops_when_the_claim_is_lost() -> None:
+    calls: list[int] = []
+    lost = Event()
+
+    def extend() -> None:
+        calls.append(1)
+        lost.set()
+        raise ClaimLostError([])
+
+    with keep_alive(extend, lease=SHORT, lease_limit=LONG):
+        assert lost.wait(PATIENCE)
+        lost.clear()
+        assert not lost.wait(0.2)
+
+    assert len(calls) == 1
+
+
+def test_it_survives_a_database_error_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    recovered = Event()
+    failures = [OperationalError("UPDATE", {}, Exception("server is restarting"))]
+
+    def extend() -> None:
+        if failures:
+            raise failures.pop()
+        recovered.set()
+
+    with (
+        caplog.at_level(logging.WARNING, "xclaim"),
+        keep_alive(extend, lease=SHORT, lease_limit=LONG),
+    ):
+        assert recovered.wait(PATIENCE)
+
+    assert "extending the lease failed" in caplog.text
+
+
+def test_an_asyncio_task_does_the_same() -> None:
+    async def run() -> int:
+        extended = asyncio.Event()
+        calls = 0
+
+        async def extend() -> None:
+            nonlocal calls
+            calls += 1
+            extended.set()
+            if calls == 2:
+                raise ClaimLostError([])
+
+        async with keep_alive_async(extend, lease=SHORT, lease_limit=LONG):
+            for _ in range(2):
+                await asyncio.wait_for(extended.wait(), PATIENCE)
+                extended.clear()
+            await asyncio.sleep(0.2)
+        return calls
+
+    assert asyncio.run(run()) == 2
+
+
+def test_a_message_in_work_is_not_given_to_others(database_url: str) -> None:
+    migrate.upgrade(database_url)
+    lease = timedelta(milliseconds=600)
+
+    with Queue("orders", database_url) as queue:
+        queue.push(1)
+        with queue.consume(lease=lease) as claimed:
+            assert claimed is not None
+            expiries: set[datetime | None] = set()
+            while len(expiries) < 4:  # three extensions: longer than the lease
+                message = queue.get(claimed.message.id)
+                assert message is not None
+                expiries.add(message.claim_expires_at)
+                assert queue.claim() is None
+        assert queue.counts().consumed == 1

@@ -1,0 +1,92 @@
+"""The package as a whole: its names, its two facades, and what an import costs."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import xclaim
+from xclaim import AsyncQueue, Queue, verbs
+
+PUBLIC = [
+    "AsyncQueue",
+    "Claim",
+    "ClaimLostError",
+    "Counts",
+    "DatabaseUrlError",
+    "DuplicateMessageError",
+    "InvalidArgumentError",
+    "Message",
+    "PayloadError",
+    "Queue",
+    "SchemaVersionError",
+    "Status",
+    "XclaimError",
+    "__version__",
+    "ack",
+    "claim",
+    "create_async_engine",
+    "create_engine",
+    "push",
+]
+
+
+def test_the_public_names_are_pinned() -> None:
+    assert xclaim.__all__ == PUBLIC
+    assert dir(xclaim) == PUBLIC
+    assert all(getattr(xclaim, name) is not None for name in PUBLIC)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Qeue'"):
+        xclaim.Qeue  # noqa: B018
+
+
+def public_methods(facade: type) -> dict[str, list[str]]:
+    return {
+        name: list(inspect.signature(method).parameters)
+        for name, method in inspect.getmembers(facade, callable)
+        if not name.startswith("_")
+    }
+
+
+def test_both_facades_have_the_same_methods() -> None:
+    assert public_methods(Queue) == public_methods(AsyncQueue)
+
+
+@pytest.mark.parametrize("name", ["push", "claim_many", "ack", "release", "prune"])
+def test_a_method_shows_its_verbs_text_and_options(name: str) -> None:
+    method, verb = getattr(Queue, name), getattr(verbs, name)
+
+    assert method.__doc__ == verb.__doc__
+    assert set(inspect.signature(verb).parameters) - set(inspect.signature(method).parameters) == {
+        "connection",
+        "schema",
+        *({"queue"} & set(inspect.signature(verb).parameters)),
+    }
+
+
+def loaded_by(code: str) -> set[str]:
+    result = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(result.stdout.split())
+
+
+def test_the_import_brings_nothing_heavy() -> None:
+    loaded = loaded_by("import xclaim")
+
+    assert not loaded & {"sqlalchemy", "alembic", "airflow", "click", "rich", "psycopg"}
+
+
+def test_a_queue_brings_sqlalchemy_and_no_more_worlds() -> None:
+    loaded = loaded_by("from xclaim import Queue")
+
+    assert "sqlalchemy" in loaded
+    assert not loaded & {"alembic", "airflow", "click", "rich", "psycopg", "aiosqlite"}
