@@ -1,0 +1,44 @@
+"""What Airflow learns of the provider."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.resources import files
+
+import jsonschema
+import pytest
+
+from xclaim.airflow.provider import get_provider_info
+
+pytestmark = pytest.mark.airflow
+
+
+def test_the_provider_info_fits_airflows_schema() -> None:
+    schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
+
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_airflow_lists_the_hook_and_its_connection_type() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "airflow", "providers", "hooks", "--output", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    hooks = json.loads(result.stdout[result.stdout.index("[") :])
+    (hook,) = [hook for hook in hooks if hook["connection_type"] == "xclaim"]
+    assert hook["class"] == "xclaim.airflow.hooks.XclaimHook"
+    assert hook["conn_id_attribute_name"] == "xclaim_conn_id"
+
+
+def test_the_form_has_our_fields() -> None:
+    from airflow.providers_manager import ProvidersManager
+
+    manager = ProvidersManager()  # type: ignore[no-untyped-call]
+
+    behaviour = manager.field_behaviours["xclaim"]
+    assert "schema" in behaviour["relabeling"]
