@@ -72,7 +72,7 @@ test: lint $(VENV_20)/.installed ## Lint, then run every test, then the core's a
 
 .PHONY: demo
 demo: $(VENV)/.installed ## Run the example DAG in a real Airflow on an embedded PostgreSQL
-	$(VENV)/bin/python examples/run_demo.py
+	$(VENV)/bin/python -m examples.run_demo
 
 .PHONY: build
 build: $(VENV)/.installed ## Build the sdist, and the wheel from it, into dist

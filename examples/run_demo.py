@@ -13,11 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from airflow_stack import StackError, airflow, environment, run_dag, running, tail_of_logs
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 
+from examples.airflow_stack import StackError, airflow, environment, run_dag, running, tail_of_logs
 from xclaim import migrate
 from xclaim.embedded import embedded_postgresql
 
