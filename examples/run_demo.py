@@ -125,7 +125,7 @@ def show(engine: Engine, title: str, query: str) -> None:
         result = connection.execute(text(query))
         table = Table(title=title, title_justify="left")
         for name in result.keys():  # noqa: SIM118  (a result is no dict)
-            table.add_column(name, overflow="fold")
+            table.add_column(name.replace("_", " "), overflow="fold")
         for row in result:
             table.add_row(*["" if value is None else str(value) for value in row])
     console.print(table)

@@ -10,7 +10,7 @@ from logging.config import fileConfig
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.schema import CreateSchema
 
 from xclaim.engine import create_engine
@@ -24,8 +24,9 @@ def run(connection: Connection, schema: str | None) -> None:
     """Migrate within one transaction, one process at a time."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
-        if schema is not None:
-            connection.execute(CreateSchema(schema, if_not_exists=True))
+        # Asked first: IF NOT EXISTS wants the right to create one even where it exists.
+        if schema is not None and not inspect(connection).has_schema(schema):
+            connection.execute(CreateSchema(schema))
     context.configure(
         connection=connection,
         target_metadata=message_table(schema).metadata,

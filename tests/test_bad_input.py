@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
@@ -261,6 +262,13 @@ def test_a_bind_of_the_wrong_kind_is_refused() -> None:
         Queue("orders", 7)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="bind must be"):
         AsyncQueue("orders", create_engine("sqlite://"))  # type: ignore[arg-type]
+
+
+def test_an_engine_of_another_driver_is_refused() -> None:
+    engine = sqlalchemy.create_engine("postgresql+psycopg2://user:secret@host/db")
+
+    with pytest.raises(DatabaseUrlError, match="make one with xclaim"):
+        Queue("orders", engine)
 
 
 def test_an_unreachable_server_is_sqlalchemys_own_error() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,17 @@ def test_a_method_shows_its_verbs_text_and_options(name: str) -> None:
         "schema",
         *({"queue"} & set(inspect.signature(verb).parameters)),
     }
+
+
+def test_a_claim_may_be_passed_by_its_name(sqlite_url: str) -> None:
+    with Queue("orders", sqlite_url) as queue:
+        settle: Any = queue
+        queue.push_many([1, 2])
+
+        settle.ack(claim=queue.claim())
+        settle.ack_many(claims=queue.claim_many(1))
+
+        assert queue.counts().consumed == 2
 
 
 def loaded_by(code: str) -> set[str]:

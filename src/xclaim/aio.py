@@ -15,8 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from xclaim import arguments, verbs
 from xclaim.batches import Batch
-from xclaim.dialects import dialect_of
-from xclaim.engine import create_async_engine
+from xclaim.engine import check_driver, create_async_engine
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit, keep_alive_async
 from xclaim.message import Claim
@@ -39,24 +38,24 @@ def _of_queue(
 def _of_claim(
     verb: Callable[Concatenate[Connection, Claim, P], T],
 ) -> Callable[Concatenate[AsyncQueue, Claim, P], Coroutine[Any, Any, T]]:
-    async def method(self: AsyncQueue, claim: Claim, /, *args: P.args, **options: P.kwargs) -> T:
+    async def method(self: AsyncQueue, /, claim: Claim, *args: P.args, **options: P.kwargs) -> T:
         check_queue(self.name, [claim])
         return await self._run(verb, claim, *args, **options)
 
-    return documented_as(verb, method)
+    return documented_as(verb, method)  # type: ignore[return-value]  # takes its name as well
 
 
 def _of_claims(
     verb: Callable[Concatenate[Connection, Iterable[Claim], P], T],
 ) -> Callable[Concatenate[AsyncQueue, Iterable[Claim], P], Coroutine[Any, Any, T]]:
     async def method(
-        self: AsyncQueue, claims: Iterable[Claim], /, *args: P.args, **options: P.kwargs
+        self: AsyncQueue, /, claims: Iterable[Claim], *args: P.args, **options: P.kwargs
     ) -> T:
         listed = list(claims)
         check_queue(self.name, listed)
         return await self._run(verb, listed, *args, **options)
 
-    return documented_as(verb, method)
+    return documented_as(verb, method)  # type: ignore[return-value]  # takes its name as well
 
 
 class AsyncQueue:
@@ -73,7 +72,7 @@ class AsyncQueue:
         self._owned = create_async_engine(bind) if isinstance(bind, str) else None
         self._bind = _checked(self._owned or bind)
         self._verb_bind = _in_autocommit(self._bind)
-        dialect_of(self._bind.dialect.name)
+        check_driver(self._bind.dialect)
         self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
 
     push = _of_queue(verbs.push)

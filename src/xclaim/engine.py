@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, Engine, event, make_url
+from sqlalchemy import URL, Dialect, Engine, event, make_url
 from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _OLDEST_SQLITE = (3, 35)  # RETURNING, https://www.sqlite.org/lang_returning.html
+_DRIVERS = {
+    ("postgresql", "psycopg"),
+    ("postgresql", "psycopg_async"),
+    ("sqlite", "pysqlite"),
+    ("sqlite", "aiosqlite"),
+}
 _SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
 
 
@@ -77,6 +83,15 @@ def parse_url(url: str | URL) -> URL:
                 f"database {driver!r} is not supported: write postgresql://user@host/database "
                 "or sqlite:///file.db"
             )
+
+
+def check_driver(dialect: Dialect) -> None:
+    """Raise DatabaseUrlError unless an engine's database and driver are ones xclaim uses."""
+    if (dialect.name, dialect.driver) not in _DRIVERS:
+        raise DatabaseUrlError(
+            f"an engine of {dialect.name}+{dialect.driver} is not supported: "
+            "make one with xclaim.create_engine, for PostgreSQL with psycopg 3 or for SQLite"
+        )
 
 
 def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, Any]]:

@@ -14,8 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim import arguments, verbs
 from xclaim.batches import Batch
-from xclaim.dialects import dialect_of
-from xclaim.engine import create_engine
+from xclaim.engine import check_driver, create_engine
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit, keep_alive
 from xclaim.message import Claim
@@ -38,22 +37,22 @@ def _of_queue(
 def _of_claim(
     verb: Callable[Concatenate[Connection, Claim, P], T],
 ) -> Callable[Concatenate[Queue, Claim, P], T]:
-    def method(self: Queue, claim: Claim, /, *args: P.args, **options: P.kwargs) -> T:
+    def method(self: Queue, /, claim: Claim, *args: P.args, **options: P.kwargs) -> T:
         check_queue(self.name, [claim])
         return self._run(verb, claim, *args, **options)
 
-    return documented_as(verb, method)
+    return documented_as(verb, method)  # type: ignore[return-value]  # takes its name as well
 
 
 def _of_claims(
     verb: Callable[Concatenate[Connection, Iterable[Claim], P], T],
 ) -> Callable[Concatenate[Queue, Iterable[Claim], P], T]:
-    def method(self: Queue, claims: Iterable[Claim], /, *args: P.args, **options: P.kwargs) -> T:
+    def method(self: Queue, /, claims: Iterable[Claim], *args: P.args, **options: P.kwargs) -> T:
         listed = list(claims)
         check_queue(self.name, listed)
         return self._run(verb, listed, *args, **options)
 
-    return documented_as(verb, method)
+    return documented_as(verb, method)  # type: ignore[return-value]  # takes its name as well
 
 
 class Queue:
@@ -73,7 +72,7 @@ class Queue:
         self._owned = create_engine(bind) if isinstance(bind, str) else None
         self._bind = _checked(self._owned or bind)
         self._verb_bind = _in_autocommit(self._bind)
-        dialect_of(self._bind.dialect.name)
+        check_driver(self._bind.dialect)
         self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
 
     push = _of_queue(verbs.push)

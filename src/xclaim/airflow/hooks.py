@@ -54,6 +54,7 @@ class XclaimHook(BaseHook):
     def __init__(self, xclaim_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.xclaim_conn_id = xclaim_conn_id
+        self._found: Database | None = None
         self._engine: Engine | None = None
         self._engine_pid = 0
 
@@ -259,7 +260,9 @@ class XclaimHook(BaseHook):
     def _database(self) -> Database:
         from xclaim.airflow.connections import database_of
 
-        return database_of(self.get_connection(self.xclaim_conn_id))
+        if self._found is None:  # asked once: in a task each question goes to the API server
+            self._found = database_of(self.get_connection(self.xclaim_conn_id))
+        return self._found
 
 
 def _claimant(claimed_by: str | None, claim_key: str | None) -> tuple[str | None, str | None]:

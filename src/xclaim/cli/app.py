@@ -1,4 +1,8 @@
-"""The commands."""
+"""The command and its subcommands.
+
+Nothing heavy is imported here: SQLAlchemy, Alembic and Rich cost more than everything else that
+``xclaim --help`` does.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,34 @@ from collections.abc import Sequence
 import click
 
 from xclaim import __version__
-from xclaim.cli import moving, tending
-from xclaim.cli.database import guarded
+from xclaim.cli import pushing, settling, tending
+from xclaim.cli.database import Database, database_options
+from xclaim.cli.outcomes import WRONG_USE, status_of
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+)
 @click.version_option(__version__, prog_name="xclaim")
-def group() -> None:
+@click.pass_context
+@database_options
+def group(context: click.Context, /, *, database: Database) -> None:
     """Share out payloads, each to be consumed exactly once.
 
     JSON lines in and out. Exit status: 0 done, 1 nothing to claim, 2 wrong use, 3 claim lost,
     4 database trouble.
     """
+    context.obj = database
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(WRONG_USE)
 
 
-for command in (*moving.COMMANDS, *tending.COMMANDS):
+for command in (*pushing.COMMANDS, *settling.COMMANDS, *tending.COMMANDS):
     group.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
-    sys.exit(guarded(group, None if arguments is None else list(arguments)))
+    sys.exit(status_of(group, None if arguments is None else list(arguments)))

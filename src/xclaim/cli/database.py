@@ -1,81 +1,142 @@
-"""Which database a command uses, and what its errors mean for the exit status."""
+"""Which database a command uses, and what its failures mean."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from xclaim.cli.outcomes import DatabaseError, say
+
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import URL, Engine
 
-DEFAULT_FILE = "xclaim.db"
-NOTHING_TO_CLAIM, WRONG_USE, CLAIM_LOST, NO_DATABASE, INTERRUPTED = 1, 2, 3, 4, 130
+    from xclaim.sync import Queue
 
-
-@contextmanager
-def opened(options: dict[str, Any], *, create: bool = False) -> Iterator[Engine]:
-    """Yield an engine on the chosen database and say on stderr which one it is.
-
-    Only ``create`` makes a SQLite file that is not there; other commands fail instead of leaving
-    an empty one behind.
-    """
-    from xclaim.engine import create_engine, parse_url
-    from xclaim.revision import mismatch
-
-    url = parse_url(options["url"] or f"sqlite:///{DEFAULT_FILE}")
-    if not options["quiet"]:
-        click.echo(f"database: {url.render_as_string(hide_password=True)}", err=True)
-    path = url.database if url.get_backend_name() == "sqlite" else None
-    if path and path != ":memory:" and not create and not Path(path).exists():
-        raise mismatch(None)
-    engine = create_engine(url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+DEFAULT_URL = "sqlite:///xclaim.db"
+_CONNECT_SECONDS = 10  # psycopg waits for 130: too long for somebody at a terminal
 
 
-def guarded(group: click.Group, arguments: list[str] | None) -> int:
-    """Run the command and return its exit status; an error is one line on stderr."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """What --url, --schema and --quiet chose; None: the environment, then the default."""
+
+    url: str | None
+    schema: str | None
+    quiet: bool
+
+    @contextmanager
+    def engine(self, *, create: bool = False) -> Iterator[Engine]:
+        """Yield an engine that has connected once, and say on stderr what to.
+
+        Only ``create`` makes a SQLite file that is not there; other commands fail instead of
+        leaving an empty one behind.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from xclaim.engine import parse_url
+        from xclaim.revision import mismatch
+
+        url = parse_url(self.url or os.environ.get("XCLAIM_DATABASE_URL") or DEFAULT_URL)
+        if not self.quiet:
+            say(f"database: {_shown(url)}")
+        if not create and _is_missing_file(url):
+            raise mismatch(None)
+        engine = _connected(url)
+        try:
+            yield engine
+        except SQLAlchemyError as error:
+            raise DatabaseError(
+                f"the database refused ({_reason(error)}): see its log, and what its user may do"
+            ) from error
+        finally:
+            engine.dispose()
+
+    @contextmanager
+    def queue(self, name: str) -> Iterator[Queue]:
+        """Yield a queue in the database."""
+        with self.queues() as queue_of:
+            yield queue_of(name)
+
+    @contextmanager
+    def queues(self) -> Iterator[Callable[[str], Queue]]:
+        """Yield a function from a name to the queue in the database."""
+        from xclaim.sync import Queue
+
+        with self.engine() as engine:
+            yield partial(Queue, bind=engine, schema=self.schema)
+
+
+def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --url, --schema and --quiet: they may stand before the subcommand, and after it."""
+
+    @click.option(
+        "--url",
+        help="Database; else XCLAIM_DATABASE_URL, else the SQLite file xclaim.db in this folder.",
+    )
+    @click.option("--schema", help="PostgreSQL schema of the table; else XCLAIM_SCHEMA.")
+    @click.option("--quiet", is_flag=True, help="Do not say which database is used.")
+    @wraps(command)
+    def with_database(
+        *positional: Any, url: str | None, schema: str | None, quiet: bool, **options: Any
+    ) -> Any:
+        before = click.get_current_context().find_object(Database)
+        if before is not None:
+            url, schema = url or before.url, schema or before.schema
+            quiet = quiet or before.quiet
+        database = Database(url=url, schema=schema, quiet=quiet)
+        return command(*positional, database=database, **options)
+
+    return with_database
+
+
+def _is_missing_file(url: URL) -> bool:
+    if url.get_backend_name() != "sqlite" or url.query or url.database in (None, "", ":memory:"):
+        return False
+    return not Path(str(url.database)).exists()
+
+
+def _connected(url: URL) -> Engine:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from xclaim.errors import XclaimError
+    from xclaim.engine import create_engine
 
+    has_timeout = "connect_timeout" in url.query or "PGCONNECT_TIMEOUT" in os.environ
+    options: dict[str, Any] = {}
+    if url.get_backend_name() != "sqlite" and not has_timeout:
+        options["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
+    engine = create_engine(url, **options)
     try:
-        result = group.main(args=arguments, prog_name="xclaim", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        return _say("interrupted", INTERRUPTED)
-    except XclaimError as error:
-        return _say(error, _status_of(error))
-    except SQLAlchemyError as error:
-        return _say(_first_line(error), NO_DATABASE)
-    return result if isinstance(result, int) else 0
+        engine.connect().close()  # the pool keeps it, the command will use it
+    except (SQLAlchemyError, UnicodeError) as error:  # a host name may be no IDNA
+        engine.dispose()
+        raise DatabaseError(_unreachable(url, _reason(error))) from error
+    return engine
 
 
-def _status_of(error: Exception) -> int:
-    from xclaim.errors import ClaimLostError, SchemaVersionError
-
-    match error:
-        case ClaimLostError():
-            return CLAIM_LOST
-        case SchemaVersionError():
-            return NO_DATABASE
-        case _:
-            return WRONG_USE
+def _unreachable(url: URL, reason: str) -> str:
+    if url.get_backend_name() == "sqlite":
+        return f"cannot open the SQLite file {url.database} ({reason}): check folder and rights"
+    host, port = url.host or url.query.get("host") or "localhost", url.port or 5432
+    return (
+        f"cannot connect to PostgreSQL at {host}:{port} ({reason}): check the URL, and the server "
+        f"with `pg_isready -h {host} -p {port}`"
+    )
 
 
-def _say(problem: object, status: int) -> int:
-    click.echo(f"error: {problem}", err=True)
-    return status
+def _shown(url: URL) -> str:
+    secrets = [name for name in url.query if "password" in name]
+    shown = url.set(drivername=url.get_backend_name()).difference_update_query(secrets)
+    return shown.render_as_string(hide_password=True)
 
 
-def _first_line(error: Exception) -> str:
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return f"the database failed ({reason[0] if reason else type(error).__name__}): check --url"
+def _reason(error: Exception) -> str:
+    # Not the error itself: it would show the statement with its payloads.
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

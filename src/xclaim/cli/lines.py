@@ -1,49 +1,73 @@
-"""JSON lines in and out, and tables for people."""
+"""JSON lines: in from stdin or an argument, out to stdout."""
 
 from __future__ import annotations
 
 import json
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from datetime import timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from xclaim.cli.outcomes import emit
 
 if TYPE_CHECKING:
     from xclaim.message import Claim
 
+T = TypeVar("T")
+
 MESSAGE_COLUMNS = ("id", "queue", "status", "priority", "attempts", "available_at", "payload")
+CLAIM_COLUMNS = ("id", "queue", "attempts", "claimed_by", "claim_expires_at", "payload")
+
+_MAX_SHOWN = 60  # characters of a bad line in an error
 
 
 def parse_json(text: str, place: str) -> Any:
     """Return the decoded JSON; NaN and Infinity, which Python would accept, are no JSON."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise click.UsageError(f"{place} is not JSON ({error}): {text.strip()[:60]!r}") from error
+    except json.JSONDecodeError as error:
+        problem = f"{error.msg} at character {error.pos + 1}"
+    except ValueError as error:
+        problem = str(error)
+    except RecursionError:
+        problem = "nested too deeply"
+    raise click.UsageError(f"{place} is not JSON ({problem}): {text.strip()[:_MAX_SHOWN]!r}")
 
 
-def payloads_of(stream: TextIO) -> Iterator[Any]:
-    """Yield the payload of each line that is not blank; a bad one fails with its number."""
-    for number, line in enumerate(stream, start=1):
-        if line.strip():
-            yield parse_json(line, f"line {number}")
+def stdin_lines(missing: str) -> Iterator[tuple[str, Any]]:
+    """Yield the value of each line that is not blank, and where it stands: ``line 7``.
+
+    ``missing`` says what was wanted if there is no stdin.
+    """
+    if sys.stdin is None:
+        raise click.UsageError(missing)
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        place = f"line {number}"
+        try:
+            text = (line.removeprefix(BOM_UTF8) if number == 1 else line).decode()
+        except UnicodeDecodeError as error:
+            raise click.UsageError(
+                f"{place} is not UTF-8 ({error.reason}): {line[:20]!r}"
+            ) from None
+        if text.strip():
+            yield place, parse_json(text, place)
 
 
 def claims_of(argument: str | None) -> list[Claim]:
     """Return the claims of the argument, or of the lines that ``xclaim claim`` wrote to stdin."""
-    from xclaim.message import Claim
+    missing = "no claim: pass one, or pipe in what `xclaim claim` printed"
+    if argument is None and (sys.stdin is None or sys.stdin.isatty()):
+        raise click.UsageError(missing)
+    if argument is not None and argument != "-":
+        return [_claim(parse_json(argument, "CLAIM"), "CLAIM")]
+    return [_claim(value, place) for place, value in stdin_lines(missing)]
 
-    if argument is None and sys.stdin.isatty():
-        raise click.UsageError("no claim: pass one, or pipe in what `xclaim claim` printed")
-    lines = payloads_of(sys.stdin) if argument in (None, "-") else [parse_json(argument, "CLAIM")]
-    return [Claim.from_dict(_mapping(line)) for line in lines]
 
-
-def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Yield the items in lists of ``size``."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
@@ -51,51 +75,44 @@ def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def write(value: Mapping[str, Any]) -> None:
-    """Write one JSON line."""
-    click.echo(json.dumps(value, ensure_ascii=False, default=_plain))
+    """Write one JSON line, in UTF-8 whatever the terminal's encoding."""
+    emit(json.dumps(value, ensure_ascii=False, default=_seconds).encode())
 
 
 def write_all(
     values: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_table: bool
 ) -> None:
     """Write the values as JSON lines, or some of their columns as a table."""
-    if not as_table:
-        for value in values:
-            write(value)
+    if as_table:
+        from xclaim.cli.tables import table
+
+        emit(table(values, columns))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for name in columns:
-        table.add_column(name, overflow="fold")
     for value in values:
-        table.add_row(*[_shown(value.get(name)) for name in columns])
-    Console(highlight=False, markup=False).print(table)
+        write(value)
 
 
-def as_dict(value: Any) -> dict[str, Any]:
-    """Return a dataclass as a dict of its fields."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+def _claim(value: Any, place: str) -> Claim:
+    from xclaim.errors import InvalidArgumentError
+    from xclaim.message import Claim
 
-
-def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise click.UsageError("a claim is a JSON object, as printed by `xclaim claim`")
-    return value
+        raise click.UsageError(
+            f"{place} is not a claim: a claim is a JSON object, as printed by `xclaim claim`"
+        )
+    try:
+        return Claim.from_dict(value)
+    except InvalidArgumentError as error:
+        raise click.UsageError(
+            f"{place} is not a claim as printed by `xclaim claim` ({error.__cause__!r})"
+        ) from error
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"JSON has no {name}")
 
 
-def _plain(value: Any) -> Any:
-    return round(value.total_seconds(), 3) if isinstance(value, timedelta) else str(value)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
+def _seconds(value: Any) -> float:
     if isinstance(value, timedelta):
-        return str(timedelta(seconds=round(value.total_seconds())))
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+        return round(value.total_seconds(), 3)
+    return float(value)  # PostgreSQL's numeric

@@ -1,0 +1,195 @@
+"""`xclaim push`: one payload, or JSON lines on stdin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command_line import CommandLine
+from xclaim import Queue
+
+TWO_LINES = '{"id": 1}\n\n{"id": 2}\n'
+
+
+def test_a_payload_is_pushed_and_its_message_printed(xclaim: CommandLine, queue: Queue) -> None:
+    pushed = xclaim("push", "orders", '{"id": "café"}')
+
+    (message,) = queue.peek(10)
+    assert pushed.status == 0
+    assert pushed.values == [message.to_dict()]
+    assert message.payload == {"id": "café"}
+
+
+def test_every_option_of_push_reaches_the_message(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    pushed = sqlite_xclaim(
+        *("push", "orders", "1", "--unique-key", "one", "--priority", "7", "--delay", "2h"),
+        *("--max-attempts", "3", "--header", "source=shop", "--header", "trace=a=b"),
+    )
+
+    message = sqlite_queue.get(pushed.values[0]["id"])
+    assert message is not None
+    assert (message.unique_key, message.priority, message.max_attempts) == ("one", 7, 3)
+    assert message.headers == {"source": "shop", "trace": "a=b"}
+    assert message.available_at - message.created_at == timedelta(hours=2)
+
+
+def test_each_line_of_stdin_is_a_payload(xclaim: CommandLine, queue: Queue) -> None:
+    pushed = xclaim("push", "orders", "-", stdin=TWO_LINES)
+
+    assert pushed.status == 0
+    assert pushed.values == [{"queue": "orders", "pushed": 2}]
+    assert [message.payload for message in queue.peek(10)] == [{"id": 1}, {"id": 2}]
+
+
+def test_stdin_is_read_when_the_payload_is_left_out(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    sqlite_xclaim("push", "orders", stdin=TWO_LINES)
+
+    assert sqlite_queue.counts().available == 2
+
+
+def test_more_lines_than_a_batch_keep_their_order(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    lines = "".join(f"{number}\n" for number in range(2_345))
+
+    pushed = sqlite_xclaim("push", "orders", "-", stdin=lines)
+
+    assert pushed.values == [{"queue": "orders", "pushed": 2_345}]
+    assert [message.payload for message in sqlite_queue.peek(3_000)] == list(range(2_345))
+
+
+def test_a_key_from_each_payload_pushes_a_file_once(xclaim: CommandLine, queue: Queue) -> None:
+    xclaim("push", "orders", "-", "--unique-key-field", "id", stdin=TWO_LINES)
+
+    again = xclaim("push", "orders", "-", "--unique-key-field", "id", stdin=TWO_LINES)
+
+    assert again.status == 0
+    assert [message.unique_key for message in queue.peek(10)] == ["1", "2"]
+
+
+def test_another_payload_under_a_key_pushes_nothing(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    sqlite_queue.push({"id": 2, "item": "cup"}, unique_key="2")
+
+    pushed = sqlite_xclaim("push", "orders", "-", "--unique-key-field", "id", stdin=TWO_LINES)
+
+    assert pushed.status == 2
+    assert pushed.errors[0].startswith("error: queue 'orders' has another payload under")
+    assert sqlite_queue.counts().available == 1
+
+
+BAD_LINES = [
+    (b"nope", "line 2 is not JSON"),
+    (b'{"id": NaN}', "line 2 is not JSON (JSON has no NaN)"),
+    (b"-Infinity", "line 2 is not JSON"),
+    (b"1e999", "line 2: payload is inf"),
+    (b'{"id": "a\\u0000"}', "line 2: payload.id has a NUL"),
+    (b'["\\ud800"]', "line 2: payload[0] has a NUL or a lone surrogate"),
+    (b'{"id": "\xff"}', "line 2 is not UTF-8"),
+    (b"[" * 100_000, "line 2 is not JSON (nested too deeply)"),
+    (b"9" * 5_000, "line 2 is not JSON"),
+]
+
+
+@pytest.mark.parametrize(("line", "problem"), BAD_LINES, ids=[text for _, text in BAD_LINES])
+def test_a_bad_line_is_named_and_nothing_is_pushed(
+    refused: Callable[..., str], line: bytes, problem: str
+) -> None:
+    error = refused("push", "orders", "-", stdin=b'{"id": 1}\n' + line + b'\n{"id": 3}\n')
+
+    assert error.startswith(problem)
+
+
+def test_a_bad_line_after_whole_batches_pushes_nothing(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    pushed = sqlite_xclaim("push", "orders", "-", stdin="1\n" * 2_500 + "nope\n")
+
+    assert pushed.status == 2
+    assert "line 2501 is not JSON" in pushed.stderr
+    assert sqlite_queue.counts().available == 0
+
+
+@pytest.mark.parametrize("line", ["[1]", '{"name": 1}', '{"id": null}', '{"id": 1.5}', "{}"])
+def test_a_payload_without_its_key_is_named(refused: Callable[..., str], line: str) -> None:
+    stdin = f'{{"id": 1}}\n{line}\n'.encode()
+
+    error = refused("push", "orders", "-", "--unique-key-field", "id", stdin=stdin)
+
+    assert error.startswith("line 2 has no field 'id'")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_payload(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    sqlite_xclaim("push", "orders", "-", stdin='\ufeff{"id": 1}\r\n')
+
+    assert sqlite_queue.peek()[0].payload == {"id": 1}
+
+
+def test_a_slow_stdin_keeps_no_other_writer_waiting(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    fed = sqlite_xclaim.shell(
+        "mkfifo lines; $xclaim push orders - <lines & exec 3>lines; echo 1 >&3;"
+        " $xclaim push orders 2 --quiet; exec 3>&-; wait"
+    )
+
+    assert [line.get("pushed", line.get("payload")) for line in fed.values] == [2, 1]
+    assert sqlite_queue.counts().available == 2
+
+
+def test_progress_is_shown_on_a_terminal(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue, tmp_path: Path
+) -> None:
+    (tmp_path / "lines.jsonl").write_text(TWO_LINES)
+
+    with (tmp_path / "lines.jsonl").open("rb") as lines:
+        shown = sqlite_xclaim.on_terminal("push", "orders", "-", stdin=lines)
+
+    assert "pushing" in shown
+    assert "100%" in shown
+    assert sqlite_queue.counts().available == 2
+
+
+def test_stderr_that_is_no_terminal_gets_no_progress(sqlite_xclaim: CommandLine) -> None:
+    pushed = sqlite_xclaim("push", "orders", "-", "--quiet", stdin=TWO_LINES)
+
+    assert (pushed.status, pushed.stderr) == (0, "")
+
+
+WRONG_USE = [
+    (("push", "", "1"), "queue name is empty"),
+    (("push", "q" * 10_000, "1"), "10,000 bytes long"),
+    (("push", "orders.dead", "1"), "is a dead-letter queue"),
+    (("push", "orders", "nope"), "PAYLOAD is not JSON"),
+    (("push", "orders", "NaN"), "JSON has no NaN"),
+    (("push", "orders", '"\\u0000"'), "payload has a NUL"),
+    (("push", "orders", "1", "--delay", "-5m"), "is no duration: write 30s, 5m, 2h or 7d"),
+    (("push", "orders", "1", "--delay", "5"), "is no duration: write 30s, 5m, 2h or 7d"),
+    (("push", "orders", "1", "--delay", "9" * 30 + "d"), "is too long"),
+    (("push", "orders", "1", "--delay", "99999d"), "delay must lie between"),
+    (("push", "orders", "1", "--priority", "40000"), "priority must lie between"),
+    (("push", "orders", "1", "--max-attempts", "0"), "max_attempts must lie between"),
+    (
+        ("push", "orders", "1", "--header", "source"),
+        "--header 'source' lacks a name or a value: write NAME=VALUE",
+    ),
+    (("push", "orders", "-", "--unique-key", "a"), "--unique-key is for one payload"),
+    (("push", "orders", "{}", "--unique-key", "a", "--unique-key-field", "id"), "exclude"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "problem"), WRONG_USE, ids=[text for _, text in WRONG_USE])
+def test_wrong_use_of_push_is_explained_in_a_line(
+    refused: Callable[..., str], arguments: tuple[str, ...], problem: str
+) -> None:
+    assert problem in refused(*arguments)
