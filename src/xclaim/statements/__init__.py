@@ -1,0 +1,36 @@
+"""Every SQL statement of the verbs: pure functions of the table and the dialect.
+
+One statement, one promise. They are built once and cached; what each database receives stands in
+docs/sql. Statuses are literals: a generic plan cannot use a partial index for ``status = $1``.
+"""
+
+from __future__ import annotations
+
+from xclaim.statements.claiming import claim, claim_again
+from xclaim.statements.looking import counts, get, peek, queue_stats
+from xclaim.statements.parts import Statement
+from xclaim.statements.pushing import clashing_keys, push, push_once
+from xclaim.statements.settling import ack, ack_many, extend, extend_many, release
+from xclaim.statements.upkeep import expire, expire_others, prune, redrive
+
+__all__ = [
+    "Statement",
+    "ack",
+    "ack_many",
+    "claim",
+    "claim_again",
+    "clashing_keys",
+    "counts",
+    "expire",
+    "expire_others",
+    "extend",
+    "extend_many",
+    "get",
+    "peek",
+    "prune",
+    "push",
+    "push_once",
+    "queue_stats",
+    "redrive",
+    "release",
+]

@@ -1,0 +1,76 @@
+"""Look without changing anything."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from sqlalchemy import (
+    Table,
+    and_,
+    column,
+    func,
+    or_,
+    select,
+)
+from sqlalchemy import table as lightweight_table
+
+from xclaim.dialects import Dialect
+from xclaim.schema import VIEW_NAME
+from xclaim.statements.order import next_ids
+from xclaim.statements.parts import (
+    AVAILABLE,
+    CLAIMED,
+    CONSUMED,
+    DEAD,
+    ID,
+    QUEUE,
+    Statement,
+    message_columns,
+)
+
+
+@lru_cache
+def peek(table: Table, dialect: Dialect) -> Statement:
+    """Return the messages that would be claimed next, without claiming them."""
+    upcoming = dialect.materialized(next_ids(table, dialect), "upcoming")
+    return (
+        select(*message_columns(table))
+        .where(dialect.in_subquery(table.c.id, select(upcoming.c.id)))
+        .order_by(table.c.priority.desc(), table.c.available_at, table.c.id)
+    )
+
+
+@lru_cache
+def get(table: Table, _dialect: Dialect) -> Statement:
+    """Return the message if it is in the queue or was pushed to it."""
+    return select(*message_columns(table)).where(
+        table.c.id == ID, or_(table.c.queue == QUEUE, table.c.origin_queue == QUEUE)
+    )
+
+
+@lru_cache
+def counts(table: Table, dialect: Dialect) -> Statement:
+    """Count the messages of the queue, and of its dead-letter queue, by state."""
+    is_dead = and_(table.c.queue == DEAD, table.c.queue != QUEUE)
+    available = table.c.status == AVAILABLE
+    due = table.c.available_at <= dialect.now()
+    states = {
+        "available": and_(~is_dead, available, due),
+        "delayed": and_(~is_dead, available, ~due),
+        "claimed": table.c.status == CLAIMED,
+        "consumed": table.c.status == CONSUMED,
+        "dead_letters": and_(is_dead, available),
+    }
+    columns = [func.count().filter(state).label(name) for name, state in states.items()]
+    return select(*columns).select_from(table).where(table.c.queue.in_([QUEUE, DEAD]))
+
+
+@lru_cache
+def queue_stats(schema: str | None) -> Statement:
+    """Return the lines of the view for people, by name of queue."""
+    names = ("available", "delayed", "claimed", "consumed", "dead_letters")
+    ages = ("oldest_available_age", "oldest_claim_age")
+    view = lightweight_table(
+        VIEW_NAME, column("queue"), *[column(name) for name in (*names, *ages)], schema=schema
+    )
+    return select(view).order_by(view.c.queue)

@@ -1,0 +1,73 @@
+"""Which messages come next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Select,
+    Table,
+    select,
+)
+from sqlalchemy.sql.selectable import FromClause
+
+from xclaim.dialects import CrossJoin, Dialect
+from xclaim.statements.parts import (
+    AVAILABLE,
+    LIMIT,
+    ONE,
+    QUEUE,
+)
+
+
+def next_ids(
+    table: Table,
+    dialect: Dialect,
+    *,
+    lock: bool = False,
+    unless: ColumnElement[bool] | None = None,
+) -> Select[Any]:
+    """Return the ids that come next, one index range per priority.
+
+    A recursive CTE finds each priority in use by one index descent (a loose index scan,
+    https://wiki.postgresql.org/wiki/Loose_indexscan). Within one, the index holds the claimable
+    messages first and the delayed ones behind them, which are never read.
+    """
+    level = _levels(table, dialect)
+    waiting = table.alias("waiting")
+    of_level = (
+        select(waiting.c.id)
+        .where(waiting.c.queue == QUEUE, waiting.c.status == AVAILABLE)
+        .where(waiting.c.priority == level.c.priority)
+        .where(waiting.c.available_at <= dialect.now())
+    )
+    if unless is not None:
+        of_level = of_level.where(~unless)
+    if not dialect.has_lateral:
+        # No ORDER BY: it would sort all that is claimable, and a cross join reads in index order.
+        return of_level.select_from(CrossJoin(level, waiting)).limit(LIMIT)
+    of_level = of_level.order_by(waiting.c.available_at, waiting.c.id).limit(LIMIT)
+    picked = (dialect.locked(of_level) if lock else of_level).lateral("picked")
+    return select(picked.c.id).select_from(CrossJoin(level, picked)).limit(LIMIT)
+
+
+def _levels(table: Table, dialect: Dialect) -> CTE:
+    def highest(alias: FromClause, *conditions: ColumnElement[bool]) -> ColumnElement[int]:
+        return (
+            select(alias.c.priority)
+            .where(alias.c.queue == QUEUE, alias.c.status == AVAILABLE)
+            .where(dialect.is_present(alias.c.available_at), *conditions)
+            .order_by(alias.c.priority.desc())
+            .limit(ONE)
+            .scalar_subquery()
+        )
+
+    level = select(highest(table.alias("top")).label("priority")).cte("level", recursive=True)
+    lower = table.alias("lower")
+    return level.union_all(
+        select(highest(lower, lower.c.priority < level.c.priority)).where(
+            level.c.priority.is_not(None)
+        )
+    )

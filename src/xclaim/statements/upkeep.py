@@ -1,0 +1,116 @@
+"""Give back lapsed claims, move dead letters, delete what was consumed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    Table,
+    Text,
+    bindparam,
+    case,
+    cast,
+    delete,
+    literal_column,
+    select,
+    update,
+)
+
+from xclaim.dialects import Dialect, seconds_parameter
+from xclaim.statements.parts import (
+    AVAILABLE,
+    CLAIMED,
+    CONSUMED,
+    DEAD,
+    LIMIT,
+    QUEUE,
+    ZERO,
+    Statement,
+    freed,
+    is_exhausted,
+)
+
+
+@lru_cache
+def expire_others(table: Table, dialect: Dialect) -> Statement:
+    """Give back lapsed claims but for those of a claim key, which takes them back itself."""
+    return expire(table, dialect, spares_key=True)
+
+
+@lru_cache
+def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> Statement:
+    """Give back lapsed claims, at their old place, or as dead letters.
+
+    Locks and re-checks in one statement: a claim that is acked or extended meanwhile is left alone.
+    The check stands in the locking SELECT only: repeated in the UPDATE, it made the planner walk
+    the expiry index instead of the primary key.
+    """
+    held = table.alias("held")
+    overdue = (
+        select(held.c.id)
+        .where(held.c.queue == QUEUE, held.c.claim_expires_at <= dialect.now())
+        .order_by(held.c.claim_expires_at)
+        .limit(LIMIT)
+    )
+    if spares_key:
+        overdue = overdue.where(held.c.claim_key.is_distinct_from(bindparam("key", type_=Text)))
+    lapsed = dialect.materialized(dialect.locked(overdue), "lapsed")
+    return (
+        update(table)
+        .where(dialect.in_subquery(table.c.id, select(lapsed.c.id)), table.c.status == CLAIMED)
+        .values(
+            **freed(),
+            queue=case((is_exhausted(table), DEAD), else_=table.c.queue),
+            last_error=literal_column("'lease expired, claimed by '", Text).concat(
+                table.c.claimed_by
+            ),
+        )
+        .returning(table.c.id)
+    )
+
+
+@lru_cache
+def redrive(table: Table, dialect: Dialect) -> Statement:
+    """Move dead letters to a queue, the next one first, available now and with no attempts used."""
+    letter = table.alias("letter")
+    dead = dialect.materialized(
+        dialect.locked(
+            select(letter.c.id)
+            .where(letter.c.queue == DEAD, letter.c.status == AVAILABLE)
+            .where(dialect.is_present(letter.c.available_at))
+            .order_by(letter.c.priority.desc(), letter.c.available_at, letter.c.id)
+            .limit(LIMIT)
+        ),
+        "dead",
+    )
+    return (
+        update(table)
+        .where(dialect.in_subquery(table.c.id, select(dead.c.id)), table.c.status == AVAILABLE)
+        .values(queue=QUEUE, attempts=ZERO, available_at=dialect.now())
+        .returning(table.c.id)
+    )
+
+
+@lru_cache
+def prune(table: Table, dialect: Dialect) -> Statement:
+    """Delete some consumed messages that were consumed so long ago."""
+    old = table.alias("old")
+    age: ColumnElement[Any] = seconds_parameter("age_seconds")
+    pruned = dialect.materialized(
+        dialect.locked(
+            select(old.c.id)
+            .where(old.c.queue.in_([QUEUE, DEAD]))
+            .where(old.c.consumed_at <= dialect.from_now(-cast(age, Float)))
+            .limit(LIMIT)
+        ),
+        "pruned",
+    )
+    return (
+        delete(table)
+        .where(dialect.in_subquery(table.c.id, select(pruned.c.id)))
+        .where(table.c.status == CONSUMED)
+        .returning(table.c.id)
+    )
