@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -265,7 +266,9 @@ def test_a_bind_of_the_wrong_kind_is_refused() -> None:
 
 
 def test_an_engine_of_another_driver_is_refused() -> None:
-    engine = sqlalchemy.create_engine("postgresql+psycopg2://user:secret@host/db")
+    driver = SimpleNamespace(paramstyle="pyformat", __version__="2.9")  # it is never connected
+    url = "postgresql+psycopg2://user:secret@host/db"
+    engine = sqlalchemy.create_engine(url, module=driver)
 
     with pytest.raises(DatabaseUrlError, match="make one with xclaim"):
         Queue("orders", engine)
