@@ -266,8 +266,8 @@ def test_a_bind_of_the_wrong_kind_is_refused() -> None:
 
 
 def test_an_engine_of_another_driver_is_refused() -> None:
-    driver = SimpleNamespace(paramstyle="pyformat", __version__="2.9")  # it is never connected
-    url = "postgresql+psycopg2://user:secret@host/db"
+    driver = SimpleNamespace(paramstyle="pyformat", __version__="1.31")  # never connected
+    url = "postgresql+pg8000://user:secret@host/db"
     engine = sqlalchemy.create_engine(url, module=driver)
 
     with pytest.raises(DatabaseUrlError, match="make one with xclaim"):
