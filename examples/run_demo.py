@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import URL, Engine, create_engine, make_url, text
@@ -123,7 +124,7 @@ def show(engine: Engine, title: str, query: str) -> None:
     """Print the result of a query as a table."""
     with engine.connect() as connection:
         result = connection.execute(text(query))
-        table = Table(title=title, title_justify="left")
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False)
         for name in result.keys():  # noqa: SIM118  (a result is no dict)
             table.add_column(name.replace("_", " "), overflow="fold")
         for row in result:

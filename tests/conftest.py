@@ -15,7 +15,9 @@
 PostgreSQL is never skipped; the header and the summary of the run say which one it was.
 """
 
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,19 @@ from tests import databases
 from xclaim.embedded import embedded_postgresql
 
 _server = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give Airflow a folder of its own before anything imports it."""
+    home = tempfile.TemporaryDirectory(prefix="xclaim-airflow-")
+    config.add_cleanup(home.cleanup)
+    os.environ |= {
+        "AIRFLOW_HOME": home.name,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.name}/airflow.db",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
 
 
 def pytest_report_header() -> str:

@@ -1,11 +1,8 @@
-"""Airflow in a folder of its own, set before anything imports it."""
+"""Connections and task contexts as Airflow makes them."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import tempfile
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
@@ -16,22 +13,6 @@ from sqlalchemy import make_url
 
 # The run on SQLAlchemy 2.0 has no Airflow; it leaves out everything marked `airflow` as well.
 collect_ignore_glob = [] if importlib.util.find_spec("airflow") else ["test_*.py"]
-
-_home = tempfile.TemporaryDirectory(prefix="xclaim-airflow-")
-os.environ |= {
-    "AIRFLOW_HOME": _home.name,
-    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_home.name}/airflow.db",
-    "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
-    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _airflow_home() -> Iterator[None]:
-    yield
-    _home.cleanup()
 
 
 def connection_uri(database_url: str) -> str:
