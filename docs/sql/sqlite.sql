@@ -59,7 +59,7 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT waiting.id AS id
     FROM level CROSS JOIN xclaim_message AS waiting
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
-      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND waiting.available_at IS NOT NULL
     LIMIT :message_limit OFFSET :param_3) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f',
       'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || '
@@ -93,7 +93,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     FROM level CROSS JOIN xclaim_message AS waiting
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
       AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND NOT (EXISTS (SELECT resumable.id
-    FROM resumable))
+    FROM resumable)) AND waiting.available_at IS NOT NULL
     LIMIT :message_limit OFFSET :param_4) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f',
       'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || '
@@ -214,7 +214,7 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     WHERE level.priority IS NOT NULL), upcoming AS MATERIALIZED (SELECT waiting.id AS id
     FROM level CROSS JOIN xclaim_message AS waiting
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
-      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND waiting.available_at IS NOT NULL
     LIMIT :message_limit OFFSET :param_3) SELECT xclaim_message.id, xclaim_message.queue,
       xclaim_message.origin_queue, xclaim_message.status, xclaim_message.priority, xclaim_message.payload,
       xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,

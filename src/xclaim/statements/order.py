@@ -47,6 +47,7 @@ def next_ids(
         of_level = of_level.where(~unless)
     if not dialect.has_lateral:
         # No ORDER BY: it would sort all that is claimable, and a cross join reads in index order.
+        of_level = of_level.where(dialect.is_present(waiting.c.available_at))
         return of_level.select_from(CrossJoin(level, waiting)).limit(LIMIT)
     of_level = of_level.order_by(waiting.c.available_at, waiting.c.id).limit(LIMIT)
     picked = (dialect.locked(of_level) if lock else of_level).lateral("picked")
