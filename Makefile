@@ -68,7 +68,7 @@ format: $(VENV)/.installed ## Format the code and repair what ruff can
 .PHONY: test
 test: lint $(VENV_20)/.installed ## Lint, then run every test, then the core's again on SQLAlchemy 2.0
 	$(VENV)/bin/python -m pytest
-	$(VENV_20)/bin/python -m pytest -m "not airflow and not wheel"
+	$(VENV_20)/bin/python -m pytest -m "not airflow and not wheel" --ignore tests/cli
 
 .PHONY: demo
 demo: $(VENV)/.installed ## Run the example DAG in a real Airflow on an embedded PostgreSQL

@@ -66,6 +66,16 @@ def airflow(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "airflow", *arguments]
 
 
+def migrate_metadata(settings: dict[str, str], home: Path) -> None:
+    """Create Airflow's own tables."""
+    with (home / "db-migrate.log").open("wb") as log:
+        done = subprocess.run(
+            airflow("db", "migrate"), env=settings, stdout=log, stderr=log, check=False
+        )
+    if done.returncode:
+        raise StackError(f"airflow db migrate failed:\n{tail_of_logs(home)}")
+
+
 @contextmanager
 def running(settings: dict[str, str], home: Path) -> Iterator[httpx.Client]:
     """Start the components and yield a client of the API; stop all of them, whatever happens."""
@@ -81,7 +91,7 @@ def running(settings: dict[str, str], home: Path) -> Iterator[httpx.Client]:
 
 def run_dag(client: httpx.Client, home: Path, dag_id: str) -> str:
     """Trigger the DAG as soon as it is parsed, wait for the end of its run and return the state."""
-    _wait(home, lambda: client.get(f"/api/v2/dags/{dag_id}").is_success)
+    _wait(home, lambda: _is_parsed(client, dag_id))
     runs = f"/api/v2/dags/{dag_id}/dagRuns"
     answer = client.post(runs, json={"logical_date": None, "conf": {}})
     if not answer.is_success:
@@ -144,6 +154,15 @@ def _token(client: httpx.Client) -> str | None:
     except httpx.TransportError:
         return None
     return answer.json()["access_token"] if answer.is_success else None
+
+
+def _is_parsed(client: httpx.Client, dag_id: str) -> bool:
+    if client.get(f"/api/v2/dags/{dag_id}").is_success:
+        return True
+    errors = client.get("/api/v2/importErrors").json()["import_errors"]
+    if errors:
+        raise StackError(f"the DAG file cannot be imported:\n{errors[0]['stack_trace']}")
+    return False
 
 
 def _wait(home: Path, ask: Any) -> Any:

@@ -7,7 +7,7 @@ what the queue looks like afterwards. Nothing of it stays.
 from __future__ import annotations
 
 import json
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -18,7 +18,14 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 
-from examples.airflow_stack import StackError, airflow, environment, run_dag, running, tail_of_logs
+from examples.airflow_stack import (
+    StackError,
+    environment,
+    migrate_metadata,
+    run_dag,
+    running,
+    tail_of_logs,
+)
 from xclaim import migrate
 from xclaim.embedded import embedded_postgresql
 
@@ -81,8 +88,7 @@ def run(began: float, home: Path, queue_url: URL, metadata_url: URL) -> str:
     settings = environment(
         home, DAGS, metadata_url.render_as_string(hide_password=False), connection(queue_url)
     )
-    with (home / "db-migrate.log").open("wb") as log:
-        subprocess.run(airflow("db", "migrate"), env=settings, stdout=log, stderr=log, check=True)
+    migrate_metadata(settings, home)
     say(began, "Airflow migrated its metadata")
     with running(settings, home) as client:
         say(began, "Airflow runs: api-server, scheduler with LocalExecutor, dag-processor")
@@ -124,7 +130,15 @@ def show(engine: Engine, title: str, query: str) -> None:
     """Print the result of a query as a table."""
     with engine.connect() as connection:
         result = connection.execute(text(query))
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+        # Nine columns of statistics fit on a line of 80 characters only without padding.
+        table = Table(
+            title=title,
+            title_justify="left",
+            box=SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+        )
         for name in result.keys():  # noqa: SIM118  (a result is no dict)
             table.add_column(name.replace("_", " "), overflow="fold")
         for row in result:
@@ -137,5 +151,12 @@ def say(began: float, what: str) -> None:
     console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {what}")
 
 
+def stop(number: int, _frame: object) -> None:
+    """Leave through every `finally`: a signal's own action would leave Airflow running."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
     sys.exit(main())

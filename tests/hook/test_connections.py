@@ -77,8 +77,16 @@ def test_the_schema_of_the_table_is_an_extra() -> None:
     ("values", "named"),
     [
         ({"conn_type": "mysql", "host": "h", "password": "secret"}, "'mysql'"),
-        ({"conn_type": "xclaim", "password": "secret"}, "neither a host nor a SQLite file"),
-        ({"conn_type": "sqlite", "password": "secret"}, "neither a host nor a SQLite file"),
+        ({"conn_type": "xclaim", "password": "secret"}, "host for PostgreSQL, or the file's path"),
+        ({"conn_type": "sqlite", "password": "secret"}, "the file's path as host"),
+        (
+            {"conn_type": "xclaim", "host": "h", "password": "secret", "extra": '["secret"]'},
+            "no JSON object",
+        ),
+        (
+            {"conn_type": "xclaim", "schema": "/x.db", "extra": '{"xclaim_schema": "work"}'},
+            "SQLite has none",
+        ),
     ],
 )
 def test_a_connection_that_leads_nowhere_is_refused_by_its_id(

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
 from tests.hook.conftest import connection_uri, within_task
-from xclaim import ClaimLostError, DuplicateMessageError
+from xclaim import (
+    ClaimLostError,
+    DuplicateMessageError,
+    InvalidArgumentError,
+    PayloadError,
+    SchemaVersionError,
+    migrate,
+)
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.identity import TaskIdentity, shortened
 
@@ -84,6 +94,51 @@ def test_a_retry_with_another_payload_is_refused(hook: XclaimHook) -> None:
         hook.push("orders", 2)
 
 
+def test_a_push_that_failed_is_repeated_under_the_same_key(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", connection_uri(empty_database_url))
+    hook = XclaimHook()
+
+    with within_task():
+        with pytest.raises(SchemaVersionError):
+            hook.push("orders", 1)
+        migrate.upgrade(empty_database_url)
+        repeated = hook.push("orders", 1)
+
+    assert repeated.unique_key == f"{KEY}/0"
+
+
+def test_a_refused_payload_keeps_its_number(hook: XclaimHook) -> None:
+    with within_task(try_number=1):
+        hook.push("orders", 1)
+
+    with within_task(try_number=2):
+        with pytest.raises(DuplicateMessageError):
+            hook.push("orders", "changed")
+        following = hook.push("orders", 2)
+
+    assert following.unique_key == f"{KEY}/1"
+
+
+def test_threads_of_a_task_push_under_numbers_of_their_own(hook: XclaimHook) -> None:
+    with within_task(), ThreadPoolExecutor(4) as pool:
+        pushed = list(pool.map(lambda _: hook.push("orders", "the same"), range(40)))
+
+    assert len({message.id for message in pushed}) == 40
+
+
+def test_a_fork_of_a_task_must_choose_its_keys(hook: XclaimHook) -> None:
+    fork = multiprocessing.get_context("fork")
+
+    with within_task(), ProcessPoolExecutor(1, mp_context=fork) as pool:
+        automatic = pool.submit(hook.push, "orders", 1)
+        chosen = pool.submit(hook.push, "orders", 1, unique_key="mine")
+
+        assert isinstance(automatic.exception(), InvalidArgumentError)
+        assert chosen.result().unique_key == "mine"
+
+
 def test_another_mapped_instance_pushes_its_own(hook: XclaimHook) -> None:
     with within_task(map_index=0):
         first = hook.push("orders", 1)
@@ -117,6 +172,30 @@ def test_a_retry_takes_its_message_back_and_fences_the_earlier_try(hook: XclaimH
     with pytest.raises(ClaimLostError):
         hook.ack(zombie)
     hook.ack(retried)
+
+
+@pytest.mark.parametrize("payloads", [5, None, "text", b"bytes", {"a": 1}])
+def test_payloads_that_are_no_list_are_refused(connected: str, payloads: object) -> None:
+    assert connected
+    with within_task(), pytest.raises(InvalidArgumentError, match="payloads must be a list"):
+        XclaimHook().push_many("orders", payloads)  # type: ignore[arg-type]
+
+
+def test_headers_that_are_no_mapping_are_refused(hook: XclaimHook) -> None:
+    with within_task(), pytest.raises(PayloadError, match="headers must be a mapping"):
+        hook.push("orders", 1, headers=["a"])  # type: ignore[arg-type]
+
+
+def test_the_lease_of_consume_can_be_limited(hook: XclaimHook) -> None:
+    a_day = timedelta(days=1)
+
+    with (
+        pytest.raises(InvalidArgumentError, match="lease_limit"),
+        hook.consume("orders", lease=a_day),
+    ):
+        pass
+    with hook.consume("orders", lease=a_day, lease_limit=a_day) as consumed:
+        assert consumed is None
 
 
 def test_consume_extend_and_release_reach_the_queue(hook: XclaimHook) -> None:
@@ -176,12 +255,43 @@ def test_the_table_can_live_in_a_schema(
     assert hook.push("orders", 1).id == 1
 
 
-def test_long_names_are_cut_but_stay_distinct() -> None:
-    def identity(run: str) -> TaskIdentity:
-        return TaskIdentity(
-            instance_id="1", dag_id="d", run_id=run, task_id="t", map_index=7, try_number=1
-        )
+def identity(run_id: str, *, task_id: str = "t", map_index: int = 7) -> TaskIdentity:
+    return TaskIdentity(
+        instance_id="1",
+        dag_id="d",
+        run_id=run_id,
+        task_id=task_id,
+        map_index=map_index,
+        try_number=1,
+    )
 
+
+@pytest.mark.parametrize("separator", ["/", "[", "]", "#"])
+def test_airflow_allows_no_separator_of_ours_in_an_id(separator: str) -> None:
+    from airflow.sdk import DAG
+    from airflow.sdk.bases.operator import BaseOperator
+
+    with pytest.raises(ValueError, match="alphanumeric"):
+        DAG(f"a{separator}b")
+    with pytest.raises(ValueError, match="alphanumeric"):
+        BaseOperator(task_id=f"a{separator}b")
+
+
+def test_a_run_id_with_separators_names_no_other_task() -> None:
+    names = {
+        identity("r").natural_key,
+        identity("r/t[7]").natural_key,
+        identity("r", map_index=-1).natural_key,
+        identity("r/t", map_index=-1).natural_key,
+        identity("r", task_id="t.7", map_index=-1).natural_key,
+        identity("r", map_index=-1).unique_key(7),
+        identity("r/t", task_id="t7", map_index=-1).natural_key,
+    }
+
+    assert len(names) == 7
+
+
+def test_long_names_are_cut_but_stay_distinct() -> None:
     long, longer = identity("r" * 3_000), identity("r" * 3_001)
 
     assert len(long.claimed_by.encode()) <= 1_000

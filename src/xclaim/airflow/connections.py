@@ -84,7 +84,7 @@ def database_of(connection: ConnectionLike) -> Database:
 def _postgresql(connection: ConnectionLike) -> Database:
     from sqlalchemy import URL
 
-    extras = connection.extra_dejson
+    extras = _extras(connection)
     query = {
         name: str(extras[name]) for name in _QUERY_EXTRAS if extras.get(name) not in (None, "")
     }
@@ -105,8 +105,28 @@ def _sqlite(connection: ConnectionLike) -> Database:
 
     path = connection.host or connection.schema
     if not path:
+        way_out = (
+            "fill in the file's path as host"
+            if connection.conn_type == "sqlite"
+            else "fill in the host for PostgreSQL, or the file's path as schema"
+        )
         raise DatabaseUrlError(
-            f"connection {connection.conn_id!r} names neither a host nor a SQLite file: fill in "
-            "the host for PostgreSQL, or the file's path as schema"
+            f"connection {connection.conn_id!r} of type {connection.conn_type!r} names no "
+            f"database: {way_out}"
+        )
+    if _extras(connection).get("xclaim_schema"):
+        raise DatabaseUrlError(
+            f"connection {connection.conn_id!r} names a schema, and SQLite has none: remove the "
+            "extra 'xclaim_schema', or fill in the host for PostgreSQL"
         )
     return Database(url=URL.create("sqlite", database=path), schema=None)
+
+
+def _extras(connection: ConnectionLike) -> dict[str, Any]:
+    extras: object = connection.extra_dejson
+    if not isinstance(extras, dict):
+        raise DatabaseUrlError(
+            f"the extra of connection {connection.conn_id!r} is no JSON object: write "
+            '{"name": "value"}'
+        )
+    return extras

@@ -10,11 +10,12 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseHook
 
-from xclaim.airflow.identity import PushSequence, current_task
+from xclaim.airflow.identity import PushSequence, TaskIdentity, current_task
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from xclaim.airflow.connections import Database
 
 LEASE = timedelta(minutes=5)
+LEASE_LIMIT = timedelta(hours=12)
 
 
 class _Automatic:
@@ -72,7 +74,8 @@ class XclaimHook(BaseHook):
         from xclaim import create_engine
 
         if self._engine is None or self._engine_pid != os.getpid():
-            # A forked child must not share the parent's sockets.
+            # A forked child must not share the parent's sockets. The ping costs a fifth of the
+            # rate, but a task may work for hours between its claim and its ack.
             self._engine = create_engine(self._database().url, pool_pre_ping=True)
             self._engine_pid = os.getpid()
         return self._engine
@@ -135,19 +138,20 @@ class XclaimHook(BaseHook):
         :raises DuplicateMessageError: a key has been pushed with another payload; then none is.
         """
         task = current_task()
-        listed = payloads if isinstance(payloads, str | bytes | Mapping) else list(payloads)
-        if isinstance(unique_keys, _Automatic):
-            numbers = _pushes.take(task.instance_id, queue, len(listed)) if task else range(0)
-            unique_keys = [task.unique_key(number) for number in numbers] if task else None
-        lineage = task.lineage if task else {}
-        return self.queue(queue).push_many(
-            listed,
-            unique_keys=unique_keys,
+        push_many = partial(
+            self.queue(queue).push_many,
             priority=priority,
             delay=delay,
             max_attempts=max_attempts,
-            headers={**lineage, **(headers or {})},
+            headers=_with_lineage(task, headers),
         )
+        if not isinstance(unique_keys, _Automatic):
+            return push_many(payloads, unique_keys=unique_keys)
+        if task is None or not _is_list(payloads):  # the queue says what is wrong with it
+            return push_many(payloads)
+        listed = list(payloads)
+        with _pushes.numbers(task.instance_id, queue, len(listed)) as numbers:
+            return push_many(listed, unique_keys=[task.unique_key(number) for number in numbers])
 
     def claim(
         self,
@@ -196,16 +200,20 @@ class XclaimHook(BaseHook):
         claimed_by: str | None = None,
         claim_key: str | None = None,
         lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
     ) -> AbstractContextManager[Claim | None]:
         """Claim for a block: ack at its end, release if it raises, keep the lease alive meanwhile.
 
         :param queue: the queue's name.
         :param claimed_by: by default the running try.
         :param claim_key: by default the running task instance.
-        :param lease: extended from a thread, each third of it, for 12 hours at most.
+        :param lease: extended from a thread, each third of it.
+        :param lease_limit: how long that goes on at most.
         """
         claimed_by, claim_key = _claimant(claimed_by, claim_key)
-        return self.queue(queue).consume(claimed_by=claimed_by, claim_key=claim_key, lease=lease)
+        return self.queue(queue).consume(
+            claimed_by=claimed_by, claim_key=claim_key, lease=lease, lease_limit=lease_limit
+        )
 
     def ack(self, claim: Claim) -> None:
         """Mark the message consumed.
@@ -263,6 +271,18 @@ class XclaimHook(BaseHook):
         if self._found is None:  # asked once: in a task each question goes to the API server
             self._found = database_of(self.get_connection(self.xclaim_conn_id))
         return self._found
+
+
+def _with_lineage(
+    task: TaskIdentity | None, headers: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    if task is None or not isinstance(headers, Mapping | None):  # the queue refuses these
+        return headers
+    return {**task.lineage, **(headers or {})}
+
+
+def _is_list(payloads: object) -> bool:
+    return isinstance(payloads, Iterable) and not isinstance(payloads, str | bytes | Mapping)
 
 
 def _claimant(claimed_by: str | None, claim_key: str | None) -> tuple[str | None, str | None]:

@@ -7,11 +7,17 @@ so the first slash ends the dag and the last one begins the task, whatever the r
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from xclaim.arguments import MAX_KEY_BYTES
+from xclaim.errors import DuplicateMessageError, InvalidArgumentError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,17 +94,56 @@ def shortened(text: str, ending: str = "") -> str:
 class PushSequence:
     """Numbers the pushes of a try to each queue, so that a retry gives the same numbers again.
 
-    Kept per process and by the instance id, which is new with every try.
+    Kept per process and by the instance id, which is new with every try. A process that a task
+    forks would count from its parent's number on, as its siblings do: it is refused.
     """
 
     def __init__(self) -> None:
         self._instance_id: str | None = None
+        self._forking: str | None = None
+        self._forked_from: str | None = None
         self._next: dict[str, int] = {}
+        self._lock = threading.Lock()
+        # Asked in the parent: an import in the child could wait for a lock that nobody frees there.
+        os.register_at_fork(before=self._note_the_task, after_in_child=self._become_a_fork)
 
-    def take(self, instance_id: str, queue: str, count: int) -> range:
-        """Return the next ``count`` numbers of this try and queue, from 0."""
-        if instance_id != self._instance_id:
-            self._instance_id, self._next = instance_id, {}
-        first = self._next.get(queue, 0)
-        self._next[queue] = first + count
+    @contextmanager
+    def numbers(self, instance_id: str, queue: str, count: int) -> Iterator[range]:
+        """Yield the next ``count`` numbers of this try and queue, from 0, to push under.
+
+        A push that failed gives its numbers back: trying it again in the same task must use the
+        same key, because it may have been committed before the connection broke.
+        """
+        taken = self._take(instance_id, queue, count)
+        try:
+            yield taken
+        except DuplicateMessageError:  # the number belongs to a message, if to another one
+            raise
+        except BaseException:
+            self._give_back(queue, taken)
+            raise
+
+    def _take(self, instance_id: str, queue: str, count: int) -> range:
+        if instance_id == self._forked_from:
+            raise InvalidArgumentError(
+                "the automatic unique_key counts the pushes of the task's own process, and this "
+                "is a fork of it: pass a unique_key of your own, or None"
+            )
+        with self._lock:
+            if instance_id != self._instance_id:
+                self._instance_id, self._next = instance_id, {}
+            first = self._next.get(queue, 0)
+            self._next[queue] = first + count
         return range(first, first + count)
+
+    def _give_back(self, queue: str, taken: range) -> None:
+        with self._lock:
+            if self._next.get(queue) == taken.stop:  # else another thread has gone on from there
+                self._next[queue] = taken.start
+
+    def _note_the_task(self) -> None:
+        task = current_task() if "airflow.sdk" in sys.modules else None
+        self._forking = task.instance_id if task else None
+
+    def _become_a_fork(self) -> None:
+        self._forked_from = self._forking
