@@ -22,7 +22,10 @@ NAMES = (
     "push_once",
     "clashing_keys",
     "claim",
+    "claim_after",
     "claim_again",
+    "claim_again_after",
+    "ack_and_claim",
     "ack",
     "ack_many",
     "extend",
@@ -35,6 +38,7 @@ NAMES = (
     "get",
     "counts",
 )
+POSTGRESQL_ONLY = ("claim_after", "claim_again_after", "ack_and_claim")
 RELEASES = {
     "release": {"delayed": False, "counted": True},
     "release, with a delay": {"delayed": True, "counted": True},
@@ -70,6 +74,8 @@ def _statements(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any
     table = message_table()
     for name in NAMES:
         build = getattr(statements, name)
+        if dialect is SQLITE and name in POSTGRESQL_ONLY:
+            continue
         yield name, build, build(table, dialect)
     for name, options in RELEASES.items():
         yield name, statements.release, statements.release(table, dialect, **options)

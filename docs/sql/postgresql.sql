@@ -1,34 +1,30 @@
 -- What xclaim sends to postgresql; written by `python -m tests.sql_docs`.
 
 -- push
--- Insert the payloads in their order.
+-- Insert the payloads in their order, and return only what the producer does not know.
 INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
       created_at, available_at) SELECT %(queue_name)s::VARCHAR AS queue, %(queue_name)s::VARCHAR AS
       origin_queue, %(message_priority)s::SMALLINT AS priority, CAST(item.payload AS JSONB) AS payload,
       CAST(%(message_headers)s::VARCHAR AS JSONB) AS headers, CAST(NULL AS TEXT) AS unique_key,
       %(attempts_limit)s::INTEGER AS max_attempts, statement_timestamp() AS created_at, statement_timestamp()
       + %(delay_seconds)s * interval '1 second' AS available_at
-    FROM unnest(%(payloads)s::TEXT[]) WITH ORDINALITY AS item(payload, position)
+    FROM unnest(CAST(%(payloads)s::VARCHAR AS TEXT[])) WITH ORDINALITY AS item(payload, position)
     ORDER BY item.position
-    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
-      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
-      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
-      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
-      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error;
+    RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at;
 
 -- push_once
 -- Insert the payloads whose unique key is new and return those that are already there.
 WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, item.unique_key AS unique_key,
       item.position AS position
-    FROM unnest(%(payloads)s::TEXT[], %(unique_keys)s::TEXT[]) WITH ORDINALITY AS item(payload, unique_key,
-      position)), existing AS MATERIALIZED (SELECT taken.id AS id, taken.queue AS queue, taken.origin_queue AS
-      origin_queue, taken.status AS status, taken.priority AS priority, taken.payload AS payload,
-      taken.headers AS headers, taken.unique_key AS unique_key, taken.attempts AS attempts, taken.max_attempts
-      AS max_attempts, taken.created_at AS created_at, taken.available_at AS available_at, taken.claimed_at AS
-      claimed_at, taken.claim_expires_at AS claim_expires_at, taken.consumed_at AS consumed_at,
-      taken.claimed_by AS claimed_by, taken.consumed_by AS consumed_by, taken.claim_key AS claim_key,
-      taken.last_error AS last_error, taken.payload = incoming.payload AS is_same
+    FROM unnest(CAST(%(payloads)s::VARCHAR AS TEXT[]), CAST(%(unique_keys)s::VARCHAR AS TEXT[])) WITH
+      ORDINALITY AS item(payload, unique_key, position)), existing AS MATERIALIZED (SELECT taken.id AS id,
+      taken.queue AS queue, taken.origin_queue AS origin_queue, taken.status AS status, taken.priority AS
+      priority, taken.payload AS payload, taken.headers AS headers, taken.unique_key AS unique_key,
+      taken.attempts AS attempts, taken.max_attempts AS max_attempts, taken.created_at AS created_at,
+      taken.available_at AS available_at, taken.claimed_at AS claimed_at, taken.claim_expires_at AS
+      claim_expires_at, taken.consumed_at AS consumed_at, taken.claimed_by AS claimed_by, taken.consumed_by AS
+      consumed_by, taken.claim_key AS claim_key, taken.last_error AS last_error, taken.payload =
+      incoming.payload AS is_same
     FROM incoming JOIN xclaim_message AS taken ON taken.origin_queue = %(queue_name)s::VARCHAR AND
       taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO xclaim_message (queue, origin_queue,
       priority, payload, headers, unique_key, max_attempts, created_at, available_at) SELECT
@@ -68,9 +64,10 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, it
 -- clashing_keys
 -- Return the unique keys that are taken by another payload.
 SELECT xclaim_message.unique_key
-    FROM unnest(%(payloads)s::TEXT[], %(unique_keys)s::TEXT[]) WITH ORDINALITY AS item(payload, unique_key,
-      position) JOIN xclaim_message ON xclaim_message.origin_queue = %(queue_name)s::VARCHAR AND
-      xclaim_message.unique_key = item.unique_key AND xclaim_message.payload != CAST(item.payload AS JSONB);
+    FROM unnest(CAST(%(payloads)s::VARCHAR AS TEXT[]), CAST(%(unique_keys)s::VARCHAR AS TEXT[])) WITH
+      ORDINALITY AS item(payload, unique_key, position) JOIN xclaim_message ON xclaim_message.origin_queue =
+      %(queue_name)s::VARCHAR AND xclaim_message.unique_key = item.unique_key AND xclaim_message.payload !=
+      CAST(item.payload AS JSONB);
 
 -- claim
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -92,8 +89,30 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
       level.priority AND waiting.available_at <= statement_timestamp()
     ORDER BY waiting.available_at, waiting.id
-    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) AS picked
-    LIMIT %(message_limit)s::INTEGER) UPDATE xclaim_message
+    LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
+    LIMIT 1) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=gen_random_uuid()
+    WHERE xclaim_message.id = ANY (array((SELECT candidate.id
+    FROM candidate))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.claim_token;
+
+-- claim_after
+-- Claim the messages behind a position, of its priority: as many as asked for, or none.
+WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
+      (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
+      %(after_id)s::BIGINT)
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
       claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=gen_random_uuid()
@@ -114,7 +133,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       'claimed' AND held.claimed_by != %(claimant)s::VARCHAR AND (held.max_attempts IS NULL OR held.attempts <
       held.max_attempts)
     ORDER BY held.id
-    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED), level(priority) AS (SELECT (SELECT top.priority
+    LIMIT 1 FOR UPDATE SKIP LOCKED), level(priority) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS top
     WHERE top.queue = %(queue_name)s::VARCHAR AND top.status = 'available' AND top.available_at >= '-infinity'
     ORDER BY top.priority DESC
@@ -133,8 +152,8 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       level.priority AND waiting.available_at <= statement_timestamp() AND NOT (EXISTS (SELECT resumable.id
     FROM resumable))
     ORDER BY waiting.available_at, waiting.id
-    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) AS picked
-    LIMIT %(message_limit)s::INTEGER) UPDATE xclaim_message
+    LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
+    LIMIT 1) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
       claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=gen_random_uuid()
@@ -150,6 +169,86 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
       xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.claim_token;
 
+-- claim_again_after
+-- Do what ``claim_again`` does, and look for new messages only behind a position.
+WITH resumable AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.claim_key = %(key)s::VARCHAR AND held.queue = %(queue_name)s::VARCHAR AND held.status =
+      'claimed' AND held.claimed_by != %(claimant)s::VARCHAR AND (held.max_attempts IS NULL OR held.attempts <
+      held.max_attempts)
+    ORDER BY held.id
+    LIMIT 1 FOR UPDATE SKIP LOCKED), candidate AS MATERIALIZED (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
+      (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
+      %(after_id)s::BIGINT) AND NOT (EXISTS (SELECT resumable.id
+    FROM resumable))
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=gen_random_uuid()
+    WHERE xclaim_message.id = ANY (array((SELECT taken.id
+    FROM (SELECT resumable.id AS id
+    FROM resumable
+    UNION ALL SELECT candidate.id AS id
+    FROM candidate) AS taken))) AND xclaim_message.status != 'consumed'
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.claim_token;
+
+-- ack_and_claim
+-- Consume what was claimed and claim the next, unless some of it was lost.
+WITH RECURSIVE acked AS (UPDATE xclaim_message
+    SET status='consumed', claim_expires_at=NULL, consumed_at=statement_timestamp(), claimed_by=NULL,
+      consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    FROM unnest(CAST(%(ids)s::VARCHAR AS BIGINT[]), CAST(%(tokens)s::VARCHAR AS UUID[])) WITH ORDINALITY AS
+      item(id, token, position)
+    WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
+    RETURNING xclaim_message.id), level(priority) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::VARCHAR AND top.status = 'available' AND top.available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(queue_name)s::VARCHAR AND lower.status = 'available' AND lower.available_at >=
+      '-infinity' AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) AS anon_1
+    FROM level
+    WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT picked.id AS id
+    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      level.priority AND waiting.available_at <= statement_timestamp()
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
+    LIMIT 1), claimed AS (UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=gen_random_uuid()
+    WHERE xclaim_message.id = ANY (array((SELECT candidate.id
+    FROM candidate))) AND xclaim_message.status = 'available' AND (SELECT count(*) AS count_1
+    FROM acked) = %(ack_count)s::INTEGER
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.claim_token) SELECT claimed.id,
+      claimed.queue, claimed.origin_queue, claimed.status, claimed.priority, claimed.payload, claimed.headers,
+      claimed.unique_key, claimed.attempts, claimed.max_attempts, claimed.created_at, claimed.available_at,
+      claimed.claimed_at, claimed.claim_expires_at, claimed.consumed_at, claimed.claimed_by,
+      claimed.consumed_by, claimed.claim_key, claimed.last_error, claimed.claim_token, done.acked_ids
+    FROM (SELECT CASE WHEN ((SELECT count(*) AS count_1
+    FROM acked) != %(ack_count)s::INTEGER) THEN array((SELECT acked.id
+    FROM acked)) END AS acked_ids) AS done LEFT OUTER JOIN claimed ON true;
+
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
 UPDATE xclaim_message
@@ -163,7 +262,8 @@ UPDATE xclaim_message
 UPDATE xclaim_message
     SET status='consumed', claim_expires_at=NULL, consumed_at=statement_timestamp(), claimed_by=NULL,
       consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
-    FROM unnest(%(ids)s::BIGINT[], %(tokens)s::UUID[]) WITH ORDINALITY AS item(id, token, position)
+    FROM unnest(CAST(%(ids)s::VARCHAR AS BIGINT[]), CAST(%(tokens)s::VARCHAR AS UUID[])) WITH ORDINALITY AS
+      item(id, token, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id;
 
@@ -178,7 +278,8 @@ UPDATE xclaim_message
 -- Set the end of the lease of each claim that is still held, and return their ids.
 UPDATE xclaim_message
     SET claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second')
-    FROM unnest(%(ids)s::BIGINT[], %(tokens)s::UUID[]) WITH ORDINALITY AS item(id, token, position)
+    FROM unnest(CAST(%(ids)s::VARCHAR AS BIGINT[]), CAST(%(tokens)s::VARCHAR AS UUID[])) WITH ORDINALITY AS
+      item(id, token, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id;
 

@@ -1,7 +1,7 @@
 -- What xclaim sends to sqlite; written by `python -m tests.sql_docs`.
 
 -- push
--- Insert the payloads in their order.
+-- Insert the payloads in their order, and return only what the producer does not know.
 INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
       created_at, available_at) SELECT :queue_name AS queue, :queue_name AS origin_queue, :message_priority AS
       priority, item.payload AS payload, :message_headers AS headers, CAST(NULL AS TEXT) AS unique_key,
@@ -10,9 +10,7 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS payload, anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item
     ORDER BY item.position
-    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
-      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error;
+    RETURNING id, created_at, available_at;
 
 -- push_once
 -- Insert the payloads whose unique key is new and return those that are already there.
@@ -60,7 +58,7 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     FROM level CROSS JOIN xclaim_message AS waiting
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
       AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND waiting.available_at IS NOT NULL
-    LIMIT :message_limit OFFSET :param_3) UPDATE xclaim_message
+    LIMIT 1 OFFSET :param_3) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f',
       'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || '
       seconds'), claimed_by=:claimant, claim_key=:key, claim_token=lower(hex(randomblob(16)))
@@ -77,7 +75,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     WHERE held.claim_key = :key AND held.queue = :queue_name AND held.status = 'claimed' AND held.claimed_by
       != :claimant AND (held.max_attempts IS NULL OR held.attempts < held.max_attempts)
     ORDER BY held.id
-    LIMIT :message_limit OFFSET :param_1), level(priority) AS (SELECT (SELECT top.priority
+    LIMIT 1 OFFSET :param_1), level(priority) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS top
     WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
     ORDER BY top.priority DESC
@@ -94,7 +92,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
       AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND NOT (EXISTS (SELECT resumable.id
     FROM resumable)) AND waiting.available_at IS NOT NULL
-    LIMIT :message_limit OFFSET :param_4) UPDATE xclaim_message
+    LIMIT 1 OFFSET :param_4) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f',
       'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || '
       seconds'), claimed_by=:claimant, claim_key=:key, claim_token=lower(hex(randomblob(16)))

@@ -1,4 +1,8 @@
-"""Claim the next messages, or take back those of an earlier attempt."""
+"""Claim the next messages, or take back those of an earlier attempt.
+
+The limit is part of the statement's text: for a parameter PostgreSQL assumes a tenth of the queue,
+finds no generic plan good enough and plans each claim anew, which takes as long as the claim.
+"""
 
 from __future__ import annotations
 
@@ -6,80 +10,153 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    CTE,
+    BigInteger,
     ColumnElement,
-    Select,
+    Integer,
     Table,
     Text,
+    Update,
     bindparam,
+    case,
     exists,
+    func,
+    literal_column,
     or_,
     select,
+    true,
     union_all,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from xclaim.dialects import Dialect
-from xclaim.statements.order import next_ids
+from xclaim.statements.order import next_ids, next_ids_after
 from xclaim.statements.parts import (
     AVAILABLE,
     CLAIMED,
     CONSUMED,
     LEASE,
-    LIMIT,
     ONE,
     QUEUE,
     Statement,
     message_columns,
 )
+from xclaim.statements.settling import acking
+
+_KEPT = 128  # statements per builder: each limit that is asked for makes one
+_KEY = bindparam("key", type_=Text)
+_CLAIMANT = bindparam("claimant", type_=Text)
 
 
-@lru_cache
-def claim(table: Table, dialect: Dialect) -> Statement:
+@lru_cache(_KEPT)
+def claim(table: Table, dialect: Dialect, *, limit: int = 1) -> Statement:
     """Claim the next messages: highest priority, then longest available, then lowest id."""
-    candidate = dialect.materialized(next_ids(table, dialect, lock=True), "candidate")
-    return _take(table, dialect, select(candidate.c.id), table.c.status == AVAILABLE)
+    return _returning(table, _claim(table, dialect, limit))
 
 
-@lru_cache
-def claim_again(table: Table, dialect: Dialect) -> Statement:
+@lru_cache(_KEPT)
+def claim_again(table: Table, dialect: Dialect, *, limit: int = 1) -> Statement:
     """Take back what an earlier attempt of the same claim key holds; only if nothing, claim anew.
 
     An exhausted message is not taken back: it is left for ``expire`` to dead-letter.
     """
+    return _returning(table, _claim(table, dialect, limit, resumes=True))
+
+
+@lru_cache(_KEPT)
+def claim_after(table: Table, dialect: Dialect, *, limit: int = 1) -> Statement:
+    """Claim the messages behind a position, of its priority: as many as asked for, or none."""
+    return _returning(table, _claim(table, dialect, limit, positioned=True))
+
+
+@lru_cache(_KEPT)
+def claim_again_after(table: Table, dialect: Dialect, *, limit: int = 1) -> Statement:
+    """Do what ``claim_again`` does, and look for new messages only behind a position."""
+    return _returning(table, _claim(table, dialect, limit, resumes=True, positioned=True))
+
+
+@lru_cache(_KEPT)
+def ack_and_claim(
+    table: Table,
+    dialect: Dialect,
+    *,
+    limit: int = 1,
+    resumes: bool = False,
+    positioned: bool = False,
+) -> Statement:
+    """Consume what was claimed and claim the next, unless some of it was lost.
+
+    The last column, ``acked_ids``, is NULL when all were acked. Without a claim there is one row,
+    otherwise empty.
+    """
+    acked = acking(table, dialect).cte("acked")
+    count = select(func.count()).select_from(acked).scalar_subquery()
+    all_acked = count == bindparam("ack_count", type_=Integer)
+    claiming = _claim(table, dialect, limit, resumes=resumes, positioned=positioned)
+    claimed = _returning(table, claiming.where(all_acked)).cte("claimed")
+    ids = func.array(select(acked.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
+    done = select(case((~all_acked, ids)).label("acked_ids")).subquery("done")
+    return select(claimed, done.c.acked_ids).select_from(done.outerjoin(claimed, true()))
+
+
+def _claim(
+    table: Table,
+    dialect: Dialect,
+    limit: int,
+    *,
+    resumes: bool = False,
+    positioned: bool = False,
+) -> Update:
+    size: ColumnElement[int] = literal_column(str(limit), Integer)
+    resumable = _resumable(table, dialect, size) if resumes else None
+    unless = None if resumable is None else exists(select(resumable.c.id))
+    if positioned:
+        ids = next_ids_after(table, dialect, limit=size, unless=unless)
+    else:
+        ids = next_ids(table, dialect, limit=size, lock=True, unless=unless)
+    candidate = dialect.materialized(ids, "candidate")
+    taken = select(candidate.c.id)
+    guard = table.c.status == AVAILABLE
+    if resumable is not None:
+        both = union_all(select(resumable.c.id), taken).subquery("taken")
+        taken = select(both.c.id)
+        guard = table.c.status != CONSUMED
+    statement = _take(table, dialect).where(dialect.in_subquery(table.c.id, taken), guard)
+    if positioned and limit > 1:
+        count = select(func.count()).select_from(candidate).scalar_subquery()
+        statement = statement.where(count == size if unless is None else or_(count == size, unless))
+    return statement
+
+
+def _resumable(table: Table, dialect: Dialect, limit: ColumnElement[int]) -> CTE:
     held = table.alias("held")
-    resumable = dialect.materialized(
+    return dialect.materialized(
         dialect.locked(
             select(held.c.id)
-            .where(held.c.claim_key == bindparam("key", type_=Text))
+            .where(held.c.claim_key == _KEY)
             .where(held.c.queue == QUEUE, held.c.status == CLAIMED)
-            .where(held.c.claimed_by != bindparam("claimant", type_=Text))
+            .where(held.c.claimed_by != _CLAIMANT)
             .where(or_(held.c.max_attempts.is_(None), held.c.attempts < held.c.max_attempts))
             .order_by(held.c.id)
-            .limit(LIMIT)
+            .limit(limit)
         ),
         "resumable",
     )
-    candidate = dialect.materialized(
-        next_ids(table, dialect, lock=True, unless=exists(select(resumable.c.id))), "candidate"
-    )
-    taken = union_all(select(resumable.c.id), select(candidate.c.id)).subquery("taken")
-    return _take(table, dialect, select(taken.c.id), table.c.status != CONSUMED)
 
 
-def _take(
-    table: Table, dialect: Dialect, ids: Select[Any], guard: ColumnElement[bool]
-) -> Statement:
-    return (
-        update(table)
-        .where(dialect.in_subquery(table.c.id, ids), guard)
-        .values(
-            status=CLAIMED,
-            attempts=table.c.attempts + ONE,
-            claimed_at=dialect.now(),
-            claim_expires_at=dialect.from_now(LEASE),
-            claimed_by=bindparam("claimant", type_=Text),
-            claim_key=bindparam("key", type_=Text),
-            claim_token=dialect.new_token(),
-        )
-        .returning(*message_columns(table), table.c.claim_token)
+def _take(table: Table, dialect: Dialect) -> Update:
+    return update(table).values(
+        status=CLAIMED,
+        attempts=table.c.attempts + ONE,
+        claimed_at=dialect.now(),
+        claim_expires_at=dialect.from_now(LEASE),
+        claimed_by=_CLAIMANT,
+        claim_key=_KEY,
+        claim_token=dialect.new_token(),
     )
+
+
+def _returning(table: Table, statement: Update) -> ReturningUpdate[*tuple[Any, ...]]:
+    return statement.returning(*message_columns(table), table.c.claim_token)

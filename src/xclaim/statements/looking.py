@@ -23,6 +23,7 @@ from xclaim.statements.parts import (
     CONSUMED,
     DEAD,
     ID,
+    LIMIT,
     QUEUE,
     Statement,
     message_columns,
@@ -32,7 +33,7 @@ from xclaim.statements.parts import (
 @lru_cache
 def peek(table: Table, dialect: Dialect) -> Statement:
     """Return the messages that would be claimed next, without claiming them."""
-    upcoming = dialect.materialized(next_ids(table, dialect), "upcoming")
+    upcoming = dialect.materialized(next_ids(table, dialect, limit=LIMIT), "upcoming")
     return (
         select(*message_columns(table))
         .where(dialect.in_subquery(table.c.id, select(upcoming.c.id)))

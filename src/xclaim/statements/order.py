@@ -6,17 +6,20 @@ from typing import Any
 
 from sqlalchemy import (
     CTE,
+    BigInteger,
     ColumnElement,
     Select,
+    SmallInteger,
     Table,
+    bindparam,
     select,
+    tuple_,
 )
 from sqlalchemy.sql.selectable import FromClause
 
-from xclaim.dialects import CrossJoin, Dialect
+from xclaim.dialects import CrossJoin, Dialect, UtcTimestamp
 from xclaim.statements.parts import (
     AVAILABLE,
-    LIMIT,
     ONE,
     QUEUE,
 )
@@ -26,6 +29,7 @@ def next_ids(
     table: Table,
     dialect: Dialect,
     *,
+    limit: ColumnElement[int],
     lock: bool = False,
     unless: ColumnElement[bool] | None = None,
 ) -> Select[Any]:
@@ -48,10 +52,38 @@ def next_ids(
     if not dialect.has_lateral:
         # No ORDER BY: it would sort all that is claimable, and a cross join reads in index order.
         of_level = of_level.where(dialect.is_present(waiting.c.available_at))
-        return of_level.select_from(CrossJoin(level, waiting)).limit(LIMIT)
-    of_level = of_level.order_by(waiting.c.available_at, waiting.c.id).limit(LIMIT)
+        return of_level.select_from(CrossJoin(level, waiting)).limit(limit)
+    of_level = of_level.order_by(waiting.c.available_at, waiting.c.id).limit(limit)
     picked = (dialect.locked(of_level) if lock else of_level).lateral("picked")
-    return select(picked.c.id).select_from(CrossJoin(level, picked)).limit(LIMIT)
+    return select(picked.c.id).select_from(CrossJoin(level, picked)).limit(limit)
+
+
+def next_ids_after(
+    table: Table,
+    dialect: Dialect,
+    *,
+    limit: ColumnElement[int],
+    unless: ColumnElement[bool] | None = None,
+) -> Select[Any]:
+    """Return the ids behind a position in the claim index, locked.
+
+    The entries before it are not read: with an old snapshot open they are those of all messages
+    claimed since, which cannot be removed yet.
+    """
+    waiting = table.alias("waiting")
+    position = tuple_(
+        bindparam("after_available_at", type_=UtcTimestamp), bindparam("after_id", type_=BigInteger)
+    )
+    behind = (
+        select(waiting.c.id)
+        .where(waiting.c.queue == QUEUE, waiting.c.status == AVAILABLE)
+        .where(waiting.c.priority == bindparam("after_priority", type_=SmallInteger))
+        .where(waiting.c.available_at <= dialect.now())
+        .where(tuple_(waiting.c.available_at, waiting.c.id) > position)
+        .order_by(waiting.c.available_at, waiting.c.id)
+        .limit(limit)
+    )
+    return dialect.locked(behind if unless is None else behind.where(~unless))
 
 
 def _levels(table: Table, dialect: Dialect) -> CTE:

@@ -38,11 +38,12 @@ from xclaim.statements.parts import (
 
 @lru_cache
 def push(table: Table, dialect: Dialect) -> Statement:
-    """Insert the payloads in their order."""
+    """Insert the payloads in their order, and return only what the producer does not know."""
     item = dialect.rows(payload=Text())
     names, values = _pushed(item, dialect, unique_key=null())
     rows = select(*values).order_by(item.c.position)
-    return insert(table).from_select(names, rows).returning(*message_columns(table))
+    known_here = (table.c.id, table.c.created_at, table.c.available_at)
+    return insert(table).from_select(names, rows).returning(*known_here)
 
 
 @lru_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from xclaim.dialects import Dialect
 from xclaim.statements.parts import (
@@ -43,6 +45,11 @@ def ack(table: Table, dialect: Dialect) -> Statement:
 @lru_cache
 def ack_many(table: Table, dialect: Dialect) -> Statement:
     """Consume each claimed message that is still held, and return their ids."""
+    return acking(table, dialect)
+
+
+def acking(table: Table, dialect: Dialect) -> ReturningUpdate[*tuple[Any, ...]]:
+    """Return ``ack_many`` as a part for another statement."""
     item = dialect.rows(id=BigInteger(), token=Uuid())
     return (
         _consume(table, dialect)

@@ -6,16 +6,18 @@ transaction a verb joins it, on one in autocommit each statement is its own tran
 
 from __future__ import annotations
 
-from xclaim.verbs.claiming import LEASE, claim, claim_many
+from xclaim.verbs.claiming import LEASE, claim, claim_many, poll
 from xclaim.verbs.looking import counts, get, peek
 from xclaim.verbs.pushing import push, push_many
 from xclaim.verbs.rows import resolve_schema
 from xclaim.verbs.settling import ack, ack_many, extend, extend_many, release
+from xclaim.verbs.streaming import ack_and_claim
 from xclaim.verbs.upkeep import expire, prune, redrive
 
 __all__ = [
     "LEASE",
     "ack",
+    "ack_and_claim",
     "ack_many",
     "claim",
     "claim_many",
@@ -25,6 +27,7 @@ __all__ = [
     "extend_many",
     "get",
     "peek",
+    "poll",
     "prune",
     "push",
     "push_many",

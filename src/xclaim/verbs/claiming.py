@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Mapping
-from datetime import timedelta
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache, partial
+from types import MappingProxyType
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from xclaim import arguments, statements
 from xclaim.message import Claim
+from xclaim.verbs.memory import Memory, has_positions, recall
 from xclaim.verbs.rows import as_message, execute
 from xclaim.verbs.upkeep import expire_some
 
 LEASE = timedelta(minutes=5)
 _SWEEP_SIZE = 100  # lapsed claims that one claim gives back at most
-_SWEEP_EVERY = 1.0  # seconds between the sweeps of one engine and queue, unless it is empty
-
-_swept_at: WeakKeyDictionary[Engine, dict[tuple[str | None, str], float]] = WeakKeyDictionary()
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def claim(
@@ -68,21 +67,47 @@ def claim_many(
     What is taken back by ``claim_key`` is returned alone. Lapsed claims are given back on the way:
     when nothing else is there, and about once a second.
     """
-    key = arguments.optional_key("claim_key", claim_key)
-    parameters = {
-        "queue_name": arguments.queue_name(queue),
-        "message_limit": arguments.limit(limit),
-        "claimant": arguments.optional_key("claimed_by", claimed_by)
-        or default_claimant(os.getpid()),
-        "key": key,
-        "lease_seconds": arguments.seconds("lease", lease),
-    }
-    if _sweep_is_due(connection, schema, queue):
-        _sweep(connection, schema, queue, spared_key=key)
-    claims = _claim(connection, schema, parameters)
-    if claims or not _sweep(connection, schema, queue):
+    asked = request(
+        connection,
+        queue,
+        limit,
+        claimed_by=claimed_by,
+        claim_key=claim_key,
+        lease=lease,
+        schema=schema,
+    )
+    sweep_if_due(connection, asked)
+    claims = take(connection, asked)
+    if claims or not _sweep(connection, asked):
         return claims
-    return _claim(connection, schema, parameters)
+    return take(connection, asked)
+
+
+def poll(
+    connection: Connection,
+    queue: str,
+    limit: int,
+    *,
+    claimed_by: str | None = None,
+    claim_key: str | None = None,
+    lease: timedelta = LEASE,
+    schema: str | None = None,
+) -> list[Claim]:
+    """Do what ``claim_many`` does, but give lapsed claims back only once a second.
+
+    For those who ask again and again.
+    """
+    asked = request(
+        connection,
+        queue,
+        limit,
+        claimed_by=claimed_by,
+        claim_key=claim_key,
+        lease=lease,
+        schema=schema,
+    )
+    sweep_if_due(connection, asked)
+    return take(connection, asked)
 
 
 @cache
@@ -91,29 +116,91 @@ def default_claimant(process_id: int) -> str:
     return f"{socket.gethostname()}:{process_id}"
 
 
-def _claim(
-    connection: Connection, schema: str | None, parameters: Mapping[str, Any]
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The checked arguments of a claim, and what is remembered of its queue."""
+
+    schema: str | None
+    limit: int
+    parameters: Mapping[str, Any]
+    memory: Memory
+
+    @property
+    def resumes(self) -> bool:
+        """Whether what an earlier attempt holds is taken back first."""
+        return self.parameters["key"] is not None
+
+
+def request(
+    connection: Connection,
+    queue: str,
+    limit: int,
+    *,
+    claimed_by: str | None,
+    claim_key: str | None,
+    lease: timedelta,
+    schema: str | None,
+) -> Request:
+    """Return the checked arguments. Raise InvalidArgumentError for one that is out of range."""
+    parameters = {
+        "queue_name": arguments.queue_name(queue),
+        "claimant": arguments.optional_key("claimed_by", claimed_by)
+        or default_claimant(os.getpid()),
+        "key": arguments.optional_key("claim_key", claim_key),
+        "lease_seconds": arguments.seconds("lease", lease),
+    }
+    memory = recall(connection, schema, queue)
+    return Request(schema, arguments.limit(limit), parameters, memory)
+
+
+def sweep_if_due(connection: Connection, asked: Request) -> None:
+    """Give lapsed claims back about once a second, but for those the claimant takes back itself."""
+    if asked.memory.is_sweep_due():
+        _sweep(connection, asked, spared_key=asked.parameters["key"])
+
+
+def take(connection: Connection, asked: Request) -> list[Claim]:
+    """Claim behind the position if there is one; when that is too little, from the head."""
+    position = asked.memory.position() if has_positions(connection) else None
+    if position is not None:
+        build = statements.claim_again_after if asked.resumes else statements.claim_after
+        claims = _take(connection, asked, build, position.parameters)
+        if claims:
+            return claims
+    asked.memory.look_back()
+    return _take(connection, asked, statements.claim_again if asked.resumes else statements.claim)
+
+
+def as_claims(rows: Iterable[Any]) -> list[Claim]:
+    """Return the claimed rows as claims, the next one first."""
+    claims = [Claim(message=as_message(row), token=row.claim_token) for row in rows]
+    if len(claims) > 1:  # RETURNING has no order
+        claims.sort(key=_place)
+    return claims
+
+
+def _take(
+    connection: Connection,
+    asked: Request,
+    build: Callable[..., statements.Statement],
+    more: Mapping[str, Any] = _NOTHING,
 ) -> list[Claim]:
-    build = statements.claim if parameters["key"] is None else statements.claim_again
-    rows = execute(connection, schema, build, parameters)
-    return _sorted([Claim(message=as_message(row), token=row.claim_token) for row in rows])
+    sized = partial(build, limit=asked.limit)
+    parameters = {**asked.parameters, **more}
+    prepare = None if asked.memory.is_busy() else False
+    claims = as_claims(execute(connection, asked.schema, sized, parameters, prepare=prepare))
+    asked.memory.remember(claims)
+    return claims
 
 
-def _sorted(claims: list[Claim]) -> list[Claim]:
-    # RETURNING has no order.
-    return sorted(
-        claims,
-        key=lambda claim: (-claim.message.priority, claim.message.available_at, claim.message.id),
-    )
+def _place(claim: Claim) -> tuple[int, datetime, int]:
+    return -claim.message.priority, claim.message.available_at, claim.message.id
 
 
-def _sweep_is_due(connection: Connection, schema: str | None, queue: str) -> bool:
-    last = _swept_at.setdefault(connection.engine, {}).get((schema, queue))
-    return last is None or time.monotonic() - last >= _SWEEP_EVERY
-
-
-def _sweep(
-    connection: Connection, schema: str | None, queue: str, spared_key: str | None = None
-) -> int:
-    _swept_at.setdefault(connection.engine, {})[schema, queue] = time.monotonic()
-    return expire_some(connection, schema, queue, _SWEEP_SIZE, spared_key=spared_key)
+def _sweep(connection: Connection, asked: Request, spared_key: str | None = None) -> int:
+    asked.memory.sweep()
+    queue = asked.parameters["queue_name"]
+    count = expire_some(connection, asked.schema, queue, _SWEEP_SIZE, spared_key=spared_key)
+    if count:
+        asked.memory.forget()
+    return count

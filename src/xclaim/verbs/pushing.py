@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from xclaim import arguments, statements
 from xclaim.dialects import SQLITE, dialect_of
 from xclaim.errors import DuplicateMessageError, InvalidArgumentError
-from xclaim.message import Message
+from xclaim.message import Message, Status
 from xclaim.payload import encode, encode_headers
+from xclaim.verbs.memory import recall
 from xclaim.verbs.rows import as_message, execute, is_autocommit
 
 
@@ -66,7 +68,7 @@ def push_many(
     all are pushed or, on an error, none.
     """
     name = arguments.pushable(arguments.queue_name(queue))
-    parameters = {
+    parameters: dict[str, Any] = {
         "queue_name": name,
         "message_priority": arguments.priority(priority),
         "delay_seconds": arguments.optional_seconds("delay", delay) or 0.0,
@@ -80,11 +82,47 @@ def push_many(
     keys = _checked_keys(unique_keys, len(encoded))
     if not encoded:
         return []
-    if any(keys):
-        return _push_once(connection, schema, _distinct(name, encoded, keys), keys, parameters)
-    parameters |= dialect_of(connection.dialect.name).row_parameters(payload=encoded)
-    rows = execute(connection, schema, statements.push, parameters)
-    return [as_message(row) for row in sorted(rows, key=lambda row: row.id)]
+    push = _push_once if any(keys) else _push
+    messages = push(connection, schema, encoded, keys, parameters)
+    recall(connection, schema, name).forget(above=parameters["message_priority"])
+    return messages
+
+
+def _push(
+    connection: Connection,
+    schema: str | None,
+    encoded: Sequence[str],
+    _keys: Sequence[str | None],
+    parameters: Mapping[str, Any],
+) -> list[Message]:
+    batch = dict(parameters) | dialect_of(connection.dialect.name).row_parameters(payload=encoded)
+    rows = execute(connection, schema, statements.push, batch)
+    rows_in_order = sorted(rows, key=lambda row: row.id)  # RETURNING has no order
+    return [_pushed(row, text, batch) for row, text in zip(rows_in_order, encoded, strict=True)]
+
+
+def _pushed(row: Any, encoded: str, parameters: Mapping[str, Any]) -> Message:
+    return Message(
+        id=row.id,
+        queue=parameters["queue_name"],
+        origin_queue=parameters["queue_name"],
+        status=Status.AVAILABLE,
+        priority=parameters["message_priority"],
+        payload=json.loads(encoded),
+        headers=json.loads(parameters["message_headers"]),
+        unique_key=None,
+        attempts=0,
+        max_attempts=parameters["attempts_limit"],
+        created_at=row.created_at,
+        available_at=row.available_at,
+        claimed_at=None,
+        claim_expires_at=None,
+        consumed_at=None,
+        claimed_by=None,
+        consumed_by=None,
+        claim_key=None,
+        last_error=None,
+    )
 
 
 def _listed(name: str, values: Any) -> list[Any]:
@@ -129,10 +167,11 @@ def _distinct(
 def _push_once(
     connection: Connection,
     schema: str | None,
-    items: Sequence[tuple[str, str | None]],
+    encoded: Sequence[str],
     keys: Sequence[str | None],
     parameters: Mapping[str, Any],
 ) -> list[Message]:
+    items = _distinct(parameters["queue_name"], encoded, keys)
     batch = dict(parameters) | dialect_of(connection.dialect.name).row_parameters(
         payload=[payload for payload, _ in items], unique_key=[key for _, key in items]
     )
@@ -148,7 +187,7 @@ def _push_once(
     return _in_order(rows, keys)
 
 
-def _in_order(rows: Sequence[Row[Any]], keys: Sequence[str | None]) -> list[Message]:
+def _in_order(rows: Sequence[Any], keys: Sequence[str | None]) -> list[Message]:
     keyed = {row.unique_key: row for row in rows if row.unique_key is not None}
     unkeyed = iter(sorted((row for row in rows if row.unique_key is None), key=lambda row: row.id))
     return [as_message(next(unkeyed) if key is None else keyed[key]) for key in keys]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Row, Table
+from sqlalchemy import Connection, Table
 from sqlalchemy.exc import DBAPIError
 
-from xclaim import arguments
+from xclaim import arguments, statements
 from xclaim.dialects import SQLITE, Dialect, dialect_of
 from xclaim.errors import InvalidArgumentError, SchemaVersionError
 from xclaim.message import Message, Status
 from xclaim.revision import has_message_table, mismatch, read_revision
 from xclaim.schema import message_table
+from xclaim.verbs import driver
 
-Build = Callable[[Table, Dialect], Executable]
+Build = Callable[[Table, Dialect], statements.Statement]
 
+_FIELDS = tuple(Message.__dataclass_fields__)  # in the order of statements.parts.message_columns
 _NO_TABLE = {"42P01", "3F000"}  # PostgreSQL: undefined table, undefined schema
 _NO_COLUMN = "42703"
 _SQLITE_ERROR = 1  # also "no such table" and "no such column", which have no code of their own
@@ -46,13 +49,23 @@ def resolve_schema(schema: str | None, dialect_name: str) -> str | None:
 
 
 def execute(
-    connection: Connection, schema: str | None, build: Build, parameters: Mapping[str, Any]
-) -> Sequence[Row[Any]]:
-    """Build the statement for this connection's database, run it and return all its rows."""
+    connection: Connection,
+    schema: str | None,
+    build: Build,
+    parameters: Mapping[str, Any],
+    *,
+    prepare: bool | None = None,
+) -> Sequence[Any]:
+    """Build the statement for this connection's database, run it and return all its rows.
+
+    They are tuples with names. ``prepare`` False: psycopg does not prepare it this time.
+    """
     dialect = dialect_of(connection.dialect.name)
     resolved = resolve_schema(schema, connection.dialect.name)
     statement = build(message_table(resolved), dialect)
     try:
+        if driver.is_direct(connection):
+            return driver.execute(connection, statement, parameters, prepare=prepare)
         return connection.execute(statement, parameters).all()
     except DBAPIError as error:
         schema_error = _schema_error(connection, resolved, error)
@@ -61,16 +74,36 @@ def execute(
         raise schema_error from error
 
 
+@contextmanager
+def one_transaction(connection: Connection) -> Iterator[None]:
+    """Let the statements of the block commit together, also under autocommit.
+
+    In a caller's transaction they join it.
+    """
+    if not is_autocommit(connection):
+        yield
+        return
+    is_sqlite = connection.dialect.name == SQLITE.name
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_sqlite else "BEGIN")
+    try:
+        yield
+    except BaseException:
+        if not connection.invalidated:
+            connection.exec_driver_sql("ROLLBACK")
+        raise
+    connection.exec_driver_sql("COMMIT")
+
+
 def is_autocommit(connection: Connection) -> bool:
     """Return whether each statement on the connection is a transaction of its own."""
     return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
 
 
-def as_message(row: Row[Any]) -> Message:
-    """Return the row's columns as a message."""
-    values = row._mapping  # noqa: SLF001 (public, underscored to keep clear of column names)
-    fields = {name: values[name] for name in Message.__dataclass_fields__}
-    return Message(**{**fields, "status": Status(fields["status"])})
+def as_message(row: Sequence[Any]) -> Message:
+    """Return the row's first columns, those of a message, as one."""
+    fields = dict(zip(_FIELDS, row, strict=False))
+    fields["status"] = Status(fields["status"])
+    return Message(**fields)
 
 
 def _schema_error(

@@ -7,13 +7,14 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from xclaim import arguments, statements
 from xclaim.dialects import dialect_of
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.message import Claim, Message
 from xclaim.verbs.claiming import LEASE
+from xclaim.verbs.memory import recall
 from xclaim.verbs.rows import Build, as_message, execute
 
 
@@ -30,9 +31,23 @@ def ack_many(connection: Connection, claims: Iterable[Claim], *, schema: str | N
 
     Raise ClaimLostError naming those that are no longer held, after the others were acked.
     """
-    lost = _settle_many(connection, schema, statements.ack_many, claims, {})
+    lost = ack_held(connection, claims, schema=schema)
     if lost:
         raise ClaimLostError(lost)
+
+
+def ack_held(connection: Connection, claims: Iterable[Claim], *, schema: str | None) -> list[Claim]:
+    """Mark the messages consumed and return the claims that are no longer held."""
+    return _settle_many(connection, schema, statements.ack_many, claims, {})
+
+
+def receipts(connection: Connection, claims: Iterable[Claim]) -> dict[str, Any]:
+    """Return ids and tokens as the statements take them."""
+    # Two batches lock their rows in the same order.
+    held = sorted(claims, key=lambda claim: claim.message.id)
+    return dialect_of(connection.dialect.name).row_parameters(
+        id=[claim.message.id for claim in held], token=[claim.token for claim in held]
+    )
 
 
 def release(
@@ -57,7 +72,9 @@ def release(
         "delay_seconds": pause,
     }
     build = partial(statements.release, delayed=pause is not None, counted=bool(count))
-    return as_message(_settle(connection, schema, build, claim, parameters))
+    message = as_message(_settle(connection, schema, build, claim, parameters))
+    recall(connection, schema, message.queue).forget()
+    return message
 
 
 def extend(
@@ -104,7 +121,7 @@ def _settle(
     build: Build,
     claim: Claim,
     parameters: Mapping[str, Any],
-) -> Row[Any]:
+) -> Any:
     receipt = {"message_id": _checked(claim).message.id, "token": claim.token}
     rows = execute(connection, schema, build, {**parameters, **receipt})
     if not rows:
@@ -119,14 +136,12 @@ def _settle_many(
     claims: Iterable[Claim],
     parameters: Mapping[str, Any],
 ) -> list[Claim]:
-    dialect = dialect_of(connection.dialect.name)
     lost: list[Claim] = []
     for batch in _batches([_checked(claim) for claim in claims]):
-        held = sorted(batch)  # two batches lock their rows in the same order
-        receipts = dialect.row_parameters(id=held, token=[batch[id_].token for id_ in held])
-        rows = execute(connection, schema, build, {**parameters, **receipts})
+        batch_parameters = {**parameters, **receipts(connection, batch.values())}
+        rows = execute(connection, schema, build, batch_parameters)
         settled = {row.id for row in rows}
-        lost += [batch[id_] for id_ in held if id_ not in settled]
+        lost += [batch[id_] for id_ in sorted(batch) if id_ not in settled]
     return lost
 
 

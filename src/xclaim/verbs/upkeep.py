@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from xclaim import arguments, statements
+from xclaim.verbs.memory import recall
 from xclaim.verbs.rows import Build, execute
 
 BATCH = 1_000  # rows per statement: short locks, and little to redo after a crash
@@ -27,7 +28,9 @@ def expire(
         "queue_name": name,
         "dead_letter_queue": arguments.dead_letter_queue(name),
     }
-    return _in_batches(connection, schema, statements.expire, parameters, limit)
+    count = _in_batches(connection, schema, statements.expire, parameters, limit)
+    recall(connection, schema, name).forget()
+    return count
 
 
 def expire_some(
@@ -67,7 +70,9 @@ def redrive(
         "dead_letter_queue": arguments.dead_letter_queue(name),
         "queue_name": name if to is None else arguments.pushable(arguments.queue_name(to)),
     }
-    return _in_batches(connection, schema, statements.redrive, parameters, limit)
+    count = _in_batches(connection, schema, statements.redrive, parameters, limit)
+    recall(connection, schema, parameters["queue_name"]).forget()
+    return count
 
 
 def prune(

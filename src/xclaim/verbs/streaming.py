@@ -1,0 +1,95 @@
+"""Settle what is done and claim the next, in one commit: half the commits of ack, then claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+
+from xclaim import statements
+from xclaim.dialects import SQLITE
+from xclaim.errors import ClaimLostError
+from xclaim.message import Claim
+from xclaim.verbs import claiming
+from xclaim.verbs.claiming import LEASE, Request
+from xclaim.verbs.memory import has_positions
+from xclaim.verbs.rows import execute, one_transaction
+from xclaim.verbs.settling import ack_held, receipts
+
+
+def ack_and_claim(
+    connection: Connection,
+    queue: str,
+    claims: Sequence[Claim],
+    limit: int,
+    *,
+    claimed_by: str | None = None,
+    claim_key: str | None = None,
+    lease: timedelta = LEASE,
+    schema: str | None = None,
+) -> list[Claim]:
+    """Mark the messages consumed and claim up to ``limit``, in one commit; ``[]`` if none is there.
+
+    Raise ClaimLostError naming those that are no longer held; then the others were acked, and
+    nothing was claimed.
+    """
+    asked = claiming.request(
+        connection,
+        queue,
+        limit,
+        claimed_by=claimed_by,
+        claim_key=claim_key,
+        lease=lease,
+        schema=schema,
+    )
+    claiming.sweep_if_due(connection, asked)
+    settle = _in_a_transaction if connection.dialect.name == SQLITE.name else _in_one_statement
+    lost, taken = settle(connection, asked, claims)
+    if lost:
+        raise ClaimLostError(lost)
+    return taken or claiming.claim_many(
+        connection,
+        queue,
+        limit,
+        claimed_by=claimed_by,
+        claim_key=claim_key,
+        lease=lease,
+        schema=schema,
+    )
+
+
+def _in_a_transaction(
+    connection: Connection, asked: Request, claims: Sequence[Claim]
+) -> tuple[list[Claim], list[Claim]]:
+    with one_transaction(connection):
+        lost = ack_held(connection, claims, schema=asked.schema)
+        return lost, [] if lost else claiming.take(connection, asked)
+
+
+def _in_one_statement(
+    connection: Connection, asked: Request, claims: Sequence[Claim]
+) -> tuple[list[Claim], list[Claim]]:
+    position = asked.memory.position() if has_positions(connection) else None
+    if position is None:
+        asked.memory.look_back()
+    parameters: dict[str, Any] = {
+        **asked.parameters,
+        **({} if position is None else position.parameters),
+        **receipts(connection, claims),
+        "ack_count": len(claims),
+    }
+    build = partial(
+        statements.ack_and_claim,
+        limit=asked.limit,
+        resumes=asked.resumes,
+        positioned=position is not None,
+    )
+    rows = execute(connection, asked.schema, build, parameters)
+    if (acked := rows[0].acked_ids) is not None:
+        return [claim for claim in claims if claim.message.id not in set(acked)], []
+    taken = claiming.as_claims(row for row in rows if row.id is not None)
+    asked.memory.remember(taken)
+    return [], taken
