@@ -93,15 +93,14 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     LIMIT 1) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=gen_random_uuid()
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
+      gen_random_uuid_1)
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available'
-    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
-      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
-      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
-      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
-      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.claim_token;
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
+      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
+      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.claim_token;
 
 -- claim_after
 -- Claim the messages behind a position, of its priority: as many as asked for, or none.
@@ -115,15 +114,14 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=gen_random_uuid()
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
+      gen_random_uuid_1)
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available'
-    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
-      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
-      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
-      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
-      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.claim_token;
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
+      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
+      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.claim_token;
 
 -- claim_again
 -- Take back what an earlier attempt of the same claim key holds; only if nothing, claim anew.
@@ -156,18 +154,17 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     LIMIT 1) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=gen_random_uuid()
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
+      gen_random_uuid_1)
     WHERE xclaim_message.id = ANY (array((SELECT taken.id
     FROM (SELECT resumable.id AS id
     FROM resumable
     UNION ALL SELECT candidate.id AS id
     FROM candidate) AS taken))) AND xclaim_message.status != 'consumed'
-    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
-      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
-      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
-      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
-      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.claim_token;
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
+      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
+      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.claim_token;
 
 -- claim_again_after
 -- Do what ``claim_again`` does, and look for new messages only behind a position.
@@ -188,18 +185,17 @@ WITH resumable AS MATERIALIZED (SELECT held.id AS id
     LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=gen_random_uuid()
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
+      gen_random_uuid_1)
     WHERE xclaim_message.id = ANY (array((SELECT taken.id
     FROM (SELECT resumable.id AS id
     FROM resumable
     UNION ALL SELECT candidate.id AS id
     FROM candidate) AS taken))) AND xclaim_message.status != 'consumed'
-    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
-      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
-      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
-      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
-      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.claim_token;
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
+      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
+      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.claim_token;
 
 -- ack_and_claim
 -- Consume what was claimed and claim the next, unless some of it was lost.
@@ -231,20 +227,18 @@ WITH RECURSIVE acked AS (UPDATE xclaim_message
     LIMIT 1), claimed AS (UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=gen_random_uuid()
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
+      gen_random_uuid_1)
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available' AND (SELECT count(*) AS count_1
     FROM acked) = %(ack_count)s::INTEGER
-    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
-      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
-      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
-      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
-      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.claim_token) SELECT claimed.id,
-      claimed.queue, claimed.origin_queue, claimed.status, claimed.priority, claimed.payload, claimed.headers,
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
+      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
+      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.claim_token) SELECT
+      claimed.id, claimed.origin_queue, claimed.priority, claimed.payload, claimed.headers,
       claimed.unique_key, claimed.attempts, claimed.max_attempts, claimed.created_at, claimed.available_at,
-      claimed.claimed_at, claimed.claim_expires_at, claimed.consumed_at, claimed.claimed_by,
-      claimed.consumed_by, claimed.claim_key, claimed.last_error, claimed.claim_token, done.acked_ids
+      claimed.claimed_at, claimed.claim_expires_at, claimed.last_error, claimed.claim_token, done.acked_ids
     FROM (SELECT CASE WHEN ((SELECT count(*) AS count_1
     FROM acked) != %(ack_count)s::INTEGER) THEN array((SELECT acked.id
     FROM acked)) END AS acked_ids) AS done LEFT OUTER JOIN claimed ON true;

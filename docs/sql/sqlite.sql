@@ -64,9 +64,8 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
       seconds'), claimed_by=:claimant, claim_key=:key, claim_token=lower(hex(randomblob(16)))
     WHERE xclaim_message.id IN (SELECT candidate.id
     FROM candidate) AND xclaim_message.status = 'available'
-    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
-      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, claim_token;
+    RETURNING id, origin_queue, priority, payload, headers, unique_key, attempts, max_attempts, created_at,
+      available_at, claimed_at, claim_expires_at, last_error, claim_token;
 
 -- claim_again
 -- Take back what an earlier attempt of the same claim key holds; only if nothing, claim anew.
@@ -101,9 +100,8 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     FROM resumable
     UNION ALL SELECT candidate.id AS id
     FROM candidate) AS taken) AND xclaim_message.status != 'consumed'
-    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
-      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, claim_token;
+    RETURNING id, origin_queue, priority, payload, headers, unique_key, attempts, max_attempts, created_at,
+      available_at, claimed_at, claim_expires_at, last_error, claim_token;
 
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
@@ -15,11 +16,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from xclaim import arguments, verbs
 from xclaim.batches import Batch
-from xclaim.engine import check_driver, create_async_engine
+from xclaim.engine import check_driver, create_async_verb_engine, is_verb_engine
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit, keep_alive_async
+from xclaim.listening import claim_waiting_async
 from xclaim.message import Claim
-from xclaim.methods import check_queue, documented_as, note_failed_release, reason
+from xclaim.methods import (
+    NO_WAIT_ON_A_CONNECTION,
+    check_queue,
+    documented_as,
+    note_failed_release,
+    reason,
+)
 from xclaim.verbs import LEASE
 
 P = ParamSpec("P")
@@ -66,19 +74,23 @@ class AsyncQueue:
     """
 
     def __init__(
-        self, name: str, bind: AsyncEngine | AsyncConnection | str, *, schema: str | None = None
+        self,
+        name: str,
+        bind: AsyncEngine | AsyncConnection | str,
+        *,
+        schema: str | None = None,
+        notify: bool = False,
     ) -> None:
         self.name = arguments.queue_name(name)
-        self._owned = create_async_engine(bind) if isinstance(bind, str) else None
-        self._bind = _checked(self._owned or bind)
-        self._verb_bind = _in_autocommit(self._bind)
+        self._owned = create_async_verb_engine(bind) if isinstance(bind, str) else None
+        self._bind = _in_transactions(_checked(self._owned or bind))
+        self._verb_bind = _in_autocommit(self._owned or self._bind)
+        self._notify = notify
         check_driver(self._bind.dialect)
         self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
 
     push = _of_queue(verbs.push)
     push_many = _of_queue(verbs.push_many)
-    claim = _of_queue(verbs.claim)
-    claim_many = _of_queue(verbs.claim_many)
     ack = _of_claim(verbs.ack)
     ack_many = _of_claims(verbs.ack_many)
     release = _of_claim(verbs.release)
@@ -90,6 +102,41 @@ class AsyncQueue:
     peek = _of_queue(verbs.peek)
     get = _of_queue(verbs.get)
     counts = _of_queue(verbs.counts)
+
+    async def claim(
+        self,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        wait: timedelta | None = None,
+    ) -> Claim | None:
+        """Claim the next message, or return None if there is none that can be claimed now.
+
+        As ``Queue.claim``. Cancelled while it waits, it has claimed nothing.
+        """
+        claims = await self.claim_many(
+            1, claimed_by=claimed_by, claim_key=claim_key, lease=lease, wait=wait
+        )
+        return claims[0] if claims else None
+
+    async def claim_many(
+        self,
+        limit: int,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        wait: timedelta | None = None,
+    ) -> list[Claim]:
+        """Claim up to ``limit`` messages, the next one first; ``[]`` if there is none.
+
+        As ``Queue.claim_many``.
+        """
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        if wait is None:
+            return await self._run(verbs.claim_many, self.name, limit, **claimant)
+        return await self._claim_waiting(limit, wait, claimant)
 
     @asynccontextmanager
     async def consume(
@@ -163,6 +210,7 @@ class AsyncQueue:
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        wait: timedelta | None = None,
     ) -> AsyncIterator[Claim]:
         """Claim and yield messages until there is none; what you finished is acked for you.
 
@@ -171,10 +219,8 @@ class AsyncQueue:
         """
         arguments.limit(batch)
         check_lease_limit(lease, lease_limit)
-        claim_batch = partial(
-            self.claim_many, batch, claimed_by=claimed_by, claim_key=claim_key, lease=lease
-        )
-        return self._stream(claim_batch, lease, lease_limit)
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        return self._stream(Batch(), batch, claimant, lease_limit, wait)
 
     async def close(self) -> None:
         """Close the engine the queue made from a URL; an engine or connection of yours stays."""
@@ -200,22 +246,61 @@ class AsyncQueue:
 
     async def _stream(
         self,
-        claim_batch: Callable[[], Awaitable[list[Claim]]],
-        lease: timedelta,
+        held: Batch,
+        size: int,
+        claimant: dict[str, Any],
         lease_limit: timedelta,
+        wait: timedelta | None,
     ) -> AsyncIterator[Claim]:
-        while claims := await claim_batch():
-            held = Batch(claims)
-            extend = partial(self._extend_held, held, lease)
-            try:
-                async with self._kept_alive(extend, lease, lease_limit):
+        lease = claimant["lease"]
+        extend = partial(self._extend_held, held, lease)
+        try:
+            async with self._kept_alive(extend, lease, lease_limit, held.filled_at):
+                claims = await self.claim_many(size, wait=wait, **claimant)
+                while claims:
+                    held.fill(claims)
                     while (claim := held.start_next()) is not None:
                         yield claim
                         held.finish_current()
                         if held.is_ack_due():
                             await self.ack_many(held.take_finished())
-            finally:
-                await self._hand_back(held)
+                    claims = await self._ack_and_claim(held.take_finished(), size, claimant, wait)
+        finally:
+            await self._hand_back(held)
+
+    async def _ack_and_claim(
+        self,
+        finished: list[Claim],
+        size: int,
+        claimant: dict[str, Any],
+        wait: timedelta | None,
+    ) -> list[Claim]:
+        claims = await self._run(verbs.ack_and_claim, self.name, finished, size, **claimant)
+        if claims or wait is None:
+            return claims
+        return await self._claim_waiting(size, wait, claimant)
+
+    async def _claim_waiting(
+        self, limit: int, wait: timedelta, claimant: dict[str, Any]
+    ) -> list[Claim]:
+        if not isinstance(self._bind, AsyncEngine):
+            raise InvalidArgumentError(NO_WAIT_ON_A_CONNECTION)
+        claim = partial(self._claim_whole, verbs.claim_many, limit, claimant)
+        poll = partial(self._claim_whole, verbs.poll, limit, claimant)
+        return await claim_waiting_async(self._bind, self.name, wait, claim, poll)
+
+    async def _claim_whole(
+        self, verb: Callable[..., list[Claim]], limit: int, claimant: dict[str, Any]
+    ) -> list[Claim]:
+        # A wait is often cancelled. A claim that is under way then is finished and handed back, or
+        # its messages would wait for the end of their lease.
+        claiming = asyncio.ensure_future(self._run(verb, self.name, limit, **claimant))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            for claim in await claiming:
+                await self._release_quietly(claim, count=False)
+            raise
 
     async def _extend_held(self, held: Batch, lease: timedelta) -> None:
         try:
@@ -249,23 +334,35 @@ class AsyncQueue:
             note_failed_release(error, claim, cause)
 
     def _kept_alive(
-        self, extend: Callable[[], Awaitable[object]], lease: timedelta, lease_limit: timedelta
+        self,
+        extend: Callable[[], Awaitable[object]],
+        lease: timedelta,
+        lease_limit: timedelta,
+        claimed_at: Callable[[], float] | None = None,
     ) -> AbstractAsyncContextManager[None]:
         if isinstance(self._bind, AsyncConnection):  # a connection serves one task at a time
             return nullcontext()
-        return keep_alive_async(extend, lease=lease, lease_limit=lease_limit)
+        return keep_alive_async(extend, lease=lease, lease_limit=lease_limit, claimed_at=claimed_at)
 
     async def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
-        options = {"schema": self._schema, **options}
+        options["schema"] = self._schema
+        if self._notify and verb in verbs.NOTIFYING:
+            options["notify"] = True
         if isinstance(self._verb_bind, AsyncConnection):
             return await self._verb_bind.run_sync(verb, *args, **options)
         async with self._verb_bind.connect() as connection:
             return await connection.run_sync(verb, *args, **options)
 
 
+def _in_transactions(bind: AsyncEngine | AsyncConnection) -> AsyncEngine | AsyncConnection:
+    if isinstance(bind, AsyncConnection) or not is_verb_engine(bind):
+        return bind
+    return bind.execution_options(isolation_level="READ COMMITTED")
+
+
 def _in_autocommit(bind: AsyncEngine | AsyncConnection) -> AsyncEngine | AsyncConnection:
     # Each verb is one statement: BEGIN and COMMIT would be two more round trips.
-    if isinstance(bind, AsyncConnection):
+    if isinstance(bind, AsyncConnection) or is_verb_engine(bind):
         return bind
     return bind.execution_options(isolation_level="AUTOCOMMIT")
 

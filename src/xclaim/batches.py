@@ -18,12 +18,22 @@ class Batch:
     Locked, because the keep-alive thread asks what is held while the consumer moves on.
     """
 
-    def __init__(self, claims: Iterable[Claim]) -> None:
-        self._waiting = deque(claims)
+    def __init__(self) -> None:
+        self._waiting: deque[Claim] = deque()
         self._current: Claim | None = None
         self._finished: list[Claim] = []
-        self._acked_at = time.monotonic()
+        self._acked_at = self._filled_at = time.monotonic()
         self._lock = Lock()
+
+    def fill(self, claims: Iterable[Claim]) -> None:
+        """Add claims, which now wait for the consumer."""
+        with self._lock:
+            self._waiting.extend(claims)
+            self._filled_at = time.monotonic()
+
+    def filled_at(self) -> float:
+        """Return when claims were last added, by the monotonic clock."""
+        return self._filled_at
 
     def start_next(self) -> Claim | None:
         """Make the next waiting claim the current one and return it; None if none is left."""
@@ -39,9 +49,8 @@ class Batch:
             self._current = None
 
     def is_ack_due(self) -> bool:
-        """Return whether the finished claims are to be acked now: after a while, or at the end."""
-        with self._lock:
-            return not self._waiting or time.monotonic() - self._acked_at >= _ACK_EVERY
+        """Return whether to ack before the batch is through, which acks all that is finished."""
+        return bool(self._waiting) and time.monotonic() - self._acked_at >= _ACK_EVERY
 
     def take_finished(self) -> list[Claim]:
         """Return the finished claims, which the caller acks."""
@@ -71,6 +80,6 @@ class Batch:
 
     def forget(self, lost: Iterable[Claim]) -> None:
         """Drop waiting claims that others have taken. Of work begun, the ack reports the loss."""
-        tokens = {claim.token for claim in lost}
+        ids = {claim.message.id for claim in lost}
         with self._lock:
-            self._waiting = deque(claim for claim in self._waiting if claim.token not in tokens)
+            self._waiting = deque(claim for claim in self._waiting if claim.message.id not in ids)

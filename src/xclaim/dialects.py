@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     CTE,
@@ -39,6 +40,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from xclaim.errors import DatabaseUrlError
+
+CHANNEL = "xclaim"  # of NOTIFY; the payload is the name of the queue
 
 
 class UtcTimestamp(TypeDecorator[datetime]):
@@ -118,8 +121,11 @@ class Dialect:
         return func.statement_timestamp(type_=UtcTimestamp()) + seconds * second
 
     def new_token(self) -> ColumnElement[Any]:
-        """Return a random UUID, another one for each row."""
-        return func.gen_random_uuid(type_=Uuid())
+        """Return a random UUID, one for all rows of the statement.
+
+        A claim is matched by id and token, and a random number takes longer than an index entry.
+        """
+        return select(func.gen_random_uuid(type_=Uuid())).scalar_subquery()
 
     def is_present(self, time: ColumnElement[datetime]) -> ColumnElement[bool]:
         """Return a test that every time passes, for the sake of a partial index.
@@ -224,9 +230,13 @@ def _array_text(values: Sequence[Any]) -> str:
 
 
 def _element_text(value: Any) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, UUID):
+        return value.hex
     if value is None:
         return "NULL"
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 

@@ -22,6 +22,9 @@ _DRIVERS = {
     ("sqlite", "pysqlite"),
     ("sqlite", "aiosqlite"),
 }
+# An execution option of ours: what an engine's connections have unless told otherwise. SQLAlchemy's
+# own, isolation_level, is set and reset around each use.
+DEFAULT_ISOLATION_LEVEL = "xclaim_default_isolation_level"
 _SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
 
 
@@ -59,6 +62,16 @@ def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
     return engine
 
 
+def create_verb_engine(url: str) -> Engine:
+    """Return an engine for verbs only: in autocommit, as is each connection of its pool."""
+    return create_engine(url, **_verb_options(url))
+
+
+def create_async_verb_engine(url: str) -> AsyncEngine:
+    """Return the same for asyncio."""
+    return create_async_engine(url, **_verb_options(url))
+
+
 def parse_url(url: str | URL) -> URL:
     """Return the URL if xclaim can use it. Raise DatabaseUrlError, without the password, if not."""
     try:
@@ -92,6 +105,21 @@ def check_driver(dialect: Dialect) -> None:
             f"an engine of {dialect.name}+{dialect.driver} is not supported: "
             "make one with xclaim.create_engine, for PostgreSQL with psycopg 3 or for SQLite"
         )
+
+
+def is_verb_engine(engine: Engine | AsyncEngine) -> bool:
+    """Return whether the engine is of ``create_verb_engine``, in autocommit by itself."""
+    return DEFAULT_ISOLATION_LEVEL in engine.get_execution_options()
+
+
+def _verb_options(url: str) -> dict[str, Any]:
+    if parse_url(url).get_backend_name() == "sqlite":
+        return {}
+    return {
+        "isolation_level": "AUTOCOMMIT",
+        "execution_options": {DEFAULT_ISOLATION_LEVEL: "AUTOCOMMIT"},
+        "pool_reset_on_return": None,  # there is no transaction to roll back
+    }
 
 
 def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, Any]]:

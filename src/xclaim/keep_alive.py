@@ -34,18 +34,25 @@ def check_lease_limit(lease: timedelta, lease_limit: timedelta) -> float:
 
 @contextmanager
 def keep_alive(
-    extend: Callable[[], object], *, lease: timedelta, lease_limit: timedelta
+    extend: Callable[[], object],
+    *,
+    lease: timedelta,
+    lease_limit: timedelta,
+    claimed_at: Callable[[], float] | None = None,
 ) -> Iterator[None]:
     """Call ``extend`` every third of the lease while the block runs.
 
-    It stops when the claim is lost, and when the next lease would pass ``lease_limit`` from now:
-    an orphan cannot hold a message for ever. A database error is logged and tried again.
+    It stops when the claim is lost, and rests while the next lease would pass ``lease_limit`` after
+    ``claimed_at`` (by the monotonic clock; by default now): an orphan cannot hold a message for
+    ever. A database error is logged and tried again.
     """
     stopped = threading.Event()
-    pause, give_up_at = _schedule(lease, lease_limit)
+    pause, may_extend = _schedule(lease, lease_limit, claimed_at)
 
     def run() -> None:
-        while time.monotonic() < give_up_at and not stopped.wait(pause):
+        while not stopped.wait(pause):
+            if not may_extend():
+                continue
             try:
                 extend()
             except ClaimLostError:
@@ -64,14 +71,20 @@ def keep_alive(
 
 @asynccontextmanager
 async def keep_alive_async(
-    extend: Callable[[], Awaitable[object]], *, lease: timedelta, lease_limit: timedelta
+    extend: Callable[[], Awaitable[object]],
+    *,
+    lease: timedelta,
+    lease_limit: timedelta,
+    claimed_at: Callable[[], float] | None = None,
 ) -> AsyncIterator[None]:
     """Do what ``keep_alive`` does, from an asyncio task."""
     stopped = asyncio.Event()
-    pause, give_up_at = _schedule(lease, lease_limit)
+    pause, may_extend = _schedule(lease, lease_limit, claimed_at)
 
     async def run() -> None:
-        while time.monotonic() < give_up_at and not await _is_set_within(stopped, pause):
+        while not await is_set_within(stopped, pause):
+            if not may_extend():
+                continue
             try:
                 await extend()
             except ClaimLostError:
@@ -87,13 +100,21 @@ async def keep_alive_async(
         await task
 
 
-def _schedule(lease: timedelta, lease_limit: timedelta) -> tuple[float, float]:
-    limit = check_lease_limit(lease, lease_limit)
-    pause = max(lease.total_seconds() / _EXTENDS_PER_LEASE, _SHORTEST_PAUSE)
-    return pause, time.monotonic() + limit - lease.total_seconds()
+def _schedule(
+    lease: timedelta, lease_limit: timedelta, claimed_at: Callable[[], float] | None
+) -> tuple[float, Callable[[], bool]]:
+    longest = check_lease_limit(lease, lease_limit) - lease.total_seconds()
+    now = time.monotonic()
+
+    def may_extend() -> bool:
+        began = now if claimed_at is None else claimed_at()
+        return time.monotonic() < began + longest
+
+    return max(lease.total_seconds() / _EXTENDS_PER_LEASE, _SHORTEST_PAUSE), may_extend
 
 
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Return whether the event is set, waiting for it so many seconds at most."""
     try:
         await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:

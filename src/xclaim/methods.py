@@ -13,7 +13,15 @@ from xclaim.message import Claim
 
 Method = TypeVar("Method", bound=Callable[..., object])
 
-_BOUND = {"connection", "queue", "schema"}  # what the queue knows and its methods do not ask for
+_BOUND = {
+    "connection",
+    "queue",
+    "schema",
+    "notify",
+}  # what the queue knows and its methods do not ask for
+NO_WAIT_ON_A_CONNECTION = (
+    "wait needs a queue bound to an engine: on a connection it would keep your transaction open"
+)
 
 logger = logging.getLogger("xclaim")
 

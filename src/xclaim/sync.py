@@ -14,11 +14,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim import arguments, verbs
 from xclaim.batches import Batch
-from xclaim.engine import check_driver, create_engine
+from xclaim.engine import check_driver, create_verb_engine, is_verb_engine
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit, keep_alive
+from xclaim.listening import claim_waiting
 from xclaim.message import Claim
-from xclaim.methods import check_queue, documented_as, note_failed_release, reason
+from xclaim.methods import (
+    NO_WAIT_ON_A_CONNECTION,
+    check_queue,
+    documented_as,
+    note_failed_release,
+    reason,
+)
 from xclaim.verbs import LEASE
 
 P = ParamSpec("P")
@@ -61,24 +68,30 @@ class Queue:
     ``bind`` is a URL (the queue then owns an engine: use it in a ``with`` block, or ``close()``),
     an Engine (each verb is a transaction of its own, in autocommit), or a Connection: then the
     verbs join its transaction and nothing is committed for you. ``schema`` is a PostgreSQL
-    schema, by default the one in ``XCLAIM_SCHEMA``. Raise InvalidArgumentError or DatabaseUrlError
-    for a name or URL that cannot be used; nothing is connected yet.
+    schema, by default the one in ``XCLAIM_SCHEMA``. With ``notify`` its pushes wake those who wait
+    in ``claim(wait=...)``, by PostgreSQL's NOTIFY, once in 20 ms at most. Raise
+    InvalidArgumentError or DatabaseUrlError for a name or URL that cannot be used; nothing is
+    connected yet.
     """
 
     def __init__(
-        self, name: str, bind: Engine | Connection | str, *, schema: str | None = None
+        self,
+        name: str,
+        bind: Engine | Connection | str,
+        *,
+        schema: str | None = None,
+        notify: bool = False,
     ) -> None:
         self.name = arguments.queue_name(name)
-        self._owned = create_engine(bind) if isinstance(bind, str) else None
-        self._bind = _checked(self._owned or bind)
-        self._verb_bind = _in_autocommit(self._bind)
+        self._owned = create_verb_engine(bind) if isinstance(bind, str) else None
+        self._bind = _in_transactions(_checked(self._owned or bind))
+        self._verb_bind = _in_autocommit(self._owned or self._bind)
+        self._notify = notify
         check_driver(self._bind.dialect)
         self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
 
     push = _of_queue(verbs.push)
     push_many = _of_queue(verbs.push_many)
-    claim = _of_queue(verbs.claim)
-    claim_many = _of_queue(verbs.claim_many)
     ack = _of_claim(verbs.ack)
     ack_many = _of_claims(verbs.ack_many)
     release = _of_claim(verbs.release)
@@ -90,6 +103,47 @@ class Queue:
     peek = _of_queue(verbs.peek)
     get = _of_queue(verbs.get)
     counts = _of_queue(verbs.counts)
+
+    def claim(
+        self,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        wait: timedelta | None = None,
+    ) -> Claim | None:
+        """Claim the next message, or return None if there is none that can be claimed now.
+
+        Next is the highest priority, then the longest available. ``claimed_by`` says who, by
+        default ``host:pid``. With a ``claim_key`` the message that an earlier attempt (same key,
+        another ``claimed_by``) still holds is taken back first. When the ``lease`` runs out before
+        ack, release or extend, the message may be claimed by others. ``wait``: how long to wait
+        for a message, at most.
+        """
+        claims = self.claim_many(
+            1, claimed_by=claimed_by, claim_key=claim_key, lease=lease, wait=wait
+        )
+        return claims[0] if claims else None
+
+    def claim_many(
+        self,
+        limit: int,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        wait: timedelta | None = None,
+    ) -> list[Claim]:
+        """Claim up to ``limit`` messages, the next one first; ``[]`` if there is none.
+
+        What is taken back by ``claim_key`` is returned alone. ``wait``: how long to wait for the
+        first message, at most; it looks every 2 s at least, and at once when a queue with
+        ``notify`` pushes. Not on a queue bound to a connection.
+        """
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        if wait is None:
+            return self._run(verbs.claim_many, self.name, limit, **claimant)
+        return self._claim_waiting(limit, wait, claimant)
 
     @contextmanager
     def consume(
@@ -166,20 +220,20 @@ class Queue:
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        wait: timedelta | None = None,
     ) -> Iterator[Claim]:
         """Claim and yield messages until there is none; what you finished is acked for you.
 
         Claims up to ``batch`` ahead and keeps them alive. A message is finished when the next one
-        is asked for; acks are sent together, at the end of a batch and about once a second. When
+        is asked for; acks are sent together, with the next claim and about once a second. When
         the loop ends early, finished messages are acked, the current one is released, and those
         not begun are handed back uncounted. Raise ClaimLostError naming what could not be acked.
+        ``wait``: end only when there was no message for so long.
         """
         arguments.limit(batch)
         check_lease_limit(lease, lease_limit)
-        claim_batch = partial(
-            self.claim_many, batch, claimed_by=claimed_by, claim_key=claim_key, lease=lease
-        )
-        return self._stream(claim_batch, lease, lease_limit)
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        return self._stream(Batch(), batch, claimant, lease_limit, wait)
 
     def close(self) -> None:
         """Close the engine the queue made from a URL; an engine or connection of yours stays."""
@@ -204,20 +258,47 @@ class Queue:
         return f"Queue({self.name!r}, {self._bind.engine.url.render_as_string()!r})"
 
     def _stream(
-        self, claim_batch: Callable[[], list[Claim]], lease: timedelta, lease_limit: timedelta
+        self,
+        held: Batch,
+        size: int,
+        claimant: dict[str, Any],
+        lease_limit: timedelta,
+        wait: timedelta | None,
     ) -> Iterator[Claim]:
-        while claims := claim_batch():
-            held = Batch(claims)
-            extend = partial(self._extend_held, held, lease)
-            try:
-                with self._kept_alive(extend, lease, lease_limit):
+        lease = claimant["lease"]
+        extend = partial(self._extend_held, held, lease)
+        try:
+            with self._kept_alive(extend, lease, lease_limit, held.filled_at):
+                claims = self.claim_many(size, wait=wait, **claimant)
+                while claims:
+                    held.fill(claims)
                     while (claim := held.start_next()) is not None:
                         yield claim
                         held.finish_current()
                         if held.is_ack_due():
                             self.ack_many(held.take_finished())
-            finally:
-                self._hand_back(held)
+                    claims = self._ack_and_claim(held.take_finished(), size, claimant, wait)
+        finally:
+            self._hand_back(held)
+
+    def _ack_and_claim(
+        self,
+        finished: list[Claim],
+        size: int,
+        claimant: dict[str, Any],
+        wait: timedelta | None,
+    ) -> list[Claim]:
+        claims = self._run(verbs.ack_and_claim, self.name, finished, size, **claimant)
+        if claims or wait is None:
+            return claims
+        return self._claim_waiting(size, wait, claimant)
+
+    def _claim_waiting(self, limit: int, wait: timedelta, claimant: dict[str, Any]) -> list[Claim]:
+        if not isinstance(self._bind, Engine):
+            raise InvalidArgumentError(NO_WAIT_ON_A_CONNECTION)
+        claim = partial(self._run, verbs.claim_many, self.name, limit, **claimant)
+        poll = partial(self._run, verbs.poll, self.name, limit, **claimant)
+        return claim_waiting(self._bind, self.name, wait, claim, poll)
 
     def _extend_held(self, held: Batch, lease: timedelta) -> None:
         try:
@@ -251,23 +332,35 @@ class Queue:
             note_failed_release(error, claim, cause)
 
     def _kept_alive(
-        self, extend: Callable[[], object], lease: timedelta, lease_limit: timedelta
+        self,
+        extend: Callable[[], object],
+        lease: timedelta,
+        lease_limit: timedelta,
+        claimed_at: Callable[[], float] | None = None,
     ) -> AbstractContextManager[None]:
         if isinstance(self._bind, Connection):  # a connection serves one thread at a time
             return nullcontext()
-        return keep_alive(extend, lease=lease, lease_limit=lease_limit)
+        return keep_alive(extend, lease=lease, lease_limit=lease_limit, claimed_at=claimed_at)
 
     def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
-        options = {"schema": self._schema, **options}
+        options["schema"] = self._schema
+        if self._notify and verb in verbs.NOTIFYING:
+            options["notify"] = True
         if isinstance(self._verb_bind, Connection):
             return verb(self._verb_bind, *args, **options)
         with self._verb_bind.connect() as connection:
             return verb(connection, *args, **options)
 
 
+def _in_transactions(bind: Engine | Connection) -> Engine | Connection:
+    if isinstance(bind, Connection) or not is_verb_engine(bind):
+        return bind
+    return bind.execution_options(isolation_level="READ COMMITTED")
+
+
 def _in_autocommit(bind: Engine | Connection) -> Engine | Connection:
     # Each verb is one statement: BEGIN and COMMIT would be two more round trips.
-    if isinstance(bind, Connection):
+    if isinstance(bind, Connection) or is_verb_engine(bind):
         return bind
     return bind.execution_options(isolation_level="AUTOCOMMIT")
 

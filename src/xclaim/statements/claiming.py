@@ -41,11 +41,27 @@ from xclaim.statements.parts import (
     ONE,
     QUEUE,
     Statement,
-    message_columns,
 )
 from xclaim.statements.settling import acking
 
 _KEPT = 128  # statements per builder: each limit that is asked for makes one
+# What a claimant does not know of a message it claims, in the order `verbs.claiming` reads it.
+_UNKNOWN = (
+    "id",
+    "origin_queue",
+    "priority",
+    "payload",
+    "headers",
+    "unique_key",
+    "attempts",
+    "max_attempts",
+    "created_at",
+    "available_at",
+    "claimed_at",
+    "claim_expires_at",
+    "last_error",
+    "claim_token",
+)
 _KEY = bindparam("key", type_=Text)
 _CLAIMANT = bindparam("claimant", type_=Text)
 
@@ -83,15 +99,16 @@ def ack_and_claim(
     dialect: Dialect,
     *,
     limit: int = 1,
+    acks_one: bool = False,
     resumes: bool = False,
     positioned: bool = False,
 ) -> Statement:
     """Consume what was claimed and claim the next, unless some of it was lost.
 
     The last column, ``acked_ids``, is NULL when all were acked. Without a claim there is one row,
-    otherwise empty.
+    otherwise empty. ``acks_one``: a list of one would make PostgreSQL plan the statement each time.
     """
-    acked = acking(table, dialect).cte("acked")
+    acked = acking(table, dialect, one=acks_one).cte("acked")
     count = select(func.count()).select_from(acked).scalar_subquery()
     all_acked = count == bindparam("ack_count", type_=Integer)
     claiming = _claim(table, dialect, limit, resumes=resumes, positioned=positioned)
@@ -159,4 +176,4 @@ def _take(table: Table, dialect: Dialect) -> Update:
 
 
 def _returning(table: Table, statement: Update) -> ReturningUpdate[*tuple[Any, ...]]:
-    return statement.returning(*message_columns(table), table.c.claim_token)
+    return statement.returning(*[table.c[name] for name in _UNKNOWN])

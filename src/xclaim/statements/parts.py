@@ -12,12 +12,14 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    func,
     literal_column,
     null,
+    select,
 )
 from sqlalchemy.sql.selectable import FromClause, TypedReturnsRows
 
-from xclaim.dialects import seconds_parameter
+from xclaim.dialects import CHANNEL, seconds_parameter
 
 Statement = TypedReturnsRows[*tuple[Any, ...]]
 
@@ -42,6 +44,12 @@ _CLAIM_COLUMNS = ("claimed_at", "claim_expires_at", "claimed_by", "claim_key", "
 def message_columns(table: FromClause) -> list[ColumnElement[Any]]:
     """Return the columns of a Message, in its order of fields; the token stays out."""
     return [column for column in table.c if column.name != "claim_token"]
+
+
+def notified() -> ColumnElement[Any]:
+    """Return a last column that wakes those who wait for the queue, once for all rows."""
+    call = func.pg_notify(literal_column(f"'{CHANNEL}'", Text), QUEUE)
+    return select(call).scalar_subquery().label("notified")
 
 
 def is_exhausted(table: Table) -> ColumnElement[bool]:

@@ -33,32 +33,38 @@ from xclaim.statements.parts import (
     QUEUE,
     Statement,
     message_columns,
+    notified,
 )
 
 
 @lru_cache
-def push(table: Table, dialect: Dialect) -> Statement:
+def push(table: Table, dialect: Dialect, *, notifies: bool = False) -> Statement:
     """Insert the payloads in their order, and return only what the producer does not know."""
     item = dialect.rows(payload=Text())
     names, values = _pushed(item, dialect, unique_key=null())
     rows = select(*values).order_by(item.c.position)
-    known_here = (table.c.id, table.c.created_at, table.c.available_at)
-    return insert(table).from_select(names, rows).returning(*known_here)
+    known_here: tuple[ColumnElement[Any], ...] = (
+        table.c.id,
+        table.c.created_at,
+        table.c.available_at,
+    )
+    returned = (*known_here, notified()) if notifies else known_here
+    return insert(table).from_select(names, rows).returning(*returned)
 
 
 @lru_cache
-def push_once(table: Table, dialect: Dialect) -> Statement:
+def push_once(table: Table, dialect: Dialect, *, notifies: bool = False) -> Statement:
     """Insert the payloads whose unique key is new and return those that are already there.
 
     The last column, ``is_same``, is false where the key is taken by another payload; then nothing
     is inserted at all.
     """
     if dialect is POSTGRESQL:
-        return _push_once_postgresql(table, dialect)
+        return _push_once_postgresql(table, dialect, notifies=notifies)
     return _push_once_sqlite(table, dialect)
 
 
-def _push_once_postgresql(table: Table, dialect: Dialect) -> Statement:
+def _push_once_postgresql(table: Table, dialect: Dialect, *, notifies: bool) -> Statement:
     # What is there already is only read, so that a repeated push writes nothing.
     item = dialect.rows(payload=Text(), unique_key=Text())
     incoming = dialect.materialized(
@@ -90,7 +96,7 @@ def _push_once_postgresql(table: Table, dialect: Dialect) -> Statement:
     )
     pushed = (
         _refuse_other_payload(postgresql_insert(table).from_select(targets, fresh), table)
-        .returning(*message_columns(table))
+        .returning(*message_columns(table), *([notified()] if notifies else []))
         .cte("pushed")
     )
     names = [column.name for column in message_columns(table)]

@@ -33,13 +33,14 @@ from xclaim.statements.parts import (
     freed,
     is_exhausted,
     message_columns,
+    notified,
 )
 
 
 @lru_cache
 def ack(table: Table, dialect: Dialect) -> Statement:
     """Consume the claimed message. By the primary key, so that no partial index is walked."""
-    return _consume(table, dialect).where(_held(table)).returning(table.c.id)
+    return acking(table, dialect, one=True)
 
 
 @lru_cache
@@ -48,8 +49,12 @@ def ack_many(table: Table, dialect: Dialect) -> Statement:
     return acking(table, dialect)
 
 
-def acking(table: Table, dialect: Dialect) -> ReturningUpdate[*tuple[Any, ...]]:
-    """Return ``ack_many`` as a part for another statement."""
+def acking(
+    table: Table, dialect: Dialect, *, one: bool = False
+) -> ReturningUpdate[*tuple[Any, ...]]:
+    """Return ``ack_many``, or ``ack``, so that it can be a part of another statement."""
+    if one:
+        return _consume(table, dialect).where(_held(table)).returning(table.c.id)
     item = dialect.rows(id=BigInteger(), token=Uuid())
     return (
         _consume(table, dialect)
@@ -71,7 +76,9 @@ def _consume(table: Table, dialect: Dialect) -> Update:
 
 
 @lru_cache
-def release(table: Table, dialect: Dialect, *, delayed: bool, counted: bool) -> Statement:
+def release(
+    table: Table, dialect: Dialect, *, delayed: bool, counted: bool, notifies: bool = False
+) -> Statement:
     """Make the claimed message available again, or a dead letter if its attempts are used up.
 
     It keeps its place in the queue unless delayed; not counted, the attempt is taken back.
@@ -87,7 +94,7 @@ def release(table: Table, dialect: Dialect, *, delayed: bool, counted: bool) -> 
             attempts=table.c.attempts if counted else table.c.attempts - ONE,
             last_error=ERROR,
         )
-        .returning(*message_columns(table))
+        .returning(*message_columns(table), *([notified()] if notifies else []))
     )
 
 

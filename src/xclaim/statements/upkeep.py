@@ -31,6 +31,7 @@ from xclaim.statements.parts import (
     Statement,
     freed,
     is_exhausted,
+    notified,
 )
 
 
@@ -73,7 +74,7 @@ def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> State
 
 
 @lru_cache
-def redrive(table: Table, dialect: Dialect) -> Statement:
+def redrive(table: Table, dialect: Dialect, *, notifies: bool = False) -> Statement:
     """Move dead letters to a queue, the next one first, available now and with no attempts used."""
     letter = table.alias("letter")
     dead = dialect.materialized(
@@ -90,7 +91,7 @@ def redrive(table: Table, dialect: Dialect) -> Statement:
         update(table)
         .where(dialect.in_subquery(table.c.id, select(dead.c.id)), table.c.status == AVAILABLE)
         .values(queue=QUEUE, attempts=ZERO, available_at=dialect.now())
-        .returning(table.c.id)
+        .returning(table.c.id, *([notified()] if notifies else []))
     )
 
 

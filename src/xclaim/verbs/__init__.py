@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from xclaim.verbs.claiming import LEASE, claim, claim_many, poll
 from xclaim.verbs.looking import counts, get, peek
+from xclaim.verbs.memory import NOTIFY_EVERY
 from xclaim.verbs.pushing import push, push_many
 from xclaim.verbs.rows import resolve_schema
 from xclaim.verbs.settling import ack, ack_many, extend, extend_many, release
 from xclaim.verbs.streaming import ack_and_claim
 from xclaim.verbs.upkeep import expire, prune, redrive
 
+NOTIFYING = frozenset({push, push_many, release, redrive})  # make messages available at once
+
 __all__ = [
     "LEASE",
+    "NOTIFYING",
+    "NOTIFY_EVERY",
     "ack",
     "ack_and_claim",
     "ack_many",

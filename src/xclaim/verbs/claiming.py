@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from xclaim import arguments, statements
-from xclaim.message import Claim
+from xclaim.message import Claim, Message, Status
 from xclaim.verbs.memory import Memory, has_positions, recall
-from xclaim.verbs.rows import as_message, execute
+from xclaim.verbs.rows import as_utc, execute
 from xclaim.verbs.upkeep import expire_some
 
 LEASE = timedelta(minutes=5)
@@ -171,12 +171,38 @@ def take(connection: Connection, asked: Request) -> list[Claim]:
     return _take(connection, asked, statements.claim_again if asked.resumes else statements.claim)
 
 
-def as_claims(rows: Iterable[Any]) -> list[Claim]:
+def as_claims(rows: Iterable[Sequence[Any]], asked: Request) -> list[Claim]:
     """Return the claimed rows as claims, the next one first."""
-    claims = [Claim(message=as_message(row), token=row.claim_token) for row in rows]
+    queue, claimant, key = (asked.parameters[name] for name in ("queue_name", "claimant", "key"))
+    claims = [_as_claim(row, queue, claimant, key) for row in rows]
     if len(claims) > 1:  # RETURNING has no order
         claims.sort(key=_place)
     return claims
+
+
+def _as_claim(row: Sequence[Any], queue: str, claimant: str, key: str | None) -> Claim:
+    message = Message(
+        id=row[0],
+        queue=queue,
+        origin_queue=row[1],
+        status=Status.CLAIMED,
+        priority=row[2],
+        payload=row[3],
+        headers=row[4],
+        unique_key=row[5],
+        attempts=row[6],
+        max_attempts=row[7],
+        created_at=as_utc(row[8]),
+        available_at=as_utc(row[9]),
+        claimed_at=as_utc(row[10]),
+        claim_expires_at=as_utc(row[11]),
+        consumed_at=None,
+        claimed_by=claimant,
+        consumed_by=None,
+        claim_key=key,
+        last_error=row[12],
+    )
+    return Claim(message=message, token=row[13])
 
 
 def _take(
@@ -188,7 +214,7 @@ def _take(
     sized = partial(build, limit=asked.limit)
     parameters = {**asked.parameters, **more}
     prepare = None if asked.memory.is_busy() else False
-    claims = as_claims(execute(connection, asked.schema, sized, parameters, prepare=prepare))
+    claims = as_claims(execute(connection, asked.schema, sized, parameters, prepare=prepare), asked)
     asked.memory.remember(claims)
     return claims
 

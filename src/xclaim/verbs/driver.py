@@ -8,14 +8,14 @@ transactions, asyncio, and engines whose user listens to, logs or translates the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Dialect
 
 from xclaim.dialects import POSTGRESQL
+from xclaim.engine import DEFAULT_ISOLATION_LEVEL
 from xclaim.statements import Statement
 
 _STATEMENT_EVENTS = (
@@ -23,6 +23,10 @@ _STATEMENT_EVENTS = (
     "after_execute",
     "before_cursor_execute",
     "after_cursor_execute",
+)
+_PLAIN_AUTOCOMMIT = (
+    {"isolation_level": "AUTOCOMMIT"},
+    {DEFAULT_ISOLATION_LEVEL: "AUTOCOMMIT"},
 )
 _logger = logging.getLogger("sqlalchemy.engine.Engine")
 
@@ -33,7 +37,7 @@ def is_direct(connection: Connection) -> bool:
     return (
         connection.dialect.name == POSTGRESQL.name
         and not connection.dialect.is_async
-        and connection.get_execution_options() == {"isolation_level": "AUTOCOMMIT"}
+        and connection.get_execution_options() in _PLAIN_AUTOCOMMIT
         and not connection.engine.echo
         and not _logger.isEnabledFor(logging.INFO)
         and not any(getattr(dispatch, name) for name in _STATEMENT_EVENTS)
@@ -49,12 +53,16 @@ def execute(
 ) -> Sequence[Any]:
     """Run the statement and return its rows as named tuples. Raise what SQLAlchemy would raise.
 
+    Times are in the time zone of the session.
+
     ``prepare`` False plans this one anew, None leaves it to psycopg.
     """
+    from psycopg.rows import namedtuple_row  # an optional world: whoever gets here has it
+
     text = _text(statement, connection.dialect)
     driver: Any = connection.connection.driver_connection
     try:
-        cursor = driver.cursor(row_factory=_named_row)
+        cursor = driver.cursor(row_factory=namedtuple_row)
         return cursor.execute(text, parameters, prepare=prepare).fetchall()  # type: ignore[no-any-return]
     except BaseException as error:  # noqa: BLE001  (raised again, as SQLAlchemy would)
         # It also drops connections that are lost, or were interrupted in the middle of a result.
@@ -64,12 +72,3 @@ def execute(
 @lru_cache(512)
 def _text(statement: Statement, dialect: Dialect) -> str:
     return str(statement.compile(dialect=dialect))
-
-
-def _named_row(cursor: Any) -> Callable[[Sequence[Any]], Any]:
-    from psycopg.rows import namedtuple_row
-
-    make = namedtuple_row(cursor)
-    return lambda values: make(
-        [value.astimezone(UTC) if type(value) is datetime else value for value in values]
-    )

@@ -23,6 +23,7 @@ from xclaim.verbs.rows import is_autocommit
 
 _SWEEP_EVERY = 1.0  # seconds between the sweeps of one pool and queue, unless it is empty
 _LOOK_BACK_EVERY = 0.25  # seconds that a message may wait because it came in before the position
+NOTIFY_EVERY = 0.02  # seconds between wake-ups: each locks out other commits
 _BUSY_AFTER = 5  # claims in a row that found something
 
 _remembered: WeakKeyDictionary[Pool, dict[tuple[str | None, str], Memory]] = WeakKeyDictionary()
@@ -53,6 +54,7 @@ class Memory:
         self._swept_at = float("-inf")
         self._looked_back_at = float("-inf")
         self._position: Position | None = None
+        self._notified_at = float("-inf")
         self._found = 0
 
     def is_sweep_due(self) -> bool:
@@ -86,6 +88,16 @@ class Memory:
         if position is not None and (above is None or above > position.priority):
             self._position = None
 
+    def take_notification(self) -> bool:
+        """Return whether to wake the waiters now, not having done so just before.
+
+        Who is woken looks once more after ``NOTIFY_EVERY``, for what was pushed meanwhile.
+        """
+        is_due = time.monotonic() - self._notified_at >= NOTIFY_EVERY
+        if is_due:
+            self._notified_at = time.monotonic()
+        return is_due
+
     def is_busy(self) -> bool:
         """Return whether the last claims all found something.
 
@@ -108,3 +120,13 @@ def has_positions(connection: Connection) -> bool:
     snapshots to suffer from.
     """
     return connection.dialect.name == POSTGRESQL.name and is_autocommit(connection)
+
+
+def is_to_notify(connection: Connection, schema: str | None, queue: str) -> bool:
+    """Return whether a statement that makes messages available sends a wake-up for their queue.
+
+    In a caller's transaction each one does: PostgreSQL sends one of them, at the commit.
+    """
+    if connection.dialect.name != POSTGRESQL.name:
+        return False
+    return not is_autocommit(connection) or recall(connection, schema, queue).take_notification()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -15,8 +16,8 @@ from xclaim.dialects import SQLITE, dialect_of
 from xclaim.errors import DuplicateMessageError, InvalidArgumentError
 from xclaim.message import Message, Status
 from xclaim.payload import encode, encode_headers
-from xclaim.verbs.memory import recall
-from xclaim.verbs.rows import as_message, execute, is_autocommit
+from xclaim.verbs.memory import is_to_notify, recall
+from xclaim.verbs.rows import as_message, as_utc, execute, is_autocommit
 
 
 def push(
@@ -29,6 +30,7 @@ def push(
     delay: timedelta | None = None,
     max_attempts: int | None = None,
     headers: Mapping[str, Any] | None = None,
+    notify: bool = False,
     schema: str | None = None,
 ) -> Message:
     """Push one payload and return its message.
@@ -36,6 +38,7 @@ def push(
     With a ``unique_key`` that the queue has already, the existing message is returned, whatever
     its status, and nothing is pushed. Raise DuplicateMessageError if its payload differs,
     PayloadError if the payload is not JSON, InvalidArgumentError if an option is out of range.
+    ``notify``: wake those who wait for the queue (PostgreSQL).
     """
     return push_many(
         connection,
@@ -46,6 +49,7 @@ def push(
         delay=delay,
         max_attempts=max_attempts,
         headers=headers,
+        notify=notify,
         schema=schema,
     )[0]
 
@@ -60,6 +64,7 @@ def push_many(
     delay: timedelta | None = None,
     max_attempts: int | None = None,
     headers: Mapping[str, Any] | None = None,
+    notify: bool = False,
     schema: str | None = None,
 ) -> list[Message]:
     """Push the payloads in one statement and return their messages in the same order.
@@ -83,7 +88,8 @@ def push_many(
     if not encoded:
         return []
     push = _push_once if any(keys) else _push
-    messages = push(connection, schema, encoded, keys, parameters)
+    notifies = notify and not parameters["delay_seconds"] and is_to_notify(connection, schema, name)
+    messages = push(connection, schema, encoded, keys, parameters, notifies=notifies)
     recall(connection, schema, name).forget(above=parameters["message_priority"])
     return messages
 
@@ -94,9 +100,11 @@ def _push(
     encoded: Sequence[str],
     _keys: Sequence[str | None],
     parameters: Mapping[str, Any],
+    *,
+    notifies: bool,
 ) -> list[Message]:
     batch = dict(parameters) | dialect_of(connection.dialect.name).row_parameters(payload=encoded)
-    rows = execute(connection, schema, statements.push, batch)
+    rows = execute(connection, schema, partial(statements.push, notifies=notifies), batch)
     rows_in_order = sorted(rows, key=lambda row: row.id)  # RETURNING has no order
     return [_pushed(row, text, batch) for row, text in zip(rows_in_order, encoded, strict=True)]
 
@@ -113,8 +121,8 @@ def _pushed(row: Any, encoded: str, parameters: Mapping[str, Any]) -> Message:
         unique_key=None,
         attempts=0,
         max_attempts=parameters["attempts_limit"],
-        created_at=row.created_at,
-        available_at=row.available_at,
+        created_at=as_utc(row.created_at),
+        available_at=as_utc(row.available_at),
         claimed_at=None,
         claim_expires_at=None,
         consumed_at=None,
@@ -170,6 +178,8 @@ def _push_once(
     encoded: Sequence[str],
     keys: Sequence[str | None],
     parameters: Mapping[str, Any],
+    *,
+    notifies: bool,
 ) -> list[Message]:
     items = _distinct(parameters["queue_name"], encoded, keys)
     batch = dict(parameters) | dialect_of(connection.dialect.name).row_parameters(
@@ -177,7 +187,7 @@ def _push_once(
     )
     queue = batch["queue_name"]
     try:
-        rows = execute(connection, schema, statements.push_once, batch)
+        rows = execute(connection, schema, partial(statements.push_once, notifies=notifies), batch)
     except IntegrityError as error:
         clashing = _clashing_keys(connection, schema, batch)
         raise DuplicateMessageError(queue, clashing or sorted(filter(None, keys))) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments, statements
 from xclaim.dialects import SQLITE, Dialect, dialect_of
+from xclaim.engine import DEFAULT_ISOLATION_LEVEL
 from xclaim.errors import InvalidArgumentError, SchemaVersionError
 from xclaim.message import Message, Status
 from xclaim.revision import has_message_table, mismatch, read_revision
@@ -21,6 +23,7 @@ from xclaim.verbs import driver
 Build = Callable[[Table, Dialect], statements.Statement]
 
 _FIELDS = tuple(Message.__dataclass_fields__)  # in the order of statements.parts.message_columns
+_TIMES = tuple(name for name in _FIELDS if name.endswith("_at"))
 _NO_TABLE = {"42P01", "3F000"}  # PostgreSQL: undefined table, undefined schema
 _NO_COLUMN = "42703"
 _SQLITE_ERROR = 1  # also "no such table" and "no such column", which have no code of their own
@@ -96,14 +99,22 @@ def one_transaction(connection: Connection) -> Iterator[None]:
 
 def is_autocommit(connection: Connection) -> bool:
     """Return whether each statement on the connection is a transaction of its own."""
-    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+    options = connection.get_execution_options()
+    return options.get("isolation_level", options.get(DEFAULT_ISOLATION_LEVEL)) == "AUTOCOMMIT"
 
 
 def as_message(row: Sequence[Any]) -> Message:
     """Return the row's first columns, those of a message, as one."""
     fields = dict(zip(_FIELDS, row, strict=False))
+    for name in _TIMES:
+        fields[name] = as_utc(fields[name])
     fields["status"] = Status(fields["status"])
     return Message(**fields)
+
+
+def as_utc(time: Any) -> Any:
+    """Return the time in UTC: psycopg gives it in the time zone of the session."""
+    return time if time is None or time.tzinfo is UTC else time.astimezone(UTC)
 
 
 def _schema_error(

@@ -14,8 +14,8 @@ from xclaim.dialects import dialect_of
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.message import Claim, Message
 from xclaim.verbs.claiming import LEASE
-from xclaim.verbs.memory import recall
-from xclaim.verbs.rows import Build, as_message, execute
+from xclaim.verbs.memory import is_to_notify, recall
+from xclaim.verbs.rows import Build, as_message, as_utc, execute
 
 
 def ack(connection: Connection, claim: Claim, *, schema: str | None = None) -> None:
@@ -41,6 +41,11 @@ def ack_held(connection: Connection, claims: Iterable[Claim], *, schema: str | N
     return _settle_many(connection, schema, statements.ack_many, claims, {})
 
 
+def receipt(claim: Claim) -> dict[str, Any]:
+    """Return id and token as the statements for one message take them."""
+    return {"message_id": claim.message.id, "token": claim.token}
+
+
 def receipts(connection: Connection, claims: Iterable[Claim]) -> dict[str, Any]:
     """Return ids and tokens as the statements take them."""
     # Two batches lock their rows in the same order.
@@ -57,21 +62,28 @@ def release(
     delay: timedelta | None = None,
     error: object = None,
     count: bool = True,
+    notify: bool = False,
     schema: str | None = None,
 ) -> Message:
     """Give the message back and return it as it is now. Raise ClaimLostError if no longer held.
 
     It keeps its place in the queue, or comes back after ``delay``. ``error`` is kept as
     ``last_error``. A message whose ``max_attempts`` are used up becomes a dead letter;
-    ``count=False`` hands it back without counting the attempt.
+    ``count=False`` hands it back without counting the attempt. ``notify`` wakes those who wait.
     """
     pause = arguments.optional_seconds("delay", delay)
-    parameters = {
+    parameters: dict[str, Any] = {
         "error": arguments.error_text(error),
         "dead_letter_queue": arguments.dead_letter_queue(_checked(claim).message.queue),
         "delay_seconds": pause,
     }
-    build = partial(statements.release, delayed=pause is not None, counted=bool(count))
+    queue = claim.message.queue
+    notifies = notify and pause is None and is_to_notify(connection, schema, queue)
+    build = partial(
+        statements.release, delayed=pause is not None, counted=bool(count), notifies=notifies
+    )
+    if notifies:
+        parameters["queue_name"] = queue
     message = as_message(_settle(connection, schema, build, claim, parameters))
     recall(connection, schema, message.queue).forget()
     return message
@@ -86,7 +98,7 @@ def extend(
     """
     parameters = {"lease_seconds": arguments.seconds("lease", lease)}
     row = _settle(connection, schema, statements.extend, claim, parameters)
-    return claim.extended_to(row.claim_expires_at)
+    return claim.extended_to(as_utc(row.claim_expires_at))
 
 
 def extend_many(
@@ -122,8 +134,7 @@ def _settle(
     claim: Claim,
     parameters: Mapping[str, Any],
 ) -> Any:
-    receipt = {"message_id": _checked(claim).message.id, "token": claim.token}
-    rows = execute(connection, schema, build, {**parameters, **receipt})
+    rows = execute(connection, schema, build, {**parameters, **receipt(_checked(claim))})
     if not rows:
         raise ClaimLostError([claim])
     return rows[0]

@@ -17,7 +17,7 @@ from xclaim.verbs import claiming
 from xclaim.verbs.claiming import LEASE, Request
 from xclaim.verbs.memory import has_positions
 from xclaim.verbs.rows import execute, one_transaction
-from xclaim.verbs.settling import ack_held, receipts
+from xclaim.verbs.settling import ack_held, receipt, receipts
 
 
 def ack_and_claim(
@@ -78,18 +78,25 @@ def _in_one_statement(
     parameters: dict[str, Any] = {
         **asked.parameters,
         **({} if position is None else position.parameters),
-        **receipts(connection, claims),
+        **(receipt(claims[0]) if len(claims) == 1 else receipts(connection, claims)),
         "ack_count": len(claims),
     }
     build = partial(
         statements.ack_and_claim,
         limit=asked.limit,
+        acks_one=len(claims) == 1,
         resumes=asked.resumes,
         positioned=position is not None,
     )
-    rows = execute(connection, asked.schema, build, parameters)
+    rows = execute(
+        connection,
+        asked.schema,
+        build,
+        parameters,
+        prepare=None if asked.memory.is_busy() else False,
+    )
     if (acked := rows[0].acked_ids) is not None:
         return [claim for claim in claims if claim.message.id not in set(acked)], []
-    taken = claiming.as_claims(row for row in rows if row.id is not None)
+    taken = claiming.as_claims([row for row in rows if row.id is not None], asked)
     asked.memory.remember(taken)
     return [], taken

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
 
 from xclaim import arguments, statements
-from xclaim.verbs.memory import recall
+from xclaim.verbs.memory import is_to_notify, recall
 from xclaim.verbs.rows import Build, execute
 
 BATCH = 1_000  # rows per statement: short locks, and little to redo after a crash
@@ -57,21 +58,25 @@ def redrive(
     *,
     limit: int | None = None,
     to: str | None = None,
+    notify: bool = False,
     schema: str | None = None,
 ) -> int:
     """Move dead letters of the queue back to it, or ``to`` another; return how many.
 
     The next one first; they can be claimed at once and start again with no attempts counted. Their
     unique keys stay reserved in the queue they were pushed to. ``limit`` None: all of them, in
-    batches.
+    batches. ``notify`` wakes those who wait for the queue.
     """
     name = arguments.pushable(arguments.queue_name(queue))
     parameters = {
         "dead_letter_queue": arguments.dead_letter_queue(name),
         "queue_name": name if to is None else arguments.pushable(arguments.queue_name(to)),
     }
-    count = _in_batches(connection, schema, statements.redrive, parameters, limit)
-    recall(connection, schema, parameters["queue_name"]).forget()
+    target = parameters["queue_name"]
+    notifies = notify and is_to_notify(connection, schema, target)
+    build = partial(statements.redrive, notifies=notifies)
+    count = _in_batches(connection, schema, build, parameters, limit)
+    recall(connection, schema, target).forget()
     return count
 
 
