@@ -22,10 +22,6 @@ NAMES = (
     "push_once",
     "clashing_keys",
     "claim",
-    "claim_after",
-    "claim_again",
-    "claim_again_after",
-    "ack_and_claim",
     "ack",
     "ack_many",
     "extend",
@@ -38,8 +34,16 @@ NAMES = (
     "get",
     "counts",
 )
-POSTGRESQL_ONLY = ("claim_after", "claim_again_after", "ack_and_claim")
-RELEASES = {
+VARIANTS: dict[str, dict[str, Any]] = {
+    "claim with a claim key": {"resumes": True},
+    "claim on top": {"start": statements.Start.TOP},
+    "claim behind a position": {"start": statements.Start.POSITION},
+    "claim behind a position, a batch": {"start": statements.Start.POSITION, "limit": 100},
+    "ack_and_claim behind a position": {"start": statements.Start.POSITION, "acks_one": True},
+    "ack_and_claim behind a position, a batch": {
+        "start": statements.Start.POSITION,
+        "limit": 100,
+    },
     "release": {"delayed": False, "counted": True},
     "release, with a delay": {"delayed": True, "counted": True},
     "release, not counted": {"delayed": False, "counted": False},
@@ -74,11 +78,12 @@ def _statements(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any
     table = message_table()
     for name in NAMES:
         build = getattr(statements, name)
-        if dialect is SQLITE and name in POSTGRESQL_ONLY:
-            continue
         yield name, build, build(table, dialect)
-    for name, options in RELEASES.items():
-        yield name, statements.release, statements.release(table, dialect, **options)
+    for name, options in VARIANTS.items():
+        if dialect is SQLITE and "start" in options:  # there a claim starts at the head
+            continue
+        build = getattr(statements, name.partition(" ")[0].rstrip(","))
+        yield name, build, build(table, dialect, **options)
 
 
 def _promise(build: Callable[..., Any]) -> str:

@@ -1,30 +1,33 @@
 -- What xclaim sends to postgresql; written by `python -m tests.sql_docs`.
 
 -- push
--- Insert the payloads in their order, and return only what the producer does not know.
-INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
-      created_at, available_at) SELECT %(queue_name)s::VARCHAR AS queue, %(queue_name)s::VARCHAR AS
-      origin_queue, %(message_priority)s::SMALLINT AS priority, CAST(item.payload AS JSONB) AS payload,
+-- Insert the payloads in their order, and return what the producer does not know.
+WITH pushed AS (INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
+      max_attempts, created_at, available_at) SELECT %(queue_name)s::VARCHAR AS queue, %(queue_name)s::VARCHAR
+      AS origin_queue, %(message_priority)s::SMALLINT AS priority, item.payload AS payload,
       CAST(%(message_headers)s::VARCHAR AS JSONB) AS headers, CAST(NULL AS TEXT) AS unique_key,
       %(attempts_limit)s::INTEGER AS max_attempts, statement_timestamp() AS created_at, statement_timestamp()
       + %(delay_seconds)s * interval '1 second' AS available_at
-    FROM unnest(CAST(%(payloads)s::VARCHAR AS TEXT[])) WITH ORDINALITY AS item(payload, position)
+    FROM jsonb_array_elements(CAST(%(payloads)s::VARCHAR AS JSONB)) WITH ORDINALITY AS item(payload, position)
     ORDER BY item.position
-    RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at;
+    RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at) SELECT
+      array_agg(pushed.id
+    ORDER BY pushed.id) AS ids, min(pushed.created_at) AS created_at, min(pushed.available_at) AS available_at
+    FROM pushed;
 
 -- push_once
 -- Insert the payloads whose unique key is new and return those that are already there.
 WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, item.unique_key AS unique_key,
       item.position AS position
-    FROM unnest(CAST(%(payloads)s::VARCHAR AS TEXT[]), CAST(%(unique_keys)s::VARCHAR AS TEXT[])) WITH
-      ORDINALITY AS item(payload, unique_key, position)), existing AS MATERIALIZED (SELECT taken.id AS id,
-      taken.queue AS queue, taken.origin_queue AS origin_queue, taken.status AS status, taken.priority AS
-      priority, taken.payload AS payload, taken.headers AS headers, taken.unique_key AS unique_key,
-      taken.attempts AS attempts, taken.max_attempts AS max_attempts, taken.created_at AS created_at,
-      taken.available_at AS available_at, taken.claimed_at AS claimed_at, taken.claim_expires_at AS
-      claim_expires_at, taken.consumed_at AS consumed_at, taken.claimed_by AS claimed_by, taken.consumed_by AS
-      consumed_by, taken.claim_key AS claim_key, taken.last_error AS last_error, taken.payload =
-      incoming.payload AS is_same
+    FROM unnest(CAST((SELECT %(payloads)s::VARCHAR AS anon_1) AS TEXT[]), CAST((SELECT
+      %(unique_keys)s::VARCHAR AS anon_2) AS TEXT[])) WITH ORDINALITY AS item(payload, unique_key, position)),
+      existing AS MATERIALIZED (SELECT taken.id AS id, taken.queue AS queue, taken.origin_queue AS
+      origin_queue, taken.status AS status, taken.priority AS priority, taken.payload AS payload,
+      taken.headers AS headers, taken.unique_key AS unique_key, taken.attempts AS attempts, taken.max_attempts
+      AS max_attempts, taken.created_at AS created_at, taken.available_at AS available_at, taken.claimed_at AS
+      claimed_at, taken.claim_expires_at AS claim_expires_at, taken.consumed_at AS consumed_at,
+      taken.claimed_by AS claimed_by, taken.consumed_by AS consumed_by, taken.claim_key AS claim_key,
+      taken.last_error AS last_error, taken.payload = incoming.payload AS is_same
     FROM incoming JOIN xclaim_message AS taken ON taken.origin_queue = %(queue_name)s::VARCHAR AND
       taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO xclaim_message (queue, origin_queue,
       priority, payload, headers, unique_key, max_attempts, created_at, available_at) SELECT
@@ -64,10 +67,10 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, it
 -- clashing_keys
 -- Return the unique keys that are taken by another payload.
 SELECT xclaim_message.unique_key
-    FROM unnest(CAST(%(payloads)s::VARCHAR AS TEXT[]), CAST(%(unique_keys)s::VARCHAR AS TEXT[])) WITH
-      ORDINALITY AS item(payload, unique_key, position) JOIN xclaim_message ON xclaim_message.origin_queue =
-      %(queue_name)s::VARCHAR AND xclaim_message.unique_key = item.unique_key AND xclaim_message.payload !=
-      CAST(item.payload AS JSONB);
+    FROM unnest(CAST((SELECT %(payloads)s::VARCHAR AS anon_1) AS TEXT[]), CAST((SELECT
+      %(unique_keys)s::VARCHAR AS anon_2) AS TEXT[])) WITH ORDINALITY AS item(payload, unique_key, position)
+      JOIN xclaim_message ON xclaim_message.origin_queue = %(queue_name)s::VARCHAR AND
+      xclaim_message.unique_key = item.unique_key AND xclaim_message.payload != CAST(item.payload AS JSONB);
 
 -- claim
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -98,150 +101,10 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
-      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
-      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.claim_token;
-
--- claim_after
--- Claim the messages behind a position, of its priority: as many as asked for, or none.
-WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
-    FROM xclaim_message AS waiting
-    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
-      %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
-      (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
-      %(after_id)s::BIGINT)
-    ORDER BY waiting.available_at, waiting.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
-      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
-      gen_random_uuid_1)
-    WHERE xclaim_message.id = ANY (array((SELECT candidate.id
-    FROM candidate))) AND xclaim_message.status = 'available'
-    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
-      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
-      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.claim_token;
-
--- claim_again
--- Take back what an earlier attempt of the same claim key holds; only if nothing, claim anew.
-WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
-    FROM xclaim_message AS held
-    WHERE held.claim_key = %(key)s::VARCHAR AND held.queue = %(queue_name)s::VARCHAR AND held.status =
-      'claimed' AND held.claimed_by != %(claimant)s::VARCHAR AND (held.max_attempts IS NULL OR held.attempts <
-      held.max_attempts)
-    ORDER BY held.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED), level(priority) AS (SELECT (SELECT top.priority
-    FROM xclaim_message AS top
-    WHERE top.queue = %(queue_name)s::VARCHAR AND top.status = 'available' AND top.available_at >= '-infinity'
-    ORDER BY top.priority DESC
-    LIMIT 1) AS priority
-    UNION ALL SELECT (SELECT lower.priority
-    FROM xclaim_message AS lower
-    WHERE lower.queue = %(queue_name)s::VARCHAR AND lower.status = 'available' AND lower.available_at >=
-      '-infinity' AND lower.priority < level.priority
-    ORDER BY lower.priority DESC
-    LIMIT 1) AS anon_1
-    FROM level
-    WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT picked.id AS id
-    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
-    FROM xclaim_message AS waiting
-    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
-      level.priority AND waiting.available_at <= statement_timestamp() AND NOT (EXISTS (SELECT resumable.id
-    FROM resumable))
-    ORDER BY waiting.available_at, waiting.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
-    LIMIT 1) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
-      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
-      gen_random_uuid_1)
-    WHERE xclaim_message.id = ANY (array((SELECT taken.id
-    FROM (SELECT resumable.id AS id
-    FROM resumable
-    UNION ALL SELECT candidate.id AS id
-    FROM candidate) AS taken))) AND xclaim_message.status != 'consumed'
-    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
-      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
-      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.claim_token;
-
--- claim_again_after
--- Do what ``claim_again`` does, and look for new messages only behind a position.
-WITH resumable AS MATERIALIZED (SELECT held.id AS id
-    FROM xclaim_message AS held
-    WHERE held.claim_key = %(key)s::VARCHAR AND held.queue = %(queue_name)s::VARCHAR AND held.status =
-      'claimed' AND held.claimed_by != %(claimant)s::VARCHAR AND (held.max_attempts IS NULL OR held.attempts <
-      held.max_attempts)
-    ORDER BY held.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED), candidate AS MATERIALIZED (SELECT waiting.id AS id
-    FROM xclaim_message AS waiting
-    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
-      %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
-      (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
-      %(after_id)s::BIGINT) AND NOT (EXISTS (SELECT resumable.id
-    FROM resumable))
-    ORDER BY waiting.available_at, waiting.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
-      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
-      gen_random_uuid_1)
-    WHERE xclaim_message.id = ANY (array((SELECT taken.id
-    FROM (SELECT resumable.id AS id
-    FROM resumable
-    UNION ALL SELECT candidate.id AS id
-    FROM candidate) AS taken))) AND xclaim_message.status != 'consumed'
-    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
-      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
-      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.claim_token;
-
--- ack_and_claim
--- Consume what was claimed and claim the next, unless some of it was lost.
-WITH RECURSIVE acked AS (UPDATE xclaim_message
-    SET status='consumed', claim_expires_at=NULL, consumed_at=statement_timestamp(), claimed_by=NULL,
-      consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
-    FROM unnest(CAST(%(ids)s::VARCHAR AS BIGINT[]), CAST(%(tokens)s::VARCHAR AS UUID[])) WITH ORDINALITY AS
-      item(id, token, position)
-    WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
-    RETURNING xclaim_message.id), level(priority) AS (SELECT (SELECT top.priority
-    FROM xclaim_message AS top
-    WHERE top.queue = %(queue_name)s::VARCHAR AND top.status = 'available' AND top.available_at >= '-infinity'
-    ORDER BY top.priority DESC
-    LIMIT 1) AS priority
-    UNION ALL SELECT (SELECT lower.priority
-    FROM xclaim_message AS lower
-    WHERE lower.queue = %(queue_name)s::VARCHAR AND lower.status = 'available' AND lower.available_at >=
-      '-infinity' AND lower.priority < level.priority
-    ORDER BY lower.priority DESC
-    LIMIT 1) AS anon_1
-    FROM level
-    WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT picked.id AS id
-    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
-    FROM xclaim_message AS waiting
-    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
-      level.priority AND waiting.available_at <= statement_timestamp()
-    ORDER BY waiting.available_at, waiting.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
-    LIMIT 1), claimed AS (UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
-      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
-      gen_random_uuid_1)
-    WHERE xclaim_message.id = ANY (array((SELECT candidate.id
-    FROM candidate))) AND xclaim_message.status = 'available' AND (SELECT count(*) AS count_1
-    FROM acked) = %(ack_count)s::INTEGER
-    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
-      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
-      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.claim_token) SELECT
-      claimed.id, claimed.origin_queue, claimed.priority, claimed.payload, claimed.headers,
-      claimed.unique_key, claimed.attempts, claimed.max_attempts, claimed.created_at, claimed.available_at,
-      claimed.claimed_at, claimed.claim_expires_at, claimed.last_error, claimed.claim_token, done.acked_ids
-    FROM (SELECT CASE WHEN ((SELECT count(*) AS count_1
-    FROM acked) != %(ack_count)s::INTEGER) THEN array((SELECT acked.id
-    FROM acked)) END AS acked_ids) AS done LEFT OUTER JOIN claimed ON true;
+      nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.claim_token;
 
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
@@ -256,8 +119,8 @@ UPDATE xclaim_message
 UPDATE xclaim_message
     SET status='consumed', claim_expires_at=NULL, consumed_at=statement_timestamp(), claimed_by=NULL,
       consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
-    FROM unnest(CAST(%(ids)s::VARCHAR AS BIGINT[]), CAST(%(tokens)s::VARCHAR AS UUID[])) WITH ORDINALITY AS
-      item(id, token, position)
+    FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::VARCHAR AS
+      anon_2) AS UUID[])) WITH ORDINALITY AS item(id, token, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id;
 
@@ -272,8 +135,8 @@ UPDATE xclaim_message
 -- Set the end of the lease of each claim that is still held, and return their ids.
 UPDATE xclaim_message
     SET claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second')
-    FROM unnest(CAST(%(ids)s::VARCHAR AS BIGINT[]), CAST(%(tokens)s::VARCHAR AS UUID[])) WITH ORDINALITY AS
-      item(id, token, position)
+    FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::VARCHAR AS
+      anon_2) AS UUID[])) WITH ORDINALITY AS item(id, token, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id;
 
@@ -323,11 +186,12 @@ WITH dead AS MATERIALIZED (SELECT letter.id AS id
     RETURNING xclaim_message.id;
 
 -- prune
--- Delete some consumed messages that were consumed so long ago.
+-- Delete some messages that were consumed so long ago, the oldest first.
 WITH pruned AS MATERIALIZED (SELECT "old".id AS id
     FROM xclaim_message AS "old"
-    WHERE "old".queue IN (%(queue_name)s::VARCHAR, %(dead_letter_queue)s::VARCHAR) AND "old".consumed_at <=
-      statement_timestamp() + (-CAST(%(age_seconds)s AS FLOAT)) * interval '1 second'
+    WHERE "old".queue = %(queue_name)s::VARCHAR AND "old".consumed_at <= statement_timestamp() +
+      (-CAST(%(age_seconds)s AS FLOAT)) * interval '1 second'
+    ORDER BY "old".consumed_at
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) DELETE
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT pruned.id
@@ -391,6 +255,188 @@ SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = %(dead_letter_queue)s:
       %(queue_name)s::VARCHAR AND xclaim_message.status = 'available') AS dead_letters
     FROM xclaim_message
     WHERE xclaim_message.queue IN (%(queue_name)s::VARCHAR, %(dead_letter_queue)s::VARCHAR);
+
+-- claim with a claim key
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.claim_key = %(key)s::VARCHAR AND held.queue = %(queue_name)s::VARCHAR AND held.status =
+      'claimed' AND held.claimed_by != %(claimant)s::VARCHAR AND (held.max_attempts IS NULL OR held.attempts <
+      held.max_attempts)
+    ORDER BY held.id
+    LIMIT 1 FOR UPDATE SKIP LOCKED), level(priority) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::VARCHAR AND top.status = 'available' AND top.available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(queue_name)s::VARCHAR AND lower.status = 'available' AND lower.available_at >=
+      '-infinity' AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) AS anon_1
+    FROM level
+    WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT picked.id AS id
+    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      level.priority AND waiting.available_at <= statement_timestamp() AND NOT (EXISTS (SELECT resumable.id
+    FROM resumable))
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
+    LIMIT 1) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
+      gen_random_uuid_1)
+    WHERE xclaim_message.id = ANY (array((SELECT taken.id
+    FROM (SELECT resumable.id AS id
+    FROM resumable
+    UNION ALL SELECT candidate.id AS id
+    FROM candidate) AS taken))) AND xclaim_message.status != 'consumed'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.claim_token;
+
+-- claim on top
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::VARCHAR AND top.status = 'available' AND top.available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AND waiting.available_at <= statement_timestamp()
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
+      gen_random_uuid_1)
+    WHERE xclaim_message.id = ANY (array((SELECT candidate.id
+    FROM candidate))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.claim_token;
+
+-- claim behind a position
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
+      (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
+      %(after_id)s::BIGINT)
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
+      gen_random_uuid_1)
+    WHERE xclaim_message.id = ANY (array((SELECT candidate.id
+    FROM candidate))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.claim_token;
+
+-- claim behind a position, a batch
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
+      (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
+      %(after_id)s::BIGINT)
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 100 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
+      gen_random_uuid_1)
+    WHERE xclaim_message.id = ANY (array((SELECT candidate.id
+    FROM candidate))) AND xclaim_message.status = 'available' AND (SELECT count(*) AS count_1
+    FROM candidate) = 100
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.claim_token;
+
+-- ack_and_claim behind a position
+-- Consume what was claimed and claim the next, unless some of it was lost.
+WITH acked AS (UPDATE xclaim_message
+    SET status='consumed', claim_expires_at=NULL, consumed_at=statement_timestamp(), claimed_by=NULL,
+      consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
+    RETURNING xclaim_message.id), candidate AS MATERIALIZED (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
+      (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
+      %(after_id)s::BIGINT)
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 1 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
+      gen_random_uuid_1)
+    WHERE xclaim_message.id = ANY (array((SELECT candidate.id
+    FROM candidate))) AND xclaim_message.status = 'available' AND (SELECT count(*) AS count_1
+    FROM acked) = %(ack_count)s::INTEGER
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.claim_token) SELECT claimed.id, claimed.origin_queue, claimed.priority, claimed.payload,
+      claimed.headers, claimed.unique_key, claimed.attempts, claimed.max_attempts, claimed.created_at,
+      claimed.available_at, claimed.claimed_at, claimed.claim_expires_at, claimed.last_error,
+      claimed.claim_token, done.acked_ids
+    FROM (SELECT CASE WHEN ((SELECT count(*) AS count_1
+    FROM acked) != %(ack_count)s::INTEGER) THEN array((SELECT acked.id
+    FROM acked)) END AS acked_ids) AS done LEFT OUTER JOIN claimed ON true;
+
+-- ack_and_claim behind a position, a batch
+-- Consume what was claimed and claim the next, unless some of it was lost.
+WITH acked AS (UPDATE xclaim_message
+    SET status='consumed', claim_expires_at=NULL, consumed_at=statement_timestamp(), claimed_by=NULL,
+      consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::VARCHAR AS
+      anon_2) AS UUID[])) WITH ORDINALITY AS item(id, token, position)
+    WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
+    RETURNING xclaim_message.id), candidate AS MATERIALIZED (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
+      (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
+      %(after_id)s::BIGINT)
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 100 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
+      gen_random_uuid_1)
+    WHERE xclaim_message.id = ANY (array((SELECT candidate.id
+    FROM candidate))) AND xclaim_message.status = 'available' AND (SELECT count(*) AS count_2
+    FROM candidate) = 100 AND (SELECT count(*) AS count_1
+    FROM acked) = %(ack_count)s::INTEGER
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.claim_token) SELECT claimed.id, claimed.origin_queue, claimed.priority, claimed.payload,
+      claimed.headers, claimed.unique_key, claimed.attempts, claimed.max_attempts, claimed.created_at,
+      claimed.available_at, claimed.claimed_at, claimed.claim_expires_at, claimed.last_error,
+      claimed.claim_token, done.acked_ids
+    FROM (SELECT CASE WHEN ((SELECT count(*) AS count_1
+    FROM acked) != %(ack_count)s::INTEGER) THEN array((SELECT acked.id
+    FROM acked)) END AS acked_ids) AS done LEFT OUTER JOIN claimed ON true;
 
 -- release
 -- Make the claimed message available again, or a dead letter if its attempts are used up.

@@ -1,7 +1,7 @@
 -- What xclaim sends to sqlite; written by `python -m tests.sql_docs`.
 
 -- push
--- Insert the payloads in their order, and return only what the producer does not know.
+-- Insert the payloads in their order, and return what the producer does not know.
 INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
       created_at, available_at) SELECT :queue_name AS queue, :queue_name AS origin_queue, :message_priority AS
       priority, item.payload AS payload, :message_headers AS headers, CAST(NULL AS TEXT) AS unique_key,
@@ -64,44 +64,8 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
       seconds'), claimed_by=:claimant, claim_key=:key, claim_token=lower(hex(randomblob(16)))
     WHERE xclaim_message.id IN (SELECT candidate.id
     FROM candidate) AND xclaim_message.status = 'available'
-    RETURNING id, origin_queue, priority, payload, headers, unique_key, attempts, max_attempts, created_at,
-      available_at, claimed_at, claim_expires_at, last_error, claim_token;
-
--- claim_again
--- Take back what an earlier attempt of the same claim key holds; only if nothing, claim anew.
-WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
-    FROM xclaim_message AS held
-    WHERE held.claim_key = :key AND held.queue = :queue_name AND held.status = 'claimed' AND held.claimed_by
-      != :claimant AND (held.max_attempts IS NULL OR held.attempts < held.max_attempts)
-    ORDER BY held.id
-    LIMIT 1 OFFSET :param_1), level(priority) AS (SELECT (SELECT top.priority
-    FROM xclaim_message AS top
-    WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
-    ORDER BY top.priority DESC
-    LIMIT 1 OFFSET :param_2) AS priority
-    UNION ALL SELECT (SELECT lower.priority
-    FROM xclaim_message AS lower
-    WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
-      lower.priority < level.priority
-    ORDER BY lower.priority DESC
-    LIMIT 1 OFFSET :param_3) AS anon_1
-    FROM level
-    WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT waiting.id AS id
-    FROM level CROSS JOIN xclaim_message AS waiting
-    WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
-      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND NOT (EXISTS (SELECT resumable.id
-    FROM resumable)) AND waiting.available_at IS NOT NULL
-    LIMIT 1 OFFSET :param_4) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f',
-      'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || '
-      seconds'), claimed_by=:claimant, claim_key=:key, claim_token=lower(hex(randomblob(16)))
-    WHERE xclaim_message.id IN (SELECT taken.id
-    FROM (SELECT resumable.id AS id
-    FROM resumable
-    UNION ALL SELECT candidate.id AS id
-    FROM candidate) AS taken) AND xclaim_message.status != 'consumed'
-    RETURNING id, origin_queue, priority, payload, headers, unique_key, attempts, max_attempts, created_at,
-      available_at, claimed_at, claim_expires_at, last_error, claim_token;
+    RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
+      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token;
 
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
@@ -182,11 +146,12 @@ WITH dead AS MATERIALIZED (SELECT letter.id AS id
     RETURNING id;
 
 -- prune
--- Delete some consumed messages that were consumed so long ago.
+-- Delete some messages that were consumed so long ago, the oldest first.
 WITH pruned AS MATERIALIZED (SELECT old.id AS id
     FROM xclaim_message AS old
-    WHERE old.queue IN (:queue_name, :dead_letter_queue) AND old.consumed_at <= strftime('%Y-%m-%d %H:%M:%f',
-      'now', CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds')
+    WHERE old.queue = :queue_name AND old.consumed_at <= strftime('%Y-%m-%d %H:%M:%f', 'now',
+      CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds')
+    ORDER BY old.consumed_at
     LIMIT :message_limit OFFSET :param_1) DELETE
     FROM xclaim_message
     WHERE xclaim_message.id IN (SELECT pruned.id
@@ -246,6 +211,42 @@ SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = :dead_letter_queue AND
       xclaim_message.queue != :queue_name AND xclaim_message.status = 'available') AS dead_letters
     FROM xclaim_message
     WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue);
+
+-- claim with a claim key
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.claim_key = :key AND held.queue = :queue_name AND held.status = 'claimed' AND held.claimed_by
+      != :claimant AND (held.max_attempts IS NULL OR held.attempts < held.max_attempts)
+    ORDER BY held.id
+    LIMIT 1 OFFSET :param_1), level(priority) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
+    ORDER BY top.priority DESC
+    LIMIT 1 OFFSET :param_2) AS priority
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
+      lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1 OFFSET :param_3) AS anon_1
+    FROM level
+    WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT waiting.id AS id
+    FROM level CROSS JOIN xclaim_message AS waiting
+    WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND NOT (EXISTS (SELECT resumable.id
+    FROM resumable)) AND waiting.available_at IS NOT NULL
+    LIMIT 1 OFFSET :param_4) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f',
+      'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || '
+      seconds'), claimed_by=:claimant, claim_key=:key, claim_token=lower(hex(randomblob(16)))
+    WHERE xclaim_message.id IN (SELECT taken.id
+    FROM (SELECT resumable.id AS id
+    FROM resumable
+    UNION ALL SELECT candidate.id AS id
+    FROM candidate) AS taken) AND xclaim_message.status != 'consumed'
+    RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
+      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token;
 
 -- release
 -- Make the claimed message available again, or a dead letter if its attempts are used up.

@@ -77,7 +77,7 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: SqlDialect) -> Any:
         """Return the decoded value; psycopg has decoded jsonb already."""
-        return json.loads(value) if dialect.name == "sqlite" else value
+        return json.loads(value) if dialect.name == "sqlite" and value is not None else value
 
 
 class CrossJoin(Join):
@@ -142,15 +142,25 @@ class Dialect:
     def rows(self, **columns: TypeEngine[Any]) -> FromClause:
         """Return the bound lists as a table, with a ``position`` column that keeps their order.
 
-        The parameters are named in the plural: a column ``id`` is bound to ``ids``.
+        The parameters are named in the plural: a column ``id`` is bound to ``ids``. In a SELECT of
+        their own: from a list whose length it sees PostgreSQL plans each statement anew.
         """
         arrays = [
-            cast(bindparam(f"{name}s", type_=Text), ARRAY(type_)) for name, type_ in columns.items()
+            cast(select(bindparam(f"{name}s", type_=Text)).scalar_subquery(), ARRAY(type_))
+            for name, type_ in columns.items()
         ]
         named = [column(name, type_) for name, type_ in columns.items()]
         return (
             func.unnest(*arrays)
             .table_valued(*named, with_ordinality="position")
+            .render_derived(name="item")
+        )
+
+    def elements(self) -> FromClause:
+        """Return the bound JSON array ``payloads`` as a table of ``payload`` and ``position``."""
+        return (
+            func.jsonb_array_elements(cast(bindparam("payloads", type_=Text), JSONB))
+            .table_valued(column("payload", JSONB), with_ordinality="position")
             .render_derived(name="item")
         )
 

@@ -16,7 +16,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,11 @@ kill "$lifeline" 2>/dev/null
 
 @contextmanager
 def embedded_postgresql(
-    directory: Path | None = None, *, version: int = 18, durable: bool = True
+    directory: Path | None = None,
+    *,
+    version: int = 18,
+    durable: bool = True,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Run a PostgreSQL server on a free port of 127.0.0.1 and yield its superuser's URL.
 
@@ -55,6 +59,7 @@ def embedded_postgresql(
     process is killed. The URL names psycopg 3 as its driver and carries a random password.
 
     `durable=False` switches fsync off: faster, but a power failure may destroy the data.
+    `settings` are more of PostgreSQL's, such as `{"max_connections": "300"}`.
 
     As root the server runs as `nobody`, or as the owner of the data it finds. It needs Linux or
     macOS. Raises ImportError without the extra `embedded`, ValueError for a version that the wheel
@@ -69,7 +74,14 @@ def embedded_postgresql(
         if account is not None:
             _let_in(account, scratch, home)
             programs = _copy_if_closed(programs, account, scratch)
-        cluster = _Cluster(programs, account, scratch=scratch, home=home, durable=durable)
+        cluster = _Cluster(
+            programs,
+            account,
+            scratch=scratch,
+            home=home,
+            durable=durable,
+            settings=dict(settings or {}),
+        )
         cluster.initialize(version)
         with cluster.running() as port:
             yield f"postgresql+psycopg://postgres:{cluster.password}@127.0.0.1:{port}/postgres"
@@ -98,6 +110,7 @@ class _Cluster:
     scratch: Path
     home: Path
     durable: bool
+    settings: Mapping[str, str]
 
     @property
     def data(self) -> Path:
@@ -187,6 +200,7 @@ class _Cluster:
         }
         if not self.durable:
             settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+        settings |= self.settings
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         lifeline = ["/bin/sh", "-c", _LIFELINE, "sh", str(self.scratch)]
         with self.log.open("ab") as log:

@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from xclaim.errors import PayloadError
 
+_encoder = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+)
 
-def encode(value: Any, noun: str = "payload") -> str:
-    """Return ``value`` as JSON text. Raise PayloadError naming what is not JSON, and where.
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A payload as JSON text, and as it is read back from it."""
+
+    text: str
+    value: Any
+
+
+def encode(value: Any, noun: str = "payload") -> Encoded:
+    """Return ``value`` as JSON. Raise PayloadError naming what is not JSON, and where.
 
     Refused is what JSON or jsonb lacks: NaN and infinities, bytes and other objects, keys that are
     not text, NUL and lone surrogates in text, cycles. Keys are sorted, so that equal payloads are
     equal texts.
     """
     try:
+        text = _encoder.encode(value)
+        decoded = json.loads(text)
+        # Most payloads pass here; a tuple does not, nor does a backslash before u0000.
+        if decoded == value and "\\u0000" not in text and is_storable_text(text):
+            return Encoded(text, decoded)
+    except (RecursionError, TypeError, ValueError):
+        pass  # said below, with the place
+    return _encode_checked(value, noun)
+
+
+def _encode_checked(value: Any, noun: str) -> Encoded:
+    try:
         _check(value, noun)
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        text = _encoder.encode(value)
+        return Encoded(text, json.loads(text))
     except RecursionError:
         raise PayloadError(f"{noun} contains itself or is nested too deeply: flatten it") from None
     except (TypeError, ValueError) as error:
@@ -28,13 +54,34 @@ def encode(value: Any, noun: str = "payload") -> str:
         raise PayloadError(f"{noun} is not JSON ({error})") from error
 
 
+def encode_all(values: Sequence[Any], first: int = 0) -> Encoded:
+    """Return the payloads as one JSON array; ``first`` is the number of the first one, for errors.
+
+    Several times quicker than one by one. Raise PayloadError as ``encode`` does.
+    """
+    try:
+        text = _encoder.encode(values)
+        decoded = json.loads(text)
+        if decoded == values and "\\u0000" not in text and is_storable_text(text):
+            return Encoded(text, decoded)
+    except (RecursionError, TypeError, ValueError):
+        pass  # said below, with the place
+    each = [encode(value, name_of(first + index)) for index, value in enumerate(values)]
+    return Encoded(f"[{','.join(one.text for one in each)}]", [one.value for one in each])
+
+
+def name_of(index: int) -> str:
+    """Return what errors call the payload at this place of a batch."""
+    return "payload" if index == 0 else f"payload {index}"
+
+
 def encode_headers(headers: Mapping[str, Any] | None) -> str:
     """Return the headers as JSON text; none are ``{}``."""
     if headers is None:
         return "{}"
     if not isinstance(headers, Mapping):
         raise PayloadError(f"headers must be a mapping, not {type(headers).__name__}")
-    return encode(dict(headers), "headers")
+    return encode(dict(headers), "headers").text
 
 
 def is_storable_text(value: str) -> bool:

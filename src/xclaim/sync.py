@@ -16,6 +16,7 @@ from xclaim import arguments, verbs
 from xclaim.batches import Batch
 from xclaim.engine import check_driver, create_verb_engine, is_verb_engine
 from xclaim.errors import ClaimLostError, InvalidArgumentError
+from xclaim.held import HeldConnections
 from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit, keep_alive
 from xclaim.listening import claim_waiting
 from xclaim.message import Claim
@@ -86,6 +87,7 @@ class Queue:
         self._owned = create_verb_engine(bind) if isinstance(bind, str) else None
         self._bind = _in_transactions(_checked(self._owned or bind))
         self._verb_bind = _in_autocommit(self._owned or self._bind)
+        self._held = _held_connections(self._owned)
         self._notify = notify
         check_driver(self._bind.dialect)
         self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
@@ -237,6 +239,8 @@ class Queue:
 
     def close(self) -> None:
         """Close the engine the queue made from a URL; an engine or connection of yours stays."""
+        if self._held is not None:
+            self._held.close()
         if self._owned is not None:
             self._owned.dispose()
 
@@ -348,8 +352,15 @@ class Queue:
             options["notify"] = True
         if isinstance(self._verb_bind, Connection):
             return verb(self._verb_bind, *args, **options)
-        with self._verb_bind.connect() as connection:
+        source = self._verb_bind.connect() if self._held is None else self._held.connection()
+        with source as connection:
             return verb(connection, *args, **options)
+
+
+def _held_connections(owned: Engine | None) -> HeldConnections | None:
+    if owned is None or not is_verb_engine(owned):
+        return None
+    return HeldConnections(owned)
 
 
 def _in_transactions(bind: Engine | Connection) -> Engine | Connection:

@@ -111,7 +111,7 @@ def _checked(key_field: str | None) -> Iterator[tuple[IO[bytes], int]]:
         for place, value in _with_progress(values, "reading", None):
             if key_field is not None:
                 _key(value, key_field, place)
-            lines.write(encode(value, f"{place}: payload").encode() + b"\n")
+            lines.write(encode(value, f"{place}: payload").text.encode() + b"\n")
             count += 1
         lines.seek(0)
         yield lines, count

@@ -6,13 +6,7 @@ docs/sql. Statuses are literals: a generic plan cannot use a partial index for `
 
 from __future__ import annotations
 
-from xclaim.statements.claiming import (
-    ack_and_claim,
-    claim,
-    claim_after,
-    claim_again,
-    claim_again_after,
-)
+from xclaim.statements.claiming import Start, ack_and_claim, claim
 from xclaim.statements.looking import counts, get, peek, queue_stats
 from xclaim.statements.parts import Statement
 from xclaim.statements.pushing import clashing_keys, push, push_once
@@ -20,14 +14,12 @@ from xclaim.statements.settling import ack, ack_many, extend, extend_many, relea
 from xclaim.statements.upkeep import expire, expire_others, prune, redrive
 
 __all__ = [
+    "Start",
     "Statement",
     "ack",
     "ack_and_claim",
     "ack_many",
     "claim",
-    "claim_after",
-    "claim_again",
-    "claim_again_after",
     "clashing_keys",
     "counts",
     "expire",

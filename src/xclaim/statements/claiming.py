@@ -6,7 +6,9 @@ finds no generic plan good enough and plans each claim anew, which takes as long
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from enum import StrEnum
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import (
@@ -15,6 +17,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    Select,
     Table,
     Text,
     Update,
@@ -31,8 +34,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from xclaim.dialects import Dialect
-from xclaim.statements.order import next_ids, next_ids_after
+from xclaim.dialects import Dialect, Json
+from xclaim.statements.order import next_ids, next_ids_after, next_ids_on_top
 from xclaim.statements.parts import (
     AVAILABLE,
     CLAIMED,
@@ -66,31 +69,29 @@ _KEY = bindparam("key", type_=Text)
 _CLAIMANT = bindparam("claimant", type_=Text)
 
 
-@lru_cache(_KEPT)
-def claim(table: Table, dialect: Dialect, *, limit: int = 1) -> Statement:
-    """Claim the next messages: highest priority, then longest available, then lowest id."""
-    return _returning(table, _claim(table, dialect, limit))
+class Start(StrEnum):
+    """Where a claim looks for messages. All but ``HEAD`` claim as many as asked for, or none."""
+
+    HEAD = "head"  # all priorities, the highest first
+    TOP = "top"  # the highest priority in use: quicker to plan than the recursion over all
+    POSITION = "position"  # behind a place in the claim index
 
 
 @lru_cache(_KEPT)
-def claim_again(table: Table, dialect: Dialect, *, limit: int = 1) -> Statement:
-    """Take back what an earlier attempt of the same claim key holds; only if nothing, claim anew.
+def claim(
+    table: Table,
+    dialect: Dialect,
+    *,
+    limit: int = 1,
+    start: Start = Start.HEAD,
+    resumes: bool = False,
+) -> Statement:
+    """Claim the next messages: highest priority, then longest available, then lowest id.
 
-    An exhausted message is not taken back: it is left for ``expire`` to dead-letter.
+    ``resumes``: take back what an earlier attempt of the same claim key holds; only if nothing,
+    claim anew. An exhausted message is not taken back: it is left for ``expire`` to dead-letter.
     """
-    return _returning(table, _claim(table, dialect, limit, resumes=True))
-
-
-@lru_cache(_KEPT)
-def claim_after(table: Table, dialect: Dialect, *, limit: int = 1) -> Statement:
-    """Claim the messages behind a position, of its priority: as many as asked for, or none."""
-    return _returning(table, _claim(table, dialect, limit, positioned=True))
-
-
-@lru_cache(_KEPT)
-def claim_again_after(table: Table, dialect: Dialect, *, limit: int = 1) -> Statement:
-    """Do what ``claim_again`` does, and look for new messages only behind a position."""
-    return _returning(table, _claim(table, dialect, limit, resumes=True, positioned=True))
+    return _returning(table, _claim(table, dialect, limit, start, resumes=resumes))
 
 
 @lru_cache(_KEPT)
@@ -99,19 +100,19 @@ def ack_and_claim(
     dialect: Dialect,
     *,
     limit: int = 1,
-    acks_one: bool = False,
+    start: Start = Start.HEAD,
     resumes: bool = False,
-    positioned: bool = False,
+    acks_one: bool = False,
 ) -> Statement:
     """Consume what was claimed and claim the next, unless some of it was lost.
 
     The last column, ``acked_ids``, is NULL when all were acked. Without a claim there is one row,
-    otherwise empty. ``acks_one``: a list of one would make PostgreSQL plan the statement each time.
+    otherwise empty. ``acks_one``: by one id and token instead of a list.
     """
     acked = acking(table, dialect, one=acks_one).cte("acked")
     count = select(func.count()).select_from(acked).scalar_subquery()
     all_acked = count == bindparam("ack_count", type_=Integer)
-    claiming = _claim(table, dialect, limit, resumes=resumes, positioned=positioned)
+    claiming = _claim(table, dialect, limit, start, resumes=resumes)
     claimed = _returning(table, claiming.where(all_acked)).cte("claimed")
     ids = func.array(select(acked.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
     done = select(case((~all_acked, ids)).label("acked_ids")).subquery("done")
@@ -119,20 +120,12 @@ def ack_and_claim(
 
 
 def _claim(
-    table: Table,
-    dialect: Dialect,
-    limit: int,
-    *,
-    resumes: bool = False,
-    positioned: bool = False,
+    table: Table, dialect: Dialect, limit: int, start: Start, *, resumes: bool = False
 ) -> Update:
     size: ColumnElement[int] = literal_column(str(limit), Integer)
     resumable = _resumable(table, dialect, size) if resumes else None
     unless = None if resumable is None else exists(select(resumable.c.id))
-    if positioned:
-        ids = next_ids_after(table, dialect, limit=size, unless=unless)
-    else:
-        ids = next_ids(table, dialect, limit=size, lock=True, unless=unless)
+    ids = _next_ids(start)(table, dialect, limit=size, unless=unless)
     candidate = dialect.materialized(ids, "candidate")
     taken = select(candidate.c.id)
     guard = table.c.status == AVAILABLE
@@ -141,10 +134,20 @@ def _claim(
         taken = select(both.c.id)
         guard = table.c.status != CONSUMED
     statement = _take(table, dialect).where(dialect.in_subquery(table.c.id, taken), guard)
-    if positioned and limit > 1:
+    if start is not Start.HEAD and limit > 1:
         count = select(func.count()).select_from(candidate).scalar_subquery()
         statement = statement.where(count == size if unless is None else or_(count == size, unless))
     return statement
+
+
+def _next_ids(start: Start) -> Callable[..., Select[Any]]:
+    match start:
+        case Start.HEAD:
+            return partial(next_ids, lock=True)
+        case Start.TOP:
+            return next_ids_on_top
+        case Start.POSITION:
+            return next_ids_after
 
 
 def _resumable(table: Table, dialect: Dialect, limit: ColumnElement[int]) -> CTE:
@@ -176,4 +179,9 @@ def _take(table: Table, dialect: Dialect) -> Update:
 
 
 def _returning(table: Table, statement: Update) -> ReturningUpdate[*tuple[Any, ...]]:
-    return statement.returning(*[table.c[name] for name in _UNKNOWN])
+    columns: dict[str, ColumnElement[Any]] = {name: table.c[name] for name in _UNKNOWN}
+    # To read `{}` takes as long as to read a payload.
+    columns["headers"] = func.nullif(table.c.headers, literal_column("'{}'"), type_=Json()).label(
+        "headers"
+    )
+    return statement.returning(*columns.values())

@@ -16,6 +16,7 @@ from sqlalchemy import (
     case,
     cast,
     exists,
+    func,
     insert,
     literal_column,
     null,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     true,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.sql.selectable import FromClause
@@ -39,17 +41,34 @@ from xclaim.statements.parts import (
 
 @lru_cache
 def push(table: Table, dialect: Dialect, *, notifies: bool = False) -> Statement:
-    """Insert the payloads in their order, and return only what the producer does not know."""
+    """Insert the payloads in their order, and return what the producer does not know.
+
+    On PostgreSQL in one row: the ids, which rise with the position, and the times all share.
+    """
+    if dialect is POSTGRESQL:
+        return _push_postgresql(table, dialect, notifies=notifies)
     item = dialect.rows(payload=Text())
     names, values = _pushed(item, dialect, unique_key=null())
     rows = select(*values).order_by(item.c.position)
-    known_here: tuple[ColumnElement[Any], ...] = (
-        table.c.id,
-        table.c.created_at,
-        table.c.available_at,
+    return insert(table).from_select(names, rows).returning(*_unknown(table))
+
+
+def _push_postgresql(table: Table, dialect: Dialect, *, notifies: bool) -> Statement:
+    item = dialect.elements()
+    names, values = _pushed(item, dialect, unique_key=null(), payload=item.c.payload)
+    rows = select(*values).order_by(item.c.position)
+    pushed = insert(table).from_select(names, rows).returning(*_unknown(table)).cte("pushed")
+    ids: ColumnElement[Any] = func.array_agg(aggregate_order_by(pushed.c.id, pushed.c.id))
+    return select(
+        ids.label("ids"),
+        func.min(pushed.c.created_at).label("created_at"),
+        func.min(pushed.c.available_at).label("available_at"),
+        *([notified()] if notifies else []),
     )
-    returned = (*known_here, notified()) if notifies else known_here
-    return insert(table).from_select(names, rows).returning(*returned)
+
+
+def _unknown(table: Table) -> list[ColumnElement[Any]]:
+    return [table.c.id, table.c.created_at, table.c.available_at]
 
 
 @lru_cache

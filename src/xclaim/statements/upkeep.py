@@ -97,14 +97,18 @@ def redrive(table: Table, dialect: Dialect, *, notifies: bool = False) -> Statem
 
 @lru_cache
 def prune(table: Table, dialect: Dialect) -> Statement:
-    """Delete some consumed messages that were consumed so long ago."""
+    """Delete some messages that were consumed so long ago, the oldest first.
+
+    Without the order PostgreSQL reads the table from its begin, batch for batch.
+    """
     old = table.alias("old")
     age: ColumnElement[Any] = seconds_parameter("age_seconds")
     pruned = dialect.materialized(
         dialect.locked(
             select(old.c.id)
-            .where(old.c.queue.in_([QUEUE, DEAD]))
+            .where(old.c.queue == QUEUE)
             .where(old.c.consumed_at <= dialect.from_now(-cast(age, Float)))
+            .order_by(old.c.consumed_at)
             .limit(LIMIT)
         ),
         "pruned",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 
 from xclaim import arguments, statements
 from xclaim.message import Claim, Message, Status
-from xclaim.verbs.memory import Memory, has_positions, recall
+from xclaim.statements import Start
+from xclaim.verbs.memory import Memory, recall, start_of
 from xclaim.verbs.rows import as_utc, execute
 from xclaim.verbs.upkeep import expire_some
 
@@ -160,15 +161,13 @@ def sweep_if_due(connection: Connection, asked: Request) -> None:
 
 
 def take(connection: Connection, asked: Request) -> list[Claim]:
-    """Claim behind the position if there is one; when that is too little, from the head."""
-    position = asked.memory.position() if has_positions(connection) else None
-    if position is not None:
-        build = statements.claim_again_after if asked.resumes else statements.claim_after
-        claims = _take(connection, asked, build, position.parameters)
-        if claims:
-            return claims
+    """Claim where the last claim ended, or on top; when that is too little, from the head."""
+    start, place = start_of(connection, asked.memory)
+    claims = _take(connection, asked, start, place)
+    if claims or start is Start.HEAD:
+        return claims
     asked.memory.look_back()
-    return _take(connection, asked, statements.claim_again if asked.resumes else statements.claim)
+    return _take(connection, asked, Start.HEAD)
 
 
 def as_claims(rows: Iterable[Sequence[Any]], asked: Request) -> list[Claim]:
@@ -188,7 +187,7 @@ def _as_claim(row: Sequence[Any], queue: str, claimant: str, key: str | None) ->
         status=Status.CLAIMED,
         priority=row[2],
         payload=row[3],
-        headers=row[4],
+        headers=row[4] or {},
         unique_key=row[5],
         attempts=row[6],
         max_attempts=row[7],
@@ -206,16 +205,15 @@ def _as_claim(row: Sequence[Any], queue: str, claimant: str, key: str | None) ->
 
 
 def _take(
-    connection: Connection,
-    asked: Request,
-    build: Callable[..., statements.Statement],
-    more: Mapping[str, Any] = _NOTHING,
+    connection: Connection, asked: Request, start: Start, place: Mapping[str, Any] = _NOTHING
 ) -> list[Claim]:
-    sized = partial(build, limit=asked.limit)
-    parameters = {**asked.parameters, **more}
+    build = partial(statements.claim, limit=asked.limit, start=start, resumes=asked.resumes)
+    parameters = {**asked.parameters, **place}
     prepare = None if asked.memory.is_busy() else False
-    claims = as_claims(execute(connection, asked.schema, sized, parameters, prepare=prepare), asked)
-    asked.memory.remember(claims)
+    rows = execute(connection, asked.schema, build, parameters, prepare=prepare)
+    claims = as_claims(rows, asked)
+    if claims or start is Start.HEAD:
+        asked.memory.remember(claims)
     return claims
 
 

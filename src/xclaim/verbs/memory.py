@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Pool
 
 from xclaim.dialects import POSTGRESQL
 from xclaim.message import Claim
+from xclaim.statements import Start
 from xclaim.verbs.rows import is_autocommit
 
 _SWEEP_EVERY = 1.0  # seconds between the sweeps of one pool and queue, unless it is empty
@@ -55,7 +56,7 @@ class Memory:
         self._looked_back_at = float("-inf")
         self._position: Position | None = None
         self._notified_at = float("-inf")
-        self._found = 0
+        self._found: int | None = None
 
     def is_sweep_due(self) -> bool:
         """Return whether lapsed claims have not been looked for lately."""
@@ -77,7 +78,7 @@ class Memory:
 
     def remember(self, claims: Sequence[Claim]) -> None:
         """Note what a claim found, in its order."""
-        self._found = self._found + 1 if claims else 0
+        self._found = (self._found or 0) + 1 if claims else 0
         if claims:
             last = claims[-1].message
             self._position = Position(last.priority, last.available_at, last.id)
@@ -104,7 +105,11 @@ class Memory:
         Only then are they prepared: the plan made for a table without messages, a sequential scan,
         would be kept when there are many.
         """
-        return self._found >= _BUSY_AFTER
+        return self._found is not None and self._found >= _BUSY_AFTER
+
+    def expects_some(self) -> bool:
+        """Return whether the last claim found something, or there was none yet."""
+        return self._found != 0
 
 
 def recall(connection: Connection, schema: str | None, queue: str) -> Memory:
@@ -113,13 +118,19 @@ def recall(connection: Connection, schema: str | None, queue: str) -> Memory:
     return of_pool.setdefault((schema, queue), Memory())
 
 
-def has_positions(connection: Connection) -> bool:
-    """Return whether claims on this connection may start at a position.
+def start_of(connection: Connection, memory: Memory) -> tuple[Start, Mapping[str, Any]]:
+    """Return where to start a claim on this connection, and the parameters of that place.
 
-    Not in a caller's transaction, which may be rolled back, and not on SQLite, which has no
-    snapshots to suffer from.
+    No position in a caller's transaction, which may be rolled back; on SQLite always at the head:
+    it has neither plans to save nor snapshots to suffer from.
     """
-    return connection.dialect.name == POSTGRESQL.name and is_autocommit(connection)
+    if connection.dialect.name != POSTGRESQL.name:
+        return Start.HEAD, {}
+    position = memory.position() if is_autocommit(connection) else None
+    if position is not None:
+        return Start.POSITION, position.parameters
+    memory.look_back()
+    return (Start.TOP if memory.expects_some() else Start.HEAD), {}
 
 
 def is_to_notify(connection: Connection, schema: str | None, queue: str) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from contextlib import nullcontext
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,11 @@ from xclaim import arguments, statements
 from xclaim.dialects import SQLITE, dialect_of
 from xclaim.errors import DuplicateMessageError, InvalidArgumentError
 from xclaim.message import Message, Status
-from xclaim.payload import encode, encode_headers
+from xclaim.payload import Encoded, encode, encode_all, encode_headers, name_of
 from xclaim.verbs.memory import is_to_notify, recall
-from xclaim.verbs.rows import as_message, as_utc, execute, is_autocommit
+from xclaim.verbs.rows import Build, as_message, as_utc, execute, is_autocommit, one_transaction
+
+_MAX_TEXT = 64_000_000  # characters in one statement, a few copies of which the server makes
 
 
 def push(
@@ -80,16 +83,14 @@ def push_many(
         "attempts_limit": arguments.optional_max_attempts(max_attempts),
         "message_headers": encode_headers(headers),
     }
-    encoded = [
-        encode(payload, "payload" if index == 0 else f"payload {index}")
-        for index, payload in enumerate(_listed("payloads", payloads))
-    ]
-    keys = _checked_keys(unique_keys, len(encoded))
-    if not encoded:
-        return []
-    push = _push_once if any(keys) else _push
+    listed = _listed("payloads", payloads)
+    keys = _checked_keys(unique_keys, len(listed))
     notifies = notify and not parameters["delay_seconds"] and is_to_notify(connection, schema, name)
-    messages = push(connection, schema, encoded, keys, parameters, notifies=notifies)
+    if any(keys):
+        messages = _push_once(connection, schema, listed, keys, parameters, notifies=notifies)
+    else:
+        push = _push_rows if connection.dialect.name == SQLITE.name else _push
+        messages = push(connection, schema, listed, parameters, notifies=notifies)
     recall(connection, schema, name).forget(above=parameters["message_priority"])
     return messages
 
@@ -97,32 +98,96 @@ def push_many(
 def _push(
     connection: Connection,
     schema: str | None,
-    encoded: Sequence[str],
-    _keys: Sequence[str | None],
+    payloads: Sequence[Any],
     parameters: Mapping[str, Any],
     *,
     notifies: bool,
 ) -> list[Message]:
-    batch = dict(parameters) | dialect_of(connection.dialect.name).row_parameters(payload=encoded)
-    rows = execute(connection, schema, partial(statements.push, notifies=notifies), batch)
-    rows_in_order = sorted(rows, key=lambda row: row.id)  # RETURNING has no order
-    return [_pushed(row, text, batch) for row, text in zip(rows_in_order, encoded, strict=True)]
+    parts = _in_parts(payloads)
+    build = partial(statements.push, notifies=notifies)
+    with one_transaction(connection) if len(parts) > 1 else nullcontext():
+        return [
+            message
+            for part in parts
+            for message in _push_part(connection, schema, build, part, parameters)
+        ]
 
 
-def _pushed(row: Any, encoded: str, parameters: Mapping[str, Any]) -> Message:
+def _in_parts(payloads: Sequence[Any], first: int = 0) -> list[Encoded]:
+    # One statement takes a quarter of a gigabyte of JSON. All are encoded before any is pushed.
+    encoded = encode_all(payloads, first)
+    if len(encoded.text) <= _MAX_TEXT or len(payloads) == 1:
+        return [encoded] if payloads else []
+    half = len(payloads) // 2
+    return [*_in_parts(payloads[:half], first), *_in_parts(payloads[half:], first + half)]
+
+
+def _push_part(
+    connection: Connection,
+    schema: str | None,
+    build: Build,
+    encoded: Encoded,
+    parameters: Mapping[str, Any],
+) -> list[Message]:
+    (row,) = execute(connection, schema, build, {**parameters, "payloads": encoded.text})
+    times = as_utc(row.created_at), as_utc(row.available_at)
+    return [
+        _pushed(id_, payload, *times, parameters)
+        for id_, payload in zip(row.ids, encoded.value, strict=True)
+    ]
+
+
+def _push_rows(
+    connection: Connection,
+    schema: str | None,
+    payloads: Sequence[Any],
+    parameters: Mapping[str, Any],
+    *,
+    notifies: bool,
+) -> list[Message]:
+    encoded = _encode_each(payloads)
+    if not encoded:
+        return []
+    texts = dialect_of(connection.dialect.name).row_parameters(
+        payload=[each.text for each in encoded]
+    )
+    build = partial(statements.push, notifies=notifies)
+    rows = sorted(execute(connection, schema, build, {**parameters, **texts}), key=_id)
+    return [
+        _pushed(row.id, each.value, row.created_at, row.available_at, parameters)
+        for row, each in zip(rows, encoded, strict=True)  # RETURNING has no order
+    ]
+
+
+def _encode_each(payloads: Sequence[Any]) -> list[Encoded]:
+    return [encode(payload, name_of(index)) for index, payload in enumerate(payloads)]
+
+
+def _id(row: Any) -> int:
+    return row.id  # type: ignore[no-any-return]
+
+
+def _pushed(
+    id_: int,
+    payload: Any,
+    created_at: datetime,
+    available_at: datetime,
+    parameters: Mapping[str, Any],
+) -> Message:
+    headers = parameters["message_headers"]
     return Message(
-        id=row.id,
+        id=id_,
         queue=parameters["queue_name"],
         origin_queue=parameters["queue_name"],
         status=Status.AVAILABLE,
         priority=parameters["message_priority"],
-        payload=json.loads(encoded),
-        headers=json.loads(parameters["message_headers"]),
+        payload=payload,
+        headers={} if headers == "{}" else json.loads(headers),
         unique_key=None,
         attempts=0,
         max_attempts=parameters["attempts_limit"],
-        created_at=as_utc(row.created_at),
-        available_at=as_utc(row.available_at),
+        created_at=created_at,
+        available_at=available_at,
         claimed_at=None,
         claim_expires_at=None,
         consumed_at=None,
@@ -175,13 +240,14 @@ def _distinct(
 def _push_once(
     connection: Connection,
     schema: str | None,
-    encoded: Sequence[str],
+    payloads: Sequence[Any],
     keys: Sequence[str | None],
     parameters: Mapping[str, Any],
     *,
     notifies: bool,
 ) -> list[Message]:
-    items = _distinct(parameters["queue_name"], encoded, keys)
+    texts = [each.text for each in _encode_each(payloads)]
+    items = _distinct(parameters["queue_name"], texts, keys)
     batch = dict(parameters) | dialect_of(connection.dialect.name).row_parameters(
         payload=[payload for payload, _ in items], unique_key=[key for _, key in items]
     )

@@ -15,7 +15,7 @@ from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
 from xclaim.verbs import claiming
 from xclaim.verbs.claiming import LEASE, Request
-from xclaim.verbs.memory import has_positions
+from xclaim.verbs.memory import start_of
 from xclaim.verbs.rows import execute, one_transaction
 from xclaim.verbs.settling import ack_held, receipt, receipts
 
@@ -72,21 +72,19 @@ def _in_a_transaction(
 def _in_one_statement(
     connection: Connection, asked: Request, claims: Sequence[Claim]
 ) -> tuple[list[Claim], list[Claim]]:
-    position = asked.memory.position() if has_positions(connection) else None
-    if position is None:
-        asked.memory.look_back()
+    start, place = start_of(connection, asked.memory)
     parameters: dict[str, Any] = {
         **asked.parameters,
-        **({} if position is None else position.parameters),
+        **place,
         **(receipt(claims[0]) if len(claims) == 1 else receipts(connection, claims)),
         "ack_count": len(claims),
     }
     build = partial(
         statements.ack_and_claim,
         limit=asked.limit,
-        acks_one=len(claims) == 1,
+        start=start,
         resumes=asked.resumes,
-        positioned=position is not None,
+        acks_one=len(claims) == 1,
     )
     rows = execute(
         connection,
@@ -98,5 +96,6 @@ def _in_one_statement(
     if (acked := rows[0].acked_ids) is not None:
         return [claim for claim in claims if claim.message.id not in set(acked)], []
     taken = claiming.as_claims([row for row in rows if row.id is not None], asked)
-    asked.memory.remember(taken)
+    if taken:
+        asked.memory.remember(taken)
     return [], taken

@@ -94,12 +94,14 @@ def prune(
     again. Consumed dead letters are pruned too; what is not consumed never is.
     """
     name = arguments.queue_name(queue)
-    parameters = {
-        "queue_name": name,
-        "dead_letter_queue": arguments.dead_letter_queue(name),
-        "age_seconds": arguments.seconds("older_than", older_than),
-    }
-    return _in_batches(connection, schema, statements.prune, parameters, limit)
+    age = arguments.seconds("older_than", older_than)
+    total = 0
+    for each in dict.fromkeys((name, arguments.dead_letter_queue(name))):
+        left = None if limit is None else limit - total
+        if left != 0:
+            parameters = {"queue_name": each, "age_seconds": age}
+            total += _in_batches(connection, schema, statements.prune, parameters, left)
+    return total
 
 
 def _in_batches(

@@ -1,0 +1,49 @@
+"""What every contender of the benchmarks does: the same work, in its own best way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+Payload = dict[str, Any]  # {"n": 17, "text": "..."}: n is unique within a run
+
+QUEUE = "bench"
+
+
+class Session(Protocol):
+    """One worker's connection, opened in the process and thread that uses it.
+
+    A contender that is asyncio inside keeps one event loop per session and runs each of these
+    calls in it as a whole, so that the loop is entered once per call and not once per message.
+    """
+
+    def push(self, payloads: Sequence[Payload]) -> None:
+        """Push the payloads one at a time, each by a call and a commit of its own."""
+
+    def push_many(self, payloads: Sequence[Payload]) -> None:
+        """Push the payloads by one batch call; where there is none, one by one."""
+
+    def consume(self, limit: int, batch: int) -> list[int]:
+        """Claim and ack ``batch`` at a time until there is nothing left or ``limit`` are done.
+
+        A message is acked after it was claimed, by a statement that commits. Where there are batch
+        calls they are used when ``batch`` is more than 1. Return ``payload["n"]`` of each.
+        """
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class Contender(Protocol):
+    """A queue library on one database."""
+
+    name: str  # as the tables call it
+    package: str | None  # the distribution whose version is reported
+    database: str  # "postgresql" or "sqlite"
+    note: str  # how it is used, and what is not comparable, in one or two sentences
+
+    def install(self, url: str) -> None:
+        """Create its tables and the queue in an empty database (``postgresql://...``)."""
+
+    def open(self, url: str) -> Session:
+        """Connect to the queue."""

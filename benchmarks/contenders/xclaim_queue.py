@@ -1,0 +1,99 @@
+"""xclaim itself: Queue as the README shows it, and its stream."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from benchmarks.contenders.contender import QUEUE, Payload
+from xclaim import Queue
+from xclaim.migrate import upgrade
+
+
+class XclaimSession:
+    """A Queue made from the URL."""
+
+    def __init__(self, url: str) -> None:
+        self._queue = Queue(QUEUE, url)
+        self._queue.peek(1)  # a queue connects when it is first used; the others are connected now
+
+    def push(self, payloads: Sequence[Payload]) -> None:
+        """Push one at a time."""
+        for payload in payloads:
+            self._queue.push(payload)
+
+    def push_many(self, payloads: Sequence[Payload]) -> None:
+        """Push in one call."""
+        self._queue.push_many(payloads)
+
+    def consume(self, limit: int, batch: int) -> list[int]:
+        """Claim, then ack: one by one, or batch by batch."""
+        return self._consume_one(limit) if batch == 1 else self._consume_many(limit, batch)
+
+    def close(self) -> None:
+        """Close the queue's engine."""
+        self._queue.close()
+
+    def _consume_one(self, limit: int) -> list[int]:
+        consumed: list[int] = []
+        while len(consumed) < limit and (claim := self._queue.claim()) is not None:
+            self._queue.ack(claim)
+            consumed.append(claim.payload["n"])
+        return consumed
+
+    def _consume_many(self, limit: int, batch: int) -> list[int]:
+        consumed: list[int] = []
+        while len(consumed) < limit:
+            claims = self._queue.claim_many(min(batch, limit - len(consumed)))
+            if not claims:
+                break
+            self._queue.ack_many(claims)
+            consumed += [claim.payload["n"] for claim in claims]
+        return consumed
+
+
+class XclaimStreamSession(XclaimSession):
+    """The same, consuming by ``stream``: the ack and the next claim are one commit."""
+
+    def consume(self, limit: int, batch: int) -> list[int]:
+        """Take ``limit`` messages from the stream."""
+        stream = self._queue.stream(batch=batch)
+        # One more than counts is asked for, or the last one would be released instead of acked.
+        consumed = [claim.payload["n"] for claim in itertools.islice(stream, limit)]
+        stream.close()  # type: ignore[attr-defined]  # a generator, typed as an iterator
+        return consumed
+
+
+class Xclaim:
+    """xclaim on PostgreSQL."""
+
+    name = "xclaim"
+    package = "xclaim"
+    database = "postgresql"
+    note = "Queue.claim and Queue.ack, in batches claim_many and ack_many. Keeps consumed rows."
+
+    def install(self, url: str) -> None:
+        """Run the migrations."""
+        upgrade(url)
+
+    def open(self, url: str) -> XclaimSession:
+        """Make a queue from the URL."""
+        return XclaimSession(url)
+
+
+class XclaimStream(Xclaim):
+    """xclaim on PostgreSQL, by stream."""
+
+    name = "xclaim stream"
+    note = "Queue.stream: acks what is finished and claims the next batch in one commit."
+
+    def open(self, url: str) -> XclaimStreamSession:
+        """Make a queue from the URL."""
+        return XclaimStreamSession(url)
+
+
+class XclaimSqlite(Xclaim):
+    """xclaim on SQLite."""
+
+    name = "xclaim"
+    database = "sqlite"

@@ -1,0 +1,97 @@
+"""How many messages a second: pushed, claimed and acked, alone and by several."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks.contenders import PEERS, POSTGRESQL, SAME, SHORTEST, SQLITE, STREAM, XCLAIM
+from benchmarks.crew import open_session
+from benchmarks.measuring import Context, Figures, in_chunks, payloads, rate, timed
+from benchmarks.server import settle, sqlite_database
+
+_CHUNK = 1_000
+
+
+def push_one(context: Context) -> None:
+    """Push one message a call, one connection."""
+    count = context.choose(quick=300, full=1_500)
+
+    def measure(contender: str) -> Figures:
+        with context.server.database(contender) as url, open_session(contender, url) as session:
+            session.push(payloads(20, first=count))
+            return {"messages/s": count / timed(partial(session.push, payloads(count)))}
+
+    context.compare("push_one", POSTGRESQL, measure)
+
+
+def push_many(context: Context) -> None:
+    """Push 1,000 messages a call, one connection."""
+    count = context.choose(quick=10_000, full=50_000)
+
+    def measure(contender: str) -> Figures:
+        chunks = list(in_chunks(count, _CHUNK))
+        with context.server.database(contender) as url, open_session(contender, url) as session:
+            session.push_many(payloads(_CHUNK, first=count))
+
+            def push_all() -> None:
+                for chunk in chunks:
+                    session.push_many(chunk)
+
+            return {"messages/s": count / timed(push_all)}
+
+    context.compare("push_many", POSTGRESQL, measure)
+
+
+def claim_ack(context: Context) -> None:
+    """Claim and ack one at a time, from a backlog of 20,000."""
+    for workers in (1, 2) if context.quick else (1, 2, 4, 8):
+        total = context.choose(quick=800, full=4_000)
+        contenders = (*POSTGRESQL, STREAM) if workers == 1 else POSTGRESQL
+        measure = partial(_consume, context, workers=workers, total=total, batch=1)
+        context.compare(f"claim_ack_{workers}", contenders, measure)
+
+
+def batches(context: Context) -> None:
+    """Claim and ack in batches, two workers."""
+    for batch in (100,) if context.quick else (10, 100, 1_000):
+        total = context.choose(quick=6_000, full=20_000)
+        measure = partial(_consume, context, workers=2, total=total, batch=batch)
+        context.compare(f"batch_{batch}", (XCLAIM, STREAM, SAME, SHORTEST, *PEERS), measure)
+
+
+def _consume(context: Context, contender: str, *, workers: int, total: int, batch: int) -> Figures:
+    # procrastinate and awa know no batch of their own: fewer messages tell as much, in time.
+    if batch > 1 and contender in ("procrastinate", "awa"):
+        total //= 5
+    each, warm_up = total // workers, 20 if batch == 1 else 5
+    backlog = max(20_000, 2 * (total + workers * warm_up * batch))
+    if context.quick:
+        backlog //= 2
+    with context.server.database(contender) as url:
+        with open_session(contender, url) as session:
+            for chunk in in_chunks(backlog, _CHUNK):
+                session.push_many(chunk)
+        settle(url)
+        shifts = context.crew.consume(
+            contender, url, workers=workers, limit=each, batch=batch, warm_up=warm_up
+        )
+    return {"messages/s": rate(shifts)}
+
+
+def sqlite(context: Context) -> None:
+    """Push, claim and ack on SQLite, one process."""
+    count = context.choose(quick=300, full=1_000)
+
+    def measure(contender: str) -> Figures:
+        with sqlite_database(contender) as url, open_session(contender, url) as session:
+            for chunk in in_chunks(10_000, _CHUNK):
+                session.push_many(chunk)
+            session.consume(20, 1)
+            figures = {"push one": count / timed(lambda: session.push(payloads(count, 50_000)))}
+            many = payloads(_CHUNK, 60_000)
+            figures["push many"] = _CHUNK / timed(lambda: session.push_many(many))
+            figures["claim+ack"] = count / timed(lambda: session.consume(count, 1))
+            figures["batches of 100"] = 2_000 / timed(lambda: session.consume(2_000, 100))
+            return figures
+
+    context.compare("sqlite", SQLITE, measure)
