@@ -7,8 +7,9 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from benchmarks import report
+from benchmarks import plots, report
 from benchmarks.crew import Crew
 from benchmarks.machine import describe
 from benchmarks.measuring import Context
@@ -19,21 +20,31 @@ _WORKERS = 8
 
 
 def main() -> None:
-    """Measure, write results.json, and print or write the page."""
+    """Measure, or read what was measured, and write results.json, the page and its pictures."""
     options = _options()
+    folder: Path = options.output
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "results.json"
+    if not options.report:
+        results = _measure(options)
+        path.write_text(json.dumps(results, indent=1) + "\n")
+    results = json.loads(path.read_text())
+    plots.draw(results, folder)
+    text = report.page(results, plots=True)
+    (folder.parent / f"{folder.name}.md").write_text(text)
+    print(text.partition("![")[0])
+    print(f"written: {folder.parent / folder.name}.md", file=sys.stderr)
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
     with run_server() as server:
         context = Context(server=server, crew=Crew(_WORKERS), quick=options.quick)
         for name in options.only or WORKLOADS:
             WORKLOADS[name](context)
-        results = {
+        return {
             "machine": describe(server, quick=options.quick),
             "records": [asdict(record) for record in context.records],
         }
-    options.output.mkdir(parents=True, exist_ok=True)
-    path = options.output / "results.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(report.tables(results))
-    print(f"written to {path}", file=sys.stderr)
 
 
 def _options() -> argparse.Namespace:
@@ -41,7 +52,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller sizes")
     parser.add_argument("--only", nargs="+", choices=list(WORKLOADS), help="these workloads alone")
     parser.add_argument(
-        "--output", type=Path, default=Path("benchmarks/output"), help="where results.json goes"
+        "--report", action="store_true", help="write the page anew, measure nothing"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("docs/benchmarks"),
+        help="folder of results.json and the pictures; the page is written beside it",
     )
     return parser.parse_args()
 

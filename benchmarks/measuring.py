@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.contenders import POSTGRESQL
 from benchmarks.crew import Crew, Shift
 from benchmarks.server import Server
 
@@ -41,6 +42,12 @@ class Context:
         """Return how often each contender is measured."""
         return 3 if self.quick else 5
 
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        """Return who takes part on PostgreSQL; the slowest only where there is time."""
+        slowest = ("awa", "pgmq archive") if self.quick else ()
+        return tuple(name for name in POSTGRESQL if name not in slowest)
+
     def choose(self, *, quick: int, full: int) -> int:
         """Return the size for this kind of run."""
         return quick if self.quick else full
@@ -58,6 +65,10 @@ class Context:
             turn = number % len(contenders)
             for contender in (*contenders[turn:], *contenders[:turn]):
                 self.measure(workload, contender, number, measure)
+
+    def record(self, workload: str, contender: str, figures: Figures) -> None:
+        """Add figures that were measured already, side by side with others."""
+        self.measure(workload, contender, 0, lambda _contender: figures)
 
     def measure(
         self, workload: str, contender: str, number: int, measure: Callable[[str], Figures]

@@ -22,3 +22,27 @@ WORKLOADS: dict[str, Callable[[Context], None]] = {
     "growth": growth.growth,
     "sqlite": throughput.sqlite,
 }
+
+_PARTS = {
+    "claim_ack_": "claim_ack",
+    "batch_": "batches",
+    "connections_": "connections",
+    "wake_up": "wake_ups",
+    "notify_push": "wake_ups",
+    "delayed_": "delayed",
+    "pinned": "pinned",
+    "unpinned": "pinned",
+    "growth_": "growth",
+}
+
+
+def title(name: str) -> str:
+    """Return what a workload, or a part of one, does."""
+    for prefix, workload in _PARTS.items():
+        if name.startswith(prefix):
+            return _first_line(workload)
+    return _first_line(name)
+
+
+def _first_line(workload: str) -> str:
+    return (WORKLOADS[workload].__doc__ or "").splitlines()[0]

@@ -44,7 +44,7 @@ def growth(context: Context) -> None:
             for size in sizes
         }
         for (contender, size), figures in _alternately(claims).items():
-            context.measure(f"growth_{size}", contender, 0, lambda _name, f=figures: f)
+            context.record(f"growth_{size}", contender, figures)
     if not context.quick:
         _growth_of_peers(context)
 
@@ -61,7 +61,7 @@ def delayed(context: Context) -> None:
             for size in (0, count)
         }
         for (contender, size), figures in _alternately(claims).items():
-            context.measure(f"delayed_{size}", contender, 0, lambda _name, f=figures: f)
+            context.record(f"delayed_{size}", contender, figures)
 
 
 def pinned(context: Context) -> None:
@@ -82,11 +82,11 @@ def pinned(context: Context) -> None:
     for is_pinned in (False, True):
         name = "pinned" if is_pinned else "unpinned"
         measure = partial(_pass, context, total=total, is_pinned=is_pinned)
-        context.compare(name, contenders, measure, rounds=1 if context.quick else 2)
+        context.compare(name, contenders, measure, rounds=1)
 
 
 def _pass(context: Context, contender: str, *, total: int, is_pinned: bool) -> Figures:
-    slices, limit_seconds = 10, 150.0
+    slices, limit_seconds = 10, 90.0
     with context.server.database(contender) as url, open_session(contender, url) as session:
         for chunk in in_chunks(total + 1_000, 1_000):
             session.push_many(chunk)
@@ -98,9 +98,8 @@ def _pass(context: Context, contender: str, *, total: int, is_pinned: bool) -> F
                 per_slice = total // slices
                 ones = max(100, per_slice // 10)
                 session.consume(per_slice - ones, 100)
-                figures[f"after {number * per_slice}"] = ones / timed(
-                    lambda count=ones: session.consume(count, 1)
-                )
+                seconds = timed(partial(session.consume, ones, 1))
+                figures[f"after {number * per_slice}"] = ones / seconds
                 if time.monotonic() - began > limit_seconds:
                     figures["stopped after"] = number * per_slice
                     break
@@ -160,7 +159,7 @@ def _claiming(contender: str, url: str) -> Iterator[Callable[[], float]]:
         return
     statement = SHORTEST_CLAIM.format(limit=1).encode()
     with closing(psycopg.connect(url, autocommit=True)) as connection:
-        yield lambda: timed(connection.execute(statement, {"queue": QUEUE}).fetchall)
+        yield lambda: timed(lambda: connection.execute(statement, {"queue": QUEUE}).fetchall())
 
 
 def _alternately(

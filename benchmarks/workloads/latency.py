@@ -11,7 +11,7 @@ from functools import partial
 
 import psutil
 
-from benchmarks.contenders import POSTGRESQL, XCLAIM
+from benchmarks.contenders import XCLAIM
 from benchmarks.contenders.contender import QUEUE
 from benchmarks.crew import open_session
 from benchmarks.measuring import Context, Figures, in_chunks, median, percentile, timed
@@ -42,8 +42,8 @@ def connections(context: Context) -> None:
         }
 
     # awa opens a runtime of several connections for each session.
-    contenders = [name for name in POSTGRESQL if name != "awa"]
-    context.compare("connections_200", contenders, measure, rounds=2 if context.quick else None)
+    contenders = [name for name in context.contenders if name != "awa"]
+    context.compare("connections_200", contenders, measure, rounds=1 if context.quick else None)
 
 
 def priorities(context: Context) -> None:
@@ -106,16 +106,9 @@ def wake_ups(context: Context) -> None:
         ("polling only", False, 0.25),
     ):
         sent = count if notify else min(count, 40)
-        context.measure(
-            "wake_up",
-            mode,
-            0,
-            lambda _mode, n=notify, g=gap, s=sent: _push_to_claim(
-                context, notify=n, gap=g, count=s
-            ),
-        )
-    measure = partial(_bulk_push, context)
-    context.compare("notify_push", ("with wake-ups", "without"), measure)
+        measure = partial(_push_to_claim, context, notify=notify, gap=gap, count=sent)
+        context.measure("wake_up", mode, 0, measure)
+    context.compare("notify_push", ("with wake-ups", "without"), partial(_bulk_push, context))
 
 
 def _push_to_claim(
@@ -158,7 +151,7 @@ def idle_waiters(context: Context) -> None:
 
 
 def _idle(context: Context) -> Figures:
-    seconds = context.choose(quick=5, full=20)
+    seconds = context.choose(quick=4, full=20)
     with context.server.database(XCLAIM) as url, _waiting(url, timedelta(seconds=seconds + 6)):
         time.sleep(4)  # the pauses have grown to their length by then
         before, began = _processor_seconds(), time.monotonic()

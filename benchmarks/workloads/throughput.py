@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.contenders import PEERS, POSTGRESQL, SAME, SHORTEST, SQLITE, STREAM, XCLAIM
+from benchmarks.contenders import SQLITE, STREAM
 from benchmarks.crew import open_session
 from benchmarks.measuring import Context, Figures, in_chunks, payloads, rate, timed
 from benchmarks.server import settle, sqlite_database
@@ -21,7 +21,7 @@ def push_one(context: Context) -> None:
             session.push(payloads(20, first=count))
             return {"messages/s": count / timed(partial(session.push, payloads(count)))}
 
-    context.compare("push_one", POSTGRESQL, measure)
+    context.compare("push_one", context.contenders, measure)
 
 
 def push_many(context: Context) -> None:
@@ -39,14 +39,14 @@ def push_many(context: Context) -> None:
 
             return {"messages/s": count / timed(push_all)}
 
-    context.compare("push_many", POSTGRESQL, measure)
+    context.compare("push_many", context.contenders, measure)
 
 
 def claim_ack(context: Context) -> None:
     """Claim and ack one at a time, from a backlog of 20,000."""
-    for workers in (1, 2) if context.quick else (1, 2, 4, 8):
-        total = context.choose(quick=800, full=4_000)
-        contenders = (*POSTGRESQL, STREAM) if workers == 1 else POSTGRESQL
+    for workers in (1, 2) if context.quick else (1, 2, 8):
+        total = context.choose(quick=600, full=2_000)
+        contenders = (*context.contenders, STREAM) if workers == 1 else context.contenders
         measure = partial(_consume, context, workers=workers, total=total, batch=1)
         context.compare(f"claim_ack_{workers}", contenders, measure)
 
@@ -56,7 +56,7 @@ def batches(context: Context) -> None:
     for batch in (100,) if context.quick else (10, 100, 1_000):
         total = context.choose(quick=6_000, full=20_000)
         measure = partial(_consume, context, workers=2, total=total, batch=batch)
-        context.compare(f"batch_{batch}", (XCLAIM, STREAM, SAME, SHORTEST, *PEERS), measure)
+        context.compare(f"batch_{batch}", (*context.contenders, STREAM), measure)
 
 
 def _consume(context: Context, contender: str, *, workers: int, total: int, batch: int) -> Figures:
@@ -80,7 +80,7 @@ def _consume(context: Context, contender: str, *, workers: int, total: int, batc
 
 def sqlite(context: Context) -> None:
     """Push, claim and ack on SQLite, one process."""
-    count = context.choose(quick=300, full=1_000)
+    count = context.choose(quick=200, full=1_000)
 
     def measure(contender: str) -> Figures:
         with sqlite_database(contender) as url, open_session(contender, url) as session:

@@ -96,8 +96,9 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     LIMIT 1) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
-      gen_random_uuid_1)
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
+      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
+      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
@@ -287,8 +288,9 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     LIMIT 1) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
-      gen_random_uuid_1)
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
+      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
+      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
     WHERE xclaim_message.id = ANY (array((SELECT taken.id
     FROM (SELECT resumable.id AS id
     FROM resumable
@@ -314,8 +316,9 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
-      gen_random_uuid_1)
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
+      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
+      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
@@ -336,8 +339,9 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
-      gen_random_uuid_1)
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
+      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
+      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
@@ -358,8 +362,9 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     LIMIT 100 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
-      gen_random_uuid_1)
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
+      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
+      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available' AND (SELECT count(*) AS count_1
     FROM candidate) = 100
@@ -385,8 +390,9 @@ WITH acked AS (UPDATE xclaim_message
     LIMIT 1 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
-      gen_random_uuid_1)
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
+      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
+      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available' AND (SELECT count(*) AS count_1
     FROM acked) = %(ack_count)s::INTEGER
@@ -420,8 +426,9 @@ WITH acked AS (UPDATE xclaim_message
     LIMIT 100 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
     SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=(SELECT gen_random_uuid() AS
-      gen_random_uuid_1)
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
+      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
+      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available' AND (SELECT count(*) AS count_2
     FROM candidate) = 100 AND (SELECT count(*) AS count_1

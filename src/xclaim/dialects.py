@@ -120,12 +120,21 @@ class Dialect:
         second: ColumnElement[Any] = literal_column("interval '1 second'")
         return func.statement_timestamp(type_=UtcTimestamp()) + seconds * second
 
-    def new_token(self) -> ColumnElement[Any]:
-        """Return a random UUID, one for all rows of the statement.
+    def new_token(self, id_: ColumnElement[int]) -> ColumnElement[Any]:
+        """Return a UUID of its own for each row: 60 random bits, and the id.
 
-        A claim is matched by id and token, and a random number takes longer than an index entry.
+        One random number for all rows of the statement: to draw it takes longer than to write an
+        index entry.
         """
-        return select(func.gen_random_uuid(type_=Uuid())).scalar_subquery()
+        hexadecimal = func.replace(
+            cast(func.gen_random_uuid(), Text), literal_column("'-'"), literal_column("''")
+        )
+        drawn = func.substr(hexadecimal, literal_column("1"), literal_column("16"))
+        random = select(drawn).scalar_subquery()
+        return cast(
+            random.concat(func.lpad(func.to_hex(id_), literal_column("16"), literal_column("'0'"))),
+            Uuid,
+        )
 
     def is_present(self, time: ColumnElement[datetime]) -> ColumnElement[bool]:
         """Return a test that every time passes, for the sake of a partial index.
@@ -204,7 +213,7 @@ class _Sqlite(Dialect):
             type_=UtcTimestamp(),
         )
 
-    def new_token(self) -> ColumnElement[Any]:
+    def new_token(self, id_: ColumnElement[int]) -> ColumnElement[Any]:
         return func.lower(func.hex(func.randomblob(literal_column("16"))), type_=Uuid())
 
     def is_present(self, time: ColumnElement[datetime]) -> ColumnElement[bool]:

@@ -39,7 +39,7 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
     parsed, options = _prepared(url, options)
     if parsed.get_backend_name() != "sqlite":
         return sqlalchemy_create_engine(parsed.set(drivername="postgresql+psycopg"), **options)
-    if _is_in_memory(parsed):
+    if is_in_memory(parsed):
         options = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0} | options
     engine = sqlalchemy_create_engine(parsed.set(drivername="sqlite"), **options)
     _prepare_sqlite(engine)
@@ -55,7 +55,7 @@ def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
     if parsed.get_backend_name() != "sqlite":
         driver = "postgresql+psycopg_async"
         return sqlalchemy_create_async_engine(parsed.set(drivername=driver), **options)
-    if _is_in_memory(parsed):
+    if is_in_memory(parsed):
         options = {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0} | options
     engine = sqlalchemy_create_async_engine(parsed.set(drivername="sqlite+aiosqlite"), **options)
     _prepare_sqlite(engine.sync_engine)
@@ -105,6 +105,13 @@ def check_driver(dialect: Dialect) -> None:
             f"an engine of {dialect.name}+{dialect.driver} is not supported: "
             "make one with xclaim.create_engine, for PostgreSQL with psycopg 3 or for SQLite"
         )
+
+
+def is_in_memory(url: URL) -> bool:
+    """Return whether the URL is of a SQLite database that lives in one connection."""
+    if url.get_backend_name() != "sqlite":
+        return False
+    return url.database in (None, "", ":memory:") or "mode" in url.query
 
 
 def is_verb_engine(engine: Engine | AsyncEngine) -> bool:
@@ -162,10 +169,6 @@ def _check_psycopg() -> None:
         raise DatabaseUrlError(
             'PostgreSQL needs psycopg 3: run pip install "xclaim[postgresql]"'
         ) from error
-
-
-def _is_in_memory(url: URL) -> bool:
-    return url.database in (None, "", ":memory:") or "mode" in url.query
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim import arguments, verbs
 from xclaim.batches import Batch
-from xclaim.engine import check_driver, create_verb_engine, is_verb_engine
+from xclaim.engine import check_driver, create_verb_engine, is_in_memory, is_verb_engine
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.held import HeldConnections
 from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit, keep_alive
@@ -87,7 +87,7 @@ class Queue:
         self._owned = create_verb_engine(bind) if isinstance(bind, str) else None
         self._bind = _in_transactions(_checked(self._owned or bind))
         self._verb_bind = _in_autocommit(self._owned or self._bind)
-        self._held = _held_connections(self._owned)
+        self._held = _held_connections(self._owned, self._verb_bind)
         self._notify = notify
         check_driver(self._bind.dialect)
         self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
@@ -357,10 +357,14 @@ class Queue:
             return verb(connection, *args, **options)
 
 
-def _held_connections(owned: Engine | None) -> HeldConnections | None:
-    if owned is None or not is_verb_engine(owned):
+def _held_connections(
+    owned: Engine | None, verb_bind: Engine | Connection
+) -> HeldConnections | None:
+    # Not of an engine of others, who count on its pool, and not the one connection to a database
+    # in memory.
+    if owned is None or not isinstance(verb_bind, Engine) or is_in_memory(owned.url):
         return None
-    return HeldConnections(owned)
+    return HeldConnections(verb_bind)
 
 
 def _in_transactions(bind: Engine | Connection) -> Engine | Connection:

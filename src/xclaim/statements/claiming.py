@@ -174,7 +174,7 @@ def _take(table: Table, dialect: Dialect) -> Update:
         claim_expires_at=dialect.from_now(LEASE),
         claimed_by=_CLAIMANT,
         claim_key=_KEY,
-        claim_token=dialect.new_token(),
+        claim_token=dialect.new_token(table.c.id),
     )
 
 

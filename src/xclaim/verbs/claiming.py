@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -170,21 +170,29 @@ def take(connection: Connection, asked: Request) -> list[Claim]:
     return _take(connection, asked, Start.HEAD)
 
 
-def as_claims(rows: Iterable[Sequence[Any]], asked: Request) -> list[Claim]:
+def as_claims(rows: Sequence[Sequence[Any]], asked: Request) -> list[Claim]:
     """Return the claimed rows as claims, the next one first."""
-    queue, claimant, key = (asked.parameters[name] for name in ("queue_name", "claimant", "key"))
-    claims = [_as_claim(row, queue, claimant, key) for row in rows]
+    if not rows:
+        return []
+    # The same for all: what the claimant has said, and the times of the statement.
+    common = {
+        "queue": asked.parameters["queue_name"],
+        "status": Status.CLAIMED,
+        "claimed_at": as_utc(rows[0][10]),
+        "claim_expires_at": as_utc(rows[0][11]),
+        "claimed_by": asked.parameters["claimant"],
+        "claim_key": asked.parameters["key"],
+    }
+    claims = [Claim(message=_as_message(row, common), token=row[13]) for row in rows]
     if len(claims) > 1:  # RETURNING has no order
         claims.sort(key=_place)
     return claims
 
 
-def _as_claim(row: Sequence[Any], queue: str, claimant: str, key: str | None) -> Claim:
-    message = Message(
+def _as_message(row: Sequence[Any], common: Mapping[str, Any]) -> Message:
+    return Message(
         id=row[0],
-        queue=queue,
         origin_queue=row[1],
-        status=Status.CLAIMED,
         priority=row[2],
         payload=row[3],
         headers=row[4] or {},
@@ -193,15 +201,11 @@ def _as_claim(row: Sequence[Any], queue: str, claimant: str, key: str | None) ->
         max_attempts=row[7],
         created_at=as_utc(row[8]),
         available_at=as_utc(row[9]),
-        claimed_at=as_utc(row[10]),
-        claim_expires_at=as_utc(row[11]),
-        consumed_at=None,
-        claimed_by=claimant,
-        consumed_by=None,
-        claim_key=key,
         last_error=row[12],
+        consumed_at=None,
+        consumed_by=None,
+        **common,
     )
-    return Claim(message=message, token=row[13])
 
 
 def _take(
@@ -210,7 +214,7 @@ def _take(
     build = partial(statements.claim, limit=asked.limit, start=start, resumes=asked.resumes)
     parameters = {**asked.parameters, **place}
     prepare = None if asked.memory.is_busy() else False
-    rows = execute(connection, asked.schema, build, parameters, prepare=prepare)
+    rows = execute(connection, asked.schema, build, parameters, named=False, prepare=prepare)
     claims = as_claims(rows, asked)
     if claims or start is Start.HEAD:
         asked.memory.remember(claims)

@@ -57,18 +57,20 @@ def execute(
     build: Build,
     parameters: Mapping[str, Any],
     *,
+    named: bool = True,
     prepare: bool | None = None,
 ) -> Sequence[Any]:
     """Build the statement for this connection's database, run it and return all its rows.
 
-    They are tuples with names. ``prepare`` False: psycopg does not prepare it this time.
+    They are tuples, with names unless ``named`` is False. ``prepare`` False: psycopg does not
+    prepare it this time.
     """
     dialect = dialect_of(connection.dialect.name)
     resolved = resolve_schema(schema, connection.dialect.name)
     statement = build(message_table(resolved), dialect)
     try:
         if driver.is_direct(connection):
-            return driver.execute(connection, statement, parameters, prepare=prepare)
+            return driver.execute(connection, statement, parameters, named=named, prepare=prepare)
         return connection.execute(statement, parameters).all()
     except DBAPIError as error:
         schema_error = _schema_error(connection, resolved, error)

@@ -91,11 +91,12 @@ def _in_one_statement(
         asked.schema,
         build,
         parameters,
+        named=False,
         prepare=None if asked.memory.is_busy() else False,
     )
-    if (acked := rows[0].acked_ids) is not None:
+    if (acked := rows[0][-1]) is not None:
         return [claim for claim in claims if claim.message.id not in set(acked)], []
-    taken = claiming.as_claims([row for row in rows if row.id is not None], asked)
+    taken = claiming.as_claims([row for row in rows if row[0] is not None], asked)
     if taken:
         asked.memory.remember(taken)
     return [], taken

@@ -1,0 +1,68 @@
+"""The records of a run, asked for medians and ratios."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+class Figures:
+    """All records, by workload, contender and round."""
+
+    def __init__(self, records: Iterable[Mapping[str, Any]]) -> None:
+        self._records = list(records)
+
+    def workloads(self) -> list[str]:
+        """Return the workloads that ran, in their order."""
+        return list(dict.fromkeys(record["workload"] for record in self._records))
+
+    def contenders(self, workload: str) -> list[str]:
+        """Return who took part, in the order of the first round."""
+        return list(dict.fromkeys(record["contender"] for record in self._of(workload)))
+
+    def names(self, workload: str) -> list[str]:
+        """Return the names of the figures."""
+        return list(
+            dict.fromkeys(name for record in self._of(workload) for name in record["figures"])
+        )
+
+    def values(self, workload: str, contender: str, name: str) -> list[float]:
+        """Return one figure's values, round by round."""
+        return list(self._by_round(workload, contender, name).values())
+
+    def median(self, workload: str, contender: str, name: str) -> float | None:
+        """Return the median over the rounds; None where it was not measured."""
+        values = self.values(workload, contender, name)
+        return statistics.median(values) if values else None
+
+    def ratio(self, workload: str, first: str, second: str, name: str) -> float | None:
+        """Return the median of the ratios within each round."""
+        ours = self._by_round(workload, first, name)
+        theirs = self._by_round(workload, second, name)
+        ratios = [ours[each] / theirs[each] for each in ours if theirs.get(each)]
+        return statistics.median(ratios) if ratios else None
+
+    def best(
+        self, workload: str, contenders: Sequence[str], name: str, pick: Any = max
+    ) -> str | None:
+        """Return whose median is the highest, or by ``pick=min`` the lowest."""
+        medians = {each: self.median(workload, each, name) for each in contenders}
+        measured = {each: value for each, value in medians.items() if value is not None}
+        return pick(measured, key=lambda each: measured[each]) if measured else None
+
+    def error(self, workload: str, contender: str) -> str | None:
+        """Return why the contender failed, if it did in every round."""
+        records = [r for r in self._of(workload) if r["contender"] == contender]
+        errors = [record["error"] for record in records if record["error"]]
+        return errors[0] if errors and len(errors) == len(records) else None
+
+    def _of(self, workload: str) -> list[Mapping[str, Any]]:
+        return [record for record in self._records if record["workload"] == workload]
+
+    def _by_round(self, workload: str, contender: str, name: str) -> dict[int, float]:
+        return {
+            record["round"]: record["figures"][name]
+            for record in self._of(workload)
+            if record["contender"] == contender and name in record["figures"]
+        }

@@ -1,0 +1,217 @@
+"""What was asked for, and whether it was reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.contenders import (
+    PEERS,
+    SAME,
+    SQLITE_BY_HAND,
+    SQLITE_PEERS,
+    SQLITE_XCLAIM,
+    STREAM,
+    XCLAIM,
+)
+from benchmarks.figures import Figures
+
+RATE = "messages/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A figure, and how the page says it."""
+
+    value: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A limit for a figure: at least, or at most."""
+
+    workload: str
+    aim: str
+    measure: Callable[[Figures], Measured | None]
+    limit: float
+    at_most: bool = False
+
+    def is_reached(self, measured: Measured) -> bool:
+        """Return whether the figure keeps to the limit."""
+        if self.at_most:
+            return measured.value <= self.limit
+        return measured.value >= self.limit
+
+
+def _against(workload: str, other: str, name: str = RATE, ours: str = XCLAIM) -> Any:
+    def measure(figures: Figures) -> Measured | None:
+        value = figures.ratio(workload, ours, other, name)
+        return None if value is None else Measured(value, f"{value:.2f}")
+
+    return measure
+
+
+def _against_best(
+    workload: str,
+    name: str = RATE,
+    *,
+    ours: str = XCLAIM,
+    peers: tuple[str, ...] = PEERS,
+    pick: Any = max,
+) -> Any:
+    def measure(figures: Figures) -> Measured | None:
+        best = figures.best(workload, peers, name, pick)
+        value = None if best is None else figures.ratio(workload, ours, best, name)
+        return None if value is None else Measured(value, f"{value:.2f} ({best})")
+
+    return measure
+
+
+def _plain(workload: str, contender: str, name: str, shown: str) -> Any:
+    def measure(figures: Figures) -> Measured | None:
+        value = figures.median(workload, contender, name)
+        return None if value is None else Measured(value, shown.format(value))
+
+    return measure
+
+
+def _grown(prefix: str, small: int, name: str = "median ms") -> Any:
+    """Compare the largest size that ran with the smallest."""
+
+    def measure(figures: Figures) -> Measured | None:
+        sizes = [
+            int(each.removeprefix(prefix))
+            for each in figures.workloads()
+            if each.startswith(prefix)
+        ]
+        if not sizes:
+            return None
+        first = figures.median(f"{prefix}{small}", XCLAIM, name)
+        last = figures.median(f"{prefix}{max(sizes)}", XCLAIM, name)
+        if first is None or last is None:
+            return None
+        return Measured(last / first, f"{last / first:.2f} at {max(sizes):,}")
+
+    return measure
+
+
+def _pinned(figures: Figures) -> Measured | None:
+    free = figures.median("unpinned", XCLAIM, "last")
+    held = figures.median("pinned", XCLAIM, "last")
+    if free is None or held is None:
+        return None
+    others = [
+        f"{each} {(figures.median('pinned', each, 'last') or 0) / other:.2f}"
+        for each in figures.contenders("pinned")
+        if each != XCLAIM and (other := figures.median("unpinned", each, "last"))
+    ]
+    return Measured(held / free, f"{held / free:.2f} ({', '.join(others)})")
+
+
+def _latest(figures: Figures) -> Measured | None:
+    modes = figures.contenders("priorities")
+    values = [figures.median("priorities", mode, "longest s") for mode in modes]
+    measured = [value for value in values if value is not None]
+    return Measured(max(measured), f"{max(measured):.2f} s") if measured else None
+
+
+def _faults(figures: Figures) -> Measured | None:
+    values = [
+        value
+        for name in ("duplicates", "missing")
+        for value in figures.values("connections_200", XCLAIM, name)
+    ]
+    error = figures.error("connections_200", XCLAIM)
+    return Measured(sum(values), error or f"{sum(values):.0f}") if values or error else None
+
+
+def _cost(name: str, unit: str) -> Any:
+    def measure(figures: Figures) -> Measured | None:
+        value = figures.median("wal", XCLAIM, name)
+        best = figures.best("wal", PEERS, name, min)
+        if value is None or best is None:
+            return None
+        other = figures.median("wal", best, name)
+        return Measured(value, f"{value:,.3g}{unit} ({best} {other:,.3g})")
+
+    return measure
+
+
+TARGETS = (
+    *(
+        Target(f"claim+ack one at a time, {workers} workers", aim, measure, limit)
+        for workers in (1, 2, 8)
+        for aim, measure, limit in (
+            (">= 0.90 x the same statements by hand", _against(f"claim_ack_{workers}", SAME), 0.9),
+            (">= 1.3 x the best peer", _against_best(f"claim_ack_{workers}"), 1.3),
+        )
+    ),
+    Target(
+        "stream, batch 1",
+        ">= 1.2 x claim then ack by hand",
+        _against("claim_ack_1", SAME, ours=STREAM),
+        1.2,
+    ),
+    Target("batches of 100", ">= 0.95 x by hand", _against("batch_100", SAME), 0.95),
+    Target("batches of 100", ">= 1.1 x the best peer", _against_best("batch_100"), 1.1),
+    Target("push many", ">= 1.5 x the best peer", _against_best("push_many"), 1.5),
+    Target(
+        "backlog and history", "median claim <= 1.1 x empty", _grown("growth_", 1_000), 1.1, True
+    ),
+    Target("delayed ahead", "median claim <= 1.1 x none", _grown("delayed_", 0), 1.1, True),
+    Target("snapshot pinned", "last tenth >= 0.8 x unpinned", _pinned, 0.8),
+    Target("late high priority", "<= 0.3 s in every mode", _latest, 0.3, True),
+    Target("200 connections", "no error, none twice", _faults, 0, True),
+    Target(
+        "200 connections",
+        "p99 <= the best peer's",
+        _against_best("connections_200", "p99 ms", pick=min),
+        1.0,
+        True,
+    ),
+    *(
+        Target(
+            "push to claim, with wake-ups",
+            f"{name} <= {limit} ms",
+            _plain("wake_up", "wake-ups", f"{name} ms", "{:.1f} ms"),
+            limit,
+            True,
+        )
+        for name, limit in (("median", 10), ("p99", 50))
+    ),
+    Target(
+        "bulk push with wake-ups",
+        ">= 0.9 x without",
+        _against("notify_push", "without", ours="with wake-ups"),
+        0.9,
+    ),
+    Target("write-ahead log per message", "<= 2 KB", _cost("WAL bytes", " bytes"), 2_048, True),
+    Target("dead rows per message", "<= 2.5", _cost("dead rows", ""), 2.5, True),
+    *(
+        target
+        for name in ("push one", "push many", "claim+ack", "batches of 100")
+        for target in (
+            Target(
+                f"SQLite, {name}",
+                ">= 0.8 x by hand",
+                _against("sqlite", SQLITE_BY_HAND, name, SQLITE_XCLAIM),
+                0.8,
+            ),
+            Target(
+                f"SQLite, {name}",
+                ">= the best peer",
+                _against_best("sqlite", name, ours=SQLITE_XCLAIM, peers=SQLITE_PEERS),
+                1.0,
+            ),
+        )
+    ),
+    Target(
+        "100 idle waiters",
+        "<= 5 % of one core",
+        _plain("idle_waiters", "100 threads", "% of a core", "{:.1f} %"),
+        5,
+        True,
+    ),
+)
