@@ -8,6 +8,7 @@ SHELL := bash
 
 VENV := .venv
 VENV_20 := .venv-sqlalchemy20
+VENV_BENCH := .venv-bench
 SQLALCHEMY_20 := 2.0.58
 PYTHON ?=
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
@@ -35,7 +36,7 @@ install = \
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(VENV)/.installed ## Make .venv with everything, at the versions in constraints.txt
@@ -48,6 +49,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV_20)/.installed: pyproject.toml $(VENV_20).txt
 	@echo "installing into $(VENV_20), with SQLAlchemy $(SQLALCHEMY_20)"
 	@$(call install,$(VENV_20),$(VENV_20).txt,test)
+	@touch $@
+
+$(VENV_BENCH)/.installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV_BENCH), with the peers"
+	@$(call install,$(VENV_BENCH),constraints.txt,bench)
 	@touch $@
 
 $(VENV_20).txt: constraints.txt Makefile
@@ -70,6 +76,14 @@ test: lint $(VENV_20)/.installed ## Lint, then run every test, then the core's a
 	$(VENV)/bin/python -m pytest
 	$(VENV_20)/bin/python -m pytest -m "not airflow and not wheel" --ignore tests/cli
 
+.PHONY: bench
+bench: $(VENV_BENCH)/.installed ## Measure against the peers, about 45 minutes, and write docs/benchmarks.md
+	$(VENV_BENCH)/bin/python -m benchmarks
+
+.PHONY: bench-quick
+bench-quick: $(VENV_BENCH)/.installed ## The same in three minutes, written to benchmarks/output
+	$(VENV_BENCH)/bin/python -m benchmarks --quick --output benchmarks/output/quick
+
 .PHONY: demo
 demo: $(VENV)/.installed ## Run the example DAG in a real Airflow on an embedded PostgreSQL
 	$(VENV)/bin/python -m examples.run_demo
@@ -88,5 +102,5 @@ constraints: ## Refresh constraints.txt to the newest versions (needs uv)
 
 .PHONY: clean
 clean: ## Remove the environments and everything built
-	rm -rf $(VENV) $(VENV_20) $(VENV_20).txt dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) benchmarks/output dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

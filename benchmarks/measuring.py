@@ -40,7 +40,7 @@ class Context:
     @property
     def rounds(self) -> int:
         """Return how often each contender is measured."""
-        return 3 if self.quick else 5
+        return 3 if self.quick else 4
 
     @property
     def contenders(self) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def pinned(context: Context) -> None:
 
 
 def _pass(context: Context, contender: str, *, total: int, is_pinned: bool) -> Figures:
-    slices, limit_seconds = 10, 90.0
+    slices, limit_seconds = 10, 60.0
     with context.server.database(contender) as url, open_session(contender, url) as session:
         for chunk in in_chunks(total + 1_000, 1_000):
             session.push_many(chunk)

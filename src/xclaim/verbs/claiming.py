@@ -166,8 +166,15 @@ def take(connection: Connection, asked: Request) -> list[Claim]:
     claims = _take(connection, asked, start, place)
     if claims or start is Start.HEAD:
         return claims
-    asked.memory.look_back()
-    return _take(connection, asked, Start.HEAD)
+    return _take_from_head(connection, asked)
+
+
+def take_what_is_left(connection: Connection, asked: Request) -> list[Claim]:
+    """Claim from the head; if there is nothing, what lapsed claims give back."""
+    claims = _take_from_head(connection, asked)
+    if claims or not _sweep(connection, asked):
+        return claims
+    return _take_from_head(connection, asked)
 
 
 def as_claims(rows: Sequence[Sequence[Any]], asked: Request) -> list[Claim]:
@@ -208,6 +215,11 @@ def _as_message(row: Sequence[Any], common: Mapping[str, Any]) -> Message:
     )
 
 
+def _take_from_head(connection: Connection, asked: Request) -> list[Claim]:
+    asked.memory.look_back()
+    return _take(connection, asked, Start.HEAD)
+
+
 def _take(
     connection: Connection, asked: Request, start: Start, place: Mapping[str, Any] = _NOTHING
 ) -> list[Claim]:
@@ -217,7 +229,7 @@ def _take(
     rows = execute(connection, asked.schema, build, parameters, named=False, prepare=prepare)
     claims = as_claims(rows, asked)
     if claims or start is Start.HEAD:
-        asked.memory.remember(claims)
+        asked.memory.remember(connection, claims)
     return claims
 
 

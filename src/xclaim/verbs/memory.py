@@ -76,8 +76,10 @@ class Memory:
         """Note that a claim starts at the head of the index now."""
         self._looked_back_at = time.monotonic()
 
-    def remember(self, claims: Sequence[Claim]) -> None:
-        """Note what a claim found, in its order."""
+    def remember(self, connection: Connection, claims: Sequence[Claim]) -> None:
+        """Note what a claim found, in its order; not in a transaction, which may be rolled back."""
+        if not is_autocommit(connection):
+            return
         self._found = (self._found or 0) + 1 if claims else 0
         if claims:
             last = claims[-1].message

@@ -13,6 +13,7 @@ from xclaim import statements
 from xclaim.dialects import SQLITE
 from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
+from xclaim.statements import Start
 from xclaim.verbs import claiming
 from xclaim.verbs.claiming import LEASE, Request
 from xclaim.verbs.memory import start_of
@@ -50,15 +51,7 @@ def ack_and_claim(
     lost, taken = settle(connection, asked, claims)
     if lost:
         raise ClaimLostError(lost)
-    return taken or claiming.claim_many(
-        connection,
-        queue,
-        limit,
-        claimed_by=claimed_by,
-        claim_key=claim_key,
-        lease=lease,
-        schema=schema,
-    )
+    return taken or claiming.take_what_is_left(connection, asked)
 
 
 def _in_a_transaction(
@@ -73,6 +66,8 @@ def _in_one_statement(
     connection: Connection, asked: Request, claims: Sequence[Claim]
 ) -> tuple[list[Claim], list[Claim]]:
     start, place = start_of(connection, asked.memory)
+    if start is Start.TOP:  # all priorities: what is only on top could be less than asked for
+        start = Start.HEAD
     parameters: dict[str, Any] = {
         **asked.parameters,
         **place,
@@ -98,5 +93,5 @@ def _in_one_statement(
         return [claim for claim in claims if claim.message.id not in set(acked)], []
     taken = claiming.as_claims([row for row in rows if row[0] is not None], asked)
     if taken:
-        asked.memory.remember(taken)
+        asked.memory.remember(connection, taken)
     return [], taken

@@ -1,0 +1,262 @@
+"""A claim starts where the last one ended: only a hint, which hides nothing for long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, text
+
+from xclaim import Claim, Queue, create_engine, statements
+from xclaim.dialects import POSTGRESQL
+from xclaim.schema import message_table
+from xclaim.statements import Start
+from xclaim.verbs import memory
+from xclaim.verbs.memory import recall, start_of
+
+BACKLOG = 4_000
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let claims look back so often that a small backlog does for these tests."""
+    monkeypatch.setattr(memory, "_LOOK_BACK_EVERY", 0.05)
+
+
+@pytest.fixture
+def engine(fresh_postgresql_url: str) -> Iterator[Engine]:
+    engine = create_engine(fresh_postgresql_url, pool_size=10)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def other_engine(fresh_postgresql_url: str) -> Iterator[Engine]:
+    engine = create_engine(fresh_postgresql_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def queue(engine: Engine) -> Queue:
+    return Queue("orders", engine)
+
+
+@pytest.fixture
+def other(other_engine: Engine) -> Queue:
+    """The queue as another process sees it, whose changes ours is not told."""
+    return Queue("orders", other_engine)
+
+
+def one_at_a_time(queue: Queue) -> Iterator[Claim]:
+    while (claimed := queue.claim()) is not None:
+        yield claimed
+        queue.ack(claimed)
+
+
+def in_batches(queue: Queue) -> Iterator[Claim]:
+    while claims := queue.claim_many(10):
+        yield from claims
+        queue.ack_many(claims)
+
+
+MODES: dict[str, Callable[[Queue], Any]] = {
+    "one at a time": one_at_a_time,
+    "in batches": in_batches,
+    "stream of 1": lambda queue: queue.stream(batch=1),
+    "stream of 10": lambda queue: queue.stream(batch=10),
+}
+
+
+@pytest.fixture(params=MODES)
+def claims(request: pytest.FixtureRequest, queue: Queue) -> Iterator[Iterator[Claim]]:
+    """What a worker claims from a backlog, whose position is behind the first few."""
+    queue.push_many([0] * BACKLOG)
+    claims = MODES[request.param](queue)
+    for _ in range(25):
+        next(claims)
+    yield claims
+    claims.close()
+
+
+def is_claimed_before_the_backlog_ends(claims: Iterator[Claim], message_id: int) -> bool:
+    for claimed in claims:
+        if claimed.message.id == message_id:
+            return next(claims, None) is not None
+    return False
+
+
+def pages_of_a_claim(engine: Engine, start: Start, place: Mapping[str, Any]) -> int:
+    """Return how many pages a claim touches that starts there; it is rolled back."""
+    statement = statements.claim(message_table(), POSTGRESQL, start=start)
+    parameters = {"queue_name": "orders", "claimant": "me", "key": None, "lease_seconds": 60.0}
+    with engine.connect() as connection:
+        cursor = connection.connection.cursor()
+        explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
+        cursor.execute(
+            f"{explain}{statement.compile(dialect=engine.dialect)}", {**parameters, **place}
+        )
+        plan = cursor.fetchall()[0][0][0]["Plan"]
+        connection.rollback()
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+def test_an_old_snapshot_does_not_slow_a_claim_down(
+    fresh_postgresql_url: str, engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_LOOK_BACK_EVERY", 60.0)
+    queue.push_many([0] * BACKLOG)
+    with closing(psycopg.connect(fresh_postgresql_url.replace("+psycopg", ""))) as snapshot:
+        snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        snapshot.execute("SELECT count(*) FROM xclaim_message")
+        for _ in range(30):
+            queue.ack_many(queue.claim_many(100))
+
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            start, place = start_of(connection, recall(connection, None, "orders"))
+        behind = pages_of_a_claim(engine, start, place)
+        from_the_head = pages_of_a_claim(engine, Start.HEAD, {})
+
+    assert start is Start.POSITION
+    assert behind * 4 < from_the_head
+
+
+def test_a_higher_priority_of_another_process_comes_soon(
+    claims: Iterator[Claim], other: Queue
+) -> None:
+    urgent = other.push("urgent", priority=5)
+
+    assert is_claimed_before_the_backlog_ends(claims, urgent.id)
+
+
+def test_what_another_process_releases_comes_soon(claims: Iterator[Claim], other: Queue) -> None:
+    held = other.claim()
+    assert held is not None
+    next(claims)
+
+    other.release(held)
+
+    assert is_claimed_before_the_backlog_ends(claims, held.message.id)
+
+
+def test_a_delayed_message_that_became_due_comes_soon(
+    claims: Iterator[Claim], other: Queue, other_engine: Engine
+) -> None:
+    delayed = other.push("delayed", delay=timedelta(days=1))
+
+    with other_engine.begin() as connection:
+        connection.execute(
+            text("UPDATE xclaim_message SET available_at = '2020-01-01' WHERE id = :id"),
+            {"id": delayed.id},
+        )
+
+    assert is_claimed_before_the_backlog_ends(claims, delayed.id)
+
+
+def test_a_message_that_was_committed_late_comes_soon(queue: Queue, other_engine: Engine) -> None:
+    with other_engine.begin() as connection:
+        late = Queue("orders", connection).push("late")
+        queue.push_many([0] * BACKLOG)
+        claims = one_at_a_time(queue)
+        for _ in range(25):
+            next(claims)
+
+    assert is_claimed_before_the_backlog_ends(claims, late.id)
+
+
+def test_the_next_claim_sees_what_this_process_did(engine: Engine, queue: Queue) -> None:
+    queue.push_many([0] * 100)
+    first, *_ = queue.claim_many(30)
+    another_queue_object = Queue("orders", engine)
+
+    queue.release(first)
+    after_release = queue.claim()
+    urgent = another_queue_object.push("urgent", priority=5)
+    after_push = queue.claim()
+
+    assert after_release is not None
+    assert after_release.message.id == first.message.id
+    assert after_push is not None
+    assert after_push.message.id == urgent.id
+
+
+def test_the_next_claim_sees_what_was_redriven_and_expired(queue: Queue) -> None:
+    dead = queue.push("dead", max_attempts=1, priority=5)
+    held = queue.claim()
+    assert held is not None
+    queue.release(held)
+    queue.push("lapsed", priority=4)
+    queue.claim(lease=timedelta(0))
+    queue.push_many([0] * 100)
+    queue.claim_many(10)
+
+    queue.expire()
+    lapsed = queue.claim()
+    queue.redrive()
+    redriven = queue.claim()
+
+    assert lapsed is not None
+    assert lapsed.payload == "lapsed"
+    assert redriven is not None
+    assert redriven.message.id == dead.id
+
+
+def test_a_claim_that_was_rolled_back_can_be_claimed_at_once(engine: Engine, queue: Queue) -> None:
+    queue.push_many([0] * 100)
+    queue.claim_many(10)
+
+    with engine.connect() as connection:
+        undone = Queue("orders", connection).claim()
+        connection.rollback()
+    again = queue.claim()
+
+    assert undone is not None
+    assert again is not None
+    assert again.message.id == undone.message.id
+
+
+@pytest.mark.parametrize("limit", [2, 50, 1_000])
+def test_a_claim_gets_all_it_asks_for_also_from_before_the_position(
+    queue: Queue, other: Queue, limit: int
+) -> None:
+    queue.push_many([0] * 100)
+    held = other.claim_many(30)
+    queue.claim_many(20)
+
+    for claim in held[:20]:
+        other.release(claim)
+    claimed = [queue.claim_many(limit) for _ in range(70 // limit + 1)]
+
+    assert [len(claims) for claims in claimed] == [min(limit, 70)] * (70 // limit) + [
+        70 - 70 // limit * min(limit, 70)
+    ]
+
+
+def test_threads_of_one_engine_consume_each_message_once(engine: Engine) -> None:
+    pushed = Queue("orders", engine).push_many([0] * 2_000)
+
+    def work(mode: str) -> list[int]:
+        return [claimed.message.id for claimed in MODES[mode](Queue("orders", engine))]
+
+    with ThreadPoolExecutor(len(MODES)) as pool:
+        consumed = [id_ for ids in pool.map(work, MODES) for id_ in ids]
+
+    assert sorted(consumed) == [message.id for message in pushed]
+
+
+def test_threads_of_one_queue_consume_each_message_once(fresh_postgresql_url: str) -> None:
+    with Queue("orders", fresh_postgresql_url) as queue, ThreadPoolExecutor(8) as pool:
+        pushed = queue.push_many([0] * 1_000)
+
+        threads = [
+            pool.submit(lambda: [each.message.id for each in one_at_a_time(queue)])
+            for _ in range(8)
+        ]
+        consumed = [id_ for thread in threads for id_ in thread.result()]
+
+    assert sorted(consumed) == [message.id for message in pushed]
