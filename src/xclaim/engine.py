@@ -22,6 +22,9 @@ _DRIVERS = {
     ("sqlite", "pysqlite"),
     ("sqlite", "aiosqlite"),
 }
+# A connection that died without a word is noticed within a minute, not after two hours.
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-KEEPALIVES-IDLE
+_KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 # An execution option of ours: what an engine's connections have unless told otherwise. SQLAlchemy's
 # own, isolation_level, is set and reset around each use.
 DEFAULT_ISOLATION_LEVEL = "xclaim_default_isolation_level"
@@ -31,7 +34,8 @@ _SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement o
 def create_engine(url: str | URL, **options: Any) -> Engine:
     """Return an engine for ``postgresql://`` (psycopg 3) or ``sqlite:///``.
 
-    SQLite gets WAL, ``synchronous=FULL``, a 30 s busy timeout and ``BEGIN IMMEDIATE``. A URL query
+    PostgreSQL gets TCP keep-alives that notice a dead connection within a minute, SQLite WAL,
+    ``synchronous=FULL``, a 30 s busy timeout and ``BEGIN IMMEDIATE``. A URL query
     ``prepare_threshold=none`` turns prepared statements off, for a pooler that needs it.
     ``options`` are SQLAlchemy's. Raise DatabaseUrlError if the URL cannot be used; nothing is
     connected yet.
@@ -135,6 +139,9 @@ def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, A
         _check_sqlite_version()
         return parsed, _with_connect_args(options, timeout=_SQLITE_WAIT_SECONDS)
     _check_psycopg()
+    options = _with_connect_args(
+        options, **{name: value for name, value in _KEEPALIVE.items() if name not in parsed.query}
+    )
     threshold = parsed.query.get("prepare_threshold")
     if threshold is None:
         return parsed, options

@@ -1,0 +1,221 @@
+"""The connections under the verbs: run by the driver, held by threads, lost and made anew."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from xclaim import Queue, create_engine
+
+FORKS = """
+import os, sys
+from xclaim import Queue
+with Queue("orders", sys.argv[1]) as queue:
+    queue.push("before")
+    child = os.fork()
+    for number in range(50):
+        queue.push("child" if child == 0 else "parent")
+    if child == 0:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert queue.counts().available == 101, queue.counts()
+"""
+
+
+@pytest.fixture
+def administrator(fresh_postgresql_url: str) -> Iterator[Engine]:
+    engine = create_engine(fresh_postgresql_url, isolation_level="AUTOCOMMIT")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["URL", "engine"])
+def queue(request: pytest.FixtureRequest, fresh_postgresql_url: str) -> Iterator[Queue]:
+    """A queue that owns its engine, whose connections threads hold, and one that does not."""
+    if request.param == "URL":
+        with Queue("orders", fresh_postgresql_url) as queue:
+            yield queue
+        return
+    engine = create_engine(fresh_postgresql_url)
+    yield Queue("orders", engine)
+    engine.dispose()
+
+
+def terminate_others(administrator: Engine) -> int:
+    query = (
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with administrator.connect() as connection:
+        return int(connection.scalar(text(query)) or 0)
+
+
+def connections(administrator: Engine) -> int:
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with administrator.connect() as connection:
+        return int(connection.scalar(text(query)) or 0)
+
+
+@pytest.mark.parametrize("verb", ["push", "claim", "counts"])
+def test_a_lost_connection_is_reported_once_and_made_anew(
+    queue: Queue, administrator: Engine, verb: str
+) -> None:
+    queue.push(1)
+    verbs: dict[str, Callable[[], object]] = {
+        "push": lambda: queue.push(2),
+        "claim": queue.claim,
+        "counts": queue.counts,
+    }
+    assert terminate_others(administrator) == 1
+
+    with pytest.raises(OperationalError) as raised:
+        verbs[verb]()
+
+    assert raised.value.connection_invalidated
+    assert verbs[verb]()
+
+
+def test_an_error_of_the_database_is_sqlalchemys(queue: Queue, administrator: Engine) -> None:
+    with administrator.connect() as connection:
+        connection.execute(text("ALTER TABLE xclaim_message ADD CHECK (priority < 5)"))
+
+    with pytest.raises(DBAPIError, match="violates check constraint"):
+        queue.push(1, priority=5)
+
+    assert queue.push(1).payload == 1
+
+
+def test_an_interrupted_verb_leaves_no_broken_connection(
+    queue: Queue, administrator: Engine
+) -> None:
+    queue.push(1)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    with administrator.connect() as locking:
+        locking.exec_driver_sql("BEGIN")
+        locking.exec_driver_sql("LOCK TABLE xclaim_message IN ACCESS EXCLUSIVE MODE")
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            queue.claim()
+        locking.exec_driver_sql("ROLLBACK")
+    signal.signal(signal.SIGALRM, before)
+
+    claimed = queue.claim()
+
+    assert claimed is not None
+    assert claimed.message.attempts == 1
+
+
+def test_who_listens_to_statements_hears_them(database_url: str) -> None:
+    engine = create_engine(database_url)
+    heard: list[str] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def hear(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        heard.append(statement)
+
+    queue = Queue("orders", engine)
+    queue.push({"id": 1})
+    claimed = queue.claim()
+
+    engine.dispose()
+    assert claimed is not None
+    assert claimed.payload == {"id": 1}
+    assert len([statement for statement in heard if "INSERT" in statement]) == 1
+    assert len([statement for statement in heard if "'claimed'" in statement]) >= 1
+
+
+def test_who_logs_statements_reads_them(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "sqlalchemy.engine"), Queue("orders", database_url) as queue:
+        queue.push(1)
+
+    assert "INSERT INTO xclaim_message" in caplog.text
+
+
+@pytest.mark.parametrize("logged", [False, True])
+def test_the_driver_and_sqlalchemy_read_the_same(
+    database_url: str, caplog: pytest.LogCaptureFixture, *, logged: bool
+) -> None:
+    payload = {"text": "é", "number": 1.5, "list": [1, None, True], "none": None}
+    with Queue("orders", database_url) as queue:
+        pushed = queue.push(payload, unique_key="key", headers={"trace": "x"}, max_attempts=3)
+        with caplog.at_level(logging.INFO if logged else logging.WARNING, "sqlalchemy.engine"):
+            found = queue.get(pushed.id)
+            claimed = queue.claim(claimed_by="me", claim_key="task")
+            assert claimed is not None
+            now = queue.get(pushed.id)
+
+    assert found == pushed
+    assert claimed.message == now
+    assert claimed.message.headers == {"trace": "x"}
+    assert str(claimed.message.created_at.tzinfo) == "UTC"
+
+
+def test_threads_that_end_give_their_connections_back(
+    fresh_postgresql_url: str, administrator: Engine
+) -> None:
+    with Queue("orders", fresh_postgresql_url) as queue:
+        for _ in range(20):
+            thread = threading.Thread(target=queue.push, args=[1])
+            thread.start()
+            thread.join()
+
+        assert connections(administrator) <= 5
+        assert queue.counts().available == 20
+
+
+def test_more_threads_than_places_work_at_once(fresh_postgresql_url: str) -> None:
+    together = threading.Barrier(12)
+
+    def work(queue: Queue) -> None:
+        queue.push(1)
+        together.wait(20)
+        queue.push(2)
+
+    with Queue("orders", fresh_postgresql_url) as queue:
+        with ThreadPoolExecutor(12) as pool:
+            list(pool.map(work, [queue] * 12))
+
+        assert queue.counts().available == 24
+
+
+def test_a_closed_queue_holds_no_connection_of_any_thread(
+    fresh_postgresql_url: str, administrator: Engine
+) -> None:
+    with ThreadPoolExecutor(4) as pool:  # its threads live longer than the queue
+        with Queue("orders", fresh_postgresql_url) as queue:
+            list(pool.map(queue.push, range(8)))
+            assert connections(administrator) >= 1
+
+        assert connections(administrator) == 0
+
+
+def test_a_forked_child_does_not_share_a_held_connection(fresh_postgresql_url: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKS, fresh_postgresql_url],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    )
+
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,223 @@
+"""Behind pgbouncer in transaction mode: every verb, waiting by polling, migrations.
+
+Each statement may run on another connection of the server, so nothing may depend on a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, make_url
+
+from tests.databases import temporary_database
+from xclaim import AsyncQueue, ClaimLostError, Queue, create_engine, migrate
+
+PROGRAM = os.environ.get("XCLAIM_TEST_PGBOUNCER") or shutil.which(
+    "pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin"
+)
+pytestmark = pytest.mark.skipif(
+    PROGRAM is None,
+    reason="there is no pgbouncer: install the package pgbouncer (Debian), "
+    "or name the program in XCLAIM_TEST_PGBOUNCER",
+)
+POOL_SIZE = 2
+CONFIGURATION = """
+[databases]
+{database} = host={host} port={port} user={user} password={password}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {listen_port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = {pool_size}
+ignore_startup_parameters = extra_float_digits
+logfile = {folder}/pgbouncer.log
+"""
+
+
+@pytest.fixture
+def bouncer_url(fresh_postgresql_url: str, tmp_path: Path) -> Iterator[str]:
+    """The database through pgbouncer, without prepared statements, which 1.18 does not know."""
+    with bouncer(fresh_postgresql_url, tmp_path) as url:
+        yield url
+
+
+class bouncer:  # noqa: N801  (used as a function)
+    """Run pgbouncer in front of a database; as nobody, because it refuses to run as root."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._server = make_url(url)
+        self._folder = folder
+        self._port = free_port()
+
+    def __enter__(self) -> str:
+        options: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            options = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            self._folder = Path(f"/tmp/xclaim-pgbouncer-{os.getpid()}-{self._port}")  # noqa: S108
+            self._folder.mkdir(mode=0o700)
+            os.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
+        configuration = self._folder / "pgbouncer.ini"
+        configuration.write_text(self._configuration())
+        self._process = subprocess.Popen([str(PROGRAM), "-q", str(configuration)], **options)
+        self._wait_until_ready()
+        url = self._server.set(host="127.0.0.1", port=self._port)
+        return url.update_query_dict({"prepare_threshold": "none"}).render_as_string(
+            hide_password=False
+        )
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        if os.geteuid() == 0:
+            shutil.rmtree(self._folder)
+
+    def _configuration(self) -> str:
+        return CONFIGURATION.format(
+            database=self._server.database,
+            host=self._server.host,
+            port=self._server.port,
+            user=self._server.username,
+            password=self._server.password,
+            listen_port=self._port,
+            pool_size=POOL_SIZE,
+            folder=self._folder,
+        )
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            except OSError:
+                assert self._process.poll() is None, "pgbouncer ended"
+                assert time.monotonic() < deadline, "pgbouncer does not answer"
+                time.sleep(0.02)
+            else:
+                return
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def engine(bouncer_url: str) -> Iterator[Engine]:
+    engine = create_engine(bouncer_url, pool_size=10)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def queue(engine: Engine) -> Queue:
+    return Queue("orders", engine)
+
+
+def test_statements_of_one_connection_run_on_several_of_the_server(bouncer_url: str) -> None:
+    url = bouncer_url.replace("+psycopg", "").partition("?")[0]
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as one:
+        ask = "SELECT pg_backend_pid()"
+        with psycopg.connect(url, prepare_threshold=None) as other:
+            (first,) = one.execute(ask).fetchone() or ()
+            (held,) = other.execute(ask).fetchone() or ()  # in a transaction from now on
+            (second,) = one.execute(ask).fetchone() or ()
+
+    assert held == first
+    assert second != first
+
+
+def test_every_verb_works(queue: Queue) -> None:
+    queue.push_many([{"n": number} for number in range(6)])
+    queue.push({"n": 6}, unique_key="key", max_attempts=1)
+    queue.push({"n": 6}, unique_key="key")
+
+    first, second, third = queue.claim_many(3)
+    queue.ack(first)
+    queue.release(second)
+    queue.extend(third)
+    queue.ack_many([third])
+    with queue.consume() as consumed:
+        assert consumed is not None
+    with queue.transact() as (claimed, connection):
+        assert claimed is not None
+        connection.exec_driver_sql("SELECT 1")
+    streamed = [each.payload["n"] for each in queue.stream(batch=1)]
+
+    assert streamed == [4, 5, 6]
+    assert queue.peek(1) == []
+    assert queue.counts().consumed == 7
+    assert (queue.expire(), queue.redrive(), queue.prune(older_than=timedelta(0))) == (0, 0, 7)
+    with pytest.raises(ClaimLostError):
+        queue.ack(first)
+
+
+def test_a_queue_made_from_the_url_works_as_well(bouncer_url: str) -> None:
+    with Queue("orders", bouncer_url, notify=True) as queue:
+        queue.push_many(range(250))
+
+        payloads = [claimed.payload for claimed in queue.stream(batch=20)]
+
+        assert payloads == list(range(250))
+        assert queue.counts().consumed == 250
+
+
+def test_asyncio_works_as_well(bouncer_url: str) -> None:
+    async def work() -> list[int]:
+        async with AsyncQueue("orders", bouncer_url) as queue:
+            await queue.push_many(range(25))
+            return [claimed.payload async for claimed in queue.stream(batch=10)]
+
+    assert asyncio.run(work()) == list(range(25))
+
+
+def test_a_wait_polls_where_no_wake_up_arrives(queue: Queue) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(queue.claim, wait=timedelta(seconds=30))
+        time.sleep(0.2)
+
+        pushed = queue.push(1)
+
+        claimed = waiting.result(20)
+    assert claimed is not None
+    assert claimed.message.id == pushed.id
+
+
+def test_eight_threads_consume_each_message_once(engine: Engine) -> None:
+    pushed = Queue("orders", engine).push_many(range(400))
+
+    def work(_number: int) -> list[int]:
+        queue, consumed = Queue("orders", engine), []
+        while (claimed := queue.claim()) is not None:
+            queue.ack(claimed)
+            consumed.append(claimed.message.id)
+        return consumed
+
+    with ThreadPoolExecutor(8) as pool:
+        consumed = [id_ for ids in pool.map(work, range(8)) for id_ in ids]
+
+    assert sorted(consumed) == [message.id for message in pushed]
+
+
+def test_migrations_run_through_it(postgresql_server: str, tmp_path: Path) -> None:
+    with temporary_database(postgresql_server) as empty, bouncer(empty, tmp_path) as url:
+        migrate.upgrade(url)
+
+        migrate.check(create_engine(url))
