@@ -39,6 +39,21 @@ def test_claim_takes_up_to_its_limit_in_order(
     assert [value["message"]["payload"] for value in claimed.values] == [1, 2]
 
 
+def test_claim_waits_for_what_another_command_pushes(xclaim: CommandLine, queue: Queue) -> None:
+    both = xclaim.shell(
+        "$xclaim claim orders --wait 30s & $xclaim push orders 7 --notify >/dev/null; wait"
+    )
+
+    assert [value["message"]["payload"] for value in both.values] == [7]
+    assert queue.counts().claimed == 1
+
+
+def test_claim_waits_no_longer_than_it_is_told(sqlite_xclaim: CommandLine) -> None:
+    claimed = sqlite_xclaim("claim", "orders", "--wait", "100ms")
+
+    assert (claimed.status, claimed.stdout) == (1, "")
+
+
 def test_nothing_to_claim_is_status_1_and_silence(sqlite_xclaim: CommandLine) -> None:
     claimed = sqlite_xclaim("claim", "orders", "--quiet")
 

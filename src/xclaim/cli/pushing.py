@@ -32,6 +32,7 @@ _IN_MEMORY = 64 * 1024 * 1024  # bytes of checked lines, more go to a temporary 
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher is claimed first.")
 @click.option("--delay", type=duration, help="How long until it can be claimed: 30s, 5m, 2h, 7d.")
 @click.option("--max-attempts", type=int, help="After so many claims it is a dead letter.")
+@click.option("--notify", is_flag=True, help="Wake those who wait for the queue (PostgreSQL).")
 @click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="Repeatable.")
 @table_option
 @database_options
@@ -46,6 +47,7 @@ def push(
     priority: int,
     delay: timedelta | None,
     max_attempts: int | None,
+    notify: bool,
     database: Database,
 ) -> None:
     """Push a payload, or one per line of stdin.
@@ -61,6 +63,7 @@ def push(
         "delay": delay,
         "max_attempts": max_attempts,
         "headers": _headers(headers),
+        "notify": notify,
     }
     if payload is not None and is_one:
         value = parse_json(payload, "PAYLOAD")

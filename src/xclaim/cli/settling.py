@@ -26,6 +26,7 @@ claim_argument = click.argument("claim_line", metavar="[CLAIM]", required=False)
 @click.option("--claimed-by", help="Who claims; by default host:pid.")
 @click.option("--claim-key", help="Take back what an earlier attempt of this key still holds.")
 @lease_option
+@click.option("--wait", type=duration, help="How long to wait for the first one: 30s, 5m.")
 @table_option
 @database_options
 def claim(
@@ -35,6 +36,7 @@ def claim(
     claimed_by: str | None,
     claim_key: str | None,
     lease: timedelta,
+    wait: timedelta | None,
     as_table: bool,
     database: Database,
 ) -> int:
@@ -44,7 +46,9 @@ def claim(
     xclaim ack`. A claim that nobody settles comes back after its lease.
     """
     with database.queue(queue_name) as queue:
-        claims = queue.claim_many(limit, claimed_by=claimed_by, claim_key=claim_key, lease=lease)
+        claims = queue.claim_many(
+            limit, claimed_by=claimed_by, claim_key=claim_key, lease=lease, wait=wait
+        )
     if not claims:
         return NOTHING_TO_CLAIM
     rows = [(claim.message if as_table else claim).to_dict() for claim in claims]
