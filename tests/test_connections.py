@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from tests.eventually import until
 from xclaim import Queue, create_engine
 
 FORKS = """
@@ -179,7 +180,7 @@ def test_threads_that_end_give_their_connections_back(
             thread.start()
             thread.join()
 
-        assert connections(administrator) <= 5
+        until(lambda: connections(administrator) <= 5)
         assert queue.counts().available == 20
 
 
@@ -206,7 +207,7 @@ def test_a_closed_queue_holds_no_connection_of_any_thread(
             list(pool.map(queue.push, range(8)))
             assert connections(administrator) >= 1
 
-        assert connections(administrator) == 0
+        until(lambda: connections(administrator) == 0)
 
 
 def test_a_forked_child_does_not_share_a_held_connection(fresh_postgresql_url: str) -> None:

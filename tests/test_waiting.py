@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, make_url, text
 
+from tests.eventually import until
 from tests.proxy import Proxy
 from xclaim import (
     AsyncQueue,
@@ -61,13 +62,6 @@ def only_wake_ups(monkeypatch: pytest.MonkeyPatch) -> None:
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(12) as pool:
         yield pool
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
 
 
 def listens(engine: Engine) -> list[int]:

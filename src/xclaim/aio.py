@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -298,8 +304,9 @@ class AsyncQueue:
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            for claim in await claiming:
-                await self._release_quietly(claim, count=False)
+            with suppress(SQLAlchemyError):  # then nothing was claimed
+                for claim in await claiming:
+                    await self._release_quietly(claim, count=False)
             raise
 
     async def _extend_held(self, held: Batch, lease: timedelta) -> None:

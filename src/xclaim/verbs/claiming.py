@@ -216,7 +216,6 @@ def _as_message(row: Sequence[Any], common: Mapping[str, Any]) -> Message:
 
 
 def _take_from_head(connection: Connection, asked: Request) -> list[Claim]:
-    asked.memory.look_back()
     return _take(connection, asked, Start.HEAD)
 
 

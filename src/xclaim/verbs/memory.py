@@ -128,10 +128,11 @@ def start_of(connection: Connection, memory: Memory) -> tuple[Start, Mapping[str
     """
     if connection.dialect.name != POSTGRESQL.name:
         return Start.HEAD, {}
-    position = memory.position() if is_autocommit(connection) else None
-    if position is not None:
-        return Start.POSITION, position.parameters
-    memory.look_back()
+    if is_autocommit(connection):
+        position = memory.position()
+        if position is not None:
+            return Start.POSITION, position.parameters
+        memory.look_back()
     return (Start.TOP if memory.expects_some() else Start.HEAD), {}
 
 

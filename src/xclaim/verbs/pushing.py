@@ -70,10 +70,10 @@ def push_many(
     notify: bool = False,
     schema: str | None = None,
 ) -> list[Message]:
-    """Push the payloads in one statement and return their messages in the same order.
+    """Push the payloads and return their messages in the same order; on an error none is pushed.
 
-    ``unique_keys`` has one key, or None, for each payload; the other options hold for all. Either
-    all are pushed or, on an error, none.
+    In one statement, beyond 64 MB of JSON in several of one transaction. ``unique_keys`` has one
+    key, or None, for each payload; the other options hold for all.
     """
     name = arguments.pushable(arguments.queue_name(queue))
     parameters: dict[str, Any] = {
