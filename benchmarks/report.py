@@ -27,7 +27,8 @@ def page(results: dict[str, Any], *, plots: bool) -> str:
         "Written by `make bench`" + (", from a quick run.\n" if machine["quick"] else ".\n"),
         *_conditions(machine),
         "## Targets\n",
-        *_targets(figures),
+        *targets.table(figures),
+        "",
         *(_plots() if plots else ()),
         "## Every figure\n",
         "Medians of all rounds, lowest to highest in brackets. The ratio is xclaim's figure",
@@ -50,19 +51,6 @@ def _conditions(machine: dict[str, Any]) -> Iterator[str]:
     yield "filled, vacuumed, analyzed and checkpointed before the clock starts. Server and workers"
     yield "share the cores. Payloads have about 200 bytes. Read ratios rather than rates: the"
     yield "machine is noisy."
-    yield ""
-
-
-def _targets(figures: Figures) -> Iterator[str]:
-    yield "| workload | target | measured | |"
-    yield "| --- | --- | --- | --- |"
-    for target in targets.TARGETS:
-        measured = target.measure(figures)
-        if measured is None:
-            yield f"| {target.workload} | {target.aim} | not run | |"
-            continue
-        verdict = "reached" if target.is_reached(measured) else "**missed**"
-        yield f"| {target.workload} | {target.aim} | {measured.text} | {verdict} |"
     yield ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,3 +215,16 @@ TARGETS = (
         True,
     ),
 )
+
+
+def table(figures: Figures) -> Iterator[str]:
+    """Return the lines of a Markdown table that says what was reached and what was missed."""
+    yield "| workload | target | measured | |"
+    yield "| --- | --- | --- | --- |"
+    for target in TARGETS:
+        measured = target.measure(figures)
+        if measured is None:
+            yield f"| {target.workload} | {target.aim} | not run | |"
+            continue
+        verdict = "reached" if target.is_reached(measured) else "**missed**"
+        yield f"| {target.workload} | {target.aim} | {measured.text} | {verdict} |"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from sqlalchemy import Connection
 
@@ -84,29 +84,21 @@ def claim_many(
     return take(connection, asked)
 
 
-def poll(
-    connection: Connection,
-    queue: str,
-    limit: int,
-    *,
-    claimed_by: str | None = None,
-    claim_key: str | None = None,
-    lease: timedelta = LEASE,
-    schema: str | None = None,
-) -> list[Claim]:
+class Who(TypedDict):
+    """The options of a claim, as ``claim_many`` explains them."""
+
+    claimed_by: str | None
+    claim_key: str | None
+    lease: timedelta
+    schema: str | None
+
+
+def poll(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) -> list[Claim]:
     """Do what ``claim_many`` does, but give lapsed claims back only once a second.
 
     For those who ask again and again.
     """
-    asked = request(
-        connection,
-        queue,
-        limit,
-        claimed_by=claimed_by,
-        claim_key=claim_key,
-        lease=lease,
-        schema=schema,
-    )
+    asked = request(connection, queue, limit, **who)
     sweep_if_due(connection, asked)
     return take(connection, asked)
 
@@ -132,26 +124,17 @@ class Request:
         return self.parameters["key"] is not None
 
 
-def request(
-    connection: Connection,
-    queue: str,
-    limit: int,
-    *,
-    claimed_by: str | None,
-    claim_key: str | None,
-    lease: timedelta,
-    schema: str | None,
-) -> Request:
+def request(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) -> Request:
     """Return the checked arguments. Raise InvalidArgumentError for one that is out of range."""
+    claimed_by = arguments.optional_key("claimed_by", who["claimed_by"])
     parameters = {
         "queue_name": arguments.queue_name(queue),
-        "claimant": arguments.optional_key("claimed_by", claimed_by)
-        or default_claimant(os.getpid()),
-        "key": arguments.optional_key("claim_key", claim_key),
-        "lease_seconds": arguments.seconds("lease", lease),
+        "claimant": claimed_by or default_claimant(os.getpid()),
+        "key": arguments.optional_key("claim_key", who["claim_key"]),
+        "lease_seconds": arguments.seconds("lease", who["lease"]),
     }
-    memory = recall(connection, schema, queue)
-    return Request(schema, arguments.limit(limit), parameters, memory)
+    memory = recall(connection, who["schema"], queue)
+    return Request(who["schema"], arguments.limit(limit), parameters, memory)
 
 
 def sweep_if_due(connection: Connection, asked: Request) -> None:

@@ -148,9 +148,7 @@ def _push_rows(
     encoded = _encode_each(payloads)
     if not encoded:
         return []
-    texts = dialect_of(connection.dialect.name).row_parameters(
-        payload=[each.text for each in encoded]
-    )
+    texts = SQLITE.row_parameters(payload=[each.text for each in encoded])
     build = partial(statements.push, notifies=notifies)
     rows = sorted(execute(connection, schema, build, {**parameters, **texts}), key=_id)
     return [

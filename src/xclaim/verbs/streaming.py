@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from sqlalchemy import Connection
 
@@ -15,37 +14,21 @@ from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
 from xclaim.statements import Start
 from xclaim.verbs import claiming
-from xclaim.verbs.claiming import LEASE, Request
+from xclaim.verbs.claiming import Request, Who
 from xclaim.verbs.memory import start_of
 from xclaim.verbs.rows import execute, one_transaction
 from xclaim.verbs.settling import ack_held, receipt, receipts
 
 
 def ack_and_claim(
-    connection: Connection,
-    queue: str,
-    claims: Sequence[Claim],
-    limit: int,
-    *,
-    claimed_by: str | None = None,
-    claim_key: str | None = None,
-    lease: timedelta = LEASE,
-    schema: str | None = None,
+    connection: Connection, queue: str, claims: Sequence[Claim], limit: int, **who: Unpack[Who]
 ) -> list[Claim]:
     """Mark the messages consumed and claim up to ``limit``, in one commit; ``[]`` if none is there.
 
     Raise ClaimLostError naming those that are no longer held; then the others were acked, and
     nothing was claimed.
     """
-    asked = claiming.request(
-        connection,
-        queue,
-        limit,
-        claimed_by=claimed_by,
-        claim_key=claim_key,
-        lease=lease,
-        schema=schema,
-    )
+    asked = claiming.request(connection, queue, limit, **who)
     claiming.sweep_if_due(connection, asked)
     settle = _in_a_transaction if connection.dialect.name == SQLITE.name else _in_one_statement
     lost, taken = settle(connection, asked, claims)
