@@ -22,6 +22,7 @@ NAMES = (
     "push_once",
     "clashing_keys",
     "claim",
+    "resume",
     "ack",
     "ack_many",
     "extend",
@@ -30,8 +31,11 @@ NAMES = (
     "expire_others",
     "redrive",
     "prune",
+    "withdraw",
     "peek",
+    "newest",
     "get",
+    "find",
     "counts",
 )
 VARIANTS: dict[str, dict[str, Any]] = {

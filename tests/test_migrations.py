@@ -192,7 +192,8 @@ def test_a_postgresql_schema_is_created_and_used(postgresql: Engine) -> None:
     migrate.upgrade(postgresql, schema='Work "1"')
 
     assert tables(postgresql) == set()
-    assert tables(postgresql, 'Work "1"') == {TABLE_NAME, VERSION_TABLE_NAME, "xclaim_queue_stats"}
+    views = {"xclaim_queue_stats", "xclaim_lineage"}
+    assert tables(postgresql, 'Work "1"') == {TABLE_NAME, VERSION_TABLE_NAME, *views}
     queue = Queue("orders", postgresql, schema='Work "1"')
     queue.push(1)
     queue.ack_many(queue.claim_many(1))

@@ -25,6 +25,8 @@ PUBLIC = [
     "Queue",
     "SchemaVersionError",
     "Status",
+    "Ticket",
+    "TicketLostError",
     "XclaimError",
     "__version__",
     "ack",

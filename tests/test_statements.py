@@ -24,6 +24,8 @@ PARAMETERS = {
     "message_limit": 100,
     "claimant": "me",
     "key": "task",
+    "handed_on_key": "worker 95",
+    "handed_on_by": "worker 95",
     "lease_seconds": 300.0,
     "delay_seconds": 0.0,
     "age_seconds": 3600.0,
@@ -140,6 +142,7 @@ BOUNDED: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "claim on top": (statements.claim, {"start": TOP}, "ix_xclaim_message_claim"),
     "claim again": (statements.claim, {"resumes": True}, "ix_xclaim_message_claim_key"),
+    "resume": (statements.resume, {}, "ix_xclaim_message_claim_key"),
     "ack and claim": (statements.ack_and_claim, {"limit": 100}, "xclaim_message_pkey"),
     "ack one and claim behind": (
         statements.ack_and_claim,
@@ -156,7 +159,10 @@ BOUNDED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "redrive": (statements.redrive, {}, "ix_xclaim_message_claim"),
     "prune": (statements.prune, {}, "ix_xclaim_message_consumed"),
     "peek": (statements.peek, {}, "ix_xclaim_message_claim"),
+    "newest": (statements.newest, {}, "ix_xclaim_message_claim"),
     "get": (statements.get, {}, "xclaim_message_pkey"),
+    "find": (statements.find, {}, "uq_xclaim_message_unique_key"),
+    "withdraw": (statements.withdraw, {}, "uq_xclaim_message_unique_key"),
     "push": (statements.push, {}, ""),
     "push_once": (statements.push_once, {}, "uq_xclaim_message_unique_key"),
     "clashing_keys": (statements.clashing_keys, {}, "uq_xclaim_message_unique_key"),
@@ -169,7 +175,7 @@ def test_a_statement_reads_what_it_returns_and_little_more(
     loaded: Engine, name: str, mode: str
 ) -> None:
     build, options, index = BOUNDED[name]
-    keyed = KEYED if name in ("push_once", "clashing_keys") else {}
+    keyed = KEYED if name in ("push_once", "clashing_keys", "find", "withdraw") else {}
     statement = build(message_table(), POSTGRESQL, **options)
 
     plan = explain(loaded, statement, mode, **keyed)
@@ -241,6 +247,10 @@ def test_a_claim_planned_while_the_table_was_empty_stays_quick(
         ("redrive", "INDEX ix_xclaim_message_claim (queue=?)"),
         ("prune", "INDEX ix_xclaim_message_consumed (queue=? AND consumed_at<?)"),
         ("peek", f"SEARCH waiting USING {CLAIMABLE}"),
+        ("find", "INDEX uq_xclaim_message_unique_key (origin_queue=? AND unique_key=?)"),
+        ("withdraw", "INDEX uq_xclaim_message_unique_key (origin_queue=? AND unique_key=?)"),
+        ("newest", f"SEARCH waiting USING {CLAIMABLE}"),
+        ("resume", "SEARCH held USING INDEX ix_xclaim_message_claim_key (claim_key=?)"),
     ],
 )
 def test_sqlite_searches_by_index(sqlite_url: str, name: str, search: str) -> None:

@@ -107,6 +107,29 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
       xclaim_message.claim_token;
 
+-- resume
+-- Take over what a ticket hands on, or take back what an earlier attempt took over with it.
+WITH taken AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.claim_key IN (%(handed_on_key)s::VARCHAR, %(key)s::VARCHAR) AND held.queue =
+      %(queue_name)s::VARCHAR AND held.status = 'claimed' AND (held.claim_key = %(handed_on_key)s::VARCHAR AND
+      held.claimed_by = %(handed_on_by)s::VARCHAR OR held.claim_key = %(key)s::VARCHAR AND held.claimed_by !=
+      %(claimant)s::VARCHAR AND (held.max_attempts IS NULL OR held.attempts < held.max_attempts))
+    ORDER BY held.id FOR UPDATE) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + CASE WHEN (xclaim_message.claim_key =
+      %(key)s::VARCHAR) THEN 1 ELSE 0 END), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
+      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
+      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
+    WHERE xclaim_message.id = ANY (array((SELECT taken.id
+    FROM taken))) AND xclaim_message.status = 'claimed'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.claim_token;
+
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
 UPDATE xclaim_message
@@ -199,6 +222,16 @@ WITH pruned AS MATERIALIZED (SELECT "old".id AS id
     FROM pruned))) AND xclaim_message.status = 'consumed'
     RETURNING xclaim_message.id;
 
+-- withdraw
+-- Delete the messages under these unique keys that nobody has claimed, also dead letters.
+DELETE
+    FROM xclaim_message
+    WHERE xclaim_message.origin_queue = %(queue_name)s::VARCHAR AND xclaim_message.unique_key = ANY
+      (array((SELECT item.unique_key
+    FROM unnest(CAST((SELECT %(unique_keys)s::VARCHAR AS anon_1) AS TEXT[])) WITH ORDINALITY AS
+      item(unique_key, position)))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id;
+
 -- peek
 -- Return the messages that would be claimed next, without claiming them.
 WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
@@ -231,6 +264,29 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     FROM upcoming)))
     ORDER BY xclaim_message.priority DESC, xclaim_message.available_at, xclaim_message.id;
 
+-- newest
+-- Return when the newest of the messages that can be claimed now became available.
+WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::VARCHAR AND top.status = 'available' AND top.available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(queue_name)s::VARCHAR AND lower.status = 'available' AND lower.available_at >=
+      '-infinity' AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) AS anon_1
+    FROM level
+    WHERE level.priority IS NOT NULL) SELECT max(newest.available_at) AS available_at
+    FROM (SELECT (SELECT waiting.available_at
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::VARCHAR AND waiting.status = 'available' AND waiting.priority =
+      level.priority AND waiting.available_at <= statement_timestamp() AND waiting.available_at >= '-infinity'
+    ORDER BY waiting.available_at DESC
+    LIMIT 1) AS available_at
+    FROM level) AS newest;
+
 -- get
 -- Return the message if it is in the queue or was pushed to it.
 SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
@@ -242,6 +298,20 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
     FROM xclaim_message
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND (xclaim_message.queue = %(queue_name)s::VARCHAR OR
       xclaim_message.origin_queue = %(queue_name)s::VARCHAR);
+
+-- find
+-- Return the messages that were pushed to the queue under these unique keys.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error
+    FROM xclaim_message
+    WHERE xclaim_message.origin_queue = %(queue_name)s::VARCHAR AND xclaim_message.unique_key = ANY
+      (array((SELECT item.unique_key
+    FROM unnest(CAST((SELECT %(unique_keys)s::VARCHAR AS anon_1) AS TEXT[])) WITH ORDINALITY AS
+      item(unique_key, position))));
 
 -- counts
 -- Count the messages of the queue, and of its dead-letter queue, by state.

@@ -67,6 +67,23 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
       max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token;
 
+-- resume
+-- Take over what a ticket hands on, or take back what an earlier attempt took over with it.
+WITH taken AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.claim_key IN (:handed_on_key, :key) AND held.queue = :queue_name AND held.status = 'claimed'
+      AND (held.claim_key = :handed_on_key AND held.claimed_by = :handed_on_by OR held.claim_key = :key AND
+      held.claimed_by != :claimant AND (held.max_attempts IS NULL OR held.attempts < held.max_attempts))
+    ORDER BY held.id) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + CASE WHEN (xclaim_message.claim_key = :key) THEN
+      1 ELSE 0 END), claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claimed_by=:claimant, claim_key=:key,
+      claim_token=lower(hex(randomblob(16)))
+    WHERE xclaim_message.id IN (SELECT taken.id
+    FROM taken) AND xclaim_message.status = 'claimed'
+    RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
+      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token;
+
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
 UPDATE xclaim_message
@@ -158,6 +175,15 @@ WITH pruned AS MATERIALIZED (SELECT old.id AS id
     FROM pruned) AND xclaim_message.status = 'consumed'
     RETURNING id;
 
+-- withdraw
+-- Delete the messages under these unique keys that nobody has claimed, also dead letters.
+DELETE
+    FROM xclaim_message
+    WHERE xclaim_message.origin_queue = :queue_name AND xclaim_message.unique_key IN (SELECT item.unique_key
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS unique_key, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item) AND xclaim_message.status = 'available'
+    RETURNING id;
+
 -- peek
 -- Return the messages that would be claimed next, without claiming them.
 WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
@@ -187,6 +213,29 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     FROM upcoming)
     ORDER BY xclaim_message.priority DESC, xclaim_message.available_at, xclaim_message.id;
 
+-- newest
+-- Return when the newest of the messages that can be claimed now became available.
+WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
+    ORDER BY top.priority DESC
+    LIMIT 1 OFFSET :param_2) AS priority
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
+      lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1 OFFSET :param_3) AS anon_1
+    FROM level
+    WHERE level.priority IS NOT NULL) SELECT max(newest.available_at) AS available_at
+    FROM (SELECT (SELECT waiting.available_at
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND waiting.available_at IS NOT NULL
+    ORDER BY waiting.available_at DESC
+    LIMIT 1 OFFSET :param_1) AS available_at
+    FROM level) AS newest;
+
 -- get
 -- Return the message if it is in the queue or was pushed to it.
 SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
@@ -198,6 +247,19 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
     FROM xclaim_message
     WHERE xclaim_message.id = :message_id AND (xclaim_message.queue = :queue_name OR
       xclaim_message.origin_queue = :queue_name);
+
+-- find
+-- Return the messages that were pushed to the queue under these unique keys.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error
+    FROM xclaim_message
+    WHERE xclaim_message.origin_queue = :queue_name AND xclaim_message.unique_key IN (SELECT item.unique_key
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS unique_key, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item);
 
 -- counts
 -- Count the messages of the queue, and of its dead-letter queue, by state.

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
         InvalidArgumentError,
         PayloadError,
         SchemaVersionError,
+        TicketLostError,
         XclaimError,
     )
-    from xclaim.message import Claim, Counts, Message, Status
+    from xclaim.message import Claim, Counts, Message, Status, Ticket
     from xclaim.sync import Queue
     from xclaim.verbs import ack, claim, push
 
@@ -43,6 +44,8 @@ _MODULE_OF = {
     "Queue": "sync",
     "SchemaVersionError": "errors",
     "Status": "message",
+    "Ticket": "message",
+    "TicketLostError": "errors",
     "XclaimError": "errors",
     "ack": "verbs",
     "claim": "verbs",
@@ -64,6 +67,8 @@ __all__ = [
     "Queue",
     "SchemaVersionError",
     "Status",
+    "Ticket",
+    "TicketLostError",
     "XclaimError",
     "__version__",
     "ack",

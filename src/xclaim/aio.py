@@ -102,11 +102,15 @@ class AsyncQueue:
     release = _of_claim(verbs.release)
     extend = _of_claim(verbs.extend)
     extend_many = _of_claims(verbs.extend_many)
+    resume = _of_queue(verbs.resume)
     expire = _of_queue(verbs.expire)
     redrive = _of_queue(verbs.redrive)
     prune = _of_queue(verbs.prune)
+    withdraw = _of_queue(verbs.withdraw)
     peek = _of_queue(verbs.peek)
+    newest_available_at = _of_queue(verbs.newest_available_at)
     get = _of_queue(verbs.get)
+    find = _of_queue(verbs.find)
     counts = _of_queue(verbs.counts)
 
     async def claim(
@@ -158,19 +162,60 @@ class AsyncQueue:
         As ``Queue.consume``; the lease is extended from an asyncio task, so the block must not
         keep the event loop busy for longer than the lease.
         """
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key}
+        async with self.consume_many(1, lease=lease, lease_limit=lease_limit, **claimant) as claims:
+            yield claims[0] if claims else None
+
+    @asynccontextmanager
+    async def consume_many(
+        self,
+        limit: int,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+    ) -> AsyncIterator[list[Claim]]:
+        """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
+
+        As ``Queue.consume_many``, with the caution of ``consume``.
+        """
         check_lease_limit(lease, lease_limit)
-        claim = await self.claim(claimed_by=claimed_by, claim_key=claim_key, lease=lease)
-        if claim is None:
-            yield None
+        claims = await self.claim_many(
+            limit, claimed_by=claimed_by, claim_key=claim_key, lease=lease
+        )
+        async with self.working_on(claims, lease=lease, lease_limit=lease_limit):
+            yield claims
+
+    @asynccontextmanager
+    async def working_on(
+        self,
+        claims: Iterable[Claim],
+        *,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+    ) -> AsyncIterator[list[Claim]]:
+        """Hold claims for a block: ack them at its end, release them if it raises.
+
+        As ``Queue.working_on``, with the caution of ``consume``.
+        """
+        check_lease_limit(lease, lease_limit)
+        held = list(claims)
+        check_queue(self.name, held)
+        if not held:
+            yield held
             return
+        batch = Batch()
+        batch.fill(held)
         try:
-            extend = partial(self.extend, claim, lease=lease)
+            extend = partial(self._extend_held, batch, lease)
             async with self._kept_alive(extend, lease, lease_limit):
-                yield claim
+                yield held
         except BaseException as error:
-            await self._release_after(claim, error)
+            for claim in held:
+                await self._release_after(claim, error)
             raise
-        await self.ack(claim)
+        await self.ack_many(held)
 
     @asynccontextmanager
     async def transact(

@@ -100,7 +100,7 @@ def _compile_cross_join(element: CrossJoin, compiler: Any, **options: Any) -> st
     return f"{left} CROSS JOIN {right}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # there are two, and they are keys of every cache
 class Dialect:
     """PostgreSQL's answers; ``_Sqlite`` overrides what it answers differently."""
 
@@ -192,13 +192,17 @@ class Dialect:
         """Return the SELECT so that it locks its rows and leaves out those others have locked."""
         return statement.with_for_update(skip_locked=True)
 
+    def locked_in_turn(self, statement: Select[Any]) -> Select[Any]:
+        """Return the SELECT so that it locks its rows and waits for those others have locked."""
+        return statement.with_for_update()
+
     def materialized(self, statement: Any, name: str) -> CTE:
         """Return a CTE that is evaluated once."""
         cte: CTE = statement.cte(name).prefix_with("MATERIALIZED")
         return cte
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Sqlite(Dialect):
     def now(self) -> ColumnElement[datetime]:
         return func.strftime(
@@ -241,6 +245,9 @@ class _Sqlite(Dialect):
 
     def locked(self, statement: Select[Any]) -> Select[Any]:
         return statement  # one writer at a time: the whole database is locked
+
+    def locked_in_turn(self, statement: Select[Any]) -> Select[Any]:
+        return statement
 
 
 def _array_text(values: Sequence[Any]) -> str:

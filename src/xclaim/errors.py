@@ -2,6 +2,7 @@
 
     XclaimError
     ├── ClaimLostError          the claim is no longer held, nothing was settled for it
+    │   └── TicketLostError     nothing is held for the ticket any more
     ├── DuplicateMessageError   the unique_key is taken by a message with another payload
     ├── SchemaVersionError      the database has no xclaim table, or one of another version
     ├── PayloadError            the payload or the headers are not JSON        (a ValueError)
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xclaim.message import Claim
+    from xclaim.message import Claim, Ticket
 
 
 _MAX_LISTED = 10  # so that a batch of thousands still makes a readable line
@@ -41,6 +42,20 @@ class ClaimLostError(XclaimError):
             f"claim lost on message {shown}: it was settled already, its lease ran out and "
             "another claimant took it, or it was claimed from another database; discard the work "
             "or make it idempotent by message.id"
+        )
+
+
+class TicketLostError(ClaimLostError):
+    """Nothing is held for the ticket: it was resumed before, or its lease ran out."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket = ticket
+        self.claims = []
+        Exception.__init__(
+            self,
+            f"nothing is held for the ticket of {ticket.claimed_by!r} in {ticket.queue!r}: another "
+            "task has resumed it, its messages were settled, or its lease ran out and they went "
+            "back to the queue; make a new ticket, with a longer lease if it waited too long",
         )
 
 

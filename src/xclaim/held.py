@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Any, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
+
+T = TypeVar("T")
 
 _MOST = 5  # as many as the pool keeps open anyway
 
@@ -27,16 +29,14 @@ class HeldConnections:
         self._all: WeakSet[_Held] = WeakSet()
         self._process_id = os.getpid()
 
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """Yield the thread's connection, or one from the pool."""
+    def run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Run a verb on the thread's connection, or on one from the pool."""
         held = self._held()
         if held is None:
             with self._engine.connect() as connection:
-                yield connection
-            return
+                return verb(connection, *args, **options)
         try:
-            yield held.connection
+            return verb(held.connection, *args, **options)
         finally:
             if held.connection.in_transaction():  # SQLAlchemy's idea of one, in autocommit
                 held.connection.rollback()

@@ -11,15 +11,16 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, Pool
 from sqlalchemy.exc import SQLAlchemyError
 
+from xclaim import arguments
 from xclaim.dialects import CHANNEL, POSTGRESQL
 from xclaim.keep_alive import is_set_within
 from xclaim.message import Claim
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
     Loop = asyncio.AbstractEventLoop
 
+T = TypeVar("T")
+
+_LONG = timedelta(days=1)
 _LINGER = 5.0  # seconds that a connection outlives its last waiter: workers wait again and again
 _RECONNECT_AFTER = (1.0, 5.0)  # seconds, at random: not all workers at once after a restart
 _LISTEN = f"LISTEN {CHANNEL}"
@@ -78,10 +82,10 @@ async def claim_waiting_async(
     engine: AsyncEngine,
     queue: str,
     wait: timedelta,
-    claim: Callable[[], Awaitable[list[Claim]]],
-    poll: Callable[[], Awaitable[list[Claim]]],
-) -> list[Claim]:
-    """Do what ``claim_waiting`` does, in the running event loop."""
+    claim: Callable[[], Awaitable[list[T]]],
+    poll: Callable[[], Awaitable[list[T]]],
+) -> list[T]:
+    """Do what ``claim_waiting`` does, in the running event loop; what is looked for may differ."""
     patience = Patience(wait, engine.dialect.name)
     if claims := await claim():
         return claims
@@ -96,6 +100,42 @@ async def claim_waiting_async(
                 wake_up.set()  # there may be more: the next waiter's turn
                 return claims
     return []
+
+
+async def messages_waiting(
+    engine: AsyncEngine, queue: str, look: Callable[[], Awaitable[list[T]]]
+) -> list[T]:
+    """Return what ``look`` finds as soon as it finds something; nothing is claimed by that."""
+    while True:
+        if found := await claim_waiting_async(engine, queue, _LONG, look, look):
+            return found
+
+
+async def pushed_queues(engine: AsyncEngine, every: timedelta) -> AsyncIterator[str | None]:
+    """Yield the queue of each wake-up, over one connection, for ever; None: look at every queue.
+
+    None comes first, after ``every`` without a wake-up, and when the connection was lost: what was
+    pushed meanwhile sent its wake-ups to nobody. SQLite sends none.
+    """
+    pause = arguments.seconds("every", every)
+    while True:
+        yield None
+        if engine.dialect.name != POSTGRESQL.name:
+            await asyncio.sleep(pause)
+            continue
+        try:
+            async with _listening(engine) as connection:
+                yield None
+                while True:
+                    is_quiet = True
+                    async for notification in connection.notifies(timeout=pause, stop_after=1):
+                        is_quiet = False
+                        yield notification.payload
+                    if is_quiet:
+                        yield None
+        except (SQLAlchemyError, _driver_error()):
+            _logger.warning(_FAILED, exc_info=True)
+            await asyncio.sleep(random.uniform(*_RECONNECT_AFTER))  # noqa: S311
 
 
 @contextmanager
@@ -189,16 +229,22 @@ async def _listen_async(engine: AsyncEngine, bells: Bells[asyncio.Event]) -> Non
 
 
 async def _listen_once_async(engine: AsyncEngine, bells: Bells[asyncio.Event]) -> None:
+    async with _listening(engine) as connection:
+        bells.ring_all()
+        while bells.are_needed():
+            async for notification in connection.notifies(timeout=_LINGER):
+                bells.ring(notification.payload)
+
+
+@asynccontextmanager
+async def _listening(engine: AsyncEngine) -> AsyncIterator[Any]:
     fairy = await engine.raw_connection()
     connection: Any = fairy.driver_connection
     fairy.detach()
     try:
         await connection.set_autocommit(True)
         await connection.execute(_LISTEN)
-        bells.ring_all()
-        while bells.are_needed():
-            async for notification in connection.notifies(timeout=_LINGER):
-                bells.ring(notification.payload)
+        yield connection
     finally:
         await connection.close()
 

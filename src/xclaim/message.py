@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -114,6 +114,55 @@ class Claim:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise _not_one("claim", error) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """What hands claims on to another task or process, however many: under which key, and by whom.
+
+    The first to ``resume`` a ticket takes the claims over. It is no receipt: it settles nothing.
+    """
+
+    queue: str
+    claim_key: str
+    claimed_by: str
+
+    @classmethod
+    def of(cls, claims: Sequence[Claim]) -> Ticket:
+        """Return the ticket for claims that were made by one call, with a claim key.
+
+        It is for all that is held under that key, so give each ticket a key of its own. Raise
+        InvalidArgumentError for no claims, for those of several calls, and without a key.
+        """
+        sources = {(claim.message.queue, claim.message.claim_key) for claim in claims}
+        claimants = {claim.claimed_by for claim in claims}
+        if len(sources) != 1 or len(claimants) != 1:
+            raise InvalidArgumentError(
+                f"a ticket is for the claims of one call, and these are of {len(sources)} queues "
+                f"and claim keys, by {len(claimants)} claimants: make one ticket for each"
+            )
+        ((queue, claim_key),), (claimed_by,) = sources, claimants
+        if claim_key is None:
+            raise InvalidArgumentError(
+                "a ticket needs claims that were made with a claim key: pass claim_key to claim()"
+            )
+        return cls(queue=queue, claim_key=claim_key, claimed_by=claimed_by)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ticket as JSON-serialisable values, for an XCom or another process."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Ticket:
+        """Return the ticket ``to_dict`` described. Raise InvalidArgumentError if it is none."""
+        try:
+            known = {field.name: values[field.name] for field in fields(cls)}
+        except (KeyError, TypeError) as error:
+            raise _not_one("ticket", error) from error
+        for name, value in known.items():
+            if not isinstance(value, str):
+                raise _not_one("ticket", TypeError(f"{name} is {value!r}"))
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

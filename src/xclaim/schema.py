@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from xclaim.dialects import Json, UtcTimestamp
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 REVISION = REVISIONS[-1]
 TABLE_NAME = "xclaim_message"
 VERSION_TABLE_NAME = "xclaim_alembic_version"

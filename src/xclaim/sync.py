@@ -99,11 +99,15 @@ class Queue:
     release = _of_claim(verbs.release)
     extend = _of_claim(verbs.extend)
     extend_many = _of_claims(verbs.extend_many)
+    resume = _of_queue(verbs.resume)
     expire = _of_queue(verbs.expire)
     redrive = _of_queue(verbs.redrive)
     prune = _of_queue(verbs.prune)
+    withdraw = _of_queue(verbs.withdraw)
     peek = _of_queue(verbs.peek)
+    newest_available_at = _of_queue(verbs.newest_available_at)
     get = _of_queue(verbs.get)
+    find = _of_queue(verbs.find)
     counts = _of_queue(verbs.counts)
 
     def claim(
@@ -162,18 +166,58 @@ class Queue:
         for ``lease_limit`` in all. Raise ClaimLostError at the end if the claim was lost all the
         same. A queue bound to a connection extends nothing: choose the lease long enough.
         """
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key}
+        with self.consume_many(1, lease=lease, lease_limit=lease_limit, **claimant) as claims:
+            yield claims[0] if claims else None
+
+    @contextmanager
+    def consume_many(
+        self,
+        limit: int,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+    ) -> Iterator[list[Claim]]:
+        """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
+
+        As ``consume``; yields ``[]`` when there is nothing to claim.
+        """
         check_lease_limit(lease, lease_limit)
-        claim = self.claim(claimed_by=claimed_by, claim_key=claim_key, lease=lease)
-        if claim is None:
-            yield None
+        claims = self.claim_many(limit, claimed_by=claimed_by, claim_key=claim_key, lease=lease)
+        with self.working_on(claims, lease=lease, lease_limit=lease_limit):
+            yield claims
+
+    @contextmanager
+    def working_on(
+        self,
+        claims: Iterable[Claim],
+        *,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+    ) -> Iterator[list[Claim]]:
+        """Hold claims for a block: ack them at its end, release them if it raises.
+
+        For claims you have already, resumed from a ticket say. Meanwhile their leases are extended
+        as ``consume`` does it. Raise ClaimLostError naming those that were lost all the same.
+        """
+        check_lease_limit(lease, lease_limit)
+        held = list(claims)
+        check_queue(self.name, held)
+        if not held:
+            yield held
             return
+        batch = Batch()
+        batch.fill(held)
         try:
-            with self._kept_alive(partial(self.extend, claim, lease=lease), lease, lease_limit):
-                yield claim
+            with self._kept_alive(partial(self._extend_held, batch, lease), lease, lease_limit):
+                yield held
         except BaseException as error:
-            self._release_after(claim, error)
+            for claim in held:
+                self._release_after(claim, error)
             raise
-        self.ack(claim)
+        self.ack_many(held)
 
     @contextmanager
     def transact(
@@ -352,8 +396,9 @@ class Queue:
             options["notify"] = True
         if isinstance(self._verb_bind, Connection):
             return verb(self._verb_bind, *args, **options)
-        source = self._verb_bind.connect() if self._held is None else self._held.connection()
-        with source as connection:
+        if self._held is not None:
+            return self._held.run(verb, *args, **options)
+        with self._verb_bind.connect() as connection:
             return verb(connection, *args, **options)
 
 

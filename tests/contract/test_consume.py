@@ -56,6 +56,43 @@ def test_the_exception_of_the_block_wins_over_a_lost_claim(queue: Queue) -> None
         raise ValueError("boom")
 
 
+def test_consume_many_acks_the_batch_at_the_end(queue: Queue) -> None:
+    queue.push_many(list(range(5)))
+
+    with queue.consume_many(3) as claims:
+        assert [claim.payload for claim in claims] == [0, 1, 2]
+
+    counts = queue.counts()
+    assert (counts.consumed, counts.available) == (3, 2)
+
+
+def test_consume_many_releases_the_batch_when_the_block_raises(queue: Queue) -> None:
+    queue.push_many(list(range(3)))
+
+    with pytest.raises(ValueError, match="boom"), queue.consume_many(2):
+        raise ValueError("boom")
+
+    messages = queue.peek(3)
+    assert [message.attempts for message in messages] == [1, 1, 0]
+    assert messages[0].last_error == "ValueError: boom"
+
+
+def test_consume_many_yields_an_empty_list_when_there_is_nothing(queue: Queue) -> None:
+    with queue.consume_many(3) as claims:
+        assert claims == []
+
+
+def test_what_is_worked_on_is_extended_acked_and_its_losses_are_named(queue: Queue) -> None:
+    queue.push_many([1, 2])
+    claims = queue.claim_many(2)
+
+    with pytest.raises(ClaimLostError) as caught, queue.working_on(claims) as held:
+        queue.release(held[1])
+
+    assert caught.value.claims == [claims[1]]
+    assert queue.counts().consumed == 1
+
+
 def test_a_lease_limit_below_the_lease_is_refused(queue: Queue) -> None:
     queue.push(1)
 

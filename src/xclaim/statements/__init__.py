@@ -6,12 +6,12 @@ docs/sql. Statuses are literals: a generic plan cannot use a partial index for `
 
 from __future__ import annotations
 
-from xclaim.statements.claiming import Start, ack_and_claim, claim
-from xclaim.statements.looking import counts, get, peek, queue_stats
+from xclaim.statements.claiming import Start, ack_and_claim, claim, resume
+from xclaim.statements.looking import counts, find, get, newest, peek, queue_stats
 from xclaim.statements.parts import Statement
 from xclaim.statements.pushing import clashing_keys, push, push_once
 from xclaim.statements.settling import ack, ack_many, extend, extend_many, release
-from xclaim.statements.upkeep import expire, expire_others, prune, redrive
+from xclaim.statements.upkeep import expire, expire_others, prune, redrive, withdraw
 
 __all__ = [
     "Start",
@@ -26,7 +26,9 @@ __all__ = [
     "expire_others",
     "extend",
     "extend_many",
+    "find",
     "get",
+    "newest",
     "peek",
     "prune",
     "push",
@@ -34,4 +36,6 @@ __all__ = [
     "queue_stats",
     "redrive",
     "release",
+    "resume",
+    "withdraw",
 ]

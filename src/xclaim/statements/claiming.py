@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     Update,
+    and_,
     bindparam,
     case,
     exists,
@@ -33,6 +34,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.selectable import FromClause
 
 from xclaim.dialects import Dialect, Json
 from xclaim.statements.order import next_ids, next_ids_after, next_ids_on_top
@@ -43,6 +45,7 @@ from xclaim.statements.parts import (
     LEASE,
     ONE,
     QUEUE,
+    ZERO,
     Statement,
 )
 from xclaim.statements.settling import acking
@@ -67,6 +70,8 @@ _UNKNOWN = (
 )
 _KEY = bindparam("key", type_=Text)
 _CLAIMANT = bindparam("claimant", type_=Text)
+_HANDED_ON_KEY = bindparam("handed_on_key", type_=Text)
+_HANDED_ON_BY = bindparam("handed_on_by", type_=Text)
 
 
 class Start(StrEnum):
@@ -92,6 +97,35 @@ def claim(
     claim anew. An exhausted message is not taken back: it is left for ``expire`` to dead-letter.
     """
     return _returning(table, _claim(table, dialect, limit, start, resumes=resumes))
+
+
+@lru_cache
+def resume(table: Table, dialect: Dialect) -> Statement:
+    """Take over what a ticket hands on, or take back what an earlier attempt took over with it.
+
+    To take a ticket up is no attempt: the claim that made the ticket counted it. An exhausted
+    message is not taken back.
+    """
+    held = table.alias("held")
+    handed_on = and_(held.c.claim_key == _HANDED_ON_KEY, held.c.claimed_by == _HANDED_ON_BY)
+    earlier = and_(held.c.claim_key == _KEY, _is_of_an_earlier_attempt(held))
+    taken = dialect.materialized(
+        # Not skipping what is locked: an extend of the earlier attempt is over in a moment.
+        dialect.locked_in_turn(
+            select(held.c.id)
+            .where(held.c.claim_key.in_([_HANDED_ON_KEY, _KEY]))
+            .where(held.c.queue == QUEUE, held.c.status == CLAIMED)
+            .where(or_(handed_on, earlier))
+            .order_by(held.c.id)
+        ),
+        "taken",
+    )
+    statement = (
+        _take(table, dialect)
+        .values(attempts=table.c.attempts + case((table.c.claim_key == _KEY, ONE), else_=ZERO))
+        .where(dialect.in_subquery(table.c.id, select(taken.c.id)), table.c.status == CLAIMED)
+    )
+    return _returning(table, statement)
 
 
 @lru_cache(_KEPT)
@@ -157,13 +191,18 @@ def _resumable(table: Table, dialect: Dialect, limit: ColumnElement[int]) -> CTE
             select(held.c.id)
             .where(held.c.claim_key == _KEY)
             .where(held.c.queue == QUEUE, held.c.status == CLAIMED)
-            .where(held.c.claimed_by != _CLAIMANT)
-            .where(or_(held.c.max_attempts.is_(None), held.c.attempts < held.c.max_attempts))
+            .where(_is_of_an_earlier_attempt(held))
             .order_by(held.c.id)
             .limit(limit)
         ),
         "resumable",
     )
+
+
+def _is_of_an_earlier_attempt(held: FromClause) -> ColumnElement[bool]:
+    # An exhausted one is left for `expire`, which makes it a dead letter.
+    is_left = or_(held.c.max_attempts.is_(None), held.c.attempts < held.c.max_attempts)
+    return and_(held.c.claimed_by != _CLAIMANT, is_left)
 
 
 def _take(table: Table, dialect: Dialect) -> Update:

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from sqlalchemy import (
     Table,
+    Text,
     and_,
     column,
     func,
@@ -16,7 +17,7 @@ from sqlalchemy import table as lightweight_table
 
 from xclaim.dialects import Dialect
 from xclaim.schema import VIEW_NAME
-from xclaim.statements.order import next_ids
+from xclaim.statements.order import newest_per_level, next_ids
 from xclaim.statements.parts import (
     AVAILABLE,
     CLAIMED,
@@ -42,10 +43,26 @@ def peek(table: Table, dialect: Dialect) -> Statement:
 
 
 @lru_cache
+def newest(table: Table, dialect: Dialect) -> Statement:
+    """Return when the newest of the messages that can be claimed now became available."""
+    level = newest_per_level(table, dialect).subquery("newest")
+    return select(func.max(level.c.available_at).label("available_at"))
+
+
+@lru_cache
 def get(table: Table, _dialect: Dialect) -> Statement:
     """Return the message if it is in the queue or was pushed to it."""
     return select(*message_columns(table)).where(
         table.c.id == ID, or_(table.c.queue == QUEUE, table.c.origin_queue == QUEUE)
+    )
+
+
+@lru_cache
+def find(table: Table, dialect: Dialect) -> Statement:
+    """Return the messages that were pushed to the queue under these unique keys."""
+    keys = select(dialect.rows(unique_key=Text()).c.unique_key)
+    return select(*message_columns(table)).where(
+        table.c.origin_queue == QUEUE, dialect.in_subquery(table.c.unique_key, keys)
     )
 
 

@@ -109,6 +109,27 @@ def next_ids_after(
     return dialect.locked(behind if unless is None else behind.where(~unless))
 
 
+def newest_per_level(table: Table, dialect: Dialect) -> Select[Any]:
+    """Return when the newest claimable message of each priority became available, by one descent.
+
+    The last column: NULL for a priority that has delayed messages only.
+    """
+    level = _levels(table, dialect)
+    waiting = table.alias("waiting")
+    newest = (
+        select(waiting.c.available_at)
+        .where(waiting.c.queue == QUEUE, waiting.c.status == AVAILABLE)
+        .where(waiting.c.priority == level.c.priority)
+        .where(waiting.c.available_at <= dialect.now())
+        .where(dialect.is_present(waiting.c.available_at))
+        .order_by(waiting.c.available_at.desc())
+        .limit(ONE)
+        .correlate(level)
+        .scalar_subquery()
+    )
+    return select(newest.label("available_at")).select_from(level)
+
+
 def _levels(table: Table, dialect: Dialect) -> CTE:
     top, lower = table.alias("top"), table.alias("lower")
     level = select(_highest(top, dialect).label("priority")).cte("level", recursive=True)

@@ -119,3 +119,16 @@ def prune(table: Table, dialect: Dialect) -> Statement:
         .where(table.c.status == CONSUMED)
         .returning(table.c.id)
     )
+
+
+@lru_cache
+def withdraw(table: Table, dialect: Dialect) -> Statement:
+    """Delete the messages under these unique keys that nobody has claimed, also dead letters."""
+    item = dialect.rows(unique_key=Text())
+    keys = select(item.c.unique_key)
+    return (
+        delete(table)
+        .where(table.c.origin_queue == QUEUE, dialect.in_subquery(table.c.unique_key, keys))
+        .where(table.c.status == AVAILABLE)
+        .returning(table.c.id)
+    )

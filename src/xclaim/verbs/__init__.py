@@ -6,14 +6,14 @@ transaction a verb joins it, on one in autocommit each statement is its own tran
 
 from __future__ import annotations
 
-from xclaim.verbs.claiming import LEASE, claim, claim_many, poll
-from xclaim.verbs.looking import counts, get, peek
+from xclaim.verbs.claiming import LEASE, claim, claim_many, poll, resume
+from xclaim.verbs.looking import counts, find, get, newest_available_at, peek
 from xclaim.verbs.memory import NOTIFY_EVERY
 from xclaim.verbs.pushing import push, push_many
 from xclaim.verbs.rows import resolve_schema
 from xclaim.verbs.settling import ack, ack_many, extend, extend_many, release
 from xclaim.verbs.streaming import ack_and_claim
-from xclaim.verbs.upkeep import expire, prune, redrive
+from xclaim.verbs.upkeep import expire, prune, redrive, withdraw
 
 NOTIFYING = frozenset({push, push_many, release, redrive})  # make messages available at once
 
@@ -30,7 +30,9 @@ __all__ = [
     "expire",
     "extend",
     "extend_many",
+    "find",
     "get",
+    "newest_available_at",
     "peek",
     "poll",
     "prune",
@@ -39,4 +41,6 @@ __all__ = [
     "redrive",
     "release",
     "resolve_schema",
+    "resume",
+    "withdraw",
 ]

@@ -14,7 +14,8 @@ from typing import Any, TypedDict, Unpack
 from sqlalchemy import Connection
 
 from xclaim import arguments, statements
-from xclaim.message import Claim, Message, Status
+from xclaim.errors import InvalidArgumentError
+from xclaim.message import Claim, Message, Status, Ticket
 from xclaim.statements import Start
 from xclaim.verbs.memory import Memory, recall, start_of
 from xclaim.verbs.rows import as_utc, execute
@@ -101,6 +102,47 @@ def poll(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) -> 
     asked = request(connection, queue, limit, **who)
     sweep_if_due(connection, asked)
     return take(connection, asked)
+
+
+def resume(
+    connection: Connection,
+    queue: str,
+    ticket: Ticket,
+    *,
+    claimed_by: str | None = None,
+    claim_key: str | None = None,
+    lease: timedelta = LEASE,
+    schema: str | None = None,
+) -> list[Claim]:
+    """Take over the claims that a ticket hands on, with new tokens; ``[]`` if none is held.
+
+    The first to resume a ticket has them, and whoever held them before is fenced off. With a
+    ``claim_key`` a later attempt (same key, another ``claimed_by``) can resume the ticket again,
+    and gets what the earlier attempt still holds. The lease is counted from now.
+    """
+    name = arguments.queue_name(queue)
+    if not isinstance(ticket, Ticket):
+        raise InvalidArgumentError(
+            f"not a ticket but of type {type(ticket).__name__}: pass Ticket.of(claims), or "
+            "Ticket.from_dict() of its to_dict()"
+        )
+    if ticket.queue != name:
+        raise InvalidArgumentError(
+            f"the ticket is for queue {ticket.queue!r}, not for {name!r}: resume it with "
+            f"Queue({ticket.queue!r}, ...)"
+        )
+    asked = request(
+        connection,
+        name,
+        1,
+        claimed_by=claimed_by,
+        claim_key=claim_key,
+        lease=lease,
+        schema=schema,
+    )
+    handed_on = {"handed_on_key": ticket.claim_key, "handed_on_by": ticket.claimed_by}
+    parameters = {**asked.parameters, **handed_on}
+    return as_claims(execute(connection, schema, statements.resume, parameters), asked)
 
 
 @cache

@@ -38,14 +38,19 @@ _logger = logging.getLogger("sqlalchemy.engine.Engine")
 
 def is_direct(connection: Connection) -> bool:
     """Return whether a statement may go past SQLAlchemy on this connection."""
-    dispatch: Any = connection.engine.dispatch
+    engine: Any = connection.engine
     return (
         not connection.dialect.is_async
         and connection.get_execution_options() in _PLAIN_AUTOCOMMIT
-        and not connection.engine.echo
+        and not engine.echo
         and not _logger.isEnabledFor(logging.INFO)
-        and not any(getattr(dispatch, name) for name in _STATEMENT_EVENTS)
+        # The flag says at once what takes a while to ask: that nobody listens to anything.
+        and not (engine._has_events and _is_listened_to(engine))  # noqa: SLF001
     )
+
+
+def _is_listened_to(engine: Any) -> bool:
+    return any(getattr(engine.dispatch, name) for name in _STATEMENT_EVENTS)
 
 
 def execute(
@@ -81,10 +86,15 @@ def _by_psycopg(
     named: bool,
     prepare: bool | None,
 ) -> Sequence[Any]:
+    cursor = driver.cursor(row_factory=_row_factory(named))
+    return cursor.execute(text, parameters, prepare=prepare).fetchall()  # type: ignore[no-any-return]
+
+
+@lru_cache
+def _row_factory(named: bool) -> Any:  # noqa: FBT001  (a key of the cache)
     from psycopg.rows import namedtuple_row, tuple_row  # an optional world: who is here has it
 
-    cursor = driver.cursor(row_factory=namedtuple_row if named else tuple_row)
-    return cursor.execute(text, parameters, prepare=prepare).fetchall()  # type: ignore[no-any-return]
+    return namedtuple_row if named else tuple_row
 
 
 def _by_sqlite3(driver: Any, text: str, parameters: dict[str, Any]) -> Sequence[Any]:

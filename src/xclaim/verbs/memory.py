@@ -116,8 +116,11 @@ class Memory:
 
 def recall(connection: Connection, schema: str | None, queue: str) -> Memory:
     """Return what is remembered of the queue behind this connection."""
-    of_pool = _remembered.setdefault(connection.engine.pool, {})
-    return of_pool.setdefault((schema, queue), Memory())
+    of_pool = _remembered.get(connection.engine.pool)
+    if of_pool is None:
+        of_pool = _remembered.setdefault(connection.engine.pool, {})
+    memory = of_pool.get((schema, queue))
+    return of_pool.setdefault((schema, queue), Memory()) if memory is None else memory
 
 
 def start_of(connection: Connection, memory: Memory) -> tuple[Start, Mapping[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from xclaim import arguments, statements
+from xclaim.verbs.looking import keyed
 from xclaim.verbs.memory import is_to_notify, recall
 from xclaim.verbs.rows import Build, execute
 
@@ -102,6 +103,18 @@ def prune(
             parameters = {"queue_name": each, "age_seconds": age}
             total += _in_batches(connection, schema, statements.prune, parameters, left)
     return total
+
+
+def withdraw(
+    connection: Connection, queue: str, unique_keys: Iterable[str], *, schema: str | None = None
+) -> int:
+    """Delete the messages under these keys that nobody has claimed; return how many.
+
+    For a producer that takes back what it pushed. Dead letters are withdrawn too; what is claimed
+    or consumed stays. A withdrawn key can be pushed again.
+    """
+    parameters = keyed(connection, queue, unique_keys)
+    return len(execute(connection, schema, statements.withdraw, parameters))
 
 
 def _in_batches(
