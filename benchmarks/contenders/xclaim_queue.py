@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from benchmarks.contenders.contender import QUEUE, Payload
@@ -57,9 +56,14 @@ class XclaimStreamSession(XclaimSession):
 
     def consume(self, limit: int, batch: int) -> list[int]:
         """Take ``limit`` messages from the stream."""
+        consumed: list[int] = []
         stream = self._queue.stream(batch=batch)
-        # One more than counts is asked for, or the last one would be released instead of acked.
-        consumed = [claim.payload["n"] for claim in itertools.islice(stream, limit)]
+        # One more than counts is asked for, or the last one would be released instead of acked,
+        # and the other worker would have it too.
+        for claim in stream:
+            if len(consumed) == limit:
+                break
+            consumed.append(claim.payload["n"])
         stream.close()  # type: ignore[attr-defined]  # a generator, typed as an iterator
         return consumed
 
