@@ -8,13 +8,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psutil
+
+T = TypeVar("T")
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor")
 PATIENCE = 120.0  # seconds for a component to answer, or a run to end, on a slow machine
@@ -77,12 +79,14 @@ def migrate_metadata(settings: dict[str, str], home: Path) -> None:
 
 
 @contextmanager
-def running(settings: dict[str, str], home: Path) -> Iterator[httpx.Client]:
+def running(
+    settings: dict[str, str], home: Path, components: Sequence[str] = COMPONENTS
+) -> Iterator[httpx.Client]:
     """Start the components and yield a client of the API; stop all of them, whatever happens."""
-    processes = [_start(component, settings, home) for component in COMPONENTS]
+    processes = [_start(component, settings, home) for component in components]
     try:
         with httpx.Client(base_url=settings["AIRFLOW__API__BASE_URL"], timeout=30) as client:
-            token = _wait(home, lambda: _token(client))
+            token = wait(home, lambda: _token(client))
             client.headers["Authorization"] = f"Bearer {token}"
             yield client
     finally:
@@ -91,18 +95,32 @@ def running(settings: dict[str, str], home: Path) -> Iterator[httpx.Client]:
 
 def run_dag(client: httpx.Client, home: Path, dag_id: str) -> str:
     """Trigger the DAG as soon as it is parsed, wait for the end of its run and return the state."""
-    _wait(home, lambda: _is_parsed(client, dag_id))
-    runs = f"/api/v2/dags/{dag_id}/dagRuns"
-    answer = client.post(runs, json={"logical_date": None, "conf": {}})
+    run_id = start_run(client, home, dag_id)
+    return wait_for_run(client, home, dag_id, run_id)
+
+
+def start_run(
+    client: httpx.Client, home: Path, dag_id: str, conf: Mapping[str, Any] | None = None
+) -> str:
+    """Trigger the DAG as soon as it is parsed, and return the id of its run."""
+    wait(home, lambda: _is_parsed(client, dag_id))
+    answer = client.post(
+        f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}}
+    )
     if not answer.is_success:
         raise StackError(f"the DAG could not be triggered: {answer.text}")
-    run_id = answer.json()["dag_run_id"]
+    run_id: str = answer.json()["dag_run_id"]
+    return run_id
+
+
+def wait_for_run(client: httpx.Client, home: Path, dag_id: str, run_id: str) -> str:
+    """Wait for the end of a run and return the state."""
 
     def final_state() -> str | None:
-        state: str = client.get(f"{runs}/{run_id}").json()["state"]
+        state: str = client.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()["state"]
         return state if state in ("success", "failed") else None
 
-    state: str = _wait(home, final_state)
+    state: str = wait(home, final_state)
     return state
 
 
@@ -165,7 +183,8 @@ def _is_parsed(client: httpx.Client, dag_id: str) -> bool:
     return False
 
 
-def _wait(home: Path, ask: Any) -> Any:
+def wait(home: Path, ask: Callable[[], T | None]) -> T:
+    """Ask until there is an answer, and return it. Raise StackError if there is none in time."""
     give_up_at = time.monotonic() + PATIENCE
     while time.monotonic() < give_up_at:
         answer = ask()

@@ -1,7 +1,7 @@
 """Eight mapped tasks share the records of a file: each record is consumed exactly once.
 
-One worker fails once, after it has claimed a record and before it has acked it. Its retry takes the
-same record back at once. The last task proves by SQL that nothing was lost or done twice.
+One worker fails once, after it has claimed a record and before it has acked it. Its retry takes
+the same record back at once. The last task proves by SQL that nothing was lost or done twice.
 
 Needs the connection `xclaim_default` and an upgraded schema (`xclaim upgrade`).
 """

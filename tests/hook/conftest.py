@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +16,9 @@ from sqlalchemy import make_url
 
 # The run on SQLAlchemy 2.0 has no Airflow; it leaves out everything marked `airflow` as well.
 collect_ignore_glob = [] if importlib.util.find_spec("airflow") else ["test_*.py"]
+
+
+RETRIES = 2
 
 
 def connection_uri(database_url: str) -> str:
@@ -41,6 +47,81 @@ def within_task(try_number: int = 1, **values: Any) -> AbstractContextManager[An
         "task_id": "group.work",
         "map_index": -1,
         "try_number": try_number,
+        "max_tries": RETRIES,
+        "task": SimpleNamespace(retries=RETRIES),
     }
     context: Any = {"ti": SimpleNamespace(**(instance | values))}
     return set_current_context(context)
+
+
+def within_rerun(try_number: int = 4, **values: Any) -> AbstractContextManager[Any]:
+    """Enter the context of a try after somebody cleared the task, which had been tried thrice."""
+    return within_task(try_number, max_tries=3 + RETRIES, **values)
+
+
+@pytest.fixture(scope="session")
+def _metadata() -> None:
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture
+def run_anywhere(_metadata: None) -> Callable[..., DagRun]:
+    """Return what runs a DAG as Airflow knows it: in a bundle, serialized, task after task."""
+    return _run
+
+
+@pytest.fixture
+def run(
+    run_anywhere: Callable[..., DagRun],
+    connected: str,  # noqa: ARG001  (set up)
+) -> Callable[..., DagRun]:
+    """Return the same, with `xclaim_default` set up."""
+    return run_anywhere
+
+
+def _run(dag: Any, **conf: Any) -> DagRun:
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
+    bag = DagBag(dag_folder=os.devnull)
+    bag.bag_dag(dag)
+    sync_bag_to_db(bag, "dags-folder", None)
+    return DagRun(dag.test(run_conf=conf))
+
+
+class DagRun:
+    """What became of a run."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        self.state = str(run.state)
+
+    def states(self, task_id: str) -> Counter[str]:
+        """Return how many instances of the task ended in which state."""
+        return Counter(str(instance.state) for instance in self._instances(task_id))
+
+    def tries(self, task_id: str) -> list[int]:
+        """Return the try numbers of the task's instances, by map index."""
+        return [instance.try_number for instance in self._instances(task_id)]
+
+    def xcoms(self, task_id: str, key: str = "return_value") -> list[Any]:
+        """Return what the task's instances returned, by map index."""
+        from airflow.models.xcom import XComModel
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            query = XComModel.get_many(run_id=self._run.run_id, key=key, task_ids=task_id)
+            rows = session.scalars(query.where(XComModel.dag_id == self._run.dag_id)).all()
+        listed: list[Any] = sorted(rows, key=lambda row: row.map_index)
+        return [XComModel.deserialize_value(row) for row in listed]
+
+    def _instances(self, task_id: str) -> list[Any]:
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            instances = self._run.get_task_instances(session=session)
+        of_task = [instance for instance in instances if instance.task_id == task_id]
+        return sorted(of_task, key=lambda instance: instance.map_index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -42,3 +43,44 @@ def test_the_form_has_our_fields() -> None:
 
     behaviour = manager.field_behaviours["xclaim"]
     assert "schema" in behaviour["relabeling"]
+
+
+@pytest.mark.parametrize(
+    ("listing", "expected"),
+    [
+        ("queues", "xclaim.airflow.queues.XclaimMessageQueueProvider"),
+        ("list", "xclaim"),
+        ("triggers", "xclaim.airflow.triggers"),
+    ],
+)
+def test_airflow_lists_what_the_provider_has(listing: str, expected: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "airflow", "providers", listing, "--output", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert f'"{expected}"' in result.stdout
+
+
+def test_the_task_decorator_is_found() -> None:
+    from airflow.sdk import task
+
+    from xclaim.airflow.decorators import exclusive_task
+
+    assert task.exclusive is exclusive_task
+
+
+def test_a_dag_file_imports_nothing_of_the_database_world() -> None:
+    code = (
+        "import sys; import xclaim.airflow.hooks, xclaim.airflow.operators, xclaim.airflow.sensors;"
+        "import xclaim.airflow.decorators, xclaim.airflow.plugin;"
+        "print(sorted(name for name in sys.modules if name.startswith('xclaim.')))"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    loaded = set(ast.literal_eval(result.stdout.splitlines()[-1]))
+    assert "xclaim.airflow.hooks" in loaded
+    assert not loaded & {f"xclaim.{name}" for name in ("sync", "verbs", "engine", "schema")}

@@ -19,6 +19,8 @@ from typing import Any
 from xclaim.arguments import MAX_KEY_BYTES
 from xclaim.errors import DuplicateMessageError, InvalidArgumentError
 
+_DIGEST_LENGTH = 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskIdentity:
@@ -30,12 +32,12 @@ class TaskIdentity:
     task_id: str
     map_index: int
     try_number: int
+    first_try: int = 1  # of this run of the task: more than 1 after somebody has cleared it
 
     @property
     def natural_key(self) -> str:
         """``dag/run/task[map]``: the same for every try, and for a cleared and rerun task."""
-        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        return f"{self.dag_id}/{self.run_id}/{self.task_id}{mapped}"
+        return natural_key(self.dag_id, self.run_id, self.task_id, self.map_index)
 
     @property
     def claim_key(self) -> str:
@@ -51,6 +53,24 @@ class TaskIdentity:
         """Return the key of this task instance's push number ``sequence`` to a queue."""
         return shortened(self.natural_key, f"/{sequence}")
 
+    def unique_key_of_rerun(self, sequence: int) -> str:
+        """Return such a key that is another one after the task was cleared; retries share it."""
+        rerun = f"#{self.first_try}" if self.first_try > 1 else ""
+        return shortened(self.natural_key, f"{rerun}/{sequence}")
+
+    def ticket_key(self, sequence: int) -> str:
+        """Return the claim key of this task instance's ticket number ``sequence`` of a queue."""
+        return shortened(self.natural_key, f"/ticket/{sequence}")
+
+    def resumption_key(self, ticket: str) -> str:
+        """Return the claim key under which this task instance resumes a ticket."""
+        digest = hashlib.sha256(ticket.encode()).hexdigest()[:_DIGEST_LENGTH]
+        return shortened(self.natural_key, f"/resumes/{digest}")
+
+    def is_named_in(self, consumed_by: str | None) -> bool:
+        """Return whether a try of this task instance consumed the message."""
+        return consumed_by is not None and consumed_by.startswith(f"{self.natural_key}#")
+
     @property
     def lineage(self) -> dict[str, Any]:
         """The headers that say which task pushed a message."""
@@ -61,6 +81,12 @@ class TaskIdentity:
             "map_index": self.map_index,
             "try_number": self.try_number,
         }
+
+
+def natural_key(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+    """Return ``dag/run/task[map]``."""
+    mapped = f"[{map_index}]" if map_index >= 0 else ""
+    return f"{dag_id}/{run_id}/{task_id}{mapped}"
 
 
 def current_task() -> TaskIdentity | None:
@@ -78,7 +104,18 @@ def current_task() -> TaskIdentity | None:
         task_id=instance.task_id,
         map_index=-1 if instance.map_index is None else instance.map_index,
         try_number=instance.try_number,
+        # As Airflow itself reckons it: clearing sets max_tries to the try number plus the retries.
+        first_try=max(1, instance.max_tries - (instance.task.retries or 0) + 1),
     )
+
+
+def claimant(claimed_by: str | None, claim_key: str | None) -> dict[str, Any]:
+    """Return who claims, with what the running task fills in where nothing is given."""
+    task = current_task()
+    if task is not None:
+        claimed_by = task.claimed_by if claimed_by is None else claimed_by
+        claim_key = task.claim_key if claim_key is None else claim_key
+    return {"claimed_by": claimed_by, "claim_key": claim_key}
 
 
 def shortened(text: str, ending: str = "") -> str:

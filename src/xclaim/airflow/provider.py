@@ -6,7 +6,7 @@ from typing import Any
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the connection type, with its form, as Airflow's provider schema wants it."""
+    """Return what there is, as Airflow's provider schema wants it."""
     return {
         "package-name": "xclaim",
         "name": "xclaim",
@@ -18,6 +18,41 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": "xclaim", "python-modules": ["xclaim.airflow.hooks"]}],
+        "operators": [
+            {"integration-name": "xclaim", "python-modules": ["xclaim.airflow.operators"]}
+        ],
+        "sensors": [{"integration-name": "xclaim", "python-modules": ["xclaim.airflow.sensors"]}],
+        "triggers": [{"integration-name": "xclaim", "python-modules": ["xclaim.airflow.triggers"]}],
+        "task-decorators": [
+            {"name": "exclusive", "class-name": "xclaim.airflow.decorators.exclusive_task"}
+        ],
+        "queues": ["xclaim.airflow.queues.XclaimMessageQueueProvider"],
+        "extra-links": ["xclaim.airflow.links.MessagesLink"],
+        "asset-uris": [
+            {
+                "schemes": ["xclaim"],
+                "handler": "xclaim.airflow.assets.sanitize_uri",
+                "factory": "xclaim.airflow.assets.create_asset",
+            }
+        ],
+        "config": {
+            "xclaim": {
+                "description": "Options of xclaim.",
+                "options": {
+                    "messages_url": {
+                        "description": (
+                            "Where the link Messages of a task leads. Filled in: {task_instance}, "
+                            "{dag_id}, {run_id}, {task_id}, {map_index}, {try_number}. Empty: no "
+                            "link."
+                        ),
+                        "version_added": "0.2.0",
+                        "type": "string",
+                        "example": "https://grafana.example/d/xclaim?var-task={task_instance}",
+                        "default": "",
+                    }
+                },
+            }
+        },
         "connection-types": [
             {
                 "hook-class-name": "xclaim.airflow.hooks.XclaimHook",

@@ -1,0 +1,80 @@
+"""Assets of the scheme ``xclaim``: a queue, as ``xclaim://host:port/database/queue``.
+
+Of a SQLite file ``xclaim://file/path/queue``, the path with its slashes encoded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, quote
+
+if TYPE_CHECKING:
+    from airflow.sdk import Asset, BaseHook
+    from sqlalchemy import URL
+
+SCHEME = "xclaim"
+_DEFAULT_PORT = 5432
+_FILE = "file"
+
+
+def queue_uri(url: URL, queue: str) -> str:
+    """Return the URI of a queue; without user, password and options.
+
+    :param url: the database's.
+    :param queue: the queue's name.
+    """
+    database = quote(url.database or "", safe="")
+    return f"{SCHEME}://{_place(url.host, url.port)}/{database}/{quote(queue, safe='')}"
+
+
+def sanitize_uri(uri: SplitResult) -> SplitResult:
+    """Return the URI in its one form: with the port, and nothing after the queue.
+
+    :raises ValueError: it does not name a database and a queue.
+    """
+    database, _, queue = uri.path.lstrip("/").partition("/")
+    if not database or not queue or "/" in queue:
+        raise ValueError(
+            f"an xclaim asset is xclaim://host:port/database/queue, not {uri.geturl()!r}"
+        )
+    return uri._replace(netloc=_place(uri.hostname, uri.port), query="", fragment="")
+
+
+def create_asset(
+    *,
+    host: str = "",
+    port: int = _DEFAULT_PORT,
+    database: str,
+    queue: str,
+    extra: dict[str, Any] | None = None,
+) -> Asset:
+    """Return the asset of a queue.
+
+    :param host: of PostgreSQL; empty for a SQLite file.
+    :param port: of PostgreSQL.
+    :param database: its name, or the file's path.
+    :param queue: the queue's name.
+    :param extra: kept with the asset.
+    """
+    from airflow.sdk import Asset
+
+    path = f"{quote(database, safe='')}/{quote(queue, safe='')}"
+    return Asset(uri=f"{SCHEME}://{_place(host, port)}/{path}", extra=extra)
+
+
+def report_lineage(hook: BaseHook, uri: str, *, is_output: bool) -> None:
+    """Tell Airflow's lineage collector that the task wrote to, or read from, the queue.
+
+    :param hook: which did it.
+    :param uri: of the queue.
+    :param is_output: whether it pushed; else it claimed.
+    """
+    from airflow.sdk.lineage import get_hook_lineage_collector
+
+    collector = get_hook_lineage_collector()
+    add = collector.add_output_asset if is_output else collector.add_input_asset
+    add(context=hook, uri=uri)
+
+
+def _place(host: str | None, port: int | None) -> str:
+    return f"{host}:{port or _DEFAULT_PORT}" if host and host != _FILE else _FILE

@@ -1,0 +1,210 @@
+"""``@task.exclusive``: a function that works on messages, each of which it alone has."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk.bases.decorator import (
+    DecoratedOperator,
+    task_decorator_factory,
+)
+from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
+
+from xclaim.airflow.hooks import LEASE, LEASE_LIMIT, XclaimHook
+from xclaim.airflow.links import MessagesLink
+from xclaim.airflow.operators import OnEmpty, checked_on_empty, end_empty
+from xclaim.arguments import MAX_LIMIT, whole_number
+from xclaim.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from xclaim import Claim
+
+
+class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
+    """Calls the function with a message, or a batch of them; acks when it returns.
+
+    :param queue_name: the queue's name. (templated)
+    :param argument: the function's parameter that receives the message, or the list of messages.
+    :param lease: extended from a thread while the function runs.
+    :param lease_limit: how long that goes on at most.
+    :param batch: how many messages a call gets, at most; more than 1 passes a list.
+    :param on_empty: how the task ends when there was nothing: ``skip``, ``succeed`` or ``fail``.
+    :param drain: whether to go on until the queue is empty.
+    :param max_seconds: after which no further message is begun.
+    :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
+    """
+
+    template_fields: Sequence[str] = (
+        *PythonOperator.template_fields,
+        "queue_name",
+        "xclaim_conn_id",
+    )
+    operator_extra_links = (MessagesLink(),)
+    custom_operator_name = "@task.exclusive"
+    ui_color = "#e8f3ee"
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        queue_name: str,
+        op_args: Collection[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
+        argument: str | None = None,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+        batch: int = 1,
+        on_empty: str = OnEmpty.SKIP,
+        drain: bool = False,
+        max_seconds: float | None = None,
+        xclaim_conn_id: str = XclaimHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        self.queue_name = queue_name
+        self.batch = whole_number("batch", batch, 1, MAX_LIMIT)
+        self.argument = checked_argument(python_callable, argument, self.batch)
+        self.lease = lease
+        self.lease_limit = lease_limit
+        self.on_empty = checked_on_empty(on_empty)
+        self.drain = drain
+        self.max_seconds = checked_max_seconds(max_seconds, drain=drain)
+        self.xclaim_conn_id = xclaim_conn_id
+        self._is_stopping = False
+        given = dict(op_kwargs or {})
+        if given.get(self.argument) is not None:
+            raise InvalidArgumentError(
+                f"{python_callable.__name__}({self.argument}=...) is filled in with the message: "
+                "leave it out, or name another parameter with @task.exclusive(argument=...)"
+            )
+        # Airflow binds the arguments when the file is parsed, long before there is a message.
+        given[self.argument] = None
+        super().__init__(
+            kwargs_to_upstream={
+                "python_callable": python_callable,
+                "op_args": op_args,
+                "op_kwargs": given,
+            },
+            python_callable=python_callable,
+            op_args=op_args,
+            op_kwargs=given,
+            **kwargs,
+        )
+
+    def execute_callable(self) -> Any:
+        """Call the function with messages; return its result, or when draining the results."""
+        hook = XclaimHook(self.xclaim_conn_id)
+        results: list[Any] = []
+        began = time.monotonic()
+        calls = 0
+        while calls == 0 or self._goes_on(began):
+            with hook.consume_many(
+                self.queue_name, self.batch, lease=self.lease, lease_limit=self.lease_limit
+            ) as claims:
+                if not claims:
+                    break
+                results.append(self._call(claims))
+            calls += 1
+        if not calls:
+            return end_empty(self.on_empty, self.queue_name)
+        if not self.drain:
+            return results[0]
+        self.log.info("drained %s in %d calls", self.queue_name, calls)
+        return [result for result in results if result is not None]
+
+    def on_kill(self) -> None:
+        """Begin no further message: Airflow lets the function go on after a SIGTERM."""
+        self._is_stopping = True
+
+    def _call(self, claims: list[Claim]) -> Any:
+        messages = [claim.message for claim in claims]
+        value = messages if self.batch > 1 else messages[0]
+        self.op_kwargs = {**self.op_kwargs, self.argument: value}
+        return super().execute_callable()
+
+    def _goes_on(self, began: float) -> bool:
+        if not self.drain or self._is_stopping:
+            return False
+        return self.max_seconds is None or time.monotonic() - began < self.max_seconds
+
+
+def exclusive_task(
+    python_callable: Callable[..., Any] | None = None,
+    multiple_outputs: bool | None = None,  # noqa: FBT001  (as Airflow's own decorators have it)
+    *,
+    queue: str,
+    **kwargs: Any,
+) -> Any:
+    """Make a task of a function that gets a message which nobody else has.
+
+    ``queue`` names the message queue. Airflow's own ``queue``, which says which workers run a task,
+    is set with ``.override(queue=...)``; that of the messages with ``.override(queue_name=...)``.
+
+    :param python_callable: the function.
+    :param multiple_outputs: whether to unroll a returned dict into several XComs.
+    :param queue: the message queue's name. (templated)
+    :param kwargs: of ExclusiveDecoratedOperator, and of any operator.
+    """
+    decorate = task_decorator_factory(
+        multiple_outputs=multiple_outputs,
+        decorated_operator_class=ExclusiveDecoratedOperator,
+        queue_name=queue,
+        **kwargs,
+    )
+
+    def decorate_checked(function: Callable[..., Any]) -> Any:
+        # Here, because a mapped task makes its operator only when it runs.
+        batch = whole_number("batch", kwargs.get("batch", 1), 1, MAX_LIMIT)
+        checked_argument(function, kwargs.get("argument"), batch)
+        checked_on_empty(kwargs.get("on_empty", OnEmpty.SKIP))
+        checked_max_seconds(kwargs.get("max_seconds"), drain=kwargs.get("drain", False))
+        return decorate(function)
+
+    return decorate_checked if python_callable is None else decorate_checked(python_callable)
+
+
+def checked_argument(function: Callable[..., Any], argument: str | None, batch: int) -> str:
+    """Return the name of the parameter that gets the message; raise InvalidArgumentError if none.
+
+    :param function: which is to have it.
+    :param argument: its name; by default ``message``, of a batch ``messages``.
+    :param batch: how many messages a call gets.
+    """
+    name = argument or ("message" if batch == 1 else "messages")
+    shown = getattr(function, "__name__", repr(function))
+    if inspect.iscoroutinefunction(inspect.unwrap(function)):
+        raise InvalidArgumentError(f"{shown} is async: @task.exclusive takes a plain function")
+    if name in KNOWN_CONTEXT_KEYS:
+        raise InvalidArgumentError(
+            f"argument={name!r} is a key of Airflow's context, which fills it in itself: "
+            "name another parameter"
+        )
+    parameters = inspect.signature(function).parameters
+    takes_any = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+    if name not in parameters and not takes_any:
+        raise InvalidArgumentError(
+            f"{shown}({', '.join(parameters)}) has no parameter {name!r} for the message: add it, "
+            "or name yours with @task.exclusive(argument=...)"
+        )
+    return name
+
+
+def checked_max_seconds(value: Any, *, drain: bool) -> float | None:
+    """Return the time limit; raise InvalidArgumentError if it is none, or limits nothing.
+
+    :param value: seconds.
+    :param drain: whether there is a loop to limit.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or value <= 0:
+        raise InvalidArgumentError(f"max_seconds must be a positive number, not {value!r}")
+    if not drain:
+        raise InvalidArgumentError(
+            f"max_seconds={value!r} limits drain=True only; for one call use execution_timeout"
+        )
+    return value

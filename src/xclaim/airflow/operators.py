@@ -1,0 +1,316 @@
+"""Operators: push, claim, ack, release, and keep a queue tidy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+
+from xclaim.airflow.hooks import AUTOMATIC, XclaimHook
+from xclaim.airflow.links import MessagesLink
+from xclaim.airflow.rerun import OnRerun
+from xclaim.airflow.tickets import TICKET_LEASE
+from xclaim.arguments import MAX_LIMIT, whole_number
+from xclaim.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, XComArg
+
+
+class OnEmpty(StrEnum):
+    """How a task ends that found nothing to claim."""
+
+    SKIP = "skip"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+
+
+def checked_on_empty(value: str) -> OnEmpty:
+    """Return the choice. Raise InvalidArgumentError if there is none of that name.
+
+    :param value: its name.
+    """
+    try:
+        return OnEmpty(value)
+    except ValueError as error:
+        raise InvalidArgumentError(
+            f"on_empty is one of {', '.join(OnEmpty)}, not {value!r}"
+        ) from error
+
+
+def end_empty(on_empty: OnEmpty, queue_name: str) -> None:
+    """End the task that found nothing as it was asked to.
+
+    :param on_empty: how.
+    :param queue_name: where nothing was found.
+    """
+    reason = f"there is nothing to claim in queue {queue_name!r}"
+    match on_empty:
+        case OnEmpty.SKIP:
+            raise AirflowSkipException(reason)
+        case OnEmpty.FAIL:
+            raise AirflowException(reason)
+        case OnEmpty.SUCCEED:
+            return
+
+
+class _XclaimOperator(BaseOperator):
+    """What the operators share: the connection, and the link to the messages.
+
+    :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
+    """
+
+    template_fields: Sequence[str] = ("xclaim_conn_id",)
+    operator_extra_links = (MessagesLink(),)
+    ui_color = "#e8f3ee"
+
+    def __init__(
+        self, *, xclaim_conn_id: str = XclaimHook.default_conn_name, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.xclaim_conn_id = xclaim_conn_id
+
+    @cached_property
+    def hook(self) -> XclaimHook:
+        """Return the hook on the operator's connection."""
+        return XclaimHook(self.xclaim_conn_id)
+
+
+class PushOperator(_XclaimOperator):
+    """Push payloads; a retry pushes nothing twice. Returns the ids of the messages.
+
+    :param queue_name: the queue's name. (templated)
+    :param payloads: a list of anything JSON can hold, for example the output of a task. (templated)
+    :param unique_keys: one for each payload; by default made from the task instance. (templated)
+    :param on_rerun: what the task does after it was cleared: ``skip``, ``replace_unconsumed`` or
+        ``new``.
+    :param priority: higher is claimed first. (templated)
+    :param delay: how long until they can be claimed.
+    :param max_attempts: after how many claims one becomes a dead letter.
+    :param headers: added to the producer's lineage. (templated)
+    :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
+    """
+
+    template_fields: Sequence[str] = (
+        "queue_name",
+        "payloads",
+        "unique_keys",
+        "priority",
+        "headers",
+        "xclaim_conn_id",
+    )
+    template_fields_renderers = {"payloads": "json", "headers": "json"}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        queue_name: str,
+        payloads: Iterable[Any] | XComArg,
+        unique_keys: Iterable[str | None] | None = None,
+        on_rerun: str = OnRerun.SKIP,
+        priority: int = 0,
+        delay: timedelta | None = None,
+        max_attempts: int | None = None,
+        headers: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.queue_name = queue_name
+        self.payloads: Any = payloads  # rendered by the time it is pushed
+        self.unique_keys = unique_keys
+        self.on_rerun = on_rerun
+        self.priority = priority
+        self.delay = delay
+        self.max_attempts = max_attempts
+        self.headers = headers
+
+    def execute(self, context: Context) -> list[int]:
+        """Push the payloads and return the ids of their messages, in the same order."""
+        messages = self.hook.push_many(
+            self.queue_name,
+            self.payloads,
+            unique_keys=AUTOMATIC if self.unique_keys is None else self.unique_keys,
+            on_rerun=self.on_rerun,
+            priority=int(self.priority),
+            delay=self.delay,
+            max_attempts=self.max_attempts,
+            headers=self.headers,
+        )
+        self.log.info("pushed %d messages to %s", len(messages), self.queue_name)
+        return [message.id for message in messages]
+
+
+class ClaimOperator(_XclaimOperator):
+    """Claim for a task downstream, and return the ticket by which it resumes the claim.
+
+    The ticket is a plain dict; of one message it holds the payload, for templates.
+
+    :param queue_name: the queue's name. (templated)
+    :param size: how many messages the ticket is for, at most.
+    :param lease: how long the ticket may wait to be resumed; then the messages go back.
+    :param on_empty: how the task ends when there is nothing: ``skip``, ``succeed`` (and return
+        None) or ``fail``.
+    :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
+    """
+
+    template_fields: Sequence[str] = ("queue_name", "xclaim_conn_id")
+
+    def __init__(
+        self,
+        *,
+        queue_name: str,
+        size: int = 1,
+        lease: timedelta = TICKET_LEASE,
+        on_empty: str = OnEmpty.SKIP,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.queue_name = queue_name
+        self.size = whole_number("size", size, 1, MAX_LIMIT)
+        self.lease = lease
+        self.on_empty = checked_on_empty(on_empty)
+
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Claim, and return the ticket."""
+        ticket = self.hook.claim_ticket(self.queue_name, self.size, lease=self.lease)
+        if ticket is None:
+            end_empty(self.on_empty, self.queue_name)
+        return ticket
+
+
+class _TicketOperator(_XclaimOperator):
+    """What settles a ticket.
+
+    :param ticket: the output of a claiming task. (templated)
+    :param xclaim_conn_id: by default the connection the claim was made with. (templated)
+    """
+
+    template_fields: Sequence[str] = ("ticket", "xclaim_conn_id")
+    template_fields_renderers = {"ticket": "json"}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        ticket: Mapping[str, Any] | XComArg,
+        xclaim_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ticket: Any = ticket  # rendered by the time it is resumed
+        self.xclaim_conn_id = xclaim_conn_id  # type: ignore[assignment]  # from the ticket
+
+    @cached_property
+    def hook(self) -> XclaimHook:
+        """Return the hook on the operator's connection, or else the ticket's."""
+        if self.xclaim_conn_id is None and isinstance(self.ticket, Mapping):
+            return XclaimHook(str(self.ticket.get("xclaim_conn_id", XclaimHook.default_conn_name)))
+        return XclaimHook(self.xclaim_conn_id or XclaimHook.default_conn_name)
+
+
+class AckOperator(_TicketOperator):
+    """Mark the messages of a ticket consumed; for when the work is done by other operators.
+
+    Fails with TicketLostError if they are no longer held: the work is then somebody else's, too.
+
+    :param ticket: the output of a claiming task. (templated)
+    :param xclaim_conn_id: by default the connection the claim was made with. (templated)
+    """
+
+    def execute(self, context: Context) -> int:
+        """Resume the ticket, ack, and return how many messages that were."""
+        claims = self.hook.resume(self.ticket)
+        self.hook.ack_many(claims)
+        return len(claims)
+
+
+class ReleaseOperator(_TicketOperator):
+    """Give the messages of a ticket back, for example in a branch that runs when the work failed.
+
+    :param ticket: the output of a claiming task. (templated)
+    :param error: kept as ``last_error``. (templated)
+    :param delay: how long until they can be claimed again.
+    :param count: False hands them back without counting the attempt.
+    :param xclaim_conn_id: by default the connection the claim was made with. (templated)
+    """
+
+    template_fields: Sequence[str] = ("ticket", "error", "xclaim_conn_id")
+
+    def __init__(
+        self,
+        *,
+        error: str | None = None,
+        delay: timedelta | None = None,
+        count: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.error = error
+        self.delay = delay
+        self.count = count
+
+    def execute(self, context: Context) -> int:
+        """Resume the ticket, release, and return how many messages that were."""
+        claims = self.hook.resume(self.ticket)
+        for claim in claims:
+            self.hook.release(claim, error=self.error, delay=self.delay, count=self.count)
+        return len(claims)
+
+
+class MaintenanceOperator(_XclaimOperator):
+    """Keep queues tidy: give back what lapsed, move dead letters back, delete what is long done.
+
+    Returns what it did, for each queue: ``{"expired": 0, "redriven": 0, "pruned": 12, "available":
+    3, "delayed": 0, "claimed": 1, "consumed": 40, "dead_letters": 2}``.
+
+    :param queue_names: the queues. (templated)
+    :param expire: whether to give back messages whose lease ran out. Claims do that on the way; it
+        matters for queues that nobody claims from.
+    :param redrive: whether to move dead letters back, at most ``limit``.
+    :param prune_older_than: delete what was consumed longer ago; None deletes nothing.
+    :param limit: how many messages each step handles in each queue, at most.
+    :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
+    """
+
+    template_fields: Sequence[str] = ("queue_names", "xclaim_conn_id")
+
+    def __init__(
+        self,
+        *,
+        queue_names: Iterable[str],
+        expire: bool = True,
+        redrive: bool = False,
+        prune_older_than: timedelta | None = None,
+        limit: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if isinstance(queue_names, str):
+            raise InvalidArgumentError(f"queue_names is a list: pass [{queue_names!r}]")
+        self.queue_names = queue_names
+        self.expire = expire
+        self.redrive = redrive
+        self.prune_older_than = prune_older_than
+        self.limit = limit
+
+    def execute(self, context: Context) -> dict[str, dict[str, int]]:
+        """Do the steps for each queue, and return what was done and what is there."""
+        report = {name: self._tidy(name) for name in self.queue_names}
+        for name, numbers in report.items():
+            self.log.info("%s: %s", name, numbers)
+        return report
+
+    def _tidy(self, name: str) -> dict[str, int]:
+        queue = self.hook.queue(name)
+        age = self.prune_older_than
+        return {
+            "expired": queue.expire(limit=self.limit) if self.expire else 0,
+            "redriven": queue.redrive(limit=self.limit) if self.redrive else 0,
+            "pruned": 0 if age is None else queue.prune(older_than=age, limit=self.limit),
+            **asdict(queue.counts()),
+        }

@@ -1,0 +1,14 @@
+"""What xclaim adds to every Airflow process: the listener."""
+
+from __future__ import annotations
+
+from airflow.plugins_manager import AirflowPlugin
+
+from xclaim.airflow import listener
+
+
+class XclaimPlugin(AirflowPlugin):
+    """The listener that gives back early."""
+
+    name = "xclaim"
+    listeners = [listener]  # noqa: RUF012  (as Airflow declares it)

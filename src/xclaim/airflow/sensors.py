@@ -1,0 +1,100 @@
+"""A sensor that waits for a message and claims it for a task downstream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf, timezone
+
+from xclaim.airflow.hooks import XclaimHook
+from xclaim.airflow.links import MessagesLink
+from xclaim.airflow.tickets import TICKET_LEASE
+from xclaim.arguments import MAX_LIMIT, whole_number
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ClaimSensor(BaseSensorOperator):
+    """Wait until there is a message, claim it, and return the ticket.
+
+    The claim is made by the worker; a trigger only waits. It outlives the sensor: a task downstream
+    resumes it with ``hook.resume(ticket)``, and if none does the message goes back after the lease.
+
+    :param queue_name: the queue's name. (templated)
+    :param size: how many messages the ticket is for, at most; one is enough to go on.
+    :param lease: how long the ticket may wait to be resumed.
+    :param deferrable: whether to wait in the triggerer, where a wake-up ends it, and not in a
+        worker slot. By default as ``[operators] default_deferrable`` says.
+    :param poke_interval: seconds between two looks when it does not defer.
+    :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
+    """
+
+    template_fields: Sequence[str] = ("queue_name", "xclaim_conn_id")
+    operator_extra_links = (MessagesLink(),)
+    ui_color = "#e8f3ee"
+
+    def __init__(
+        self,
+        *,
+        queue_name: str,
+        size: int = 1,
+        lease: timedelta = TICKET_LEASE,
+        deferrable: bool | None = None,
+        poke_interval: timedelta | float = 5,
+        xclaim_conn_id: str = XclaimHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        self.queue_name = queue_name
+        self.size = whole_number("size", size, 1, MAX_LIMIT)
+        self.lease = lease
+        self.deferrable = (
+            conf.getboolean("operators", "default_deferrable", fallback=False)
+            if deferrable is None
+            else deferrable
+        )
+        self.xclaim_conn_id = xclaim_conn_id
+
+    @cached_property
+    def hook(self) -> XclaimHook:
+        """Return the hook on the sensor's connection."""
+        return XclaimHook(self.xclaim_conn_id)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Claim if there is something."""
+        ticket = self.hook.claim_ticket(self.queue_name, self.size, lease=self.lease)
+        return PokeReturnValue(is_done=ticket is not None, xcom_value=ticket)
+
+    def execute(self, context: Context) -> Any:
+        """Claim, now or when there is something, and return the ticket."""
+        if not self.deferrable:
+            return super().execute(context)
+        return self.claim_or_defer(context)
+
+    def claim_or_defer(
+        self, context: Context, event: Any = None, *, ends_at: str | None = None
+    ) -> Any:
+        """Claim; wait again if another was quicker.
+
+        :param event: of the trigger, which only says that there was something.
+        :param ends_at: when the sensor's timeout is over; by default it begins now.
+        """
+        from xclaim.airflow.triggers import AvailableTrigger
+
+        found = self.poke(context)
+        if found.is_done:
+            return found.xcom_value
+        timeout = timedelta(seconds=self.timeout)
+        end = datetime.fromisoformat(ends_at) if ends_at else timezone.utcnow() + timeout
+        return self.defer(
+            trigger=AvailableTrigger(
+                queue_name=self.queue_name, xclaim_conn_id=self.xclaim_conn_id
+            ),
+            method_name="claim_or_defer",
+            kwargs={"ends_at": end.isoformat()},
+            timeout=max(end - timezone.utcnow(), timedelta(0)),
+        )

@@ -1,0 +1,205 @@
+"""Triggers: they wait and wake, and never claim.
+
+A claim made in the triggerer would be at-least-once: it can die between the claim and the event. So
+these only look, and tasks claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Hashable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
+
+from xclaim.airflow.hooks import XclaimHook
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from xclaim import AsyncQueue, Message
+    from xclaim.airflow.connections import Database
+
+_FIRED_LATELY = 10.0  # seconds in which a worker has claimed what its trigger saw
+_MOST_LOOKED_AT = 1_000
+_RETRY_AFTER = 2.0  # seconds after the database failed
+_POOL_SIZE = 2  # looks at a time; the listening connection is besides
+
+_engines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Database, AsyncEngine]]
+_engines = WeakKeyDictionary()
+_fired: dict[tuple[Database, str], deque[float]] = defaultdict(deque)
+_logger = logging.getLogger("xclaim")
+
+
+class AvailableTrigger(BaseTrigger):
+    """Fire once when there is a message to claim, for a deferred ClaimSensor.
+
+    Sensors that wait for one queue are woken one for each message, in the order they came.
+
+    :param queue_name: the queue's name.
+    :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
+    """
+
+    def __init__(
+        self, *, queue_name: str, xclaim_conn_id: str = XclaimHook.default_conn_name
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.queue_name = queue_name
+        self.xclaim_conn_id = xclaim_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return how to make this trigger again."""
+        values = {"queue_name": self.queue_name, "xclaim_conn_id": self.xclaim_conn_id}
+        return f"{__name__}.{type(self).__name__}", values
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait for a message and say so."""
+        database = await _database(self.xclaim_conn_id)
+        await self._wait(database)
+        yield _event(queue_name=self.queue_name)
+
+    async def _wait(self, database: Database) -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from xclaim.listening import messages_waiting
+
+        fired = _fired[database, self.queue_name]
+        queue = _queue(database, self.queue_name)
+
+        async def look() -> list[Message]:
+            # For each that fired a moment ago a worker is on its way to one of these messages.
+            while fired and fired[0] < time.monotonic() - _FIRED_LATELY:
+                fired.popleft()
+            spoken_for = min(len(fired), _MOST_LOOKED_AT - 1)
+            return (await queue.peek(spoken_for + 1))[spoken_for:]
+
+        while True:
+            try:
+                await messages_waiting(_engine(database), self.queue_name, look)
+            except SQLAlchemyError:
+                _logger.warning("looking at %s failed, trying again", queue, exc_info=True)
+                await asyncio.sleep(_RETRY_AFTER)
+            else:
+                fired.append(time.monotonic())
+                return
+
+
+class WakeUpTrigger(BaseEventTrigger):
+    """Fire when messages became available in a queue, for an AssetWatcher.
+
+    A burst is one event: it fires ``debounce`` seconds after the first wake-up. Then it fires when
+    there is something newer, and every ``nag_every`` seconds while anything is left, so that no
+    message is forgotten if a run was lost. Watchers of one connection share one stream.
+
+    :param queue_name: the queue's name.
+    :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
+    :param debounce: seconds to wait for more before it fires.
+    :param nag_every: seconds until it fires again for what is still there.
+    :param poll_every: seconds between two looks without a wake-up: of producers that send none, of
+        delays that ended, and while the listening connection is down.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue_name: str,
+        xclaim_conn_id: str = XclaimHook.default_conn_name,
+        debounce: float = 0.5,
+        nag_every: float = 60.0,
+        poll_every: float = 2.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.queue_name = queue_name
+        self.xclaim_conn_id = xclaim_conn_id
+        self.debounce = debounce
+        self.nag_every = nag_every
+        self.poll_every = poll_every
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return how to make this trigger again."""
+        return f"{__name__}.{type(self).__name__}", {
+            "queue_name": self.queue_name,
+            "xclaim_conn_id": self.xclaim_conn_id,
+            "debounce": self.debounce,
+            "nag_every": self.nag_every,
+            "poll_every": self.poll_every,
+        }
+
+    def shared_stream_key(self) -> Hashable:
+        """Return what those share that can listen on one connection."""
+        return "xclaim", self.xclaim_conn_id, self.poll_every
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Any]:
+        """Yield the queue of each wake-up, None for all queues, and when that was."""
+        from xclaim.listening import pushed_queues
+
+        trigger = cls(**kwargs)
+        database = await _database(trigger.xclaim_conn_id)
+        every = timedelta(seconds=trigger.poll_every)
+        async for queue in pushed_queues(_engine(database), every):
+            yield queue, time.monotonic()
+
+    async def filter_shared_stream(
+        self, shared_stream: AsyncIterator[Any]
+    ) -> AsyncIterator[TriggerEvent]:
+        """Look when the queue was pushed to, and fire if that is news."""
+        queue = _queue(await _database(self.xclaim_conn_id), self.queue_name)
+        mark, looked_at, fired_at = None, 0.0, 0.0
+        async for name, woken_at in shared_stream:
+            if name not in (None, self.queue_name) or woken_at < looked_at:
+                continue
+            await asyncio.sleep(self.debounce if name else 0)
+            looked_at = time.monotonic()
+            newest = await _newest(queue)
+            if newest is None:
+                continue
+            if mark is None or newest > mark or looked_at - fired_at >= self.nag_every:
+                mark, fired_at = newest, looked_at
+                yield _event(queue_name=self.queue_name, newest_available_at=newest.isoformat())
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Do the same with a stream of its own."""
+        stream = self.open_shared_stream(self.serialize()[1])
+        async for event in self.filter_shared_stream(stream):
+            yield event
+
+
+def _event(**payload: str) -> TriggerEvent:
+    return TriggerEvent(payload)  # type: ignore[no-untyped-call]
+
+
+async def _newest(queue: AsyncQueue) -> datetime | None:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return await queue.newest_available_at()
+    except SQLAlchemyError:
+        _logger.warning("looking at %s failed, trying again", queue, exc_info=True)
+        return None
+
+
+async def _database(xclaim_conn_id: str) -> Database:
+    from xclaim.airflow.connections import database_of
+
+    return database_of(await XclaimHook.aget_connection(xclaim_conn_id))
+
+
+def _queue(database: Database, name: str) -> AsyncQueue:
+    from xclaim import AsyncQueue
+
+    return AsyncQueue(name, _engine(database), schema=database.schema)
+
+
+def _engine(database: Database) -> AsyncEngine:
+    from xclaim import create_async_engine
+
+    engines = _engines.setdefault(asyncio.get_running_loop(), {})
+    if database not in engines:
+        engines[database] = create_async_engine(database.url, pool_pre_ping=True)
+    return engines[database]

@@ -1,0 +1,126 @@
+"""The view that says who produced and who consumed a message, and the assets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.hook.conftest import within_task
+from xclaim import Queue, create_engine
+from xclaim.airflow.hooks import XclaimHook
+
+pytestmark = pytest.mark.airflow
+
+ORDER_4711 = """
+SELECT *
+  FROM xclaim_lineage
+ WHERE queue = 'orders' AND payload ->> 'order' = '4711'
+"""
+
+
+def lineage(url: str) -> dict[str, Any]:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        row = connection.execute(text(ORDER_4711)).one()._asdict()
+    engine.dispose()
+    return row
+
+
+def test_the_view_answers_which_run_consumed_an_order(connected: str) -> None:
+    hook = XclaimHook()
+    with within_task(task_id="produce", try_number=1):
+        hook.push("orders", {"order": "4711"})
+    with within_task(task_id="group.work", run_id="a/run#1@x", map_index=7, try_number=1):
+        hook.claim("orders")
+    with within_task(task_id="group.work", run_id="a/run#1@x", map_index=7, try_number=2):
+        claimed = hook.claim("orders")
+        assert claimed is not None
+        hook.ack(claimed)
+
+    row = lineage(connected)
+
+    assert row["attempts"] == 2
+    assert (row["producer_dag_id"], row["producer_task_id"]) == ("shop", "produce")
+    assert (row["producer_map_index"], row["producer_try_number"]) == ("-1", "1")
+    assert (row["consumer_dag_id"], row["consumer_run_id"]) == ("shop", "a/run#1@x")
+    assert (row["consumer_task_id"], row["consumer_map_index"]) == ("group.work", "7")
+    assert row["consumer_try_number"] == "2"
+    assert row["status"] == "consumed"
+
+
+def test_a_task_that_is_not_mapped_has_map_index_minus_one(connected: str) -> None:
+    hook = XclaimHook()
+    hook.push("orders", {"order": "4711"})
+    with within_task(task_id="work"):
+        hook.claim("orders")
+
+    row = lineage(connected)
+
+    assert (row["consumer_task_id"], row["consumer_map_index"]) == ("work", "-1")
+    assert (row["producer_dag_id"], row["status"]) == (None, "claimed")
+
+
+@pytest.mark.parametrize("consumer", [None, "host:17", "a/b", "x/y/z", "#1@h", "/a/#1@h"])
+def test_other_consumers_are_shown_as_they_are(connected: str, consumer: str | None) -> None:
+    with Queue("orders", connected) as queue:
+        queue.push({"order": "4711"})
+        if consumer is not None:
+            queue.claim(claimed_by=consumer)
+
+    row = lineage(connected)
+
+    assert row["consumer"] == consumer
+    assert {value for name, value in row.items() if name.startswith("consumer_")} == {None}
+
+
+@pytest.mark.parametrize(
+    ("uri", "asset"),
+    [
+        ("xclaim://db/shop/orders", "xclaim://db:5432/shop/orders"),
+        ("xclaim://me:secret@db:6000/shop/orders?x=1#y", "xclaim://db:6000/shop/orders"),
+        ("xclaim://file/file.db/orders", "xclaim://file/file.db/orders"),
+    ],
+)
+def test_an_asset_has_one_form_and_no_password(uri: str, asset: str) -> None:
+    from airflow.sdk import Asset
+
+    assert Asset(uri).uri == asset
+
+
+@pytest.mark.parametrize("uri", ["xclaim://db", "xclaim://db/shop", "xclaim://db/shop/a/b"])
+def test_an_asset_names_a_database_and_a_queue(uri: str) -> None:
+    from urllib.parse import urlsplit
+
+    from xclaim.airflow.assets import sanitize_uri
+
+    with pytest.raises(ValueError, match="host:port/database/queue"):
+        sanitize_uri(urlsplit(uri))
+
+
+def test_the_factory_and_the_hook_name_a_queue_alike() -> None:
+    from sqlalchemy import make_url
+
+    from xclaim.airflow.assets import create_asset, queue_uri
+
+    url = make_url("postgresql+psycopg://me:secret@db:6000/shop")
+
+    asset = create_asset(host="db", port=6000, database="shop", queue="orders/eu")
+
+    assert asset.uri == queue_uri(url, "orders/eu") == "xclaim://db:6000/shop/orders%2Feu"
+
+
+def test_the_link_leads_where_the_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from xclaim.airflow.links import MessagesLink
+
+    key = SimpleNamespace(dag_id="shop", run_id="r 1", task_id="work", map_index=3, try_number=2)
+    operator: Any = None
+    assert MessagesLink().get_link(operator, ti_key=key) == ""
+
+    monkeypatch.setenv("AIRFLOW__XCLAIM__MESSAGES_URL", "https://g/d?t={task_instance}&n={dag_id}")
+
+    link = MessagesLink().get_link(operator, ti_key=key)
+    assert link == "https://g/d?t=shop%2Fr%201%2Fwork%5B3%5D&n=shop"

@@ -1,0 +1,279 @@
+"""The triggers: they wake, promptly and not too often, and claim nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.triggers.base import TriggerEvent
+
+from tests.hook.conftest import within_task
+from xclaim import AsyncQueue, Queue
+from xclaim.airflow import triggers
+from xclaim.airflow.hooks import XclaimHook
+from xclaim.airflow.triggers import AvailableTrigger, WakeUpTrigger
+
+pytestmark = pytest.mark.airflow
+
+SOON = 10.0  # seconds that nothing here takes, on the slowest machine
+QUIET = 0.7  # seconds in which an unwanted event would have come
+
+
+@pytest.fixture
+def queue(connected: str) -> Iterator[Queue]:
+    with Queue("orders", connected, notify=True) as queue:
+        yield queue
+    triggers._fired.clear()
+
+
+def play(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a scene, and close the engines its triggers have made."""
+
+    async def run() -> None:
+        try:
+            await scene()
+        finally:
+            for engine in triggers._engines.pop(asyncio.get_running_loop(), {}).values():
+                await engine.dispose()
+
+    asyncio.run(run())
+
+
+async def push(queue: Queue, count: int = 1) -> None:
+    await asyncio.to_thread(queue.push_many, list(range(count)))
+
+
+class Watch:
+    """The events of a trigger, as they come."""
+
+    def __init__(self, events: AsyncIterator[TriggerEvent]) -> None:
+        self._queue: asyncio.Queue[TriggerEvent] = asyncio.Queue()
+        self._task = asyncio.create_task(self._run(events))
+
+    async def _run(self, events: AsyncIterator[TriggerEvent]) -> None:
+        async for event in events:
+            await self._queue.put(event)
+
+    async def next(self, patience: float = SOON) -> TriggerEvent:
+        return await asyncio.wait_for(self._queue.get(), patience)
+
+    async def is_quiet(self) -> bool:
+        with suppress(TimeoutError):
+            await self.next(QUIET)
+            return False
+        return True
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+def wake_up(**options: Any) -> WakeUpTrigger:
+    return WakeUpTrigger(queue_name="orders", debounce=0.2, **options)
+
+
+def test_a_burst_is_one_event_and_a_late_message_one_more(queue: Queue) -> None:
+    async def scene() -> None:
+        watch = Watch(wake_up(poll_every=0.1).run())
+        assert await watch.is_quiet()
+
+        for _ in range(4):
+            await push(queue, 5)
+        event = await watch.next()
+        assert await watch.is_quiet()
+        await push(queue)
+        later = await watch.next()
+        assert await watch.is_quiet()
+        await watch.close()
+
+        assert event.payload["queue_name"] == "orders"
+        assert later.payload["newest_available_at"] > event.payload["newest_available_at"]
+
+    play(scene)
+    assert queue.counts().available == 21
+
+
+def test_a_backlog_is_an_event_when_the_triggerer_restarts(queue: Queue) -> None:
+    queue.push("before")
+
+    async def scene() -> None:
+        watch = Watch(wake_up().run())
+        await watch.next()
+        await watch.close()
+
+    play(scene)
+    play(scene)
+
+
+def test_it_nags_while_a_backlog_stays(queue: Queue) -> None:
+    queue.push("left")
+
+    async def scene() -> None:
+        watch = Watch(wake_up(poll_every=0.1, nag_every=0.5).run())
+        await watch.next()
+        await watch.next()
+        claimed = await asyncio.to_thread(queue.claim)
+        assert claimed is not None
+        while not await watch.is_quiet():
+            pass
+        await watch.close()
+
+    play(scene)
+
+
+def test_a_message_becomes_an_event_when_its_delay_ends(queue: Queue) -> None:
+    queue.push("later", delay=timedelta(seconds=0.6))
+
+    async def scene() -> None:
+        watch = Watch(wake_up(poll_every=0.1).run())
+        await watch.next()
+        await watch.close()
+
+    play(scene)
+
+
+def test_another_queue_is_no_event(connected: str) -> None:
+    with Queue("other", connected, notify=True) as other:
+
+        async def scene() -> None:
+            watch = Watch(wake_up(poll_every=0.1).run())
+            await push(other)
+            assert await watch.is_quiet()
+            await watch.close()
+
+        play(scene)
+
+
+def test_watchers_of_one_connection_share_a_stream(queue: Queue) -> None:
+    from airflow.triggers.shared_stream import SharedStreamManager
+
+    first, second = wake_up(), WakeUpTrigger(queue_name="other")
+    assert first.shared_stream_key() == second.shared_stream_key()
+    opened = []
+
+    async def scene() -> None:
+        manager: Any = SharedStreamManager()
+        watches = []
+        for number, trigger in enumerate((first, second)):
+            stream = manager.subscribe(
+                trigger_id=number, trigger=trigger, key=trigger.shared_stream_key()
+            )
+            watches.append(Watch(trigger.filter_shared_stream(stream)))
+        opened.append(len(manager._groups))
+        await push(queue)
+        await watches[0].next()
+        assert await watches[1].is_quiet()
+        for watch in watches:
+            await watch.close()
+        await manager.stop_all()
+
+    play(scene)
+    assert opened == [1]
+
+
+def test_sensors_are_woken_one_for_each_message(queue: Queue) -> None:
+    async def scene() -> None:
+        watches = [Watch(AvailableTrigger(queue_name="orders").run()) for _ in range(4)]
+        await asyncio.sleep(0.3)
+
+        await push(queue, 2)
+        woken = [not await watch.is_quiet() for watch in watches]
+        assert sum(woken) == 2
+        await push(queue, 2)
+        for watch, was_woken in zip(watches, woken, strict=True):
+            if not was_woken:
+                await watch.next()
+        for watch in watches:
+            await watch.close()
+
+    play(scene)
+    assert queue.counts().available == 4
+
+
+def test_a_sensor_whose_message_another_took_is_woken_again(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "_FIRED_LATELY", 0.5)
+
+    async def scene() -> None:
+        await push(queue)
+        first = Watch(AvailableTrigger(queue_name="orders").run())
+        await first.next()
+        second = Watch(AvailableTrigger(queue_name="orders").run())
+        await second.next()
+        await first.close()
+        await second.close()
+
+    play(scene)
+
+
+def test_a_trigger_outlives_a_failure_of_the_database(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    real = AsyncQueue.newest_available_at
+    failures: list[str] = []
+
+    async def flaky(self: AsyncQueue) -> Any:
+        if not failures:
+            failures.append("the server is restarting")
+            raise OperationalError("SELECT", {}, Exception(failures[0]))
+        return await real(self)
+
+    monkeypatch.setattr(AsyncQueue, "newest_available_at", flaky)
+    queue.push(1)
+
+    async def scene() -> None:
+        watch = Watch(wake_up(poll_every=0.1).run())
+        await watch.next()
+        await watch.close()
+
+    play(scene)
+    assert failures
+
+
+@pytest.mark.parametrize(
+    "trigger", [AvailableTrigger(queue_name="q"), WakeUpTrigger(queue_name="q")]
+)
+def test_a_trigger_can_be_made_again_from_what_it_says(trigger: Any) -> None:
+    path, values = trigger.serialize()
+
+    again = getattr(triggers, path.rpartition(".")[2])(**values)
+
+    assert again.serialize() == (path, values)
+
+
+def test_the_scheme_leads_to_the_trigger() -> None:
+    from airflow.providers.common.messaging.triggers.msg_queue import MessageQueueTrigger
+
+    trigger = MessageQueueTrigger(scheme="xclaim", queue_name="orders", nag_every=5.0)
+
+    path, values = trigger.serialize()
+    assert path == "xclaim.airflow.triggers.WakeUpTrigger"
+    assert (values["queue_name"], values["nag_every"]) == ("orders", 5.0)
+
+
+@pytest.mark.usefixtures("connected")
+def test_lineage_is_reported_once_for_each_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk import lineage
+
+    collector = lineage.HookLineageCollector()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(lineage, "get_hook_lineage_collector", lambda: collector)
+    hook = XclaimHook()
+
+    with within_task():
+        for number in range(3):
+            hook.push("orders", number)
+            hook.claim("orders")
+
+    collected = collector.collected_assets
+    (output,), (source,) = collected.outputs, collected.inputs
+    assert output.asset.uri == source.asset.uri
+    assert output.asset.uri.startswith("xclaim://")
+    assert output.asset.uri.endswith("/orders")
+    assert (output.count, source.count) == (1, 1)
