@@ -83,14 +83,14 @@ def running(
     settings: dict[str, str], home: Path, components: Sequence[str] = COMPONENTS
 ) -> Iterator[httpx.Client]:
     """Start the components and yield a client of the API; stop all of them, whatever happens."""
-    processes = [_start(component, settings, home) for component in components]
+    processes = [start(component, settings, home) for component in components]
     try:
         with httpx.Client(base_url=settings["AIRFLOW__API__BASE_URL"], timeout=30) as client:
             token = wait(home, lambda: _token(client))
             client.headers["Authorization"] = f"Bearer {token}"
             yield client
     finally:
-        _stop(processes)
+        stop(processes)
 
 
 def run_dag(client: httpx.Client, home: Path, dag_id: str) -> str:
@@ -134,12 +134,14 @@ def tail_of_logs(home: Path, lines: int = 40) -> str:
     )
 
 
-def _start(component: str, settings: dict[str, str], home: Path) -> subprocess.Popen[bytes]:
-    log = (home / f"{component}.log").open("wb")
-    return subprocess.Popen(airflow(component), env=settings, stdout=log, stderr=log)
+def start(component: str, settings: dict[str, str], home: Path) -> subprocess.Popen[bytes]:
+    """Start a component."""
+    with (home / f"{component}.log").open("ab") as log:
+        return subprocess.Popen(airflow(component), env=settings, stdout=log, stderr=log)
 
 
-def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Stop components, and all they have started."""
     # Airflow's children leave their process group: collect the family before the parents go.
     family = [
         member

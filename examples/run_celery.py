@@ -139,9 +139,11 @@ def _workers(settings: dict[str, str], home: Path) -> Iterator[list[subprocess.P
     try:
         for number in (1, 2):
             own = {"AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port())}
-            log = (home / f"worker-{number}.log").open("wb")
             command = airflow("celery", "worker", "--celery-hostname", f"worker-{number}@localhost")
-            processes.append(subprocess.Popen(command, env=settings | own, stdout=log, stderr=log))
+            with (home / f"worker-{number}.log").open("wb") as log:
+                processes.append(
+                    subprocess.Popen(command, env=settings | own, stdout=log, stderr=log)
+                )
         yield processes
     finally:
         for process in processes:

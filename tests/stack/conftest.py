@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,17 @@ class Stack:
     client: httpx.Client
     home: Path
     url: str
+    settings: dict[str, str]
+    triggerers: list[subprocess.Popen[bytes]]
+
+    @contextmanager
+    def without_triggerer(self) -> Iterator[None]:
+        """Kill the triggerer, and start another one after the block."""
+        from examples.airflow_stack import start, stop
+
+        stop([self.triggerers.pop()])
+        yield
+        self.triggerers.append(start("triggerer", self.settings, self.home))
 
     def start(self, dag_id: str, **conf: Any) -> Run:
         """Start a run."""
@@ -106,7 +119,7 @@ class Run:
 def stack(
     postgresql_server: str, _template_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    from examples.airflow_stack import COMPONENTS, environment, migrate_metadata, running
+    from examples.airflow_stack import environment, migrate_metadata, running, start, stop
 
     home = tmp_path_factory.mktemp("airflow")
     with (
@@ -118,8 +131,12 @@ def stack(
             home, DAGS, metadata_url.render_as_string(hide_password=False), connection_uri(url)
         )
         migrate_metadata(settings, home)
-        with running(settings, home, (*COMPONENTS, "triggerer")) as client:
-            yield Stack(client, home, url)
+        with running(settings, home) as client:
+            triggerers = [start("triggerer", settings, home)]
+            try:
+                yield Stack(client, home, url, settings, triggerers)
+            finally:
+                stop(triggerers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,17 +32,32 @@ def _numbers(value: Any) -> list[int]:
 
 def test_a_burst_is_one_run_and_a_late_message_one_more(stack: Stack) -> None:
     wait(stack.home, lambda: stack.client.get("/api/v2/dags/watched").is_success)
+    before = drained(stack)
     with stack.queue("watched") as queue:
         for number in range(20):
             queue.push(number)
-        wait(stack.home, lambda: sum(drained(stack)) == 20)
+        wait(stack.home, lambda: sum(drained(stack)) == sum(before) + 20)
         after_burst = drained(stack)
         queue.push("late")
-        wait(stack.home, lambda: sum(drained(stack)) == 21)
+        wait(stack.home, lambda: sum(drained(stack)) == sum(before) + 21)
 
-        assert after_burst == [20]
-        assert drained(stack) == [20, 1]
-        assert queue.counts().consumed == 21
+        assert after_burst == [*before, 20]
+        assert drained(stack) == [*before, 20, 1]
+        assert queue.counts().available == 0
+
+
+def test_what_is_pushed_while_the_triggerer_is_down_starts_a_run_when_it_is_back(
+    stack: Stack,
+) -> None:
+    wait(stack.home, lambda: stack.client.get("/api/v2/dags/watched").is_success)
+    before = sum(drained(stack))
+
+    with stack.queue("watched") as queue:
+        with stack.without_triggerer():
+            queue.push_many([1, 2, 3])
+        wait(stack.home, lambda: sum(drained(stack)) == before + 3)
+
+        assert queue.counts().available == 0
 
 
 def test_a_deferred_sensor_claims_soon_after_a_push(stack: Stack) -> None:
