@@ -62,7 +62,7 @@ def test_the_queries_run_on_every_database(database_url: str) -> None:
         results = [connection.execute(text(query)).all() for query in statements]
 
     engine.dispose()
-    assert len(results) == 5
+    assert len(results) == 6
 
 
 def test_the_readme_stays_short() -> None:
@@ -77,4 +77,4 @@ def test_the_dag_of_the_readme_is_a_dag() -> None:
 
     exec(compile(code.replace("\norders()", "\nbuilt = orders()"), "readme", "exec"), namespace)  # noqa: S102
 
-    assert sorted(namespace["built"].task_ids) == ["push_orders", "work_off"]
+    assert sorted(namespace["built"].task_ids) == ["pack", "push_orders"]
