@@ -11,6 +11,7 @@ VENV_20 := .venv-sqlalchemy20
 VENV_BENCH := .venv-bench
 SQLALCHEMY_20 := 2.0.58
 PYTHON ?=
+FUZZ_SECONDS ?= 60
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python)
 
 # Prints the first Python that will do: PYTHON if given, else the active one, else a later one.
@@ -87,6 +88,11 @@ bench-quick: $(VENV_BENCH)/.installed ## The same in three minutes, written to b
 .PHONY: demo
 demo: $(VENV)/.installed ## Run the example DAG in a real Airflow on an embedded PostgreSQL
 	$(VENV)/bin/python -m examples.run_demo
+
+.PHONY: fuzz
+fuzz: $(VENV)/.installed ## Fuzz the decoders for a minute with atheris: make fuzz FUZZ_SECONDS=3600
+	@$(call install,$(VENV),constraints.txt,fuzz)
+	$(VENV)/bin/python -m tests.fuzz $(FUZZ_SECONDS)
 
 .PHONY: build
 build: $(VENV)/.installed ## Build the sdist, and the wheel from it, into dist

@@ -35,8 +35,11 @@ NAMES = (
     "peek",
     "newest",
     "get",
+    "get_many",
     "find",
     "counts",
+    "stuck_claims",
+    "dead_letters",
 )
 VARIANTS: dict[str, dict[str, Any]] = {
     "claim with a claim key": {"resumes": True},

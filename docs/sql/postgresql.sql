@@ -299,6 +299,19 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND (xclaim_message.queue = %(queue_name)s::VARCHAR OR
       xclaim_message.origin_queue = %(queue_name)s::VARCHAR);
 
+-- get_many
+-- Return the messages with these ids, whatever their queue.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error
+    FROM xclaim_message
+    WHERE xclaim_message.id = ANY (array((SELECT item.id
+    FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id,
+      position))));
+
 -- find
 -- Return the messages that were pushed to the queue under these unique keys.
 SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
@@ -326,6 +339,24 @@ SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = %(dead_letter_queue)s:
       %(queue_name)s::VARCHAR AND xclaim_message.status = 'available') AS dead_letters
     FROM xclaim_message
     WHERE xclaim_message.queue IN (%(queue_name)s::VARCHAR, %(dead_letter_queue)s::VARCHAR);
+
+-- stuck_claims
+-- Count by queue the claims whose lease ran out a while ago, and those held for very long.
+SELECT xclaim_message.queue, count(*) FILTER (WHERE xclaim_message.claim_expires_at <= statement_timestamp() +
+      (-CAST(%(lapsed_seconds)s AS FLOAT)) * interval '1 second') AS lapsed, count(*) FILTER (WHERE
+      xclaim_message.claimed_at <= statement_timestamp() + (-CAST(%(held_seconds)s AS FLOAT)) * interval '1
+      second') AS held_long
+    FROM xclaim_message
+    WHERE xclaim_message.claim_expires_at IS NOT NULL GROUP BY xclaim_message.queue
+    ORDER BY xclaim_message.queue;
+
+-- dead_letters
+-- Count the dead letters by their queue. It reads the claim index from end to end.
+SELECT xclaim_message.queue, count(*) AS letters
+    FROM xclaim_message
+    WHERE xclaim_message.status = 'available' AND xclaim_message.available_at >= '-infinity' AND
+      xclaim_message.queue LIKE '%%.dead' GROUP BY xclaim_message.queue
+    ORDER BY xclaim_message.queue;
 
 -- claim with a claim key
 -- Claim the next messages: highest priority, then longest available, then lowest id.

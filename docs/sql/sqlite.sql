@@ -248,6 +248,19 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
     WHERE xclaim_message.id = :message_id AND (xclaim_message.queue = :queue_name OR
       xclaim_message.origin_queue = :queue_name);
 
+-- get_many
+-- Return the messages with these ids, whatever their queue.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error
+    FROM xclaim_message
+    WHERE xclaim_message.id IN (SELECT item.id
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item);
+
 -- find
 -- Return the messages that were pushed to the queue under these unique keys.
 SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
@@ -273,6 +286,24 @@ SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = :dead_letter_queue AND
       xclaim_message.queue != :queue_name AND xclaim_message.status = 'available') AS dead_letters
     FROM xclaim_message
     WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue);
+
+-- stuck_claims
+-- Count by queue the claims whose lease ran out a while ago, and those held for very long.
+SELECT xclaim_message.queue, count(*) FILTER (WHERE xclaim_message.claim_expires_at <= strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(-CAST(:lapsed_seconds AS FLOAT) AS TEXT) || ' seconds')) AS lapsed, count(*)
+      FILTER (WHERE xclaim_message.claimed_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(-CAST(:held_seconds
+      AS FLOAT) AS TEXT) || ' seconds')) AS held_long
+    FROM xclaim_message
+    WHERE xclaim_message.claim_expires_at IS NOT NULL GROUP BY xclaim_message.queue
+    ORDER BY xclaim_message.queue;
+
+-- dead_letters
+-- Count the dead letters by their queue. It reads the claim index from end to end.
+SELECT xclaim_message.queue, count(*) AS letters
+    FROM xclaim_message
+    WHERE xclaim_message.status = 'available' AND xclaim_message.available_at IS NOT NULL AND
+      xclaim_message.queue LIKE '%.dead' GROUP BY xclaim_message.queue
+    ORDER BY xclaim_message.queue;
 
 -- claim with a claim key
 -- Claim the next messages: highest priority, then longest available, then lowest id.

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
     asynccontextmanager,
-    nullcontext,
-    suppress,
 )
 from datetime import timedelta
-from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from xclaim import arguments, verbs
-from xclaim.batches import Batch
+from xclaim.async_loops import AsyncLoop
 from xclaim.engine import check_driver, create_async_verb_engine, is_verb_engine
-from xclaim.errors import ClaimLostError, InvalidArgumentError
-from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit, keep_alive_async
-from xclaim.listening import claim_waiting_async
+from xclaim.errors import InvalidArgumentError
+from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit
 from xclaim.message import Claim
 from xclaim.methods import (
-    NO_WAIT_ON_A_CONNECTION,
     check_queue,
     documented_as,
-    note_failed_release,
-    reason,
 )
+from xclaim.reconnecting import RECONNECT
 from xclaim.verbs import LEASE
 
 P = ParamSpec("P")
@@ -86,14 +76,17 @@ class AsyncQueue:
         *,
         schema: str | None = None,
         notify: bool = False,
+        reconnect: timedelta = RECONNECT,
     ) -> None:
         self.name = arguments.queue_name(name)
         self._owned = create_async_verb_engine(bind) if isinstance(bind, str) else None
         self._bind = _in_transactions(_checked(self._owned or bind))
         self._verb_bind = _in_autocommit(self._owned or self._bind)
         self._notify = notify
+        self._reconnect = reconnect
         check_driver(self._bind.dialect)
         self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
+        arguments.seconds("reconnect", reconnect)
 
     push = _of_queue(verbs.push)
     push_many = _of_queue(verbs.push_many)
@@ -146,7 +139,7 @@ class AsyncQueue:
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
         if wait is None:
             return await self._run(verbs.claim_many, self.name, limit, **claimant)
-        return await self._claim_waiting(limit, wait, claimant)
+        return await self._loop().claim_waiting(limit, wait, claimant)
 
     @asynccontextmanager
     async def consume(
@@ -181,9 +174,8 @@ class AsyncQueue:
         As ``Queue.consume_many``, with the caution of ``consume``.
         """
         check_lease_limit(lease, lease_limit)
-        claims = await self.claim_many(
-            limit, claimed_by=claimed_by, claim_key=claim_key, lease=lease
-        )
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        claims = await self._loop().claim(limit, claimant)
         async with self.working_on(claims, lease=lease, lease_limit=lease_limit):
             yield claims
 
@@ -205,17 +197,10 @@ class AsyncQueue:
         if not held:
             yield held
             return
-        batch = Batch()
-        batch.fill(held)
-        try:
-            extend = partial(self._extend_held, batch, lease)
-            async with self._kept_alive(extend, lease, lease_limit):
-                yield held
-        except BaseException as error:
-            for claim in held:
-                await self._release_after(claim, error)
-            raise
-        await self.ack_many(held)
+        loop = self._loop()
+        async with loop.holding(held, lease, lease_limit):
+            yield held
+        await loop.ack(held)
 
     @asynccontextmanager
     async def transact(
@@ -236,21 +221,23 @@ class AsyncQueue:
                 "are in your transaction already"
             )
         check_lease_limit(lease, lease_limit)
-        claim = await self.claim(claimed_by=claimed_by, claim_key=claim_key, lease=lease)
-        if claim is None:
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        loop, is_acked = self._loop(), False
+        claims = await loop.claim(1, claimant)
+        if not claims:
             async with self._bind.begin() as connection:
                 yield None, connection
             return
+        (claim,) = claims
         try:
-            async with AsyncExitStack() as stack:
-                if self._bind.dialect.name != "sqlite":  # its one writer is this transaction
-                    extend = partial(self.extend, claim, lease=lease)
-                    await stack.enter_async_context(self._kept_alive(extend, lease, lease_limit))
-                connection = await stack.enter_async_context(self._bind.begin())
+            async with loop.extending(claim, lease, lease_limit), self._bind.begin() as connection:
                 yield claim, connection
                 await connection.run_sync(verbs.ack, claim, schema=self._schema)
+                is_acked = True
         except BaseException as error:
-            await self._release_after(claim, error)
+            if is_acked and await loop.was_committed(claim, error):
+                return
+            await loop.release_after(claim, error)
             raise
 
     def stream(
@@ -271,7 +258,7 @@ class AsyncQueue:
         arguments.limit(batch)
         check_lease_limit(lease, lease_limit)
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return self._stream(Batch(), batch, claimant, lease_limit, wait)
+        return self._loop().stream(batch, claimant, lease_limit, wait)
 
     async def close(self) -> None:
         """Close the engine the queue made from a URL; an engine or connection of yours stays."""
@@ -295,106 +282,8 @@ class AsyncQueue:
         """Return the name and the database, without its password."""
         return f"AsyncQueue({self.name!r}, {self._bind.engine.url.render_as_string()!r})"
 
-    async def _stream(
-        self,
-        held: Batch,
-        size: int,
-        claimant: dict[str, Any],
-        lease_limit: timedelta,
-        wait: timedelta | None,
-    ) -> AsyncIterator[Claim]:
-        lease = claimant["lease"]
-        extend = partial(self._extend_held, held, lease)
-        try:
-            async with self._kept_alive(extend, lease, lease_limit, held.filled_at):
-                claims = await self.claim_many(size, wait=wait, **claimant)
-                while claims:
-                    held.fill(claims)
-                    while (claim := held.start_next()) is not None:
-                        yield claim
-                        held.finish_current()
-                        if held.is_ack_due():
-                            await self.ack_many(held.take_finished())
-                    claims = await self._ack_and_claim(held.take_finished(), size, claimant, wait)
-        finally:
-            await self._hand_back(held)
-
-    async def _ack_and_claim(
-        self,
-        finished: list[Claim],
-        size: int,
-        claimant: dict[str, Any],
-        wait: timedelta | None,
-    ) -> list[Claim]:
-        claims = await self._run(verbs.ack_and_claim, self.name, finished, size, **claimant)
-        if claims or wait is None:
-            return claims
-        return await self._claim_waiting(size, wait, claimant)
-
-    async def _claim_waiting(
-        self, limit: int, wait: timedelta, claimant: dict[str, Any]
-    ) -> list[Claim]:
-        if not isinstance(self._bind, AsyncEngine):
-            raise InvalidArgumentError(NO_WAIT_ON_A_CONNECTION)
-        claim = partial(self._claim_whole, verbs.claim_many, limit, claimant)
-        poll = partial(self._claim_whole, verbs.poll, limit, claimant)
-        return await claim_waiting_async(self._bind, self.name, wait, claim, poll)
-
-    async def _claim_whole(
-        self, verb: Callable[..., list[Claim]], limit: int, claimant: dict[str, Any]
-    ) -> list[Claim]:
-        # A wait is often cancelled. A claim that is under way then is finished and handed back, or
-        # its messages would wait for the end of their lease.
-        claiming = asyncio.ensure_future(self._run(verb, self.name, limit, **claimant))
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            with suppress(SQLAlchemyError):  # then nothing was claimed
-                for claim in await claiming:
-                    await self._release_quietly(claim, count=False)
-            raise
-
-    async def _extend_held(self, held: Batch, lease: timedelta) -> None:
-        try:
-            await self.extend_many(held.held(), lease=lease)
-        except ClaimLostError as error:
-            held.forget(error.claims)
-
-    async def _hand_back(self, held: Batch) -> None:
-        current, waiting = held.take_current(), held.take_waiting()
-        try:
-            await self.ack_many(held.take_finished())
-        finally:
-            for claim in current:
-                await self._release_quietly(claim, count=True)
-            for claim in waiting:
-                await self._release_quietly(claim, count=False)
-
-    async def _release_quietly(self, claim: Claim, *, count: bool) -> None:
-        # Who has the message now may keep it: there is nothing to give back.
-        try:
-            await self.release(claim, count=count, error="the stream was closed")
-        except ClaimLostError:
-            return
-
-    async def _release_after(self, claim: Claim, error: BaseException) -> None:
-        try:
-            await self.release(claim, error=reason(error))
-        except ClaimLostError:
-            return
-        except SQLAlchemyError as cause:
-            note_failed_release(error, claim, cause)
-
-    def _kept_alive(
-        self,
-        extend: Callable[[], Awaitable[object]],
-        lease: timedelta,
-        lease_limit: timedelta,
-        claimed_at: Callable[[], float] | None = None,
-    ) -> AbstractAsyncContextManager[None]:
-        if isinstance(self._bind, AsyncConnection):  # a connection serves one task at a time
-            return nullcontext()
-        return keep_alive_async(extend, lease=lease, lease_limit=lease_limit, claimed_at=claimed_at)
+    def _loop(self) -> AsyncLoop:
+        return AsyncLoop(self.name, self._bind, self._run, self._reconnect)
 
     async def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
         options["schema"] = self._schema

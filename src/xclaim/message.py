@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
@@ -62,6 +63,7 @@ class Message:
                 if name.endswith("_at") and value is not None:
                     known[name] = datetime.fromisoformat(value)
             known["status"] = Status(known["status"])
+            _check_types(known)
             return cls(**known)
         except (KeyError, TypeError, ValueError) as error:
             raise _not_one("message", error) from error
@@ -174,6 +176,35 @@ class Counts:
     claimed: int
     consumed: int
     dead_letters: int
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "id": int,
+    "queue": str,
+    "origin_queue": str,
+    "priority": int,
+    "headers": dict,
+    "unique_key": (str, NoneType),
+    "attempts": int,
+    "max_attempts": (int, NoneType),
+    "created_at": datetime,
+    "available_at": datetime,
+    "claimed_by": (str, NoneType),
+    "consumed_by": (str, NoneType),
+    "claim_key": (str, NoneType),
+    "last_error": (str, NoneType),
+}
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    for name, type_ in _TYPES.items():
+        if not isinstance(values[name], type_) or isinstance(values[name], bool):
+            raise TypeError(f"{name} is of type {type(values[name]).__name__}")
+    if not 1 <= values["id"] < 2**63:
+        raise ValueError(f"id {values['id']} is none that a database gives")
+    for name in values:
+        if name.endswith("_at") and values[name] is not None and values[name].tzinfo is None:
+            raise ValueError(f"{name} has no time zone")
 
 
 def _to_json(value: Any) -> Any:

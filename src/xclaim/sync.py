@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim import arguments, verbs
-from xclaim.batches import Batch
 from xclaim.engine import check_driver, create_verb_engine, is_in_memory, is_verb_engine
-from xclaim.errors import ClaimLostError, InvalidArgumentError
+from xclaim.errors import InvalidArgumentError
 from xclaim.held import HeldConnections
-from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit, keep_alive
-from xclaim.listening import claim_waiting
+from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit
+from xclaim.loops import Loop
 from xclaim.message import Claim
-from xclaim.methods import (
-    NO_WAIT_ON_A_CONNECTION,
-    check_queue,
-    documented_as,
-    note_failed_release,
-    reason,
-)
+from xclaim.methods import check_queue, documented_as
+from xclaim.reconnecting import RECONNECT
 from xclaim.verbs import LEASE
 
 P = ParamSpec("P")
@@ -70,9 +62,10 @@ class Queue:
     an Engine (each verb is a transaction of its own, in autocommit), or a Connection: then the
     verbs join its transaction and nothing is committed for you. ``schema`` is a PostgreSQL
     schema, by default the one in ``XCLAIM_SCHEMA``. With ``notify`` its pushes wake those who wait
-    in ``claim(wait=...)``, by PostgreSQL's NOTIFY, once in 20 ms at most. Raise
-    InvalidArgumentError or DatabaseUrlError for a name or URL that cannot be used; nothing is
-    connected yet.
+    in ``claim(wait=...)``, by PostgreSQL's NOTIFY, once in 20 ms at most. What loops or waits
+    (``stream``, ``consume``, ``transact``, ``claim(wait=...)``) goes on when the database comes
+    back within ``reconnect``; a single verb raises. Raise InvalidArgumentError or DatabaseUrlError
+    for a name or URL that cannot be used; nothing is connected yet.
     """
 
     def __init__(
@@ -82,6 +75,7 @@ class Queue:
         *,
         schema: str | None = None,
         notify: bool = False,
+        reconnect: timedelta = RECONNECT,
     ) -> None:
         self.name = arguments.queue_name(name)
         self._owned = create_verb_engine(bind) if isinstance(bind, str) else None
@@ -89,8 +83,10 @@ class Queue:
         self._verb_bind = _in_autocommit(self._owned or self._bind)
         self._held = _held_connections(self._owned, self._verb_bind)
         self._notify = notify
+        self._reconnect = reconnect
         check_driver(self._bind.dialect)
         self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
+        arguments.seconds("reconnect", reconnect)
 
     push = _of_queue(verbs.push)
     push_many = _of_queue(verbs.push_many)
@@ -149,7 +145,7 @@ class Queue:
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
         if wait is None:
             return self._run(verbs.claim_many, self.name, limit, **claimant)
-        return self._claim_waiting(limit, wait, claimant)
+        return self._loop().claim_waiting(limit, wait, claimant)
 
     @contextmanager
     def consume(
@@ -185,7 +181,8 @@ class Queue:
         As ``consume``; yields ``[]`` when there is nothing to claim.
         """
         check_lease_limit(lease, lease_limit)
-        claims = self.claim_many(limit, claimed_by=claimed_by, claim_key=claim_key, lease=lease)
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        claims = self._loop().claim(limit, claimant)
         with self.working_on(claims, lease=lease, lease_limit=lease_limit):
             yield claims
 
@@ -208,16 +205,10 @@ class Queue:
         if not held:
             yield held
             return
-        batch = Batch()
-        batch.fill(held)
-        try:
-            with self._kept_alive(partial(self._extend_held, batch, lease), lease, lease_limit):
-                yield held
-        except BaseException as error:
-            for claim in held:
-                self._release_after(claim, error)
-            raise
-        self.ack_many(held)
+        loop = self._loop()
+        with loop.holding(held, lease, lease_limit):
+            yield held
+        loop.ack(held)
 
     @contextmanager
     def transact(
@@ -241,21 +232,23 @@ class Queue:
                 "are in your transaction already"
             )
         check_lease_limit(lease, lease_limit)
-        claim = self.claim(claimed_by=claimed_by, claim_key=claim_key, lease=lease)
-        if claim is None:
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        loop, is_acked = self._loop(), False
+        claims = loop.claim(1, claimant)
+        if not claims:
             with self._bind.begin() as connection:
                 yield None, connection
             return
+        (claim,) = claims
         try:
-            with ExitStack() as stack:
-                if self._bind.dialect.name != "sqlite":  # its one writer is this transaction
-                    extend = partial(self.extend, claim, lease=lease)
-                    stack.enter_context(self._kept_alive(extend, lease, lease_limit))
-                connection = stack.enter_context(self._bind.begin())
+            with loop.extending(claim, lease, lease_limit), self._bind.begin() as connection:
                 yield claim, connection
                 verbs.ack(connection, claim, schema=self._schema)
+                is_acked = True
         except BaseException as error:
-            self._release_after(claim, error)
+            if is_acked and loop.was_committed(claim, error):
+                return
+            loop.release_after(claim, error)
             raise
 
     def stream(
@@ -279,7 +272,7 @@ class Queue:
         arguments.limit(batch)
         check_lease_limit(lease, lease_limit)
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return self._stream(Batch(), batch, claimant, lease_limit, wait)
+        return self._loop().stream(batch, claimant, lease_limit, wait)
 
     def close(self) -> None:
         """Close the engine the queue made from a URL; an engine or connection of yours stays."""
@@ -305,90 +298,8 @@ class Queue:
         """Return the name and the database, without its password."""
         return f"Queue({self.name!r}, {self._bind.engine.url.render_as_string()!r})"
 
-    def _stream(
-        self,
-        held: Batch,
-        size: int,
-        claimant: dict[str, Any],
-        lease_limit: timedelta,
-        wait: timedelta | None,
-    ) -> Iterator[Claim]:
-        lease = claimant["lease"]
-        extend = partial(self._extend_held, held, lease)
-        try:
-            with self._kept_alive(extend, lease, lease_limit, held.filled_at):
-                claims = self.claim_many(size, wait=wait, **claimant)
-                while claims:
-                    held.fill(claims)
-                    while (claim := held.start_next()) is not None:
-                        yield claim
-                        held.finish_current()
-                        if held.is_ack_due():
-                            self.ack_many(held.take_finished())
-                    claims = self._ack_and_claim(held.take_finished(), size, claimant, wait)
-        finally:
-            self._hand_back(held)
-
-    def _ack_and_claim(
-        self,
-        finished: list[Claim],
-        size: int,
-        claimant: dict[str, Any],
-        wait: timedelta | None,
-    ) -> list[Claim]:
-        claims = self._run(verbs.ack_and_claim, self.name, finished, size, **claimant)
-        if claims or wait is None:
-            return claims
-        return self._claim_waiting(size, wait, claimant)
-
-    def _claim_waiting(self, limit: int, wait: timedelta, claimant: dict[str, Any]) -> list[Claim]:
-        if not isinstance(self._bind, Engine):
-            raise InvalidArgumentError(NO_WAIT_ON_A_CONNECTION)
-        claim = partial(self._run, verbs.claim_many, self.name, limit, **claimant)
-        poll = partial(self._run, verbs.poll, self.name, limit, **claimant)
-        return claim_waiting(self._bind, self.name, wait, claim, poll)
-
-    def _extend_held(self, held: Batch, lease: timedelta) -> None:
-        try:
-            self.extend_many(held.held(), lease=lease)
-        except ClaimLostError as error:
-            held.forget(error.claims)
-
-    def _hand_back(self, held: Batch) -> None:
-        current, waiting = held.take_current(), held.take_waiting()
-        try:
-            self.ack_many(held.take_finished())
-        finally:
-            for claim in current:
-                self._release_quietly(claim, count=True)
-            for claim in waiting:
-                self._release_quietly(claim, count=False)
-
-    def _release_quietly(self, claim: Claim, *, count: bool) -> None:
-        # Who has the message now may keep it: there is nothing to give back.
-        try:
-            self.release(claim, count=count, error="the stream was closed")
-        except ClaimLostError:
-            return
-
-    def _release_after(self, claim: Claim, error: BaseException) -> None:
-        try:
-            self.release(claim, error=reason(error))
-        except ClaimLostError:
-            return
-        except SQLAlchemyError as cause:
-            note_failed_release(error, claim, cause)
-
-    def _kept_alive(
-        self,
-        extend: Callable[[], object],
-        lease: timedelta,
-        lease_limit: timedelta,
-        claimed_at: Callable[[], float] | None = None,
-    ) -> AbstractContextManager[None]:
-        if isinstance(self._bind, Connection):  # a connection serves one thread at a time
-            return nullcontext()
-        return keep_alive(extend, lease=lease, lease_limit=lease_limit, claimed_at=claimed_at)
+    def _loop(self) -> Loop:
+        return Loop(self.name, self._bind, self._run, self._reconnect)
 
     def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
         options["schema"] = self._schema

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from airflow.triggers.base import TriggerEvent
+from sqlalchemy import make_url, text
 
 from tests.hook.conftest import within_task
-from xclaim import AsyncQueue, Queue
+from tests.proxy import Proxy
+from xclaim import Queue, SchemaVersionError, create_engine
 from xclaim.airflow import triggers
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.triggers import AvailableTrigger, WakeUpTrigger
@@ -211,30 +213,55 @@ def test_a_sensor_whose_message_another_took_is_woken_again(
     play(scene)
 
 
-def test_a_trigger_outlives_a_failure_of_the_database(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def proxy(fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """The connection goes through a proxy, which can be away."""
+    url = make_url(fresh_postgresql_url)
+    with Proxy(str(url.host), int(url.port or 5432)) as proxy:
+        through = url.set(drivername="postgresql", host="127.0.0.1", port=proxy.port)
+        rendered = through.render_as_string(hide_password=False)
+        monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", rendered)
+        yield proxy
+    triggers._fired.clear()
+
+
+@pytest.mark.parametrize("kind", [AvailableTrigger, WakeUpTrigger])
+@pytest.mark.parametrize("is_away_at_first", [False, True])
+def test_a_trigger_outlives_a_restart_of_the_database(
+    kind: type[Any], proxy: Proxy, fresh_postgresql_url: str, *, is_away_at_first: bool
 ) -> None:
-    from sqlalchemy.exc import OperationalError
-
-    real = AsyncQueue.newest_available_at
-    failures: list[str] = []
-
-    async def flaky(self: AsyncQueue) -> Any:
-        if not failures:
-            failures.append("the server is restarting")
-            raise OperationalError("SELECT", {}, Exception(failures[0]))
-        return await real(self)
-
-    monkeypatch.setattr(AsyncQueue, "newest_available_at", flaky)
-    queue.push(1)
-
     async def scene() -> None:
-        watch = Watch(wake_up(poll_every=0.1).run())
-        await watch.next()
+        if is_away_at_first:
+            proxy.go_away()
+        watch = Watch(kind(queue_name="orders").run())
+        assert await watch.is_quiet()
+        if not is_away_at_first:
+            proxy.go_away()
+        with Queue("orders", fresh_postgresql_url) as queue:
+            await push(queue)
+        assert await watch.is_quiet()
+        proxy.come_back()
+        await watch.next(3 * SOON)
         await watch.close()
 
     play(scene)
-    assert failures
+
+
+@pytest.mark.parametrize("kind", [AvailableTrigger, WakeUpTrigger])
+def test_what_does_not_pass_by_itself_ends_a_trigger(
+    kind: type[Any], proxy: Proxy, fresh_postgresql_url: str
+) -> None:
+    engine = create_engine(fresh_postgresql_url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE xclaim_message CASCADE"))
+    engine.dispose()
+
+    async def scene() -> None:
+        with pytest.raises(SchemaVersionError):
+            await anext(kind(queue_name="orders").run())
+
+    assert proxy.port
+    play(scene)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ these only look, and tasks claim.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Hashable
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
     from xclaim import AsyncQueue, Message
     from xclaim.airflow.connections import Database
+    from xclaim.reconnecting import Reconnecting
 
 _FIRED_LATELY = 10.0  # seconds in which a worker has claimed what its trigger saw
 _MOST_LOOKED_AT = 1_000
-_RETRY_AFTER = 2.0  # seconds after the database failed
+_RECONNECT = timedelta(minutes=10)  # what waits for messages can wait for a database, too
 _POOL_SIZE = 2  # looks at a time; the listening connection is besides
 
 _engines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Database, AsyncEngine]]
 _engines = WeakKeyDictionary()
 _fired: dict[tuple[Database, str], deque[float]] = defaultdict(deque)
-_logger = logging.getLogger("xclaim")
 
 
 class AvailableTrigger(BaseTrigger):
@@ -64,12 +64,10 @@ class AvailableTrigger(BaseTrigger):
         yield _event(queue_name=self.queue_name)
 
     async def _wait(self, database: Database) -> None:
-        from sqlalchemy.exc import SQLAlchemyError
-
         from xclaim.listening import messages_waiting
 
         fired = _fired[database, self.queue_name]
-        queue = _queue(database, self.queue_name)
+        queue, again = _queue(database, self.queue_name), _reconnecting()
 
         async def look() -> list[Message]:
             # For each that fired a moment ago a worker is on its way to one of these messages.
@@ -78,15 +76,9 @@ class AvailableTrigger(BaseTrigger):
             spoken_for = min(len(fired), _MOST_LOOKED_AT - 1)
             return (await queue.peek(spoken_for + 1))[spoken_for:]
 
-        while True:
-            try:
-                await messages_waiting(_engine(database), self.queue_name, look)
-            except SQLAlchemyError:
-                _logger.warning("looking at %s failed, trying again", queue, exc_info=True)
-                await asyncio.sleep(_RETRY_AFTER)
-            else:
-                fired.append(time.monotonic())
-                return
+        looking = partial(again.run_async, look)
+        await messages_waiting(_engine(database), self.queue_name, looking)
+        fired.append(time.monotonic())
 
 
 class WakeUpTrigger(BaseEventTrigger):
@@ -150,13 +142,13 @@ class WakeUpTrigger(BaseEventTrigger):
     ) -> AsyncIterator[TriggerEvent]:
         """Look when the queue was pushed to, and fire if that is news."""
         queue = _queue(await _database(self.xclaim_conn_id), self.queue_name)
-        mark, looked_at, fired_at = None, 0.0, 0.0
+        again, mark, looked_at, fired_at = _reconnecting(), None, 0.0, 0.0
         async for name, woken_at in shared_stream:
             if name not in (None, self.queue_name) or woken_at < looked_at:
                 continue
             await asyncio.sleep(self.debounce if name else 0)
             looked_at = time.monotonic()
-            newest = await _newest(queue)
+            newest = await again.run_async(queue.newest_available_at)
             if newest is None:
                 continue
             if mark is None or newest > mark or looked_at - fired_at >= self.nag_every:
@@ -174,14 +166,11 @@ def _event(**payload: str) -> TriggerEvent:
     return TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
 
-async def _newest(queue: AsyncQueue) -> datetime | None:
-    from sqlalchemy.exc import SQLAlchemyError
+def _reconnecting() -> Reconnecting:
+    from xclaim.reconnecting import Reconnecting
 
-    try:
-        return await queue.newest_available_at()
-    except SQLAlchemyError:
-        _logger.warning("looking at %s failed, trying again", queue, exc_info=True)
-        return None
+    # Also when the triggerer starts while the database is away: a deferred task waits for it.
+    return Reconnecting(_RECONNECT, has_connected=lambda: True)
 
 
 async def _database(xclaim_conn_id: str) -> Database:

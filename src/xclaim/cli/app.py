@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import click
 
 from xclaim import __version__
-from xclaim.cli import pushing, settling, tending
+from xclaim.cli import examining, pushing, settling, tending
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.outcomes import WRONG_USE, status_of
 
@@ -28,7 +28,7 @@ def group(context: click.Context, /, *, database: Database) -> None:
     """Share out payloads, each to be consumed exactly once.
 
     JSON lines in and out. Exit status: 0 done, 1 nothing to claim, 2 wrong use, 3 claim lost,
-    4 database trouble.
+    4 database trouble, 5 audit or doctor found something broken.
     """
     context.obj = database
     if context.invoked_subcommand is None:
@@ -36,7 +36,7 @@ def group(context: click.Context, /, *, database: Database) -> None:
         context.exit(WRONG_USE)
 
 
-for command in (*pushing.COMMANDS, *settling.COMMANDS, *tending.COMMANDS):
+for command in (*pushing.COMMANDS, *settling.COMMANDS, *tending.COMMANDS, *examining.COMMANDS):
     group.add_command(command)
 
 

@@ -10,7 +10,7 @@ import click
 
 from xclaim.errors import ClaimLostError, SchemaVersionError, XclaimError
 
-NOTHING_TO_CLAIM, WRONG_USE, CLAIM_LOST, NO_DATABASE = 1, 2, 3, 4
+NOTHING_TO_CLAIM, WRONG_USE, CLAIM_LOST, NO_DATABASE, UNSOUND = 1, 2, 3, 4, 5
 BROKEN, INPUT_OUTPUT = 70, 74  # sysexits.h
 INTERRUPTED, NOBODY_READS = 130, 141  # what a shell reports after SIGINT and SIGPIPE
 

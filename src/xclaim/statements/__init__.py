@@ -7,7 +7,17 @@ docs/sql. Statuses are literals: a generic plan cannot use a partial index for `
 from __future__ import annotations
 
 from xclaim.statements.claiming import Start, ack_and_claim, claim, resume
-from xclaim.statements.looking import counts, find, get, newest, peek, queue_stats
+from xclaim.statements.looking import (
+    counts,
+    dead_letters,
+    find,
+    get,
+    get_many,
+    newest,
+    peek,
+    queue_stats,
+    stuck_claims,
+)
 from xclaim.statements.parts import Statement
 from xclaim.statements.pushing import clashing_keys, push, push_once
 from xclaim.statements.settling import ack, ack_many, extend, extend_many, release
@@ -22,12 +32,14 @@ __all__ = [
     "claim",
     "clashing_keys",
     "counts",
+    "dead_letters",
     "expire",
     "expire_others",
     "extend",
     "extend_many",
     "find",
     "get",
+    "get_many",
     "newest",
     "peek",
     "prune",
@@ -37,5 +49,6 @@ __all__ = [
     "redrive",
     "release",
     "resume",
+    "stuck_claims",
     "withdraw",
 ]

@@ -5,17 +5,21 @@ from __future__ import annotations
 from functools import lru_cache
 
 from sqlalchemy import (
+    BigInteger,
+    Float,
     Table,
     Text,
     and_,
+    cast,
     column,
     func,
+    literal_column,
     or_,
     select,
 )
 from sqlalchemy import table as lightweight_table
 
-from xclaim.dialects import Dialect
+from xclaim.dialects import Dialect, seconds_parameter
 from xclaim.schema import VIEW_NAME
 from xclaim.statements.order import newest_per_level, next_ids
 from xclaim.statements.parts import (
@@ -58,6 +62,13 @@ def get(table: Table, _dialect: Dialect) -> Statement:
 
 
 @lru_cache
+def get_many(table: Table, dialect: Dialect) -> Statement:
+    """Return the messages with these ids, whatever their queue."""
+    ids = select(dialect.rows(id=BigInteger()).c.id)
+    return select(*message_columns(table)).where(dialect.in_subquery(table.c.id, ids))
+
+
+@lru_cache
 def find(table: Table, dialect: Dialect) -> Statement:
     """Return the messages that were pushed to the queue under these unique keys."""
     keys = select(dialect.rows(unique_key=Text()).c.unique_key)
@@ -92,3 +103,35 @@ def queue_stats(schema: str | None) -> Statement:
         VIEW_NAME, column("queue"), *[column(name) for name in (*names, *ages)], schema=schema
     )
     return select(view).order_by(view.c.queue)
+
+
+@lru_cache
+def stuck_claims(table: Table, dialect: Dialect) -> Statement:
+    """Count by queue the claims whose lease ran out a while ago, and those held for very long."""
+    seconds = seconds_parameter("lapsed_seconds")
+    held = seconds_parameter("held_seconds")
+    lapsed = table.c.claim_expires_at <= dialect.from_now(-cast(seconds, Float))
+    return (
+        select(
+            table.c.queue,
+            func.count().filter(lapsed).label("lapsed"),
+            func.count()
+            .filter(table.c.claimed_at <= dialect.from_now(-cast(held, Float)))
+            .label("held_long"),
+        )
+        .where(table.c.claim_expires_at.is_not(None))
+        .group_by(table.c.queue)
+        .order_by(table.c.queue)
+    )
+
+
+@lru_cache
+def dead_letters(table: Table, dialect: Dialect) -> Statement:
+    """Count the dead letters by their queue. It reads the claim index from end to end."""
+    return (
+        select(table.c.queue, func.count().label("letters"))
+        .where(table.c.status == AVAILABLE, dialect.is_present(table.c.available_at))
+        .where(table.c.queue.like(literal_column("'%.dead'", Text)))
+        .group_by(table.c.queue)
+        .order_by(table.c.queue)
+    )

@@ -11,7 +11,15 @@ from xclaim.verbs.looking import counts, find, get, newest_available_at, peek
 from xclaim.verbs.memory import NOTIFY_EVERY
 from xclaim.verbs.pushing import push, push_many
 from xclaim.verbs.rows import resolve_schema
-from xclaim.verbs.settling import ack, ack_many, extend, extend_many, release
+from xclaim.verbs.settling import (
+    ack,
+    ack_again,
+    ack_many,
+    extend,
+    extend_many,
+    release,
+    unconsumed,
+)
 from xclaim.verbs.streaming import ack_and_claim
 from xclaim.verbs.upkeep import expire, prune, redrive, withdraw
 
@@ -22,6 +30,7 @@ __all__ = [
     "NOTIFYING",
     "NOTIFY_EVERY",
     "ack",
+    "ack_again",
     "ack_and_claim",
     "ack_many",
     "claim",
@@ -42,5 +51,6 @@ __all__ = [
     "release",
     "resolve_schema",
     "resume",
+    "unconsumed",
     "withdraw",
 ]

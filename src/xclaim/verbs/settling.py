@@ -41,6 +41,44 @@ def ack_held(connection: Connection, claims: Iterable[Claim], *, schema: str | N
     return _settle_many(connection, schema, statements.ack_many, claims, {})
 
 
+def ack_again(
+    connection: Connection, claims: Iterable[Claim], *, schema: str | None = None
+) -> None:
+    """Mark the messages consumed after an ack whose answer was lost, whether it was done or not.
+
+    Raise ClaimLostError naming those that were not, and are no longer held.
+    """
+    left = ack_held(connection, claims, schema=schema)
+    lost = unconsumed(connection, left, schema=schema)
+    if lost:
+        raise ClaimLostError(lost)
+
+
+def unconsumed(
+    connection: Connection, claims: Iterable[Claim], *, schema: str | None = None
+) -> list[Claim]:
+    """Return the claims that did not consume their message.
+
+    The token is gone by then. What a consumed row keeps of its claim, claimant, time and number
+    of the attempt, no other claim can have.
+    """
+    asked = list(claims)
+    if not asked:
+        return []
+    ids = sorted({claim.message.id for claim in asked})
+    parameters = dialect_of(connection.dialect.name).row_parameters(id=ids)
+    rows = map(as_message, execute(connection, schema, statements.get_many, parameters))
+    messages = {message.id: message for message in rows}
+    return [claim for claim in asked if not _is_consumed_by(claim, messages.get(claim.message.id))]
+
+
+def _is_consumed_by(claim: Claim, message: Message | None) -> bool:
+    if message is None:
+        return False
+    kept = (message.consumed_by, message.claimed_at, message.attempts)
+    return kept == (claim.claimed_by, claim.message.claimed_at, claim.message.attempts)
+
+
 def receipt(claim: Claim) -> dict[str, Any]:
     """Return id and token as the statements for one message take them."""
     return {"message_id": claim.message.id, "token": claim.token}

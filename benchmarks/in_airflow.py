@@ -1,0 +1,120 @@
+"""What exclusive claims cost in Airflow: `python -m benchmarks.in_airflow`, about eight minutes.
+
+A real Airflow (api-server, scheduler with LocalExecutor, dag-processor, triggerer) on an embedded
+PostgreSQL. A hundred mapped consumers over sixty messages take turns with a hundred mapped tasks
+that do nothing; and messages are pushed for deferred sensors, one after the other.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import URL, create_engine, make_url, text
+
+from examples.airflow_stack import (
+    COMPONENTS,
+    environment,
+    migrate_metadata,
+    running,
+    start_run,
+    wait,
+    wait_for_run,
+)
+from xclaim import Queue, migrate
+from xclaim.embedded import embedded_postgresql
+
+DAGS = Path(__file__).parents[1] / "tests" / "stack" / "dags"
+TASKS, MESSAGES, ROUNDS, WAITS = 100, 60, 3, 12
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory(prefix="xclaim-airflow-") as folder:
+        home = Path(folder)
+        with embedded_postgresql() as server, _databases(make_url(server)) as (queues, metadata):
+            migrate.upgrade(_text(queues))
+            connection = _text(queues.set(drivername="postgresql"))
+            settings = environment(home, DAGS, _text(metadata), connection)
+            migrate_metadata(settings, home)
+            with running(settings, home, (*COMPONENTS, "triggerer")) as client:
+                _crowds(client, home, _text(queues))
+                _waits(client, home, _text(queues))
+
+
+def _crowds(client: httpx.Client, home: Path, url: str) -> None:
+    ratios = []
+    with Queue("crowd", url) as queue:
+        _crowd(client, home, "idle_crowd", 4)  # everything is imported once
+        for number in range(ROUNDS):
+            queue.push_many(list(range(MESSAGES)))
+            # Turn about: the machine is not the same from one minute to the next.
+            order = ("idle_crowd", "crowd") if number % 2 else ("crowd", "idle_crowd")
+            seconds = {name: _crowd(client, home, name, TASKS) for name in order}
+            ratios.append(seconds["crowd"] / seconds["idle_crowd"])
+            print(
+                f"round {number + 1}: {seconds['crowd']:.1f} s, idle {seconds['idle_crowd']:.1f} s"
+            )
+        print(f"{TASKS} consumers over {MESSAGES} messages: consumed {queue.counts().consumed}")
+    print(f"against {TASKS} tasks that do nothing: {statistics.median(ratios):.3f} (median)")
+
+
+def _crowd(client: httpx.Client, home: Path, dag_id: str, size: int) -> float:
+    run_id = start_run(client, home, dag_id, {"size": size})
+    while client.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()["state"] != "success":
+        time.sleep(0.5)
+    run = client.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()
+    began, ended = (datetime.fromisoformat(run[name]) for name in ("start_date", "end_date"))
+    return (ended - began).total_seconds()
+
+
+def _waits(client: httpx.Client, home: Path, url: str) -> None:
+    seconds = []
+    with Queue("awaited", url, notify=True) as queue:
+        for _ in range(WAITS):
+            run_id = start_run(client, home, "awaited")
+            path = f"/api/v2/dags/awaited/dagRuns/{run_id}/taskInstances/wait"
+            wait(home, lambda path=path: client.get(path).json()["state"] == "deferred")  # type: ignore[misc]
+            time.sleep(1.5)  # until the triggerer has it, too
+            message = queue.push("hello")
+            wait_for_run(client, home, "awaited", run_id)
+            seconds.append(_claimed_after(client, path, message.created_at))
+    print(
+        f"push to claim through a deferred sensor: median {statistics.median(seconds):.2f} s, "
+        f"{min(seconds):.2f} to {max(seconds):.2f} s"
+    )
+
+
+def _claimed_after(client: httpx.Client, path: str, pushed_at: datetime) -> float:
+    answer = client.get(f"{path}/xcomEntries/return_value", params={"deserialize": True})
+    value: Any = answer.json()["value"]
+    claimed_at = datetime.fromisoformat(value["claimed_at"])
+    return (claimed_at - pushed_at).total_seconds()
+
+
+@contextmanager
+def _databases(server: URL) -> Iterator[tuple[URL, URL]]:
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for name in ("queues", "airflow"):
+            connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    yield (
+        server.set(database="queues"),
+        server.set(drivername="postgresql+psycopg2", database="airflow"),
+    )
+
+
+def _text(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Commands that examine a queue: does every row keep the promises, and is anything in the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from xclaim.cli.database import Database, database_options
+from xclaim.cli.lines import write, write_all
+from xclaim.cli.options import table_option
+from xclaim.cli.outcomes import UNSOUND
+
+CHECK_COLUMNS = ("name", "promise", "checked", "broken", "examples")
+FINDING_COLUMNS = ("name", "level", "found", "remedy")
+
+
+@click.command()
+@click.argument("queue_name", metavar="[QUEUE]", required=False)
+@click.option("--newest", type=int, help="Only so many of the newest messages; by default all.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the whole audit to this file, as one JSON document.",
+)
+@table_option
+@database_options
+def audit(
+    *,
+    queue_name: str | None,
+    newest: int | None,
+    output: Path | None,
+    as_table: bool,
+    database: Database,
+) -> int:
+    """Check that every message keeps the promises.
+
+    Of QUEUE, or of every queue. Read-only, and in small parts: it disturbs no claim. A line per
+    promise, with what was checked and what breaks it, then the rows by status. Exit status 5 if
+    anything is broken.
+    """
+    from xclaim.audit import audit as run
+
+    with database.engine() as engine:
+        audited = run(engine, queue=queue_name, newest=newest, schema=database.schema)
+    values = audited.to_dict()
+    write_all(values["checks"], CHECK_COLUMNS, as_table=as_table)
+    if not as_table:
+        write({name: values[name] for name in ("is_sound", "rows", "gone")})
+    if output is not None:
+        output.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+    return 0 if audited.is_sound else UNSOUND
+
+
+@click.command()
+@table_option
+@database_options
+def doctor(*, as_table: bool, database: Database) -> int:
+    """Look for what slows the queues down or makes them forget.
+
+    A line per finding, each with its level (ok, warning, problem) and the remedy. Exit status 5 if
+    there is a problem.
+    """
+    from xclaim.doctor import Level, examine
+
+    with database.engine() as engine:
+        findings = examine(engine, schema=database.schema)
+    write_all([finding.to_dict() for finding in findings], FINDING_COLUMNS, as_table=as_table)
+    return UNSOUND if any(finding.level is Level.PROBLEM for finding in findings) else 0
+
+
+COMMANDS = (audit, doctor)

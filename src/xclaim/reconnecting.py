@@ -1,0 +1,135 @@
+"""Try again while the database is away: for what loops or waits, not for single verbs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from xclaim import arguments
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+T = TypeVar("T")
+
+RECONNECT = timedelta(minutes=2)  # a restart takes seconds, a failover up to a minute or two
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds
+_JITTER = 0.5  # of a pause: a thousand workers do not all come back in the same instant
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_CONNECTION_EXCEPTION = "08"
+_PASSING = {
+    "57P01",  # admin_shutdown
+    "57P02",  # crash_shutdown
+    "57P03",  # cannot_connect_now
+    "53300",  # too_many_connections
+    "40001",  # serialization_failure
+    "40P01",  # deadlock_detected
+}
+_logger = logging.getLogger("xclaim")
+
+
+class Reconnecting:
+    """The attempts of one loop: whether to ask the database again, when, and until when.
+
+    ``limit`` is how long it may be away at a time. A failed attempt to connect counts as that only
+    if ``has_connected`` says that this went well before: libpq does not tell a server that is
+    starting from a wrong password.
+    """
+
+    def __init__(self, limit: timedelta, has_connected: Callable[[], bool]) -> None:
+        self._limit = arguments.seconds("reconnect", limit)
+        self._has_connected = has_connected
+        self._away_since: float | None = None
+        self._pause = _FIRST_PAUSE
+
+    def run(self, call: Callable[[], T], *, again: Callable[[], T] | None = None) -> T:
+        """Return what the call returns. ``again`` is called instead after the first failure.
+
+        Raise at once what will not pass by itself, and the last error when the limit is reached.
+        """
+        while True:
+            try:
+                result = call()
+            except DBAPIError as error:
+                pause = self._pause_after(error)
+                if pause is None:
+                    raise
+                time.sleep(pause)
+                call = again or call
+            else:
+                self._note_return()
+                return result
+
+    async def run_async(
+        self, call: Callable[[], Awaitable[T]], *, again: Callable[[], Awaitable[T]] | None = None
+    ) -> T:
+        """Do what ``run`` does, in the running event loop."""
+        while True:
+            try:
+                result = await call()
+            except DBAPIError as error:
+                pause = self._pause_after(error)
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+                call = again or call
+            else:
+                self._note_return()
+                return result
+
+    def _pause_after(self, error: DBAPIError) -> float | None:
+        if not is_passing(error, has_connected=self._has_connected()):
+            return None
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since, self._pause = now, _FIRST_PAUSE
+        left = self._limit - (now - self._away_since)
+        if left <= 0:
+            return None
+        pause = min(self._pause * random.uniform(1 - _JITTER, 1 + _JITTER), left)  # noqa: S311
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        _logger.warning(
+            "the database is away (%s), asking again in %.1f s, for %.0f s more",
+            _shown(error),
+            pause,
+            left,
+        )
+        return pause
+
+    def _note_return(self) -> None:
+        if self._away_since is not None:
+            away = time.monotonic() - self._away_since
+            _logger.warning("the database is back after %.1f s", away)
+            self._away_since = None
+
+
+def is_passing(error: DBAPIError, *, has_connected: bool) -> bool:
+    """Return whether the same may go well in a moment: the connection or the server was lost."""
+    if error.connection_invalidated:
+        return True
+    state = getattr(
+        error.orig, "sqlstate", ""
+    )  # None where psycopg could not connect; not SQLite's
+    if state is None:
+        return has_connected
+    return state.startswith(_CONNECTION_EXCEPTION) or state in _PASSING
+
+
+def has_connected(bind: Engine | AsyncEngine | Connection | AsyncConnection) -> Callable[[], bool]:
+    """Return what tells whether the engine has ever reached its server."""
+    dialect = bind.dialect
+    return lambda: getattr(dialect, "server_version_info", None) is not None
+
+
+def _shown(error: DBAPIError) -> str:
+    # Not the error itself: it would show the statement with its payloads.
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__

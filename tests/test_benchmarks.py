@@ -1,0 +1,52 @@
+"""The page of the benchmarks says what was measured, and calls a miss a miss."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks import targets
+from benchmarks.contenders import SAME, XCLAIM
+from benchmarks.figures import Figures
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def rates(*rounds: tuple[float, float]) -> Figures:
+    return Figures(
+        {
+            "workload": "batch_100",
+            "contender": contender,
+            "round": number,
+            "figures": {"messages/s": rate},
+            "error": None,
+        }
+        for number, pair in enumerate(rounds)
+        for contender, rate in zip((XCLAIM, SAME), pair, strict=True)
+    )
+
+
+def line(figures: Figures) -> str:
+    (found,) = [line for line in targets.table(figures) if "batches of 100 | >= 0.95" in line]
+    return found
+
+
+def test_the_page_shows_every_target_as_measured() -> None:
+    results = json.loads((DOCS / "benchmarks" / "results.json").read_text())
+
+    lines = list(targets.table(Figures(results["records"])))
+
+    assert "\n".join(lines) in (DOCS / "benchmarks.md").read_text()
+    assert "not run" not in "".join(lines)
+    assert not results["machine"]["quick"]
+
+
+def test_a_miss_is_called_a_miss() -> None:
+    assert line(rates((94, 100))).endswith("| 0.94 | **missed** |")
+    assert line(rates((95, 100))).endswith("| 0.95 | reached |")
+
+
+def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
+    slow_round, quick_rounds = (9, 10), ((200, 100), (300, 100))
+
+    assert line(rates(slow_round, *quick_rounds)).endswith("| 2.00 | reached |")

@@ -1,0 +1,209 @@
+"""What the doctor finds, each time with something that is really wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, tzinfo
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, make_url
+
+from tests.pgbouncer import PgBouncer, needs_pgbouncer
+from xclaim import Queue, create_engine
+from xclaim import doctor as doctor_module
+from xclaim.doctor import Finding, Level, examine
+from xclaim.embedded import embedded_postgresql
+from xclaim.migrate import upgrade
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def postgresql(fresh_postgresql_url: str) -> Iterator[Engine]:
+    engine = create_engine(fresh_postgresql_url)
+    yield engine
+    engine.dispose()
+
+
+def finding(engine: Engine, name: str, level: Level = Level.WARNING) -> Finding:
+    (found,) = [each for each in examine(engine) if each.name == name and each.level is level]
+    return found
+
+
+def test_a_new_queue_has_no_problem(engine: Engine) -> None:
+    Queue("orders", engine).push(1)
+
+    findings = examine(engine)
+
+    # The test's server runs without fsync, and that is worth a warning.
+    assert [
+        each for each in findings if each.level is not Level.OK and each.name != "durability"
+    ] == []
+    assert {each.name for each in findings} >= {"schema_version", "indexes", "stuck_claims"}
+
+
+def test_a_database_without_the_table_is_a_problem(empty_database_url: str) -> None:
+    engine = create_engine(empty_database_url)
+
+    (found,) = examine(engine)
+
+    engine.dispose()
+    assert found.level is Level.PROBLEM
+    assert found.remedy == "run `xclaim upgrade`"
+
+
+def test_an_older_schema_is_a_problem(empty_database_url: str) -> None:
+    engine = create_engine(empty_database_url)
+    upgrade(engine, "0001")
+
+    (found,) = examine(engine)
+
+    engine.dispose()
+    assert (found.name, found.level) == ("schema_version", Level.PROBLEM)
+    assert "0001" in found.found
+
+
+def test_a_missing_index_is_named(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX ix_xclaim_message_claim")
+
+    found = finding(engine, "indexes", Level.PROBLEM)
+
+    assert "ix_xclaim_message_claim" in found.found
+    assert found.remedy is not None
+
+
+def test_claims_nobody_gives_back_are_counted(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push_many([1, 2])
+    queue.claim_many(2)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE xclaim_message SET claim_expires_at = '2001-01-01 00:00:00.000',"
+            " claimed_at = '2001-01-01 00:00:00.000' WHERE id = 1"
+        )
+
+    lapsed, held = [each for each in examine(engine) if each.name == "stuck_claims"]
+
+    assert lapsed.found.startswith("1 in 'orders' are past their lease")
+    assert lapsed.remedy == "start a worker, or run `xclaim expire orders`"
+    assert held.found == "1 in 'orders' were claimed more than 12 hours ago"
+
+
+def test_dead_letters_are_counted_with_their_remedy(engine: Engine) -> None:
+    queue = Queue("or ders", engine)
+    queue.push(1, max_attempts=1)
+    claimed = queue.claim()
+    assert claimed is not None
+    queue.release(claimed)
+
+    found = finding(engine, "dead_letters")
+
+    assert found.found == "1 in 'or ders.dead'"
+    assert found.remedy is not None
+    assert "xclaim redrive 'or ders'" in found.remedy
+
+
+def test_an_old_transaction_is_named_with_what_ends_it(
+    postgresql: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_module, "_OLD_SNAPSHOT", 0.0)
+    reporting = postgresql.connect().execution_options(isolation_level="REPEATABLE READ")
+    with reporting as connection:
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+
+        found = [each for each in examine(postgresql) if f"backend {pid}" in each.found]
+
+    assert [each.level for each in found] == [Level.WARNING]
+    assert f"pg_terminate_backend({pid})" in str(found[0].remedy)
+
+
+def test_a_prepared_transaction_and_a_slot_are_named() -> None:
+    settings = {"max_prepared_transactions": "2", "wal_level": "logical"}
+    with embedded_postgresql(durable=False, settings=settings) as url:
+        engine = create_engine(url, isolation_level="AUTOCOMMIT")
+        upgrade(url)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            connection.exec_driver_sql("INSERT INTO xclaim_alembic_version VALUES ('x')")
+            connection.exec_driver_sql("PREPARE TRANSACTION 'a report'")
+            old = doctor_module._OLD_SNAPSHOT
+            doctor_module._OLD_SNAPSHOT = 0.0
+            found = [each for each in examine(engine) if each.name == "old_snapshots"]
+            doctor_module._OLD_SNAPSHOT = old
+            connection.exec_driver_sql("ROLLBACK PREPARED 'a report'")
+        engine.dispose()
+
+    assert [each.remedy for each in found if "a report" in each.found] == [
+        "COMMIT PREPARED or ROLLBACK PREPARED 'a report'"
+    ]
+
+
+def test_settings_that_forget_acks_are_named(postgresql: Engine) -> None:
+    found = [each for each in examine(postgresql) if each.name == "durability"]
+
+    off = postgresql.connect().exec_driver_sql("SHOW fsync").scalar_one() == "off"
+    assert (found[0].level is Level.WARNING) == off
+
+
+def test_a_table_without_its_autovacuum_settings_is_named(postgresql: Engine) -> None:
+    with postgresql.begin() as connection:
+        connection.exec_driver_sql(
+            "ALTER TABLE xclaim_message RESET (autovacuum_vacuum_scale_factor)"
+        )
+
+    found = finding(postgresql, "autovacuum")
+
+    assert found.remedy == (
+        "ALTER TABLE xclaim_message SET (autovacuum_vacuum_scale_factor = 0.01)"
+    )
+
+
+def test_a_bloated_index_is_named(postgresql: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_module, "_BLOATED", (0, 0))
+
+    found = [each for each in examine(postgresql) if each.name == "bloat"]
+
+    assert any("ix_xclaim_message_claim " in each.found for each in found)
+
+
+def test_a_client_whose_clock_is_wrong_is_told(
+    postgresql: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Late:
+            return cls.fromtimestamp(time.time() - 180, tz)
+
+    monkeypatch.setattr(doctor_module, "datetime", Late)
+
+    assert finding(postgresql, "clock").found.startswith("the server's is +180.")
+
+
+def test_what_cannot_be_looked_at_is_a_finding(postgresql: Engine) -> None:
+    with postgresql.begin() as connection:
+        connection.exec_driver_sql("DROP VIEW xclaim_lineage, xclaim_queue_stats")
+        connection.exec_driver_sql("ALTER TABLE xclaim_message RENAME consumed_by TO eaten_by")
+        connection.exec_driver_sql("ALTER TABLE xclaim_message RENAME claim_expires_at TO ends_at")
+
+    found = [each for each in examine(postgresql) if each.found.startswith("could not look")]
+
+    assert [each.name for each in found] == ["stuck_claims"]
+
+
+@needs_pgbouncer
+def test_a_pooler_is_noticed(fresh_postgresql_url: str, postgresql: Engine, tmp_path: Path) -> None:
+    assert finding(postgresql, "pooler", Level.OK).found == "none in between"
+    with PgBouncer(fresh_postgresql_url, tmp_path) as url:
+        engine = create_engine(make_url(url).difference_update_query(["prepare_threshold"]))
+        found = finding(engine, "pooler")
+        engine.dispose()
+
+    assert found.found.startswith("one in transaction mode, and prepared statements are on")
