@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from xclaim import arguments, verbs
 from xclaim.batches import Batch
-from xclaim.engine import check_driver, create_async_verb_engine, is_verb_engine
+from xclaim.engine import check_driver, create_async_verb_engine, is_verb_engine, shown_url
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit, keep_alive_async
 from xclaim.listening import claim_waiting_async
@@ -293,7 +293,7 @@ class AsyncQueue:
 
     def __repr__(self) -> str:
         """Return the name and the database, without its password."""
-        return f"AsyncQueue({self.name!r}, {self._bind.engine.url.render_as_string()!r})"
+        return f"AsyncQueue({self.name!r}, {shown_url(self._bind.engine.url)!r})"
 
     async def _stream(
         self,
