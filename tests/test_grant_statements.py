@@ -242,6 +242,24 @@ def test_roles_that_row_level_security_would_blind_are_named(
     assert "--" not in planned(database, "consumer", role).script.partition("\n")[2]
 
 
+def test_what_a_role_has_besides_is_named(database: Engine, new_role: NewRole) -> None:
+    group, role = new_role(), new_role()
+    grant(database, "maintainer", group)
+    with database.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} IN ROLE {group}"))
+        connection.execute(text("CREATE POLICY everybody ON xclaim_message USING (true)"))
+        connection.execute(text("GRANT SELECT ON xclaim_message TO PUBLIC"))
+
+    done = grant(database, "consumer", role, queues=["orders"])
+
+    policies = [
+        f"the policy xclaim_{command}_{group}" for command in ("delete", "select", "update")
+    ]
+    rights = ["the rights of PUBLIC", f"the rights of {group}"]
+    assert sorted(done["wider"]) == sorted(["the policy everybody", *policies, *rights])
+    assert "The role has more than this" in planned(database, "consumer", role).script
+
+
 def test_a_new_policy_does_not_wait_for_ever(database: Engine, new_role: NewRole) -> None:
     assert "SET LOCAL lock_timeout" in planned(database, "observer", new_role()).script
 

@@ -194,6 +194,40 @@ def test_a_maintainer_forges_no_claim(office: People) -> None:
         )
 
 
+def test_a_consumer_of_dead_letters_claims_them(office: People) -> None:
+    office.owned().push(1, max_attempts=1)
+    office.owned().release(claimed(office.owned()))
+    role = office.engines["maintainer"].url.username or ""
+
+    with office.owner.begin() as connection:
+        plan(connection, "consumer", role, queues=["orders.dead"]).apply(connection)
+        connection.execute(text(f"SET LOCAL ROLE {role}"))
+        letter = claimed(Queue("orders.dead", connection))
+        Queue("orders.dead", connection).release(letter)
+        Queue("orders.dead", connection).ack(claimed(Queue("orders.dead", connection)))
+        counts = Queue("orders", connection).counts()
+        connection.rollback()
+
+    assert letter.message.origin_queue == "orders"
+    assert counts.consumed == 1
+
+
+def test_a_member_of_two_roles_does_the_work_of_both(office: People) -> None:
+    roles = [office.engines[who].url.username or "" for who in ("producer", "consumer")]
+
+    with office.owner.begin() as connection:
+        member = f"{roles[0]}_too"
+        connection.execute(text(f"CREATE ROLE {member} IN ROLE {', '.join(roles)}"))
+        connection.execute(text(f"SET LOCAL ROLE {member}"))
+        orders = Queue("orders", connection)
+        orders.push(1, unique_key="key")
+        orders.ack(claimed(orders))
+        again = orders.push(1, unique_key="key")
+        connection.rollback()
+
+    assert again.consumed_at is not None
+
+
 @pytest.fixture
 def open_office(postgresql_server: str, _template_url: str) -> Iterator[People]:
     with people(postgresql_server, _template_url) as all_of_them:

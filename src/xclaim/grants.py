@@ -45,6 +45,8 @@ class Plan:
         """What the one who runs them should know."""
         grant, found = self.grant, self.facts
         remarks = []
+        if found.wider:
+            remarks.append(f"The role has more than this, by {', '.join(found.wider)}.")
         if grant.queues and found.without_policy:
             remarks.append(
                 "These roles have rights on the table and no policy: they see no message any "
@@ -84,6 +86,7 @@ class Plan:
             "payloads": self.grant.shows_payloads,
             "created": not self.facts.is_role,
             "without_policy": list(self.facts.without_policy) if self.grant.queues else [],
+            "wider": list(self.facts.wider),
         }
 
 

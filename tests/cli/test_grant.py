@@ -80,11 +80,11 @@ def test_grants_applied_say_what_was_done(
     again = server("grants", "maintainer", role, "--payloads", "--apply")
 
     done = {"role": role, "kind": "observer", "queues": ["a", "b"], "payloads": False}
-    assert first.values == [done | {"created": True, "without_policy": []}]
+    assert first.values == [done | {"created": True, "without_policy": [], "wider": []}]
     assert again.values == [
         done
         | {"kind": "maintainer", "queues": None, "payloads": True}
-        | {"created": False, "without_policy": []}
+        | {"created": False, "without_policy": [], "wider": []}
     ]
     assert roles(fresh_postgresql_url, role) == 1
 

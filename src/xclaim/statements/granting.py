@@ -56,7 +56,8 @@ class Facts:
     bypasses_policies: bool
     policies: tuple[str, ...]  # those for the role alone
     views_heed_reader: bool  # they show what their reader may see, not what their owner may
-    without_policy: tuple[str, ...]  # other roles that have rights on the table
+    without_policy: tuple[str, ...]  # other roles, which have rights on the table
+    wider: tuple[str, ...]  # what the role has besides, through everybody or other roles
 
 
 VIEWS = (VIEW_NAME, LINEAGE_VIEW_NAME, OVERVIEW_NAME)
@@ -94,33 +95,53 @@ _SETTLED = (*_GIVEN_BACK, "consumed_at", "consumed_by")
 _preparer = postgresql.dialect(paramstyle="named").identifier_preparer  # type: ignore[no-untyped-call]
 
 _FACTS = """
-SELECT schema.nspname AS schema,
+WITH message AS (
+     SELECT oid, relnamespace, relowner FROM pg_class WHERE oid = to_regclass(:message_table)),
+granted AS (
+     SELECT DISTINCT granted.grantee
+       FROM message
+      CROSS JOIN LATERAL (
+            SELECT relacl AS rights FROM pg_class WHERE oid = message.oid
+            UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = message.oid) AS acl
+      CROSS JOIN aclexplode(acl.rights) AS granted
+      WHERE granted.grantee <> message.relowner),
+policy AS (
+     SELECT polname::text AS name, polroles AS roles, polpermissive AS permits, named AS of_role
+       FROM message
+       JOIN pg_policy ON polrelid = message.oid
+      CROSS JOIN unnest(polroles) AS named)
+SELECT schema.nspname::text AS schema,
        has_schema_privilege('public', schema.oid, 'USAGE') AS is_schema_open,
        role.oid IS NOT NULL AS is_role,
        coalesce(pg_has_role(role.oid, message.relowner, 'USAGE'), false) AS is_owner,
        coalesce(role.rolbypassrls, false) AS bypasses_policies,
-       ARRAY(SELECT polname::text FROM pg_policy
-              WHERE polrelid = message.oid AND polroles = ARRAY[role.oid] ORDER BY 1) AS policies,
+       ARRAY(SELECT name FROM policy WHERE roles = ARRAY[role.oid] ORDER BY 1) AS policies,
        (SELECT count(*) = cardinality(:views) FROM pg_class
          WHERE relnamespace = schema.oid AND relname = ANY (:views)
            AND 'security_invoker=true' = ANY (reloptions)) AS views_heed_reader,
-       ARRAY(SELECT DISTINCT coalesce(other.rolname::text, 'PUBLIC')
-               FROM (SELECT relacl AS rights FROM pg_class WHERE oid = message.oid
-                     UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = message.oid) AS acl
-              CROSS JOIN aclexplode(acl.rights) AS granted
-               LEFT JOIN pg_roles AS other ON other.oid = granted.grantee
-              WHERE other.rolname IS DISTINCT FROM :role
-                AND NOT coalesce(pg_has_role(other.oid, message.relowner, 'USAGE'), false)
+       ARRAY(SELECT coalesce(other.rolname::text, 'PUBLIC')
+               FROM granted
+               LEFT JOIN pg_roles AS other ON other.oid = grantee
+              WHERE grantee IS DISTINCT FROM role.oid
+                AND NOT coalesce(pg_has_role(grantee, message.relowner, 'USAGE'), false)
                 AND NOT coalesce(other.rolbypassrls, false)
                 AND NOT EXISTS (
-                    SELECT FROM pg_policy, unnest(polroles) AS named
-                     WHERE polrelid = message.oid
-                       AND (named = 0 OR pg_has_role(other.oid, named, 'USAGE')))
-              ORDER BY 1) AS without_policy
-  FROM pg_class AS message
+                    SELECT FROM policy WHERE of_role = 0 OR pg_has_role(grantee, of_role, 'USAGE'))
+              ORDER BY 1) AS without_policy,
+       ARRAY(SELECT 'the policy ' || name
+               FROM policy
+              WHERE permits AND roles IS DISTINCT FROM ARRAY[role.oid]
+                AND (of_role = 0 OR pg_has_role(role.oid, of_role, 'USAGE'))
+              UNION
+             SELECT 'the rights of ' || coalesce(other.rolname::text, 'PUBLIC')
+               FROM granted
+               LEFT JOIN pg_roles AS other ON other.oid = grantee
+              WHERE grantee IS DISTINCT FROM role.oid
+                AND (grantee = 0 OR pg_has_role(role.oid, grantee, 'USAGE'))
+              ORDER BY 1) AS wider
+  FROM message
   JOIN pg_namespace AS schema ON schema.oid = message.relnamespace
   LEFT JOIN pg_roles AS role ON role.rolname = :role
- WHERE message.oid = to_regclass(:message_table)
 """
 
 
