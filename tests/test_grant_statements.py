@@ -57,9 +57,11 @@ def new_role(postgresql_server: str) -> Iterator[NewRole]:
 
 
 @pytest.fixture
-def database(postgresql_server: str, _template_url: str, new_role: NewRole) -> Iterator[Engine]:
-    """A database that is dropped before the roles that have rights in it."""
-    assert new_role
+def database(
+    postgresql_server: str,
+    _template_url: str,
+    new_role: NewRole,  # noqa: ARG001  (its roles are dropped after the database they work in)
+) -> Iterator[Engine]:
     with temporary_database(postgresql_server, template=_template_url) as url:
         engine = create_engine(url)
         yield engine

@@ -37,8 +37,8 @@ def invoice(office: People) -> Claim:
     return claimed(invoices, lease=NO_LEASE)
 
 
-def claimed(queue: Queue, **options: timedelta) -> Claim:
-    claim = queue.claim(**options)
+def claimed(queue: Queue, *, lease: timedelta = timedelta(minutes=1)) -> Claim:
+    claim = queue.claim(lease=lease)
     assert claim is not None
     return claim
 

@@ -288,5 +288,8 @@ def comment(line: str) -> str:
 
 def facts_of(row: Any) -> Facts:
     """Return the row of ``facts`` as a value."""
-    values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
-    return Facts(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    found: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in row._asdict().items()
+    }
+    return Facts(**found)
