@@ -192,7 +192,7 @@ def test_a_postgresql_schema_is_created_and_used(postgresql: Engine) -> None:
     migrate.upgrade(postgresql, schema='Work "1"')
 
     assert tables(postgresql) == set()
-    views = {"xclaim_queue_stats", "xclaim_lineage"}
+    views = {"xclaim_queue_stats", "xclaim_lineage", "xclaim_overview"}
     assert tables(postgresql, 'Work "1"') == {TABLE_NAME, VERSION_TABLE_NAME, *views}
     queue = Queue("orders", postgresql, schema='Work "1"')
     queue.push(1)
@@ -234,6 +234,54 @@ def test_the_view_counts_by_queue_with_its_dead_letters(engine: Engine) -> None:
     assert rows[0].oldest_available_age is not None
     assert rows[0].oldest_claim_age is not None
     assert rows[1].oldest_claim_age is None
+
+
+def test_the_overview_leaves_out_what_may_be_confidential(engine: Engine) -> None:
+    migrate.upgrade(engine)
+    Queue("orders", engine).push("a payload", headers={"a": "header"})
+
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT * FROM xclaim_overview")).one()
+
+    left_out = {"payload", "headers", "last_error", "claim_token"}
+    assert set(row._fields) == {column.name for column in message_table().c} - left_out
+    assert row.queue == "orders"
+
+
+def views_that_heed_their_reader(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        return connection.execute(text(HEEDING)).scalars().all()  # type: ignore[return-value]
+
+
+HEEDING = """
+SELECT relname FROM pg_class
+ WHERE relkind = 'v' AND relname LIKE 'xclaim%' AND 'security_invoker=true' = ANY (reloptions)
+ ORDER BY 1
+"""
+
+
+def test_the_views_show_what_their_reader_may_see(postgresql: Engine) -> None:
+    migrate.upgrade(postgresql)
+    upgraded = views_that_heed_their_reader(postgresql)
+    migrate.downgrade(postgresql, "0003")
+
+    assert upgraded == ["xclaim_lineage", "xclaim_overview", "xclaim_queue_stats"]
+    assert views_that_heed_their_reader(postgresql) == []
+
+
+@pytest.mark.parametrize("schema", [None, 'Work "1" %s :x'])
+def test_a_downgrade_shows_no_queue_to_who_is_limited_to_another(
+    postgresql: Engine, schema: str | None
+) -> None:
+    migrate.upgrade(postgresql, schema=schema)
+    table = message_table(schema)
+    with postgresql.begin() as connection:
+        name = connection.dialect.identifier_preparer.format_table(table)
+        connection.exec_driver_sql(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY")
+
+    migrate.downgrade(postgresql, "0003", schema=schema)
+
+    assert views_that_heed_their_reader(postgresql) == ["xclaim_lineage", "xclaim_queue_stats"]
 
 
 def test_alembic_upgrades_from_the_checkout(empty_database_url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from tests import sql_docs
 from tests.databases import temporary_database
 from xclaim import Queue, create_engine, statements
 from xclaim.dialects import POSTGRESQL, SQLITE
+from xclaim.grants import Kind
+from xclaim.grants import plan as planned
 from xclaim.schema import message_table
 
 CLAIMABLE = "INDEX ix_xclaim_message_claim (queue=? AND priority=? AND available_at<?)"
@@ -101,12 +104,16 @@ class Plan:
     rows: int
 
 
-def explain(engine: Engine, statement: Any, mode: str, **parameters: Any) -> Plan:
+def explain(
+    engine: Engine, statement: Any, mode: str, *, role: str | None = None, **parameters: Any
+) -> Plan:
     """Run a statement in a transaction that is rolled back, and return how it was carried out."""
     prepared = str(statement.compile(dialect=engine.dialect))
     with engine.connect() as connection:
         cursor = connection.connection.cursor()
         cursor.execute(f"SET LOCAL plan_cache_mode = {mode}")
+        if role is not None:
+            cursor.execute(f"SET LOCAL ROLE {role}")
         for analyze in ("", "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "):
             connection.exec_driver_sql("SAVEPOINT before")
             cursor.execute(analyze + prepared, PARAMETERS | parameters, prepare=True)  # type: ignore[call-arg]
@@ -185,6 +192,45 @@ def test_a_statement_reads_what_it_returns_and_little_more(
     assert "Seq Scan" not in plan.text
     assert "JIT" not in plan.text
     assert plan.rows <= 400, plan.text  # 100 at most are asked for, of three priorities
+    assert plan.buffers <= 4_000, plan.text
+
+
+KINDS = {
+    **dict.fromkeys(["push", "push_once", "clashing_keys"], Kind.PRODUCER),
+    **dict.fromkeys(["redrive", "prune", "withdraw"], Kind.MAINTAINER),
+}
+
+
+@pytest.fixture(scope="module", params=[0, 30], ids=["one queue", "31 queues"])
+def limited(request: pytest.FixtureRequest, loaded: Engine) -> Iterator[dict[Kind, str]]:
+    """A role of each kind that is limited to some queues, `load` among them."""
+    queues = ["load", *[f"other {number}" for number in range(request.param)]]
+    roles = {kind: f"xclaim_test_{kind}_{secrets.token_hex(4)}" for kind in Kind}
+    with loaded.begin() as connection:
+        for kind, role in roles.items():
+            planned(connection, kind, role, queues=queues).apply(connection)
+    yield roles
+    with loaded.begin() as connection:
+        for role in roles.values():
+            connection.execute(text(f"DROP OWNED BY {role}"))
+            connection.execute(text(f"DROP ROLE {role}"))
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("name", BOUNDED)
+def test_row_level_security_costs_no_statement_its_index(
+    loaded: Engine, limited: dict[Kind, str], name: str, mode: str
+) -> None:
+    build, options, index = BOUNDED[name]
+    keyed = KEYED if name in ("push_once", "clashing_keys", "find", "withdraw") else {}
+    statement = build(message_table(), POSTGRESQL, **options)
+    role = limited[KINDS.get(name, Kind.CONSUMER)]
+
+    plan = explain(loaded, statement, mode, role=role, **keyed)
+
+    assert index in plan.text, plan.text
+    assert "Seq Scan" not in plan.text
+    assert plan.rows <= 400, plan.text
     assert plan.buffers <= 4_000, plan.text
 
 

@@ -45,8 +45,8 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, it
     ORDER BY incoming.position
     ON CONFLICT (origin_queue, unique_key)
     WHERE unique_key IS NOT NULL DO UPDATE
-    SET attempts = CASE WHEN (xclaim_message.payload = excluded.payload) THEN xclaim_message.attempts ELSE -1
-      END
+    SET max_attempts = CASE WHEN (xclaim_message.payload = excluded.payload) THEN xclaim_message.max_attempts
+      ELSE -1 END
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,

@@ -26,8 +26,8 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
     ORDER BY item.position
     ON CONFLICT (origin_queue, unique_key)
     WHERE unique_key IS NOT NULL DO UPDATE
-    SET attempts = CASE WHEN (xclaim_message.payload = excluded.payload) THEN xclaim_message.attempts ELSE -1
-      END
+    SET max_attempts = CASE WHEN (xclaim_message.payload = excluded.payload) THEN xclaim_message.max_attempts
+      ELSE -1 END
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
       last_error, 1 AS is_same;

@@ -80,7 +80,8 @@ def upgrade(schema: str | None = None) -> None:
     )
     if op.get_bind().dialect.name == "postgresql":
         table = "xclaim_message" if schema is None else f"{_quoted(schema)}.xclaim_message"
-        op.execute(f"ALTER TABLE {table} SET ({AUTOVACUUM})")
+        # Not op.execute, which takes a colon in the name of a schema for a parameter.
+        op.get_bind().exec_driver_sql(f"ALTER TABLE {table} SET ({AUTOVACUUM})")
     claimable = "status = 'available' AND available_at IS NOT NULL"
     order: list[str | sa.TextClause] = ["queue", sa.text("priority DESC"), "available_at", "id"]
     _create_index("ix_xclaim_message_claim", order, claimable, schema)

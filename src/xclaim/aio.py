@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from xclaim import arguments, verbs
 from xclaim.async_loops import AsyncLoop
-from xclaim.engine import check_driver, create_async_verb_engine, is_verb_engine
+from xclaim.engine import check_driver, create_async_verb_engine, is_verb_engine, shown_url
 from xclaim.errors import InvalidArgumentError
 from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit
 from xclaim.message import Claim
@@ -280,7 +280,7 @@ class AsyncQueue:
 
     def __repr__(self) -> str:
         """Return the name and the database, without its password."""
-        return f"AsyncQueue({self.name!r}, {self._bind.engine.url.render_as_string()!r})"
+        return f"AsyncQueue({self.name!r}, {shown_url(self._bind.engine.url)!r})"
 
     def _loop(self) -> AsyncLoop:
         return AsyncLoop(self.name, self._bind, self._run, self._reconnect)

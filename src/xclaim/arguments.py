@@ -10,9 +10,11 @@ from xclaim.payload import is_storable_text
 
 MAX_QUEUE_BYTES = 200  # short enough for an index entry and for a line on a terminal
 MAX_KEY_BYTES = 1_000  # PostgreSQL refuses index entries over 2,704 bytes (a third of a page)
+MAX_IDENTIFIER_BYTES = 63  # PostgreSQL's NAMEDATALEN - 1: longer ones are cut without a word
 MAX_DURATION = timedelta(days=3_660)  # ten years: beyond it, a typing error
 MAX_LIMIT = 1_000_000
 DEAD_LETTER_SUFFIX = ".dead"
+_RESERVED_ROLES = ("public", "none")  # GRANT ... TO "public" is for everybody, also quoted
 _MAX_SHOWN = 60  # characters of a bad value in an error
 
 
@@ -49,6 +51,21 @@ def key(name: str, value: Any) -> str:
 def optional_key(name: str, value: Any) -> str | None:
     """Return the key, or None when there is none."""
     return None if value is None else key(name, value)
+
+
+def role_name(value: Any) -> str:
+    """Return the name of a database role: one of its own, 1 to 63 bytes of readable text."""
+    name = _text("role name", value, MAX_IDENTIFIER_BYTES)
+    if not name.strip() or not name.isprintable():
+        raise InvalidArgumentError(
+            f"role name {_shown(name)} is blank or has control characters: use a readable name"
+        )
+    if name in _RESERVED_ROLES or name.startswith("pg_"):
+        raise InvalidArgumentError(
+            f"role name {_shown(name)} is PostgreSQL's own, for everybody or for the server: "
+            "name a role that only your workers have"
+        )
+    return name
 
 
 def seconds(name: str, value: Any) -> float:

@@ -37,8 +37,9 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
     PostgreSQL gets TCP keep-alives that notice a dead connection within a minute, SQLite WAL,
     ``synchronous=FULL``, a 30 s busy timeout and ``BEGIN IMMEDIATE``. A URL query
     ``prepare_threshold=none`` turns prepared statements off, for a pooler that needs it.
-    ``options`` are SQLAlchemy's. Raise DatabaseUrlError if the URL cannot be used; nothing is
-    connected yet.
+    ``options`` are SQLAlchemy's; ``hide_parameters`` is on unless you say otherwise, because its
+    errors and its log would show payloads and tokens. Raise DatabaseUrlError if the URL cannot be
+    used; nothing is connected yet.
     """
     parsed, options = _prepared(url, options)
     if parsed.get_backend_name() != "sqlite":
@@ -80,11 +81,11 @@ def parse_url(url: str | URL) -> URL:
     """Return the URL if xclaim can use it. Raise DatabaseUrlError, without the password, if not."""
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
+    except (ArgumentError, ValueError):
         raise DatabaseUrlError(
             "the database URL is malformed: write postgresql://user:password@host:5432/database "
             "or sqlite:///file.db (a password with special characters percent-encoded)"
-        ) from error
+        ) from None  # the error of the parser may quote a part of the password
     match parsed.drivername:
         case "postgresql" | "postgres" | "postgresql+psycopg" | "postgresql+psycopg_async":
             return parsed.set(drivername="postgresql+psycopg")
@@ -100,6 +101,12 @@ def parse_url(url: str | URL) -> URL:
                 f"database {driver!r} is not supported: write postgresql://user@host/database "
                 "or sqlite:///file.db"
             )
+
+
+def shown_url(url: URL) -> str:
+    """Return the URL for people and logs: without its passwords, those in the query included."""
+    secrets = [name for name in url.query if "password" in name]
+    return url.difference_update_query(secrets).render_as_string(hide_password=True)
 
 
 def check_driver(dialect: Dialect) -> None:
@@ -135,6 +142,7 @@ def _verb_options(url: str) -> dict[str, Any]:
 
 def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, Any]]:
     parsed = parse_url(url)
+    options = {"hide_parameters": True} | options
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite_version()
         return parsed, _with_connect_args(options, timeout=_SQLITE_WAIT_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from types import NoneType
@@ -23,15 +23,18 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One row of ``xclaim_message``. Times are aware UTC, by the database's clock."""
+    """One row of ``xclaim_message``. Times are aware UTC, by the database's clock.
+
+    Its repr, which ends up in logs, leaves out what may be confidential.
+    """
 
     id: int
     queue: str
     origin_queue: str
     status: Status
     priority: int
-    payload: Any
-    headers: dict[str, Any]
+    payload: Any = field(repr=False)
+    headers: dict[str, Any] = field(repr=False)
     unique_key: str | None
     attempts: int
     max_attempts: int | None
@@ -43,7 +46,7 @@ class Message:
     claimed_by: str | None
     consumed_by: str | None
     claim_key: str | None
-    last_error: str | None
+    last_error: str | None = field(repr=False)
 
     @property
     def is_dead_letter(self) -> bool:
@@ -74,11 +77,11 @@ class Claim:
     """The right to settle one message: the message as it was claimed, and the receipt.
 
     ``token`` is new with every claim of a message; ack, release and extend match it, so a claim
-    that was lost can never settle a later one.
+    that was lost can never settle a later one. It is a credential, so the repr leaves it out.
     """
 
     message: Message
-    token: UUID
+    token: UUID = field(repr=False)
 
     @property
     def payload(self) -> Any:

@@ -27,11 +27,13 @@ from sqlalchemy import (
 
 from xclaim.dialects import Json, UtcTimestamp
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 REVISION = REVISIONS[-1]
 TABLE_NAME = "xclaim_message"
 VERSION_TABLE_NAME = "xclaim_alembic_version"
 VIEW_NAME = "xclaim_queue_stats"
+LINEAGE_VIEW_NAME = "xclaim_lineage"
+OVERVIEW_NAME = "xclaim_overview"
 
 # A queue rewrites each row two or three times: vacuum by count rather than by a fifth of the table,
 # and fast enough to keep up (https://www.postgresql.org/docs/current/routine-vacuuming.html).

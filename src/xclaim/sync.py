@@ -11,7 +11,13 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from sqlalchemy import Connection, Engine
 
 from xclaim import arguments, verbs
-from xclaim.engine import check_driver, create_verb_engine, is_in_memory, is_verb_engine
+from xclaim.engine import (
+    check_driver,
+    create_verb_engine,
+    is_in_memory,
+    is_verb_engine,
+    shown_url,
+)
 from xclaim.errors import InvalidArgumentError
 from xclaim.held import HeldConnections
 from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit
@@ -296,7 +302,7 @@ class Queue:
 
     def __repr__(self) -> str:
         """Return the name and the database, without its password."""
-        return f"Queue({self.name!r}, {self._bind.engine.url.render_as_string()!r})"
+        return f"Queue({self.name!r}, {shown_url(self._bind.engine.url)!r})"
 
     def _loop(self) -> Loop:
         return Loop(self.name, self._bind, self._run, self._reconnect)

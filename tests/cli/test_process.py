@@ -14,7 +14,7 @@ from xclaim import Queue, __version__, create_engine, migrate
 
 COMMANDS = (
     *("upgrade", "downgrade", "push", "claim", "ack", "release", "extend", "peek", "stats"),
-    *("expire", "redrive", "prune", "demo"),
+    *("expire", "redrive", "prune", "demo", "grants"),
 )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import click
 
 from xclaim import __version__
-from xclaim.cli import examining, pushing, settling, tending
+from xclaim.cli import examining, granting, pushing, settling, tending
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.outcomes import WRONG_USE, status_of
 
@@ -36,7 +36,14 @@ def group(context: click.Context, /, *, database: Database) -> None:
         context.exit(WRONG_USE)
 
 
-for command in (*pushing.COMMANDS, *settling.COMMANDS, *tending.COMMANDS, *examining.COMMANDS):
+COMMANDS = (
+    *pushing.COMMANDS,
+    *settling.COMMANDS,
+    *tending.COMMANDS,
+    *examining.COMMANDS,
+    *granting.COMMANDS,
+)
+for command in COMMANDS:
     group.add_command(command)
 
 

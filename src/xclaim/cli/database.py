@@ -131,9 +131,9 @@ def _unreachable(url: URL, reason: str) -> str:
 
 
 def _shown(url: URL) -> str:
-    secrets = [name for name in url.query if "password" in name]
-    shown = url.set(drivername=url.get_backend_name()).difference_update_query(secrets)
-    return shown.render_as_string(hide_password=True)
+    from xclaim.engine import shown_url
+
+    return shown_url(url.set(drivername=url.get_backend_name()))
 
 
 def _reason(error: Exception) -> str:

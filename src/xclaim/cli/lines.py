@@ -22,8 +22,6 @@ T = TypeVar("T")
 MESSAGE_COLUMNS = ("id", "queue", "status", "priority", "attempts", "available_at", "payload")
 CLAIM_COLUMNS = ("id", "queue", "attempts", "claimed_by", "claim_expires_at", "payload")
 
-_MAX_SHOWN = 60  # characters of a bad line in an error
-
 
 def parse_json(text: str, place: str) -> Any:
     """Return the decoded JSON; NaN and Infinity, which Python would accept, are no JSON."""
@@ -35,7 +33,8 @@ def parse_json(text: str, place: str) -> Any:
         problem = str(error)
     except RecursionError:
         problem = "nested too deeply"
-    raise click.UsageError(f"{place} is not JSON ({problem}): {text.strip()[:_MAX_SHOWN]!r}")
+    # Where it is wrong, not what it is: logs keep what stands on stderr.
+    raise click.UsageError(f"{place} is not JSON ({problem})")
 
 
 def stdin_lines(missing: str) -> Iterator[tuple[str, Any]]:
@@ -51,7 +50,7 @@ def stdin_lines(missing: str) -> Iterator[tuple[str, Any]]:
             text = (line.removeprefix(BOM_UTF8) if number == 1 else line).decode()
         except UnicodeDecodeError as error:
             raise click.UsageError(
-                f"{place} is not UTF-8 ({error.reason}): {line[:20]!r}"
+                f"{place} is not UTF-8 ({error.reason} at byte {error.start + 1})"
             ) from None
         if text.strip():
             yield place, parse_json(text, place)

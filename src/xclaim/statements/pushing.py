@@ -138,13 +138,14 @@ def _push_once_sqlite(table: Table, dialect: Dialect) -> Statement:
 
 def _refuse_other_payload(statement: Any, table: Table) -> Any:
     # A key that appears meanwhile: an equal payload is returned as it is, another one breaks the
-    # CHECK on attempts, and with it the whole statement.
+    # CHECK on max_attempts, and with it the whole statement. On that column, because a producer
+    # may have the right to set its own limit, and none to touch what a claim counts.
     return statement.on_conflict_do_update(
         index_elements=[table.c.origin_queue, table.c.unique_key],
         index_where=table.c.unique_key.is_not(None),
         set_={
-            "attempts": case(
-                (table.c.payload == statement.excluded.payload, table.c.attempts),
+            "max_attempts": case(
+                (table.c.payload == statement.excluded.payload, table.c.max_attempts),
                 else_=literal_column("-1"),
             )
         },

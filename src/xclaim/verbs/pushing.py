@@ -252,9 +252,10 @@ def _push_once(
     queue = batch["queue_name"]
     try:
         rows = execute(connection, schema, partial(statements.push_once, notifies=notifies), batch)
-    except IntegrityError as error:
+    except IntegrityError:
         clashing = _clashing_keys(connection, schema, batch)
-        raise DuplicateMessageError(queue, clashing or sorted(filter(None, keys))) from error
+        # Not `from` the database's error, whose detail shows the payload that is there.
+        raise DuplicateMessageError(queue, clashing or sorted(filter(None, keys))) from None
     clashing = sorted(row.unique_key for row in rows if not row.is_same)
     if clashing:
         raise DuplicateMessageError(queue, clashing)

@@ -27,7 +27,6 @@ _TIMES = tuple(name for name in _FIELDS if name.endswith("_at"))
 _NO_TABLE = {"42P01", "3F000"}  # PostgreSQL: undefined table, undefined schema
 _NO_COLUMN = "42703"
 _SQLITE_ERROR = 1  # also "no such table" and "no such column", which have no code of their own
-_MAX_SCHEMA_BYTES = 63  # PostgreSQL's NAMEDATALEN - 1: longer names are cut without a word
 
 
 def resolve_schema(schema: str | None, dialect_name: str) -> str | None:
@@ -44,9 +43,10 @@ def resolve_schema(schema: str | None, dialect_name: str) -> str | None:
             f"schema {chosen!r} cannot be used, SQLite has no schemas: unset XCLAIM_SCHEMA and "
             "use a file of its own"
         )
-    if len(chosen.encode()) > _MAX_SCHEMA_BYTES:
+    if len(chosen.encode()) > arguments.MAX_IDENTIFIER_BYTES:
         raise InvalidArgumentError(
-            f"schema {chosen!r} is longer than the {_MAX_SCHEMA_BYTES} bytes PostgreSQL keeps"
+            f"schema {chosen!r} is longer than the {arguments.MAX_IDENTIFIER_BYTES} bytes "
+            "PostgreSQL keeps"
         )
     return chosen
 
