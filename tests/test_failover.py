@@ -1,6 +1,6 @@
 """A primary is killed and its standby promoted: what is kept, and what is not.
 
-With synchronous replication a confirmed ack is on both servers. With asynchronous replication it can
+With synchronous replication a confirmed ack is on both servers. With asynchronous it can
 be on the lost one alone, and the message comes back: no queue in the database can prevent that.
 """
 

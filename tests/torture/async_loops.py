@@ -57,9 +57,10 @@ async def transact_async(worker: Consumer, queue: AsyncQueue) -> int:
 
 async def async_stream(worker: Consumer, queue: AsyncQueue) -> int:
     seen, enough = 0, worker.random.randint(1, 3 * TURN)
+    claims: Any = queue.stream(batch=BATCH, **worker.ask())  # a generator
     with worker.settling() as held:
-        async with aclosing(queue.stream(batch=BATCH, **worker.ask())) as it:  # type: ignore[type-var]  # is a generator
-            async for claimed in it:
+        async with aclosing(claims):
+            async for claimed in claims:
                 worker.see([claimed])
                 seen += 1
                 try:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -25,9 +25,12 @@ class Disk:
 
     def fill(self) -> None:
         """Leave no room: what needs another page fails."""
-        status = os.statvfs(self.folder)
-        used = (status.f_blocks - status.f_bfree) * status.f_frsize
-        self._resize(used + _PAGE)
+        while True:
+            status = os.statvfs(self.folder)
+            used = (status.f_blocks - status.f_bfree) * status.f_frsize
+            with suppress(subprocess.CalledProcessError):  # more is used by now
+                self._resize(used + _PAGE)
+                return
 
     def make_room(self) -> None:
         """Give the room back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import timedelta
+from typing import Any
 
 from tests.torture.consumer import BATCH, EFFECT, TURN, Consumer, WorkFailedError
 from tests.torture.logs import Event
@@ -112,8 +113,9 @@ def consume_on_an_engine(worker: Consumer) -> int:
 
 def stream(worker: Consumer) -> int:
     seen, enough = 0, worker.random.randint(1, 3 * TURN)
-    with worker.settling() as held, closing(worker.queue.stream(batch=BATCH, **worker.ask())) as it:
-        for claimed in it:
+    claims: Any = worker.queue.stream(batch=BATCH, **worker.ask())  # a generator
+    with worker.settling() as held, closing(claims):
+        for claimed in claims:
             worker.see([claimed])
             seen += 1
             try:

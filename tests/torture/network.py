@@ -54,7 +54,10 @@ class Network:
 
     def cut(self, random: Random) -> int:
         """Close some connections, with or without a farewell; return how many."""
-        return len([link.cut(reset=random.random() < 0.5) for link in self._some(random)])
+        links = self._some(random)
+        for link in links:
+            link.cut(reset=random.random() < 0.5)
+        return len(links)
 
     def slow_down(self, random: Random, seconds: float) -> int:
         """Delay the answers on some connections for a while."""
