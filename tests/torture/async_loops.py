@@ -56,7 +56,7 @@ async def transact_async(worker: Consumer, queue: AsyncQueue) -> int:
 
 
 async def async_stream(worker: Consumer, queue: AsyncQueue) -> int:
-    seen, enough = 0, worker.random.randint(1, 3 * TURN)
+    seen, enough = 0, worker.random.randint(1, 6 * TURN)
     claims: Any = queue.stream(batch=BATCH, **worker.ask())  # a generator
     with worker.settling() as held:
         async with aclosing(claims):

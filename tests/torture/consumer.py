@@ -18,10 +18,10 @@ from xclaim import Claim, ClaimLostError, Queue
 QUEUE = "torture"
 EFFECT = text("INSERT INTO effects (message_id, claimed_by) VALUES (:message_id, :claimed_by)")
 TURN = 25  # messages, after which another loop has its turn
-BATCH = 10
+BATCH = 50
 
 _LEASES = (1.0, 1.5, 2.0, 3.0)  # seconds
-_PAUSE = 0.002  # seconds that the work on a message takes on average
+_PAUSE = 0.001  # seconds that the work on a message takes on average
 _SLOW_ONES = 0.002  # of the messages take longer than their lease
 _FAILING_ONES = 0.01  # of the messages raise
 

@@ -112,7 +112,7 @@ def consume_on_an_engine(worker: Consumer) -> int:
 
 
 def stream(worker: Consumer) -> int:
-    seen, enough = 0, worker.random.randint(1, 3 * TURN)
+    seen, enough = 0, worker.random.randint(1, 6 * TURN)
     claims: Any = worker.queue.stream(batch=BATCH, **worker.ask())  # a generator
     with worker.settling() as held, closing(claims):
         for claimed in claims:

@@ -28,9 +28,9 @@ from tests.torture.report import summarize
 from tests.torture.workers import Role
 from xclaim import Queue, create_engine, migrate
 
-_PRODUCERS = 2
+_PRODUCERS = 4
+_SESSIONS = 6  # of one worker, at most
 _SETTINGS = {
-    "max_connections": "80",
     "max_wal_size": "256MB",  # what is to be recovered after a kill
     "checkpoint_timeout": "30s",
     "autovacuum_naptime": "5s",
@@ -105,7 +105,8 @@ def _prepare(settings: Settings, logs: Path, stack: ExitStack) -> Field:
     expected = settings.minutes * 60 * (settings.messages_per_second or 1_000)
     megabytes = _DISK_MEGABYTES + int(_DISK_MEGABYTES_FOR_MESSAGES * expected)
     disk = stack.enter_context(small_disk(megabytes))
-    server = stack.enter_context(new_server(_SETTINGS))
+    connections = {"max_connections": str(20 + _SESSIONS * settings.workers)}
+    server = stack.enter_context(new_server(_SETTINGS | connections))
     url = _create_database(server, disk.folder if disk else None)
     migrate.upgrade(url)
     engine = create_engine(url)

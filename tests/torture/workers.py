@@ -31,7 +31,7 @@ from xclaim import Queue, create_engine
 
 _REST = (0.05, 0.4)  # seconds after an error
 _IDLE = (0.05, 0.2)  # seconds after there was nothing to do
-_LARGEST_PUSH = 20
+_LARGEST_PUSH = 50
 _BACKLOG = 5_000  # waiting messages at which producers wait too
 _BACKLOG_EVERY = 2.0  # seconds between two looks at the backlog
 
