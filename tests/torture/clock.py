@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
 from random import Random
 
 _MOST = 3 * 86_400.0  # seconds
 
 
-def skew_clock(random: Random, on_jump: Callable[[float], None] | None = None) -> None:
+def skew_clock(random: Random) -> None:
     """Set the clock of this process wrong, and again at each SIGUSR1."""
     now, now_ns = time.time, time.time_ns
     offset = random.uniform(-_MOST, _MOST)
@@ -22,8 +21,6 @@ def skew_clock(random: Random, on_jump: Callable[[float], None] | None = None) -
     def jump(_number: int, _frame: object) -> None:
         nonlocal offset
         offset = random.uniform(-_MOST, _MOST)
-        if on_jump is not None:
-            on_jump(offset)
 
     time.time = lambda: now() + offset
     time.time_ns = lambda: now_ns() + int(offset * 1e9)
