@@ -77,6 +77,13 @@ test: lint $(VENV_20)/.installed ## Lint, then run every test, then the core's a
 	$(VENV)/bin/python -m pytest
 	$(VENV_20)/bin/python -m pytest -m "not airflow and not wheel" --ignore tests/cli
 
+# For hours: make torture MINUTES=180
+MINUTES := 2
+
+.PHONY: torture
+torture: $(VENV)/.installed ## Kill workers and servers for MINUTES (2), and count what is lost or doubled: nothing
+	$(VENV)/bin/python -m tests.torture --minutes $(MINUTES)
+
 .PHONY: bench
 bench: $(VENV_BENCH)/.installed ## Measure against the peers, about 45 minutes, and write docs/benchmarks.md
 	$(VENV_BENCH)/bin/python -m benchmarks
@@ -108,5 +115,5 @@ constraints: ## Refresh constraints.txt to the newest versions (needs uv)
 
 .PHONY: clean
 clean: ## Remove the environments and everything built
-	rm -rf $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) benchmarks/output dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) benchmarks/output tests/torture/output dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

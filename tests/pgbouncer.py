@@ -1,4 +1,4 @@
-"""pgbouncer in transaction mode, in front of a database."""
+"""A pgbouncer in transaction mode in front of a database, which may be killed and started again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -22,8 +23,7 @@ needs_pgbouncer = pytest.mark.skipif(
     reason="there is no pgbouncer: install the package pgbouncer (Debian), "
     "or name the program in XCLAIM_TEST_PGBOUNCER",
 )
-POOL_SIZE = 2
-CONFIGURATION = """
+_CONFIGURATION = """
 [databases]
 {database} = host={host} port={port} user={user} password={password}
 
@@ -34,61 +34,83 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = {pool_size}
+server_login_retry = 1
 ignore_startup_parameters = extra_float_digits
 logfile = {folder}/pgbouncer.log
 """
 
 
-class PgBouncer:
+class Bouncer:
     """Run pgbouncer in front of a database; as nobody, because it refuses to run as root."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, *, pool_size: int = 2) -> None:
         self._server = make_url(url)
         self._folder = folder
+        self._pool_size = pool_size
         self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> str:
-        options: dict[str, Any] = {}
+        """Start it, and return the URL of the database through it."""
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
-            options = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             self._folder = Path(f"/tmp/xclaim-pgbouncer-{os.getpid()}-{self._port}")  # noqa: S108
             self._folder.mkdir(mode=0o700)
             os.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
-        configuration = self._folder / "pgbouncer.ini"
-        configuration.write_text(self._configuration())
-        self._process = subprocess.Popen([str(PROGRAM), "-q", str(configuration)], **options)
-        self._wait_until_ready()
+        (self._folder / "pgbouncer.ini").write_text(self._configuration())
+        self.start()
         url = self._server.set(host="127.0.0.1", port=self._port)
+        # Without prepared statements, which pgbouncer 1.18 does not know.
         return url.update_query_dict({"prepare_threshold": "none"}).render_as_string(
             hide_password=False
         )
 
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Kill it."""
+        self.kill()
         if os.geteuid() == 0:
             shutil.rmtree(self._folder)
 
+    def start(self) -> None:
+        """Start it, again after a kill, and wait until it answers."""
+        options: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            options = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        command = [str(PROGRAM), "-q", str(self._folder / "pgbouncer.ini")]
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **options)
+        self._wait_until_ready(self._process)
+
+    def kill(self) -> None:
+        """Kill it, with all connections through it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     def _configuration(self) -> str:
-        return CONFIGURATION.format(
+        return _CONFIGURATION.format(
             database=self._server.database,
             host=self._server.host,
             port=self._server.port,
             user=self._server.username,
             password=self._server.password,
             listen_port=self._port,
-            pool_size=POOL_SIZE,
+            pool_size=self._pool_size,
             folder=self._folder,
         )
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + 20
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
             except OSError:
-                assert self._process.poll() is None, "pgbouncer ended"
+                assert process.poll() is None, "pgbouncer ended"
                 assert time.monotonic() < deadline, "pgbouncer does not answer"
                 time.sleep(0.02)
             else:

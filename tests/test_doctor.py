@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url
 
-from tests.pgbouncer import PgBouncer, needs_pgbouncer
+from tests.pgbouncer import Bouncer, needs_pgbouncer
 from xclaim import Queue, create_engine
 from xclaim import doctor as doctor_module
 from xclaim.doctor import Finding, Level, examine
@@ -201,7 +201,7 @@ def test_what_cannot_be_looked_at_is_a_finding(postgresql: Engine) -> None:
 @needs_pgbouncer
 def test_a_pooler_is_noticed(fresh_postgresql_url: str, postgresql: Engine, tmp_path: Path) -> None:
     assert finding(postgresql, "pooler", Level.OK).found == "none in between"
-    with PgBouncer(fresh_postgresql_url, tmp_path) as url:
+    with Bouncer(fresh_postgresql_url, tmp_path) as url:
         engine = create_engine(make_url(url).difference_update_query(["prepare_threshold"]))
         found = finding(engine, "pooler")
         engine.dispose()

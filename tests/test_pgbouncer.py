@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.databases import temporary_database
-from tests.pgbouncer import PgBouncer, needs_pgbouncer
+from tests.pgbouncer import Bouncer, needs_pgbouncer
 from xclaim import AsyncQueue, ClaimLostError, Queue, create_engine, migrate
 
 pytestmark = needs_pgbouncer
@@ -26,7 +26,7 @@ pytestmark = needs_pgbouncer
 @pytest.fixture
 def bouncer_url(fresh_postgresql_url: str, tmp_path: Path) -> Iterator[str]:
     """The database through pgbouncer, without prepared statements, which 1.18 does not know."""
-    with PgBouncer(fresh_postgresql_url, tmp_path) as url:
+    with Bouncer(fresh_postgresql_url, tmp_path) as url:
         yield url
 
 
@@ -128,7 +128,7 @@ def test_eight_threads_consume_each_message_once(engine: Engine) -> None:
 
 
 def test_migrations_run_through_it(postgresql_server: str, tmp_path: Path) -> None:
-    with temporary_database(postgresql_server) as empty, PgBouncer(empty, tmp_path) as url:
+    with temporary_database(postgresql_server) as empty, Bouncer(empty, tmp_path) as url:
         migrate.upgrade(url)
 
         migrate.check(create_engine(url))

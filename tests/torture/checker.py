@@ -1,0 +1,179 @@
+"""Compare what the workers believe with what the table says.
+
+The order of a message's claims is that of their attempts: each claim counts one, and what a stream
+hands back uncounted was never given to a worker and so is in no log.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from sqlalchemy import Engine, text
+
+from tests.torture.logs import Beliefs, Event, Held
+
+TRANSACT = "transact"  # how the names of the loops begin whose messages have an effect
+EFFECTS = "CREATE TABLE effects (message_id bigint NOT NULL, claimed_by text NOT NULL)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What the table says of a message."""
+
+    id: int
+    unique_key: str
+    status: str
+    attempts: int
+    consumed_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a worker wrote in the transaction of its ack."""
+
+    message_id: int
+    claimed_by: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the comparison has shown; ``violations`` by kind, each named in words."""
+
+    messages: int = 0
+    pushes_unknown: Counter[str] = field(default_factory=Counter)
+    claims: int = 0
+    claims_lost: int = 0
+    acks: int = 0
+    acks_unknown: Counter[str] = field(default_factory=Counter)
+    consumed_by_loop: Counter[str] = field(default_factory=Counter)
+    effects: int = 0
+    violations: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def count(self, kind: str) -> int:
+        return len(self.violations.get(kind, ()))
+
+
+def read_table(engine: Engine) -> tuple[list[Row], list[Effect]]:
+    """Return the messages and the effects."""
+    messages = "SELECT id, unique_key, status, attempts, consumed_by FROM xclaim_message"
+    with engine.connect() as connection:
+        rows = [Row(**row._mapping) for row in connection.execute(text(messages))]
+        effects = connection.execute(text("SELECT message_id, claimed_by FROM effects"))
+        return rows, [Effect(*effect) for effect in effects]
+
+
+def check(beliefs: Beliefs, rows: Sequence[Row], effects: Iterable[Effect]) -> Findings:
+    """Return what is wrong, and the numbers of what is right."""
+    findings = Findings(messages=len(rows), claims=len(beliefs.claims))
+    for violation in beliefs.violations:
+        findings.violations["unexpected"].append(violation)
+    claims_of: dict[int, list[Held]] = defaultdict(list)
+    for held in beliefs.claims.values():
+        claims_of[held.message_id].append(held)
+    effects_of: dict[int, list[str]] = defaultdict(list)
+    for effect in effects:
+        effects_of[effect.message_id].append(effect.claimed_by)
+
+    _check_pushes(findings, beliefs, rows)
+    known = {row.id for row in rows}
+    for id_ in sorted(claims_of.keys() - known):
+        findings.violations["lost"].append(f"message {id_} was claimed and is not in the table")
+    for id_ in sorted(effects_of.keys() - known):
+        findings.violations["effect"].append(f"message {id_} has an effect and is not in the table")
+    for row in rows:
+        _check_order(findings, row, claims_of[row.id])
+        _check_outcomes(findings, row, claims_of[row.id])
+        _check_consumption(findings, row, claims_of[row.id], effects_of[row.id])
+    findings.effects = sum(map(len, effects_of.values()))
+    return findings
+
+
+def _check_pushes(findings: Findings, beliefs: Beliefs, rows: Sequence[Row]) -> None:
+    ids: dict[str, int] = {}
+    for row in rows:
+        if row.unique_key in ids:
+            findings.violations["duplicate"].append(f"key {row.unique_key} is there twice")
+        if row.unique_key not in beliefs.pushing:
+            findings.violations["unexpected"].append(f"nobody has pushed key {row.unique_key}")
+        ids[row.unique_key] = row.id
+    for key, id_ in beliefs.pushed.items():
+        if ids.get(key) != id_:
+            findings.violations["lost"].append(
+                f"key {key} was pushed as message {id_}, the table has {ids.get(key)}"
+            )
+    for key in beliefs.pushing - beliefs.pushed.keys():
+        findings.pushes_unknown["is there" if key in ids else "is not there"] += 1
+
+
+def _check_order(findings: Findings, row: Row, claims: list[Held]) -> None:
+    """One claim after the other, and each for as long as its lease says."""
+    claims.sort(key=lambda held: held.attempts)
+    for earlier, later in pairwise(claims):
+        if earlier.attempts == later.attempts:
+            findings.violations["not exclusive"].append(
+                f"message {row.id}: attempt {later.attempts} is {earlier.claimed_by}'s "
+                f"and {later.claimed_by}'s"
+            )
+        held_until = earlier.leased_until
+        if earlier.given_up_at is not None:
+            held_until = min(held_until, earlier.given_up_at)
+        if later.claimed_at < held_until:
+            findings.violations["not exclusive"].append(
+                f"message {row.id}: {later.claimed_by} had it {held_until - later.claimed_at:.3f} s"
+                f" before the lease of {earlier.claimed_by} ended"
+            )
+
+
+def _check_outcomes(findings: Findings, row: Row, claims: Sequence[Held]) -> None:
+    """Each belief of a worker against the row; an unknown ack is looked up there."""
+    acked = [held for held in claims if held.outcome is Event.ACKED]
+    findings.acks += len(acked)
+    findings.claims_lost += sum(held.outcome is Event.LOST for held in claims)
+    if len(acked) > 1:
+        names = " and ".join(held.claimed_by for held in acked)
+        findings.violations["duplicate"].append(f"message {row.id} was acked by {names}")
+    for held in claims:
+        consumed = _is_consumed_by(row, held)
+        if held.outcome is Event.ACKED and not consumed:
+            findings.violations["lost ack"].append(
+                f"message {row.id}: {held.claimed_by} acked attempt {held.attempts}, the table "
+                f"says {row.status}, {row.consumed_by}, attempt {row.attempts}"
+            )
+        if held.outcome is Event.LOST and consumed:
+            findings.violations["refused ack"].append(
+                f"message {row.id}: {held.claimed_by} was told its claim is lost, and has acked it"
+            )
+        if held.outcome is None and held.is_to_be_acked:
+            findings.acks_unknown["was acked" if consumed else "was not acked"] += 1
+
+
+def _check_consumption(
+    findings: Findings, row: Row, claims: Sequence[Held], effects: Sequence[str]
+) -> None:
+    """Consumed, by the last of those who wanted to, and with one effect if by transact."""
+    if row.status != "consumed":
+        findings.violations["not consumed"].append(f"message {row.id} is {row.status}")
+    consumers = [held for held in claims if _is_consumed_by(row, held)]
+    if row.status == "consumed" and not any(held.is_to_be_acked for held in consumers):
+        findings.violations["unexpected"].append(
+            f"message {row.id}: {row.consumed_by} has not asked for the ack the table says it made"
+        )
+    if any(held.attempts > row.attempts for held in claims):
+        findings.violations["stale ack"].append(
+            f"message {row.id} was consumed by attempt {row.attempts}, and claimed again before"
+        )
+    loop = consumers[0].loop if consumers else "none"
+    findings.consumed_by_loop[loop] += 1
+    expected = [row.consumed_by] if loop.startswith(TRANSACT) else []
+    if list(effects) != expected:
+        kind = "duplicate" if len(effects) > 1 else "effect"
+        findings.violations[kind].append(
+            f"message {row.id}, consumed in {loop}, has the effects {list(effects)}, not {expected}"
+        )
+
+
+def _is_consumed_by(row: Row, held: Held) -> bool:
+    return row.consumed_by == held.claimed_by and row.attempts == held.attempts

@@ -1,0 +1,192 @@
+"""The checker can fail: each broken promise, planted in logs made by hand, is reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.torture.checker import Effect, Findings, Row, check
+from tests.torture.logs import Event, gather
+
+ROW = Row(id=1, unique_key="k", status="consumed", attempts=1, consumed_by="a#1")
+
+
+class Story:
+    """The logs of two workers, a line at a time; each line is a second after the last."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._at = 0.0
+
+    def tell(self, worker: str, event: Event, **values: Any) -> Story:
+        self._at += 1
+        with (self._folder / f"{worker}.jsonl").open("a") as file:
+            file.write(json.dumps({"event": event, "at": self._at, **values}) + "\n")
+        return self
+
+    def push(self) -> Story:
+        return self.tell("p", Event.PUSHING, keys=["k"]).tell("p", Event.PUSHED, ids={"k": 1})
+
+    def claim(
+        self, worker: str, token: str, *, attempts: int = 1, loop: str = "consume", lease: float = 1
+    ) -> Story:
+        claims = [[1, token, attempts, f"{worker}#1"]]
+        asked_at = self._at
+        return self.tell(
+            worker, Event.CLAIMED, claims=claims, loop=loop, asked_at=asked_at, lease=lease
+        )
+
+    def ack(self, worker: str, token: str) -> Story:
+        self.tell(worker, Event.ACKING, tokens=[token])
+        return self.tell(worker, Event.ACKED, tokens=[token])
+
+    def check(self, rows: list[Row], effects: list[Effect] | None = None) -> Findings:
+        return check(gather(self._folder), rows, effects or [])
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    return Story(tmp_path)
+
+
+def test_nothing_is_reported_where_all_is_well(story: Story) -> None:
+    findings = story.push().claim("a", "t1").ack("a", "t1").check([ROW])
+
+    assert dict(findings.violations) == {}
+    assert (findings.messages, findings.claims, findings.acks) == (1, 1, 1)
+
+
+def test_a_lost_push_is_reported(story: Story) -> None:
+    findings = story.push().check([])
+
+    assert findings.count("lost") == 1
+
+
+def test_a_push_under_another_id_is_reported(story: Story) -> None:
+    story.push().tell("p", Event.PUSHED, ids={"k": 2})
+
+    findings = story.claim("a", "t1").ack("a", "t1").check([ROW])
+
+    assert findings.count("unexpected") == 1
+
+
+def test_a_message_nobody_pushed_is_reported(story: Story) -> None:
+    findings = story.claim("a", "t1").ack("a", "t1").check([ROW])
+
+    assert findings.count("unexpected") == 1
+
+
+def test_an_ack_by_two_workers_is_reported(story: Story) -> None:
+    story.push().claim("a", "t1").ack("a", "t1").claim("b", "t2", attempts=2).ack("b", "t2")
+
+    findings = story.check([ROW])
+
+    assert findings.count("duplicate") == 1
+
+
+def test_an_ack_that_the_table_does_not_have_is_reported(story: Story) -> None:
+    row = Row(id=1, unique_key="k", status="consumed", attempts=2, consumed_by="b#1")
+    story.push().claim("a", "t1").ack("a", "t1").claim("b", "t2", attempts=2)
+
+    findings = story.tell("b", Event.ACKING, tokens=["t2"]).check([row])
+
+    assert findings.count("lost ack") == 1
+    assert findings.acks_unknown == {"was acked": 1}
+
+
+def test_a_message_that_is_left_is_reported(story: Story) -> None:
+    row = Row(id=1, unique_key="k", status="available", attempts=0, consumed_by=None)
+
+    findings = story.push().check([row])
+
+    assert findings.count("not consumed") == 1
+
+
+def test_a_consumption_that_nobody_asked_for_is_reported(story: Story) -> None:
+    findings = story.push().claim("a", "t1").check([ROW])
+
+    assert findings.count("unexpected") == 1
+
+
+def test_an_ack_that_was_refused_and_done_is_reported(story: Story) -> None:
+    story.push().claim("a", "t1").tell("a", Event.ACKING, tokens=["t1"])
+
+    findings = story.tell("a", Event.LOST, tokens=["t1"]).check([ROW])
+
+    assert findings.count("refused ack") == 1
+
+
+def test_an_ack_with_a_token_that_was_replaced_is_reported(story: Story) -> None:
+    story.push().claim("a", "t1").claim("b", "t2", attempts=2).ack("a", "t1")
+
+    findings = story.check([ROW])
+
+    assert findings.count("stale ack") == 1
+
+
+def test_a_claim_during_the_lease_of_another_is_reported(story: Story) -> None:
+    story.push().claim("a", "t1", lease=10).claim("b", "t2", attempts=2).ack("b", "t2")
+
+    findings = story.check(
+        [Row(id=1, unique_key="k", status="consumed", attempts=2, consumed_by="b#1")]
+    )
+
+    assert findings.count("not exclusive") == 1
+
+
+def test_a_claim_after_a_release_is_not_reported(story: Story) -> None:
+    story.push().claim("a", "t1", lease=10).tell("a", Event.RELEASING, tokens=["t1"])
+    story.claim("b", "t2", attempts=2).ack("b", "t2")
+
+    findings = story.check(
+        [Row(id=1, unique_key="k", status="consumed", attempts=2, consumed_by="b#1")]
+    )
+
+    assert dict(findings.violations) == {}
+
+
+def test_one_attempt_of_two_workers_is_reported(story: Story) -> None:
+    findings = story.push().claim("a", "t1").claim("b", "t2").ack("a", "t1").check([ROW])
+
+    assert findings.count("not exclusive") == 1
+
+
+def test_a_missing_effect_is_reported(story: Story) -> None:
+    findings = story.push().claim("a", "t1", loop="transact").ack("a", "t1").check([ROW])
+
+    assert findings.count("effect") == 1
+
+
+def test_an_effect_that_came_twice_is_reported(story: Story) -> None:
+    story.push().claim("a", "t1", loop="transact").ack("a", "t1")
+
+    findings = story.check([ROW], [Effect(1, "a#1"), Effect(1, "b#1")])
+
+    assert findings.count("duplicate") == 1
+
+
+def test_an_effect_of_work_that_was_rolled_back_is_reported(story: Story) -> None:
+    findings = story.push().claim("a", "t1").ack("a", "t1").check([ROW], [Effect(1, "b#1")])
+
+    assert findings.count("effect") == 1
+
+
+def test_an_unexpected_error_is_reported(story: Story) -> None:
+    story.push().claim("a", "t1").ack("a", "t1").tell("a", Event.UNEXPECTED, error="TypeError")
+
+    findings = story.check([ROW])
+
+    assert findings.count("unexpected") == 1
+
+
+def test_the_unfinished_last_line_of_a_killed_worker_is_left_out(
+    story: Story, tmp_path: Path
+) -> None:
+    story.push().claim("a", "t1").ack("a", "t1")
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.write('{"event": "clai')
+
+    assert dict(story.check([ROW]).violations) == {}
