@@ -1,0 +1,157 @@
+"""Two or three sessions on one table, in every order of their steps and with every end.
+
+Each session has two steps: its verb, and then a commit or a crash. An interleaving is run from
+the beginning by the choices made so far and then by the first choice there is; the next one differs
+in the last choice that had an alternative. So each order is run once, and a session that waits for
+a lock has no choices until another one has let go of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations_with_replacement
+
+from tests.model.invariants import (
+    NO_DEADLOCK,
+    WAITING,
+    BrokenPromiseError,
+    Done,
+    Ledger,
+    require,
+)
+from tests.model.scenes import OTHER_PAYLOAD, VERBS, Role, Verb
+from tests.model.stages import Setting, Stage
+
+Choice = tuple[int, str]  # a session, and its step
+
+_ALL_VERBS: Mapping[str, Verb] = {**VERBS, **OTHER_PAYLOAD}
+_NEVER_WAIT = {"claim", "expire", "redrive"}
+PAIRS = list(combinations_with_replacement(VERBS, 2))
+TRIPLES = list(combinations_with_replacement(VERBS, 3))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Part:
+    """A session's part in the interleaving."""
+
+    verb: str
+    role: Role
+    is_begun: bool = False
+    was_alone: bool = False
+    done: Done | None = None
+    is_ended: bool = False
+
+
+@dataclass(slots=True)
+class Interleaving:
+    """One order of the steps."""
+
+    stage: Stage
+    setting: Setting
+    verbs: Sequence[str]
+    taken: list[Choice] = field(default_factory=list)
+    offered: list[list[Choice]] = field(default_factory=list)
+    _parts: list[_Part] = field(default_factory=list)
+    _waited: list[str] = field(default_factory=list)
+
+    def follow(self, path: Sequence[Choice]) -> None:
+        """Run the choices of the path, then the first ones. Raise BrokenPromiseError."""
+        self.stage.reset(self.setting)
+        self._parts = [
+            _Part(verb=verb, role=Role(name=f"session {number}", claim=self.setting.claim))
+            for number, verb in enumerate(self.verbs)
+        ]
+        ledger = Ledger(self.stage.read())
+        while choices := self._choices():
+            choice = path[len(self.taken)] if len(self.taken) < len(path) else choices[0]
+            self.taken.append(choice)
+            self.offered.append(choices)
+            self._step(choice, ledger)
+            self._note(ledger)
+        waiting = [part.verb for part in self._parts if not part.is_ended]
+        require(not waiting, NO_DEADLOCK, f"{waiting} wait for each other")
+        ledger.finish()
+        require(not self._waited, WAITING, self._waited)
+
+    def next_path(self) -> list[Choice] | None:
+        """Return the path to the next interleaving; None after the last."""
+        taken, offered = list(self.taken), list(self.offered)
+        while taken:
+            choice, choices = taken.pop(), offered.pop()
+            position = choices.index(choice) + 1
+            if position < len(choices):
+                return [*taken, choices[position]]
+        return None
+
+    def _choices(self) -> list[Choice]:
+        is_open = any(part.done and not part.is_ended for part in self._parts)
+        choices: list[Choice] = []
+        for number, part in enumerate(self._parts):
+            if part.done is not None and not part.is_ended:
+                choices += [(number, "commit"), (number, "crash")]
+            elif not part.is_begun and not (is_open and self.stage.is_serial):
+                choices.append((number, part.verb))
+        return choices
+
+    def _step(self, choice: Choice, ledger: Ledger) -> None:
+        number, step = choice
+        part = self._parts[number]
+        if step == part.verb:
+            part.was_alone = not any(each.is_begun and not each.is_ended for each in self._parts)
+            part.is_begun = True
+            self.stage.start(number, partial(_run, _ALL_VERBS[part.verb], part.role))
+            self.stage.settle()
+            return
+        part.is_ended = True
+        assert part.done is not None
+        if step == "commit":
+            self.stage.commit(number)
+            ledger.commit(part.done, self.stage.read())
+        else:
+            self.stage.crash(number)
+            ledger.crash(self.stage.read())
+
+    def _note(self, ledger: Ledger) -> None:
+        for number, part in enumerate(self._parts):
+            if not part.is_begun or part.done is not None:
+                continue
+            outcome = self.stage.outcome(number)
+            if outcome is None:
+                self._waited += [part.verb] if part.verb in _NEVER_WAIT else []
+                continue
+            part.done = Done(verb=part.verb, role=part.role, outcome=outcome)
+            ledger.raised(part.done)
+            if part.was_alone:
+                ledger.alone(part.done)
+
+
+def explore(stage: Stage, scene: str, verbs: Sequence[str]) -> int:
+    """Run every interleaving of these verbs in this scene, and return how many there are.
+
+    Raise BrokenPromiseError, with the order of the steps, for the first that breaks a promise.
+    """
+    setting = stage.setting(scene)
+    path: list[Choice] | None = []
+    count = 0
+    while path is not None:
+        interleaving = Interleaving(stage, setting, verbs)
+        try:
+            interleaving.follow(path)
+        except BaseException as error:
+            stage.abandon()
+            if isinstance(error, BrokenPromiseError):
+                error.add_note(f"in the scene {scene!r}: {_shown(interleaving.taken)}")
+            raise
+        path = interleaving.next_path()
+        count += 1
+    return count
+
+
+def _run(verb: Verb, role: Role, connection: object) -> object:
+    return verb(connection, role)  # type: ignore[arg-type]
+
+
+def _shown(choices: Sequence[Choice]) -> str:
+    return ", ".join(f"{number}: {step}" for number, step in choices)

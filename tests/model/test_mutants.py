@@ -1,0 +1,69 @@
+"""Tests of the tests: whoever takes away what keeps a promise is noticed, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from hypothesis.stateful import run_state_machine_as_test
+from sqlalchemy import Engine
+
+from tests.model.explorer import explore
+from tests.model.invariants import (
+    EXCLUSIVE,
+    FENCED,
+    LEASED,
+    PUSHED_ONCE,
+    BrokenPromiseError,
+)
+from tests.model.machine import ONCE, TableMachine
+from tests.model.mutants import MUTANTS
+from tests.model.stages import Stage, stage_on
+
+# The scene and the verbs in which the mutant shows, and the promise that it breaks.
+CAUGHT = {
+    "an ack without the token": ("lapsed", ("claim", "ack"), FENCED),
+    "a release without the token": ("lapsed", ("claim", "release"), FENCED),
+    "a claim without a lock": ("available", ("claim", "claim"), EXCLUSIVE),
+    "an expire without a lock": ("lapsed", ("extend", "expire"), LEASED),
+    "a push without the conflict clause": ("nothing", ("push", "push"), PUSHED_ONCE),
+}
+# The others need two transactions at a time, to which the state machine has no access.
+CAUGHT_ALONE = [
+    "an ack without the token",
+    "a release without the token",
+    "a push without the conflict clause",
+]
+
+
+@pytest.fixture
+def stage(fresh_postgresql_url: str) -> Iterator[Stage]:
+    stage = stage_on(fresh_postgresql_url)
+    yield stage
+    stage.close()
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_explorer_catches(stage: Stage, name: str) -> None:
+    scene, verbs, promise = CAUGHT[name]
+    stage.setting(scene)
+
+    with MUTANTS[name].planted(stage.engine), pytest.raises(BrokenPromiseError) as raised:
+        explore(stage, scene, verbs)
+
+    assert raised.value.promise == promise
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_explorer_finds_nothing_without(stage: Stage, name: str) -> None:
+    scene, verbs, _ = CAUGHT[name]
+
+    assert explore(stage, scene, verbs) > 0
+
+
+@pytest.mark.usefixtures("no_hints")
+@pytest.mark.parametrize("name", CAUGHT_ALONE)
+def test_the_state_machine_catches(engine: Engine, name: str) -> None:
+    with MUTANTS[name].planted(engine), pytest.raises((AssertionError, pytest.fail.Exception)):
+        run_state_machine_as_test(partial(TableMachine, engine), settings=ONCE)
