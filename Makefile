@@ -36,7 +36,7 @@ install = \
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(VENV)/.installed ## Make .venv with everything, at the versions in constraints.txt
@@ -75,6 +75,10 @@ format: $(VENV)/.installed ## Format the code and repair what ruff can
 test: lint $(VENV_20)/.installed ## Lint, then run every test, then the core's again on SQLAlchemy 2.0
 	$(VENV)/bin/python -m pytest
 	$(VENV_20)/bin/python -m pytest -m "not airflow and not wheel" --ignore tests/cli
+
+.PHONY: interleavings
+interleavings: $(VENV)/.installed ## Run every order of the steps of two and three sessions
+	$(VENV)/bin/python -m tests.model
 
 .PHONY: bench
 bench: $(VENV_BENCH)/.installed ## Measure against the peers, about 45 minutes, and write docs/benchmarks.md

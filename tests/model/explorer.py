@@ -21,14 +21,19 @@ from tests.model.invariants import (
     Ledger,
     require,
 )
-from tests.model.scenes import OTHER_PAYLOAD, VERBS, Role, Verb
+from tests.model.scenes import VARIANTS, VERBS, Role, Verb
 from tests.model.stages import Setting, Stage
 
 Choice = tuple[int, str]  # a session, and its step
 
-_ALL_VERBS: Mapping[str, Verb] = {**VERBS, **OTHER_PAYLOAD}
-_NEVER_WAIT = {"claim", "expire", "redrive"}
+_ALL_VERBS: Mapping[str, Verb] = {**VERBS, **VARIANTS}
+_NEVER_WAIT = {"claim", "take back", "expire", "redrive"}
 PAIRS = list(combinations_with_replacement(VERBS, 2))
+VARIANT_PAIRS = [
+    ("push", "push another"),
+    ("push another", "push another"),
+    *[("take back", verb) for verb in (*VERBS, "take back")],
+]
 TRIPLES = list(combinations_with_replacement(VERBS, 3))
 
 

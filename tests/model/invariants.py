@@ -15,7 +15,15 @@ from uuid import UUID
 
 from tests.model import real_table
 from tests.model.model import Row, Table, dead_letters_of, differences
-from tests.model.scenes import DAY, QUEUE, Role
+from tests.model.scenes import (
+    CLAIM_KEY,
+    DAY,
+    OTHER_PAYLOAD,
+    PAYLOAD,
+    QUEUE,
+    UNIQUE_KEY,
+    Role,
+)
 from tests.model.sessions import Outcome
 from xclaim import Claim, ClaimLostError, DuplicateMessageError, Status
 
@@ -35,6 +43,8 @@ WAITING = "claim, expire and redrive wait for nobody"
 NO_DEADLOCK = "no deadlock"
 
 _SETTLING = {"ack", "release", "extend"}
+_CLAIM_KEYS = {"claim": None, "take back": CLAIM_KEY}
+_PAYLOADS = {"push": PAYLOAD, "push another": OTHER_PAYLOAD}
 
 
 class BrokenPromiseError(AssertionError):
@@ -76,7 +86,7 @@ class Ledger:
         allowed: tuple[type[Exception], ...] = ()
         if done.verb in _SETTLING:
             allowed = (ClaimLostError,)
-        elif done.verb == "push another payload":
+        elif done.verb in _PAYLOADS:
             allowed = (DuplicateMessageError,)
         error = done.outcome.error
         require(error is None or isinstance(error, allowed), PROMISED, f"{done.verb}: {error!r}")
@@ -99,9 +109,7 @@ class Ledger:
         expected = Table(now=after.now, rows=dict(self.table.rows))
         self._check_taken_away(done, after)
         if done.outcome.error is not None:
-            if isinstance(done.outcome.error, ClaimLostError):
-                token = done.role.claim.token
-                require(not self.table.held_by(token), HONOURED, f"{done.verb} lost its claim")
+            self._check_refusal(done)
             self.crash(after)
         else:
             _EFFECTS[done.verb](self, done, expected, after)
@@ -124,6 +132,7 @@ class Ledger:
         known = expected.keyed(QUEUE, message.unique_key)
         if known is not None:
             require(message.id == known.id, PUSHED_ONCE, f"{message.id} beside {known.id}")
+            require(known.payload == _PAYLOADS[done.verb], PUSHED_ONCE, f"{done.verb}: {known}")
             return
         self._pushed += 1
         expected.push(
@@ -140,17 +149,22 @@ class Ledger:
     def claim(self, done: Done, expected: Table, after: Table) -> None:
         """Expect what had lapsed to be back, and the message to be claimed by this session."""
         claim: Claim | None = done.outcome.value
+        taken_back = self._taken_back(done)
         for row in self._lapsed(after):
-            expected.give_back(row)
-            self._ends[_token(row)] += 1
+            if row != taken_back:
+                expected.give_back(row)
+                self._ends[_token(row)] += 1
         if claim is None:
             return
         row = expected.rows[claim.message.id]
-        require(row.status is Status.AVAILABLE, EXCLUSIVE, f"{done.role.name} claimed {row}")
+        if taken_back is not None:
+            self._ends[_token(row)] += 1
+        else:
+            require(row.status is Status.AVAILABLE, EXCLUSIVE, f"{done.role.name} claimed {row}")
         require(claim.token not in self._tokens, EXCLUSIVE, f"token {claim.token} came twice")
         self._tokens.add(claim.token)
         self._claims[row.id] += 1
-        expected.claim(row, claim.token, DAY, done.role.name, None)
+        expected.claim(row, claim.token, DAY, done.role.name, _CLAIM_KEYS[done.verb])
 
     def ack(self, done: Done, expected: Table, _: Table) -> None:
         """Expect the message to be consumed, for the first time."""
@@ -191,6 +205,15 @@ class Ledger:
 
     # ------------------------------------------------------------------------------ the rest
 
+    def _check_refusal(self, done: Done) -> None:
+        if done.verb in _SETTLING:
+            row = self.table.held_by(done.role.claim.token)
+            require(row is None, HONOURED, f"{done.verb} was refused: {row}")
+        else:
+            known = self.table.keyed(QUEUE, UNIQUE_KEY)
+            is_other = known is not None and known.payload != _PAYLOADS[done.verb]
+            require(is_other, PUSHED_ONCE, f"{done.verb} was refused: {known}")
+
     def _holder(self, done: Done) -> Row:
         row = self.table.held_by(done.role.claim.token)
         if row is None:
@@ -203,6 +226,13 @@ class Ledger:
         self._ends[done.role.claim.token] += 1
         return row
 
+    def _taken_back(self, done: Done) -> Row | None:
+        if done.verb != "take back" or done.outcome.value is None:
+            return None
+        row = self.table.rows.get(done.outcome.value.message.id)
+        is_earlier = row and row.claim_key == CLAIM_KEY and row.claimed_by != done.role.name
+        return row if row and is_earlier and not row.is_exhausted else None
+
     def _lapsed(self, after: Table) -> list[Row]:
         return [row for row in self._taken_away(after) if row.is_lapsed(after.now)]
 
@@ -212,12 +242,14 @@ class Ledger:
 
     def _check_taken_away(self, done: Done, after: Table) -> None:
         settled = {done.role.claim.token} if done.verb in {"ack", "release"} else set()
+        taken_back = self._taken_back(done)
         for row in self._taken_away(after):
-            if row.claim_token not in settled and not row.is_lapsed(after.now):
-                claimed = done.verb == "claim" and after.rows[row.id].status is Status.CLAIMED
-                raise BrokenPromiseError(
-                    EXCLUSIVE if claimed else LEASED, f"{done.verb} took {row} away"
-                )
+            if row.claim_token in settled or row == taken_back or row.is_lapsed(after.now):
+                continue
+            is_claimed = done.verb in _CLAIM_KEYS and after.rows[row.id].claim_token is not None
+            raise BrokenPromiseError(
+                EXCLUSIVE if is_claimed else LEASED, f"{done.verb} took {row} away"
+            )
 
     def _check_rows(self, after: Table) -> None:
         keys = Counter((row.origin_queue, row.unique_key) for row in after.rows.values())
@@ -232,8 +264,9 @@ class Ledger:
 
 _EFFECTS: dict[str, Callable[[Ledger, Done, Table, Table], None]] = {
     "push": Ledger.push,
-    "push another payload": Ledger.push,
+    "push another": Ledger.push,
     "claim": Ledger.claim,
+    "take back": Ledger.claim,
     "ack": Ledger.ack,
     "release": Ledger.release,
     "extend": Ledger.extend,
@@ -249,31 +282,22 @@ def _token(row: Row) -> UUID:
 
 def _found(done: Done, table: Table) -> object:
     value, error = done.outcome.value, done.outcome.error
-    match done.verb:
-        case "push" | "push another payload":
-            return type(error) if error else value.id if value.id in table.rows else None
-        case "claim":
-            return None if value is None else value.message.id
-        case "ack" | "release" | "extend":
-            return error is None
-        case _:
-            return value
+    if done.verb in _PAYLOADS:
+        return type(error) if error else value.id if value.id in table.rows else None
+    if done.verb in _CLAIM_KEYS:
+        return value and value.message.id
+    return error is None if done.verb in _SETTLING else value
 
 
 def _there(done: Done, table: Table) -> object:
     copy = Table(now=table.now, rows=dict(table.rows))
-    match done.verb:
-        case "push" | "push another payload":
-            payload = "payload" if done.verb == "push" else "another"
-            known = copy.keyed(QUEUE, "key")
-            if known is None or known.payload == payload:
-                return known.id if known else None
-            return DuplicateMessageError
-        case "claim":
-            return next((row.id for row in copy.choose(QUEUE, 1, done.role.name, None)), None)
-        case "ack" | "release" | "extend":
-            return copy.held_by(done.role.claim.token) is not None
-        case "expire":
-            return copy.expire(QUEUE)
-        case _:
-            return copy.redrive(QUEUE, None, None)
+    if done.verb in _PAYLOADS:
+        known = copy.keyed(QUEUE, UNIQUE_KEY)
+        is_other = known is not None and known.payload != _PAYLOADS[done.verb]
+        return DuplicateMessageError if is_other else known and known.id
+    if done.verb in _CLAIM_KEYS:
+        chosen = copy.choose(QUEUE, 1, done.role.name, _CLAIM_KEYS[done.verb])
+        return chosen[0].id if chosen else None
+    if done.verb in _SETTLING:
+        return copy.held_by(done.role.claim.token) is not None
+    return copy.expire(QUEUE) if done.verb == "expire" else copy.redrive(QUEUE, None, None)

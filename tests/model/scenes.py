@@ -17,6 +17,8 @@ from xclaim import Claim, Queue, verbs
 QUEUE = "orders"
 UNIQUE_KEY = "key"
 PAYLOAD = "payload"
+OTHER_PAYLOAD = "another payload"
+CLAIM_KEY = "task"
 DAY = timedelta(days=1)
 NOW = timedelta(0)
 
@@ -43,11 +45,15 @@ VERBS: Mapping[str, Verb] = {
     "expire": lambda connection, _: verbs.expire(connection, QUEUE),
     "redrive": lambda connection, _: verbs.redrive(connection, QUEUE),
 }
-# Not one of the seven: the same key with another payload, which has to be refused.
-OTHER_PAYLOAD: Mapping[str, Verb] = {
-    "push another payload": lambda connection, _: verbs.push(
-        connection, QUEUE, "another", unique_key=UNIQUE_KEY
-    )
+# The same verbs with another intention: a push that has to be refused beside the other, and the
+# claim of a retry, which takes back what the attempt before it still holds.
+VARIANTS: Mapping[str, Verb] = {
+    "push another": lambda connection, _: verbs.push(
+        connection, QUEUE, OTHER_PAYLOAD, unique_key=UNIQUE_KEY
+    ),
+    "take back": lambda connection, role: verbs.claim(
+        connection, QUEUE, claimed_by=role.name, claim_key=CLAIM_KEY, lease=DAY
+    ),
 }
 
 
@@ -107,10 +113,10 @@ def one_of_each(queue: Queue) -> Claim:
     queue.push("consumed")
     queue.ack(claimed(queue, DAY))
     queue.push("held by somebody else")
-    claimed(queue, DAY)
+    queue.claim(claimed_by="somebody else", lease=DAY)
     queue.push_many(["lapsed"])
     queue.push_many(["lapsed for the last time"], max_attempts=1)
-    claim, _last = queue.claim_many(2, claimed_by="before", lease=NOW)
+    claim, _last = queue.claim_many(2, claimed_by="before", claim_key=CLAIM_KEY, lease=NOW)
     queue.push("later", delay=DAY)
     queue.push("available")
     return claim
@@ -118,7 +124,7 @@ def one_of_each(queue: Queue) -> Claim:
 
 def claimed(queue: Queue, lease: timedelta) -> Claim:
     """Return the claim of the next message, which there has to be."""
-    claim = queue.claim(claimed_by="before", lease=lease)
+    claim = queue.claim(claimed_by="before", claim_key=CLAIM_KEY, lease=lease)
     assert claim is not None
     return claim
 

@@ -18,19 +18,22 @@ class Outcome:
 
 
 class Session:
-    """One connection, and at most one transaction on it."""
+    """One connection, and at most one transaction on it.
+
+    ``pid`` is the process of PostgreSQL behind it, if there is one.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
-        self._pid: int | None = None
+        self.pid: int | None = None
 
     def perform(self, verb: Callable[[Connection], object]) -> Outcome:
         """Begin a transaction and do one verb in it."""
         if self._connection is None:
             self._connection = self._engine.connect()
             driver: Any = self._connection.connection.driver_connection
-            self._pid = driver.info.backend_pid if hasattr(driver, "info") else None
+            self.pid = driver.info.backend_pid if hasattr(driver, "info") else None
         self._connection.begin()
         try:
             return Outcome(value=verb(self._connection))
@@ -47,14 +50,9 @@ class Session:
         if self._connection is not None:
             self._connection.invalidate()
             self._connection.close()
-            self._connection = self._pid = None
+            self._connection = self.pid = None
 
     def roll_back(self) -> None:
         """Do what the database does for a connection that is lost, and keep the connection."""
         assert self._connection is not None
         self._connection.rollback()
-
-    @property
-    def pid(self) -> int | None:
-        """The process of PostgreSQL behind the connection; None if there is none."""
-        return self._pid
