@@ -106,5 +106,5 @@ constraints: ## Refresh constraints.txt to the newest versions (needs uv)
 
 .PHONY: clean
 clean: ## Remove the environments and everything built
-	rm -rf $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) benchmarks/output dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) benchmarks/output dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

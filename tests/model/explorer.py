@@ -13,14 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations_with_replacement
 
-from tests.model.invariants import (
-    NO_DEADLOCK,
-    WAITING,
-    BrokenPromiseError,
-    Done,
-    Ledger,
-    require,
-)
+from tests.model.invariants import Done, Ledger
+from tests.model.promises import NO_DEADLOCK, WAITING, BrokenPromiseError, require
 from tests.model.scenes import VARIANTS, VERBS, Role, Verb
 from tests.model.stages import Setting, Stage
 
@@ -71,6 +65,7 @@ class Interleaving:
         ledger = Ledger(self.stage.read())
         while choices := self._choices():
             choice = path[len(self.taken)] if len(self.taken) < len(path) else choices[0]
+            assert choice in choices, f"the same steps led elsewhere: {choice}, not {choices}"
             self.taken.append(choice)
             self.offered.append(choices)
             self._step(choice, ledger)

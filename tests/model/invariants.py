@@ -15,6 +15,22 @@ from uuid import UUID
 
 from tests.model import real_table
 from tests.model.model import Row, Table, dead_letters_of, differences
+from tests.model.promises import (
+    ATOMIC,
+    CONSUMED_ONCE,
+    COUNTED,
+    EXCLUSIVE,
+    EXPLAINED,
+    FENCED,
+    FOUND,
+    HONOURED,
+    KEPT,
+    LEASED,
+    PROMISED,
+    PUSHED_ONCE,
+    BrokenPromiseError,
+    require,
+)
 from tests.model.scenes import (
     CLAIM_KEY,
     DAY,
@@ -27,38 +43,9 @@ from tests.model.scenes import (
 from tests.model.sessions import Outcome
 from xclaim import Claim, ClaimLostError, DuplicateMessageError, Status
 
-EXCLUSIVE = "at most one live claim per message"
-FENCED = "only who holds a claim settles it"
-HONOURED = "who holds a claim can settle it"
-LEASED = "a claim is taken away only when its lease ran out"
-CONSUMED_ONCE = "a message is consumed at most once"
-KEPT = "pushed = available + claimed + consumed + pruned"
-COUNTED = "attempts are the committed claims, and no more than allowed"
-PUSHED_ONCE = "one unique key, one message"
-ATOMIC = "a crash, and a verb that raised, leave nothing behind"
-EXPLAINED = "the table is what the committed verbs make of it"
-FOUND = "a verb that is alone finds what there is"
-PROMISED = "no verb raises anything but the errors it promises"
-WAITING = "claim, expire and redrive wait for nobody"
-NO_DEADLOCK = "no deadlock"
-
 _SETTLING = {"ack", "release", "extend"}
 _CLAIM_KEYS = {"claim": None, "take back": CLAIM_KEY}
 _PAYLOADS = {"push": PAYLOAD, "push another": OTHER_PAYLOAD}
-
-
-class BrokenPromiseError(AssertionError):
-    """One of the promises above does not hold."""
-
-    def __init__(self, promise: str, detail: object) -> None:
-        self.promise = promise
-        super().__init__(f"{promise}: {detail}")
-
-
-def require(condition: object, promise: str, detail: object) -> None:
-    """Raise BrokenPromiseError unless the condition holds."""
-    if not condition:
-        raise BrokenPromiseError(promise, detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,24 +11,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
+    initialize,
     invariant,
     multiple,
+    precondition,
     rule,
 )
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from tests.model import real_table
-from tests.model.invariants import (
+from tests.model import strategies as draw
+from tests.model.model import Row, differences
+from tests.model.promises import (
+    AS_MODELLED,
     FENCED,
     HONOURED,
     PROMISED,
@@ -36,30 +39,14 @@ from tests.model.invariants import (
     BrokenPromiseError,
     require,
 )
-from tests.model.model import Row, differences
-from xclaim import Claim, ClaimLostError, DuplicateMessageError, Message, Queue
+from xclaim import Claim, ClaimLostError, DuplicateMessageError, Message, Queue, Status
 
-AS_MODELLED = "the table is what the model says"
-HOUR = timedelta(hours=1)
-# The same examples in every run; nothing is kept on disk, nothing depends on the speed.
-SETTINGS = settings(
-    derandomize=True,
-    max_examples=5,
-    stateful_step_count=40,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
-ONCE = settings(SETTINGS, phases=[Phase.generate])  # the first failure will do, however long
+T = TypeVar("T")
 
-queues = st.sampled_from(["orders", "parcels"])
-queues_and_dead_letters = st.sampled_from(["orders", "parcels", "orders.dead", "parcels.dead"])
-payloads = st.sampled_from([1, 2])
-unique_keys = st.sampled_from([None, "a", "b"])
-claimants = st.sampled_from(["first", "second"])
-claim_keys = st.sampled_from([None, None, "task"])
-leases = st.sampled_from([HOUR, 2 * HOUR, timedelta(0)])
-delays = st.sampled_from([None, None, HOUR])
+
+def _when(condition: Callable[[Row], object]) -> Callable[[T], T]:
+    """Let a rule wait for a message that it can do something to."""
+    return precondition(lambda machine: any(map(condition, machine.model.rows.values())))
 
 
 class TableMachine(RuleBasedStateMachine):
@@ -75,71 +62,87 @@ class TableMachine(RuleBasedStateMachine):
         self.tokens: set[object] = set()
 
     @rule(
-        queue=queues,
-        payload=payloads,
-        unique_key=unique_keys,
-        priority=st.sampled_from([0, 0, 5, -5]),
-        delay=delays,
-        max_attempts=st.sampled_from([None, 1, 2]),
+        queue=draw.queues,
+        payload=draw.payloads,
+        unique_key=draw.unique_keys,
+        priority=draw.priorities,
+        delay=draw.delays,
+        max_attempts=draw.limits_of_attempts,
     )
     def push(self, queue: str, payload: int, unique_key: str | None, **options: Any) -> None:
-        known = self.model.keyed(queue, unique_key)
         push = partial(Queue(queue, self._engine).push, payload, unique_key=unique_key, **options)
+        known = self.model.keyed(queue, unique_key)
         if known is not None and known.payload != payload:
-            with pytest.raises(DuplicateMessageError) as raised:
-                push()
-            assert raised.value.unique_keys == [unique_key]
-        elif known is not None:
-            message = push()
-            require(message.id == known.id, PUSHED_ONCE, f"{message.id} beside {known.id}")
+            self._refused(push, {unique_key})
         else:
             self._pushed(push(), **options)
 
-    @rule(queue=queues, items=st.lists(st.tuples(payloads, unique_keys), max_size=3))
-    def push_many(self, queue: str, items: list[tuple[int, str | None]]) -> None:
+    @initialize(
+        queue=draw.queues,
+        items=st.lists(draw.items, min_size=2, max_size=4),
+        max_attempts=draw.limits_of_attempts,
+    )
+    def push_the_first(self, **arguments: Any) -> None:
+        self._push_many(**arguments)
+
+    @rule(
+        queue=draw.queues,
+        items=st.lists(draw.items, max_size=3),
+        priority=draw.priorities,
+        max_attempts=draw.limits_of_attempts,
+    )
+    def push_many(self, **arguments: Any) -> None:
+        self._push_many(**arguments)
+
+    def _push_many(self, queue: str, items: list[tuple[int, str | None]], **options: Any) -> None:
         push_many = partial(
             Queue(queue, self._engine).push_many,
             [payload for payload, _ in items],
             unique_keys=[key for _, key in items],
+            **options,
         )
-        known = {key: self.model.keyed(queue, key) for _, key in items}
-        payload_of = {key: row.payload for key, row in known.items() if row is not None}
-        if any(key and payload_of.setdefault(key, payload) != payload for payload, key in items):
-            with pytest.raises(DuplicateMessageError):
-                push_many()
+        payload_of = {row.unique_key: row.payload for row in self.model.pushed_to(queue)}
+        others = {key for payload, key in items if payload_of.setdefault(key, payload) != payload}
+        if others - {None}:
+            self._refused(push_many, others)
             return
         for message, (payload, key) in zip(push_many(), items, strict=True):
             assert (message.payload, message.unique_key) == (payload, key)
-            if message.id not in self.model.rows:
-                assert self.model.keyed(queue, key) is None
-                self._pushed(message)
+            self._pushed(message, **options)
 
+    @_when(bool)
     @rule(
         target=claims,
-        queue=queues_and_dead_letters,
+        queue=draw.queues_in_use,
         limit=st.integers(1, 3),
-        claimed_by=claimants,
-        claim_key=claim_keys,
-        lease=leases,
+        claimed_by=draw.claimants,
+        claim_key=draw.claim_keys,
+        lease=draw.leases,
     )
-    def claim(self, queue: str, limit: int, lease: timedelta, **who: Any) -> Any:
+    def claim_many(self, queue: str, limit: int, lease: timedelta, **who: Any) -> Any:
         chosen = self.model.choose(queue, limit, **who)
 
-        claimed = Queue(queue, self._engine).claim_many(limit, lease=lease, **who)
+        claims = Queue(queue, self._engine).claim_many(limit, lease=lease, **who)
 
-        assert [claim.message.id for claim in claimed] == [row.id for row in chosen]
-        for claim, row in zip(claimed, chosen, strict=True):
-            assert claim.token not in self.tokens, "a token is new with every claim"
-            self.tokens.add(claim.token)
-            self.model.claim(row, claim.token, lease, **who)
-            assert claim.message.attempts == self.model.rows[row.id].attempts
-        return multiple(*claimed)
+        self._claimed(claims, chosen, lease, **who)
+        return multiple(*claims)
+
+    @_when(lambda row: row.status is Status.AVAILABLE)
+    @rule(target=claims, queue=draw.queues_in_use, claimed_by=draw.claimants, lease=draw.leases)
+    def claim(self, queue: str, lease: timedelta, claimed_by: str) -> Any:
+        chosen = self.model.choose(queue, 1, claimed_by, None)
+
+        claim = Queue(queue, self._engine).claim(lease=lease, claimed_by=claimed_by)
+
+        claims = [] if claim is None else [claim]
+        self._claimed(claims, chosen, lease, claimed_by=claimed_by, claim_key=None)
+        return multiple(*claims)
 
     @rule(claim=claims)
     def ack(self, claim: Claim) -> None:
         self._settle(claim, self._queue_of(claim).ack, self.model.ack)
 
-    @rule(claims=st.lists(claims, max_size=3))
+    @rule(claims=st.lists(claims, min_size=1, max_size=3))
     def ack_many(self, claims: list[Claim]) -> None:
         for queue in sorted({claim.message.queue for claim in claims}):
             of_queue = [claim for claim in claims if claim.message.queue == queue]
@@ -148,7 +151,9 @@ class TableMachine(RuleBasedStateMachine):
                 self.model.ack(row)
             self._lose(partial(Queue(queue, self._engine).ack_many, of_queue), lost)
 
-    @rule(claim=claims, delay=delays, error=st.sampled_from([None, "boom"]), count=st.booleans())
+    @rule(
+        claim=claims, delay=draw.delays, error=st.sampled_from([None, "boom"]), count=st.booleans()
+    )
     def release(self, claim: Claim, **options: Any) -> None:
         self._settle(
             claim,
@@ -156,7 +161,7 @@ class TableMachine(RuleBasedStateMachine):
             partial(self.model.release, **options),
         )
 
-    @rule(claim=claims, lease=leases)
+    @rule(claim=claims, lease=draw.leases)
     def extend(self, claim: Claim, lease: timedelta) -> None:
         self._settle(
             claim,
@@ -164,30 +169,35 @@ class TableMachine(RuleBasedStateMachine):
             partial(self.model.extend, lease=lease),
         )
 
-    @rule(queue=queues_and_dead_letters)
+    @_when(lambda row: row.claim_token)
+    @rule(queue=draw.queues_in_use)
     def expire(self, queue: str) -> None:
         assert Queue(queue, self._engine).expire() == self.model.expire(queue)
 
+    @_when(lambda row: row.queue.endswith(".dead"))
     @rule(
-        queue=queues,
+        queue=draw.queues,
         limit=st.sampled_from([None, 1]),
         to=st.sampled_from([None, None, "orders", "parcels"]),
     )
     def redrive(self, queue: str, **options: Any) -> None:
         assert Queue(queue, self._engine).redrive(**options) == self.model.redrive(queue, **options)
 
-    @rule(queue=queues, older_than=st.sampled_from([timedelta(0), HOUR]))
+    @_when(lambda row: row.consumed_at)
+    @rule(queue=draw.queues, older_than=st.sampled_from([draw.NOW, draw.HOUR]))
     def prune(self, queue: str, older_than: timedelta) -> None:
         pruned = Queue(queue, self._engine).prune(older_than=older_than)
         assert pruned == self.model.prune(queue, older_than)
 
-    @rule(queue=queues, keys=st.lists(st.sampled_from(["a", "b"]), max_size=2))
+    @_when(lambda row: row.unique_key)
+    @rule(queue=draw.queues, keys=st.lists(st.sampled_from(["a", "b"]), max_size=2))
     def withdraw(self, queue: str, keys: list[str]) -> None:
         assert Queue(queue, self._engine).withdraw(keys) == self.model.withdraw(queue, keys)
 
+    @_when(bool)
     @rule(hours=st.integers(1, 2))
     def time_passes(self, hours: int) -> None:
-        self._age(hours * HOUR)
+        self._age(hours * draw.HOUR)
 
     @invariant()
     def the_table_is_what_the_model_says(self) -> None:
@@ -203,6 +213,10 @@ class TableMachine(RuleBasedStateMachine):
         # So that the order of two steps never hangs on the milliseconds between them.
         self._age(timedelta(seconds=1))
 
+    def queues_in_use(self) -> list[str]:
+        """Return the queues that have messages."""
+        return sorted({row.queue for row in self.model.rows.values()})
+
     def _pushed(
         self,
         message: Message,
@@ -211,6 +225,10 @@ class TableMachine(RuleBasedStateMachine):
         delay: timedelta | None = None,
         max_attempts: int | None = None,
     ) -> None:
+        known = self.model.keyed(message.origin_queue, message.unique_key)
+        if known is not None:
+            require(message.id == known.id, PUSHED_ONCE, f"{message.id} beside {known.id}")
+            return
         assert message.id > max(self.model.rows, default=0)
         row = Row(
             id=message.id,
@@ -223,6 +241,25 @@ class TableMachine(RuleBasedStateMachine):
             available_at=self.model.now + (delay or timedelta(0)),
         )
         self.model.push(row)
+
+    def _refused(self, push: Callable[[], object], unique_keys: set[str | None]) -> None:
+        named: list[str] = []
+        try:
+            push()
+        except DuplicateMessageError as error:
+            named = error.unique_keys
+        is_right = bool(named) and unique_keys.issuperset(named)
+        require(is_right, PUSHED_ONCE, f"{named} refused, not {unique_keys}")
+
+    def _claimed(
+        self, claims: list[Claim], chosen: list[Row], lease: timedelta, **who: Any
+    ) -> None:
+        assert [claim.message.id for claim in claims] == [row.id for row in chosen]
+        for claim, row in zip(claims, chosen, strict=True):
+            assert claim.token not in self.tokens, "a token is new with every claim"
+            self.tokens.add(claim.token)
+            self.model.claim(row, claim.token, lease, **who)
+            assert claim.message.attempts == self.model.rows[row.id].attempts
 
     def _settle(
         self, claim: Claim, real: Callable[[Claim], object], expected: Callable[[Row], object]

@@ -64,12 +64,14 @@ class Table:
         """Return the message that is claimed under this token; None if the claim is lost."""
         return next((row for row in self.rows.values() if row.claim_token == token), None)
 
+    def pushed_to(self, queue: str) -> list[Row]:
+        """Return the messages that were pushed to the queue, wherever they are now."""
+        return self._where(lambda row: row.origin_queue == queue)
+
     def keyed(self, queue: str, unique_key: str | None) -> Row | None:
         """Return the message that was pushed to the queue under this key."""
-        if unique_key is None:
-            return None
-        found = self._where(lambda row: (row.origin_queue, row.unique_key) == (queue, unique_key))
-        return found[0] if found else None
+        found = [row for row in self.pushed_to(queue) if row.unique_key == unique_key]
+        return found[0] if found and unique_key is not None else None
 
     def claimable(self, queue: str) -> list[Row]:
         """Return what can be claimed: highest priority, then longest available, then lowest id."""

@@ -30,7 +30,13 @@ class _Unlocked(Dialect):
         return statement
 
 
+class _Waiting(Dialect):
+    def locked(self, statement: Select[Any]) -> Select[Any]:
+        return self.locked_in_turn(statement)
+
+
 _UNLOCKED = _Unlocked(POSTGRESQL.name)
+_WAITING = _Waiting(POSTGRESQL.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,12 @@ def claim_without_a_lock(table: Table, _: Dialect, **options: Any) -> Statement:
 
 
 @lru_cache
+def claim_in_turn(table: Table, _: Dialect, **options: Any) -> Statement:
+    """Pick a message with FOR UPDATE, and so wait for whoever has it."""
+    return claiming.claim.__wrapped__(table, _WAITING, **options)
+
+
+@lru_cache
 def expire_without_a_lock(table: Table, _: Dialect, **options: bool) -> Statement:
     """Pick lapsed claims without a lock, and give them back whatever has become of them."""
     with patch.object(upkeep, "CLAIMED", table.c.status):
@@ -93,6 +105,7 @@ MUTANTS = {
     "an ack without the token": Mutant(builders={"ack": ack_without_the_token}),
     "a release without the token": Mutant(builders={"release": release_without_the_token}),
     "a claim without a lock": Mutant(builders={"claim": claim_without_a_lock}),
+    "a claim that waits its turn": Mutant(builders={"claim": claim_in_turn}),
     "an expire without a lock": Mutant(builders={"expire": expire_without_a_lock}),
     "a push without the conflict clause": Mutant(
         builders={"push_once": push_whatever_the_key}, index=UNIQUE_INDEX

@@ -10,16 +10,18 @@ from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Engine
 
 from tests.model.explorer import explore
-from tests.model.invariants import (
+from tests.model.machine import TableMachine
+from tests.model.mutants import MUTANTS
+from tests.model.promises import (
     EXCLUSIVE,
     FENCED,
     LEASED,
     PUSHED_ONCE,
+    WAITING,
     BrokenPromiseError,
 )
-from tests.model.machine import ONCE, TableMachine
-from tests.model.mutants import MUTANTS
 from tests.model.stages import Stage, stage_on
+from tests.model.strategies import ONCE
 from xclaim import create_engine
 
 # The scene and the verbs in which the mutant shows, and the promise that it breaks.
@@ -27,6 +29,7 @@ CAUGHT = {
     "an ack without the token": ("lapsed", ("claim", "ack"), FENCED),
     "a release without the token": ("lapsed", ("claim", "release"), FENCED),
     "a claim without a lock": ("available", ("claim", "claim"), EXCLUSIVE),
+    "a claim that waits its turn": ("available", ("claim", "claim"), WAITING),
     "an expire without a lock": ("lapsed", ("extend", "expire"), LEASED),
     "a push without the conflict clause": ("nothing", ("push", "push"), PUSHED_ONCE),
 }

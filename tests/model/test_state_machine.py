@@ -6,7 +6,8 @@ import pytest
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Engine
 
-from tests.model.machine import SETTINGS, TableMachine
+from tests.model.machine import TableMachine
+from tests.model.strategies import SETTINGS
 
 
 @pytest.mark.usefixtures("no_hints")
