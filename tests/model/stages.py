@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from xclaim.schema import TABLE_NAME, message_table
 from xclaim.verbs import memory
 
 _COLUMNS = ", ".join(column.name for column in message_table().columns)
+_numbers = itertools.count()
 _POLL_SECONDS = 0.0005
 _STATEMENT_TIMEOUT = "-c statement_timeout=20s"  # no statement takes a second: it would be a bug
 _TRUNCATE_EVERY = 250  # scenes: dead rows and index entries would slow the next ones down
@@ -63,7 +65,7 @@ class Stage:
             self.observer.execute(text(f"DELETE FROM {TABLE_NAME}"))
             memory._remembered.clear()
             claim = SCENES[scene](Queue(QUEUE, self.observer))
-            copy = f"scene_{scene.replace(' ', '_')}"
+            copy = f"scene_{next(_numbers)}"  # two stages can share a database
             self.observer.execute(text(f"CREATE TABLE {copy} AS SELECT * FROM {TABLE_NAME}"))
             self._settings[scene] = Setting(name=scene, claim=claim, copy=copy)
         return self._settings[scene]
