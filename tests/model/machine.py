@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -23,6 +24,7 @@ from hypothesis.stateful import (
     multiple,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -41,10 +43,10 @@ from tests.model.promises import (
 )
 from xclaim import Claim, ClaimLostError, DuplicateMessageError, Message, Queue, Status
 
-T = TypeVar("T")
+Rule = TypeVar("Rule", bound=Callable[..., Any])
 
 
-def _when(condition: Callable[[Row], object]) -> Callable[[T], T]:
+def _when(condition: Callable[[Row], object]) -> Callable[[Rule], Rule]:
     """Let a rule wait for a message that it can do something to."""
     return precondition(lambda machine: any(map(condition, machine.model.rows.values())))
 
@@ -205,7 +207,7 @@ class TableMachine(RuleBasedStateMachine):
         rows = real_table.on_the_clock_of(self.model, real)
         changes = differences(rows, self.model.rows)
         require(not changes, AS_MODELLED, changes)
-        for name in ("orders", "parcels", "orders.dead"):
+        for name in ("orders", "orders.dead"):
             queue = Queue(name, self._engine)
             assert queue.counts() == self.model.counts(name)
             upcoming = [message.id for message in queue.peek(100)]
@@ -291,3 +293,9 @@ class TableMachine(RuleBasedStateMachine):
     def _in_database(self, function: Callable[[Connection], Any]) -> Any:
         with self._engine.begin() as connection:
             return function(connection)
+
+
+def run(engine: Engine, much: settings) -> None:
+    """Run the machine on a database, so often and so long."""
+    factory: Any = partial(TableMachine, engine)
+    run_state_machine_as_test(factory, settings=much)

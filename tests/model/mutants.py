@@ -52,7 +52,7 @@ class Mutant:
         if self.index is not None:
             with engine.begin() as connection:
                 connection.execute(text(f"DROP INDEX {self.index}"))
-        with patch.multiple(statements, **self.builders):
+        with patch.dict(vars(statements), self.builders):
             yield
 
 

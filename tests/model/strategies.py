@@ -25,7 +25,7 @@ items = st.tuples(payloads, unique_keys)
 # The same examples in every run; nothing is kept on disk, nothing depends on the speed.
 SETTINGS = settings(
     derandomize=True,
-    max_examples=5,
+    max_examples=40,
     stateful_step_count=40,
     deadline=None,
     database=None,

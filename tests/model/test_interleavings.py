@@ -15,7 +15,6 @@ import pytest
 from tests.model.explorer import PAIRS, VARIANT_PAIRS, explore
 from tests.model.stages import Stage, stage_on
 
-SCENES = ["one of each", "lapsed"]
 VARIANT_SCENES = ["nothing", "held"]
 TRIPLES = [
     ("lapsed", ("claim", "ack", "expire")),
@@ -30,14 +29,18 @@ def _named(verbs: Sequence[str]) -> str:
 
 
 @pytest.mark.parametrize("verbs", PAIRS, ids=_named)
-@pytest.mark.parametrize("scene", SCENES)
-def test_no_order_of_two_sessions_breaks_a_promise(
-    stage: Stage, scene: str, verbs: Sequence[str]
+def test_no_order_of_two_sessions_breaks_a_promise(stage: Stage, verbs: Sequence[str]) -> None:
+    assert explore(stage, "one of each", verbs) > 0
+
+
+@pytest.mark.parametrize("verbs", PAIRS, ids=_named)
+def test_no_order_of_two_sessions_at_a_lapsed_claim_breaks_a_promise(
+    quick_stage: Stage, verbs: Sequence[str]
 ) -> None:
-    assert explore(stage, scene, verbs) > 0
+    assert explore(quick_stage, "lapsed", verbs) > 0
 
 
-@pytest.mark.parametrize(("scene", "verbs"), TRIPLES)
+@pytest.mark.parametrize(("scene", "verbs"), TRIPLES, ids=str)
 def test_no_order_of_three_sessions_breaks_a_promise(
     quick_stage: Stage, scene: str, verbs: Sequence[str]
 ) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
-from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Engine
 
+from tests.model import machine
 from tests.model.explorer import explore
-from tests.model.machine import TableMachine
 from tests.model.mutants import MUTANTS
 from tests.model.promises import (
     EXCLUSIVE,
@@ -77,9 +75,7 @@ def test_the_explorer_finds_nothing_without(stage: Stage, name: str) -> None:
 @pytest.mark.usefixtures("no_hints")
 @pytest.mark.parametrize("name", CAUGHT_ALONE)
 def test_the_state_machine_catches(sqlite_engine: Engine, name: str) -> None:
-    machine = partial(TableMachine, sqlite_engine)
-
     with MUTANTS[name].planted(sqlite_engine), pytest.raises(BrokenPromiseError) as raised:
-        run_state_machine_as_test(machine, settings=ONCE)
+        machine.run(sqlite_engine, ONCE)
 
     assert raised.value.promise == CAUGHT_ALONE[name]
