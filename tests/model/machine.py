@@ -123,9 +123,7 @@ class TableMachine(RuleBasedStateMachine):
     )
     def claim_many(self, queue: str, limit: int, lease: timedelta, **who: Any) -> Any:
         chosen = self.model.choose(queue, limit, **who)
-
         claims = Queue(queue, self._engine).claim_many(limit, lease=lease, **who)
-
         self._claimed(claims, chosen, lease, **who)
         return multiple(*claims)
 
@@ -133,9 +131,7 @@ class TableMachine(RuleBasedStateMachine):
     @rule(target=claims, queue=draw.queues_in_use, claimed_by=draw.claimants, lease=draw.leases)
     def claim(self, queue: str, lease: timedelta, claimed_by: str) -> Any:
         chosen = self.model.choose(queue, 1, claimed_by, None)
-
         claim = Queue(queue, self._engine).claim(lease=lease, claimed_by=claimed_by)
-
         claims = [] if claim is None else [claim]
         self._claimed(claims, chosen, lease, claimed_by=claimed_by, claim_key=None)
         return multiple(*claims)
