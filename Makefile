@@ -37,7 +37,7 @@ install = \
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(VENV)/.installed ## Make .venv with everything, at the versions in constraints.txt
@@ -77,6 +77,10 @@ test: lint $(VENV_20)/.installed ## Lint, then run every test, then the core's a
 	$(VENV)/bin/python -m pytest
 	$(VENV_20)/bin/python -m pytest -m "not airflow and not wheel" --ignore tests/cli
 
+.PHONY: interleavings
+interleavings: $(VENV)/.installed ## Run every order of the steps of two and three sessions
+	$(VENV)/bin/python -m tests.model
+
 # For hours: make torture MINUTES=180
 MINUTES := 2
 
@@ -115,5 +119,5 @@ constraints: ## Refresh constraints.txt to the newest versions (needs uv)
 
 .PHONY: clean
 clean: ## Remove the environments and everything built
-	rm -rf $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) benchmarks/output tests/torture/output dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) benchmarks/output tests/torture/output dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,64 @@
+"""Explore everything: `python -m tests.model`, or `make interleavings`.
+
+Every pair of verbs in every scene, with connections that are really closed, and every triple in
+the scene `one of each`, on PostgreSQL with a rollback for a crash: three times as fast.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from tests import databases
+from tests.model.explorer import PAIRS, TRIPLES, VARIANT_PAIRS, explore
+from tests.model.scenes import SCENES
+from tests.model.stages import Stage, stage_on
+from xclaim.migrate import upgrade
+
+# A title, the verbs, the scenes they are explored in, and whether a crash is a rollback.
+_GROUPS: list[tuple[str, Sequence[Sequence[str]], Sequence[str], bool]] = [
+    ("pairs", PAIRS, list(SCENES), False),
+    ("pairs with a retry or a refused push", VARIANT_PAIRS, list(SCENES), False),
+    ("triples", TRIPLES, ["one of each"], True),
+]
+
+
+def main() -> None:
+    """Explore on both databases, and print how many interleavings there are."""
+    began = time.monotonic()
+    total = 0
+    with tempfile.TemporaryDirectory() as folder, databases.postgresql_server() as server:
+        sqlite_url = databases.sqlite_url(Path(folder) / "xclaim.db")
+        upgrade(sqlite_url)
+        total += _explore_all("SQLite", sqlite_url)
+        with databases.temporary_database(server.url) as url:
+            upgrade(url)
+            total += _explore_all(databases.describe_server(server), url)
+        databases.disconnect(server.url)
+    print(f"{total:,} interleavings in {time.monotonic() - began:.0f} s, no promise broken")
+
+
+def _explore_all(database: str, url: str) -> int:
+    print(database)
+    total = 0
+    for title, group, scenes, rolls_back in _GROUPS:
+        began = time.monotonic()
+        with closing(stage_on(url, rolls_back=rolls_back)) as stage:
+            count = sum(_explore(stage, scenes, verbs) for verbs in group)
+        seconds = time.monotonic() - began
+        print(f"  {len(group)} {title}: {count:,} interleavings in {seconds:.0f} s")
+        total += count
+    return total
+
+
+def _explore(stage: Stage, scenes: Sequence[str], verbs: Sequence[str]) -> int:
+    count = sum(explore(stage, scene, verbs) for scene in scenes)
+    print(f"    {', '.join(verbs):30} {count:5,}", flush=True)
+    return count
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Two or three sessions on one table, in every order of their steps and with every end.
+
+Each session has two steps: its verb, and then a commit or a crash. An interleaving is run from
+the beginning by the choices made so far and then by the first choice there is; the next one differs
+in the last choice that had an alternative. So each order is run once, and a session that waits for
+a lock has no choices until another one has let go of it.
+
+Of two that wait for the same row, PostgreSQL nearly always lets the first one go on: they look for
+the new version of the row at the same time. Where the second overtook it, the interleaving is
+judged as any other, but run again and not counted, so that the count is the same in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations_with_replacement
+
+from tests.model.invariants import Done, Ledger
+from tests.model.promises import NO_DEADLOCK, WAITING, BrokenPromiseError, require
+from tests.model.scenes import VARIANTS, VERBS, Role, Verb
+from tests.model.stages import Setting, Stage
+
+Choice = tuple[int, str]  # a session, and its step
+
+_ALL_VERBS: Mapping[str, Verb] = {**VERBS, **VARIANTS}
+_MOST_OVERTAKEN = 500
+_NEVER_WAIT = {"claim", "take back", "expire", "redrive"}
+PAIRS = list(combinations_with_replacement(VERBS, 2))
+VARIANT_PAIRS = [
+    ("push", "push another"),
+    ("push another", "push another"),
+    *[("take back", verb) for verb in (*VERBS, "take back")],
+]
+TRIPLES = list(combinations_with_replacement(VERBS, 3))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Part:
+    """A session's part in the interleaving."""
+
+    verb: str
+    role: Role
+    is_begun: bool = False
+    was_alone: bool = False
+    done: Done | None = None
+    is_ended: bool = False
+
+
+@dataclass(slots=True)
+class Interleaving:
+    """One order of the steps."""
+
+    stage: Stage
+    setting: Setting
+    verbs: Sequence[str]
+    taken: list[Choice] = field(default_factory=list)
+    offered: list[list[Choice]] = field(default_factory=list)
+    _parts: list[_Part] = field(default_factory=list)
+    _waited: list[int] = field(default_factory=list)  # the sessions, the first one first
+    was_overtaken: bool = False
+
+    def follow(self, path: Sequence[Choice]) -> None:
+        """Run the choices of the path, then the first ones. Raise BrokenPromiseError."""
+        self.stage.reset(self.setting)
+        self._parts = [
+            _Part(verb=verb, role=Role(name=f"session {number}", claim=self.setting.claim))
+            for number, verb in enumerate(self.verbs)
+        ]
+        ledger = Ledger(self.stage.read())
+        while choices := self._choices():
+            choice = choices[0]
+            if len(self.taken) < len(path) and not self.was_overtaken:
+                choice = path[len(self.taken)]
+                assert choice in choices, f"the same steps led elsewhere: {choices}, not {choice}"
+            self.taken.append(choice)
+            self.offered.append(choices)
+            self._step(choice, ledger)
+            self._note(ledger)
+        waiting = [part.verb for part in self._parts if not part.is_ended]
+        require(not waiting, NO_DEADLOCK, f"{waiting} wait for each other")
+        ledger.finish()
+        waited = [self.verbs[number] for number in self._waited]
+        require(not _NEVER_WAIT.intersection(waited), WAITING, waited)
+
+    def next_path(self) -> list[Choice] | None:
+        """Return the path to the next interleaving; None after the last."""
+        taken, offered = list(self.taken), list(self.offered)
+        while taken:
+            choice, choices = taken.pop(), offered.pop()
+            position = choices.index(choice) + 1
+            if position < len(choices):
+                return [*taken, choices[position]]
+        return None
+
+    def _choices(self) -> list[Choice]:
+        is_open = any(part.done and not part.is_ended for part in self._parts)
+        choices: list[Choice] = []
+        for number, part in enumerate(self._parts):
+            if part.done is not None and not part.is_ended:
+                choices += [(number, "commit"), (number, "crash")]
+            elif not part.is_begun and not (is_open and self.stage.is_serial):
+                choices.append((number, part.verb))
+        return choices
+
+    def _step(self, choice: Choice, ledger: Ledger) -> None:
+        number, step = choice
+        part = self._parts[number]
+        if step == part.verb:
+            part.was_alone = not any(each.is_begun and not each.is_ended for each in self._parts)
+            part.is_begun = True
+            self.stage.start(number, partial(_run, _ALL_VERBS[part.verb], part.role))
+            self.stage.settle()
+            return
+        part.is_ended = True
+        assert part.done is not None
+        if step == "commit":
+            self.stage.commit(number)
+            ledger.commit(part.done, self.stage.read())
+        else:
+            self.stage.crash(number)
+            ledger.crash(self.stage.read())
+
+    def _note(self, ledger: Ledger) -> None:
+        for number, part in enumerate(self._parts):
+            if not part.is_begun or part.done is not None:
+                continue
+            outcome = self.stage.outcome(number)
+            if outcome is None:
+                self._waited += [] if number in self._waited else [number]
+                continue
+            part.done = Done(verb=part.verb, role=part.role, outcome=outcome)
+            ledger.raised(part.done)
+            if part.was_alone:
+                ledger.alone(part.done)
+        gone_on = [self._parts[number].done is not None for number in self._waited]
+        self.was_overtaken |= gone_on != sorted(gone_on, reverse=True)
+
+
+def explore(stage: Stage, scene: str, verbs: Sequence[str]) -> int:
+    """Run every interleaving of these verbs in this scene, and return how many there are.
+
+    Raise BrokenPromiseError, with the order of the steps, for the first that breaks a promise.
+    """
+    setting = stage.setting(scene)
+    path: list[Choice] | None = []
+    count = overtaken = 0
+    while path is not None:
+        interleaving = Interleaving(stage, setting, verbs)
+        try:
+            interleaving.follow(path)
+        except BaseException as error:
+            stage.abandon()
+            if isinstance(error, BrokenPromiseError):
+                error.add_note(f"in the scene {scene!r}: {_shown(interleaving.taken)}")
+            raise
+        if interleaving.was_overtaken:
+            overtaken += 1
+            assert overtaken < _MOST_OVERTAKEN, (
+                f"the first to wait is not the first to go on: {verbs}"
+            )
+            continue
+        path = interleaving.next_path()
+        count += 1
+    return count
+
+
+def _run(verb: Verb, role: Role, connection: object) -> object:
+    return verb(connection, role)  # type: ignore[arg-type]
+
+
+def _shown(choices: Sequence[Choice]) -> str:
+    return ", ".join(f"{number}: {step}" for number, step in choices)

@@ -1,0 +1,33 @@
+"""The promises that are checked, by name."""
+
+from __future__ import annotations
+
+EXCLUSIVE = "at most one live claim per message"
+FENCED = "only who holds a claim settles it"
+HONOURED = "who holds a claim can settle it"
+LEASED = "a claim is taken away only when its lease ran out"
+CONSUMED_ONCE = "a message is consumed at most once"
+KEPT = "pushed = available + claimed + consumed + pruned"
+COUNTED = "attempts are the committed claims, and no more than allowed"
+PUSHED_ONCE = "one unique key, one message"
+ATOMIC = "a crash, and a verb that raised, leave nothing behind"
+EXPLAINED = "the table is what the committed verbs make of it"
+FOUND = "a verb that is alone finds what there is"
+PROMISED = "no verb raises anything but the errors it promises"
+WAITING = "claim, expire and redrive wait for nobody"
+NO_DEADLOCK = "no deadlock"
+AS_MODELLED = "the table is what the model says"
+
+
+class BrokenPromiseError(AssertionError):
+    """A promise does not hold."""
+
+    def __init__(self, promise: str, detail: object) -> None:
+        self.promise = promise
+        super().__init__(f"{promise}: {detail}")
+
+
+def require(condition: object, promise: str, detail: object) -> None:
+    """Raise BrokenPromiseError unless the condition holds."""
+    if not condition:
+        raise BrokenPromiseError(promise, detail)

@@ -1,0 +1,80 @@
+"""The real table, read and turned into what the model knows, and its clock."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, select, text, true
+
+from tests.model.model import Row, Table
+from xclaim import Status
+from xclaim.dialects import dialect_of
+from xclaim.schema import CHECKS, message_table
+
+_TABLE = message_table()
+_FIELDS = [field.name for field in fields(Row)]
+_TIMES = [column.name for column in _TABLE.columns if column.name.endswith("_at")]
+_TOLERANCE = timedelta(minutes=1)  # far less than the leases and delays of the state machine
+_EARLIER = {
+    "postgresql": "{0} - :seconds * interval '1 second'",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', {0}, '-' || :seconds || ' seconds')",
+}
+
+
+def read(connection: Connection) -> Table:
+    """Return the committed messages, and the time of the database. Each CHECK is asked again."""
+    found = connection.execute(_read_statement(connection.dialect.name)).all()
+    rows: dict[int, Row] = {}
+    for _, is_sound, *values in found:
+        if values[0] is not None:
+            assert is_sound, f"message {values[0]} breaks a CHECK of its table"
+            row = Row(**dict(zip(_FIELDS, values, strict=True)))
+            rows[row.id] = replace(row, status=Status(row.status))
+    return Table(now=found[0].now, rows=rows)
+
+
+def empty(connection: Connection) -> None:
+    """Delete all messages."""
+    connection.execute(_TABLE.delete())
+
+
+def age(connection: Connection, by: timedelta) -> None:
+    """Let time pass: every time in the table is so much longer ago, or so much nearer."""
+    earlier = _EARLIER[connection.dialect.name]
+    assignments = ", ".join(f"{name} = {earlier.format(name)}" for name in _TIMES)
+    statement = text(f"UPDATE {_TABLE.name} SET {assignments}")
+    connection.execute(statement, {"seconds": int(by.total_seconds())})
+
+
+def on_the_clock_of(expected: Table, real: Table) -> dict[int, Row]:
+    """Return the real messages with the times of the expected ones, where these are about right."""
+    return {
+        id_: _aligned(row, expected.rows[id_], expected, real) if id_ in expected.rows else row
+        for id_, row in real.rows.items()
+    }
+
+
+def _aligned(row: Row, wanted: Row, expected: Table, real: Table) -> Row:
+    times: dict[str, Any] = {}
+    for name in (name for name in _FIELDS if name.endswith("_at")):
+        time, wanted_time = getattr(row, name), getattr(wanted, name)
+        if time is None or wanted_time is None:
+            continue
+        if abs((time - real.now) - (wanted_time - expected.now)) < _TOLERANCE:
+            times[name] = wanted_time
+    return replace(row, **times)
+
+
+@cache
+def _read_statement(database: str) -> Select[Any]:
+    # The join gives a row with the time also when there is no message.
+    clock = select(dialect_of(database).now().label("now")).subquery("clock")
+    columns = [_TABLE.columns[name] for name in _FIELDS]
+    # As PostgreSQL and SQLite do: what is unknown is no violation.
+    is_sound = and_(*[text(f"({check}) IS NOT FALSE") for check in CHECKS.values()])
+    return select(clock.c.now, is_sound.label("is_sound"), *columns).select_from(
+        clock.outerjoin(_TABLE, true())
+    )

@@ -1,0 +1,212 @@
+"""Where sessions meet: a database that can be set again and again, and says who waits for whom."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.pool import NullPool
+
+from tests.model import real_table
+from tests.model.model import Table
+from tests.model.scenes import QUEUE, SCENES
+from tests.model.sessions import Outcome, Session
+from xclaim import Claim, Queue, create_engine
+from xclaim.schema import TABLE_NAME, message_table
+from xclaim.verbs import memory
+
+_COLUMNS = ", ".join(column.name for column in message_table().columns)
+_numbers = itertools.count()
+_POLL_SECONDS = 0.0005
+_STATEMENT_TIMEOUT = "-c statement_timeout=20s"  # no statement takes a second: it would be a bug
+_TRUNCATE_EVERY = 250  # scenes: dead rows and index entries would slow the next ones down
+_MOST_SESSIONS = 3
+# Any other waits (for an autovacuum, say) end by themselves.
+_ALL_WAIT_FOR_US = text(
+    "SELECT bool_and(pg_blocking_pids(pid) && CAST(:ours AS integer[]))"
+    " FROM unnest(CAST(:running AS integer[])) AS pid"
+)
+_IS_CONNECTED = text("SELECT EXISTS (SELECT FROM pg_stat_get_activity(:pid))")
+_TERMINATE = text("SELECT pg_terminate_backend(:pid)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A scene as it was made in this database, to be restored before each interleaving."""
+
+    name: str
+    claim: Claim
+    copy: str
+
+
+class Stage:
+    """SQLite: one transaction at a time, so that a session with an open one goes on alone."""
+
+    is_serial = True
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.engine = self._connected(create_engine(url, poolclass=NullPool, **options))
+        self.observer = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        # An engine each: what a process remembers of a queue is shared by its pool.
+        self.sessions = [
+            Session(self._connected(create_engine(url, poolclass=NullPool, **options)))
+            for _ in range(_MOST_SESSIONS)
+        ]
+        self._outcomes: dict[int, Outcome] = {}
+        self._settings: dict[str, Setting] = {}
+
+    def setting(self, scene: str) -> Setting:
+        """Make the scene with the verbs themselves, once, and keep a copy."""
+        if scene not in self._settings:
+            self.observer.execute(text(f"DELETE FROM {TABLE_NAME}"))
+            memory._remembered.clear()
+            claim = SCENES[scene](Queue(QUEUE, self.observer))
+            copy = f"scene_{next(_numbers)}"  # two stages can share a database
+            self.observer.execute(text(f"CREATE TABLE {copy} AS SELECT * FROM {TABLE_NAME}"))
+            self._settings[scene] = Setting(name=scene, claim=claim, copy=copy)
+        return self._settings[scene]
+
+    def reset(self, setting: Setting) -> None:
+        """Restore the scene."""
+        # Whether a claim gives back what lapsed must not depend on what went before.
+        memory._remembered.clear()
+        self._outcomes.clear()
+        self._empty()
+        self.observer.execute(text(self._restore.format(copy=setting.copy)))
+
+    def read(self) -> Table:
+        """Return what is committed."""
+        return real_table.read(self.observer)
+
+    def start(self, number: int, verb: Callable[[Connection], object]) -> None:
+        """Let a session begin its transaction and do its verb."""
+        self._outcomes[number] = self.sessions[number].perform(verb)
+
+    def settle(self) -> None:
+        """Return when every session has done its verb, or waits for another session."""
+
+    def outcome(self, number: int) -> Outcome | None:
+        """Return what came of a verb; None while it waits."""
+        return self._outcomes.get(number)
+
+    def commit(self, number: int) -> None:
+        """Commit what a session did."""
+        self.sessions[number].commit()
+
+    def crash(self, number: int) -> None:
+        """Let a session die."""
+        self.sessions[number].crash()
+
+    def abandon(self) -> None:
+        """End all sessions, whatever they are doing."""
+        for session in self.sessions:
+            session.crash()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.abandon()
+        self.observer.close()
+
+    _restore = f"INSERT INTO {TABLE_NAME} ({_COLUMNS}) SELECT {_COLUMNS} FROM {{copy}}"
+
+    def _empty(self) -> None:
+        self.observer.execute(text(f"DELETE FROM {TABLE_NAME}"))
+
+    def _connected(self, engine: Engine) -> Engine:
+        # The machine does not crash, and each interleaving commits a few times.
+        @event.listens_for(engine, "connect")
+        def hurry(connection: Any, _record: Any) -> None:
+            connection.execute("PRAGMA synchronous=OFF")
+            connection.execute("PRAGMA busy_timeout=0")  # nobody is there to wait for
+
+        return engine
+
+
+class PostgresqlStage(Stage):
+    """PostgreSQL: a thread for each session, because a verb may wait for a lock."""
+
+    is_serial = False
+
+    def __init__(self, url: str, *, rolls_back: bool = False) -> None:
+        super().__init__(url, connect_args={"options": _STATEMENT_TIMEOUT})
+        self._rolls_back = rolls_back
+        self._threads = ThreadPoolExecutor(_MOST_SESSIONS)
+        self._running: dict[int, Future[Outcome]] = {}
+        self._restored = 0
+
+    def start(self, number: int, verb: Callable[[Connection], object]) -> None:
+        """Let a session begin its transaction and do its verb, in a thread."""
+        self._running[number] = self._threads.submit(self.sessions[number].perform, verb)
+
+    def settle(self) -> None:
+        """Return when every session has done its verb, or waits for the lock of another."""
+        while self._running:
+            wait(self._running.values(), timeout=_POLL_SECONDS)
+            # In this order: whoever is done by now has let go of its locks before we ask.
+            for number in [n for n, future in self._running.items() if future.done()]:
+                self._outcomes[number] = self._running.pop(number).result()
+            if self._running and self._all_wait():
+                return
+
+    def commit(self, number: int) -> None:
+        """Commit what a session did, and let those go on who waited for it."""
+        super().commit(number)
+        self.settle()
+
+    def crash(self, number: int) -> None:
+        """Let a session die, and those go on who waited for it."""
+        if self._rolls_back:
+            self.sessions[number].roll_back()
+        else:
+            pid = self.sessions[number].pid
+            super().crash(number)
+            while self.observer.scalar(_IS_CONNECTED, {"pid": pid}):
+                pass  # it has not noticed yet
+        self.settle()
+
+    def abandon(self) -> None:
+        """End all sessions, also those that wait for each other."""
+        for session in self.sessions:
+            if session.pid is not None:
+                self.observer.execute(_TERMINATE, {"pid": session.pid})
+        wait(self._running.values())
+        self._running.clear()
+        super().abandon()
+
+    def close(self) -> None:
+        """Close all connections, and end the threads."""
+        super().close()
+        self._threads.shutdown()
+
+    _restore = (
+        f"INSERT INTO {TABLE_NAME} ({_COLUMNS}) OVERRIDING SYSTEM VALUE"
+        f" SELECT {_COLUMNS} FROM {{copy}}"
+    )
+
+    def _all_wait(self) -> bool:
+        running = [self.sessions[number].pid for number in self._running]
+        if None in running:
+            return False  # it is still connecting
+        ours = [session.pid for session in self.sessions if session.pid is not None]
+        return bool(self.observer.scalar(_ALL_WAIT_FOR_US, {"ours": ours, "running": running}))
+
+    def _empty(self) -> None:
+        self._restored += 1
+        if self._restored % _TRUNCATE_EVERY == 0:
+            self.observer.execute(text(f"TRUNCATE {TABLE_NAME}"))
+        else:
+            super()._empty()
+
+    def _connected(self, engine: Engine) -> Engine:
+        return engine
+
+
+def stage_on(url: str, *, rolls_back: bool = False) -> Stage:
+    """Return the stage for a database. ``rolls_back``: a crash is a ROLLBACK, on PostgreSQL."""
+    if url.startswith("sqlite"):
+        return Stage(url)
+    return PostgresqlStage(url, rolls_back=rolls_back)
