@@ -20,6 +20,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,32 @@ def pytest_configure(config: pytest.Config) -> None:
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let parallel workers (`-n 2`) share out files, and begin with those that take longest.
+
+    What starts an Airflow stays together: a second one takes longer than all its tests.
+    """
+    for item in items:
+        folder = item.path.parent.name
+        group = folder if folder in ("stack", "hook") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path.parent.name != "stack")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that began this worker which database was used."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["postgresql"] = session.config.stash.get(_server, None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    used = getattr(node, "workeroutput", {}).get("postgresql")
+    if used is not None:
+        node.config.stash[_server] = used
 
 
 def pytest_report_header() -> str:
