@@ -52,7 +52,7 @@ def summarize(
         "minutes": settings.minutes,
         "versions": {
             "postgresql": server_version,
-            **{name: version(name) for name in ("xclaim", "sqlalchemy", "psycopg")},
+            **{name: version(name) for name in ("sqlalchemy", "psycopg")},
         },
     }
 

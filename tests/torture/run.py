@@ -6,7 +6,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
 
 from tests.clusters import Server, new_server
 from tests.pgbouncer import PROGRAM, Bouncer
@@ -157,11 +158,12 @@ def _drain(field: Field) -> bool:
     queue = Queue(QUEUE, engine)
     try:
         while time.monotonic() < deadline:
-            queue.expire()
-            counts = queue.counts()
-            if counts.available + counts.delayed + counts.claimed == 0:
-                return True
             field.crew.replace_crashed()
+            with suppress(OperationalError):  # still recovering from the last fault
+                queue.expire()
+                counts = queue.counts()
+                if counts.available + counts.delayed + counts.claimed == 0:
+                    return True
             time.sleep(0.2)
         return False
     finally:

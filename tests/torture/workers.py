@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 from tests.torture.async_loops import ASYNC_LOOPS
 from tests.torture.clock import skew_clock
@@ -31,6 +31,9 @@ from xclaim import Queue, create_engine
 
 _REST = (0.05, 0.4)  # seconds after an error
 _IDLE = (0.05, 0.2)  # seconds after there was nothing to do
+# What a lost connection or a server in trouble looks like; psycopg's InternalError is a connection
+# that was lost within the answer to a COMMIT. A constraint that is violated is our own mistake.
+_EXPECTED = (OperationalError, InterfaceError, InternalError)
 _LARGEST_PUSH = 50
 _BACKLOG = 5_000  # waiting messages at which producers wait too
 _BACKLOG_EVERY = 2.0  # seconds between two looks at the backlog
@@ -162,9 +165,8 @@ def _try(log: Log, random: Random, attempt: Callable[[], None]) -> bool:
     """Return whether it went well; an error of the database is expected, others are not."""
     try:
         attempt()
-    except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None)
-        log.write(Event.ERROR, error=type(error).__name__, cause=type(cause).__name__)
+    except _EXPECTED as error:
+        log.write(Event.ERROR, error=type(error).__name__, cause=type(error.orig).__name__)
         time.sleep(random.uniform(*_REST))
     except Exception:  # noqa: BLE001  (the run goes on, and the checker reports it)
         log.write(Event.UNEXPECTED, error=traceback.format_exc())
