@@ -72,10 +72,15 @@ format: $(VENV)/.installed ## Format the code and repair what ruff can
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
+# Two processes, whatever the machine has: some tests start an Airflow, others kill servers.
+IN_PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+# What asks the database more than SQLAlchemy is not repeated.
+ON_ONE_SQLALCHEMY := $(addprefix --ignore tests/,cli torture model test_failover.py test_benchmarks.py)
+
 .PHONY: test
 test: lint $(VENV_20)/.installed ## Lint, then run every test, then the core's again on SQLAlchemy 2.0
-	$(VENV)/bin/python -m pytest
-	$(VENV_20)/bin/python -m pytest -m "not airflow and not wheel" --ignore tests/cli
+	$(VENV)/bin/python -m pytest $(IN_PARALLEL)
+	$(VENV_20)/bin/python -m pytest $(IN_PARALLEL) -m "not airflow and not wheel" $(ON_ONE_SQLALCHEMY)
 
 .PHONY: interleavings
 interleavings: $(VENV)/.installed ## Run every order of the steps of two and three sessions

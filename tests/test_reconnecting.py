@@ -212,6 +212,21 @@ def test_a_commit_that_did_not_arrive_is_raised_and_the_message_is_back(
     assert observed.counts().available == 1
 
 
+def test_a_block_that_raises_while_the_database_is_away_ends_at_once(
+    open_queue: Open, proxy: Proxy, observed: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    observed.push_many(list(range(5)))
+    queue = open_queue()
+
+    with pytest.raises(ZeroDivisionError) as raised, queue.consume_many(5):
+        proxy.go_away()
+        raise ZeroDivisionError
+
+    (note,) = raised.value.__notes__
+    assert "could not release message 1, 2, 3, 4, 5" in note
+    assert caplog.text.count("was not released") == 1
+
+
 def test_a_single_verb_raises_at_once(open_queue: Open, proxy: Proxy) -> None:
     queue = open_queue()
     proxy.go_away()

@@ -237,7 +237,7 @@ class AsyncQueue:
         except BaseException as error:
             if is_acked and await loop.was_committed(claim, error):
                 return
-            await loop.release_after(claim, error)
+            await loop.release_after(claims, error)
             raise
 
     def stream(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
@@ -96,8 +96,7 @@ class AsyncLoop:
             async with self._kept_alive(extend, lease, lease_limit):
                 yield
         except BaseException as error:
-            for claim in claims:
-                await self.release_after(claim, error)
+            await self.release_after(claims, error)
             raise
 
     def extending(
@@ -126,14 +125,19 @@ class AsyncLoop:
 
         return await self._again.run_async(is_consumed)
 
-    async def release_after(self, claim: Claim, error: BaseException) -> None:
-        """Release the claim of work that raised; what fails now must not hide the work's error."""
-        try:
-            await self._run(verbs.release, claim, error=reason(error))
-        except ClaimLostError:
-            return
-        except SQLAlchemyError as cause:
-            note_failed_release(error, claim, cause)
+    async def release_after(self, claims: Sequence[Claim], error: BaseException) -> None:
+        """Release the claims of work that raised; what fails now must not hide the work's error.
+
+        The first failure ends it: where the database is away, each would wait for its own.
+        """
+        for index, claim in enumerate(claims):
+            try:
+                await self._run(verbs.release, claim, error=reason(error))
+            except ClaimLostError:
+                continue
+            except SQLAlchemyError as cause:
+                note_failed_release(error, claims[index:], cause)
+                return
 
     async def _ack_and_claim(
         self, finished: list[Claim], size: int, claimant: Claimant, wait: timedelta | None

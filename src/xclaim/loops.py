@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -93,8 +93,7 @@ class Loop:
             with self._kept_alive(extend, lease, lease_limit):
                 yield
         except BaseException as error:
-            for claim in claims:
-                self.release_after(claim, error)
+            self.release_after(claims, error)
             raise
 
     def extending(
@@ -123,14 +122,19 @@ class Loop:
 
         return self._again.run(is_consumed)
 
-    def release_after(self, claim: Claim, error: BaseException) -> None:
-        """Release the claim of work that raised; what fails now must not hide the work's error."""
-        try:
-            self._run(verbs.release, claim, error=reason(error))
-        except ClaimLostError:
-            return
-        except SQLAlchemyError as cause:
-            note_failed_release(error, claim, cause)
+    def release_after(self, claims: Sequence[Claim], error: BaseException) -> None:
+        """Release the claims of work that raised; what fails now must not hide the work's error.
+
+        The first failure ends it: where the database is away, each would wait for its own.
+        """
+        for index, claim in enumerate(claims):
+            try:
+                self._run(verbs.release, claim, error=reason(error))
+            except ClaimLostError:
+                continue
+            except SQLAlchemyError as cause:
+                note_failed_release(error, claims[index:], cause)
+                return
 
     def _ack_and_claim(
         self, finished: list[Claim], size: int, claimant: Claimant, wait: timedelta | None

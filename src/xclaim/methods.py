@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import update_wrapper
 from typing import TypeVar
 
@@ -52,11 +52,10 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def note_failed_release(error: BaseException, claim: Claim, cause: Exception) -> None:
-    """Keep the work's own error, and say that the message comes back only after its lease."""
-    error.add_note(f"xclaim could not release message {claim.message.id}: {cause}")
+def note_failed_release(error: BaseException, claims: Sequence[Claim], cause: Exception) -> None:
+    """Keep the work's own error, and say that the messages come back only after their lease."""
+    ids = ", ".join(str(claim.message.id) for claim in claims)
+    error.add_note(f"xclaim could not release message {ids}: {cause}")
     logger.warning(
-        "message %s was not released and comes back after its lease",
-        claim.message.id,
-        exc_info=cause,
+        "message %s was not released and comes back after its lease", ids, exc_info=cause
     )

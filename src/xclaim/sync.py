@@ -254,7 +254,7 @@ class Queue:
         except BaseException as error:
             if is_acked and loop.was_committed(claim, error):
                 return
-            loop.release_after(claim, error)
+            loop.release_after(claims, error)
             raise
 
     def stream(
