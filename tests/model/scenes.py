@@ -118,7 +118,7 @@ def one_of_each(queue: Queue) -> Claim:
     queue.push_many(["lapsed for the last time"], max_attempts=1)
     claim, _last = queue.claim_many(2, claimed_by="before", claim_key=CLAIM_KEY, lease=NOW)
     queue.push("later", delay=DAY)
-    queue.push("available")
+    queue.push("available", priority=1)  # before what lapsed: two claims want the same message
     return claim
 
 
