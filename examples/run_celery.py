@@ -1,7 +1,8 @@
 """Exclusive claims on the CeleryExecutor: `python -m examples.run_celery`.
 
 Two Celery workers and Redis, on this machine: `redis-server` must be installed (Debian: `apt-get
-install redis-server`), and `pip install apache-airflow-providers-celery redis`. Forty mapped tasks
+install redis-server`), and `pip install apache-airflow-providers-celery
+apache-airflow-providers-postgres redis psutil` beside `xclaim[airflow,embedded]`. Forty mapped tasks
 claim from a queue of twenty-four messages while one of the workers is killed with what it holds.
 """
 
@@ -54,7 +55,7 @@ def celery_crowd() -> None:
 
 celery_crowd()
 """
-MESSAGES = 24
+MESSAGES, SLOTS = 24, 4
 BY_CONSUMER = """
 SELECT status, attempts, count(*), count(DISTINCT id), count(DISTINCT consumer_map_index)
   FROM xclaim_lineage GROUP BY 1, 2 ORDER BY 1, 2
@@ -88,7 +89,7 @@ def run(home: Path, url: str, broker: str) -> int:
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW__CELERY__BROKER_URL": broker,
         "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{metadata_url}",
-        "AIRFLOW__CELERY__WORKER_CONCURRENCY": "4",
+        "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(SLOTS),
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
@@ -103,6 +104,8 @@ def run(home: Path, url: str, broker: str) -> int:
         began = time.monotonic()
         run_id = start_run(client, home, "celery_crowd")
         wait(home, lambda: queue.counts().consumed >= MESSAGES // 4)
+        # Five of two times four slots: each worker holds something.
+        wait(home, lambda: queue.counts().claimed > SLOTS)
         lost = kill(workers[0])
         print(
             f"killed worker 1 and {lost} processes of its tasks, {queue.counts().claimed} claimed"
