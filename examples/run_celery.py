@@ -1,9 +1,10 @@
 """Exclusive claims on the CeleryExecutor: `python -m examples.run_celery`.
 
 Two Celery workers and Redis, on this machine: `redis-server` must be installed (Debian: `apt-get
-install redis-server`), and `pip install apache-airflow-providers-celery
-apache-airflow-providers-postgres redis psutil` beside `xclaim[airflow,embedded]`. Forty mapped tasks
-claim from a queue of twenty-four messages while one of the workers is killed with what it holds.
+install redis-server`), and beside `xclaim[airflow,embedded]` the packages of
+`pip install apache-airflow-providers-celery apache-airflow-providers-postgres redis psutil`. Forty
+mapped tasks claim from a queue of twenty-four messages while one of the workers is killed with what
+it holds.
 """
 
 from __future__ import annotations

@@ -125,8 +125,8 @@ def test_an_old_transaction_is_named_with_what_ends_it(
     assert f"pg_terminate_backend({pid})" in str(found[0].remedy)
 
 
-def test_a_prepared_transaction_and_a_slot_are_named() -> None:
-    settings = {"max_prepared_transactions": "2", "wal_level": "logical"}
+def test_a_prepared_transaction_is_named() -> None:
+    settings = {"max_prepared_transactions": "2"}
     with embedded_postgresql(durable=False, settings=settings) as url:
         engine = create_engine(url, isolation_level="AUTOCOMMIT")
         upgrade(url)

@@ -196,6 +196,21 @@ def test_sensors_are_woken_one_for_each_message(queue: Queue) -> None:
     assert queue.counts().available == 4
 
 
+def test_a_sensor_does_not_wait_for_one_that_has_its_message(queue: Queue) -> None:
+    async def scene() -> None:
+        await push(queue)
+        first = Watch(AvailableTrigger(queue_name="orders").run())
+        await first.next()
+        assert await asyncio.to_thread(queue.claim) is not None
+        await push(queue)
+        second = Watch(AvailableTrigger(queue_name="orders").run())
+        await second.next(triggers._FIRED_LATELY / 2)
+        await first.close()
+        await second.close()
+
+    play(scene)
+
+
 def test_a_sensor_whose_message_another_took_is_woken_again(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

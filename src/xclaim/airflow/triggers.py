@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import AsyncIterator, Hashable
 from datetime import timedelta
 from functools import partial
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from xclaim.airflow.connections import Database
     from xclaim.reconnecting import Reconnecting
 
-_FIRED_LATELY = 10.0  # seconds in which a worker has claimed what its trigger saw
+_FIRED_LATELY = 10.0  # seconds in which a worker claims what its trigger saw
 _MOST_LOOKED_AT = 1_000
 _RECONNECT = timedelta(minutes=10)  # what waits for messages can wait for a database, too
 _POOL_SIZE = 2  # looks at a time; the listening connection is besides
 
 _engines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Database, AsyncEngine]]
 _engines = WeakKeyDictionary()
-_fired: dict[tuple[Database, str], deque[float]] = defaultdict(deque)
+_fired: dict[tuple[Database, str], dict[int, float]] = defaultdict(dict)  # by message id
 
 
 class AvailableTrigger(BaseTrigger):
@@ -70,15 +70,16 @@ class AvailableTrigger(BaseTrigger):
         queue, again = _queue(database, self.queue_name), _reconnecting()
 
         async def look() -> list[Message]:
-            # For each that fired a moment ago a worker is on its way to one of these messages.
-            while fired and fired[0] < time.monotonic() - _FIRED_LATELY:
-                fired.popleft()
-            spoken_for = min(len(fired), _MOST_LOOKED_AT - 1)
-            return (await queue.peek(spoken_for + 1))[spoken_for:]
+            # For what another has fired for a moment ago a worker is on its way.
+            messages = await queue.peek(min(len(fired) + 1, _MOST_LOOKED_AT))
+            now = time.monotonic()
+            for id_ in [id_ for id_, fired_at in fired.items() if fired_at < now - _FIRED_LATELY]:
+                del fired[id_]
+            free = [message for message in messages if message.id not in fired][:1]
+            fired.update((message.id, now) for message in free)
+            return free
 
-        looking = partial(again.run_async, look)
-        await messages_waiting(_engine(database), self.queue_name, looking)
-        fired.append(time.monotonic())
+        await messages_waiting(_engine(database), self.queue_name, partial(again.run_async, look))
 
 
 class WakeUpTrigger(BaseEventTrigger):

@@ -66,7 +66,7 @@ def old_snapshots() -> TextClause:
         "       extract(epoch FROM clock_timestamp() - xact_start)::float AS seconds"
         "  FROM pg_stat_activity"
         " WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
-        "   AND backend_type <> 'walsender'"
+        "   AND backend_type NOT IN ('walsender', 'autovacuum worker')"
         " UNION ALL "
         "SELECT 'prepared transaction', gid, age(transaction), owner::text,"
         "       extract(epoch FROM clock_timestamp() - prepared)::float"

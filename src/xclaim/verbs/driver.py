@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -67,7 +67,7 @@ def execute(
     plans a statement of PostgreSQL anew this time, None leaves that to psycopg.
     """
     is_postgresql = connection.dialect.name == POSTGRESQL.name
-    text, constants = _text(statement, connection.dialect if is_postgresql else _named())
+    text, constants = _text(statement, _postgresql() if is_postgresql else _sqlite())
     driver: Any = connection.connection.driver_connection
     try:
         if is_postgresql:
@@ -113,8 +113,20 @@ def _text(statement: Statement, dialect: Dialect) -> tuple[str, Mapping[str, Any
     return str(compiled), constants
 
 
+def compile_for_postgresql(ahead: Iterable[Statement]) -> None:
+    """Compile statements ahead of their first use: about 5 ms each, once in a process."""
+    for statement in ahead:
+        _text(statement, _postgresql())
+
+
+# One for all engines, whose own would each compile everything anew; the text is the same.
 @lru_cache
-def _named() -> Dialect:
+def _postgresql() -> Dialect:
+    return make_url("postgresql+psycopg://").get_dialect()()
+
+
+@lru_cache
+def _sqlite() -> Dialect:
     sqlite: Callable[..., Dialect] = make_url("sqlite://").get_dialect()
     return sqlite(paramstyle="named")
 

@@ -1,6 +1,7 @@
-"""More mapped tasks than messages, and as many that do nothing."""
+"""More mapped tasks than messages; as many that do nothing; and as many of which some skip."""
 
 from airflow.sdk import dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from xclaim import Message
 
@@ -31,5 +32,21 @@ def idle_crowd() -> None:
     work.expand(number=numbers())
 
 
+@dag(schedule=None)
+def skipping_crowd() -> None:
+    @task
+    def numbers() -> list[int]:
+        return list(range((get_current_context()["dag_run"].conf or {}).get("size", 10)))
+
+    @task
+    def work(number: int) -> list[int]:
+        if number % 5 in (1, 3):  # as many as find nothing in the crowd
+            raise AirflowSkipException
+        return [number]
+
+    work.expand(number=numbers())
+
+
 crowd()
 idle_crowd()
+skipping_crowd()
