@@ -16,6 +16,7 @@ PostgreSQL is never skipped; the header and the summary of the run say which one
 """
 
 import os
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -31,7 +32,11 @@ _server = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give Airflow a folder of its own before anything imports it."""
+    """Give Airflow a folder of its own before anything imports it; let interrupts be felt.
+
+    A parallel worker ignores SIGINT, and so would every process that a test starts and interrupts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     home = tempfile.TemporaryDirectory(prefix="xclaim-airflow-")
     config.add_cleanup(home.cleanup)
     os.environ |= {
