@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
 from xclaim import InvalidArgumentError, Queue, SchemaVersionError, create_engine
 from xclaim.audit import Audit, Check, audit
@@ -196,21 +197,21 @@ def test_pruned_messages_are_gone(engine: Engine, queue: Queue) -> None:
     assert audit(engine).gone == 2
 
 
-def test_an_audit_writes_nothing_and_waits_for_nobody(
-    fresh_postgresql_url: str,
-) -> None:
+def test_an_audit_cannot_write_and_waits_for_nobody(fresh_postgresql_url: str) -> None:
     engine = create_engine(fresh_postgresql_url)
     Queue("orders", engine).push_many([1, 2])
-    with engine.begin() as connection:
-        connection.exec_driver_sql("SELECT * FROM xclaim_message FOR UPDATE")
-        connection.exec_driver_sql(
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN RAISE 'written'; END $$"
-        )
+    was_read_only: set[bool | None] = set()
+    with engine.begin() as locking:
+        locking.exec_driver_sql("SELECT * FROM xclaim_message FOR UPDATE")
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def note(connection: Any, *_: Any) -> None:
+            was_read_only.add(connection.connection.driver_connection.read_only)
 
         assert audit(engine).is_sound
 
     engine.dispose()
+    assert was_read_only == {True}
 
 
 def test_an_audit_without_a_table_says_what_to_run(empty_database_url: str) -> None:

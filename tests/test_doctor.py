@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url
 
+from tests.eventually import until
 from tests.pgbouncer import Bouncer, needs_pgbouncer
+from tests.replication import replicated
 from xclaim import Queue, create_engine
 from xclaim import doctor as doctor_module
 from xclaim.doctor import Finding, Level, examine
@@ -125,7 +127,8 @@ def test_an_old_transaction_is_named_with_what_ends_it(
     assert f"pg_terminate_backend({pid})" in str(found[0].remedy)
 
 
-def test_a_prepared_transaction_is_named() -> None:
+def test_a_prepared_transaction_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_module, "_OLD_SNAPSHOT", 0.0)
     settings = {"max_prepared_transactions": "2"}
     with embedded_postgresql(durable=False, settings=settings) as url:
         engine = create_engine(url, isolation_level="AUTOCOMMIT")
@@ -134,16 +137,33 @@ def test_a_prepared_transaction_is_named() -> None:
             connection.exec_driver_sql("BEGIN")
             connection.exec_driver_sql("INSERT INTO xclaim_alembic_version VALUES ('x')")
             connection.exec_driver_sql("PREPARE TRANSACTION 'a report'")
-            old = doctor_module._OLD_SNAPSHOT
-            doctor_module._OLD_SNAPSHOT = 0.0
             found = [each for each in examine(engine) if each.name == "old_snapshots"]
-            doctor_module._OLD_SNAPSHOT = old
             connection.exec_driver_sql("ROLLBACK PREPARED 'a report'")
         engine.dispose()
 
     assert [each.remedy for each in found if "a report" in each.found] == [
         "COMMIT PREPARED or ROLLBACK PREPARED 'a report'"
     ]
+
+
+def test_a_standby_is_named_only_when_its_snapshot_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    with replicated() as pair:
+        upgrade(pair.url)
+        pair.standby.execute("ALTER SYSTEM SET hot_standby_feedback = on")
+        pair.standby.execute("SELECT pg_reload_conf()")
+        feedback = "SELECT backend_xmin::text FROM pg_stat_replication"
+        until(lambda: pair.primary.execute(feedback)[0][0])
+        engine = create_engine(pair.url)
+        usual = [each for each in examine(engine) if "standby" in each.found]
+        monkeypatch.setattr(doctor_module, "_OLD_TRANSACTIONS", -1)
+
+        old = [each for each in examine(engine) if each.name == "old_snapshots"]
+
+        engine.dispose()
+    assert [each.name for each in usual] == ["durability"]  # it follows asynchronously
+    assert [each.level for each in old] == [Level.WARNING]
+    assert old[0].found.startswith("standby standby (streaming)")
+    assert "hot_standby_feedback" in str(old[0].remedy)
 
 
 def test_settings_that_forget_acks_are_named(postgresql: Engine) -> None:

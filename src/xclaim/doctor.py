@@ -26,6 +26,7 @@ from xclaim.verbs import resolve_schema
 from xclaim.verbs.rows import execute
 
 _OLD_SNAPSHOT = 300.0  # seconds; dead rows begin to be felt after minutes of busy work
+_OLD_TRANSACTIONS = 50_000  # the same where no time is known: of slots, and of standbys
 _LAPSED = 60.0  # seconds after its lease: somebody who claims would have given it back
 _HELD_LONG = 12 * 3600.0  # seconds: as LEASE_LIMIT of the loops
 _CLOCKS_APART = 2.0  # seconds
@@ -180,7 +181,7 @@ def _bloat(connection: Connection, schema: str | None) -> Iterator[Finding]:
 
 def _old_snapshots(connection: Connection, _schema: str | None) -> Iterator[Finding]:
     rows = connection.execute(diagnosing.old_snapshots()).all()
-    old = [row for row in rows if row.seconds is None or row.seconds > _OLD_SNAPSHOT]
+    old = [row for row in rows if _is_old(row)]
     for row in old:
         yield Finding(
             name="old_snapshots",
@@ -191,6 +192,12 @@ def _old_snapshots(connection: Connection, _schema: str | None) -> Iterator[Find
         )
     if not old:
         yield Finding(name="old_snapshots", level=Level.OK, found="none older than five minutes")
+
+
+def _is_old(row: Any) -> bool:
+    if row.seconds is None:  # a standby with feedback always has one, usually of this moment
+        return bool(row.age > _OLD_TRANSACTIONS)
+    return bool(row.seconds > _OLD_SNAPSHOT)
 
 
 _HOW_TO_END = {
