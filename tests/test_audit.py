@@ -189,6 +189,18 @@ def test_an_audit_of_the_newest_or_of_one_queue_checks_no_others(
     assert check(audit(engine, queue="orders"), "attempts").broken == 1
 
 
+@pytest.mark.parametrize("promise", ["unique_keys", "tokens"])
+def test_an_audit_of_one_queue_leaves_out_what_others_repeat(
+    engine: Engine, queue: Queue, promise: str
+) -> None:
+    Queue("parcels", engine).push_many(list(range(5)))
+    queue.push(1)
+    without_constraints(engine, BREAKING[promise])
+
+    assert check(audit(engine, queue="orders"), promise).broken == 0
+    assert check(audit(engine, queue="parcels"), promise).broken == 1
+
+
 def test_pruned_messages_are_gone(engine: Engine, queue: Queue) -> None:
     queue.push_many(list(range(3)))
     queue.ack_many(queue.claim_many(2))

@@ -101,7 +101,7 @@ def audit(
         ("unique_keys", auditing.repeated_keys),
         ("tokens", auditing.repeated_tokens),
     ):
-        found = reading.rows(build, {"after_id": after})
+        found = reading.rows(_of_queue(build, queue), {"after_id": after, "queue_name": queue})
         checks.append(_check(name, rows.total, len(found), found))
     checks += _check_schema(reading)
     is_whole = queue is None and newest is None

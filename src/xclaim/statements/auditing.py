@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 from sqlalchemy import (
@@ -9,7 +10,6 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Integer,
-    Select,
     Subquery,
     Table,
     bindparam,
@@ -73,11 +73,11 @@ def broken_rows(table: Table, dialect: Dialect, *, promise: str, of_queue: bool)
 
 
 @lru_cache
-def repeated_keys(table: Table, _dialect: Dialect) -> Statement:
+def repeated_keys(table: Table, _dialect: Dialect, *, of_queue: bool) -> Statement:
     """Return a few unique keys that more than one message of a queue has."""
     return (
         select(table.c.origin_queue.label("queue"), func.min(table.c.id).label("id"))
-        .where(table.c.unique_key.is_not(None), table.c.id > _AFTER)
+        .where(table.c.unique_key.is_not(None), *_chosen(table, of_queue=of_queue))
         .group_by(table.c.origin_queue, table.c.unique_key)
         .having(func.count() > literal_column("1", Integer))
         .limit(_SAMPLE)
@@ -85,11 +85,11 @@ def repeated_keys(table: Table, _dialect: Dialect) -> Statement:
 
 
 @lru_cache
-def repeated_tokens(table: Table, _dialect: Dialect) -> Statement:
+def repeated_tokens(table: Table, _dialect: Dialect, *, of_queue: bool) -> Statement:
     """Return a few tokens that more than one claim has."""
     return (
         select(func.min(table.c.queue).label("queue"), func.min(table.c.id).label("id"))
-        .where(table.c.claim_expires_at.is_not(None), table.c.id > _AFTER)
+        .where(table.c.claim_expires_at.is_not(None), *_chosen(table, of_queue=of_queue))
         .group_by(table.c.claim_token)
         .having(func.count() > literal_column("1", Integer))
         .limit(_SAMPLE)
@@ -103,10 +103,14 @@ def nth_newest(table: Table, _dialect: Dialect) -> Statement:
 
 
 def _part(table: Table, *, of_queue: bool) -> Subquery:
-    rows: Select[*tuple[object, ...]] = select(*table.c).where(table.c.id > _AFTER)
-    if of_queue:
-        rows = rows.where(or_(table.c.queue == QUEUE, table.c.origin_queue == QUEUE))
+    rows = select(*table.c).where(*_chosen(table, of_queue=of_queue))
     return rows.order_by(table.c.id).limit(LIMIT).subquery("part")
+
+
+def _chosen(table: Table, *, of_queue: bool) -> Iterator[ColumnElement[bool]]:
+    yield table.c.id > _AFTER
+    if of_queue:
+        yield or_(table.c.queue == QUEUE, table.c.origin_queue == QUEUE)
 
 
 def _broken(part: Subquery, dialect: Dialect) -> dict[str, ColumnElement[bool]]:
