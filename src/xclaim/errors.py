@@ -5,7 +5,14 @@
     │   └── TicketLostError     nothing is held for the ticket any more
     ├── DuplicateMessageError   the unique_key is taken by a message with another payload
     ├── SchemaVersionError      the database has no xclaim table, or one of another version
-    ├── PayloadError            the payload or the headers are not JSON        (a ValueError)
+    ├── PayloadError            the payload or the headers cannot be stored    (a ValueError)
+    ├── PayloadReadError        a stored payload cannot be read as it was pushed
+    │   ├── PayloadCorruptedError   it is not what was pushed: size, digest or content
+    │   ├── PayloadGoneError        its object is not there any more
+    │   ├── PayloadRefusedError     not allowed: outside the storage, too large, a type not allowed
+    │   ├── UnknownCodecError       no codec of this name is registered here
+    │   └── EncryptionKeyError      the key it was encrypted with is not there
+    ├── StorageError            the payload storage cannot be reached, or refuses to read or write
     ├── InvalidArgumentError    an argument is out of its range                (a ValueError)
     └── DatabaseUrlError        the database URL cannot be used                (a ValueError)
 
@@ -105,7 +112,35 @@ class SchemaVersionError(XclaimError):
 
 
 class PayloadError(XclaimError, ValueError):
-    """The payload or the headers cannot be stored as JSON; the message names the place."""
+    """The payload or the headers cannot be stored; the message names the place and the way out."""
+
+
+class PayloadReadError(XclaimError):
+    """A stored payload cannot be read. Its message is as it was: neither lost nor consumed."""
+
+
+class PayloadCorruptedError(PayloadReadError):
+    """What is stored is not what was pushed: cut off, swapped, changed, or not to be decoded."""
+
+
+class PayloadGoneError(PayloadReadError):
+    """The storage answers, and has no object for the payload."""
+
+
+class PayloadRefusedError(PayloadReadError):
+    """The payload is not read: it lies elsewhere, is too large, or names a type not allowed."""
+
+
+class UnknownCodecError(PayloadReadError):
+    """The payload was encoded by a codec that is not registered in this process."""
+
+
+class EncryptionKeyError(PayloadReadError):
+    """The payload is encrypted, and the key that it was encrypted with is not among the keys."""
+
+
+class StorageError(XclaimError):
+    """The payload storage cannot be reached, or refuses: no bucket, no permission, no space."""
 
 
 class InvalidArgumentError(XclaimError, ValueError):
