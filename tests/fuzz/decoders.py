@@ -14,7 +14,7 @@ from xclaim.cli.lines import parse_json
 from xclaim.cli.options import duration
 from xclaim.engine import parse_url
 from xclaim.migrate import upgrade
-from xclaim.payload import encode
+from xclaim.payloads.plain import encode
 
 
 def message(data: bytes) -> None:

@@ -106,7 +106,7 @@ def _push_lines(
 
 @contextmanager
 def _checked(key_field: str | None) -> Iterator[tuple[IO[bytes], int]]:
-    from xclaim.payload import encode
+    from xclaim.payloads.plain import encode
 
     count = 0
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as lines:

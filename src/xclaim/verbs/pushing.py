@@ -16,7 +16,7 @@ from xclaim import arguments, statements
 from xclaim.dialects import SQLITE, dialect_of
 from xclaim.errors import DuplicateMessageError, InvalidArgumentError
 from xclaim.message import Message, Status
-from xclaim.payload import Encoded, encode, encode_all, encode_headers, name_of
+from xclaim.payloads.plain import Encoded, encode, encode_all, encode_headers, name_of
 from xclaim.verbs.memory import is_to_notify, recall
 from xclaim.verbs.rows import Build, as_message, as_utc, execute, is_autocommit, one_transaction
 
