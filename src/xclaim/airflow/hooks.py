@@ -212,6 +212,33 @@ class XclaimHook(BaseHook):
         self._report_lineage(queue, is_output=False)
         return self._noted(self.queue(queue).claim_many(limit, lease=lease, **who))
 
+    def claim_message(
+        self,
+        queue: str,
+        message_id: int,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+    ) -> Claim | None:
+        """Claim this one message, or return None if it cannot be claimed now.
+
+        A retried task has it back at once from its earlier try.
+
+        :param queue: the queue's name.
+        :param message_id: the message's.
+        :param claimed_by: by default the running try.
+        :param claim_key: by default the running task instance, and the message.
+        :param lease: after which others may claim the message.
+        """
+        task = current_task()
+        if task is not None and claim_key is None:
+            claim_key = task.message_key(message_id)  # else a later claim would take it back
+        who = claimant(claimed_by, claim_key)
+        self._report_lineage(queue, is_output=False)
+        claim = self.queue(queue).claim_message(message_id, lease=lease, **who)
+        return None if claim is None else self._noted([claim])[0]
+
     def consume(
         self,
         queue: str,

@@ -1,0 +1,150 @@
+"""What ``[xclaim]`` in Airflow's configuration says of the XCom backend.
+
+Read with the first XCom of a process, so that importing the backend can fail nobody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from xclaim.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from xclaim.payloads.encryption import Keys
+    from xclaim.payloads.storage import Storage
+
+FOLDER = "xcom"  # beside the payloads of queues, which may share the prefix
+THRESHOLD = 65536
+_SECTION = "xclaim"
+_AZURE = ("abfs", "abfss", "wasb", "wasbs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XcomSettings:
+    """The configuration, checked; nothing is connected yet.
+
+    ``location`` is where objects lie, ``xcom`` included; None keeps everything in the database.
+    """
+
+    location: str | None
+    options: Mapping[str, Any]
+    threshold: int
+    compresses: bool
+    keys: Keys | None
+
+    def storage(self) -> Storage:
+        """Return the storage of XComs. Raise InvalidArgumentError if none is configured."""
+        if self.location is None:
+            raise InvalidArgumentError(
+                "[xclaim] xcom_storage is not set: set it to where large XComs lie, for example "
+                "s3://my_connection@bucket/prefix"
+            )
+        return _storage(self.location, json.dumps(self.options))
+
+
+@cache
+def _storage(location: str, options: str) -> Storage:
+    from xclaim.airflow.xcom_objects import FOLDERS
+    from xclaim.payloads.storage import Storage
+
+    place: Any = location
+    if _has_connection(location):
+        from airflow.sdk import ObjectStoragePath
+
+        place = ObjectStoragePath(location)
+    return Storage(place, options=json.loads(options), folders=FOLDERS)
+
+
+@cache
+def xcom_settings() -> XcomSettings:
+    """Return what is configured. Raise InvalidArgumentError naming the option that is wrong."""
+    return XcomSettings(
+        location=_location(_text("xcom_storage")),
+        options=_options(_text("xcom_storage_options")),
+        threshold=_threshold(_text("xcom_threshold", str(THRESHOLD))),
+        compresses=_compresses(_text("xcom_compression")),
+        keys=_keys(_text("xcom_encryption")),
+    )
+
+
+def _text(option: str, default: str = "") -> str:
+    from airflow.sdk.configuration import conf
+
+    return str(conf.get(_SECTION, option, fallback=default) or default).strip()
+
+
+def _location(text: str) -> str | None:
+    return f"{text.rstrip('/')}/{FOLDER}" if text else None
+
+
+def _has_connection(location: str) -> bool:
+    parts = urlsplit(location)
+    if parts.scheme in _AZURE and "." in (parts.hostname or ""):
+        return False  # abfs://container@account.dfs.core.windows.net
+    return "@" in parts.netloc
+
+
+def _options(text: str) -> Mapping[str, Any]:
+    try:
+        options = json.loads(text or "{}")
+    except ValueError as error:
+        raise _wrong("xcom_storage_options", f"is not JSON ({error})") from error
+    if not isinstance(options, dict):
+        raise _wrong("xcom_storage_options", "is not a JSON object")
+    return options
+
+
+def _threshold(text: str) -> int:
+    try:
+        threshold = int(text)
+    except ValueError:
+        threshold = -1
+    if threshold < 0:
+        raise _wrong("xcom_threshold", f"must be a number of bytes, 0 or more, not {text!r}")
+    return threshold
+
+
+def _compresses(text: str) -> bool:
+    if text not in ("", "zstd"):
+        raise _wrong("xcom_compression", f"must be empty or zstd, not {text!r}")
+    return text == "zstd"
+
+
+def _keys(choice: str) -> Keys | None:
+    match choice:
+        case "":
+            return None
+        case "airflow":
+            return _keys_of_airflow()
+        case "xclaim":
+            return _keys_of_xclaim()
+    raise _wrong("xcom_encryption", f"must be empty, airflow or xclaim, not {choice!r}")
+
+
+def _keys_of_airflow() -> Keys:
+    from airflow.sdk.configuration import conf
+
+    from xclaim.payloads.encryption import Keys
+
+    keys = conf.get("core", "fernet_key", fallback="")
+    if not keys:
+        raise _wrong("xcom_encryption", "is airflow, and [core] fernet_key is empty here")
+    return Keys(keys)
+
+
+def _keys_of_xclaim() -> Keys:
+    from xclaim.payloads.encryption import Keys
+
+    keys = Keys.from_environment()
+    if keys is None:
+        raise _wrong("xcom_encryption", "is xclaim, and XCLAIM_FERNET_KEYS is not set here")
+    return keys
+
+
+def _wrong(option: str, complaint: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"[{_SECTION}] {option} {complaint}")
