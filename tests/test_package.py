@@ -13,6 +13,7 @@ import xclaim
 from xclaim import AsyncQueue, Queue, verbs
 
 PUBLIC = [
+    "AfterAck",
     "AsyncQueue",
     "Claim",
     "ClaimLostError",
@@ -27,6 +28,7 @@ PUBLIC = [
     "PayloadGoneError",
     "PayloadReadError",
     "PayloadRefusedError",
+    "Payloads",
     "Queue",
     "SchemaVersionError",
     "Status",
@@ -73,7 +75,18 @@ def test_a_method_shows_its_verbs_text_and_options(name: str) -> None:
 
     assert method.__doc__ == verb.__doc__
     hidden = set(inspect.signature(verb).parameters) - set(inspect.signature(method).parameters)
-    assert {"connection", "schema"} <= hidden <= {"connection", "queue", "schema", "notify"}
+    assert (
+        {"connection", "schema"}
+        <= hidden
+        <= {
+            "connection",
+            "queue",
+            "schema",
+            "notify",
+            "after",
+            "removed",
+        }
+    )
 
 
 def test_a_claim_may_be_passed_by_its_name(sqlite_url: str) -> None:

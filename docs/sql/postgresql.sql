@@ -27,7 +27,8 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, it
       AS max_attempts, taken.created_at AS created_at, taken.available_at AS available_at, taken.claimed_at AS
       claimed_at, taken.claim_expires_at AS claim_expires_at, taken.consumed_at AS consumed_at,
       taken.claimed_by AS claimed_by, taken.consumed_by AS consumed_by, taken.claim_key AS claim_key,
-      taken.last_error AS last_error, taken.payload = incoming.payload AS is_same
+      taken.last_error AS last_error, taken.codec AS codec, taken.payload = incoming.payload AND taken.codec
+      IS NULL AS is_same
     FROM incoming JOIN xclaim_message AS taken ON taken.origin_queue = %(queue_name)s::VARCHAR AND
       taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO xclaim_message (queue, origin_queue,
       priority, payload, headers, unique_key, max_attempts, created_at, available_at) SELECT
@@ -45,23 +46,26 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, it
     ORDER BY incoming.position
     ON CONFLICT (origin_queue, unique_key)
     WHERE unique_key IS NOT NULL DO UPDATE
-    SET max_attempts = CASE WHEN (xclaim_message.payload = excluded.payload) THEN xclaim_message.max_attempts
-      ELSE -1 END
+    SET max_attempts = CASE WHEN (xclaim_message.payload = excluded.payload AND xclaim_message.codec IS NOT
+      DISTINCT
+    FROM excluded.codec) THEN xclaim_message.max_attempts ELSE -1 END
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error) SELECT existing.id, existing.queue,
-      existing.origin_queue, existing.status, existing.priority, existing.payload, existing.headers,
-      existing.unique_key, existing.attempts, existing.max_attempts, existing.created_at,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec) SELECT existing.id,
+      existing.queue, existing.origin_queue, existing.status, existing.priority, existing.payload,
+      existing.headers, existing.unique_key, existing.attempts, existing.max_attempts, existing.created_at,
       existing.available_at, existing.claimed_at, existing.claim_expires_at, existing.consumed_at,
-      existing.claimed_by, existing.consumed_by, existing.claim_key, existing.last_error, existing.is_same
+      existing.claimed_by, existing.consumed_by, existing.claim_key, existing.last_error, existing.codec,
+      existing.is_same
     FROM existing
     UNION ALL SELECT pushed.id, pushed.queue, pushed.origin_queue, pushed.status, pushed.priority,
       pushed.payload, pushed.headers, pushed.unique_key, pushed.attempts, pushed.max_attempts,
       pushed.created_at, pushed.available_at, pushed.claimed_at, pushed.claim_expires_at, pushed.consumed_at,
-      pushed.claimed_by, pushed.consumed_by, pushed.claim_key, pushed.last_error, true AS is_same
+      pushed.claimed_by, pushed.consumed_by, pushed.claim_key, pushed.last_error, pushed.codec, true AS
+      is_same
     FROM pushed;
 
 -- clashing_keys
@@ -70,7 +74,8 @@ SELECT xclaim_message.unique_key
     FROM unnest(CAST((SELECT %(payloads)s::VARCHAR AS anon_1) AS TEXT[]), CAST((SELECT
       %(unique_keys)s::VARCHAR AS anon_2) AS TEXT[])) WITH ORDINALITY AS item(payload, unique_key, position)
       JOIN xclaim_message ON xclaim_message.origin_queue = %(queue_name)s::VARCHAR AND
-      xclaim_message.unique_key = item.unique_key AND xclaim_message.payload != CAST(item.payload AS JSONB);
+      xclaim_message.unique_key = item.unique_key AND (xclaim_message.payload != CAST(item.payload AS JSONB)
+      OR xclaim_message.codec IS NOT NULL);
 
 -- claim
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -105,7 +110,29 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token;
+      xclaim_message.claim_token, xclaim_message.codec;
+
+-- claim_one
+-- Claim this very message, or take it back from an earlier attempt of the same claim key.
+WITH taken AS MATERIALIZED (SELECT wanted.id AS id
+    FROM xclaim_message AS wanted
+    WHERE wanted.id = %(message_id)s::BIGINT AND wanted.queue = %(queue_name)s::VARCHAR AND (wanted.status =
+      'available' AND wanted.available_at <= statement_timestamp() OR wanted.status = 'claimed' AND
+      wanted.claim_key = %(key)s::VARCHAR AND wanted.claimed_by != %(claimant)s::VARCHAR AND
+      (wanted.max_attempts IS NULL OR wanted.attempts < wanted.max_attempts)) FOR UPDATE) UPDATE
+      xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
+      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
+      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
+    WHERE xclaim_message.id = ANY (array((SELECT taken.id
+    FROM taken))) AND xclaim_message.status != 'consumed'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
+      nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.claim_token, xclaim_message.codec;
 
 -- resume
 -- Take over what a ticket hands on, or take back what an earlier attempt took over with it.
@@ -128,7 +155,7 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token;
+      xclaim_message.claim_token, xclaim_message.codec;
 
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
@@ -145,6 +172,18 @@ UPDATE xclaim_message
       consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
     FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::VARCHAR AS
       anon_2) AS UUID[])) WITH ORDINALITY AS item(id, token, position)
+    WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
+    RETURNING xclaim_message.id;
+
+-- ack_reduced
+-- Consume each claimed message that is still held, and leave less of its payload.
+UPDATE xclaim_message
+    SET status='consumed', payload=CAST(item.payload AS JSONB), claim_expires_at=NULL,
+      consumed_at=statement_timestamp(), claimed_by=NULL, consumed_by=xclaim_message.claimed_by,
+      claim_key=NULL, claim_token=NULL, codec=CAST(item.codec AS TEXT)
+    FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::VARCHAR AS
+      anon_2) AS UUID[]), CAST((SELECT %(payloads)s::VARCHAR AS anon_3) AS TEXT[]), CAST((SELECT
+      %(codecs)s::VARCHAR AS anon_4) AS TEXT[])) WITH ORDINALITY AS item(id, token, payload, codec, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id;
 
@@ -258,7 +297,7 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
       xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
       xclaim_message.claim_expires_at, xclaim_message.consumed_at, xclaim_message.claimed_by,
-      xclaim_message.consumed_by, xclaim_message.claim_key, xclaim_message.last_error
+      xclaim_message.consumed_by, xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT upcoming.id
     FROM upcoming)))
@@ -294,7 +333,7 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND (xclaim_message.queue = %(queue_name)s::VARCHAR OR
       xclaim_message.origin_queue = %(queue_name)s::VARCHAR);
@@ -306,7 +345,7 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT item.id
     FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id,
@@ -319,7 +358,7 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.origin_queue = %(queue_name)s::VARCHAR AND xclaim_message.unique_key = ANY
       (array((SELECT item.unique_key
@@ -357,6 +396,118 @@ SELECT xclaim_message.queue, count(*) AS letters
     WHERE xclaim_message.status = 'available' AND xclaim_message.available_at >= '-infinity' AND
       xclaim_message.queue LIKE '%%.dead' GROUP BY xclaim_message.queue
     ORDER BY xclaim_message.queue;
+
+-- stored_objects
+-- Return which of the objects are those of a message.
+SELECT xclaim_message.payload ->> 'uri' AS uri
+    FROM xclaim_message
+    WHERE xclaim_message.codec IS NOT NULL AND (xclaim_message.payload ->> 'uri') = ANY (array((SELECT
+      item.uri
+    FROM unnest(CAST((SELECT %(uris)s::VARCHAR AS anon_1) AS TEXT[])) WITH ORDINALITY AS item(uri,
+      position))));
+
+-- encrypted
+-- Return messages whose payload is encrypted with another key, in the order of their ids.
+SELECT xclaim_message.id, xclaim_message.status, xclaim_message.origin_queue, xclaim_message.codec,
+      xclaim_message.payload
+    FROM xclaim_message
+    WHERE xclaim_message.id > %(message_id)s::BIGINT AND xclaim_message.codec LIKE '%%fernet' AND
+      (xclaim_message.payload ->> 'key') != %(key_id)s::VARCHAR
+    ORDER BY xclaim_message.id
+    LIMIT %(message_limit)s::INTEGER;
+
+-- re_encrypt
+-- Replace an encrypted payload, unless it has changed, or somebody has claimed it to read it.
+UPDATE xclaim_message
+    SET payload=CAST(%(payload_after)s::VARCHAR AS JSONB)
+    WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.payload =
+      CAST(%(payload_before)s::VARCHAR AS JSONB) AND xclaim_message.status != 'claimed'
+    RETURNING xclaim_message.id;
+
+-- push, not all of it plain JSON
+-- Insert the payloads in their order, and return what the producer does not know.
+WITH pushed AS (INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
+      max_attempts, created_at, available_at, codec) SELECT %(queue_name)s::VARCHAR AS queue,
+      %(queue_name)s::VARCHAR AS origin_queue, %(message_priority)s::SMALLINT AS priority, CAST(item.payload
+      AS JSONB) AS payload, CAST(%(message_headers)s::VARCHAR AS JSONB) AS headers, CAST(NULL AS TEXT) AS
+      unique_key, %(attempts_limit)s::INTEGER AS max_attempts, statement_timestamp() AS created_at,
+      statement_timestamp() + %(delay_seconds)s * interval '1 second' AS available_at, CAST(item.codec AS
+      TEXT) AS codec
+    FROM unnest(CAST((SELECT %(payloads)s::VARCHAR AS anon_1) AS TEXT[]), CAST((SELECT %(codecs)s::VARCHAR AS
+      anon_2) AS TEXT[])) WITH ORDINALITY AS item(payload, codec, position)
+    ORDER BY item.position
+    RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at) SELECT
+      array_agg(pushed.id
+    ORDER BY pushed.id) AS ids, min(pushed.created_at) AS created_at, min(pushed.available_at) AS available_at
+    FROM pushed;
+
+-- push_once, not all of it plain JSON
+-- Insert the payloads whose unique key is new and return those that are already there.
+WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, item.unique_key AS unique_key,
+      item.codec AS codec, item.position AS position
+    FROM unnest(CAST((SELECT %(payloads)s::VARCHAR AS anon_1) AS TEXT[]), CAST((SELECT
+      %(unique_keys)s::VARCHAR AS anon_2) AS TEXT[]), CAST((SELECT %(codecs)s::VARCHAR AS anon_3) AS TEXT[]))
+      WITH ORDINALITY AS item(payload, unique_key, codec, position)), existing AS MATERIALIZED (SELECT
+      taken.id AS id, taken.queue AS queue, taken.origin_queue AS origin_queue, taken.status AS status,
+      taken.priority AS priority, taken.payload AS payload, taken.headers AS headers, taken.unique_key AS
+      unique_key, taken.attempts AS attempts, taken.max_attempts AS max_attempts, taken.created_at AS
+      created_at, taken.available_at AS available_at, taken.claimed_at AS claimed_at, taken.claim_expires_at
+      AS claim_expires_at, taken.consumed_at AS consumed_at, taken.claimed_by AS claimed_by, taken.consumed_by
+      AS consumed_by, taken.claim_key AS claim_key, taken.last_error AS last_error, taken.codec AS codec,
+      taken.payload = incoming.payload AND taken.codec IS NOT DISTINCT
+    FROM incoming.codec AS is_same
+    FROM incoming JOIN xclaim_message AS taken ON taken.origin_queue = %(queue_name)s::VARCHAR AND
+      taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO xclaim_message (queue, origin_queue,
+      priority, payload, headers, unique_key, max_attempts, created_at, available_at, codec) SELECT
+      %(queue_name)s::VARCHAR AS queue, %(queue_name)s::VARCHAR AS origin_queue,
+      %(message_priority)s::SMALLINT AS priority, incoming.payload AS payload,
+      CAST(%(message_headers)s::VARCHAR AS JSONB) AS headers, CAST(incoming.unique_key AS TEXT) AS unique_key,
+      %(attempts_limit)s::INTEGER AS max_attempts, statement_timestamp() AS created_at, statement_timestamp()
+      + %(delay_seconds)s * interval '1 second' AS available_at, CAST(incoming.codec AS TEXT) AS codec
+    FROM incoming
+    WHERE NOT (EXISTS (SELECT existing.id
+    FROM existing
+    WHERE NOT existing.is_same)) AND NOT (EXISTS (SELECT existing.id
+    FROM existing
+    WHERE existing.unique_key = incoming.unique_key))
+    ORDER BY incoming.position
+    ON CONFLICT (origin_queue, unique_key)
+    WHERE unique_key IS NOT NULL DO UPDATE
+    SET max_attempts = CASE WHEN (xclaim_message.payload = excluded.payload AND xclaim_message.codec IS NOT
+      DISTINCT
+    FROM excluded.codec) THEN xclaim_message.max_attempts ELSE -1 END
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec) SELECT existing.id,
+      existing.queue, existing.origin_queue, existing.status, existing.priority, existing.payload,
+      existing.headers, existing.unique_key, existing.attempts, existing.max_attempts, existing.created_at,
+      existing.available_at, existing.claimed_at, existing.claim_expires_at, existing.consumed_at,
+      existing.claimed_by, existing.consumed_by, existing.claim_key, existing.last_error, existing.codec,
+      existing.is_same
+    FROM existing
+    UNION ALL SELECT pushed.id, pushed.queue, pushed.origin_queue, pushed.status, pushed.priority,
+      pushed.payload, pushed.headers, pushed.unique_key, pushed.attempts, pushed.max_attempts,
+      pushed.created_at, pushed.available_at, pushed.claimed_at, pushed.claim_expires_at, pushed.consumed_at,
+      pushed.claimed_by, pushed.consumed_by, pushed.claim_key, pushed.last_error, pushed.codec, true AS
+      is_same
+    FROM pushed;
+
+-- prune, with a payload storage
+-- Delete some messages that were consumed so long ago, the oldest first.
+WITH pruned AS MATERIALIZED (SELECT "old".id AS id
+    FROM xclaim_message AS "old"
+    WHERE "old".queue = %(queue_name)s::VARCHAR AND "old".consumed_at <= statement_timestamp() +
+      (-CAST(%(age_seconds)s AS FLOAT)) * interval '1 second'
+    ORDER BY "old".consumed_at
+    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) DELETE
+    FROM xclaim_message
+    WHERE xclaim_message.id = ANY (array((SELECT pruned.id
+    FROM pruned))) AND xclaim_message.status = 'consumed'
+    RETURNING xclaim_message.id, CASE WHEN (xclaim_message.codec IS NOT NULL) THEN xclaim_message.payload ->>
+      'uri' END AS uri;
 
 -- claim with a claim key
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -401,7 +552,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token;
+      xclaim_message.claim_token, xclaim_message.codec;
 
 -- claim on top
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -426,7 +577,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token;
+      xclaim_message.claim_token, xclaim_message.codec;
 
 -- claim behind a position
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -449,7 +600,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token;
+      xclaim_message.claim_token, xclaim_message.codec;
 
 -- claim behind a position, a batch
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -473,7 +624,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token;
+      xclaim_message.claim_token, xclaim_message.codec;
 
 -- ack_and_claim behind a position
 -- Consume what was claimed and claim the next, unless some of it was lost.
@@ -501,10 +652,10 @@ WITH acked AS (UPDATE xclaim_message
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token) SELECT claimed.id, claimed.origin_queue, claimed.priority, claimed.payload,
-      claimed.headers, claimed.unique_key, claimed.attempts, claimed.max_attempts, claimed.created_at,
-      claimed.available_at, claimed.claimed_at, claimed.claim_expires_at, claimed.last_error,
-      claimed.claim_token, done.acked_ids
+      xclaim_message.claim_token, xclaim_message.codec) SELECT claimed.id, claimed.origin_queue,
+      claimed.priority, claimed.payload, claimed.headers, claimed.unique_key, claimed.attempts,
+      claimed.max_attempts, claimed.created_at, claimed.available_at, claimed.claimed_at,
+      claimed.claim_expires_at, claimed.last_error, claimed.claim_token, claimed.codec, done.acked_ids
     FROM (SELECT CASE WHEN ((SELECT count(*) AS count_1
     FROM acked) != %(ack_count)s::INTEGER) THEN array((SELECT acked.id
     FROM acked)) END AS acked_ids) AS done LEFT OUTER JOIN claimed ON true;
@@ -538,10 +689,10 @@ WITH acked AS (UPDATE xclaim_message
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token) SELECT claimed.id, claimed.origin_queue, claimed.priority, claimed.payload,
-      claimed.headers, claimed.unique_key, claimed.attempts, claimed.max_attempts, claimed.created_at,
-      claimed.available_at, claimed.claimed_at, claimed.claim_expires_at, claimed.last_error,
-      claimed.claim_token, done.acked_ids
+      xclaim_message.claim_token, xclaim_message.codec) SELECT claimed.id, claimed.origin_queue,
+      claimed.priority, claimed.payload, claimed.headers, claimed.unique_key, claimed.attempts,
+      claimed.max_attempts, claimed.created_at, claimed.available_at, claimed.claimed_at,
+      claimed.claim_expires_at, claimed.last_error, claimed.claim_token, claimed.codec, done.acked_ids
     FROM (SELECT CASE WHEN ((SELECT count(*) AS count_1
     FROM acked) != %(ack_count)s::INTEGER) THEN array((SELECT acked.id
     FROM acked)) END AS acked_ids) AS done LEFT OUTER JOIN claimed ON true;
@@ -559,7 +710,7 @@ UPDATE xclaim_message
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error;
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec;
 
 -- release, with a delay
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -575,7 +726,7 @@ UPDATE xclaim_message
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error;
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec;
 
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -589,4 +740,4 @@ UPDATE xclaim_message
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error;
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec;

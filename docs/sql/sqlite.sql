@@ -26,11 +26,11 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
     ORDER BY item.position
     ON CONFLICT (origin_queue, unique_key)
     WHERE unique_key IS NOT NULL DO UPDATE
-    SET max_attempts = CASE WHEN (xclaim_message.payload = excluded.payload) THEN xclaim_message.max_attempts
-      ELSE -1 END
+    SET max_attempts = CASE WHEN (xclaim_message.payload = excluded.payload AND xclaim_message.codec IS
+      excluded.codec) THEN xclaim_message.max_attempts ELSE -1 END
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, 1 AS is_same;
+      last_error, codec, 1 AS is_same;
 
 -- clashing_keys
 -- Return the unique keys that are taken by another payload.
@@ -38,7 +38,8 @@ SELECT xclaim_message.unique_key
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS payload, json_extract(anon_1.value, '$[1]') AS
       unique_key, anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item JOIN xclaim_message ON xclaim_message.origin_queue = :queue_name
-      AND xclaim_message.unique_key = item.unique_key AND xclaim_message.payload != item.payload;
+      AND xclaim_message.unique_key = item.unique_key AND (xclaim_message.payload != item.payload OR
+      xclaim_message.codec IS NOT NULL);
 
 -- claim
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -65,7 +66,23 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     WHERE xclaim_message.id IN (SELECT candidate.id
     FROM candidate) AND xclaim_message.status = 'available'
     RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
-      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token;
+      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token, codec;
+
+-- claim_one
+-- Claim this very message, or take it back from an earlier attempt of the same claim key.
+WITH taken AS MATERIALIZED (SELECT wanted.id AS id
+    FROM xclaim_message AS wanted
+    WHERE wanted.id = :message_id AND wanted.queue = :queue_name AND (wanted.status = 'available' AND
+      wanted.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') OR wanted.status = 'claimed' AND
+      wanted.claim_key = :key AND wanted.claimed_by != :claimant AND (wanted.max_attempts IS NULL OR
+      wanted.attempts < wanted.max_attempts))) UPDATE xclaim_message
+    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f',
+      'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || '
+      seconds'), claimed_by=:claimant, claim_key=:key, claim_token=lower(hex(randomblob(16)))
+    WHERE xclaim_message.id IN (SELECT taken.id
+    FROM taken) AND xclaim_message.status != 'consumed'
+    RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
+      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token, codec;
 
 -- resume
 -- Take over what a ticket hands on, or take back what an earlier attempt took over with it.
@@ -82,7 +99,7 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
     WHERE xclaim_message.id IN (SELECT taken.id
     FROM taken) AND xclaim_message.status = 'claimed'
     RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
-      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token;
+      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token, codec;
 
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
@@ -99,6 +116,19 @@ UPDATE xclaim_message
       claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
       anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item
+    WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
+    RETURNING id;
+
+-- ack_reduced
+-- Consume each claimed message that is still held, and leave less of its payload.
+UPDATE xclaim_message
+    SET status='consumed', payload=item.payload, claim_expires_at=NULL, consumed_at=strftime('%Y-%m-%d
+      %H:%M:%f', 'now'), claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL,
+      claim_token=NULL, codec=CAST(item.codec AS TEXT)
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
+      json_extract(anon_1.value, '$[2]') AS payload, json_extract(anon_1.value, '$[3]') AS codec, anon_1."key"
+      AS position
     FROM json_each(:rows) AS anon_1) AS item
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING id;
@@ -207,7 +237,7 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
       xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
       xclaim_message.claim_expires_at, xclaim_message.consumed_at, xclaim_message.claimed_by,
-      xclaim_message.consumed_by, xclaim_message.claim_key, xclaim_message.last_error
+      xclaim_message.consumed_by, xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id IN (SELECT upcoming.id
     FROM upcoming)
@@ -243,7 +273,7 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id = :message_id AND (xclaim_message.queue = :queue_name OR
       xclaim_message.origin_queue = :queue_name);
@@ -255,7 +285,7 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id IN (SELECT item.id
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, anon_1."key" AS position
@@ -268,7 +298,7 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.origin_queue = :queue_name AND xclaim_message.unique_key IN (SELECT item.unique_key
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS unique_key, anon_1."key" AS position
@@ -305,6 +335,81 @@ SELECT xclaim_message.queue, count(*) AS letters
       xclaim_message.queue LIKE '%.dead' GROUP BY xclaim_message.queue
     ORDER BY xclaim_message.queue;
 
+-- stored_objects
+-- Return which of the objects are those of a message.
+SELECT json_extract(xclaim_message.payload, '$.uri') AS uri
+    FROM xclaim_message
+    WHERE xclaim_message.codec IS NOT NULL AND json_extract(xclaim_message.payload, '$.uri') IN (SELECT
+      item.uri
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS uri, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item);
+
+-- encrypted
+-- Return messages whose payload is encrypted with another key, in the order of their ids.
+SELECT xclaim_message.id, xclaim_message.status, xclaim_message.origin_queue, xclaim_message.codec,
+      xclaim_message.payload
+    FROM xclaim_message
+    WHERE xclaim_message.id > :message_id AND xclaim_message.codec LIKE '%fernet' AND
+      json_extract(xclaim_message.payload, '$.key') != :key_id
+    ORDER BY xclaim_message.id
+    LIMIT :message_limit OFFSET :param_1;
+
+-- re_encrypt
+-- Replace an encrypted payload, unless it has changed, or somebody has claimed it to read it.
+UPDATE xclaim_message
+    SET payload=:payload_after
+    WHERE xclaim_message.id = :message_id AND xclaim_message.payload = :payload_before AND
+      xclaim_message.status != 'claimed'
+    RETURNING id;
+
+-- push, not all of it plain JSON
+-- Insert the payloads in their order, and return what the producer does not know.
+INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
+      created_at, available_at, codec) SELECT :queue_name AS queue, :queue_name AS origin_queue,
+      :message_priority AS priority, item.payload AS payload, :message_headers AS headers, CAST(NULL AS TEXT)
+      AS unique_key, :attempts_limit AS max_attempts, strftime('%Y-%m-%d %H:%M:%f', 'now') AS created_at,
+      strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds') AS available_at,
+      CAST(item.codec AS TEXT) AS codec
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS payload, json_extract(anon_1.value, '$[1]') AS codec,
+      anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item
+    ORDER BY item.position
+    RETURNING id, created_at, available_at;
+
+-- push_once, not all of it plain JSON
+-- Insert the payloads whose unique key is new and return those that are already there.
+INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
+      created_at, available_at, codec) SELECT :queue_name AS queue, :queue_name AS origin_queue,
+      :message_priority AS priority, item.payload AS payload, :message_headers AS headers,
+      CAST(item.unique_key AS TEXT) AS unique_key, :attempts_limit AS max_attempts, strftime('%Y-%m-%d
+      %H:%M:%f', 'now') AS created_at, strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || '
+      seconds') AS available_at, CAST(item.codec AS TEXT) AS codec
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS payload, json_extract(anon_1.value, '$[1]') AS
+      unique_key, json_extract(anon_1.value, '$[2]') AS codec, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item
+    WHERE 1 = 1
+    ORDER BY item.position
+    ON CONFLICT (origin_queue, unique_key)
+    WHERE unique_key IS NOT NULL DO UPDATE
+    SET max_attempts = CASE WHEN (xclaim_message.payload = excluded.payload AND xclaim_message.codec IS
+      excluded.codec) THEN xclaim_message.max_attempts ELSE -1 END
+    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
+      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
+      last_error, codec, 1 AS is_same;
+
+-- prune, with a payload storage
+-- Delete some messages that were consumed so long ago, the oldest first.
+WITH pruned AS MATERIALIZED (SELECT old.id AS id
+    FROM xclaim_message AS old
+    WHERE old.queue = :queue_name AND old.consumed_at <= strftime('%Y-%m-%d %H:%M:%f', 'now',
+      CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds')
+    ORDER BY old.consumed_at
+    LIMIT :message_limit OFFSET :param_1) DELETE
+    FROM xclaim_message
+    WHERE xclaim_message.id IN (SELECT pruned.id
+    FROM pruned) AND xclaim_message.status = 'consumed'
+    RETURNING id, CASE WHEN (codec IS NOT NULL) THEN json_extract(payload, '$.uri') END AS uri;
+
 -- claim with a claim key
 -- Claim the next messages: highest priority, then longest available, then lowest id.
 WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
@@ -339,7 +444,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     UNION ALL SELECT candidate.id AS id
     FROM candidate) AS taken) AND xclaim_message.status != 'consumed'
     RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
-      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token;
+      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token, codec;
 
 -- release
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -351,7 +456,7 @@ UPDATE xclaim_message
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error;
+      last_error, codec;
 
 -- release, with a delay
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -364,7 +469,7 @@ UPDATE xclaim_message
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error;
+      last_error, codec;
 
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -375,4 +480,4 @@ UPDATE xclaim_message
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error;
+      last_error, codec;

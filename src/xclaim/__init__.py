@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         XclaimError,
     )
     from xclaim.message import Claim, Counts, Message, Status, Ticket
+    from xclaim.payloads.settings import AfterAck, Payloads
     from xclaim.sync import Queue
     from xclaim.verbs import ack, claim, push
 
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 # Loaded on first use (PEP 562): an Airflow DAG file that only names the hook pays for nothing.
 _MODULE_OF = {
+    "AfterAck": "payloads.settings",
     "AsyncQueue": "aio",
     "Claim": "message",
     "ClaimLostError": "errors",
@@ -53,6 +55,7 @@ _MODULE_OF = {
     "PayloadGoneError": "errors",
     "PayloadReadError": "errors",
     "PayloadRefusedError": "errors",
+    "Payloads": "payloads.settings",
     "Queue": "sync",
     "SchemaVersionError": "errors",
     "Status": "message",
@@ -69,6 +72,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "AfterAck",
     "AsyncQueue",
     "Claim",
     "ClaimLostError",
@@ -83,6 +87,7 @@ __all__ = [
     "PayloadGoneError",
     "PayloadReadError",
     "PayloadRefusedError",
+    "Payloads",
     "Queue",
     "SchemaVersionError",
     "Status",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import (
     asynccontextmanager,
 )
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -18,12 +19,14 @@ from xclaim.async_loops import AsyncLoop
 from xclaim.engine import check_driver, create_async_verb_engine, is_verb_engine, shown_url
 from xclaim.errors import InvalidArgumentError
 from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit
-from xclaim.message import Claim
+from xclaim.message import Claim, EncodedMessage, Message, T_co
 from xclaim.methods import (
     check_queue,
     documented_as,
 )
+from xclaim.payloads.settings import Payloads
 from xclaim.reconnecting import RECONNECT
+from xclaim.stored_payloads import Work, after_ack_of, delete_objects_of, read_by, settings_of
 from xclaim.verbs import LEASE
 
 P = ParamSpec("P")
@@ -62,7 +65,7 @@ def _of_claims(
     return documented_as(verb, method)  # type: ignore[return-value]  # takes its name as well
 
 
-class AsyncQueue:
+class AsyncQueue(Generic[T_co]):
     """One named queue, for asyncio: what ``Queue`` does, awaitable.
 
     ``bind`` is a URL (the queue then owns an engine: use it in an ``async with`` block, or
@@ -77,6 +80,8 @@ class AsyncQueue:
         schema: str | None = None,
         notify: bool = False,
         reconnect: timedelta = RECONNECT,
+        type: type[T_co] | None = None,
+        payloads: Payloads | None = None,
     ) -> None:
         self.name = arguments.queue_name(name)
         self._owned = create_async_verb_engine(bind) if isinstance(bind, str) else None
@@ -84,6 +89,7 @@ class AsyncQueue:
         self._verb_bind = _in_autocommit(self._owned or self._bind)
         self._notify = notify
         self._reconnect = reconnect
+        self._payloads = settings_of(payloads, type)
         check_driver(self._bind.dialect)
         self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
         arguments.seconds("reconnect", reconnect)
@@ -100,6 +106,7 @@ class AsyncQueue:
     redrive = _of_queue(verbs.redrive)
     prune = _of_queue(verbs.prune)
     withdraw = _of_queue(verbs.withdraw)
+    claim_message = _of_queue(verbs.claim_message)
     peek = _of_queue(verbs.peek)
     newest_available_at = _of_queue(verbs.newest_available_at)
     get = _of_queue(verbs.get)
@@ -113,7 +120,7 @@ class AsyncQueue:
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         wait: timedelta | None = None,
-    ) -> Claim | None:
+    ) -> Claim[T_co] | None:
         """Claim the next message, or return None if there is none that can be claimed now.
 
         As ``Queue.claim``. Cancelled while it waits, it has claimed nothing.
@@ -131,7 +138,7 @@ class AsyncQueue:
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         wait: timedelta | None = None,
-    ) -> list[Claim]:
+    ) -> list[Claim[T_co]]:
         """Claim up to ``limit`` messages, the next one first; ``[]`` if there is none.
 
         As ``Queue.claim_many``.
@@ -149,7 +156,7 @@ class AsyncQueue:
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> AsyncIterator[Claim | None]:
+    ) -> AsyncIterator[Claim[T_co] | None]:
         """Claim a message for a block: ack it at the end, release it if the block raises.
 
         As ``Queue.consume``; the lease is extended from an asyncio task, so the block must not
@@ -168,7 +175,7 @@ class AsyncQueue:
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> AsyncIterator[list[Claim]]:
+    ) -> AsyncIterator[list[Claim[T_co]]]:
         """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
 
         As ``Queue.consume_many``, with the caution of ``consume``.
@@ -182,11 +189,11 @@ class AsyncQueue:
     @asynccontextmanager
     async def working_on(
         self,
-        claims: Iterable[Claim],
+        claims: Iterable[Claim[T_co]],
         *,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> AsyncIterator[list[Claim]]:
+    ) -> AsyncIterator[list[Claim[T_co]]]:
         """Hold claims for a block: ack them at its end, release them if it raises.
 
         As ``Queue.working_on``, with the caution of ``consume``.
@@ -210,7 +217,7 @@ class AsyncQueue:
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> AsyncIterator[tuple[Claim | None, AsyncConnection]]:
+    ) -> AsyncIterator[tuple[Claim[T_co] | None, AsyncConnection]]:
         """Claim a message, and commit what the block writes together with the ack.
 
         As ``Queue.transact``; the connection is an AsyncConnection.
@@ -222,7 +229,7 @@ class AsyncQueue:
             )
         check_lease_limit(lease, lease_limit)
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        loop, is_acked = self._loop(), False
+        loop, is_acked, after = self._loop(), False, after_ack_of(self._payloads)
         claims = await loop.claim(1, claimant)
         if not claims:
             async with self._bind.begin() as connection:
@@ -232,13 +239,15 @@ class AsyncQueue:
         try:
             async with loop.extending(claim, lease, lease_limit), self._bind.begin() as connection:
                 yield claim, connection
-                await connection.run_sync(verbs.ack, claim, schema=self._schema)
+                await connection.run_sync(verbs.ack, claim, after=after, schema=self._schema)
                 is_acked = True
         except BaseException as error:
             if is_acked and await loop.was_committed(claim, error):
+                await asyncio.to_thread(delete_objects_of, self._payloads, claim)
                 return
             await loop.release_after(claims, error)
             raise
+        await asyncio.to_thread(delete_objects_of, self._payloads, claim)
 
     def stream(
         self,
@@ -249,7 +258,7 @@ class AsyncQueue:
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
         wait: timedelta | None = None,
-    ) -> AsyncIterator[Claim]:
+    ) -> AsyncIterator[Claim[T_co]]:
         """Claim and yield messages until there is none; what you finished is acked for you.
 
         As ``Queue.stream``. asyncio closes an abandoned iterator late: leave the loop early only
@@ -259,6 +268,17 @@ class AsyncQueue:
         check_lease_limit(lease, lease_limit)
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
         return self._loop().stream(batch, claimant, lease_limit, wait)
+
+    async def read(self, message: Message | Claim) -> Any:
+        """Return the payload of a message or claim, read as this queue's settings say.
+
+        In a thread, where ``claim.payload`` would keep the event loop waiting for the storage. The
+        claim has it from then on.
+        """
+        found = message.message if isinstance(message, Claim) else message
+        if isinstance(found, EncodedMessage) and found.is_of(self._payloads):
+            return await asyncio.to_thread(lambda: found.payload)
+        return await asyncio.to_thread(lambda: read_by(self._payloads or Payloads(), found).payload)
 
     async def close(self) -> None:
         """Close the engine the queue made from a URL; an engine or connection of yours stays."""
@@ -286,6 +306,23 @@ class AsyncQueue:
         return AsyncLoop(self.name, self._bind, self._run, self._reconnect)
 
     async def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
+        if self._payloads is None:
+            return await self._run_verb(verb, *args, **options)
+        commits = isinstance(self._verb_bind, AsyncEngine)
+        work = Work(self._payloads, verb, args, options, commits=commits)
+        if work.stores:
+            await asyncio.to_thread(work.before)
+        try:
+            result = await self._run_verb(verb, *work.arguments, **work.options)
+        except BaseException as error:
+            if work.stores or work.deletes:
+                await asyncio.to_thread(work.failed, error)
+            raise
+        if work.deletes:
+            await asyncio.to_thread(work.after, result)
+        return read_by(self._payloads, result)  # type: ignore[no-any-return]
+
+    async def _run_verb(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
         options["schema"] = self._schema
         if self._notify and verb in verbs.NOTIFYING:
             options["notify"] = True

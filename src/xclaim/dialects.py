@@ -148,6 +148,10 @@ class Dialect:
         """Return JSON text as the type the payload column has."""
         return cast(text, JSONB)
 
+    def field(self, document: ColumnElement[Any], name: str) -> ColumnElement[str]:
+        """Return a field of a JSON object as text."""
+        return document.op("->>", return_type=Text())(literal_column(f"'{name}'"))
+
     def rows(self, **columns: TypeEngine[Any]) -> FromClause:
         """Return the bound lists as a table, with a ``position`` column that keeps their order.
 
@@ -225,6 +229,9 @@ class _Sqlite(Dialect):
 
     def json(self, text: ColumnElement[Any]) -> ColumnElement[Any]:
         return text
+
+    def field(self, document: ColumnElement[Any], name: str) -> ColumnElement[str]:
+        return func.json_extract(document, literal_column(f"'$.{name}'"), type_=Text())
 
     def rows(self, **columns: TypeEngine[Any]) -> FromClause:
         item = func.json_each(bindparam("rows", type_=Text)).table_valued("key", "value")

@@ -7,10 +7,19 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from types import NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol
 from uuid import UUID
 
 from xclaim.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True)
 
 
 class Status(StrEnum):
@@ -21,11 +30,23 @@ class Status(StrEnum):
     CONSUMED = "consumed"
 
 
+class Reader(Protocol):
+    """Reads what rows have of payloads: ``Payloads`` does."""
+
+    def read(self, stored: Any, codec: str | None) -> Any:
+        """Return the payload."""
+
+    def open(self, stored: Any, codec: str | None) -> BinaryIO:
+        """Return the encoded payload as a file."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Generic[T_co]):
     """One row of ``xclaim_message``. Times are aware UTC, by the database's clock.
 
-    Its repr, which ends up in logs, leaves out what may be confidential.
+    ``codec`` says how the payload is encoded, None is plain JSON. ``payload`` of an encoded message
+    is read, from the storage perhaps, when it is first asked for. The repr, which ends up in logs,
+    leaves out what may be confidential.
     """
 
     id: int
@@ -33,7 +54,7 @@ class Message:
     origin_queue: str
     status: Status
     priority: int
-    payload: Any = field(repr=False)
+    payload: T_co = field(repr=False)
     headers: dict[str, Any] = field(repr=False)
     unique_key: str | None
     attempts: int
@@ -47,46 +68,166 @@ class Message:
     consumed_by: str | None
     claim_key: str | None
     last_error: str | None = field(repr=False)
+    codec: str | None = None
 
     @property
     def is_dead_letter(self) -> bool:
         """Whether the message waits in a dead-letter queue."""
         return self.queue != self.origin_queue and self.queue.endswith(".dead")
 
+    @property
+    def stored(self) -> Any:
+        """What the row has as payload: the payload itself, or how it is encoded and where it is."""
+        return self.payload
+
+    def open(self) -> BinaryIO:
+        """Return the payload, as its codec encodes it, as a file: large ones are read in pieces.
+
+        The end of it is handed out only after size and digest were found right. Raise
+        PayloadReadError or StorageError, on opening or while it is read.
+        """
+        return as_encoded(self, None).open()
+
+    def expiring(self, claim_expires_at: datetime) -> Message[T_co]:
+        """Return the same message with another end of its lease."""
+        return replace(self, claim_expires_at=claim_expires_at)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the message as JSON-serialisable values, times in ISO 8601."""
-        return {field.name: _to_json(getattr(self, field.name)) for field in fields(self)}
+        """Return the message as JSON-serialisable values, times in ISO 8601.
+
+        Of an encoded payload what the row has of it: nothing is read for this.
+        """
+        values = {name: _to_json(getattr(self, name)) for name in _NAMES if name != "payload"}
+        return {**values, "payload": self.stored}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Message:
-        """Return the message ``to_dict`` described. Raise InvalidArgumentError if it is none."""
+        """Return the message ``to_dict`` described. Raise InvalidArgumentError if it is none.
+
+        An encoded payload is read as the environment says; ``queue.read(...)`` reads it as the
+        queue's own settings say.
+        """
         try:
-            known = {field.name: values[field.name] for field in fields(cls)}
+            known = {name: values[name] for name in _NAMES if name != "codec"}
             for name, value in known.items():
                 if name.endswith("_at") and value is not None:
                     known[name] = datetime.fromisoformat(value)
             known["status"] = Status(known["status"])
+            known["codec"] = values.get("codec")  # an xclaim that knew none may have written it
             _check_types(known)
-            return cls(**known)
+            return make_message(known)
         except (KeyError, TypeError, ValueError) as error:
             raise _not_one("message", error) from error
 
 
+class EncodedMessage(Message[T_co]):
+    """A message whose payload is read when it is first asked for, and then kept."""
+
+    __slots__ = ("_is_read", "_reader", "_stored", "_value")
+
+    _is_read: bool
+    _reader: Reader | None
+    _stored: Any
+    _value: Any
+
+    @property
+    def payload(self) -> Any:
+        """The payload. Raise PayloadReadError or StorageError if it cannot be read."""
+        if not self._is_read:
+            object.__setattr__(self, "_value", self._reading().read(self._stored, self.codec))
+            object.__setattr__(self, "_is_read", True)
+        return self._value
+
+    @payload.setter
+    def payload(self, stored: Any) -> None:
+        # By the dataclass's __init__: it is what the row has.
+        object.__setattr__(self, "_stored", stored)
+        object.__setattr__(self, "_is_read", False)
+        object.__setattr__(self, "_reader", None)
+
+    @property
+    def stored(self) -> Any:
+        """What the row has of the payload: how it is encoded, and where it is."""
+        return self._stored
+
+    def open(self) -> BinaryIO:
+        """Return the payload, as its codec encodes it, as a file: large ones are read in pieces."""
+        return self._reading().open(self._stored, self.codec)
+
+    def expiring(self, claim_expires_at: datetime) -> Message[T_co]:
+        """Return the same message with another end of its lease; nothing is read for this."""
+        again = _encoded({**self._fields(), "claim_expires_at": claim_expires_at}, self._reader)
+        if self._is_read:
+            object.__setattr__(again, "_value", self._value)
+            object.__setattr__(again, "_is_read", True)
+        return again
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether it is the same row in the same state; nothing is read for this."""
+        if not isinstance(other, EncodedMessage):
+            return NotImplemented
+        return self._fields() == other._fields()
+
+    __hash__ = None  # type: ignore[assignment]  # as that of any message: headers are a dict
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make it again in another process, unread."""
+        return _encoded, (self._fields(), self._reader)
+
+    def is_of(self, reader: Reader | None) -> bool:
+        """Return whether this reader reads the payload."""
+        return self._reader is reader
+
+    def _fields(self) -> dict[str, Any]:
+        return {name: self._stored if name == "payload" else getattr(self, name) for name in _NAMES}
+
+    def _reading(self) -> Reader:
+        if self._reader is not None:
+            return self._reader
+        from xclaim.payloads.settings import Payloads
+
+        return Payloads.from_environment() or Payloads()
+
+
+_NAMES = tuple(field.name for field in fields(Message))
+
+
+def make_message(values: dict[str, Any]) -> Message:
+    """Return the message with these fields; ``payload`` is what the row has."""
+    return Message(**values) if values["codec"] is None else _encoded(values, None)
+
+
+def as_encoded(message: Message, reader: Reader | None) -> EncodedMessage:
+    """Return the message so that the reader reads its payload; None: as the environment says."""
+    values = {name: getattr(message, name) for name in _NAMES if name != "payload"}
+    return _encoded({**values, "payload": message.stored}, reader)
+
+
+def _encoded(values: dict[str, Any], reader: Reader | None) -> EncodedMessage:
+    message: EncodedMessage = EncodedMessage(**values)
+    object.__setattr__(message, "_reader", reader)
+    return message
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(Generic[T_co]):
     """The right to settle one message: the message as it was claimed, and the receipt.
 
     ``token`` is new with every claim of a message; ack, release and extend match it, so a claim
     that was lost can never settle a later one. It is a credential, so the repr leaves it out.
     """
 
-    message: Message
+    message: Message[T_co]
     token: UUID = field(repr=False)
 
     @property
-    def payload(self) -> Any:
-        """The payload of the message."""
+    def payload(self) -> T_co:
+        """The payload of the message; one that is not in the row is read when first asked for."""
         return self.message.payload
+
+    def open(self) -> BinaryIO:
+        """Return the payload as a file, as ``Message.open`` does."""
+        return self.message.open()
 
     @property
     def claimed_by(self) -> str:
@@ -100,9 +241,9 @@ class Claim:
             raise InvalidArgumentError(f"message {self.message.id} is not claimed")
         return self.message.claim_expires_at
 
-    def extended_to(self, expires_at: datetime) -> Claim:
+    def extended_to(self, expires_at: datetime) -> Claim[T_co]:
         """Return the same claim with another end of its lease."""
-        return replace(self, message=replace(self.message, claim_expires_at=expires_at))
+        return replace(self, message=self.message.expiring(expires_at))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the claim as JSON-serialisable values, for an XCom or another process."""
@@ -196,6 +337,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "consumed_by": (str, NoneType),
     "claim_key": (str, NoneType),
     "last_error": (str, NoneType),
+    "codec": (str, NoneType),
 }
 
 

@@ -18,6 +18,8 @@ _BOUND = {
     "queue",
     "schema",
     "notify",
+    "after",
+    "removed",
 }  # what the queue knows and its methods do not ask for
 NO_WAIT_ON_A_CONNECTION = (
     "wait needs a queue bound to an engine: on a connection it would keep your transaction open"

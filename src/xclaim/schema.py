@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from xclaim.dialects import Json, UtcTimestamp
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 REVISION = REVISIONS[-1]
 TABLE_NAME = "xclaim_message"
 VERSION_TABLE_NAME = "xclaim_alembic_version"
@@ -95,6 +95,7 @@ def message_table(schema: str | None = None) -> Table:
         Column("claim_key", Text),
         Column("claim_token", Uuid),
         Column("last_error", Text),
+        Column("codec", Text),  # NULL: the payload is plain JSON
         *[CheckConstraint(condition, name=name) for name, condition in CHECKS.items()],
         sqlite_autoincrement=True,  # ids are never given twice, also after prune
     )

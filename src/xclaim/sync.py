@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection, Engine
 
@@ -22,9 +22,11 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.held import HeldConnections
 from xclaim.keep_alive import LEASE_LIMIT, check_lease_limit
 from xclaim.loops import Loop
-from xclaim.message import Claim
+from xclaim.message import Claim, Message, T_co
 from xclaim.methods import check_queue, documented_as
+from xclaim.payloads.settings import Payloads
 from xclaim.reconnecting import RECONNECT
+from xclaim.stored_payloads import Work, after_ack_of, delete_objects_of, read_by, settings_of
 from xclaim.verbs import LEASE
 
 P = ParamSpec("P")
@@ -61,7 +63,7 @@ def _of_claims(
     return documented_as(verb, method)  # type: ignore[return-value]  # takes its name as well
 
 
-class Queue:
+class Queue(Generic[T_co]):
     """One named queue.
 
     ``bind`` is a URL (the queue then owns an engine: use it in a ``with`` block, or ``close()``),
@@ -71,7 +73,9 @@ class Queue:
     in ``claim(wait=...)``, by PostgreSQL's NOTIFY, once in 20 ms at most. What loops or waits
     (``stream``, ``consume``, ``transact``, ``claim(wait=...)``) goes on when the database comes
     back within ``reconnect``; a single verb raises. Raise InvalidArgumentError or DatabaseUrlError
-    for a name or URL that cannot be used; nothing is connected yet.
+    for a name or URL that cannot be used; nothing is connected yet. ``type`` is what the payloads
+    are: a dataclass, a TypedDict or a pydantic model, checked at push and made again at claim.
+    ``payloads`` says how they are stored, by default as the environment says, or in the row.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class Queue:
         schema: str | None = None,
         notify: bool = False,
         reconnect: timedelta = RECONNECT,
+        type: type[T_co] | None = None,
+        payloads: Payloads | None = None,
     ) -> None:
         self.name = arguments.queue_name(name)
         self._owned = create_verb_engine(bind) if isinstance(bind, str) else None
@@ -90,6 +96,7 @@ class Queue:
         self._held = _held_connections(self._owned, self._verb_bind)
         self._notify = notify
         self._reconnect = reconnect
+        self._payloads = settings_of(payloads, type)
         check_driver(self._bind.dialect)
         self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
         arguments.seconds("reconnect", reconnect)
@@ -106,6 +113,7 @@ class Queue:
     redrive = _of_queue(verbs.redrive)
     prune = _of_queue(verbs.prune)
     withdraw = _of_queue(verbs.withdraw)
+    claim_message = _of_queue(verbs.claim_message)
     peek = _of_queue(verbs.peek)
     newest_available_at = _of_queue(verbs.newest_available_at)
     get = _of_queue(verbs.get)
@@ -119,7 +127,7 @@ class Queue:
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         wait: timedelta | None = None,
-    ) -> Claim | None:
+    ) -> Claim[T_co] | None:
         """Claim the next message, or return None if there is none that can be claimed now.
 
         Next is the highest priority, then the longest available. ``claimed_by`` says who, by
@@ -141,7 +149,7 @@ class Queue:
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         wait: timedelta | None = None,
-    ) -> list[Claim]:
+    ) -> list[Claim[T_co]]:
         """Claim up to ``limit`` messages, the next one first; ``[]`` if there is none.
 
         What is taken back by ``claim_key`` is returned alone. ``wait``: how long to wait for the
@@ -161,7 +169,7 @@ class Queue:
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> Iterator[Claim | None]:
+    ) -> Iterator[Claim[T_co] | None]:
         """Claim a message for a block: ack it at the end, release it if the block raises.
 
         Yields None when there is nothing to claim. While the block runs a thread extends the lease,
@@ -181,7 +189,7 @@ class Queue:
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> Iterator[list[Claim]]:
+    ) -> Iterator[list[Claim[T_co]]]:
         """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
 
         As ``consume``; yields ``[]`` when there is nothing to claim.
@@ -195,11 +203,11 @@ class Queue:
     @contextmanager
     def working_on(
         self,
-        claims: Iterable[Claim],
+        claims: Iterable[Claim[T_co]],
         *,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> Iterator[list[Claim]]:
+    ) -> Iterator[list[Claim[T_co]]]:
         """Hold claims for a block: ack them at its end, release them if it raises.
 
         For claims you have already, resumed from a ticket say. Meanwhile their leases are extended
@@ -224,7 +232,7 @@ class Queue:
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> Iterator[tuple[Claim | None, Connection]]:
+    ) -> Iterator[tuple[Claim[T_co] | None, Connection]]:
         """Claim a message, and commit what the block writes together with the ack.
 
         Yields the claim, or None, and a connection in a transaction. If the block raises, or the
@@ -239,7 +247,7 @@ class Queue:
             )
         check_lease_limit(lease, lease_limit)
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        loop, is_acked = self._loop(), False
+        loop, is_acked, after = self._loop(), False, after_ack_of(self._payloads)
         claims = loop.claim(1, claimant)
         if not claims:
             with self._bind.begin() as connection:
@@ -249,13 +257,15 @@ class Queue:
         try:
             with loop.extending(claim, lease, lease_limit), self._bind.begin() as connection:
                 yield claim, connection
-                verbs.ack(connection, claim, schema=self._schema)
+                verbs.ack(connection, claim, after=after, schema=self._schema)
                 is_acked = True
         except BaseException as error:
             if is_acked and loop.was_committed(claim, error):
+                delete_objects_of(self._payloads, claim)
                 return
             loop.release_after(claims, error)
             raise
+        delete_objects_of(self._payloads, claim)
 
     def stream(
         self,
@@ -266,7 +276,7 @@ class Queue:
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
         wait: timedelta | None = None,
-    ) -> Iterator[Claim]:
+    ) -> Iterator[Claim[T_co]]:
         """Claim and yield messages until there is none; what you finished is acked for you.
 
         Claims up to ``batch`` ahead and keeps them alive. A message is finished when the next one
@@ -279,6 +289,14 @@ class Queue:
         check_lease_limit(lease, lease_limit)
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
         return self._loop().stream(batch, claimant, lease_limit, wait)
+
+    def read(self, message: Message | Claim) -> Any:
+        """Return the payload of a message or claim, read as this queue's settings say.
+
+        For those that were made elsewhere: by ``from_dict``, or a queue with other settings.
+        """
+        found = message.message if isinstance(message, Claim) else message
+        return read_by(self._payloads or Payloads(), found).payload
 
     def close(self) -> None:
         """Close the engine the queue made from a URL; an engine or connection of yours stays."""
@@ -308,6 +326,22 @@ class Queue:
         return Loop(self.name, self._bind, self._run, self._reconnect)
 
     def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
+        if self._payloads is None:
+            return self._run_verb(verb, *args, **options)
+        commits = isinstance(self._verb_bind, Engine)
+        work = Work(self._payloads, verb, args, options, commits=commits)
+        if work.stores:
+            work.before()
+        try:
+            result = self._run_verb(verb, *work.arguments, **work.options)
+        except BaseException as error:
+            work.failed(error)
+            raise
+        if work.deletes:
+            work.after(result)
+        return read_by(self._payloads, result)  # type: ignore[no-any-return]
+
+    def _run_verb(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
         options["schema"] = self._schema
         if self._notify and verb in verbs.NOTIFYING:
             options["notify"] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,44 @@ def encode_all(values: Sequence[Any], first: int = 0) -> Encoded:
         pass  # said below, with the place
     each = [encode(value, name_of(first + index)) for index, value in enumerate(values)]
     return Encoded(f"[{','.join(one.text for one in each)}]", [one.value for one in each])
+
+
+def encode_each(values: Sequence[Any]) -> list[Encoded] | None:
+    """Return the payloads one by one, checked as a whole; None if one needs a closer look."""
+    try:
+        texts = [_encoder.encode(value) for value in values]
+        text = f"[{','.join(texts)}]"
+        decoded = json.loads(text)
+        if decoded == list(values) and "\\u0000" not in text and is_storable_text(text):
+            return [Encoded(*each) for each in zip(texts, decoded, strict=True)]
+    except (RecursionError, TypeError, ValueError):
+        pass  # said by who looks closer, with the place
+    return None
+
+
+def decode(data: bytes) -> Any:
+    """Return the JSON."""
+    return json.loads(data)
+
+
+def digest(value: Any) -> bytes:
+    """Return SHA-256 of the JSON with sorted keys and no spaces; of equal values it is equal.
+
+    Numbers are equal as jsonb has it, which gives ``1e16`` back as a whole number.
+    """
+    return hashlib.sha256(_encoder.encode(_whole(value)).encode()).digest()
+
+
+def _whole(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {key: _whole(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_whole(item) for item in value]
+        case _:
+            return value
 
 
 def name_of(index: int) -> str:

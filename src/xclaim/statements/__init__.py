@@ -6,7 +6,7 @@ docs/sql. Statuses are literals: a generic plan cannot use a partial index for `
 
 from __future__ import annotations
 
-from xclaim.statements.claiming import Start, ack_and_claim, claim, resume
+from xclaim.statements.claiming import Start, ack_and_claim, claim, claim_one, resume
 from xclaim.statements.looking import (
     counts,
     dead_letters,
@@ -20,8 +20,24 @@ from xclaim.statements.looking import (
 )
 from xclaim.statements.parts import Statement
 from xclaim.statements.pushing import clashing_keys, push, push_once
-from xclaim.statements.settling import ack, ack_many, extend, extend_many, release
-from xclaim.statements.upkeep import expire, expire_others, prune, redrive, withdraw
+from xclaim.statements.settling import (
+    ack,
+    ack_many,
+    ack_reduced,
+    extend,
+    extend_many,
+    release,
+)
+from xclaim.statements.upkeep import (
+    encrypted,
+    expire,
+    expire_others,
+    prune,
+    re_encrypt,
+    redrive,
+    stored_objects,
+    withdraw,
+)
 
 __all__ = [
     "Start",
@@ -29,10 +45,13 @@ __all__ = [
     "ack",
     "ack_and_claim",
     "ack_many",
+    "ack_reduced",
     "claim",
+    "claim_one",
     "clashing_keys",
     "counts",
     "dead_letters",
+    "encrypted",
     "expire",
     "expire_others",
     "extend",
@@ -46,9 +65,11 @@ __all__ = [
     "push",
     "push_once",
     "queue_stats",
+    "re_encrypt",
     "redrive",
     "release",
     "resume",
+    "stored_objects",
     "stuck_claims",
     "withdraw",
 ]

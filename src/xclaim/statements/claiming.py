@@ -42,6 +42,7 @@ from xclaim.statements.parts import (
     AVAILABLE,
     CLAIMED,
     CONSUMED,
+    ID,
     LEASE,
     ONE,
     QUEUE,
@@ -67,6 +68,7 @@ _UNKNOWN = (
     "claim_expires_at",
     "last_error",
     "claim_token",
+    "codec",
 )
 _KEY = bindparam("key", type_=Text)
 _CLAIMANT = bindparam("claimant", type_=Text)
@@ -97,6 +99,32 @@ def claim(
     claim anew. An exhausted message is not taken back: it is left for ``expire`` to dead-letter.
     """
     return _returning(table, _claim(table, dialect, limit, start, resumes=resumes))
+
+
+@lru_cache
+def claim_one(table: Table, dialect: Dialect) -> Statement:
+    """Claim this very message, or take it back from an earlier attempt of the same claim key.
+
+    By the primary key; it waits for a claim that is just being made and then finds it taken. Not
+    what is delayed, lapsed (which is for ``expire`` to give back first) or exhausted.
+    """
+    wanted = table.alias("wanted")
+    is_claimable = and_(wanted.c.status == AVAILABLE, wanted.c.available_at <= dialect.now())
+    earlier = and_(
+        wanted.c.status == CLAIMED, wanted.c.claim_key == _KEY, _is_of_an_earlier_attempt(wanted)
+    )
+    taken = dialect.materialized(
+        dialect.locked_in_turn(
+            select(wanted.c.id)
+            .where(wanted.c.id == ID, wanted.c.queue == QUEUE)
+            .where(or_(is_claimable, earlier))
+        ),
+        "taken",
+    )
+    statement = _take(table, dialect).where(
+        dialect.in_subquery(table.c.id, select(taken.c.id)), table.c.status != CONSUMED
+    )
+    return _returning(table, statement)
 
 
 @lru_cache

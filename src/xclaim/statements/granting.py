@@ -76,6 +76,7 @@ _PUSHED = (
     "max_attempts",
     "created_at",
     "available_at",
+    "codec",
 )
 _GIVEN_BACK = (
     "queue",

@@ -20,6 +20,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     null,
+    or_,
     select,
     true,
     union_all,
@@ -28,6 +29,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.sql.selectable import FromClause
+from sqlalchemy.types import TypeEngine
 
 from xclaim.dialects import POSTGRESQL, Dialect
 from xclaim.statements.parts import (
@@ -40,22 +42,29 @@ from xclaim.statements.parts import (
 
 
 @lru_cache
-def push(table: Table, dialect: Dialect, *, notifies: bool = False) -> Statement:
+def push(
+    table: Table, dialect: Dialect, *, notifies: bool = False, encoded: bool = False
+) -> Statement:
     """Insert the payloads in their order, and return what the producer does not know.
 
     On PostgreSQL in one row: the ids, which rise with the position, and the times all share.
+    ``encoded``: not all of them are plain JSON, and each comes with its codec.
     """
     if dialect is POSTGRESQL:
-        return _push_postgresql(table, dialect, notifies=notifies)
-    item = dialect.rows(payload=Text())
+        return _push_postgresql(table, dialect, notifies=notifies, encoded=encoded)
+    item = dialect.rows(payload=Text(), **_codec(encoded))
     names, values = _pushed(item, dialect, unique_key=null())
     rows = select(*values).order_by(item.c.position)
     return insert(table).from_select(names, rows).returning(*_unknown(table))
 
 
-def _push_postgresql(table: Table, dialect: Dialect, *, notifies: bool) -> Statement:
-    item = dialect.elements()
-    names, values = _pushed(item, dialect, unique_key=null(), payload=item.c.payload)
+def _push_postgresql(table: Table, dialect: Dialect, *, notifies: bool, encoded: bool) -> Statement:
+    if encoded:
+        item = dialect.rows(payload=Text(), codec=Text())
+        names, values = _pushed(item, dialect, unique_key=null())
+    else:
+        item = dialect.elements()
+        names, values = _pushed(item, dialect, unique_key=null(), payload=item.c.payload)
     rows = select(*values).order_by(item.c.position)
     pushed = insert(table).from_select(names, rows).returning(*_unknown(table)).cte("pushed")
     ids: ColumnElement[Any] = func.array_agg(aggregate_order_by(pushed.c.id, pushed.c.id))
@@ -72,30 +81,35 @@ def _unknown(table: Table) -> list[ColumnElement[Any]]:
 
 
 @lru_cache
-def push_once(table: Table, dialect: Dialect, *, notifies: bool = False) -> Statement:
+def push_once(
+    table: Table, dialect: Dialect, *, notifies: bool = False, encoded: bool = False
+) -> Statement:
     """Insert the payloads whose unique key is new and return those that are already there.
 
     The last column, ``is_same``, is false where the key is taken by another payload; then nothing
     is inserted at all.
     """
     if dialect is POSTGRESQL:
-        return _push_once_postgresql(table, dialect, notifies=notifies)
-    return _push_once_sqlite(table, dialect)
+        return _push_once_postgresql(table, dialect, notifies=notifies, encoded=encoded)
+    return _push_once_sqlite(table, dialect, encoded=encoded)
 
 
-def _push_once_postgresql(table: Table, dialect: Dialect, *, notifies: bool) -> Statement:
+def _push_once_postgresql(
+    table: Table, dialect: Dialect, *, notifies: bool, encoded: bool
+) -> Statement:
     # What is there already is only read, so that a repeated push writes nothing.
-    item = dialect.rows(payload=Text(), unique_key=Text())
+    item = dialect.rows(payload=Text(), unique_key=Text(), **_codec(encoded))
     incoming = dialect.materialized(
         select(
             dialect.json(item.c.payload).label("payload"),
             item.c.unique_key,
+            *([item.c.codec] if encoded else []),
             literal_column("item.position").label("position"),
         ),
         "incoming",
     )
     taken = table.alias("taken")
-    is_same = (taken.c.payload == incoming.c.payload).label("is_same")
+    is_same = _is_same(taken.c, incoming.c).label("is_same")
     existing = dialect.materialized(
         select(*message_columns(taken), is_same).join_from(
             incoming,
@@ -125,8 +139,8 @@ def _push_once_postgresql(table: Table, dialect: Dialect, *, notifies: bool) -> 
     )
 
 
-def _push_once_sqlite(table: Table, dialect: Dialect) -> Statement:
-    item = dialect.rows(payload=Text(), unique_key=Text())
+def _push_once_sqlite(table: Table, dialect: Dialect, *, encoded: bool) -> Statement:
+    item = dialect.rows(payload=Text(), unique_key=Text(), **_codec(encoded))
     names, values = _pushed(item, dialect, unique_key=item.c.unique_key)
     # WHERE true: without it SQLite reads ON CONFLICT as the ON of a join.
     rows = select(*values).where(true()).order_by(item.c.position)
@@ -145,7 +159,7 @@ def _refuse_other_payload(statement: Any, table: Table) -> Any:
         index_where=table.c.unique_key.is_not(None),
         set_={
             "max_attempts": case(
-                (table.c.payload == statement.excluded.payload, table.c.max_attempts),
+                (_is_same(table.c, statement.excluded), table.c.max_attempts),
                 else_=literal_column("-1"),
             )
         },
@@ -170,19 +184,38 @@ def _pushed(
         "created_at": dialect.now(),
         "available_at": dialect.from_now(DELAY),
     }
+    if "codec" in item.c:
+        values["codec"] = cast(item.c.codec, Text)
     return list(values), [value.label(name) for name, value in values.items()]
 
 
+def _codec(encoded: bool) -> dict[str, TypeEngine[Any]]:  # noqa: FBT001  (spread into a call)
+    return {"codec": Text()} if encoded else {}
+
+
+def _is_same(ours: Any, theirs: Any) -> ColumnElement[bool]:
+    is_plain = "codec" not in theirs
+    same: ColumnElement[bool] = (
+        ours.codec.is_(None) if is_plain else ours.codec.is_not_distinct_from(theirs.codec)
+    )
+    return and_(ours.payload == theirs.payload, same)
+
+
 @lru_cache
-def clashing_keys(table: Table, dialect: Dialect) -> Statement:
+def clashing_keys(table: Table, dialect: Dialect, *, encoded: bool = False) -> Statement:
     """Return the unique keys that are taken by another payload."""
-    item = dialect.rows(payload=Text(), unique_key=Text())
+    item = dialect.rows(payload=Text(), unique_key=Text(), **_codec(encoded))
     return select(table.c.unique_key).join_from(
         item,
         table,
         and_(
             table.c.origin_queue == QUEUE,
             table.c.unique_key == item.c.unique_key,
-            table.c.payload != dialect.json(item.c.payload),
+            or_(
+                table.c.payload != dialect.json(item.c.payload),
+                table.c.codec.is_distinct_from(item.c.codec)
+                if encoded
+                else table.c.codec.is_not(None),
+            ),
         ),
     )

@@ -9,10 +9,12 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Table,
+    Text,
     Update,
     Uuid,
     and_,
     case,
+    cast,
     null,
     true,
     update,
@@ -47,6 +49,18 @@ def ack(table: Table, dialect: Dialect) -> Statement:
 def ack_many(table: Table, dialect: Dialect) -> Statement:
     """Consume each claimed message that is still held, and return their ids."""
     return acking(table, dialect)
+
+
+@lru_cache
+def ack_reduced(table: Table, dialect: Dialect) -> Statement:
+    """Consume each claimed message that is still held, and leave less of its payload."""
+    item = dialect.rows(id=BigInteger(), token=Uuid(), payload=Text(), codec=Text())
+    return (
+        _consume(table, dialect)
+        .values(payload=dialect.json(item.c.payload), codec=cast(item.c.codec, Text))
+        .where(table.c.id == item.c.id, table.c.claim_token == item.c.token)
+        .returning(table.c.id)
+    )
 
 
 def acking(

@@ -25,6 +25,7 @@ from xclaim.statements.parts import (
     CLAIMED,
     CONSUMED,
     DEAD,
+    ID,
     LIMIT,
     QUEUE,
     ZERO,
@@ -96,10 +97,11 @@ def redrive(table: Table, dialect: Dialect, *, notifies: bool = False) -> Statem
 
 
 @lru_cache
-def prune(table: Table, dialect: Dialect) -> Statement:
+def prune(table: Table, dialect: Dialect, *, objects: bool = False) -> Statement:
     """Delete some messages that were consumed so long ago, the oldest first.
 
-    Without the order PostgreSQL reads the table from its begin, batch for batch.
+    Without the order PostgreSQL reads the table from its begin, batch for batch. ``objects``: say
+    where their payloads were stored.
     """
     old = table.alias("old")
     age: ColumnElement[Any] = seconds_parameter("age_seconds")
@@ -117,12 +119,12 @@ def prune(table: Table, dialect: Dialect) -> Statement:
         delete(table)
         .where(dialect.in_subquery(table.c.id, select(pruned.c.id)))
         .where(table.c.status == CONSUMED)
-        .returning(table.c.id)
+        .returning(table.c.id, *([_uri(table, dialect)] if objects else []))
     )
 
 
 @lru_cache
-def withdraw(table: Table, dialect: Dialect) -> Statement:
+def withdraw(table: Table, dialect: Dialect, *, objects: bool = False) -> Statement:
     """Delete the messages under these unique keys that nobody has claimed, also dead letters."""
     item = dialect.rows(unique_key=Text())
     keys = select(item.c.unique_key)
@@ -130,5 +132,53 @@ def withdraw(table: Table, dialect: Dialect) -> Statement:
         delete(table)
         .where(table.c.origin_queue == QUEUE, dialect.in_subquery(table.c.unique_key, keys))
         .where(table.c.status == AVAILABLE)
+        .returning(table.c.id, *([_uri(table, dialect)] if objects else []))
+    )
+
+
+def _uri(table: Table, dialect: Dialect) -> ColumnElement[Any]:
+    # Only if asked for: it takes the right to read payloads.
+    stored = dialect.field(table.c.payload, "uri")
+    return case((table.c.codec.is_not(None), stored)).label("uri")
+
+
+@lru_cache
+def stored_objects(table: Table, dialect: Dialect) -> Statement:
+    """Return which of the objects are those of a message.
+
+    It reads the whole table: an index would cost every claim, and this is asked for thousands at
+    once.
+    """
+    uris = select(dialect.rows(uri=Text()).c.uri)
+    uri = dialect.field(table.c.payload, "uri")
+    return select(uri.label("uri")).where(
+        table.c.codec.is_not(None), dialect.in_subquery(uri, uris)
+    )
+
+
+@lru_cache
+def encrypted(table: Table, dialect: Dialect) -> Statement:
+    """Return messages whose payload is encrypted with another key, in the order of their ids."""
+    key = dialect.field(table.c.payload, "key")
+    return (
+        select(table.c.id, table.c.status, table.c.origin_queue, table.c.codec, table.c.payload)
+        .where(table.c.id > ID, table.c.codec.like(literal_column("'%fernet'")))
+        .where(key != bindparam("key_id", type_=Text))
+        .order_by(table.c.id)
+        .limit(LIMIT)
+    )
+
+
+@lru_cache
+def re_encrypt(table: Table, dialect: Dialect) -> Statement:
+    """Replace an encrypted payload, unless it has changed, or somebody has claimed it to read it.
+
+    A claim has what the row says, and reads it later.
+    """
+    before = dialect.json(bindparam("payload_before", type_=Text))
+    return (
+        update(table)
+        .where(table.c.id == ID, table.c.payload == before, table.c.status != CLAIMED)
+        .values(payload=dialect.json(bindparam("payload_after", type_=Text)))
         .returning(table.c.id)
     )

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from xclaim import arguments, statements
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Claim, Message, Status, Ticket
+from xclaim.message import Claim, Message, Status, Ticket, make_message
 from xclaim.statements import Start
 from xclaim.verbs.memory import Memory, recall, start_of
 from xclaim.verbs.rows import as_utc, execute
@@ -145,6 +145,39 @@ def resume(
     return as_claims(execute(connection, schema, statements.resume, parameters), asked)
 
 
+def claim_message(
+    connection: Connection,
+    queue: str,
+    message_id: int,
+    *,
+    claimed_by: str | None = None,
+    claim_key: str | None = None,
+    lease: timedelta = LEASE,
+    schema: str | None = None,
+) -> Claim | None:
+    """Claim this very message, or return None if it cannot be claimed now.
+
+    For who was told of it, by ``push`` or ``peek``. With a ``claim_key`` it is taken back when an
+    earlier attempt (same key, another ``claimed_by``) holds it. None: another has it, it was
+    consumed, is delayed, or is not in the queue; ``get`` tells which.
+    """
+    asked = request(
+        connection,
+        queue,
+        1,
+        claimed_by=claimed_by,
+        claim_key=claim_key,
+        lease=lease,
+        schema=schema,
+    )
+    parameters = {**asked.parameters, "message_id": arguments.message_id(message_id)}
+    take = partial(execute, connection, schema, statements.claim_one, parameters, named=False)
+    claims = as_claims(take(), asked)
+    if not claims and _sweep(connection, asked, spared_key=claim_key):
+        claims = as_claims(take(), asked)
+    return claims[0] if claims else None
+
+
 @cache
 def default_claimant(process_id: int) -> str:
     """Return ``host:pid``."""
@@ -222,22 +255,24 @@ def as_claims(rows: Sequence[Sequence[Any]], asked: Request) -> list[Claim]:
 
 
 def _as_message(row: Sequence[Any], common: Mapping[str, Any]) -> Message:
-    return Message(
-        id=row[0],
-        origin_queue=row[1],
-        priority=row[2],
-        payload=row[3],
-        headers=row[4] or {},
-        unique_key=row[5],
-        attempts=row[6],
-        max_attempts=row[7],
-        created_at=as_utc(row[8]),
-        available_at=as_utc(row[9]),
-        last_error=row[12],
-        consumed_at=None,
-        consumed_by=None,
+    values = {
+        "id": row[0],
+        "origin_queue": row[1],
+        "priority": row[2],
+        "payload": row[3],
+        "headers": row[4] or {},
+        "unique_key": row[5],
+        "attempts": row[6],
+        "max_attempts": row[7],
+        "created_at": as_utc(row[8]),
+        "available_at": as_utc(row[9]),
+        "last_error": row[12],
+        "codec": row[14],
+        "consumed_at": None,
+        "consumed_by": None,
         **common,
-    )
+    }
+    return make_message(values)
 
 
 def _take_from_head(connection: Connection, asked: Request) -> list[Claim]:

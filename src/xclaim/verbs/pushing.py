@@ -1,24 +1,26 @@
-"""Push payloads: plainly, or once per unique key."""
+"""Push payloads: encoded, checked, and in as few statements as they fit in."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from xclaim import arguments, statements
 from xclaim.dialects import SQLITE, dialect_of
-from xclaim.errors import DuplicateMessageError, InvalidArgumentError
-from xclaim.message import Message, Status
-from xclaim.payloads.plain import Encoded, encode, encode_all, encode_headers, name_of
+from xclaim.errors import InvalidArgumentError, PayloadError
+from xclaim.message import Message, Status, make_message
+from xclaim.payloads.envelope import Prepared
+from xclaim.payloads.plain import Encoded, encode_all, encode_headers
+from xclaim.payloads.settings import Payloads
 from xclaim.verbs.memory import is_to_notify, recall
-from xclaim.verbs.rows import Build, as_message, as_utc, execute, is_autocommit, one_transaction
+from xclaim.verbs.pushing_once import push_once, row_columns
+from xclaim.verbs.rows import Build, as_utc, execute, one_transaction
 
 _MAX_TEXT = 64_000_000  # characters in one statement, a few copies of which the server makes
 
@@ -40,8 +42,9 @@ def push(
 
     With a ``unique_key`` that the queue has already, the existing message is returned, whatever
     its status, and nothing is pushed. Raise DuplicateMessageError if its payload differs,
-    PayloadError if the payload is not JSON, InvalidArgumentError if an option is out of range.
-    ``notify``: wake those who wait for the queue (PostgreSQL).
+    PayloadError if the payload cannot be encoded, StorageError if it is large and its storage
+    cannot be written, InvalidArgumentError if an option is out of range. ``notify``: wake those
+    who wait for the queue (PostgreSQL).
     """
     return push_many(
         connection,
@@ -75,27 +78,64 @@ def push_many(
     In one statement, beyond 64 MB of JSON in several of one transaction. ``unique_keys`` has one
     key, or None, for each payload; the other options hold for all.
     """
-    name = arguments.pushable(arguments.queue_name(queue))
-    parameters: dict[str, Any] = {
-        "queue_name": name,
-        "message_priority": arguments.priority(priority),
-        "delay_seconds": arguments.optional_seconds("delay", delay) or 0.0,
-        "attempts_limit": arguments.optional_max_attempts(max_attempts),
-        "message_headers": encode_headers(headers),
-    }
-    listed = _listed("payloads", payloads)
-    keys = _checked_keys(unique_keys, len(listed))
+    parameters = _parameters(
+        queue, priority=priority, delay=delay, max_attempts=max_attempts, headers=headers
+    )
+    name = parameters["queue_name"]
+    values = listed("payloads", payloads)
+    keys = _checked_keys(unique_keys, len(values))
+    encoded = encoded_ahead(values, name, keyed=any(keys))
     notifies = notify and not parameters["delay_seconds"] and is_to_notify(connection, schema, name)
     if any(keys):
-        messages = _push_once(connection, schema, listed, keys, parameters, notifies=notifies)
+        ready = encoded or encoded_each(values, name)
+        messages = push_once(connection, schema, ready, keys, parameters, notifies=notifies)
+    elif encoded is None and connection.dialect.name != SQLITE.name:
+        messages = _push_plain(connection, schema, values, parameters, notifies=notifies)
     else:
-        push = _push_rows if connection.dialect.name == SQLITE.name else _push
-        messages = push(connection, schema, listed, parameters, notifies=notifies)
+        ready = encoded or encoded_each(values, name)
+        messages = _push_rows(connection, schema, ready, parameters, notifies=notifies)
     recall(connection, schema, name).forget(above=parameters["message_priority"])
     return messages
 
 
-def _push(
+def check_push(queue: str, options: Mapping[str, Any]) -> None:
+    """Raise InvalidArgumentError for what a push would refuse, before anything is stored."""
+    names = ("priority", "delay", "max_attempts", "headers")
+    _parameters(queue, **{name: options.get(name) for name in names})
+    arguments.optional_key("unique_key", options.get("unique_key"))
+
+
+def _parameters(
+    queue: str,
+    *,
+    priority: int | None,
+    delay: timedelta | None,
+    max_attempts: int | None,
+    headers: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    return {
+        "queue_name": arguments.pushable(arguments.queue_name(queue)),
+        "message_priority": arguments.priority(0 if priority is None else priority),
+        "delay_seconds": arguments.optional_seconds("delay", delay) or 0.0,
+        "attempts_limit": arguments.optional_max_attempts(max_attempts),
+        "message_headers": encode_headers(headers),
+    }
+
+
+def encoded_ahead(values: Sequence[Any], queue: str, *, keyed: bool) -> list[Prepared] | None:
+    """Return the payloads encoded if a facade has done so, or the environment asks for it."""
+    if values and isinstance(values[0], Prepared):
+        return list(values)
+    settings = Payloads.from_environment()
+    return None if settings is None else settings.prepare(values, queue, keyed=keyed)
+
+
+def encoded_each(values: Sequence[Any], queue: str) -> list[Prepared]:
+    """Return the payloads as they are stored when nothing is set: all in the row."""
+    return Payloads().prepare(values, queue)
+
+
+def _push_plain(
     connection: Connection,
     schema: str | None,
     payloads: Sequence[Any],
@@ -103,7 +143,11 @@ def _push(
     *,
     notifies: bool,
 ) -> list[Message]:
-    parts = _in_parts(payloads)
+    try:
+        parts = _in_parts(payloads)
+    except PayloadError:  # not all of them are plain JSON
+        ready = encoded_each(payloads, parameters["queue_name"])
+        return _push_rows(connection, schema, ready, parameters, notifies=notifies)
     build = partial(statements.push, notifies=notifies)
     with one_transaction(connection) if len(parts) > 1 else nullcontext():
         return [
@@ -132,7 +176,7 @@ def _push_part(
     (row,) = execute(connection, schema, build, {**parameters, "payloads": encoded.text})
     times = as_utc(row.created_at), as_utc(row.available_at)
     return [
-        _pushed(id_, payload, *times, parameters)
+        _pushed(id_, *times, parameters, payload=payload)
         for id_, payload in zip(row.ids, encoded.value, strict=True)
     ]
 
@@ -140,63 +184,104 @@ def _push_part(
 def _push_rows(
     connection: Connection,
     schema: str | None,
-    payloads: Sequence[Any],
+    payloads: Sequence[Prepared],
     parameters: Mapping[str, Any],
     *,
     notifies: bool,
 ) -> list[Message]:
-    encoded = _encode_each(payloads)
-    if not encoded:
-        return []
-    texts = SQLITE.row_parameters(payload=[each.text for each in encoded])
-    build = partial(statements.push, notifies=notifies)
-    rows = sorted(execute(connection, schema, build, {**parameters, **texts}), key=_id)
+    parts = list(_in_small_parts(payloads))
+    with one_transaction(connection) if len(parts) > 1 else nullcontext():
+        return [
+            message
+            for part in parts
+            for message in _push_some(connection, schema, part, parameters, notifies=notifies)
+        ]
+
+
+def _in_small_parts(payloads: Sequence[Prepared]) -> Iterator[list[Prepared]]:
+    part: list[Prepared] = []
+    size = 0
+    for each in payloads:
+        if part and size + len(each.text) > _MAX_TEXT:
+            yield part
+            part, size = [], 0
+        part.append(each)
+        size += len(each.text)
+    if part:
+        yield part
+
+
+def _push_some(
+    connection: Connection,
+    schema: str | None,
+    payloads: Sequence[Prepared],
+    parameters: Mapping[str, Any],
+    *,
+    notifies: bool,
+) -> list[Message]:
+    dialect = dialect_of(connection.dialect.name)
+    is_encoded = any(each.codec is not None for each in payloads)
+    build = partial(statements.push, notifies=notifies, encoded=is_encoded)
+    if dialect is SQLITE or is_encoded:
+        columns = row_columns(payloads, is_encoded=is_encoded)
+        rows = execute(
+            connection, schema, build, {**parameters, **dialect.row_parameters(**columns)}
+        )
+    else:
+        text = f"[{','.join(each.text for each in payloads)}]"
+        rows = execute(connection, schema, build, {**parameters, "payloads": text})
+    if dialect is not SQLITE:
+        (row,) = rows
+        times = [(id_, as_utc(row.created_at), as_utc(row.available_at)) for id_ in row.ids]
+    else:  # RETURNING has no order
+        times = sorted((row.id, row.created_at, row.available_at) for row in rows)
     return [
-        _pushed(row.id, each.value, row.created_at, row.available_at, parameters)
-        for row, each in zip(rows, encoded, strict=True)  # RETURNING has no order
+        _pushed(id_, created_at, available_at, parameters, payload=_stored(each), codec=each.codec)
+        for (id_, created_at, available_at), each in zip(times, payloads, strict=True)
     ]
 
 
-def _encode_each(payloads: Sequence[Any]) -> list[Encoded]:
-    return [encode(payload, name_of(index)) for index, payload in enumerate(payloads)]
-
-
-def _id(row: Any) -> int:
-    return row.id  # type: ignore[no-any-return]
+def _stored(payload: Prepared) -> Any:
+    return payload.value if payload.codec is None else json.loads(payload.text)
 
 
 def _pushed(
     id_: int,
-    payload: Any,
     created_at: datetime,
     available_at: datetime,
     parameters: Mapping[str, Any],
+    *,
+    payload: Any,
+    codec: str | None = None,
 ) -> Message:
     headers = parameters["message_headers"]
-    return Message(
-        id=id_,
-        queue=parameters["queue_name"],
-        origin_queue=parameters["queue_name"],
-        status=Status.AVAILABLE,
-        priority=parameters["message_priority"],
-        payload=payload,
-        headers={} if headers == "{}" else json.loads(headers),
-        unique_key=None,
-        attempts=0,
-        max_attempts=parameters["attempts_limit"],
-        created_at=created_at,
-        available_at=available_at,
-        claimed_at=None,
-        claim_expires_at=None,
-        consumed_at=None,
-        claimed_by=None,
-        consumed_by=None,
-        claim_key=None,
-        last_error=None,
-    )
+    values = {
+        "id": id_,
+        "queue": parameters["queue_name"],
+        "origin_queue": parameters["queue_name"],
+        "status": Status.AVAILABLE,
+        "priority": parameters["message_priority"],
+        "payload": payload,
+        "headers": {} if headers == "{}" else json.loads(headers),
+        "unique_key": None,
+        "attempts": 0,
+        "max_attempts": parameters["attempts_limit"],
+        "created_at": created_at,
+        "available_at": available_at,
+        "claimed_at": None,
+        "claim_expires_at": None,
+        "consumed_at": None,
+        "claimed_by": None,
+        "consumed_by": None,
+        "claim_key": None,
+        "last_error": None,
+        "codec": codec,
+    }
+    return make_message(values)
 
 
-def _listed(name: str, values: Any) -> list[Any]:
+def listed(name: str, values: Any) -> list[Any]:
+    """Return the values as a list. Raise InvalidArgumentError if they are one value, not many."""
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise InvalidArgumentError(
             f"{name} must be a list, not {type(values).__name__}: push one payload with push()"
@@ -207,73 +292,9 @@ def _listed(name: str, values: Any) -> list[Any]:
 def _checked_keys(unique_keys: Iterable[str | None] | None, count: int) -> list[str | None]:
     if unique_keys is None:
         return [None] * count
-    keys = [
-        arguments.optional_key("unique_key", key) for key in _listed("unique_keys", unique_keys)
-    ]
+    keys = [arguments.optional_key("unique_key", key) for key in listed("unique_keys", unique_keys)]
     if len(keys) != count:
         raise InvalidArgumentError(
             f"{len(keys)} unique_keys for {count} payloads: pass one key, or None, for each"
         )
     return keys
-
-
-def _distinct(
-    queue: str, encoded: Sequence[str], keys: Sequence[str | None]
-) -> list[tuple[str, str | None]]:
-    payload_of: dict[str, str] = {}
-    items: list[tuple[str, str | None]] = []
-    clashing = set()
-    for payload, key in zip(encoded, keys, strict=True):
-        if key is None or key not in payload_of:
-            items.append((payload, key))
-        elif payload_of[key] != payload:
-            clashing.add(key)
-        if key is not None:
-            payload_of.setdefault(key, payload)
-    if clashing:
-        raise DuplicateMessageError(queue, sorted(clashing))
-    return items
-
-
-def _push_once(
-    connection: Connection,
-    schema: str | None,
-    payloads: Sequence[Any],
-    keys: Sequence[str | None],
-    parameters: Mapping[str, Any],
-    *,
-    notifies: bool,
-) -> list[Message]:
-    texts = [each.text for each in _encode_each(payloads)]
-    items = _distinct(parameters["queue_name"], texts, keys)
-    batch = dict(parameters) | dialect_of(connection.dialect.name).row_parameters(
-        payload=[payload for payload, _ in items], unique_key=[key for _, key in items]
-    )
-    queue = batch["queue_name"]
-    try:
-        rows = execute(connection, schema, partial(statements.push_once, notifies=notifies), batch)
-    except IntegrityError:
-        clashing = _clashing_keys(connection, schema, batch)
-        # Not `from` the database's error, whose detail shows the payload that is there.
-        raise DuplicateMessageError(queue, clashing or sorted(filter(None, keys))) from None
-    clashing = sorted(row.unique_key for row in rows if not row.is_same)
-    if clashing:
-        raise DuplicateMessageError(queue, clashing)
-    return _in_order(rows, keys)
-
-
-def _in_order(rows: Sequence[Any], keys: Sequence[str | None]) -> list[Message]:
-    keyed = {row.unique_key: row for row in rows if row.unique_key is not None}
-    unkeyed = iter(sorted((row for row in rows if row.unique_key is None), key=lambda row: row.id))
-    return [as_message(next(unkeyed) if key is None else keyed[key]) for key in keys]
-
-
-def _clashing_keys(
-    connection: Connection, schema: str | None, batch: Mapping[str, Any]
-) -> list[str]:
-    # Another session pushed the key a moment ago. In a caller's PostgreSQL transaction, which the
-    # failed statement aborted, it cannot be asked which: then all keys of the batch are named.
-    if connection.dialect.name != SQLITE.name and not is_autocommit(connection):
-        return []
-    rows = execute(connection, schema, statements.clashing_keys, batch)
-    return sorted(row.unique_key for row in rows)

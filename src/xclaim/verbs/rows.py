@@ -15,7 +15,7 @@ from xclaim import arguments, statements
 from xclaim.dialects import SQLITE, Dialect, dialect_of
 from xclaim.engine import DEFAULT_ISOLATION_LEVEL
 from xclaim.errors import InvalidArgumentError, SchemaVersionError
-from xclaim.message import Message, Status
+from xclaim.message import Message, Status, make_message
 from xclaim.revision import has_message_table, mismatch, read_revision
 from xclaim.schema import message_table
 from xclaim.verbs import driver
@@ -111,7 +111,7 @@ def as_message(row: Sequence[Any]) -> Message:
     for name in _TIMES:
         fields[name] = as_utc(fields[name])
     fields["status"] = Status(fields["status"])
-    return Message(**fields)
+    return make_message(fields)
 
 
 def as_utc(time: Any) -> Any:

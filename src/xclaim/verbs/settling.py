@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,42 +13,72 @@ from xclaim import arguments, statements
 from xclaim.dialects import dialect_of
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.message import Claim, Message
+from xclaim.payloads.envelope import DIGEST, DROPPED, reduced
+from xclaim.payloads.settings import AfterAck
 from xclaim.verbs.claiming import LEASE
 from xclaim.verbs.memory import is_to_notify, recall
 from xclaim.verbs.rows import Build, as_message, as_utc, execute
 
 
-def ack(connection: Connection, claim: Claim, *, schema: str | None = None) -> None:
+def ack(
+    connection: Connection,
+    claim: Claim,
+    *,
+    after: AfterAck = AfterAck.KEEP,
+    schema: str | None = None,
+) -> None:
     """Mark the message consumed. Raise ClaimLostError if the claim is no longer held.
 
     A claim past its lease that nobody has taken meanwhile still acks.
     """
+    if after is not AfterAck.KEEP:
+        ack_many(connection, [claim], after=after, schema=schema)
+        return
     _settle(connection, schema, statements.ack, claim, {})
 
 
-def ack_many(connection: Connection, claims: Iterable[Claim], *, schema: str | None = None) -> None:
+def ack_many(
+    connection: Connection,
+    claims: Iterable[Claim],
+    *,
+    after: AfterAck = AfterAck.KEEP,
+    schema: str | None = None,
+) -> None:
     """Mark the messages consumed, in one statement.
 
     Raise ClaimLostError naming those that are no longer held, after the others were acked.
     """
-    lost = ack_held(connection, claims, schema=schema)
+    lost = ack_held(connection, claims, after=after, schema=schema)
     if lost:
         raise ClaimLostError(lost)
 
 
-def ack_held(connection: Connection, claims: Iterable[Claim], *, schema: str | None) -> list[Claim]:
+def ack_held(
+    connection: Connection,
+    claims: Iterable[Claim],
+    *,
+    after: AfterAck = AfterAck.KEEP,
+    schema: str | None,
+) -> list[Claim]:
     """Mark the messages consumed and return the claims that are no longer held."""
-    return _settle_many(connection, schema, statements.ack_many, claims, {})
+    if after is AfterAck.KEEP:
+        return _settle_many(connection, schema, statements.ack_many, claims, {})
+    columns = partial(_what_is_left, after)
+    return _settle_many(connection, schema, statements.ack_reduced, claims, {}, columns=columns)
 
 
 def ack_again(
-    connection: Connection, claims: Iterable[Claim], *, schema: str | None = None
+    connection: Connection,
+    claims: Iterable[Claim],
+    *,
+    after: AfterAck = AfterAck.KEEP,
+    schema: str | None = None,
 ) -> None:
     """Mark the messages consumed after an ack whose answer was lost, whether it was done or not.
 
     Raise ClaimLostError naming those that were not, and are no longer held.
     """
-    left = ack_held(connection, claims, schema=schema)
+    left = ack_held(connection, claims, after=after, schema=schema)
     lost = unconsumed(connection, left, schema=schema)
     if lost:
         raise ClaimLostError(lost)
@@ -84,13 +114,30 @@ def receipt(claim: Claim) -> dict[str, Any]:
     return {"message_id": claim.message.id, "token": claim.token}
 
 
-def receipts(connection: Connection, claims: Iterable[Claim]) -> dict[str, Any]:
-    """Return ids and tokens as the statements take them."""
+Columns = Callable[[Sequence[Claim]], dict[str, list[Any]]]
+
+
+def receipts(
+    connection: Connection, claims: Iterable[Claim], columns: Columns | None = None
+) -> dict[str, Any]:
+    """Return ids and tokens, and the other ``columns``, as the statements take them."""
     # Two batches lock their rows in the same order.
     held = sorted(claims, key=lambda claim: claim.message.id)
     return dialect_of(connection.dialect.name).row_parameters(
-        id=[claim.message.id for claim in held], token=[claim.token for claim in held]
+        id=[claim.message.id for claim in held],
+        token=[claim.token for claim in held],
+        **(columns(held) if columns else {}),
     )
+
+
+def _what_is_left(after: AfterAck, claims: Sequence[Claim]) -> dict[str, list[Any]]:
+    messages = [claim.message for claim in claims]
+    match after:
+        case AfterAck.DIGEST:
+            texts = [reduced(message.stored, message.codec) for message in messages]
+            return {"payload": texts, "codec": [DIGEST] * len(texts)}
+        case _:
+            return {"payload": ["{}"] * len(messages), "codec": [DROPPED] * len(messages)}
 
 
 def release(
@@ -184,10 +231,12 @@ def _settle_many(
     build: Build,
     claims: Iterable[Claim],
     parameters: Mapping[str, Any],
+    *,
+    columns: Columns | None = None,
 ) -> list[Claim]:
     lost: list[Claim] = []
     for batch in _batches([_checked(claim) for claim in claims]):
-        batch_parameters = {**parameters, **receipts(connection, batch.values())}
+        batch_parameters = {**parameters, **receipts(connection, batch.values(), columns)}
         rows = execute(connection, schema, build, batch_parameters)
         settled = {row.id for row in rows}
         lost += [batch[id_] for id_ in sorted(batch) if id_ not in settled]

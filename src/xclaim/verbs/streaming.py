@@ -12,6 +12,7 @@ from xclaim import statements
 from xclaim.dialects import SQLITE
 from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
+from xclaim.payloads.settings import AfterAck
 from xclaim.statements import Start
 from xclaim.verbs import claiming
 from xclaim.verbs.claiming import Request, Who
@@ -21,7 +22,13 @@ from xclaim.verbs.settling import ack_held, receipt, receipts
 
 
 def ack_and_claim(
-    connection: Connection, queue: str, claims: Sequence[Claim], limit: int, **who: Unpack[Who]
+    connection: Connection,
+    queue: str,
+    claims: Sequence[Claim],
+    limit: int,
+    *,
+    after: AfterAck = AfterAck.KEEP,
+    **who: Unpack[Who],
 ) -> list[Claim]:
     """Mark the messages consumed and claim up to ``limit``, in one commit; ``[]`` if none is there.
 
@@ -30,18 +37,20 @@ def ack_and_claim(
     """
     asked = claiming.request(connection, queue, limit, **who)
     claiming.sweep_if_due(connection, asked)
-    settle = _in_a_transaction if connection.dialect.name == SQLITE.name else _in_one_statement
-    lost, taken = settle(connection, asked, claims)
+    if connection.dialect.name == SQLITE.name or after is not AfterAck.KEEP:
+        lost, taken = _in_a_transaction(connection, asked, claims, after)
+    else:
+        lost, taken = _in_one_statement(connection, asked, claims)
     if lost:
         raise ClaimLostError(lost)
     return taken or claiming.take_what_is_left(connection, asked)
 
 
 def _in_a_transaction(
-    connection: Connection, asked: Request, claims: Sequence[Claim]
+    connection: Connection, asked: Request, claims: Sequence[Claim], after: AfterAck
 ) -> tuple[list[Claim], list[Claim]]:
     with one_transaction(connection):
-        lost = ack_held(connection, claims, schema=asked.schema)
+        lost = ack_held(connection, claims, after=after, schema=asked.schema)
         return lost, [] if lost else claiming.take(connection, asked)
 
 

@@ -87,34 +87,48 @@ def prune(
     *,
     older_than: timedelta,
     limit: int | None = None,
+    removed: list[str] | None = None,
     schema: str | None = None,
 ) -> int:
     """Delete messages that were consumed longer ago than ``older_than``; return how many.
 
     In batches, each of which commits by itself under autocommit. Their unique keys can be pushed
-    again. Consumed dead letters are pruned too; what is not consumed never is.
+    again. Consumed dead letters are pruned too; what is not consumed never is. With a payload
+    storage their objects are deleted with them; on a connection of yours, which may still roll
+    back, they are left for ``prune_orphans``.
     """
     name = arguments.queue_name(queue)
     age = arguments.seconds("older_than", older_than)
+    build = partial(statements.prune, objects=removed is not None)
     total = 0
     for each in dict.fromkeys((name, arguments.dead_letter_queue(name))):
         left = None if limit is None else limit - total
         if left != 0:
             parameters = {"queue_name": each, "age_seconds": age}
-            total += _in_batches(connection, schema, statements.prune, parameters, left)
+            total += _in_batches(connection, schema, build, parameters, left, removed=removed)
     return total
 
 
 def withdraw(
-    connection: Connection, queue: str, unique_keys: Iterable[str], *, schema: str | None = None
+    connection: Connection,
+    queue: str,
+    unique_keys: Iterable[str],
+    *,
+    removed: list[str] | None = None,
+    schema: str | None = None,
 ) -> int:
     """Delete the messages under these keys that nobody has claimed; return how many.
 
     For a producer that takes back what it pushed. Dead letters are withdrawn too; what is claimed
-    or consumed stays. A withdrawn key can be pushed again.
+    or consumed stays. A withdrawn key can be pushed again. Payloads in a storage are deleted as
+    ``prune`` does it.
     """
     parameters = keyed(connection, queue, unique_keys)
-    return len(execute(connection, schema, statements.withdraw, parameters))
+    build = partial(statements.withdraw, objects=removed is not None)
+    rows = execute(connection, schema, build, parameters)
+    if removed is not None:
+        removed += [row.uri for row in rows if row.uri is not None]
+    return len(rows)
 
 
 def _in_batches(
@@ -123,6 +137,8 @@ def _in_batches(
     build: Build,
     parameters: Mapping[str, Any],
     limit: int | None,
+    *,
+    removed: list[str] | None = None,
 ) -> int:
     arguments.optional_limit(limit)
     total = 0
@@ -130,6 +146,8 @@ def _in_batches(
         size = BATCH if limit is None else min(BATCH, limit - total)
         rows = execute(connection, schema, build, {**parameters, "message_limit": size})
         total += len(rows)
+        if removed is not None:
+            removed += [row.uri for row in rows if row.uri is not None]
         if len(rows) < size:
             break
     return total

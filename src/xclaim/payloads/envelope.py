@@ -1,0 +1,173 @@
+"""What the row has of an encoded payload: where it is, how large, and its digest.
+
+The column ``codec`` names what was done to the payload, in order: ``arrow+zstd+fernet``. It is NULL
+for plain JSON. Otherwise ``payload`` is an object with one of
+
+    {"json": ...}                                 typed JSON, readable with SQL
+    {"data": "<base64>"}                          encoded, in the row
+    {"uri": ..., "size": ..., "sha256": ...}      an object: size and digest as it lies there
+    {"size": ..., "sha256": ...} or {}            consumed, and reduced to its digest, or dropped
+
+and ``key``, the id of the key it is encrypted with; ``fingerprint``, a digest of the payload
+itself, where it has a unique key and compression or encryption hide whether two are the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from xclaim.errors import PayloadCorruptedError, UnknownCodecError
+from xclaim.payloads import plain
+from xclaim.payloads.references import Reference
+
+JSON = "json"
+TYPED_JSON = "json-types"
+ZSTD = "zstd"
+FERNET = "fernet"
+DIGEST = "digest"  # the codecs of what is left after an ack
+DROPPED = "dropped"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Sameness(Protocol):
+    """Tells whether a payload is what stands stored already: ``Payloads`` does, having the keys."""
+
+    def is_same(self, prepared: Prepared, stored: Any, codec: str | None) -> bool:
+        """Return whether the two are the same payload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A payload as its row will have it. ``value`` is that of plain JSON, as it is read back."""
+
+    text: str
+    value: Any = None
+    codec: str | None = None
+    uri: str | None = None
+    content_sha256: bytes | None = None
+    settings: Sameness | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the payload as its codec encodes it, of JSON as ``plain.digest`` has it."""
+        if self.content_sha256 is not None:
+            return self.content_sha256
+        return plain.digest(self.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """An encoded payload as it stands in the row, checked."""
+
+    codec: str
+    stored: dict[str, Any]
+    is_json: bool = False
+    data: bytes | None = None
+    reference: Reference | None = None
+    key: str | None = None
+    fingerprint: str | None = None
+
+    @classmethod
+    def of(cls, stored: Any, codec: str) -> Envelope:
+        """Return the envelope. Raise PayloadCorruptedError if the row's payload is none."""
+        suffixes(codec)
+        if not isinstance(stored, dict):
+            raise _malformed(codec, "it is no object")
+        common: dict[str, Any] = {"codec": codec, "stored": stored}
+        common |= {"key": _text(stored, "key"), "fingerprint": _text(stored, "fingerprint")}
+        if codec in (DIGEST, DROPPED):
+            return cls(**common)
+        if "uri" in stored:
+            return cls(**common, reference=_reference(stored, codec))
+        if "json" in stored and codec == TYPED_JSON:
+            return cls(**common, is_json=True)
+        if isinstance(stored.get("data"), str):
+            try:
+                data = base64.b64decode(stored["data"], validate=True)
+            except (binascii.Error, ValueError) as error:
+                raise _malformed(codec, "its data is no base64") from error
+            return cls(**common, data=data)
+        raise _malformed(codec, "it has neither a uri nor data")
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the payload was removed when its message was consumed."""
+        return self.codec in (DIGEST, DROPPED)
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether not even its digest was kept."""
+        return self.codec == DROPPED
+
+    @property
+    def json(self) -> Any:
+        """What stands in the row as typed JSON."""
+        return self.stored["json"]
+
+    def content_digest(self) -> bytes | None:
+        """Return SHA-256 of what the codec made of the payload, as far as it is known."""
+        if self.fingerprint is not None:
+            return bytes.fromhex(self.fingerprint)
+        if self.is_json:
+            return plain.digest(self.json)
+        if self.data is not None:
+            return hashlib.sha256(self.data).digest()
+        digest = self.reference.sha256 if self.reference else self.stored.get("sha256")
+        return bytes.fromhex(digest) if isinstance(digest, str) else None
+
+
+def suffixes(codec: str) -> list[str]:
+    """Return what was done after the encoding. Raise UnknownCodecError for what is not known."""
+    names = codec.split("+")[1:]
+    for name in names:
+        if name not in (ZSTD, FERNET):
+            raise UnknownCodecError(
+                f"the payload was encoded as {codec!r}, and {name!r} is not known here: upgrade "
+                "xclaim to the version that pushed it"
+            )
+    return names
+
+
+def object_uri(stored: Any, codec: str | None) -> str | None:
+    """Return where the object of a row's payload is; None if it has none."""
+    uri = stored.get("uri") if codec is not None and isinstance(stored, dict) else None
+    return uri if isinstance(uri, str) else None
+
+
+def reduced(stored: Any, codec: str | None) -> str:
+    """Return as JSON text what is left of a payload when it is reduced to its digest."""
+    if codec is None:
+        text = plain.encode(stored).text
+        left: dict[str, Any] = {"size": len(text.encode()), "sha256": plain.digest(stored).hex()}
+    else:
+        envelope = Envelope.of(stored, codec)
+        names = ("size", "sha256", "key", "fingerprint")
+        left = {name: stored[name] for name in names if name in stored}
+        if "sha256" not in left and (digest := envelope.content_digest()) is not None:
+            left["sha256"] = digest.hex()
+    return plain.encode(left).text
+
+
+def _reference(stored: dict[str, Any], codec: str) -> Reference:
+    uri, size, sha256 = (stored.get(name) for name in ("uri", "size", "sha256"))
+    if not isinstance(uri, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise _malformed(codec, "its reference has no uri or no size")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise _malformed(codec, "its reference has no SHA-256")
+    return Reference(uri=uri, size=size, sha256=sha256)
+
+
+def _text(stored: dict[str, Any], name: str) -> str | None:
+    value = stored.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _malformed(codec: str, what: str) -> PayloadCorruptedError:
+    return PayloadCorruptedError(
+        f"the row's payload is not what the codec {codec!r} stores: {what}; it was changed by hand"
+    )
