@@ -35,8 +35,18 @@ def exclusive(
     :param value: anything a message can hold.
     :param queue: the queue's name, by default ``<dag_id>.<task_id>``.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
+    :raises InvalidArgumentError: it is not a running task that calls.
     """
-    return ExclusiveValue(queue=queue, xclaim_conn_id=xclaim_conn_id, value=value)
+    from xclaim.airflow.identity import current_task
+
+    task = current_task()  # now: Airflow pushes what was returned when it knows of no task any more
+    if task is None:
+        raise InvalidArgumentError(
+            "exclusive() is for the value that a running task returns: call it in the task"
+        )
+    return ExclusiveValue(
+        queue=queue or _queue_of(task), xclaim_conn_id=xclaim_conn_id, task=task, payload=value
+    )
 
 
 class ExclusiveValueLostError(TicketLostError):
@@ -63,15 +73,17 @@ class ExclusiveValue:
     def __init__(
         self,
         *,
-        queue: str | None,
+        queue: str,
         xclaim_conn_id: str,
         message_id: int | None = None,
-        value: Any = None,
+        task: TaskIdentity | None = None,
+        payload: Any = None,
     ) -> None:
         self.queue = queue
         self.xclaim_conn_id = xclaim_conn_id
         self.message_id = message_id
-        self.payload = value
+        self.task = task
+        self.payload = payload
         self._block: AbstractContextManager[list[Claim | None]] | None = None
 
     def __repr__(self) -> str:
@@ -161,18 +173,14 @@ def push_values(values: Iterable[ExclusiveValue], key: str) -> None:
     :param key: the XCom's.
     :raises DuplicateMessageError: a retry returns another value, and the former one was taken.
     """
-    from xclaim.airflow.identity import current_task
-
-    task = current_task()
-    if task is None:
-        raise InvalidArgumentError("exclusive() works in a task, whose retries it knows")
-    pushed: dict[tuple[str, str], dict[str, ExclusiveValue]] = {}
+    found: dict[tuple[TaskIdentity, str, str], dict[str, ExclusiveValue]] = {}
     for position, value in enumerate(values):
-        queue = value.queue or _queue_of(task)
-        unique_key = _unique_key(task, key, position)
-        pushed.setdefault((value.xclaim_conn_id, queue), {})[unique_key] = value
-    for (connection, queue), by_key in pushed.items():
-        _push(task, connection, queue, by_key)
+        if value.task is not None:  # as all have that are still to be pushed
+            unique_key = _unique_key(value.task, key, position)
+            place = (value.task, value.xclaim_conn_id, value.queue)
+            found.setdefault(place, {})[unique_key] = value
+    for place, by_key in found.items():
+        _push(*place, by_key)
 
 
 @contextmanager
@@ -227,7 +235,7 @@ def _claim_all(
 def _claim(hook: XclaimHook, value: ExclusiveValue, lease: timedelta) -> Claim | None:
     from xclaim.airflow.identity import current_task
 
-    if value.queue is None or value.message_id is None:
+    if value.message_id is None:
         raise InvalidArgumentError(f"{value!r} is not pushed yet: return it from a task first")
     task = current_task()
     claim = hook.claim_message(value.queue, value.message_id, lease=lease)
@@ -245,14 +253,15 @@ def _push(
     from xclaim.airflow.hooks import XclaimHook
 
     hook = XclaimHook(connection)
-    values = [value.payload for value in by_key.values()]
+    payloads = [value.payload for value in by_key.values()]
+    keys = list(by_key)
     try:
-        messages = hook.push_many(queue, values, unique_keys=by_key)
+        messages = hook.push_many(queue, payloads, unique_keys=keys, headers=task.lineage)
     except DuplicateMessageError as error:
-        keys = _keys_of_other_values(task, hook, queue, list(by_key), error)
-        messages = hook.push_many(queue, values, unique_keys=keys)
+        keys = _keys_of_other_values(task, hook, queue, keys, error)
+        messages = hook.push_many(queue, payloads, unique_keys=keys, headers=task.lineage)
     for value, message in zip(by_key.values(), messages, strict=True):
-        value.queue, value.message_id, value.payload = queue, message.id, None
+        value.message_id, value.task, value.payload = message.id, None, None
 
 
 def _keys_of_other_values(
