@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -40,7 +41,8 @@ class TestMemory(StorageContract):
     def place(self) -> Iterator[Place]:
         place = Place(url=f"memory://{uuid4().hex}/payloads")
         yield place
-        place.files().rm(place.url.rpartition("/")[0], recursive=True)
+        with suppress(FileNotFoundError):
+            place.files().rm(place.url.rpartition("/")[0], recursive=True)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from xclaim.payloads.references import (
     location_of_path,
     parse_location,
 )
+from xclaim.payloads.remote import RemoteStore, file_system, file_system_like
 from xclaim.payloads.verifying import ObjectReader, VerifyingReader
 
 __all__ = ["ObjectWriter", "Reference", "Storage", "StoredObject"]
@@ -288,4 +289,8 @@ class _Place:
     def _made(self) -> Store:
         if self.location.scheme == "file":
             return LocalStore(self.location)
-        raise NotImplementedError
+        if self.path is not None:
+            files = file_system_like(self.path, self.options, self.location.scheme)
+        else:
+            files = file_system(self.location, self.options)
+        return RemoteStore(self.location, files)
