@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from io import BytesIO
 from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -15,6 +22,21 @@ from xclaim.cli.options import duration
 from xclaim.engine import parse_url
 from xclaim.migrate import upgrade
 from xclaim.payloads.plain import encode
+from xclaim.payloads.typed_json import TypedJson
+
+
+@dataclass
+class Order:
+    """A dataclass that payloads may name."""
+
+    id: int
+    lines: Any
+
+
+class Size(Enum):
+    """An enum that payloads may name."""
+
+    LARGE = 1
 
 
 def message(data: bytes) -> None:
@@ -41,6 +63,15 @@ def payload(data: bytes) -> None:
             raise ValueError(f"{value!r} came back as {encoded.value!r}")
 
 
+def typed_json(data: bytes) -> None:
+    """Decode a payload with tags; what was decoded is encoded, and decoded to the same."""
+    codec = TypedJson([Order, Size])
+    with suppress(XclaimError):
+        tagged = codec.to_json(codec.decode(BytesIO(data)))
+        if codec.to_json(codec.from_json(tagged)) != tagged:
+            raise ValueError(f"{tagged!r} came back as another value")
+
+
 def url(data: bytes) -> None:
     """Read the URL of a database."""
     with suppress(XclaimError):
@@ -56,7 +87,15 @@ def command_line(data: bytes) -> None:
         duration(text)
 
 
-ALL: tuple[Callable[[bytes], None], ...] = (message, claim, ticket, payload, url, command_line)
+ALL: tuple[Callable[[bytes], None], ...] = (
+    message,
+    claim,
+    ticket,
+    payload,
+    url,
+    command_line,
+    typed_json,
+)
 
 
 def seeds() -> Iterator[tuple[Callable[[bytes], None], bytes]]:
@@ -69,9 +108,28 @@ def seeds() -> Iterator[tuple[Callable[[bytes], None], bytes]]:
     yield claim, as_json(claimed.to_dict())
     yield ticket, as_json(Ticket.of([claimed]).to_dict())
     yield payload, as_json(claimed.payload)
+    for value in _typed_values():
+        yield typed_json, as_json(TypedJson([Order, Size]).to_json(value))
     yield url, b"postgresql://user:password@host:5432/database?prepare_threshold=none"
     yield command_line, b'{"id": 1}'
     yield command_line, b"1.5h"
+
+
+def _typed_values() -> Iterator[Any]:
+    berlin = ZoneInfo("Europe/Berlin")
+    yield Order(1, {Decimal("1.10"), frozenset({(1, b"2")})})
+    yield {"$": datetime(2026, 1, 1, tzinfo=berlin, fold=1), 1: time(12, tzinfo=UTC)}
+    yield [
+        Size.LARGE,
+        UUID(int=1),
+        bytearray(b"\x00"),
+        1e22,
+        2j,
+        "\x00",
+        2**9_000,
+        date(2026, 1, 1),
+    ]
+    yield [timezone(timedelta(hours=1), "CET"), timedelta(1)]
 
 
 def as_json(value: Any) -> bytes:
