@@ -1,0 +1,278 @@
+"""Fernet keys, and streams encrypted with them in frames.
+
+A stream is a sequence of frames. A frame is the length of a Fernet token (4 bytes, big-endian) and
+the token itself, as the bytes that its base64 stands for. Decrypted it is
+
+    16 bytes   the stream's random id, the same in all of its frames
+     8 bytes   the frame's number, from 0, big-endian
+     1 byte    1 in the last frame, else 0
+     the rest  at most 1 MiB of the payload
+
+so that frames which are missing, repeated, in another order or from another stream are noticed.
+Fernet: https://github.com/fernet/spec
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import importlib.util
+import io
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+
+from xclaim.errors import EncryptionKeyError, InvalidArgumentError, PayloadCorruptedError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+ENVIRONMENT_VARIABLE = "XCLAIM_FERNET_KEYS"
+
+_FRAME = 1024 * 1024
+_KEY = 32
+_STREAM_ID = 16
+_HEAD = _STREAM_ID + 8 + 1
+_LONGEST_TOKEN = _FRAME + 128  # what Fernet adds to a frame is less
+_WAY_OUT = (
+    'make one with python -c "from cryptography.fernet import Fernet; '
+    'print(Fernet.generate_key().decode())"'
+)
+
+
+class Keys:
+    """Fernet keys: the first encrypts, all decrypt, as with Airflow's ``[core] fernet_key``.
+
+    ``keys`` is a list, or a text with commas in between. To rotate, put a new key in front and
+    keep the old ones as long as payloads are encrypted with them.
+
+    Raise InvalidArgumentError, which shows no key, for a malformed key and without the package
+    cryptography.
+    """
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, keys: str | Sequence[str]) -> None:
+        texts = keys.split(",") if isinstance(keys, str) else list(keys)
+        if importlib.util.find_spec("cryptography") is None:
+            raise InvalidArgumentError(
+                'encryption needs the package cryptography: pip install "xclaim[encryption]"'
+            )
+        raw = [_parsed(text, number) for number, text in enumerate(texts, start=1)]
+        if not raw:
+            raise InvalidArgumentError(f"there is no encryption key: {_WAY_OUT}")
+        self._keys = {_id_of(key): key for key in raw}
+
+    @classmethod
+    def from_environment(cls) -> Keys | None:
+        """Return the keys in ``XCLAIM_FERNET_KEYS``, ``None`` if it is not set or empty."""
+        keys = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
+        return cls(keys) if keys else None
+
+    def __repr__(self) -> str:
+        return f"<Keys {', '.join(self._keys)}>"
+
+    @property
+    def primary_id(self) -> str:
+        """Return the public id of the key that encrypts; the key cannot be told from it."""
+        return next(iter(self._keys))
+
+    def encrypting(self, file: Writable) -> BinaryIO:
+        """Return a file to write to, which encrypts into ``file`` with little memory.
+
+        ``close()`` ends the stream, which cannot be read without its end; ``file`` stays open.
+        """
+        return cast(BinaryIO, _Encrypting(file, self._keys[self.primary_id]))
+
+    def decrypting(self, file: BinaryIO, key_id: str | None = None) -> BinaryIO:
+        """Return what was encrypted into ``file``, to read with little memory.
+
+        Closing it closes ``file``.
+
+        ``key_id`` is the id of the key it was encrypted with; without one all keys are tried.
+        Raise EncryptionKeyError if that key is not here, and on reading PayloadCorruptedError
+        where the stream is cut off, mixed up or changed.
+        """
+        keys = self._keys if key_id is None else {key_id: self._key(key_id)}
+        return io.BufferedReader(_Decrypting(file, keys, key_id), _FRAME)
+
+    def fingerprint(self, digest: bytes, key_id: str) -> str:
+        """Return a digest that only holders of the key can compute, in hexadecimal.
+
+        The plain digest of a small payload would tell it to whoever tries all small payloads.
+        Raise EncryptionKeyError if the key is not here.
+        """
+        return hmac.digest(self._key(key_id), b"xclaim fingerprint\0" + digest, "sha256").hex()
+
+    def _key(self, key_id: str) -> bytes:
+        if key_id not in self._keys:
+            raise _no_key(f"the key {key_id!r}", self._keys)
+        return self._keys[key_id]
+
+
+class Writable(Protocol):
+    """Something bytes can be written to."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Take the bytes, all of them."""
+
+
+class _Encrypting(io.RawIOBase):
+    def __init__(self, file: Writable, key: bytes) -> None:
+        self._file = file
+        self._fernet = _fernet(key)
+        self._stream_id = os.urandom(_STREAM_ID)
+        self._number = 0
+        self._waiting = bytearray()
+
+    def __del__(self) -> None:
+        """Do not close: a stream that was given up must not get an end."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        with memoryview(data) as view, view.cast("B") as piece:
+            for start in range(0, len(piece), _FRAME):
+                self._waiting += piece[start : start + _FRAME]
+                if len(self._waiting) > _FRAME:  # the last frame is known by close()
+                    self._write_frame(last=False)
+            return len(piece)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._write_frame(last=True)
+
+    def _write_frame(self, *, last: bool) -> None:
+        head = self._stream_id + self._number.to_bytes(8) + bytes([last])
+        token = self._fernet.encrypt(head + self._waiting[:_FRAME])
+        raw = base64.urlsafe_b64decode(token)  # a quarter smaller
+        self._file.write(len(raw).to_bytes(4) + raw)
+        del self._waiting[:_FRAME]
+        self._number += 1
+
+
+class _Decrypting(io.RawIOBase):
+    def __init__(self, file: BinaryIO, keys: dict[str, bytes], key_id: str | None) -> None:
+        self._file = file
+        self._keys = keys
+        self._key_id = key_id
+        self._fernet: Any = None
+        self._stream_id = b""
+        self._number = 0
+        self._ended = False
+        self._frame = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        if not self._frame:
+            self._frame = self._next_frame()
+        target = memoryview(buffer).cast("B")
+        count = min(len(target), len(self._frame))
+        target[:count] = self._frame[:count]
+        self._frame = self._frame[count:]
+        return count
+
+    def readall(self) -> bytes:
+        pieces = [bytes(self._frame)]
+        while piece := self._next_frame():
+            pieces.append(bytes(piece))
+        self._frame = memoryview(b"")
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def _next_frame(self) -> memoryview:
+        if self._ended:
+            return memoryview(b"")
+        plain = self._decrypted(self._next_token())
+        stream_id, number, last = (
+            plain[:_STREAM_ID],
+            plain[_STREAM_ID : _HEAD - 1],
+            plain[_HEAD - 1],
+        )
+        if self._number == 0:
+            self._stream_id = stream_id
+        if stream_id != self._stream_id or int.from_bytes(number) != self._number:
+            raise _corrupted("its parts are missing, mixed up or of another payload")
+        self._number += 1
+        self._ended = last == 1
+        if not self._ended and len(plain) == _HEAD:  # an empty piece would pass for the end
+            raise _corrupted("it has an empty part")
+        if self._ended and self._file.read(1):
+            raise _corrupted("something follows its end")
+        return memoryview(plain)[_HEAD:]
+
+    def _next_token(self) -> bytes:
+        length = int.from_bytes(self._exactly(4))
+        if length > _LONGEST_TOKEN:
+            raise _corrupted("it is not in frames")
+        return base64.urlsafe_b64encode(self._exactly(length))
+
+    def _exactly(self, count: int) -> bytes:
+        data = self._file.read(count)
+        while len(data) < count:
+            more = self._file.read(count - len(data))
+            if not more:
+                raise _corrupted("it is cut off")
+            data += more
+        return data
+
+    def _decrypted(self, token: bytes) -> bytes:
+        from cryptography.fernet import InvalidToken
+
+        candidates = [self._fernet] if self._fernet else map(_fernet, self._keys.values())
+        for fernet in candidates:
+            try:
+                plain: bytes = fernet.decrypt(token)
+            except InvalidToken:
+                continue
+            if len(plain) < _HEAD:
+                raise _corrupted("it has a frame without a head")
+            self._fernet = fernet
+            return plain
+        if self._fernet is None and self._key_id is None:
+            raise _no_key("its key", self._keys)
+        raise _corrupted("a part of it was changed")
+
+
+def _parsed(text: str, number: int) -> bytes:
+    try:
+        raw = base64.b64decode(text.strip().encode("ascii"), altchars=b"-_", validate=True)
+    except (AttributeError, binascii.Error, UnicodeEncodeError):
+        raw = b""
+    if len(raw) != _KEY:
+        # Outside of the except clause, so that no cause shows the key.
+        raise InvalidArgumentError(
+            f"encryption key {number} is not a Fernet key, 32 bytes in URL-safe base64: {_WAY_OUT}"
+        )
+    return raw
+
+
+def _id_of(key: bytes) -> str:
+    return hashlib.sha256(b"xclaim key id\0" + key).hexdigest()[:12]
+
+
+def _fernet(key: bytes) -> Any:
+    from cryptography.fernet import Fernet
+
+    return Fernet(base64.urlsafe_b64encode(key))
+
+
+def _no_key(which: str, keys: dict[str, bytes]) -> EncryptionKeyError:
+    return EncryptionKeyError(
+        f"the payload is encrypted, and {which} is not among the keys here "
+        f"({', '.join(keys)}): add it to {ENVIRONMENT_VARIABLE}, after the first"
+    )
+
+
+def _corrupted(how: str) -> PayloadCorruptedError:
+    return PayloadCorruptedError(f"the encrypted payload is not what was pushed: {how}; restore it")
