@@ -370,7 +370,7 @@ def test_a_cycle_is_refused() -> None:
 
 # -------------------------------------------------------------------------------- hostile input
 
-WRONG = [
+WRONG: list[dict[str, Any]] = [
     {"$": "nonsense", "value": 1}, {"$": 1, "value": 1}, {"$": None, "value": 1}, {"$": ["date"]},
     {"$": "date"}, {"$": "date", "value": 1}, {"$": "date", "value": "2026-13-01"},
     {"$": "datetime", "value": "x"}, {"$": "datetime", "value": "2026-01-01", "fold": 2},
@@ -467,7 +467,11 @@ def test_a_zone_that_is_unknown_here_is_no_corruption() -> None:
     assert not isinstance(raised.value, PayloadCorruptedError)
 
 
-JSON = some.recursive(
+def fixed(tag: dict[str, Any], optional: dict[str, Any]) -> some.SearchStrategy[Any]:
+    return some.fixed_dictionaries(tag, optional=optional)
+
+
+JSON: some.SearchStrategy[Any] = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False) | some.text(),
     lambda inner: (
         some.lists(inner, max_size=3)
