@@ -20,8 +20,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from sqlalchemy import text
 
 from tests.fuzz import decoders
+from xclaim import create_engine
 from xclaim.errors import (
     InvalidArgumentError,
     PayloadCorruptedError,
@@ -182,6 +184,22 @@ VALUES = some.recursive(
 @given(value=VALUES)
 def test_every_value_comes_back_as_it_was(value: Any) -> None:
     assert is_exactly(value, there_and_back(value))
+
+
+def test_jsonb_hands_back_what_it_got(postgresql_url: str) -> None:
+    engine = create_engine(postgresql_url)
+    codec = TypedJson(HERE)
+    with engine.connect() as connection:
+
+        @settings(max_examples=300, derandomize=True, deadline=None)
+        @given(value=VALUES)
+        def store(value: Any) -> None:
+            tagged = json.dumps(codec.to_json(value), ensure_ascii=False)
+            stored = connection.scalar(text("SELECT CAST(:tagged AS jsonb)"), {"tagged": tagged})
+            assert is_exactly(value, codec.from_json(stored))
+
+        store()
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
