@@ -208,7 +208,7 @@ def test_a_pandas_series_comes_back_as_it_was(codec: Codec, name: Any) -> None:
     assert read.attrs == series.attrs
 
 
-class Frame(pd.DataFrame):
+class Frame(pd.DataFrame):  # type: ignore[misc]
     pass
 
 
@@ -235,7 +235,7 @@ def with_attrs(attrs: Any) -> pd.DataFrame:
         pl.DataFrame({"a": [1]}).lazy(), pl.Series([1]), pl.DataFrame({"a": [object()]}),
         pl.DataFrame({"a": pl.Series([1]).cast(pl.Int128)}),
     ],
-    ids=lambda value: f"{type(value).__module__}-{str(value)[:30]!r}",
+    ids=lambda value: f"{type(value).__module__}.{type(value).__name__}",
 )  # fmt: skip
 def test_what_would_not_come_back_is_refused(codec: Codec, value: Any) -> None:
     with pytest.raises(PayloadError, match="payload "):
@@ -312,7 +312,7 @@ def test_a_record_batch_comes_back_as_one(codec: Codec, rows: int) -> None:
     assert read.equals(batch)
 
 
-class Mine(pa.ExtensionType):
+class Mine(pa.ExtensionType):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(pa.int64(), "mine.own")
 
@@ -411,6 +411,18 @@ def test_a_column_with_a_pickle_is_never_read() -> None:
         Arrow().decode(io.BytesIO(content))
 
 
+def test_what_polars_panics_about_is_corrupt() -> None:
+    metadata = {"_PL_CATEGORICAL2": "nonsense"}
+    kind = pa.dictionary(pa.uint32(), pa.large_string())
+    schema = pa.schema([pa.field("a", kind, metadata=metadata)])
+    table = pa.table([pa.array(["x"], kind)], schema=schema)
+    text = '{"kind": "polars.DataFrame", "rows": 1}'
+    content = stream(table.replace_schema_metadata({"xclaim": text}))
+
+    with pytest.raises(PayloadCorruptedError, match="panicked"):
+        Arrow().decode(io.BytesIO(content))
+
+
 def test_an_error_of_the_storage_passes(codec: Codec) -> None:
     class Gone(io.BytesIO):
         def read(self, *_: Any) -> bytes:
@@ -474,3 +486,10 @@ def test_a_large_table_is_written_in_pieces() -> None:
     Arrow().encode(frame, sink)  # type: ignore[arg-type]
 
     assert sink.largest <= 2 * 1024 * 1024
+
+
+def test_repeated_labels_of_an_index_come_back(codec: Codec) -> None:
+    frame = pd.DataFrame({"a": pd.Series(["x", None], dtype=object)}, dtype=object)
+    frame.index = pd.Index(["k", "k"])
+
+    assert_frame_equal(there_and_back(codec, frame), frame)

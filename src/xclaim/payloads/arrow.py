@@ -282,7 +282,11 @@ def _to_series(arrow: Any, table: Any, more: dict[str, Any]) -> Any:
 
 
 def _to_polars(_: Any, table: Any, more: dict[str, Any]) -> Any:
-    return _package("polars", more["kind"]).from_arrow(table)
+    polars = _package("polars", more["kind"])
+    try:
+        return polars.from_arrow(table)
+    except polars.exceptions.PanicException as error:  # no Exception: nobody would catch it
+        raise ValueError(f"Polars panicked: {error}") from error
 
 
 def _to_batch(arrow: Any, table: Any, _: Any) -> Any:

@@ -64,14 +64,14 @@ def register_codec(codec: Codec) -> None:
     _registered[codec.name] = codec
 
 
-def check_codec(codec: Codec) -> None:
+def check_codec(codec: Any) -> None:
     """Raise InvalidArgumentError unless it is a codec, and its name may stand in rows."""
     if isinstance(codec, type) or not isinstance(codec, Codec):
         raise InvalidArgumentError(
             f"{codec!r:.100} is no codec: it needs a name, accepts(), encode() and decode(), and "
             "is an instance"
         )
-    name = codec.name
+    name: Any = codec.name
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _MAX_NAME:
         raise InvalidArgumentError(
             f"the codec name {name!r:.100} is malformed: use a-z, 0-9 and '-' between them, "

@@ -23,7 +23,7 @@ class Model(Generic[T]):
     their own ``model_config`` decides). Raise InvalidArgumentError for what is no type.
     """
 
-    def __init__(self, type_: type[T] | Any) -> None:
+    def __init__(self, type_: type[T]) -> None:
         self.name = str(getattr(type_, "__name__", type_))
         self._type = type_
         self._adapter = _adapter_of(type_)
