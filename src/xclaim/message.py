@@ -199,6 +199,8 @@ def make_message(values: dict[str, Any]) -> Message:
 
 def as_encoded(message: Message, reader: Reader | None) -> EncodedMessage:
     """Return the message so that the reader reads its payload; None: as the environment says."""
+    if isinstance(message, EncodedMessage) and message.is_of(reader):
+        return message  # and keeps what was read already
     values = {name: getattr(message, name) for name in _NAMES if name != "payload"}
     return _encoded({**values, "payload": message.stored}, reader)
 

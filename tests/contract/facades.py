@@ -17,10 +17,10 @@ from xclaim import AsyncQueue, Queue, create_async_engine
 class Facade(Protocol):
     """Opens queues of one facade on one database."""
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str, **options: Any) -> Queue:
         """Return a queue bound to an engine."""
 
-    def in_transaction(self, name: str) -> AbstractContextManager[Queue]:
+    def in_transaction(self, name: str, **options: Any) -> AbstractContextManager[Queue]:
         """Yield a queue bound to a connection; commit at the end, roll back on an exception."""
 
     def close(self) -> None:
@@ -31,13 +31,13 @@ class SyncFacade:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def queue(self, name: str) -> Queue:
-        return Queue(name, self._engine)
+    def queue(self, name: str, **options: Any) -> Queue:
+        return Queue(name, self._engine, **options)
 
     @contextmanager
-    def in_transaction(self, name: str) -> Iterator[Queue]:
+    def in_transaction(self, name: str, **options: Any) -> Iterator[Queue]:
         with self._engine.begin() as connection:
-            yield Queue(name, connection)
+            yield Queue(name, connection, **options)
 
     def close(self) -> None:
         pass
@@ -48,13 +48,14 @@ class AsyncFacade:
         self._runner = asyncio.Runner()
         self._engine = create_async_engine(url)
 
-    def queue(self, name: str) -> Queue:
-        return cast(Queue, Blocking(AsyncQueue(name, self._engine), self._runner.run))
+    def queue(self, name: str, **options: Any) -> Queue:
+        return cast(Queue, Blocking(AsyncQueue(name, self._engine, **options), self._runner.run))
 
     @contextmanager
-    def in_transaction(self, name: str) -> Iterator[Queue]:
+    def in_transaction(self, name: str, **options: Any) -> Iterator[Queue]:
         with blocking_context(self._engine.begin(), self._runner.run) as connection:
-            yield cast(Queue, Blocking(AsyncQueue(name, connection), self._runner.run))
+            queue = AsyncQueue(name, connection, **options)
+            yield cast(Queue, Blocking(queue, self._runner.run))
 
     def close(self) -> None:
         self._runner.run(self._engine.dispose())

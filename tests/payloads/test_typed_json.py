@@ -20,8 +20,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from sqlalchemy import text
 
 from tests.fuzz import decoders
+from xclaim import create_engine
 from xclaim.errors import (
     InvalidArgumentError,
     PayloadCorruptedError,
@@ -182,6 +184,22 @@ VALUES = some.recursive(
 @given(value=VALUES)
 def test_every_value_comes_back_as_it_was(value: Any) -> None:
     assert is_exactly(value, there_and_back(value))
+
+
+def test_jsonb_hands_back_what_it_got(postgresql_url: str) -> None:
+    engine = create_engine(postgresql_url)
+    codec = TypedJson(HERE)
+    with engine.connect() as connection:
+
+        @settings(max_examples=300, derandomize=True, deadline=None)
+        @given(value=VALUES)
+        def store(value: Any) -> None:
+            tagged = json.dumps(codec.to_json(value), ensure_ascii=False)
+            stored = connection.scalar(text("SELECT CAST(:tagged AS jsonb)"), {"tagged": tagged})
+            assert is_exactly(value, codec.from_json(stored))
+
+        store()
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
@@ -370,7 +388,7 @@ def test_a_cycle_is_refused() -> None:
 
 # -------------------------------------------------------------------------------- hostile input
 
-WRONG = [
+WRONG: list[dict[str, Any]] = [
     {"$": "nonsense", "value": 1}, {"$": 1, "value": 1}, {"$": None, "value": 1}, {"$": ["date"]},
     {"$": "date"}, {"$": "date", "value": 1}, {"$": "date", "value": "2026-13-01"},
     {"$": "datetime", "value": "x"}, {"$": "datetime", "value": "2026-01-01", "fold": 2},
@@ -467,7 +485,11 @@ def test_a_zone_that_is_unknown_here_is_no_corruption() -> None:
     assert not isinstance(raised.value, PayloadCorruptedError)
 
 
-JSON = some.recursive(
+def fixed(tag: dict[str, Any], optional: dict[str, Any]) -> some.SearchStrategy[Any]:
+    return some.fixed_dictionaries(tag, optional=optional)
+
+
+JSON: some.SearchStrategy[Any] = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False) | some.text(),
     lambda inner: (
         some.lists(inner, max_size=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.lines import MESSAGE_COLUMNS, write, write_all
 from xclaim.cli.options import duration, limit_option, queue_argument, table_option
+from xclaim.cli.outcomes import UNSOUND
 
 _COUNTS = ("available", "delayed", "claimed", "consumed", "dead_letters")
 STATS_COLUMNS = ("queue", *_COUNTS, "oldest_available_age", "oldest_claim_age")
@@ -96,18 +98,73 @@ def redrive(*, queue_name: str, to: str | None, limit: int | None, database: Dat
 
 
 @click.command()
-@queue_argument
+@click.argument("queue_name", metavar="[QUEUE]", required=False)
 @click.option("--older-than", type=duration, required=True, help="Since when consumed: 30d.")
 @limit_option
+@click.option(
+    "--orphans", is_flag=True, help="Instead, objects of XCLAIM_STORAGE that no message has."
+)
+@click.option("--dry-run", is_flag=True, help="With --orphans: only count them.")
+@click.option("--every", is_flag=True, help="With --orphans: even if no object has a message.")
 @database_options
-def prune(*, queue_name: str, older_than: timedelta, limit: int | None, database: Database) -> None:
+def prune(
+    *,
+    queue_name: str | None,
+    older_than: timedelta,
+    limit: int | None,
+    orphans: bool,
+    dry_run: bool,
+    every: bool,
+    database: Database,
+) -> None:
     """Delete messages that were consumed long ago.
 
-    Nothing else is ever deleted: what is not consumed stays.
+    Nothing else is ever deleted: what is not consumed stays. With --orphans, objects that a crash
+    left in the payload storage; it must be this database's alone.
     """
+    if orphans:
+        if queue_name is not None or limit is not None:
+            raise click.UsageError("--orphans is for the whole storage: no QUEUE, no --limit")
+        _prune_orphans(database, older_than=older_than, dry_run=dry_run, every=every)
+        return
+    if queue_name is None:
+        raise click.UsageError("name a QUEUE, or --orphans")
+    if dry_run or every:
+        raise click.UsageError("--dry-run and --every are for --orphans")
     with database.queue(queue_name) as queue:
         count = queue.prune(older_than=older_than, limit=limit)
     write({"queue": queue_name, "pruned": count})
+
+
+@click.command("rotate-keys")
+@database_options
+def rotate_keys(*, database: Database) -> int:
+    """Encrypt payloads anew with the first of XCLAIM_FERNET_KEYS.
+
+    Those encrypted with one of the others, in rows and in XCLAIM_STORAGE. Claimed messages are left
+    for the next run. Exit status 5 if some are left.
+    """
+    from xclaim.rotation import rotate_keys as run
+
+    with database.engine() as engine:
+        done = run(engine, schema=database.schema)
+    errors = [{"id": id_, "error": error} for id_, error in done.errors.items()]
+    write({"rotated": done.rotated, "claimed": done.claimed, "failed": done.failed})
+    for error in errors:
+        write(error)
+    return 0 if done.is_complete else UNSOUND
+
+
+def _prune_orphans(
+    database: Database, *, older_than: timedelta, dry_run: bool, every: bool
+) -> None:
+    from xclaim.orphans import prune_orphans
+
+    with database.engine() as engine:
+        found = prune_orphans(
+            engine, older_than=older_than, dry_run=dry_run, every=every, schema=database.schema
+        )
+    write(asdict(found))
 
 
 @click.command()
@@ -136,4 +193,4 @@ def _stats(database: Database) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(queue_stats(schema)).mappings()]
 
 
-COMMANDS = (upgrade, downgrade, peek, stats, expire, redrive, prune, demo)
+COMMANDS = (upgrade, downgrade, peek, stats, expire, redrive, prune, rotate_keys, demo)

@@ -34,7 +34,8 @@ class Binary:
         view = memoryview(value)
         flat = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
         for start in range(0, len(flat), CHUNK):
-            file.write(flat[start : start + CHUNK])  # noqa: FURB122 - it has no writelines()
+            piece = flat[start : start + CHUNK]
+            file.write(piece)
 
     def decode(self, file: BinaryIO) -> bytes:
         """Return the whole content."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,7 +30,7 @@ ZSTD = "zstd"
 FERNET = "fernet"
 DIGEST = "digest"  # the codecs of what is left after an ack
 DROPPED = "dropped"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REFERENCE = ("uri", "size", "sha256")
 
 
 class Sameness(Protocol):
@@ -83,7 +82,8 @@ class Envelope:
         if codec in (DIGEST, DROPPED):
             return cls(**common)
         if "uri" in stored:
-            return cls(**common, reference=_reference(stored, codec))
+            names: Any = (stored.get(name) for name in _REFERENCE)  # checked by the reference
+            return cls(**common, reference=Reference(*names))
         if "json" in stored and codec == TYPED_JSON:
             return cls(**common, is_json=True)
         if isinstance(stored.get("data"), str):
@@ -151,15 +151,6 @@ def reduced(stored: Any, codec: str | None) -> str:
         if "sha256" not in left and (digest := envelope.content_digest()) is not None:
             left["sha256"] = digest.hex()
     return plain.encode(left).text
-
-
-def _reference(stored: dict[str, Any], codec: str) -> Reference:
-    uri, size, sha256 = (stored.get(name) for name in ("uri", "size", "sha256"))
-    if not isinstance(uri, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise _malformed(codec, "its reference has no uri or no size")
-    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-        raise _malformed(codec, "its reference has no SHA-256")
-    return Reference(uri=uri, size=size, sha256=sha256)
 
 
 def _text(stored: dict[str, Any], name: str) -> str | None:

@@ -10,24 +10,24 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from xclaim.errors import (
-    InvalidArgumentError,
-    PayloadCorruptedError,
-    PayloadError,
-    PayloadGoneError,
-    PayloadReadError,
-    PayloadRefusedError,
-    StorageError,
-)
+from xclaim.errors import InvalidArgumentError, StorageError
 from xclaim.payloads import plain
-from xclaim.payloads.envelope import FERNET, JSON, TYPED_JSON, ZSTD, Envelope, Prepared, suffixes
-from xclaim.payloads.sink import Sink
-from xclaim.payloads.typed_json import TypedJson
+from xclaim.payloads.encoding import Encoding, prepared_plain
+from xclaim.payloads.envelope import ZSTD, Envelope, Prepared
+from xclaim.payloads.reading import (
+    content_digest,
+    decoded,
+    is_same,
+    opened,
+    raw,
+    required_keys,
+)
+from xclaim.payloads.recoding import Recoder
 
 if TYPE_CHECKING:
     from xclaim.payloads.codecs import Codec
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 THRESHOLD = 64 * 1024  # bytes: beyond, PostgreSQL keeps a value in hundreds of pieces
 MAX_SIZE = 1024**3  # bytes that reading a payload as a whole may take
-_JSON_TYPES = (dict, list, str, int, float, bool, type(None))
 
 
 class AfterAck(StrEnum):
@@ -119,13 +118,14 @@ class Payloads:
         ``keyed``: they are to be compared with what stands under their unique keys. Raise
         PayloadError or StorageError; then nothing is left in the storage.
         """
-        prepared = self._prepare_plain(values)
+        prepared = prepared_plain(self, values)
         if prepared is not None:
             return prepared
+        encoding = Encoding(self, queue, keyed=keyed)
         done: list[Prepared] = []
         try:
             for index, value in enumerate(values):
-                done.append(self._prepare(value, queue, plain.name_of(index), keyed=keyed))
+                done.append(encoding.prepared(value, plain.name_of(index)))
         except BaseException as error:
             self.discard(done, error)
             raise
@@ -147,10 +147,7 @@ class Payloads:
 
     def read(self, stored: Any, codec: str | None) -> Any:
         """Return the payload. Raise PayloadReadError or StorageError."""
-        if codec is None:
-            return stored if self.type is None else self.type.from_json(stored)
-        envelope = Envelope.of(stored, codec)
-        value = self._decode(envelope)
+        value = stored if codec is None else decoded(self, Envelope.of(stored, codec))
         return value if self.type is None else self.type.from_json(value)
 
     def open(self, stored: Any, codec: str | None) -> BinaryIO:
@@ -161,27 +158,26 @@ class Payloads:
         """
         if codec is None:
             return io.BytesIO(plain.encode(stored).text.encode())
-        envelope = Envelope.of(stored, codec)
-        if envelope.is_json:
-            return io.BytesIO(plain.encode(envelope.json).text.encode())
-        file = self._raw(envelope)
-        for suffix in reversed(suffixes(codec)):
-            file = self._without(suffix, file, envelope)
-        return file
+        return opened(self, Envelope.of(stored, codec))
 
     def is_same(self, prepared: Prepared, stored: Any, codec: str | None) -> bool:
         """Return whether a payload is what stands stored already, however that is encoded."""
         if codec is None:
             return prepared.digest == plain.digest(stored)
+        return is_same(self, prepared, Envelope.of(stored, codec))
+
+    def encrypt_again(self, stored: Any, codec: str, queue: str) -> Prepared:
+        """Return an encrypted payload encrypted with the first key, in a new object if it has one.
+
+        Raise PayloadReadError or StorageError as ``read`` does; the old object stays as it is.
+        """
         envelope = Envelope.of(stored, codec)
-        if envelope.is_dropped:
-            return True  # nothing is left to compare with
-        if envelope.key is not None:
-            if self.keys is None or envelope.fingerprint is None:
-                return False
-            ours = self.keys.fingerprint(prepared.digest, envelope.key)
-            return ours == envelope.fingerprint
-        return prepared.digest == envelope.content_digest()
+        keys = required_keys(self, envelope)
+        digest = content_digest(self, envelope) if envelope.fingerprint is not None else None
+        with Recoder(self, keys, queue, envelope) as recoder:
+            with keys.decrypting(raw(self, envelope), envelope.key) as file:
+                recoder.copy(file)
+            return recoder.finish(digest)
 
     def require_storage(self) -> Storage:
         """Return the storage. Raise InvalidArgumentError if there is none."""
@@ -200,169 +196,6 @@ class Payloads:
             None if self.after_ack is AfterAck.KEEP else f"after_ack={self.after_ack.value!r}",
         ]
         return f"Payloads({', '.join(filter(None, shown))})"
-
-    def _prepare_plain(self, values: Sequence[Any]) -> list[Prepared] | None:
-        # What nearly all queues push, at the price of a length more: None if one is anything else.
-        if self.keys is not None or self.type is not None or self.codecs:
-            return None
-        if not all(type(value) in _JSON_TYPES for value in values):
-            return None
-        encoded = plain.encode_each(values)
-        if encoded is None:
-            return None
-        if self.storage is not None or self.compression is not None:
-            longest = max((len(each.text) for each in encoded), default=0)
-            if longest * 4 > self.threshold and any(  # four bytes a character at most
-                len(each.text.encode()) > self.threshold for each in encoded
-            ):
-                return None
-        return [Prepared(text=each.text, value=each.value) for each in encoded]
-
-    def _prepare(self, value: Any, queue: str, place: str, *, keyed: bool) -> Prepared:
-        if self.type is not None:
-            value = _at(place, self.type.to_json, value)
-        elif (own := next((each for each in self.codecs if each.accepts(value)), None)) is not None:
-            return self._encode(own, value, queue, place, keyed=keyed)
-        try:
-            encoded = plain.encode(value, place)
-        except PayloadError as error:
-            return self._encode(self._codec_for(value, error), value, queue, place, keyed=keyed)
-        data = encoded.text.encode()
-        is_large = len(data) > self.threshold and not (
-            self.storage is None and self.compression is None
-        )
-        if not is_large and self.keys is None:
-            return Prepared(text=encoded.text, value=encoded.value)
-        return self._encode_json(JSON, encoded, queue, keyed=keyed)
-
-    def _encode_json(
-        self, codec: str, encoded: plain.Encoded, queue: str, *, keyed: bool
-    ) -> Prepared:
-        digest = plain.digest(encoded.value) if keyed else None
-        with Sink(self, queue, codec, keyed=keyed) as sink:
-            sink.write(encoded.text.encode())
-            return sink.finish(digest)
-
-    def _encode(self, codec: Codec, value: Any, queue: str, place: str, *, keyed: bool) -> Prepared:
-        if isinstance(codec, TypedJson):
-            tagged = plain.encode(_at(place, codec.to_json, value), place)
-            return self._encode_json(codec.name, tagged, queue, keyed=keyed)
-        with Sink(self, queue, codec.name, keyed=keyed) as sink:
-            _at(place, codec.encode, value, sink)
-            return sink.finish()
-
-    def _codec_for(self, value: Any, error: PayloadError) -> Codec:
-        from xclaim.payloads.codecs import codec_for
-
-        codec = codec_for(value, (self._typed_json(),))
-        if codec is None:
-            raise error
-        return codec
-
-    def _typed_json(self) -> TypedJson:
-        return TypedJson(self.allow)
-
-    def _decode(self, envelope: Envelope) -> Any:
-        if envelope.is_gone:
-            raise PayloadGoneError(
-                f"the payload was {'dropped' if envelope.is_dropped else 'reduced to its digest'} "
-                "when its message was consumed, as Payloads(after_ack=...) says"
-            )
-        base = envelope.codec.partition("+")[0]
-        if envelope.is_json:
-            return self._typed_json().from_json(envelope.json)
-        decode = self._decoder(base)
-        data = self._content(envelope)
-        return _decoded(base, decode, data)
-
-    def _decoder(self, base: str) -> Callable[[BinaryIO], Any]:
-        if base == JSON:
-            return _decode_json
-        if base == TYPED_JSON:
-            return self._typed_json().decode
-        from xclaim.payloads.codecs import codec_named
-
-        return codec_named(base, self.codecs).decode
-
-    def _content(self, envelope: Envelope) -> bytes:
-        if envelope.reference is not None:
-            if envelope.reference.size > self.max_size:
-                raise self._too_large(f"{envelope.reference.size} bytes")
-            if "+" not in envelope.codec:
-                return self._storage_of(envelope).read(envelope.reference, self.max_size)
-        with self.open(envelope.stored, envelope.codec) as file:
-            data = file.read(self.max_size + 1)
-            if len(data) > self.max_size:
-                raise self._too_large(f"more than {self.max_size} bytes")
-            rest = file.read(1)  # the end: what checks it says now if it is wrong
-        if rest:
-            raise PayloadCorruptedError("the payload goes on after its end")
-        return data
-
-    def _raw(self, envelope: Envelope) -> BinaryIO:
-        if envelope.is_gone:
-            self._decode(envelope)
-        if envelope.reference is not None:
-            return self._storage_of(envelope).open(envelope.reference)
-        return io.BytesIO(envelope.data or b"")
-
-    def _storage_of(self, envelope: Envelope) -> Storage:
-        if self.storage is None:
-            where = envelope.reference.uri if envelope.reference else ""
-            raise PayloadRefusedError(
-                f"the payload is stored as {where}, and no storage is configured here: set "
-                "XCLAIM_STORAGE, or pass Payloads(storage=...) to the queue"
-            )
-        return self.storage
-
-    def _without(self, suffix: str, file: BinaryIO, envelope: Envelope) -> BinaryIO:
-        if suffix == FERNET:
-            return _required_keys(self.keys, envelope).decrypting(file, envelope.key)
-        from xclaim.payloads.compression import decompressing
-
-        return decompressing(file)
-
-    def _too_large(self, size: str) -> PayloadRefusedError:
-        return PayloadRefusedError(
-            f"the payload has {size}, more than the {self.max_size} that are read into memory: "
-            "stream it with claim.open(), or raise Payloads(max_size=...)"
-        )
-
-
-def _decode_json(file: BinaryIO) -> Any:
-    return json.loads(file.read())
-
-
-def _decoded(name: str, decode: Callable[[BinaryIO], Any], data: bytes) -> Any:
-    try:
-        return decode(io.BytesIO(data))
-    except (PayloadReadError, MemoryError):
-        raise
-    except Exception as error:
-        raise PayloadCorruptedError(
-            f"the payload cannot be decoded by its codec {name!r} ({type(error).__name__}: "
-            f"{error}): it was pushed by another version, or is none of its making"
-        ) from error
-
-
-def _at(place: str, encode: Callable[..., Any], *arguments: Any) -> Any:
-    try:
-        return encode(*arguments)
-    except PayloadError as error:
-        if place == "payload" or str(error).startswith(place):
-            raise
-        raise PayloadError(f"{place}: {error}") from error
-
-
-def _required_keys(keys: Keys | None, envelope: Envelope) -> Keys:
-    from xclaim.errors import EncryptionKeyError
-
-    if keys is None:
-        raise EncryptionKeyError(
-            f"the payload is encrypted with the key {envelope.key}, and there are no keys here: "
-            "set XCLAIM_FERNET_KEYS, or pass Payloads(keys=...) to the queue"
-        )
-    return keys
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ from typing import Any
 from xclaim.verbs.claiming import LEASE, claim, claim_many, claim_message, poll, resume
 from xclaim.verbs.looking import counts, find, get, newest_available_at, peek
 from xclaim.verbs.memory import NOTIFY_EVERY
-from xclaim.verbs.objects import encrypted_otherwise, re_encrypt, stored_objects
+from xclaim.verbs.objects import EncryptedRow, encrypted_otherwise, re_encrypt, stored_objects
 from xclaim.verbs.pushing import check_push, listed, push, push_many
 from xclaim.verbs.rows import resolve_schema
 from xclaim.verbs.settling import (
@@ -40,6 +40,7 @@ __all__ = [
     "NOTIFYING",
     "NOTIFY_EVERY",
     "PUSHING",
+    "EncryptedRow",
     "ack",
     "ack_again",
     "ack_and_claim",

@@ -18,7 +18,7 @@ _BATCH = 100  # payloads of at most a threshold each, and references
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Encrypted:
+class EncryptedRow:
     """A row whose payload is encrypted with a key that is not the first any more."""
 
     id: int
@@ -39,11 +39,11 @@ def stored_objects(
 
 def encrypted_otherwise(
     connection: Connection, key_id: str, after: int, *, schema: str | None = None
-) -> list[Encrypted]:
+) -> list[EncryptedRow]:
     """Return some messages behind an id whose payload is encrypted with another key."""
     parameters = {"key_id": key_id, "message_id": after, "message_limit": _BATCH}
     return [
-        Encrypted(
+        EncryptedRow(
             id=row.id,
             status=Status(row.status),
             queue=row.origin_queue,
@@ -55,7 +55,7 @@ def encrypted_otherwise(
 
 
 def re_encrypt(
-    connection: Connection, row: Encrypted, payload: str, *, schema: str | None = None
+    connection: Connection, row: EncryptedRow, payload: str, *, schema: str | None = None
 ) -> bool:
     """Replace an encrypted payload; return False if it was claimed or changed meanwhile."""
     parameters = {

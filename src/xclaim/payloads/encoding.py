@@ -1,0 +1,105 @@
+"""From a payload to what its row has of it: encoded, and stored where it is large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from xclaim.errors import PayloadError
+from xclaim.payloads import plain
+from xclaim.payloads.envelope import JSON, Prepared
+from xclaim.payloads.sink import Sink
+from xclaim.payloads.typed_json import TypedJson
+
+if TYPE_CHECKING:
+    from xclaim.payloads.codecs import Codec
+    from xclaim.payloads.settings import Payloads
+
+_JSON_TYPES = (dict, list, str, int, float, bool, type(None))
+
+
+def prepared_plain(settings: Payloads, values: Sequence[Any]) -> list[Prepared] | None:
+    """Return the payloads if all are plain JSON and stay in their rows, else None.
+
+    What nearly all queues push, at the price of looking at the lengths.
+    """
+    if settings.keys is not None or settings.type is not None or settings.codecs:
+        return None
+    if not all(type(value) in _JSON_TYPES for value in values):
+        return None
+    encoded = plain.encode_each(values)
+    if encoded is None:
+        return None
+    if _has_room_elsewhere(settings):
+        longest = max((len(each.text) for each in encoded), default=0)
+        if longest * 4 > settings.threshold and any(  # four bytes a character at most
+            len(each.text.encode()) > settings.threshold for each in encoded
+        ):
+            return None
+    return [Prepared(text=each.text, value=each.value) for each in encoded]
+
+
+class Encoding:
+    """The payloads of one push to a queue. ``keyed``: they will be compared with stored ones."""
+
+    def __init__(self, settings: Payloads, queue: str, *, keyed: bool) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._keyed = keyed
+
+    def prepared(self, value: Any, place: str) -> Prepared:
+        """Return the payload, which errors call ``place``. Raise PayloadError or StorageError."""
+        settings = self._settings
+        if settings.type is not None:
+            value = _at(place, settings.type.to_json, value)
+        else:
+            for own in settings.codecs:
+                if own.accepts(value):
+                    return self._encoded(own, value, place)
+        try:
+            encoded = plain.encode(value, place)
+        except PayloadError as error:
+            return self._encoded(self._codec_for(value, error), value, place)
+        if settings.keys is None and not self._is_large(encoded.text):
+            return Prepared(text=encoded.text, value=encoded.value)
+        return self._json(JSON, encoded)
+
+    def _is_large(self, text: str) -> bool:
+        return _has_room_elsewhere(self._settings) and (
+            len(text.encode()) > self._settings.threshold
+        )
+
+    def _json(self, codec: str, encoded: plain.Encoded) -> Prepared:
+        digest = plain.digest(encoded.value) if self._keyed else None
+        with Sink(self._settings, self._queue, codec, keyed=self._keyed) as sink:
+            sink.write(encoded.text.encode())
+            return sink.finish(digest)
+
+    def _encoded(self, codec: Codec, value: Any, place: str) -> Prepared:
+        if isinstance(codec, TypedJson):
+            tagged = plain.encode(_at(place, codec.to_json, value), place)
+            return self._json(codec.name, tagged)
+        with Sink(self._settings, self._queue, codec.name, keyed=self._keyed) as sink:
+            _at(place, codec.encode, value, sink)
+            return sink.finish()
+
+    def _codec_for(self, value: Any, error: PayloadError) -> Codec:
+        from xclaim.payloads.codecs import codec_for
+
+        codec = codec_for(value, (TypedJson(self._settings.allow),))
+        if codec is None:
+            raise error
+        return codec
+
+
+def _has_room_elsewhere(settings: Payloads) -> bool:
+    return settings.storage is not None or settings.compression is not None
+
+
+def _at(place: str, encode: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return encode(*arguments)
+    except PayloadError as error:
+        if place == "payload" or str(error).startswith(place):
+            raise
+        raise PayloadError(f"{place}: {error}") from error

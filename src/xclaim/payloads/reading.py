@@ -1,0 +1,153 @@
+"""From what a row has of a payload to the payload: fetched, checked, decrypted, decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from xclaim.errors import (
+    EncryptionKeyError,
+    PayloadCorruptedError,
+    PayloadGoneError,
+    PayloadReadError,
+    PayloadRefusedError,
+)
+from xclaim.payloads import plain
+from xclaim.payloads.envelope import FERNET, JSON, TYPED_JSON, Envelope, Prepared, suffixes
+from xclaim.payloads.typed_json import TypedJson
+
+if TYPE_CHECKING:
+    from xclaim.payloads.encryption import Keys
+    from xclaim.payloads.settings import Payloads
+    from xclaim.payloads.storage import Storage
+
+_CHUNK = 1024 * 1024
+
+
+def decoded(settings: Payloads, envelope: Envelope) -> Any:
+    """Return the payload. Raise PayloadReadError or StorageError."""
+    if envelope.is_gone:
+        raise _gone(envelope)
+    base = envelope.codec.partition("+")[0]
+    decode = _decoder(settings, base)
+    if envelope.is_json:
+        return TypedJson(settings.allow).from_json(envelope.json)
+    content = _content(settings, envelope)
+    try:
+        return decode(content)
+    except (PayloadReadError, MemoryError):
+        raise
+    except Exception as error:
+        raise PayloadCorruptedError(
+            f"the payload cannot be decoded by its codec {base!r} ({type(error).__name__}: "
+            f"{error}): it was pushed by another version, or is none of its making"
+        ) from error
+
+
+def opened(settings: Payloads, envelope: Envelope) -> BinaryIO:
+    """Return what the codec made of the payload, as a file that is checked as it is read."""
+    if envelope.is_json:
+        return io.BytesIO(plain.encode(envelope.json).text.encode())
+    file = raw(settings, envelope)
+    for suffix in reversed(suffixes(envelope.codec)):
+        if suffix == FERNET:
+            file = required_keys(settings, envelope).decrypting(file, envelope.key)
+        else:
+            from xclaim.payloads.compression import decompressing
+
+            file = decompressing(file)
+    return file
+
+
+def raw(settings: Payloads, envelope: Envelope) -> BinaryIO:
+    """Return the payload as it is stored, compressed and encrypted. Raise PayloadGoneError."""
+    if envelope.is_gone:
+        raise _gone(envelope)
+    if envelope.reference is not None:
+        return _storage(settings, envelope.reference.uri).open(envelope.reference)
+    return io.BytesIO(envelope.data or b"")
+
+
+def content_digest(settings: Payloads, envelope: Envelope) -> bytes:
+    """Return the digest by which the payload is compared with another, of all it is made of."""
+    with opened(settings, envelope) as file:
+        if envelope.codec.partition("+")[0] in (JSON, TYPED_JSON):
+            return plain.digest(_decode_json(file))
+        return hashlib.file_digest(cast("Any", file), "sha256").digest()
+
+
+def is_same(settings: Payloads, prepared: Prepared, envelope: Envelope) -> bool:
+    """Return whether a payload is what stands stored already."""
+    if envelope.is_dropped:
+        return True  # nothing is left to compare with
+    if envelope.key is None:
+        return prepared.digest == envelope.content_digest()
+    if settings.keys is None or envelope.fingerprint is None:
+        return False
+    return settings.keys.fingerprint(prepared.digest, envelope.key) == envelope.fingerprint
+
+
+def required_keys(settings: Payloads, envelope: Envelope) -> Keys:
+    """Return the keys. Raise EncryptionKeyError if there are none."""
+    if settings.keys is None:
+        raise EncryptionKeyError(
+            f"the payload is encrypted with the key {envelope.key}, and there are no keys here: "
+            "set XCLAIM_FERNET_KEYS, or pass Payloads(keys=...) to the queue"
+        )
+    return settings.keys
+
+
+def _decoder(settings: Payloads, base: str) -> Callable[[BinaryIO], Any]:
+    if base == TYPED_JSON:
+        return TypedJson(settings.allow).decode
+    if base == JSON:
+        return _decode_json
+    from xclaim.payloads.codecs import codec_named
+
+    return codec_named(base, settings.codecs).decode
+
+
+def _content(settings: Payloads, envelope: Envelope) -> BinaryIO:
+    reference, limit = envelope.reference, settings.max_size
+    if reference is not None and reference.size > limit:
+        raise _too_large(f"{reference.size} bytes", limit)
+    if reference is not None and not suffixes(envelope.codec):
+        return io.BytesIO(_storage(settings, reference.uri).read(reference, limit))
+    content = io.BytesIO()
+    with opened(settings, envelope) as file:
+        while piece := file.read(_CHUNK):
+            content.write(piece)
+            if content.tell() > limit:
+                raise _too_large(f"more than {limit} bytes", limit)
+    content.seek(0)
+    return content
+
+
+def _storage(settings: Payloads, uri: str) -> Storage:
+    if settings.storage is None:
+        raise PayloadRefusedError(
+            f"the payload is stored as {uri}, and no storage is configured here: set "
+            "XCLAIM_STORAGE, or pass Payloads(storage=...) to the queue"
+        )
+    return settings.storage
+
+
+def _gone(envelope: Envelope) -> PayloadGoneError:
+    left = "dropped" if envelope.is_dropped else "reduced to its digest"
+    return PayloadGoneError(
+        f"the payload was {left} when its message was consumed, as Payloads(after_ack=...) says"
+    )
+
+
+def _too_large(size: str, limit: int) -> PayloadRefusedError:
+    return PayloadRefusedError(
+        f"the payload has {size}, more than the {limit} that are read into memory: stream it with "
+        "claim.open(), or raise Payloads(max_size=...)"
+    )
+
+
+def _decode_json(file: BinaryIO) -> Any:
+    return json.loads(file.read())
