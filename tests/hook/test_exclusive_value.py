@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from airflow import sdk
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Asset
 from airflow.sdk.bases.xcom import BaseXCom
 
 from tests.hook.conftest import DagRun, within_rerun, within_task
@@ -489,26 +490,44 @@ def test_a_forged_ticket_is_refused(data: dict[str, Any]) -> None:
         ExclusiveValue.deserialize(data, 0)
 
 
-def test_large_values_are_stored_once_and_not_in_the_xcom(
+def test_a_large_value_is_an_object_that_its_message_owns(
     run: Run, orders: Queue, xcom_folder: Path
 ) -> None:
     with dag("large") as built:
 
         @task
         def give() -> Any:
-            return exclusive("large " * 10_000, "orders")
+            return exclusive(pd.DataFrame({"number": range(10_000)}), "orders")
 
         @task.exclusive
         def pack(order: Message) -> int:
-            return len(order.payload)
+            return int(order.payload["number"].sum())
 
         pack(give())
 
     done = run(built)
 
-    assert done.xcoms("pack") == [60_000]
+    assert done.xcoms("pack") == [sum(range(10_000))]
     assert orders.counts().consumed == 1
-    assert [path for path in xcom_folder.rglob("*") if path.is_file()] == []
+    (path,) = [path for path in xcom_folder.rglob("*") if path.is_file()]
+    assert path.parent == xcom_folder / "orders"
+
+
+def test_an_object_that_only_airflow_can_write_is_handed_over(run: Run) -> None:
+    asset = Asset(name="orders", uri="s3://bucket/orders")
+    with dag("serde") as built:
+
+        @task
+        def give() -> Any:
+            return exclusive(asset, "orders")
+
+        @task.exclusive
+        def pack(order: Message) -> bool:
+            return bool(order.payload == asset)
+
+        pack(give())
+
+    assert run(built).xcoms("pack") == [True]
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,11 @@ def test_a_class_that_airflow_does_not_allow_is_refused_from_an_object_as_well(
         loaded(reference)
 
 
-@pytest.mark.parametrize("rows", [3, 3000])
-def test_a_dataframe_comes_back_as_it_was(xcom_folder: Path, rows: int) -> None:
+@pytest.mark.parametrize("rows", [3, 30_000])
+def test_a_dataframe_comes_back_as_it_was(
+    xcom_folder: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    configure_xcoms(monkeypatch, threshold="65536")
     frame = pd.DataFrame({"id": range(rows), "city": ["Oslo"] * rows, "at": pd.Timestamp(MOMENT)})
 
     pd.testing.assert_frame_equal(loaded(stored(frame)), frame)

@@ -200,11 +200,11 @@ def consume_values(
     :raises ExclusiveValueLostError: another task has one of them; then none is claimed.
     """
     from xclaim.airflow import open_claims
-    from xclaim.airflow.hooks import LEASE, LEASE_LIMIT, XclaimHook
+    from xclaim.airflow.hooks import LEASE, LEASE_LIMIT
 
     listed = list(values)
     times = {"lease": lease or LEASE, "lease_limit": lease_limit or LEASE_LIMIT}
-    hooks = {value.xclaim_conn_id: XclaimHook(value.xclaim_conn_id) for value in listed}
+    hooks = {value.xclaim_conn_id: _hook(value.xclaim_conn_id) for value in listed}
     claims = _claim_all(hooks, listed, times["lease"])
     open_claims.forget(claim for claim in claims if claim is not None)  # the blocks settle them
     held: dict[tuple[str, str], list[Claim]] = {}
@@ -250,9 +250,7 @@ def _claim(hook: XclaimHook, value: ExclusiveValue, lease: timedelta) -> Claim |
 def _push(
     task: TaskIdentity, connection: str, queue: str, by_key: Mapping[str, ExclusiveValue]
 ) -> None:
-    from xclaim.airflow.hooks import XclaimHook
-
-    hook = XclaimHook(connection)
+    hook = _hook(connection)
     payloads = [value.payload for value in by_key.values()]
     keys = list(by_key)
     try:
@@ -281,6 +279,13 @@ def _keys_of_other_values(
     if taken and task.first_try == 1:
         raise error
     return [f"{key}#{task.first_try}" if key in taken else key for key in keys]
+
+
+def _hook(connection: str) -> XclaimHook:
+    from xclaim.airflow.hooks import XclaimHook
+    from xclaim.airflow.xcom_settings import xcom_settings
+
+    return XclaimHook(connection, payloads=xcom_settings().payloads)
 
 
 def _unique_key(task: TaskIdentity, key: str, position: int) -> str:

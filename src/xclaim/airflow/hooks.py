@@ -31,7 +31,7 @@ from xclaim.airflow.tickets import (
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from xclaim import Claim, Message, Queue
+    from xclaim import Claim, Message, Payloads, Queue
     from xclaim.airflow.connections import Database
 
 LEASE = timedelta(minutes=5)
@@ -57,6 +57,8 @@ class XclaimHook(BaseHook):
     for each push, so that a retried push pushes nothing twice. Outside a task it fills in nothing.
 
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
+    :param payloads: how payloads are stored; by default as ``XCLAIM_STORAGE`` and
+        ``XCLAIM_FERNET_KEYS`` say.
     """
 
     conn_name_attr = "xclaim_conn_id"
@@ -64,9 +66,16 @@ class XclaimHook(BaseHook):
     conn_type = "xclaim"
     hook_name = "xclaim"
 
-    def __init__(self, xclaim_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        xclaim_conn_id: str = default_conn_name,
+        *,
+        payloads: Payloads | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.xclaim_conn_id = xclaim_conn_id
+        self.payloads = payloads
         self._found: Database | None = None
         self._engine: Engine | None = None
         self._engine_pid = 0
@@ -77,9 +86,7 @@ class XclaimHook(BaseHook):
 
         :param name: the queue's name.
         """
-        from xclaim import Queue
-
-        return Queue(name, self.get_conn(), schema=self._database().schema)
+        return self._queue_on(self.get_conn(), name)
 
     def get_conn(self) -> Engine:
         """Return the SQLAlchemy engine, made once per process."""
@@ -474,10 +481,10 @@ class XclaimHook(BaseHook):
         keys = [key(number) for number in numbers]
         return self.queue(queue).push_many(payloads, unique_keys=keys, **options)
 
-    def _queue_on(self, connection: Connection, name: str) -> Queue:
+    def _queue_on(self, bind: Engine | Connection, name: str) -> Queue:
         from xclaim import Queue
 
-        return Queue(name, connection, schema=self._database().schema)
+        return Queue(name, bind, schema=self._database().schema, payloads=self.payloads)
 
     def _noted(self, claims: list[Claim]) -> list[Claim]:
         task = current_task()

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from xclaim.airflow.xcom_settings import XcomSettings
     from xclaim.payloads.storage import Reference
 
-FOLDERS: Final = 5
 MARK: Final = "__xclaim__"
 _ZSTD: Final = "+zstd"
 _FERNET: Final = "+fernet"

@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 from xclaim.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from xclaim import Payloads
     from xclaim.payloads.encryption import Keys
     from xclaim.payloads.storage import Storage
 
+FOLDERS = 5  # DAG, run, task, map index, key
 FOLDER = "xcom"  # beside the payloads of queues, which may share the prefix
 THRESHOLD = 65536
 _SECTION = "xclaim"
@@ -28,7 +30,7 @@ _AZURE = ("abfs", "abfss", "wasb", "wasbs")
 class XcomSettings:
     """The configuration, checked; nothing is connected yet.
 
-    ``location`` is where objects lie, ``xcom`` included; None keeps everything in the database.
+    ``location`` is where objects lie; None keeps everything in the database.
     """
 
     location: str | None
@@ -38,18 +40,34 @@ class XcomSettings:
     keys: Keys | None
 
     def storage(self) -> Storage:
-        """Return the storage of XComs. Raise InvalidArgumentError if none is configured."""
+        """Return the storage of all XComs. Raise InvalidArgumentError if none is configured."""
         if self.location is None:
             raise InvalidArgumentError(
                 "[xclaim] xcom_storage is not set: set it to where large XComs lie, for example "
                 "s3://my_connection@bucket/prefix"
             )
-        return _storage(self.location, json.dumps(self.options))
+        return _storage(f"{self.location}/{FOLDER}", json.dumps(self.options), FOLDERS)
+
+    @property
+    def payloads(self) -> Payloads:
+        """How the values of ``exclusive()`` are stored: as those of queues, else as XComs are."""
+        from xclaim import Payloads
+        from xclaim.airflow.serde import AirflowSerde
+
+        storage = None
+        if self.location is not None:
+            storage = _storage(self.location, json.dumps(self.options), 1)
+        return Payloads.from_environment() or Payloads(
+            storage=storage,
+            threshold=self.threshold,
+            compression="zstd" if self.compresses else None,
+            keys=self.keys,
+            codecs=[AirflowSerde()],
+        )
 
 
 @cache
-def _storage(location: str, options: str) -> Storage:
-    from xclaim.airflow.xcom_objects import FOLDERS
+def _storage(location: str, options: str, folders: int) -> Storage:
     from xclaim.payloads.storage import Storage
 
     place: Any = location
@@ -57,7 +75,7 @@ def _storage(location: str, options: str) -> Storage:
         from airflow.sdk import ObjectStoragePath
 
         place = ObjectStoragePath(location)
-    return Storage(place, options=json.loads(options), folders=FOLDERS)
+    return Storage(place, options=json.loads(options), folders=folders)
 
 
 @cache
@@ -79,7 +97,7 @@ def _text(option: str, default: str = "") -> str:
 
 
 def _location(text: str) -> str | None:
-    return f"{text.rstrip('/')}/{FOLDER}" if text else None
+    return text.rstrip("/") or None
 
 
 def _has_connection(location: str) -> bool:
