@@ -377,6 +377,14 @@ def test_importing_the_backend_reads_no_option_and_loads_nothing_large() -> None
     assert result.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("key", ["skipmixin_key", "_link_TriggerDagRunLink"])
+def test_what_airflows_scheduler_and_api_read_stays_in_the_database(
+    xcom_folder: Path, key: str
+) -> None:
+    assert stored({"skipped": [LARGE]}, key=key) == {"skipped": [LARGE]}
+    assert objects(xcom_folder) == []
+
+
 OWNERS = [
     Owner("shop", "group.pack", "manual__2026-11-20T00:00:00+00:00", -1, "return_value"),
     Owner("shop", "pack", "run", 12, "a/b ~2f%2F..\\ü☃"),

@@ -149,6 +149,24 @@ def test_mapped_tasks_take_what_mapped_tasks_returned(run_anywhere: Run) -> None
     assert done.xcoms("of_list") == [["8", "7", "8", "7", "8", "2"]]
 
 
+def test_a_branch_skips_also_if_all_values_go_to_the_storage(
+    run_anywhere: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_xcoms(monkeypatch, threshold="0")
+    with dag("branch") as built:
+
+        @task.branch
+        def choose() -> str:
+            return "large"
+
+        choose() >> [large(), large.override(task_id="other")()]
+
+    done = run_anywhere(built)
+
+    assert done.states("large") == {"success": 1}
+    assert done.states("other") == {"skipped": 1}
+
+
 def test_templates_read_large_values(run_anywhere: Run) -> None:
     with dag("template") as built:
 
