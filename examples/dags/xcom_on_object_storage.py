@@ -48,7 +48,7 @@ def xcom_on_object_storage() -> None:
         return clean_xcoms(older_than=timedelta(days=1))
 
     extracted = extract()
-    summarise(extracted["rows"], extracted["extracted_at"]) >> clean()
+    summarise(rows=extracted["rows"], extracted_at=extracted["extracted_at"]) >> clean()  # type: ignore[index]
 
 
 xcom_on_object_storage()

@@ -87,9 +87,9 @@ SAMPLES: dict[str, Any] = {
 
 def stored(value: Any, **owner: Any) -> Any:
     """Return what the database has for a value, as JSON has it."""
-    coordinates = {"dag_id": "shop", "task_id": "pack", "run_id": "run", "map_index": -1}
+    coordinates: dict[str, Any] = {"dag_id": "shop", "task_id": "pack", "run_id": "run"}
     result = XclaimXComBackend.serialize_value(
-        value, **(coordinates | {"key": "return_value"} | owner)
+        value, **(coordinates | {"map_index": -1, "key": "return_value"} | owner)
     )
     return json.loads(json.dumps(result))
 

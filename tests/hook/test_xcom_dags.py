@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pendulum
 import pytest
 from airflow import sdk
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
@@ -130,7 +131,7 @@ def test_mapped_tasks_take_what_mapped_tasks_returned(run_anywhere: Run) -> None
 
         @task
         def each(text: str) -> str:
-            return shortened(text) + LARGE
+            return str(shortened(text)) + LARGE
 
         @task
         def gather(texts: Any) -> Any:
@@ -288,7 +289,7 @@ def test_after_db_clean_the_command_of_airflow_deletes_the_objects(
         large.expand(number=[1, 2, 3])
     run_anywhere(built)
     run_cleanup(
-        clean_before_timestamp=datetime.now().astimezone() + timedelta(hours=1),
+        clean_before_timestamp=pendulum.now().add(hours=1),
         table_names=["xcom"],
         skip_archive=True,
         confirm=False,

@@ -13,7 +13,7 @@ class ReadLargeTrigger(BaseTrigger):
     """Reads an XCom of `large` in the triggerer, and writes one of `wait`."""
 
     def __init__(self, dag_id: str, run_id: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.dag_id = dag_id
         self.run_id = run_id
 
@@ -31,7 +31,8 @@ class ReadLargeTrigger(BaseTrigger):
         again = await XCom.aget_one(key="from_trigger", task_id="wait", **run)
         loop_went_on = not ticking.done() and _ticks > 1
         ticking.cancel()
-        yield TriggerEvent({"length": len(again), "loop_went_on": loop_went_on})
+        event = {"length": len(again), "loop_went_on": loop_went_on}
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
 
 _ticks = 0

@@ -10,13 +10,15 @@ def get_commands() -> list[Any]:
     """Return the commands, as Airflow's command line asks a provider for them."""
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command
 
-    older_than = Arg(
+    older_than = Arg(  # type: ignore[no-untyped-call]
         ("--older-than-hours",),
         type=float,
         default=24.0,
         help="Leave objects alone that are younger (default: 24).",
     )
-    dry_run = Arg(("--dry-run",), action="store_true", help="Count, and delete nothing.")
+    dry_run = Arg(  # type: ignore[no-untyped-call]
+        ("--dry-run",), action="store_true", help="Count, and delete nothing."
+    )
     clean = ActionCommand(
         name="clean-xcoms",
         help="Delete the objects of XComs that are no more in Airflow's database",

@@ -167,7 +167,7 @@ class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
         self.lease = lease
         self.lease_limit = lease_limit
         self.on_empty = checked_on_empty(on_empty)
-        arguments = {"op_args": op_args, "op_kwargs": op_kwargs}
+        arguments: dict[str, Any] = {"op_args": op_args, "op_kwargs": op_kwargs}
         super().__init__(
             kwargs_to_upstream={"python_callable": python_callable, **arguments},
             python_callable=python_callable,
