@@ -113,6 +113,18 @@ def test_a_small_value_stands_in_the_database_as_airflow_writes_it(
     assert objects(xcom_folder) == []
 
 
+@pytest.mark.parametrize("item", [False, None, "\x01", "ü", "", 2**40, 0.1, "large", [1]])
+def test_the_size_that_counts_is_that_of_the_json(xcom_folder: Path, item: Any) -> None:
+    fitting = [item]
+    while len(json.dumps([*fitting, item])) <= 1000:
+        fitting.append(item)
+
+    stored(fitting)
+    assert objects(xcom_folder) == []
+    stored([*fitting, item])
+    assert len(objects(xcom_folder)) == 1
+
+
 @pytest.mark.parametrize("value", SAMPLES.values(), ids=SAMPLES)
 def test_a_large_value_comes_back_as_it_was(
     xcom_folder: Path, monkeypatch: pytest.MonkeyPatch, value: Any

