@@ -31,7 +31,7 @@ from xclaim.airflow.tickets import (
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from xclaim import Claim, Message, Queue
+    from xclaim import Claim, Message, Payloads, Queue
     from xclaim.airflow.connections import Database
 
 LEASE = timedelta(minutes=5)
@@ -57,6 +57,9 @@ class XclaimHook(BaseHook):
     for each push, so that a retried push pushes nothing twice. Outside a task it fills in nothing.
 
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
+    :param payloads: how payloads are stored; by default as the connection's extras say
+        (``xclaim_storage``, ``xclaim_storage_threshold``, ``xclaim_storage_options``,
+        ``xclaim_encryption``), else as the environment says, else in the row.
     """
 
     conn_name_attr = "xclaim_conn_id"
@@ -64,22 +67,30 @@ class XclaimHook(BaseHook):
     conn_type = "xclaim"
     hook_name = "xclaim"
 
-    def __init__(self, xclaim_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        xclaim_conn_id: str = default_conn_name,
+        *,
+        payloads: Payloads | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.xclaim_conn_id = xclaim_conn_id
+        self._payloads = payloads
         self._found: Database | None = None
         self._engine: Engine | None = None
         self._engine_pid = 0
         self._reported: set[tuple[str, bool]] = set()
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str, *, type: Any = None) -> Queue:
         """Return the plain queue on this hook's database; it fills in nothing by itself.
 
         :param name: the queue's name.
+        :param type: what its payloads are: a dataclass, a TypedDict or a pydantic model.
         """
         from xclaim import Queue
 
-        return Queue(name, self.get_conn(), schema=self._database().schema)
+        return Queue(name, self.get_conn(), type=type, **self._options())
 
     def get_conn(self) -> Engine:
         """Return the SQLAlchemy engine, made once per process."""
@@ -450,7 +461,11 @@ class XclaimHook(BaseHook):
     def _queue_on(self, connection: Connection, name: str) -> Queue:
         from xclaim import Queue
 
-        return Queue(name, connection, schema=self._database().schema)
+        return Queue(name, connection, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        database = self._database()
+        return {"schema": database.schema, "payloads": self._payloads or database.payloads}
 
     def _noted(self, claims: list[Claim]) -> list[Claim]:
         task = current_task()
