@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +47,15 @@ def rows(engine: Engine) -> list[Any]:
         return list(connection.execute(text("SELECT * FROM xclaim_message ORDER BY id")))
 
 
+@dataclass
+class Point:
+    x: int
+
+
+class Level(Enum):
+    HIGH = 1
+
+
 def cycle() -> list[Any]:
     items: list[Any] = []
     items.append(items)
@@ -61,22 +72,19 @@ def deep() -> list[Any]:
 @pytest.mark.parametrize(
     ("payload", "named"),
     [
-        (float("nan"), "payload is nan"),
-        ({"a": [1, float("inf")]}, r"payload\.a\[1\] is inf"),
-        ({"a": b"bytes"}, r"payload\.a is of type bytes"),
-        ({"a": "x\x00y"}, r"payload\.a has a NUL"),
-        ({"x\x00y": 1}, "key 'x.x00y' has a NUL"),
-        ("\ud800", "payload has a NUL or a lone surrogate"),
-        ({1: "a"}, "payload has the key 1"),
-        ({"when": datetime.now(UTC)}, r"payload\.when is of type datetime"),
-        ({1, 2}, "payload is of type set"),
-        (cycle(), "contains itself or is nested too deeply"),
-        (deep(), "contains itself or is nested too deeply"),
-        ({"n": 10**5000}, "payload is not JSON"),
+        (object(), "payload is of type object"),
+        ({"a": [1, object()]}, r"payload\.a\[1\] is of type builtins\.object"),
+        ({"a": print}, r"payload\.a is of type"),
+        (range(3), "payload is of type range"),
+        (Point(1), "allow=.Point"),
+        ({"at": Point(1)}, r"payload\.at is of type .*allow=.Point"),
+        ({Level.HIGH}, "allow=.Level"),
+        (cycle(), "contains itself or is nested"),
+        (deep(), "contains itself or is nested"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isascii() else "",
 )
-def test_a_payload_that_is_not_json_is_refused_by_its_place(
+def test_a_payload_no_codec_knows_is_refused_by_its_place(
     queue: Queue, engine: Engine, payload: Any, named: str
 ) -> None:
     with pytest.raises(PayloadError, match=named):
@@ -86,8 +94,8 @@ def test_a_payload_that_is_not_json_is_refused_by_its_place(
 
 
 def test_a_bad_payload_within_a_batch_pushes_nothing(queue: Queue, engine: Engine) -> None:
-    with pytest.raises(PayloadError, match="payload 2 is of type bytes"):
-        queue.push_many([1, 2, b"3"])
+    with pytest.raises(PayloadError, match="payload 2 is of type object"):
+        queue.push_many([1, 2, object()])
 
     assert rows(engine) == []
 

@@ -17,6 +17,7 @@ PUBLIC = [
     "AsyncQueue",
     "Claim",
     "ClaimLostError",
+    "Codec",
     "Counts",
     "DatabaseUrlError",
     "DuplicateMessageError",
@@ -32,6 +33,7 @@ PUBLIC = [
     "Queue",
     "SchemaVersionError",
     "Status",
+    "Storage",
     "StorageError",
     "Ticket",
     "TicketLostError",
@@ -43,6 +45,7 @@ PUBLIC = [
     "create_async_engine",
     "create_engine",
     "push",
+    "register_codec",
 ]
 
 

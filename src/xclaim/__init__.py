@@ -32,7 +32,9 @@ if TYPE_CHECKING:
         XclaimError,
     )
     from xclaim.message import Claim, Counts, Message, Status, Ticket
+    from xclaim.payloads.codecs import Codec, register_codec
     from xclaim.payloads.settings import AfterAck, Payloads
+    from xclaim.payloads.storage import Storage
     from xclaim.sync import Queue
     from xclaim.verbs import ack, claim, push
 
@@ -44,6 +46,7 @@ _MODULE_OF = {
     "AsyncQueue": "aio",
     "Claim": "message",
     "ClaimLostError": "errors",
+    "Codec": "payloads.codecs",
     "Counts": "message",
     "DatabaseUrlError": "errors",
     "DuplicateMessageError": "errors",
@@ -59,6 +62,7 @@ _MODULE_OF = {
     "Queue": "sync",
     "SchemaVersionError": "errors",
     "Status": "message",
+    "Storage": "payloads.storage",
     "StorageError": "errors",
     "Ticket": "message",
     "TicketLostError": "errors",
@@ -69,6 +73,7 @@ _MODULE_OF = {
     "create_async_engine": "engine",
     "create_engine": "engine",
     "push": "verbs",
+    "register_codec": "payloads.codecs",
 }
 
 __all__ = [
@@ -76,6 +81,7 @@ __all__ = [
     "AsyncQueue",
     "Claim",
     "ClaimLostError",
+    "Codec",
     "Counts",
     "DatabaseUrlError",
     "DuplicateMessageError",
@@ -91,6 +97,7 @@ __all__ = [
     "Queue",
     "SchemaVersionError",
     "Status",
+    "Storage",
     "StorageError",
     "Ticket",
     "TicketLostError",
@@ -102,6 +109,7 @@ __all__ = [
     "create_async_engine",
     "create_engine",
     "push",
+    "register_codec",
 ]
 
 

@@ -285,7 +285,7 @@ def _hook(connection: str) -> XclaimHook:
     from xclaim.airflow.hooks import XclaimHook
     from xclaim.airflow.xcom_settings import xcom_settings
 
-    return XclaimHook(connection, payloads=xcom_settings().payloads)
+    return XclaimHook(connection, fallback=xcom_settings().payloads)
 
 
 def _unique_key(task: TaskIdentity, key: str, position: int) -> str:

@@ -57,8 +57,10 @@ class XclaimHook(BaseHook):
     for each push, so that a retried push pushes nothing twice. Outside a task it fills in nothing.
 
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
-    :param payloads: how payloads are stored; by default as ``XCLAIM_STORAGE`` and
-        ``XCLAIM_FERNET_KEYS`` say.
+    :param payloads: how payloads are stored; by default as the connection's extras say
+        (``xclaim_storage``, ``xclaim_storage_threshold``, ``xclaim_storage_options``,
+        ``xclaim_encryption``), else as the environment says, else in the row.
+    :param fallback: how they are stored if the connection does not say.
     """
 
     conn_name_attr = "xclaim_conn_id"
@@ -71,22 +73,27 @@ class XclaimHook(BaseHook):
         xclaim_conn_id: str = default_conn_name,
         *,
         payloads: Payloads | None = None,
+        fallback: Payloads | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.xclaim_conn_id = xclaim_conn_id
-        self.payloads = payloads
+        self._payloads = payloads
+        self._fallback = fallback
         self._found: Database | None = None
         self._engine: Engine | None = None
         self._engine_pid = 0
         self._reported: set[tuple[str, bool]] = set()
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str, *, type: Any = None) -> Queue:
         """Return the plain queue on this hook's database; it fills in nothing by itself.
 
         :param name: the queue's name.
+        :param type: what its payloads are: a dataclass, a TypedDict or a pydantic model.
         """
-        return self._queue_on(self.get_conn(), name)
+        from xclaim import Queue
+
+        return Queue(name, self.get_conn(), type=type, **self._options())
 
     def get_conn(self) -> Engine:
         """Return the SQLAlchemy engine, made once per process."""
@@ -481,10 +488,15 @@ class XclaimHook(BaseHook):
         keys = [key(number) for number in numbers]
         return self.queue(queue).push_many(payloads, unique_keys=keys, **options)
 
-    def _queue_on(self, bind: Engine | Connection, name: str) -> Queue:
+    def _queue_on(self, connection: Connection, name: str) -> Queue:
         from xclaim import Queue
 
-        return Queue(name, bind, schema=self._database().schema, payloads=self.payloads)
+        return Queue(name, connection, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        database = self._database()
+        payloads = self._payloads or database.payloads or self._fallback
+        return {"schema": database.schema, "payloads": payloads}
 
     def _noted(self, claims: list[Claim]) -> list[Claim]:
         task = current_task()

@@ -76,6 +76,21 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "'none' switches prepared statements off, for a pooler.",
                         "schema": {"type": ["string", "null"]},
                     },
+                    "xclaim_storage": {
+                        "label": "Payload storage",
+                        "description": "For large payloads: s3://conn_id@bucket/prefix, file://...",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "xclaim_storage_threshold": {
+                        "label": "Payload threshold",
+                        "description": "Bytes above which a payload is large; 65536 if empty.",
+                        "schema": {"type": ["integer", "null"], "minimum": 0},
+                    },
+                    "xclaim_encryption": {
+                        "label": "Payload encryption",
+                        "description": "airflow: its Fernet key; xclaim: XCLAIM_FERNET_KEYS.",
+                        "schema": {"type": ["string", "null"], "enum": ["airflow", "xclaim", None]},
+                    },
                 },
                 "ui-field-behaviour": {
                     "relabeling": {"schema": "Database, or SQLite file if there is no host"},

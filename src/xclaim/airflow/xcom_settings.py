@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from xclaim.airflow.payload_settings import keys_of, place
 from xclaim.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ FOLDERS = 5  # DAG, run, task, map index, key
 FOLDER = "xcom"  # beside the payloads of queues, which may share the prefix
 THRESHOLD = 65536
 _SECTION = "xclaim"
-_AZURE = ("abfs", "abfss", "wasb", "wasbs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +69,7 @@ class XcomSettings:
 def _storage(location: str, options: str, folders: int) -> Storage:
     from xclaim.payloads.storage import Storage
 
-    place: Any = location
-    if _has_connection(location):
-        from airflow.sdk import ObjectStoragePath
-
-        place = ObjectStoragePath(location)
-    return Storage(place, options=json.loads(options), folders=folders)
+    return Storage(place(location), options=json.loads(options), folders=folders)
 
 
 @cache
@@ -86,7 +80,7 @@ def xcom_settings() -> XcomSettings:
         options=_options(_text("xcom_storage_options")),
         threshold=_threshold(_text("xcom_threshold", str(THRESHOLD))),
         compresses=_compresses(_text("xcom_compression")),
-        keys=_keys(_text("xcom_encryption")),
+        keys=keys_of(f"[{_SECTION}] xcom_encryption", _text("xcom_encryption")),
     )
 
 
@@ -98,13 +92,6 @@ def _text(option: str, default: str = "") -> str:
 
 def _location(text: str) -> str | None:
     return text.rstrip("/") or None
-
-
-def _has_connection(location: str) -> bool:
-    parts = urlsplit(location)
-    if parts.scheme in _AZURE and "." in (parts.hostname or ""):
-        return False  # abfs://container@account.dfs.core.windows.net
-    return "@" in parts.netloc
 
 
 def _options(text: str) -> Mapping[str, Any]:
@@ -131,37 +118,6 @@ def _compresses(text: str) -> bool:
     if text not in ("", "zstd"):
         raise _wrong("xcom_compression", f"must be empty or zstd, not {text!r}")
     return text == "zstd"
-
-
-def _keys(choice: str) -> Keys | None:
-    match choice:
-        case "":
-            return None
-        case "airflow":
-            return _keys_of_airflow()
-        case "xclaim":
-            return _keys_of_xclaim()
-    raise _wrong("xcom_encryption", f"must be empty, airflow or xclaim, not {choice!r}")
-
-
-def _keys_of_airflow() -> Keys:
-    from airflow.sdk.configuration import conf
-
-    from xclaim.payloads.encryption import Keys
-
-    keys = conf.get("core", "fernet_key", fallback="")
-    if not keys:
-        raise _wrong("xcom_encryption", "is airflow, and [core] fernet_key is empty here")
-    return Keys(keys)
-
-
-def _keys_of_xclaim() -> Keys:
-    from xclaim.payloads.encryption import Keys
-
-    keys = Keys.from_environment()
-    if keys is None:
-        raise _wrong("xcom_encryption", "is xclaim, and XCLAIM_FERNET_KEYS is not set here")
-    return keys
 
 
 def _wrong(option: str, complaint: str) -> InvalidArgumentError:

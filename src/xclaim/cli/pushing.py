@@ -66,7 +66,7 @@ def push(
         "notify": notify,
     }
     if payload is not None and is_one:
-        value = parse_json(payload, "PAYLOAD")
+        value = _plain(parse_json(payload, "PAYLOAD"))
         key = unique_key if unique_key_field is None else _key(value, unique_key_field, "PAYLOAD")
         with database.queue(queue_name) as queue:
             message = queue.push(value, unique_key=key, **options)
@@ -76,6 +76,12 @@ def push(
         raise click.UsageError("no payload: pass one, or pipe in one per line")
     count = _push_lines(database, queue_name, unique_key_field, options)
     write_all([{"queue": queue_name, "pushed": count}], ("queue", "pushed"), as_table=as_table)
+
+
+def _plain(value: Any) -> Any:
+    from xclaim.payloads.plain import encode
+
+    return encode(value).value  # as lines are checked: JSON that no row can hold is refused
 
 
 def _check_keys(unique_key: str | None, key_field: str | None, *, is_one: bool) -> None:

@@ -152,7 +152,7 @@ def _check(value: Any, path: str) -> None:
     elif value is not None and not isinstance(value, bool | int):
         raise PayloadError(
             f"{path} is of type {type(value).__name__}, which is not JSON: "
-            "use dict, list, str, int, float, bool or None"
+            "use dict, list, str, int, float, bool or None, or register a codec for it"
         )
 
 

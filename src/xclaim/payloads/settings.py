@@ -83,7 +83,7 @@ class Payloads:
         self.storage = _storage(storage)
         self.threshold = _bytes("threshold", threshold, least=0)
         self.max_size = _bytes("max_size", max_size, least=1)
-        self.codecs = tuple(codecs)
+        self.codecs = _codecs(codecs)
         self.allow = tuple(allow)
         self.compression = _compression(compression)
         self.keys = _keys(keys)
@@ -238,6 +238,15 @@ def _storage(storage: Storage | str | None) -> Storage | None:
     if isinstance(storage, str):
         return Storage(storage)
     raise InvalidArgumentError(f"storage must be a URL or a Storage, not {type(storage).__name__}")
+
+
+def _codecs(codecs: Sequence[Codec]) -> tuple[Codec, ...]:
+    if codecs:
+        from xclaim.payloads.codecs import check_codec
+
+        for codec in codecs:
+            check_codec(codec)
+    return tuple(codecs)
 
 
 def _keys(keys: Keys | str | Sequence[str] | None) -> Keys | None:
