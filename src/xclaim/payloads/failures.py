@@ -18,6 +18,7 @@ _WAYS_OUT = {
     errno.ENOENT: "the folder or bucket is not there: create it, or mount it",
     errno.ENOTDIR: "a part of the path is a file: choose another folder",
 }
+_DENIED = (401, 403)
 
 
 @contextmanager
@@ -54,6 +55,8 @@ def gone_or_explained(uri: str, url: str, is_there: Callable[[], bool]) -> Itera
 
 
 def _reason(error: Exception) -> str:
+    if getattr(error, "status_code", None) in _DENIED:  # Azure's; the others are PermissionErrors
+        return _WAYS_OUT[errno.EACCES]
     if isinstance(error, OSError) and error.errno in _WAYS_OUT:
         return _WAYS_OUT[error.errno]
     if isinstance(error, FileNotFoundError):
