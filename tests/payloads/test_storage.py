@@ -308,6 +308,30 @@ print([name for name in ("fsspec", "s3fs", "gcsfs", "adlfs", "sqlalchemy") if na
     assert loaded in ("[]\n", "['sqlalchemy']\n")
 
 
+@pytest.mark.parametrize(
+    ("package", "url", "extra"),
+    [
+        ("s3fs", "s3://bucket", "s3"),
+        ("gcsfs", "gs://bucket", "gcs"),
+        ("adlfs", "abfs://container", "azure"),
+        ("fsspec", "memory://payloads", "storage"),
+    ],
+)
+def test_a_package_that_is_missing_is_named(package: str, url: str, extra: str) -> None:
+    program = """
+import sys
+sys.modules[sys.argv[1]] = None
+from xclaim.errors import InvalidArgumentError
+from xclaim.payloads.storage import Storage
+try:
+    Storage(sys.argv[2]).create("orders").commit()
+except InvalidArgumentError as error:
+    print(error)
+"""
+
+    assert f'pip install "xclaim[{extra}]"' in run(program, package, url).stdout
+
+
 def test_read_from_is_a_list() -> None:
     with pytest.raises(InvalidArgumentError, match="a list"):
         Storage("/a", read_from="/b")

@@ -233,7 +233,7 @@ def _shorten_retries(files: Any, scheme: str) -> None:
     if scheme == "s3":
         files.retries = 2  # times those of botocore
     if scheme == "abfs":
-        policy = getattr(getattr(files.service_client, "_config", None), "retry_policy", None)
+        policy: Any = getattr(getattr(files.service_client, "_config", None), "retry_policy", None)
         if hasattr(policy, "initial_backoff"):
             policy.initial_backoff = 1  # 15 seconds, then 18 and 24
 
@@ -241,7 +241,7 @@ def _shorten_retries(files: Any, scheme: str) -> None:
 def _merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options and, where they say nothing, the defaults; in mappings too."""
     defaults = deepcopy(dict(defaults))  # botocore writes into its own
-    merged = defaults | dict(options)
+    merged: dict[str, Any] = {**defaults, **options}
     for name, default in defaults.items():
         if isinstance(default, dict) and isinstance(options.get(name), Mapping):
             merged[name] = default | dict(options[name])
