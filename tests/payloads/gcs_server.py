@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from http import HTTPStatus
+from socketserver import TCPServer
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,6 +33,7 @@ def main() -> None:
     for pattern, handlers in server.HANDLERS:
         if pattern.startswith("^/upload/"):
             handlers["DELETE"] = _cancel
+    TCPServer.request_queue_size = 128  # with 5, more connections at once take a minute
     server.HANDLERS = (forbidden, *server.HANDLERS)
     server.create_server("127.0.0.1", int(sys.argv[1]), in_memory=True).run()
 
