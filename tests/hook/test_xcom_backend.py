@@ -455,9 +455,10 @@ def test_large_values_go_to_s3_and_are_cleaned_there(
     bucket = s3.new_bucket()
     extra = {"endpoint_url": s3.endpoint, "region_name": "us-east-1"}
     connection = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_LAKE", json.dumps(connection))
+    # Of this test alone: Airflow keeps the file system of a connection for the process.
+    monkeypatch.setenv("AIRFLOW_CONN_XCOM_LAKE", json.dumps(connection))
     if has_connection:
-        configure_xcoms(monkeypatch, storage=f"s3://lake@{bucket}/airflow")
+        configure_xcoms(monkeypatch, storage=f"s3://xcom_lake@{bucket}/airflow")
     else:
         options = json.dumps(dict(s3.options))
         configure_xcoms(monkeypatch, storage=f"s3://{bucket}/airflow", storage_options=options)
