@@ -31,7 +31,6 @@ from xclaim.payloads.storage import Reference, Storage
 
 MIB = 1024 * 1024
 NONE = timedelta(0)
-MANY = 1100  # more than a page of S3 and GCS
 SOON = 12.0  # seconds, with a patience of 2
 SECRETS = ["hunter2", azure_options("")["connection_string"].partition("AccountKey=")[2][:20]]
 
@@ -368,6 +367,8 @@ class SharedStorageContract(StorageContract):
 class CloudStorageContract(SharedStorageContract):
     """The promises of storages behind a network; with options that lead to ``port`` too."""
 
+    many = 1100  # more than a page of S3
+
     def options_to(self, port: int) -> dict[str, Any]:
         raise NotImplementedError
 
@@ -416,7 +417,7 @@ class CloudStorageContract(SharedStorageContract):
 
     def test_many_objects_are_found_and_deleted(self, place: Place) -> None:
         storage = place.storage()
-        names = [f"{place.url}/orders/{number:032x}" for number in range(MANY)]
+        names = [f"{place.url}/orders/{number:032x}" for number in range(self.many)]
         place.files().pipe(dict.fromkeys(names, b"x"))
 
         found = [one.uri for one in storage.objects(NONE)]
