@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
 
@@ -222,12 +223,25 @@ def _made(kind: Any, args: tuple[Any, ...], options: Mapping[str, Any], scheme: 
     if scheme == "memory":
         return kind(*args, **options)
     own = {"use_listings_cache": False, "skip_instance_cache": True}
-    return kind(*args, **_merged(_DEFAULTS[scheme], options), **own)
+    files = kind(*args, **_merged(_DEFAULTS[scheme], options), **own)
+    _shorten_retries(files, scheme)
+    return files
+
+
+def _shorten_retries(files: Any, scheme: str) -> None:
+    """Bound what no option bounds: the blocks of a large upload, which have no deadline of ours."""
+    if scheme == "s3":
+        files.retries = 2  # times those of botocore
+    if scheme == "abfs":
+        policy: Any = getattr(getattr(files.service_client, "_config", None), "retry_policy", None)
+        if hasattr(policy, "initial_backoff"):
+            policy.initial_backoff = 1  # 15 seconds, then 18 and 24
 
 
 def _merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options and, where they say nothing, the defaults; in mappings too."""
-    merged = defaults | dict(options)
+    defaults = deepcopy(dict(defaults))  # botocore writes into its own
+    merged: dict[str, Any] = {**defaults, **options}
     for name, default in defaults.items():
         if isinstance(default, dict) and isinstance(options.get(name), Mapping):
             merged[name] = default | dict(options[name])

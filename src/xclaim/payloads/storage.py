@@ -7,6 +7,7 @@ import io
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self
@@ -250,6 +251,13 @@ class ObjectWriter:
             _log.warning("could not discard %s (%s)", self.uri, type(error).__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _ConnectedPath:
+    kind: Any
+    url: str
+    connection_id: str
+
+
 class _Place:
     """A location and its store, which is made when it is asked for, once in each process."""
 
@@ -271,7 +279,17 @@ class _Place:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_store": None, "_process": None}
+        state = self.__dict__ | {"_store": None, "_process": None}
+        # Airflow's path forgets its connection when it is pickled (seen in 3.3).
+        connection_id = getattr(self.path, "conn_id", None)
+        if connection_id is not None:
+            state["path"] = _ConnectedPath(type(self.path), self.location.url, connection_id)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self.path, _ConnectedPath):
+            self.path = self.path.kind(self.path.url, conn_id=self.path.connection_id)
 
     def store(self) -> Store:
         # A child of a fork must not use the connections of its parent.
