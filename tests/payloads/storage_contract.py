@@ -21,6 +21,7 @@ import pytest
 from tests.payloads.emulators import Emulator, azure_options, silent
 from tests.pgbouncer import free_port
 from xclaim.errors import (
+    InvalidArgumentError,
     PayloadCorruptedError,
     PayloadGoneError,
     PayloadRefusedError,
@@ -328,6 +329,29 @@ class StorageContract:
 
     def test_an_empty_storage_has_no_objects(self, storage: Storage) -> None:
         assert list(storage.objects(NONE)) == []
+
+    def test_objects_of_several_folders_and_of_one_do_not_see_each_other(
+        self, storage: Storage, place: Place
+    ) -> None:
+        payload = push(storage, b"payload")
+        deep = Storage(place.url, options=place.options, folders=3)
+
+        with deep.create("orders", "..", "größe/~") as writer:
+            writer.write(b"deep")
+            reference = writer.commit()
+
+        assert deep.read(reference, 4) == b"deep"
+        assert [found.uri for found in deep.objects(NONE)] == [reference.uri]
+        assert [found.uri for found in storage.objects(NONE)] == [payload.uri]
+        for one, other in ((storage, reference), (deep, payload)):
+            with pytest.raises(PayloadRefusedError):
+                one.delete([other.uri])
+        deep.delete([reference.uri])
+        assert list(deep.objects(NONE)) == []
+
+    def test_an_object_has_a_name_for_each_folder(self, place: Place) -> None:
+        with pytest.raises(InvalidArgumentError, match="needs 2 names, not 1"):
+            Storage(place.url, options=place.options, folders=2).create("orders")
 
     # Processes, threads and loops
 

@@ -60,6 +60,7 @@ class XclaimHook(BaseHook):
     :param payloads: how payloads are stored; by default as the connection's extras say
         (``xclaim_storage``, ``xclaim_storage_threshold``, ``xclaim_storage_options``,
         ``xclaim_encryption``), else as the environment says, else in the row.
+    :param fallback: how they are stored if the connection does not say.
     """
 
     conn_name_attr = "xclaim_conn_id"
@@ -72,11 +73,13 @@ class XclaimHook(BaseHook):
         xclaim_conn_id: str = default_conn_name,
         *,
         payloads: Payloads | None = None,
+        fallback: Payloads | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.xclaim_conn_id = xclaim_conn_id
         self._payloads = payloads
+        self._fallback = fallback
         self._found: Database | None = None
         self._engine: Engine | None = None
         self._engine_pid = 0
@@ -222,6 +225,33 @@ class XclaimHook(BaseHook):
         who = claimant(claimed_by, claim_key)
         self._report_lineage(queue, is_output=False)
         return self._noted(self.queue(queue).claim_many(limit, lease=lease, **who))
+
+    def claim_message(
+        self,
+        queue: str,
+        message_id: int,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+    ) -> Claim | None:
+        """Claim this one message, or return None if it cannot be claimed now.
+
+        A retried task has it back at once from its earlier try.
+
+        :param queue: the queue's name.
+        :param message_id: the message's.
+        :param claimed_by: by default the running try.
+        :param claim_key: by default the running task instance, and the message.
+        :param lease: after which others may claim the message.
+        """
+        task = current_task()
+        if task is not None and claim_key is None:
+            claim_key = task.message_key(message_id)  # else a later claim would take it back
+        who = claimant(claimed_by, claim_key)
+        self._report_lineage(queue, is_output=False)
+        claim = self.queue(queue).claim_message(message_id, lease=lease, **who)
+        return None if claim is None else self._noted([claim])[0]
 
     def consume(
         self,
@@ -465,7 +495,8 @@ class XclaimHook(BaseHook):
 
     def _options(self) -> dict[str, Any]:
         database = self._database()
-        return {"schema": database.schema, "payloads": self._payloads or database.payloads}
+        payloads = self._payloads or database.payloads or self._fallback
+        return {"schema": database.schema, "payloads": payloads}
 
     def _noted(self, claims: list[Claim]) -> list[Claim]:
         task = current_task()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from xclaim.errors import InvalidArgumentError
-from xclaim.payloads.references import Location, StoredObject, is_object_name
+from xclaim.payloads.references import Location, StoredObject
 
 _BLOCK = 8 * 1024 * 1024  # S3 takes 10,000 parts, so 80 GB; GCS wants multiples of 256 KiB
 _DELETING = 16  # at once; the clients' own bulk deletes hide errors, or fail where one is gone
@@ -62,7 +62,7 @@ class RemoteStore:
             raise FileNotFoundError(self._location.bucket)
         for folder in self._listed(self._location.root):
             if folder["type"] == "directory":
-                for found in self._listed(folder["name"].rstrip("/")):
+                for found in self._below(folder["name"].rstrip("/")):
                     yield from self._ours(found)
 
     def is_there(self) -> bool:
@@ -111,10 +111,17 @@ class RemoteStore:
             return []
         return found
 
+    def _below(self, folder: str) -> Iterable[Mapping[str, Any]]:
+        if self._location.folders == 1:
+            return self._listed(folder)
+        # All at once: asking folder by folder would be a request for each object.
+        found: dict[str, Mapping[str, Any]] = self._files.find(folder, detail=True)
+        return found.values()
+
     def _ours(self, found: Mapping[str, Any]) -> Iterator[StoredObject]:
         path = found["name"].lstrip("/")  # memory's have one
         name = path.removeprefix(f"{self._location.root}/")
-        if found["type"] == "file" and is_object_name(name):
+        if found["type"] == "file" and self._location.has(name):
             yield StoredObject(
                 uri=self._location.uri_of(path), size=found["size"], modified_at=_modified_at(found)
             )
