@@ -309,7 +309,8 @@ class AsyncQueue(Generic[T_co]):
         if self._payloads is None:
             return await self._run_verb(verb, *args, **options)
         commits = isinstance(self._verb_bind, AsyncEngine)
-        work = Work(self._payloads, verb, args, options, commits=commits)
+        dialect = self._bind.dialect.name
+        work = Work(self._payloads, verb, args, options, commits=commits, dialect=dialect)
         if work.stores:
             await asyncio.to_thread(work.before)
         try:

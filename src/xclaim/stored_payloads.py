@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from xclaim import verbs
+from xclaim.dialects import SQLITE
 from xclaim.errors import ClaimLostError, InvalidArgumentError, XclaimError
 from xclaim.message import Claim, Message, as_encoded
 from xclaim.payloads.envelope import Prepared, object_uri
@@ -23,7 +25,7 @@ class Work:
     """One call of a verb. ``before`` and ``after`` may block: they encode, and use the storage.
 
     ``commits``: whether the statement is committed when the verb returns; not on a connection of
-    the caller, who may roll back.
+    the caller, who may roll back. ``dialect``: the name of the database's.
     """
 
     def __init__(
@@ -34,10 +36,12 @@ class Work:
         options: dict[str, Any],
         *,
         commits: bool,
+        dialect: str,
     ) -> None:
         self._settings = settings
         self._verb = verb
         self._commits = commits
+        self._takes_batches = dialect != SQLITE.name
         self._prepared: list[Prepared] = []
         self._removed: list[str] | None = [] if commits and settings.storage is not None else None
         self.arguments = arguments
@@ -51,8 +55,10 @@ class Work:
     @property
     def deletes(self) -> bool:
         """Whether there may be objects to delete afterwards."""
-        if self.stores or not self._commits or self._settings.storage is None:
-            return self.stores
+        if self.stores:
+            return bool(self._prepared)
+        if not self._commits or self._settings.storage is None:
+            return False
         return self._verb in verbs.DELETING or "after" in self.options
 
     def before(self) -> None:
@@ -61,6 +67,11 @@ class Work:
         is_one = self._verb is verbs.push
         values = [given] if is_one else verbs.listed("payloads", given)
         keys = self.options.get("unique_key" if is_one else "unique_keys")
+        if self._takes_batches and keys is None:
+            batch = self._settings.plain_batch(values)
+            if batch is not None:  # nothing to store, and the verb checks the rest
+                self.arguments = (queue, batch if is_one else [batch], *others)
+                return
         verbs.check_push(queue, self.options)
         self._prepared = self._settings.prepare(values, queue, keyed=keys is not None)
         self.arguments = (queue, self._prepared[0] if is_one else self._prepared, *others)
@@ -141,11 +152,19 @@ def read_by(settings: Payloads, result: Any) -> Any:
                 return result
             return as_encoded(result, settings)
         case Claim():
-            return Claim(message=read_by(settings, result.message), token=result.token)
+            message = read_by(settings, result.message)
+            return result if message is result.message else replace(result, message=message)
         case list():
+            if settings.type is None and all(map(_is_plain, result)):
+                return result
             return [read_by(settings, each) for each in result]
         case _:
             return result
+
+
+def _is_plain(result: Any) -> bool:
+    message = result.message if type(result) is Claim else result
+    return type(message) is Message
 
 
 def _object_of(claim: Claim) -> str | None:

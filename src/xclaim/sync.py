@@ -329,7 +329,8 @@ class Queue(Generic[T_co]):
         if self._payloads is None:
             return self._run_verb(verb, *args, **options)
         commits = isinstance(self._verb_bind, Engine)
-        work = Work(self._payloads, verb, args, options, commits=commits)
+        dialect = self._bind.dialect.name
+        work = Work(self._payloads, verb, args, options, commits=commits, dialect=dialect)
         if work.stores:
             work.before()
         try:

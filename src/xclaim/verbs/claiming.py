@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from xclaim import arguments, statements
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Claim, Message, Status, Ticket, make_message
+from xclaim.message import Claim, Message, Status, Ticket, kind_of
 from xclaim.statements import Start
 from xclaim.verbs.memory import Memory, recall, start_of
 from xclaim.verbs.rows import as_utc, execute
@@ -255,24 +255,23 @@ def as_claims(rows: Sequence[Sequence[Any]], asked: Request) -> list[Claim]:
 
 
 def _as_message(row: Sequence[Any], common: Mapping[str, Any]) -> Message:
-    values = {
-        "id": row[0],
-        "origin_queue": row[1],
-        "priority": row[2],
-        "payload": row[3],
-        "headers": row[4] or {},
-        "unique_key": row[5],
-        "attempts": row[6],
-        "max_attempts": row[7],
-        "created_at": as_utc(row[8]),
-        "available_at": as_utc(row[9]),
-        "last_error": row[12],
-        "codec": row[14],
-        "consumed_at": None,
-        "consumed_by": None,
+    return kind_of(row[14])(
+        id=row[0],
+        origin_queue=row[1],
+        priority=row[2],
+        payload=row[3],
+        headers=row[4] or {},
+        unique_key=row[5],
+        attempts=row[6],
+        max_attempts=row[7],
+        created_at=as_utc(row[8]),
+        available_at=as_utc(row[9]),
+        last_error=row[12],
+        codec=row[14],
+        consumed_at=None,
+        consumed_by=None,
         **common,
-    }
-    return make_message(values)
+    )
 
 
 def _take_from_head(connection: Connection, asked: Request) -> list[Claim]:
