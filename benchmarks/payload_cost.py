@@ -152,7 +152,7 @@ def _line(process: subprocess.Popen[str]) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.payload_cost", description=__doc__)
     parser.add_argument("--before", type=lambda path: Path(path).resolve(), metavar="SRC")
-    parser.add_argument("--rounds", type=int, default=30, help="in each process")
+    parser.add_argument("--rounds", type=int, default=150, help="in each process")
     parser.add_argument("--processes", type=int, default=4, help="one after the other")
     parser.add_argument("--quick", action="store_true", help="keep nothing")
     return parser.parse_args()
