@@ -45,6 +45,7 @@ install: $(VENV)/.installed ## Make .venv with everything, at the versions in co
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV)"
 	@$(call install,$(VENV),constraints.txt,dev)
+	@$(VENV)/bin/python -m tests.payloads.emulators
 	@touch $@
 
 $(VENV_20)/.installed: pyproject.toml $(VENV_20).txt

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -79,6 +81,39 @@ def run(
 ) -> Callable[..., DagRun]:
     """Return the same, with `xclaim_default` set up."""
     return run_anywhere
+
+
+@pytest.fixture
+def xcom_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run tasks with our XCom backend; what is over 1,000 bytes goes to the folder returned."""
+    from airflow.sdk.execution_time import task_runner, xcom
+
+    from xclaim.airflow.xcom import XclaimXComBackend
+
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    configure_xcoms(monkeypatch, storage=f"file://{folder}", threshold="1000")
+    # Airflow reads [core] xcom_backend once, when it is imported.
+    monkeypatch.setattr(xcom, "XCom", XclaimXComBackend)
+    monkeypatch.setattr(task_runner, "XCom", XclaimXComBackend)
+    return folder
+
+
+def configure_xcoms(monkeypatch: pytest.MonkeyPatch, **options: str) -> None:
+    """Set options of `[xclaim]` that begin with `xcom_`, and let them be read again."""
+    from xclaim.airflow.xcom_settings import xcom_settings
+
+    for name, value in options.items():
+        monkeypatch.setenv(f"AIRFLOW__XCLAIM__XCOM_{name.upper()}", value)
+    xcom_settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _unread_xcom_settings() -> Iterator[None]:
+    yield
+    settings = sys.modules.get("xclaim.airflow.xcom_settings")
+    if settings is not None:
+        settings.xcom_settings.cache_clear()
 
 
 def _run(dag: Any, **conf: Any) -> DagRun:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,6 +106,43 @@ def test_maintenance_reports_on_each_queue(run: Run) -> None:
     assert sorted(report) == ["events", "payments", "rows", "share_out", "shipments", "uploads"]
 
 
+def test_a_large_payload_is_an_object_until_it_is_pruned(run: Run, connected: str) -> None:
+    done = run(example("large_payload"))
+
+    assert done.xcoms("average") == [21.5]
+    assert done.xcoms("tidy") == [1]
+    with Queue("measurements", connected) as queue:
+        assert queue.get(done.xcoms("measure")[0]) is None
+    folder = Path(os.environ["AIRFLOW_HOME"], "xclaim-payloads")
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.usefixtures("xcom_folder")
+def test_exclusive_values_are_handed_over(run: Run, connected: str) -> None:
+    done = run(example("exclusive_hand_over"))
+
+    assert done.xcoms("deliver") == [0, 1, 2]
+    assert done.xcoms("book") == [120]
+    for name, count in {"exclusive_hand_over.pack": 3, "invoices": 1}.items():
+        with Queue(name, connected) as queue:
+            assert queue.counts().consumed == count
+
+
+def test_large_xcoms_lie_in_the_storage(run_anywhere: Run, xcom_folder: Path) -> None:
+    done = run_anywhere(example("xcom_on_object_storage"))
+
+    assert done.xcoms("summarise") == ["20000 rows, extracted at 12:00"]
+    assert done.xcoms("clean") == [{"deleted": 0, "kept": 0, "unknown": 0}]
+    assert len([path for path in xcom_folder.rglob("*") if path.is_file()]) == 2
+
+
+def test_without_a_storage_the_same_dag_keeps_all_in_the_database(run_anywhere: Run) -> None:
+    done = run_anywhere(example("xcom_on_object_storage"))
+
+    assert done.xcoms("summarise") == ["20000 rows, extracted at 12:00"]
+    assert done.xcoms("clean") == [{}]
+
+
 @pytest.fixture
 def shop(fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     uri = connection_uri(fresh_postgresql_url)
@@ -147,8 +186,6 @@ def test_a_statement_that_fails_releases_the_message(run_anywhere: Run, shop: Qu
 
 
 def test_every_example_is_run_here() -> None:
-    from pathlib import Path
-
     source = Path(__file__).read_text()
     names = {path.stem for path in Path("examples/dags").glob("*.py")}
 

@@ -27,6 +27,7 @@ from tests.eventually import until
 from tests.pgbouncer import free_port
 
 AZURITE = "3.35.0"
+_CHECKOUT = Path(__file__).parents[2]
 _AZURITE_FOLDER = Path(sys.prefix) / "azurite"
 # The account that every Azurite has: https://github.com/Azure/Azurite#default-storage-account
 _ACCOUNT = "devstoreaccount1"
@@ -66,12 +67,13 @@ def s3() -> Iterator[Emulator]:
 
 @contextmanager
 def gcs() -> Iterator[Emulator]:
-    """Run gcp-storage-emulator."""
+    """Run gcp-storage-emulator, see gcs_server."""
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     options = {"token": "anon", "project": "test", "endpoint_url": endpoint}
-    program = [sys.executable, "-m", "gcp_storage_emulator", "start", "--in-memory"]
-    with _running([*program, "--host=127.0.0.1", f"--port={port}"], port) as process:
+    # Read when gcsfs is imported: without it, it asks by gRPC what kind each bucket is.
+    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+    with _running([sys.executable, "-m", "tests.payloads.gcs_server", str(port)], port) as process:
         yield Emulator("gs", endpoint, options, process)
 
 
@@ -89,6 +91,13 @@ def azure() -> Iterator[Emulator]:
         ]
         with _running(command, port) as process:
             yield Emulator("abfs", endpoint, azure_options(endpoint), process)
+
+
+@contextmanager
+def silent() -> Iterator[int]:
+    """Yield a port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        yield int(listener.getsockname()[1])
 
 
 def azure_options(endpoint: str, key: str = _ACCOUNT_KEY) -> dict[str, Any]:
@@ -132,7 +141,7 @@ def _node() -> Path:
 @contextmanager
 def _running(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=_CHECKOUT)
         try:
             until(lambda: process.poll() is not None or _answers(port))
             if process.poll() is not None:

@@ -7,8 +7,10 @@ import hashlib
 import multiprocessing
 import pickle
 import re
+import time
+import traceback
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,16 +18,22 @@ from typing import Any
 import fsspec
 import pytest
 
+from tests.payloads.emulators import Emulator, azure_options, silent
+from tests.pgbouncer import free_port
 from xclaim.errors import (
+    InvalidArgumentError,
     PayloadCorruptedError,
     PayloadGoneError,
     PayloadRefusedError,
     StorageError,
 )
+from xclaim.payloads import remote
 from xclaim.payloads.storage import Reference, Storage
 
 MIB = 1024 * 1024
 NONE = timedelta(0)
+SOON = 12.0  # seconds, with a patience of 2
+SECRETS = ["hunter2", azure_options("")["connection_string"].partition("AccountKey=")[2][:20]]
 
 
 @dataclass
@@ -41,9 +49,12 @@ class Place:
     def beside(self, name: str) -> Place:
         return replace(self, url=f"{self.url.rpartition('/')[0]}/{name}")
 
+    @property
+    def scheme(self) -> str:
+        return self.url.partition("://")[0]
+
     def files(self) -> Any:
-        scheme = self.url.partition("://")[0]
-        return fsspec.filesystem(scheme, use_listings_cache=False, **self.options)
+        return fsspec.filesystem(self.scheme, use_listings_cache=False, **self.options)
 
     def names(self) -> list[str]:
         files = self.files()
@@ -319,6 +330,29 @@ class StorageContract:
     def test_an_empty_storage_has_no_objects(self, storage: Storage) -> None:
         assert list(storage.objects(NONE)) == []
 
+    def test_objects_of_several_folders_and_of_one_do_not_see_each_other(
+        self, storage: Storage, place: Place
+    ) -> None:
+        payload = push(storage, b"payload")
+        deep = Storage(place.url, options=place.options, folders=3)
+
+        with deep.create("orders", "..", "größe/~") as writer:
+            writer.write(b"deep")
+            reference = writer.commit()
+
+        assert deep.read(reference, 4) == b"deep"
+        assert [found.uri for found in deep.objects(NONE)] == [reference.uri]
+        assert [found.uri for found in storage.objects(NONE)] == [payload.uri]
+        for one, other in ((storage, reference), (deep, payload)):
+            with pytest.raises(PayloadRefusedError):
+                one.delete([other.uri])
+        deep.delete([reference.uri])
+        assert list(deep.objects(NONE)) == []
+
+    def test_an_object_has_a_name_for_each_folder(self, place: Place) -> None:
+        with pytest.raises(InvalidArgumentError, match="needs 2 names, not 1"):
+            Storage(place.url, options=place.options, folders=2).create("orders")
+
     # Processes, threads and loops
 
     def test_a_storage_is_pickled(self, storage: Storage) -> None:
@@ -354,28 +388,84 @@ class SharedStorageContract(StorageContract):
         assert storage.read(reference, 1) == b"x"
 
 
-def assert_unreachable(storage: Storage, reference: Reference, *, secret: str = "") -> None:
-    """Check that every verb says that the storage fails, and shows no secret."""
+class CloudStorageContract(SharedStorageContract):
+    """The promises of storages behind a network; with options that lead to ``port`` too."""
 
-    def write() -> None:
-        with storage.create("orders") as writer:
-            writer.write(b"x")
-            writer.commit()
+    many = 300  # more take the emulators of GCS and Azure minutes
 
+    def options_to(self, port: int) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def test_a_bucket_that_is_not_there_is_not_a_payload_that_is_gone(self, place: Place) -> None:
+        missing = replace(place, url=f"{place.scheme}://xclaim-missing/payloads")
+
+        check_unreachable(missing.storage(), "the folder or bucket is not there")
+
+    def test_a_refused_connection_is_said_soon(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(remote, "_PATIENCE", 2.0)
+        refusing = replace(place, options=self.options_to(free_port()))
+
+        check_unreachable(refusing.storage(), "check the address, the network")
+
+    def test_a_server_that_does_not_answer_is_said_soon(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(remote, "_PATIENCE", 2.0)
+        with silent() as port:
+            stalling = replace(place, options=self.options_to(port))
+
+            check_unreachable(stalling.storage(), "check the address, the network")
+
+    def test_a_server_that_stops_meanwhile_is_said(self) -> None:
+        with self.another_server() as server:
+            place = Place(
+                url=f"{server.scheme}://{server.new_bucket()}/payloads",
+                options=dict(server.options),
+            )
+            storage = place.storage()
+            reference = push(storage, content_of(20 * MIB))
+            with storage.open(reference) as file, pytest.MonkeyPatch.context() as patch:
+                patch.setattr(remote, "_PATIENCE", 2.0)
+                patch.setattr(remote, "_SLOW", 100_000_000)
+                file.read(1)
+                server.process.kill()
+                server.process.wait()
+
+                with pytest.raises(StorageError, match="cannot read from"):
+                    file.read()
+
+    def another_server(self) -> AbstractContextManager[Emulator]:
+        raise NotImplementedError
+
+    def test_many_objects_are_found_and_deleted(self, place: Place) -> None:
+        storage = place.storage()
+        names = [f"{place.url}/orders/{number:032x}" for number in range(self.many)]
+        place.files().pipe(dict.fromkeys(names, b"x"))
+
+        found = [one.uri for one in storage.objects(NONE)]
+        storage.delete(found)
+
+        assert sorted(found) == names
+        assert list(storage.objects(NONE)) == []
+
+
+def check_unreachable(storage: Storage, why: str) -> None:
+    """Check that every verb says that the storage fails, soon, and shows no secret."""
+    never_pushed = Reference(uri=f"{storage.url}/orders/{'0' * 32}", size=1, sha256="0" * 64)
     verbs: list[Callable[[], object]] = [
-        write,
-        lambda: storage.read(reference, MIB),
-        lambda: storage.delete([reference.uri]),
+        lambda: push(storage, b"x"),
+        lambda: storage.read(never_pushed, MIB),
+        lambda: storage.delete([never_pushed.uri]),
         lambda: list(storage.objects(NONE)),
     ]
     for verb in verbs:
-        with pytest.raises(StorageError) as failed:
+        began = time.monotonic()
+        with pytest.raises(StorageError, match=re.escape(storage.url)) as failed:
             verb()
-        assert storage.url in str(failed.value)
+        assert why in str(failed.value)
         assert failed.value.__cause__ is not None
-        assert not secret or secret not in str(failed.value)
-
-
-def never_pushed(url: str) -> Reference:
-    """Return a reference below the URL to an object that never was."""
-    return Reference(uri=f"{url}/orders/{'0' * 32}", size=1, sha256="0" * 64)
+        assert time.monotonic() - began < SOON
+        shown = "".join(traceback.format_exception(failed.value))
+        assert not any(secret in shown for secret in SECRETS)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.payloads.memory import MEASURED, run
 from tests.payloads.storage_contract import (
     MIB,
     NONE,
@@ -18,7 +18,6 @@ from tests.payloads.storage_contract import (
     SharedStorageContract,
     StorageContract,
     content_of,
-    never_pushed,
     push,
 )
 from xclaim.errors import (
@@ -142,7 +141,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_corrupted(storage: Storage) -> N
 
 def test_a_folder_that_is_not_mounted_is_unreachable(tmp_path: Path) -> None:
     storage = Storage(tmp_path / "share" / "payloads")
-    reference = never_pushed(storage.url)
+    reference = Reference(f"{storage.url}/orders/{'0' * 32}", 1, "0" * 64)
 
     with pytest.raises(StorageError, match="mount it"):
         storage.create("orders")
@@ -186,7 +185,7 @@ def test_who_has_no_permission_is_told(storage: Storage, folder: Path) -> None:
     for parent in [folder / "orders", folder, *folder.parents[:2]]:
         parent.chmod(0o555)
 
-    told = _run(_WITHOUT_PERMISSION, str(folder), reference.uri).stdout.splitlines()
+    told = run(_WITHOUT_PERMISSION, str(folder), reference.uri).stdout.splitlines()
 
     folder.parent.chmod(0o755)
     assert len(told) == 4
@@ -210,7 +209,7 @@ except StorageError as error:
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(folder: Path) -> None:
-    told = _run(_WITH_A_FULL_DISK, str(folder)).stdout
+    told = run(_WITH_A_FULL_DISK, str(folder)).stdout
 
     assert "a file of this size is not allowed there" in told
     assert list((folder / "orders").iterdir()) == []
@@ -243,35 +242,8 @@ def test_a_disk_without_space_is_said_and_leaves_nothing(small_disk: Path) -> No
 # Memory
 
 
-_MEASURED = """
-import json, resource, sys
-from xclaim.payloads.storage import Storage
-location, options, size = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
-storage = Storage(location, options=options)
-def push(size):
-    with storage.create("orders") as writer:
-        for _ in range(size):
-            writer.write(b"x" * 1024 * 1024)
-        return writer.commit()
-def read(reference):
-    with storage.open(reference) as file:
-        while file.read(1024 * 1024):
-            pass
-read(push(1))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-read(push(size))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
-"""
-
-
-def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True
-    )
-
-
 def test_a_large_file_is_pushed_and_read_with_little_memory(folder: Path) -> None:
-    assert int(_run(_MEASURED, str(folder), "{}", "100").stdout) < 20
+    assert int(run(MEASURED, str(folder), "{}", "100").stdout) < 20
 
 
 # Locations
@@ -331,9 +303,33 @@ for url in ("s3://bucket", "gs://bucket", "abfs://bucket", "memory://x", "file:/
 print([name for name in ("fsspec", "s3fs", "gcsfs", "adlfs", "sqlalchemy") if name in sys.modules])
 """
 
-    loaded = _run(program).stdout
+    loaded = run(program).stdout
 
     assert loaded in ("[]\n", "['sqlalchemy']\n")
+
+
+@pytest.mark.parametrize(
+    ("package", "url", "extra"),
+    [
+        ("s3fs", "s3://bucket", "s3"),
+        ("gcsfs", "gs://bucket", "gcs"),
+        ("adlfs", "abfs://container", "azure"),
+        ("fsspec", "memory://payloads", "storage"),
+    ],
+)
+def test_a_package_that_is_missing_is_named(package: str, url: str, extra: str) -> None:
+    program = """
+import sys
+sys.modules[sys.argv[1]] = None
+from xclaim.errors import InvalidArgumentError
+from xclaim.payloads.storage import Storage
+try:
+    Storage(sys.argv[2]).create("orders").commit()
+except InvalidArgumentError as error:
+    print(error)
+"""
+
+    assert f'pip install "xclaim[{extra}]"' in run(program, package, url).stdout
 
 
 def test_read_from_is_a_list() -> None:

@@ -34,6 +34,10 @@ QUICK = {
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
 }
+XCOMS = {
+    "AIRFLOW__CORE__XCOM_BACKEND": "xclaim.airflow.xcom.XclaimXComBackend",
+    "AIRFLOW__XCLAIM__XCOM_THRESHOLD": "1000",
+}
 _numbers = itertools.count()
 
 
@@ -46,6 +50,11 @@ class Stack:
     url: str
     settings: dict[str, str]
     triggerers: list[subprocess.Popen[bytes]]
+
+    @property
+    def xcom_folder(self) -> Path:
+        """Where large XComs lie."""
+        return self.home / "objects"
 
     @contextmanager
     def without_triggerer(self) -> Iterator[None]:
@@ -127,9 +136,12 @@ def stack(
         temporary_database(postgresql_server) as metadata,
     ):
         metadata_url = make_url(metadata).set(drivername="postgresql+psycopg2")
-        settings = QUICK | environment(
+        settings = environment(
             home, DAGS, metadata_url.render_as_string(hide_password=False), connection_uri(url)
         )
+        (home / "objects").mkdir()
+        storage = {"AIRFLOW__XCLAIM__XCOM_STORAGE": f"file://{home}/objects"}
+        settings |= QUICK | XCOMS | storage
         migrate_metadata(settings, home)
         with running(settings, home) as client:
             triggerers = [start("triggerer", settings, home)]

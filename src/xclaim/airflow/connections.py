@@ -1,14 +1,17 @@
-"""From an Airflow connection to a database URL and a schema."""
+"""From an Airflow connection to a database URL, a schema, and how payloads are stored."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from xclaim.airflow.payload_settings import payloads_of
 from xclaim.errors import DatabaseUrlError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
+
+    from xclaim.payloads.settings import Payloads
 
 # What libpq and xclaim understand of a connection's extras. Others belong to Airflow's own hooks
 # (cursor, iam, ...) and mean nothing here.
@@ -54,10 +57,14 @@ class ConnectionLike(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """Where the message table is: the URL, and the PostgreSQL schema if one is named."""
+    """Where the message table is, and how payloads are stored if the connection says so.
+
+    ``schema`` is the PostgreSQL schema if one is named.
+    """
 
     url: URL
     schema: str | None
+    payloads: Payloads | None = None
 
 
 def database_of(connection: ConnectionLike) -> Database:
@@ -97,7 +104,11 @@ def _postgresql(connection: ConnectionLike) -> Database:
         database=connection.schema or None,
         query=query,
     )
-    return Database(url=url, schema=extras.get("xclaim_schema") or None)
+    return Database(
+        url=url,
+        schema=extras.get("xclaim_schema") or None,
+        payloads=payloads_of(connection.conn_id, extras),
+    )
 
 
 def _sqlite(connection: ConnectionLike) -> Database:
@@ -114,12 +125,14 @@ def _sqlite(connection: ConnectionLike) -> Database:
             f"connection {connection.conn_id!r} of type {connection.conn_type!r} names no "
             f"database: {way_out}"
         )
-    if _extras(connection).get("xclaim_schema"):
+    extras = _extras(connection)
+    if extras.get("xclaim_schema"):
         raise DatabaseUrlError(
             f"connection {connection.conn_id!r} names a schema, and SQLite has none: remove the "
             "extra 'xclaim_schema', or fill in the host for PostgreSQL"
         )
-    return Database(url=URL.create("sqlite", database=path), schema=None)
+    url = URL.create("sqlite", database=path)
+    return Database(url=url, schema=None, payloads=payloads_of(connection.conn_id, extras))
 
 
 def _extras(connection: ConnectionLike) -> dict[str, Any]:

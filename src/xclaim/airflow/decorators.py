@@ -15,14 +15,18 @@ from airflow.sdk.bases.decorator import (
 )
 from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
 
+from xclaim.airflow.exclusive import consume_values
+from xclaim.airflow.handed_over import HandedOver
 from xclaim.airflow.hooks import LEASE, LEASE_LIMIT, XclaimHook
 from xclaim.airflow.links import MessagesLink
-from xclaim.airflow.operators import OnEmpty, checked_on_empty, end_empty
+from xclaim.airflow.operators import OnEmpty, checked_on_empty, end_empty, end_with
 from xclaim.arguments import MAX_LIMIT, whole_number
 from xclaim.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from xclaim import Claim
+
+_OF_QUEUES = ("queue_name", "xclaim_conn_id", "argument", "batch", "drain", "max_seconds")
 
 
 class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
@@ -132,14 +136,72 @@ class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
         return self.max_seconds is None or time.monotonic() - began < self.max_seconds
 
 
+class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
+    """Calls the function with the messages of the exclusive values it is passed.
+
+    A value may be an argument, or stand in one that is a list or a dict. All are acked when the
+    function returns and released when it raises. What an earlier try of the task has consumed is
+    left out of lists and dicts; if nothing is left, the function is not called.
+
+    :param lease: extended from a thread while the function runs.
+    :param lease_limit: how long that goes on at most.
+    :param on_empty: how a retry ends whose earlier try has consumed everything: ``skip``,
+        ``succeed`` or ``fail``.
+    """
+
+    operator_extra_links = (MessagesLink(),)
+    custom_operator_name = "@task.exclusive"
+    ui_color = "#e8f3ee"
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        op_args: Collection[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+        on_empty: str = OnEmpty.SKIP,
+        **kwargs: Any,
+    ) -> None:
+        self.lease = lease
+        self.lease_limit = lease_limit
+        self.on_empty = checked_on_empty(on_empty)
+        arguments: dict[str, Any] = {"op_args": op_args, "op_kwargs": op_kwargs}
+        super().__init__(
+            kwargs_to_upstream={"python_callable": python_callable, **arguments},
+            python_callable=python_callable,
+            **arguments,
+            **kwargs,
+        )
+
+    def execute_callable(self) -> Any:
+        """Call the function with messages in the place of exclusive values; return its result."""
+        arguments = HandedOver(self.op_args, self.op_kwargs)
+        if not arguments.values:
+            raise InvalidArgumentError(
+                f"{self.task_id} is passed no exclusive value: pass it what a task returned as "
+                "exclusive(value), or name a queue with @task.exclusive(queue=...)"
+            )
+        times = {"lease": self.lease, "lease_limit": self.lease_limit}
+        with consume_values(arguments.values, **times) as claims:
+            if any(claims):
+                self.op_args, self.op_kwargs = arguments.filled_in(claims)
+                return super().execute_callable()
+        return end_with(self.on_empty, "an earlier try has consumed what there was to claim")
+
+
 def exclusive_task(
     python_callable: Callable[..., Any] | None = None,
     multiple_outputs: bool | None = None,  # noqa: FBT001  (as Airflow's own decorators have it)
     *,
-    queue: str,
+    queue: str | None = None,
     **kwargs: Any,
 ) -> Any:
     """Make a task of a function that gets a message which nobody else has.
+
+    With ``queue`` it gets the next message of that queue. Without, it is called with what other
+    tasks returned as ``exclusive(value)``, and gets the messages of these.
 
     ``queue`` names the message queue. Airflow's own ``queue``, which says which workers run a task,
     is set with ``.override(queue=...)``; that of the messages with ``.override(queue_name=...)``.
@@ -147,8 +209,10 @@ def exclusive_task(
     :param python_callable: the function.
     :param multiple_outputs: whether to unroll a returned dict into several XComs.
     :param queue: the message queue's name. (templated)
-    :param kwargs: of ExclusiveDecoratedOperator, and of any operator.
+    :param kwargs: of ExclusiveDecoratedOperator or HandOverDecoratedOperator, and of any operator.
     """
+    if queue is None:
+        return hand_over_task(python_callable, multiple_outputs, **kwargs)
     decorate = task_decorator_factory(
         multiple_outputs=multiple_outputs,
         decorated_operator_class=ExclusiveDecoratedOperator,
@@ -167,6 +231,47 @@ def exclusive_task(
     return decorate_checked if python_callable is None else decorate_checked(python_callable)
 
 
+def hand_over_task(
+    python_callable: Callable[..., Any] | None = None,
+    multiple_outputs: bool | None = None,  # noqa: FBT001  (as Airflow's own decorators have it)
+    **kwargs: Any,
+) -> Any:
+    """Make a task of a function that gets the messages of the exclusive values it is passed.
+
+    :param python_callable: the function.
+    :param multiple_outputs: whether to unroll a returned dict into several XComs.
+    :param kwargs: of HandOverDecoratedOperator, and of any operator.
+    """
+    of_queues = sorted(set(_OF_QUEUES) & kwargs.keys())
+    if of_queues:
+        raise InvalidArgumentError(
+            f"{', '.join(of_queues)} of @task.exclusive needs queue=...: without it the function "
+            "gets the messages of the exclusive values it is passed"
+        )
+    checked_on_empty(kwargs.get("on_empty", OnEmpty.SKIP))
+    decorate = task_decorator_factory(
+        multiple_outputs=multiple_outputs,
+        decorated_operator_class=HandOverDecoratedOperator,
+        **kwargs,
+    )
+
+    def decorate_checked(function: Callable[..., Any]) -> Any:
+        check_plain(function)
+        return decorate(function)
+
+    return decorate_checked if python_callable is None else decorate_checked(python_callable)
+
+
+def check_plain(function: Callable[..., Any]) -> None:
+    """Raise InvalidArgumentError for an async function.
+
+    :param function: of the task.
+    """
+    if inspect.iscoroutinefunction(inspect.unwrap(function)):
+        shown = getattr(function, "__name__", repr(function))
+        raise InvalidArgumentError(f"{shown} is async: @task.exclusive takes a plain function")
+
+
 def checked_argument(function: Callable[..., Any], argument: str | None, batch: int) -> str:
     """Return the name of the parameter that gets the message; raise InvalidArgumentError if none.
 
@@ -176,8 +281,7 @@ def checked_argument(function: Callable[..., Any], argument: str | None, batch: 
     """
     name = argument or ("message" if batch == 1 else "messages")
     shown = getattr(function, "__name__", repr(function))
-    if inspect.iscoroutinefunction(inspect.unwrap(function)):
-        raise InvalidArgumentError(f"{shown} is async: @task.exclusive takes a plain function")
+    check_plain(function)
     if name in KNOWN_CONTEXT_KEYS:
         raise InvalidArgumentError(
             f"argument={name!r} is a key of Airflow's context, which fills it in itself: "

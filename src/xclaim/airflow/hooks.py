@@ -31,7 +31,7 @@ from xclaim.airflow.tickets import (
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from xclaim import Claim, Message, Queue
+    from xclaim import Claim, Message, Payloads, Queue
     from xclaim.airflow.connections import Database
 
 LEASE = timedelta(minutes=5)
@@ -57,6 +57,10 @@ class XclaimHook(BaseHook):
     for each push, so that a retried push pushes nothing twice. Outside a task it fills in nothing.
 
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
+    :param payloads: how payloads are stored; by default as the connection's extras say
+        (``xclaim_storage``, ``xclaim_storage_threshold``, ``xclaim_storage_options``,
+        ``xclaim_encryption``), else as the environment says, else in the row.
+    :param fallback: how they are stored if the connection does not say.
     """
 
     conn_name_attr = "xclaim_conn_id"
@@ -64,22 +68,32 @@ class XclaimHook(BaseHook):
     conn_type = "xclaim"
     hook_name = "xclaim"
 
-    def __init__(self, xclaim_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        xclaim_conn_id: str = default_conn_name,
+        *,
+        payloads: Payloads | None = None,
+        fallback: Payloads | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.xclaim_conn_id = xclaim_conn_id
+        self._payloads = payloads
+        self._fallback = fallback
         self._found: Database | None = None
         self._engine: Engine | None = None
         self._engine_pid = 0
         self._reported: set[tuple[str, bool]] = set()
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str, *, type: Any = None) -> Queue:
         """Return the plain queue on this hook's database; it fills in nothing by itself.
 
         :param name: the queue's name.
+        :param type: what its payloads are: a dataclass, a TypedDict or a pydantic model.
         """
         from xclaim import Queue
 
-        return Queue(name, self.get_conn(), schema=self._database().schema)
+        return Queue(name, self.get_conn(), type=type, **self._options())
 
     def get_conn(self) -> Engine:
         """Return the SQLAlchemy engine, made once per process."""
@@ -211,6 +225,33 @@ class XclaimHook(BaseHook):
         who = claimant(claimed_by, claim_key)
         self._report_lineage(queue, is_output=False)
         return self._noted(self.queue(queue).claim_many(limit, lease=lease, **who))
+
+    def claim_message(
+        self,
+        queue: str,
+        message_id: int,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+    ) -> Claim | None:
+        """Claim this one message, or return None if it cannot be claimed now.
+
+        A retried task has it back at once from its earlier try.
+
+        :param queue: the queue's name.
+        :param message_id: the message's.
+        :param claimed_by: by default the running try.
+        :param claim_key: by default the running task instance, and the message.
+        :param lease: after which others may claim the message.
+        """
+        task = current_task()
+        if task is not None and claim_key is None:
+            claim_key = task.message_key(message_id)  # else a later claim would take it back
+        who = claimant(claimed_by, claim_key)
+        self._report_lineage(queue, is_output=False)
+        claim = self.queue(queue).claim_message(message_id, lease=lease, **who)
+        return None if claim is None else self._noted([claim])[0]
 
     def consume(
         self,
@@ -450,7 +491,12 @@ class XclaimHook(BaseHook):
     def _queue_on(self, connection: Connection, name: str) -> Queue:
         from xclaim import Queue
 
-        return Queue(name, connection, schema=self._database().schema)
+        return Queue(name, connection, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        database = self._database()
+        payloads = self._payloads or database.payloads or self._fallback
+        return {"schema": database.schema, "payloads": payloads}
 
     def _noted(self, claims: list[Claim]) -> list[Claim]:
         task = current_task()

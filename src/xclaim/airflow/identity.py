@@ -67,6 +67,10 @@ class TaskIdentity:
         digest = hashlib.sha256(ticket.encode()).hexdigest()[:_DIGEST_LENGTH]
         return shortened(self.natural_key, f"/resumes/{digest}")
 
+    def message_key(self, message_id: int) -> str:
+        """Return the claim key under which this task instance claims one certain message."""
+        return shortened(self.natural_key, f"/message/{message_id}")
+
     def is_named_in(self, consumed_by: str | None) -> bool:
         """Return whether a try of this task instance consumed the message."""
         return consumed_by is not None and consumed_by.startswith(f"{self.natural_key}#")

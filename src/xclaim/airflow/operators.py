@@ -50,7 +50,15 @@ def end_empty(on_empty: OnEmpty, queue_name: str) -> None:
     :param on_empty: how.
     :param queue_name: where nothing was found.
     """
-    reason = f"there is nothing to claim in queue {queue_name!r}"
+    end_with(on_empty, f"there is nothing to claim in queue {queue_name!r}")
+
+
+def end_with(on_empty: OnEmpty, reason: str) -> None:
+    """End a task that has nothing to do as it was asked to.
+
+    :param on_empty: how.
+    :param reason: why there is nothing to do.
+    """
     match on_empty:
         case OnEmpty.SKIP:
             raise AirflowSkipException(reason)

@@ -35,6 +35,7 @@ def get_provider_info() -> dict[str, Any]:
                 "factory": "xclaim.airflow.assets.create_asset",
             }
         ],
+        "cli": ["xclaim.airflow.commands.get_commands"],
         "config": {
             "xclaim": {
                 "description": "Options of xclaim.",
@@ -49,7 +50,8 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "string",
                         "example": "https://grafana.example/d/xclaim?var-task={task_instance}",
                         "default": "",
-                    }
+                    },
+                    **_XCOM_OPTIONS,
                 },
             }
         },
@@ -74,6 +76,21 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "'none' switches prepared statements off, for a pooler.",
                         "schema": {"type": ["string", "null"]},
                     },
+                    "xclaim_storage": {
+                        "label": "Payload storage",
+                        "description": "For large payloads: s3://conn_id@bucket/prefix, file://...",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "xclaim_storage_threshold": {
+                        "label": "Payload threshold",
+                        "description": "Bytes above which a payload is large; 65536 if empty.",
+                        "schema": {"type": ["integer", "null"], "minimum": 0},
+                    },
+                    "xclaim_encryption": {
+                        "label": "Payload encryption",
+                        "description": "airflow: its Fernet key; xclaim: XCLAIM_FERNET_KEYS.",
+                        "schema": {"type": ["string", "null"], "enum": ["airflow", "xclaim", None]},
+                    },
                 },
                 "ui-field-behaviour": {
                     "relabeling": {"schema": "Database, or SQLite file if there is no host"},
@@ -82,3 +99,50 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
     }
+
+
+_XCOM_OPTIONS = {
+    "xcom_storage": {
+        "description": (
+            "Where XclaimXComBackend puts large XComs: file://, s3://, gs://, abfs://, with an "
+            "Airflow connection as s3://conn_id@bucket/prefix. Empty: nowhere, all XComs stay in "
+            "the database."
+        ),
+        "version_added": "0.2.0",
+        "type": "string",
+        "example": "s3://my_connection@my-bucket/airflow",
+        "default": "",
+    },
+    "xcom_threshold": {
+        "description": "How many bytes of JSON an XCom may have that stays in the database.",
+        "version_added": "0.2.0",
+        "type": "integer",
+        "example": None,
+        "default": "65536",
+    },
+    "xcom_compression": {
+        "description": "How large XComs are compressed: zstd, or empty.",
+        "version_added": "0.2.0",
+        "type": "string",
+        "example": "zstd",
+        "default": "",
+    },
+    "xcom_encryption": {
+        "description": (
+            "With which Fernet keys large XComs are encrypted: airflow ([core] fernet_key), "
+            "xclaim (XCLAIM_FERNET_KEYS), or empty. Every worker and triggerer needs the keys."
+        ),
+        "version_added": "0.2.0",
+        "type": "string",
+        "example": "airflow",
+        "default": "",
+    },
+    "xcom_storage_options": {
+        "description": "A JSON object for the fsspec file system of xcom_storage.",
+        "version_added": "0.2.0",
+        "type": "string",
+        "sensitive": True,
+        "example": '{"endpoint_url": "https://minio.example"}',
+        "default": "",
+    },
+}

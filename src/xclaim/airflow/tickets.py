@@ -3,7 +3,8 @@
     {"queue": ..., "claim_key": ..., "claimed_by": ..., "xclaim_conn_id": ..., "size": 1,
      "claimed_at": ..., "expires_at": ..., "id": 17, "attempts": 1, "payload": ..., "checksum": ...}
 
-``id``, ``attempts`` and ``payload`` only in a ticket for one message: templates read them. The
+``id``, ``attempts`` and ``payload`` only in a ticket for one message, and the payload only if it is
+plain JSON in the row: templates read them. The
 checksum finds what was changed by accident; it is no signature.
 """
 
@@ -114,7 +115,9 @@ def make_ticket(xclaim_conn_id: str, claims: Sequence[Claim]) -> dict[str, Any]:
     }
     if len(claims) == 1:
         message = claims[0].message
-        ticket |= {"id": message.id, "attempts": message.attempts, "payload": message.payload}
+        ticket |= {"id": message.id, "attempts": message.attempts}
+        if message.codec is None:  # else it may be large, or secret, or none that JSON has
+            ticket["payload"] = message.stored
     return {**ticket, "checksum": _checksum(ticket)}
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import click
 
-from xclaim.errors import ClaimLostError, SchemaVersionError, XclaimError
+from xclaim.errors import ClaimLostError, SchemaVersionError, StorageError, XclaimError
 
 NOTHING_TO_CLAIM, WRONG_USE, CLAIM_LOST, NO_DATABASE, UNSOUND = 1, 2, 3, 4, 5
 BROKEN, INPUT_OUTPUT = 70, 74  # sysexits.h
@@ -76,7 +76,7 @@ def _status_of_error(error: XclaimError) -> int:
     match error:
         case ClaimLostError():
             return CLAIM_LOST
-        case SchemaVersionError():
+        case SchemaVersionError() | StorageError():
             return NO_DATABASE
         case _:
             return WRONG_USE

@@ -18,6 +18,8 @@ _WAYS_OUT = {
     errno.ENOENT: "the folder or bucket is not there: create it, or mount it",
     errno.ENOTDIR: "a part of the path is a file: choose another folder",
 }
+# The other clients raise the errors that files have.
+_AZURE = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT}
 
 
 @contextmanager
@@ -54,8 +56,9 @@ def gone_or_explained(uri: str, url: str, is_there: Callable[[], bool]) -> Itera
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno in _WAYS_OUT:
-        return _WAYS_OUT[error.errno]
+    number = _AZURE.get(getattr(error, "status_code", 0)) or getattr(error, "errno", None)
+    if number in _WAYS_OUT:
+        return _WAYS_OUT[number]
     if isinstance(error, FileNotFoundError):
         return _WAYS_OUT[errno.ENOENT]
     if isinstance(error, PermissionError):

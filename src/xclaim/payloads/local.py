@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from xclaim.errors import PayloadRefusedError
-from xclaim.payloads.references import Location, StoredObject, is_object_name, unfinished
+from xclaim.payloads.references import Location, StoredObject, unfinished
 
 _MODE = 0o666  # less the umask: claimants often run as another user than those who push
 
@@ -28,10 +28,10 @@ class LocalStore:
         """Begin a file at the path, under another name."""
         folder = Path(path).parent
         if not folder.is_dir():
-            root = Path(self._location.root)
-            root.mkdir(exist_ok=True)
-            folder.mkdir(exist_ok=True)
-            _synchronise(root)
+            Path(self._location.root).mkdir(exist_ok=True)
+            for each in reversed(self._folders_of(path)):
+                each.mkdir(exist_ok=True)
+                _synchronise(each.parent)
         self._check_no_link(path)
         return LocalWriter(path)
 
@@ -50,33 +50,31 @@ class LocalStore:
 
     def objects(self) -> Iterator[StoredObject]:
         """Yield the files that are named as ours are, also unfinished ones."""
-        root = self._location.root
-        with suppress(FileNotFoundError), os.scandir(root) as folders:  # nothing pushed yet
-            for folder in folders:
-                if folder.is_dir(follow_symlinks=False):
-                    yield from self._objects_in(folder.path)
+        for folder, _, names in os.walk(self._location.root, onerror=_raise_unless_gone):
+            for name in names:
+                path = f"{folder}/{name}"
+                if self._location.has(os.path.relpath(path, self._location.root)):
+                    yield from self._object_at(path)
 
     def is_there(self) -> bool:
         """Return whether the folder is there."""
         return Path(self._location.root).is_dir()
 
-    def _objects_in(self, folder: str) -> Iterator[StoredObject]:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not is_object_name(f"{Path(folder).name}/{entry.name}"):
-                    continue
-                with suppress(FileNotFoundError):  # deleted meanwhile
-                    found = entry.stat(follow_symlinks=False)
-                    yield StoredObject(
-                        uri=self._location.uri_of(entry.path),
-                        size=found.st_size,
-                        modified_at=datetime.fromtimestamp(found.st_mtime, UTC),
-                    )
+    def _object_at(self, path: str) -> Iterator[StoredObject]:
+        with suppress(FileNotFoundError):  # deleted meanwhile
+            found = os.stat(path, follow_symlinks=False)  # noqa: PTH116  (a name, not a Path)
+            yield StoredObject(
+                uri=self._location.uri_of(path),
+                size=found.st_size,
+                modified_at=datetime.fromtimestamp(found.st_mtime, UTC),
+            )
+
+    def _folders_of(self, path: str) -> list[Path]:
+        return list(Path(path).parents[: self._location.folders])
 
     def _check_no_link(self, path: str) -> None:
         """Refuse a folder of a queue that leads elsewhere; the storage's own may be a link."""
-        folder = Path(path).parent
-        if folder.is_symlink() or Path(path).is_symlink():
+        if any(each.is_symlink() for each in [Path(path), *self._folders_of(path)]):
             raise PayloadRefusedError(
                 f"{self._location.uri_of(path)} is a symbolic link or in one, which may lead out "
                 f"of {self._location.url}: remove the link"
@@ -127,6 +125,12 @@ class LocalWriter:
         self._unfinished.unlink(missing_ok=True)
         with suppress(OSError):  # it flushes, onto a disk that may be full
             self._file.close()
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    # Nothing was pushed yet, or a folder was removed meanwhile.
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _synchronise(folder: Path) -> None:

@@ -33,9 +33,12 @@ _AZURE_HOST = re.compile(r"([a-z0-9]+)\.(?:blob|dfs)\.core\.windows\.net")
 # Patterns to fsspec, queries to some of its stores, escapes to the others.
 _AMBIGUOUS = re.compile(r"[*?\[\]#%\\\x00-\x1f\x7f]")
 # No name needs an escape in any store or URL, none is hidden, and none leads elsewhere.
-_OBJECT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*/[0-9a-f]{32}")
+_FOLDER = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+_OBJECT = re.compile(r"[0-9a-f]{32}")
+_ESCAPED = re.compile(r"~([0-9a-f]{2})")
 _UNFINISHED = ".part"
 _LONGEST_FOLDER = 120  # of the 255 that file systems allow
+_DIGEST_LENGTH = 32
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -73,11 +76,16 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """A prefix that objects lie below: ``root`` is ``bucket/folder``, or an absolute path."""
+    """A prefix that objects lie below: ``root`` is ``bucket/folder``, or an absolute path.
+
+    ``folders`` is how many folders there are between the two: what lies deeper, or less deep, is
+    somebody else's.
+    """
 
     scheme: str
     root: str
     account: str | None = None
+    folders: int = 1
 
     @property
     def url(self) -> str:
@@ -89,9 +97,14 @@ class Location:
         """Return the bucket or container."""
         return self.root.split("/", 1)[0]
 
-    def new_path(self, queue: str) -> str:
-        """Return a path nobody else has: the name says the queue, and cannot be guessed."""
-        return f"{self.root}/{_folder(queue)}/{uuid4().hex}"
+    def new_path(self, *names: str) -> str:
+        """Return a path nobody else has: the names say the queue, and the last cannot be guessed.
+
+        Raise InvalidArgumentError unless there is a name for each folder.
+        """
+        if len(names) != self.folders:
+            raise InvalidArgumentError(f"an object needs {self.folders} names, not {len(names)}")
+        return "/".join([self.root, *map(_folder, names), uuid4().hex])
 
     def uri_of(self, path: str) -> str:
         """Return how a row names the object at the path."""
@@ -102,9 +115,18 @@ class Location:
 
         Compared as text: every other spelling (``..``, ``//``, escapes, another scheme) is none.
         """
-        if not uri.startswith(f"{self.url}/") or not is_object_name(uri[len(self.url) + 1 :]):
+        if not uri.startswith(f"{self.url}/") or not self.has(uri[len(self.url) + 1 :]):
             return None
         return uri.removeprefix(f"{self.scheme}://")
+
+    def has(self, name: str) -> bool:
+        """Return whether the name, relative to the prefix, is one that xclaim gives."""
+        *folders, last = name.split("/")
+        return (
+            len(folders) == self.folders
+            and all(_FOLDER.fullmatch(folder) for folder in folders)
+            and _OBJECT.fullmatch(last.removesuffix(_UNFINISHED)) is not None
+        )
 
 
 def unfinished(path: str) -> str:
@@ -115,11 +137,6 @@ def unfinished(path: str) -> str:
 def is_unfinished(path: str) -> bool:
     """Return whether the name is that of an object which never was complete."""
     return path.endswith(_UNFINISHED)
-
-
-def is_object_name(name: str) -> bool:
-    """Return whether ``queue/object``, relative to a prefix, is a name that xclaim gives."""
-    return _OBJECT.fullmatch(name.removesuffix(_UNFINISHED)) is not None
 
 
 def parse_location(location: str) -> Location:
@@ -206,8 +223,20 @@ def _folder(queue: str) -> str:
         for index, byte in enumerate(raw)
     )
     if len(folder) > _LONGEST_FOLDER:
-        return f"{folder[: _LONGEST_FOLDER - 33]}~{hashlib.sha256(raw).hexdigest()[:32]}"
+        digest = hashlib.sha256(raw).hexdigest()[:_DIGEST_LENGTH]
+        return f"{folder[: _LONGEST_FOLDER - _DIGEST_LENGTH - 1]}~{digest}"
     return folder or "~"
+
+
+def text_of_folder(folder: str) -> str | None:
+    """Return the name that a folder was made of; None where it was too long to be kept whole."""
+    if len(folder) == _LONGEST_FOLDER and folder[-_DIGEST_LENGTH - 1] == "~":
+        return None
+    text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), folder)
+    try:
+        return text.encode("latin-1").decode(errors="surrogatepass")
+    except UnicodeDecodeError:  # no folder of ours
+        return None
 
 
 def _is_plain(byte: int, *, first: bool) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
 
 from xclaim.errors import InvalidArgumentError
-from xclaim.payloads.references import Location, StoredObject, is_object_name
+from xclaim.payloads.references import Location, StoredObject
 
 _BLOCK = 8 * 1024 * 1024  # S3 takes 10,000 parts, so 80 GB; GCS wants multiples of 256 KiB
 _DELETING = 16  # at once; the clients' own bulk deletes hide errors, or fail where one is gone
@@ -61,7 +62,7 @@ class RemoteStore:
             raise FileNotFoundError(self._location.bucket)
         for folder in self._listed(self._location.root):
             if folder["type"] == "directory":
-                for found in self._listed(folder["name"].rstrip("/")):
+                for found in self._below(folder["name"].rstrip("/")):
                     yield from self._ours(found)
 
     def is_there(self) -> bool:
@@ -110,10 +111,17 @@ class RemoteStore:
             return []
         return found
 
+    def _below(self, folder: str) -> Iterable[Mapping[str, Any]]:
+        if self._location.folders == 1:
+            return self._listed(folder)
+        # All at once: asking folder by folder would be a request for each object.
+        found: dict[str, Mapping[str, Any]] = self._files.find(folder, detail=True)
+        return found.values()
+
     def _ours(self, found: Mapping[str, Any]) -> Iterator[StoredObject]:
         path = found["name"].lstrip("/")  # memory's have one
         name = path.removeprefix(f"{self._location.root}/")
-        if found["type"] == "file" and is_object_name(name):
+        if found["type"] == "file" and self._location.has(name):
             yield StoredObject(
                 uri=self._location.uri_of(path), size=found["size"], modified_at=_modified_at(found)
             )
@@ -222,12 +230,25 @@ def _made(kind: Any, args: tuple[Any, ...], options: Mapping[str, Any], scheme: 
     if scheme == "memory":
         return kind(*args, **options)
     own = {"use_listings_cache": False, "skip_instance_cache": True}
-    return kind(*args, **_merged(_DEFAULTS[scheme], options), **own)
+    files = kind(*args, **_merged(_DEFAULTS[scheme], options), **own)
+    _shorten_retries(files, scheme)
+    return files
+
+
+def _shorten_retries(files: Any, scheme: str) -> None:
+    """Bound what no option bounds: the blocks of a large upload, which have no deadline of ours."""
+    if scheme == "s3":
+        files.retries = 2  # times those of botocore
+    if scheme == "abfs":
+        policy: Any = getattr(getattr(files.service_client, "_config", None), "retry_policy", None)
+        if hasattr(policy, "initial_backoff"):
+            policy.initial_backoff = 1  # 15 seconds, then 18 and 24
 
 
 def _merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options and, where they say nothing, the defaults; in mappings too."""
-    merged = defaults | dict(options)
+    defaults = deepcopy(dict(defaults))  # botocore writes into its own
+    merged: dict[str, Any] = {**defaults, **options}
     for name, default in defaults.items():
         if isinstance(default, dict) and isinstance(options.get(name), Mapping):
             merged[name] = default | dict(options[name])

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self
@@ -64,7 +65,8 @@ class Storage:
     an absolute path, a UPath or an Airflow ObjectStoragePath (``s3://conn_id@bucket/folder``).
     ``options`` go to the fsspec file system: credentials, endpoint, timeouts. ``read_from`` are
     earlier locations whose objects rows still own: they are read and deleted, never written.
-    Options are for the locations of the same kind as ``location``.
+    Options are for the locations of the same kind as ``location``. ``folders`` is how many names an
+    object has (of a payload: its queue); objects with more or fewer are not this storage's.
 
     Nothing is imported or connected before the first object. Raise InvalidArgumentError for a
     location that cannot be used.
@@ -76,11 +78,12 @@ class Storage:
         *,
         options: Mapping[str, Any] | None = None,
         read_from: Sequence[Any] = (),
+        folders: int = 1,
     ) -> None:
         if isinstance(read_from, str):
             raise InvalidArgumentError("read_from must be a list of locations, not one text")
-        place = _Place(location, options or {})
-        others = [_Place(other, {}) for other in read_from]
+        place = _Place(location, options or {}, folders)
+        others = [_Place(other, {}, folders) for other in read_from]
         for other in others:
             if other.location.scheme == place.location.scheme:
                 other.options = place.options
@@ -95,12 +98,14 @@ class Storage:
         """Return the prefix that new objects are put below, without a slash at the end."""
         return self._place.location.url
 
-    def create(self, queue: str) -> ObjectWriter:
+    def create(self, *names: str) -> ObjectWriter:
         """Begin an object for a payload of the queue; it is not there before ``commit()``.
+
+        ``names`` is the queue; of a storage with more folders, a name for each.
 
         Raise StorageError if the storage cannot be reached or refuses.
         """
-        path = self._place.location.new_path(queue)
+        path = self._place.location.new_path(*names)
         with explained(self.url, "write to"):
             writer = self._place.store().create(path)
         return ObjectWriter(writer, uri=self._place.location.uri_of(path), url=self.url)
@@ -250,10 +255,17 @@ class ObjectWriter:
             _log.warning("could not discard %s (%s)", self.uri, type(error).__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _ConnectedPath:
+    kind: Any
+    url: str
+    connection_id: str
+
+
 class _Place:
     """A location and its store, which is made when it is asked for, once in each process."""
 
-    def __init__(self, location: Any, options: Mapping[str, Any]) -> None:
+    def __init__(self, location: Any, options: Mapping[str, Any], folders: int) -> None:
         self.options = dict(options)
         self.path: Any = None
         self._store: Store | None = None
@@ -261,17 +273,28 @@ class _Place:
         if isinstance(location, os.PathLike) and not hasattr(location, "fs"):
             location = os.fspath(location)
         if isinstance(location, str):
-            self.location: Location = parse_location(location)
+            found = parse_location(location)
         elif hasattr(location, "fs") and hasattr(location, "protocol"):
             self.path = location
-            self.location = location_of_path(location)
+            found = location_of_path(location)
         else:
             raise InvalidArgumentError(
                 f"the storage must be a URL or a path, not {type(location).__name__}"
             )
+        self.location: Location = replace(found, folders=folders)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_store": None, "_process": None}
+        state = self.__dict__ | {"_store": None, "_process": None}
+        # Airflow's path forgets its connection when it is pickled (seen in 3.3).
+        connection_id = getattr(self.path, "conn_id", None)
+        if connection_id is not None:
+            state["path"] = _ConnectedPath(type(self.path), self.location.url, connection_id)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self.path, _ConnectedPath):
+            self.path = self.path.kind(self.path.url, conn_id=self.path.connection_id)
 
     def store(self) -> Store:
         # A child of a fork must not use the connections of its parent.

@@ -1,0 +1,48 @@
+"""Airflow's serde as a codec, for whatever Airflow can put into an XCom."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, BinaryIO
+
+from xclaim.errors import PayloadCorruptedError, PayloadError
+
+_NAMES = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
+
+
+class AirflowSerde:
+    """Objects of classes, as Airflow's serde writes them: dataclasses, attrs, pydantic models.
+
+    For a queue: ``Payloads(codecs=[AirflowSerde()])``. Decoding loads only classes that Airflow's
+    ``[core] allowed_deserialization_classes`` allows.
+    """
+
+    name = "airflow-serde"
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether it is such an object; all others have codecs of their own."""
+        kind = type(value)
+        return any(hasattr(kind, name) for name in _NAMES)
+
+    def encode(self, value: Any, file: BinaryIO) -> None:
+        """Write the value. Raise PayloadError if serde does not know it."""
+        from airflow.sdk.serde import serialize
+
+        try:
+            text = json.dumps(serialize(value))
+        except (AttributeError, RecursionError, TypeError, ValueError) as error:
+            raise PayloadError(f"Airflow's serde cannot write the payload: {error}") from error
+        file.write(text.encode())
+
+    def decode(self, file: BinaryIO) -> Any:
+        """Return the value. Raise PayloadCorruptedError if it is no JSON.
+
+        What serde itself refuses, a class that is not allowed say, it says itself.
+        """
+        from airflow.sdk.serde import deserialize
+
+        try:
+            serialized = json.load(file)
+        except ValueError as error:
+            raise PayloadCorruptedError(f"the payload is not JSON ({error})") from error
+        return deserialize(serialized)
