@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -83,14 +84,8 @@ def _pushed_and_claimed(url: str, place: Mapping[str, Any], kind: str, large: Pa
         shown = ", ".join(f"{name} {value}" for name, value in figures[work].items())
         print(f"{place['location'][:5]} {kind} {work}: {shown}", flush=True)
     with Queue("large", url, payloads=_payloads(place, kind)) as queue:
-        queue.prune(older_than=_now())
+        queue.prune(older_than=timedelta(0))
     return figures
-
-
-def _now() -> Any:
-    from datetime import timedelta
-
-    return timedelta(0)
 
 
 def _measured(
@@ -119,7 +114,7 @@ def _measured(
 
 
 def _push(queue: Queue, path: str) -> None:
-    with open(path, "rb") as large:
+    with Path(path).open("rb") as large:
         queue.push(large)
 
 
@@ -127,7 +122,7 @@ def _claim(queue: Queue, path: str) -> None:
     claim = queue.claim()
     if claim is None:
         raise AssertionError("nothing to claim")
-    with closing(claim.open()) as payload, open(path, "rb") as large:
+    with closing(claim.open()) as payload, Path(path).open("rb") as large:
         if _digest(payload) != _digest(large):
             raise AssertionError("another payload was claimed than was pushed")
     queue.ack(claim)
@@ -155,7 +150,7 @@ def _memory(name: str) -> float:
 
 def _fill(path: Path, size: int) -> None:
     """Write so many MiB, half of which can be compressed."""
-    numbers = random.Random(6)
+    numbers = random.Random(6)  # noqa: S311  (no secret)
     with path.open("wb") as file:
         for _ in range(size):
             file.write(numbers.randbytes(MIB // 2))
