@@ -68,8 +68,10 @@ def refused(call: Callable[[], object]) -> bool:
 
 def is_same(pushed: Any, read: Any) -> bool:
     """Return whether a payload is what JSON makes of it; jsonb reads large floats as integers."""
+    if isinstance(pushed, complex):
+        return is_same([pushed.real, pushed.imag], [read.real, read.imag])
     if isinstance(pushed, float):
-        return bool(pushed == float(read))
+        return bool(pushed == float(read)) or (math.isnan(pushed) and math.isnan(read))
     if isinstance(pushed, list | tuple):
         return all(map(is_same, pushed, read)) and len(pushed) == len(read)
     if isinstance(pushed, dict):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import astuple
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from sqlalchemy import text
 
 from tests.people import People, people, refused
-from xclaim import Claim, ClaimLostError, Queue
+from xclaim import Claim, ClaimLostError, Queue, migrate
 from xclaim.grants import Kind, plan
 
 NO_LEASE = timedelta(0)
@@ -250,3 +250,22 @@ def test_who_had_all_queues_before_still_has_them(open_office: People) -> None:
     assert len(seen) == 2
     assert len(seen_by_limited) == 1
     assert pruned == 1
+
+
+def test_rights_of_before_the_codec_column_are_enough_after_it(
+    postgresql_server: str,
+    _template_url: str,  # noqa: PT019  (its value is used)
+) -> None:
+    with people(postgresql_server, _template_url, ()) as office:
+        migrate.downgrade(office.owner, "0004")  # the column goes, and every right on it
+
+        migrate.upgrade(office.owner)
+
+        message = office.queue("producer").push({"on": date(2026, 11, 21)}, unique_key="key")
+        assert office.queue("observer").counts().available == 1
+        claimed = office.queue("consumer").claim()
+        assert claimed is not None
+        assert claimed.payload == {"on": date(2026, 11, 21)}
+        office.queue("consumer").ack(claimed)
+        assert office.queue("maintainer").prune(older_than=timedelta(0)) == 1
+        assert message.codec == "json-types"

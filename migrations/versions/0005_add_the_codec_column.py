@@ -18,6 +18,18 @@ SELECT id, queue, origin_queue, status, priority, unique_key, attempts, max_atte
        available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key
 """
 
+# Whoever may read ids may read how payloads are encoded; whoever may push payloads must say it.
+RIGHTS = """
+SELECT DISTINCT rolname AS role, privilege_type
+  FROM pg_attribute
+ CROSS JOIN LATERAL aclexplode(attacl) AS acl
+  LEFT JOIN pg_roles ON pg_roles.oid = acl.grantee
+ WHERE attrelid = to_regclass(CAST(:name AS text))
+   AND (attname, privilege_type) IN (('id', 'SELECT'), ('payload', 'INSERT'))
+   AND (acl.grantee = 0 OR rolname IS NOT NULL)
+ ORDER BY 1, 2
+"""
+
 
 def upgrade(schema: str | None = None) -> None:
     """Add the column: NULL, which is plain JSON, in every row there is; no row is rewritten.
@@ -35,6 +47,7 @@ def upgrade(schema: str | None = None) -> None:
     else:
         invoker = "WITH (security_invoker = true) " if _has_invokers() else ""
         _run(f"CREATE OR REPLACE {overview} {invoker}AS{query}")
+        _grant_to_those_who_had_rights(f"{prefix}xclaim_message")
 
 
 def downgrade(schema: str | None = None) -> None:
@@ -52,6 +65,15 @@ def downgrade(schema: str | None = None) -> None:
     op.drop_column("xclaim_message", "codec", schema=schema)
     invoker = " WITH (security_invoker = true)" if _has_invokers() else ""
     _run(f"CREATE {overview}{invoker} AS{BEFORE}  FROM {prefix}xclaim_message")
+
+
+def _grant_to_those_who_had_rights(table: str) -> None:
+    # Rights are by column: who reads and pushes messages would be refused this one from now on.
+    quote = op.get_bind().dialect.identifier_preparer.quote_identifier
+    query = sa.text(RIGHTS)
+    for row in op.get_bind().execute(query, {"name": table.replace("%%", "%")}).all():
+        role = "PUBLIC" if row.role is None else quote(row.role)
+        _run(f"GRANT {row.privilege_type} (codec) ON {table} TO {role}")
 
 
 def _run(statement: str) -> None:

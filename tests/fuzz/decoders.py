@@ -16,13 +16,15 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from xclaim import Claim, Message, Queue, Ticket, XclaimError
+from xclaim import Claim, Message, Payloads, Queue, Ticket, XclaimError
 from xclaim.cli.lines import parse_json
 from xclaim.cli.options import duration
 from xclaim.engine import parse_url
 from xclaim.migrate import upgrade
 from xclaim.payloads.plain import encode
 from xclaim.payloads.typed_json import TypedJson
+
+_KEY = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U="  # of nobody
 
 
 @dataclass
@@ -37,6 +39,9 @@ class Size(Enum):
     """An enum that payloads may name."""
 
     LARGE = 1
+
+
+_READER = Payloads(threshold=100, compression="zstd", keys=_KEY, allow=[Order, Size])
 
 
 def message(data: bytes) -> None:
@@ -72,6 +77,20 @@ def typed_json(data: bytes) -> None:
             raise ValueError(f"{tagged!r} came back as another value")
 
 
+def row(data: bytes) -> None:
+    """Read the payload of a row that somebody changed by hand: whole, and in pieces."""
+    value = _value(data)
+    codec, stored = (
+        (value.get("codec"), value.get("payload")) if isinstance(value, dict) else (0, 0)
+    )
+    if not isinstance(codec, str):
+        return
+    with suppress(XclaimError):
+        _READER.read(stored, codec)
+    with suppress(XclaimError), _READER.open(stored, codec) as file:
+        file.read()
+
+
 def url(data: bytes) -> None:
     """Read the URL of a database."""
     with suppress(XclaimError):
@@ -95,6 +114,7 @@ ALL: tuple[Callable[[bytes], None], ...] = (
     url,
     command_line,
     typed_json,
+    row,
 )
 
 
@@ -110,6 +130,10 @@ def seeds() -> Iterator[tuple[Callable[[bytes], None], bytes]]:
     yield payload, as_json(claimed.payload)
     for value in _typed_values():
         yield typed_json, as_json(TypedJson([Order, Size]).to_json(value))
+    for value in (*_typed_values(), b"raw", "x" * 200):
+        (prepared,) = _READER.prepare([value], "orders")
+        stored = {"codec": prepared.codec, "payload": json.loads(prepared.text)}
+        yield row, as_json(stored)
     yield url, b"postgresql://user:password@host:5432/database?prepare_threshold=none"
     yield command_line, b'{"id": 1}'
     yield command_line, b"1.5h"

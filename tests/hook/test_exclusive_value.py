@@ -551,6 +551,15 @@ def test_a_call_without_an_exclusive_value_fails_the_task(run: Run) -> None:
     assert run(built).states("pack") == {"failed": 1}
 
 
+def test_a_call_without_arguments_is_refused_when_the_file_is_parsed() -> None:
+    with pytest.raises(InvalidArgumentError, match="pack is passed no exclusive value"), dag("no"):
+
+        @task.exclusive
+        def pack(message: Message) -> None: ...
+
+        pack()
+
+
 def test_an_async_function_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="pack is async"):
 

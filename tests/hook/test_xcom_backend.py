@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +29,9 @@ from airflow.sdk import Asset
 from airflow.sdk.bases.xcom import BaseXCom
 
 from tests.hook.conftest import configure_xcoms
+from tests.payloads import emulators
 from xclaim.airflow.xcom import XclaimXComBackend
+from xclaim.airflow.xcom_cleaning import _cleaned
 from xclaim.airflow.xcom_objects import Owner
 from xclaim.errors import (
     EncryptionKeyError,
@@ -436,3 +440,37 @@ def test_purging_deletes_the_object_and_never_fails(
     configure_xcoms(monkeypatch, storage="")
     XclaimXComBackend.purge(xcom)
     assert "was not deleted" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[emulators.Emulator]:
+    with emulators.s3() as store:
+        yield store
+
+
+@pytest.mark.parametrize("has_connection", [True, False])
+def test_large_values_go_to_s3_and_are_cleaned_there(
+    s3: emulators.Emulator, monkeypatch: pytest.MonkeyPatch, *, has_connection: bool
+) -> None:
+    bucket = s3.new_bucket()
+    extra = {"endpoint_url": s3.endpoint, "region_name": "us-east-1"}
+    connection = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
+    # Of this test alone: Airflow keeps the file system of a connection for the process.
+    monkeypatch.setenv("AIRFLOW_CONN_XCOM_LAKE", json.dumps(connection))
+    if has_connection:
+        configure_xcoms(monkeypatch, storage=f"s3://xcom_lake@{bucket}/airflow")
+    else:
+        options = json.dumps(dict(s3.options))
+        configure_xcoms(monkeypatch, storage=f"s3://{bucket}/airflow", storage_options=options)
+
+    reference = stored(LARGE, run_id="manual__2026-11-20T00:00:00+00:00")
+
+    assert reference["uri"].startswith(f"s3://{bucket}/airflow/xcom/shop/manual__2026-")
+    assert loaded(reference) == LARGE
+    assert Owner.of_uri(reference["uri"]) == Owner(
+        "shop", "pack", "manual__2026-11-20T00:00:00+00:00", -1, "return_value"
+    )
+    counts = _cleaned(lambda _: set(), timedelta(0), dry_run=False)
+    assert counts == {"deleted": 1, "kept": 0, "unknown": 0}
+    with pytest.raises(PayloadGoneError):
+        loaded(reference)

@@ -23,6 +23,7 @@ from airflow.sdk.execution_time import task_runner, xcom
 from tests.hook.conftest import DagRun, configure_xcoms
 from xclaim.airflow.xcom import clean_xcoms
 from xclaim.airflow.xcom_cleaning import clean_xcoms_by_database
+from xclaim.airflow.xcom_stored import StoredXCom
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("xcom_folder")]
 
@@ -230,6 +231,29 @@ class DeferLarge(BaseOperator):
         return [shortened(context["ti"].xcom_pull(self.task_id, key="before"))]
 
 
+def test_a_forged_reference_deletes_no_object_of_another_xcom(
+    run_anywhere: Run, xcom_folder: Path
+) -> None:
+    with dag("forged") as built:
+
+        @task
+        def forge(**context: Any) -> str:
+            ti = context["ti"]
+            owner = {"dag_id": ti.dag_id, "run_id": ti.run_id}
+            theirs: Any = StoredXCom.get_one(key="return_value", task_id="large", **owner)
+            if ti.try_number == 1:
+                StoredXCom.set("mine", theirs.value, task_id=ti.task_id, **owner)
+                raise ValueError("again")
+            return str(ti.xcom_pull(ti.task_id, key="mine"))
+
+        large() >> forge()
+
+    done = run_anywhere(built)
+
+    assert done.xcoms("forge") == ["None"]
+    assert len(objects(xcom_folder)) == 1
+
+
 def test_what_was_pushed_before_a_deferral_is_there_after_it(run_anywhere: Run) -> None:
     with dag("deferred") as built:
         DeferLarge(task_id="wait")
@@ -336,8 +360,6 @@ def test_cleaning_stops_without_deleting_when_airflow_cannot_be_asked(
 
     def fail(*_: Any, **__: Any) -> None:
         raise ConnectionError("the API server is away")
-
-    from xclaim.airflow.xcom_stored import StoredXCom
 
     monkeypatch.setattr(StoredXCom, "get_one", fail)
     with pytest.raises(ConnectionError):

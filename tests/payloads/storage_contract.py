@@ -391,7 +391,7 @@ class SharedStorageContract(StorageContract):
 class CloudStorageContract(SharedStorageContract):
     """The promises of storages behind a network; with options that lead to ``port`` too."""
 
-    many = 300  # more take the emulators of GCS and Azure minutes
+    many = 1100  # more than a page of S3
 
     def options_to(self, port: int) -> dict[str, Any]:
         raise NotImplementedError

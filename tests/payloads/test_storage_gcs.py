@@ -16,6 +16,8 @@ def place(gcs: Emulator) -> Place:
 
 
 class TestGcs(CloudStorageContract):
+    many = 200  # the emulator lists and deletes in quadratic time
+
     def options_to(self, port: int) -> dict[str, Any]:
         return {"token": "anon", "endpoint_url": f"http://127.0.0.1:{port}"}
 

@@ -22,8 +22,6 @@ def place(s3: Emulator) -> Place:
 
 
 class TestS3(CloudStorageContract):
-    many = 1100  # more than a page
-
     def options_to(self, port: int) -> dict[str, Any]:
         return {"key": "test", "secret": "hunter2", "endpoint_url": f"http://127.0.0.1:{port}"}
 

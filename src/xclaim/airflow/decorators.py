@@ -168,6 +168,8 @@ class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
         self.lease_limit = lease_limit
         self.on_empty = checked_on_empty(on_empty)
         arguments: dict[str, Any] = {"op_args": op_args, "op_kwargs": op_kwargs}
+        if not op_args and not op_kwargs:
+            raise InvalidArgumentError(_no_value(python_callable.__name__))
         super().__init__(
             kwargs_to_upstream={"python_callable": python_callable, **arguments},
             python_callable=python_callable,
@@ -179,16 +181,20 @@ class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
         """Call the function with messages in the place of exclusive values; return its result."""
         arguments = HandedOver(self.op_args, self.op_kwargs)
         if not arguments.values:
-            raise InvalidArgumentError(
-                f"{self.task_id} is passed no exclusive value: pass it what a task returned as "
-                "exclusive(value), or name a queue with @task.exclusive(queue=...)"
-            )
+            raise InvalidArgumentError(_no_value(self.task_id))
         times = {"lease": self.lease, "lease_limit": self.lease_limit}
         with consume_values(arguments.values, **times) as claims:
             if any(claims):
                 self.op_args, self.op_kwargs = arguments.filled_in(claims)
                 return super().execute_callable()
         return end_with(self.on_empty, "an earlier try has consumed what there was to claim")
+
+
+def _no_value(name: str) -> str:
+    return (
+        f"{name} is passed no exclusive value: pass it what a task returned as exclusive(value), "
+        "or name a queue with @task.exclusive(queue=...)"
+    )
 
 
 def exclusive_task(

@@ -11,6 +11,7 @@ import json
 import logging
 import marshal
 import sys
+from contextvars import ContextVar
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ __all__ = [
 _WITHOUT_REFERENCES = 2  # the version of marshal's format that writes every value out
 _MOST_JSON = 7  # bytes for one of marshal's: `false, `
 _PLAIN = (type(None), bool, int, float, str, list, dict, tuple)
+_deleted: ContextVar[Owner | None] = ContextVar("deleted", default=None)
 _logger = logging.getLogger("xclaim")
 
 
@@ -111,14 +113,34 @@ class XclaimXComBackend(BaseXCom):
         return BaseXCom.deserialize_value(SimpleNamespace(value=unescaped(result.value)))
 
     @classmethod
+    def delete(
+        cls, key: str, task_id: str, dag_id: str, run_id: str, map_index: int | None = None
+    ) -> None:
+        """Delete an XCom and its object, as a retry begins with it.
+
+        :param key: the XCom's.
+        :param task_id: whose it is, as the following.
+        :param dag_id: see ``task_id``.
+        :param run_id: see ``task_id``.
+        :param map_index: see ``task_id``.
+        """
+        index = -1 if map_index is None else map_index
+        token = _deleted.set(Owner(dag_id, task_id, run_id, index, key))
+        try:
+            super().delete(key, task_id, dag_id, run_id, map_index)
+        finally:
+            _deleted.reset(token)
+
+    @classmethod
     def purge(cls, xcom: XComResult, *args: Any) -> None:  # noqa: ARG003  (as Airflow calls it)
-        """Delete the object of an XCom that is about to be deleted, as a retry begins with it.
+        """Delete the object of an XCom, but not one that belongs to another XCom.
 
         :param xcom: what the database has.
         """
         try:
             reference = reference_in(xcom.value)
-            if reference is not None:
+            owner = None if reference is None else Owner.of_uri(reference.uri)
+            if reference is not None and owner in (None, _deleted.get() or owner):
                 delete(xcom_settings(), reference)
         except Exception:  # whatever it is, the task can do its work; clean_xcoms comes by later
             _logger.warning("the object of XCom %r was not deleted", xcom.key, exc_info=True)

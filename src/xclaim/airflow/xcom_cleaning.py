@@ -26,7 +26,8 @@ def clean_xcoms(older_than: timedelta = GRACE, *, dry_run: bool = False) -> dict
     """Delete the objects that no XCom refers to, and return how many were deleted and kept.
 
     For a task, on any worker: it asks the API server, one question for each XCom. Where there is
-    access to Airflow's database ``airflow xclaim clean-xcoms`` does the same, faster.
+    access to Airflow's database ``airflow xclaim clean-xcoms`` does the same, faster. Another
+    Airflow needs another prefix: of its XComs this one knows nothing.
 
     :param older_than: leaves younger ones alone.
     :param dry_run: whether to count only.
