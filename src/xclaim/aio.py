@@ -26,7 +26,15 @@ from xclaim.methods import (
 )
 from xclaim.payloads.settings import Payloads
 from xclaim.reconnecting import RECONNECT
-from xclaim.stored_payloads import Work, after_ack_of, delete_objects_of, read_by, settings_of
+from xclaim.stored_payloads import (
+    Work,
+    after_ack_of,
+    delete_objects_of,
+    in_a_batch,
+    read_by,
+    settings_of,
+    verbs_with_work,
+)
 from xclaim.verbs import LEASE
 
 P = ParamSpec("P")
@@ -90,6 +98,7 @@ class AsyncQueue(Generic[T_co]):
         self._notify = notify
         self._reconnect = reconnect
         self._payloads = settings_of(payloads, type)
+        self._verbs_with_work = verbs_with_work(self._payloads)
         check_driver(self._bind.dialect)
         self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
         arguments.seconds("reconnect", reconnect)
@@ -306,11 +315,16 @@ class AsyncQueue(Generic[T_co]):
         return AsyncLoop(self.name, self._bind, self._run, self._reconnect)
 
     async def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
-        if self._payloads is None:
+        settings = self._payloads
+        if settings is None:
             return await self._run_verb(verb, *args, **options)
+        plain: tuple[Any, ...] | None = args
+        if verb in self._verbs_with_work:
+            plain = in_a_batch(settings, verb, args, options, self._bind.dialect.name)
+        if plain is not None:
+            return read_by(settings, await self._run_verb(verb, *plain, **options))  # type: ignore[no-any-return]
         commits = isinstance(self._verb_bind, AsyncEngine)
-        dialect = self._bind.dialect.name
-        work = Work(self._payloads, verb, args, options, commits=commits, dialect=dialect)
+        work = Work(settings, verb, args, options, commits=commits)
         if work.stores:
             await asyncio.to_thread(work.before)
         try:
@@ -321,7 +335,7 @@ class AsyncQueue(Generic[T_co]):
             raise
         if work.deletes:
             await asyncio.to_thread(work.after, result)
-        return read_by(self._payloads, result)  # type: ignore[no-any-return]
+        return read_by(settings, result)  # type: ignore[no-any-return]
 
     async def _run_verb(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
         options["schema"] = self._schema

@@ -25,7 +25,7 @@ class Work:
     """One call of a verb. ``before`` and ``after`` may block: they encode, and use the storage.
 
     ``commits``: whether the statement is committed when the verb returns; not on a connection of
-    the caller, who may roll back. ``dialect``: the name of the database's.
+    the caller, who may roll back.
     """
 
     def __init__(
@@ -36,12 +36,10 @@ class Work:
         options: dict[str, Any],
         *,
         commits: bool,
-        dialect: str,
     ) -> None:
         self._settings = settings
         self._verb = verb
         self._commits = commits
-        self._takes_batches = dialect != SQLITE.name
         self._prepared: list[Prepared] = []
         self._removed: list[str] | None = [] if commits and settings.storage is not None else None
         self.arguments = arguments
@@ -55,10 +53,8 @@ class Work:
     @property
     def deletes(self) -> bool:
         """Whether there may be objects to delete afterwards."""
-        if self.stores:
-            return bool(self._prepared)
-        if not self._commits or self._settings.storage is None:
-            return False
+        if self.stores or not self._commits or self._settings.storage is None:
+            return self.stores
         return self._verb in verbs.DELETING or "after" in self.options
 
     def before(self) -> None:
@@ -67,11 +63,6 @@ class Work:
         is_one = self._verb is verbs.push
         values = [given] if is_one else verbs.listed("payloads", given)
         keys = self.options.get("unique_key" if is_one else "unique_keys")
-        if self._takes_batches and keys is None:
-            batch = self._settings.plain_batch(values)
-            if batch is not None:  # nothing to store, and the verb checks the rest
-                self.arguments = (queue, batch if is_one else [batch], *others)
-                return
         verbs.check_push(queue, self.options)
         self._prepared = self._settings.prepare(values, queue, keyed=keys is not None)
         self.arguments = (queue, self._prepared[0] if is_one else self._prepared, *others)
@@ -106,6 +97,37 @@ class Work:
 
     def _delete(self, uris: Iterable[str | None]) -> None:
         delete_objects(self._settings, uris)
+
+
+def verbs_with_work(settings: Payloads | None) -> frozenset[Callable[..., Any]]:
+    """Return the verbs that may have something to store or to delete; the others pay nothing."""
+    if settings is None:
+        return frozenset()
+    acking = () if settings.after_ack is AfterAck.KEEP else verbs.ACKING
+    return verbs.PUSHING.union(verbs.DELETING, acking)
+
+
+def in_a_batch(
+    settings: Payloads,
+    verb: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    options: dict[str, Any],
+    dialect: str,
+) -> tuple[Any, ...] | None:
+    """Return the arguments of a push of small plain payloads that are encoded; else None.
+
+    Nearly all pushes are such. This is what they pay for a storage that others need.
+    """
+    if verb not in verbs.PUSHING or dialect == SQLITE.name:
+        return None
+    queue, given, *others = arguments
+    if verb is verbs.push:
+        batch = settings.plain_batch([given]) if options.get("unique_key") is None else None
+        return None if batch is None else (queue, batch, *others)
+    if options.get("unique_keys") is not None or not isinstance(given, list | tuple):
+        return None  # what can be read only once is left to who can look closer at it
+    batch = settings.plain_batch(list(given))
+    return None if batch is None else (queue, [batch], *others)
 
 
 def settings_of(payloads: Payloads | None, type_: Any) -> Payloads | None:
@@ -147,6 +169,10 @@ def delete_objects(settings: Payloads, uris: Iterable[str | None]) -> None:
 def read_by(settings: Payloads, result: Any) -> Any:
     """Return what a verb returned so that its payloads are read as the queue's settings say."""
     match result:
+        case list():
+            if settings.type is None and all(map(_is_plain, result)):
+                return result
+            return [read_by(settings, each) for each in result]
         case Message():
             if result.codec is None and settings.type is None:
                 return result
@@ -154,10 +180,6 @@ def read_by(settings: Payloads, result: Any) -> Any:
         case Claim():
             message = read_by(settings, result.message)
             return result if message is result.message else replace(result, message=message)
-        case list():
-            if settings.type is None and all(map(_is_plain, result)):
-                return result
-            return [read_by(settings, each) for each in result]
         case _:
             return result
 

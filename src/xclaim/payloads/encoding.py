@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ def plain_batch(settings: Payloads, values: Sequence[Any]) -> plain.PlainBatch |
     """
     if not values or not _are_plain(settings, values):
         return None
-    limit = settings.threshold if _has_room_elsewhere(settings) else math.inf
+    limit = settings.threshold if _has_room_elsewhere(settings) else sys.maxsize
     encoded = plain.encode_within(values, limit)
     return None if encoded is None else plain.PlainBatch(encoded)
 

@@ -91,7 +91,7 @@ def encode_each(values: Sequence[Any]) -> list[Encoded] | None:
     return None
 
 
-def encode_within(values: Sequence[Any], limit: float) -> Encoded | None:
+def encode_within(values: Sequence[Any], limit: int) -> Encoded | None:
     """Return the payloads as one JSON array; None if one has more than ``limit`` bytes.
 
     None also if one needs a closer look. Not one by one, which takes three times as long: in parts
@@ -110,7 +110,7 @@ def encode_within(values: Sequence[Any], limit: float) -> Encoded | None:
     return None
 
 
-def _texts_within(values: Sequence[Any], limit: float) -> list[str] | None:
+def _texts_within(values: Sequence[Any], limit: int) -> list[str] | None:
     texts: list[str] = []
     first, count = 0, 1
     while first < len(values):
@@ -120,7 +120,7 @@ def _texts_within(values: Sequence[Any], limit: float) -> list[str] | None:
             texts.append(text)
             first += count
             # As many as are likely to be within the limit together.
-            count = int(min(limit * count // (2 * size + 1), len(values))) or 1
+            count = limit * count // (2 * size + 1) or 1
         elif count == 1:
             return None
         else:
