@@ -31,7 +31,7 @@ OURS, COMMON_IO, AIRFLOW = "xclaim", "common-io", "Airflow's own"
 THRESHOLD = 65_536
 OWNER = {"key": "return_value", "task_id": "give", "dag_id": "shop", "run_id": "manual__1"}
 MB = 1_000_000
-PUSHED, TOGETHER = 10_000, 100
+TOGETHER = 100  # are pushed, or pulled, in one round
 
 
 def main() -> None:
@@ -40,19 +40,19 @@ def main() -> None:
         print(json.dumps(_measured(**json.loads(sys.argv[1]))))
         return
     options = _options()
-    figures: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="xclaim-xcoms-") as folder, ExitStack() as stack:
-        for name, place, environment in _places(options.places, Path(folder), stack):
-            figures[f"100 MB, {name}"] = _asked(
-                place, environment, Path(folder), work="large", rounds=options.rounds
-            )
-        place, environment = f"file://{folder}/small", {}
-        for work in ("small", "run"):
-            figures[f"1 KB, {work}"] = _asked(
-                place, environment, Path(folder), work=work, rounds=options.small_rounds
-            )
+    with tempfile.TemporaryDirectory(prefix="xclaim-xcoms-") as name, ExitStack() as stack:
+        folder = Path(name)
+        for kind, place, environment in _places(options.places, folder, stack):
+            asked = {"work": "large", "rounds": options.rounds}
+            _keep(f"xcoms of 100 MB, {kind}", _asked(place, environment, folder, **asked), options)
+        for work, rounds in (("small", options.small_rounds), ("run", options.pushed // TOGETHER)):
+            figures = _asked(f"file://{folder}/small", {}, folder, work=work, rounds=rounds)
+            _keep(f"xcoms of 1 KB, {work}", figures, options)
+
+
+def _keep(section: str, figures: dict[str, Any], options: argparse.Namespace) -> None:
     if not options.quick:
-        keep("xcoms", {"goal": 1.0, **figures})
+        keep(section, {"goal": 1.0, **figures})
 
 
 def _places(
@@ -108,7 +108,7 @@ def _measured(work: str, rounds: int) -> dict[str, Any]:
             return _large(rounds)
         case "small":
             return _small(rounds)
-    return _run(PUSHED // TOGETHER)
+    return _run(rounds)
 
 
 def _large(rounds: int) -> dict[str, Any]:
@@ -315,6 +315,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.xcom_cost")
     parser.add_argument("--rounds", type=int, default=9, help="of the large values")
     parser.add_argument("--small-rounds", type=int, default=100, help="of 1,000 small values")
+    parser.add_argument("--pushed", type=int, default=10_000, help="with each backend in a run")
     parser.add_argument("--places", nargs="+", default=["file", "s3"], choices=["file", "s3"])
     parser.add_argument("--quick", action="store_true", help="keep nothing")
     return parser.parse_args()

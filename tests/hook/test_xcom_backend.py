@@ -318,7 +318,7 @@ def test_large_values_are_compressed_and_encrypted_as_configured(
     reference = stored(LARGE)
 
     suffixes = ["zstd"] * bool(options) + ["fernet"] * bool(encryption)
-    assert reference["codec"] == "+".join(["airflow-serde", *suffixes])
+    assert reference["codec"] == "+".join(["json", *suffixes])
     assert loaded(reference) == LARGE
     (path,) = objects(xcom_folder)
     assert (LARGE.encode() in path.read_bytes()) == (not suffixes)
