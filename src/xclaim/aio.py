@@ -318,11 +318,12 @@ class AsyncQueue(Generic[T_co]):
         settings = self._payloads
         if settings is None:
             return await self._run_verb(verb, *args, **options)
-        plain: tuple[Any, ...] | None = args
-        if verb in self._verbs_with_work:
-            plain = in_a_batch(settings, verb, args, options, self._bind.dialect.name)
+        if verb not in self._verbs_with_work:
+            result = await self._run_verb(verb, *args, **options)
+            return read_by(settings, result)  # type: ignore[no-any-return]
+        plain = in_a_batch(settings, verb, args, options, self._bind.dialect.name)
         if plain is not None:
-            return read_by(settings, await self._run_verb(verb, *plain, **options))  # type: ignore[no-any-return]
+            return await self._run_verb(verb, *plain, **options)
         commits = isinstance(self._verb_bind, AsyncEngine)
         work = Work(settings, verb, args, options, commits=commits)
         if work.stores:

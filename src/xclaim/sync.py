@@ -338,11 +338,12 @@ class Queue(Generic[T_co]):
         settings = self._payloads
         if settings is None:
             return self._run_verb(verb, *args, **options)
-        plain: tuple[Any, ...] | None = args
-        if verb in self._verbs_with_work:
-            plain = in_a_batch(settings, verb, args, options, self._bind.dialect.name)
+        if verb not in self._verbs_with_work:
+            result = self._run_verb(verb, *args, **options)
+            return read_by(settings, result)  # type: ignore[no-any-return]
+        plain = in_a_batch(settings, verb, args, options, self._bind.dialect.name)
         if plain is not None:
-            return read_by(settings, self._run_verb(verb, *plain, **options))  # type: ignore[no-any-return]
+            return self._run_verb(verb, *plain, **options)
         commits = isinstance(self._verb_bind, Engine)
         work = Work(settings, verb, args, options, commits=commits)
         if work.stores:
