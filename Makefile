@@ -104,7 +104,8 @@ bench-quick: $(VENV_BENCH)/.installed ## The same in three minutes, written to b
 
 .PHONY: bench-payloads
 bench-payloads: $(VENV)/.installed ## Measure what payloads and XComs cost, half an hour, into docs/benchmarks/payloads.json
-	$(VENV)/bin/python -m benchmarks.payload_memory
+	$(VENV)/bin/python -m benchmarks.payload_memory --places file
+	$(VENV)/bin/python -m benchmarks.payload_memory --places s3 --size 512  # moto chokes on more
 	$(VENV)/bin/python -m benchmarks.payload_cost
 	$(VENV)/bin/python -m benchmarks.xcom_cost
 
