@@ -37,7 +37,7 @@ install = \
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(VENV)/.installed ## Make .venv with everything, at the versions in constraints.txt
@@ -101,6 +101,13 @@ bench: $(VENV_BENCH)/.installed ## Measure against the peers, about 45 minutes, 
 .PHONY: bench-quick
 bench-quick: $(VENV_BENCH)/.installed ## The same in three minutes, written to benchmarks/output
 	$(VENV_BENCH)/bin/python -m benchmarks --quick --output benchmarks/output/quick
+
+.PHONY: bench-payloads
+bench-payloads: $(VENV)/.installed ## Measure what payloads and XComs cost, half an hour, into docs/benchmarks/payloads.json
+	$(VENV)/bin/python -m benchmarks.payload_memory --places file
+	$(VENV)/bin/python -m benchmarks.payload_memory --places s3 --size 512  # moto chokes on more
+	$(VENV)/bin/python -m benchmarks.payload_cost
+	$(VENV)/bin/python -m benchmarks.xcom_cost
 
 .PHONY: demo
 demo: $(VENV)/.installed ## Run the example DAG in a real Airflow on an embedded PostgreSQL

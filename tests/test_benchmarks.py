@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks import targets
+from benchmarks import targets, turns
 from benchmarks.contenders import SAME, XCLAIM
 from benchmarks.figures import Figures
 
@@ -50,3 +50,27 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
     slow_round, quick_rounds = (9, 10), ((200, 100), (300, 100))
 
     assert line(rates(slow_round, *quick_rounds)).endswith("| 2.00 | reached |")
+
+
+def test_contenders_take_turns_and_each_round_begins_with_another() -> None:
+    seen = []
+
+    def measure(name: str) -> float:
+        seen.append(name)
+        return float(len(seen))
+
+    measured = turns.by_turns({"a": lambda: measure("a"), "b": lambda: measure("b")}, rounds=3)
+
+    assert seen == ["a", "b", "b", "a", "a", "b"]
+    assert measured == {"a": [1, 4, 5], "b": [2, 3, 6]}
+
+
+def test_a_ratio_by_turns_says_how_sure_it_is() -> None:
+    steady = turns.ratio([2.0] * 100, [1.0] * 100)
+    restless = turns.ratio([2.0, 1.0, 4.0] * 33, [1.0] * 99)
+
+    assert (steady["median"], steady["low"], steady["high"]) == (2, 2, 2)
+    assert restless["median"] == 2
+    assert (restless["first quartile"], restless["third quartile"]) == (1, 4)
+    assert restless["undisturbed"] == 4
+    assert restless["rounds"] == 99

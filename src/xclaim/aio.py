@@ -26,7 +26,15 @@ from xclaim.methods import (
 )
 from xclaim.payloads.settings import Payloads
 from xclaim.reconnecting import RECONNECT
-from xclaim.stored_payloads import Work, after_ack_of, delete_objects_of, read_by, settings_of
+from xclaim.stored_payloads import (
+    Work,
+    after_ack_of,
+    delete_objects_of,
+    in_a_batch,
+    read_by,
+    settings_of,
+    verbs_with_work,
+)
 from xclaim.verbs import LEASE
 
 P = ParamSpec("P")
@@ -90,6 +98,7 @@ class AsyncQueue(Generic[T_co]):
         self._notify = notify
         self._reconnect = reconnect
         self._payloads = settings_of(payloads, type)
+        self._verbs_with_work = verbs_with_work(self._payloads)
         check_driver(self._bind.dialect)
         self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
         arguments.seconds("reconnect", reconnect)
@@ -306,10 +315,17 @@ class AsyncQueue(Generic[T_co]):
         return AsyncLoop(self.name, self._bind, self._run, self._reconnect)
 
     async def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
-        if self._payloads is None:
+        settings = self._payloads
+        if settings is None:
             return await self._run_verb(verb, *args, **options)
+        if verb not in self._verbs_with_work:
+            result = await self._run_verb(verb, *args, **options)
+            return read_by(settings, result)  # type: ignore[no-any-return]
+        plain = in_a_batch(settings, verb, args, options, self._bind.dialect.name)
+        if plain is not None:
+            return await self._run_verb(verb, *plain, **options)
         commits = isinstance(self._verb_bind, AsyncEngine)
-        work = Work(self._payloads, verb, args, options, commits=commits)
+        work = Work(settings, verb, args, options, commits=commits)
         if work.stores:
             await asyncio.to_thread(work.before)
         try:
@@ -320,7 +336,7 @@ class AsyncQueue(Generic[T_co]):
             raise
         if work.deletes:
             await asyncio.to_thread(work.after, result)
-        return read_by(self._payloads, result)  # type: ignore[no-any-return]
+        return read_by(settings, result)  # type: ignore[no-any-return]
 
     async def _run_verb(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
         options["schema"] = self._schema

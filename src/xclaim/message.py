@@ -194,7 +194,12 @@ _NAMES = tuple(field.name for field in fields(Message))
 
 def make_message(values: dict[str, Any]) -> Message:
     """Return the message with these fields; ``payload`` is what the row has."""
-    return Message(**values) if values["codec"] is None else _encoded(values, None)
+    return kind_of(values["codec"])(**values)
+
+
+def kind_of(codec: str | None) -> type[Message]:
+    """Return what makes a message of its fields; ``payload`` is what the row has."""
+    return Message if codec is None else EncodedMessage
 
 
 def as_encoded(message: Message, reader: Reader | None) -> EncodedMessage:

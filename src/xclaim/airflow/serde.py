@@ -10,6 +10,24 @@ from xclaim.errors import PayloadCorruptedError, PayloadError
 _NAMES = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
 
 
+class PlainJson:
+    """JSON that is the value itself, as it is read back."""
+
+    name = "json"
+
+    def accepts(self, value: Any) -> bool:
+        """Return False: whether a value is plain JSON is known only when it is encoded."""
+        return False
+
+    def encode(self, value: Any, file: BinaryIO) -> None:
+        """Write the value."""
+        file.write(json.dumps(value).encode())
+
+    def decode(self, file: BinaryIO) -> Any:
+        """Return the value. Raise PayloadCorruptedError if it is no JSON."""
+        return _loaded(file)
+
+
 class AirflowSerde:
     """Objects of classes, as Airflow's serde writes them: dataclasses, attrs, pydantic models.
 
@@ -41,8 +59,11 @@ class AirflowSerde:
         """
         from airflow.sdk.serde import deserialize
 
-        try:
-            serialized = json.load(file)
-        except ValueError as error:
-            raise PayloadCorruptedError(f"the payload is not JSON ({error})") from error
-        return deserialize(serialized)
+        return deserialize(_loaded(file))
+
+
+def _loaded(file: BinaryIO) -> Any:
+    try:
+        return json.load(file)
+    except ValueError as error:
+        raise PayloadCorruptedError(f"the payload is not JSON ({error})") from error

@@ -25,7 +25,7 @@ from xclaim.airflow.exclusive import (
     gathering,
     push_values,
 )
-from xclaim.airflow.serde import AirflowSerde
+from xclaim.airflow.serde import AirflowSerde, PlainJson
 from xclaim.airflow.xcom_cleaning import clean_xcoms
 from xclaim.airflow.xcom_objects import (
     Owner,
@@ -57,6 +57,7 @@ __all__ = [
 
 _WITHOUT_REFERENCES = 2  # the version of marshal's format that writes every value out
 _MOST_JSON = 7  # bytes for one of marshal's: `false, `
+_MOST_ESCAPED = 6  # bytes for one of text: `\u0000`
 _PLAIN = (type(None), bool, int, float, str, list, dict, tuple)
 _deleted: ContextVar[Owner | None] = ContextVar("deleted", default=None)
 _logger = logging.getLogger("xclaim")
@@ -89,9 +90,11 @@ class XclaimXComBackend(BaseXCom):
         :param run_id: see ``task_id``.
         :param map_index: see ``task_id``.
         """
+        settings = xcom_settings()
+        if type(value) is str and len(value) * _MOST_ESCAPED + 2 <= settings.threshold:
+            return value  # as serde returns it
         index = -1 if map_index is None else map_index
         owner = Owner(dag_id or "", task_id or "", run_id or "", index, key or "")
-        settings = xcom_settings()
         if settings.location is None or _is_read_by_airflow(owner.key):
             return escaped(_serialized(value, owner.key))
         reference = _stored_by_codec(settings, owner, value)
@@ -199,13 +202,36 @@ def _stored_by_codec(settings: XcomSettings, owner: Owner, value: Any) -> dict[s
 
 
 def _stored_if_large(settings: XcomSettings, owner: Owner, value: Any) -> Any:
+    plain = _as_plain_json(value)
+    if plain is not None:
+        text, read_back = plain
+        if len(text) <= settings.threshold:
+            return read_back
+        return write(settings, owner, PlainJson.name, lambda file: file.write(text.encode()))
     serialized = _serialized(value, owner.key)
     if _is_surely_small(serialized, settings.threshold):
         return escaped(serialized)
-    text = json.dumps(serialized).encode()
+    text = json.dumps(serialized)
     if len(text) <= settings.threshold:
         return escaped(serialized)
-    return write(settings, owner, AirflowSerde.name, lambda file: file.write(text))
+    return write(settings, owner, AirflowSerde.name, lambda file: file.write(text.encode()))
+
+
+def _as_plain_json(value: Any) -> tuple[str, Any] | None:
+    """Return the value as JSON and as it is read back, if it is the same to the last type.
+
+    Airflow's serde would write that, too, and takes longer. None for what it writes otherwise or
+    refuses, and what may be taken for something else.
+    """
+    if type(value) not in _PLAIN:
+        return None
+    try:
+        text = json.dumps(value)
+        read_back = json.loads(text)
+        given, read = (marshal.dumps(each, _WITHOUT_REFERENCES) for each in (value, read_back))
+    except (RecursionError, TypeError, ValueError):
+        return None
+    return None if given != read or '"__' in text else (text, read_back)
 
 
 def _is_surely_small(serialized: Any, threshold: int) -> bool:

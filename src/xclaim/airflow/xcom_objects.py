@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
-from xclaim.airflow.serde import AirflowSerde
+from xclaim.airflow.serde import AirflowSerde, PlainJson
 from xclaim.errors import PayloadCorruptedError, PayloadGoneError, StorageError
 
 if TYPE_CHECKING:
@@ -216,4 +216,4 @@ def _seekable(file: BinaryIO) -> BinaryIO:
 def _decoded(codec: str, file: BinaryIO) -> Any:
     from xclaim.payloads.codecs import codec_named
 
-    return codec_named(codec, [AirflowSerde()]).decode(file)
+    return codec_named(codec, [AirflowSerde(), PlainJson()]).decode(file)

@@ -188,7 +188,8 @@ class RemoteWriter:
     def _send(self) -> None:
         if self._upload is None:
             self._upload = self._store.open_upload(self._path)
-        self._upload.write(bytes(self._waiting[:_BLOCK]))
+        with memoryview(self._waiting) as waiting:  # no copy of its own: blocks are large
+            self._upload.write(waiting[:_BLOCK])
         del self._waiting[:_BLOCK]
 
 

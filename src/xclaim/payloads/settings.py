@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from xclaim.errors import InvalidArgumentError, StorageError
 from xclaim.payloads import plain
-from xclaim.payloads.encoding import Encoding, prepared_plain
+from xclaim.payloads.encoding import Encoding, plain_batch, prepared_plain
 from xclaim.payloads.envelope import ZSTD, Envelope, Prepared
 from xclaim.payloads.reading import (
     content_digest,
@@ -93,16 +93,12 @@ class Payloads:
     @classmethod
     def from_environment(cls) -> Payloads | None:
         """Return what XCLAIM_STORAGE and XCLAIM_FERNET_KEYS say; None if neither is set."""
-        names = (
-            "XCLAIM_STORAGE",
-            "XCLAIM_FERNET_KEYS",
-            "XCLAIM_STORAGE_THRESHOLD",
-            "XCLAIM_STORAGE_OPTIONS",
-        )
-        location, keys, *others = (os.environ.get(name) or None for name in names)
-        if location is None and keys is None:
+        location, keys = os.environ.get("XCLAIM_STORAGE"), os.environ.get("XCLAIM_FERNET_KEYS")
+        if not location and not keys:  # what every push of a verb asks
             return None
-        return _from_environment(location, keys, *others)
+        names = ("XCLAIM_STORAGE_THRESHOLD", "XCLAIM_STORAGE_OPTIONS")
+        others = (os.environ.get(name) or None for name in names)
+        return _from_environment(location or None, keys or None, *others)
 
     def typed(self, type_: Any) -> Payloads:
         """Return the same for a queue whose payloads are of a type."""
@@ -130,6 +126,10 @@ class Payloads:
             self.discard(done, error)
             raise
         return done
+
+    def plain_batch(self, values: Sequence[Any]) -> plain.PlainBatch | None:
+        """Return the payloads for one statement; None unless all are small and plain JSON."""
+        return plain_batch(self, values)
 
     def discard(self, prepared: Iterable[Prepared], error: BaseException | None = None) -> None:
         """Remove the objects of payloads that have not become messages; keep a failure to do so.

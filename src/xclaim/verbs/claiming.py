@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from xclaim import arguments, statements
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Claim, Message, Status, Ticket, make_message
+from xclaim.message import Claim, Message, Status, Ticket, kind_of
 from xclaim.statements import Start
 from xclaim.verbs.memory import Memory, recall, start_of
 from xclaim.verbs.rows import as_utc, execute
@@ -240,39 +240,39 @@ def as_claims(rows: Sequence[Sequence[Any]], asked: Request) -> list[Claim]:
     if not rows:
         return []
     # The same for all: what the claimant has said, and the times of the statement.
-    common = {
-        "queue": asked.parameters["queue_name"],
-        "status": Status.CLAIMED,
-        "claimed_at": as_utc(rows[0][10]),
-        "claim_expires_at": as_utc(rows[0][11]),
-        "claimed_by": asked.parameters["claimant"],
-        "claim_key": asked.parameters["key"],
-    }
+    times = as_utc(rows[0][10]), as_utc(rows[0][11])
+    who = (asked.parameters[name] for name in ("queue_name", "claimant", "key"))
+    common = (*who, *times)
     claims = [Claim(message=_as_message(row, common), token=row[13]) for row in rows]
     if len(claims) > 1:  # RETURNING has no order
         claims.sort(key=_place)
     return claims
 
 
-def _as_message(row: Sequence[Any], common: Mapping[str, Any]) -> Message:
-    values = {
-        "id": row[0],
-        "origin_queue": row[1],
-        "priority": row[2],
-        "payload": row[3],
-        "headers": row[4] or {},
-        "unique_key": row[5],
-        "attempts": row[6],
-        "max_attempts": row[7],
-        "created_at": as_utc(row[8]),
-        "available_at": as_utc(row[9]),
-        "last_error": row[12],
-        "codec": row[14],
-        "consumed_at": None,
-        "consumed_by": None,
-        **common,
-    }
-    return make_message(values)
+def _as_message(row: Sequence[Any], common: tuple[Any, ...]) -> Message:
+    queue, claimant, key, claimed_at, expires_at = common
+    return kind_of(row[14])(
+        id=row[0],
+        queue=queue,
+        status=Status.CLAIMED,
+        origin_queue=row[1],
+        priority=row[2],
+        payload=row[3],
+        headers=row[4] or {},
+        unique_key=row[5],
+        attempts=row[6],
+        max_attempts=row[7],
+        created_at=as_utc(row[8]),
+        available_at=as_utc(row[9]),
+        last_error=row[12],
+        codec=row[14],
+        consumed_at=None,
+        consumed_by=None,
+        claimed_at=claimed_at,
+        claim_expires_at=expires_at,
+        claimed_by=claimant,
+        claim_key=key,
+    )
 
 
 def _take_from_head(connection: Connection, asked: Request) -> list[Claim]:

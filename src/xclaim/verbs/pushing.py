@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 from xclaim import arguments, statements
 from xclaim.dialects import SQLITE, dialect_of
 from xclaim.errors import InvalidArgumentError, PayloadError
-from xclaim.message import Message, Status, make_message
+from xclaim.message import Message, Status, kind_of
 from xclaim.payloads.envelope import Prepared
-from xclaim.payloads.plain import Encoded, encode_all, encode_headers
+from xclaim.payloads.plain import Encoded, PlainBatch, encode_all, encode_headers
 from xclaim.payloads.settings import Payloads
 from xclaim.verbs.memory import is_to_notify, recall
 from xclaim.verbs.pushing_once import push_once, row_columns
@@ -84,16 +84,17 @@ def push_many(
     name = parameters["queue_name"]
     values = listed("payloads", payloads)
     keys = _checked_keys(unique_keys, len(values))
-    encoded = encoded_ahead(values, name, keyed=any(keys))
+    is_keyed, is_sqlite = any(keys), connection.dialect.name == SQLITE.name
+    encoded = encoded_ahead(values, name, keyed=is_keyed, together=not (is_keyed or is_sqlite))
     notifies = notify and not parameters["delay_seconds"] and is_to_notify(connection, schema, name)
-    if any(keys):
-        ready = encoded or encoded_each(values, name)
-        messages = push_once(connection, schema, ready, keys, parameters, notifies=notifies)
-    elif encoded is None and connection.dialect.name != SQLITE.name:
+    if isinstance(encoded, PlainBatch):
+        messages = _push_batch(connection, schema, encoded, parameters, notifies=notifies)
+    elif encoded is None and not is_keyed and not is_sqlite:
         messages = _push_plain(connection, schema, values, parameters, notifies=notifies)
     else:
         ready = encoded or encoded_each(values, name)
-        messages = _push_rows(connection, schema, ready, parameters, notifies=notifies)
+        push = partial(push_once, keys=keys) if is_keyed else _push_rows
+        messages = push(connection, schema, ready, parameters=parameters, notifies=notifies)
     recall(connection, schema, name).forget(above=parameters["message_priority"])
     return messages
 
@@ -122,12 +123,22 @@ def _parameters(
     }
 
 
-def encoded_ahead(values: Sequence[Any], queue: str, *, keyed: bool) -> list[Prepared] | None:
-    """Return the payloads encoded if a facade has done so, or the environment asks for it."""
+def encoded_ahead(
+    values: Sequence[Any], queue: str, *, keyed: bool, together: bool
+) -> list[Prepared] | PlainBatch | None:
+    """Return the payloads encoded if a facade has done so, or the environment asks for it.
+
+    ``together``: where small ones go into one statement as one array.
+    """
+    if values and isinstance(values[0], PlainBatch):
+        return values[0]
     if values and isinstance(values[0], Prepared):
         return list(values)
     settings = Payloads.from_environment()
-    return None if settings is None else settings.prepare(values, queue, keyed=keyed)
+    if settings is None:
+        return None
+    batch = settings.plain_batch(values) if together else None
+    return batch or settings.prepare(values, queue, keyed=keyed)
 
 
 def encoded_each(values: Sequence[Any], queue: str) -> list[Prepared]:
@@ -144,10 +155,22 @@ def _push_plain(
     notifies: bool,
 ) -> list[Message]:
     try:
-        parts = _in_parts(payloads)
+        batch = PlainBatch(encode_all(payloads))
     except PayloadError:  # not all of them are plain JSON
         ready = encoded_each(payloads, parameters["queue_name"])
         return _push_rows(connection, schema, ready, parameters, notifies=notifies)
+    return _push_batch(connection, schema, batch, parameters, notifies=notifies)
+
+
+def _push_batch(
+    connection: Connection,
+    schema: str | None,
+    batch: PlainBatch,
+    parameters: Mapping[str, Any],
+    *,
+    notifies: bool,
+) -> list[Message]:
+    parts = _in_parts(batch.encoded)
     build = partial(statements.push, notifies=notifies)
     with one_transaction(connection) if len(parts) > 1 else nullcontext():
         return [
@@ -157,13 +180,15 @@ def _push_plain(
         ]
 
 
-def _in_parts(payloads: Sequence[Any], first: int = 0) -> list[Encoded]:
+def _in_parts(encoded: Encoded) -> list[Encoded]:
     # One statement takes a quarter of a gigabyte of JSON. All are encoded before any is pushed.
-    encoded = encode_all(payloads, first)
+    payloads = encoded.value
     if len(encoded.text) <= _MAX_TEXT or len(payloads) == 1:
         return [encoded] if payloads else []
     half = len(payloads) // 2
-    return [*_in_parts(payloads[:half], first), *_in_parts(payloads[half:], first + half)]
+    return [
+        part for some in (payloads[:half], payloads[half:]) for part in _in_parts(encode_all(some))
+    ]
 
 
 def _push_part(
@@ -255,29 +280,28 @@ def _pushed(
     codec: str | None = None,
 ) -> Message:
     headers = parameters["message_headers"]
-    values = {
-        "id": id_,
-        "queue": parameters["queue_name"],
-        "origin_queue": parameters["queue_name"],
-        "status": Status.AVAILABLE,
-        "priority": parameters["message_priority"],
-        "payload": payload,
-        "headers": {} if headers == "{}" else json.loads(headers),
-        "unique_key": None,
-        "attempts": 0,
-        "max_attempts": parameters["attempts_limit"],
-        "created_at": created_at,
-        "available_at": available_at,
-        "claimed_at": None,
-        "claim_expires_at": None,
-        "consumed_at": None,
-        "claimed_by": None,
-        "consumed_by": None,
-        "claim_key": None,
-        "last_error": None,
-        "codec": codec,
-    }
-    return make_message(values)
+    return kind_of(codec)(
+        id=id_,
+        queue=parameters["queue_name"],
+        origin_queue=parameters["queue_name"],
+        status=Status.AVAILABLE,
+        priority=parameters["message_priority"],
+        payload=payload,
+        headers={} if headers == "{}" else json.loads(headers),
+        unique_key=None,
+        attempts=0,
+        max_attempts=parameters["attempts_limit"],
+        created_at=created_at,
+        available_at=available_at,
+        claimed_at=None,
+        claim_expires_at=None,
+        consumed_at=None,
+        claimed_by=None,
+        consumed_by=None,
+        claim_key=None,
+        last_error=None,
+        codec=codec,
+    )
 
 
 def listed(name: str, values: Any) -> list[Any]:
