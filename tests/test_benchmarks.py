@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks import targets, turns
+from benchmarks import payload_targets, targets, turns
 from benchmarks.contenders import SAME, XCLAIM
 from benchmarks.figures import Figures
 
@@ -39,6 +39,20 @@ def test_the_page_shows_every_target_as_measured() -> None:
     assert "\n".join(lines) in (DOCS / "benchmarks.md").read_text()
     assert "not run" not in "".join(lines)
     assert not results["machine"]["quick"]
+
+
+def test_the_page_on_payloads_shows_every_target_as_measured() -> None:
+    lines = payload_targets.table(json.loads(payload_targets.RESULTS.read_text()))
+
+    assert "\n".join(lines) in (DOCS / "payloads.md").read_text()
+
+
+def test_a_ratio_below_its_goal_is_a_miss_unless_the_machine_cannot_tell() -> None:
+    small = {"median": 0.9, "low": 0.85, "high": 0.97}
+
+    assert payload_targets.line("x", 0.98, small).endswith("| **missed** |")
+    assert payload_targets.line("x", 0.95, small).endswith("| in the noise |")
+    assert payload_targets.line("x", 0.9, small).endswith("| reached |")
 
 
 def test_a_miss_is_called_a_miss() -> None:
