@@ -57,9 +57,7 @@ def _memory(measured: Mapping[str, Any], name: str) -> Iterator[str]:
 def line(what: str, goal: float, measured: Mapping[str, float]) -> str:
     """Return the line of a ratio: what was measured, and whether it reaches its goal."""
     median, low, high = (measured[name] for name in ("median", "low", "high"))
-    verdict = (
-        "reached" if round(median, 2) >= goal else "in the noise" if high >= goal else "**missed**"
-    )
+    verdict = "reached" if median >= goal else "in the noise" if high >= goal else "**missed**"
     return f"| {what} | >= {goal} | {median:.2f} ({low:.2f}-{high:.2f}) | {verdict} |"
 
 
