@@ -31,6 +31,9 @@ SETTINGS = {
     "max_wal_size": "8GB",
     "checkpoint_timeout": "60min",
     "synchronous_commit": "off",
+    # It visits one database after the other: the first had its dead rows removed long before the
+    # last, and was a fifth faster for it.
+    "autovacuum": "off",
 }
 _ROOT = Path(__file__).parents[1]
 _Figures = dict[str, Any]
