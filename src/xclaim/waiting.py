@@ -43,19 +43,25 @@ class Patience:
         self._ends_at = time.monotonic() + arguments.seconds("wait", wait)
         self._longest = _LONGEST_PAUSE[dialect_name]
         self._pause = _FIRST_PAUSE
+        # A wake-up of just before we began to wait may stand for a push of just after it.
+        self._is_soon = True
 
     def pause(self) -> float | None:
         """Return the seconds until the next look; None when the wait is over."""
         left = self._ends_at - time.monotonic()
         if left <= 0:
             return None
+        if self._is_soon:
+            self._is_soon = False
+            return min(NOTIFY_EVERY * random.uniform(1, 1 + _JITTER), left)  # noqa: S311
         pause = self._pause * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
         self._pause = min(self._pause * 2, self._longest)
         return min(pause, left)
 
     def wake(self) -> None:
         """Look soon again: pushes right after the one that woke us did not send a wake-up."""
-        self._pause = NOTIFY_EVERY / (1 - _JITTER)
+        self._pause = _FIRST_PAUSE
+        self._is_soon = True
 
 
 class Bell(Generic[AnyEvent]):
