@@ -632,6 +632,32 @@ def test_a_digest_is_enough_to_push_once(
         _ = message.payload
 
 
+@pytest.mark.parametrize(
+    ("payload", "codec"),
+    [
+        ("[1]", "bytes"),
+        ('"size"', "bytes"),
+        ("7", "json-types"),
+        ('{"data": "!"}', "bytes"),
+        ('{"data": "YQ==", "fingerprint": "no digest"}', "bytes+zstd"),
+        ('{"sha256": 7}', "nobody-knows"),
+        ('{"data": "YQ=="}', "bytes+rot13"),
+    ],
+)
+def test_what_cannot_be_read_can_be_acked_all_the_same(
+    facade: Facade, name: str, overwrite: Any, payload: str, codec: str
+) -> None:
+    queue = facade.queue(name, payloads=Payloads(after_ack="digest"))
+    queue.push_many([1, 2], unique_keys=["a", "b"])
+    overwrite(payload, codec)
+
+    queue.ack_many(queue.claim_many(2))
+
+    assert queue.counts().consumed == 2
+    with pytest.raises(DuplicateMessageError):
+        queue.push({"id": 1}, unique_key="a")
+
+
 def test_a_dropped_payload_leaves_nothing(
     facade: Facade, name: str, folder: Path, objects: Any, row: Any
 ) -> None:

@@ -17,10 +17,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from xclaim.errors import PayloadCorruptedError, UnknownCodecError
+from xclaim.errors import PayloadCorruptedError, PayloadReadError, UnknownCodecError
 from xclaim.payloads import plain
 from xclaim.payloads.references import Reference
 
@@ -112,13 +113,13 @@ class Envelope:
     def content_digest(self) -> bytes | None:
         """Return SHA-256 of what the codec made of the payload, as far as it is known."""
         if self.fingerprint is not None:
-            return bytes.fromhex(self.fingerprint)
+            return _digest(self.fingerprint)
         if self.is_json:
             return plain.digest(self.json)
         if self.data is not None:
             return hashlib.sha256(self.data).digest()
         digest = self.reference.sha256 if self.reference else self.stored.get("sha256")
-        return bytes.fromhex(digest) if isinstance(digest, str) else None
+        return _digest(digest)
 
 
 def suffixes(codec: str) -> list[str]:
@@ -145,12 +146,22 @@ def reduced(stored: Any, codec: str | None) -> str:
         text = plain.encode(stored).text
         left: dict[str, Any] = {"size": len(text.encode()), "sha256": plain.digest(stored).hex()}
     else:
-        envelope = Envelope.of(stored, codec)
+        # Also of a row that was changed by hand: whoever cannot read a message may still ack it.
         names = ("size", "sha256", "key", "fingerprint")
-        left = {name: stored[name] for name in names if name in stored}
-        if "sha256" not in left and (digest := envelope.content_digest()) is not None:
-            left["sha256"] = digest.hex()
+        known = stored if isinstance(stored, dict) else {}
+        left = {name: known[name] for name in names if name in known}
+        if "sha256" not in left:
+            with suppress(PayloadReadError):
+                digest = Envelope.of(stored, codec).content_digest()
+                left |= {} if digest is None else {"sha256": digest.hex()}
     return plain.encode(left).text
+
+
+def _digest(text: Any) -> bytes | None:
+    try:
+        return bytes.fromhex(text)
+    except (TypeError, ValueError):
+        return None
 
 
 def _text(stored: dict[str, Any], name: str) -> str | None:
