@@ -15,9 +15,10 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine, text
 
-from xclaim import Queue, create_engine, migrate
-from xclaim.audit import audit
+from xclaim import Queue, create_engine
 from xclaim.embedded import embedded_postgresql
+from xclaim.operations import migrate
+from xclaim.operations.audit import audit
 
 ROWS, ROUNDS = 1_000_000, 3
 FILL = """

@@ -29,8 +29,9 @@ from examples.airflow_stack import (
     wait,
     wait_for_run,
 )
-from xclaim import Queue, migrate
+from xclaim import Queue
 from xclaim.embedded import embedded_postgresql
+from xclaim.operations import migrate
 
 DAGS = Path(__file__).parents[1] / "tests" / "stack" / "dags"
 TASKS, MESSAGES, ROUNDS, WAITS = 100, 60, 4, 12

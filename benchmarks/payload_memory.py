@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from benchmarks.turns import keep
-from xclaim import Payloads, Queue, migrate
+from xclaim import Payloads, Queue
 from xclaim.embedded import embedded_postgresql
-from xclaim.payloads.storage import Storage
+from xclaim.operations import migrate
+from xclaim.payloads.stores.storage import Storage
 
 MIB = 1024 * 1024
 LIMIT = 200  # MiB

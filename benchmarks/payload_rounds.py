@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from xclaim import Queue, migrate
+from xclaim import Queue
+from xclaim.operations import migrate
 
 ONE_BY_ONE, BATCHES_OF_100, BATCHES_OF_1000 = "one by one", "batches of 100", "batches of 1,000"
 # How many messages a round has, and how many of them go together.

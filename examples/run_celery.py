@@ -34,8 +34,9 @@ from examples.airflow_stack import (
     wait,
     wait_for_run,
 )
-from xclaim import Queue, migrate
+from xclaim import Queue
 from xclaim.embedded import embedded_postgresql
+from xclaim.operations import migrate
 
 DAG = """
 import time

@@ -26,8 +26,8 @@ from examples.airflow_stack import (
     running,
     tail_of_logs,
 )
-from xclaim import migrate
 from xclaim.embedded import embedded_postgresql
+from xclaim.operations import migrate
 
 DAGS = Path(__file__).parent / "dags"
 BY_STATUS = """

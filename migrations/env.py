@@ -13,8 +13,8 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.schema import CreateSchema
 
-from xclaim.engine import create_engine
-from xclaim.schema import TABLE_NAME, VERSION_TABLE_NAME, message_table
+from xclaim.connections.engine import create_engine
+from xclaim.sql.schema import TABLE_NAME, VERSION_TABLE_NAME, message_table
 
 # Any number nobody else locks by: the first bytes of sha256("xclaim").
 UPGRADE_LOCK = 0xA58ED9D4

@@ -105,7 +105,7 @@ def postgresql16_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def _template_url(postgresql_server: str) -> Iterator[str]:
     """A migrated database that nobody connects to, or it could not be copied."""
-    from xclaim.migrate import upgrade
+    from xclaim.operations.migrate import upgrade
 
     with databases.temporary_database(postgresql_server) as url:
         upgrade(url)
@@ -132,7 +132,7 @@ def empty_postgresql_url(postgresql_server: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from xclaim.migrate import upgrade
+    from xclaim.operations.migrate import upgrade
 
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     upgrade(databases.sqlite_url(path))

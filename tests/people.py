@@ -15,7 +15,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from tests.databases import temporary_database
 from xclaim import Queue, create_engine
-from xclaim.grants import Kind, plan
+from xclaim.operations.grants import Kind, plan
 
 _PASSWORD = "hunter2"
 

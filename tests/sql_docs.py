@@ -12,9 +12,9 @@ from typing import Any
 
 from sqlalchemy import make_url
 
-from xclaim import statements
-from xclaim.dialects import POSTGRESQL, SQLITE, Dialect
-from xclaim.schema import message_table
+from xclaim.sql import statements
+from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect
+from xclaim.sql.schema import message_table
 
 FOLDER = Path(__file__).parents[1] / "docs" / "sql"
 NAMES = (

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from xclaim import InvalidArgumentError, Queue, SchemaVersionError, create_engine
-from xclaim.audit import Audit, Check, audit
-from xclaim.schema import CHECKS
-from xclaim.statements import auditing
+from xclaim.operations.audit import Audit, Check, audit
+from xclaim.sql.schema import CHECKS
+from xclaim.sql.statements import auditing
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_checks_that_are_not_valid_are_named(fresh_postgresql_url: str) -> None:
 def test_a_large_table_is_read_in_parts(
     engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xclaim.audit._PART", 3)
+    monkeypatch.setattr("xclaim.operations.audit._PART", 3)
     queue.push_many(list(range(10)))
     without_constraints(engine, "UPDATE xclaim_message SET attempts = -1 WHERE id IN (2, 5, 8)")
 

@@ -26,8 +26,8 @@ from xclaim import (
     Queue,
     SchemaVersionError,
     create_engine,
-    migrate,
 )
+from xclaim.operations import migrate
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from tests.eventually import until
 from tests.pgbouncer import Bouncer, needs_pgbouncer
 from tests.replication import replicated
 from xclaim import Queue, create_engine
-from xclaim import doctor as doctor_module
-from xclaim.doctor import Finding, Level, examine
 from xclaim.embedded import embedded_postgresql
-from xclaim.migrate import upgrade
+from xclaim.operations import doctor as doctor_module
+from xclaim.operations.doctor import Finding, Level, examine
+from xclaim.operations.migrate import upgrade
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from xclaim import Queue, create_async_engine, create_engine, migrate
+from xclaim import Queue, create_async_engine, create_engine
+from xclaim.operations import migrate
 
 
 @pytest.mark.parametrize(

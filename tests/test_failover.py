@@ -20,7 +20,8 @@ from tests.torture.consumer import QUEUE
 from tests.torture.crew import Crew
 from tests.torture.logs import gather
 from tests.torture.workers import Role
-from xclaim import Queue, Status, create_engine, migrate
+from xclaim import Queue, Status, create_engine
+from xclaim.operations import migrate
 
 
 @pytest.fixture

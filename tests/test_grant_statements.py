@@ -14,8 +14,9 @@ from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from tests.databases import temporary_database
-from xclaim import InvalidArgumentError, Queue, SchemaVersionError, create_engine, migrate
-from xclaim.grants import Plan, plan
+from xclaim import InvalidArgumentError, Queue, SchemaVersionError, create_engine
+from xclaim.operations import migrate
+from xclaim.operations.grants import Plan, plan
 
 HOSTILE = [
     "'; DROP TABLE xclaim_message; --",

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from tests.eventually import until
 from tests.people import People, people, refused
 from xclaim import Claim, DuplicateMessageError, Queue, Ticket
-from xclaim.grants import Kind
-from xclaim.schema import message_table
+from xclaim.operations.grants import Kind
+from xclaim.sql.schema import message_table
 
 NO_LEASE = timedelta(0)
 COLUMNS = [column.name for column in message_table().c]

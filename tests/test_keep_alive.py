@@ -10,8 +10,9 @@ from threading import Event
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from xclaim import ClaimLostError, Queue, migrate
-from xclaim.keep_alive import keep_alive, keep_alive_async
+from xclaim import ClaimLostError, Queue
+from xclaim.consuming.keep_alive import keep_alive, keep_alive_async
+from xclaim.operations import migrate
 
 SHORT = timedelta(milliseconds=60)  # extended every 50 ms, the shortest pause there is
 LONG = timedelta(hours=1)

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from tests.people import People, people, refused
-from xclaim import Claim, ClaimLostError, Queue, migrate
-from xclaim.grants import Kind, plan
+from xclaim import Claim, ClaimLostError, Queue
+from xclaim.operations import migrate
+from xclaim.operations.grants import Kind, plan
 
 NO_LEASE = timedelta(0)
 

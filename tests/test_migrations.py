@@ -16,8 +16,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Column, Engine, inspect, text
 
 from tests import databases
-from xclaim import Queue, create_engine, migrate
-from xclaim.schema import REVISION, REVISIONS, TABLE_NAME, VERSION_TABLE_NAME, message_table
+from xclaim import Queue, create_engine
+from xclaim.operations import migrate
+from xclaim.sql.schema import REVISION, REVISIONS, TABLE_NAME, VERSION_TABLE_NAME, message_table
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from xclaim import InvalidArgumentError, Payloads, Queue, create_engine
-from xclaim.orphans import prune_orphans
+from xclaim.operations.orphans import prune_orphans
 
 LARGE = "a" * 2_000
 HOUR = timedelta(hours=1)
@@ -99,7 +99,7 @@ def test_a_dry_run_removes_nothing(engine: Engine, payloads: Payloads, folder: P
 def test_the_storage_of_another_database_is_not_emptied(
     engine: Engine, payloads: Payloads, folder: Path, tmp_path: Path
 ) -> None:
-    from xclaim import migrate
+    from xclaim.operations import migrate
 
     url = f"sqlite:///{tmp_path / 'other.db'}"
     migrate.upgrade(url)
@@ -118,7 +118,7 @@ def test_the_storage_of_another_database_is_not_emptied(
 def test_objects_of_many_messages_are_told_apart_in_batches(
     engine: Engine, payloads: Payloads, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xclaim.orphans._BATCH", 3)
+    monkeypatch.setattr("xclaim.operations.orphans._BATCH", 3)
     Queue("orders", engine, payloads=payloads).push_many([LARGE] * 7)
     for _ in range(4):
         push_and_roll_back(engine, payloads)

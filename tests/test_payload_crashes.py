@@ -14,7 +14,7 @@ import pytest
 
 from tests.eventually import until
 from xclaim import Payloads, Queue, create_engine
-from xclaim.orphans import prune_orphans
+from xclaim.operations.orphans import prune_orphans
 
 KILLS = 6
 WORK = """
@@ -68,7 +68,8 @@ def test_no_kill_leaves_a_row_without_its_object(database_url: str, tmp_path: Pa
 DIES = """
 import os, sys
 from datetime import timedelta
-from xclaim import Payloads, Queue, stored_payloads
+from xclaim import Payloads, Queue
+from xclaim.queues import payload_work
 from xclaim.verbs import pushing
 
 def die(*_, **options): os._exit(9)
@@ -78,7 +79,7 @@ if sys.argv[3] == "before the row":
     pushing.execute = die
 queue.push("x" * 100)
 queue.ack(queue.claim())
-stored_payloads.delete_objects = die
+payload_work.delete_objects = die
 queue.prune(older_than=timedelta(0))
 """
 

@@ -18,7 +18,8 @@ from sqlalchemy import Engine
 
 from tests.databases import temporary_database
 from tests.pgbouncer import Bouncer, needs_pgbouncer
-from xclaim import AsyncQueue, ClaimLostError, Queue, create_engine, migrate
+from xclaim import AsyncQueue, ClaimLostError, Queue, create_engine
+from xclaim.operations import migrate
 
 pytestmark = needs_pgbouncer
 

@@ -12,12 +12,13 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from xclaim import Claim, Queue, create_engine, statements
-from xclaim.dialects import POSTGRESQL
-from xclaim.schema import message_table
-from xclaim.statements import Start
-from xclaim.verbs import memory
-from xclaim.verbs.memory import recall, start_of
+from xclaim import Claim, Queue, create_engine
+from xclaim.sql import statements
+from xclaim.sql.dialects import POSTGRESQL
+from xclaim.sql.schema import message_table
+from xclaim.sql.statements import Start
+from xclaim.verbs import hints
+from xclaim.verbs.hints import recall, start_of
 
 BACKLOG = 4_000
 
@@ -25,7 +26,7 @@ BACKLOG = 4_000
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let claims look back so often that a small backlog does for these tests."""
-    monkeypatch.setattr(memory, "_LOOK_BACK_EVERY", 0.05)
+    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 0.05)
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def pages_of_a_claim(engine: Engine, start: Start, place: Mapping[str, Any]) -> 
 def test_an_old_snapshot_does_not_slow_a_claim_down(
     fresh_postgresql_url: str, engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_LOOK_BACK_EVERY", 60.0)
+    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 60.0)
     queue.push_many([0] * BACKLOG)
     with closing(psycopg.connect(fresh_postgresql_url.replace("+psycopg", ""))) as snapshot:
         snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")

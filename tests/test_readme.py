@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from xclaim import Queue, create_engine, migrate
+from xclaim import Queue, create_engine
+from xclaim.operations import migrate
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"^( *)```(\w+)( no-run)?\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
 from xclaim import DuplicateMessageError, InvalidArgumentError, Payloads, Queue, create_engine
-from xclaim.rotation import rotate_keys
+from xclaim.operations.rotation import rotate_keys
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 LARGE = {"rows": [[number, f"name {number}"] for number in range(1_000)]}

@@ -13,11 +13,12 @@ from sqlalchemy import Engine, text
 
 from tests import sql_docs
 from tests.databases import temporary_database
-from xclaim import Queue, create_engine, statements
-from xclaim.dialects import POSTGRESQL, SQLITE
-from xclaim.grants import Kind
-from xclaim.grants import plan as planned
-from xclaim.schema import message_table
+from xclaim import Queue, create_engine
+from xclaim.operations.grants import Kind
+from xclaim.operations.grants import plan as planned
+from xclaim.sql import statements
+from xclaim.sql.dialects import POSTGRESQL, SQLITE
+from xclaim.sql.schema import message_table
 
 CLAIMABLE = "INDEX ix_xclaim_message_claim (queue=? AND priority=? AND available_at<?)"
 NO_TOKEN = "00000000-0000-0000-0000-000000000000"

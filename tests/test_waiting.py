@@ -28,9 +28,8 @@ from xclaim import (
     Queue,
     create_async_engine,
     create_engine,
-    listening,
-    waiting,
 )
+from xclaim.consuming import listening, waiting
 
 LONG = timedelta(seconds=60)
 SHORT = timedelta(milliseconds=100)

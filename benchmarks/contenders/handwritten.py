@@ -15,11 +15,11 @@ import psycopg
 from sqlalchemy import make_url
 
 from benchmarks.contenders.contender import QUEUE, Payload
-from xclaim import statements
-from xclaim.dialects import POSTGRESQL
-from xclaim.migrate import upgrade
-from xclaim.schema import message_table
-from xclaim.statements import Start
+from xclaim.operations.migrate import upgrade
+from xclaim.sql import statements
+from xclaim.sql.dialects import POSTGRESQL
+from xclaim.sql.schema import message_table
+from xclaim.sql.statements import Start
 
 CLAIM_PARAMETERS = {
     "queue_name": QUEUE,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.contenders.contender import QUEUE, Payload
 from xclaim import Queue
-from xclaim.migrate import upgrade
+from xclaim.operations.migrate import upgrade
 
 
 class XclaimSession:

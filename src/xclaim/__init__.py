@@ -12,8 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xclaim.aio import AsyncQueue
-    from xclaim.engine import create_async_engine, create_engine
+    from xclaim.connections.engine import create_async_engine, create_engine
     from xclaim.errors import (
         ClaimLostError,
         DatabaseUrlError,
@@ -32,21 +31,22 @@ if TYPE_CHECKING:
         XclaimError,
     )
     from xclaim.message import Claim, Counts, Message, Status, Ticket
-    from xclaim.payloads.codecs import Codec, register_codec
-    from xclaim.payloads.settings import AfterAck, Payloads
-    from xclaim.payloads.storage import Storage
-    from xclaim.sync import Queue
+    from xclaim.payloads.codecs.registry import Codec, register_codec
+    from xclaim.payloads.payloads import AfterAck, Payloads
+    from xclaim.payloads.stores.storage import Storage
+    from xclaim.queues.aio import AsyncQueue
+    from xclaim.queues.sync import Queue
     from xclaim.verbs import ack, claim, push
 
 __version__ = "0.1.0"
 
 # Loaded on first use (PEP 562): an Airflow DAG file that only names the hook pays for nothing.
 _MODULE_OF = {
-    "AfterAck": "payloads.settings",
-    "AsyncQueue": "aio",
+    "AfterAck": "payloads.payloads",
+    "AsyncQueue": "queues.aio",
     "Claim": "message",
     "ClaimLostError": "errors",
-    "Codec": "payloads.codecs",
+    "Codec": "payloads.codecs.registry",
     "Counts": "message",
     "DatabaseUrlError": "errors",
     "DuplicateMessageError": "errors",
@@ -58,11 +58,11 @@ _MODULE_OF = {
     "PayloadGoneError": "errors",
     "PayloadReadError": "errors",
     "PayloadRefusedError": "errors",
-    "Payloads": "payloads.settings",
-    "Queue": "sync",
+    "Payloads": "payloads.payloads",
+    "Queue": "queues.sync",
     "SchemaVersionError": "errors",
     "Status": "message",
-    "Storage": "payloads.storage",
+    "Storage": "payloads.stores.storage",
     "StorageError": "errors",
     "Ticket": "message",
     "TicketLostError": "errors",
@@ -70,10 +70,10 @@ _MODULE_OF = {
     "XclaimError": "errors",
     "ack": "verbs",
     "claim": "verbs",
-    "create_async_engine": "engine",
-    "create_engine": "engine",
+    "create_async_engine": "connections.engine",
+    "create_engine": "connections.engine",
     "push": "verbs",
-    "register_codec": "payloads.codecs",
+    "register_codec": "payloads.codecs.registry",
 }
 
 __all__ = [

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from xclaim.errors import InvalidArgumentError
-from xclaim.payloads.plain import is_storable_text
+from xclaim.payloads.plain_json import is_storable_text
 
 MAX_QUEUE_BYTES = 200  # short enough for an index entry and for a line on a terminal
 MAX_KEY_BYTES = 1_000  # PostgreSQL refuses index entries over 2,704 bytes (a third of a page)

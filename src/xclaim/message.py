@@ -184,7 +184,7 @@ class EncodedMessage(Message[T_co]):
     def _reading(self) -> Reader:
         if self._reader is not None:
             return self._reader
-        from xclaim.payloads.settings import Payloads
+        from xclaim.payloads.payloads import Payloads
 
         return Payloads.from_environment() or Payloads()
 

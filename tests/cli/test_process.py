@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import make_url, text
 
 from tests.cli.command_line import UNREACHABLE, XCLAIM, CommandLine
-from xclaim import Queue, __version__, create_engine, migrate
+from xclaim import Queue, __version__, create_engine
+from xclaim.operations import migrate
 
 COMMANDS = (
     *("upgrade", "downgrade", "push", "claim", "ack", "release", "extend", "peek", "stats"),

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from tests.cli.command_line import CommandLine
-from xclaim import Queue, migrate
-from xclaim.schema import REVISION
+from xclaim import Queue
+from xclaim.operations import migrate
+from xclaim.sql.schema import REVISION
 
 AGES = ("oldest_available_age", "oldest_claim_age")
 

@@ -19,10 +19,10 @@ import click
 from xclaim import Claim, Message, Payloads, Queue, Ticket, XclaimError
 from xclaim.cli.lines import parse_json
 from xclaim.cli.options import duration
-from xclaim.engine import parse_url
-from xclaim.migrate import upgrade
-from xclaim.payloads.plain import encode
-from xclaim.payloads.typed_json import TypedJson
+from xclaim.connections.engine import parse_url
+from xclaim.operations.migrate import upgrade
+from xclaim.payloads.codecs.typed_json import TypedJson
+from xclaim.payloads.plain_json import encode
 
 _KEY = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U="  # of nobody
 

@@ -101,7 +101,7 @@ def xcom_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def configure_xcoms(monkeypatch: pytest.MonkeyPatch, **options: str) -> None:
     """Set options of `[xclaim]` that begin with `xcom_`, and let them be read again."""
-    from xclaim.airflow.xcom_settings import xcom_settings
+    from xclaim.airflow.xcom.settings import xcom_settings
 
     for name, value in options.items():
         monkeypatch.setenv(f"AIRFLOW__XCLAIM__XCOM_{name.upper()}", value)
@@ -111,7 +111,7 @@ def configure_xcoms(monkeypatch: pytest.MonkeyPatch, **options: str) -> None:
 @pytest.fixture(autouse=True)
 def _unread_xcom_settings() -> Iterator[None]:
     yield
-    settings = sys.modules.get("xclaim.airflow.xcom_settings")
+    settings = sys.modules.get("xclaim.airflow.xcom.settings")
     if settings is not None:
         settings.xcom_settings.cache_clear()
 

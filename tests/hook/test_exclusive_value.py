@@ -17,13 +17,13 @@ from airflow.sdk.bases.xcom import BaseXCom
 
 from tests.hook.conftest import DagRun, within_rerun, within_task
 from xclaim import Claim, DuplicateMessageError, InvalidArgumentError, Message, Queue
-from xclaim.airflow.exclusive import consume_values
-from xclaim.airflow.xcom import (
+from xclaim.airflow.xcom.backend import (
     ExclusiveValue,
     ExclusiveValueLostError,
     XclaimXComBackend,
     exclusive,
 )
+from xclaim.airflow.xcom.exclusive_values import consume_values
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("xcom_folder")]
 

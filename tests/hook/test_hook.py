@@ -19,10 +19,10 @@ from xclaim import (
     InvalidArgumentError,
     PayloadError,
     SchemaVersionError,
-    migrate,
 )
 from xclaim.airflow.hooks import XclaimHook
-from xclaim.airflow.identity import TaskIdentity, shortened
+from xclaim.airflow.tasks.identity import TaskIdentity, shortened
+from xclaim.operations import migrate
 
 pytestmark = pytest.mark.airflow
 
@@ -243,7 +243,7 @@ def test_an_unreachable_or_unfit_connection_says_so(monkeypatch: pytest.MonkeyPa
 def test_the_table_can_live_in_a_schema(
     empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xclaim import migrate
+    from xclaim.operations import migrate
 
     migrate.upgrade(empty_postgresql_url, schema="work")
     uri = f"{connection_uri(empty_postgresql_url)}?xclaim_schema=work"
@@ -314,5 +314,10 @@ def test_naming_the_hook_in_a_dag_file_loads_no_database_world() -> None:
 
     loaded = set(result.stdout.split())
     assert "xclaim.airflow.hooks" in loaded
-    assert not loaded & {"xclaim.sync", "xclaim.verbs", "xclaim.engine", "xclaim.migrate"}
+    assert not loaded & {
+        "xclaim.queues.sync",
+        "xclaim.verbs",
+        "xclaim.connections.engine",
+        "xclaim.operations.migrate",
+    }
     assert not [name for name in loaded if name.split(".")[0] in ("sqlalchemy", "psycopg")]

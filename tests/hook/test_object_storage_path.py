@@ -13,7 +13,7 @@ import pytest
 
 from tests.payloads import emulators
 from tests.payloads.emulators import Emulator
-from xclaim.payloads.storage import Reference, Storage
+from xclaim.payloads.stores.storage import Reference, Storage
 
 pytestmark = pytest.mark.airflow
 

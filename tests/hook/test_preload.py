@@ -13,9 +13,9 @@ pytestmark = pytest.mark.airflow
 TASK = """
 import sys
 from airflow.listeners.listener import get_listener_manager
-from xclaim.verbs import driver
+from xclaim.connections import direct
 get_listener_manager().hook.on_starting(component=object())
-loaded, compiled = set(sys.modules), driver._text.cache_info().misses
+loaded, compiled = set(sys.modules), direct._text.cache_info().misses
 
 from xclaim.airflow.hooks import XclaimHook
 hook = XclaimHook()
@@ -26,7 +26,7 @@ with hook.consume("orders", **task) as claimed:
     assert claimed is None
 
 added = {name for name in set(sys.modules) - loaded if name.startswith(("xclaim", "psycopg"))}
-print(sorted(added), driver._text.cache_info().misses - compiled)
+print(sorted(added), direct._text.cache_info().misses - compiled)
 """
 
 

@@ -33,8 +33,8 @@ from airflow.sdk.bases.xcom import BaseXCom
 from tests.hook.conftest import configure_xcoms
 from tests.payloads import emulators
 from xclaim.airflow.xcom import XclaimXComBackend
-from xclaim.airflow.xcom_cleaning import _cleaned
-from xclaim.airflow.xcom_objects import Owner
+from xclaim.airflow.xcom.cleaning import _cleaned
+from xclaim.airflow.xcom.objects import Owner
 from xclaim.errors import (
     EncryptionKeyError,
     InvalidArgumentError,

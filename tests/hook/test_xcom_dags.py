@@ -22,8 +22,8 @@ from airflow.sdk.execution_time import task_runner, xcom
 
 from tests.hook.conftest import DagRun, configure_xcoms
 from xclaim.airflow.xcom import clean_xcoms
-from xclaim.airflow.xcom_cleaning import clean_xcoms_by_database
-from xclaim.airflow.xcom_stored import StoredXCom
+from xclaim.airflow.xcom.cleaning import clean_xcoms_by_database
+from xclaim.airflow.xcom.stored import StoredXCom
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("xcom_folder")]
 

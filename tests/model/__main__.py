@@ -16,7 +16,7 @@ from tests import databases
 from tests.model.explorer import PAIRS, TRIPLES, VARIANT_PAIRS, explore
 from tests.model.scenes import SCENES
 from tests.model.stages import Stage, stage_on
-from xclaim.migrate import upgrade
+from xclaim.operations.migrate import upgrade
 
 # A title, the verbs, the scenes they are explored in, and whether a crash is a rollback.
 _GROUPS: list[tuple[str, Sequence[Sequence[str]], Sequence[str], bool]] = [

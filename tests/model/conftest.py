@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from tests import databases
 from tests.model.stages import Stage, stage_on
 from xclaim import create_engine
-from xclaim.verbs import memory
+from xclaim.verbs import hints
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def no_hints(monkeypatch: pytest.MonkeyPatch) -> None:
 
     What these hints may delay has tests of its own, in `tests/test_positions.py`.
     """
-    monkeypatch.setattr(memory, "_LOOK_BACK_EVERY", 0.0)
-    monkeypatch.setattr(memory, "_SWEEP_EVERY", 0.0)
+    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 0.0)
+    monkeypatch.setattr(hints, "_SWEEP_EVERY", 0.0)
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from unittest.mock import patch
 
 from sqlalchemy import Engine, Select, Table, text
 
-from xclaim import statements
-from xclaim.dialects import POSTGRESQL, Dialect
-from xclaim.statements import Statement, claiming, pushing, settling, upkeep
-from xclaim.statements.parts import ID
+from xclaim.sql import statements
+from xclaim.sql.dialects import POSTGRESQL, Dialect
+from xclaim.sql.statements import Statement, claiming, pushing, settling, upkeep
+from xclaim.sql.statements.parts import ID
 
 Builder = Callable[..., Statement]
 

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Select, and_, select, text, true
 
 from tests.model.model import Row, Table
 from xclaim import Status
-from xclaim.dialects import dialect_of
-from xclaim.schema import CHECKS, message_table
+from xclaim.sql.dialects import dialect_of
+from xclaim.sql.schema import CHECKS, message_table
 
 _TABLE = message_table()
 _FIELDS = [field.name for field in fields(Row)]

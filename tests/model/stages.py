@@ -16,8 +16,8 @@ from tests.model.model import Table
 from tests.model.scenes import QUEUE, SCENES
 from tests.model.sessions import Outcome, Session
 from xclaim import Claim, Queue, create_engine
-from xclaim.schema import TABLE_NAME, message_table
-from xclaim.verbs import memory
+from xclaim.sql.schema import TABLE_NAME, message_table
+from xclaim.verbs import hints
 
 _COLUMNS = ", ".join(column.name for column in message_table().columns)
 _numbers = itertools.count()
@@ -63,7 +63,7 @@ class Stage:
         """Make the scene with the verbs themselves, once, and keep a copy."""
         if scene not in self._settings:
             self.observer.execute(text(f"DELETE FROM {TABLE_NAME}"))
-            memory._remembered.clear()
+            hints._remembered.clear()
             claim = SCENES[scene](Queue(QUEUE, self.observer))
             copy = f"scene_{next(_numbers)}"  # two stages can share a database
             self.observer.execute(text(f"CREATE TABLE {copy} AS SELECT * FROM {TABLE_NAME}"))
@@ -73,7 +73,7 @@ class Stage:
     def reset(self, setting: Setting) -> None:
         """Restore the scene."""
         # Whether a claim gives back what lapsed must not depend on what went before.
-        memory._remembered.clear()
+        hints._remembered.clear()
         self._outcomes.clear()
         self._empty()
         self.observer.execute(text(self._restore.format(copy=setting.copy)))

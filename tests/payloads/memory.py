@@ -7,7 +7,7 @@ import sys
 
 MEASURED = """
 import json, resource, sys
-from xclaim.payloads.storage import Storage
+from xclaim.payloads.stores.storage import Storage
 location, options, size = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
 storage = Storage(location, options=options)
 def push(size):

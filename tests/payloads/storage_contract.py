@@ -27,8 +27,8 @@ from xclaim.errors import (
     PayloadRefusedError,
     StorageError,
 )
-from xclaim.payloads import remote
-from xclaim.payloads.storage import Reference, Storage
+from xclaim.payloads.stores import remote
+from xclaim.payloads.stores.storage import Reference, Storage
 
 MIB = 1024 * 1024
 NONE = timedelta(0)

@@ -26,7 +26,7 @@ from xclaim.errors import (
     PayloadRefusedError,
     StorageError,
 )
-from xclaim.payloads.arrow import Arrow, Parquet
+from xclaim.payloads.codecs.arrow import Arrow, Parquet
 
 CODECS = [Arrow(), Parquet()]
 Codec = Arrow | Parquet
@@ -444,7 +444,7 @@ def run(code: str) -> str:
 
 def test_accepting_imports_nothing() -> None:
     code = (
-        "import sys; from xclaim.payloads.arrow import Arrow, Parquet\n"
+        "import sys; from xclaim.payloads.codecs.arrow import Arrow, Parquet\n"
         "print(Arrow().accepts({'a': 1}), Parquet().accepts(1))\n"
         "print({'pyarrow', 'pandas', 'polars', 'numpy'} & set(sys.modules))"
     )
@@ -456,7 +456,7 @@ def test_without_pyarrow_the_extra_is_named() -> None:
     code = (
         "import sys, io; sys.modules['pyarrow'] = None\n"
         "import pandas as pd\n"
-        "from xclaim.payloads.arrow import Arrow\n"
+        "from xclaim.payloads.codecs.arrow import Arrow\n"
         "from xclaim import PayloadError, PayloadReadError\n"
         "for call, kind in ((lambda: Arrow().encode(pd.DataFrame(), io.BytesIO()), PayloadError),"
         " (lambda: Arrow().decode(io.BytesIO()), PayloadReadError)):\n"
@@ -472,7 +472,7 @@ def test_without_the_readers_package_it_is_named(value: Any) -> None:
     content = encoded(Arrow(), value)
     code = (
         f"import sys, io; sys.modules[{package!r}] = None\n"
-        "from xclaim.payloads.arrow import Arrow\nfrom xclaim import PayloadReadError\n"
+        "from xclaim.payloads.codecs.arrow import Arrow\nfrom xclaim import PayloadReadError\n"
         f"try:\n    Arrow().decode(io.BytesIO({content!r}))\n"
         "except PayloadReadError as error:\n    print(type(error).__name__, error)\n"
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from xclaim.errors import PayloadError
-from xclaim.payloads.binary import CHUNK, Binary
+from xclaim.payloads.codecs.binary import CHUNK, Binary
 
 CONTENT = bytes(range(256)) * 10_000  # some chunks, and a part of one
 

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pytest
 
 from xclaim.errors import InvalidArgumentError, UnknownCodecError
-from xclaim.payloads import codecs
-from xclaim.payloads.arrow import Arrow, Parquet
-from xclaim.payloads.codecs import check_codec, codec_for, codec_named, register_codec
-from xclaim.payloads.typed_json import TypedJson
+from xclaim.payloads.codecs import registry
+from xclaim.payloads.codecs.arrow import Arrow, Parquet
+from xclaim.payloads.codecs.registry import check_codec, codec_for, codec_named, register_codec
+from xclaim.payloads.codecs.typed_json import TypedJson
 
 
 class Reversed:
@@ -43,7 +43,7 @@ class Order:
 
 @pytest.fixture(autouse=True)
 def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codecs, "_registered", {})
+    monkeypatch.setattr(registry, "_registered", {})
 
 
 def name_for(value: Any, *own: Any) -> str | None:
@@ -147,12 +147,13 @@ def test_an_unknown_codec_is_named_with_the_way_out(name: str) -> None:
 
 
 def test_the_built_in_codecs_keep_the_rules_for_all() -> None:
-    for codec in (*codecs._BUILT_IN, *codecs._CHOSEN, TypedJson([Order]), Arrow()):
+    for codec in (*registry._BUILT_IN, *registry._CHOSEN, TypedJson([Order]), Arrow()):
         check_codec(codec)
 
 
 def test_the_import_brings_nothing_heavy() -> None:
-    code = "import sys, xclaim.payloads.codecs, xclaim.payloads.models; print(*sys.modules)"
+    modules = "xclaim.payloads.codecs.registry, xclaim.payloads.codecs.models"
+    code = f"import sys, {modules}; print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from xclaim.errors import PayloadCorruptedError
-from xclaim.payloads.compression import CHUNK, compressing, decompressing
+from xclaim.payloads.layers.compression import CHUNK, compressing, decompressing
 
 SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7]
 
@@ -224,7 +224,7 @@ def test_writing_holds_one_chunk_and_no_more() -> None:
 def test_without_zstandard_the_extra_is_named() -> None:
     code = (
         "import sys, io; sys.modules['zstandard'] = None\n"
-        "from xclaim.payloads.compression import compressing, decompressing\n"
+        "from xclaim.payloads.layers.compression import compressing, decompressing\n"
         "from xclaim import PayloadError, PayloadReadError\n"
         "for wrap, kind in ((compressing, PayloadError), (decompressing, PayloadReadError)):\n"
         "    try:\n        wrap(io.BytesIO())\n"

@@ -8,7 +8,7 @@ import traceback
 import pytest
 
 from xclaim.errors import EncryptionKeyError, InvalidArgumentError, PayloadCorruptedError
-from xclaim.payloads.encryption import Keys
+from xclaim.payloads.layers.encryption import Keys
 
 MIB = 1024 * 1024
 # Always the same, because parallel workers compare the names of their tests.

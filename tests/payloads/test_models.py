@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from typing_extensions import TypedDict
 
 from xclaim.errors import InvalidArgumentError, PayloadCorruptedError, PayloadError
-from xclaim.payloads.models import Model
-from xclaim.payloads.plain import encode
+from xclaim.payloads.codecs.models import Model
+from xclaim.payloads.plain_json import encode
 
 KEY = UUID(int=7)
 
@@ -259,7 +259,8 @@ def test_what_cannot_be_a_type_is_refused(type_: Any) -> None:
 
 def test_pydantic_is_imported_when_a_type_is_given_and_not_before() -> None:
     code = (
-        "import sys; from xclaim.payloads.models import Model; print('pydantic' in sys.modules)\n"
+        "import sys; from xclaim.payloads.codecs.models import Model\n"
+        "print('pydantic' in sys.modules)\n"
         "sys.modules['pydantic'] = None\nfrom xclaim import InvalidArgumentError\n"
         "try:\n    Model(int)\nexcept InvalidArgumentError as error:\n    print(error)\n"
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from xclaim.payloads.plain import encode_within
+from xclaim.payloads.plain_json import encode_within
 
 TEXTS = some.lists(some.text(alphabet="aé😀", max_size=12), max_size=40)
 

@@ -26,7 +26,7 @@ from xclaim.errors import (
     PayloadRefusedError,
     StorageError,
 )
-from xclaim.payloads.storage import Reference, Storage
+from xclaim.payloads.stores.storage import Reference, Storage
 
 
 class TestFiles(SharedStorageContract):
@@ -161,7 +161,7 @@ def test_a_part_of_the_path_that_is_a_file_is_said(tmp_path: Path) -> None:
 _WITHOUT_PERMISSION = """
 import os, sys
 from xclaim.errors import StorageError
-from xclaim.payloads.storage import Storage, Reference
+from xclaim.payloads.stores.storage import Storage, Reference
 if os.geteuid() == 0:
     os.setuid(65534)
 storage = Storage(sys.argv[1])
@@ -195,7 +195,7 @@ def test_who_has_no_permission_is_told(storage: Storage, folder: Path) -> None:
 _WITH_A_FULL_DISK = """
 import resource, sys
 from xclaim.errors import StorageError
-from xclaim.payloads.storage import Storage
+from xclaim.payloads.stores.storage import Storage
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 storage = Storage(sys.argv[1])
 try:
@@ -297,7 +297,7 @@ def test_options_are_not_shown() -> None:
 def test_a_storage_needs_nothing_before_its_first_object() -> None:
     program = """
 import sys
-from xclaim.payloads.storage import Storage
+from xclaim.payloads.stores.storage import Storage
 for url in ("s3://bucket", "gs://bucket", "abfs://bucket", "memory://x", "file:///x"):
     Storage(url, options={"key": "x"})
 print([name for name in ("fsspec", "s3fs", "gcsfs", "adlfs", "sqlalchemy") if name in sys.modules])
@@ -322,7 +322,7 @@ def test_a_package_that_is_missing_is_named(package: str, url: str, extra: str) 
 import sys
 sys.modules[sys.argv[1]] = None
 from xclaim.errors import InvalidArgumentError
-from xclaim.payloads.storage import Storage
+from xclaim.payloads.stores.storage import Storage
 try:
     Storage(sys.argv[2]).create("orders").commit()
 except InvalidArgumentError as error:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.payloads.emulators import Emulator
 from xclaim import AsyncQueue, PayloadGoneError, Payloads, Queue, Storage, StorageError
-from xclaim.payloads.storage import StoredObject
+from xclaim.payloads.stores.storage import StoredObject
 
 LARGE = {"rows": [[number, f"name {number}"] for number in range(8_000)]}
 OTHER = bytes(range(256)) * 500

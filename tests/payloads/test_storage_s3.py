@@ -12,8 +12,8 @@ from tests.payloads import emulators
 from tests.payloads.emulators import Emulator
 from tests.payloads.memory import MEASURED, run
 from tests.payloads.storage_contract import CloudStorageContract, Place, check_unreachable, push
-from xclaim.payloads import remote
-from xclaim.payloads.references import parse_location
+from xclaim.payloads.stores import remote
+from xclaim.payloads.stores.references import parse_location
 
 
 @pytest.fixture

@@ -32,8 +32,8 @@ from xclaim.errors import (
     PayloadRefusedError,
     XclaimError,
 )
-from xclaim.payloads.tagging import MAX_DEPTH
-from xclaim.payloads.typed_json import TypedJson
+from xclaim.payloads.codecs.tagging import MAX_DEPTH
+from xclaim.payloads.codecs.typed_json import TypedJson
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HUGE = 7**20_000
@@ -554,7 +554,7 @@ def decoded_by(path: Path, allowed: list[str], named: str) -> dict[str, Any]:
     """Return what a new process made of the payload, and what it has imported of the shop."""
     code = (
         "import json, sys; sys.path.insert(0, sys.argv[1])\n"
-        "from xclaim.payloads.typed_json import TypedJson\n"
+        "from xclaim.payloads.codecs.typed_json import TypedJson\n"
         "from xclaim.errors import XclaimError\n"
         "named = sys.argv[3]\n"
         "before = set(sys.modules)\n"

@@ -27,7 +27,8 @@ from tests.torture.logs import gather
 from tests.torture.network import Network
 from tests.torture.report import summarize
 from tests.torture.workers import Role
-from xclaim import Queue, create_engine, migrate
+from xclaim import Queue, create_engine
+from xclaim.operations import migrate
 
 _PRODUCERS = 4
 _SESSIONS = 6  # of one worker, at most

@@ -33,7 +33,7 @@ def clean_xcoms(arguments: Any) -> None:
 
     :param arguments: of the command line.
     """
-    from xclaim.airflow.xcom_cleaning import clean_xcoms_by_database
+    from xclaim.airflow.xcom.cleaning import clean_xcoms_by_database
     from xclaim.errors import XclaimError
 
     age = timedelta(hours=arguments.older_than_hours)

@@ -11,7 +11,7 @@ from xclaim.errors import DatabaseUrlError
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from xclaim.payloads.settings import Payloads
+    from xclaim.payloads.payloads import Payloads
 
 # What libpq and xclaim understand of a connection's extras. Others belong to Airflow's own hooks
 # (cursor, iam, ...) and mean nothing here.

@@ -15,11 +15,11 @@ from airflow.sdk.bases.decorator import (
 )
 from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
 
-from xclaim.airflow.exclusive import consume_values
-from xclaim.airflow.handed_over import HandedOver
 from xclaim.airflow.hooks import LEASE, LEASE_LIMIT, XclaimHook
 from xclaim.airflow.links import MessagesLink
 from xclaim.airflow.operators import OnEmpty, checked_on_empty, end_empty, end_with
+from xclaim.airflow.xcom.call_arguments import HandedOver
+from xclaim.airflow.xcom.exclusive_values import consume_values
 from xclaim.arguments import MAX_LIMIT, whole_number
 from xclaim.errors import InvalidArgumentError
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseHook
 
-from xclaim.airflow import open_claims
 from xclaim.airflow.assets import queue_uri, report_lineage
-from xclaim.airflow.identity import PushSequence, TaskIdentity, claimant, current_task
-from xclaim.airflow.rerun import OnRerun, checked_policy, replace_unconsumed
-from xclaim.airflow.tickets import (
+from xclaim.airflow.tasks import open_claims
+from xclaim.airflow.tasks.identity import PushSequence, TaskIdentity, claimant, current_task
+from xclaim.airflow.tasks.rerun import OnRerun, checked_policy, replace_unconsumed
+from xclaim.airflow.tasks.tickets import (
     TICKET_LEASE,
     checked_batches,
     make_ticket,
@@ -459,8 +459,8 @@ class XclaimHook(BaseHook):
         """Connect and compare the schema's revision: whether it fits, and what to do if not."""
         from sqlalchemy.exc import SQLAlchemyError
 
-        from xclaim import migrate
         from xclaim.errors import XclaimError
+        from xclaim.operations import migrate
 
         try:
             migrate.check(self.get_conn(), schema=self._database().schema)

@@ -28,7 +28,7 @@ class MessagesLink(BaseOperatorLink):
         """
         from airflow.sdk.configuration import conf
 
-        from xclaim.airflow.identity import natural_key
+        from xclaim.airflow.tasks.identity import natural_key
 
         template = conf.get("xclaim", "messages_url", fallback="")
         names = {

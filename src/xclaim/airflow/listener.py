@@ -13,8 +13,8 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
-from xclaim.airflow import open_claims
 from xclaim.airflow.preload import preload
+from xclaim.airflow.tasks import open_claims
 
 
 @hookimpl

@@ -14,8 +14,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from xclaim.airflow.hooks import AUTOMATIC, XclaimHook
 from xclaim.airflow.links import MessagesLink
-from xclaim.airflow.rerun import OnRerun
-from xclaim.airflow.tickets import TICKET_LEASE
+from xclaim.airflow.tasks.rerun import OnRerun
+from xclaim.airflow.tasks.tickets import TICKET_LEASE
 from xclaim.arguments import MAX_LIMIT, whole_number
 from xclaim.errors import InvalidArgumentError
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from xclaim.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from xclaim.payloads.encryption import Keys
-    from xclaim.payloads.settings import Payloads
+    from xclaim.payloads.layers.encryption import Keys
+    from xclaim.payloads.payloads import Payloads
 
 STORAGE_EXTRAS = (
     "xclaim_storage",
@@ -34,8 +34,8 @@ def payloads_of(conn_id: str, extras: Mapping[str, Any]) -> Payloads | None:
     given = {name: extras[name] for name in STORAGE_EXTRAS if extras.get(name) not in (None, "")}
     if not given:
         return None
-    from xclaim.payloads.settings import THRESHOLD, Payloads
-    from xclaim.payloads.storage import Storage
+    from xclaim.payloads.payloads import THRESHOLD, Payloads
+    from xclaim.payloads.stores.storage import Storage
 
     try:
         location, options = given.get("xclaim_storage"), given.get("xclaim_storage_options", {})
@@ -73,7 +73,7 @@ def keys_of(option: str, choice: str) -> Keys | None:
     :param choice: empty, ``airflow`` or ``xclaim``.
     :raises InvalidArgumentError: it is neither, or the keys are not there.
     """
-    from xclaim.payloads.encryption import Keys
+    from xclaim.payloads.layers.encryption import Keys
 
     match choice:
         case "":

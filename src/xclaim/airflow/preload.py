@@ -12,12 +12,14 @@ def preload() -> None:
     import psycopg  # noqa: F401
     from airflow.sdk import lineage  # noqa: F401
 
-    from xclaim import statements, sync, verbs  # noqa: F401
+    from xclaim import verbs
     from xclaim.airflow import connections, hooks  # noqa: F401
-    from xclaim.dialects import POSTGRESQL
-    from xclaim.schema import message_table
-    from xclaim.statements import Start
-    from xclaim.verbs.driver import compile_for_postgresql
+    from xclaim.connections.direct import compile_for_postgresql
+    from xclaim.queues import sync  # noqa: F401
+    from xclaim.sql import statements
+    from xclaim.sql.dialects import POSTGRESQL
+    from xclaim.sql.schema import message_table
+    from xclaim.sql.statements import Start
 
     table = message_table(verbs.resolve_schema(None, POSTGRESQL.name))
     claims = [

@@ -11,7 +11,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf, timezone
 
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.links import MessagesLink
-from xclaim.airflow.tickets import TICKET_LEASE
+from xclaim.airflow.tasks.tickets import TICKET_LEASE
 from xclaim.arguments import MAX_LIMIT, whole_number
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from xclaim import AsyncQueue, Message
     from xclaim.airflow.connections import Database
-    from xclaim.reconnecting import Reconnecting
+    from xclaim.consuming.reconnecting import Reconnecting
 
 _FIRED_LATELY = 10.0  # seconds in which a worker claims what its trigger saw
 _MOST_LOOKED_AT = 1_000
@@ -64,7 +64,7 @@ class AvailableTrigger(BaseTrigger):
         yield _event(queue_name=self.queue_name)
 
     async def _wait(self, database: Database) -> None:
-        from xclaim.listening import messages_waiting
+        from xclaim.consuming.listening import messages_waiting
 
         fired = _fired[database, self.queue_name]
         queue, again = _queue(database, self.queue_name), _reconnecting()
@@ -130,7 +130,7 @@ class WakeUpTrigger(BaseEventTrigger):
     @classmethod
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Any]:
         """Yield the queue of each wake-up, None for all queues, and when that was."""
-        from xclaim.listening import pushed_queues
+        from xclaim.consuming.listening import pushed_queues
 
         trigger = cls(**kwargs)
         database = await _database(trigger.xclaim_conn_id)
@@ -168,7 +168,7 @@ def _event(**payload: str) -> TriggerEvent:
 
 
 def _reconnecting() -> Reconnecting:
-    from xclaim.reconnecting import Reconnecting
+    from xclaim.consuming.reconnecting import Reconnecting
 
     # Also when the triggerer starts while the database is away: a deferred task waits for it.
     return Reconnecting(_RECONNECT, has_connected=lambda: True)

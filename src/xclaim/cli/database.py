@@ -17,7 +17,7 @@ from xclaim.cli.outcomes import DatabaseError, say
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
-    from xclaim.sync import Queue
+    from xclaim.queues.sync import Queue
 
 DEFAULT_URL = "sqlite:///xclaim.db"
 _CONNECT_SECONDS = 10  # psycopg waits for 130: too long for somebody at a terminal
@@ -40,8 +40,8 @@ class Database:
         """
         from sqlalchemy.exc import SQLAlchemyError
 
-        from xclaim.engine import parse_url
-        from xclaim.revision import mismatch
+        from xclaim.connections.engine import parse_url
+        from xclaim.sql.revision import mismatch
 
         url = parse_url(self.url or os.environ.get("XCLAIM_DATABASE_URL") or DEFAULT_URL)
         if not self.quiet:
@@ -67,7 +67,7 @@ class Database:
     @contextmanager
     def queues(self) -> Iterator[Callable[[str], Queue]]:
         """Yield a function from a name to the queue in the database."""
-        from xclaim.sync import Queue
+        from xclaim.queues.sync import Queue
 
         with self.engine() as engine:
             yield partial(Queue, bind=engine, schema=self.schema)
@@ -105,7 +105,7 @@ def _is_missing_file(url: URL) -> bool:
 def _connected(url: URL) -> Engine:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from xclaim.engine import create_engine
+    from xclaim.connections.engine import create_engine
 
     has_timeout = "connect_timeout" in url.query or "PGCONNECT_TIMEOUT" in os.environ
     options: dict[str, Any] = {}
@@ -131,7 +131,7 @@ def _unreachable(url: URL, reason: str) -> str:
 
 
 def _shown(url: URL) -> str:
-    from xclaim.engine import shown_url
+    from xclaim.connections.engine import shown_url
 
     return shown_url(url.set(drivername=url.get_backend_name()))
 

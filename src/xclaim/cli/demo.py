@@ -16,11 +16,11 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xclaim import migrate
 from xclaim.cli.database import Database
 from xclaim.cli.lines import write_all
 from xclaim.cli.outcomes import DemonstrationError, emit
-from xclaim.sync import Queue
+from xclaim.operations import migrate
+from xclaim.queues.sync import Queue
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

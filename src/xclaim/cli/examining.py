@@ -40,7 +40,7 @@ def audit(
     promise, with what was checked and what breaks it, then the rows by status. Exit status 5 if
     anything is broken.
     """
-    from xclaim.audit import audit as run
+    from xclaim.operations.audit import audit as run
 
     with database.engine() as engine:
         audited = run(engine, queue=queue_name, newest=newest, schema=database.schema)
@@ -62,7 +62,7 @@ def doctor(*, as_table: bool, database: Database) -> int:
     A line per finding, each with its level (ok, warning, problem) and the remedy. Exit status 5 if
     there is a problem.
     """
-    from xclaim.doctor import Level, examine
+    from xclaim.operations.doctor import Level, examine
 
     with database.engine() as engine:
         findings = examine(engine, schema=database.schema)

@@ -31,7 +31,7 @@ def grants(
     producer pushes; a consumer claims and settles; an observer counts, and sees no payloads; a
     maintainer expires, redrives, prunes and withdraws.
     """
-    from xclaim.grants import plan
+    from xclaim.operations.grants import plan
 
     with database.engine() as engine, engine.begin() as connection:
         planned = plan(

@@ -79,7 +79,7 @@ def push(
 
 
 def _plain(value: Any) -> Any:
-    from xclaim.payloads.plain import encode
+    from xclaim.payloads.plain_json import encode
 
     return encode(value).value  # as lines are checked: JSON that no row can hold is refused
 
@@ -94,7 +94,7 @@ def _check_keys(unique_key: str | None, key_field: str | None, *, is_one: bool) 
 def _push_lines(
     database: Database, queue_name: str, key_field: str | None, options: dict[str, Any]
 ) -> int:
-    from xclaim.sync import Queue
+    from xclaim.queues.sync import Queue
 
     # Read and checked first: a slow stdin must hold no transaction, on SQLite the one write lock.
     with database.engine() as engine, _checked(key_field) as (lines, count):
@@ -112,7 +112,7 @@ def _push_lines(
 
 @contextmanager
 def _checked(key_field: str | None) -> Iterator[tuple[IO[bytes], int]]:
-    from xclaim.payloads.plain import encode
+    from xclaim.payloads.plain_json import encode
 
     count = 0
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as lines:

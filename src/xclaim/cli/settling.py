@@ -15,7 +15,7 @@ from xclaim.cli.outcomes import CLAIM_LOST, NOTHING_TO_CLAIM, say
 
 if TYPE_CHECKING:
     from xclaim.message import Claim
-    from xclaim.sync import Queue
+    from xclaim.queues.sync import Queue
 
 claim_argument = click.argument("claim_line", metavar="[CLAIM]", required=False)
 

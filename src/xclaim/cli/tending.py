@@ -22,7 +22,7 @@ STATS_COLUMNS = ("queue", *_COUNTS, "oldest_available_age", "oldest_claim_age")
 @database_options
 def upgrade(*, revision: str, database: Database) -> None:
     """Create the table, or bring it to REVISION."""
-    from xclaim import migrate
+    from xclaim.operations import migrate
 
     with database.engine(create=True) as engine:
         migrate.upgrade(engine, revision, schema=database.schema)
@@ -37,7 +37,7 @@ def downgrade(*, revision: str, database: Database) -> None:
 
     'base' drops the table with all its messages.
     """
-    from xclaim import migrate
+    from xclaim.operations import migrate
 
     with database.engine() as engine:
         migrate.downgrade(engine, revision, schema=database.schema)
@@ -144,7 +144,7 @@ def rotate_keys(*, database: Database) -> int:
     Those encrypted with one of the others, in rows and in XCLAIM_STORAGE. Claimed messages are left
     for the next run. Exit status 5 if some are left.
     """
-    from xclaim.rotation import rotate_keys as run
+    from xclaim.operations.rotation import rotate_keys as run
 
     with database.engine() as engine:
         done = run(engine, schema=database.schema)
@@ -158,7 +158,7 @@ def rotate_keys(*, database: Database) -> int:
 def _prune_orphans(
     database: Database, *, older_than: timedelta, dry_run: bool, every: bool
 ) -> None:
-    from xclaim.orphans import prune_orphans
+    from xclaim.operations.orphans import prune_orphans
 
     with database.engine() as engine:
         found = prune_orphans(
@@ -180,9 +180,9 @@ def demo(*, database: Database) -> None:
 
 
 def _stats(database: Database) -> list[dict[str, Any]]:
-    from xclaim.revision import is_newer, mismatch, read_revision
-    from xclaim.schema import REVISION
-    from xclaim.statements import queue_stats
+    from xclaim.sql.revision import is_newer, mismatch, read_revision
+    from xclaim.sql.schema import REVISION
+    from xclaim.sql.statements import queue_stats
     from xclaim.verbs import resolve_schema
 
     with database.engine() as engine, engine.connect() as connection:

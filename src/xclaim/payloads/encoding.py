@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xclaim.errors import PayloadError
-from xclaim.payloads import plain
+from xclaim.payloads import plain_json
+from xclaim.payloads.codecs.typed_json import TypedJson
 from xclaim.payloads.envelope import JSON, Prepared
-from xclaim.payloads.sink import Sink
-from xclaim.payloads.typed_json import TypedJson
+from xclaim.payloads.writing import Sink
 
 if TYPE_CHECKING:
-    from xclaim.payloads.codecs import Codec
-    from xclaim.payloads.settings import Payloads
+    from xclaim.payloads.codecs.registry import Codec
+    from xclaim.payloads.payloads import Payloads
 
 _JSON_TYPES = frozenset((dict, list, str, int, float, bool, type(None)))
 
 
-def plain_batch(settings: Payloads, values: Sequence[Any]) -> plain.PlainBatch | None:
+def plain_batch(settings: Payloads, values: Sequence[Any]) -> plain_json.PlainBatch | None:
     """Return the payloads for one statement if all are plain JSON and stay in their rows.
 
     What nearly all queues push, at the price of what a queue without a storage pays.
@@ -27,15 +27,15 @@ def plain_batch(settings: Payloads, values: Sequence[Any]) -> plain.PlainBatch |
     if not values or not _are_plain(settings, values):
         return None
     limit = settings.threshold if _has_room_elsewhere(settings) else sys.maxsize
-    encoded = plain.encode_within(values, limit)
-    return None if encoded is None else plain.PlainBatch(encoded)
+    encoded = plain_json.encode_within(values, limit)
+    return None if encoded is None else plain_json.PlainBatch(encoded)
 
 
 def prepared_plain(settings: Payloads, values: Sequence[Any]) -> list[Prepared] | None:
     """Return the payloads one by one if all are plain JSON and stay in their rows, else None."""
     if not _are_plain(settings, values):
         return None
-    encoded = plain.encode_each(values)
+    encoded = plain_json.encode_each(values)
     if encoded is None:
         return None
     if _has_room_elsewhere(settings):
@@ -65,7 +65,7 @@ class Encoding:
                 if own.accepts(value):
                     return self._encoded(own, value, place)
         try:
-            encoded = plain.encode(value, place)
+            encoded = plain_json.encode(value, place)
         except PayloadError as error:
             return self._encoded(self._codec_for(value, error), value, place)
         if settings.keys is None and not self._is_large(encoded.text):
@@ -77,22 +77,22 @@ class Encoding:
             len(text.encode()) > self._settings.threshold
         )
 
-    def _json(self, codec: str, encoded: plain.Encoded) -> Prepared:
-        digest = plain.digest(encoded.value) if self._keyed else None
+    def _json(self, codec: str, encoded: plain_json.Encoded) -> Prepared:
+        digest = plain_json.digest(encoded.value) if self._keyed else None
         with Sink(self._settings, self._queue, codec, keyed=self._keyed) as sink:
             sink.write(encoded.text.encode())
             return sink.finish(digest)
 
     def _encoded(self, codec: Codec, value: Any, place: str) -> Prepared:
         if isinstance(codec, TypedJson):
-            tagged = plain.encode(_at(place, codec.to_json, value), place)
+            tagged = plain_json.encode(_at(place, codec.to_json, value), place)
             return self._json(codec.name, tagged)
         with Sink(self._settings, self._queue, codec.name, keyed=self._keyed) as sink:
             _at(place, codec.encode, value, sink)
             return sink.finish()
 
     def _codec_for(self, value: Any, error: PayloadError) -> Codec:
-        from xclaim.payloads.codecs import codec_for
+        from xclaim.payloads.codecs.registry import codec_for
 
         codec = codec_for(value, (TypedJson(self._settings.allow),))
         if codec is None:

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from xclaim.errors import PayloadCorruptedError, PayloadReadError, UnknownCodecError
-from xclaim.payloads import plain
-from xclaim.payloads.references import Reference
+from xclaim.payloads import plain_json
+from xclaim.payloads.stores.references import Reference
 
 JSON = "json"
 TYPED_JSON = "json-types"
@@ -57,7 +57,7 @@ class Prepared:
         """SHA-256 of the payload as its codec encodes it, of JSON as ``plain.digest`` has it."""
         if self.content_sha256 is not None:
             return self.content_sha256
-        return plain.digest(self.value)
+        return plain_json.digest(self.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class Envelope:
         if self.fingerprint is not None:
             return _digest(self.fingerprint)
         if self.is_json:
-            return plain.digest(self.json)
+            return plain_json.digest(self.json)
         if self.data is not None:
             return hashlib.sha256(self.data).digest()
         digest = self.reference.sha256 if self.reference else self.stored.get("sha256")
@@ -143,8 +143,11 @@ def object_uri(stored: Any, codec: str | None) -> str | None:
 def reduced(stored: Any, codec: str | None) -> str:
     """Return as JSON text what is left of a payload when it is reduced to its digest."""
     if codec is None:
-        text = plain.encode(stored).text
-        left: dict[str, Any] = {"size": len(text.encode()), "sha256": plain.digest(stored).hex()}
+        text = plain_json.encode(stored).text
+        left: dict[str, Any] = {
+            "size": len(text.encode()),
+            "sha256": plain_json.digest(stored).hex(),
+        }
     else:
         # Also of a row that was changed by hand: whoever cannot read a message may still ack it.
         names = ("size", "sha256", "key", "fingerprint")
@@ -152,9 +155,9 @@ def reduced(stored: Any, codec: str | None) -> str:
         left = {name: known[name] for name in names if name in known}
         if "sha256" not in left:
             with suppress(PayloadReadError):
-                digest = Envelope.of(stored, codec).content_digest()
-                left |= {} if digest is None else {"sha256": digest.hex()}
-    return plain.encode(left).text
+                known_digest = Envelope.of(stored, codec).content_digest()
+                left |= {} if known_digest is None else {"sha256": known_digest.hex()}
+    return plain_json.encode(left).text
 
 
 def _digest(text: Any) -> bytes | None:

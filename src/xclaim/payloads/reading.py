@@ -15,14 +15,14 @@ from xclaim.errors import (
     PayloadReadError,
     PayloadRefusedError,
 )
-from xclaim.payloads import plain
+from xclaim.payloads import plain_json
+from xclaim.payloads.codecs.typed_json import TypedJson
 from xclaim.payloads.envelope import FERNET, JSON, TYPED_JSON, Envelope, Prepared, suffixes
-from xclaim.payloads.typed_json import TypedJson
 
 if TYPE_CHECKING:
-    from xclaim.payloads.encryption import Keys
-    from xclaim.payloads.settings import Payloads
-    from xclaim.payloads.storage import Storage
+    from xclaim.payloads.layers.encryption import Keys
+    from xclaim.payloads.payloads import Payloads
+    from xclaim.payloads.stores.storage import Storage
 
 _CHUNK = 1024 * 1024
 
@@ -50,13 +50,13 @@ def decoded(settings: Payloads, envelope: Envelope) -> Any:
 def opened(settings: Payloads, envelope: Envelope) -> BinaryIO:
     """Return what the codec made of the payload, as a file that is checked as it is read."""
     if envelope.is_json:
-        return io.BytesIO(plain.encode(envelope.json).text.encode())
+        return io.BytesIO(plain_json.encode(envelope.json).text.encode())
     file = raw(settings, envelope)
     for suffix in reversed(suffixes(envelope.codec)):
         if suffix == FERNET:
             file = required_keys(settings, envelope).decrypting(file, envelope.key)
         else:
-            from xclaim.payloads.compression import decompressing
+            from xclaim.payloads.layers.compression import decompressing
 
             file = decompressing(file)
     return file
@@ -75,7 +75,7 @@ def content_digest(settings: Payloads, envelope: Envelope) -> bytes:
     """Return the digest by which the payload is compared with another, of all it is made of."""
     with opened(settings, envelope) as file:
         if envelope.codec.partition("+")[0] in (JSON, TYPED_JSON):
-            return plain.digest(_decode_json(file))
+            return plain_json.digest(_decode_json(file))
         return hashlib.file_digest(cast("Any", file), "sha256").digest()
 
 
@@ -105,7 +105,7 @@ def _decoder(settings: Payloads, base: str) -> Callable[[BinaryIO], Any]:
         return TypedJson(settings.allow).decode
     if base == JSON:
         return _decode_json
-    from xclaim.payloads.codecs import codec_named
+    from xclaim.payloads.codecs.registry import codec_named
 
     return codec_named(base, settings.codecs).decode
 

@@ -8,13 +8,13 @@ import shutil
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
-from xclaim.payloads import plain
+from xclaim.payloads import plain_json
 from xclaim.payloads.envelope import Envelope, Prepared
 
 if TYPE_CHECKING:
-    from xclaim.payloads.encryption import Keys
-    from xclaim.payloads.settings import Payloads
-    from xclaim.payloads.storage import ObjectWriter
+    from xclaim.payloads.layers.encryption import Keys
+    from xclaim.payloads.payloads import Payloads
+    from xclaim.payloads.stores.storage import ObjectWriter
 
 _CHUNK = 1024 * 1024
 
@@ -52,7 +52,7 @@ class Recoder:
         if digest is not None:
             stored["fingerprint"] = keys.fingerprint(digest, keys.primary_id)
         self._is_done = True
-        return Prepared(text=plain.encode(stored).text, codec=self._envelope.codec, uri=uri)
+        return Prepared(text=plain_json.encode(stored).text, codec=self._envelope.codec, uri=uri)
 
     def __enter__(self) -> Self:
         """Return it."""

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from xclaim.verbs.claiming import LEASE, claim, claim_many, claim_message, poll, resume
+from xclaim.verbs.execution import resolve_schema
+from xclaim.verbs.hints import NOTIFY_EVERY
 from xclaim.verbs.looking import counts, find, get, newest_available_at, peek
-from xclaim.verbs.memory import NOTIFY_EVERY
-from xclaim.verbs.objects import EncryptedRow, encrypted_otherwise, re_encrypt, stored_objects
+from xclaim.verbs.payload_rows import EncryptedRow, encrypted_otherwise, re_encrypt, stored_objects
 from xclaim.verbs.pushing import check_push, listed, push, push_many
-from xclaim.verbs.rows import resolve_schema
 from xclaim.verbs.settling import (
     ack,
     ack_again,

@@ -13,12 +13,13 @@ from typing import Any, TypedDict, Unpack
 
 from sqlalchemy import Connection
 
-from xclaim import arguments, statements
+from xclaim import arguments
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim, Message, Status, Ticket, kind_of
-from xclaim.statements import Start
-from xclaim.verbs.memory import Memory, recall, start_of
-from xclaim.verbs.rows import as_utc, execute
+from xclaim.sql import statements
+from xclaim.sql.statements import Start
+from xclaim.verbs.execution import as_utc, execute
+from xclaim.verbs.hints import Memory, recall, start_of
 from xclaim.verbs.upkeep import expire_some
 
 LEASE = timedelta(minutes=5)

@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from xclaim import arguments, statements
-from xclaim.dialects import dialect_of
+from xclaim import arguments
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Counts, Message
-from xclaim.verbs.rows import as_message, as_utc, execute
+from xclaim.sql import statements
+from xclaim.sql.dialects import dialect_of
+from xclaim.verbs.execution import as_message, as_utc, execute
 
 
 def peek(

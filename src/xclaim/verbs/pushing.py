@@ -11,16 +11,17 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from xclaim import arguments, statements
-from xclaim.dialects import SQLITE, dialect_of
+from xclaim import arguments
 from xclaim.errors import InvalidArgumentError, PayloadError
 from xclaim.message import Message, Status, kind_of
 from xclaim.payloads.envelope import Prepared
-from xclaim.payloads.plain import Encoded, PlainBatch, encode_all, encode_headers
-from xclaim.payloads.settings import Payloads
-from xclaim.verbs.memory import is_to_notify, recall
+from xclaim.payloads.payloads import Payloads
+from xclaim.payloads.plain_json import Encoded, PlainBatch, encode_all, encode_headers
+from xclaim.sql import statements
+from xclaim.sql.dialects import SQLITE, dialect_of
+from xclaim.verbs.execution import Build, as_utc, execute, one_transaction
+from xclaim.verbs.hints import is_to_notify, recall
 from xclaim.verbs.pushing_once import push_once, row_columns
-from xclaim.verbs.rows import Build, as_utc, execute, one_transaction
 
 _MAX_TEXT = 64_000_000  # characters in one statement, a few copies of which the server makes
 

@@ -10,14 +10,14 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from xclaim import statements
-from xclaim.dialects import SQLITE, dialect_of
 from xclaim.errors import DuplicateMessageError
 from xclaim.message import Message
 from xclaim.payloads.envelope import Prepared
-from xclaim.payloads.plain import encode
-from xclaim.payloads.settings import Payloads
-from xclaim.verbs.rows import as_message, execute, is_autocommit
+from xclaim.payloads.payloads import Payloads
+from xclaim.payloads.plain_json import encode
+from xclaim.sql import statements
+from xclaim.sql.dialects import SQLITE, dialect_of
+from xclaim.verbs.execution import as_message, execute, is_autocommit
 
 Item = tuple[Prepared, str | None]
 

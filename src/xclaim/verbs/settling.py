@@ -9,15 +9,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from xclaim import arguments, statements
-from xclaim.dialects import dialect_of
+from xclaim import arguments
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.message import Claim, Message
 from xclaim.payloads.envelope import DIGEST, DROPPED, reduced
-from xclaim.payloads.settings import AfterAck
+from xclaim.payloads.payloads import AfterAck
+from xclaim.sql import statements
+from xclaim.sql.dialects import dialect_of
 from xclaim.verbs.claiming import LEASE
-from xclaim.verbs.memory import is_to_notify, recall
-from xclaim.verbs.rows import Build, as_message, as_utc, execute
+from xclaim.verbs.execution import Build, as_message, as_utc, execute
+from xclaim.verbs.hints import is_to_notify, recall
 
 
 def ack(

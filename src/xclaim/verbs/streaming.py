@@ -8,16 +8,16 @@ from typing import Any, Unpack
 
 from sqlalchemy import Connection
 
-from xclaim import statements
-from xclaim.dialects import SQLITE
 from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
-from xclaim.payloads.settings import AfterAck
-from xclaim.statements import Start
+from xclaim.payloads.payloads import AfterAck
+from xclaim.sql import statements
+from xclaim.sql.dialects import SQLITE
+from xclaim.sql.statements import Start
 from xclaim.verbs import claiming
 from xclaim.verbs.claiming import Request, Who
-from xclaim.verbs.memory import start_of
-from xclaim.verbs.rows import execute, one_transaction
+from xclaim.verbs.execution import execute, one_transaction
+from xclaim.verbs.hints import start_of
 from xclaim.verbs.settling import ack_held, receipt, receipts
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from xclaim import arguments, statements
+from xclaim import arguments
+from xclaim.sql import statements
+from xclaim.verbs.execution import Build, execute
+from xclaim.verbs.hints import is_to_notify, recall
 from xclaim.verbs.looking import keyed
-from xclaim.verbs.memory import is_to_notify, recall
-from xclaim.verbs.rows import Build, execute
 
 BATCH = 1_000  # rows per statement: short locks, and little to redo after a crash
 

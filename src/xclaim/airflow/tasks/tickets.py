@@ -1,0 +1,153 @@
+"""Tickets: claims that one task makes and another resumes, as the plain dict an XCom carries.
+
+    {"queue": ..., "claim_key": ..., "claimed_by": ..., "xclaim_conn_id": ..., "size": 1,
+     "claimed_at": ..., "expires_at": ..., "id": 17, "attempts": 1, "payload": ..., "checksum": ...}
+
+``id``, ``attempts`` and ``payload`` only in a ticket for one message, and the payload only if it is
+plain JSON in the row: templates read them. The
+checksum finds what was changed by accident; it is no signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from xclaim.airflow.tasks.identity import PushSequence, TaskIdentity, current_task
+from xclaim.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from xclaim import Claim, Queue, Ticket
+
+TICKET_LEASE = timedelta(hours=1)  # a mapped task may wait that long for its slot
+_CHECKSUM_LENGTH = 16
+_tickets = PushSequence()
+
+
+class TicketClaimant:
+    """Who claims for a ticket; ``has_claimed`` keeps its number from being given again."""
+
+    def __init__(self, keys: dict[str, Any]) -> None:
+        self.keys = keys
+        self.has_claimed = False
+
+
+@contextmanager
+def ticket_claimant(queue: str) -> Iterator[TicketClaimant]:
+    """Yield under which name and key to claim for the next ticket of the queue.
+
+    The keys are numbered, so that a retry claims under the same ones and gets the same messages.
+    """
+    task = current_task()
+    if task is None:
+        key = f"{socket.gethostname()}:{os.getpid()}/ticket/{uuid4()}"
+        yield TicketClaimant({"claimed_by": None, "claim_key": key})
+        return
+    with suppress(_NothingClaimedError), _tickets.numbers(task.instance_id, queue, 1) as (number,):
+        who = TicketClaimant({"claimed_by": task.claimed_by, "claim_key": task.ticket_key(number)})
+        yield who
+        if not who.has_claimed:
+            raise _NothingClaimedError
+
+
+class _NothingClaimedError(Exception):
+    """Gives the number of a ticket back."""
+
+
+def resumer(task: TaskIdentity | None, ticket: Ticket) -> dict[str, Any]:
+    """Return who resumes a ticket: a task under a key that its retries find again."""
+    if task is None:
+        return {"claimed_by": None, "claim_key": None}
+    key = task.resumption_key(f"{ticket.claim_key} {ticket.claimed_by}")
+    return {"claimed_by": task.claimed_by, "claim_key": key}
+
+
+def was_settled(queue: Queue, ticket: Mapping[str, Any], task: TaskIdentity | None) -> bool:
+    """Return whether an earlier try of the task has settled what the ticket was for.
+
+    Of a ticket for one message the table knows. Of a batch it is assumed of any retry: what the
+    earlier try did not ack went back to the queue, and is lost to nobody.
+    """
+    if task is None or task.try_number == task.first_try:
+        return False
+    if "id" not in ticket:
+        return True
+    message = queue.get(ticket["id"])
+    return message is not None and task.is_named_in(message.consumed_by)
+
+
+def checked_batches(max_batches: Any) -> int:
+    """Return how many tickets to make at most. Raise InvalidArgumentError if Airflow allows less.
+
+    :param max_batches: by default as many as Airflow expands over.
+    """
+    from airflow.sdk.configuration import conf
+
+    longest: int = conf.getint("core", "max_map_length", fallback=1024)
+    if max_batches is None:
+        return longest
+    is_number = isinstance(max_batches, int) and not isinstance(max_batches, bool)
+    if not is_number or not 1 <= max_batches <= longest:
+        raise InvalidArgumentError(
+            f"max_batches must lie between 1 and {longest}, Airflow's [core] max_map_length, not "
+            f"{max_batches!r}: make the batches larger, or raise that setting"
+        )
+    return int(max_batches)
+
+
+def make_ticket(xclaim_conn_id: str, claims: Sequence[Claim]) -> dict[str, Any]:
+    """Return the ticket for claims that were made by one call under a key of their own."""
+    from xclaim import Ticket
+
+    ticket = {
+        **Ticket.of(claims).to_dict(),
+        "xclaim_conn_id": xclaim_conn_id,
+        "size": len(claims),
+        "claimed_at": str(claims[0].message.to_dict()["claimed_at"]),
+        "expires_at": claims[0].expires_at.isoformat(),
+    }
+    if len(claims) == 1:
+        message = claims[0].message
+        ticket |= {"id": message.id, "attempts": message.attempts}
+        if message.codec is None:  # else it may be large, or secret, or none that JSON has
+            ticket["payload"] = message.stored
+    return {**ticket, "checksum": _checksum(ticket)}
+
+
+def read_ticket(ticket: object) -> Ticket:
+    """Return what to resume. Raise InvalidArgumentError if it is no ticket, or was changed."""
+    from xclaim import Ticket
+
+    if not isinstance(ticket, Mapping):
+        hint = ""
+        if isinstance(ticket, str):
+            hint = " (a template makes a string of it: pass `task.output` instead of `{{ ... }}`)"
+        raise InvalidArgumentError(
+            f"a ticket is the dict that a claiming task returned, not {type(ticket).__name__}"
+            f"{hint}: {ticket!r:.100}"
+        )
+    known = Ticket.from_dict(ticket)
+    if ticket.get("checksum") != _checksum(ticket):
+        raise InvalidArgumentError(
+            f"the ticket of {known.claimed_by!r} in {known.queue!r} was changed since it was made: "
+            "pass on the whole dict as the claiming task returned it"
+        )
+    return known
+
+
+def _checksum(ticket: Mapping[str, Any]) -> str:
+    content = {name: value for name, value in ticket.items() if name != "checksum"}
+    try:
+        text = json.dumps(content, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"the ticket is not JSON ({error}): pass it on unchanged"
+        ) from error
+    return hashlib.sha256(text.encode()).hexdigest()[:_CHECKSUM_LENGTH]

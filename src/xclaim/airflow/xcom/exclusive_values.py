@@ -1,0 +1,316 @@
+"""``exclusive(value)``: what a task returns so that one other task gets it, and nobody else.
+
+The XCom backend of xclaim pushes the value as a message when the task returns it, and puts a ticket
+into the XCom: queue, message id, connection. Reading that XCom claims nothing, however often it
+happens; a task claims it in a ``with`` block, or as an argument of ``@task.exclusive``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from xclaim.errors import DuplicateMessageError, InvalidArgumentError, TicketLostError
+
+if TYPE_CHECKING:
+    from xclaim import Claim, Message
+    from xclaim.airflow.hooks import XclaimHook
+    from xclaim.airflow.tasks.identity import TaskIdentity
+
+_DEFAULT_CONNECTION: Final = "xclaim_default"
+_MAX_QUEUE_BYTES = 200
+
+
+def exclusive(
+    value: Any, queue: str | None = None, *, xclaim_conn_id: str = _DEFAULT_CONNECTION
+) -> ExclusiveValue:
+    """Return what a task returns so that the value is consumed by one task only.
+
+    Also in a list, to expand over, or in a dict. A retry pushes nothing twice; a task that was
+    cleared and returns another value withdraws the former one if nobody has taken it.
+
+    :param value: anything a message can hold.
+    :param queue: the queue's name, by default ``<dag_id>.<task_id>``.
+    :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
+    :raises InvalidArgumentError: it is not a running task that calls.
+    """
+    from xclaim.airflow.tasks.identity import current_task
+
+    task = current_task()  # now: Airflow pushes what was returned when it knows of no task any more
+    if task is None:
+        raise InvalidArgumentError(
+            "exclusive() is for the value that a running task returns: call it in the task"
+        )
+    return ExclusiveValue(
+        queue=queue or _queue_of(task), xclaim_conn_id=xclaim_conn_id, task=task, payload=value
+    )
+
+
+class ExclusiveValueLostError(TicketLostError):
+    """The message of an exclusive value is not to be had; ``value`` says which."""
+
+    def __init__(self, value: ExclusiveValue, fate: str) -> None:
+        self.claims = []
+        self.value = value
+        Exception.__init__(
+            self,
+            f"the exclusive value (message {value.message_id} in {value.queue!r}) {fate}: only "
+            "one task can have it; let each task that needs one have its own",
+        )
+
+
+class ExclusiveValue:
+    """At first a value to push, in the XCom of another task the place of its message.
+
+    ``with value as claim:`` claims it: acked at the end of the block, released if the block raises.
+    A retry of the same task has it back at once; ``claim`` is None if an earlier try of the task
+    has consumed it. Raises ExclusiveValueLostError if another task has it.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        xclaim_conn_id: str,
+        message_id: int | None = None,
+        task: TaskIdentity | None = None,
+        payload: Any = None,
+    ) -> None:
+        self.queue = queue
+        self.xclaim_conn_id = xclaim_conn_id
+        self.message_id = message_id
+        self.task = task
+        self.payload = payload
+        self._block: AbstractContextManager[list[Claim | None]] | None = None
+
+    def __repr__(self) -> str:
+        """Return where it is; not the value, which may be confidential and ends up in logs."""
+        return f"ExclusiveValue(queue={self.queue!r}, message_id={self.message_id})"
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both are the same message."""
+        if not isinstance(other, ExclusiveValue) or self.message_id is None:
+            return self is other
+        return self._place == other._place
+
+    def __hash__(self) -> int:
+        """Return the hash of the place."""
+        return hash(self._place)
+
+    @property
+    def _place(self) -> tuple[Any, ...]:
+        return self.xclaim_conn_id, self.queue, self.message_id
+
+    def __enter__(self) -> Claim | None:
+        """Claim the message and keep the lease alive."""
+        if self._block is not None:
+            raise InvalidArgumentError(f"{self!r} is claimed by this block already")
+        block = consume_values([self])
+        (claim,) = block.__enter__()
+        self._block = block
+        return claim
+
+    def __exit__(self, *error: Any) -> None:
+        """Ack the message, or release it."""
+        block, self._block = self._block, None
+        if block is not None:
+            block.__exit__(*error)
+
+    def serialize(self) -> dict[str, Any]:
+        """Return the ticket for an XCom: called by Airflow's serde, within our backend.
+
+        :raises InvalidArgumentError: the value is not pushed, and this is not our backend.
+        """
+        if self.message_id is None:
+            gathered = _gathered.get()
+            if gathered is None:
+                raise InvalidArgumentError(
+                    "exclusive() needs the XCom backend of xclaim, which pushes the value: set "
+                    "[core] xcom_backend = xclaim.airflow.xcom.XclaimXComBackend where tasks run"
+                )
+            gathered[id(self)] = self
+        return {
+            "queue": self.queue,
+            "message_id": self.message_id,
+            "xclaim_conn_id": self.xclaim_conn_id,
+        }
+
+    @staticmethod
+    def deserialize(data: Mapping[str, Any], version: int) -> ExclusiveValue:  # noqa: ARG004
+        """Return the value that a ticket is for: called by Airflow's serde.
+
+        :param data: as ``serialize`` returned it.
+        :param version: of the format.
+        """
+        types = {"queue": str, "message_id": int, "xclaim_conn_id": str}
+        if not all(type(data.get(name)) is type_ for name, type_ in types.items()):
+            raise InvalidArgumentError(f"not the ticket of an exclusive value: {data!r:.200}")
+        return ExclusiveValue(**{name: data[name] for name in types})
+
+
+# By identity, because one value may stand in several places.
+_gathered: ContextVar[dict[int, ExclusiveValue] | None] = ContextVar("gathered", default=None)
+
+
+@contextmanager
+def gathering() -> Iterator[dict[int, ExclusiveValue]]:
+    """Gather the values that serde comes upon in the block and that are still to be pushed."""
+    found: dict[int, ExclusiveValue] = {}
+    token = _gathered.set(found)
+    try:
+        yield found
+    finally:
+        _gathered.reset(token)
+
+
+def push_values(values: Iterable[ExclusiveValue], key: str) -> None:
+    """Push what an XCom holds, under keys by which a retry finds it again.
+
+    :param values: in the order in which they stand in the XCom.
+    :param key: the XCom's.
+    :raises DuplicateMessageError: a retry returns another value, and the former one was taken.
+    """
+    found: dict[tuple[TaskIdentity, str, str], dict[str, ExclusiveValue]] = {}
+    for position, value in enumerate(values):
+        if value.task is not None:  # as all have that are still to be pushed
+            unique_key = _unique_key(value.task, key, position)
+            place = (value.task, value.xclaim_conn_id, value.queue)
+            found.setdefault(place, {})[unique_key] = value
+    for place, by_key in found.items():
+        _push(*place, by_key)
+
+
+@contextmanager
+def consume_values(
+    values: Iterable[ExclusiveValue],
+    *,
+    lease: timedelta | None = None,
+    lease_limit: timedelta | None = None,
+) -> Iterator[list[Claim | None]]:
+    """Claim values for a block: ack them all at its end, release them all if it raises.
+
+    Yields None for what an earlier try of the same task has consumed.
+
+    :param values: each with its message.
+    :param lease: extended from a thread, each third of it.
+    :param lease_limit: how long that goes on at most.
+    :raises ExclusiveValueLostError: another task has one of them; then none is claimed.
+    """
+    from xclaim.airflow.hooks import LEASE, LEASE_LIMIT
+    from xclaim.airflow.tasks import open_claims
+
+    listed = list(values)
+    times = {"lease": lease or LEASE, "lease_limit": lease_limit or LEASE_LIMIT}
+    hooks = {value.xclaim_conn_id: _hook(value.xclaim_conn_id) for value in listed}
+    claims = _claim_all(hooks, listed, times["lease"])
+    open_claims.forget(claim for claim in claims if claim is not None)  # the blocks settle them
+    held: dict[tuple[str, str], list[Claim]] = {}
+    for value, claim in zip(listed, claims, strict=True):
+        if claim is not None:
+            held.setdefault((value.xclaim_conn_id, claim.message.queue), []).append(claim)
+    with ExitStack() as blocks:
+        for (connection, queue), of_queue in held.items():
+            blocks.enter_context(hooks[connection].queue(queue).working_on(of_queue, **times))
+        yield claims
+
+
+def _claim_all(
+    hooks: Mapping[str, XclaimHook], values: list[ExclusiveValue], lease: timedelta
+) -> list[Claim | None]:
+    claims: list[Claim | None] = []
+    try:
+        for value in values:
+            claims.append(_claim(hooks[value.xclaim_conn_id], value, lease))  # noqa: PERF401
+    except BaseException:
+        for value, claim in zip(values, claims, strict=False):
+            if claim is not None:
+                hooks[value.xclaim_conn_id].release(claim, count=False)
+        raise
+    return claims
+
+
+def _claim(hook: XclaimHook, value: ExclusiveValue, lease: timedelta) -> Claim | None:
+    from xclaim.airflow.tasks.identity import current_task
+
+    if value.message_id is None:
+        raise InvalidArgumentError(f"{value!r} is not pushed yet: return it from a task first")
+    task = current_task()
+    claim = hook.claim_message(value.queue, value.message_id, lease=lease)
+    if claim is not None:
+        return claim
+    message = hook.queue(value.queue).get(value.message_id)
+    if task is not None and message is not None and task.is_named_in(message.consumed_by):
+        return None
+    raise ExclusiveValueLostError(value, _fate(value, message))
+
+
+def _push(
+    task: TaskIdentity, connection: str, queue: str, by_key: Mapping[str, ExclusiveValue]
+) -> None:
+    hook = _hook(connection)
+    payloads = [value.payload for value in by_key.values()]
+    keys = list(by_key)
+    try:
+        messages = hook.push_many(queue, payloads, unique_keys=keys, headers=task.lineage)
+    except DuplicateMessageError as error:
+        keys = _keys_of_other_values(task, hook, queue, keys, error)
+        messages = hook.push_many(queue, payloads, unique_keys=keys, headers=task.lineage)
+    for value, message in zip(by_key.values(), messages, strict=True):
+        value.message_id, value.task, value.payload = message.id, None, None
+
+
+def _keys_of_other_values(
+    task: TaskIdentity,
+    hook: XclaimHook,
+    queue: str,
+    keys: list[str],
+    error: DuplicateMessageError,
+) -> list[str]:
+    """Withdraw what an earlier try or run pushed and nobody took; name anew what was taken.
+
+    Only a cleared task may do the latter: of a retry both values would be worked on.
+    """
+    plain = hook.queue(queue)
+    plain.withdraw(error.unique_keys)
+    taken = {message.unique_key for message in plain.find(error.unique_keys)}
+    if taken and task.first_try == 1:
+        raise error
+    return [f"{key}#{task.first_try}" if key in taken else key for key in keys]
+
+
+def _hook(connection: str) -> XclaimHook:
+    from xclaim.airflow.hooks import XclaimHook
+    from xclaim.airflow.xcom.settings import xcom_settings
+
+    return XclaimHook(connection, fallback=xcom_settings().payloads)
+
+
+def _unique_key(task: TaskIdentity, key: str, position: int) -> str:
+    from xclaim.airflow.tasks.identity import shortened
+
+    return shortened(f"{task.natural_key}/{key}", f"/exclusive/{position}")
+
+
+def _queue_of(task: TaskIdentity) -> str:
+    name = f"{task.dag_id}.{task.task_id}"
+    if len(name.encode()) > _MAX_QUEUE_BYTES:
+        raise InvalidArgumentError(
+            f"the queue that exclusive() names after the task is longer than {_MAX_QUEUE_BYTES} "
+            f"bytes ({name!r}): pass exclusive(value, queue=...)"
+        )
+    return name
+
+
+def _fate(value: ExclusiveValue, message: Message | None) -> str:
+    if message is None:
+        return "is not there any more: it was withdrawn by a rerun of its task, or pruned"
+    if message.consumed_at is not None:
+        return f"was consumed by {message.consumed_by} at {message.consumed_at}"
+    if message.queue != value.queue:
+        return f"was moved to {message.queue!r} after {message.attempts} attempts"
+    if message.claimed_by is not None:
+        return f"is held by {message.claimed_by} until {message.claim_expires_at}"
+    return f"is delayed until {message.available_at}"

@@ -1,0 +1,219 @@
+"""XComs as objects: where one lies, how it is written and read.
+
+``<prefix>/xcom/<dag>/<run>/<task>/<map index>/<key>/<uuid>``: whose an object is can be read from
+its name alone. What stands in the XCom column instead is
+
+    {"__xclaim__": "object", "uri": ..., "size": ..., "sha256": ..., "codec": "arrow+zstd+fernet",
+     "key": "the encryption key's id"}
+
+and a value of the user that has this key itself is wrapped: ``{"__xclaim__": "value", "value": }``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
+
+from xclaim.airflow.xcom.serde import AirflowSerde, PlainJson
+from xclaim.errors import PayloadCorruptedError, PayloadGoneError, StorageError
+
+if TYPE_CHECKING:
+    from xclaim.airflow.xcom.settings import XcomSettings
+    from xclaim.payloads.stores.storage import Reference
+
+MARK: Final = "__xclaim__"
+_ZSTD: Final = "+zstd"
+_FERNET: Final = "+fernet"
+_IN_MEMORY = 256 * 1024 * 1024
+_CHUNK = 1024 * 1024
+
+
+class Owner(NamedTuple):
+    """Whose XCom it is; in the order of the index that Airflow's table has."""
+
+    dag_id: str
+    task_id: str
+    run_id: str
+    map_index: int
+    key: str
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders its objects lie in."""
+        return self.dag_id, self.run_id, self.task_id, str(self.map_index), self.key
+
+    @classmethod
+    def of_uri(cls, uri: str) -> Owner | None:
+        """Return whose object it is; None where a name was too long to be kept whole."""
+        from xclaim.payloads.stores.references import text_of_folder
+
+        *_, dag_id, run_id, task_id, map_index, key, _ = map(text_of_folder, uri.split("/"))
+        if not (dag_id and run_id and task_id and map_index and key):
+            return None
+        return cls(dag_id, task_id, run_id, int(map_index), key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectReference:
+    """What the XCom column has of an object."""
+
+    uri: str
+    size: int
+    sha256: str
+    codec: str
+    key: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as it stands in the column."""
+        names = ("uri", "size", "sha256", "codec", "key")
+        values = {name: getattr(self, name) for name in names}
+        return {MARK: "object"} | {name: value for name, value in values.items() if value}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ObjectReference:
+        """Return the reference. Raise PayloadCorruptedError if it is none."""
+        types = {"uri": str, "size": int, "sha256": str, "codec": str}
+        values = {name: value.get(name) for name in types}
+        key = value.get("key")
+        has_types = all(type(values[name]) is type_ for name, type_ in types.items())
+        if not has_types or not isinstance(key, str | None):
+            raise _not_ours()
+        return cls(**values, key=key)  # type: ignore[arg-type]
+
+    @property
+    def stored(self) -> Reference:
+        """What the storage knows it by."""
+        from xclaim.payloads.stores.storage import Reference
+
+        return Reference(uri=self.uri, size=self.size, sha256=self.sha256)
+
+
+def is_marked(value: object) -> bool:
+    """Return whether what an XCom column holds is ours, and not simply the value."""
+    return isinstance(value, dict) and MARK in value
+
+
+def escaped(serialized: Any) -> Any:
+    """Return what to put in the column for a value that stays there."""
+    return {MARK: "value", "value": serialized} if is_marked(serialized) else serialized
+
+
+def reference_in(value: object) -> ObjectReference | None:
+    """Return the reference that an XCom column holds, None if it holds a value."""
+    if not isinstance(value, dict) or value.get(MARK) != "object":
+        return None
+    return ObjectReference.from_json(value)
+
+
+def unescaped(value: Mapping[str, Any]) -> Any:
+    """Return the value that ``escaped`` wrapped. Raise PayloadCorruptedError if it did not."""
+    if value.keys() != {MARK, "value"} or value[MARK] != "value":
+        raise _not_ours()
+    return value["value"]
+
+
+def write(
+    settings: XcomSettings, owner: Owner, codec: str, encode: Callable[[BinaryIO], object]
+) -> dict[str, Any]:
+    """Write an object and return what to put in the column.
+
+    :param settings: where to, and whether compressed and encrypted.
+    :param owner: whose it is.
+    :param codec: the name of what ``encode`` writes.
+    :param encode: writes the value.
+    """
+    with settings.storage().create(*owner.folders) as writer:
+        with ExitStack() as layers:
+            file = cast("BinaryIO", writer)
+            key = None
+            if settings.keys is not None:
+                key = settings.keys.primary_id
+                file = layers.enter_context(closing(settings.keys.encrypting(file)))
+            if settings.compresses:
+                from xclaim.payloads.layers.compression import compressing
+
+                file = layers.enter_context(closing(compressing(file)))
+            encode(file)
+        stored = writer.commit()
+    suffixes = (_ZSTD if settings.compresses else "") + (_FERNET if key else "")
+    return ObjectReference(
+        uri=stored.uri, size=stored.size, sha256=stored.sha256, codec=codec + suffixes, key=key
+    ).to_json()
+
+
+def read(settings: XcomSettings, reference: ObjectReference) -> Any:
+    """Return the value that lies in the object.
+
+    :param settings: where it may lie, and the keys.
+    :param reference: as it stood in the column.
+    :raises PayloadGoneError: there is no such object any more.
+    :raises PayloadReadError: it is not what was written, lies elsewhere, or cannot be decoded.
+    :raises StorageError: the storage cannot be reached, or is not configured here.
+    """
+    if settings.location is None:
+        raise StorageError(
+            f"the XCom lies in {reference.uri}, and [xclaim] xcom_storage is not set here: set it "
+            "in every process that runs tasks or triggers"
+        )
+    codec, *suffixes = reference.codec.split("+")
+    try:
+        with ExitStack() as layers:
+            file = layers.enter_context(settings.storage().open(reference.stored))
+            if "fernet" in suffixes:
+                file = layers.enter_context(closing(_decrypting(settings, file, reference.key)))
+            if "zstd" in suffixes:
+                from xclaim.payloads.layers.compression import decompressing
+
+                file = layers.enter_context(closing(decompressing(file)))
+            return _decoded(codec, layers.enter_context(_seekable(file)))
+    except PayloadGoneError as error:
+        raise PayloadGoneError(
+            f"the XCom's object is not in {reference.uri} any more: it was deleted with its "
+            "retry, by clean-xcoms, by a lifecycle rule of the bucket, or by hand; clear the task "
+            "that pushed it"
+        ) from error
+
+
+def delete(settings: XcomSettings, reference: ObjectReference) -> None:
+    """Delete the object; that it is gone already is fine.
+
+    :param settings: where it may lie.
+    :param reference: as it stood in the column.
+    """
+    settings.storage().delete([reference.uri])
+
+
+def _not_ours() -> PayloadCorruptedError:
+    return PayloadCorruptedError(
+        f"the XCom has {MARK!r} and is not as the XCom backend of xclaim writes them: it was "
+        "changed, or a newer xclaim wrote it; clear the task that pushed it"
+    )
+
+
+def _decrypting(settings: XcomSettings, file: BinaryIO, key: str | None) -> BinaryIO:
+    from xclaim.errors import EncryptionKeyError
+
+    if settings.keys is None:
+        raise EncryptionKeyError(
+            f"the XCom is encrypted with the key {key}, and [xclaim] xcom_encryption is not set "
+            "here: set it in every process that runs tasks or triggers"
+        )
+    return settings.keys.decrypting(file, key)
+
+
+def _seekable(file: BinaryIO) -> BinaryIO:
+    # Read to its end before anything is decoded: only there the digest is known to be right.
+    whole = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (the caller closes it)
+    while chunk := file.read(_CHUNK):
+        whole.write(chunk)
+    whole.seek(0)
+    return cast("BinaryIO", whole)
+
+
+def _decoded(codec: str, file: BinaryIO) -> Any:
+    from xclaim.payloads.codecs.registry import codec_named
+
+    return codec_named(codec, [AirflowSerde(), PlainJson()]).decode(file)

@@ -1,0 +1,124 @@
+"""What ``[xclaim]`` in Airflow's configuration says of the XCom backend.
+
+Read with the first XCom of a process, so that importing the backend can fail nobody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from xclaim.airflow.payload_settings import keys_of, place
+from xclaim.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from xclaim import Payloads
+    from xclaim.payloads.layers.encryption import Keys
+    from xclaim.payloads.stores.storage import Storage
+
+FOLDERS = 5  # DAG, run, task, map index, key
+FOLDER = "xcom"  # beside the payloads of queues, which may share the prefix
+THRESHOLD = 65536
+_SECTION = "xclaim"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XcomSettings:
+    """The configuration, checked; nothing is connected yet.
+
+    ``location`` is where objects lie; None keeps everything in the database.
+    """
+
+    location: str | None
+    options: Mapping[str, Any]
+    threshold: int
+    compresses: bool
+    keys: Keys | None
+
+    def storage(self) -> Storage:
+        """Return the storage of all XComs. Raise InvalidArgumentError if none is configured."""
+        if self.location is None:
+            raise InvalidArgumentError(
+                "[xclaim] xcom_storage is not set: set it to where large XComs lie, for example "
+                "s3://my_connection@bucket/prefix"
+            )
+        return _storage(f"{self.location}/{FOLDER}", json.dumps(self.options), FOLDERS)
+
+    @property
+    def payloads(self) -> Payloads:
+        """How the values of ``exclusive()`` are stored: as those of queues, else as XComs are."""
+        from xclaim import Payloads
+        from xclaim.airflow.xcom.serde import AirflowSerde
+
+        storage = None
+        if self.location is not None:
+            storage = _storage(self.location, json.dumps(self.options), 1)
+        return Payloads.from_environment() or Payloads(
+            storage=storage,
+            threshold=self.threshold,
+            compression="zstd" if self.compresses else None,
+            keys=self.keys,
+            codecs=[AirflowSerde()],
+        )
+
+
+@cache
+def _storage(location: str, options: str, folders: int) -> Storage:
+    from xclaim.payloads.stores.storage import Storage
+
+    return Storage(place(location), options=json.loads(options), folders=folders)
+
+
+@cache
+def xcom_settings() -> XcomSettings:
+    """Return what is configured. Raise InvalidArgumentError naming the option that is wrong."""
+    return XcomSettings(
+        location=_location(_text("xcom_storage")),
+        options=_options(_text("xcom_storage_options")),
+        threshold=_threshold(_text("xcom_threshold", str(THRESHOLD))),
+        compresses=_compresses(_text("xcom_compression")),
+        keys=keys_of(f"[{_SECTION}] xcom_encryption", _text("xcom_encryption")),
+    )
+
+
+def _text(option: str, default: str = "") -> str:
+    from airflow.sdk.configuration import conf
+
+    return str(conf.get(_SECTION, option, fallback=default) or default).strip()
+
+
+def _location(text: str) -> str | None:
+    return text.rstrip("/") or None
+
+
+def _options(text: str) -> Mapping[str, Any]:
+    try:
+        options = json.loads(text or "{}")
+    except ValueError as error:
+        raise _wrong("xcom_storage_options", f"is not JSON ({error})") from error
+    if not isinstance(options, dict):
+        raise _wrong("xcom_storage_options", "is not a JSON object")
+    return options
+
+
+def _threshold(text: str) -> int:
+    try:
+        threshold = int(text)
+    except ValueError:
+        threshold = -1
+    if threshold < 0:
+        raise _wrong("xcom_threshold", f"must be a number of bytes, 0 or more, not {text!r}")
+    return threshold
+
+
+def _compresses(text: str) -> bool:
+    if text not in ("", "zstd"):
+        raise _wrong("xcom_compression", f"must be empty or zstd, not {text!r}")
+    return text == "zstd"
+
+
+def _wrong(option: str, complaint: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"[{_SECTION}] {option} {complaint}")

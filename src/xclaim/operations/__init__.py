@@ -1,0 +1,1 @@
+"""What operators run: migrations, grants, audits, upkeep of payload storage."""

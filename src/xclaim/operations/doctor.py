@@ -1,0 +1,352 @@
+"""Look at what surrounds a queue and slows it down or makes it forget, each with the remedy.
+
+Everything here is advice: no promise of a verb rests on it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from xclaim.errors import SchemaVersionError
+from xclaim.operations.audit import sound_checks, sound_indexes
+from xclaim.sql import statements
+from xclaim.sql.dialects import POSTGRESQL, SQLITE
+from xclaim.sql.revision import is_newer, mismatch, read_revision
+from xclaim.sql.schema import AUTOVACUUM, CHECKS, REVISION, TABLE_NAME, message_table
+from xclaim.sql.statements import diagnosing
+from xclaim.verbs import resolve_schema
+from xclaim.verbs.execution import execute
+
+_OLD_SNAPSHOT = 300.0  # seconds; dead rows begin to be felt after minutes of busy work
+_OLD_TRANSACTIONS = 50_000  # the same where no time is known: of slots, and of standbys
+_LAPSED = 60.0  # seconds after its lease: somebody who claims would have given it back
+_HELD_LONG = 12 * 3600.0  # seconds: as LEASE_LIMIT of the loops
+_CLOCKS_APART = 2.0  # seconds
+_BLOATED = 64 * 2**20, 400  # bytes of an index, and of each of its entries (usually about 60)
+_MANY_DEAD = 50_000, 0.5  # dead rows, and their share of all
+_CONNECTIONS_LEFT = 0.1
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was looked at, what was found, and what to do about it (None: nothing)."""
+
+    name: str
+    level: Level
+    found: str
+    remedy: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as JSON-serialisable values."""
+        return asdict(self)
+
+
+def examine(engine: Engine, *, schema: str | None = None) -> list[Finding]:
+    """Look at everything, and return a finding for each thing there is to say.
+
+    Nothing is written. What the role may not see is a finding, too.
+    """
+    schema = resolve_schema(schema, engine.dialect.name)
+    examinations = _EVERYWHERE
+    examinations += _SQLITE if engine.dialect.name == SQLITE.name else _POSTGRESQL
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        findings = [_schema_version(connection, schema)]
+        if findings[0].level is Level.PROBLEM:
+            return findings
+        for examination in examinations:
+            findings += _tried(examination, connection, schema)
+    if engine.dialect.name == POSTGRESQL.name:
+        findings.append(_pooler(engine))
+    return findings
+
+
+Examination = Callable[[Connection, str | None], Iterator[Finding]]
+
+
+def _tried(examination: Examination, connection: Connection, schema: str | None) -> list[Finding]:
+    try:
+        return list(examination(connection, schema))
+    except (DBAPIError, SchemaVersionError) as error:
+        name = examination.__name__.removeprefix("_")
+        refused = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        return [
+            Finding(
+                name=name,
+                level=Level.WARNING,
+                found=f"could not look ({refused})",
+                remedy="run it as the owner of the table, or grant pg_monitor",
+            )
+        ]
+
+
+def _schema_version(connection: Connection, schema: str | None) -> Finding:
+    found = read_revision(connection, schema)
+    if found == REVISION:
+        return Finding(name="schema_version", level=Level.OK, found=f"revision {found}")
+    level = Level.WARNING if found is not None and is_newer(found) else Level.PROBLEM
+    said, _, remedy = str(mismatch(found)).partition(": ")
+    return Finding(name="schema_version", level=level, found=said, remedy=remedy)
+
+
+def _parts_of_the_table(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    wanted = {
+        "indexes": ({str(each.name) for each in message_table().indexes}, sound_indexes),
+        "checks": (set(CHECKS), sound_checks),
+    }
+    for name, (names, sound) in wanted.items():
+        missing = sorted(names - sound(connection, schema))
+        if not missing:
+            yield Finding(name=name, level=Level.OK, found=f"all {len(names)} are there and valid")
+            continue
+        yield Finding(
+            name=name,
+            level=Level.PROBLEM,
+            found=f"missing or not valid: {', '.join(missing)}",
+            remedy="REINDEX INDEX CONCURRENTLY what is not valid; create what is missing as in "
+            "migrations/versions/0001"
+            if name == "indexes"
+            else "ALTER TABLE ... VALIDATE CONSTRAINT, or create it as in migrations/versions/0001",
+        )
+
+
+def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    parameters = {"lapsed_seconds": _LAPSED, "held_seconds": _HELD_LONG}
+    rows = execute(connection, schema, statements.stuck_claims, parameters)
+    lapsed = [row for row in rows if row.lapsed]
+    held = [row for row in rows if row.held_long]
+    for row in lapsed:
+        yield Finding(
+            name="stuck_claims",
+            level=Level.WARNING,
+            found=f"{row.lapsed} in {row.queue!r} are past their lease, and nobody claims there",
+            remedy=f"start a worker, or run `xclaim expire {shlex.quote(row.queue)}`",
+        )
+    for row in held:
+        yield Finding(
+            name="stuck_claims",
+            level=Level.WARNING,
+            found=f"{row.held_long} in {row.queue!r} were claimed more than 12 hours ago",
+            remedy="see `claimed_by` of the claimed rows; a shorter lease brings them back sooner",
+        )
+    if not lapsed and not held:
+        yield Finding(name="stuck_claims", level=Level.OK, found="none")
+
+
+def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    rows = execute(connection, schema, statements.dead_letters, {})
+    for row in rows:
+        queue = shlex.quote(row.queue.removesuffix(".dead"))
+        yield Finding(
+            name="dead_letters",
+            level=Level.WARNING,
+            found=f"{row.letters} in {row.queue!r}",
+            remedy=f"`xclaim peek {shlex.quote(row.queue)}` shows last_error; when the cause is "
+            f"mended `xclaim redrive {queue}`",
+        )
+    if not rows:
+        yield Finding(name="dead_letters", level=Level.OK, found="none")
+
+
+def _bloat(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    largest, per_entry = _BLOATED
+    rows = connection.execute(diagnosing.indexes(), {"schema": schema}).all()
+    bloated = [row for row in rows if row.size > max(largest, per_entry * row.entries)]
+    for row in bloated:
+        yield Finding(
+            name="bloat",
+            level=Level.WARNING,
+            found=f"{row.name} has {row.size / 2**20:.0f} MB for {row.entries:.0f} entries",
+            remedy=f"REINDEX INDEX CONCURRENTLY {row.name}; then see old_snapshots and autovacuum",
+        )
+    if not bloated:
+        size = sum(row.size for row in rows) / 2**20
+        yield Finding(name="bloat", level=Level.OK, found=f"indexes of {size:.0f} MB in all")
+
+
+def _old_snapshots(connection: Connection, _schema: str | None) -> Iterator[Finding]:
+    rows = connection.execute(diagnosing.old_snapshots()).all()
+    old = [row for row in rows if _is_old(row)]
+    for row in old:
+        yield Finding(
+            name="old_snapshots",
+            level=Level.WARNING,
+            found=f"{row.kind} {row.name} ({row.detail}) keeps what died in the last {row.age} "
+            "transactions from being removed",
+            remedy=_HOW_TO_END[row.kind].format(name=row.name.replace("'", "''")),
+        )
+    if not old:
+        yield Finding(name="old_snapshots", level=Level.OK, found="none older than five minutes")
+
+
+def _is_old(row: Any) -> bool:
+    if row.seconds is None:  # a standby with feedback always has one, usually of this moment
+        return bool(row.age > _OLD_TRANSACTIONS)
+    return bool(row.seconds > _OLD_SNAPSHOT)
+
+
+_HOW_TO_END = {
+    "backend": "end its transaction, or SELECT pg_terminate_backend({name}); "
+    "idle_in_transaction_session_timeout does it by itself",
+    "prepared transaction": "COMMIT PREPARED or ROLLBACK PREPARED '{name}'",
+    "replication slot": "start its consumer, or SELECT pg_drop_replication_slot('{name}')",
+    "standby": "end the long query there, or switch hot_standby_feedback off",
+}
+
+
+def _autovacuum(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    settings = _settings(connection)
+    health = connection.execute(diagnosing.table_health(), {"schema": schema}).one()
+    if settings["autovacuum"] != "on" or settings["track_counts"] != "on":
+        yield Finding(
+            name="autovacuum",
+            level=Level.PROBLEM,
+            found="autovacuum is off: dead rows stay, and claims get slower and slower",
+            remedy="ALTER SYSTEM SET autovacuum = on (and track_counts), then pg_reload_conf()",
+        )
+    told = {option.partition("=")[0] for option in health.options or []}
+    if missing := sorted(set(AUTOVACUUM) - told):
+        yield Finding(
+            name="autovacuum",
+            level=Level.WARNING,
+            found=f"the table has not its own settings: {', '.join(missing)}",
+            remedy=f"ALTER TABLE {TABLE_NAME} SET ("
+            + ", ".join(f"{name} = {AUTOVACUUM[name]}" for name in missing)
+            + ")",
+        )
+    dead, live = health.dead or 0, health.live or 0
+    least, share = _MANY_DEAD
+    is_bad = dead > least and dead > share * (live + dead)
+    yield Finding(
+        name="autovacuum",
+        level=Level.WARNING if is_bad else Level.OK,
+        found=f"{dead} dead rows beside {live} live ones, last vacuum {health.vacuumed_at}",
+        remedy=f"VACUUM (VERBOSE) {TABLE_NAME} says what keeps them" if is_bad else None,
+    )
+
+
+def _durability(connection: Connection, _schema: str | None) -> Iterator[Finding]:
+    settings = _settings(connection)
+    off = [name for name in ("fsync", "full_page_writes") if settings[name] != "on"]
+    if settings["synchronous_commit"] == "off":
+        off.append("synchronous_commit")
+    yield Finding(
+        name="durability",
+        level=Level.WARNING if off else Level.OK,
+        found=f"off: {', '.join(off)}; a crash can undo acks that were answered"
+        if off
+        else "a commit is on disk when it is answered",
+        remedy="switch them on, unless the data is disposable" if off else None,
+    )
+    standbys = connection.execute(diagnosing.standbys()).all()
+    if standbys and all(standby.sync_state == "async" for standby in standbys):
+        yield Finding(
+            name="durability",
+            level=Level.WARNING,
+            found=f"standbys follow asynchronously: {', '.join(each.name for each in standbys)}; "
+            "a failover can undo acks that were answered",
+            remedy="set synchronous_standby_names, or make the work idempotent by message.id",
+        )
+
+
+def _connections(connection: Connection, _schema: str | None) -> Iterator[Finding]:
+    most = int(_settings(connection)["max_connections"])
+    used = int(connection.execute(diagnosing.connections()).scalar_one())
+    is_tight = most - used < _CONNECTIONS_LEFT * most
+    yield Finding(
+        name="connections",
+        level=Level.WARNING if is_tight else Level.OK,
+        found=f"{used} of {most} are in use",
+        remedy="raise max_connections, or put pgbouncer in between" if is_tight else None,
+    )
+
+
+def _clock(connection: Connection, _schema: str | None) -> Iterator[Finding]:
+    asked_at = datetime.now(UTC)
+    server = connection.execute(diagnosing.backend_process()).one().now
+    answered_at = datetime.now(UTC)
+    apart = (server - (asked_at + (answered_at - asked_at) / 2)).total_seconds()
+    is_apart = abs(apart) > _CLOCKS_APART
+    yield Finding(
+        name="clock",
+        level=Level.WARNING if is_apart else Level.OK,
+        found=f"the server's is {apart:+.1f} s from this machine's",
+        remedy="set both by NTP; leases go by the server's alone" if is_apart else None,
+    )
+
+
+def _pooler(engine: Engine) -> Finding:
+    """Tell whether a pooler is in between: it gives out process numbers of its own."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        serving = connection.execute(diagnosing.backend_process()).one().pid
+        driver: Any = connection.connection.driver_connection
+        if driver.info.backend_pid == serving:
+            return Finding(name="pooler", level=Level.OK, found="none in between")
+        is_prepared = driver.prepare_threshold is not None
+        is_shared = _is_shared(engine, serving)
+    if is_shared and is_prepared:
+        return Finding(
+            name="pooler",
+            level=Level.WARNING,
+            found="one in transaction mode, and prepared statements are on",
+            remedy="append ?prepare_threshold=none to the URL, unless it is pgbouncer 1.22 or "
+            "later with max_prepared_statements; wake-ups do not pass it",
+        )
+    mode = "transaction mode: wake-ups do not pass it" if is_shared else "session mode, it seems"
+    return Finding(name="pooler", level=Level.OK, found=f"one in {mode}")
+
+
+def _is_shared(engine: Engine, serving: int) -> bool:
+    """Return whether a second client gets the first one's process while that does nothing."""
+    with engine.connect() as second, second.begin():
+        return bool(second.execute(diagnosing.backend_process()).one().pid == serving)
+
+
+def _settings(connection: Connection) -> dict[str, str]:
+    rows = connection.execute(diagnosing.settings())
+    return {row.name: row.setting for row in rows}
+
+
+def _sqlite_settings(connection: Connection, _schema: str | None) -> Iterator[Finding]:
+    mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+    is_wal = str(mode).lower() in ("wal", "memory")
+    yield Finding(
+        name="journal",
+        level=Level.OK if is_wal else Level.WARNING,
+        found=f"journal_mode {mode}",
+        remedy=None if is_wal else "PRAGMA journal_mode = WAL: readers and the writer in parallel",
+    )
+    waits = int(connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one())
+    yield Finding(
+        name="busy_timeout",
+        level=Level.OK if waits else Level.PROBLEM,
+        found=f"{waits / 1000:.0f} s",
+        remedy=None if waits else "make the engine with xclaim.create_engine",
+    )
+
+
+_EVERYWHERE: tuple[Examination, ...] = (_parts_of_the_table, _stuck_claims, _dead_letters)
+_SQLITE: tuple[Examination, ...] = (_sqlite_settings,)
+_POSTGRESQL: tuple[Examination, ...] = (
+    _bloat,
+    _old_snapshots,
+    _autovacuum,
+    _durability,
+    _connections,
+    _clock,
+)

@@ -1,0 +1,159 @@
+"""Grant a PostgreSQL role what a producer, consumer, observer or maintainer needs, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from xclaim import arguments
+from xclaim.errors import InvalidArgumentError
+from xclaim.sql.dialects import SQLITE
+from xclaim.sql.revision import is_newer, mismatch, read_revision
+from xclaim.sql.schema import REVISION
+from xclaim.sql.statements.granting import (
+    Facts,
+    Grant,
+    Kind,
+    comment,
+    facts,
+    facts_of,
+    granting,
+    shown_views,
+)
+from xclaim.verbs import resolve_schema
+
+__all__ = ["Kind", "Plan", "plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a role is to be granted, and what its database has: the statements follow from both."""
+
+    grant: Grant
+    facts: Facts
+
+    @property
+    def statements(self) -> list[str]:
+        """The statements in their order, for one transaction."""
+        return granting(self.grant, self.facts)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the one who runs them should know."""
+        grant, found = self.grant, self.facts
+        remarks = []
+        if found.wider:
+            remarks.append(f"The role has more than this, by {', '.join(found.wider)}.")
+        if grant.queues and found.without_policy:
+            remarks.append(
+                "These roles have rights on the table and no policy: they see no message any "
+                f"more. Run `xclaim grants` for each: {', '.join(found.without_policy)}"
+            )
+        elif grant.queues:
+            remarks.append(
+                "A role that is granted rights on the table by hand sees no message without a "
+                "policy of its own."
+            )
+        if grant.queues and grant.kind is Kind.OBSERVER and not shown_views(grant, found):
+            remarks.append(
+                "No views: here they would show all queues, because they have their owner's "
+                "rights. From PostgreSQL 15 on, ALTER VIEW ... SET (security_invoker = true)."
+            )
+        return remarks
+
+    @property
+    def script(self) -> str:
+        """The statements as SQL for a person to read and run, with the remarks as comments."""
+        where = f"to queue {', '.join(self.grant.queues)}" if self.grant.queues else "to all queues"
+        title = f"The role {self.grant.role} as {self.grant.kind}, {where}."
+        lines = [comment(line) for line in (title, *self.remarks)]
+        body = [f"{statement};" for statement in ("BEGIN", *self.statements, "COMMIT")]
+        return "\n".join([*lines, *body])
+
+    def apply(self, connection: Connection) -> dict[str, Any]:
+        """Run the statements in the transaction of the connection; return what was done."""
+        # Not with an empty list of parameters: the driver would look for percent signs.
+        literally = connection.execution_options(no_parameters=True)
+        for statement in self.statements:
+            literally.exec_driver_sql(statement)
+        return {
+            "role": self.grant.role,
+            "kind": str(self.grant.kind),
+            "queues": list(self.grant.queues) or None,
+            "payloads": self.grant.shows_payloads,
+            "created": not self.facts.is_role,
+            "without_policy": list(self.facts.without_policy) if self.grant.queues else [],
+            "wider": list(self.facts.wider),
+        }
+
+
+def plan(
+    connection: Connection,
+    kind: str,
+    role: str,
+    *,
+    queues: Iterable[str] = (),
+    payloads: bool = False,
+    schema: str | None = None,
+) -> Plan:
+    """Return how ``role`` becomes a producer, consumer, observer or maintainer, and nothing else.
+
+    Nothing is changed before ``Plan.apply``. With ``queues`` it is limited to them by row-level
+    security. ``payloads``: an observer or maintainer may read payloads, headers and errors. Raise
+    InvalidArgumentError for a name that cannot be, for a role that may do everything anyway, and on
+    SQLite, which has no roles; SchemaVersionError if the schema is missing or older.
+    """
+    grant = _checked(kind, role, queues, shows_payloads=payloads)
+    if connection.dialect.name == SQLITE.name:
+        raise InvalidArgumentError(
+            "SQLite has no roles: who may write the file may do everything, so use the rights of "
+            "the file and its folder"
+        )
+    resolved = resolve_schema(schema, connection.dialect.name)
+    _check_revision(connection, resolved)
+    row = connection.execute(facts(resolved, grant.role)).one_or_none()
+    if row is None:
+        raise mismatch(None)
+    found = facts_of(row)
+    _refuse_powerful(grant, found)
+    return Plan(grant=grant, facts=found)
+
+
+def _checked(kind: str, role: str, queues: Iterable[str], *, shows_payloads: bool) -> Grant:
+    if kind not in list(Kind):
+        raise InvalidArgumentError(f"kind {kind!r} is unknown: use {', '.join(Kind)}")
+    if isinstance(queues, str):
+        raise InvalidArgumentError(f"queues must be a list, not text: pass [{queues!r}]")
+    chosen = Kind(kind)
+    if shows_payloads and chosen in (Kind.PRODUCER, Kind.CONSUMER):
+        raise InvalidArgumentError(f"payloads is for observers and maintainers: a {kind} has them")
+    names = [arguments.queue_name(queue) for queue in queues]
+    if chosen is Kind.PRODUCER:
+        names = [arguments.pushable(name) for name in names]
+    return Grant(
+        kind=chosen,
+        role=arguments.role_name(role),
+        queues=tuple(dict.fromkeys(names)),
+        shows_payloads=shows_payloads,
+    )
+
+
+def _check_revision(connection: Connection, schema: str | None) -> None:
+    found = read_revision(connection, schema)
+    if found is None or (found != REVISION and not is_newer(found)):
+        raise mismatch(found)
+
+
+def _refuse_powerful(grant: Grant, found: Facts) -> None:
+    if found.is_owner:
+        raise InvalidArgumentError(
+            f"role {grant.role!r} owns the table, belongs to its owner or is a superuser, and may "
+            "do everything: choose a role that is not"
+        )
+    if grant.queues and found.bypasses_policies:
+        raise InvalidArgumentError(
+            f"role {grant.role!r} has BYPASSRLS and sees every queue: choose a role that has not"
+        )

@@ -1,0 +1,86 @@
+"""Objects that belong to no message: found, and removed.
+
+A push stores its object before the row, and prune deletes the row before the object, so that there
+is never a row without its object. What crashes in between leaves an object without a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+
+from sqlalchemy import Engine
+
+from xclaim import arguments, verbs
+from xclaim.errors import InvalidArgumentError
+from xclaim.payloads.payloads import Payloads
+from xclaim.payloads.stores.storage import StoredObject
+
+OLDER_THAN = timedelta(days=1)  # longer than any transaction that pushes
+LEAST = timedelta(hours=1)
+_BATCH = 10_000  # objects that one statement looks for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphans:
+    """What was found: objects that are old enough, how many of them are orphans, and their size."""
+
+    examined: int
+    orphans: int
+    bytes: int
+    removed: int
+
+
+def prune_orphans(
+    engine: Engine,
+    payloads: Payloads | None = None,
+    *,
+    older_than: timedelta = OLDER_THAN,
+    dry_run: bool = False,
+    every: bool = False,
+    schema: str | None = None,
+) -> Orphans:
+    """Remove the objects that are older and belong to no message; return what was found.
+
+    Younger ones may belong to a push that is not committed yet: no less than an hour. The storage
+    must be this database's alone, for another one's objects look like orphans: if not one of them
+    has a message here, InvalidArgumentError is raised, unless ``every`` says that this is so.
+    ``payloads``: by default as the environment says. Raise StorageError if the storage cannot be
+    reached.
+    """
+    arguments.seconds("older_than", older_than)
+    if older_than < LEAST:
+        raise InvalidArgumentError(
+            f"older_than must be an hour at least, not {older_than}: a push stores its object "
+            "before its transaction is committed"
+        )
+    settings = payloads or Payloads.from_environment() or Payloads()
+    storage = settings.require_storage()
+    examined, orphans = 0, []
+    for batch in _batches(storage.objects(older_than)):
+        examined += len(batch)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            uris = [each.uri for each in batch]
+            known = verbs.stored_objects(connection, uris, schema=schema)
+        orphans += [each for each in batch if each.uri not in known]
+    if orphans and len(orphans) == examined and not every:
+        raise InvalidArgumentError(
+            f"none of the {examined} objects in {storage.url} belongs to a message of this "
+            "database: is it the right one? If it is, say so with every=True (--every)"
+        )
+    if not dry_run:
+        storage.delete(each.uri for each in orphans)
+    return Orphans(
+        examined=examined,
+        orphans=len(orphans),
+        bytes=sum(each.size for each in orphans),
+        removed=0 if dry_run else len(orphans),
+    )
+
+
+def _batches(objects: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:
+    remaining = iter(objects)
+    while batch := list(islice(remaining, _BATCH)):
+        yield batch

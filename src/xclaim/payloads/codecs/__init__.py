@@ -1,0 +1,1 @@
+"""What makes bytes or JSON of a payload, and a payload of these."""

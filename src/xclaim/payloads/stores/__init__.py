@@ -1,0 +1,1 @@
+"""Where payloads lie that are too large for a row."""

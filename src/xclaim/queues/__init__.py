@@ -1,0 +1,1 @@
+"""The two facades: Queue, and AsyncQueue for asyncio."""

@@ -1,0 +1,1 @@
+"""Every statement, every table, and every difference between the databases."""

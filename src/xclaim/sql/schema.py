@@ -1,0 +1,150 @@
+"""The message table: its columns, checks and indexes, as the migrations build them.
+
+``REVISION`` is the migration this code needs. Every CHECK is an invariant of design, every index
+serves one verb, and each index is partial so that history costs nothing on the claim path.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    event,
+    text,
+)
+
+from xclaim.sql.dialects import Json, UtcTimestamp
+
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISION = REVISIONS[-1]
+TABLE_NAME = "xclaim_message"
+VERSION_TABLE_NAME = "xclaim_alembic_version"
+VIEW_NAME = "xclaim_queue_stats"
+LINEAGE_VIEW_NAME = "xclaim_lineage"
+OVERVIEW_NAME = "xclaim_overview"
+
+# A queue rewrites each row two or three times: vacuum by count rather than by a fifth of the table,
+# and fast enough to keep up (https://www.postgresql.org/docs/current/routine-vacuuming.html).
+AUTOVACUUM = {
+    "autovacuum_vacuum_threshold": 1000,
+    "autovacuum_vacuum_scale_factor": 0.01,
+    "autovacuum_analyze_threshold": 1000,
+    "autovacuum_analyze_scale_factor": 0.02,
+    "autovacuum_vacuum_insert_scale_factor": 0.05,
+    "autovacuum_vacuum_cost_limit": 2000,
+}
+
+CHECKS = {
+    "ck_xclaim_message_status": "status IN ('available', 'claimed', 'consumed')",
+    "ck_xclaim_message_claimed": (
+        "(status = 'claimed') = (claim_token IS NOT NULL)"
+        " AND (status = 'claimed') = (claimed_by IS NOT NULL)"
+        " AND (status = 'claimed') = (claim_expires_at IS NOT NULL)"
+        " AND (status = 'claimed' OR claim_key IS NULL)"
+        " AND (status = 'available') = (claimed_at IS NULL)"
+    ),
+    "ck_xclaim_message_consumed": (
+        "(status = 'consumed') = (consumed_at IS NOT NULL)"
+        " AND (status = 'consumed') = (consumed_by IS NOT NULL)"
+    ),
+    "ck_xclaim_message_attempts": "attempts >= 0 AND max_attempts >= 1",
+    "ck_xclaim_message_queue": "queue <> '' AND origin_queue <> ''",
+}
+
+
+@lru_cache
+def message_table(schema: str | None = None) -> Table:
+    """Return the message table, in a PostgreSQL schema when one is named."""
+    table = Table(
+        TABLE_NAME,
+        MetaData(schema=schema),
+        Column(
+            "id",
+            BigInteger().with_variant(Integer, "sqlite"),
+            Identity(always=True),
+            primary_key=True,
+        ),
+        Column("queue", Text, nullable=False),
+        Column("origin_queue", Text, nullable=False),
+        Column("status", Text, nullable=False, server_default=text("'available'")),
+        Column("priority", SmallInteger, nullable=False, server_default=text("0")),
+        Column("payload", Json, nullable=False),
+        Column("headers", Json, nullable=False, server_default=text("'{}'")),
+        Column("unique_key", Text),
+        Column("attempts", Integer, nullable=False, server_default=text("0")),
+        Column("max_attempts", Integer),
+        Column("created_at", UtcTimestamp, nullable=False),
+        Column("available_at", UtcTimestamp, nullable=False),
+        Column("claimed_at", UtcTimestamp),
+        Column("claim_expires_at", UtcTimestamp),
+        Column("consumed_at", UtcTimestamp),
+        Column("claimed_by", Text),
+        Column("consumed_by", Text),
+        Column("claim_key", Text),
+        Column("claim_token", Uuid),
+        Column("last_error", Text),
+        Column("codec", Text),  # NULL: the payload is plain JSON
+        *[CheckConstraint(condition, name=name) for name, condition in CHECKS.items()],
+        sqlite_autoincrement=True,  # ids are never given twice, also after prune
+    )
+    _add_indexes(table)
+    settings = ", ".join(f"{name} = {value}" for name, value in AUTOVACUUM.items())
+    # Not the table's `postgresql_with`, which only SQLAlchemy 2.1 knows.
+    autovacuum = DDL(f"ALTER TABLE %(fullname)s SET ({settings})")  # type: ignore[no-untyped-call]
+    event.listen(table, "after_create", autovacuum.execute_if(dialect="postgresql"))
+    return table
+
+
+def _add_indexes(table: Table) -> None:
+    column = table.c
+    # The second term keeps this index away from `UPDATE ... WHERE id = ... AND status =
+    # 'available'`: a plan cached while the table was empty walked it instead of the primary key.
+    _partial(
+        "ix_xclaim_message_claim",
+        "status = 'available' AND available_at IS NOT NULL",
+        column.queue,
+        column.priority.desc(),
+        column.available_at,
+        column.id,
+    )
+    # Not `status = 'claimed'`: an ack would imply it and walk dead entries here.
+    _partial(
+        "ix_xclaim_message_expiry",
+        "claim_expires_at IS NOT NULL",
+        column.queue,
+        column.claim_expires_at,
+    )
+    _partial("ix_xclaim_message_claim_key", "claim_key IS NOT NULL", column.claim_key)
+    _partial(
+        "ix_xclaim_message_consumed", "consumed_at IS NOT NULL", column.queue, column.consumed_at
+    )
+    # By the queue it was pushed to, which never changes: dead-lettering cannot meet a conflict.
+    _partial(
+        "uq_xclaim_message_unique_key",
+        "unique_key IS NOT NULL",
+        column.origin_queue,
+        column.unique_key,
+        unique=True,
+    )
+
+
+def _partial(name: str, condition: str, *columns: object, unique: bool = False) -> None:
+    Index(
+        name,
+        *columns,  # type: ignore[arg-type]  # columns and their descending forms
+        unique=unique,
+        postgresql_where=text(condition),
+        sqlite_where=text(condition),
+    )

@@ -1,0 +1,75 @@
+"""Every SQL statement of the verbs: pure functions of the table and the dialect.
+
+One statement, one promise. They are built once and cached; what each database receives stands in
+docs/sql. Statuses are literals: a generic plan cannot use a partial index for ``status = $1``.
+"""
+
+from __future__ import annotations
+
+from xclaim.sql.statements.claiming import Start, ack_and_claim, claim, claim_one, resume
+from xclaim.sql.statements.looking import (
+    counts,
+    dead_letters,
+    find,
+    get,
+    get_many,
+    newest,
+    peek,
+    queue_stats,
+    stuck_claims,
+)
+from xclaim.sql.statements.parts import Statement
+from xclaim.sql.statements.pushing import clashing_keys, push, push_once
+from xclaim.sql.statements.settling import (
+    ack,
+    ack_many,
+    ack_reduced,
+    extend,
+    extend_many,
+    release,
+)
+from xclaim.sql.statements.upkeep import (
+    encrypted,
+    expire,
+    expire_others,
+    prune,
+    re_encrypt,
+    redrive,
+    stored_objects,
+    withdraw,
+)
+
+__all__ = [
+    "Start",
+    "Statement",
+    "ack",
+    "ack_and_claim",
+    "ack_many",
+    "ack_reduced",
+    "claim",
+    "claim_one",
+    "clashing_keys",
+    "counts",
+    "dead_letters",
+    "encrypted",
+    "expire",
+    "expire_others",
+    "extend",
+    "extend_many",
+    "find",
+    "get",
+    "get_many",
+    "newest",
+    "peek",
+    "prune",
+    "push",
+    "push_once",
+    "queue_stats",
+    "re_encrypt",
+    "redrive",
+    "release",
+    "resume",
+    "stored_objects",
+    "stuck_claims",
+    "withdraw",
+]

@@ -1,0 +1,254 @@
+"""Claim the next messages, or take back those of an earlier attempt.
+
+The limit is part of the statement's text: for a parameter PostgreSQL assumes a tenth of the queue,
+finds no generic plan good enough and plans each claim anew, which takes as long as the claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import lru_cache, partial
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    Table,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    union_all,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.selectable import FromClause
+
+from xclaim.sql.dialects import Dialect, Json
+from xclaim.sql.statements.order import next_ids, next_ids_after, next_ids_on_top
+from xclaim.sql.statements.parts import (
+    AVAILABLE,
+    CLAIMED,
+    CONSUMED,
+    ID,
+    LEASE,
+    ONE,
+    QUEUE,
+    ZERO,
+    Statement,
+)
+from xclaim.sql.statements.settling import acking
+
+_KEPT = 128  # statements per builder: each limit that is asked for makes one
+# What a claimant does not know of a message it claims, in the order `verbs.claiming` reads it.
+_UNKNOWN = (
+    "id",
+    "origin_queue",
+    "priority",
+    "payload",
+    "headers",
+    "unique_key",
+    "attempts",
+    "max_attempts",
+    "created_at",
+    "available_at",
+    "claimed_at",
+    "claim_expires_at",
+    "last_error",
+    "claim_token",
+    "codec",
+)
+_KEY = bindparam("key", type_=Text)
+_CLAIMANT = bindparam("claimant", type_=Text)
+_HANDED_ON_KEY = bindparam("handed_on_key", type_=Text)
+_HANDED_ON_BY = bindparam("handed_on_by", type_=Text)
+
+
+class Start(StrEnum):
+    """Where a claim looks for messages. All but ``HEAD`` claim as many as asked for, or none."""
+
+    HEAD = "head"  # all priorities, the highest first
+    TOP = "top"  # the highest priority in use: quicker to plan than the recursion over all
+    POSITION = "position"  # behind a place in the claim index
+
+
+@lru_cache(_KEPT)
+def claim(
+    table: Table,
+    dialect: Dialect,
+    *,
+    limit: int = 1,
+    start: Start = Start.HEAD,
+    resumes: bool = False,
+) -> Statement:
+    """Claim the next messages: highest priority, then longest available, then lowest id.
+
+    ``resumes``: take back what an earlier attempt of the same claim key holds; only if nothing,
+    claim anew. An exhausted message is not taken back: it is left for ``expire`` to dead-letter.
+    """
+    return _returning(table, _claim(table, dialect, limit, start, resumes=resumes))
+
+
+@lru_cache
+def claim_one(table: Table, dialect: Dialect) -> Statement:
+    """Claim this very message, or take it back from an earlier attempt of the same claim key.
+
+    By the primary key; it waits for a claim that is just being made and then finds it taken. Not
+    what is delayed, lapsed (which is for ``expire`` to give back first) or exhausted.
+    """
+    wanted = table.alias("wanted")
+    is_claimable = and_(wanted.c.status == AVAILABLE, wanted.c.available_at <= dialect.now())
+    earlier = and_(
+        wanted.c.status == CLAIMED, wanted.c.claim_key == _KEY, _is_of_an_earlier_attempt(wanted)
+    )
+    taken = dialect.materialized(
+        dialect.locked_in_turn(
+            select(wanted.c.id)
+            .where(wanted.c.id == ID, wanted.c.queue == QUEUE)
+            .where(or_(is_claimable, earlier))
+        ),
+        "taken",
+    )
+    statement = _take(table, dialect).where(
+        dialect.in_subquery(table.c.id, select(taken.c.id)), table.c.status != CONSUMED
+    )
+    return _returning(table, statement)
+
+
+@lru_cache
+def resume(table: Table, dialect: Dialect) -> Statement:
+    """Take over what a ticket hands on, or take back what an earlier attempt took over with it.
+
+    To take a ticket up is no attempt: the claim that made the ticket counted it. An exhausted
+    message is not taken back.
+    """
+    held = table.alias("held")
+    handed_on = and_(held.c.claim_key == _HANDED_ON_KEY, held.c.claimed_by == _HANDED_ON_BY)
+    earlier = and_(held.c.claim_key == _KEY, _is_of_an_earlier_attempt(held))
+    taken = dialect.materialized(
+        # Not skipping what is locked: an extend of the earlier attempt is over in a moment.
+        dialect.locked_in_turn(
+            select(held.c.id)
+            .where(held.c.claim_key.in_([_HANDED_ON_KEY, _KEY]))
+            .where(held.c.queue == QUEUE, held.c.status == CLAIMED)
+            .where(or_(handed_on, earlier))
+            .order_by(held.c.id)
+        ),
+        "taken",
+    )
+    statement = (
+        _take(table, dialect)
+        .values(attempts=table.c.attempts + case((table.c.claim_key == _KEY, ONE), else_=ZERO))
+        .where(dialect.in_subquery(table.c.id, select(taken.c.id)), table.c.status == CLAIMED)
+    )
+    return _returning(table, statement)
+
+
+@lru_cache(_KEPT)
+def ack_and_claim(
+    table: Table,
+    dialect: Dialect,
+    *,
+    limit: int = 1,
+    start: Start = Start.HEAD,
+    resumes: bool = False,
+    acks_one: bool = False,
+) -> Statement:
+    """Consume what was claimed and claim the next, unless some of it was lost.
+
+    The last column, ``acked_ids``, is NULL when all were acked. Without a claim there is one row,
+    otherwise empty. ``acks_one``: by one id and token instead of a list.
+    """
+    acked = acking(table, dialect, one=acks_one).cte("acked")
+    count = select(func.count()).select_from(acked).scalar_subquery()
+    all_acked = count == bindparam("ack_count", type_=Integer)
+    claiming = _claim(table, dialect, limit, start, resumes=resumes)
+    claimed = _returning(table, claiming.where(all_acked)).cte("claimed")
+    ids = func.array(select(acked.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
+    done = select(case((~all_acked, ids)).label("acked_ids")).subquery("done")
+    return select(claimed, done.c.acked_ids).select_from(done.outerjoin(claimed, true()))
+
+
+def _claim(
+    table: Table, dialect: Dialect, limit: int, start: Start, *, resumes: bool = False
+) -> Update:
+    size: ColumnElement[int] = literal_column(str(limit), Integer)
+    resumable = _resumable(table, dialect, size) if resumes else None
+    unless = None if resumable is None else exists(select(resumable.c.id))
+    ids = _next_ids(start)(table, dialect, limit=size, unless=unless)
+    candidate = dialect.materialized(ids, "candidate")
+    taken = select(candidate.c.id)
+    guard = table.c.status == AVAILABLE
+    if resumable is not None:
+        both = union_all(select(resumable.c.id), taken).subquery("taken")
+        taken = select(both.c.id)
+        guard = table.c.status != CONSUMED
+    statement = _take(table, dialect).where(dialect.in_subquery(table.c.id, taken), guard)
+    if start is not Start.HEAD and limit > 1:
+        count = select(func.count()).select_from(candidate).scalar_subquery()
+        statement = statement.where(count == size if unless is None else or_(count == size, unless))
+    return statement
+
+
+def _next_ids(start: Start) -> Callable[..., Select[Any]]:
+    match start:
+        case Start.HEAD:
+            return partial(next_ids, lock=True)
+        case Start.TOP:
+            return next_ids_on_top
+        case Start.POSITION:
+            return next_ids_after
+
+
+def _resumable(table: Table, dialect: Dialect, limit: ColumnElement[int]) -> CTE:
+    held = table.alias("held")
+    return dialect.materialized(
+        dialect.locked(
+            select(held.c.id)
+            .where(held.c.claim_key == _KEY)
+            .where(held.c.queue == QUEUE, held.c.status == CLAIMED)
+            .where(_is_of_an_earlier_attempt(held))
+            .order_by(held.c.id)
+            .limit(limit)
+        ),
+        "resumable",
+    )
+
+
+def _is_of_an_earlier_attempt(held: FromClause) -> ColumnElement[bool]:
+    # An exhausted one is left for `expire`, which makes it a dead letter.
+    is_left = or_(held.c.max_attempts.is_(None), held.c.attempts < held.c.max_attempts)
+    return and_(held.c.claimed_by != _CLAIMANT, is_left)
+
+
+def _take(table: Table, dialect: Dialect) -> Update:
+    return update(table).values(
+        status=CLAIMED,
+        attempts=table.c.attempts + ONE,
+        claimed_at=dialect.now(),
+        claim_expires_at=dialect.from_now(LEASE),
+        claimed_by=_CLAIMANT,
+        claim_key=_KEY,
+        claim_token=dialect.new_token(table.c.id),
+    )
+
+
+def _returning(table: Table, statement: Update) -> ReturningUpdate[*tuple[Any, ...]]:
+    columns: dict[str, ColumnElement[Any]] = {name: table.c[name] for name in _UNKNOWN}
+    # To read `{}` takes as long as to read a payload.
+    columns["headers"] = func.nullif(table.c.headers, literal_column("'{}'"), type_=Json()).label(
+        "headers"
+    )
+    return statement.returning(*columns.values())

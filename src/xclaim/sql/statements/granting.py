@@ -1,0 +1,296 @@
+"""Who may do what, as SQL that a person can read before it is run: PostgreSQL only.
+
+What a role may do is a matter of columns, and with queues of its own also of rows. PostgreSQL takes
+no parameters in these statements, so names and texts are quoted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy.dialects import postgresql
+
+from xclaim.arguments import MAX_IDENTIFIER_BYTES, dead_letter_queue
+from xclaim.sql.schema import (
+    LINEAGE_VIEW_NAME,
+    OVERVIEW_NAME,
+    TABLE_NAME,
+    VERSION_TABLE_NAME,
+    VIEW_NAME,
+    message_table,
+)
+
+
+class Kind(StrEnum):
+    """What a role is for."""
+
+    PRODUCER = "producer"  # pushes
+    CONSUMER = "consumer"  # claims and settles
+    OBSERVER = "observer"  # looks, at more than payloads only if told so
+    MAINTAINER = "maintainer"  # expires, redrives, prunes, withdraws
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a role is granted; without ``queues`` on all of them."""
+
+    kind: Kind
+    role: str
+    queues: tuple[str, ...] = ()
+    shows_payloads: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a database has before a grant, as ``facts`` reads it."""
+
+    schema: str
+    is_schema_open: bool  # everybody may use it
+    is_role: bool
+    is_owner: bool  # the role has the rights of the table's owner, or a superuser's
+    bypasses_policies: bool
+    policies: tuple[str, ...]  # those for the role alone
+    views_heed_reader: bool  # they show what their reader may see, not what their owner may
+    without_policy: tuple[str, ...]  # other roles, which have rights on the table
+    wider: tuple[str, ...]  # what the role has besides, through everybody or other roles
+
+
+VIEWS = (VIEW_NAME, LINEAGE_VIEW_NAME, OVERVIEW_NAME)
+_COMMANDS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_LOCK_TIMEOUT = "10s"  # a new policy waits for all who use the table, and all others wait for it
+
+_TOKEN = ("claim_token",)
+_CONFIDENTIAL = ("payload", "headers", "last_error")
+_PUSHED = (
+    "queue",
+    "origin_queue",
+    "priority",
+    "payload",
+    "headers",
+    "unique_key",
+    "max_attempts",
+    "created_at",
+    "available_at",
+    "codec",
+)
+_GIVEN_BACK = (
+    "queue",
+    "status",
+    "attempts",
+    "available_at",
+    "claimed_at",
+    "claim_expires_at",
+    "claimed_by",
+    "claim_key",
+    "claim_token",
+    "last_error",
+)
+_SETTLED = (*_GIVEN_BACK, "consumed_at", "consumed_by")
+
+# Named parameters: with others the preparer would double each percent sign for the driver.
+_preparer = postgresql.dialect(paramstyle="named").identifier_preparer  # type: ignore[no-untyped-call]
+
+_FACTS = """
+WITH message AS (
+     SELECT oid, relnamespace, relowner FROM pg_class WHERE oid = to_regclass(:message_table)),
+granted AS (
+     SELECT DISTINCT granted.grantee
+       FROM message
+      CROSS JOIN LATERAL (
+            SELECT relacl AS rights FROM pg_class WHERE oid = message.oid
+            UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = message.oid) AS acl
+      CROSS JOIN aclexplode(acl.rights) AS granted
+      WHERE granted.grantee <> message.relowner),
+policy AS (
+     SELECT polname::text AS name, polroles AS roles, polpermissive AS permits, named AS of_role
+       FROM message
+       JOIN pg_policy ON polrelid = message.oid
+      CROSS JOIN unnest(polroles) AS named)
+SELECT schema.nspname::text AS schema,
+       has_schema_privilege('public', schema.oid, 'USAGE') AS is_schema_open,
+       role.oid IS NOT NULL AS is_role,
+       coalesce(pg_has_role(role.oid, message.relowner, 'USAGE'), false) AS is_owner,
+       coalesce(role.rolbypassrls, false) AS bypasses_policies,
+       ARRAY(SELECT name FROM policy WHERE roles = ARRAY[role.oid] ORDER BY 1) AS policies,
+       (SELECT count(*) = cardinality(:views) FROM pg_class
+         WHERE relnamespace = schema.oid AND relname = ANY (:views)
+           AND 'security_invoker=true' = ANY (reloptions)) AS views_heed_reader,
+       ARRAY(SELECT coalesce(other.rolname::text, 'PUBLIC')
+               FROM granted
+               LEFT JOIN pg_roles AS other ON other.oid = grantee
+              WHERE grantee IS DISTINCT FROM role.oid
+                AND NOT coalesce(pg_has_role(grantee, message.relowner, 'USAGE'), false)
+                AND NOT coalesce(other.rolbypassrls, false)
+                AND NOT EXISTS (
+                    SELECT FROM policy WHERE of_role = 0 OR pg_has_role(grantee, of_role, 'USAGE'))
+              ORDER BY 1) AS without_policy,
+       ARRAY(SELECT 'the policy ' || name
+               FROM policy
+              WHERE permits AND roles IS DISTINCT FROM ARRAY[role.oid]
+                AND (of_role = 0 OR pg_has_role(role.oid, of_role, 'USAGE'))
+              UNION
+             SELECT 'the rights of ' || coalesce(other.rolname::text, 'PUBLIC')
+               FROM granted
+               LEFT JOIN pg_roles AS other ON other.oid = grantee
+              WHERE grantee IS DISTINCT FROM role.oid
+                AND (grantee = 0 OR pg_has_role(role.oid, grantee, 'USAGE'))
+              ORDER BY 1) AS wider
+  FROM message
+  JOIN pg_namespace AS schema ON schema.oid = message.relnamespace
+  LEFT JOIN pg_roles AS role ON role.rolname = :role
+"""
+
+
+def facts(schema: str | None, role: str) -> TextClause:
+    """Return one row: what the database has of the role, and of the table it may use."""
+    name = _quoted(TABLE_NAME) if schema is None else f"{_quoted(schema)}.{_quoted(TABLE_NAME)}"
+    return text(_FACTS).bindparams(
+        bindparam("role", role, postgresql.TEXT),
+        bindparam("message_table", name, postgresql.TEXT),
+        bindparam("views", list(VIEWS), postgresql.ARRAY(postgresql.TEXT)),
+    )
+
+
+def granting(grant: Grant, found: Facts) -> list[str]:
+    """Return the statements, in their order, that leave the role with what is granted and no more.
+
+    To be run in one transaction, by the owner of the table; for a new role by one who may create
+    roles.
+    """
+    role = _quoted(grant.role)
+    message = _of(found, TABLE_NAME)
+    statements = [f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"]
+    if not found.is_role:
+        statements.append(f"CREATE ROLE {role} NOLOGIN")
+    everything = ", ".join(_of(found, name) for name in (TABLE_NAME, VERSION_TABLE_NAME, *VIEWS))
+    statements.append(f"REVOKE ALL ON {everything} FROM {role}")
+    own = [_policy_name(command, grant.role) for command in _COMMANDS]
+    statements += [
+        f"DROP POLICY IF EXISTS {_quoted(name)} ON {message}"
+        for name in dict.fromkeys([*own, *found.policies])
+    ]
+    if not found.is_schema_open:
+        statements.append(f"GRANT USAGE ON SCHEMA {_quoted(found.schema)} TO {role}")
+    statements.append(f"GRANT SELECT ON {_of(found, VERSION_TABLE_NAME)} TO {role}")
+    statements.append(f"GRANT {_rights(grant)} ON {message} TO {role}")
+    if views := shown_views(grant, found):
+        named = ", ".join(_of(found, view) for view in views)
+        statements.append(f"GRANT SELECT ON {named} TO {role}")
+    statements += _policies(grant, message)
+    if grant.queues:
+        statements.append(f"ALTER TABLE {message} ENABLE ROW LEVEL SECURITY")
+    return statements
+
+
+def shown_views(grant: Grant, found: Facts) -> tuple[str, ...]:
+    """Return the views that the role may read: none that would show more than it may see."""
+    if grant.queues and not found.views_heed_reader:
+        return ()
+    match grant.kind:
+        case Kind.PRODUCER | Kind.CONSUMER:
+            return ()
+        case Kind.OBSERVER | Kind.MAINTAINER:
+            return VIEWS if grant.shows_payloads else (VIEW_NAME, OVERVIEW_NAME)
+
+
+def _rights(grant: Grant) -> str:
+    columns = [column.name for column in message_table().c]
+    hidden = _TOKEN if grant.shows_payloads else _TOKEN + _CONFIDENTIAL
+    shown = _listed("SELECT", [name for name in columns if name not in hidden])
+    match grant.kind:
+        case Kind.PRODUCER:
+            # What a repeated push returns; and UPDATE for a key that is pushed by two at once.
+            read = _listed("SELECT", [name for name in columns if name not in _TOKEN])
+            return f"{read}, {_listed('INSERT', _PUSHED)}, {_listed('UPDATE', ['max_attempts'])}"
+        case Kind.CONSUMER:
+            return f"{_listed('SELECT', columns)}, {_listed('UPDATE', _SETTLED)}"
+        case Kind.OBSERVER:
+            return shown
+        case Kind.MAINTAINER:
+            return f"{shown}, {_listed('UPDATE', _GIVEN_BACK)}, DELETE"
+
+
+def _policies(grant: Grant, message: str) -> Iterator[str]:
+    for command, (using, check) in _rules(grant).items():
+        name = _quoted(_policy_name(command, grant.role))
+        rule = "" if using is None else f" USING ({using})"
+        rule += "" if check is None else f" WITH CHECK ({check})"
+        yield f"CREATE POLICY {name} ON {message} FOR {command} TO {_quoted(grant.role)}{rule}"
+
+
+def _rules(grant: Grant) -> dict[str, tuple[str | None, str | None]]:
+    """Return which rows each command may find, and which it may leave behind."""
+    queues = grant.queues
+    with_dead = list(dict.fromkeys([*queues, *map(dead_letter_queue, queues)]))
+    own, near = _among("queue", queues), _among("queue", with_dead)
+    pushed = _among("origin_queue", queues)
+    match grant.kind:
+        case Kind.PRODUCER:
+            inserted = "queue = origin_queue" + (f" AND {pushed}" if queues else "")
+            return {"SELECT": (pushed, None), "INSERT": (None, inserted), "UPDATE": (pushed, None)}
+        case Kind.CONSUMER:
+            # It reads dead letters, because what it may not see it may not make; claims none.
+            return {"SELECT": (near, None), "UPDATE": (own, near)}
+        case Kind.OBSERVER:
+            return {"SELECT": (near, None)}
+        case Kind.MAINTAINER:
+            found = f"{near} OR {pushed}" if queues else near
+            left = "status = 'available'" + (f" AND {near}" if queues else "")
+            return {"SELECT": (found, None), "UPDATE": (near, left), "DELETE": (found, None)}
+
+
+def _among(column: str, queues: Iterable[str]) -> str:
+    texts = [_text(queue) for queue in queues]
+    match texts:
+        case []:
+            return "true"
+        case [only]:
+            return f"{column} = {only}"
+        case _:
+            return f"{column} IN ({', '.join(texts)})"
+
+
+def _policy_name(command: str, role: str) -> str:
+    name = f"xclaim_{command.lower()}_{role}"
+    if len(name.encode()) <= MAX_IDENTIFIER_BYTES:
+        return name
+    return f"xclaim_{command.lower()}_{sha256(role.encode()).hexdigest()[:40]}"
+
+
+def _listed(privilege: str, columns: Iterable[str]) -> str:
+    return f"{privilege} ({', '.join(columns)})"
+
+
+def _of(found: Facts, name: str) -> str:
+    return f"{_quoted(found.schema)}.{name}"
+
+
+def _quoted(name: str) -> str:
+    quoted: str = _preparer.quote_identifier(name)
+    return quoted
+
+
+def _text(value: str) -> str:
+    # E'' means the same whatever standard_conforming_strings says of backslashes.
+    escaped = value.replace("'", "''").replace("\\", "\\\\")
+    return f"E'{escaped}'" if "\\" in value else f"'{escaped}'"
+
+
+def comment(line: str) -> str:
+    """Return the line as a comment of SQL that ends where the line ends, whatever stands in it."""
+    visible = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+    return f"-- {visible}"
+
+
+def facts_of(row: Any) -> Facts:
+    """Return the row of ``facts`` as a value."""
+    found: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in row._asdict().items()
+    }
+    return Facts(**found)

@@ -1,0 +1,153 @@
+"""Which messages come next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Select,
+    SmallInteger,
+    Table,
+    bindparam,
+    select,
+    tuple_,
+)
+from sqlalchemy.sql.selectable import FromClause
+
+from xclaim.sql.dialects import CrossJoin, Dialect, UtcTimestamp
+from xclaim.sql.statements.parts import (
+    AVAILABLE,
+    ONE,
+    QUEUE,
+)
+
+
+def next_ids(
+    table: Table,
+    dialect: Dialect,
+    *,
+    limit: ColumnElement[int],
+    lock: bool = False,
+    unless: ColumnElement[bool] | None = None,
+) -> Select[Any]:
+    """Return the ids that come next, one index range per priority.
+
+    A recursive CTE finds each priority in use by one index descent (a loose index scan,
+    https://wiki.postgresql.org/wiki/Loose_indexscan). Within one, the index holds the claimable
+    messages first and the delayed ones behind them, which are never read.
+    """
+    level = _levels(table, dialect)
+    waiting = table.alias("waiting")
+    of_level = (
+        select(waiting.c.id)
+        .where(waiting.c.queue == QUEUE, waiting.c.status == AVAILABLE)
+        .where(waiting.c.priority == level.c.priority)
+        .where(waiting.c.available_at <= dialect.now())
+    )
+    if unless is not None:
+        of_level = of_level.where(~unless)
+    if not dialect.has_lateral:
+        # No ORDER BY: it would sort all that is claimable, and a cross join reads in index order.
+        of_level = of_level.where(dialect.is_present(waiting.c.available_at))
+        return of_level.select_from(CrossJoin(level, waiting)).limit(limit)
+    of_level = of_level.order_by(waiting.c.available_at, waiting.c.id).limit(limit)
+    picked = (dialect.locked(of_level) if lock else of_level).lateral("picked")
+    return select(picked.c.id).select_from(CrossJoin(level, picked)).limit(limit)
+
+
+def next_ids_on_top(
+    table: Table,
+    dialect: Dialect,
+    *,
+    limit: ColumnElement[int],
+    unless: ColumnElement[bool] | None = None,
+) -> Select[Any]:
+    """Return the ids that come next among those of the highest priority in use, locked.
+
+    It takes PostgreSQL a third of the time to plan.
+    """
+    waiting = table.alias("waiting")
+    on_top = (
+        select(waiting.c.id)
+        .where(waiting.c.queue == QUEUE, waiting.c.status == AVAILABLE)
+        .where(waiting.c.priority == _highest(table.alias("top"), dialect))
+        .where(waiting.c.available_at <= dialect.now())
+        .order_by(waiting.c.available_at, waiting.c.id)
+        .limit(limit)
+    )
+    return dialect.locked(on_top if unless is None else on_top.where(~unless))
+
+
+def next_ids_after(
+    table: Table,
+    dialect: Dialect,
+    *,
+    limit: ColumnElement[int],
+    unless: ColumnElement[bool] | None = None,
+) -> Select[Any]:
+    """Return the ids behind a position in the claim index, locked.
+
+    The entries before it are not read: with an old snapshot open they are those of all messages
+    claimed since, which cannot be removed yet.
+    """
+    waiting = table.alias("waiting")
+    position = tuple_(
+        bindparam("after_available_at", type_=UtcTimestamp), bindparam("after_id", type_=BigInteger)
+    )
+    behind = (
+        select(waiting.c.id)
+        .where(waiting.c.queue == QUEUE, waiting.c.status == AVAILABLE)
+        .where(waiting.c.priority == bindparam("after_priority", type_=SmallInteger))
+        .where(waiting.c.available_at <= dialect.now())
+        .where(tuple_(waiting.c.available_at, waiting.c.id) > position)
+        .order_by(waiting.c.available_at, waiting.c.id)
+        .limit(limit)
+    )
+    return dialect.locked(behind if unless is None else behind.where(~unless))
+
+
+def newest_per_level(table: Table, dialect: Dialect) -> Select[Any]:
+    """Return when the newest claimable message of each priority became available, by one descent.
+
+    The last column: NULL for a priority that has delayed messages only.
+    """
+    level = _levels(table, dialect)
+    waiting = table.alias("waiting")
+    newest = (
+        select(waiting.c.available_at)
+        .where(waiting.c.queue == QUEUE, waiting.c.status == AVAILABLE)
+        .where(waiting.c.priority == level.c.priority)
+        .where(waiting.c.available_at <= dialect.now())
+        .where(dialect.is_present(waiting.c.available_at))
+        .order_by(waiting.c.available_at.desc())
+        .limit(ONE)
+        .correlate(level)
+        .scalar_subquery()
+    )
+    return select(newest.label("available_at")).select_from(level)
+
+
+def _levels(table: Table, dialect: Dialect) -> CTE:
+    top, lower = table.alias("top"), table.alias("lower")
+    level = select(_highest(top, dialect).label("priority")).cte("level", recursive=True)
+    return level.union_all(
+        select(_highest(lower, dialect, lower.c.priority < level.c.priority)).where(
+            level.c.priority.is_not(None)
+        )
+    )
+
+
+def _highest(
+    alias: FromClause, dialect: Dialect, *conditions: ColumnElement[bool]
+) -> ColumnElement[int]:
+    return (
+        select(alias.c.priority)
+        .where(alias.c.queue == QUEUE, alias.c.status == AVAILABLE)
+        .where(dialect.is_present(alias.c.available_at), *conditions)
+        .order_by(alias.c.priority.desc())
+        .limit(ONE)
+        .scalar_subquery()
+    )

@@ -1,0 +1,221 @@
+"""Insert payloads, plainly or once per unique key."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.sql.selectable import FromClause
+from sqlalchemy.types import TypeEngine
+
+from xclaim.sql.dialects import POSTGRESQL, Dialect
+from xclaim.sql.statements.parts import (
+    DELAY,
+    QUEUE,
+    Statement,
+    message_columns,
+    notified,
+)
+
+
+@lru_cache
+def push(
+    table: Table, dialect: Dialect, *, notifies: bool = False, encoded: bool = False
+) -> Statement:
+    """Insert the payloads in their order, and return what the producer does not know.
+
+    On PostgreSQL in one row: the ids, which rise with the position, and the times all share.
+    ``encoded``: not all of them are plain JSON, and each comes with its codec.
+    """
+    if dialect is POSTGRESQL:
+        return _push_postgresql(table, dialect, notifies=notifies, encoded=encoded)
+    item = dialect.rows(payload=Text(), **_codec(encoded))
+    names, values = _pushed(item, dialect, unique_key=null())
+    rows = select(*values).order_by(item.c.position)
+    return insert(table).from_select(names, rows).returning(*_unknown(table))
+
+
+def _push_postgresql(table: Table, dialect: Dialect, *, notifies: bool, encoded: bool) -> Statement:
+    if encoded:
+        item = dialect.rows(payload=Text(), codec=Text())
+        names, values = _pushed(item, dialect, unique_key=null())
+    else:
+        item = dialect.elements()
+        names, values = _pushed(item, dialect, unique_key=null(), payload=item.c.payload)
+    rows = select(*values).order_by(item.c.position)
+    pushed = insert(table).from_select(names, rows).returning(*_unknown(table)).cte("pushed")
+    ids: ColumnElement[Any] = func.array_agg(aggregate_order_by(pushed.c.id, pushed.c.id))
+    return select(
+        ids.label("ids"),
+        func.min(pushed.c.created_at).label("created_at"),
+        func.min(pushed.c.available_at).label("available_at"),
+        *([notified()] if notifies else []),
+    )
+
+
+def _unknown(table: Table) -> list[ColumnElement[Any]]:
+    return [table.c.id, table.c.created_at, table.c.available_at]
+
+
+@lru_cache
+def push_once(
+    table: Table, dialect: Dialect, *, notifies: bool = False, encoded: bool = False
+) -> Statement:
+    """Insert the payloads whose unique key is new and return those that are already there.
+
+    The last column, ``is_same``, is false where the key is taken by another payload; then nothing
+    is inserted at all.
+    """
+    if dialect is POSTGRESQL:
+        return _push_once_postgresql(table, dialect, notifies=notifies, encoded=encoded)
+    return _push_once_sqlite(table, dialect, encoded=encoded)
+
+
+def _push_once_postgresql(
+    table: Table, dialect: Dialect, *, notifies: bool, encoded: bool
+) -> Statement:
+    # What is there already is only read, so that a repeated push writes nothing.
+    item = dialect.rows(payload=Text(), unique_key=Text(), **_codec(encoded))
+    incoming = dialect.materialized(
+        select(
+            dialect.json(item.c.payload).label("payload"),
+            item.c.unique_key,
+            *([item.c.codec] if encoded else []),
+            literal_column("item.position").label("position"),
+        ),
+        "incoming",
+    )
+    taken = table.alias("taken")
+    is_same = _is_same(taken.c, incoming.c).label("is_same")
+    existing = dialect.materialized(
+        select(*message_columns(taken), is_same).join_from(
+            incoming,
+            taken,
+            and_(taken.c.origin_queue == QUEUE, taken.c.unique_key == incoming.c.unique_key),
+        ),
+        "existing",
+    )
+    targets, values = _pushed(
+        incoming, dialect, unique_key=incoming.c.unique_key, payload=incoming.c.payload
+    )
+    fresh = (
+        select(*values)
+        .where(~exists(select(existing.c.id).where(~existing.c.is_same)))
+        .where(~exists(select(existing.c.id).where(existing.c.unique_key == incoming.c.unique_key)))
+        .order_by(incoming.c.position)
+    )
+    pushed = (
+        _refuse_other_payload(postgresql_insert(table).from_select(targets, fresh), table)
+        .returning(*message_columns(table), *([notified()] if notifies else []))
+        .cte("pushed")
+    )
+    names = [column.name for column in message_columns(table)]
+    return union_all(
+        select(*[existing.c[name] for name in names], existing.c.is_same),
+        select(*[pushed.c[name] for name in names], true().label("is_same")),
+    )
+
+
+def _push_once_sqlite(table: Table, dialect: Dialect, *, encoded: bool) -> Statement:
+    item = dialect.rows(payload=Text(), unique_key=Text(), **_codec(encoded))
+    names, values = _pushed(item, dialect, unique_key=item.c.unique_key)
+    # WHERE true: without it SQLite reads ON CONFLICT as the ON of a join.
+    rows = select(*values).where(true()).order_by(item.c.position)
+    pushed = _refuse_other_payload(sqlite_insert(table).from_select(names, rows), table)
+    is_same: ColumnElement[Any] = literal_column("1").label("is_same")
+    statement: Statement = pushed.returning(*message_columns(table), is_same)
+    return statement
+
+
+def _refuse_other_payload(statement: Any, table: Table) -> Any:
+    # A key that appears meanwhile: an equal payload is returned as it is, another one breaks the
+    # CHECK on max_attempts, and with it the whole statement. On that column, because a producer
+    # may have the right to set its own limit, and none to touch what a claim counts.
+    return statement.on_conflict_do_update(
+        index_elements=[table.c.origin_queue, table.c.unique_key],
+        index_where=table.c.unique_key.is_not(None),
+        set_={
+            "max_attempts": case(
+                (_is_same(table.c, statement.excluded), table.c.max_attempts),
+                else_=literal_column("-1"),
+            )
+        },
+    )
+
+
+def _pushed(
+    item: FromClause,
+    dialect: Dialect,
+    *,
+    unique_key: ColumnElement[Any],
+    payload: ColumnElement[Any] | None = None,
+) -> tuple[list[str], list[ColumnElement[Any]]]:
+    values: dict[str, ColumnElement[Any]] = {
+        "queue": QUEUE,
+        "origin_queue": QUEUE,
+        "priority": bindparam("message_priority", type_=SmallInteger),
+        "payload": dialect.json(item.c.payload) if payload is None else payload,
+        "headers": dialect.json(bindparam("message_headers", type_=Text)),
+        "unique_key": cast(unique_key, Text),
+        "max_attempts": bindparam("attempts_limit", type_=Integer),
+        "created_at": dialect.now(),
+        "available_at": dialect.from_now(DELAY),
+    }
+    if "codec" in item.c:
+        values["codec"] = cast(item.c.codec, Text)
+    return list(values), [value.label(name) for name, value in values.items()]
+
+
+def _codec(encoded: bool) -> dict[str, TypeEngine[Any]]:  # noqa: FBT001  (spread into a call)
+    return {"codec": Text()} if encoded else {}
+
+
+def _is_same(ours: Any, theirs: Any) -> ColumnElement[bool]:
+    is_plain = "codec" not in theirs
+    same: ColumnElement[bool] = (
+        ours.codec.is_(None) if is_plain else ours.codec.is_not_distinct_from(theirs.codec)
+    )
+    return and_(ours.payload == theirs.payload, same)
+
+
+@lru_cache
+def clashing_keys(table: Table, dialect: Dialect, *, encoded: bool = False) -> Statement:
+    """Return the unique keys that are taken by another payload."""
+    item = dialect.rows(payload=Text(), unique_key=Text(), **_codec(encoded))
+    return select(table.c.unique_key).join_from(
+        item,
+        table,
+        and_(
+            table.c.origin_queue == QUEUE,
+            table.c.unique_key == item.c.unique_key,
+            or_(
+                table.c.payload != dialect.json(item.c.payload),
+                table.c.codec.is_distinct_from(item.c.codec)
+                if encoded
+                else table.c.codec.is_not(None),
+            ),
+        ),
+    )

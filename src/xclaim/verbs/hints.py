@@ -1,0 +1,149 @@
+"""What this process remembers of a queue between two claims: hints, never correctness.
+
+A claim that starts at the head of its index walks over the entries of all messages claimed before,
+for as long as an old snapshot keeps them from being removed. So it starts behind the last message
+that was claimed, and at the head again after a quarter of a second, or when there is too little.
+What comes in before that place (released, of a higher priority, committed late) waits that long.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Pool
+
+from xclaim.message import Claim
+from xclaim.sql.dialects import POSTGRESQL
+from xclaim.sql.statements import Start
+from xclaim.verbs.execution import is_autocommit
+
+_SWEEP_EVERY = 1.0  # seconds between the sweeps of one pool and queue, unless it is empty
+_LOOK_BACK_EVERY = 0.25  # seconds that a message may wait because it came in before the position
+NOTIFY_EVERY = 0.02  # seconds between wake-ups: each locks out other commits
+_BUSY_AFTER = 5  # claims in a row that found something
+
+_remembered: WeakKeyDictionary[Pool, dict[tuple[str | None, str], Memory]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the claim index of a queue."""
+
+    priority: int
+    available_at: datetime
+    id: int
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Return the position as the statements take it."""
+        return {
+            "after_priority": self.priority,
+            "after_available_at": self.available_at,
+            "after_id": self.id,
+        }
+
+
+class Memory:
+    """Of one queue, shared by the threads that claim from it through one pool of connections."""
+
+    def __init__(self) -> None:
+        self._swept_at = float("-inf")
+        self._looked_back_at = float("-inf")
+        self._position: Position | None = None
+        self._notified_at = float("-inf")
+        self._found: int | None = None
+
+    def is_sweep_due(self) -> bool:
+        """Return whether lapsed claims have not been looked for lately."""
+        return time.monotonic() - self._swept_at >= _SWEEP_EVERY
+
+    def sweep(self) -> None:
+        """Note that lapsed claims are looked for now."""
+        self._swept_at = time.monotonic()
+
+    def position(self) -> Position | None:
+        """Return where the next claim may start; None for the head of the index."""
+        if time.monotonic() - self._looked_back_at >= _LOOK_BACK_EVERY:
+            return None
+        return self._position
+
+    def look_back(self) -> None:
+        """Note that a claim starts at the head of the index now."""
+        self._looked_back_at = time.monotonic()
+
+    def remember(self, connection: Connection, claims: Sequence[Claim]) -> None:
+        """Note what a claim found, in its order; not in a transaction, which may be rolled back."""
+        if not is_autocommit(connection):
+            return
+        self._found = (self._found or 0) + 1 if claims else 0
+        if claims:
+            last = claims[-1].message
+            self._position = Position(last.priority, last.available_at, last.id)
+
+    def forget(self, *, above: int | None = None) -> None:
+        """Let the next claim start at the head; ``above``: only if its priority is below that."""
+        position = self._position
+        if position is not None and (above is None or above > position.priority):
+            self._position = None
+
+    def take_notification(self) -> bool:
+        """Return whether to wake the waiters now, not having done so just before.
+
+        Who is woken looks once more after ``NOTIFY_EVERY``, for what was pushed meanwhile.
+        """
+        is_due = time.monotonic() - self._notified_at >= NOTIFY_EVERY
+        if is_due:
+            self._notified_at = time.monotonic()
+        return is_due
+
+    def is_busy(self) -> bool:
+        """Return whether the last claims all found something.
+
+        Only then are they prepared: the plan made for a table without messages, a sequential scan,
+        would be kept when there are many.
+        """
+        return self._found is not None and self._found >= _BUSY_AFTER
+
+    def expects_some(self) -> bool:
+        """Return whether the last claim found something, or there was none yet."""
+        return self._found != 0
+
+
+def recall(connection: Connection, schema: str | None, queue: str) -> Memory:
+    """Return what is remembered of the queue behind this connection."""
+    of_pool = _remembered.get(connection.engine.pool)
+    if of_pool is None:
+        of_pool = _remembered.setdefault(connection.engine.pool, {})
+    memory = of_pool.get((schema, queue))
+    return of_pool.setdefault((schema, queue), Memory()) if memory is None else memory
+
+
+def start_of(connection: Connection, memory: Memory) -> tuple[Start, Mapping[str, Any]]:
+    """Return where to start a claim on this connection, and the parameters of that place.
+
+    No position in a caller's transaction, which may be rolled back; on SQLite always at the head:
+    it has neither plans to save nor snapshots to suffer from.
+    """
+    if connection.dialect.name != POSTGRESQL.name:
+        return Start.HEAD, {}
+    if is_autocommit(connection):
+        position = memory.position()
+        if position is not None:
+            return Start.POSITION, position.parameters
+        memory.look_back()
+    return (Start.TOP if memory.expects_some() else Start.HEAD), {}
+
+
+def is_to_notify(connection: Connection, schema: str | None, queue: str) -> bool:
+    """Return whether a statement that makes messages available sends a wake-up for their queue.
+
+    In a caller's transaction each one does: PostgreSQL sends one of them, at the commit.
+    """
+    if connection.dialect.name != POSTGRESQL.name:
+        return False
+    return not is_autocommit(connection) or recall(connection, schema, queue).take_notification()
