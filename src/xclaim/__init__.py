@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from xclaim.payloads.payloads import AfterAck, Payloads
     from xclaim.payloads.stores.storage import Storage
     from xclaim.queues.aio import AsyncQueue
+    from xclaim.queues.functions import ack, claim, push
     from xclaim.queues.sync import Queue
-    from xclaim.verbs import ack, claim, push
 
 __version__ = "0.1.0"
 
@@ -68,11 +68,11 @@ _MODULE_OF = {
     "TicketLostError": "errors",
     "UnknownCodecError": "errors",
     "XclaimError": "errors",
-    "ack": "verbs",
-    "claim": "verbs",
+    "ack": "queues.functions",
+    "claim": "queues.functions",
     "create_async_engine": "connections.engine",
     "create_engine": "connections.engine",
-    "push": "verbs",
+    "push": "queues.functions",
     "register_codec": "payloads.codecs.registry",
 }
 

@@ -10,6 +10,7 @@ from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
+from xclaim.connections.forks import protect
 from xclaim.errors import DatabaseUrlError
 
 if TYPE_CHECKING:
@@ -24,16 +25,27 @@ _DRIVERS = {
 }
 # A connection that died without a word is noticed within a minute, not after two hours.
 # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-KEEPALIVES-IDLE
-_KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+# And who cannot connect learns it while somebody is still waiting for an answer.
+_DEFAULTS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
 # An execution option of ours: what an engine's connections have unless told otherwise. SQLAlchemy's
 # own, isolation_level, is set and reset around each use.
 DEFAULT_ISOLATION_LEVEL = "xclaim_default_isolation_level"
+# Of a queue made from a URL: a place for each worker at a time, opened when it is needed and kept.
+# An overflow would be opened and closed again for each verb. PostgreSQL allows 100 by default.
+_POOL = {"pool_size": 64, "max_overflow": 0, "pool_use_lifo": True}
+_ONE_CONNECTION = {"pool_size": 1, "max_overflow": 0}  # each would be a database of its own
 _SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
 
 
 def create_engine(url: str | URL, **options: Any) -> Engine:
     """Return an engine for ``postgresql://`` (psycopg 3) or ``sqlite:///``.
 
+    After a fork the child has a pool of its own.
     PostgreSQL gets TCP keep-alives that notice a dead connection within a minute, SQLite WAL,
     ``synchronous=FULL``, a 30 s busy timeout and ``BEGIN IMMEDIATE``. A URL query
     ``prepare_threshold=none`` turns prepared statements off, for a pooler that needs it.
@@ -43,11 +55,13 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
     """
     parsed, options = _prepared(url, options)
     if parsed.get_backend_name() != "sqlite":
-        return sqlalchemy_create_engine(parsed.set(drivername="postgresql+psycopg"), **options)
-    if is_in_memory(parsed):
-        options = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0} | options
-    engine = sqlalchemy_create_engine(parsed.set(drivername="sqlite"), **options)
-    _prepare_sqlite(engine)
+        engine = sqlalchemy_create_engine(parsed.set(drivername="postgresql+psycopg"), **options)
+    else:
+        if is_in_memory(parsed):
+            options = {"poolclass": QueuePool} | _ONE_CONNECTION | options
+        engine = sqlalchemy_create_engine(parsed.set(drivername="sqlite"), **options)
+        _prepare_sqlite(engine)
+    protect(engine)
     return engine
 
 
@@ -59,11 +73,14 @@ def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
     parsed, options = _prepared(url, options)
     if parsed.get_backend_name() != "sqlite":
         driver = "postgresql+psycopg_async"
-        return sqlalchemy_create_async_engine(parsed.set(drivername=driver), **options)
-    if is_in_memory(parsed):
-        options = {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0} | options
-    engine = sqlalchemy_create_async_engine(parsed.set(drivername="sqlite+aiosqlite"), **options)
-    _prepare_sqlite(engine.sync_engine)
+        engine = sqlalchemy_create_async_engine(parsed.set(drivername=driver), **options)
+    else:
+        if is_in_memory(parsed):
+            options = {"poolclass": AsyncAdaptedQueuePool} | _ONE_CONNECTION | options
+        driver = "sqlite+aiosqlite"
+        engine = sqlalchemy_create_async_engine(parsed.set(drivername=driver), **options)
+        _prepare_sqlite(engine.sync_engine)
+    protect(engine.sync_engine)
     return engine
 
 
@@ -131,9 +148,11 @@ def is_verb_engine(engine: Engine | AsyncEngine) -> bool:
 
 
 def _verb_options(url: str) -> dict[str, Any]:
-    if parse_url(url).get_backend_name() == "sqlite":
-        return {}
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return {} if is_in_memory(parsed) else dict(_POOL)
     return {
+        **_POOL,
         "isolation_level": "AUTOCOMMIT",
         "execution_options": {DEFAULT_ISOLATION_LEVEL: "AUTOCOMMIT"},
         "pool_reset_on_return": None,  # there is no transaction to roll back
@@ -148,7 +167,7 @@ def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, A
         return parsed, _with_connect_args(options, timeout=_SQLITE_WAIT_SECONDS)
     _check_psycopg()
     options = _with_connect_args(
-        options, **{name: value for name, value in _KEEPALIVE.items() if name not in parsed.query}
+        options, **{name: value for name, value in _DEFAULTS.items() if name not in parsed.query}
     )
     threshold = parsed.query.get("prepare_threshold")
     if threshold is None:

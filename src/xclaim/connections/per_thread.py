@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
+
+from xclaim.connections import forks
 
 T = TypeVar("T")
 
-_MOST = 5  # as many as the pool keeps open anyway
+_MOST = 32  # half of what the pool of a queue has; the others are for transactions and listeners
 
 
-class HeldConnections:
-    """A connection for each thread, for the first few threads that ask; others use the pool.
+class PerThread:
+    """A connection for each thread, for the first threads that ask; others use the pool.
 
     Of an engine in autocommit: a held connection is idle, not in a transaction. A thread that ends
     gives its own back.
@@ -24,32 +25,29 @@ class HeldConnections:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._mine = threading.local()
-        self._places = threading.BoundedSemaphore(_MOST)
-        self._all: WeakSet[_Held] = WeakSet()
-        self._process_id = os.getpid()
+        self._forget()
+        forks.after_in_child(self, PerThread._forget)
 
-    def run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
+    def run(self, verb: Callable[[Connection], T]) -> T:
         """Run a verb on the thread's connection, or on one from the pool."""
         held = self._held()
         if held is None:
             with self._engine.connect() as connection:
-                return verb(connection, *args, **options)
-        try:
-            return verb(held.connection, *args, **options)
-        finally:
-            if held.connection.in_transaction():  # SQLAlchemy's idea of one, in autocommit
-                held.connection.rollback()
+                return verb(connection)
+        with held.lock:
+            try:
+                return verb(held.connection)
+            finally:
+                if held.connection.in_transaction():  # SQLAlchemy's idea of one, in autocommit
+                    held.connection.rollback()
 
     def close(self) -> None:
-        """Give all connections back."""
-        for held in tuple(self._all):
-            held.connection.close()
-        self._mine = threading.local()
+        """Give all connections back, each when the verb that uses it has ended."""
+        all_, self._mine = tuple(self._all), threading.local()
+        for held in all_:
+            held.close()
 
     def _held(self) -> _Held | None:
-        if self._process_id != os.getpid():  # a forked child must not share our sockets
-            return None
         held: _Held | None = getattr(self._mine, "held", None)
         if held is None and self._places.acquire(blocking=False):
             held = _Held(self._engine, self._places)
@@ -57,9 +55,15 @@ class HeldConnections:
             self._all.add(held)
         return held
 
+    def _forget(self) -> None:
+        self._mine = threading.local()
+        self._places = threading.BoundedSemaphore(_MOST)
+        self._all: WeakSet[_Held] = WeakSet()
+
 
 class _Held:
     def __init__(self, engine: Engine, places: threading.BoundedSemaphore) -> None:
+        self.lock = threading.RLock()
         self._places = places
         try:
             self.connection = engine.connect()
@@ -68,8 +72,14 @@ class _Held:
             raise
         self._has_place = True
 
+    def close(self) -> None:
+        with self.lock:
+            if self._has_place:
+                self._has_place = False
+                self.connection.close()
+                self._places.release()
+
     def __del__(self) -> None:
         """Give the connection and the place back when the thread, or the queue, is gone."""
         if getattr(self, "_has_place", False):
-            self.connection.close()
-            self._places.release()
+            self.close()

@@ -1,4 +1,4 @@
-"""The claims a stream holds: which to keep alive, which to ack, which to hand back."""
+"""The claims that a loop holds: which to keep alive, which to ack, which to hand back."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from xclaim.message import Claim
 _ACK_EVERY = 1.0  # seconds of finished work that a crash may repeat at most
 
 
-class Batch:
-    """Claims taken ahead: each is waiting, then current, then finished, then acked.
+class ClaimsAhead:
+    """Claims taken ahead: each is waiting, then current, then finished, then settled.
 
+    A claim stays here until it is settled for certain, so that whoever winds up finds it.
     Locked, because the keep-alive thread asks what is held while the consumer moves on.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[Claim] = deque()
-        self._current: Claim | None = None
+        self._current: list[Claim] = []
         self._finished: list[Claim] = []
         self._acked_at = self._filled_at = time.monotonic()
         self._lock = Lock()
@@ -38,45 +39,61 @@ class Batch:
     def start_next(self) -> Claim | None:
         """Make the next waiting claim the current one and return it; None if none is left."""
         with self._lock:
-            self._current = self._waiting.popleft() if self._waiting else None
-            return self._current
+            if not self._waiting:
+                return None
+            # It is in both for a moment: an interrupt in between must not lose it.
+            self._current = [self._waiting[0]]
+            return self._waiting.popleft()
+
+    def start_all(self) -> list[Claim]:
+        """Make all waiting claims current and return them."""
+        with self._lock:
+            self._current = list(self._waiting)
+            self._waiting.clear()
+            return list(self._current)
 
     def finish_current(self) -> None:
-        """Note that the consumer is done with the current claim."""
+        """Note that the consumer is done with what is current."""
         with self._lock:
-            if self._current is not None:
-                self._finished.append(self._current)
-            self._current = None
+            self._finished += self._current
+            self._current = []
 
     def is_ack_due(self) -> bool:
         """Return whether to ack before the batch is through, which acks all that is finished."""
         return bool(self._waiting) and time.monotonic() - self._acked_at >= _ACK_EVERY
 
-    def take_finished(self) -> list[Claim]:
-        """Return the finished claims, which the caller acks."""
+    def has_waiting(self) -> bool:
+        """Return whether a claim waits for the consumer."""
+        return bool(self._waiting)
+
+    def finished(self) -> list[Claim]:
+        """Return the claims that the consumer is done with, and that may not be acked yet."""
         with self._lock:
-            finished, self._finished = self._finished, []
+            return list(self._finished)
+
+    def current(self) -> list[Claim]:
+        """Return the claims in work."""
+        with self._lock:
+            return list(self._current)
+
+    def waiting(self) -> list[Claim]:
+        """Return the claims that were never begun."""
+        with self._lock:
+            return list(self._waiting)
+
+    def settle(self, claims: Iterable[Claim]) -> None:
+        """Drop claims that were acked or given back, or are lost."""
+        tokens = {claim.token for claim in claims}
+        with self._lock:
+            self._finished = [each for each in self._finished if each.token not in tokens]
+            self._waiting = deque(each for each in self._waiting if each.token not in tokens)
+            self._current = [each for each in self._current if each.token not in tokens]
             self._acked_at = time.monotonic()
-            return finished
-
-    def take_current(self) -> list[Claim]:
-        """Return the current claim, if any, which the caller releases as a counted attempt."""
-        with self._lock:
-            current, self._current = self._current, None
-            return [] if current is None else [current]
-
-    def take_waiting(self) -> list[Claim]:
-        """Return the claims that were never begun, which the caller hands back uncounted."""
-        with self._lock:
-            waiting = list(self._waiting)
-            self._waiting.clear()
-            return waiting
 
     def held(self) -> list[Claim]:
         """Return every claim that is not settled yet."""
         with self._lock:
-            current = [] if self._current is None else [self._current]
-            return [*self._finished, *current, *self._waiting]
+            return [*self._finished, *self._current, *self._waiting]
 
     def forget(self, lost: Iterable[Claim]) -> None:
         """Drop waiting claims that others have taken. Of work begun, the ack reports the loss."""

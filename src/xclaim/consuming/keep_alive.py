@@ -1,19 +1,21 @@
-"""Keep the lease of a claim alive from a thread, or an asyncio task, while work goes on."""
+"""Keep the lease of claims alive beside the code that works on them."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim import arguments
+from xclaim.connections.calls import BOUND, time_left
 from xclaim.errors import ClaimLostError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from xclaim.connections.concurrency import Concurrency
 
 LEASE_LIMIT = timedelta(hours=12)  # as SQS: the longest a message can stay invisible
 _EXTENDS_PER_LEASE = 3  # two extensions may fail before a lease runs out
@@ -32,91 +34,44 @@ def check_lease_limit(lease: timedelta, lease_limit: timedelta) -> float:
     return limit
 
 
-@contextmanager
-def keep_alive(
-    extend: Callable[[], object],
-    *,
-    lease: timedelta,
-    lease_limit: timedelta,
-    claimed_at: Callable[[], float] | None = None,
-) -> Iterator[None]:
-    """Call ``extend`` every third of the lease while the block runs.
+class KeepAlive:
+    """Calls ``extend`` every third of the lease, from a thread or an asyncio task, until ``end``.
 
     It stops when the claim is lost, and rests while the next lease would pass ``lease_limit`` after
     ``claimed_at`` (by the monotonic clock; by default now): an orphan cannot hold a message for
     ever. A database error is logged and tried again.
     """
-    stopped = threading.Event()
-    pause, may_extend = _schedule(lease, lease_limit, claimed_at)
 
-    def run() -> None:
-        while not stopped.wait(pause):
-            if not may_extend():
+    def __init__(
+        self,
+        concurrency: Concurrency,
+        extend: Callable[[], object],
+        *,
+        lease: timedelta,
+        lease_limit: timedelta,
+        claimed_at: Callable[[], float] | None = None,
+    ) -> None:
+        self._extend = extend
+        self._longest = check_lease_limit(lease, lease_limit) - lease.total_seconds()
+        self._pause = max(lease.total_seconds() / _EXTENDS_PER_LEASE, _SHORTEST_PAUSE)
+        now = time.monotonic()
+        self._claimed_at = claimed_at or (lambda: now)
+        self._ended = concurrency.event()
+        self._started = concurrency.start(self._run, "xclaim-keep-alive")
+
+    def end(self) -> None:
+        """End it. Wait for an extension under way, but leave time to settle what was held."""
+        self._ended.set()
+        self._started.end_within(min(BOUND, time_left()) / 2)
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._pause):
+            if time.monotonic() >= self._claimed_at() + self._longest:
                 continue
             try:
-                extend()
+                self._extend()
             except ClaimLostError:
                 return
             except SQLAlchemyError:
-                _logger.warning("extending the lease failed, trying again", exc_info=True)
-
-    thread = threading.Thread(target=run, name="xclaim-keep-alive", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
-
-
-@asynccontextmanager
-async def keep_alive_async(
-    extend: Callable[[], Awaitable[object]],
-    *,
-    lease: timedelta,
-    lease_limit: timedelta,
-    claimed_at: Callable[[], float] | None = None,
-) -> AsyncIterator[None]:
-    """Do what ``keep_alive`` does, from an asyncio task."""
-    stopped = asyncio.Event()
-    pause, may_extend = _schedule(lease, lease_limit, claimed_at)
-
-    async def run() -> None:
-        while not await is_set_within(stopped, pause):
-            if not may_extend():
-                continue
-            try:
-                await extend()
-            except ClaimLostError:
-                return
-            except SQLAlchemyError:
-                _logger.warning("extending the lease failed, trying again", exc_info=True)
-
-    task = asyncio.create_task(run(), name="xclaim-keep-alive")
-    try:
-        yield
-    finally:
-        stopped.set()  # not cancelled: that could break a connection in the middle of an extend
-        await task
-
-
-def _schedule(
-    lease: timedelta, lease_limit: timedelta, claimed_at: Callable[[], float] | None
-) -> tuple[float, Callable[[], bool]]:
-    longest = check_lease_limit(lease, lease_limit) - lease.total_seconds()
-    now = time.monotonic()
-
-    def may_extend() -> bool:
-        began = now if claimed_at is None else claimed_at()
-        return time.monotonic() < began + longest
-
-    return max(lease.total_seconds() / _EXTENDS_PER_LEASE, _SHORTEST_PAUSE), may_extend
-
-
-async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Return whether the event is set, waiting for it so many seconds at most."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
+                if not self._ended.is_set():
+                    _logger.warning("extending the lease failed, trying again", exc_info=True)

@@ -1,190 +1,122 @@
-"""What loops over a queue: streams, blocks that hold claims, waits. They outlive a restart."""
+"""What loops over a queue: it claims, waits and acks, and outlives a restart of the database."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Engine
 
 from xclaim import verbs
-from xclaim.consuming.claims_ahead import Batch
-from xclaim.consuming.keep_alive import keep_alive
+from xclaim.connections.runner import Runner
+from xclaim.consuming.claims_ahead import ClaimsAhead
+from xclaim.consuming.holding import Holding
 from xclaim.consuming.listening import claim_waiting
-from xclaim.consuming.methods import NO_WAIT_ON_A_CONNECTION, note_failed_release, reason
 from xclaim.consuming.reconnecting import Reconnecting, has_connected
-from xclaim.errors import ClaimLostError, InvalidArgumentError
+from xclaim.consuming.streaming import Stream
+from xclaim.consuming.transaction import Transaction
+from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim
-from xclaim.sql.dialects import SQLITE
+from xclaim.verb import Verb
 
-T = TypeVar("T")
 Claimant = dict[str, Any]  # claimed_by, claim_key and lease, as claim_many takes them
-Run = Callable[..., Any]  # runs a verb on a connection of the queue
+
+_NO_WAIT_ON_A_CONNECTION = (
+    "wait needs a queue bound to an engine: on a connection it would keep your transaction open"
+)
 
 
 class Loop:
-    """One loop over one queue: how it claims, keeps alive, tries again and hands back."""
+    """One loop over one queue: how it claims, keeps alive, tries again and hands back.
 
-    def __init__(
-        self, name: str, bind: Engine | Connection, run: Run, reconnect: timedelta
-    ) -> None:
-        self._name = name
-        self._bind = bind
-        self._run = run
+    A claim is noted in a ``ClaimsAhead`` within the call that makes it, and stays there until it is
+    settled. So whatever raises, and wherever, the one place that winds up finds what is held.
+    """
+
+    def __init__(self, name: str, runner: Runner, reconnect: timedelta) -> None:
+        self.name = name
+        self.runner = runner
         # What was in a transaction of the caller is lost with its connection.
-        limit = reconnect if isinstance(bind, Engine) else timedelta(0)
-        self._again = Reconnecting(limit, has_connected(bind))
+        limit = reconnect if isinstance(runner.bind, Engine) else timedelta(0)
+        self.again = Reconnecting(limit, has_connected(runner.bind), runner.concurrency)
 
-    def claim(self, limit: int, claimant: Claimant) -> list[Claim]:
-        """Claim up to ``limit``; if the database is away, when it is back."""
-        return self._again.run(self._call(verbs.claim_many, self._name, limit, **claimant))
+    def fill(self, held: ClaimsAhead, verb: Verb[list[Claim]], *asked: Any, **who: Any) -> bool:
+        """Claim into ``held``; return whether there was something."""
+
+        def claim() -> bool:
+            claims = self.runner.run_once(verb, *asked, **who)
+            held.fill(claims)
+            return bool(claims)
+
+        return self.again.run(partial(self.runner.concurrency.finish, claim))
+
+    def fill_waiting(
+        self, held: ClaimsAhead, limit: int, wait: timedelta, claimant: Claimant
+    ) -> bool:
+        """Claim into ``held`` as soon as there is something; return whether there was."""
+        engine = self.runner.bind
+        if not isinstance(engine, Engine):
+            raise InvalidArgumentError(_NO_WAIT_ON_A_CONNECTION)
+        claim, poll = (
+            partial(self.fill, held, verb, self.name, limit, **claimant)
+            for verb in (verbs.CLAIM_MANY, verbs.POLL)
+        )
+        concurrency = self.runner.concurrency
+        found = claim_waiting(concurrency, engine, self.name, wait=wait, claim=claim, poll=poll)
+        return bool(found)
 
     def claim_waiting(self, limit: int, wait: timedelta, claimant: Claimant) -> list[Claim]:
         """Claim up to ``limit``, as soon as there is something."""
-        if not isinstance(self._bind, Engine):
-            raise InvalidArgumentError(NO_WAIT_ON_A_CONNECTION)
-        claim = self._call(verbs.claim_many, self._name, limit, **claimant)
-        poll = self._call(verbs.poll, self._name, limit, **claimant)
-        again = self._again.run
-        return claim_waiting(
-            self._bind, self._name, wait, partial(again, claim), partial(again, poll)
-        )
+        held = ClaimsAhead()
+        try:
+            self.fill_waiting(held, limit, wait, claimant)
+            return held.waiting()
+        except BaseException as error:
+            self.runner.hand_back(verbs.HAND_BACK, held.waiting(), error)
+            raise
 
-    def ack(self, claims: list[Claim]) -> None:
-        """Ack the claims. Raise ClaimLostError for those that others have, and only for those."""
-        self._again.run(
-            self._call(verbs.ack_many, claims), again=self._call(verbs.ack_again, claims)
-        )
+    @contextmanager
+    def consume(
+        self, limit: int, claimant: Claimant, lease_limit: timedelta
+    ) -> Iterator[list[Claim]]:
+        """Claim for a block: ack at its end, release if it raises."""
+        with Holding(self.runner, self.again, claimant["lease"], lease_limit) as holding:
+            self.fill(holding.claims, verbs.CLAIM_MANY, self.name, limit, **claimant)
+            yield holding.begin()
+            holding.finish()
+
+    @contextmanager
+    def consume_one(self, claimant: Claimant, lease_limit: timedelta) -> Iterator[Claim | None]:
+        """Claim one message for a block; None if there is none."""
+        with self.consume(1, claimant, lease_limit) as claims:
+            yield claims[0] if claims else None
+
+    @contextmanager
+    def hold(
+        self, claims: list[Claim], lease: timedelta, lease_limit: timedelta
+    ) -> Iterator[list[Claim]]:
+        """Hold claims for a block: ack them at its end, release them if it raises."""
+        with Holding(self.runner, self.again, lease, lease_limit) as holding:
+            holding.claims.fill(claims)
+            yield holding.begin()
+            holding.finish()
+
+    @contextmanager
+    def transact(
+        self, engine: Engine, claimant: Claimant, lease_limit: timedelta
+    ) -> Iterator[tuple[Claim | None, Any]]:
+        """Claim a message, and commit what the block writes together with the ack."""
+        lease = claimant["lease"]
+        with Transaction(self.runner, self.again, engine, lease, lease_limit) as transaction:
+            self.fill(transaction.claims, verbs.CLAIM_MANY, self.name, 1, **claimant)
+            yield transaction.begin_transaction()
+            transaction.commit()
 
     def stream(
         self, size: int, claimant: Claimant, lease_limit: timedelta, wait: timedelta | None
-    ) -> Iterator[Claim]:
-        """Yield claims, and settle each when the next is asked for."""
-        held, lease = Batch(), claimant["lease"]
-        extend = partial(self._extend_held, held, lease)
-        try:
-            with self._kept_alive(extend, lease, lease_limit, held.filled_at):
-                claims = self._ack_and_claim([], size, claimant, wait)
-                while claims:
-                    held.fill(claims)
-                    while (claim := held.start_next()) is not None:
-                        yield claim
-                        held.finish_current()
-                        if held.is_ack_due():
-                            self.ack(held.take_finished())
-                    finished = held.take_finished()
-                    claims = self._ack_and_claim(finished, size, claimant, wait)
-        finally:
-            self._hand_back(held)
-
-    @contextmanager
-    def holding(
-        self, claims: list[Claim], lease: timedelta, lease_limit: timedelta
-    ) -> Iterator[None]:
-        """Keep the claims alive while the block runs, and release them if it raises."""
-        held = Batch()
-        held.fill(claims)
-        extend = partial(self._extend_held, held, lease)
-        try:
-            with self._kept_alive(extend, lease, lease_limit):
-                yield
-        except BaseException as error:
-            self.release_after(claims, error)
-            raise
-
-    def extending(
-        self, claim: Claim, lease: timedelta, lease_limit: timedelta
-    ) -> AbstractContextManager[None]:
-        """Keep one claim alive while the block runs, beside a transaction on it."""
-        if self._bind.dialect.name == SQLITE.name:  # its one writer is this transaction
-            return nullcontext()
-        return self._kept_alive(self._call(verbs.extend, claim, lease=lease), lease, lease_limit)
-
-    def was_committed(self, claim: Claim, error: BaseException) -> bool:
-        """Return whether the claim was acked by the transaction that ended in this error.
-
-        A connection may be lost during COMMIT: then only the table knows. To release waits for the
-        transaction, should it still go on, because that holds the row.
-        """
-        if not isinstance(error, DBAPIError) or not error.connection_invalidated:
-            return False
-
-        def is_consumed() -> bool:
-            try:
-                self._run(verbs.release, claim, error=reason(error))
-            except ClaimLostError:
-                return not self._run(verbs.unconsumed, [claim])
-            return False
-
-        return self._again.run(is_consumed)
-
-    def release_after(self, claims: Sequence[Claim], error: BaseException) -> None:
-        """Release the claims of work that raised; what fails now must not hide the work's error.
-
-        The first failure ends it: where the database is away, each would wait for its own.
-        """
-        for index, claim in enumerate(claims):
-            try:
-                self._run(verbs.release, claim, error=reason(error))
-            except ClaimLostError:
-                continue
-            except SQLAlchemyError as cause:
-                note_failed_release(error, claims[index:], cause)
-                return
-
-    def _ack_and_claim(
-        self, finished: list[Claim], size: int, claimant: Claimant, wait: timedelta | None
-    ) -> list[Claim]:
-        claim = self._call(verbs.claim_many, self._name, size, **claimant)
-
-        def ack_then_claim() -> list[Claim]:
-            self._run(verbs.ack_again, finished)
-            return claim()
-
-        both = self._call(verbs.ack_and_claim, self._name, finished, size, **claimant)
-        claims = self._again.run(both if finished else claim, again=ack_then_claim)
-        if claims or wait is None:
-            return claims
-        return self.claim_waiting(size, wait, claimant)
-
-    def _extend_held(self, held: Batch, lease: timedelta) -> None:
-        try:
-            self._run(verbs.extend_many, held.held(), lease=lease)
-        except ClaimLostError as error:
-            held.forget(error.claims)
-
-    def _hand_back(self, held: Batch) -> None:
-        current, waiting = held.take_current(), held.take_waiting()
-        try:
-            self.ack(held.take_finished())
-        finally:
-            for claim in current:
-                self._release_quietly(claim, count=True)
-            for claim in waiting:
-                self._release_quietly(claim, count=False)
-
-    def _release_quietly(self, claim: Claim, *, count: bool) -> None:
-        # Who has the message now may keep it: there is nothing to give back.
-        release = self._call(verbs.release, claim, count=count, error="the stream was closed")
-        try:
-            self._again.run(release)
-        except ClaimLostError:
-            return
-
-    def _kept_alive(
-        self,
-        extend: Callable[[], object],
-        lease: timedelta,
-        lease_limit: timedelta,
-        claimed_at: Callable[[], float] | None = None,
-    ) -> AbstractContextManager[None]:
-        if isinstance(self._bind, Connection):  # a connection serves one thread at a time
-            return nullcontext()
-        return keep_alive(extend, lease=lease, lease_limit=lease_limit, claimed_at=claimed_at)
-
-    def _call(self, verb: Callable[..., T], *args: Any, **options: Any) -> Callable[[], T]:
-        return partial(self._run, verb, *args, **options)
+    ) -> Stream:
+        """Return a stream of claims, each of which is settled when the next is asked for."""
+        return Stream(self, size, claimant, lease_limit, wait)

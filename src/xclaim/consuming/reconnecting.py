@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
+from xclaim.connections.calls import time_left
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from xclaim.connections.concurrency import Concurrency
 
 T = TypeVar("T")
 
@@ -33,6 +35,11 @@ _PASSING = {
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
 }
+# Worth another try where something must be settled before its caller is gone.
+_PASSING_IN_A_HURRY = {
+    "55P03",  # lock_not_available: lock_timeout
+    "57014",  # query_canceled: statement_timeout
+}
 _logger = logging.getLogger("xclaim")
 
 
@@ -44,7 +51,10 @@ class Reconnecting:
     starting from a wrong password.
     """
 
-    def __init__(self, limit: timedelta, has_connected: Callable[[], bool]) -> None:
+    def __init__(
+        self, limit: timedelta, has_connected: Callable[[], bool], concurrency: Concurrency
+    ) -> None:
+        self._concurrency = concurrency
         self._limit = arguments.seconds("reconnect", limit)
         self._has_connected = has_connected
         self._away_since: float | None = None
@@ -53,7 +63,8 @@ class Reconnecting:
     def run(self, call: Callable[[], T], *, again: Callable[[], T] | None = None) -> T:
         """Return what the call returns. ``again`` is called instead after the first failure.
 
-        Raise at once what will not pass by itself, and the last error when the limit is reached.
+        Raise at once what will not pass by itself, and the last error when the limit is reached,
+        or the end of the call that this is a part of.
         """
         while True:
             try:
@@ -62,36 +73,20 @@ class Reconnecting:
                 pause = self._pause_after(error)
                 if pause is None:
                     raise
-                time.sleep(pause)
-                call = again or call
-            else:
-                self._note_return()
-                return result
-
-    async def run_async(
-        self, call: Callable[[], Awaitable[T]], *, again: Callable[[], Awaitable[T]] | None = None
-    ) -> T:
-        """Do what ``run`` does, in the running event loop."""
-        while True:
-            try:
-                result = await call()
-            except DBAPIError as error:
-                pause = self._pause_after(error)
-                if pause is None:
-                    raise
-                await asyncio.sleep(pause)
+                self._concurrency.sleep(pause)
                 call = again or call
             else:
                 self._note_return()
                 return result
 
     def _pause_after(self, error: DBAPIError) -> float | None:
-        if not is_passing(error, has_connected=self._has_connected()):
+        in_a_hurry = math.isfinite(time_left())
+        if not is_passing(error, has_connected=self._has_connected(), in_a_hurry=in_a_hurry):
             return None
         now = time.monotonic()
         if self._away_since is None:
             self._away_since, self._pause = now, _FIRST_PAUSE
-        left = self._limit - (now - self._away_since)
+        left = min(self._limit - (now - self._away_since), time_left())
         if left <= 0:
             return None
         pause = min(self._pause * random.uniform(1 - _JITTER, 1 + _JITTER), left)  # noqa: S311
@@ -111,7 +106,7 @@ class Reconnecting:
             self._away_since = None
 
 
-def is_passing(error: DBAPIError, *, has_connected: bool) -> bool:
+def is_passing(error: DBAPIError, *, has_connected: bool, in_a_hurry: bool = False) -> bool:
     """Return whether the same may go well in a moment: the connection or the server was lost."""
     if error.connection_invalidated:
         return True
@@ -120,10 +115,12 @@ def is_passing(error: DBAPIError, *, has_connected: bool) -> bool:
     )  # None where psycopg could not connect; not SQLite's
     if state is None:
         return has_connected
+    if in_a_hurry and state in _PASSING_IN_A_HURRY:
+        return True
     return state.startswith(_CONNECTION_EXCEPTION) or state in _PASSING
 
 
-def has_connected(bind: Engine | AsyncEngine | Connection | AsyncConnection) -> Callable[[], bool]:
+def has_connected(bind: Engine | Connection) -> Callable[[], bool]:
     """Return what tells whether the engine has ever reached its server."""
     dialect = bind.dialect
     return lambda: getattr(dialect, "server_version_info", None) is not None

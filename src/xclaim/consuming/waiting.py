@@ -10,30 +10,20 @@ from __future__ import annotations
 import random
 import time
 from datetime import timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from xclaim import arguments
 from xclaim.verbs import NOTIFY_EVERY
+
+if TYPE_CHECKING:
+    from xclaim.connections.concurrency import Event
 
 _FIRST_PAUSE = 0.05  # seconds until the second look
 _LONGEST_PAUSE = {"postgresql": 2.0, "sqlite": 0.25}  # seconds between two looks in a long wait
 _JITTER = 0.25  # of a pause: waiters who began together do not stay together
 
 
-class Event(Protocol):
-    """What threading.Event and asyncio.Event have in common."""
-
-    def is_set(self) -> bool:
-        """Return whether it was set since it was cleared."""
-
-    def set(self) -> None:
-        """Wake who waits for it."""
-
-    def clear(self) -> None:
-        """Forget that it was set."""
-
-
-AnyEvent = TypeVar("AnyEvent", bound=Event)
+AnyEvent = TypeVar("AnyEvent", bound="Event")
 
 
 class Patience:
@@ -80,7 +70,8 @@ class Bell(Generic[AnyEvent]):
 
     def leave(self, event: AnyEvent) -> None:
         """Let it be set no more; a wake-up that it has not made use of goes to the next."""
-        self._waiters.remove(event)
+        if event in self._waiters:
+            self._waiters.remove(event)
         if event.is_set():
             self.ring()
 
@@ -104,7 +95,7 @@ class Bells(dict[str, Bell[AnyEvent]]):
     """The bells of all queues behind one pool of connections, by name."""
 
     def __missing__(self, queue: str) -> Bell[AnyEvent]:
-        """Hang up a new one."""
+        """Return the bell of a queue nobody has waited for yet."""
         return self.setdefault(queue, Bell())
 
     def ring(self, queue: str) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 
 from xclaim import verbs
+from xclaim.connections.payload_work import delete_objects
 from xclaim.errors import InvalidArgumentError, XclaimError
 from xclaim.message import Status
 from xclaim.payloads.envelope import object_uri
 from xclaim.payloads.payloads import Payloads
-from xclaim.queues.payload_work import delete_objects
 from xclaim.verbs import EncryptedRow
 
 _MOST_NAMED = 10

@@ -2,87 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import (
-    asynccontextmanager,
-)
-from datetime import timedelta
-from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any, Generic, Self
 
-from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from xclaim import arguments, verbs
-from xclaim.connections.engine import (
-    check_driver,
-    create_async_verb_engine,
-    is_verb_engine,
-    shown_url,
-)
-from xclaim.consuming.async_loop import AsyncLoop
-from xclaim.consuming.keep_alive import LEASE_LIMIT, check_lease_limit
-from xclaim.consuming.methods import (
-    check_queue,
-    documented_as,
-)
+from xclaim import verbs
+from xclaim.arguments import LEASE
+from xclaim.connections.engine import create_async_verb_engine, shown_url
+from xclaim.connections.tasks import TASKS, crossed, within
+from xclaim.consuming.keep_alive import LEASE_LIMIT
 from xclaim.consuming.reconnecting import RECONNECT
-from xclaim.errors import InvalidArgumentError
-from xclaim.message import Claim, EncodedMessage, Message, T_co
+from xclaim.consuming.streaming import Stream
+from xclaim.message import Claim, Counts, Message, T_co, Ticket
 from xclaim.payloads.payloads import Payloads
-from xclaim.queues.payload_work import (
-    Work,
-    after_ack_of,
-    delete_objects_of,
-    in_a_batch,
-    read_by,
-    settings_of,
-    verbs_with_work,
-)
-from xclaim.verbs import LEASE
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _of_queue(
-    verb: Callable[Concatenate[Connection, str, P], T],
-) -> Callable[Concatenate[AsyncQueue, P], Coroutine[Any, Any, T]]:
-    async def method(self: AsyncQueue, /, *args: P.args, **options: P.kwargs) -> T:
-        return await self._run(verb, self.name, *args, **options)
-
-    return documented_as(verb, method)
-
-
-def _of_claim(
-    verb: Callable[Concatenate[Connection, Claim, P], T],
-) -> Callable[Concatenate[AsyncQueue, Claim, P], Coroutine[Any, Any, T]]:
-    async def method(self: AsyncQueue, /, claim: Claim, *args: P.args, **options: P.kwargs) -> T:
-        check_queue(self.name, [claim])
-        return await self._run(verb, claim, *args, **options)
-
-    return documented_as(verb, method)  # type: ignore[return-value]  # takes its name as well
-
-
-def _of_claims(
-    verb: Callable[Concatenate[Connection, Iterable[Claim], P], T],
-) -> Callable[Concatenate[AsyncQueue, Iterable[Claim], P], Coroutine[Any, Any, T]]:
-    async def method(
-        self: AsyncQueue, /, claims: Iterable[Claim], *args: P.args, **options: P.kwargs
-    ) -> T:
-        listed = list(claims)
-        check_queue(self.name, listed)
-        return await self._run(verb, listed, *args, **options)
-
-    return documented_as(verb, method)  # type: ignore[return-value]  # takes its name as well
+from xclaim.queues.bound_queue import BoundQueue, checked_bind
 
 
 class AsyncQueue(Generic[T_co]):
     """One named queue, for asyncio: what ``Queue`` does, awaitable.
 
     ``bind`` is a URL (the queue then owns an engine: use it in an ``async with`` block, or
-    ``await close()``), an AsyncEngine, or an AsyncConnection, whose transaction the verbs join.
+    ``await close()``), an AsyncEngine, or an AsyncConnection, whose transaction the verbs join. A
+    verb that is cancelled is finished first, within 10 s, and what it claimed is handed back.
     """
 
     def __init__(
@@ -96,36 +40,73 @@ class AsyncQueue(Generic[T_co]):
         type: type[T_co] | None = None,
         payloads: Payloads | None = None,
     ) -> None:
-        self.name = arguments.queue_name(name)
-        self._owned = create_async_verb_engine(bind) if isinstance(bind, str) else None
-        self._bind = _in_transactions(_checked(self._owned or bind))
-        self._verb_bind = _in_autocommit(self._owned or self._bind)
-        self._notify = notify
-        self._reconnect = reconnect
-        self._payloads = settings_of(payloads, type)
-        self._verbs_with_work = verbs_with_work(self._payloads)
-        check_driver(self._bind.dialect)
-        self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
-        arguments.seconds("reconnect", reconnect)
+        if isinstance(bind, str):
+            opened = create_async_verb_engine(bind)
+        else:
+            opened = checked_bind(bind, (AsyncEngine, AsyncConnection), "blocking code use Queue")
+        self._engine: Any = opened  # what transact makes connections of
+        self._queue = BoundQueue(
+            name,
+            _sync(opened),
+            TASKS,
+            owned=isinstance(bind, str),
+            holds_connections=False,
+            schema=schema,
+            notify=notify,
+            reconnect=reconnect,
+            type_=type,
+            payloads=payloads,
+        )
+        self.name = self._queue.name
 
-    push = _of_queue(verbs.push)
-    push_many = _of_queue(verbs.push_many)
-    ack = _of_claim(verbs.ack)
-    ack_many = _of_claims(verbs.ack_many)
-    release = _of_claim(verbs.release)
-    extend = _of_claim(verbs.extend)
-    extend_many = _of_claims(verbs.extend_many)
-    resume = _of_queue(verbs.resume)
-    expire = _of_queue(verbs.expire)
-    redrive = _of_queue(verbs.redrive)
-    prune = _of_queue(verbs.prune)
-    withdraw = _of_queue(verbs.withdraw)
-    claim_message = _of_queue(verbs.claim_message)
-    peek = _of_queue(verbs.peek)
-    newest_available_at = _of_queue(verbs.newest_available_at)
-    get = _of_queue(verbs.get)
-    find = _of_queue(verbs.find)
-    counts = _of_queue(verbs.counts)
+    async def push(
+        self,
+        payload: Any,
+        *,
+        unique_key: str | None = None,
+        priority: int = 0,
+        delay: timedelta | None = None,
+        max_attempts: int | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Message[T_co]:
+        """Push one payload and return its message.
+
+        As ``Queue.push``.
+        """
+        messages = await crossed(
+            self._queue.push_many,
+            [payload],
+            unique_keys=None if unique_key is None else [unique_key],
+            priority=priority,
+            delay=delay,
+            max_attempts=max_attempts,
+            headers=headers,
+        )
+        return messages[0]
+
+    async def push_many(
+        self,
+        payloads: Iterable[Any],
+        *,
+        unique_keys: Iterable[str | None] | None = None,
+        priority: int = 0,
+        delay: timedelta | None = None,
+        max_attempts: int | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> list[Message[T_co]]:
+        """Push the payloads and return their messages in the same order; on an error none is.
+
+        As ``Queue.push_many``.
+        """
+        return await crossed(
+            self._queue.push_many,
+            payloads,
+            unique_keys=unique_keys,
+            priority=priority,
+            delay=delay,
+            max_attempts=max_attempts,
+            headers=headers,
+        )
 
     async def claim(
         self,
@@ -137,7 +118,7 @@ class AsyncQueue(Generic[T_co]):
     ) -> Claim[T_co] | None:
         """Claim the next message, or return None if there is none that can be claimed now.
 
-        As ``Queue.claim``. Cancelled while it waits, it has claimed nothing.
+        As ``Queue.claim``.
         """
         claims = await self.claim_many(
             1, claimed_by=claimed_by, claim_key=claim_key, lease=lease, wait=wait
@@ -158,30 +139,99 @@ class AsyncQueue(Generic[T_co]):
         As ``Queue.claim_many``.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        if wait is None:
-            return await self._run(verbs.claim_many, self.name, limit, **claimant)
-        return await self._loop().claim_waiting(limit, wait, claimant)
+        return await crossed(self._queue.claim_many, limit, claimant, wait)
 
-    @asynccontextmanager
-    async def consume(
+    async def claim_message(
+        self,
+        message_id: int,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+    ) -> Claim[T_co] | None:
+        """Claim this very message, or return None if it cannot be claimed now.
+
+        As ``Queue.claim_message``.
+        """
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        return await crossed(self._queue.run, verbs.CLAIM_MESSAGE, message_id, **claimant)
+
+    async def resume(
+        self,
+        ticket: Ticket,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+    ) -> list[Claim[T_co]]:
+        """Take over the claims that a ticket hands on, with new tokens; ``[]`` if none is held.
+
+        As ``Queue.resume``.
+        """
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        return await crossed(self._queue.run, verbs.RESUME, ticket, **claimant)
+
+    async def ack(self, claim: Claim) -> None:
+        """Mark the message consumed. Raise ClaimLostError if the claim is no longer held.
+
+        As ``Queue.ack``.
+        """
+        await crossed(self._queue.settle, verbs.ACK, claim)
+
+    async def ack_many(self, claims: Iterable[Claim]) -> None:
+        """Mark the messages consumed, in one statement.
+
+        As ``Queue.ack_many``.
+        """
+        await crossed(self._queue.settle_many, verbs.ACK_MANY, claims)
+
+    async def release(
+        self,
+        claim: Claim,
+        *,
+        delay: timedelta | None = None,
+        error: object = None,
+        count: bool = True,
+    ) -> Message[T_co]:
+        """Give the message back and return it as it is now. Raise ClaimLostError if not held.
+
+        As ``Queue.release``.
+        """
+        return await crossed(
+            self._queue.settle, verbs.RELEASE, claim, delay=delay, error=error, count=count
+        )
+
+    async def extend(self, claim: Claim[T_co], *, lease: timedelta = LEASE) -> Claim[T_co]:
+        """Let the lease end ``lease`` from now; return the claim with its new expiry.
+
+        As ``Queue.extend``.
+        """
+        return await crossed(self._queue.settle, verbs.EXTEND, claim, lease=lease)
+
+    async def extend_many(self, claims: Iterable[Claim], *, lease: timedelta = LEASE) -> None:
+        """Let the leases end ``lease`` from now, in one statement.
+
+        As ``Queue.extend_many``.
+        """
+        await crossed(self._queue.settle_many, verbs.EXTEND_MANY, claims, lease=lease)
+
+    def consume(
         self,
         *,
         claimed_by: str | None = None,
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> AsyncIterator[Claim[T_co] | None]:
+    ) -> AbstractAsyncContextManager[Claim[T_co] | None]:
         """Claim a message for a block: ack it at the end, release it if the block raises.
 
-        As ``Queue.consume``; the lease is extended from an asyncio task, so the block must not
+        As ``Queue.consume``. The lease is extended from an asyncio task, so the block must not
         keep the event loop busy for longer than the lease.
         """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key}
-        async with self.consume_many(1, lease=lease, lease_limit=lease_limit, **claimant) as claims:
-            yield claims[0] if claims else None
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        return within(self._queue.consume(claimant, lease_limit))
 
-    @asynccontextmanager
-    async def consume_many(
+    def consume_many(
         self,
         limit: int,
         *,
@@ -189,39 +239,26 @@ class AsyncQueue(Generic[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> AsyncIterator[list[Claim[T_co]]]:
+    ) -> AbstractAsyncContextManager[list[Claim[T_co]]]:
         """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
 
-        As ``Queue.consume_many``, with the caution of ``consume``.
+        As ``Queue.consume_many``.
         """
-        check_lease_limit(lease, lease_limit)
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        claims = await self._loop().claim(limit, claimant)
-        async with self.working_on(claims, lease=lease, lease_limit=lease_limit):
-            yield claims
+        return within(self._queue.consume_many(limit, claimant, lease_limit))
 
-    @asynccontextmanager
-    async def working_on(
+    def working_on(
         self,
         claims: Iterable[Claim[T_co]],
         *,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> AsyncIterator[list[Claim[T_co]]]:
+    ) -> AbstractAsyncContextManager[list[Claim[T_co]]]:
         """Hold claims for a block: ack them at its end, release them if it raises.
 
-        As ``Queue.working_on``, with the caution of ``consume``.
+        As ``Queue.working_on``. With the caution of ``consume``.
         """
-        check_lease_limit(lease, lease_limit)
-        held = list(claims)
-        check_queue(self.name, held)
-        if not held:
-            yield held
-            return
-        loop = self._loop()
-        async with loop.holding(held, lease, lease_limit):
-            yield held
-        await loop.ack(held)
+        return within(self._queue.working_on(claims, lease, lease_limit))
 
     @asynccontextmanager
     async def transact(
@@ -234,34 +271,11 @@ class AsyncQueue(Generic[T_co]):
     ) -> AsyncIterator[tuple[Claim[T_co] | None, AsyncConnection]]:
         """Claim a message, and commit what the block writes together with the ack.
 
-        As ``Queue.transact``; the connection is an AsyncConnection.
+        As ``Queue.transact``. The connection is an AsyncConnection.
         """
-        if not isinstance(self._bind, AsyncEngine):
-            raise InvalidArgumentError(
-                "transact needs a queue bound to an engine: on a connection, claim and ack "
-                "are in your transaction already"
-            )
-        check_lease_limit(lease, lease_limit)
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        loop, is_acked, after = self._loop(), False, after_ack_of(self._payloads)
-        claims = await loop.claim(1, claimant)
-        if not claims:
-            async with self._bind.begin() as connection:
-                yield None, connection
-            return
-        (claim,) = claims
-        try:
-            async with loop.extending(claim, lease, lease_limit), self._bind.begin() as connection:
-                yield claim, connection
-                await connection.run_sync(verbs.ack, claim, after=after, schema=self._schema)
-                is_acked = True
-        except BaseException as error:
-            if is_acked and await loop.was_committed(claim, error):
-                await asyncio.to_thread(delete_objects_of, self._payloads, claim)
-                return
-            await loop.release_after(claims, error)
-            raise
-        await asyncio.to_thread(delete_objects_of, self._payloads, claim)
+        async with within(self._queue.transact(claimant, lease_limit)) as (claim, connection):
+            yield claim, AsyncConnection(self._engine, connection)
 
     def stream(
         self,
@@ -278,98 +292,103 @@ class AsyncQueue(Generic[T_co]):
         As ``Queue.stream``. asyncio closes an abandoned iterator late: leave the loop early only
         within ``async with contextlib.aclosing(queue.stream()) as claims``.
         """
-        arguments.limit(batch)
-        check_lease_limit(lease, lease_limit)
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return self._loop().stream(batch, claimant, lease_limit, wait)
+        return _each(self._queue.stream(batch, claimant, lease_limit, wait))
+
+    async def expire(self, *, limit: int | None = None) -> int:
+        """Give back the messages whose lease ran out, and return how many.
+
+        As ``Queue.expire``.
+        """
+        return await crossed(self._queue.run, verbs.EXPIRE, limit=limit)
+
+    async def redrive(self, *, limit: int | None = None, to: str | None = None) -> int:
+        """Move dead letters of the queue back to it, or ``to`` another; return how many.
+
+        As ``Queue.redrive``.
+        """
+        return await crossed(self._queue.run, verbs.REDRIVE, limit=limit, to=to)
+
+    async def prune(self, *, older_than: timedelta, limit: int | None = None) -> int:
+        """Delete messages that were consumed longer ago than ``older_than``; return how many.
+
+        As ``Queue.prune``.
+        """
+        return await crossed(self._queue.run, verbs.PRUNE, older_than=older_than, limit=limit)
+
+    async def withdraw(self, unique_keys: Iterable[str]) -> int:
+        """Delete the messages under these keys that nobody has claimed; return how many.
+
+        As ``Queue.withdraw``.
+        """
+        return await crossed(self._queue.run, verbs.WITHDRAW, unique_keys)
+
+    async def peek(self, limit: int = 1) -> list[Message[T_co]]:
+        """Return the messages that would be claimed next, without claiming them."""
+        return await crossed(self._queue.run, verbs.PEEK, limit)
+
+    async def newest_available_at(self) -> datetime | None:
+        """Return when the newest message that can be claimed now became available; None: none can.
+
+        As ``Queue.newest_available_at``.
+        """
+        return await crossed(self._queue.run, verbs.NEWEST_AVAILABLE_AT)
+
+    async def get(self, message_id: int) -> Message[T_co] | None:
+        """Return the message if it is in the queue, or was pushed to it; else None."""
+        return await crossed(self._queue.run, verbs.GET, message_id)
+
+    async def find(self, unique_keys: Iterable[str]) -> list[Message[T_co]]:
+        """Return the messages pushed under these keys, whatever their status.
+
+        As ``Queue.find``.
+        """
+        return await crossed(self._queue.run, verbs.FIND, unique_keys)
+
+    async def counts(self) -> Counts:
+        """Count the queue's messages by state. It reads them all: not for a hot path."""
+        return await crossed(self._queue.run, verbs.COUNTS)
 
     async def read(self, message: Message | Claim) -> Any:
         """Return the payload of a message or claim, read as this queue's settings say.
 
-        In a thread, where ``claim.payload`` would keep the event loop waiting for the storage. The
-        claim has it from then on.
+        The way to read a payload that is in a storage: in a thread, while ``claim.payload`` would
+        keep the event loop waiting. The claim has it from then on.
         """
-        found = message.message if isinstance(message, Claim) else message
-        if isinstance(found, EncodedMessage) and found.is_of(self._payloads):
-            return await asyncio.to_thread(lambda: found.payload)
-        return await asyncio.to_thread(lambda: read_by(self._payloads or Payloads(), found).payload)
+        return await crossed(self._queue.read, message)
 
     async def close(self) -> None:
-        """Close the engine the queue made from a URL; an engine or connection of yours stays."""
-        if self._owned is not None:
-            await self._owned.dispose()
+        """Close the engine the queue made from a URL; an engine or connection of yours stays.
+
+        It waits for verbs that other threads are running.
+        """
+        await crossed(self._queue.close)
 
     async def __aenter__(self) -> Self:
         """Return the queue; leaving the block closes it."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the queue."""
         await self.close()
 
     def __repr__(self) -> str:
         """Return the name and the database, without its password."""
-        return f"AsyncQueue({self.name!r}, {shown_url(self._bind.engine.url)!r})"
-
-    def _loop(self) -> AsyncLoop:
-        return AsyncLoop(self.name, self._bind, self._run, self._reconnect)
-
-    async def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
-        settings = self._payloads
-        if settings is None:
-            return await self._run_verb(verb, *args, **options)
-        if verb not in self._verbs_with_work:
-            result = await self._run_verb(verb, *args, **options)
-            return read_by(settings, result)  # type: ignore[no-any-return]
-        plain = in_a_batch(settings, verb, args, options, self._bind.dialect.name)
-        if plain is not None:
-            return await self._run_verb(verb, *plain, **options)
-        commits = isinstance(self._verb_bind, AsyncEngine)
-        work = Work(settings, verb, args, options, commits=commits)
-        if work.stores:
-            await asyncio.to_thread(work.before)
-        try:
-            result = await self._run_verb(verb, *work.arguments, **work.options)
-        except BaseException as error:
-            if work.stores or work.deletes:
-                await asyncio.to_thread(work.failed, error)
-            raise
-        if work.deletes:
-            await asyncio.to_thread(work.after, result)
-        return read_by(settings, result)  # type: ignore[no-any-return]
-
-    async def _run_verb(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
-        options["schema"] = self._schema
-        if self._notify and verb in verbs.NOTIFYING:
-            options["notify"] = True
-        if isinstance(self._verb_bind, AsyncConnection):
-            return await self._verb_bind.run_sync(verb, *args, **options)
-        async with self._verb_bind.connect() as connection:
-            return await connection.run_sync(verb, *args, **options)
+        return f"AsyncQueue({self.name!r}, {shown_url(self._queue.bind.engine.url)!r})"
 
 
-def _in_transactions(bind: AsyncEngine | AsyncConnection) -> AsyncEngine | AsyncConnection:
-    if isinstance(bind, AsyncConnection) or not is_verb_engine(bind):
-        return bind
-    return bind.execution_options(isolation_level="READ COMMITTED")
+async def _each(stream: Stream) -> AsyncIterator[Claim]:
+    error: BaseException | None = None
+    try:
+        while await crossed(stream.turn):  # for each batch, not for each message
+            while (claim := stream.next()) is not None:
+                yield claim
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        await crossed(stream.close, error)
 
 
-def _in_autocommit(bind: AsyncEngine | AsyncConnection) -> AsyncEngine | AsyncConnection:
-    # Each verb is one statement: BEGIN and COMMIT would be two more round trips.
-    if isinstance(bind, AsyncConnection) or is_verb_engine(bind):
-        return bind
-    return bind.execution_options(isolation_level="AUTOCOMMIT")
-
-
-def _checked(bind: object) -> AsyncEngine | AsyncConnection:
-    if isinstance(bind, AsyncEngine | AsyncConnection):
-        return bind
-    raise InvalidArgumentError(
-        f"bind must be an AsyncEngine, an AsyncConnection or a URL, not {type(bind).__name__}: "
-        "for blocking code use Queue"
-    )
+def _sync(bind: AsyncEngine | AsyncConnection) -> Any:
+    return bind.sync_engine if isinstance(bind, AsyncEngine) else bind.sync_connection

@@ -2,73 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
-from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import Any, Generic, Self
 
 from sqlalchemy import Connection, Engine
 
-from xclaim import arguments, verbs
-from xclaim.connections.engine import (
-    check_driver,
-    create_verb_engine,
-    is_in_memory,
-    is_verb_engine,
-    shown_url,
-)
-from xclaim.connections.per_thread import HeldConnections
-from xclaim.consuming.keep_alive import LEASE_LIMIT, check_lease_limit
-from xclaim.consuming.loop import Loop
-from xclaim.consuming.methods import check_queue, documented_as
+from xclaim import verbs
+from xclaim.arguments import LEASE
+from xclaim.connections.concurrency import THREADS
+from xclaim.connections.engine import create_verb_engine, is_in_memory, shown_url
+from xclaim.consuming.keep_alive import LEASE_LIMIT
 from xclaim.consuming.reconnecting import RECONNECT
-from xclaim.errors import InvalidArgumentError
-from xclaim.message import Claim, Message, T_co
+from xclaim.consuming.streaming import each
+from xclaim.message import Claim, Counts, Message, T_co, Ticket
 from xclaim.payloads.payloads import Payloads
-from xclaim.queues.payload_work import (
-    Work,
-    after_ack_of,
-    delete_objects_of,
-    in_a_batch,
-    read_by,
-    settings_of,
-    verbs_with_work,
-)
-from xclaim.verbs import LEASE
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _of_queue(
-    verb: Callable[Concatenate[Connection, str, P], T],
-) -> Callable[Concatenate[Queue, P], T]:
-    def method(self: Queue, /, *args: P.args, **options: P.kwargs) -> T:
-        return self._run(verb, self.name, *args, **options)
-
-    return documented_as(verb, method)
-
-
-def _of_claim(
-    verb: Callable[Concatenate[Connection, Claim, P], T],
-) -> Callable[Concatenate[Queue, Claim, P], T]:
-    def method(self: Queue, /, claim: Claim, *args: P.args, **options: P.kwargs) -> T:
-        check_queue(self.name, [claim])
-        return self._run(verb, claim, *args, **options)
-
-    return documented_as(verb, method)  # type: ignore[return-value]  # takes its name as well
-
-
-def _of_claims(
-    verb: Callable[Concatenate[Connection, Iterable[Claim], P], T],
-) -> Callable[Concatenate[Queue, Iterable[Claim], P], T]:
-    def method(self: Queue, /, claims: Iterable[Claim], *args: P.args, **options: P.kwargs) -> T:
-        listed = list(claims)
-        check_queue(self.name, listed)
-        return self._run(verb, listed, *args, **options)
-
-    return documented_as(verb, method)  # type: ignore[return-value]  # takes its name as well
+from xclaim.queues.bound_queue import BoundQueue, checked_bind
 
 
 class Queue(Generic[T_co]):
@@ -84,6 +34,9 @@ class Queue(Generic[T_co]):
     for a name or URL that cannot be used; nothing is connected yet. ``type`` is what the payloads
     are: a dataclass, a TypedDict or a pydantic model, checked at push and made again at claim.
     ``payloads`` says how they are stored, by default as the environment says, or in the row.
+
+    A queue made from a URL keeps a connection for each worker at a time, up to 64. A verb that is
+    interrupted (Ctrl-C) is finished first, within 10 s, and what it claimed is handed back.
     """
 
     def __init__(
@@ -97,37 +50,76 @@ class Queue(Generic[T_co]):
         type: type[T_co] | None = None,
         payloads: Payloads | None = None,
     ) -> None:
-        self.name = arguments.queue_name(name)
-        self._owned = create_verb_engine(bind) if isinstance(bind, str) else None
-        self._bind = _in_transactions(_checked(self._owned or bind))
-        self._verb_bind = _in_autocommit(self._owned or self._bind)
-        self._held = _held_connections(self._owned, self._verb_bind)
-        self._notify = notify
-        self._reconnect = reconnect
-        self._payloads = settings_of(payloads, type)
-        self._verbs_with_work = verbs_with_work(self._payloads)
-        check_driver(self._bind.dialect)
-        self._schema = verbs.resolve_schema(schema, self._bind.dialect.name)
-        arguments.seconds("reconnect", reconnect)
+        owned = isinstance(bind, str)
+        if isinstance(bind, str):
+            opened = create_verb_engine(bind)
+        else:
+            opened = checked_bind(bind, (Engine, Connection), "asyncio use AsyncQueue")
+        self._queue = BoundQueue(
+            name,
+            opened,
+            THREADS,
+            owned=owned,
+            # The one connection to a database in memory is for all threads.
+            holds_connections=owned and not is_in_memory(opened.engine.url),
+            schema=schema,
+            notify=notify,
+            reconnect=reconnect,
+            type_=type,
+            payloads=payloads,
+        )
+        self.name = self._queue.name
 
-    push = _of_queue(verbs.push)
-    push_many = _of_queue(verbs.push_many)
-    ack = _of_claim(verbs.ack)
-    ack_many = _of_claims(verbs.ack_many)
-    release = _of_claim(verbs.release)
-    extend = _of_claim(verbs.extend)
-    extend_many = _of_claims(verbs.extend_many)
-    resume = _of_queue(verbs.resume)
-    expire = _of_queue(verbs.expire)
-    redrive = _of_queue(verbs.redrive)
-    prune = _of_queue(verbs.prune)
-    withdraw = _of_queue(verbs.withdraw)
-    claim_message = _of_queue(verbs.claim_message)
-    peek = _of_queue(verbs.peek)
-    newest_available_at = _of_queue(verbs.newest_available_at)
-    get = _of_queue(verbs.get)
-    find = _of_queue(verbs.find)
-    counts = _of_queue(verbs.counts)
+    def push(
+        self,
+        payload: Any,
+        *,
+        unique_key: str | None = None,
+        priority: int = 0,
+        delay: timedelta | None = None,
+        max_attempts: int | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Message[T_co]:
+        """Push one payload and return its message.
+
+        With a ``unique_key`` that the queue has already, the existing message is returned, whatever
+        its status, and nothing is pushed. Higher ``priority`` is claimed first, after the ``delay``
+        if any; after ``max_attempts`` claims it is a dead letter. Raise DuplicateMessageError if
+        the key has another payload, PayloadError if the payload cannot be encoded, StorageError if
+        it is large and its storage cannot be written, InvalidArgumentError for a wrong option.
+        """
+        return self._queue.push_many(
+            [payload],
+            unique_keys=None if unique_key is None else [unique_key],
+            priority=priority,
+            delay=delay,
+            max_attempts=max_attempts,
+            headers=headers,
+        )[0]
+
+    def push_many(
+        self,
+        payloads: Iterable[Any],
+        *,
+        unique_keys: Iterable[str | None] | None = None,
+        priority: int = 0,
+        delay: timedelta | None = None,
+        max_attempts: int | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> list[Message[T_co]]:
+        """Push the payloads and return their messages in the same order; on an error none is.
+
+        In one statement, beyond 64 MB of JSON in several of one transaction. ``unique_keys`` has
+        one key, or None, for each payload; the other options hold for all, as for ``push``.
+        """
+        return self._queue.push_many(
+            payloads,
+            unique_keys=unique_keys,
+            priority=priority,
+            delay=delay,
+            max_attempts=max_attempts,
+            headers=headers,
+        )
 
     def claim(
         self,
@@ -140,10 +132,9 @@ class Queue(Generic[T_co]):
         """Claim the next message, or return None if there is none that can be claimed now.
 
         Next is the highest priority, then the longest available. ``claimed_by`` says who, by
-        default ``host:pid``. With a ``claim_key`` the message that an earlier attempt (same key,
-        another ``claimed_by``) still holds is taken back first. When the ``lease`` runs out before
-        ack, release or extend, the message may be claimed by others. ``wait``: how long to wait
-        for a message, at most.
+        default ``host:pid``. With a ``claim_key`` what an earlier attempt (same key, another
+        ``claimed_by``) still holds is taken back first. When the ``lease`` runs out before ack,
+        release or extend, others may claim it. ``wait``: how long to wait for a message, at most.
         """
         claims = self.claim_many(
             1, claimed_by=claimed_by, claim_key=claim_key, lease=lease, wait=wait
@@ -166,11 +157,86 @@ class Queue(Generic[T_co]):
         ``notify`` pushes. Not on a queue bound to a connection.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        if wait is None:
-            return self._run(verbs.claim_many, self.name, limit, **claimant)
-        return self._loop().claim_waiting(limit, wait, claimant)
+        return self._queue.claim_many(limit, claimant, wait)
 
-    @contextmanager
+    def claim_message(
+        self,
+        message_id: int,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+    ) -> Claim[T_co] | None:
+        """Claim this very message, or return None if it cannot be claimed now.
+
+        For who was told of it, by ``push`` or ``peek``. With a ``claim_key`` it is taken back when
+        an earlier attempt (same key, another ``claimed_by``) holds it. None: another has it, it was
+        consumed, is delayed, or is not in the queue; ``get`` tells which.
+        """
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        return self._queue.run(verbs.CLAIM_MESSAGE, message_id, **claimant)
+
+    def resume(
+        self,
+        ticket: Ticket,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+    ) -> list[Claim[T_co]]:
+        """Take over the claims that a ticket hands on, with new tokens; ``[]`` if none is held.
+
+        The first to resume a ticket has them, and whoever held them before is fenced off. With a
+        ``claim_key`` a later attempt (same key, another ``claimed_by``) can resume the ticket
+        again, and gets what the earlier attempt still holds. The lease is counted from now.
+        """
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        return self._queue.run(verbs.RESUME, ticket, **claimant)
+
+    def ack(self, claim: Claim) -> None:
+        """Mark the message consumed. Raise ClaimLostError if the claim is no longer held.
+
+        A claim past its lease that nobody has taken meanwhile still acks.
+        """
+        self._queue.settle(verbs.ACK, claim)
+
+    def ack_many(self, claims: Iterable[Claim]) -> None:
+        """Mark the messages consumed, in one statement.
+
+        Raise ClaimLostError naming those that are no longer held, after the others were acked.
+        """
+        self._queue.settle_many(verbs.ACK_MANY, claims)
+
+    def release(
+        self,
+        claim: Claim,
+        *,
+        delay: timedelta | None = None,
+        error: object = None,
+        count: bool = True,
+    ) -> Message[T_co]:
+        """Give the message back and return it as it is now. Raise ClaimLostError if not held.
+
+        It keeps its place in the queue, or comes back after ``delay``. ``error`` is kept as
+        ``last_error``. A message whose ``max_attempts`` are used up becomes a dead letter;
+        ``count=False`` hands it back without counting the attempt.
+        """
+        return self._queue.settle(verbs.RELEASE, claim, delay=delay, error=error, count=count)
+
+    def extend(self, claim: Claim[T_co], *, lease: timedelta = LEASE) -> Claim[T_co]:
+        """Let the lease end ``lease`` from now; return the claim with its new expiry.
+
+        Raise ClaimLostError if the claim is no longer held.
+        """
+        return self._queue.settle(verbs.EXTEND, claim, lease=lease)
+
+    def extend_many(self, claims: Iterable[Claim], *, lease: timedelta = LEASE) -> None:
+        """Let the leases end ``lease`` from now, in one statement.
+
+        Raise ClaimLostError naming those that are no longer held, after the others were extended.
+        """
+        self._queue.settle_many(verbs.EXTEND_MANY, claims, lease=lease)
+
     def consume(
         self,
         *,
@@ -178,18 +244,16 @@ class Queue(Generic[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> Iterator[Claim[T_co] | None]:
+    ) -> AbstractContextManager[Claim[T_co] | None]:
         """Claim a message for a block: ack it at the end, release it if the block raises.
 
         Yields None when there is nothing to claim. While the block runs a thread extends the lease,
         for ``lease_limit`` in all. Raise ClaimLostError at the end if the claim was lost all the
         same. A queue bound to a connection extends nothing: choose the lease long enough.
         """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key}
-        with self.consume_many(1, lease=lease, lease_limit=lease_limit, **claimant) as claims:
-            yield claims[0] if claims else None
+        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        return self._queue.consume(claimant, lease_limit)
 
-    @contextmanager
     def consume_many(
         self,
         limit: int,
@@ -198,42 +262,28 @@ class Queue(Generic[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> Iterator[list[Claim[T_co]]]:
+    ) -> AbstractContextManager[list[Claim[T_co]]]:
         """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
 
         As ``consume``; yields ``[]`` when there is nothing to claim.
         """
-        check_lease_limit(lease, lease_limit)
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        claims = self._loop().claim(limit, claimant)
-        with self.working_on(claims, lease=lease, lease_limit=lease_limit):
-            yield claims
+        return self._queue.consume_many(limit, claimant, lease_limit)
 
-    @contextmanager
     def working_on(
         self,
         claims: Iterable[Claim[T_co]],
         *,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> Iterator[list[Claim[T_co]]]:
+    ) -> AbstractContextManager[list[Claim[T_co]]]:
         """Hold claims for a block: ack them at its end, release them if it raises.
 
         For claims you have already, resumed from a ticket say. Meanwhile their leases are extended
         as ``consume`` does it. Raise ClaimLostError naming those that were lost all the same.
         """
-        check_lease_limit(lease, lease_limit)
-        held = list(claims)
-        check_queue(self.name, held)
-        if not held:
-            yield held
-            return
-        loop = self._loop()
-        with loop.holding(held, lease, lease_limit):
-            yield held
-        loop.ack(held)
+        return self._queue.working_on(claims, lease, lease_limit)
 
-    @contextmanager
     def transact(
         self,
         *,
@@ -241,7 +291,7 @@ class Queue(Generic[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> Iterator[tuple[Claim[T_co] | None, Connection]]:
+    ) -> AbstractContextManager[tuple[Claim[T_co] | None, Connection]]:
         """Claim a message, and commit what the block writes together with the ack.
 
         Yields the claim, or None, and a connection in a transaction. If the block raises, or the
@@ -249,32 +299,8 @@ class Queue(Generic[T_co]):
         SQLite the block holds the one write lock. Raise InvalidArgumentError on a queue bound to a
         connection: there ``claim`` and ``ack`` are in your transaction already.
         """
-        if not isinstance(self._bind, Engine):
-            raise InvalidArgumentError(
-                "transact needs a queue bound to an engine: on a connection, claim and ack "
-                "are in your transaction already"
-            )
-        check_lease_limit(lease, lease_limit)
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        loop, is_acked, after = self._loop(), False, after_ack_of(self._payloads)
-        claims = loop.claim(1, claimant)
-        if not claims:
-            with self._bind.begin() as connection:
-                yield None, connection
-            return
-        (claim,) = claims
-        try:
-            with loop.extending(claim, lease, lease_limit), self._bind.begin() as connection:
-                yield claim, connection
-                verbs.ack(connection, claim, after=after, schema=self._schema)
-                is_acked = True
-        except BaseException as error:
-            if is_acked and loop.was_committed(claim, error):
-                delete_objects_of(self._payloads, claim)
-                return
-            loop.release_after(claims, error)
-            raise
-        delete_objects_of(self._payloads, claim)
+        return self._queue.transact(claimant, lease_limit)
 
     def stream(
         self,
@@ -294,108 +320,87 @@ class Queue(Generic[T_co]):
         not begun are handed back uncounted. Raise ClaimLostError naming what could not be acked.
         ``wait``: end only when there was no message for so long.
         """
-        arguments.limit(batch)
-        check_lease_limit(lease, lease_limit)
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return self._loop().stream(batch, claimant, lease_limit, wait)
+        return each(self._queue.stream(batch, claimant, lease_limit, wait))
+
+    def expire(self, *, limit: int | None = None) -> int:
+        """Give back the messages whose lease ran out, and return how many.
+
+        They keep their place in the queue; those whose ``max_attempts`` are used up become dead
+        letters. ``limit`` None: all of them, in batches.
+        """
+        return self._queue.run(verbs.EXPIRE, limit=limit)
+
+    def redrive(self, *, limit: int | None = None, to: str | None = None) -> int:
+        """Move dead letters of the queue back to it, or ``to`` another; return how many.
+
+        The next one first; they can be claimed at once, with no attempts counted. Their unique keys
+        stay reserved in the queue they were pushed to. ``limit`` None: all of them, in batches.
+        """
+        return self._queue.run(verbs.REDRIVE, limit=limit, to=to)
+
+    def prune(self, *, older_than: timedelta, limit: int | None = None) -> int:
+        """Delete messages that were consumed longer ago than ``older_than``; return how many.
+
+        In batches, each of which commits by itself. Their unique keys can be pushed again. Consumed
+        dead letters are pruned too. Objects of payloads are deleted with them; on a connection of
+        yours, which may still roll back, they are left for ``prune_orphans``.
+        """
+        return self._queue.run(verbs.PRUNE, older_than=older_than, limit=limit)
+
+    def withdraw(self, unique_keys: Iterable[str]) -> int:
+        """Delete the messages under these keys that nobody has claimed; return how many.
+
+        For a producer that takes back what it pushed. Dead letters are withdrawn too. A withdrawn
+        key can be pushed again. Objects of payloads are deleted as ``prune`` does it.
+        """
+        return self._queue.run(verbs.WITHDRAW, unique_keys)
+
+    def peek(self, limit: int = 1) -> list[Message[T_co]]:
+        """Return the messages that would be claimed next, without claiming them."""
+        return self._queue.run(verbs.PEEK, limit)
+
+    def newest_available_at(self) -> datetime | None:
+        """Return when the newest message that can be claimed now became available; None: none can.
+
+        For those who watch a queue: a push, a delay that ended and a delayed release move it on.
+        """
+        return self._queue.run(verbs.NEWEST_AVAILABLE_AT)
+
+    def get(self, message_id: int) -> Message[T_co] | None:
+        """Return the message if it is in the queue, or was pushed to it; else None."""
+        return self._queue.run(verbs.GET, message_id)
+
+    def find(self, unique_keys: Iterable[str]) -> list[Message[T_co]]:
+        """Return the messages pushed under these keys, whatever their status.
+
+        By id; a key that nothing was pushed under has none.
+        """
+        return self._queue.run(verbs.FIND, unique_keys)
+
+    def counts(self) -> Counts:
+        """Count the queue's messages by state. It reads them all: not for a hot path."""
+        return self._queue.run(verbs.COUNTS)
 
     def read(self, message: Message | Claim) -> Any:
         """Return the payload of a message or claim, read as this queue's settings say.
 
         For those that were made elsewhere: by ``from_dict``, or a queue with other settings.
         """
-        found = message.message if isinstance(message, Claim) else message
-        return read_by(self._payloads or Payloads(), found).payload
+        return self._queue.read(message)
 
     def close(self) -> None:
-        """Close the engine the queue made from a URL; an engine or connection of yours stays."""
-        if self._held is not None:
-            self._held.close()
-        if self._owned is not None:
-            self._owned.dispose()
+        """Close what the queue opened for a URL, when the verbs of other threads have ended."""
+        self._queue.close()
 
     def __enter__(self) -> Self:
         """Return the queue; leaving the block closes it."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the queue."""
         self.close()
 
     def __repr__(self) -> str:
         """Return the name and the database, without its password."""
-        return f"Queue({self.name!r}, {shown_url(self._bind.engine.url)!r})"
-
-    def _loop(self) -> Loop:
-        return Loop(self.name, self._bind, self._run, self._reconnect)
-
-    def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
-        settings = self._payloads
-        if settings is None:
-            return self._run_verb(verb, *args, **options)
-        if verb not in self._verbs_with_work:
-            result = self._run_verb(verb, *args, **options)
-            return read_by(settings, result)  # type: ignore[no-any-return]
-        plain = in_a_batch(settings, verb, args, options, self._bind.dialect.name)
-        if plain is not None:
-            return self._run_verb(verb, *plain, **options)
-        commits = isinstance(self._verb_bind, Engine)
-        work = Work(settings, verb, args, options, commits=commits)
-        if work.stores:
-            work.before()
-        try:
-            result = self._run_verb(verb, *work.arguments, **work.options)
-        except BaseException as error:
-            work.failed(error)
-            raise
-        if work.deletes:
-            work.after(result)
-        return read_by(settings, result)  # type: ignore[no-any-return]
-
-    def _run_verb(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
-        options["schema"] = self._schema
-        if self._notify and verb in verbs.NOTIFYING:
-            options["notify"] = True
-        if isinstance(self._verb_bind, Connection):
-            return verb(self._verb_bind, *args, **options)
-        if self._held is not None:
-            return self._held.run(verb, *args, **options)
-        with self._verb_bind.connect() as connection:
-            return verb(connection, *args, **options)
-
-
-def _held_connections(
-    owned: Engine | None, verb_bind: Engine | Connection
-) -> HeldConnections | None:
-    # Not of an engine of others, who count on its pool, and not the one connection to a database
-    # in memory.
-    if owned is None or not isinstance(verb_bind, Engine) or is_in_memory(owned.url):
-        return None
-    return HeldConnections(verb_bind)
-
-
-def _in_transactions(bind: Engine | Connection) -> Engine | Connection:
-    if isinstance(bind, Connection) or not is_verb_engine(bind):
-        return bind
-    return bind.execution_options(isolation_level="READ COMMITTED")
-
-
-def _in_autocommit(bind: Engine | Connection) -> Engine | Connection:
-    # Each verb is one statement: BEGIN and COMMIT would be two more round trips.
-    if isinstance(bind, Connection) or is_verb_engine(bind):
-        return bind
-    return bind.execution_options(isolation_level="AUTOCOMMIT")
-
-
-def _checked(bind: object) -> Engine | Connection:
-    if isinstance(bind, Engine | Connection):
-        return bind
-    raise InvalidArgumentError(
-        f"bind must be an Engine, a Connection or a URL, not {type(bind).__name__}: "
-        "for asyncio use AsyncQueue"
-    )
+        return f"Queue({self.name!r}, {shown_url(self._queue.bind.engine.url)!r})"

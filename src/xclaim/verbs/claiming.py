@@ -14,45 +14,19 @@ from typing import Any, TypedDict, Unpack
 from sqlalchemy import Connection
 
 from xclaim import arguments
+from xclaim.arguments import LEASE
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim, Message, Status, Ticket, kind_of
 from xclaim.sql import statements
 from xclaim.sql.statements import Start
+from xclaim.verb import Verb
 from xclaim.verbs.execution import as_utc, execute
 from xclaim.verbs.hints import Memory, recall, start_of
+from xclaim.verbs.settling import HAND_BACK
 from xclaim.verbs.upkeep import expire_some
 
-LEASE = timedelta(minutes=5)
 _SWEEP_SIZE = 100  # lapsed claims that one claim gives back at most
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-def claim(
-    connection: Connection,
-    queue: str,
-    *,
-    claimed_by: str | None = None,
-    claim_key: str | None = None,
-    lease: timedelta = LEASE,
-    schema: str | None = None,
-) -> Claim | None:
-    """Claim the next message, or return None if there is none that can be claimed now.
-
-    Next is the highest priority, then the longest available. ``claimed_by`` says who, by default
-    ``host:pid``. With a ``claim_key`` the message that an earlier attempt (same key, another
-    ``claimed_by``) still holds is taken back first. When the ``lease`` runs out before ack,
-    release or extend, the message may be claimed by others.
-    """
-    claims = claim_many(
-        connection,
-        queue,
-        1,
-        claimed_by=claimed_by,
-        claim_key=claim_key,
-        lease=lease,
-        schema=schema,
-    )
-    return claims[0] if claims else None
 
 
 def claim_many(
@@ -67,8 +41,11 @@ def claim_many(
 ) -> list[Claim]:
     """Claim up to ``limit`` messages, the next one first; ``[]`` if there is none.
 
-    What is taken back by ``claim_key`` is returned alone. Lapsed claims are given back on the way:
-    when nothing else is there, and about once a second.
+    Next is the highest priority, then the longest available. ``claimed_by`` says who, by default
+    ``host:pid``. With a ``claim_key`` what an earlier attempt (same key, another ``claimed_by``)
+    still holds is taken back first, and returned alone. When the ``lease`` runs out before ack,
+    release or extend, the message may be claimed by others. Lapsed claims are given back on the
+    way: when nothing else is there, and about once a second.
     """
     asked = request(
         connection,
@@ -304,3 +281,9 @@ def _sweep(connection: Connection, asked: Request, spared_key: str | None = None
     if count:
         asked.memory.forget()
     return count
+
+
+CLAIM_MANY = Verb(function=claim_many, undone_by=HAND_BACK)
+POLL = Verb(function=poll, undone_by=HAND_BACK)
+RESUME = Verb(function=resume, undone_by=HAND_BACK)
+CLAIM_MESSAGE = Verb(function=claim_message, undone_by=HAND_BACK)

@@ -13,6 +13,7 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.message import Counts, Message
 from xclaim.sql import statements
 from xclaim.sql.dialects import dialect_of
+from xclaim.verb import Verb
 from xclaim.verbs.execution import as_message, as_utc, execute
 
 
@@ -80,3 +81,10 @@ def counts(connection: Connection, queue: str, *, schema: str | None = None) -> 
     parameters = {"queue_name": name, "dead_letter_queue": arguments.dead_letter_queue(name)}
     (row,) = execute(connection, schema, statements.counts, parameters)
     return Counts(**row._asdict())
+
+
+PEEK = Verb(function=peek, reads=True)
+NEWEST_AVAILABLE_AT = Verb(function=newest_available_at, reads=True)
+GET = Verb(function=get, reads=True)
+FIND = Verb(function=find, reads=True)
+COUNTS = Verb(function=counts, reads=True)

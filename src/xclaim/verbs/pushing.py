@@ -19,46 +19,12 @@ from xclaim.payloads.payloads import Payloads
 from xclaim.payloads.plain_json import Encoded, PlainBatch, encode_all, encode_headers
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, dialect_of
+from xclaim.verb import Verb
 from xclaim.verbs.execution import Build, as_utc, execute, one_transaction
 from xclaim.verbs.hints import is_to_notify, recall
 from xclaim.verbs.pushing_once import push_once, row_columns
 
 _MAX_TEXT = 64_000_000  # characters in one statement, a few copies of which the server makes
-
-
-def push(
-    connection: Connection,
-    queue: str,
-    payload: Any,
-    *,
-    unique_key: str | None = None,
-    priority: int = 0,
-    delay: timedelta | None = None,
-    max_attempts: int | None = None,
-    headers: Mapping[str, Any] | None = None,
-    notify: bool = False,
-    schema: str | None = None,
-) -> Message:
-    """Push one payload and return its message.
-
-    With a ``unique_key`` that the queue has already, the existing message is returned, whatever
-    its status, and nothing is pushed. Raise DuplicateMessageError if its payload differs,
-    PayloadError if the payload cannot be encoded, StorageError if it is large and its storage
-    cannot be written, InvalidArgumentError if an option is out of range. ``notify``: wake those
-    who wait for the queue (PostgreSQL).
-    """
-    return push_many(
-        connection,
-        queue,
-        [payload],
-        unique_keys=[unique_key],
-        priority=priority,
-        delay=delay,
-        max_attempts=max_attempts,
-        headers=headers,
-        notify=notify,
-        schema=schema,
-    )[0]
 
 
 def push_many(
@@ -104,7 +70,6 @@ def check_push(queue: str, options: Mapping[str, Any]) -> None:
     """Raise InvalidArgumentError for what a push would refuse, before anything is stored."""
     names = ("priority", "delay", "max_attempts", "headers")
     _parameters(queue, **{name: options.get(name) for name in names})
-    arguments.optional_key("unique_key", options.get("unique_key"))
 
 
 def _parameters(
@@ -323,3 +288,6 @@ def _checked_keys(unique_keys: Iterable[str | None] | None, count: int) -> list[
             f"{len(keys)} unique_keys for {count} payloads: pass one key, or None, for each"
         )
     return keys
+
+
+PUSH_MANY = Verb(function=push_many, pushes=True, notifies=True, check=check_push)

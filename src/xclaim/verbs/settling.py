@@ -10,13 +10,14 @@ from typing import Any
 from sqlalchemy import Connection
 
 from xclaim import arguments
+from xclaim.arguments import LEASE
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.message import Claim, Message
 from xclaim.payloads.envelope import DIGEST, DROPPED, reduced
 from xclaim.payloads.payloads import AfterAck
 from xclaim.sql import statements
 from xclaim.sql.dialects import dialect_of
-from xclaim.verbs.claiming import LEASE
+from xclaim.verb import Over, Verb
 from xclaim.verbs.execution import Build, as_message, as_utc, execute
 from xclaim.verbs.hints import is_to_notify, recall
 
@@ -175,6 +176,24 @@ def release(
     return message
 
 
+def hand_back(
+    connection: Connection,
+    claims: Iterable[Claim],
+    *,
+    error: object = None,
+    schema: str | None = None,
+) -> None:
+    """Give back, in one statement, what was claimed and not begun: the attempt is not counted.
+
+    The messages keep their places. What others have by now stays theirs.
+    """
+    asked = list(claims)
+    parameters = {"error": arguments.error_text(error)}
+    _settle_many(connection, schema, statements.hand_back, asked, parameters)
+    for queue in {claim.message.queue for claim in asked}:
+        recall(connection, schema, queue).forget()
+
+
 def extend(
     connection: Connection, claim: Claim, *, lease: timedelta = LEASE, schema: str | None = None
 ) -> Claim:
@@ -255,3 +274,13 @@ def _batches(claims: Sequence[Claim]) -> list[dict[int, Claim]]:
         else:
             batches.append({claim.message.id: claim})
     return batches
+
+
+ACK = Verb(function=ack, over=Over.CLAIM, acks=True)
+ACK_MANY = Verb(function=ack_many, over=Over.CLAIMS, acks=True)
+ACK_AGAIN = Verb(function=ack_again, over=Over.CLAIMS, acks=True)
+UNCONSUMED = Verb(function=unconsumed, over=Over.CLAIMS, reads=True)
+RELEASE = Verb(function=release, over=Over.CLAIM, notifies=True)
+HAND_BACK = Verb(function=hand_back, over=Over.CLAIMS)
+EXTEND = Verb(function=extend, over=Over.CLAIM)
+EXTEND_MANY = Verb(function=extend_many, over=Over.CLAIMS)

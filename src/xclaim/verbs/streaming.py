@@ -14,11 +14,12 @@ from xclaim.payloads.payloads import AfterAck
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE
 from xclaim.sql.statements import Start
+from xclaim.verb import Over, Verb
 from xclaim.verbs import claiming
 from xclaim.verbs.claiming import Request, Who
 from xclaim.verbs.execution import execute, one_transaction
 from xclaim.verbs.hints import start_of
-from xclaim.verbs.settling import ack_held, receipt, receipts
+from xclaim.verbs.settling import HAND_BACK, ack_held, receipt, receipts
 
 
 def ack_and_claim(
@@ -87,3 +88,8 @@ def _in_one_statement(
     if taken:
         asked.memory.remember(connection, taken)
     return [], taken
+
+
+ACK_AND_CLAIM = Verb(
+    function=ack_and_claim, over=Over.QUEUE_AND_CLAIMS, acks=True, undone_by=HAND_BACK
+)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from xclaim import arguments
 from xclaim.sql import statements
+from xclaim.verb import Verb
 from xclaim.verbs.execution import Build, execute
 from xclaim.verbs.hints import is_to_notify, recall
 from xclaim.verbs.looking import keyed
@@ -152,3 +153,9 @@ def _in_batches(
         if len(rows) < size:
             break
     return total
+
+
+EXPIRE = Verb(function=expire)
+REDRIVE = Verb(function=redrive, notifies=True)
+PRUNE = Verb(function=prune, deletes=True)
+WITHDRAW = Verb(function=withdraw, deletes=True)

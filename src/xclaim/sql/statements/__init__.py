@@ -26,6 +26,7 @@ from xclaim.sql.statements.settling import (
     ack_reduced,
     extend,
     extend_many,
+    hand_back,
     release,
 )
 from xclaim.sql.statements.upkeep import (
@@ -59,6 +60,7 @@ __all__ = [
     "find",
     "get",
     "get_many",
+    "hand_back",
     "newest",
     "peek",
     "prune",

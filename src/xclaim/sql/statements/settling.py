@@ -113,6 +113,18 @@ def release(
 
 
 @lru_cache
+def hand_back(table: Table, dialect: Dialect) -> Statement:
+    """Make claimed messages available again, at their places, and take the attempts back."""
+    item = dialect.rows(id=BigInteger(), token=Uuid())
+    return (
+        update(table)
+        .where(table.c.id == item.c.id, table.c.claim_token == item.c.token)
+        .values(**freed(), attempts=table.c.attempts - ONE, last_error=ERROR)
+        .returning(table.c.id)
+    )
+
+
+@lru_cache
 def extend(table: Table, dialect: Dialect) -> Statement:
     """Set the end of the lease, counted from now."""
     return (

@@ -1,0 +1,98 @@
+"""A call that is finished whatever happens around it: until when, and on which connection."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+BOUND = 10.0  # seconds for what is still to be done when a call is cancelled or interrupted
+_current: ContextVar[Call | None] = ContextVar("xclaim_call", default=None)
+
+
+class Call:
+    """What is known of one call while it runs.
+
+    ``has_begun``: a statement was sent, so that leaving now would leave its outcome unknown.
+    ``is_whole``: what is called within it is a part of it. ``is_abandoned``: its caller could wait
+    no longer, and nobody hears of its result.
+    """
+
+    def __init__(self, within: float | None = None, *, is_whole: bool = True) -> None:
+        self.has_begun = False
+        self.is_whole = is_whole
+        self.is_abandoned = False
+        self._parent = _current.get()
+        self._connection: Any = None
+        self._ends_at = float("inf")
+        if within is not None:
+            self.end_within(within)
+
+    def begin(self, connection: Connection) -> None:
+        """Note the connection that the call uses from now on."""
+        self.has_begun = True
+        self._connection = connection
+        if self._parent is not None:
+            self._parent.begin(connection)
+
+    def end_within(self, seconds: float) -> None:
+        """Let the call end within so many seconds, unless it ends sooner anyway."""
+        self._ends_at = min(self._ends_at, time.monotonic() + seconds)
+
+    def time_left(self) -> float:
+        """Return how many seconds are left for the call, infinity without an end."""
+        return max(0.0, self._ends_at - time.monotonic())
+
+    def drop(self) -> None:
+        """Break the connection under the statement that does not end; the statement then fails.
+
+        From any thread: nothing of the driver is used, whose connections are for one at a time.
+        """
+        if self._connection is None:
+            return
+        with suppress(SQLAlchemyError, AttributeError, OSError, ValueError):
+            _break(self._connection.connection.driver_connection)
+
+
+def _break(driver: Any) -> None:
+    if hasattr(driver, "pgconn"):
+        # A server that has gone silent answers neither a cancel nor a close. Of the socket only a
+        # copy is closed, because the driver still counts on its own.
+        with socket.socket(fileno=os.dup(driver.pgconn.socket)) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
+    else:
+        getattr(driver, "_conn", driver).interrupt()  # SQLite, behind aiosqlite or not
+
+
+def current_call() -> Call | None:
+    """Return the call that this code is a part of, None outside of one."""
+    return _current.get()
+
+
+def is_in_a_call() -> bool:
+    """Return whether a call around this one is finished already whatever happens."""
+    call = _current.get()
+    return call is not None and call.is_whole
+
+
+def time_left() -> float:
+    """Return how many seconds the current call has left, infinity if nobody is in a hurry."""
+    call = _current.get()
+    return float("inf") if call is None else call.time_left()
+
+
+@contextmanager
+def entered(call: Call) -> Iterator[None]:
+    """Make it the current call of the block."""
+    token = _current.set(call)
+    try:
+        yield
+    finally:
+        _current.reset(token)

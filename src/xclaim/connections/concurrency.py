@@ -1,0 +1,229 @@
+"""What differs between blocking code and asyncio: who waits, and how a call is finished.
+
+All logic is written once, as blocking code. ``Threads`` runs it as it is; ``Tasks`` runs it in a
+greenlet of SQLAlchemy's, in which each wait is an await. Cancellation is handled here and nowhere
+else: a call that has sent a statement is finished before the cancellation goes on, within ``BOUND``
+seconds, and whoever called sees both what was done and the cancellation.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from xclaim.connections.calls import BOUND, Call, entered, is_in_a_call
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+T = TypeVar("T")
+
+
+class Event(Protocol):
+    """What can be waited for, by code that blocks."""
+
+    def is_set(self) -> bool:
+        """Return whether it was set since it was cleared."""
+
+    def set(self) -> None:
+        """Wake who waits for it."""
+
+    def clear(self) -> None:
+        """Forget that it was set."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait so many seconds at most; return whether it is set."""
+
+
+class Started(Protocol):
+    """Something that runs beside the caller."""
+
+    def is_running(self) -> bool:
+        """Return whether it still runs."""
+
+    def end_within(self, seconds: float) -> None:
+        """Wait for its end; break its connection after so many seconds."""
+
+
+class Concurrency(Protocol):
+    """How code waits, runs beside other code, and is finished."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait. This, and an event's ``wait``, is where code can be cancelled."""
+
+    def event(self) -> Event:
+        """Return a new event."""
+
+    def start(self, run: Callable[[], object], name: str) -> Started:
+        """Run something beside the caller."""
+
+    def finish(self, call: Callable[[], T], *, within: float | None = None) -> T:
+        """Run the call to its end, also when the caller is cancelled or interrupted meanwhile.
+
+        That is raised afterwards. ``within``: it has so many seconds, interrupted or not; a call
+        in another one is a part of that.
+        """
+
+    def read(self, call: Callable[[], T]) -> T:
+        """Run a call that changes nothing."""
+
+    def offload(self, work: Callable[[], T]) -> T:
+        """Run what blocks for reasons of its own, a storage say."""
+
+    def notifications(self, driver: Any, seconds: float) -> list[str]:
+        """Return the payloads of the notifications that arrive, the first within the seconds."""
+
+    def scope(self) -> object:
+        """Return what those have in common that can wake each other."""
+
+    def is_cancelled(self) -> bool:
+        """Return whether the caller was cancelled a moment ago, as far as that can be known."""
+
+
+class Threads:
+    """Blocking code. An interrupt is what a signal handler raises in the main thread: Ctrl-C."""
+
+    sleep = staticmethod(time.sleep)
+
+    def event(self) -> Event:
+        """Return an event of threads."""
+        return threading.Event()
+
+    def start(self, run: Callable[[], object], name: str) -> Started:
+        """Start a thread, which does not keep the process alive."""
+        return _Thread(run, name)
+
+    def finish(self, call: Callable[[], T], *, within: float | None = None) -> T:
+        """Run the call; signals that arrive once it has begun are handled after it."""
+        if is_in_a_call():
+            return call()
+        record = Call(within)
+        with entered(record):
+            watch = _Watch(record)
+            if within is not None:
+                watch.begin(within)
+            try:
+                if threading.current_thread() is not threading.main_thread():
+                    return call()
+                return _Signals(record, watch).handled_after(call)
+            finally:
+                watch.end()
+
+    def read(self, call: Callable[[], T]) -> T:
+        """Run the call as it is: an interrupt makes psycopg cancel it."""
+        return call()
+
+    def offload(self, work: Callable[[], T]) -> T:
+        """Run it here."""
+        return work()
+
+    def notifications(self, driver: Any, seconds: float) -> list[str]:
+        """Return what has arrived when one arrives."""
+        return [found.payload for found in driver.notifies(timeout=seconds, stop_after=1)]
+
+    def scope(self) -> object:
+        """Return the process."""
+        return self
+
+    def is_cancelled(self) -> bool:
+        """Return False: an interrupt is an exception, and over when it was raised."""
+        return False
+
+
+class _Watch:
+    """Breaks the connection of a call that does not end."""
+
+    def __init__(self, record: Call) -> None:
+        self._record = record
+        self._timer: threading.Timer | None = None
+
+    def begin(self, seconds: float) -> None:
+        if self._timer is None:
+            self._record.end_within(seconds)
+            self._timer = threading.Timer(seconds, self._record.drop)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+# Those that programs and Airflow handle by raising: Ctrl-C, being stopped, a timeout.
+_NUMBERS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT")
+    if hasattr(signal, name)
+)
+
+
+class _Signals:
+    """The signals that arrive during a call. A handler may raise, and then at any instruction."""
+
+    def __init__(self, record: Call, watch: _Watch) -> None:
+        self._record = record
+        self._watch = watch
+        self._handlers: dict[int, Any] = {}
+        self._noted: list[tuple[int, FrameType | None]] = []
+
+    def handled_after(self, call: Callable[[], T]) -> T:
+        try:
+            self._take_over()
+            return call()
+        finally:
+            self._give_back()
+            while self._noted:
+                number, frame = self._noted.pop(0)
+                self._handlers[number](number, frame)
+
+    def _take_over(self) -> None:
+        for number in _NUMBERS:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                self._handlers[number] = handler
+                signal.signal(number, self._note)
+
+    def _give_back(self) -> None:
+        raised: BaseException | None = None
+        left = list(self._handlers.items())
+        while left:
+            try:
+                signal.signal(*left[-1])
+                left.pop()
+            except BaseException as error:  # noqa: BLE001  (of a handler that is back already)
+                raised = error
+        if raised is not None:
+            raise raised
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if not self._record.has_begun:  # connecting may take minutes, and nothing is lost by it
+            self._handlers[number](number, frame)
+            return
+        self._noted.append((number, frame))
+        self._watch.begin(BOUND)
+
+
+class _Thread:
+    def __init__(self, run: Callable[[], object], name: str) -> None:
+        self._record = Call(is_whole=False)
+        self._thread = threading.Thread(target=self._run, args=(run,), name=name, daemon=True)
+        self._thread.start()
+
+    def _run(self, run: Callable[[], object]) -> None:
+        with entered(self._record):
+            run()
+
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def end_within(self, seconds: float) -> None:
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._record.drop()
+            self._thread.join(1.0)
+
+
+THREADS = Threads()

@@ -1,0 +1,114 @@
+"""What the payloads of one call ask for before and after its statement.
+
+Payloads are encoded, and large ones stored, before a connection is taken. Objects are deleted only
+after the statement that took their messages away is committed; what fails there is an orphan.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from xclaim.errors import ClaimLostError, InvalidArgumentError, XclaimError
+from xclaim.message import Claim, Message, as_encoded
+from xclaim.payloads.envelope import Prepared, object_uri
+from xclaim.payloads.payloads import AfterAck, Payloads
+from xclaim.verb import Verb
+
+logger = logging.getLogger("xclaim")
+
+IN_THE_ROW = Payloads()  # what holds when nothing is set
+
+
+def settings_of(payloads: Payloads | None, type_: Any) -> Payloads:
+    """Return how a queue stores its payloads: as it says, else as the environment says."""
+    if not isinstance(payloads, Payloads | None):
+        raise InvalidArgumentError(f"payloads must be Payloads(...), not {type(payloads).__name__}")
+    settings = payloads or Payloads.from_environment() or IN_THE_ROW
+    return settings if type_ is None else settings.typed(type_)
+
+
+class PushWork:
+    """The payloads of one push: encoded, the large ones stored; and what is left of them."""
+
+    def __init__(self, settings: Payloads, queue: str, values: Sequence[Any], keyed: bool) -> None:  # noqa: FBT001
+        self._settings = settings
+        self.prepared: list[Prepared] = settings.prepare(values, queue, keyed=keyed)
+
+    def refused(self, error: BaseException) -> None:
+        """Delete what was stored for messages that were refused.
+
+        After an error of the database nobody knows whether the statement was carried out.
+        """
+        if isinstance(error, XclaimError):
+            self._settings.discard(self.prepared, error)
+
+    def done(self, messages: Iterable[Message]) -> None:
+        """Delete what was stored for messages that were there already."""
+        stored = [each.uri for each in self.prepared if each.uri is not None]
+        if stored:
+            used = {object_uri(message.stored, message.codec) for message in messages}
+            delete_objects(self._settings, [uri for uri in stored if uri not in used])
+
+
+def delete_consumed(
+    settings: Payloads, claims: Iterable[Claim], error: BaseException | None = None
+) -> None:
+    """Delete the objects of claims that were acked; of a batch those that the error leaves."""
+    if settings.storage is None or settings.after_ack is AfterAck.KEEP:
+        return
+    if error is not None and not isinstance(error, ClaimLostError):
+        return
+    lost = {claim.token for claim in error.claims} if error is not None else set()
+    delete_objects(settings, [_object_of(claim) for claim in claims if claim.token not in lost])
+
+
+def delete_objects(settings: Payloads, uris: Iterable[str | None]) -> None:
+    """Delete the objects; those that cannot be reached now are orphans, and found as such later."""
+    found = [uri for uri in uris if uri is not None]
+    if not found or settings.storage is None:
+        return
+    try:
+        settings.storage.delete(found)
+    except XclaimError as error:
+        logger.warning(
+            "%d objects of payloads stay until `xclaim prune --orphans` finds them: %s",
+            len(found),
+            error,
+        )
+
+
+def deletes_objects(settings: Payloads, verb: Verb[Any]) -> bool:
+    """Return whether objects may have to be deleted after the verb."""
+    if settings.storage is None:
+        return False
+    return verb.deletes or (verb.acks and settings.after_ack is not AfterAck.KEEP)
+
+
+def read_by(settings: Payloads, result: Any) -> Any:
+    """Return what a verb returned so that its payloads are read as the queue's settings say."""
+    match result:
+        case list():
+            if settings.type is None and all(map(_is_plain, result)):
+                return result
+            return [read_by(settings, each) for each in result]
+        case Message():
+            if result.codec is None and settings.type is None:
+                return result
+            return as_encoded(result, settings)
+        case Claim():
+            message = read_by(settings, result.message)
+            return result if message is result.message else replace(result, message=message)
+        case _:
+            return result
+
+
+def _is_plain(result: Any) -> bool:
+    message = result.message if type(result) is Claim else result
+    return type(message) is Message
+
+
+def _object_of(claim: Claim) -> str | None:
+    return object_uri(claim.message.stored, claim.message.codec)

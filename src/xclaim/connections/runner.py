@@ -1,0 +1,217 @@
+"""The runner of verbs: the one place where a verb of a queue is encoded, run and cleaned up after.
+
+``Queue`` and ``AsyncQueue`` differ in their ``Concurrency`` alone; everything here is written once,
+as blocking code.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from xclaim.connections import events
+from xclaim.connections.calls import BOUND, current_call
+from xclaim.connections.payload_work import (
+    IN_THE_ROW,
+    PushWork,
+    delete_consumed,
+    delete_objects,
+    deletes_objects,
+    read_by,
+)
+from xclaim.errors import ClaimLostError
+from xclaim.message import Claim
+from xclaim.payloads.payloads import AfterAck, Payloads
+from xclaim.verb import Verb, VerbEvent, count_of
+
+if TYPE_CHECKING:
+    from xclaim.connections.concurrency import Concurrency
+    from xclaim.connections.per_thread import PerThread
+
+T = TypeVar("T")
+
+logger = logging.getLogger("xclaim")
+
+
+class Runner:
+    """Runs the verbs of one queue, on an engine in autocommit or on a connection of the caller.
+
+    On a connection nothing is committed, and no object of a payload is deleted: the caller may
+    still roll back.
+    """
+
+    def __init__(
+        self,
+        bind: Engine | Connection,
+        concurrency: Concurrency,
+        *,
+        schema: str | None = None,
+        notify: bool = False,
+        payloads: Payloads = IN_THE_ROW,
+        per_thread: PerThread | None = None,
+    ) -> None:
+        self.bind = bind
+        self.concurrency = concurrency
+        self.payloads = payloads
+        self._schema = schema
+        self._notify = notify
+        self._per_thread = per_thread
+        self._commits = isinstance(bind, Engine)
+
+    def joined(self, connection: Connection) -> Runner:
+        """Return a runner that joins the transaction of a connection."""
+        return Runner(
+            connection,
+            self.concurrency,
+            schema=self._schema,
+            notify=self._notify,
+            payloads=self.payloads,
+        )
+
+    def run(self, verb: Verb[T], *arguments: Any, **options: Any) -> T:
+        """Run a verb to its end, whatever is cancelled or interrupted meanwhile.
+
+        What a cancelled verb has claimed is handed back, uncounted, before the cancellation goes
+        on: nobody else could do that.
+        """
+        call = partial(self.run_once, verb, *arguments, **options)
+        if verb.reads:
+            return self.concurrency.read(call)
+        if verb.undone_by is None:
+            return self.concurrency.finish(call)
+        result: list[T] = []
+        try:
+            self.concurrency.finish(lambda: result.append(call()))
+            return result[0]
+        except BaseException as error:
+            self.hand_back(verb.undone_by, _claims_in(result), error)
+            raise
+
+    def run_once(self, verb: Verb[T], *arguments: Any, **options: Any) -> T:
+        """Run a verb within a call that somebody else finishes."""
+        if not events.is_listened_to():
+            return self._run(verb, arguments, options)
+        began, error, result = time.monotonic(), None, None
+        try:
+            result = self._run(verb, arguments, options)
+            return result
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            claims = len(verb.claims_in(arguments))
+            events.emit(
+                VerbEvent(
+                    verb=verb.name,
+                    queue=verb.queue_in(arguments),
+                    count=0 if error is not None else count_of(result, claims),
+                    seconds=time.monotonic() - began,
+                    error=error,
+                )
+            )
+
+    def hand_back(self, verb: Verb[Any], claims: list[Claim], error: BaseException) -> None:
+        """Give back what was claimed for nobody; what cannot be given back now is noted."""
+        if not claims:
+            return
+        give_back = partial(self.run_once, verb, claims, error=_SAID)
+        try:
+            self.concurrency.finish(give_back, within=BOUND)
+        except (SQLAlchemyError, TimeoutError) as cause:
+            note_failed_release(error, claims, cause)
+
+    def _run(self, verb: Verb[T], arguments: tuple[Any, ...], options: dict[str, Any]) -> T:
+        if verb.pushes:
+            result: Any = self._push(verb, arguments, options)
+        elif verb.acks and self.payloads.after_ack is not AfterAck.KEEP:
+            result = self._ack(verb, arguments, {**options, "after": self.payloads.after_ack})
+        elif deletes_objects(self.payloads, verb) and self._commits:
+            result = self._delete(verb, arguments, options)
+        else:
+            result = self._execute(verb, arguments, options)
+        return read_by(self.payloads, result)  # type: ignore[no-any-return]
+
+    def _push(self, verb: Verb[Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        queue, values = arguments
+        if verb.check is not None:
+            verb.check(queue, options)
+        keyed = options.get("unique_keys") is not None
+        work = self._offload(partial(PushWork, self.payloads, queue, values, keyed))
+        try:
+            messages = self._execute(verb, (queue, work.prepared), options)
+        except BaseException as error:
+            self._offload(partial(work.refused, error))
+            raise
+        self._offload(partial(work.done, messages))
+        return messages
+
+    def _ack(self, verb: Verb[Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        claims = verb.claims_in(arguments)
+        try:
+            result = self._execute(verb, arguments, options)
+        except ClaimLostError as error:
+            self.delete_consumed(claims, error)
+            raise
+        self.delete_consumed(claims)
+        return result
+
+    def delete_consumed(self, claims: Iterable[Claim], error: BaseException | None = None) -> None:
+        """Delete the objects of claims whose ack was committed, unless payloads are kept."""
+        if self._commits:
+            self._offload(partial(delete_consumed, self.payloads, claims, error))
+
+    def _delete(self, verb: Verb[Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        removed: list[str] = []
+        result = self._execute(verb, arguments, {**options, "removed": removed})
+        self._offload(partial(delete_objects, self.payloads, removed))
+        return result
+
+    def _offload(self, work: Callable[[], T]) -> T:
+        # Without a storage there is nothing that an event loop would have to wait for.
+        return work() if self.payloads.storage is None else self.concurrency.offload(work)
+
+    def _execute(self, verb: Verb[T], arguments: tuple[Any, ...], options: dict[str, Any]) -> T:
+        options["schema"] = self._schema
+        if self._notify and verb.notifies:
+            options["notify"] = True
+        if isinstance(self.bind, Connection):
+            return _on(self.bind, verb, arguments, options)
+        run = partial(_on, verb=verb, arguments=arguments, options=options)
+        if self._per_thread is not None:
+            return self._per_thread.run(run)
+        with self.bind.connect() as connection:
+            return run(connection)
+
+
+_SAID = "the claim was cancelled"
+
+
+def _on(
+    connection: Connection, verb: Verb[T], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> T:
+    call = current_call()
+    if call is not None:
+        call.begin(connection)
+    return verb.function(connection, *arguments, **options)
+
+
+def _claims_in(result: list[Any]) -> list[Claim]:
+    claimed = result[0] if result else None
+    if isinstance(claimed, Claim):
+        return [claimed]
+    return list(claimed or ())
+
+
+def note_failed_release(error: BaseException, claims: Iterable[Claim], cause: Exception) -> None:
+    """Keep the work's own error, and say that the messages come back only after their lease."""
+    ids = ", ".join(str(claim.message.id) for claim in claims)
+    error.add_note(f"xclaim could not release message {ids}: {cause}")
+    logger.warning(
+        "message %s was not released and comes back after its lease", ids, exc_info=cause
+    )

@@ -1,0 +1,116 @@
+"""A stream of claims: claimed ahead in batches, settled when the next one is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from xclaim import verbs
+from xclaim.connections.calls import BOUND
+from xclaim.consuming.holding import Holding
+from xclaim.errors import ClaimLostError
+from xclaim.message import Claim
+
+if TYPE_CHECKING:
+    from xclaim.consuming.loop import Loop
+
+_CLOSED = "the stream was closed"
+
+
+class Stream:
+    """The claims of one stream. ``turn`` talks to the database, ``next`` does not.
+
+    So asyncio crosses into blocking code for each batch, and not for each message.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        size: int,
+        claimant: dict[str, Any],
+        lease_limit: timedelta,
+        wait: timedelta | None,
+    ) -> None:
+        self._loop = loop
+        self._size = size
+        self._claimant = claimant
+        self._wait = wait
+        self._holding = Holding(loop.runner, loop.again, claimant["lease"], lease_limit)
+        self._claims = self._holding.claims
+        self._is_begun = False
+
+    def turn(self) -> bool:
+        """Ack what is finished and claim more; return False at the end of the stream."""
+        if not self._is_begun:
+            self._is_begun = True
+            self._holding.keep_alive()
+        if self._claims.has_waiting():
+            self._holding.ack()  # it is due
+        elif not self._refill() and self._wait is not None:
+            self._loop.fill_waiting(self._claims, self._size, self._wait, self._claimant)
+        return self._claims.has_waiting()
+
+    def next(self) -> Claim | None:
+        """Return the next claim, which ends the one before; None when it is time for a turn."""
+        self._claims.finish_current()
+        return None if self._claims.is_ack_due() else self._claims.start_next()
+
+    def close(self, error: BaseException | None) -> None:
+        """Settle what is held: ack the finished, release the current, hand back the others.
+
+        ``error`` is what ended the stream. Raise ClaimLostError naming what could not be acked, if
+        the stream was left on purpose.
+        """
+        concurrency = self._loop.runner.concurrency
+        if error is None:
+            self._holding.end_keep_alive()
+            return
+        is_left = isinstance(error, GeneratorExit)
+        if not is_left:  # raised after the next one was asked for
+            self._claims.finish_current()
+        # Who leaves on purpose can wait for a database that is away, as the stream itself does.
+        within = None if is_left and not concurrency.is_cancelled() else BOUND
+        self._holding.wind_up(error, reason=_CLOSED, within=within)
+
+    def _refill(self) -> bool:
+        claim = partial(self._run, verbs.CLAIM_MANY, self._loop.name, self._size)
+        if finished := self._claims.finished():
+            both = partial(self._ack_and_claim, finished)
+            return self._loop.again.run(both, again=partial(self._ack_then_claim, claim))
+        return self._loop.again.run(claim)
+
+    def _ack_and_claim(self, finished: list[Claim]) -> bool:
+        return self._run(verbs.ACK_AND_CLAIM, self._loop.name, finished, self._size, acks=finished)
+
+    def _ack_then_claim(self, claim: Any) -> bool:
+        self._holding.ack_again()
+        return claim()  # type: ignore[no-any-return]
+
+    def _run(self, verb: Any, *arguments: Any, acks: list[Claim] | None = None) -> bool:
+        def run() -> bool:
+            try:
+                claims = self._loop.runner.run_once(verb, *arguments, **self._claimant)
+            except ClaimLostError:
+                self._claims.settle(acks or [])  # the others were acked
+                raise
+            self._claims.settle(acks or [])
+            self._claims.fill(claims)
+            return bool(claims)
+
+        return self._loop.runner.concurrency.finish(run)
+
+
+def each(stream: Stream) -> Iterator[Claim]:
+    """Yield the claims of the stream, and close it at the end."""
+    error: BaseException | None = None
+    try:
+        while stream.turn():
+            while (claim := stream.next()) is not None:
+                yield claim
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        stream.close(error)

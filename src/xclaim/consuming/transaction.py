@@ -1,0 +1,112 @@
+"""A claim whose ack commits together with what its block writes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from xclaim import verbs
+from xclaim.consuming.holding import Holding, reason_of
+from xclaim.errors import ClaimLostError
+from xclaim.message import Claim
+from xclaim.sql.dialects import SQLITE
+
+if TYPE_CHECKING:
+    from xclaim.connections.runner import Runner
+    from xclaim.consuming.reconnecting import Reconnecting
+
+
+class Transaction(Holding):
+    """One claim, and a connection in a transaction that acks it."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        again: Reconnecting,
+        engine: Engine,
+        lease: timedelta,
+        lease_limit: timedelta,
+    ) -> None:
+        super().__init__(runner, again, lease, lease_limit)
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._is_acked = False
+        self._is_committed = False
+
+    def begin_transaction(self) -> tuple[Claim | None, Connection]:
+        """Begin the work and a transaction for it; return the claim, if any, and the connection."""
+        claims = self.claims.start_all()
+        if claims and self._engine.dialect.name != SQLITE.name:  # whose one writer this will be
+            self.keep_alive()
+        connection = self._runner.concurrency.finish(self._connect)
+        return (claims[0] if claims else None), connection
+
+    def commit(self) -> None:
+        """Ack and commit. Raise ClaimLostError if the claim was lost; nothing is committed then."""
+        self.end_keep_alive()
+        self._runner.concurrency.finish(self._commit)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Roll back and release after an error, unless the commit was done all the same."""
+        if error is None:
+            return False
+        is_settled = self.wind_up(error, reason=reason_of(error))
+        return is_settled and self._is_committed and isinstance(error, DBAPIError)
+
+    def _connect(self) -> Connection:
+        self._connection = connection = self._engine.connect()
+        connection.begin()
+        return connection
+
+    def _commit(self) -> None:
+        claims, connection = self.claims.current(), self._connection
+        if connection is not None:
+            for claim in claims:
+                self._runner.joined(connection).run_once(verbs.ACK, claim)
+                self._is_acked = True
+            connection.commit()
+        self._note_commit(claims)
+        self._close()
+
+    def _note_commit(self, claims: list[Claim]) -> None:
+        self._is_committed = True
+        self.claims.settle(claims)
+        self._runner.delete_consumed(claims)
+
+    def _settle(self, reason: str) -> None:
+        self._close()
+        for claim in self.claims.current():
+            if self._is_acked and self._again.run(partial(self._was_committed, claim, reason)):
+                self._note_commit([claim])
+            elif not self._is_acked:
+                self._release(claim, reason)
+            self.claims.settle([claim])
+
+    def _was_committed(self, claim: Claim, reason: str) -> bool:
+        """Return whether the claim was acked by a transaction whose end is not known.
+
+        A connection may be lost during COMMIT: then only the table knows. To release waits for the
+        transaction, should it still go on, because that holds the row.
+        """
+        try:
+            self._runner.run_once(verbs.RELEASE, claim, error=reason)
+        except ClaimLostError:
+            return not self._runner.run_once(verbs.UNCONSUMED, [claim])
+        return False
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(SQLAlchemyError):  # broken; the server rolls back what it was in
+                connection.close()

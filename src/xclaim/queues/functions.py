@@ -1,0 +1,60 @@
+"""The verbs as plain functions, on an open connection and in its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from xclaim.arguments import LEASE
+from xclaim.message import Claim, Message
+from xclaim.queues.sync import Queue
+
+
+def push(
+    connection: Connection,
+    queue: str,
+    payload: Any,
+    *,
+    unique_key: str | None = None,
+    priority: int = 0,
+    delay: timedelta | None = None,
+    max_attempts: int | None = None,
+    headers: Mapping[str, Any] | None = None,
+    notify: bool = False,
+    schema: str | None = None,
+) -> Message:
+    """Push one payload and return its message, as ``Queue.push``.
+
+    ``notify`` wakes those who wait for the queue, at the commit.
+    """
+    return Queue(queue, connection, schema=schema, notify=notify).push(
+        payload,
+        unique_key=unique_key,
+        priority=priority,
+        delay=delay,
+        max_attempts=max_attempts,
+        headers=headers,
+    )
+
+
+def claim(
+    connection: Connection,
+    queue: str,
+    *,
+    claimed_by: str | None = None,
+    claim_key: str | None = None,
+    lease: timedelta = LEASE,
+    schema: str | None = None,
+) -> Claim | None:
+    """Claim the next message, or return None if there is none, as ``Queue.claim``."""
+    return Queue(queue, connection, schema=schema).claim(
+        claimed_by=claimed_by, claim_key=claim_key, lease=lease
+    )
+
+
+def ack(connection: Connection, claim: Claim, *, schema: str | None = None) -> None:
+    """Mark the message consumed. Raise ClaimLostError if the claim is no longer held."""
+    Queue(claim.message.queue, connection, schema=schema).ack(claim)
