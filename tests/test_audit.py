@@ -36,7 +36,7 @@ def work_through_a_life(queue: Queue) -> None:
         queue.release(claimed, error="broken")  # the poison becomes a dead letter
     queue.ack_many(queue.claim_many(2))
     queue.claim(lease=timedelta(0))
-    dead = Queue("orders.dead", queue._bind)
+    dead = Queue("orders.dead", queue._queue.bind)
     for _ in range(3):
         dead.release(dead.claim_many(1)[0])
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from threading import Event
 
@@ -11,12 +14,29 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from xclaim import ClaimLostError, Queue
-from xclaim.consuming.keep_alive import keep_alive, keep_alive_async
+from xclaim.connections.concurrency import THREADS, Concurrency
+from xclaim.connections.tasks import TASKS, crossed
+from xclaim.consuming.keep_alive import KeepAlive
 from xclaim.operations import migrate
 
 SHORT = timedelta(milliseconds=60)  # extended every 50 ms, the shortest pause there is
 LONG = timedelta(hours=1)
 PATIENCE = 20.0
+
+
+@contextmanager
+def keep_alive(
+    extend: Callable[[], object],
+    *,
+    lease: timedelta,
+    lease_limit: timedelta,
+    concurrency: Concurrency = THREADS,
+) -> Iterator[None]:
+    kept = KeepAlive(concurrency, extend, lease=lease, lease_limit=lease_limit)
+    try:
+        yield
+    finally:
+        kept.end()
 
 
 def test_it_extends_while_the_block_runs_and_stops_with_it() -> None:
@@ -72,25 +92,23 @@ def test_it_survives_a_database_error_and_says_so(caplog: pytest.LogCaptureFixtu
 
 
 def test_an_asyncio_task_does_the_same() -> None:
-    async def run() -> int:
-        extended = asyncio.Event()
-        calls = 0
+    calls: list[int] = []
 
-        async def extend() -> None:
-            nonlocal calls
-            calls += 1
-            extended.set()
-            if calls == 2:
-                raise ClaimLostError([])
+    def extend() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise ClaimLostError([])
 
-        async with keep_alive_async(extend, lease=SHORT, lease_limit=LONG):
-            for _ in range(2):
-                await asyncio.wait_for(extended.wait(), PATIENCE)
-                extended.clear()
-            await asyncio.sleep(0.2)
-        return calls
+    def block() -> None:
+        with keep_alive(extend, lease=SHORT, lease_limit=LONG, concurrency=TASKS):
+            until = time.monotonic() + PATIENCE
+            while len(calls) < 2 and time.monotonic() < until:
+                TASKS.sleep(0.01)
+            TASKS.sleep(0.2)
 
-    assert asyncio.run(run()) == 2
+    asyncio.run(crossed(block))
+
+    assert len(calls) == 2
 
 
 def test_a_message_in_work_is_not_given_to_others(database_url: str) -> None:

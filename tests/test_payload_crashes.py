@@ -69,7 +69,7 @@ DIES = """
 import os, sys
 from datetime import timedelta
 from xclaim import Payloads, Queue
-from xclaim.queues import payload_work
+from xclaim.connections import runner
 from xclaim.verbs import pushing
 
 def die(*_, **options): os._exit(9)
@@ -79,7 +79,7 @@ if sys.argv[3] == "before the row":
     pushing.execute = die
 queue.push("x" * 100)
 queue.ack(queue.claim())
-payload_work.delete_objects = die
+runner.delete_objects = die
 queue.prune(older_than=timedelta(0))
 """
 

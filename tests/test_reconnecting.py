@@ -296,7 +296,7 @@ def claim(queue: Queue, claimed_by: str = "me") -> Claim:
 def ack_again(url: str, *claims: Claim) -> None:
     engine = create_engine(url)
     with engine.begin() as connection:
-        verbs.ack_again(connection, claims)
+        verbs.ACK_AGAIN.function(connection, claims)
     engine.dispose()
 
 

@@ -152,7 +152,7 @@ def test_a_lost_claim_shows_neither_payload_nor_token(queue: Queue) -> None:
     with pytest.raises(ClaimLostError) as caught:
         queue.ack(claim)
     with pytest.raises(InvalidArgumentError) as wrong:
-        Queue("others", queue._bind).ack(claim)
+        Queue("others", queue._queue.bind).ack(claim)
 
     for error in (caught.value, wrong.value):
         assert SECRET not in everything_of(error)

@@ -157,7 +157,7 @@ def shop(fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def shipments(queue: Queue) -> list[tuple[int, str]]:
-    engine = create_engine(queue._bind.engine.url)
+    engine = create_engine(queue._queue.bind.engine.url)
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT * FROM shipment")).all()
     engine.dispose()

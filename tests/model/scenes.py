@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from xclaim import Claim, Queue, verbs
+from xclaim import Claim, Queue, ack, claim, push
 
 QUEUE = "orders"
 UNIQUE_KEY = "key"
@@ -35,23 +35,21 @@ Verb = Callable[[Connection, Role], object]
 Prepare = Callable[[Queue], Claim]
 
 VERBS: Mapping[str, Verb] = {
-    "push": lambda connection, _: verbs.push(connection, QUEUE, PAYLOAD, unique_key=UNIQUE_KEY),
-    "claim": lambda connection, role: verbs.claim(
-        connection, QUEUE, claimed_by=role.name, lease=DAY
-    ),
-    "ack": lambda connection, role: verbs.ack(connection, role.claim),
-    "release": lambda connection, role: verbs.release(connection, role.claim),
-    "extend": lambda connection, role: verbs.extend(connection, role.claim, lease=DAY),
-    "expire": lambda connection, _: verbs.expire(connection, QUEUE),
-    "redrive": lambda connection, _: verbs.redrive(connection, QUEUE),
+    "push": lambda connection, _: push(connection, QUEUE, PAYLOAD, unique_key=UNIQUE_KEY),
+    "claim": lambda connection, role: claim(connection, QUEUE, claimed_by=role.name, lease=DAY),
+    "ack": lambda connection, role: ack(connection, role.claim),
+    "release": lambda connection, role: Queue(QUEUE, connection).release(role.claim),
+    "extend": lambda connection, role: Queue(QUEUE, connection).extend(role.claim, lease=DAY),
+    "expire": lambda connection, _: Queue(QUEUE, connection).expire(),
+    "redrive": lambda connection, _: Queue(QUEUE, connection).redrive(),
 }
 # The same verbs with another intention: a push that has to be refused beside the other, and the
 # claim of a retry, which takes back what the attempt before it still holds.
 VARIANTS: Mapping[str, Verb] = {
-    "push another": lambda connection, _: verbs.push(
+    "push another": lambda connection, _: push(
         connection, QUEUE, OTHER_PAYLOAD, unique_key=UNIQUE_KEY
     ),
-    "take back": lambda connection, role: verbs.claim(
+    "take back": lambda connection, role: claim(
         connection, QUEUE, claimed_by=role.name, claim_key=CLAIM_KEY, lease=DAY
     ),
 }

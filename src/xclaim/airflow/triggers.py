@@ -64,6 +64,7 @@ class AvailableTrigger(BaseTrigger):
         yield _event(queue_name=self.queue_name)
 
     async def _wait(self, database: Database) -> None:
+        from xclaim.connections.tasks import TASKS, awaited, crossed
         from xclaim.consuming.listening import messages_waiting
 
         fired = _fired[database, self.queue_name]
@@ -79,7 +80,9 @@ class AvailableTrigger(BaseTrigger):
             fired.update((message.id, now) for message in free)
             return free
 
-        await messages_waiting(_engine(database), self.queue_name, partial(again.run_async, look))
+        look_again = partial(again.run, awaited(look))
+        engine = _engine(database).sync_engine
+        await crossed(messages_waiting, TASKS, engine, self.queue_name, look_again)
 
 
 class WakeUpTrigger(BaseEventTrigger):
@@ -130,18 +133,22 @@ class WakeUpTrigger(BaseEventTrigger):
     @classmethod
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Any]:
         """Yield the queue of each wake-up, None for all queues, and when that was."""
+        from xclaim.connections.tasks import TASKS, iterated
         from xclaim.consuming.listening import pushed_queues
 
         trigger = cls(**kwargs)
         database = await _database(trigger.xclaim_conn_id)
         every = timedelta(seconds=trigger.poll_every)
-        async for queue in pushed_queues(_engine(database), every):
+        engine = _engine(database).sync_engine
+        async for queue in iterated(pushed_queues(TASKS, engine, every)):
             yield queue, time.monotonic()
 
     async def filter_shared_stream(
         self, shared_stream: AsyncIterator[Any]
     ) -> AsyncIterator[TriggerEvent]:
         """Look when the queue was pushed to, and fire if that is news."""
+        from xclaim.connections.tasks import awaited, crossed
+
         queue = _queue(await _database(self.xclaim_conn_id), self.queue_name)
         again, mark, looked_at, fired_at = _reconnecting(), None, 0.0, 0.0
         async for name, woken_at in shared_stream:
@@ -149,7 +156,7 @@ class WakeUpTrigger(BaseEventTrigger):
                 continue
             await asyncio.sleep(self.debounce if name else 0)
             looked_at = time.monotonic()
-            newest = await again.run_async(queue.newest_available_at)
+            newest = await crossed(again.run, awaited(queue.newest_available_at))
             if newest is None:
                 continue
             if mark is None or newest > mark or looked_at - fired_at >= self.nag_every:
@@ -168,10 +175,11 @@ def _event(**payload: str) -> TriggerEvent:
 
 
 def _reconnecting() -> Reconnecting:
+    from xclaim.connections.tasks import TASKS
     from xclaim.consuming.reconnecting import Reconnecting
 
     # Also when the triggerer starts while the database is away: a deferred task waits for it.
-    return Reconnecting(_RECONNECT, has_connected=lambda: True)
+    return Reconnecting(_RECONNECT, lambda: True, TASKS)
 
 
 async def _database(xclaim_conn_id: str) -> Database:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -29,6 +30,7 @@ class Call:
         self.has_begun = False
         self.is_whole = is_whole
         self.is_abandoned = False
+        self._is_cancelled = False
         self._parent = _current.get()
         self._connection: Any = None
         self._ends_at = float("inf")
@@ -36,11 +38,21 @@ class Call:
             self.end_within(within)
 
     def begin(self, connection: Connection) -> None:
-        """Note the connection that the call uses from now on."""
+        """Note the connection that the call uses from now on.
+
+        Raise CancelledError if the call was cancelled before it sent anything.
+        """
+        if self._is_cancelled and not self.has_begun:
+            raise CancelledError
         self.has_begun = True
         self._connection = connection
         if self._parent is not None:
             self._parent.begin(connection)
+
+    def cancel(self) -> None:
+        """Let the call end soon: before its first statement, or within ``BOUND`` seconds."""
+        self._is_cancelled = True
+        self.end_within(BOUND)
 
     def end_within(self, seconds: float) -> None:
         """Let the call end within so many seconds, unless it ends sooner anyway."""

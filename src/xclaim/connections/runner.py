@@ -87,11 +87,17 @@ class Runner:
             return self.concurrency.finish(call)
         result: list[T] = []
         try:
-            self.concurrency.finish(lambda: result.append(call()))
+            self.concurrency.finish(partial(self._claim, verb.undone_by, call, result))
             return result[0]
         except BaseException as error:
             self.hand_back(verb.undone_by, _claims_in(result), error)
             raise
+
+    def _claim(self, undo: Verb[Any], call: Callable[[], T], result: list[T]) -> None:
+        result.append(call())
+        record = current_call()
+        if record is not None and record.is_abandoned:  # nobody waits for it any more
+            self.run_once(undo, _claims_in(result), error=_SAID)
 
     def run_once(self, verb: Verb[T], *arguments: Any, **options: Any) -> T:
         """Run a verb within a call that somebody else finishes."""

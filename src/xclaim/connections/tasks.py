@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import CancelledError
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from xclaim.connections.calls import BOUND, Call, entered, is_in_a_call
+from xclaim.connections.calls import Call, entered, is_in_a_call
 from xclaim.connections.concurrency import Event, Started
 
 T = TypeVar("T")
@@ -76,6 +76,11 @@ async def crossed(function: Callable[..., T], *args: Any, **options: Any) -> T:
     return await greenlet_spawn(function, *args, **options)
 
 
+def awaited(function: Callable[[], Awaitable[T]]) -> Callable[[], T]:
+    """Return the function as one that blocks: for blocking code that calls back."""
+    return lambda: await_only(function())
+
+
 @asynccontextmanager
 async def within(block: AbstractContextManager[T]) -> AsyncIterator[T]:
     """Enter and leave a block of blocking code, whose waits are awaits of this task."""
@@ -109,9 +114,7 @@ async def _finished(call: Callable[[], T], within: float | None) -> T:
             await _ended(task, None)
         except CancelledError as error:
             cancelled = error
-            record.end_within(BOUND)
-            if not record.has_begun:  # connecting may take minutes, and nothing is lost by it
-                task.cancel()
+            record.cancel()
     if within is not None or cancelled is not None:
         cancelled = await _wound_up(task, record) or cancelled
     if cancelled is not None:
@@ -132,6 +135,8 @@ async def _wound_up(task: asyncio.Task[Any], record: Call) -> CancelledError | N
     """Wait for the task within its time, then break its connection; return a cancellation."""
     cancelled = await _ended_within(task, record.time_left())
     if not task.done():
+        if not record.has_begun:  # it waits for a connection
+            task.cancel()
         record.drop()
         cancelled = await _ended_within(task, _GRACE) or cancelled
     if not task.done():
