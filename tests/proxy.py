@@ -36,6 +36,7 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._links: list[_Link] = []
+        self._is_silent = False
         self._cut_before: list[bytes] = []
         self._cut_after: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -46,6 +47,12 @@ class Proxy:
         for link in self._links:
             if text in link.sent:
                 link.silent.set()
+
+    def silence_all(self) -> None:
+        """Swallow from now on what goes either way on all links, also on those still to come."""
+        self._is_silent = True
+        for link in self._links:
+            link.silent.set()
 
     def cut_before(self, text: bytes) -> None:
         """Cut the next connection whose client sends the text; the server does not get it."""
@@ -92,6 +99,8 @@ class Proxy:
                 return
             link = _Link(client, socket.create_connection(self._target))
             self._links.append(link)
+            if self._is_silent:
+                link.silent.set()
             for passing in (self._pass_on, self._pass_back):
                 threading.Thread(target=passing, args=(link,), daemon=True).start()
 

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from xclaim.connections.calls import BOUND, Call, entered, is_in_a_call
+from xclaim.connections import calls
+from xclaim.connections.calls import Call, entered, is_in_a_call
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -203,7 +204,7 @@ class _Signals:
             self._handlers[number](number, frame)
             return
         self._noted.append((number, frame))
-        self._watch.begin(BOUND)
+        self._watch.begin(calls.BOUND)
 
 
 class _Thread:

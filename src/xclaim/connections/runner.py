@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from xclaim.connections import events
-from xclaim.connections.calls import BOUND, current_call
+from xclaim.connections import calls, events
+from xclaim.connections.calls import current_call
 from xclaim.connections.payload_work import (
     IN_THE_ROW,
     PushWork,
@@ -128,7 +128,7 @@ class Runner:
             return
         give_back = partial(self.run_once, verb, claims, error=_SAID)
         try:
-            self.concurrency.finish(give_back, within=BOUND)
+            self.concurrency.finish(give_back, within=calls.BOUND)
         except (SQLAlchemyError, TimeoutError) as cause:
             note_failed_release(error, claims, cause)
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from xclaim import verbs
-from xclaim.connections.calls import BOUND
+from xclaim.connections import calls
 from xclaim.connections.runner import note_failed_release
 from xclaim.consuming.claims_ahead import ClaimsAhead
 from xclaim.consuming.keep_alive import KeepAlive
@@ -103,10 +103,10 @@ class Holding:
         if error is None:
             return False
         was_acking = bool(self.claims.finished()) and not self.claims.current()
-        is_settled = self.wind_up(error, reason=reason_of(error))
+        is_settled = self.wind_up(error, reason=reason_of(error), within=calls.BOUND)
         return was_acking and is_settled and isinstance(error, DBAPIError)
 
-    def wind_up(self, error: BaseException, *, reason: str, within: float | None = BOUND) -> bool:
+    def wind_up(self, error: BaseException, *, reason: str, within: float | None) -> bool:
         """Settle what is held; return whether all was. What fails is noted, and hides no error."""
         wind_up = partial(self._wind_up, error, reason)
         return self._runner.concurrency.finish(wind_up, within=within)
@@ -130,18 +130,15 @@ class Holding:
         return True
 
     def _settle(self, reason: str) -> None:
-        run, again = self._runner.run_once, self._again.run
         lost: ClaimLostError | None = None
         try:
             if finished := self.claims.finished():
-                again(partial(self._ack_by, verbs.ACK_AGAIN, finished))
+                self._again.run(partial(self._ack_by, verbs.ACK_AGAIN, finished))
         except ClaimLostError as error:
             lost = error
         for claim in self.claims.current():
             self._release(claim, reason)
-        if waiting := self.claims.waiting():
-            again(partial(run, verbs.HAND_BACK, waiting, error=reason))
-            self.claims.settle(waiting)
+        self._hand_back(reason)
         if lost is not None:
             raise lost
 
@@ -152,6 +149,12 @@ class Holding:
             self.claims.settle(claims)  # the others were acked, and these are somebody else's
             raise
         self.claims.settle(claims)
+
+    def _hand_back(self, reason: str) -> None:
+        if waiting := self.claims.waiting():
+            hand_back = partial(self._runner.run_once, verbs.HAND_BACK, waiting, error=reason)
+            self._again.run(hand_back)
+            self.claims.settle(waiting)
 
     def _release(self, claim: Claim, reason: str) -> None:
         release = partial(self._runner.run_once, verbs.RELEASE, claim, error=reason)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim import arguments
-from xclaim.connections.calls import BOUND, time_left
+from xclaim.connections import calls
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class KeepAlive:
     def end(self) -> None:
         """End it. Wait for an extension under way, but leave time to settle what was held."""
         self._ended.set()
-        self._started.end_within(min(BOUND, time_left()) / 2)
+        self._started.end_within(min(calls.BOUND, calls.time_left()) / 2)
 
     def _run(self) -> None:
         while not self._ended.wait(self._pause):

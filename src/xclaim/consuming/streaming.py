@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xclaim import verbs
-from xclaim.connections.calls import BOUND
+from xclaim.connections import calls
 from xclaim.consuming.holding import Holding
 from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
@@ -71,7 +71,7 @@ class Stream:
         if not is_left:  # raised after the next one was asked for
             self._claims.finish_current()
         # Who leaves on purpose can wait for a database that is away, as the stream itself does.
-        within = None if is_left and not concurrency.is_cancelled() else BOUND
+        within = None if is_left and not concurrency.is_cancelled() else calls.BOUND
         self._holding.wind_up(error, reason=_CLOSED, within=within)
 
     def _refill(self) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from xclaim import verbs
+from xclaim.connections import calls
 from xclaim.consuming.holding import Holding, reason_of
 from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
@@ -41,10 +42,10 @@ class Transaction(Holding):
 
     def begin_transaction(self) -> tuple[Claim | None, Connection]:
         """Begin the work and a transaction for it; return the claim, if any, and the connection."""
+        connection = self._runner.concurrency.finish(self._connect)
         claims = self.claims.start_all()
         if claims and self._engine.dialect.name != SQLITE.name:  # whose one writer this will be
             self.keep_alive()
-        connection = self._runner.concurrency.finish(self._connect)
         return (claims[0] if claims else None), connection
 
     def commit(self) -> None:
@@ -61,7 +62,7 @@ class Transaction(Holding):
         """Roll back and release after an error, unless the commit was done all the same."""
         if error is None:
             return False
-        is_settled = self.wind_up(error, reason=reason_of(error))
+        is_settled = self.wind_up(error, reason=reason_of(error), within=calls.BOUND)
         return is_settled and self._is_committed and isinstance(error, DBAPIError)
 
     def _connect(self) -> Connection:
@@ -92,6 +93,7 @@ class Transaction(Holding):
             elif not self._is_acked:
                 self._release(claim, reason)
             self.claims.settle([claim])
+        self._hand_back(reason)
 
     def _was_committed(self, claim: Claim, reason: str) -> bool:
         """Return whether the claim was acked by a transaction whose end is not known.

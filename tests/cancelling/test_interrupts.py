@@ -1,0 +1,181 @@
+"""An interrupted call of Queue has done all or nothing, wherever the signal struck."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import pytest
+
+import xclaim
+from tests.cancelling.calls import CLAIMING_HERE, attempts_counted, filled
+from xclaim import Queue
+
+TIMES = 30
+LONGEST = 0.02  # seconds: about as long as the slowest of them takes on a quiet machine
+# Not SIGALRM, by which the suite watches its tests. They are all handled alike.
+NUMBER = signal.SIGUSR1
+
+
+T = TypeVar("T")
+LIBRARY = str(Path(xclaim.__file__).parent)
+
+
+class Interrupted(BaseException):
+    """What a handler raises: KeyboardInterrupt, AirflowTaskTimeout, SystemExit."""
+
+
+def _raise_in_the_library(_: int, frame: FrameType | None) -> None:
+    # What strikes in the test itself proves nothing, and would lose its count.
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(LIBRARY):
+            raise Interrupted
+        frame = frame.f_back
+
+
+@pytest.fixture(autouse=True)
+def _raising() -> Iterator[None]:
+    before = signal.signal(NUMBER, _raise_in_the_library)
+    yield
+    signal.signal(NUMBER, before)
+
+
+def interrupted(call: Callable[[], T], after: float) -> T | None:
+    """Return what the call returns; None if a signal so many seconds after its begin ended it."""
+    is_over = threading.Event()
+
+    def interrupt() -> None:
+        if not is_over.wait(after):
+            os.kill(os.getpid(), NUMBER)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    result = None
+    with suppress(Interrupted):
+        result = call()
+    while thread.is_alive():
+        with suppress(Interrupted):
+            is_over.set()
+            thread.join()
+    return result
+
+
+@pytest.mark.parametrize("name", CLAIMING_HERE)
+def test_what_an_interrupted_call_claimed_is_handed_back(database_url: str, name: str) -> None:
+    drawn, got = random.Random(name), 0
+    with filled(database_url, 500) as (queue, _):
+        for _attempt in range(TIMES):
+            call = partial(CLAIMING_HERE[name], queue)
+            got += interrupted(call, drawn.uniform(0, LONGEST)) or 0
+
+        assert queue.counts().claimed == got + 1
+        if name != "transact":  # whose block may have begun
+            assert not attempts_counted(queue)
+
+
+def test_what_an_interrupted_stream_has_finished_is_acked(database_url: str) -> None:
+    drawn, finished = random.Random(2), list[int]()
+    with filled(database_url, 1_500) as (queue, _):
+
+        def work() -> None:
+            previous: int | None = None
+            for claim in queue.stream(batch=20):
+                if previous is not None:
+                    finished.append(previous)  # it asked for the next one
+                previous = claim.message.id
+
+        for _attempt in range(TIMES):
+            interrupted(work, drawn.uniform(0, 3 * LONGEST))
+
+        assert queue.counts().claimed == 1
+        assert len(set(finished)) == len(finished) <= queue.counts().consumed
+
+
+def test_a_handler_that_does_not_raise_changes_nothing(database_url: str) -> None:
+    seen: list[Any] = []
+    signal.signal(NUMBER, lambda *found: seen.append(found))
+    drawn, claimed = random.Random(3), 0
+
+    with filled(database_url, 500) as (queue, _):
+        for _attempt in range(TIMES):
+            claims = interrupted(lambda: queue.claim_many(10), drawn.uniform(0, LONGEST))
+            claimed += len(claims or [])
+
+        assert queue.counts().claimed == claimed + 1 == 10 * TIMES + 1
+    assert seen
+
+
+def test_the_handlers_are_the_programs_own_between_two_verbs(database_url: str) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(NUMBER)
+
+    with filled(database_url, 10) as (queue, _):
+        for _attempt in range(TIMES):
+            interrupted(queue.claim, 0.001)
+
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(NUMBER)) == before
+
+
+def test_ctrl_c_ends_a_wait_at_once(database_url: str) -> None:
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+
+    with Queue("empty", database_url) as queue, pytest.raises(KeyboardInterrupt):
+        queue.claim(wait=timedelta(minutes=5))
+
+
+def test_other_threads_are_not_interrupted(database_url: str) -> None:
+    results: list[int] = []
+
+    def work(queue: Queue) -> None:
+        results.append(sum(len(queue.claim_many(5)) for _ in range(TIMES)))
+
+    with filled(database_url, 5 * TIMES) as (queue, _):
+        thread = threading.Thread(target=work, args=(queue,))
+        thread.start()
+        while thread.is_alive():
+            interrupted(lambda: thread.join(0.02), 0.005)
+
+    assert results == [5 * TIMES]
+
+
+Block = Callable[[Queue], None]
+
+
+def consume(queue: Queue) -> None:
+    with queue.consume():
+        raise_signal()
+
+
+def transact(queue: Queue) -> None:
+    with queue.transact():
+        raise_signal()
+
+
+def stream(queue: Queue) -> None:
+    for _ in queue.stream():
+        raise_signal()
+
+
+def raise_signal() -> None:
+    raise Interrupted  # as a handler does
+
+
+@pytest.mark.parametrize("block", [consume, transact, stream])
+def test_a_block_that_is_interrupted_releases_its_message(database_url: str, block: Block) -> None:
+    with filled(database_url, 1) as (queue, held):
+        queue.release(held, count=False)
+
+        with pytest.raises(Interrupted):
+            block(queue)
+
+        assert (queue.counts().available, queue.counts().claimed) == (3, 0)
+        assert len(attempts_counted(queue)) == 1

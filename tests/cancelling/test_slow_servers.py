@@ -1,0 +1,204 @@
+"""An ack that a server refuses or never answers: what was finished is acked, and nobody waits long.
+
+Of PostgreSQL: SQLite has no server, and no timeouts but its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from datetime import timedelta
+from typing import Any, cast
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
+
+from tests.contract.facades import Blocking
+from tests.proxy import Proxy
+from xclaim import AsyncQueue, Queue
+from xclaim.connections import calls
+
+SETTINGS = ["lock_timeout", "statement_timeout"]
+
+
+@pytest.fixture(params=["Queue", "AsyncQueue"])
+def open_queue(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Queue]]:
+    """Return what opens a queue of either facade."""
+    runner, opened = asyncio.Runner(), []
+
+    def open_one(url: str) -> Queue:
+        if request.param == "Queue":
+            queue = Queue("orders", url)
+        else:
+            queue = cast(Queue, Blocking(AsyncQueue("orders", url), runner.run))
+        opened.append(queue)
+        return queue
+
+    yield open_one
+    for queue in opened:
+        queue.close()
+    runner.close()
+
+
+def with_setting(url: str, name: str, value: str) -> str:
+    driver = make_url(url).set(drivername="postgresql")
+    with psycopg.connect(driver.render_as_string(hide_password=False), autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE \"{driver.database}\" SET {name} = '{value}'")  # type: ignore[arg-type]
+    return url
+
+
+@contextmanager
+def table_locked(url: str, seconds: float) -> Iterator[None]:
+    """Lock all writers out, from now on for so many seconds."""
+    driver = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(driver) as connection:
+        connection.execute("SET lock_timeout = 0; SET statement_timeout = 0")
+        connection.execute("LOCK TABLE xclaim_message IN SHARE ROW EXCLUSIVE MODE")
+        timer = threading.Timer(seconds, connection.rollback)
+        timer.start()
+        yield
+        timer.join()
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_what_a_stream_finished_before_a_timeout_is_acked(
+    fresh_postgresql_url: str, open_queue: Callable[[str], Queue], setting: str
+) -> None:
+    url = with_setting(fresh_postgresql_url, setting, "500ms")
+    queue, finished = open_queue(url), 0
+    queue.push_many(list(range(10)))
+
+    with pytest.raises(OperationalError):
+        for _ in queue.stream(batch=5):
+            finished += 1
+            if finished == 5:
+                locked = table_locked(url, 1.5)
+                locked.__enter__()
+    locked.__exit__(None, None, None)
+
+    counts = queue.counts()
+    assert (counts.consumed, counts.claimed, counts.available) == (5, 0, 5)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_block_whose_ack_timed_out_is_acked_all_the_same(
+    fresh_postgresql_url: str, open_queue: Callable[[str], Queue], setting: str
+) -> None:
+    url = with_setting(fresh_postgresql_url, setting, "500ms")
+    queue = open_queue(url)
+    queue.push(1)
+
+    with queue.consume() as claimed:
+        locked = table_locked(url, 1.5)
+        locked.__enter__()
+    locked.__exit__(None, None, None)
+
+    assert claimed is not None
+    assert queue.counts().consumed == 1
+
+
+@pytest.fixture
+def proxied(fresh_postgresql_url: str) -> Iterator[tuple[Proxy, str]]:
+    url = make_url(fresh_postgresql_url)
+    with Proxy("127.0.0.1", url.port or 5432) as proxy:
+        through = url.set(port=proxy.port, host="127.0.0.1")
+        yield proxy, through.render_as_string(hide_password=False)
+
+
+async def _plain(queue: AsyncQueue) -> None:
+    while True:
+        await queue.claim()
+        await asyncio.sleep(0.01)
+
+
+async def _waiting(queue: AsyncQueue) -> None:
+    while True:
+        await queue.claim(wait=timedelta(minutes=10))
+
+
+async def _consuming(queue: AsyncQueue) -> None:
+    async with queue.consume(lease=timedelta(seconds=1)):
+        await asyncio.sleep(3_600)
+
+
+async def _transacting(queue: AsyncQueue) -> None:
+    async with queue.transact(lease=timedelta(seconds=1)) as (_, connection):
+        while True:
+            await connection.exec_driver_sql("SELECT 1")
+            await asyncio.sleep(0.01)
+
+
+async def _streaming(queue: AsyncQueue) -> None:
+    async with aclosing(queue.stream(lease=timedelta(seconds=1))) as claims:  # type: ignore[type-var]
+        async for _ in claims:
+            await asyncio.sleep(3_600)
+
+
+@pytest.mark.parametrize("work", [_plain, _waiting, _consuming, _transacting, _streaming])
+def test_a_cancellation_ends_although_the_server_is_silent(
+    proxied: tuple[Proxy, str], monkeypatch: pytest.MonkeyPatch, work: Any
+) -> None:
+    monkeypatch.setattr(calls, "BOUND", 2.0)
+    proxy, url = proxied
+
+    async def run() -> float:
+        queue = AsyncQueue("orders", url)
+        await queue.push_many([1, 2, 3])
+        task = asyncio.create_task(work(queue))
+        await asyncio.sleep(1)
+        proxy.silence_all()
+        await asyncio.sleep(1.5)  # the keep-alive and the claim hang by now
+        began = time.monotonic()
+        task.cancel()
+        await asyncio.wait([task], timeout=60)
+        assert task.done()
+        return time.monotonic() - began
+
+    assert asyncio.run(run()) < 40  # a new connection may be tried for 10 s, on a slow machine
+
+
+def test_ctrl_c_ends_although_the_server_is_silent(
+    proxied: tuple[Proxy, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "BOUND", 2.0)
+    proxy, url = proxied
+    queue = Queue("orders", url)
+    queue.claim()
+    proxy.silence_all()
+    threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        queue.claim()
+
+
+def test_close_ends_although_the_server_is_silent(proxied: tuple[Proxy, str]) -> None:
+    proxy, url = proxied
+    queue = Queue("orders", url)
+    queue.claim()
+    proxy.silence_all()
+
+    closing = threading.Thread(target=queue.close)
+    closing.start()
+    closing.join(60)
+
+    assert not closing.is_alive()
+
+
+def test_a_second_ctrl_c_finds_the_connection_whole(fresh_postgresql_url: str) -> None:
+    with Queue("orders", fresh_postgresql_url) as queue:
+        queue.push(1)
+        with table_locked(fresh_postgresql_url, 1.5):
+            for after in (0.3, 0.6):
+                threading.Timer(after, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+            with suppress(KeyboardInterrupt):
+                queue.claim()
+
+        assert queue.counts().claimed == 0
+        assert queue.claim() is not None

@@ -1,0 +1,264 @@
+"""A cancelled call of AsyncQueue has done all or nothing, wherever the cancellation struck."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.cancelling.calls import CLAIMING, OTHERS, attempts_counted, filled
+from xclaim import AsyncQueue, Claim
+
+TIMES = 30
+LONGEST = 0.03  # seconds: about as long as the slowest of them takes on a quiet machine
+Call = Callable[[AsyncQueue, Claim], Awaitable[int]]
+Cancelling = Callable[[Awaitable[int], float], Awaitable[int]]
+
+
+async def by_cancel(call: Awaitable[int], after: float) -> int:
+    task = asyncio.ensure_future(call)
+    await asyncio.sleep(after)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        return await task
+    return 0
+
+
+async def by_two_cancels(call: Awaitable[int], after: float) -> int:
+    task = asyncio.ensure_future(call)
+    await asyncio.sleep(after)
+    task.cancel()
+    await asyncio.sleep(after / 10)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        return await task
+    return 0
+
+
+async def by_timeout(call: Awaitable[int], after: float) -> int:
+    got = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(after):
+            got = await call
+    return got
+
+
+async def by_wait_for(call: Awaitable[int], after: float) -> int:
+    with suppress(TimeoutError):
+        return await asyncio.wait_for(call, after)
+    return 0
+
+
+async def by_task_group(call: Awaitable[int], after: float) -> int:
+    got = 0
+
+    async def run() -> None:
+        nonlocal got
+        got = await call
+
+    async def fail() -> None:
+        await asyncio.sleep(after)
+        raise ZeroDivisionError
+
+    with suppress(ExceptionGroup):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run())
+            group.create_task(fail())
+    return got
+
+
+async def by_anyio(call: Awaitable[int], after: float) -> int:
+    with anyio.move_on_after(after):
+        return await call
+    return 0
+
+
+WAYS: dict[str, Cancelling] = {
+    "cancel": by_cancel,
+    "two cancels": by_two_cancels,
+    "timeout": by_timeout,
+    "wait_for": by_wait_for,
+    "TaskGroup": by_task_group,
+    "anyio": by_anyio,
+}
+
+
+def is_locked(url: str) -> bool:
+    if not url.startswith("sqlite"):
+        return False
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=0, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        connection.close()
+    return False
+
+
+async def cancelled(
+    url: str, call: Call, held: Claim, way: Cancelling, drawn: random.Random
+) -> int:
+    """Cancel the call many times; return how many claims its callers had from it."""
+    got = 0
+    async with AsyncQueue("orders", url) as queue:
+        await queue.counts()
+        for _ in range(TIMES):
+            with suppress(Exception):  # the claim that it settles is settled after the first
+                got += await way(call(queue, held), drawn.uniform(0, LONGEST))
+            assert not is_locked(url)
+    return got
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", CLAIMING)
+def test_what_a_cancelled_call_claimed_is_handed_back(
+    database_url: str, name: str, way: str
+) -> None:
+    drawn = random.Random(f"{name} {way}")
+    with filled(database_url, 500) as (queue, held):
+        kept = 0 if name == "resume" else 1  # the claim that every other call leaves alone
+
+        got = asyncio.run(cancelled(database_url, CLAIMING[name], held, WAYS[way], drawn))
+
+        assert queue.counts().claimed in (got + kept, got)  # a resumed claim is the caller's
+        if name not in ("resume", "transact"):  # whose block may have begun
+            assert not attempts_counted(queue)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_no_cancelled_call_leaves_anything_behind(database_url: str, name: str) -> None:
+    with filled(database_url, 100) as (queue, held):
+        asyncio.run(cancelled(database_url, OTHERS[name], held, by_cancel, random.Random(name)))
+
+        counts = queue.counts()
+        assert counts.claimed <= 1
+        assert (counts.available + counts.claimed) % 20 == 102 % 20  # whole batches
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_cancelled_stream_has_finished_is_acked(database_url: str, way: str) -> None:
+    drawn = random.Random(way)
+    finished: list[int] = []
+
+    async def work(queue: AsyncQueue) -> int:
+        async with aclosing(queue.stream(batch=20)) as claims:  # type: ignore[type-var]
+            previous: int | None = None
+            async for claim in claims:
+                if previous is not None:
+                    finished.append(previous)  # it asked for the next one
+                previous = claim.message.id
+                await asyncio.sleep(0)
+        return 0
+
+    async def run() -> None:
+        async with AsyncQueue("orders", database_url) as queue:
+            for _ in range(TIMES):
+                await WAYS[way](work(queue), drawn.uniform(0.002, 3 * LONGEST))
+
+    with filled(database_url, 1_500) as (queue, _):
+        asyncio.run(run())
+
+        consumed = queue.counts().consumed
+        assert queue.counts().claimed == 1
+        assert len(set(finished)) == len(finished) <= consumed
+
+
+@pytest.mark.parametrize("name", ["consume", "transact", "stream"])
+def test_a_block_that_is_cancelled_releases_its_message(database_url: str, name: str) -> None:
+    async def work(queue: AsyncQueue, begun: asyncio.Event) -> None:
+        if name == "stream":
+            async with aclosing(queue.stream()) as claims:  # type: ignore[type-var]
+                async for _ in claims:
+                    begun.set()
+                    await asyncio.sleep(60)
+        else:
+            async with getattr(queue, name)():
+                begun.set()
+                await asyncio.sleep(60)
+
+    async def run() -> None:
+        async with AsyncQueue("orders", database_url) as queue:
+            begun = asyncio.Event()
+            task = asyncio.create_task(work(queue, begun))
+            await begun.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    with filled(database_url, 1) as (queue, held):
+        queue.release(held, count=False)
+
+        asyncio.run(run())
+
+        counts = queue.counts()
+        assert (counts.available, counts.claimed) == (3, 0)
+        assert len(attempts_counted(queue)) == 1  # the one that was begun
+
+
+def test_a_cancelled_task_of_asyncio_run_hands_back(database_url: str) -> None:
+    # asyncio.run() cancels what is left when its main coroutine has returned.
+    async def main(drawn: random.Random) -> None:
+        queue = AsyncQueue("orders", database_url)
+        await queue.counts()
+        left: list[asyncio.Task[Any]] = [
+            asyncio.create_task(queue.claim_many(20)) for _ in range(3)
+        ]
+        await asyncio.sleep(drawn.uniform(0, LONGEST))
+        for task in left:
+            task.add_done_callback(note)
+
+    got = 0
+
+    def note(task: asyncio.Task[Any]) -> None:
+        nonlocal got
+        if not task.cancelled() and task.exception() is None:
+            got += len(task.result())
+
+    with filled(database_url, 2_000) as (queue, _):
+        for number in range(TIMES):
+            asyncio.run(main(random.Random(number)))
+
+        assert queue.counts().claimed == got + 1
+
+
+def test_cancelled_on_a_connection_of_the_caller_the_transaction_goes_on(
+    database_url: str,
+) -> None:
+    from xclaim import create_async_engine
+
+    async def run() -> None:
+        engine = create_async_engine(database_url)
+        async with engine.begin() as connection:
+            queue = AsyncQueue("orders", connection)
+            for number in range(10):
+                await by_cancel(queue.claim_many(5), number / 1_000)  # type: ignore[arg-type]
+            await queue.push("the last")
+        await engine.dispose()
+
+    with filled(database_url, 100) as (queue, _):
+        asyncio.run(run())
+
+        counts = queue.counts()
+        assert counts.available + counts.claimed == 103
+
+
+def test_a_wait_that_is_cancelled_gives_its_turn_to_the_next(database_url: str) -> None:
+    async def run() -> int:
+        async with AsyncQueue("empty", database_url, notify=True) as queue:
+            first = asyncio.create_task(queue.claim(wait=timedelta(minutes=1)))
+            second = asyncio.create_task(queue.claim(wait=timedelta(minutes=1)))
+            await asyncio.sleep(0.3)
+            first.cancel()
+            await queue.push(1)
+            claimed = await second
+            return 0 if claimed is None else claimed.message.attempts
+
+    assert asyncio.run(run()) == 1
