@@ -27,6 +27,7 @@ NAMES = (
     "ack",
     "ack_many",
     "ack_reduced",
+    "hand_back",
     "extend",
     "extend_many",
     "expire",

@@ -187,6 +187,16 @@ UPDATE xclaim_message
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id;
 
+-- hand_back
+-- Make claimed messages available again, at their places, and take the attempts back.
+UPDATE xclaim_message
+    SET status='available', attempts=(xclaim_message.attempts - 1), claimed_at=NULL, claim_expires_at=NULL,
+      claimed_by=NULL, claim_key=NULL, claim_token=NULL, last_error=%(error)s::VARCHAR
+    FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::VARCHAR AS
+      anon_2) AS UUID[])) WITH ORDINALITY AS item(id, token, position)
+    WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
+    RETURNING xclaim_message.id;
+
 -- extend
 -- Set the end of the lease, counted from now.
 UPDATE xclaim_message

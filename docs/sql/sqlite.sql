@@ -133,6 +133,17 @@ UPDATE xclaim_message
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING id;
 
+-- hand_back
+-- Make claimed messages available again, at their places, and take the attempts back.
+UPDATE xclaim_message
+    SET status='available', attempts=(xclaim_message.attempts - 1), claimed_at=NULL, claim_expires_at=NULL,
+      claimed_by=NULL, claim_key=NULL, claim_token=NULL, last_error=:error
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
+      anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item
+    WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
+    RETURNING id;
+
 -- extend
 -- Set the end of the lease, counted from now.
 UPDATE xclaim_message

@@ -1,0 +1,228 @@
+"""A child of a fork has connections of its own, whatever its parent was doing."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.eventually import until
+from xclaim import AsyncQueue, Queue, create_engine
+
+CHILDREN, TURNS = 3, 15
+
+
+def in_a_child(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Run the work in a fork; return what waits for its result, or raises what it raised."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            answer = {"result": work()}
+        except BaseException as error:  # noqa: BLE001  (the parent raises it)
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        os.write(writing, json.dumps(answer).encode())
+        os._exit(0)
+    os.close(writing)
+
+    def wait() -> Any:
+        with os.fdopen(reading) as pipe:
+            answer = json.loads(pipe.read() or '{"error": "the child died"}')
+        os.waitpid(child, 0)
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
+
+    return wait
+
+
+@contextmanager
+def in_a_stream(queue: Queue) -> Iterator[None]:
+    claims = queue.stream(batch=5)
+    next(claims)
+    yield
+    claims.close()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def beside_a_wait(queue: Queue) -> Iterator[None]:
+    with Queue("empty", queue._queue.bind) as empty:
+        waiter = threading.Thread(target=empty.claim, kwargs={"wait": timedelta(seconds=2)})
+        waiter.start()
+        time.sleep(0.3)
+        yield
+        waiter.join()
+
+
+@contextmanager
+def beside_busy_threads(queue: Queue) -> Iterator[None]:
+    is_over = threading.Event()
+
+    def work() -> None:
+        while not is_over.is_set():
+            queue.peek()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    yield
+    is_over.set()
+    for thread in threads:
+        thread.join()
+
+
+def after_a_block(queue: Queue) -> AbstractContextManager[None]:
+    with queue.transact():
+        pass
+    with queue.consume():
+        pass
+    return nullcontext()
+
+
+# What the parent is doing, or has done, when it forks.
+STATES: Mapping[str, Callable[[Queue], AbstractContextManager[Any]]] = {
+    "nothing yet": lambda _: nullcontext(),
+    "claimed": lambda queue: nullcontext(queue.claim()),
+    "left a block": after_a_block,
+    "in consume": lambda queue: queue.consume(),
+    "in transact": lambda queue: queue.transact(),
+    "in a stream": in_a_stream,
+    "beside a wait": beside_a_wait,
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_children_and_parent_get_their_own_answers(database_url: str, state: str) -> None:
+    check_answers(database_url, state, STATES[state])
+
+
+def test_threads_that_are_in_a_verb_do_not_matter(fresh_postgresql_url: str) -> None:
+    # Not of SQLite, whose library has locks that a thread of the parent may hold at the fork.
+    check_answers(fresh_postgresql_url, "beside busy threads", beside_busy_threads)
+
+
+def check_answers(
+    database_url: str, state: str, being: Callable[[Queue], AbstractContextManager[Any]]
+) -> None:
+    is_writer = database_url.startswith("sqlite") and state == "in transact"
+
+    def work() -> int:
+        me, wrong = f"process {os.getpid()}", 0
+        for _ in range(TURNS):
+            if is_writer:  # nobody else can write while the parent does
+                queue.peek()
+                continue
+            claimed = queue.claim(claimed_by=me)
+            assert claimed is not None
+            found = queue.get(claimed.message.id)
+            wrong += found is None or found.claimed_by != me
+            queue.ack(claimed)
+        return wrong
+
+    with Queue("orders", database_url) as queue:
+        queue.push_many(list(range(200)))
+        with being(queue):
+            children = [in_a_child(work) for _ in range(CHILDREN)]
+            answers = [wait() for wait in children]
+        wrong = work()
+
+    assert [*answers, wrong] == [0] * (CHILDREN + 1)
+
+
+def test_an_engine_of_xclaim_is_another_one_in_a_child(database_url: str) -> None:
+    engine = create_engine(database_url)
+    queue = Queue("orders", engine)
+    queue.push_many([1, 2])
+    pool = engine.pool
+
+    def work() -> bool:
+        assert queue.claim() is not None
+        return engine.pool is not pool
+
+    is_another = in_a_child(work)()
+
+    assert is_another
+    assert queue.claim() is not None
+    engine.dispose()
+
+
+def test_a_child_that_ends_the_ordinary_way_tells_the_server_nothing(
+    fresh_postgresql_url: str,
+) -> None:
+    import multiprocessing
+
+    def leave() -> None:  # with all its finalizers, unlike os._exit
+        queue.close()
+
+    with Queue("orders", fresh_postgresql_url) as queue:
+        queue.push(1)
+        with queue.transact() as (claimed, connection):
+            child = multiprocessing.get_context("fork").Process(target=leave)
+            child.start()
+            child.join()
+            connection.exec_driver_sql("SELECT 1")
+
+        assert claimed is not None
+        assert queue.counts().consumed == 1
+    assert child.exitcode == 0
+
+
+def test_a_child_of_an_event_loop_begins_anew(database_url: str) -> None:
+    import asyncio
+
+    async def parent() -> Any:
+        async with AsyncQueue("orders", database_url) as queue:
+            await queue.push_many([1, 2, 3])
+            await queue.claim()
+
+            def work() -> int:
+                def in_a_thread() -> None:
+                    ids.append(asyncio.run(child(queue)))
+
+                ids: list[int] = []
+                thread = threading.Thread(target=in_a_thread)  # a loop is running in this one
+                thread.start()
+                thread.join()
+                return ids[0]
+
+            answer = in_a_child(work)()
+            claimed = await queue.claim()
+            assert claimed is not None
+            return answer, claimed.message.id
+
+    async def child(queue: AsyncQueue) -> int:
+        claimed = await queue.claim()
+        assert claimed is not None
+        return claimed.message.id
+
+    theirs, ours = asyncio.run(parent())
+
+    assert {theirs, ours} == {2, 3}
+
+
+def test_a_listener_is_started_anew_in_a_child(fresh_postgresql_url: str) -> None:
+    def wait_for_one() -> Any:
+        claimed = queue.claim(wait=timedelta(seconds=60))
+        return None if claimed is None else claimed.payload
+
+    with Queue("orders", fresh_postgresql_url, notify=True) as queue:
+        assert queue.claim(wait=timedelta(seconds=0.2)) is None
+        wait = in_a_child(wait_for_one)
+        until(lambda: _listeners(queue._queue.bind) >= 1)
+        queue.push("hello")
+
+        assert wait() == "hello"
+
+
+def _listeners(engine: Any) -> int:
+    assert isinstance(engine, Engine)
+    query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'"
+    with engine.connect() as connection:
+        return int(connection.exec_driver_sql(query).scalar_one())
