@@ -63,24 +63,25 @@ class Call:
         return max(0.0, self._ends_at - time.monotonic())
 
     def drop(self) -> None:
-        """Break the connection under the statement that does not end; the statement then fails.
+        """Break the connection under the statement that does not end."""
+        if self._connection is not None:
+            break_off(self._connection)
 
-        From any thread: nothing of the driver is used, whose connections are for one at a time.
-        """
-        if self._connection is None:
+
+def break_off(connection: Connection) -> None:
+    """Let the statement that runs on the connection fail, if it does not end by itself.
+
+    From any thread: nothing of the driver is used, whose connections are for one at a time.
+    """
+    with suppress(SQLAlchemyError, AttributeError, OSError, ValueError):
+        driver: Any = connection.connection.driver_connection
+        if not hasattr(driver, "pgconn"):
+            getattr(driver, "_conn", driver).interrupt()  # SQLite, behind aiosqlite or not
             return
-        with suppress(SQLAlchemyError, AttributeError, OSError, ValueError):
-            _break(self._connection.connection.driver_connection)
-
-
-def _break(driver: Any) -> None:
-    if hasattr(driver, "pgconn"):
         # A server that has gone silent answers neither a cancel nor a close. Of the socket only a
         # copy is closed, because the driver still counts on its own.
         with socket.socket(fileno=os.dup(driver.pgconn.socket)) as copy:
             copy.shutdown(socket.SHUT_RDWR)
-    else:
-        getattr(driver, "_conn", driver).interrupt()  # SQLite, behind aiosqlite or not
 
 
 def current_call() -> Call | None:

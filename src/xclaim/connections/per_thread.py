@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine
 
-from xclaim.connections import forks
+from xclaim.connections import calls, forks
 
 T = TypeVar("T")
 
@@ -73,11 +73,17 @@ class _Held:
         self._has_place = True
 
     def close(self) -> None:
-        with self.lock:
+        """Give the connection back when its verb has ended, which is made to end in the end."""
+        if not self.lock.acquire(timeout=calls.BOUND):
+            calls.break_off(self.connection)
+            self.lock.acquire()
+        try:
             if self._has_place:
                 self._has_place = False
                 self.connection.close()
                 self._places.release()
+        finally:
+            self.lock.release()
 
     def __del__(self) -> None:
         """Give the connection and the place back when the thread, or the queue, is gone."""
