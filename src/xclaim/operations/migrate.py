@@ -109,19 +109,21 @@ def turn(bind: Bind) -> Iterator[Connection]:
     that is passed in is joined, by a savepoint: a caller who goes on after an error finds nothing
     half done.
     """
-    word = threading.Timer(_SILENT_SECONDS, _logger.warning, ["the migration waits: %s", _WAY_OUT])
-    word.daemon = True
-    word.start()
-    try:
-        with _way_out_named(), _begun(bind) as connection:
-            if connection.dialect.name == POSTGRESQL.name:  # on SQLite the transaction is the lock
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-                if connection is not bind:
-                    connection.execute(text(_LIMIT_WAITING))
-            word.cancel()
+    with _way_out_named():
+        if isinstance(bind, Connection):
+            with _saying_what_is_waited_for():
+                _refuse_autocommit(bind)
+                _lock(bind)
+            with bind.begin_nested():
+                yield bind
+            return
+        with _engine(bind) as engine, _connection(engine) as connection:
+            with _saying_what_is_waited_for():
+                _lock(connection)
+            if engine.dialect.name == POSTGRESQL.name:
+                connection.execute(text(_LIMIT_WAITING))
             yield connection
-    finally:
-        word.cancel()
+            connection.commit()
 
 
 def create_schema(connection: Connection, schema: str | None) -> None:
@@ -179,29 +181,42 @@ def _is_ours(name: str | None, kind: str, schema: str | None) -> bool:
     return kind != "table" or name == TABLE_NAME
 
 
-@contextmanager
-def _begun(bind: Bind) -> Iterator[Connection]:
-    if isinstance(bind, Connection):
-        with _joined(bind) as connection:
-            yield connection
-        return
-    with _engine(bind) as engine, _connection(engine) as connection, connection.begin():
-        _begin_on_sqlite(connection)
-        yield connection
-
-
-@contextmanager
-def _joined(connection: Connection) -> Iterator[Connection]:
+def _refuse_autocommit(connection: Connection) -> None:
     if not connection.in_transaction():
         connection.begin()
-    if _is_autocommit(connection):
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == SQLITE.name:
+        is_autocommit = driver.isolation_level is None and not driver.in_transaction
+    else:
+        is_autocommit = getattr(driver, "autocommit", False)
+    if is_autocommit:
         raise InvalidArgumentError(
             "the connection is in autocommit, where a migration that fails would stay half done: "
             "pass one that is in a transaction, or the engine"
         )
-    _begin_on_sqlite(connection)
-    with connection.begin_nested():
-        yield connection
+
+
+def _lock(connection: Connection) -> None:
+    if not connection.in_transaction():
+        connection.begin()
+    if dialect_of(connection.dialect.name) is POSTGRESQL:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        return
+    # The driver, left to itself, begins a transaction with the first row and not with a table.
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _saying_what_is_waited_for() -> Iterator[None]:
+    word = threading.Timer(_SILENT_SECONDS, _logger.warning, ["the migration waits: %s", _WAY_OUT])
+    word.daemon = True
+    word.start()
+    try:
+        yield
+    finally:
+        word.cancel()
 
 
 @contextmanager
@@ -232,22 +247,6 @@ def _connection(engine: Engine) -> Connection:
     # Whatever engine or role say: in autocommit there would be no lock, and a snapshot from before
     # the lock would not show what whoever had it has done.
     return engine.connect().execution_options(isolation_level="READ COMMITTED")
-
-
-def _is_autocommit(connection: Connection) -> bool:
-    driver: Any = connection.connection.driver_connection
-    if connection.dialect.name == SQLITE.name:
-        return driver.isolation_level is None and not driver.in_transaction
-    return bool(getattr(driver, "autocommit", False))
-
-
-def _begin_on_sqlite(connection: Connection) -> None:
-    """Begin what the driver, left to itself, begins with the first row and not with a table."""
-    if connection.dialect.name != SQLITE.name:
-        return
-    driver: Any = connection.connection.driver_connection
-    if not driver.in_transaction:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextmanager
