@@ -6,7 +6,7 @@ Create Date: ${create_date}
 """
 
 import sqlalchemy as sa
-from alembic import op
+from alembic.operations import Operations
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
@@ -14,9 +14,9 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade(schema: str | None = None) -> None:
+def upgrade(op: Operations, schema: str | None = None) -> None:
     ${upgrades if upgrades else "raise NotImplementedError"}
 
 
-def downgrade(schema: str | None = None) -> None:
+def downgrade(op: Operations, schema: str | None = None) -> None:
     ${downgrades if downgrades else "raise NotImplementedError"}

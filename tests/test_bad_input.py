@@ -15,6 +15,7 @@ import sqlalchemy
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
+from tests.later_xclaim import later_xclaim
 from xclaim import (
     AsyncQueue,
     Claim,
@@ -302,21 +303,40 @@ def test_a_missing_schema_says_what_to_run(empty_database_url: str) -> None:
         migrate.check(empty_database_url)
 
 
-def test_an_old_schema_says_what_to_run(empty_database_url: str) -> None:
-    migrate.upgrade(empty_database_url, "0001")
+def test_an_old_schema_says_what_to_run(empty_database_url: str, tmp_path: Path) -> None:
+    migrate.upgrade(empty_database_url)
 
-    with pytest.raises(SchemaVersionError, match="run `xclaim upgrade`") as caught:
+    with (
+        later_xclaim(tmp_path),
+        pytest.raises(SchemaVersionError, match="needs 0002: run `xclaim upgrade`") as caught,
+    ):
         migrate.check(empty_database_url)
 
     assert caught.value.found == "0001"
 
 
-def test_a_table_that_does_not_fit_says_what_to_run(engine: Engine, queue: Queue) -> None:
+def test_an_old_table_that_does_not_fit_says_what_to_run(
+    engine: Engine, queue: Queue, tmp_path: Path
+) -> None:
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE xclaim_message RENAME COLUMN priority TO rank"))
-        connection.execute(text("UPDATE xclaim_alembic_version SET version_num = '0001'"))
 
-    with pytest.raises(SchemaVersionError, match="run `xclaim upgrade`") as caught:
+    with (
+        later_xclaim(tmp_path),
+        pytest.raises(SchemaVersionError, match="needs 0002: run `xclaim upgrade`") as caught,
+    ):
+        queue.claim()
+
+    assert caught.value.found == "0001"
+
+
+def test_a_table_that_does_not_fit_its_revision_says_what_to_run(
+    engine: Engine, queue: Queue
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE xclaim_message RENAME COLUMN priority TO rank"))
+
+    with pytest.raises(SchemaVersionError, match="its table does not fit: restore it") as caught:
         queue.claim()
 
     assert caught.value.found == "0001"

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, make_url
 
 from tests.eventually import until
+from tests.later_xclaim import later_xclaim
 from tests.pgbouncer import Bouncer, needs_pgbouncer
 from tests.replication import replicated
 from xclaim import Queue, create_engine
@@ -61,13 +62,10 @@ def test_a_database_without_the_table_is_a_problem(empty_database_url: str) -> N
     assert found.remedy == "run `xclaim upgrade`"
 
 
-def test_an_older_schema_is_a_problem(empty_database_url: str) -> None:
-    engine = create_engine(empty_database_url)
-    upgrade(engine, "0001")
+def test_an_older_schema_is_a_problem(engine: Engine, tmp_path: Path) -> None:
+    with later_xclaim(tmp_path):
+        (found,) = examine(engine)
 
-    (found,) = examine(engine)
-
-    engine.dispose()
     assert (found.name, found.level) == ("schema_version", Level.PROBLEM)
     assert "0001" in found.found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from tests.databases import temporary_database
+from tests.later_xclaim import later_xclaim
 from xclaim import InvalidArgumentError, Queue, SchemaVersionError, create_engine
 from xclaim.operations import migrate
 from xclaim.operations.grants import Plan, plan
@@ -162,13 +164,15 @@ def test_a_role_with_the_owners_rights_is_refused(database: Engine, new_role: Ne
 
 
 def test_an_old_or_missing_schema_says_what_to_run(
-    database: Engine, empty_postgresql_url: str
+    database: Engine, empty_postgresql_url: str, tmp_path: Path
 ) -> None:
-    migrate.downgrade(database, "0003")
     empty = create_engine(empty_postgresql_url)
 
     for engine in (database, empty):
-        with pytest.raises(SchemaVersionError, match="xclaim upgrade"):
+        with (
+            later_xclaim(tmp_path),
+            pytest.raises(SchemaVersionError, match="xclaim upgrade"),
+        ):
             grant(engine, "observer", "worker")
 
     empty.dispose()

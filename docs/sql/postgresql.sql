@@ -99,11 +99,11 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
     LIMIT 1) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+    SET attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
-      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
-      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
+      claim_token=CAST((SELECT substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1)
+      || lpad(to_hex(xclaim_message.id), 16, '0') AS UUID), status='claimed',
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
@@ -121,11 +121,11 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
       wanted.claim_key = %(key)s::VARCHAR AND wanted.claimed_by != %(claimant)s::VARCHAR AND
       (wanted.max_attempts IS NULL OR wanted.attempts < wanted.max_attempts)) FOR UPDATE) UPDATE
       xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+    SET attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
-      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
-      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
+      claim_token=CAST((SELECT substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1)
+      || lpad(to_hex(xclaim_message.id), 16, '0') AS UUID), status='claimed',
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR
     WHERE xclaim_message.id = ANY (array((SELECT taken.id
     FROM taken))) AND xclaim_message.status != 'consumed'
     RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
@@ -143,12 +143,11 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
       held.claimed_by = %(handed_on_by)s::VARCHAR OR held.claim_key = %(key)s::VARCHAR AND held.claimed_by !=
       %(claimant)s::VARCHAR AND (held.max_attempts IS NULL OR held.attempts < held.max_attempts))
     ORDER BY held.id FOR UPDATE) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + CASE WHEN (xclaim_message.claim_key =
-      %(key)s::VARCHAR) THEN 1 ELSE 0 END), claimed_at=statement_timestamp(),
-      claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
-      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
-      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
+    SET attempts=(xclaim_message.attempts + CASE WHEN (xclaim_message.claim_key = %(key)s::VARCHAR) THEN 1
+      ELSE 0 END), claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
+      %(lease_seconds)s * interval '1 second'), claim_token=CAST((SELECT substr(replace(CAST(gen_random_uuid()
+      AS TEXT), '-', ''), 1, 16) AS substr_1) || lpad(to_hex(xclaim_message.id), 16, '0') AS UUID),
+      status='claimed', claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR
     WHERE xclaim_message.id = ANY (array((SELECT taken.id
     FROM taken))) AND xclaim_message.status = 'claimed'
     RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
@@ -160,16 +159,16 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
 UPDATE xclaim_message
-    SET status='consumed', claim_expires_at=NULL, consumed_at=statement_timestamp(), claimed_by=NULL,
-      consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    SET claim_expires_at=NULL, consumed_at=statement_timestamp(), claim_token=NULL, status='consumed',
+      claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
     RETURNING xclaim_message.id;
 
 -- ack_many
 -- Consume each claimed message that is still held, and return their ids.
 UPDATE xclaim_message
-    SET status='consumed', claim_expires_at=NULL, consumed_at=statement_timestamp(), claimed_by=NULL,
-      consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    SET claim_expires_at=NULL, consumed_at=statement_timestamp(), claim_token=NULL, status='consumed',
+      claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL
     FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::VARCHAR AS
       anon_2) AS UUID[])) WITH ORDINALITY AS item(id, token, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
@@ -178,9 +177,9 @@ UPDATE xclaim_message
 -- ack_reduced
 -- Consume each claimed message that is still held, and leave less of its payload.
 UPDATE xclaim_message
-    SET status='consumed', payload=CAST(item.payload AS JSONB), claim_expires_at=NULL,
-      consumed_at=statement_timestamp(), claimed_by=NULL, consumed_by=xclaim_message.claimed_by,
-      claim_key=NULL, claim_token=NULL, codec=CAST(item.codec AS TEXT)
+    SET claim_expires_at=NULL, consumed_at=statement_timestamp(), claim_token=NULL, status='consumed',
+      claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL, codec=CAST(item.codec AS TEXT),
+      payload=CAST(item.payload AS JSONB)
     FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::VARCHAR AS
       anon_2) AS UUID[]), CAST((SELECT %(payloads)s::VARCHAR AS anon_3) AS TEXT[]), CAST((SELECT
       %(codecs)s::VARCHAR AS anon_4) AS TEXT[])) WITH ORDINALITY AS item(id, token, payload, codec, position)
@@ -220,10 +219,10 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
     WHERE held.queue = %(queue_name)s::VARCHAR AND held.claim_expires_at <= statement_timestamp()
     ORDER BY held.claim_expires_at
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN
-      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END, status='available', claimed_at=NULL,
-      claim_expires_at=NULL, claimed_by=NULL, claim_key=NULL, claim_token=NULL, last_error=('lease expired,
-      claimed by ' || xclaim_message.claimed_by)
+    SET claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=NULL, last_error=('lease expired, claimed by ' || xclaim_message.claimed_by), queue=CASE WHEN
+      (xclaim_message.attempts >= xclaim_message.max_attempts) THEN %(dead_letter_queue)s::VARCHAR ELSE
+      xclaim_message.queue END
     WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
     FROM lapsed))) AND xclaim_message.status = 'claimed'
     RETURNING xclaim_message.id;
@@ -237,10 +236,10 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM %(key)s::VARCHAR
     ORDER BY held.claim_expires_at
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN
-      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END, status='available', claimed_at=NULL,
-      claim_expires_at=NULL, claimed_by=NULL, claim_key=NULL, claim_token=NULL, last_error=('lease expired,
-      claimed by ' || xclaim_message.claimed_by)
+    SET claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=NULL, last_error=('lease expired, claimed by ' || xclaim_message.claimed_by), queue=CASE WHEN
+      (xclaim_message.attempts >= xclaim_message.max_attempts) THEN %(dead_letter_queue)s::VARCHAR ELSE
+      xclaim_message.queue END
     WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
     FROM lapsed))) AND xclaim_message.status = 'claimed'
     RETURNING xclaim_message.id;
@@ -253,7 +252,7 @@ WITH dead AS MATERIALIZED (SELECT letter.id AS id
       letter.available_at >= '-infinity'
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET queue=%(queue_name)s::VARCHAR, attempts=0, available_at=statement_timestamp()
+    SET available_at=statement_timestamp(), attempts=0, queue=%(queue_name)s::VARCHAR
     WHERE xclaim_message.id = ANY (array((SELECT dead.id
     FROM dead))) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id;
@@ -548,11 +547,11 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
     LIMIT 1) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+    SET attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
-      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
-      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
+      claim_token=CAST((SELECT substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1)
+      || lpad(to_hex(xclaim_message.id), 16, '0') AS UUID), status='claimed',
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR
     WHERE xclaim_message.id = ANY (array((SELECT taken.id
     FROM (SELECT resumable.id AS id
     FROM resumable
@@ -576,11 +575,11 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     LIMIT 1) AND waiting.available_at <= statement_timestamp()
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+    SET attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
-      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
-      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
+      claim_token=CAST((SELECT substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1)
+      || lpad(to_hex(xclaim_message.id), 16, '0') AS UUID), status='claimed',
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
@@ -599,11 +598,11 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       %(after_id)s::BIGINT)
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+    SET attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
-      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
-      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
+      claim_token=CAST((SELECT substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1)
+      || lpad(to_hex(xclaim_message.id), 16, '0') AS UUID), status='claimed',
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority, xclaim_message.payload,
@@ -622,11 +621,11 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       %(after_id)s::BIGINT)
     ORDER BY waiting.available_at, waiting.id
     LIMIT 100 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+    SET attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
-      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
-      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
+      claim_token=CAST((SELECT substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1)
+      || lpad(to_hex(xclaim_message.id), 16, '0') AS UUID), status='claimed',
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available' AND (SELECT count(*) AS count_1
     FROM candidate) = 100
@@ -639,8 +638,8 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
 -- ack_and_claim behind a position
 -- Consume what was claimed and claim the next, unless some of it was lost.
 WITH acked AS (UPDATE xclaim_message
-    SET status='consumed', claim_expires_at=NULL, consumed_at=statement_timestamp(), claimed_by=NULL,
-      consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    SET claim_expires_at=NULL, consumed_at=statement_timestamp(), claim_token=NULL, status='consumed',
+      claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
     RETURNING xclaim_message.id), candidate AS MATERIALIZED (SELECT waiting.id AS id
     FROM xclaim_message AS waiting
@@ -650,11 +649,11 @@ WITH acked AS (UPDATE xclaim_message
       %(after_id)s::BIGINT)
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+    SET attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
-      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
-      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
+      claim_token=CAST((SELECT substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1)
+      || lpad(to_hex(xclaim_message.id), 16, '0') AS UUID), status='claimed',
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available' AND (SELECT count(*) AS count_1
     FROM acked) = %(ack_count)s::INTEGER
@@ -673,8 +672,8 @@ WITH acked AS (UPDATE xclaim_message
 -- ack_and_claim behind a position, a batch
 -- Consume what was claimed and claim the next, unless some of it was lost.
 WITH acked AS (UPDATE xclaim_message
-    SET status='consumed', claim_expires_at=NULL, consumed_at=statement_timestamp(), claimed_by=NULL,
-      consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    SET claim_expires_at=NULL, consumed_at=statement_timestamp(), claim_token=NULL, status='consumed',
+      claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL
     FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::VARCHAR AS
       anon_2) AS UUID[])) WITH ORDINALITY AS item(id, token, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
@@ -686,11 +685,11 @@ WITH acked AS (UPDATE xclaim_message
       %(after_id)s::BIGINT)
     ORDER BY waiting.available_at, waiting.id
     LIMIT 100 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
+    SET attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
-      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR, claim_token=CAST((SELECT
-      substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1) ||
-      lpad(to_hex(xclaim_message.id), 16, '0') AS UUID)
+      claim_token=CAST((SELECT substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1)
+      || lpad(to_hex(xclaim_message.id), 16, '0') AS UUID), status='claimed',
+      claimed_by=%(claimant)s::VARCHAR, claim_key=%(key)s::VARCHAR
     WHERE xclaim_message.id = ANY (array((SELECT candidate.id
     FROM candidate))) AND xclaim_message.status = 'available' AND (SELECT count(*) AS count_2
     FROM candidate) = 100 AND (SELECT count(*) AS count_1
@@ -710,10 +709,10 @@ WITH acked AS (UPDATE xclaim_message
 -- release
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN
-      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END, status='available',
-      attempts=xclaim_message.attempts, available_at=xclaim_message.available_at, claimed_at=NULL,
-      claim_expires_at=NULL, claimed_by=NULL, claim_key=NULL, claim_token=NULL, last_error=%(error)s::VARCHAR
+    SET available_at=xclaim_message.available_at, attempts=xclaim_message.attempts, claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
+      last_error=%(error)s::VARCHAR, queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts)
+      THEN %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
@@ -725,11 +724,11 @@ UPDATE xclaim_message
 -- release, with a delay
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN
-      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END, status='available',
-      attempts=xclaim_message.attempts, available_at=(statement_timestamp() + %(delay_seconds)s * interval '1
-      second'), claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL, claim_key=NULL, claim_token=NULL,
-      last_error=%(error)s::VARCHAR
+    SET available_at=(statement_timestamp() + %(delay_seconds)s * interval '1 second'),
+      attempts=xclaim_message.attempts, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
+      status='available', claimed_by=NULL, claim_key=NULL, last_error=%(error)s::VARCHAR, queue=CASE WHEN
+      (xclaim_message.attempts >= xclaim_message.max_attempts) THEN %(dead_letter_queue)s::VARCHAR ELSE
+      xclaim_message.queue END
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
@@ -741,9 +740,9 @@ UPDATE xclaim_message
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET queue=xclaim_message.queue, status='available', attempts=(xclaim_message.attempts - 1),
-      available_at=xclaim_message.available_at, claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL,
-      claim_key=NULL, claim_token=NULL, last_error=%(error)s::VARCHAR
+    SET available_at=xclaim_message.available_at, attempts=(xclaim_message.attempts - 1), claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
+      last_error=%(error)s::VARCHAR, queue=xclaim_message.queue
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,

@@ -60,9 +60,9 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
       AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND waiting.available_at IS NOT NULL
     LIMIT 1 OFFSET :param_3) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f',
-      'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || '
-      seconds'), claimed_by=:claimant, claim_key=:key, claim_token=lower(hex(randomblob(16)))
+    SET attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'),
+      claim_token=lower(hex(randomblob(16))), status='claimed', claimed_by=:claimant, claim_key=:key
     WHERE xclaim_message.id IN (SELECT candidate.id
     FROM candidate) AND xclaim_message.status = 'available'
     RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
@@ -76,9 +76,9 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
       wanted.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') OR wanted.status = 'claimed' AND
       wanted.claim_key = :key AND wanted.claimed_by != :claimant AND (wanted.max_attempts IS NULL OR
       wanted.attempts < wanted.max_attempts))) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f',
-      'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || '
-      seconds'), claimed_by=:claimant, claim_key=:key, claim_token=lower(hex(randomblob(16)))
+    SET attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'),
+      claim_token=lower(hex(randomblob(16))), status='claimed', claimed_by=:claimant, claim_key=:key
     WHERE xclaim_message.id IN (SELECT taken.id
     FROM taken) AND xclaim_message.status != 'consumed'
     RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
@@ -92,10 +92,10 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
       AND (held.claim_key = :handed_on_key AND held.claimed_by = :handed_on_by OR held.claim_key = :key AND
       held.claimed_by != :claimant AND (held.max_attempts IS NULL OR held.attempts < held.max_attempts))
     ORDER BY held.id) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + CASE WHEN (xclaim_message.claim_key = :key) THEN
-      1 ELSE 0 END), claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
-      %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claimed_by=:claimant, claim_key=:key,
-      claim_token=lower(hex(randomblob(16)))
+    SET attempts=(xclaim_message.attempts + CASE WHEN (xclaim_message.claim_key = :key) THEN 1 ELSE 0 END),
+      claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now',
+      CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))), status='claimed',
+      claimed_by=:claimant, claim_key=:key
     WHERE xclaim_message.id IN (SELECT taken.id
     FROM taken) AND xclaim_message.status = 'claimed'
     RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
@@ -104,16 +104,16 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
 UPDATE xclaim_message
-    SET status='consumed', claim_expires_at=NULL, consumed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'),
-      claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    SET claim_expires_at=NULL, consumed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_token=NULL,
+      status='consumed', claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
     RETURNING id;
 
 -- ack_many
 -- Consume each claimed message that is still held, and return their ids.
 UPDATE xclaim_message
-    SET status='consumed', claim_expires_at=NULL, consumed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'),
-      claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL, claim_token=NULL
+    SET claim_expires_at=NULL, consumed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_token=NULL,
+      status='consumed', claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
       anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item
@@ -123,9 +123,9 @@ UPDATE xclaim_message
 -- ack_reduced
 -- Consume each claimed message that is still held, and leave less of its payload.
 UPDATE xclaim_message
-    SET status='consumed', payload=item.payload, claim_expires_at=NULL, consumed_at=strftime('%Y-%m-%d
-      %H:%M:%f', 'now'), claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL,
-      claim_token=NULL, codec=CAST(item.codec AS TEXT)
+    SET claim_expires_at=NULL, consumed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_token=NULL,
+      status='consumed', claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL,
+      codec=CAST(item.codec AS TEXT), payload=item.payload
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
       json_extract(anon_1.value, '$[2]') AS payload, json_extract(anon_1.value, '$[3]') AS codec, anon_1."key"
       AS position
@@ -168,9 +168,10 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
     WHERE held.queue = :queue_name AND held.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
     ORDER BY held.claim_expires_at
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
-    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
-      xclaim_message.queue END, status='available', claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL,
-      claim_key=NULL, claim_token=NULL, last_error=('lease expired, claimed by ' || xclaim_message.claimed_by)
+    SET claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=NULL, last_error=('lease expired, claimed by ' || xclaim_message.claimed_by), queue=CASE WHEN
+      (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
+      xclaim_message.queue END
     WHERE xclaim_message.id IN (SELECT lapsed.id
     FROM lapsed) AND xclaim_message.status = 'claimed'
     RETURNING id;
@@ -183,9 +184,10 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
       held.claim_key IS NOT :key
     ORDER BY held.claim_expires_at
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
-    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
-      xclaim_message.queue END, status='available', claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL,
-      claim_key=NULL, claim_token=NULL, last_error=('lease expired, claimed by ' || xclaim_message.claimed_by)
+    SET claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=NULL, last_error=('lease expired, claimed by ' || xclaim_message.claimed_by), queue=CASE WHEN
+      (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
+      xclaim_message.queue END
     WHERE xclaim_message.id IN (SELECT lapsed.id
     FROM lapsed) AND xclaim_message.status = 'claimed'
     RETURNING id;
@@ -198,7 +200,7 @@ WITH dead AS MATERIALIZED (SELECT letter.id AS id
       NULL
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
-    SET queue=:queue_name, attempts=0, available_at=strftime('%Y-%m-%d %H:%M:%f', 'now')
+    SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts=0, queue=:queue_name
     WHERE xclaim_message.id IN (SELECT dead.id
     FROM dead) AND xclaim_message.status = 'available'
     RETURNING id;
@@ -446,9 +448,9 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND NOT (EXISTS (SELECT resumable.id
     FROM resumable)) AND waiting.available_at IS NOT NULL
     LIMIT 1 OFFSET :param_4) UPDATE xclaim_message
-    SET status='claimed', attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f',
-      'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || '
-      seconds'), claimed_by=:claimant, claim_key=:key, claim_token=lower(hex(randomblob(16)))
+    SET attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'),
+      claim_token=lower(hex(randomblob(16))), status='claimed', claimed_by=:claimant, claim_key=:key
     WHERE xclaim_message.id IN (SELECT taken.id
     FROM (SELECT resumable.id AS id
     FROM resumable
@@ -460,10 +462,10 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
 -- release
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
-      xclaim_message.queue END, status='available', attempts=xclaim_message.attempts,
-      available_at=xclaim_message.available_at, claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL,
-      claim_key=NULL, claim_token=NULL, last_error=:error
+    SET available_at=xclaim_message.available_at, attempts=xclaim_message.attempts, claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
+      last_error=:error, queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN
+      :dead_letter_queue ELSE xclaim_message.queue END
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
@@ -472,11 +474,11 @@ UPDATE xclaim_message
 -- release, with a delay
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
-      xclaim_message.queue END, status='available', attempts=xclaim_message.attempts,
-      available_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds'),
-      claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL, claim_key=NULL, claim_token=NULL,
-      last_error=:error
+    SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds'),
+      attempts=xclaim_message.attempts, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
+      status='available', claimed_by=NULL, claim_key=NULL, last_error=:error, queue=CASE WHEN
+      (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
+      xclaim_message.queue END
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
@@ -485,9 +487,9 @@ UPDATE xclaim_message
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET queue=xclaim_message.queue, status='available', attempts=(xclaim_message.attempts - 1),
-      available_at=xclaim_message.available_at, claimed_at=NULL, claim_expires_at=NULL, claimed_by=NULL,
-      claim_key=NULL, claim_token=NULL, last_error=:error
+    SET available_at=xclaim_message.available_at, attempts=(xclaim_message.attempts - 1), claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
+      last_error=:error, queue=xclaim_message.queue
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,

@@ -1,14 +1,14 @@
-"""Create the message table.
+"""Create the message table and its views.
 
 Revision ID: 0001
 Revises:
-Create Date: 2026-11-20
+Create Date: 2026-11-26
 """
 
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from alembic import op
+from alembic.operations import Operations
 from sqlalchemy.dialects import postgresql
 
 revision = "0001"
@@ -16,9 +16,10 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-
-# A queue rewrites each row two or three times: vacuum by count rather than by a fifth of the table.
-AUTOVACUUM = """
+# A queue rewrites each row two or three times: leave room for that on the row's own page, and
+# vacuum by count rather than by a fifth of the table.
+STORAGE = """
+    fillfactor = 70,
     autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_scale_factor = 0.01,
     autovacuum_analyze_threshold = 1000,
@@ -27,101 +28,250 @@ AUTOVACUUM = """
     autovacuum_vacuum_cost_limit = 2000
 """
 
+# A dead-letter queue is counted with the queue its letters were dropped from. The ages are
+# intervals, on SQLite seconds.
+QUEUE_STATS = """
+SELECT queue,
+       count(*) FILTER (WHERE NOT is_dead AND status = 'available' AND is_due) AS available,
+       count(*) FILTER (WHERE NOT is_dead AND status = 'available' AND NOT is_due) AS delayed,
+       count(*) FILTER (WHERE status = 'claimed') AS claimed,
+       count(*) FILTER (WHERE status = 'consumed') AS consumed,
+       count(*) FILTER (WHERE is_dead AND status = 'available') AS dead_letters,
+       statement_timestamp()
+         - min(available_at) FILTER (WHERE NOT is_dead AND status = 'available' AND is_due)
+         AS oldest_available_age,
+       statement_timestamp() - min(claimed_at) FILTER (WHERE status = 'claimed')
+         AS oldest_claim_age
+  FROM (SELECT CASE WHEN queue LIKE '%%.dead' THEN left(queue, -5) ELSE queue END AS queue,
+               queue LIKE '%%.dead' AS is_dead,
+               available_at <= statement_timestamp() AS is_due,
+               status, available_at, claimed_at
+          FROM {table}) AS message
+ GROUP BY queue
+"""
+SQLITE_QUEUE_STATS = """
+SELECT queue,
+       count(*) FILTER (WHERE NOT is_dead AND status = 'available' AND is_due) AS available,
+       count(*) FILTER (WHERE NOT is_dead AND status = 'available' AND NOT is_due) AS delayed,
+       count(*) FILTER (WHERE status = 'claimed') AS claimed,
+       count(*) FILTER (WHERE status = 'consumed') AS consumed,
+       count(*) FILTER (WHERE is_dead AND status = 'available') AS dead_letters,
+       round((julianday('now')
+         - julianday(min(available_at) FILTER
+             (WHERE NOT is_dead AND status = 'available' AND is_due))) * 86400, 3)
+         AS oldest_available_age,
+       round((julianday('now')
+         - julianday(min(claimed_at) FILTER (WHERE status = 'claimed'))) * 86400, 3)
+         AS oldest_claim_age
+  FROM (SELECT CASE WHEN substr(queue, -5) = '.dead'
+                    THEN substr(queue, 1, length(queue) - 5) ELSE queue END AS queue,
+               substr(queue, -5) = '.dead' AS is_dead,
+               available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_due,
+               status, available_at, claimed_at
+          FROM {table}) AS message
+ GROUP BY queue
+"""
 
-def upgrade(schema: str | None = None) -> None:
-    """Create the table with its checks and its partial indexes."""
+# A consumer in Airflow is named dag/run/task[map]#try@host. Neither dag nor task ids may contain a
+# slash or a bracket, so the first slash ends the dag and the last begins the task.
+LINEAGE = """
+SELECT id, origin_queue AS queue, unique_key, payload, status, attempts,
+       headers ->> 'dag_id' AS producer_dag_id,
+       headers ->> 'run_id' AS producer_run_id,
+       headers ->> 'task_id' AS producer_task_id,
+       headers ->> 'map_index' AS producer_map_index,
+       headers ->> 'try_number' AS producer_try_number,
+       created_at,
+       coalesce(consumed_by, claimed_by) AS consumer,
+       name[1] AS consumer_dag_id,
+       name[2] AS consumer_run_id,
+       name[3] AS consumer_task_id,
+       CASE WHEN name IS NOT NULL THEN coalesce(name[4], '-1') END AS consumer_map_index,
+       name[5] AS consumer_try_number,
+       claimed_at, consumed_at, last_error
+  FROM {table}
+  LEFT JOIN LATERAL regexp_match(
+         coalesce(consumed_by, claimed_by),
+         '^([^/]+)/(.*)/([^/#[]+)(?:\\[([0-9]+)\\])?#([0-9]+)@[^/@]*$') AS name ON true
+"""
+# The same without regular expressions: rtrim of everything but slashes leaves what is before the
+# task.
+SQLITE_LINEAGE = """
+SELECT id, queue, unique_key, payload, status, attempts,
+       producer_dag_id, producer_run_id, producer_task_id, producer_map_index, producer_try_number,
+       created_at, consumer,
+       CASE WHEN is_task THEN substr(path, 1, instr(path, '/') - 1) END AS consumer_dag_id,
+       CASE WHEN is_task THEN substr(path, instr(path, '/') + 1,
+                                     length(path) - instr(path, '/') - 1) END AS consumer_run_id,
+       CASE WHEN is_task THEN CASE WHEN instr(name, '[') > 0
+                                   THEN substr(name, 1, instr(name, '[') - 1)
+                                   ELSE name END END AS consumer_task_id,
+       CASE WHEN is_task THEN CASE WHEN instr(name, '[') > 0
+                                   THEN rtrim(substr(name, instr(name, '[') + 1), ']')
+                                   ELSE '-1' END END AS consumer_map_index,
+       CASE WHEN is_task THEN substr(attempt, 1, instr(attempt, '@') - 1)
+            END AS consumer_try_number,
+       claimed_at, consumed_at, last_error
+  FROM (SELECT *, substr(task, 1, instr(task, '#') - 1) AS name,
+               substr(task, instr(task, '#') + 1) AS attempt,
+               path LIKE '%_/%_/' AND task LIKE '_%#_%@%' AS is_task
+          FROM (SELECT *, substr(consumer, length(path) + 1) AS task
+                  FROM (SELECT *, rtrim(consumer, replace(consumer, '/', '')) AS path
+                          FROM (SELECT id, origin_queue AS queue, unique_key, payload, status,
+                                       attempts, created_at, claimed_at, consumed_at, last_error,
+                                       json_extract(headers, '$.dag_id') AS producer_dag_id,
+                                       json_extract(headers, '$.run_id') AS producer_run_id,
+                                       json_extract(headers, '$.task_id') AS producer_task_id,
+                                       CAST(json_extract(headers, '$.map_index') AS TEXT)
+                                         AS producer_map_index,
+                                       CAST(json_extract(headers, '$.try_number') AS TEXT)
+                                         AS producer_try_number,
+                                       coalesce(consumed_by, claimed_by) AS consumer
+                                  FROM {table}))))
+"""
+
+# All but the payload, the headers, the last error and the token: what may be confidential.
+OVERVIEW = """
+SELECT id, queue, origin_queue, status, priority, unique_key, attempts, max_attempts, created_at,
+       available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
+       codec
+  FROM {table}
+"""
+
+
+def upgrade(op: Operations, schema: str | None = None) -> None:
+    """Create the table, its partial indexes and its views."""
+    _create_table(op, schema)
+    _create_indexes(op, schema)
+    _create_views(op, schema)
+
+
+def downgrade(op: Operations, schema: str | None = None) -> None:
+    """Drop the views, then the table, and with it every message."""
+    for name in ("xclaim_overview", "xclaim_lineage", "xclaim_queue_stats"):
+        _run(op, f"DROP VIEW {_qualified(op, name, schema)}")
+    op.drop_table("xclaim_message", schema=schema)
+
+
+def _create_table(op: Operations, schema: str | None) -> None:
     integer = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     json = postgresql.JSONB().with_variant(sa.Text(), "sqlite")
     timestamp = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
     op.create_table(
         "xclaim_message",
+        # The order is for PostgreSQL: of a row that is rewritten it logs the bytes from the first
+        # that changed to the last. So what changes stands together, behind fixed widths and before
+        # texts that stay as they are.
         sa.Column("id", integer, sa.Identity(always=True), primary_key=True),
-        sa.Column("queue", sa.Text, nullable=False),
-        sa.Column("origin_queue", sa.Text, nullable=False),
-        sa.Column("status", sa.Text, nullable=False, server_default=sa.text("'available'")),
-        sa.Column("priority", sa.SmallInteger, nullable=False, server_default=sa.text("0")),
-        sa.Column("payload", json, nullable=False),
-        sa.Column("headers", json, nullable=False, server_default=sa.text("'{}'")),
-        sa.Column("unique_key", sa.Text),
-        sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
-        sa.Column("max_attempts", sa.Integer),
         sa.Column("created_at", timestamp, nullable=False),
         sa.Column("available_at", timestamp, nullable=False),
+        sa.Column("max_attempts", sa.Integer),
+        sa.Column("priority", sa.SmallInteger, nullable=False, server_default=sa.text("0")),
+        sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.Column("claimed_at", timestamp),
         sa.Column("claim_expires_at", timestamp),
         sa.Column("consumed_at", timestamp),
+        sa.Column("claim_token", sa.Uuid),
+        sa.Column("status", sa.Text, nullable=False, server_default=sa.text("'available'")),
         sa.Column("claimed_by", sa.Text),
         sa.Column("consumed_by", sa.Text),
         sa.Column("claim_key", sa.Text),
-        sa.Column("claim_token", sa.Uuid),
         sa.Column("last_error", sa.Text),
-        sa.CheckConstraint(
-            "status IN ('available', 'claimed', 'consumed')", name="ck_xclaim_message_status"
-        ),
-        sa.CheckConstraint(
-            "(status = 'claimed') = (claim_token IS NOT NULL)"
-            " AND (status = 'claimed') = (claimed_by IS NOT NULL)"
-            " AND (status = 'claimed') = (claim_expires_at IS NOT NULL)"
-            " AND (status = 'claimed' OR claim_key IS NULL)"
-            " AND (status = 'available') = (claimed_at IS NULL)",
-            name="ck_xclaim_message_claimed",
-        ),
-        sa.CheckConstraint(
-            "(status = 'consumed') = (consumed_at IS NOT NULL)"
-            " AND (status = 'consumed') = (consumed_by IS NOT NULL)",
-            name="ck_xclaim_message_consumed",
-        ),
-        sa.CheckConstraint(
-            "attempts >= 0 AND max_attempts >= 1", name="ck_xclaim_message_attempts"
-        ),
-        sa.CheckConstraint("queue <> '' AND origin_queue <> ''", name="ck_xclaim_message_queue"),
+        sa.Column("queue", sa.Text, nullable=False),
+        sa.Column("origin_queue", sa.Text, nullable=False),
+        sa.Column("unique_key", sa.Text),
+        sa.Column("codec", sa.Text),
+        sa.Column("headers", json, nullable=False, server_default=sa.text("'{}'")),
+        sa.Column("payload", json, nullable=False),
+        *_checks(),
         schema=schema,
         sqlite_autoincrement=True,
     )
-    if op.get_bind().dialect.name == "postgresql":
-        table = "xclaim_message" if schema is None else f"{_quoted(schema)}.xclaim_message"
-        # Not op.execute, which takes a colon in the name of a schema for a parameter.
-        op.get_bind().exec_driver_sql(f"ALTER TABLE {table} SET ({AUTOVACUUM})")
-    claimable = "status = 'available' AND available_at IS NOT NULL"
-    order: list[str | sa.TextClause] = ["queue", sa.text("priority DESC"), "available_at", "id"]
-    _create_index("ix_xclaim_message_claim", order, claimable, schema)
-    expiring = ["queue", "claim_expires_at"]
-    _create_index("ix_xclaim_message_expiry", expiring, "claim_expires_at IS NOT NULL", schema)
-    _create_index("ix_xclaim_message_claim_key", ["claim_key"], "claim_key IS NOT NULL", schema)
-    consumed = ["queue", "consumed_at"]
-    _create_index("ix_xclaim_message_consumed", consumed, "consumed_at IS NOT NULL", schema)
-    _create_index(
+    if _is_postgresql(op):
+        _run(op, f"ALTER TABLE {_qualified(op, 'xclaim_message', schema)} SET ({STORAGE})")
+
+
+def _checks() -> list[sa.CheckConstraint]:
+    conditions = {
+        "status": "status IN ('available', 'claimed', 'consumed')",
+        "claimed": "(status = 'claimed') = (claim_token IS NOT NULL)"
+        " AND (status = 'claimed') = (claimed_by IS NOT NULL)"
+        " AND (status = 'claimed') = (claim_expires_at IS NOT NULL)"
+        " AND (status = 'claimed' OR claim_key IS NULL)"
+        " AND (status = 'available') = (claimed_at IS NULL)",
+        "consumed": "(status = 'consumed') = (consumed_at IS NOT NULL)"
+        " AND (status = 'consumed') = (consumed_by IS NOT NULL)",
+        "attempts": "attempts >= 0 AND max_attempts >= 1",
+        "queue": "queue <> '' AND origin_queue <> ''",
+    }
+    return [
+        sa.CheckConstraint(condition, name=f"ck_xclaim_message_{name}")
+        for name, condition in conditions.items()
+    ]
+
+
+def _create_indexes(op: Operations, schema: str | None) -> None:
+    def create(
+        name: str, columns: Sequence[str | sa.TextClause], where: str, *, unique: bool = False
+    ) -> None:
+        condition = sa.text(where)
+        op.create_index(
+            name,
+            "xclaim_message",
+            columns,
+            schema=schema,
+            unique=unique,
+            postgresql_where=condition,
+            sqlite_where=condition,
+        )
+
+    create(
+        "ix_xclaim_message_claim",
+        ["queue", sa.text("priority DESC"), "available_at", "id"],
+        "status = 'available' AND available_at IS NOT NULL",
+    )
+    expiring = "claim_expires_at IS NOT NULL"
+    create("ix_xclaim_message_expiry", ["queue", "claim_expires_at"], expiring)
+    create("ix_xclaim_message_claim_key", ["claim_key"], "claim_key IS NOT NULL")
+    create("ix_xclaim_message_consumed", ["queue", "consumed_at"], "consumed_at IS NOT NULL")
+    create(
         "uq_xclaim_message_unique_key",
         ["origin_queue", "unique_key"],
         "unique_key IS NOT NULL",
-        schema,
         unique=True,
     )
 
 
-def downgrade(schema: str | None = None) -> None:
-    """Drop the table, and with it every message."""
-    op.drop_table("xclaim_message", schema=schema)
+def _create_views(op: Operations, schema: str | None) -> None:
+    """Create each in the database's own SQL.
+
+    A view has its owner's rights: it would show every queue to a role that row-level security
+    limits to one. PostgreSQL 15 and later can give it those of its reader.
+    """
+    is_postgresql = _is_postgresql(op)
+    views = {
+        "xclaim_queue_stats": QUEUE_STATS if is_postgresql else SQLITE_QUEUE_STATS,
+        "xclaim_lineage": LINEAGE if is_postgresql else SQLITE_LINEAGE,
+        "xclaim_overview": OVERVIEW,
+    }
+    version = op.get_bind().dialect.server_version_info or ()
+    invoker = " WITH (security_invoker = true)" if is_postgresql and version >= (15,) else ""
+    table = _qualified(op, "xclaim_message", schema)
+    for name, query in views.items():
+        view = _qualified(op, name, schema)
+        _run(op, f"CREATE VIEW {view}{invoker} AS {query.format(table=table)}")
 
 
-def _create_index(
-    name: str,
-    columns: Sequence[str | sa.TextClause],
-    condition: str,
-    schema: str | None,
-    *,
-    unique: bool = False,
-) -> None:
-    op.create_index(
-        name,
-        "xclaim_message",
-        columns,
-        schema=schema,
-        unique=unique,
-        postgresql_where=sa.text(condition),
-        sqlite_where=sa.text(condition),
-    )
+def _run(op: Operations, statement: str) -> None:
+    # Not op.execute, which takes a colon in the name of a schema for a parameter.
+    op.get_bind().exec_driver_sql(statement)
 
 
-def _quoted(schema: str) -> str:
-    return op.get_bind().dialect.identifier_preparer.quote_identifier(schema)
+def _is_postgresql(op: Operations) -> bool:
+    return op.get_bind().dialect.name == "postgresql"
+
+
+def _qualified(op: Operations, name: str, schema: str | None) -> str:
+    if schema is None:
+        return name
+    return f"{op.get_bind().dialect.identifier_preparer.quote_identifier(schema)}.{name}"

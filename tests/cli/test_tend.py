@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from tests.cli.command_line import CommandLine
+from tests.later_xclaim import later_xclaim
 from xclaim import Queue
+from xclaim.cli import main
 from xclaim.operations import migrate
 from xclaim.sql.schema import REVISION
 
@@ -83,14 +86,13 @@ def test_stats_of_one_queue_are_one_line(sqlite_xclaim: CommandLine, sqlite_queu
 
 
 def test_stats_of_an_older_schema_say_what_to_run(
-    nowhere: CommandLine, empty_sqlite_url: str
+    sqlite_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    migrate.upgrade(empty_sqlite_url, "0001")
+    with later_xclaim(tmp_path), pytest.raises(SystemExit) as ending:
+        main(["stats", "--quiet", "--url", sqlite_url])
 
-    stats = nowhere("stats", "--url", empty_sqlite_url)
-
-    assert stats.status == 4
-    assert "run `xclaim upgrade`" in stats.errors[0]
+    assert ending.value.code == 4
+    assert "needs 0002: run `xclaim upgrade`" in capsys.readouterr().err
 
 
 def test_expire_gives_back_lapsed_claims(xclaim: CommandLine, queue: Queue) -> None:

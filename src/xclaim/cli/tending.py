@@ -180,15 +180,14 @@ def demo(*, database: Database) -> None:
 
 
 def _stats(database: Database) -> list[dict[str, Any]]:
-    from xclaim.sql.revision import is_newer, mismatch, read_revision
-    from xclaim.sql.schema import REVISION
+    from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
     from xclaim.sql.statements import queue_stats
     from xclaim.verbs import resolve_schema
 
     with database.engine() as engine, engine.connect() as connection:
         schema = resolve_schema(database.schema, engine.dialect.name)
         found = read_revision(connection, schema)
-        if found is None or (found != REVISION and not is_newer(found)):
+        if needs_upgrade(found):
             raise mismatch(found)
         return [dict(row) for row in connection.execute(queue_stats(schema)).mappings()]
 

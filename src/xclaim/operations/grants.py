@@ -11,8 +11,7 @@ from sqlalchemy import Connection
 from xclaim import arguments
 from xclaim.errors import InvalidArgumentError
 from xclaim.sql.dialects import SQLITE
-from xclaim.sql.revision import is_newer, mismatch, read_revision
-from xclaim.sql.schema import REVISION
+from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
 from xclaim.sql.statements.granting import (
     Facts,
     Grant,
@@ -143,7 +142,7 @@ def _checked(kind: str, role: str, queues: Iterable[str], *, shows_payloads: boo
 
 def _check_revision(connection: Connection, schema: str | None) -> None:
     found = read_revision(connection, schema)
-    if found is None or (found != REVISION and not is_newer(found)):
+    if needs_upgrade(found):
         raise mismatch(found)
 
 

@@ -1,53 +1,85 @@
-"""Upgrade and downgrade the schema: the same migrations as ``alembic upgrade head``."""
+"""Upgrade and downgrade the schema: the same migrations as ``alembic upgrade head``.
+
+Alembic's commands, ``alembic.context`` and ``alembic.op`` keep what they work on in module globals,
+which threads share, and so does a migration of an application that calls this one. Nothing of that
+is used here: each run has a MigrationContext of its own and hands its revisions their ``op``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from alembic import command
-from alembic.config import Config
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateSchema
 
 from xclaim.connections.engine import create_engine
 from xclaim.errors import InvalidArgumentError
+from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
 from xclaim.sql.revision import is_newer, mismatch, read_revision
-from xclaim.sql.schema import REVISION
+from xclaim.sql.schema import REVISION, TABLE_NAME, VERSION_TABLE_NAME, message_table
 from xclaim.verbs import resolve_schema
 
+Bind = str | Engine | Connection
+Steps = Callable[[ScriptDirectory, Any], Iterable[RevisionStep]]
+
 _PACKAGE = Path(__file__).parents[1]
+_logger = logging.getLogger(__name__)
+# Any number nobody else locks by: the first bytes of sha256("xclaim").
+_LOCK = 0xA58ED9D4
+_SILENT_SECONDS = 2
+# Behind a statement that waits for the table wait all verbs.
+_LIMIT_WAITING = (
+    "SELECT set_config('lock_timeout', '10s', true) WHERE current_setting('lock_timeout') = '0'"
+)
+_SQLITE_BUSY = 5
+_LOCK_NOT_AVAILABLE = "55P03"
+_WAY_OUT = (
+    "another transaction holds what the migration needs. If it is one of your own, as in a "
+    "migration of your application, pass its connection: migrate.upgrade(op.get_bind())"
+)
 
 
-def upgrade(bind: str | Engine, revision: str = "head", *, schema: str | None = None) -> None:
+def upgrade(bind: Bind, revision: str = "head", *, schema: str | None = None) -> None:
     """Bring the schema to ``revision``, creating it where there is none.
 
-    Safe to run from many processes at once, and again when nothing is to be done. Raise
-    SchemaVersionError if the database is at a revision this xclaim does not know.
+    All of it or nothing. Safe to run from many processes and threads at once, within a migration of
+    an application, and again when nothing is to be done. On a connection that is passed in it joins
+    the caller's transaction, and the caller commits. Raise SchemaVersionError if the database is at
+    a revision this xclaim does not know.
     """
-    with _engine(bind) as engine, _connection(engine) as connection:
-        _refuse_newer(connection, schema)
-        with _command_errors(revision):
-            command.upgrade(_config(connection, schema), revision)
+
+    def steps(scripts: ScriptDirectory, heads: Any) -> Iterable[RevisionStep]:
+        return scripts._upgrade_revs(revision, heads)  # noqa: SLF001  (what Alembic's command asks)
+
+    _migrate(bind, revision, schema, steps)
 
 
-def downgrade(bind: str | Engine, revision: str, *, schema: str | None = None) -> None:
+def downgrade(bind: Bind, revision: str, *, schema: str | None = None) -> None:
     """Take the schema back to ``revision``; ``base`` drops the table with all its messages."""
-    with _engine(bind) as engine, _connection(engine) as connection:
-        _refuse_newer(connection, schema)
-        with _command_errors(revision):
-            command.downgrade(_config(connection, schema), revision)
+
+    def steps(scripts: ScriptDirectory, heads: Any) -> Iterable[RevisionStep]:
+        return scripts._downgrade_revs(revision, heads)  # noqa: SLF001  (see upgrade)
+
+    _migrate(bind, revision, schema, steps)
 
 
-def current(bind: str | Engine, *, schema: str | None = None) -> str | None:
+def current(bind: Bind, *, schema: str | None = None) -> str | None:
     """Return the revision of the schema, None if there is none."""
-    with _engine(bind) as engine, engine.connect() as connection:
-        return read_revision(connection, resolve_schema(schema, engine.dialect.name))
+    with _reading(bind) as connection:
+        return read_revision(connection, resolve_schema(schema, connection.dialect.name))
 
 
-def check(bind: str | Engine, *, schema: str | None = None) -> None:
+def check(bind: Bind, *, schema: str | None = None) -> None:
     """Raise SchemaVersionError, saying what to run, unless the schema is the one this xclaim needs.
 
     A newer schema is refused as well; the verbs themselves keep working on it where they can, so
@@ -69,12 +101,132 @@ def script_directory() -> ScriptDirectory:
     return ScriptDirectory(str(script_location()))
 
 
-def _config(connection: Connection, schema: str | None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    config.attributes["schema"] = resolve_schema(schema, connection.dialect.name)
-    return config
+@contextmanager
+def turn(bind: Bind) -> Iterator[Connection]:
+    """Yield a connection in a transaction in which nobody else migrates its database.
+
+    What others hold is waited for, and said so after two seconds. The transaction of a connection
+    that is passed in is joined, by a savepoint: a caller who goes on after an error finds nothing
+    half done.
+    """
+    with _way_out_named():
+        if isinstance(bind, Connection):
+            with _saying_what_is_waited_for():
+                _refuse_autocommit(bind)
+                _lock(bind)
+            with bind.begin_nested():
+                yield bind
+            return
+        with _engine(bind) as engine, _connection(engine) as connection:
+            with _saying_what_is_waited_for():
+                _lock(connection)
+            if engine.dialect.name == POSTGRESQL.name:
+                connection.execute(text(_LIMIT_WAITING))
+            yield connection
+            connection.commit()
+
+
+def create_schema(connection: Connection, schema: str | None) -> None:
+    """Create the PostgreSQL schema, if one is named and not there."""
+    # Asked first: IF NOT EXISTS wants the right to create one even where it exists.
+    if schema is not None and not inspect(connection).has_schema(schema):
+        connection.execute(CreateSchema(schema))
+
+
+def context_options(schema: str | None) -> dict[str, Any]:
+    """Return how a MigrationContext is configured: here, and in env.py for the command line."""
+    return {
+        "target_metadata": message_table(schema).metadata,
+        "version_table": VERSION_TABLE_NAME,
+        "version_table_schema": schema,
+        "include_schemas": schema is not None,
+        "include_name": lambda name, kind, _parents: _is_ours(name, kind, schema),
+        "transactional_ddl": True,  # SQLite too: the transaction is begun before
+    }
+
+
+def revision_arguments(context: MigrationContext, schema: str | None) -> dict[str, Any]:
+    """Return what the functions of a revision are called with."""
+    return {"op": Operations(context), "schema": schema}
+
+
+def _migrate(bind: Bind, revision: str, schema: str | None, steps: Steps) -> None:
+    scripts = script_directory()
+
+    def chosen(heads: Any, _context: MigrationContext) -> Iterable[RevisionStep]:
+        try:
+            return steps(scripts, heads)
+        except CommandError as error:
+            known = ", ".join(script.revision for script in scripts.walk_revisions())
+            raise InvalidArgumentError(
+                f"revision {revision!r} cannot be reached ({error}): use head, base, or one of "
+                + known
+            ) from error
+
+    with turn(bind) as connection:
+        resolved = resolve_schema(schema, connection.dialect.name)
+        found = read_revision(connection, resolved)
+        if found is not None and is_newer(found):
+            raise mismatch(found)
+        create_schema(connection, resolved)
+        options = {**context_options(resolved), "fn": chosen}
+        context = MigrationContext.configure(connection, opts=options)
+        context.run_migrations(**revision_arguments(context, resolved))
+
+
+def _is_ours(name: str | None, kind: str, schema: str | None) -> bool:
+    """Keep autogenerate and compare away from the tables of an application or of Airflow."""
+    if kind == "schema":
+        return name == schema
+    return kind != "table" or name == TABLE_NAME
+
+
+def _refuse_autocommit(connection: Connection) -> None:
+    if not connection.in_transaction():
+        connection.begin()
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == SQLITE.name:
+        is_autocommit = driver.isolation_level is None and not driver.in_transaction
+    else:
+        is_autocommit = getattr(driver, "autocommit", False)
+    if is_autocommit:
+        raise InvalidArgumentError(
+            "the connection is in autocommit, where a migration that fails would stay half done: "
+            "pass one that is in a transaction, or the engine"
+        )
+
+
+def _lock(connection: Connection) -> None:
+    if not connection.in_transaction():
+        connection.begin()
+    if dialect_of(connection.dialect.name) is POSTGRESQL:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        return
+    # The driver, left to itself, begins a transaction with the first row and not with a table.
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _saying_what_is_waited_for() -> Iterator[None]:
+    word = threading.Timer(_SILENT_SECONDS, _logger.warning, ["the migration waits: %s", _WAY_OUT])
+    word.daemon = True
+    word.start()
+    try:
+        yield
+    finally:
+        word.cancel()
+
+
+@contextmanager
+def _reading(bind: Bind) -> Iterator[Connection]:
+    if isinstance(bind, Connection):
+        yield bind
+        return
+    # In autocommit: a transaction on SQLite would wait for whoever writes.
+    with _engine(bind) as engine, engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager
@@ -89,24 +241,20 @@ def _engine(bind: str | Engine) -> Iterator[Engine]:
         engine.dispose()
 
 
-@contextmanager
-def _connection(engine: Engine) -> Iterator[Connection]:
-    with engine.begin() as connection:
-        yield connection
-
-
-def _refuse_newer(connection: Connection, schema: str | None) -> None:
-    found = read_revision(connection, resolve_schema(schema, connection.dialect.name))
-    if found is not None and is_newer(found):
-        raise mismatch(found)
+def _connection(engine: Engine) -> Connection:
+    if dialect_of(engine.dialect.name) is SQLITE:
+        return engine.connect()
+    # Whatever engine or role say: in autocommit there would be no lock, and a snapshot from before
+    # the lock would not show what whoever had it has done.
+    return engine.connect().execution_options(isolation_level="READ COMMITTED")
 
 
 @contextmanager
-def _command_errors(revision: str) -> Iterator[None]:
+def _way_out_named() -> Iterator[None]:
     try:
         yield
-    except CommandError as error:
-        raise InvalidArgumentError(
-            f"revision {revision!r} cannot be reached ({error}): use head, base, or one of "
-            + ", ".join(script.revision for script in script_directory().walk_revisions())
-        ) from error
+    except DBAPIError as error:
+        busy = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == _SQLITE_BUSY
+        if busy or getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            error.add_note(_WAY_OUT)
+        raise

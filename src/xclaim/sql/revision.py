@@ -22,6 +22,11 @@ def is_newer(revision: str) -> bool:
     return revision not in REVISIONS
 
 
+def needs_upgrade(found: str | None) -> bool:
+    """Return whether the schema is missing, or older than this code needs."""
+    return found is None or (found != REVISION and not is_newer(found))
+
+
 def mismatch(found: str | None) -> SchemaVersionError:
     """Return the error that says what was found, what is needed, and what to run."""
     newer = found is not None and is_newer(found)

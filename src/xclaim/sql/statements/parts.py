@@ -39,11 +39,34 @@ LEASE = seconds_parameter("lease_seconds")
 DELAY = seconds_parameter("delay_seconds")
 
 _CLAIM_COLUMNS = ("claimed_at", "claim_expires_at", "claimed_by", "claim_key", "claim_token")
+# By name: the order of the table's columns is one for PostgreSQL, not one for people.
+_OF_A_MESSAGE = (
+    "id",
+    "queue",
+    "origin_queue",
+    "status",
+    "priority",
+    "payload",
+    "headers",
+    "unique_key",
+    "attempts",
+    "max_attempts",
+    "created_at",
+    "available_at",
+    "claimed_at",
+    "claim_expires_at",
+    "consumed_at",
+    "claimed_by",
+    "consumed_by",
+    "claim_key",
+    "last_error",
+    "codec",
+)
 
 
 def message_columns(table: FromClause) -> list[ColumnElement[Any]]:
     """Return the columns of a Message, in its order of fields; the token stays out."""
-    return [column for column in table.c if column.name != "claim_token"]
+    return [table.c[name] for name in _OF_A_MESSAGE]
 
 
 def notified() -> ColumnElement[Any]:
