@@ -121,7 +121,7 @@ ALL: tuple[Callable[[bytes], None], ...] = (
 def seeds() -> Iterator[tuple[Callable[[bytes], None], bytes]]:
     """Yield what each decoder accepts, for a fuzzer to begin with."""
     with Queue("orders", "sqlite://") as queue:
-        upgrade(queue._queue.bind)  # type: ignore[arg-type]  # it is an engine
+        upgrade(queue._queue.bind)
         queue.push({"id": 1, "text": "\u00e9", "list": [1.5, None, True]}, unique_key="order-1")
         (claimed,) = queue.claim_many(1, claim_key="task", claimed_by="me")
     yield message, as_json(claimed.message.to_dict())

@@ -6,10 +6,9 @@ import os
 import socket
 import time
 from asyncio import CancelledError
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from typing import Any
+from contextlib import suppress
+from contextvars import ContextVar, Token
+from typing import Any, Self
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,12 +18,14 @@ _current: ContextVar[Call | None] = ContextVar("xclaim_call", default=None)
 
 
 class Call:
-    """What is known of one call while it runs.
+    """What is known of one call while it runs, and the current call of a ``with`` block.
 
     ``has_begun``: a statement was sent, so that leaving now would leave its outcome unknown.
     ``is_whole``: what is called within it is a part of it. ``is_abandoned``: its caller could wait
     no longer, and nobody hears of its result.
     """
+
+    _token: Token[Call | None]
 
     def __init__(self, within: float | None = None, *, is_whole: bool = True) -> None:
         self.has_begun = False
@@ -36,6 +37,15 @@ class Call:
         self._ends_at = float("inf")
         if within is not None:
             self.end_within(within)
+
+    def __enter__(self) -> Self:
+        """Make it the current call."""
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave it."""
+        _current.reset(self._token)
 
     def begin(self, connection: Connection) -> None:
         """Note the connection that the call uses from now on.
@@ -99,13 +109,3 @@ def time_left() -> float:
     """Return how many seconds the current call has left, infinity if nobody is in a hurry."""
     call = _current.get()
     return float("inf") if call is None else call.time_left()
-
-
-@contextmanager
-def entered(call: Call) -> Iterator[None]:
-    """Make it the current call of the block."""
-    token = _current.set(call)
-    try:
-        yield
-    finally:
-        _current.reset(token)

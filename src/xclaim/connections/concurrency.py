@@ -8,6 +8,7 @@ seconds, and whoever called sees both what was done and the cancellation.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # those of signal take 9 us, for enumerations
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from xclaim.connections import calls
-from xclaim.connections.calls import Call, entered, is_in_a_call
+from xclaim.connections.calls import Call, is_in_a_call
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -101,17 +102,10 @@ class Threads:
         """Run the call; signals that arrive once it has begun are handled after it."""
         if is_in_a_call():
             return call()
-        record = Call(within)
-        with entered(record):
-            watch = _Watch(record)
-            if within is not None:
-                watch.begin(within)
-            try:
-                if threading.current_thread() is not threading.main_thread():
-                    return call()
-                return _Signals(record, watch).handled_after(call)
-            finally:
-                watch.end()
+        with Call(within) as record:
+            if within is None and threading.current_thread() is threading.main_thread():
+                return _Signals(record).handled_after(call)
+            return _watched(record, call, within)
 
     def read(self, call: Callable[[], T]) -> T:
         """Run the call as it is: an interrupt makes psycopg cancel it."""
@@ -134,23 +128,16 @@ class Threads:
         return False
 
 
-class _Watch:
-    """Breaks the connection of a call that does not end."""
-
-    def __init__(self, record: Call) -> None:
-        self._record = record
-        self._timer: threading.Timer | None = None
-
-    def begin(self, seconds: float) -> None:
-        if self._timer is None:
-            self._record.end_within(seconds)
-            self._timer = threading.Timer(seconds, self._record.drop)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+def _watched(record: Call, call: Callable[[], T], within: float | None) -> T:
+    signals = _Signals(record)
+    if within is not None:
+        signals.end_within(within)
+    try:
+        if threading.current_thread() is not threading.main_thread():
+            return call()
+        return signals.handled_after(call)
+    finally:
+        signals.cancel()
 
 
 # Those that programs and Airflow handle by raising: Ctrl-C, being stopped, a timeout.
@@ -164,35 +151,46 @@ _NUMBERS = tuple(
 class _Signals:
     """The signals that arrive during a call. A handler may raise, and then at any instruction."""
 
-    def __init__(self, record: Call, watch: _Watch) -> None:
+    def __init__(self, record: Call) -> None:
         self._record = record
-        self._watch = watch
         self._handlers: dict[int, Any] = {}
         self._noted: list[tuple[int, FrameType | None]] = []
+        self._timer: threading.Timer | None = None
 
     def handled_after(self, call: Callable[[], T]) -> T:
         try:
-            self._take_over()
+            for number in _NUMBERS:
+                handler = _signal.getsignal(number)
+                if callable(handler):
+                    self._handlers[number] = handler
+                    _signal.signal(number, self._note)
             return call()
         finally:
             self._give_back()
+            if self._timer is not None:
+                self._timer.cancel()
             while self._noted:
                 number, frame = self._noted.pop(0)
                 self._handlers[number](number, frame)
 
-    def _take_over(self) -> None:
-        for number in _NUMBERS:
-            handler = signal.getsignal(number)
-            if callable(handler):
-                self._handlers[number] = handler
-                signal.signal(number, self._note)
+    def end_within(self, seconds: float) -> None:
+        """Break the connection of the call if it has not ended by then."""
+        if self._timer is None:
+            self._record.end_within(seconds)
+            self._timer = threading.Timer(seconds, self._record.drop)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _give_back(self) -> None:
         raised: BaseException | None = None
         left = list(self._handlers.items())
         while left:
             try:
-                signal.signal(*left[-1])
+                _signal.signal(*left[-1])
                 left.pop()
             except BaseException as error:  # noqa: BLE001  (of a handler that is back already)
                 raised = error
@@ -200,11 +198,11 @@ class _Signals:
             raise raised
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if not self._record.has_begun:  # connecting may take minutes, and nothing is lost by it
+        if not self._record.has_begun:  # connecting may take long, and nothing is lost by it
             self._handlers[number](number, frame)
             return
         self._noted.append((number, frame))
-        self._watch.begin(calls.BOUND)
+        self.end_within(calls.BOUND)
 
 
 class _Thread:
@@ -214,7 +212,7 @@ class _Thread:
         self._thread.start()
 
     def _run(self, run: Callable[[], object]) -> None:
-        with entered(self._record):
+        with self._record:
             run()
 
     def is_running(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from xclaim.connections.calls import Call, entered, is_in_a_call
+from xclaim.connections.calls import Call, is_in_a_call
 from xclaim.connections.concurrency import Event, Started
 
 T = TypeVar("T")
@@ -127,7 +127,7 @@ async def _finished(call: Callable[[], T], within: float | None) -> T:
 
 
 async def _run(record: Call, call: Callable[[], T]) -> T:
-    with entered(record):
+    with record:
         return await greenlet_spawn(call)
 
 
