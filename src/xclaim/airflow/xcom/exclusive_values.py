@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from xclaim.errors import DuplicateMessageError, InvalidArgumentError, TicketLostError
+from xclaim.errors import ClaimLostError, DuplicateMessageError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from xclaim import Claim, Message
@@ -49,7 +49,7 @@ def exclusive(
     )
 
 
-class ExclusiveValueLostError(TicketLostError):
+class ExclusiveValueLostError(ClaimLostError):
     """The message of an exclusive value is not to be had; ``value`` says which."""
 
     def __init__(self, value: ExclusiveValue, fate: str) -> None:
@@ -89,6 +89,10 @@ class ExclusiveValue:
     def __repr__(self) -> str:
         """Return where it is; not the value, which may be confidential and ends up in logs."""
         return f"ExclusiveValue(queue={self.queue!r}, message_id={self.message_id})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled, with an error perhaps: the block stays with its process."""
+        return self.__dict__ | {"_block": None}
 
     def __eq__(self, other: object) -> bool:
         """Return whether both are the same message."""
