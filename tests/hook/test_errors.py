@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 import xclaim.airflow
-from tests.hook.conftest import within_task
 from tests.handed_on import WAYS, assert_same, caught, errors_of, raised_by_workers
+from tests.hook.conftest import within_task
 from xclaim import ClaimLostError, Queue, TicketLostError, XclaimError
 from xclaim.airflow.xcom import ExclusiveValue, ExclusiveValueLostError
 from xclaim.airflow.xcom.exclusive_values import consume_values

@@ -1,8 +1,8 @@
 """``exclusive(value)``: what a task returns so that one other task gets it, and nobody else.
 
-The XCom backend of xclaim pushes the value as a message when the task returns it, and puts a ticket
-into the XCom: queue, message id, connection. Reading that XCom claims nothing, however often it
-happens; a task claims it in a ``with`` block, or as an argument of ``@task.exclusive``.
+The XCom backend of xclaim pushes the value as a message when the task returns it. The XCom says
+where: queue, message id, connection. Reading that XCom claims nothing, however often it happens; a
+task claims it in a ``with`` block, or as an argument of ``@task.exclusive``.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class ExclusiveValue:
             block.__exit__(*error)
 
     def serialize(self) -> dict[str, Any]:
-        """Return the ticket for an XCom: called by Airflow's serde, within our backend.
+        """Return where the message is, for an XCom: called by Airflow's serde, in our backend.
 
         :raises InvalidArgumentError: the value is not pushed, and this is not our backend.
         """
@@ -144,14 +144,14 @@ class ExclusiveValue:
 
     @staticmethod
     def deserialize(data: Mapping[str, Any], version: int) -> ExclusiveValue:  # noqa: ARG004
-        """Return the value that a ticket is for: called by Airflow's serde.
+        """Return the value whose message is at that place: called by Airflow's serde.
 
         :param data: as ``serialize`` returned it.
         :param version: of the format.
         """
         types = {"queue": str, "message_id": int, "xclaim_conn_id": str}
         if not all(type(data.get(name)) is type_ for name, type_ in types.items()):
-            raise InvalidArgumentError(f"not the ticket of an exclusive value: {data!r:.200}")
+            raise InvalidArgumentError(f"not the place of an exclusive value: {data!r:.200}")
         return ExclusiveValue(**{name: data[name] for name in types})
 
 
