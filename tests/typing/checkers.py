@@ -1,6 +1,7 @@
 """mypy and pyright, run on files: what they report of which line.
 
-basedpyright is pyright as a wheel: nothing is downloaded when a test runs. As strict as pyright is.
+basedpyright is pyright as a wheel, so that nothing is downloaded when a test runs; in its mode
+`strict` it reports what pyright does.
 """
 
 from __future__ import annotations
