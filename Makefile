@@ -76,7 +76,7 @@ format: $(VENV)/.installed ## Format the code and repair what ruff can
 # Two processes, whatever the machine has: some tests start an Airflow, others kill servers.
 IN_PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 # What asks the database more than SQLAlchemy is not repeated.
-ON_ONE_SQLALCHEMY := $(addprefix --ignore tests/,cli stack torture model payloads test_failover.py test_benchmarks.py)
+ON_ONE_SQLALCHEMY := $(addprefix --ignore tests/,cli stack torture model payloads typing test_failover.py test_benchmarks.py)
 
 .PHONY: test
 test: lint $(VENV_20)/.installed ## Lint, then run every test, then the core's again on SQLAlchemy 2.0

@@ -1,6 +1,6 @@
 """A task returns exclusive values, and each mapped task gets one of them, alone.
 
-`exclusive(value)` pushes the value as a message; the XCom has a ticket. As an argument of
+`exclusive(value)` pushes the value as a message; the XCom says which one. As an argument of
 `@task.exclusive` without a queue it is a claimed message: acked when the function returns,
 released when it raises, and the retry has it again. A plain `@task` claims it in a `with` block.
 Whatever else reads the XCom, a template or the UI, claims nothing.

@@ -2,7 +2,8 @@
 
     XclaimError
     ├── ClaimLostError          the claim is no longer held, nothing was settled for it
-    │   └── TicketLostError     nothing is held for the ticket any more
+    │   ├── TicketLostError     nothing is held for the ticket any more
+    │   └── ExclusiveValueLostError     of xclaim.airflow.xcom: its message is not to be had
     ├── DuplicateMessageError   the unique_key is taken by a message with another payload
     ├── SchemaVersionError      the database has no xclaim table, or one of another version
     ├── PayloadError            the payload or the headers cannot be stored    (a ValueError)
@@ -17,11 +18,12 @@
     └── DatabaseUrlError        the database URL cannot be used                (a ValueError)
 
 Errors of the database itself (it is down, a lock timed out) are SQLAlchemy's and pass untouched.
+Ours can be pickled and copied, whatever their constructors take: a worker process hands them on.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +36,14 @@ _MAX_LISTED = 10  # so that a batch of thousands still makes a readable line
 
 class XclaimError(Exception):
     """Anything xclaim itself refuses or reports."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make it again: from its text and attributes, without its constructor.
+
+        An exception is made again by calling its class with ``args``, which is the text, while the
+        constructors here take the data: it would not unpickle, and break a process pool.
+        """
+        return _made_again, (type(self), self.args), self.__dict__
 
 
 class ClaimLostError(XclaimError):
@@ -149,6 +159,10 @@ class InvalidArgumentError(XclaimError, ValueError):
 
 class DatabaseUrlError(XclaimError, ValueError):
     """The database URL is malformed or names a database or driver xclaim does not use."""
+
+
+def _made_again(kind: type[XclaimError], args: tuple[Any, ...]) -> XclaimError:
+    return kind.__new__(kind, *args)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -48,6 +48,29 @@ def test_a_large_payload_goes_to_the_storage_and_is_shown_as_the_row_has_it(
     assert claim["message"]["payload"]["uri"] == f"file://{objects(folder)[0]}"
 
 
+def test_large_lines_go_to_the_storage_and_small_ones_to_their_rows(
+    storing: CommandLine, folder: Path, queue: Queue
+) -> None:
+    pushed = storing("push", "orders", "-", stdin=f'"{LARGE}"\n{{"id": 1}}\n')
+
+    large, small = queue.peek(10)
+    assert pushed.values == [{"queue": "orders", "pushed": 2}]
+    assert large.to_dict()["payload"]["uri"] == f"file://{objects(folder)[0]}"
+    assert (small.codec, small.payload) == (None, {"id": 1})
+
+
+def test_lines_are_encrypted_and_read_back_as_they_were(
+    xclaim: CommandLine, database_url: str
+) -> None:
+    encrypting = replace(xclaim, environment=xclaim.environment | {"XCLAIM_FERNET_KEYS": NEW})
+
+    encrypting("push", "orders", "-", "--unique-key-field", "id", stdin='{"id": 1}\n{"id": 2}\n')
+
+    with Queue("orders", database_url, payloads=Payloads(keys=NEW)) as queue:
+        assert [message.payload for message in queue.peek(10)] == [{"id": 1}, {"id": 2}]
+        assert {message.codec for message in queue.peek(10)} == {"json+fernet"}
+
+
 def test_prune_deletes_payloads_with_their_messages(storing: CommandLine, folder: Path) -> None:
     storing("push", "orders", f'"{LARGE}"')
     storing.shell("$xclaim claim orders | $xclaim ack")

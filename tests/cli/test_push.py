@@ -74,6 +74,22 @@ def test_a_key_from_each_payload_pushes_a_file_once(xclaim: CommandLine, queue: 
     assert [message.unique_key for message in queue.peek(10)] == ["1", "2"]
 
 
+def test_two_lines_of_one_key_are_the_same_payload_or_refused(
+    xclaim: CommandLine, queue: Queue
+) -> None:
+    same = xclaim(
+        *("push", "orders", "-", "--unique-key-field", "id"),
+        stdin='{"id": 1, "count": 2}\n{"count": 2.0, "id": 1}\n',
+    )
+    other = xclaim(
+        *("push", "orders", "-", "--unique-key-field", "id"),
+        stdin='{"id": 2, "count": 2}\n{"id": 2, "count": 3}\n',
+    )
+
+    assert (same.status, other.status) == (0, 2)
+    assert [message.unique_key for message in queue.peek(10)] == ["1"]
+
+
 def test_another_payload_under_a_key_pushes_nothing(
     sqlite_xclaim: CommandLine, sqlite_queue: Queue
 ) -> None:

@@ -112,15 +112,17 @@ def test_the_message_says_which_task_it_is_from(orders: Queue) -> None:
     assert message.headers["task_id"] == "produce"
 
 
-def test_the_ticket_is_a_plain_dict_in_airflows_database(run: Run, orders: Queue) -> None:
-    with dag("ticket") as built:
+def test_the_place_of_the_message_is_a_plain_dict_in_airflows_database(
+    run: Run, orders: Queue
+) -> None:
+    with dag("place") as built:
         produce()
 
     done = run(built)
 
-    (ticket,) = done.xcoms("produce")
+    (place,) = done.xcoms("produce")
     (message,) = orders.peek()
-    assert ticket["__data__"] == {
+    assert place["__data__"] == {
         "queue": "orders",
         "message_id": message.id,
         "xclaim_conn_id": "xclaim_default",
@@ -485,8 +487,8 @@ def test_a_block_within_a_block_of_the_same_value_is_refused(orders: Queue) -> N
 @pytest.mark.parametrize(
     "data", [{}, {"queue": 1, "message_id": 1, "xclaim_conn_id": "a"}, {"queue": "orders"}]
 )
-def test_a_forged_ticket_is_refused(data: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgumentError, match="not the ticket"):
+def test_a_forged_place_is_refused(data: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match="not the place"):
         ExclusiveValue.deserialize(data, 0)
 
 

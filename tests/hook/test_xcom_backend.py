@@ -318,7 +318,7 @@ def test_a_forged_reference_reads_nothing_outside_the_prefix(xcom_folder: Path, 
         REFERENCE | {"size": "1"},
         REFERENCE | {"key": 1},
         {"__xclaim__": "value"},
-        {"__xclaim__": "ticket of a later version"},
+        {"__xclaim__": "what a later version wrote"},
     ],
 )
 def test_what_is_no_reference_is_an_error_and_not_a_value(forged: dict[str, Any]) -> None:

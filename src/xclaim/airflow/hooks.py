@@ -21,10 +21,10 @@ from xclaim.airflow.tasks.rerun import OnRerun, checked_policy, replace_unconsum
 from xclaim.airflow.tasks.tickets import (
     TICKET_LEASE,
     checked_batches,
-    make_ticket,
-    read_ticket,
     resumer,
     ticket_claimant,
+    ticket_from_xcom,
+    ticket_to_xcom,
     was_settled,
 )
 
@@ -334,7 +334,7 @@ class XclaimHook(BaseHook):
         with ticket_claimant(queue) as who:
             claims = self.queue(queue).claim_many(size, lease=lease, **who.keys)
             who.has_claimed = bool(claims)
-        return make_ticket(self.xclaim_conn_id, claims) if claims else None
+        return ticket_to_xcom(self.xclaim_conn_id, claims) if claims else None
 
     def claim_batches(
         self,
@@ -373,7 +373,7 @@ class XclaimHook(BaseHook):
         """
         from xclaim import TicketLostError
 
-        known = read_ticket(ticket)
+        known = ticket_from_xcom(ticket)
         task = current_task()
         queue = self.queue(known.queue)
         claims = queue.resume(known, lease=lease, **resumer(task, known))

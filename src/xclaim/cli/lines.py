@@ -23,10 +23,17 @@ MESSAGE_COLUMNS = ("id", "queue", "status", "priority", "attempts", "available_a
 CLAIM_COLUMNS = ("id", "queue", "attempts", "claimed_by", "claim_expires_at", "payload")
 
 
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"JSON has no {name}")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)  # json.loads would make one a line
+
+
 def parse_json(text: str, place: str) -> Any:
     """Return the decoded JSON; NaN and Infinity, which Python would accept, are no JSON."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return _decoder.decode(text)
     except json.JSONDecodeError as error:
         problem = f"{error.msg} at character {error.pos + 1}"
     except ValueError as error:
@@ -105,10 +112,6 @@ def _claim(value: Any, place: str) -> Claim:
         raise click.UsageError(
             f"{place} is not a claim as printed by `xclaim claim` ({error.__cause__!r})"
         ) from error
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"JSON has no {name}")
 
 
 def _seconds(value: Any) -> float:

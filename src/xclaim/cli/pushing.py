@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.lines import MESSAGE_COLUMNS, batches, parse_json, stdin_lines, write_all
 from xclaim.cli.options import duration, queue_argument, table_option
+
+if TYPE_CHECKING:
+    from xclaim.payloads.plain_json import Encoded
 
 T = TypeVar("T")
 
@@ -56,6 +58,8 @@ def push(
     transaction: a bad line is named, and then nothing was pushed. Of one payload the message is
     printed, of lines how many there were.
     """
+    from xclaim.payloads.plain_json import encode
+
     is_one = payload is not None and payload != "-"
     _check_keys(unique_key, unique_key_field, is_one=is_one)
     options: dict[str, Any] = {
@@ -66,22 +70,17 @@ def push(
         "notify": notify,
     }
     if payload is not None and is_one:
-        value = _plain(parse_json(payload, "PAYLOAD"))
-        key = unique_key if unique_key_field is None else _key(value, unique_key_field, "PAYLOAD")
+        encoded = encode(parse_json(payload, "PAYLOAD"))  # checked as lines are
+        if unique_key_field is not None:
+            unique_key = _key(encoded.value, unique_key_field, "PAYLOAD")
         with database.queue(queue_name) as queue:
-            message = queue.push(value, unique_key=key, **options)
+            message = queue.push(encoded, unique_key=unique_key, **options)
         write_all([message.to_dict()], MESSAGE_COLUMNS, as_table=as_table)
         return
     if payload is None and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("no payload: pass one, or pipe in one per line")
     count = _push_lines(database, queue_name, unique_key_field, options)
     write_all([{"queue": queue_name, "pushed": count}], ("queue", "pushed"), as_table=as_table)
-
-
-def _plain(value: Any) -> Any:
-    from xclaim.payloads.plain_json import encode
-
-    return encode(value).value  # as lines are checked: JSON that no row can hold is refused
 
 
 def _check_keys(unique_key: str | None, key_field: str | None, *, is_one: bool) -> None:
@@ -97,21 +96,21 @@ def _push_lines(
     from xclaim.queues.sync import Queue
 
     # Read and checked first: a slow stdin must hold no transaction, on SQLite the one write lock.
-    with database.engine() as engine, _checked(key_field) as (lines, count):
+    with database.engine() as engine, _checked_lines(key_field) as (lines, count):
         engine.dispose()  # its connection was idle all the while, and may be gone
         with engine.begin() as connection:
             queue = Queue(queue_name, connection, schema=database.schema)
             for batch in batches(_with_progress(lines, "pushing", count), _BATCH):
-                payloads = [json.loads(line) for line in batch]
+                payloads = _handed_on(batch)
                 keys = None
                 if key_field is not None:
-                    keys = [_key(payload, key_field, "line") for payload in payloads]
+                    keys = [_key(payload.value, key_field, "line") for payload in payloads]
                 queue.push_many(payloads, unique_keys=keys, **options)
     return count
 
 
 @contextmanager
-def _checked(key_field: str | None) -> Iterator[tuple[IO[bytes], int]]:
+def _checked_lines(key_field: str | None) -> Iterator[tuple[IO[bytes], int]]:
     from xclaim.payloads.plain_json import encode
 
     count = 0
@@ -124,6 +123,13 @@ def _checked(key_field: str | None) -> Iterator[tuple[IO[bytes], int]]:
             count += 1
         lines.seek(0)
         yield lines, count
+
+
+def _handed_on(lines: Iterable[bytes]) -> list[Encoded]:
+    from xclaim.payloads.plain_json import Encoded, decode
+
+    # As the checks wrote them, so that the push neither checks nor encodes them again.
+    return [Encoded(line.decode().removesuffix("\n"), decode(line)) for line in lines]
 
 
 def _with_progress(items: Iterable[T], description: str, total: int | None) -> Iterable[T]:

@@ -58,6 +58,8 @@ class Encoding:
     def prepared(self, value: Any, place: str) -> Prepared:
         """Return the payload, which errors call ``place``. Raise PayloadError or StorageError."""
         settings = self._settings
+        if isinstance(value, plain_json.Encoded):  # by who checked it, line by line perhaps
+            return self._plain(value)
         if settings.type is not None:
             value = _at(place, settings.type.to_json, value)
         else:
@@ -68,7 +70,10 @@ class Encoding:
             encoded = plain_json.encode(value, place)
         except PayloadError as error:
             return self._encoded(self._codec_for(value, error), value, place)
-        if settings.keys is None and not self._is_large(encoded.text):
+        return self._plain(encoded)
+
+    def _plain(self, encoded: plain_json.Encoded) -> Prepared:
+        if self._settings.keys is None and not self._is_large(encoded.text):
             return Prepared(text=encoded.text, value=encoded.value)
         return self._json(JSON, encoded)
 

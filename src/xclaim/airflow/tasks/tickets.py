@@ -1,11 +1,14 @@
-"""Tickets: claims that one task makes and another resumes, as the plain dict an XCom carries.
+"""Tickets between tasks: claims that one task makes and another one resumes.
+
+A ticket is ``xclaim.Ticket``. What the claiming task returns is its form for an XCom: the ticket as
+a plain dict, with a few facts more. ``ticket_to_xcom`` makes it, ``ticket_from_xcom`` checks it.
 
     {"queue": ..., "claim_key": ..., "claimed_by": ..., "xclaim_conn_id": ..., "size": 1,
      "claimed_at": ..., "expires_at": ..., "id": 17, "attempts": 1, "payload": ..., "checksum": ...}
 
 ``id``, ``attempts`` and ``payload`` only in a ticket for one message, and the payload only if it is
-plain JSON in the row: templates read them. The
-checksum finds what was changed by accident; it is no signature.
+plain JSON in the row: templates read them. The checksum finds what was changed by accident; it is
+no signature.
 """
 
 from __future__ import annotations
@@ -69,17 +72,18 @@ def resumer(task: TaskIdentity | None, ticket: Ticket) -> dict[str, Any]:
     return {"claimed_by": task.claimed_by, "claim_key": key}
 
 
-def was_settled(queue: Queue, ticket: Mapping[str, Any], task: TaskIdentity | None) -> bool:
+def was_settled(queue: Queue, xcom: Mapping[str, Any], task: TaskIdentity | None) -> bool:
     """Return whether an earlier try of the task has settled what the ticket was for.
 
-    Of a ticket for one message the table knows. Of a batch it is assumed of any retry: what the
-    earlier try did not ack went back to the queue, and is lost to nobody.
+    ``xcom`` is its form for an XCom. Of a ticket for one message the table knows. Of a batch it is
+    assumed of any retry: what the earlier try did not ack went back to the queue, and is lost to
+    nobody.
     """
     if task is None or task.try_number == task.first_try:
         return False
-    if "id" not in ticket:
+    if "id" not in xcom:
         return True
-    message = queue.get(ticket["id"])
+    message = queue.get(xcom["id"])
     return message is not None and task.is_named_in(message.consumed_by)
 
 
@@ -102,11 +106,11 @@ def checked_batches(max_batches: Any) -> int:
     return int(max_batches)
 
 
-def make_ticket(xclaim_conn_id: str, claims: Sequence[Claim]) -> dict[str, Any]:
+def ticket_to_xcom(xclaim_conn_id: str, claims: Sequence[Claim]) -> dict[str, Any]:
     """Return the ticket for claims that were made by one call under a key of their own."""
     from xclaim import Ticket
 
-    ticket = {
+    xcom = {
         **Ticket.of(claims).to_dict(),
         "xclaim_conn_id": xclaim_conn_id,
         "size": len(claims),
@@ -115,35 +119,35 @@ def make_ticket(xclaim_conn_id: str, claims: Sequence[Claim]) -> dict[str, Any]:
     }
     if len(claims) == 1:
         message = claims[0].message
-        ticket |= {"id": message.id, "attempts": message.attempts}
+        xcom |= {"id": message.id, "attempts": message.attempts}
         if message.codec is None:  # else it may be large, or secret, or none that JSON has
-            ticket["payload"] = message.stored
-    return {**ticket, "checksum": _checksum(ticket)}
+            xcom["payload"] = message.stored
+    return {**xcom, "checksum": _checksum(xcom)}
 
 
-def read_ticket(ticket: object) -> Ticket:
-    """Return what to resume. Raise InvalidArgumentError if it is no ticket, or was changed."""
+def ticket_from_xcom(xcom: object) -> Ticket:
+    """Return the ticket. Raise InvalidArgumentError if it is none, or was changed on its way."""
     from xclaim import Ticket
 
-    if not isinstance(ticket, Mapping):
+    if not isinstance(xcom, Mapping):
         hint = ""
-        if isinstance(ticket, str):
+        if isinstance(xcom, str):
             hint = " (a template makes a string of it: pass `task.output` instead of `{{ ... }}`)"
         raise InvalidArgumentError(
-            f"a ticket is the dict that a claiming task returned, not {type(ticket).__name__}"
-            f"{hint}: {ticket!r:.100}"
+            f"a ticket is the dict that a claiming task returned, not {type(xcom).__name__}"
+            f"{hint}: {xcom!r:.100}"
         )
-    known = Ticket.from_dict(ticket)
-    if ticket.get("checksum") != _checksum(ticket):
+    ticket = Ticket.from_dict(xcom)
+    if xcom.get("checksum") != _checksum(xcom):
         raise InvalidArgumentError(
-            f"the ticket of {known.claimed_by!r} in {known.queue!r} was changed since it was made: "
-            "pass on the whole dict as the claiming task returned it"
+            f"the ticket of {ticket.claimed_by!r} in {ticket.queue!r} was changed since it was "
+            "made: pass on the whole dict as the claiming task returned it"
         )
-    return known
+    return ticket
 
 
-def _checksum(ticket: Mapping[str, Any]) -> str:
-    content = {name: value for name, value in ticket.items() if name != "checksum"}
+def _checksum(xcom: Mapping[str, Any]) -> str:
+    content = {name: value for name, value in xcom.items() if name != "checksum"}
     try:
         text = json.dumps(content, sort_keys=True)
     except (TypeError, ValueError) as error:

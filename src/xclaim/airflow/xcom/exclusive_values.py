@@ -1,8 +1,8 @@
 """``exclusive(value)``: what a task returns so that one other task gets it, and nobody else.
 
-The XCom backend of xclaim pushes the value as a message when the task returns it, and puts a ticket
-into the XCom: queue, message id, connection. Reading that XCom claims nothing, however often it
-happens; a task claims it in a ``with`` block, or as an argument of ``@task.exclusive``.
+The XCom backend of xclaim pushes the value as a message when the task returns it. The XCom says
+where: queue, message id, connection. Reading that XCom claims nothing, however often it happens; a
+task claims it in a ``with`` block, or as an argument of ``@task.exclusive``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from xclaim.errors import DuplicateMessageError, InvalidArgumentError, TicketLostError
+from xclaim.errors import ClaimLostError, DuplicateMessageError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from xclaim import Claim, Message
@@ -49,7 +49,7 @@ def exclusive(
     )
 
 
-class ExclusiveValueLostError(TicketLostError):
+class ExclusiveValueLostError(ClaimLostError):
     """The message of an exclusive value is not to be had; ``value`` says which."""
 
     def __init__(self, value: ExclusiveValue, fate: str) -> None:
@@ -90,6 +90,10 @@ class ExclusiveValue:
         """Return where it is; not the value, which may be confidential and ends up in logs."""
         return f"ExclusiveValue(queue={self.queue!r}, message_id={self.message_id})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled, with an error perhaps: the block stays with its process."""
+        return self.__dict__ | {"_block": None}
+
     def __eq__(self, other: object) -> bool:
         """Return whether both are the same message."""
         if not isinstance(other, ExclusiveValue) or self.message_id is None:
@@ -120,7 +124,7 @@ class ExclusiveValue:
             block.__exit__(*error)
 
     def serialize(self) -> dict[str, Any]:
-        """Return the ticket for an XCom: called by Airflow's serde, within our backend.
+        """Return where the message is, for an XCom: called by Airflow's serde, in our backend.
 
         :raises InvalidArgumentError: the value is not pushed, and this is not our backend.
         """
@@ -140,14 +144,14 @@ class ExclusiveValue:
 
     @staticmethod
     def deserialize(data: Mapping[str, Any], version: int) -> ExclusiveValue:  # noqa: ARG004
-        """Return the value that a ticket is for: called by Airflow's serde.
+        """Return the value whose message is at that place: called by Airflow's serde.
 
         :param data: as ``serialize`` returned it.
         :param version: of the format.
         """
         types = {"queue": str, "message_id": int, "xclaim_conn_id": str}
         if not all(type(data.get(name)) is type_ for name, type_ in types.items()):
-            raise InvalidArgumentError(f"not the ticket of an exclusive value: {data!r:.200}")
+            raise InvalidArgumentError(f"not the place of an exclusive value: {data!r:.200}")
         return ExclusiveValue(**{name: data[name] for name in types})
 
 

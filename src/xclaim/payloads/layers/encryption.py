@@ -52,8 +52,6 @@ class Keys:
     cryptography.
     """
 
-    __slots__ = ("_keys",)
-
     def __init__(self, keys: str | Sequence[str]) -> None:
         texts = keys.split(",") if isinstance(keys, str) else list(keys)
         if importlib.util.find_spec("cryptography") is None:
