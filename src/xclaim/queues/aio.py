@@ -29,13 +29,12 @@ from xclaim.consuming.methods import (
 )
 from xclaim.consuming.reconnecting import RECONNECT
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Claim, EncodedMessage, Message, T_co
+from xclaim.message import Claim, Message, T_co
 from xclaim.payloads.payloads import Payloads
 from xclaim.queues.payload_work import (
     Work,
     after_ack_of,
     delete_objects_of,
-    in_a_batch,
     read_by,
     settings_of,
     verbs_with_work,
@@ -109,7 +108,8 @@ class AsyncQueue(Generic[T_co]):
         arguments.seconds("reconnect", reconnect)
 
     push = _of_queue(verbs.push)
-    push_many = _of_queue(verbs.push_many)
+    # The facade prepares what it takes.
+    push_many: Callable[..., Coroutine[Any, Any, list[Message]]] = _of_queue(verbs.push_many)
     ack = _of_claim(verbs.ack)
     ack_many = _of_claims(verbs.ack_many)
     release = _of_claim(verbs.release)
@@ -290,9 +290,8 @@ class AsyncQueue(Generic[T_co]):
         claim has it from then on.
         """
         found = message.message if isinstance(message, Claim) else message
-        if isinstance(found, EncodedMessage) and found.is_of(self._payloads):
-            return await asyncio.to_thread(lambda: found.payload)
-        return await asyncio.to_thread(lambda: read_by(self._payloads or Payloads(), found).payload)
+        message = found.read_by(self._payloads or Payloads())
+        return await asyncio.to_thread(lambda: message.payload)
 
     async def close(self) -> None:
         """Close the engine the queue made from a URL; an engine or connection of yours stays."""
@@ -321,16 +320,11 @@ class AsyncQueue(Generic[T_co]):
 
     async def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
         settings = self._payloads
-        if settings is None:
-            return await self._run_verb(verb, *args, **options)
         if verb not in self._verbs_with_work:
             result = await self._run_verb(verb, *args, **options)
             return read_by(settings, result)  # type: ignore[no-any-return]
-        plain = in_a_batch(settings, verb, args, options, self._bind.dialect.name)
-        if plain is not None:
-            return await self._run_verb(verb, *plain, **options)
         commits = isinstance(self._verb_bind, AsyncEngine)
-        work = Work(settings, verb, args, options, commits=commits)
+        work = Work(settings or Payloads(), verb, args, options, commits=commits)
         if work.stores:
             await asyncio.to_thread(work.before)
         try:

@@ -13,10 +13,10 @@ from typing import Any
 
 from xclaim import verbs
 from xclaim.errors import ClaimLostError, InvalidArgumentError, XclaimError
-from xclaim.message import Claim, Message, as_encoded
+from xclaim.message import Claim, Message
 from xclaim.payloads.envelope import Prepared, object_uri
-from xclaim.payloads.payloads import AfterAck, Payloads
-from xclaim.sql.dialects import SQLITE
+from xclaim.payloads.options import AfterAck
+from xclaim.payloads.payloads import Payloads
 
 logger = logging.getLogger("xclaim")
 
@@ -102,32 +102,9 @@ class Work:
 def verbs_with_work(settings: Payloads | None) -> frozenset[Callable[..., Any]]:
     """Return the verbs that may have something to store or to delete; the others pay nothing."""
     if settings is None:
-        return frozenset()
+        return verbs.PUSHING
     acking = () if settings.after_ack is AfterAck.KEEP else verbs.ACKING
     return verbs.PUSHING.union(verbs.DELETING, acking)
-
-
-def in_a_batch(
-    settings: Payloads,
-    verb: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    options: dict[str, Any],
-    dialect: str,
-) -> tuple[Any, ...] | None:
-    """Return the arguments of a push of small plain payloads that are encoded; else None.
-
-    Nearly all pushes are such. This is what they pay for a storage that others need.
-    """
-    if verb not in verbs.PUSHING or dialect == SQLITE.name:
-        return None
-    queue, given, *others = arguments
-    if verb is verbs.push:
-        batch = settings.plain_batch([given]) if options.get("unique_key") is None else None
-        return None if batch is None else (queue, batch, *others)
-    if options.get("unique_keys") is not None or not isinstance(given, list | tuple):
-        return None  # what can be read only once is left to who can look closer at it
-    batch = settings.plain_batch(list(given))
-    return None if batch is None else (queue, [batch], *others)
 
 
 def settings_of(payloads: Payloads | None, type_: Any) -> Payloads | None:
@@ -166,27 +143,20 @@ def delete_objects(settings: Payloads, uris: Iterable[str | None]) -> None:
         )
 
 
-def read_by(settings: Payloads, result: Any) -> Any:
+def read_by(settings: Payloads | None, result: Any) -> Any:
     """Return what a verb returned so that its payloads are read as the queue's settings say."""
+    if settings is None:
+        return result
     match result:
         case list():
-            if settings.type is None and all(map(_is_plain, result)):
-                return result
             return [read_by(settings, each) for each in result]
         case Message():
-            if result.codec is None and settings.type is None:
-                return result
-            return as_encoded(result, settings)
+            return result.read_by(settings)
         case Claim():
-            message = read_by(settings, result.message)
+            message = result.message.read_by(settings)
             return result if message is result.message else replace(result, message=message)
         case _:
             return result
-
-
-def _is_plain(result: Any) -> bool:
-    message = result.message if type(result) is Claim else result
-    return type(message) is Message
 
 
 def _object_of(claim: Claim) -> str | None:

@@ -30,7 +30,6 @@ from xclaim.queues.payload_work import (
     Work,
     after_ack_of,
     delete_objects_of,
-    in_a_batch,
     read_by,
     settings_of,
     verbs_with_work,
@@ -111,7 +110,8 @@ class Queue(Generic[T_co]):
         arguments.seconds("reconnect", reconnect)
 
     push = _of_queue(verbs.push)
-    push_many = _of_queue(verbs.push_many)
+    # The facade prepares what it takes.
+    push_many: Callable[..., list[Message]] = _of_queue(verbs.push_many)
     ack = _of_claim(verbs.ack)
     ack_many = _of_claims(verbs.ack_many)
     release = _of_claim(verbs.release)
@@ -305,7 +305,7 @@ class Queue(Generic[T_co]):
         For those that were made elsewhere: by ``from_dict``, or a queue with other settings.
         """
         found = message.message if isinstance(message, Claim) else message
-        return read_by(self._payloads or Payloads(), found).payload
+        return found.read_by(self._payloads or Payloads()).payload
 
     def close(self) -> None:
         """Close the engine the queue made from a URL; an engine or connection of yours stays."""
@@ -336,16 +336,11 @@ class Queue(Generic[T_co]):
 
     def _run(self, verb: Callable[..., T], *args: Any, **options: Any) -> T:
         settings = self._payloads
-        if settings is None:
-            return self._run_verb(verb, *args, **options)
         if verb not in self._verbs_with_work:
             result = self._run_verb(verb, *args, **options)
             return read_by(settings, result)  # type: ignore[no-any-return]
-        plain = in_a_batch(settings, verb, args, options, self._bind.dialect.name)
-        if plain is not None:
-            return self._run_verb(verb, *plain, **options)
         commits = isinstance(self._verb_bind, Engine)
-        work = Work(settings, verb, args, options, commits=commits)
+        work = Work(settings or Payloads(), verb, args, options, commits=commits)
         if work.stores:
             work.before()
         try:

@@ -40,6 +40,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from xclaim.errors import DatabaseUrlError
+from xclaim.payloads.plain_json import decode
 
 CHANNEL = "xclaim"  # of NOTIFY; the payload is the name of the queue
 
@@ -77,7 +78,7 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: SqlDialect) -> Any:
         """Return the decoded value; psycopg has decoded jsonb already."""
-        return json.loads(value) if dialect.name == "sqlite" and value is not None else value
+        return decode(value) if dialect.name == "sqlite" and value is not None else value
 
 
 class CrossJoin(Join):
@@ -166,14 +167,6 @@ class Dialect:
         return (
             func.unnest(*arrays)
             .table_valued(*named, with_ordinality="position")
-            .render_derived(name="item")
-        )
-
-    def elements(self) -> FromClause:
-        """Return the bound JSON array ``payloads`` as a table of ``payload`` and ``position``."""
-        return (
-            func.jsonb_array_elements(cast(bindparam("payloads", type_=Text), JSONB))
-            .table_valued(column("payload", JSONB), with_ordinality="position")
             .render_derived(name="item")
         )
 
