@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from datetime import datetime
 from enum import Enum, StrEnum
+from pkgutil import resolve_name
 from types import NoneType
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol, cast
 from uuid import UUID
@@ -20,6 +21,11 @@ else:
     from typing import TypeVar
 
     T_co = TypeVar("T_co", covariant=True)
+
+
+# What makes the reader of a message that came without one. A name and no import: it stands on a
+# floor above, and only who asks for such a payload loads it.
+_DEFAULT_READER = "xclaim.payloads.payloads:Payloads.by_default"
 
 
 class Status(StrEnum):
@@ -158,9 +164,8 @@ class Message(Generic[T_co]):
     def _reading(self) -> Reader:
         if self.reader is not None:
             return self.reader
-        from xclaim import Payloads  # by the package's name for it: it is on a floor above
-
-        return Payloads.from_environment() or Payloads()
+        default: Reader = resolve_name(_DEFAULT_READER)()
+        return default
 
 
 # The fields that stand in JSON under their own names.

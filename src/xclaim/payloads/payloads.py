@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, BinaryIO
 
@@ -19,7 +19,7 @@ from xclaim.payloads import plain_json
 from xclaim.payloads.envelope import Envelope, Prepared
 from xclaim.payloads.options import THRESHOLD, Options, threshold_of
 from xclaim.payloads.reading import decoded, opened
-from xclaim.payloads.writing import Encoding, encrypted_again, here
+from xclaim.payloads.writing import Elsewhere, Encoding, encrypted_again, here
 
 
 class Payloads(Options):
@@ -44,6 +44,11 @@ class Payloads(Options):
         others = (os.environ.get(name) or None for name in names)
         return _from_environment(location or None, keys or None, *others)
 
+    @classmethod
+    def by_default(cls) -> Payloads:
+        """Return what the environment says; without that all payloads stay in their rows."""
+        return cls.from_environment() or cls()
+
     def typed(self, type_: Any) -> Payloads:
         """Return the same for a queue whose payloads are of a type."""
         from xclaim.payloads.codecs.models import Model
@@ -58,7 +63,7 @@ class Payloads(Options):
         queue: str,
         *,
         keyed: bool = False,
-        elsewhere: Callable[[Callable[[], Any]], Any] = here,
+        elsewhere: Elsewhere = here,
     ) -> list[Prepared]:
         """Return the payloads as their rows will have them; large ones are in the storage then.
 

@@ -55,10 +55,23 @@ def opened(options: Options, envelope: Envelope) -> BinaryIO:
         if suffix == FERNET:
             file = required_keys(options, envelope).decrypting(file, envelope.key)
         else:
-            from xclaim.payloads.layers.compression import decompressing
-
-            file = decompressing(file)
+            file = _Decompressed(file)
     return file
+
+
+class _Decompressed(io.BufferedReader):
+    """What a compressed file holds. Closing it closes that one, which a storage has lent."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        from xclaim.payloads.layers.compression import decompressing
+
+        super().__init__(cast("Any", decompressing(file)), _CHUNK)
+        self._file = file
+
+    def close(self) -> None:
+        """Close both."""
+        super().close()
+        self._file.close()
 
 
 def raw(options: Options, envelope: Envelope) -> BinaryIO:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from xclaim.errors import PayloadError
 from xclaim.payloads import plain_json
@@ -61,6 +61,13 @@ class Destination:
         return self.storage.create(*self.folders)
 
 
+class Elsewhere(Protocol):
+    """Does work that may take long: at once, or in a thread while an event loop goes on."""
+
+    def __call__(self, work: Callable[[], T], /) -> T:
+        """Return what the work returns."""
+
+
 def here(work: Callable[[], T]) -> T:
     """Do the work at once, where the caller is."""
     return work()
@@ -69,17 +76,11 @@ def here(work: Callable[[], T]) -> T:
 class Encoding:
     """The payloads of one push to a queue. ``keyed``: they will be compared with stored ones.
 
-    ``elsewhere`` is handed the work that may take long, for a storage or a codec, and does it: at
-    once, or in a thread while an event loop goes on.
+    What a storage or a codec takes part in is done ``elsewhere``.
     """
 
     def __init__(
-        self,
-        options: Options,
-        queue: str,
-        *,
-        keyed: bool,
-        elsewhere: Callable[[Callable[[], Any]], Any],
+        self, options: Options, queue: str, *, keyed: bool, elsewhere: Elsewhere = here
     ) -> None:
         self._options = options
         self._destination = Destination.of_queue(queue, options)
@@ -105,16 +106,14 @@ class Encoding:
                 return self._encoded(self._codec_for(value, error), value, place)
         if options.keys is None and not self._is_large(encoded.text):
             return Prepared(text=encoded.text, stored=encoded.value)
-        prepared: Prepared = self._elsewhere(partial(self._json, JSON, encoded))
-        return prepared
+        return self._elsewhere(partial(self._json, JSON, encoded))
 
     def _is_large(self, text: str) -> bool:
         # A character takes four bytes at most.
         return len(text) * 4 > self._limit and len(text.encode()) > self._limit
 
     def _encoded(self, codec: Codec, value: Any, place: str) -> Prepared:
-        prepared: Prepared = self._elsewhere(partial(self._by_codec, codec, value, place))
-        return prepared
+        return self._elsewhere(partial(self._by_codec, codec, value, place))
 
     def _by_codec(self, codec: Codec, value: Any, place: str) -> Prepared:
         if isinstance(codec, TypedJson):

@@ -211,8 +211,7 @@ def _pushed(
 def _prepared(payload: Any, queue: str, *, keyed: bool) -> Prepared:
     if isinstance(payload, Prepared):
         return payload
-    settings = Payloads.from_environment() or Payloads()
-    return settings.prepare([payload], queue, keyed=keyed)[0]
+    return Payloads.by_default().prepare([payload], queue, keyed=keyed)[0]
 
 
 def listed(name: str, values: Any) -> list[Any]:
