@@ -4,12 +4,11 @@
 -- Insert the payloads in their order, and return what the producer does not know.
 WITH pushed AS (INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
       max_attempts, created_at, available_at) SELECT %(queue_name)s::VARCHAR AS queue, %(queue_name)s::VARCHAR
-      AS origin_queue, %(message_priority)s::SMALLINT AS priority, CAST(item.payload AS JSONB) AS payload,
+      AS origin_queue, %(message_priority)s::SMALLINT AS priority, item.payload AS payload,
       CAST(%(message_headers)s::VARCHAR AS JSONB) AS headers, CAST(NULL AS TEXT) AS unique_key,
       %(attempts_limit)s::INTEGER AS max_attempts, statement_timestamp() AS created_at, statement_timestamp()
       + %(delay_seconds)s * interval '1 second' AS available_at
-    FROM unnest(CAST((SELECT %(payloads)s::VARCHAR AS anon_1) AS TEXT[])) WITH ORDINALITY AS item(payload,
-      position)
+    FROM jsonb_array_elements(CAST(%(payloads)s::VARCHAR AS JSONB)) WITH ORDINALITY AS item(payload, position)
     ORDER BY item.position
     RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at) SELECT
       array_agg(pushed.id

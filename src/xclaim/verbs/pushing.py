@@ -159,8 +159,11 @@ def _push_part(
 ) -> list[Message]:
     is_encoded = any(each.codec is not None for each in payloads)
     build = partial(statements.push, notifies=notifies, encoded=is_encoded)
-    columns = row_columns(payloads, is_encoded=is_encoded)
-    rows = dialect_of(connection.dialect.name).row_parameters(**columns)
+    dialect = dialect_of(connection.dialect.name)
+    if is_encoded:
+        rows = dialect.row_parameters(**row_columns(payloads, is_encoded=True))
+    else:
+        rows = dialect.element_parameters([each.text for each in payloads])
     pushed = execute(connection, schema, build, {**parameters, **rows})
     return [
         _pushed(place, each, parameters)

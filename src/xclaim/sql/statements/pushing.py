@@ -50,8 +50,9 @@ def push(
     On PostgreSQL in one row: the ids, which rise with the position, and the times all share.
     ``encoded``: not all of them are plain JSON, and each comes with its codec.
     """
-    item = dialect.rows(payload=Text(), **_codec(encoded))
-    names, values = _pushed(item, dialect, unique_key=null())
+    item = dialect.rows(payload=Text(), codec=Text()) if encoded else dialect.elements()
+    payload = dialect.json(item.c.payload) if encoded else item.c.payload
+    names, values = _pushed(item, dialect, unique_key=null(), payload=payload)
     rows = select(*values).order_by(item.c.position)
     inserted = insert(table).from_select(names, rows).returning(*_unknown(table))
     if dialect is not POSTGRESQL:
