@@ -162,7 +162,8 @@ def test_the_environment_says_how_payloads_are_stored(
     ("name", "value", "problem"),
     [
         ("XCLAIM_STORAGE", "ftp://somewhere", "s3://"),
-        ("XCLAIM_STORAGE_THRESHOLD", "64k", "64k"),
+        ("XCLAIM_STORAGE_THRESHOLD", "64k", "XCLAIM_STORAGE_THRESHOLD must be .* not '64k'"),
+        ("XCLAIM_STORAGE_THRESHOLD", "-1", "XCLAIM_STORAGE_THRESHOLD must be .* not '-1'"),
         ("XCLAIM_STORAGE_OPTIONS", "secret", "no JSON object"),
         ("XCLAIM_FERNET_KEYS", "secret", "Fernet"),
     ],

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     )
     from xclaim.message import Claim, Counts, Message, Status, Ticket
     from xclaim.payloads.codecs.registry import Codec, register_codec
-    from xclaim.payloads.payloads import AfterAck, Payloads
+    from xclaim.payloads.options import AfterAck
+    from xclaim.payloads.payloads import Payloads
     from xclaim.payloads.stores.storage import Storage
     from xclaim.queues.aio import AsyncQueue
     from xclaim.queues.functions import ack, claim, push
@@ -42,7 +43,7 @@ __version__ = "0.1.0"
 
 # Loaded on first use (PEP 562): an Airflow DAG file that only names the hook pays for nothing.
 _MODULE_OF = {
-    "AfterAck": "payloads.payloads",
+    "AfterAck": "payloads.options",
     "AsyncQueue": "queues.aio",
     "Claim": "message",
     "ClaimLostError": "errors",

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from xclaim.errors import InvalidArgumentError
-from xclaim.payloads.plain_json import is_storable_text
 
 MAX_QUEUE_BYTES = 200  # short enough for an index entry and for a line on a terminal
 MAX_KEY_BYTES = 1_000  # PostgreSQL refuses index entries over 2,704 bytes (a third of a page)
@@ -128,6 +127,17 @@ def error_text(value: Any) -> str | None:
         return None
     text = str(value).replace("\x00", "\\x00")[:10_000]
     return text.encode(errors="backslashreplace").decode()
+
+
+def is_storable_text(value: str) -> bool:
+    """Return whether PostgreSQL can hold the text: valid Unicode without NUL."""
+    if "\x00" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(name: str, value: Any, max_bytes: int) -> str:

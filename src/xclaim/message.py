@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
+from pkgutil import resolve_name
 from types import NoneType
-from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol, cast
 from uuid import UUID
 
 from xclaim.errors import InvalidArgumentError
@@ -22,6 +23,11 @@ else:
     T_co = TypeVar("T_co", covariant=True)
 
 
+# What makes the reader of a message that came without one. A name and no import: it stands on a
+# floor above, and only who asks for such a payload loads it.
+_DEFAULT_READER = "xclaim.payloads.payloads:Payloads.by_default"
+
+
 class Status(StrEnum):
     """The three states of a message, as they stand in the table."""
 
@@ -33,6 +39,10 @@ class Status(StrEnum):
 class Reader(Protocol):
     """Reads what rows have of payloads: ``Payloads`` does."""
 
+    @property
+    def is_typed(self) -> bool:
+        """Whether plain JSON, too, is more than it stands in the row: values of a type."""
+
     def read(self, stored: Any, codec: str | None) -> Any:
         """Return the payload."""
 
@@ -40,12 +50,19 @@ class Reader(Protocol):
         """Return the encoded payload as a file."""
 
 
+class _Unread(Enum):
+    """What stands for a payload that nobody has asked for; copies and pickles are the same."""
+
+    UNREAD = "unread"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message(Generic[T_co]):
     """One row of ``xclaim_message``. Times are aware UTC, by the database's clock.
 
-    ``codec`` says how the payload is encoded, None is plain JSON. ``payload`` of an encoded message
-    is read, from the storage perhaps, when it is first asked for. The repr, which ends up in logs,
+    ``stored`` is what the row has of the payload. ``codec`` says how that is encoded, None is plain
+    JSON. ``reader`` makes the payload of it when ``payload`` is first asked for; None: plain JSON
+    is the payload, and the rest is read as the environment says. The repr, which ends up in logs,
     leaves out what may be confidential.
     """
 
@@ -54,7 +71,7 @@ class Message(Generic[T_co]):
     origin_queue: str
     status: Status
     priority: int
-    payload: T_co = field(repr=False)
+    stored: Any = field(repr=False)
     headers: dict[str, Any] = field(repr=False)
     unique_key: str | None
     attempts: int
@@ -69,16 +86,26 @@ class Message(Generic[T_co]):
     claim_key: str | None
     last_error: str | None = field(repr=False)
     codec: str | None = None
+    reader: Reader | None = field(default=None, repr=False, compare=False)
+    _value: Any = field(default=_Unread.UNREAD, init=False, repr=False, compare=False)
+
+    @property
+    def payload(self) -> T_co:
+        """The payload, which may have to be fetched from the storage at first, and is then kept.
+
+        Raise PayloadReadError or StorageError if it cannot be read. With asyncio ask
+        ``await queue.read(claim)`` first, which waits for the storage in a thread.
+        """
+        if self.codec is None and self.reader is None:
+            return self.stored  # type: ignore[no-any-return]
+        if self._value is _Unread.UNREAD:
+            object.__setattr__(self, "_value", self._reading().read(self.stored, self.codec))
+        return self._value  # type: ignore[no-any-return]
 
     @property
     def is_dead_letter(self) -> bool:
         """Whether the message waits in a dead-letter queue."""
         return self.queue != self.origin_queue and self.queue.endswith(".dead")
-
-    @property
-    def stored(self) -> Any:
-        """What the row has as payload: the payload itself, or how it is encoded and where it is."""
-        return self.payload
 
     def open(self) -> BinaryIO:
         """Return the payload, as its codec encodes it, as a file: large ones are read in pieces.
@@ -86,18 +113,28 @@ class Message(Generic[T_co]):
         The end of it is handed out only after size and digest were found right. Raise
         PayloadReadError or StorageError, on opening or while it is read.
         """
-        return as_encoded(self, None).open()
+        return self._reading().open(self.stored, self.codec)
+
+    def read_by(self, reader: Reader) -> Message[T_co]:
+        """Return the message so that the reader reads its payload; nothing is read for this."""
+        if reader is self.reader or (
+            self.reader is None and self.codec is None and not reader.is_typed
+        ):
+            return self
+        return replace(self, reader=reader)
 
     def expiring(self, claim_expires_at: datetime) -> Message[T_co]:
-        """Return the same message with another end of its lease."""
-        return replace(self, claim_expires_at=claim_expires_at)
+        """Return the same message with another end of its lease; what was read stays read."""
+        again = replace(self, claim_expires_at=claim_expires_at)
+        object.__setattr__(again, "_value", self._value)
+        return again
 
     def to_dict(self) -> dict[str, Any]:
         """Return the message as JSON-serialisable values, times in ISO 8601.
 
         Of an encoded payload what the row has of it: nothing is read for this.
         """
-        values = {name: _to_json(getattr(self, name)) for name in _NAMES if name != "payload"}
+        values = {name: _to_json(getattr(self, name)) for name in _IN_JSON}
         return {**values, "payload": self.stored}
 
     @classmethod
@@ -108,112 +145,57 @@ class Message(Generic[T_co]):
         queue's own settings say.
         """
         try:
-            known = {name: values[name] for name in _NAMES if name != "codec"}
+            known = {name: values[name] for name in _IN_JSON if name != "codec"}
             for name, value in known.items():
                 if name.endswith("_at") and value is not None:
                     known[name] = datetime.fromisoformat(value)
             known["status"] = Status(known["status"])
             known["codec"] = values.get("codec")  # an xclaim that knew none may have written it
+            known["stored"] = values["payload"]
             _check_types(known)
-            return make_message(known)
+            return cls(**known)
         except (KeyError, TypeError, ValueError) as error:
             raise _not_one("message", error) from error
 
-
-class EncodedMessage(Message[T_co]):
-    """A message whose payload is read when it is first asked for, and then kept."""
-
-    __slots__ = ("_is_read", "_reader", "_stored", "_value")
-
-    _is_read: bool
-    _reader: Reader | None
-    _stored: Any
-    _value: Any
-
-    @property
-    def payload(self) -> Any:
-        """The payload. Raise PayloadReadError or StorageError if it cannot be read."""
-        if not self._is_read:
-            object.__setattr__(self, "_value", self._reading().read(self._stored, self.codec))
-            object.__setattr__(self, "_is_read", True)
-        return self._value
-
-    @payload.setter
-    def payload(self, stored: Any) -> None:
-        # By the dataclass's __init__: it is what the row has.
-        object.__setattr__(self, "_stored", stored)
-        object.__setattr__(self, "_is_read", False)
-        object.__setattr__(self, "_reader", None)
-
-    @property
-    def stored(self) -> Any:
-        """What the row has of the payload: how it is encoded, and where it is."""
-        return self._stored
-
-    def open(self) -> BinaryIO:
-        """Return the payload, as its codec encodes it, as a file: large ones are read in pieces."""
-        return self._reading().open(self._stored, self.codec)
-
-    def expiring(self, claim_expires_at: datetime) -> Message[T_co]:
-        """Return the same message with another end of its lease; nothing is read for this."""
-        again = _encoded({**self._fields(), "claim_expires_at": claim_expires_at}, self._reader)
-        if self._is_read:
-            object.__setattr__(again, "_value", self._value)
-            object.__setattr__(again, "_is_read", True)
-        return again
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether it is the same row in the same state; nothing is read for this."""
-        if not isinstance(other, EncodedMessage):
-            return NotImplemented
-        return self._fields() == other._fields()
-
-    __hash__ = None  # type: ignore[assignment]  # as that of any message: headers are a dict
-
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return how to make it again in another process, unread."""
-        return _encoded, (self._fields(), self._reader)
-
-    def is_of(self, reader: Reader | None) -> bool:
-        """Return whether this reader reads the payload."""
-        return self._reader is reader
-
-    def _fields(self) -> dict[str, Any]:
-        return {name: self._stored if name == "payload" else getattr(self, name) for name in _NAMES}
+        """Return how to make it again, in another process perhaps, unread."""
+        return _made, ({name: getattr(self, name) for name in (*_IN_JSON, "stored", "reader")},)
 
     def _reading(self) -> Reader:
-        if self._reader is not None:
-            return self._reader
-        from xclaim.payloads.payloads import Payloads
-
-        return Payloads.from_environment() or Payloads()
-
-
-_NAMES = tuple(field.name for field in fields(Message))
+        if self.reader is not None:
+            return self.reader
+        default: Reader = resolve_name(_DEFAULT_READER)()
+        return default
 
 
-def make_message(values: dict[str, Any]) -> Message:
-    """Return the message with these fields; ``payload`` is what the row has."""
-    return kind_of(values["codec"])(**values)
+# The fields that stand in JSON under their own names.
+_IN_JSON = tuple(
+    field.name for field in fields(Message) if field.name not in ("stored", "reader", "_value")
+)
 
 
-def kind_of(codec: str | None) -> type[Message]:
-    """Return what makes a message of its fields; ``payload`` is what the row has."""
-    return Message if codec is None else EncodedMessage
+def _made(values: dict[str, Any]) -> Message:
+    return Message(**values)
 
 
-def as_encoded(message: Message, reader: Reader | None) -> EncodedMessage:
-    """Return the message so that the reader reads its payload; None: as the environment says."""
-    if isinstance(message, EncodedMessage) and message.is_of(reader):
-        return message  # and keeps what was read already
-    values = {name: getattr(message, name) for name in _NAMES if name != "payload"}
-    return _encoded({**values, "payload": message.stored}, reader)
+# To make a frozen value takes three times as long as a value of the same fields that is not: one
+# call of object.__setattr__ for each field. So what makes many of them fills in a draft.
+Draft = cast(
+    "type[Message]",
+    make_dataclass(
+        "Draft",
+        [(field.name, field.type, field) for field in fields(Message)],
+        bases=(Generic[T_co],),  # type: ignore[index]  # as of the class above
+        slots=True,
+        kw_only=True,
+    ),
+)
 
 
-def _encoded(values: dict[str, Any], reader: Reader | None) -> EncodedMessage:
-    message: EncodedMessage = EncodedMessage(**values)
-    object.__setattr__(message, "_reader", reader)
-    return message
+def finished(draft: Message) -> Message:
+    """Return the message that a ``Draft`` with its fields becomes: the same object."""
+    draft.__class__ = Message
+    return draft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +211,10 @@ class Claim(Generic[T_co]):
 
     @property
     def payload(self) -> T_co:
-        """The payload of the message; one that is not in the row is read when first asked for."""
+        """The payload of the message; one that is not in the row is read when first asked for.
+
+        With asyncio ask ``await queue.read(claim)``: this property would block the event loop.
+        """
         return self.message.payload
 
     def open(self) -> BinaryIO:

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import ExitStack, aclosing, contextmanager, suppress
 from datetime import timedelta
 from typing import Any, cast
 
@@ -50,7 +50,7 @@ def open_queue(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Queue
 def with_setting(url: str, name: str, value: str) -> str:
     driver = make_url(url).set(drivername="postgresql")
     with psycopg.connect(driver.render_as_string(hide_password=False), autocommit=True) as admin:
-        admin.execute(f"ALTER DATABASE \"{driver.database}\" SET {name} = '{value}'")  # type: ignore[arg-type]
+        admin.execute(f"ALTER DATABASE \"{driver.database}\" SET {name} = '{value}'")
     return url
 
 
@@ -75,13 +75,11 @@ def test_what_a_stream_finished_before_a_timeout_is_acked(
     queue, finished = open_queue(url), 0
     queue.push_many(list(range(10)))
 
-    with pytest.raises(OperationalError):
+    with ExitStack() as lock, pytest.raises(OperationalError):
         for _ in queue.stream(batch=5):
             finished += 1
             if finished == 5:
-                locked = table_locked(url, 1.5)
-                locked.__enter__()
-    locked.__exit__(None, None, None)
+                lock.enter_context(table_locked(url, 1.5))
 
     counts = queue.counts()
     assert (counts.consumed, counts.claimed, counts.available) == (5, 0, 5)
@@ -95,10 +93,8 @@ def test_a_block_whose_ack_timed_out_is_acked_all_the_same(
     queue = open_queue(url)
     queue.push(1)
 
-    with queue.consume() as claimed:
-        locked = table_locked(url, 1.5)
-        locked.__enter__()
-    locked.__exit__(None, None, None)
+    with ExitStack() as lock, queue.consume() as claimed:
+        lock.enter_context(table_locked(url, 1.5))
 
     assert claimed is not None
     assert queue.counts().consumed == 1

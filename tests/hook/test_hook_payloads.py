@@ -107,7 +107,8 @@ def test_a_connection_says_with_whose_keys_payloads_are_encrypted(
     ("extras", "named"),
     [
         ({"xclaim_storage": "ftp://x"}, "s3://"),
-        ({"xclaim_storage_threshold": "much"}, "xclaim_storage_threshold"),
+        ({"xclaim_storage_threshold": "much"}, "xclaim_storage_threshold must be"),
+        ({"xclaim_storage_threshold": -1}, "xclaim_storage_threshold must be"),
         ({"xclaim_storage_options": "x"}, "xclaim_storage_options"),
         ({"xclaim_encryption": "yes"}, "xclaim_encryption must be"),
     ],

@@ -34,7 +34,8 @@ def payloads_of(conn_id: str, extras: Mapping[str, Any]) -> Payloads | None:
     given = {name: extras[name] for name in STORAGE_EXTRAS if extras.get(name) not in (None, "")}
     if not given:
         return None
-    from xclaim.payloads.payloads import THRESHOLD, Payloads
+    from xclaim.payloads.options import THRESHOLD, threshold_of
+    from xclaim.payloads.payloads import Payloads
     from xclaim.payloads.stores.storage import Storage
 
     try:
@@ -44,7 +45,9 @@ def payloads_of(conn_id: str, extras: Mapping[str, Any]) -> Payloads | None:
         storage = None if location is None else Storage(place(str(location)), options=options)
         return Payloads(
             storage=storage,
-            threshold=_threshold(given.get("xclaim_storage_threshold", THRESHOLD)),
+            threshold=threshold_of(
+                "xclaim_storage_threshold", given.get("xclaim_storage_threshold", THRESHOLD)
+            ),
             keys=keys_of("xclaim_encryption", str(given.get("xclaim_encryption", ""))),
         )
     except InvalidArgumentError as error:
@@ -91,12 +94,3 @@ def keys_of(option: str, choice: str) -> Keys | None:
                 raise InvalidArgumentError(f"{option} is xclaim, and XCLAIM_FERNET_KEYS is not set")
             return found
     raise InvalidArgumentError(f"{option} must be empty, airflow or xclaim, not {choice!r}")
-
-
-def _threshold(value: Any) -> int:
-    try:
-        return int(value)  # the form of a connection gives text
-    except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"xclaim_storage_threshold is {value!r}, not a number of bytes"
-        ) from error

@@ -7,7 +7,6 @@ transactions, asyncio, and engines whose user listens to, logs or translates the
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Dialect, Uuid, make_url
 
 from xclaim.connections.engine import DEFAULT_ISOLATION_LEVEL
+from xclaim.payloads import plain_json
 from xclaim.sql.dialects import POSTGRESQL, Json, UtcTimestamp
 from xclaim.sql.schema import message_table
 from xclaim.sql.statements import Statement
@@ -157,7 +157,7 @@ def _time(text: str) -> datetime:
 
 
 _READERS: dict[type, Callable[[str], Any]] = {
-    Json: json.loads,
+    Json: plain_json.decode,
     UtcTimestamp: _time,
     Uuid: UUID,
 }

@@ -7,14 +7,15 @@ after the statement that took their messages away is committed; what fails there
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from xclaim.errors import ClaimLostError, InvalidArgumentError, XclaimError
-from xclaim.message import Claim, Message, as_encoded
+from xclaim.message import Claim, Message
 from xclaim.payloads.envelope import Prepared, object_uri
-from xclaim.payloads.payloads import AfterAck, Payloads
+from xclaim.payloads.options import AfterAck
+from xclaim.payloads.payloads import Payloads
 from xclaim.verb import Verb
 
 logger = logging.getLogger("xclaim")
@@ -30,27 +31,12 @@ def settings_of(payloads: Payloads | None, type_: Any) -> Payloads:
     return settings if type_ is None else settings.typed(type_)
 
 
-class PushWork:
-    """The payloads of one push: encoded, the large ones stored; and what is left of them."""
-
-    def __init__(self, settings: Payloads, queue: str, values: Sequence[Any], keyed: bool) -> None:  # noqa: FBT001
-        self._settings = settings
-        self.prepared: list[Prepared] = settings.prepare(values, queue, keyed=keyed)
-
-    def refused(self, error: BaseException) -> None:
-        """Delete what was stored for messages that were refused.
-
-        After an error of the database nobody knows whether the statement was carried out.
-        """
-        if isinstance(error, XclaimError):
-            self._settings.discard(self.prepared, error)
-
-    def done(self, messages: Iterable[Message]) -> None:
-        """Delete what was stored for messages that were there already."""
-        stored = [each.uri for each in self.prepared if each.uri is not None]
-        if stored:
-            used = {object_uri(message.stored, message.codec) for message in messages}
-            delete_objects(self._settings, [uri for uri in stored if uri not in used])
+def delete_unused(
+    settings: Payloads, prepared: Iterable[Prepared], messages: Iterable[Message]
+) -> None:
+    """Delete what was stored for messages that were there already."""
+    used = {object_uri(message.stored, message.codec) for message in messages}
+    delete_objects(settings, [each.uri for each in prepared if each.uri not in used])
 
 
 def delete_consumed(
@@ -91,23 +77,21 @@ def read_by(settings: Payloads, result: Any) -> Any:
     """Return what a verb returned so that its payloads are read as the queue's settings say."""
     match result:
         case list():
-            if settings.type is None and all(map(_is_plain, result)):
+            if not settings.is_typed and all(map(_is_plain, result)):
                 return result
             return [read_by(settings, each) for each in result]
         case Message():
-            if result.codec is None and settings.type is None:
-                return result
-            return as_encoded(result, settings)
+            return result.read_by(settings)
         case Claim():
-            message = read_by(settings, result.message)
+            message = result.message.read_by(settings)
             return result if message is result.message else replace(result, message=message)
         case _:
             return result
 
 
-def _is_plain(result: Any) -> bool:
-    message = result.message if type(result) is Claim else result
-    return type(message) is Message
+def _is_plain(result: Message | Claim) -> bool:
+    message = result.message if isinstance(result, Claim) else result
+    return message.codec is None
 
 
 def _object_of(claim: Claim) -> str | None:

@@ -19,15 +19,16 @@ from xclaim.connections import calls, events
 from xclaim.connections.calls import current_call
 from xclaim.connections.payload_work import (
     IN_THE_ROW,
-    PushWork,
     delete_consumed,
     delete_objects,
+    delete_unused,
     deletes_objects,
     read_by,
 )
-from xclaim.errors import ClaimLostError
+from xclaim.errors import ClaimLostError, XclaimError
 from xclaim.message import Claim
-from xclaim.payloads.payloads import AfterAck, Payloads
+from xclaim.payloads.options import AfterAck
+from xclaim.payloads.payloads import Payloads
 from xclaim.verb import Verb, VerbEvent, count_of
 
 if TYPE_CHECKING:
@@ -148,13 +149,18 @@ class Runner:
         if verb.check is not None:
             verb.check(queue, options)
         keyed = options.get("unique_keys") is not None
-        work = self._offload(partial(PushWork, self.payloads, queue, values, keyed))
+        # What is encoded without a storage is not worth a thread.
+        offload = self.concurrency.offload
+        prepared = self.payloads.prepare(values, queue, keyed=keyed, elsewhere=offload)
+        is_stored = any(each.uri for each in prepared)
         try:
-            messages = self._execute(verb, (queue, work.prepared), options)
+            messages = self._execute(verb, (queue, prepared), options)
         except BaseException as error:
-            self._offload(partial(work.refused, error))
-            raise
-        self._offload(partial(work.done, messages))
+            if is_stored and (isinstance(error, XclaimError) or not _has_begun()):
+                offload(partial(self.payloads.discard, prepared, error))
+            raise  # after an error of the database nobody knows what was done
+        if is_stored:
+            offload(partial(delete_unused, self.payloads, prepared, messages))
         return messages
 
     def _ack(self, verb: Verb[Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -196,6 +202,11 @@ class Runner:
 
 
 _SAID = "the claim was cancelled"
+
+
+def _has_begun() -> bool:
+    call = current_call()
+    return call is None or call.has_begun
 
 
 def _on(

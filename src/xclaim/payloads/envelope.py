@@ -19,11 +19,16 @@ import binascii
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from xclaim.errors import PayloadCorruptedError, PayloadReadError, UnknownCodecError
 from xclaim.payloads import plain_json
 from xclaim.payloads.stores.references import Reference
+
+if TYPE_CHECKING:
+    from xclaim.payloads.layers.encryption import Keys
 
 JSON = "json"
 TYPED_JSON = "json-types"
@@ -34,30 +39,40 @@ DROPPED = "dropped"
 _REFERENCE = ("uri", "size", "sha256")
 
 
-class Sameness(Protocol):
-    """Tells whether a payload is what stands stored already: ``Payloads`` does, having the keys."""
+# A Struct, because each payload of a large batch is one: it is made in a tenth of the time.
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A payload as its row will have it: ``text`` is JSON, ``stored`` that as it is read back.
 
-    def is_same(self, prepared: Prepared, stored: Any, codec: str | None) -> bool:
-        """Return whether the two are the same payload."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A payload as its row will have it. ``value`` is that of plain JSON, as it is read back."""
+    ``content_sha256`` is the digest of what the codec made of it, and of plain JSON None. ``keys``
+    tell whether it is the same as one that is encrypted.
+    """
 
     text: str
-    value: Any = None
+    stored: Any
     codec: str | None = None
     uri: str | None = None
     content_sha256: bytes | None = None
-    settings: Sameness | None = None
+    keys: Keys | None = None
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of the payload as its codec encodes it, of JSON as ``plain.digest`` has it."""
+        """SHA-256 of the payload as its codec encodes it, of JSON as ``plain_json`` has it."""
         if self.content_sha256 is not None:
             return self.content_sha256
-        return plain_json.digest(self.value)
+        return plain_json.digest(self.stored)
+
+    def is_same_as(self, stored: Any, codec: str | None) -> bool:
+        """Return whether it is the payload that stands stored already, however that is encoded."""
+        if codec is None:
+            return self.digest == plain_json.digest(stored)
+        envelope = Envelope.of(stored, codec)
+        if envelope.is_dropped:
+            return True  # nothing is left to compare with
+        if envelope.key is None:
+            return self.digest == envelope.content_digest()
+        if self.keys is None or envelope.fingerprint is None:
+            return False
+        return self.keys.fingerprint(self.digest, envelope.key) == envelope.fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import marshal
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
+from xclaim.arguments import is_storable_text
 from xclaim.errors import PayloadError
 
+# Two ways to the same text and value: the quick one for what it surely gets right, and Python's own
+# for all else, which says exactly what is wrong. Keys are sorted by both.
+_quick_encode = msgspec.json.Encoder(order="sorted").encode
+_quick_decode = msgspec.json.Decoder().decode
 _encoder = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 )
+_TYPES = frozenset((dict, list, str, int, float, bool, type(None)))
+_ONLY_PLAIN_TYPES = 2  # the version of marshal's format without references, which take time
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(msgspec.Struct, frozen=True):
     """A payload as JSON text, and as it is read back from it."""
 
     text: str
@@ -31,14 +39,39 @@ def encode(value: Any, noun: str = "payload") -> Encoded:
     not text, NUL and lone surrogates in text, cycles. Keys are sorted, so that equal payloads are
     equal texts.
     """
+    return encode_at_once(value) or encode_closely(value, noun)
+
+
+def encode_at_once(value: Any) -> Encoded | None:
+    """Return a value of plain types as JSON; None if it needs a closer look.
+
+    What nearly all payloads are, and several times quicker than a closer look at them.
+    """
+    if type(value) not in _TYPES:
+        return None
+    try:
+        data = _quick_encode(value)
+        # It also encodes what is no JSON, such as dates, sets and dataclasses. marshal refuses
+        # instances of classes, whose own idea of equality would decide below; what else it takes
+        # is not equal to what is read back.
+        marshal.dumps(value, _ONLY_PLAIN_TYPES)
+        text, read = data.decode(), _quick_decode(data)
+    except Exception:  # noqa: BLE001  (of an attribute of whatever object: the closer look says it)
+        return None
+    # A NUL is a backslash and u0000; so is the text of that, which the closer look tells from it.
+    return Encoded(text, read) if read == value and "\\u0000" not in text else None
+
+
+def encode_closely(value: Any, noun: str) -> Encoded:
+    """Return the value as ``encode`` does, whatever it is."""
     try:
         text = _encoder.encode(value)
         decoded = json.loads(text)
-        # Most payloads pass here; a tuple does not, nor does a backslash before u0000.
+        # A tuple does not pass here, nor does a backslash before u0000.
         if decoded == value and "\\u0000" not in text and is_storable_text(text):
-            return Encoded(text, decoded)
+            return _in_one_form(text, decoded)
     except (RecursionError, TypeError, ValueError):
-        pass  # said below, with the place
+        pass  # what is wrong is said by the checks, with the place
     return _encode_checked(value, noun)
 
 
@@ -46,7 +79,7 @@ def _encode_checked(value: Any, noun: str) -> Encoded:
     try:
         _check(value, noun)
         text = _encoder.encode(value)
-        return Encoded(text, json.loads(text))
+        return _in_one_form(text, json.loads(text))
     except RecursionError:
         raise PayloadError(f"{noun} contains itself or is nested too deeply: flatten it") from None
     except (TypeError, ValueError) as error:
@@ -55,82 +88,20 @@ def _encode_checked(value: Any, noun: str) -> Encoded:
         raise PayloadError(f"{noun} is not JSON ({error})") from error
 
 
-@dataclass(frozen=True, slots=True)
-class PlainBatch:
-    """Payloads that are plain JSON and stay in their rows, as one JSON array for one statement."""
-
-    encoded: Encoded
-
-
-def encode_all(values: Sequence[Any], first: int = 0) -> Encoded:
-    """Return the payloads as one JSON array; ``first`` is the number of the first one, for errors.
-
-    Several times quicker than one by one. Raise PayloadError as ``encode`` does.
-    """
+def _in_one_form(text: str, decoded: Any) -> Encoded:
+    # As the quick way writes it, `1e16` and not `1e+16`: SQLite compares payloads as texts.
     try:
-        text = _encoder.encode(values)
-        decoded = json.loads(text)
-        if decoded == values and "\\u0000" not in text and is_storable_text(text):
-            return Encoded(text, decoded)
-    except (RecursionError, TypeError, ValueError):
-        pass  # said below, with the place
-    each = [encode(value, name_of(first + index)) for index, value in enumerate(values)]
-    return Encoded(f"[{','.join(one.text for one in each)}]", [one.value for one in each])
+        return Encoded(_quick_encode(decoded).decode(), decoded)
+    except RecursionError:
+        return Encoded(text, decoded)
 
 
-def encode_each(values: Sequence[Any]) -> list[Encoded] | None:
-    """Return the payloads one by one, checked as a whole; None if one needs a closer look."""
+def decode(data: bytes | str) -> Any:
+    """Return the JSON. Raise ValueError if it is none."""
     try:
-        texts = [_encoder.encode(value) for value in values]
-        text = f"[{','.join(texts)}]"
-        decoded = json.loads(text)
-        if decoded == list(values) and "\\u0000" not in text and is_storable_text(text):
-            return [Encoded(*each) for each in zip(texts, decoded, strict=True)]
-    except (RecursionError, TypeError, ValueError):
-        pass  # said by who looks closer, with the place
-    return None
-
-
-def encode_within(values: Sequence[Any], limit: int) -> Encoded | None:
-    """Return the payloads as one JSON array; None if one has more than ``limit`` bytes.
-
-    None also if one needs a closer look. Not one by one, which takes three times as long: in parts
-    that are within the limit themselves.
-    """
-    try:
-        texts = _texts_within(values, limit)
-        if texts is None:
-            return None
-        text = f"[{','.join(texts)}]"
-        decoded = json.loads(text)
-        if decoded == values and "\\u0000" not in text and is_storable_text(text):
-            return Encoded(text, decoded)
-    except (RecursionError, TypeError, ValueError):
-        pass  # said by who looks closer, with the place
-    return None
-
-
-def _texts_within(values: Sequence[Any], limit: int) -> list[str] | None:
-    texts: list[str] = []
-    first, count = 0, 1
-    while first < len(values):
-        text = _encoder.encode(values[first : first + count])[1:-1]
-        size = len(text) if text.isascii() else len(text.encode())
-        if size <= limit:
-            texts.append(text)
-            first += count
-            # As many as are likely to be within the limit together.
-            count = limit * count // (2 * size + 1) or 1
-        elif count == 1:
-            return None
-        else:
-            count //= 2
-    return texts
-
-
-def decode(data: bytes) -> Any:
-    """Return the JSON."""
-    return json.loads(data)
+        return _quick_decode(data)
+    except (msgspec.DecodeError, UnicodeError):
+        return json.loads(data)  # which also knows NaN, and 1e400; or says what is wrong
 
 
 def digest(value: Any) -> bytes:
@@ -165,17 +136,6 @@ def encode_headers(headers: Mapping[str, Any] | None) -> str:
     if not isinstance(headers, Mapping):
         raise PayloadError(f"headers must be a mapping, not {type(headers).__name__}")
     return encode(dict(headers), "headers").text
-
-
-def is_storable_text(value: str) -> bool:
-    """Return whether PostgreSQL can hold the text: valid Unicode without NUL."""
-    if "\x00" in value:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _check(value: Any, path: str) -> None:

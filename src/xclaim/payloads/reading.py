@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -17,25 +16,25 @@ from xclaim.errors import (
 )
 from xclaim.payloads import plain_json
 from xclaim.payloads.codecs.typed_json import TypedJson
-from xclaim.payloads.envelope import FERNET, JSON, TYPED_JSON, Envelope, Prepared, suffixes
+from xclaim.payloads.envelope import FERNET, JSON, TYPED_JSON, Envelope, suffixes
 
 if TYPE_CHECKING:
     from xclaim.payloads.layers.encryption import Keys
-    from xclaim.payloads.payloads import Payloads
+    from xclaim.payloads.options import Options
     from xclaim.payloads.stores.storage import Storage
 
 _CHUNK = 1024 * 1024
 
 
-def decoded(settings: Payloads, envelope: Envelope) -> Any:
+def decoded(options: Options, envelope: Envelope) -> Any:
     """Return the payload. Raise PayloadReadError or StorageError."""
     if envelope.is_gone:
         raise _gone(envelope)
     base = envelope.codec.partition("+")[0]
-    decode = _decoder(settings, base)
+    decode = _decoder(options, base)
     if envelope.is_json:
-        return TypedJson(settings.allow).from_json(envelope.json)
-    content = _content(settings, envelope)
+        return TypedJson(options.allow).from_json(envelope.json)
+    content = _content(options, envelope)
     try:
         return decode(content)
     except (PayloadReadError, MemoryError):
@@ -47,77 +46,79 @@ def decoded(settings: Payloads, envelope: Envelope) -> Any:
         ) from error
 
 
-def opened(settings: Payloads, envelope: Envelope) -> BinaryIO:
+def opened(options: Options, envelope: Envelope) -> BinaryIO:
     """Return what the codec made of the payload, as a file that is checked as it is read."""
     if envelope.is_json:
         return io.BytesIO(plain_json.encode(envelope.json).text.encode())
-    file = raw(settings, envelope)
+    file = raw(options, envelope)
     for suffix in reversed(suffixes(envelope.codec)):
         if suffix == FERNET:
-            file = required_keys(settings, envelope).decrypting(file, envelope.key)
+            file = required_keys(options, envelope).decrypting(file, envelope.key)
         else:
-            from xclaim.payloads.layers.compression import decompressing
-
-            file = decompressing(file)
+            file = _Decompressed(file)
     return file
 
 
-def raw(settings: Payloads, envelope: Envelope) -> BinaryIO:
+class _Decompressed(io.BufferedReader):
+    """What a compressed file holds. Closing it closes that one, which a storage has lent."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        from xclaim.payloads.layers.compression import decompressing
+
+        super().__init__(cast("Any", decompressing(file)), _CHUNK)
+        self._file = file
+
+    def close(self) -> None:
+        """Close both."""
+        super().close()
+        self._file.close()
+
+
+def raw(options: Options, envelope: Envelope) -> BinaryIO:
     """Return the payload as it is stored, compressed and encrypted. Raise PayloadGoneError."""
     if envelope.is_gone:
         raise _gone(envelope)
     if envelope.reference is not None:
-        return _storage(settings, envelope.reference.uri).open(envelope.reference)
+        return _storage(options, envelope.reference.uri).open(envelope.reference)
     return io.BytesIO(envelope.data or b"")
 
 
-def content_digest(settings: Payloads, envelope: Envelope) -> bytes:
+def content_digest(options: Options, envelope: Envelope) -> bytes:
     """Return the digest by which the payload is compared with another, of all it is made of."""
-    with opened(settings, envelope) as file:
+    with opened(options, envelope) as file:
         if envelope.codec.partition("+")[0] in (JSON, TYPED_JSON):
             return plain_json.digest(_decode_json(file))
         return hashlib.file_digest(cast("Any", file), "sha256").digest()
 
 
-def is_same(settings: Payloads, prepared: Prepared, envelope: Envelope) -> bool:
-    """Return whether a payload is what stands stored already."""
-    if envelope.is_dropped:
-        return True  # nothing is left to compare with
-    if envelope.key is None:
-        return prepared.digest == envelope.content_digest()
-    if settings.keys is None or envelope.fingerprint is None:
-        return False
-    return settings.keys.fingerprint(prepared.digest, envelope.key) == envelope.fingerprint
-
-
-def required_keys(settings: Payloads, envelope: Envelope) -> Keys:
+def required_keys(options: Options, envelope: Envelope) -> Keys:
     """Return the keys. Raise EncryptionKeyError if there are none."""
-    if settings.keys is None:
+    if options.keys is None:
         raise EncryptionKeyError(
             f"the payload is encrypted with the key {envelope.key}, and there are no keys here: "
             "set XCLAIM_FERNET_KEYS, or pass Payloads(keys=...) to the queue"
         )
-    return settings.keys
+    return options.keys
 
 
-def _decoder(settings: Payloads, base: str) -> Callable[[BinaryIO], Any]:
+def _decoder(options: Options, base: str) -> Callable[[BinaryIO], Any]:
     if base == TYPED_JSON:
-        return TypedJson(settings.allow).decode
+        return TypedJson(options.allow).decode
     if base == JSON:
         return _decode_json
     from xclaim.payloads.codecs.registry import codec_named
 
-    return codec_named(base, settings.codecs).decode
+    return codec_named(base, options.codecs).decode
 
 
-def _content(settings: Payloads, envelope: Envelope) -> BinaryIO:
-    reference, limit = envelope.reference, settings.max_size
+def _content(options: Options, envelope: Envelope) -> BinaryIO:
+    reference, limit = envelope.reference, options.max_size
     if reference is not None and reference.size > limit:
         raise _too_large(f"{reference.size} bytes", limit)
     if reference is not None and not suffixes(envelope.codec):
-        return io.BytesIO(_storage(settings, reference.uri).read(reference, limit))
+        return io.BytesIO(_storage(options, reference.uri).read(reference, limit))
     content = io.BytesIO()
-    with opened(settings, envelope) as file:
+    with opened(options, envelope) as file:
         while piece := file.read(_CHUNK):
             content.write(piece)
             if content.tell() > limit:
@@ -126,13 +127,13 @@ def _content(settings: Payloads, envelope: Envelope) -> BinaryIO:
     return content
 
 
-def _storage(settings: Payloads, uri: str) -> Storage:
-    if settings.storage is None:
+def _storage(options: Options, uri: str) -> Storage:
+    if options.storage is None:
         raise PayloadRefusedError(
             f"the payload is stored as {uri}, and no storage is configured here: set "
             "XCLAIM_STORAGE, or pass Payloads(storage=...) to the queue"
         )
-    return settings.storage
+    return options.storage
 
 
 def _gone(envelope: Envelope) -> PayloadGoneError:
@@ -150,4 +151,4 @@ def _too_large(size: str, limit: int) -> PayloadRefusedError:
 
 
 def _decode_json(file: BinaryIO) -> Any:
-    return json.loads(file.read())
+    return plain_json.decode(file.read())

@@ -40,6 +40,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from xclaim.errors import DatabaseUrlError
+from xclaim.payloads.plain_json import decode
 
 CHANNEL = "xclaim"  # of NOTIFY; the payload is the name of the queue
 
@@ -77,7 +78,7 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: SqlDialect) -> Any:
         """Return the decoded value; psycopg has decoded jsonb already."""
-        return json.loads(value) if dialect.name == "sqlite" and value is not None else value
+        return decode(value) if dialect.name == "sqlite" and value is not None else value
 
 
 class CrossJoin(Join):
@@ -170,12 +171,19 @@ class Dialect:
         )
 
     def elements(self) -> FromClause:
-        """Return the bound JSON array ``payloads`` as a table of ``payload`` and ``position``."""
+        """Return bound JSON values as a table of ``payload`` and ``position``.
+
+        As one JSON array: for a single value a sixteenth quicker than ``rows``.
+        """
         return (
             func.jsonb_array_elements(cast(bindparam("payloads", type_=Text), JSONB))
             .table_valued(column("payload", JSONB), with_ordinality="position")
             .render_derived(name="item")
         )
+
+    def element_parameters(self, texts: Sequence[str]) -> dict[str, Any]:
+        """Return the parameters that ``elements`` is executed with."""
+        return {"payloads": f"[{','.join(texts)}]"}
 
     def row_parameters(self, **columns: Sequence[Any]) -> dict[str, Any]:
         """Return the parameters that ``rows`` of the same columns is executed with.
@@ -242,6 +250,12 @@ class _Sqlite(Dialect):
             for index, (name, type_) in enumerate(columns.items())
         ]
         return select(*extracted, item.c.key.label("position")).subquery("item")
+
+    def elements(self) -> FromClause:
+        return self.rows(payload=Text())
+
+    def element_parameters(self, texts: Sequence[str]) -> dict[str, Any]:
+        return self.row_parameters(payload=texts)
 
     def row_parameters(self, **columns: Sequence[Any]) -> dict[str, Any]:
         rows = zip(*columns.values(), strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 from xclaim import arguments
 from xclaim.arguments import LEASE
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Claim, Message, Status, Ticket, kind_of
+from xclaim.message import Claim, Draft, Message, Status, Ticket, finished
 from xclaim.sql import statements
-from xclaim.sql.statements import Start
+from xclaim.sql.statements import ClaimedRow, Start
 from xclaim.verb import Verb
 from xclaim.verbs.execution import as_utc, execute
 from xclaim.verbs.hints import Memory, recall, start_of
@@ -213,43 +213,48 @@ def take_what_is_left(connection: Connection, asked: Request) -> list[Claim]:
     return _take_from_head(connection, asked)
 
 
-def as_claims(rows: Sequence[Sequence[Any]], asked: Request) -> list[Claim]:
+def as_claims(rows: Iterable[Sequence[Any]], asked: Request) -> list[Claim]:
     """Return the claimed rows as claims, the next one first."""
-    if not rows:
+    claimed = list(map(ClaimedRow._make, rows))
+    if not claimed:
         return []
-    # The same for all: what the claimant has said, and the times of the statement.
-    times = as_utc(rows[0][10]), as_utc(rows[0][11])
-    who = (asked.parameters[name] for name in ("queue_name", "claimant", "key"))
-    common = (*who, *times)
-    claims = [Claim(message=_as_message(row, common), token=row[13]) for row in rows]
+    # The same for all, as are the times of the statement.
+    times = as_utc(claimed[0].claimed_at), as_utc(claimed[0].claim_expires_at)
+    claims = [
+        Claim(message=_as_message(row, asked.parameters, *times), token=row.claim_token)
+        for row in claimed
+    ]
     if len(claims) > 1:  # RETURNING has no order
         claims.sort(key=_place)
     return claims
 
 
-def _as_message(row: Sequence[Any], common: tuple[Any, ...]) -> Message:
-    queue, claimant, key, claimed_at, expires_at = common
-    return kind_of(row[14])(
-        id=row[0],
-        queue=queue,
-        status=Status.CLAIMED,
-        origin_queue=row[1],
-        priority=row[2],
-        payload=row[3],
-        headers=row[4] or {},
-        unique_key=row[5],
-        attempts=row[6],
-        max_attempts=row[7],
-        created_at=as_utc(row[8]),
-        available_at=as_utc(row[9]),
-        last_error=row[12],
-        codec=row[14],
-        consumed_at=None,
-        consumed_by=None,
-        claimed_at=claimed_at,
-        claim_expires_at=expires_at,
-        claimed_by=claimant,
-        claim_key=key,
+def _as_message(
+    row: ClaimedRow, said: Mapping[str, Any], claimed_at: datetime, claim_expires_at: datetime
+) -> Message:
+    return finished(
+        Draft(
+            id=row.id,
+            queue=said["queue_name"],
+            origin_queue=row.origin_queue,
+            status=Status.CLAIMED,
+            priority=row.priority,
+            stored=row.payload,
+            headers=row.headers or {},
+            unique_key=row.unique_key,
+            attempts=row.attempts,
+            max_attempts=row.max_attempts,
+            created_at=as_utc(row.created_at),
+            available_at=as_utc(row.available_at),
+            claimed_at=claimed_at,
+            claim_expires_at=claim_expires_at,
+            consumed_at=None,
+            claimed_by=said["claimant"],
+            consumed_by=None,
+            claim_key=said["key"],
+            last_error=row.last_error,
+            codec=row.codec,
+        )
     )
 
 

@@ -15,7 +15,7 @@ from xclaim import arguments
 from xclaim.connections import direct
 from xclaim.connections.engine import DEFAULT_ISOLATION_LEVEL
 from xclaim.errors import InvalidArgumentError, SchemaVersionError
-from xclaim.message import Message, Status, make_message
+from xclaim.message import Draft, Message, Status, finished
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, Dialect, dialect_of
 from xclaim.sql.revision import has_message_table, mismatch, read_revision
@@ -23,8 +23,6 @@ from xclaim.sql.schema import message_table
 
 Build = Callable[[Table, Dialect], statements.Statement]
 
-_FIELDS = tuple(Message.__dataclass_fields__)  # in the order of statements.parts.message_columns
-_TIMES = tuple(name for name in _FIELDS if name.endswith("_at"))
 _NO_TABLE = {"42P01", "3F000"}  # PostgreSQL: undefined table, undefined schema
 _NO_COLUMN = "42703"
 _SQLITE_ERROR = 1  # also "no such table" and "no such column", which have no code of their own
@@ -106,13 +104,32 @@ def is_autocommit(connection: Connection) -> bool:
     return options.get("isolation_level", options.get(DEFAULT_ISOLATION_LEVEL)) == "AUTOCOMMIT"
 
 
-def as_message(row: Sequence[Any]) -> Message:
-    """Return the row's first columns, those of a message, as one."""
-    fields = dict(zip(_FIELDS, row, strict=False))
-    for name in _TIMES:
-        fields[name] = as_utc(fields[name])
-    fields["status"] = Status(fields["status"])
-    return make_message(fields)
+def as_message(row: Any) -> Message:
+    """Return a row that has the columns of a message, by their names, as one."""
+    return finished(
+        Draft(
+            id=row.id,
+            queue=row.queue,
+            origin_queue=row.origin_queue,
+            status=Status(row.status),
+            priority=row.priority,
+            stored=row.payload,
+            headers=row.headers,
+            unique_key=row.unique_key,
+            attempts=row.attempts,
+            max_attempts=row.max_attempts,
+            created_at=as_utc(row.created_at),
+            available_at=as_utc(row.available_at),
+            claimed_at=as_utc(row.claimed_at),
+            claim_expires_at=as_utc(row.claim_expires_at),
+            consumed_at=as_utc(row.consumed_at),
+            claimed_by=row.claimed_by,
+            consumed_by=row.consumed_by,
+            claim_key=row.claim_key,
+            last_error=row.last_error,
+            codec=row.codec,
+        )
+    )
 
 
 def as_utc(time: Any) -> Any:

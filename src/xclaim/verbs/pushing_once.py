@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from xclaim.errors import DuplicateMessageError
 from xclaim.message import Message
 from xclaim.payloads.envelope import Prepared
-from xclaim.payloads.payloads import Payloads
 from xclaim.payloads.plain_json import encode
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, dialect_of
@@ -119,7 +118,8 @@ def _as_they_are_stored(
             return None
         else:
             text = encode(message.stored).text
-            replaced.append((replace(payload, text=text, codec=message.codec), key))
+            again = replace(payload, text=text, stored=message.stored, codec=message.codec)
+            replaced.append((again, key))
     return replaced
 
 
@@ -134,8 +134,7 @@ def _found(
 def _is_same(payload: Prepared, message: Message) -> bool:
     if payload.codec is None and message.codec is None:
         return False  # the database has compared these
-    settings = payload.settings or Payloads.from_environment() or Payloads()
-    return bool(settings.is_same(payload, message.stored, message.codec))
+    return payload.is_same_as(message.stored, message.codec)
 
 
 def _distinct(queue: str, payloads: Sequence[Prepared], keys: Sequence[str | None]) -> list[Item]:

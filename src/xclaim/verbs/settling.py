@@ -14,7 +14,7 @@ from xclaim.arguments import LEASE
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.message import Claim, Message
 from xclaim.payloads.envelope import DIGEST, DROPPED, reduced
-from xclaim.payloads.payloads import AfterAck
+from xclaim.payloads.options import AfterAck
 from xclaim.sql import statements
 from xclaim.sql.dialects import dialect_of
 from xclaim.verb import Over, Verb

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
-from xclaim.payloads.payloads import AfterAck
+from xclaim.payloads.options import AfterAck
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE
 from xclaim.sql.statements import Start
@@ -82,9 +82,11 @@ def _in_one_statement(
         named=False,
         prepare=None if asked.memory.is_busy() else False,
     )
-    if (acked := rows[0][-1]) is not None:
-        return [claim for claim in claims if claim.message.id not in set(acked)], []
-    taken = claiming.as_claims([row for row in rows if row[0] is not None], asked)
+    *_, acked_ids = rows[0]
+    if acked_ids is not None:
+        return [claim for claim in claims if claim.message.id not in set(acked_ids)], []
+    claimed = [row for *row, _ in rows if row[0] is not None]
+    taken = claiming.as_claims(claimed, asked)
     if taken:
         asked.memory.remember(connection, taken)
     return [], taken

@@ -12,21 +12,23 @@ and a value of the user that has this key itself is wrapped: ``{"__xclaim__": "v
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 from xclaim.airflow.xcom.serde import AirflowSerde, PlainJson
-from xclaim.errors import PayloadCorruptedError, PayloadGoneError, StorageError
+from xclaim.errors import (
+    EncryptionKeyError,
+    PayloadCorruptedError,
+    PayloadGoneError,
+    StorageError,
+)
 
 if TYPE_CHECKING:
     from xclaim.airflow.xcom.settings import XcomSettings
-    from xclaim.payloads.stores.storage import Reference
+    from xclaim.payloads.envelope import Envelope
 
 MARK: Final = "__xclaim__"
-_ZSTD: Final = "+zstd"
-_FERNET: Final = "+fernet"
 _IN_MEMORY = 256 * 1024 * 1024
 _CHUNK = 1024 * 1024
 
@@ -66,12 +68,6 @@ class ObjectReference:
     codec: str
     key: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as it stands in the column."""
-        names = ("uri", "size", "sha256", "codec", "key")
-        values = {name: getattr(self, name) for name in names}
-        return {MARK: "object"} | {name: value for name, value in values.items() if value}
-
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ObjectReference:
         """Return the reference. Raise PayloadCorruptedError if it is none."""
@@ -84,11 +80,12 @@ class ObjectReference:
         return cls(**values, key=key)  # type: ignore[arg-type]
 
     @property
-    def stored(self) -> Reference:
-        """What the storage knows it by."""
-        from xclaim.payloads.stores.storage import Reference
+    def envelope(self) -> Envelope:
+        """What a row would have of a payload that lies there."""
+        from xclaim.payloads.envelope import Envelope
 
-        return Reference(uri=self.uri, size=self.size, sha256=self.sha256)
+        names = ("uri", "size", "sha256", "key")
+        return Envelope.of({name: getattr(self, name) for name in names}, self.codec)
 
 
 def is_marked(value: object) -> bool:
@@ -125,23 +122,14 @@ def write(
     :param codec: the name of what ``encode`` writes.
     :param encode: writes the value.
     """
-    with settings.storage().create(*owner.folders) as writer:
-        with ExitStack() as layers:
-            file = cast("BinaryIO", writer)
-            key = None
-            if settings.keys is not None:
-                key = settings.keys.primary_id
-                file = layers.enter_context(closing(settings.keys.encrypting(file)))
-            if settings.compresses:
-                from xclaim.payloads.layers.compression import compressing
+    from xclaim.payloads.writing import Destination, Sink
 
-                file = layers.enter_context(closing(compressing(file)))
-            encode(file)
-        stored = writer.commit()
-    suffixes = (_ZSTD if settings.compresses else "") + (_FERNET if key else "")
-    return ObjectReference(
-        uri=stored.uri, size=stored.size, sha256=stored.sha256, codec=codec + suffixes, key=key
-    ).to_json()
+    options = settings.payload_options
+    destination = Destination(options.require_storage(), owner.folders, threshold=None)
+    with Sink(options, destination, codec) as sink:
+        encode(cast("BinaryIO", sink))
+        prepared = sink.finish()
+    return {MARK: "object", **prepared.stored, "codec": prepared.codec}
 
 
 def read(settings: XcomSettings, reference: ObjectReference) -> Any:
@@ -158,17 +146,19 @@ def read(settings: XcomSettings, reference: ObjectReference) -> Any:
             f"the XCom lies in {reference.uri}, and [xclaim] xcom_storage is not set here: set it "
             "in every process that runs tasks or triggers"
         )
-    codec, *suffixes = reference.codec.split("+")
-    try:
-        with ExitStack() as layers:
-            file = layers.enter_context(settings.storage().open(reference.stored))
-            if "fernet" in suffixes:
-                file = layers.enter_context(closing(_decrypting(settings, file, reference.key)))
-            if "zstd" in suffixes:
-                from xclaim.payloads.layers.compression import decompressing
+    from xclaim.payloads.codecs.registry import codec_named
+    from xclaim.payloads.envelope import FERNET, suffixes
+    from xclaim.payloads.reading import opened
 
-                file = layers.enter_context(closing(decompressing(file)))
-            return _decoded(codec, layers.enter_context(_seekable(file)))
+    if settings.keys is None and FERNET in suffixes(reference.codec):
+        raise EncryptionKeyError(
+            f"the XCom is encrypted with the key {reference.key}, and [xclaim] xcom_encryption is "
+            "not set here: set it in every process that runs tasks or triggers"
+        )
+    codec = codec_named(reference.codec.partition("+")[0], [AirflowSerde(), PlainJson()])
+    try:
+        with opened(settings.payload_options, reference.envelope) as file, _whole(file) as whole:
+            return codec.decode(whole)
     except PayloadGoneError as error:
         raise PayloadGoneError(
             f"the XCom's object is not in {reference.uri} any more: it was deleted with its "
@@ -193,27 +183,10 @@ def _not_ours() -> PayloadCorruptedError:
     )
 
 
-def _decrypting(settings: XcomSettings, file: BinaryIO, key: str | None) -> BinaryIO:
-    from xclaim.errors import EncryptionKeyError
-
-    if settings.keys is None:
-        raise EncryptionKeyError(
-            f"the XCom is encrypted with the key {key}, and [xclaim] xcom_encryption is not set "
-            "here: set it in every process that runs tasks or triggers"
-        )
-    return settings.keys.decrypting(file, key)
-
-
-def _seekable(file: BinaryIO) -> BinaryIO:
+def _whole(file: BinaryIO) -> BinaryIO:
     # Read to its end before anything is decoded: only there the digest is known to be right.
     whole = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (the caller closes it)
     while chunk := file.read(_CHUNK):
         whole.write(chunk)
     whole.seek(0)
     return cast("BinaryIO", whole)
-
-
-def _decoded(codec: str, file: BinaryIO) -> Any:
-    from xclaim.payloads.codecs.registry import codec_named
-
-    return codec_named(codec, [AirflowSerde(), PlainJson()]).decode(file)

@@ -17,11 +17,11 @@ from xclaim.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from xclaim import Payloads
     from xclaim.payloads.layers.encryption import Keys
+    from xclaim.payloads.options import Options
     from xclaim.payloads.stores.storage import Storage
 
 FOLDERS = 5  # DAG, run, task, map index, key
 FOLDER = "xcom"  # beside the payloads of queues, which may share the prefix
-THRESHOLD = 65536
 _SECTION = "xclaim"
 
 
@@ -46,6 +46,17 @@ class XcomSettings:
                 "s3://my_connection@bucket/prefix"
             )
         return _storage(f"{self.location}/{FOLDER}", json.dumps(self.options), FOLDERS)
+
+    @property
+    def payload_options(self) -> Options:
+        """How all XComs are written and read."""
+        from xclaim.payloads.options import Options
+
+        return Options(
+            storage=self.storage(),
+            compression="zstd" if self.compresses else None,
+            keys=self.keys,
+        )
 
     @property
     def payloads(self) -> Payloads:
@@ -75,10 +86,13 @@ def _storage(location: str, options: str, folders: int) -> Storage:
 @cache
 def xcom_settings() -> XcomSettings:
     """Return what is configured. Raise InvalidArgumentError naming the option that is wrong."""
+    from xclaim.payloads.options import THRESHOLD, threshold_of
+
+    threshold = _text("xcom_threshold", str(THRESHOLD))
     return XcomSettings(
         location=_location(_text("xcom_storage")),
         options=_options(_text("xcom_storage_options")),
-        threshold=_threshold(_text("xcom_threshold", str(THRESHOLD))),
+        threshold=threshold_of(f"[{_SECTION}] xcom_threshold", threshold),
         compresses=_compresses(_text("xcom_compression")),
         keys=keys_of(f"[{_SECTION}] xcom_encryption", _text("xcom_encryption")),
     )
@@ -102,16 +116,6 @@ def _options(text: str) -> Mapping[str, Any]:
     if not isinstance(options, dict):
         raise _wrong("xcom_storage_options", "is not a JSON object")
     return options
-
-
-def _threshold(text: str) -> int:
-    try:
-        threshold = int(text)
-    except ValueError:
-        threshold = -1
-    if threshold < 0:
-        raise _wrong("xcom_threshold", f"must be a number of bytes, 0 or more, not {text!r}")
-    return threshold
 
 
 def _compresses(text: str) -> bool:

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from xclaim.arguments import is_storable_text
 from xclaim.errors import PayloadError
 from xclaim.payloads.codecs.allowed_types import Allowed
-from xclaim.payloads.plain_json import is_storable_text
 
 TAG = "$"
 # Far from Python's limit of 1,000 frames, also in the deep stack of a task runner.

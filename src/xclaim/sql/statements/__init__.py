@@ -6,7 +6,14 @@ docs/sql. Statuses are literals: a generic plan cannot use a partial index for `
 
 from __future__ import annotations
 
-from xclaim.sql.statements.claiming import Start, ack_and_claim, claim, claim_one, resume
+from xclaim.sql.statements.claiming import (
+    ClaimedRow,
+    Start,
+    ack_and_claim,
+    claim,
+    claim_one,
+    resume,
+)
 from xclaim.sql.statements.looking import (
     counts,
     dead_letters,
@@ -41,6 +48,7 @@ from xclaim.sql.statements.upkeep import (
 )
 
 __all__ = [
+    "ClaimedRow",
     "Start",
     "Statement",
     "ack",

@@ -7,9 +7,11 @@ finds no generic plan good enough and plans each claim anew, which takes as long
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
@@ -52,28 +54,30 @@ from xclaim.sql.statements.parts import (
 from xclaim.sql.statements.settling import acking
 
 _KEPT = 128  # statements per builder: each limit that is asked for makes one
-# What a claimant does not know of a message it claims, in the order `verbs.claiming` reads it.
-_UNKNOWN = (
-    "id",
-    "origin_queue",
-    "priority",
-    "payload",
-    "headers",
-    "unique_key",
-    "attempts",
-    "max_attempts",
-    "created_at",
-    "available_at",
-    "claimed_at",
-    "claim_expires_at",
-    "last_error",
-    "claim_token",
-    "codec",
-)
 _KEY = bindparam("key", type_=Text)
 _CLAIMANT = bindparam("claimant", type_=Text)
 _HANDED_ON_KEY = bindparam("handed_on_key", type_=Text)
 _HANDED_ON_BY = bindparam("handed_on_by", type_=Text)
+
+
+class ClaimedRow(NamedTuple):
+    """What a claimant does not know of a message it claims: the columns these statements return."""
+
+    id: int
+    origin_queue: str
+    priority: int
+    payload: Any
+    headers: dict[str, Any] | None  # None: `{}`
+    unique_key: str | None
+    attempts: int
+    max_attempts: int | None
+    created_at: datetime
+    available_at: datetime
+    claimed_at: datetime
+    claim_expires_at: datetime
+    last_error: str | None
+    claim_token: UUID
+    codec: str | None
 
 
 class Start(StrEnum):
@@ -246,7 +250,7 @@ def _take(table: Table, dialect: Dialect) -> Update:
 
 
 def _returning(table: Table, statement: Update) -> ReturningUpdate[*tuple[Any, ...]]:
-    columns: dict[str, ColumnElement[Any]] = {name: table.c[name] for name in _UNKNOWN}
+    columns: dict[str, ColumnElement[Any]] = {name: table.c[name] for name in ClaimedRow._fields}
     # To read `{}` takes as long as to read a payload.
     columns["headers"] = func.nullif(table.c.headers, literal_column("'{}'"), type_=Json()).label(
         "headers"

@@ -50,23 +50,14 @@ def push(
     On PostgreSQL in one row: the ids, which rise with the position, and the times all share.
     ``encoded``: not all of them are plain JSON, and each comes with its codec.
     """
-    if dialect is POSTGRESQL:
-        return _push_postgresql(table, dialect, notifies=notifies, encoded=encoded)
-    item = dialect.rows(payload=Text(), **_codec(encoded))
-    names, values = _pushed(item, dialect, unique_key=null())
+    item = dialect.rows(payload=Text(), codec=Text()) if encoded else dialect.elements()
+    payload = dialect.json(item.c.payload) if encoded else item.c.payload
+    names, values = _pushed(item, dialect, unique_key=null(), payload=payload)
     rows = select(*values).order_by(item.c.position)
-    return insert(table).from_select(names, rows).returning(*_unknown(table))
-
-
-def _push_postgresql(table: Table, dialect: Dialect, *, notifies: bool, encoded: bool) -> Statement:
-    if encoded:
-        item = dialect.rows(payload=Text(), codec=Text())
-        names, values = _pushed(item, dialect, unique_key=null())
-    else:
-        item = dialect.elements()
-        names, values = _pushed(item, dialect, unique_key=null(), payload=item.c.payload)
-    rows = select(*values).order_by(item.c.position)
-    pushed = insert(table).from_select(names, rows).returning(*_unknown(table)).cte("pushed")
+    inserted = insert(table).from_select(names, rows).returning(*_unknown(table))
+    if dialect is not POSTGRESQL:
+        return inserted
+    pushed = inserted.cte("pushed")
     ids: ColumnElement[Any] = func.array_agg(aggregate_order_by(pushed.c.id, pushed.c.id))
     return select(
         ids.label("ids"),
