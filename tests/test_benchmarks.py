@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+from sqlalchemy import make_url
+
 from benchmarks import payload_targets, targets, turns
-from benchmarks.contenders import SAME, XCLAIM
+from benchmarks.contenders import SAME, SHORTEST, SQLITE_XCLAIM, XCLAIM
+from benchmarks.crew import open_session
 from benchmarks.figures import Figures
+from benchmarks.measuring import WrongResultError, check_left
+from benchmarks.messages import in_chunks, payloads
+from benchmarks.server import unconsumed
+from xclaim import Queue
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -88,3 +96,38 @@ def test_a_ratio_by_turns_says_how_sure_it_is() -> None:
     assert (restless["first quartile"], restless["third quartile"]) == (1, 4)
     assert restless["undisturbed"] == 4
     assert restless["rounds"] == 99
+
+
+def test_payloads_in_chunks_are_numbered_on() -> None:
+    chunks = list(in_chunks(5, 2, first=10))
+
+    assert [[payload["n"] for payload in chunk] for chunk in chunks] == [[10, 11], [12, 13], [14]]
+
+
+@pytest.mark.parametrize("contender", [XCLAIM, SAME, SHORTEST])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_contender_consumes_what_it_says(
+    fresh_postgresql_url: str, contender: str, batch: int
+) -> None:
+    url = _of_psycopg(fresh_postgresql_url)
+    with open_session(contender, url) as session:
+        session.push_many(payloads(9))
+
+        consumed = session.consume(6, batch)
+
+    assert sorted(consumed) == [0, 1, 2, 3, 4, 5]
+    check_left(contender, url, 3)
+
+
+def test_a_contender_that_acks_nothing_is_wrong(sqlite_url: str) -> None:
+    with Queue("bench", sqlite_url) as queue:
+        queue.push_many([1, 2, 3])
+        queue.claim_many(2)
+
+    assert unconsumed(SQLITE_XCLAIM, sqlite_url) == 3
+    with pytest.raises(WrongResultError, match="3 messages are left instead of 1"):
+        check_left(SQLITE_XCLAIM, sqlite_url, 1)
+
+
+def _of_psycopg(url: str) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
