@@ -34,6 +34,9 @@ def main() -> None:
     (folder.parent / f"{folder.name}.md").write_text(text)
     print(text.partition("![")[0])
     print(f"written: {folder.parent / folder.name}.md", file=sys.stderr)
+    wrong = {r["contender"] for r in results["records"] if r.get("is_wrong")}
+    if wrong:
+        sys.exit(f"these did not do the work that was measured: {', '.join(sorted(wrong))}")
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:

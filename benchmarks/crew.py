@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from threading import Barrier
 from typing import Any
@@ -25,6 +25,7 @@ class Shift:
     began: float
     ended: float
     consumed: list[int]
+    warmed_up: int = 0  # messages consumed before
 
 
 class Crew:
@@ -45,11 +46,15 @@ class Crew:
         pipes = self._pipes[:workers]
         self._ask(pipes, (_open, contender, url))
         try:
-            self._ask(pipes, (_warm_up, warm_up * batch, batch))
+            before = self._ask(pipes, (_warm_up, warm_up * batch, batch))
             start = time.perf_counter() + _HEAD_START
-            return self._ask(pipes, (_consume, start, limit, batch))
+            shifts = self._ask(pipes, (_consume, start, limit, batch))
         finally:
             self._ask(pipes, (_close,))
+        return [
+            replace(shift, warmed_up=len(consumed))
+            for shift, consumed in zip(shifts, before, strict=True)
+        ]
 
     def herd(self, contender: str, url: str, *, workers: int, threads: int) -> list[Shift]:
         """Let each thread of each worker, connected beforehand, consume one message."""

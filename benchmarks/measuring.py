@@ -5,15 +5,21 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
 from benchmarks.contenders import POSTGRESQL
 from benchmarks.crew import Crew, Shift
-from benchmarks.server import Server
+from benchmarks.server import Server, unconsumed
 
+T = TypeVar("T")
 Figures = dict[str, float]
+_SETTLED_AFTER = 2.0  # seconds
+
+
+class WrongResultError(Exception):
+    """A contender did not do the work that was measured: its figures mean nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +31,7 @@ class Record:
     round: int
     figures: Figures
     error: str | None = None
+    is_wrong: bool = False  # it did not do the work that was measured
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,14 +81,22 @@ class Context:
         self, workload: str, contender: str, number: int, measure: Callable[[str], Figures]
     ) -> None:
         """Add a record, also when the contender fails: the others go on."""
+        figures: Figures = {}
+        error, is_wrong = None, False
         try:
-            figures, error = measure(contender), None
+            figures = measure(contender)
         except ImportError:
             raise
         except Exception as failure:  # noqa: BLE001  (a peer's failure is a result)
-            figures, error = {}, f"{type(failure).__name__}: {failure}".splitlines()[0]
+            error = f"{type(failure).__name__}: {failure}".splitlines()[0]
+            is_wrong = isinstance(failure, WrongResultError)
         record = Record(
-            workload=workload, contender=contender, round=number, figures=figures, error=error
+            workload=workload,
+            contender=contender,
+            round=number,
+            figures=figures,
+            error=error,
+            is_wrong=is_wrong,
         )
         self.records.append(record)
         shown = ", ".join(f"{name} {value:,.4g}" for name, value in figures.items())
@@ -89,25 +104,24 @@ class Context:
         print(f"{took:6.0f} s  {workload:20} {contender:24} {error or shown}", file=sys.stderr)
 
 
-def payloads(count: int, first: int = 0) -> list[dict[str, Any]]:
-    """Return payloads of about 200 bytes as JSON."""
-    return [{"n": number, "text": "x" * 175} for number in range(first, first + count)]
-
-
-def in_chunks(count: int, size: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield so many payloads, some at a time."""
-    for first in range(0, count, size):
-        yield payloads(min(size, count - first), first)
-
-
 def rate(shifts: Sequence[Shift]) -> float:
     """Return messages per second from the first's begin to the last's end. Raise on a duplicate."""
     consumed = [number for shift in shifts for number in shift.consumed]
     if len(set(consumed)) != len(consumed):
-        raise AssertionError(f"{len(consumed) - len(set(consumed))} messages consumed twice")
+        raise WrongResultError(f"{len(consumed) - len(set(consumed))} messages consumed twice")
     if not consumed:
-        raise AssertionError("no message was consumed")
+        raise WrongResultError("no message was consumed")
     return len(consumed) / (max(s.ended for s in shifts) - min(s.began for s in shifts))
+
+
+def check_left(contender: str, url: str, left: int) -> None:
+    """Raise WrongResultError unless the database has so many messages that are not consumed."""
+    # awa still puts back what it has claimed too much when its worker has been shut down.
+    deadline = time.monotonic() + _SETTLED_AFTER
+    while (found := unconsumed(contender, url)) != left:
+        if time.monotonic() > deadline:
+            raise WrongResultError(f"{found} messages are left instead of {left}")
+        time.sleep(0.05)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -118,9 +132,15 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def timed(work: Callable[[], object]) -> float:
     """Return the seconds it takes."""
+    seconds, _ = timed_result(work)
+    return seconds
+
+
+def timed_result(work: Callable[[], T]) -> tuple[float, T]:
+    """Return the seconds it takes, and what it returns."""
     began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+    result = work()
+    return time.perf_counter() - began, result
 
 
 def median(values: Sequence[float]) -> float:

@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import create_engine, make_url, text
 
 from benchmarks.payload_rounds import SHAPES
+from benchmarks.sides.checkout import BEFORE, ROOT
+from benchmarks.sides.process import Side, one_side
 from benchmarks.turns import by_turns, keep, ratio, spread
 from xclaim.embedded import embedded_postgresql
 
-STORAGE, WITHOUT, AGAIN, BEFORE = "storage", "without", "without-again", "before"
+STORAGE, WITHOUT, AGAIN = "storage", "without", "without-again"
 SETTINGS = {
     "shared_buffers": "1GB",
     "max_wal_size": "8GB",
@@ -35,7 +35,6 @@ SETTINGS = {
     # last, and was a fifth faster for it.
     "autovacuum": "off",
 }
-_ROOT = Path(__file__).parents[1]
 _Figures = dict[str, Any]
 
 
@@ -62,19 +61,19 @@ def _session(
     """Run some rounds of all contenders, those with today's code in one process."""
     today = {name: queue for name, queue in queues.items() if name != BEFORE}
     with ExitStack() as stack:
-        asked = dict.fromkeys(today, stack.enter_context(_process(today, _ROOT / "src")))
+        asked = dict.fromkeys(today, stack.enter_context(_process(today, ROOT / "src")))
         if BEFORE in queues:
             earlier = _process({BEFORE: queues[BEFORE]}, options.before)
             asked[BEFORE] = stack.enter_context(earlier)
         measured = {}
         for shape in SHAPES:
             contenders: Any = {
-                name: lambda name=name, shape=shape: _ask(asked[name], name, shape)
+                name: partial(asked[name].ask, act="round", name=name, shape=shape)
                 for name in queues
             }
             by_turns(contenders, 2)  # plans are made, connections too
             measured[shape] = by_turns(contenders, options.rounds)
-        return measured  # type: ignore[return-value]  # pairs of seconds
+        return measured
 
 
 def _figures(shape: str, measured: Mapping[str, list[tuple[float, float]]]) -> _Figures:
@@ -119,37 +118,8 @@ def _queues(
     return queues
 
 
-@contextmanager
-def _process(
-    queues: Mapping[str, Mapping[str, str]], source: Path
-) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "benchmarks.payload_rounds", json.dumps(queues)]
-    environment = os.environ | {"PYTHONPATH": f"{source}:{_ROOT}"}
-    with subprocess.Popen(
-        command,
-        env=environment,
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=source,  # or the current folder would be first on the path
-    ) as process:
-        if _line(process) != "ready":
-            raise RuntimeError("the process of the rounds could not begin")
-        yield process
-        process.communicate()
-
-
-def _ask(process: subprocess.Popen[str], name: str, shape: str) -> tuple[float, float]:
-    if process.stdin is None:
-        raise RuntimeError("the process has no input")
-    process.stdin.write(f"{name} {shape}\n")
-    process.stdin.flush()
-    took, used = json.loads(_line(process))
-    return took, used
-
-
-def _line(process: subprocess.Popen[str]) -> str:
-    return "" if process.stdout is None else process.stdout.readline().strip()
+def _process(queues: Mapping[str, Mapping[str, str]], source: Path) -> AbstractContextManager[Side]:
+    return one_side("benchmarks.payload_rounds", source, ", ".join(queues), json.dumps(queues))
 
 
 def _options() -> argparse.Namespace:

@@ -1,8 +1,8 @@
 """Rounds of small payloads, in a process of their own: `python -m benchmarks.payload_rounds`.
 
-``payload_cost`` runs it, also with an earlier xclaim on the path: so it imports nothing else of the
-benchmarks, and asks xclaim for nothing new unless a storage is named. It reads a line for each
-round, ``contender shape``, and answers with the seconds and the processor's seconds.
+``payload_cost`` runs it, also with an earlier xclaim on the path: so it imports no more of the
+benchmarks than the sides' modules, and asks xclaim for nothing new unless a storage is named. It
+answers each round, of a contender and a shape, with the seconds and the processor's seconds.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.sides.migrating import upgrade
+from benchmarks.sides.process import serve
 from xclaim import Queue
-from xclaim.operations import migrate
 
 ONE_BY_ONE, BATCHES_OF_100, BATCHES_OF_1000 = "one by one", "batches of 100", "batches of 1,000"
 # How many messages a round has, and how many of them go together.
@@ -26,14 +27,11 @@ SHAPES = {ONE_BY_ONE: (50, 1), BATCHES_OF_100: (600, 100), BATCHES_OF_1000: (2_0
 def main() -> None:
     """Migrate the databases, then run what is asked for, round after round."""
     queues = {name: _queue(**options) for name, options in json.loads(sys.argv[1]).items()}
-    print("ready", flush=True)
-    for line in sys.stdin:
-        name, _, shape = line.strip().partition(" ")
-        print(json.dumps(_measured(queues[name], *SHAPES[shape])), flush=True)
+    serve({"round": lambda name, shape: _measured(queues[name], *SHAPES[shape])})
 
 
 def _queue(url: str, storage: str | None = None) -> Any:
-    migrate.upgrade(url)
+    upgrade(url)
     if storage is None:
         return Queue("orders", url)
     from xclaim import Payloads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -34,8 +35,14 @@ class Server:
     @contextmanager
     def database(self, contender: str) -> Iterator[str]:
         """Yield the URL of a new database in which the contender is installed."""
+        with self.copy_of(self._template(contender)) as url:
+            yield url
+
+    @contextmanager
+    def copy_of(self, template: str = "template1") -> Iterator[str]:
+        """Yield the URL of a new database: a copy, empty if no other template is named."""
         name = f"bench_{next(_numbers)}"
-        self._administer(f"CREATE DATABASE {name} TEMPLATE {self._template(contender)}")
+        self._administer(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield self._url_of(name)
         finally:
@@ -64,9 +71,9 @@ class Server:
 
 
 @contextmanager
-def run_server() -> Iterator[Server]:
-    """Run the embedded PostgreSQL until the block ends."""
-    with embedded_postgresql(durable=True, settings=SETTINGS) as url:
+def run_server(directory: Path | None = None, **settings: str) -> Iterator[Server]:
+    """Run the embedded PostgreSQL, with settings of one's own, until the block ends."""
+    with embedded_postgresql(directory, durable=True, settings=SETTINGS | settings) as url:
         yield Server(url)
 
 
@@ -87,6 +94,15 @@ def settle(url: str) -> None:
     with closing(psycopg.connect(url, autocommit=True)) as connection:
         connection.execute("VACUUM (ANALYZE)")
         connection.execute("CHECKPOINT")
+
+
+def unconsumed(contender: str, url: str) -> int:
+    """Return how many of the messages that were pushed are not consumed, claimed or not."""
+    statement = load(contender).unconsumed
+    if not url.startswith("sqlite"):
+        return int(str(query(url, statement)[0]))
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        return int(connection.execute(statement).fetchone()[0])
 
 
 def query(url: str, statement: str) -> tuple[object, ...]:

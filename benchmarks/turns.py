@@ -9,15 +9,17 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 RESULTS = Path(__file__).parents[1] / "docs" / "benchmarks" / "payloads.json"
 
 
-def by_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def by_turns(contenders: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
     """Measure each contender once a round, each round beginning with another one."""
     names = list(contenders)
-    measured: dict[str, list[float]] = {name: [] for name in names}
+    measured: dict[str, list[T]] = {name: [] for name in names}
     for number in range(rounds):
         turn = number % len(names)
         for name in (*names[turn:], *names[:turn]):
@@ -42,6 +44,8 @@ def ratio(ours: Sequence[float], others: Sequence[float]) -> dict[str, float]:
         "high": round(ratios[min(count - 1, int(count / 2 + margin))], 4),
         "first quartile": round(first, 4),
         "third quartile": round(third, 4),
+        "least": round(ratios[0], 4),
+        "most": round(ratios[-1], 4),
         "undisturbed": round(_best_tenth(ours) / _best_tenth(others), 4),
         "rounds": count,
     }
@@ -63,12 +67,13 @@ def spread(values: Sequence[float], digits: int = 2) -> dict[str, float]:
 def keep(section: str, figures: Mapping[str, Any]) -> None:
     """Write the figures of one benchmark beside those of the others."""
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    kept[section] = {"machine": _machine(), **figures}
+    kept[section] = {"machine": machine(), **figures}
     RESULTS.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
     print(f"written: {section} in {RESULTS.name}")
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Return what the figures were taken on."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "cores": os.cpu_count(),

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import payload_targets, targets, turns
-from benchmarks.contenders import SAME, XCLAIM
+import pytest
+from sqlalchemy import make_url
+
+from benchmarks import against, concurrency, payload_targets, targets, turns
+from benchmarks.contenders import SAME, SHORTEST, SQLITE_XCLAIM, XCLAIM
+from benchmarks.crew import open_session
 from benchmarks.figures import Figures
+from benchmarks.measuring import WrongResultError, check_left
+from benchmarks.messages import in_chunks, payloads
+from benchmarks.server import unconsumed
+from benchmarks.sides.checkout import NOW, ROOT, earlier
+from benchmarks.sides.laps import ASYNC_QUEUE, LAPS, QUEUE, Lap
+from benchmarks.sides.process import Side, SideFailedError, one_side
+from xclaim import Queue
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -88,3 +100,154 @@ def test_a_ratio_by_turns_says_how_sure_it_is() -> None:
     assert (restless["first quartile"], restless["third quartile"]) == (1, 4)
     assert restless["undisturbed"] == 4
     assert restless["rounds"] == 99
+
+
+def test_payloads_in_chunks_are_numbered_on() -> None:
+    chunks = list(in_chunks(5, 2, first=10))
+
+    assert [[payload["n"] for payload in chunk] for chunk in chunks] == [[10, 11], [12, 13], [14]]
+
+
+@pytest.mark.parametrize("contender", [XCLAIM, SAME, SHORTEST])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_contender_consumes_what_it_says(
+    fresh_postgresql_url: str, contender: str, batch: int
+) -> None:
+    url = _of_psycopg(fresh_postgresql_url)
+    with open_session(contender, url) as session:
+        session.push_many(payloads(9))
+
+        consumed = session.consume(6, batch)
+
+    assert sorted(consumed) == [0, 1, 2, 3, 4, 5]
+    check_left(contender, url, 3)
+
+
+def test_a_contender_that_acks_nothing_is_wrong(sqlite_url: str) -> None:
+    with Queue("bench", sqlite_url) as queue:
+        queue.push_many([1, 2, 3])
+        queue.claim_many(2)
+
+    assert unconsumed(SQLITE_XCLAIM, sqlite_url) == 3
+    with pytest.raises(WrongResultError, match="3 messages are left instead of 1"):
+        check_left(SQLITE_XCLAIM, sqlite_url, 1)
+
+
+@pytest.fixture(scope="module")
+def side() -> Iterator[Side]:
+    with one_side("benchmarks.sides.worker", ROOT / "src", NOW) as side:
+        yield side
+
+
+@pytest.mark.parametrize(
+    ("facade", "lap"), [(facade, lap) for lap in LAPS for facade in lap.facades]
+)
+def test_a_lap_consumes_all_it_pushed(
+    side: Side, empty_database_url: str, facade: str, lap: Lap
+) -> None:
+    side.ask(act="open", facade=facade, lap=lap.name, url=empty_database_url)
+
+    taken = [side.ask(act="run", part=part) for _ in range(2) for part in ("push", "consume")]
+
+    assert all(seconds > 0 for each in taken for seconds in each)
+    side.ask(act="close")
+    with Queue("orders", empty_database_url) as queue:
+        assert queue.counts().consumed == 2 * lap.messages
+
+
+@pytest.mark.parametrize("facade", [QUEUE, ASYNC_QUEUE])
+def test_a_lap_that_misses_a_message_fails(side: Side, empty_sqlite_url: str, facade: str) -> None:
+    side.ask(act="open", facade=facade, lap="one_by_one", url=empty_sqlite_url)
+    side.ask(act="run", part="push")
+    with Queue("orders", empty_sqlite_url) as queue:
+        queue.claim()
+
+    with pytest.raises(SideFailedError, match="now: NotConsumedError: 49 of 50 messages"):
+        side.ask(act="run", part="consume")
+    with pytest.raises(SideFailedError, match="claimed=1"):
+        side.ask(act="close")
+
+
+@pytest.mark.parametrize("facade", [QUEUE, ASYNC_QUEUE])
+def test_a_crowd_consumes_each_message_once(empty_postgresql_url: str, facade: str) -> None:
+    with one_side("benchmarks.sides.crowds", ROOT / "src", NOW) as crowd:
+        crowd.ask(act="fill", url=empty_postgresql_url, count=300)
+
+        figures = crowd.ask(
+            act="work", facade=facade, url=empty_postgresql_url, workers=7, seconds=0.2
+        )
+
+        consumed = figures["consumed"]
+        assert len(consumed) == len(set(consumed)) > 0
+        crowd.ask(act="check", url=empty_postgresql_url, count=300, consumed=consumed)
+        with pytest.raises(SideFailedError, match="NotConsumedError"):
+            crowd.ask(act="check", url=empty_postgresql_url, count=300, consumed=consumed[1:])
+
+
+def test_a_side_says_what_went_wrong(side: Side) -> None:
+    with pytest.raises(SideFailedError, match="now: KeyError: 'unknown'"):
+        side.ask(act="unknown")
+
+
+def test_a_side_that_has_ended_says_so() -> None:
+    with one_side("benchmarks.sides.worker", ROOT / "src", NOW) as side:
+        pass
+
+    with pytest.raises(SideFailedError, match="now: the process has ended with 0"):
+        side.ask(act="close")
+
+
+def test_the_sources_of_a_commit_are_taken_with_its_migrations() -> None:
+    with earlier("HEAD") as source:
+        assert (source / "xclaim" / "__init__.py").is_file()
+        assert list((source.parent / "migrations" / "versions").glob("*.py"))
+
+
+def test_a_commit_that_is_unknown_is_refused() -> None:
+    with pytest.raises(SystemExit, match="no commit 'never'"), earlier("never"):
+        pass
+
+
+def test_a_lap_is_shown_with_the_ratio_of_its_rounds() -> None:
+    course = against.Course(database="sqlite", facade=QUEUE, lap=LAPS[0])
+    for now, before in ((1.0, 2.0), (2.0, 3.0), (3.0, 3.0)):
+        course.rounds.append(
+            {
+                side: dict.fromkeys(("push", "consume"), (seconds, seconds))
+                for side, seconds in (("now", now), ("before", before))
+            }
+        )
+
+    (row,) = against.rows(course, ["claim_ack"])
+
+    assert (row["rate"]["median"], row["rate"]["least"], row["rate"]["most"]) == (1.5, 1, 2)
+    assert row["processor"]["median"] == pytest.approx(2 / 3, abs=1e-4)
+    assert (
+        "| sqlite | Queue | claim_ack | 17 | 25 | 1.50 (1.00-2.00)"
+        in list(against.table([row]))[-1]
+    )
+
+
+def test_a_lap_that_failed_is_shown_as_failed() -> None:
+    course = against.Course(database="sqlite", facade=QUEUE, lap=LAPS[0], error="now: lost one")
+
+    shown = list(against.table(list(against.rows(course, ["push_one", "claim_ack"]))))
+
+    assert [line.endswith("**failed**: now: lost one |") for line in shown] == [0, 0, 1, 1]
+
+
+def test_connections_are_counted_in_the_log_of_the_server(tmp_path: Path) -> None:
+    log = tmp_path / "postgresql.log"
+    line = "{at} {database} LOG:  connection authorized: user=postgres database={database}\n"
+    log.write_text(
+        "".join(
+            line.format(at=at, database=database)
+            for at, database in ((9.5, "mine"), (10.5, "mine"), (11.5, "other"), (12.5, "mine"))
+        )
+    )
+
+    assert concurrency.connections(log, "mine", since=10) == 2
+
+
+def _of_psycopg(url: str) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)

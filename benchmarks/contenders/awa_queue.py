@@ -104,6 +104,7 @@ class Awa:
     name = "awa"
     package: str | None = "awa-pg"
     database = "postgresql"
+    unconsumed = "SELECT count(*) FROM awa.jobs WHERE state <> 'completed'"
     note = (
         "insert and enqueue_many_copy; claims are not offered to Python, so each consume starts its"
         " worker runtime (Rust, several connections), `batch` jobs in flight, and shuts it down;"

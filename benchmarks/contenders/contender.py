@@ -41,6 +41,7 @@ class Contender(Protocol):
     package: str | None  # the distribution whose version is reported
     database: str  # "postgresql" or "sqlite"
     note: str  # how it is used, and what is not comparable, in one or two sentences
+    unconsumed: str  # the query that counts what was pushed and not consumed, claimed or not
 
     def install(self, url: str) -> None:
         """Create its tables and the queue in an empty database (``postgresql://...``)."""

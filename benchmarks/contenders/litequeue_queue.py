@@ -69,6 +69,7 @@ class Litequeue:
     name = "litequeue"
     package: str | None = "litequeue"
     database = "sqlite"
+    unconsumed = "SELECT count(*) FROM bench WHERE status <> 2"  # DONE
     note = (
         "put, pop, done in WAL with synchronous raised from its NORMAL to FULL. No batch calls:"
         " push_many and the acks of a batch share a transaction, pops are one at a time. Keeps"

@@ -57,6 +57,7 @@ class Persistqueue:
     name = "persist-queue"
     package: str | None = "persist-queue"
     database = "sqlite"
+    unconsumed = "SELECT count(*) FROM ack_queue_bench WHERE status <> 5"  # acked
     note = (
         "SQLiteAckQueue: put, get, ack, pickled, in WAL; synchronous stays at SQLite's FULL. No"
         " batch calls, and every call commits. For one process: get selects and then updates"

@@ -74,6 +74,7 @@ class Pgmq:
     name = "pgmq"
     package: str | None = "pgmq"
     database = "postgresql"
+    unconsumed = "SELECT count(*) FROM pgmq.q_bench"
     note = (
         "read + delete, on a pool in autocommit, installed from the package's SQL. An ack deletes"
         " the row: no history. No fencing: a late consumer still deletes a message read again."

@@ -93,6 +93,7 @@ class Pgqueuer:
     name = "pgqueuer"
     package: str | None = "pgqueuer"
     database = "postgresql"
+    unconsumed = "SELECT count(*) FROM pgqueuer"
     note = (
         "Queries.enqueue, dequeue and log_jobs as its QueueManager calls them, on psycopg and"
         " uvloop; its manager buffers acks for up to 0.1 s, here they are sent after each dequeue."

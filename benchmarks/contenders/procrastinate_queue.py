@@ -87,6 +87,7 @@ class Procrastinate:
     name = "procrastinate"
     package: str | None = "procrastinate"
     database = "postgresql"
+    unconsumed = "SELECT count(*) FROM procrastinate_jobs WHERE status <> 'succeeded'"
     note = (
         "defer and batch_defer on its sync connector; its job manager's fetch_job and finish_job,"
         " as its worker calls them at concurrency 1. It has no batch consume: always one at a time."

@@ -114,6 +114,7 @@ class SqliteHandwritten:
     name = "sqlite3 by hand"
     package: str | None = None
     database = "sqlite"
+    unconsumed = "SELECT count(*) FROM message WHERE acked_at IS NULL"
     note = (
         "One table, a partial index, UPDATE .. RETURNING to claim and a fenced UPDATE to ack, in"
         " WAL with synchronous=FULL. Keeps acked rows. One queue, no retries, no dead letters."

@@ -8,6 +8,8 @@ from benchmarks.contenders.contender import QUEUE, Payload
 from xclaim import Queue
 from xclaim.operations.migrate import upgrade
 
+UNCONSUMED = "SELECT count(*) FROM xclaim_message WHERE status <> 'consumed'"
+
 
 class XclaimSession:
     """A Queue made from the URL."""
@@ -75,6 +77,7 @@ class Xclaim:
     package = "xclaim"
     database = "postgresql"
     note = "Queue.claim and Queue.ack, in batches claim_many and ack_many. Keeps consumed rows."
+    unconsumed = UNCONSUMED
 
     def install(self, url: str) -> None:
         """Run the migrations."""

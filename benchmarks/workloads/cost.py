@@ -6,7 +6,8 @@ from functools import partial
 
 from benchmarks.contenders import PEERS, SHORTEST, STREAM, XCLAIM
 from benchmarks.crew import open_session
-from benchmarks.measuring import Context, Figures, in_chunks
+from benchmarks.measuring import Context, Figures, WrongResultError, check_left
+from benchmarks.messages import in_chunks
 from benchmarks.server import query, settle
 
 _COUNTERS = """
@@ -33,11 +34,12 @@ def _count(context: Context, contender: str) -> Figures:
             for chunk in in_chunks(count, 1_000):
                 session.push_many(chunk)
             consumed = session.consume(count, 100)
+        check_left(contender, url, count - len(set(consumed)))
         log, dead, commits = (
             after - first for after, first in zip(_counters(url), before, strict=True)
         )
     if len(consumed) != count:
-        raise AssertionError(f"{len(consumed)} of {count} consumed")
+        raise WrongResultError(f"{len(consumed)} of {count} consumed")
     # Counted are updates and deletes: each leaves one dead row.
     return {
         "WAL bytes": log / count,

@@ -13,7 +13,16 @@ from benchmarks.contenders import SAME, SHORTEST, XCLAIM
 from benchmarks.contenders.contender import QUEUE
 from benchmarks.contenders.handwritten import SHORTEST_CLAIM
 from benchmarks.crew import open_session
-from benchmarks.measuring import Context, Figures, in_chunks, median, percentile, timed
+from benchmarks.measuring import (
+    Context,
+    Figures,
+    check_left,
+    median,
+    percentile,
+    timed,
+    timed_result,
+)
+from benchmarks.messages import in_chunks
 from benchmarks.server import settle
 from xclaim import Queue
 
@@ -92,17 +101,20 @@ def _pass(context: Context, contender: str, *, total: int, is_pinned: bool) -> F
             session.push_many(chunk)
         settle(url)
         figures: Figures = {}
+        consumed: list[int] = []
         began = time.monotonic()
         with _snapshot(url) if is_pinned else ExitStack():
             for number in range(1, slices + 1):
                 per_slice = total // slices
                 ones = max(100, per_slice // 10)
-                session.consume(per_slice - ones, 100)
-                seconds = timed(partial(session.consume, ones, 1))
+                consumed += session.consume(per_slice - ones, 100)
+                seconds, one_by_one = timed_result(partial(session.consume, ones, 1))
+                consumed += one_by_one
                 figures[f"after {number * per_slice}"] = ones / seconds
                 if time.monotonic() - began > limit_seconds:
                     figures["stopped after"] = number * per_slice
                     break
+        check_left(contender, url, total + 1_000 - len(set(consumed)))
         figures["last"] = [v for k, v in figures.items() if k.startswith("after")][-1]
         return figures
 
@@ -193,8 +205,13 @@ def _claim_and_ack_times(context: Context, contender: str, *, size: int) -> Figu
         for chunk in in_chunks(size, 1_000):
             session.push_many(chunk)
         settle(url)
-        session.consume(_PREPARED_AFTER, 1)
-        times = [timed(lambda: session.consume(1, 1)) for _ in range(_CLAIMS)]
+        consumed = session.consume(_PREPARED_AFTER, 1)
+        times = []
+        for _ in range(_CLAIMS):
+            seconds, one = timed_result(partial(session.consume, 1, 1))
+            times.append(seconds)
+            consumed += one
+        check_left(contender, url, size - len(set(consumed)))
     return {
         "claim+ack median ms": median(times) * 1e3,
         "claim+ack p99 ms": percentile(times, 0.99) * 1e3,

@@ -14,7 +14,8 @@ import psutil
 from benchmarks.contenders import XCLAIM
 from benchmarks.contenders.contender import QUEUE
 from benchmarks.crew import open_session
-from benchmarks.measuring import Context, Figures, in_chunks, median, percentile, timed
+from benchmarks.measuring import Context, Figures, check_left, median, percentile, timed
+from benchmarks.messages import in_chunks
 from benchmarks.server import settle
 from xclaim import Claim, Queue, create_engine
 
@@ -31,7 +32,8 @@ def connections(context: Context) -> None:
                     session.push_many(chunk)
             settle(url)
             shifts = context.crew.herd(contender, url, workers=2, threads=100)
-        consumed = [number for shift in shifts for number in shift.consumed]
+            consumed = [number for shift in shifts for number in shift.consumed]
+            check_left(contender, url, 2_000 - len(set(consumed)))
         times = [shift.ended - shift.began for shift in shifts]
         return {
             "median ms": median(times) * 1e3,
@@ -131,6 +133,7 @@ def _push_to_claim(
             producer.push(time.time())
             time.sleep(gap)
         worker.join()
+        check_left(XCLAIM, url, 0)
     return {"median ms": median(delays) * 1e3, "p99 ms": percentile(delays, 0.99) * 1e3}
 
 
@@ -142,7 +145,9 @@ def _bulk_push(context: Context, mode: str) -> Figures:
     ):
         queue.push_many([{"n": 0}] * 1_000)
         chunks = list(in_chunks(count, 1_000))
-        return {"messages/s": count / timed(lambda: [queue.push_many(chunk) for chunk in chunks])}
+        seconds = timed(lambda: [queue.push_many(chunk) for chunk in chunks])
+        check_left(XCLAIM, url, count + 1_000)
+        return {"messages/s": count / seconds}
 
 
 def idle_waiters(context: Context) -> None:

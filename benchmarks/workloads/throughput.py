@@ -6,7 +6,8 @@ from functools import partial
 
 from benchmarks.contenders import SQLITE, STREAM
 from benchmarks.crew import open_session
-from benchmarks.measuring import Context, Figures, in_chunks, payloads, rate, timed
+from benchmarks.measuring import Context, Figures, check_left, rate, timed, timed_result
+from benchmarks.messages import in_chunks, payloads
 from benchmarks.server import settle, sqlite_database
 
 _CHUNK = 1_000
@@ -19,7 +20,9 @@ def push_one(context: Context) -> None:
     def measure(contender: str) -> Figures:
         with context.server.database(contender) as url, open_session(contender, url) as session:
             session.push(payloads(20, first=count))
-            return {"messages/s": count / timed(partial(session.push, payloads(count)))}
+            seconds = timed(partial(session.push, payloads(count)))
+            check_left(contender, url, count + 20)
+            return {"messages/s": count / seconds}
 
     context.compare("push_one", context.contenders, measure)
 
@@ -37,7 +40,9 @@ def push_many(context: Context) -> None:
                 for chunk in chunks:
                     session.push_many(chunk)
 
-            return {"messages/s": count / timed(push_all)}
+            seconds = timed(push_all)
+            check_left(contender, url, count + _CHUNK)
+            return {"messages/s": count / seconds}
 
     context.compare("push_many", context.contenders, measure)
 
@@ -75,6 +80,8 @@ def _consume(context: Context, contender: str, *, workers: int, total: int, batc
         shifts = context.crew.consume(
             contender, url, workers=workers, limit=each, batch=batch, warm_up=warm_up
         )
+        consumed = sum(len(shift.consumed) + shift.warmed_up for shift in shifts)
+        check_left(contender, url, backlog - consumed)
     return {"messages/s": rate(shifts)}
 
 
@@ -86,12 +93,15 @@ def sqlite(context: Context) -> None:
         with sqlite_database(contender) as url, open_session(contender, url) as session:
             for chunk in in_chunks(10_000, _CHUNK):
                 session.push_many(chunk)
-            session.consume(20, 1)
+            consumed = session.consume(20, 1)
             figures = {"push one": count / timed(lambda: session.push(payloads(count, 50_000)))}
             many = payloads(_CHUNK, 60_000)
             figures["push many"] = _CHUNK / timed(lambda: session.push_many(many))
-            figures["claim+ack"] = count / timed(lambda: session.consume(count, 1))
-            figures["batches of 100"] = 2_000 / timed(lambda: session.consume(2_000, 100))
+            for name, size, batch in (("claim+ack", count, 1), ("batches of 100", 2_000, 100)):
+                seconds, numbers = timed_result(partial(session.consume, size, batch))
+                figures[name] = len(numbers) / seconds
+                consumed += numbers
+            check_left(contender, url, 10_000 + count + _CHUNK - len(set(consumed)))
             return figures
 
     context.compare("sqlite", SQLITE, measure)

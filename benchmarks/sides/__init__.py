@@ -1,0 +1,1 @@
+"""Two checkouts of xclaim side by side, each in a process of its own, asked in turn."""
