@@ -12,6 +12,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from xclaim.connections.forks import protect
 from xclaim.errors import DatabaseUrlError
+from xclaim.payloads import plain_json
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -38,6 +39,7 @@ DEFAULT_ISOLATION_LEVEL = "xclaim_default_isolation_level"
 # Of a queue made from a URL: a place for each worker at a time, opened when it is needed and kept.
 # An overflow would be opened and closed again for each verb. PostgreSQL allows 100 by default.
 _POOL = {"pool_size": 64, "max_overflow": 0, "pool_use_lifo": True}
+_JSON: dict[str, Any] = {"json_deserializer": plain_json.decode}  # quicker than the driver's own
 _ONE_CONNECTION = {"pool_size": 1, "max_overflow": 0}  # each would be a database of its own
 _SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
 
@@ -55,7 +57,8 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
     """
     parsed, options = _prepared(url, options)
     if parsed.get_backend_name() != "sqlite":
-        engine = sqlalchemy_create_engine(parsed.set(drivername="postgresql+psycopg"), **options)
+        driver = "postgresql+psycopg"
+        engine = sqlalchemy_create_engine(parsed.set(drivername=driver), **_JSON, **options)
     else:
         if is_in_memory(parsed):
             options = {"poolclass": QueuePool} | _ONE_CONNECTION | options
@@ -73,7 +76,7 @@ def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
     parsed, options = _prepared(url, options)
     if parsed.get_backend_name() != "sqlite":
         driver = "postgresql+psycopg_async"
-        engine = sqlalchemy_create_async_engine(parsed.set(drivername=driver), **options)
+        engine = sqlalchemy_create_async_engine(parsed.set(drivername=driver), **_JSON, **options)
     else:
         if is_in_memory(parsed):
             options = {"poolclass": AsyncAdaptedQueuePool} | _ONE_CONNECTION | options

@@ -36,12 +36,17 @@ class ClaimsAhead:
         """Return when claims were last added, by the monotonic clock."""
         return self._filled_at
 
-    def start_next(self) -> Claim | None:
-        """Make the next waiting claim the current one and return it; None if none is left."""
+    def advance(self) -> Claim | None:
+        """Note that the consumer is done with what is current, and return the next claim.
+
+        None if none is left, or an ack is due before the batch is through.
+        """
         with self._lock:
-            if not self._waiting:
+            # A claim is in two places for a moment: an interrupt in between must not lose it.
+            self._finished += self._current
+            self._current = []
+            if not self._waiting or time.monotonic() - self._acked_at >= _ACK_EVERY:
                 return None
-            # It is in both for a moment: an interrupt in between must not lose it.
             self._current = [self._waiting[0]]
             return self._waiting.popleft()
 
@@ -57,10 +62,6 @@ class ClaimsAhead:
         with self._lock:
             self._finished += self._current
             self._current = []
-
-    def is_ack_due(self) -> bool:
-        """Return whether to ack before the batch is through, which acks all that is finished."""
-        return bool(self._waiting) and time.monotonic() - self._acked_at >= _ACK_EVERY
 
     def has_waiting(self) -> bool:
         """Return whether a claim waits for the consumer."""

@@ -54,8 +54,7 @@ class Stream:
 
     def next(self) -> Claim | None:
         """Return the next claim, which ends the one before; None when it is time for a turn."""
-        self._claims.finish_current()
-        return None if self._claims.is_ack_due() else self._claims.start_next()
+        return self._claims.advance()
 
     def close(self, error: BaseException | None) -> None:
         """Settle what is held: ack the finished, release the current, hand back the others.

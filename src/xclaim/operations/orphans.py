@@ -56,7 +56,8 @@ def prune_orphans(
             f"older_than must be an hour at least, not {older_than}: a push stores its object "
             "before its transaction is committed"
         )
-    settings = payloads or Payloads.from_environment() or Payloads()
+    schema = verbs.resolve_schema(schema, engine.dialect.name)
+    settings = payloads or Payloads.by_default()
     storage = settings.require_storage()
     examined, orphans = 0, []
     for batch in _batches(storage.objects(older_than)):

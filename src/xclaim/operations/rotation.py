@@ -45,7 +45,8 @@ def rotate_keys(
     left: run it again when they are settled, and drop the old key when ``is_complete``.
     ``payloads``: by default as the environment says. Raise InvalidArgumentError without keys.
     """
-    settings = payloads or Payloads.from_environment() or Payloads()
+    schema = verbs.resolve_schema(schema, engine.dialect.name)
+    settings = payloads or Payloads.by_default()
     if settings.keys is None:
         raise InvalidArgumentError(
             "no keys to rotate to: set XCLAIM_FERNET_KEYS, the new key first, then the old ones"

@@ -62,17 +62,15 @@ def execute(
     """Build the statement for this connection's database, run it and return all its rows.
 
     They are tuples, with names unless ``named`` is False. ``prepare`` False: psycopg does not
-    prepare it this time.
+    prepare it this time. ``schema`` is resolved already.
     """
-    dialect = dialect_of(connection.dialect.name)
-    resolved = resolve_schema(schema, connection.dialect.name)
-    statement = build(message_table(resolved), dialect)
+    statement = build(message_table(schema), dialect_of(connection.dialect.name))
     try:
         if direct.is_direct(connection):
             return direct.execute(connection, statement, parameters, named=named, prepare=prepare)
         return connection.execute(statement, parameters).all()
     except DBAPIError as error:
-        schema_error = _schema_error(connection, resolved, error)
+        schema_error = _schema_error(connection, schema, error)
         if schema_error is None:
             raise
         raise schema_error from error

@@ -36,7 +36,7 @@ def ack(
     if after is not AfterAck.KEEP:
         ack_many(connection, [claim], after=after, schema=schema)
         return
-    _settle(connection, schema, statements.ack, claim, {})
+    _settle(connection, schema, statements.ack, claim, {}, named=False)
 
 
 def ack_many(
@@ -238,8 +238,11 @@ def _settle(
     build: Build,
     claim: Claim,
     parameters: Mapping[str, Any],
+    *,
+    named: bool = True,
 ) -> Any:
-    rows = execute(connection, schema, build, {**parameters, **receipt(_checked(claim))})
+    asked = {**parameters, **receipt(_checked(claim))}
+    rows = execute(connection, schema, build, asked, named=named)
     if not rows:
         raise ClaimLostError([claim])
     return rows[0]
