@@ -29,15 +29,15 @@ def lineage(url: str) -> dict[str, Any]:
 
 
 def test_the_view_answers_which_run_consumed_an_order(connected: str) -> None:
-    hook = XclaimHook()
+    queue = XclaimHook().queue("orders")
     with within_task(task_id="produce", try_number=1):
-        hook.push("orders", {"order": "4711"})
+        queue.push({"order": "4711"})
     with within_task(task_id="group.work", run_id="a/run#1@x", map_index=7, try_number=1):
-        hook.claim("orders")
+        queue.claim()
     with within_task(task_id="group.work", run_id="a/run#1@x", map_index=7, try_number=2):
-        claimed = hook.claim("orders")
+        claimed = queue.claim()
         assert claimed is not None
-        hook.ack(claimed)
+        queue.ack(claimed)
 
     row = lineage(connected)
 
@@ -51,10 +51,10 @@ def test_the_view_answers_which_run_consumed_an_order(connected: str) -> None:
 
 
 def test_a_task_that_is_not_mapped_has_map_index_minus_one(connected: str) -> None:
-    hook = XclaimHook()
-    hook.push("orders", {"order": "4711"})
+    queue = XclaimHook().queue("orders")
+    queue.push({"order": "4711"})
     with within_task(task_id="work"):
-        hook.claim("orders")
+        queue.claim()
 
     row = lineage(connected)
 
