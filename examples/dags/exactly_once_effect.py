@@ -1,6 +1,6 @@
 """The work and the ack commit together: the effect in that database happens exactly once.
 
-`transact` of a queue yields the claim and a connection. What is written over that connection and the
+`queue.transact()` yields the claim and a connection. What is written over that connection and the
 ack are one transaction. If the task is killed, or has lost its claim, neither happened.
 
 Needs the connection `xclaim_default`, to PostgreSQL or SQLite, and an upgraded schema.

@@ -6,6 +6,8 @@ import inspect
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
@@ -285,6 +287,35 @@ def test_a_fork_of_a_task_must_choose_its_keys(hook: XclaimHook) -> None:
 
         assert isinstance(automatic.exception(), InvalidArgumentError)
         assert chosen.result() == "mine"
+
+
+FORKED_BEFORE_THE_FIRST_QUEUE = """
+import os, sys
+from tests.hook.conftest import within_task
+from xclaim.airflow.hooks import XclaimHook
+from xclaim.errors import InvalidArgumentError
+
+with within_task():
+    if os.fork() == 0:
+        try:
+            XclaimHook().queue("orders").push(1)
+        except InvalidArgumentError:
+            os._exit(17)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), "xclaim.airflow.tasks.task_queue" in sys.modules)
+"""
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_fork_from_before_the_first_queue_must_choose_its_keys_too() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", FORKED_BEFORE_THE_FIRST_QUEUE],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert result.stdout.split() == ["17", "False"]
 
 
 def test_another_mapped_instance_pushes_its_own(queue: TaskQueue) -> None:
