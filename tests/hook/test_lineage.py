@@ -111,6 +111,28 @@ def test_the_factory_and_the_hook_name_a_queue_alike() -> None:
     assert asset.uri == queue_uri(url, "orders/eu") == "xclaim://db:6000/shop/orders%2Feu"
 
 
+@pytest.mark.usefixtures("connected")
+def test_each_task_reports_once_what_it_claims_from_in_whatever_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from airflow.sdk import lineage
+
+    collector = lineage.HookLineageCollector()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(lineage, "get_hook_lineage_collector", lambda: collector)
+    queue = XclaimHook().queue("orders")
+    queue.push_many([1, 2, 3, 4])
+
+    for task_id in ("one", "other"):
+        with within_task(task_id=task_id), queue.consume():
+            with queue.transact():
+                pass
+            queue.claim()
+            list(queue.stream())
+
+    assert not collector.collected_assets.outputs
+    assert [source.count for source in collector.collected_assets.inputs] == [2]
+
+
 def test_the_link_leads_where_the_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
