@@ -1,6 +1,6 @@
 """The work and the ack commit together: the effect in that database happens exactly once.
 
-`hook.transact` yields the claim and a connection. What is written over that connection and the
+`queue.transact()` yields the claim and a connection. What is written over that connection and the
 ack are one transaction. If the task is killed, or has lost its claim, neither happened.
 
 Needs the connection `xclaim_default`, to PostgreSQL or SQLite, and an upgraded schema.
@@ -29,7 +29,7 @@ def exactly_once_effect() -> None:
 
     @task
     def receive() -> None:
-        XclaimHook().push_many(QUEUE, [{"amount": amount} for amount in (10, 20, 30)])
+        XclaimHook().queue(QUEUE).push_many([{"amount": amount} for amount in (10, 20, 30)])
 
     @task
     def create_ledger() -> None:
@@ -42,10 +42,10 @@ def exactly_once_effect() -> None:
     def book() -> int:
         from sqlalchemy import text
 
-        hook = XclaimHook()
+        queue = XclaimHook().queue(QUEUE)
         booked = 0
         while True:
-            with hook.transact(QUEUE) as (claimed, connection):
+            with queue.transact() as (claimed, connection):
                 if claimed is None:
                     return booked
                 values = {"payment": claimed.message.id, "amount": claimed.payload["amount"]}

@@ -48,19 +48,19 @@ def exclusive_claim() -> None:
         with RECORDS.open(newline="") as file:
             rows = [row for row in csv.reader(file, delimiter="\t") if not row[0].startswith("#")]
         records = [{"country": row[0], "place": row[1], "zone": row[2]} for row in rows]
-        return len(XclaimHook().push_many(QUEUE, records))
+        return len(XclaimHook().queue(QUEUE).push_many(records))
 
     @task
     def work_off(worker: int) -> int:
-        hook = XclaimHook()
+        queue = XclaimHook().queue(QUEUE)
         pause = get_current_context()["params"]["seconds_per_record"]
         done = 0
-        while (claimed := hook.claim(QUEUE)) is not None:
+        while (claimed := queue.claim()) is not None:
             time.sleep(pause)
             print(describe(claimed.payload))
             if claimed.payload["zone"] == UNLUCKY_ZONE and claimed.message.attempts == 1:
                 raise RuntimeError(f"worker {worker} fails with a claimed record in its hands")
-            hook.ack(claimed)
+            queue.ack(claimed)
             done += 1
         return done
 

@@ -16,20 +16,25 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.sdk import dag, task
 
 from xclaim.airflow.hooks import XclaimHook
 
+if TYPE_CHECKING:
+    from xclaim.airflow.tasks.task_queue import TaskQueue
+
 QUEUE = "measurements"
 
 
-def hook() -> XclaimHook:
-    """Return the hook whose queues have the storage."""
+def queue() -> TaskQueue:
+    """Return the queue with the storage."""
     from xclaim import Payloads
 
     home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
-    return XclaimHook(payloads=Payloads(storage=f"file://{home}/xclaim-payloads"))
+    hook = XclaimHook(payloads=Payloads(storage=f"file://{home}/xclaim-payloads"))
+    return hook.queue(QUEUE)
 
 
 @dag(
@@ -45,16 +50,16 @@ def large_payload() -> None:
         import pandas as pd
 
         frame = pd.DataFrame({"sensor": range(100_000), "degrees": 21.5})
-        return hook().push(QUEUE, frame).id
+        return queue().push(frame).id
 
     @task
     def average() -> float | None:
-        with hook().consume(QUEUE) as claimed:
+        with queue().consume() as claimed:
             return float(claimed.payload["degrees"].mean()) if claimed else None
 
     @task
     def tidy() -> int:
-        return hook().queue(QUEUE).prune(older_than=timedelta(0))
+        return queue().prune(older_than=timedelta(0))
 
     measure() >> average() >> tidy()
 

@@ -29,7 +29,8 @@ def mapped_batches() -> None:
 
     @task
     def extract() -> int:
-        return len(XclaimHook().push_many(QUEUE, [{"row": number} for number in range(100)]))
+        rows = [{"row": number} for number in range(100)]
+        return len(XclaimHook().queue(QUEUE).push_many(rows))
 
     @task
     def plan() -> list[dict[str, Any]]:

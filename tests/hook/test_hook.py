@@ -1,214 +1,25 @@
-"""The hook within a task, and outside of one, on real databases."""
+"""The hook's connection, what it costs to name it, and the names of tasks."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import socket
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from datetime import timedelta
 
 import pytest
 
-from tests.hook.conftest import connection_uri, within_task
-from xclaim import (
-    ClaimLostError,
-    DuplicateMessageError,
-    InvalidArgumentError,
-    PayloadError,
-    SchemaVersionError,
-)
+from tests.hook.conftest import connection_uri
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.tasks.identity import TaskIdentity, shortened
 from xclaim.operations import migrate
 
 pytestmark = pytest.mark.airflow
 
-KEY = "shop/manual__2026-11-20T00:00:00+00:00/group.work"
-
 
 @pytest.fixture
 def hook(connected: str) -> XclaimHook:
     assert connected
     return XclaimHook()
-
-
-def test_a_task_claims_under_its_name(hook: XclaimHook) -> None:
-    with within_task(try_number=2, map_index=3):
-        hook.push("orders", 1)
-        claimed = hook.claim("orders")
-
-    assert claimed is not None
-    assert claimed.claimed_by == f"{KEY}[3]#2@{socket.gethostname()}"
-    assert claimed.message.claim_key == f"{KEY}[3]"
-
-
-def test_outside_a_task_nothing_is_filled_in(hook: XclaimHook) -> None:
-    first, second = hook.push("orders", 1), hook.push("orders", 1)
-    claimed = hook.claim("orders")
-
-    assert first.id != second.id
-    assert (first.unique_key, first.headers) == (None, {})
-    assert claimed is not None
-    assert claimed.claimed_by == f"{socket.gethostname()}:{os.getpid()}"
-    assert claimed.message.claim_key is None
-
-
-def test_a_pushed_message_says_which_task_pushed_it(hook: XclaimHook) -> None:
-    with within_task():
-        message = hook.push("orders", 1, headers={"trace": "x", "task_id": "mine"})
-
-    assert message.headers == {
-        "dag_id": "shop",
-        "run_id": "manual__2026-11-20T00:00:00+00:00",
-        "task_id": "mine",
-        "map_index": -1,
-        "try_number": 1,
-        "trace": "x",
-    }
-
-
-def test_a_retried_push_returns_the_messages_it_already_pushed(hook: XclaimHook) -> None:
-    with within_task(try_number=1):
-        before = [hook.push("orders", 1), *hook.push_many("orders", [2, 3]), hook.push("other", 4)]
-
-    with within_task(try_number=2):
-        after = [hook.push("orders", 1), *hook.push_many("orders", [2, 3]), hook.push("other", 4)]
-
-    assert [message.id for message in after] == [message.id for message in before]
-    assert [message.unique_key for message in after] == [
-        f"{KEY}/0",
-        f"{KEY}/1",
-        f"{KEY}/2",
-        f"{KEY}/0",
-    ]
-
-
-def test_a_retry_with_another_payload_is_refused(hook: XclaimHook) -> None:
-    with within_task(try_number=1):
-        hook.push("orders", 1)
-
-    with within_task(try_number=2), pytest.raises(DuplicateMessageError):
-        hook.push("orders", 2)
-
-
-def test_a_push_that_failed_is_repeated_under_the_same_key(
-    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", connection_uri(empty_database_url))
-    hook = XclaimHook()
-
-    with within_task():
-        with pytest.raises(SchemaVersionError):
-            hook.push("orders", 1)
-        migrate.upgrade(empty_database_url)
-        repeated = hook.push("orders", 1)
-
-    assert repeated.unique_key == f"{KEY}/0"
-
-
-def test_a_refused_payload_keeps_its_number(hook: XclaimHook) -> None:
-    with within_task(try_number=1):
-        hook.push("orders", 1)
-
-    with within_task(try_number=2):
-        with pytest.raises(DuplicateMessageError):
-            hook.push("orders", "changed")
-        following = hook.push("orders", 2)
-
-    assert following.unique_key == f"{KEY}/1"
-
-
-def test_threads_of_a_task_push_under_numbers_of_their_own(hook: XclaimHook) -> None:
-    with within_task(), ThreadPoolExecutor(4) as pool:
-        pushed = list(pool.map(lambda _: hook.push("orders", "the same"), range(40)))
-
-    assert len({message.id for message in pushed}) == 40
-
-
-def test_a_fork_of_a_task_must_choose_its_keys(hook: XclaimHook) -> None:
-    fork = multiprocessing.get_context("fork")
-
-    with within_task(), ProcessPoolExecutor(1, mp_context=fork) as pool:
-        automatic = pool.submit(hook.push, "orders", 1)
-        chosen = pool.submit(hook.push, "orders", 1, unique_key="mine")
-
-        assert isinstance(automatic.exception(), InvalidArgumentError)
-        assert chosen.result().unique_key == "mine"
-
-
-def test_another_mapped_instance_pushes_its_own(hook: XclaimHook) -> None:
-    with within_task(map_index=0):
-        first = hook.push("orders", 1)
-    with within_task(map_index=1):
-        second = hook.push("orders", 1)
-
-    assert first.id != second.id
-
-
-def test_keys_can_be_chosen_or_left_out(hook: XclaimHook) -> None:
-    with within_task():
-        chosen = hook.push("orders", 1, unique_key="mine")
-        without = hook.push("orders", 1, unique_key=None)
-        many = hook.push_many("orders", [1, 2], unique_keys=None)
-
-    assert chosen.unique_key == "mine"
-    assert without.unique_key is None
-    assert [message.unique_key for message in many] == [None, None]
-
-
-def test_a_retry_takes_its_message_back_and_fences_the_earlier_try(hook: XclaimHook) -> None:
-    hook.queue("orders").push_many([1, 2])
-    with within_task(try_number=1):
-        zombie = hook.claim("orders")
-
-    with within_task(try_number=2):
-        (retried,) = hook.claim_many("orders", 2)
-
-    assert zombie is not None
-    assert retried.message.id == zombie.message.id
-    with pytest.raises(ClaimLostError):
-        hook.ack(zombie)
-    hook.ack(retried)
-
-
-@pytest.mark.parametrize("payloads", [5, None, "text", b"bytes", {"a": 1}])
-def test_payloads_that_are_no_list_are_refused(connected: str, payloads: object) -> None:
-    assert connected
-    with within_task(), pytest.raises(InvalidArgumentError, match="payloads must be a list"):
-        XclaimHook().push_many("orders", payloads)  # type: ignore[arg-type]
-
-
-def test_headers_that_are_no_mapping_are_refused(hook: XclaimHook) -> None:
-    with within_task(), pytest.raises(PayloadError, match="headers must be a mapping"):
-        hook.push("orders", 1, headers=["a"])  # type: ignore[arg-type]
-
-
-def test_the_lease_of_consume_can_be_limited(hook: XclaimHook) -> None:
-    a_day = timedelta(days=1)
-
-    with (
-        pytest.raises(InvalidArgumentError, match="lease_limit"),
-        hook.consume("orders", lease=a_day),
-    ):
-        pass
-    with hook.consume("orders", lease=a_day, lease_limit=a_day) as consumed:
-        assert consumed is None
-
-
-def test_consume_extend_and_release_reach_the_queue(hook: XclaimHook) -> None:
-    with within_task():
-        hook.push_many("orders", [1, 2])
-        with hook.consume("orders") as consumed:
-            assert consumed is not None
-        claimed = hook.claim("orders")
-        assert claimed is not None
-        released = hook.release(hook.extend(claimed), error="later", count=False)
-
-    assert released.last_error == "later"
-    assert hook.queue("orders").counts().consumed == 1
 
 
 def test_a_sound_connection_tests_well(hook: XclaimHook) -> None:
@@ -243,8 +54,6 @@ def test_an_unreachable_or_unfit_connection_says_so(monkeypatch: pytest.MonkeyPa
 def test_the_table_can_live_in_a_schema(
     empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xclaim.operations import migrate
-
     migrate.upgrade(empty_postgresql_url, schema="work")
     uri = f"{connection_uri(empty_postgresql_url)}?xclaim_schema=work"
     monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", uri)
@@ -252,7 +61,7 @@ def test_the_table_can_live_in_a_schema(
     hook = XclaimHook()
 
     assert hook.test_connection()[0]
-    assert hook.push("orders", 1).id == 1
+    assert hook.queue("orders").push(1).id == 1
 
 
 def identity(run_id: str, *, task_id: str = "t", map_index: int = 7) -> TaskIdentity:
@@ -315,6 +124,7 @@ def test_naming_the_hook_in_a_dag_file_loads_no_database_world() -> None:
     loaded = set(result.stdout.split())
     assert "xclaim.airflow.hooks" in loaded
     assert not loaded & {
+        "xclaim.airflow.tasks.task_queue",
         "xclaim.queues.sync",
         "xclaim.verbs",
         "xclaim.connections.engine",

@@ -56,8 +56,8 @@ def test_a_connection_says_where_large_payloads_go(
     hook = hook_with(xclaim_storage=folder.as_uri())
 
     with within_task():
-        hook.push_many("reports", [LARGE, {"id": 1}])
-        claims = hook.claim_many("reports", 2)
+        hook.queue("reports").push_many([LARGE, {"id": 1}])
+        claims = hook.queue("reports").claim_many(2)
 
     assert len(objects(folder)) == 1
     assert [claim.payload for claim in claims] == [LARGE, {"id": 1}]
@@ -68,9 +68,9 @@ def test_a_retried_push_stores_nothing_twice(
 ) -> None:
     hook = hook_with(xclaim_storage=folder.as_uri(), xclaim_storage_threshold="100")
     with within_task(1):
-        first = hook.push("reports", LARGE)
+        first = hook.queue("reports").push(LARGE)
     with within_task(2):
-        again = hook.push("reports", LARGE)
+        again = hook.queue("reports").push(LARGE)
 
     assert again.id == first.id
     assert len(objects(folder)) == 1
@@ -82,7 +82,7 @@ def test_the_storage_may_be_named_by_an_airflow_connection(
     monkeypatch.setenv("AIRFLOW_CONN_FILES", '{"conn_type": "fs"}')
     hook = hook_with(xclaim_storage=f"file://files@{folder}")
 
-    hook.push("reports", LARGE)
+    hook.queue("reports").push(LARGE)
 
     assert len(objects(folder)) == 1
 
@@ -95,10 +95,10 @@ def test_a_connection_says_with_whose_keys_payloads_are_encrypted(
     monkeypatch.setenv("XCLAIM_FERNET_KEYS", KEY)
     hook = hook_with(xclaim_encryption=whose)
 
-    message = hook.push("reports", {"password": "secret"})
+    message = hook.queue("reports").push({"password": "secret"})
 
     assert message.codec == "json+fernet"
-    claimed = hook.claim("reports")
+    claimed = hook.queue("reports").claim()
     assert claimed is not None
     assert claimed.payload == {"password": "secret"}
 
@@ -126,7 +126,7 @@ def test_extras_that_cannot_be_used_name_the_connection(
 def test_the_hook_may_say_it_too(folder: Path) -> None:
     hook = XclaimHook(payloads=Payloads(storage=folder.as_uri(), threshold=10))
 
-    hook.push("reports", "x" * 100)
+    hook.queue("reports").push("x" * 100)
 
     assert len(objects(folder)) == 1
 
@@ -136,7 +136,7 @@ def test_a_ticket_carries_no_payload_that_is_stored_elsewhere(
 ) -> None:
     hook = hook_with(xclaim_storage=folder.as_uri())
     with within_task():
-        hook.push("reports", LARGE)
+        hook.queue("reports").push(LARGE)
         ticket = hook.claim_ticket("reports")
 
     assert ticket is not None

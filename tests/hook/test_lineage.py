@@ -29,15 +29,15 @@ def lineage(url: str) -> dict[str, Any]:
 
 
 def test_the_view_answers_which_run_consumed_an_order(connected: str) -> None:
-    hook = XclaimHook()
+    queue = XclaimHook().queue("orders")
     with within_task(task_id="produce", try_number=1):
-        hook.push("orders", {"order": "4711"})
+        queue.push({"order": "4711"})
     with within_task(task_id="group.work", run_id="a/run#1@x", map_index=7, try_number=1):
-        hook.claim("orders")
+        queue.claim()
     with within_task(task_id="group.work", run_id="a/run#1@x", map_index=7, try_number=2):
-        claimed = hook.claim("orders")
+        claimed = queue.claim()
         assert claimed is not None
-        hook.ack(claimed)
+        queue.ack(claimed)
 
     row = lineage(connected)
 
@@ -51,10 +51,10 @@ def test_the_view_answers_which_run_consumed_an_order(connected: str) -> None:
 
 
 def test_a_task_that_is_not_mapped_has_map_index_minus_one(connected: str) -> None:
-    hook = XclaimHook()
-    hook.push("orders", {"order": "4711"})
+    queue = XclaimHook().queue("orders")
+    queue.push({"order": "4711"})
     with within_task(task_id="work"):
-        hook.claim("orders")
+        queue.claim()
 
     row = lineage(connected)
 
@@ -109,6 +109,28 @@ def test_the_factory_and_the_hook_name_a_queue_alike() -> None:
     asset = create_asset(host="db", port=6000, database="shop", queue="orders/eu")
 
     assert asset.uri == queue_uri(url, "orders/eu") == "xclaim://db:6000/shop/orders%2Feu"
+
+
+@pytest.mark.usefixtures("connected")
+def test_each_task_reports_once_what_it_claims_from_in_whatever_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from airflow.sdk import lineage
+
+    collector = lineage.HookLineageCollector()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(lineage, "get_hook_lineage_collector", lambda: collector)
+    queue = XclaimHook().queue("orders")
+    queue.push_many([1, 2, 3, 4])
+
+    for task_id in ("one", "other"):
+        with within_task(task_id=task_id), queue.consume():
+            with queue.transact():
+                pass
+            queue.claim()
+            list(queue.stream())
+
+    assert not collector.collected_assets.outputs
+    assert [source.count for source in collector.collected_assets.inputs] == [2]
 
 
 def test_the_link_leads_where_the_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:

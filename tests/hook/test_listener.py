@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 
 from tests.hook.conftest import within_task
-from xclaim import ClaimLostError
+from xclaim import Claim, ClaimLostError, InvalidArgumentError, Queue, Ticket
 from xclaim.airflow.hooks import XclaimHook
+from xclaim.airflow.tasks import open_claims
+from xclaim.airflow.tasks.task_queue import TaskQueue
 
 pytestmark = pytest.mark.airflow
 
@@ -17,6 +20,11 @@ pytestmark = pytest.mark.airflow
 def hook(connected: str) -> XclaimHook:
     assert connected
     return XclaimHook()
+
+
+@pytest.fixture
+def queue(hook: XclaimHook) -> TaskQueue:
+    return hook.queue("orders")
 
 
 TRY = "0195e0e0-0000-7000-8000-000000000001"
@@ -29,44 +37,47 @@ def fail(state: str, instance_id: str = TRY) -> None:
     on_task_instance_failed(None, instance, ValueError("boom"))
 
 
-def test_a_task_that_failed_for_good_gives_back_what_it_held(hook: XclaimHook) -> None:
-    hook.push_many("orders", [1, 2, 3])
+def open_claims_of(instance_id: str) -> list[Claim]:
+    return [claim for owner, claim, _ in open_claims._open.values() if owner == instance_id]
+
+
+def test_a_task_that_failed_for_good_gives_back_what_it_held(queue: TaskQueue) -> None:
+    queue.push_many([1, 2, 3])
     with within_task(id=TRY):
-        first = hook.claim("orders")
+        first = queue.claim()
         assert first is not None
-        hook.ack(first)
-        hook.claim_many("orders", 2)
+        queue.ack(first)
+        queue.claim_many(2)
 
     fail("failed")
 
-    queue = hook.queue("orders")
     assert (queue.counts().consumed, queue.counts().available) == (1, 2)
     assert queue.peek()[0].last_error == "the task failed: ValueError('boom')"
 
 
-def test_before_a_retry_it_is_kept(hook: XclaimHook) -> None:
-    hook.push("orders", 1)
+def test_before_a_retry_it_is_kept(queue: TaskQueue) -> None:
+    queue.push(1)
     with within_task(id=TRY):
-        hook.claim("orders")
+        queue.claim()
 
     fail("up_for_retry")
 
-    assert hook.queue("orders").counts().claimed == 1
+    assert queue.counts().claimed == 1
     fail("failed")
 
 
-def test_what_another_try_holds_is_left_alone(hook: XclaimHook) -> None:
-    hook.push("orders", 1)
+def test_what_another_try_holds_is_left_alone(queue: TaskQueue) -> None:
+    queue.push(1)
     with within_task():
-        hook.claim("orders")
+        queue.claim()
 
     fail("failed")
 
-    assert hook.queue("orders").counts().claimed == 1
+    assert queue.counts().claimed == 1
 
 
-def test_tickets_are_not_given_back(hook: XclaimHook) -> None:
-    hook.push("orders", 1)
+def test_tickets_are_not_given_back(hook: XclaimHook, queue: TaskQueue) -> None:
+    queue.push(1)
     with within_task(id=TRY):
         ticket = hook.claim_ticket("orders")
 
@@ -74,20 +85,102 @@ def test_tickets_are_not_given_back(hook: XclaimHook) -> None:
 
     assert ticket is not None
     with within_task(task_id="work"):
-        hook.ack_many(hook.resume(ticket))
+        queue.ack_many(hook.resume(ticket))
 
 
-def test_what_was_lost_or_settled_elsewhere_is_left_alone(hook: XclaimHook) -> None:
-    hook.push_many("orders", [1, 2])
+def test_what_was_lost_or_settled_elsewhere_is_left_alone(queue: TaskQueue, connected: str) -> None:
+    queue.push_many([1, 2])
     with within_task(id=TRY):
-        settled, kept = hook.claim_many("orders", 2)
-    hook.queue("orders").ack(settled)
+        settled, kept = queue.claim_many(2)
+    with Queue("orders", connected) as elsewhere:
+        elsewhere.ack(settled)
 
     fail("failed")
 
     with pytest.raises(ClaimLostError):
-        hook.ack(kept)
-    assert hook.queue("orders").counts().available == 1
+        queue.ack(kept)
+    assert queue.counts().available == 1
+
+
+def test_every_way_to_claim_is_given_back(queue: TaskQueue) -> None:
+    pushed = queue.push_many([1, 2, 3, 4])
+    with within_task(task_id="before", id="another"):
+        ticket = Ticket.of(queue.claim_many(1, claim_key="ticket"))
+    with within_task(id=TRY):
+        queue.claim()
+        queue.claim_message(pushed[2].id)
+        queue.claim_many(1, wait=timedelta(0))
+        queue.resume(ticket)
+
+    fail("failed")
+
+    assert {message.last_error for message in queue.peek(4)} == {
+        "the task failed: ValueError('boom')"
+    }
+
+
+def test_what_a_block_settled_is_not_given_back_again(queue: TaskQueue) -> None:
+    queue.push_many([1, 2, 3])
+    with within_task(id=TRY):
+        with queue.working_on(queue.claim_many(1)):
+            pass
+        (later,) = queue.claim_many(1)
+        queue.release(later, error="later", delay=timedelta(hours=1))
+        (last,) = queue.claim_many(1)
+        queue.ack_many([last])
+
+        assert not open_claims_of(TRY)
+
+
+def test_what_a_block_lost_is_not_asked_for_again(queue: TaskQueue) -> None:
+    queue.push(1)
+    with within_task(id=TRY):
+        claimed = queue.claim(lease=timedelta(0))
+        queue.expire()
+        assert claimed is not None
+        with pytest.raises(ClaimLostError):
+            queue.ack_many([claimed])
+
+        assert not open_claims_of(TRY)
+
+
+def test_an_ack_that_the_database_did_not_carry_out_leaves_the_claim_to_be_given_back(
+    queue: TaskQueue,
+) -> None:
+    queue.push(1)
+    with within_task(id=TRY):
+        claimed = queue.claim()
+        assert claimed is not None
+        with pytest.raises(InvalidArgumentError):
+            queue.ack_many([claimed, "no claim"])  # type: ignore[list-item]
+
+    fail("failed")
+
+    assert queue.counts().available == 1
+
+
+def test_a_stream_that_was_left_open_hands_back_what_it_holds(queue: TaskQueue) -> None:
+    queue.push_many([1, 2, 3])
+    with within_task(id=TRY):
+        stream = queue.stream()
+        next(stream)
+        next(stream)
+
+    fail("failed")
+
+    assert (queue.counts().consumed, queue.counts().available) == (1, 2)
+    assert [message.attempts for message in queue.peek(2)] == [1, 0]
+
+
+def test_a_stream_of_another_try_is_left_open(queue: TaskQueue) -> None:
+    queue.push_many([1, 2])
+    with within_task():
+        stream = queue.stream()
+        next(stream)
+
+    fail("failed")
+
+    assert [claim.payload for claim in stream] == [2]
 
 
 def test_the_plugin_is_found_by_airflow() -> None:

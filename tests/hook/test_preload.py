@@ -20,9 +20,9 @@ loaded, compiled = set(sys.modules), direct._text.cache_info().misses
 from xclaim.airflow.hooks import XclaimHook
 hook = XclaimHook()
 task = {"claimed_by": "dag/run/task#1@here", "claim_key": "dag/run/task"}
-with hook.consume("orders", **task) as claimed:
+with hook.queue("orders").consume(**task) as claimed:
     assert claimed is not None
-with hook.consume("orders", **task) as claimed:
+with hook.queue("orders").consume(**task) as claimed:
     assert claimed is None
 
 added = {name for name in set(sys.modules) - loaded if name.startswith(("xclaim", "psycopg"))}

@@ -9,6 +9,7 @@ import pytest
 from tests.hook.conftest import within_rerun, within_task
 from xclaim import DuplicateMessageError, InvalidArgumentError, Status
 from xclaim.airflow.hooks import XclaimHook
+from xclaim.airflow.tasks.task_queue import TaskQueue
 
 pytestmark = pytest.mark.airflow
 
@@ -17,6 +18,11 @@ pytestmark = pytest.mark.airflow
 def hook(connected: str) -> XclaimHook:
     assert connected
     return XclaimHook()
+
+
+@pytest.fixture
+def queue(hook: XclaimHook) -> TaskQueue:
+    return hook.queue("orders")
 
 
 def payloads(hook: XclaimHook, status: Status = Status.AVAILABLE) -> list[Any]:
@@ -32,70 +38,71 @@ def payloads(hook: XclaimHook, status: Status = Status.AVAILABLE) -> list[Any]:
 
 
 @pytest.mark.parametrize("on_rerun", ["skip", "replace_unconsumed", "new"])
-def test_a_retry_pushes_nothing_twice(hook: XclaimHook, on_rerun: str) -> None:
+def test_a_retry_pushes_nothing_twice(hook: XclaimHook, queue: TaskQueue, on_rerun: str) -> None:
     for try_number in (1, 2):
         with within_task(try_number):
-            hook.push_many("orders", ["a", "b"], on_rerun=on_rerun)
-            hook.push("orders", "c", on_rerun=on_rerun)
+            queue.push_many(["a", "b"], on_rerun=on_rerun)
+            queue.push("c", on_rerun=on_rerun)
 
     assert payloads(hook) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("on_rerun", ["replace_unconsumed", "new"])
-def test_a_retry_of_a_rerun_pushes_nothing_twice(hook: XclaimHook, on_rerun: str) -> None:
+def test_a_retry_of_a_rerun_pushes_nothing_twice(
+    hook: XclaimHook, queue: TaskQueue, on_rerun: str
+) -> None:
     with within_task():
-        hook.push("orders", "old", on_rerun=on_rerun)
+        queue.push("old", on_rerun=on_rerun)
 
     for try_number in (4, 5):
         with within_rerun(try_number):
-            hook.push_many("orders", ["a", "b"], on_rerun=on_rerun)
+            queue.push_many(["a", "b"], on_rerun=on_rerun)
 
     assert payloads(hook)[-2:] == ["a", "b"]
     assert payloads(hook).count("a") == 1
 
 
-def test_skip_leaves_what_was_pushed(hook: XclaimHook) -> None:
+def test_skip_leaves_what_was_pushed(queue: TaskQueue) -> None:
     with within_task():
-        before = hook.push_many("orders", ["a", "b"])
+        before = queue.push_many(["a", "b"])
 
     with within_rerun():
-        after = hook.push_many("orders", ["a", "b"])
+        after = queue.push_many(["a", "b"])
 
     assert [message.id for message in after] == [message.id for message in before]
 
 
-def test_skip_refuses_other_payloads(hook: XclaimHook) -> None:
+def test_skip_refuses_other_payloads(hook: XclaimHook, queue: TaskQueue) -> None:
     with within_task():
-        hook.push("orders", "old")
+        queue.push("old")
 
     with within_rerun(), pytest.raises(DuplicateMessageError):
-        hook.push("orders", "new")
+        queue.push("new")
 
     assert payloads(hook) == ["old"]
 
 
-def test_new_pushes_everything_again(hook: XclaimHook) -> None:
+def test_new_pushes_everything_again(hook: XclaimHook, queue: TaskQueue) -> None:
     with within_task():
-        hook.push_many("orders", ["a", "b"], on_rerun="new")
+        queue.push_many(["a", "b"], on_rerun="new")
 
     with within_rerun():
-        hook.push_many("orders", ["a", "c"], on_rerun="new")
+        queue.push_many(["a", "c"], on_rerun="new")
 
     assert payloads(hook) == ["a", "b", "a", "c"]
 
 
-def test_replace_withdraws_what_nobody_has_claimed(hook: XclaimHook) -> None:
+def test_replace_withdraws_what_nobody_has_claimed(hook: XclaimHook, queue: TaskQueue) -> None:
     with within_task():
-        hook.push_many("orders", ["consumed", "claimed", "left", "left over"])
-        hook.push("other", "untouched")
-    queue = hook.queue("orders")
+        queue.push_many(["consumed", "claimed", "left", "left over"])
+        hook.queue("other").push("untouched")
     consumed = queue.claim()
     assert consumed is not None
     queue.ack(consumed)
     claimed = queue.claim()
 
     with within_rerun():
-        messages = hook.push_many("orders", ["x", "y", "z"], on_rerun="replace_unconsumed")
+        messages = queue.push_many(["x", "y", "z"], on_rerun="replace_unconsumed")
 
     assert [message.payload for message in messages] == ["consumed", "claimed", "z"]
     assert payloads(hook) == ["z"]
@@ -104,48 +111,49 @@ def test_replace_withdraws_what_nobody_has_claimed(hook: XclaimHook) -> None:
     assert hook.queue("other").counts().available == 1
 
 
-def test_replace_goes_on_over_several_pushes(hook: XclaimHook) -> None:
+def test_replace_goes_on_over_several_pushes(hook: XclaimHook, queue: TaskQueue) -> None:
     with within_task():
-        hook.push_many("orders", ["a", "b", "c", "d"])
+        queue.push_many(["a", "b", "c", "d"])
 
     with within_rerun():
-        hook.push("orders", "A", on_rerun="replace_unconsumed")
-        hook.push_many("orders", ["B", "C"], on_rerun="replace_unconsumed")
+        queue.push("A", on_rerun="replace_unconsumed")
+        queue.push_many(["B", "C"], on_rerun="replace_unconsumed")
 
     assert payloads(hook) == ["A", "B", "C"]
 
 
-def test_replace_reaches_dead_letters_of_a_long_list(hook: XclaimHook) -> None:
+def test_replace_reaches_dead_letters_of_a_long_list(hook: XclaimHook, queue: TaskQueue) -> None:
     with within_task():
-        hook.push_many("orders", list(range(1_001)), max_attempts=1)
-    queue = hook.queue("orders")
+        queue.push_many(list(range(1_001)), max_attempts=1)
     poison = queue.claim()
     assert poison is not None
     queue.release(poison, error="poison")
 
     with within_rerun():
-        hook.push("orders", "cured", on_rerun="replace_unconsumed")
+        queue.push("cured", on_rerun="replace_unconsumed")
 
     assert payloads(hook) == ["cured"]
     assert queue.counts().dead_letters == 0
 
 
-def test_a_replacement_that_is_refused_withdraws_nothing(hook: XclaimHook) -> None:
+def test_a_replacement_that_is_refused_withdraws_nothing(
+    hook: XclaimHook, queue: TaskQueue
+) -> None:
     with within_task():
-        hook.push_many("orders", ["a", "b"])
+        queue.push_many(["a", "b"])
 
     with within_rerun(), pytest.raises(ValueError, match="payload"):
-        hook.push_many("orders", ["A", object()], on_rerun="replace_unconsumed")
+        queue.push_many(["A", object()], on_rerun="replace_unconsumed")
 
     assert payloads(hook) == ["a", "b"]
 
 
-def test_an_unknown_policy_is_refused(hook: XclaimHook) -> None:
+def test_an_unknown_policy_is_refused(queue: TaskQueue) -> None:
     with within_task(), pytest.raises(InvalidArgumentError, match="skip, replace_unconsumed, new"):
-        hook.push("orders", 1, on_rerun="again")
+        queue.push(1, on_rerun="again")
 
 
 @pytest.mark.parametrize("unique_key", [None, "mine"])
-def test_a_policy_needs_the_automatic_key(hook: XclaimHook, unique_key: str | None) -> None:
+def test_a_policy_needs_the_automatic_key(queue: TaskQueue, unique_key: str | None) -> None:
     with within_task(), pytest.raises(InvalidArgumentError, match="automatic unique key"):
-        hook.push("orders", 1, unique_key=unique_key, on_rerun="new")
+        queue.push(1, unique_key=unique_key, on_rerun="new")

@@ -30,7 +30,7 @@ def ticket_of(hook: XclaimHook, size: int = 1, **options: Any) -> dict[str, Any]
 
 
 def test_a_ticket_shows_its_message_to_templates(hook: XclaimHook) -> None:
-    message = hook.push("orders", {"order": 4711})
+    message = hook.queue("orders").push({"order": 4711})
 
     ticket = ticket_of(hook)
 
@@ -45,7 +45,7 @@ def test_nothing_to_claim_gives_no_ticket(hook: XclaimHook) -> None:
 
 
 def test_another_task_resumes_and_acks(hook: XclaimHook) -> None:
-    hook.push("orders", 1)
+    hook.queue("orders").push(1)
     ticket = ticket_of(hook)
 
     with within_task(task_id="work"), hook.consume_ticket(ticket) as claims:
@@ -59,7 +59,7 @@ def test_another_task_resumes_and_acks(hook: XclaimHook) -> None:
 
 
 def test_a_retry_resumes_the_same_ticket_and_fences_the_earlier_try(hook: XclaimHook) -> None:
-    hook.push("orders", 1)
+    hook.queue("orders").push(1)
     ticket = ticket_of(hook)
     with within_task(task_id="work"):
         (zombie,) = hook.resume(ticket)
@@ -68,12 +68,12 @@ def test_a_retry_resumes_the_same_ticket_and_fences_the_earlier_try(hook: Xclaim
         (retried,) = hook.resume(ticket)
 
     with pytest.raises(ClaimLostError):
-        hook.ack(zombie)
-    hook.ack(retried)
+        hook.queue("orders").ack(zombie)
+    hook.queue("orders").ack(retried)
 
 
 def test_only_one_of_two_tasks_can_resume_a_ticket(hook: XclaimHook) -> None:
-    hook.push("orders", 1)
+    hook.queue("orders").push(1)
     ticket = ticket_of(hook)
     with within_task(task_id="work", map_index=0):
         (claimed,) = hook.resume(ticket)
@@ -81,13 +81,13 @@ def test_only_one_of_two_tasks_can_resume_a_ticket(hook: XclaimHook) -> None:
     with within_task(task_id="work", map_index=1), pytest.raises(TicketLostError, match="orders"):
         hook.resume(ticket)
 
-    hook.ack(claimed)
+    hook.queue("orders").ack(claimed)
 
 
 def test_a_claiming_task_that_is_retried_makes_a_ticket_for_the_same_message(
     hook: XclaimHook,
 ) -> None:
-    hook.push_many("orders", [1, 2])
+    hook.queue("orders").push_many([1, 2])
     first = ticket_of(hook)
 
     with within_task(2, task_id="claim"):
@@ -102,10 +102,10 @@ def test_a_claiming_task_that_is_retried_makes_a_ticket_for_the_same_message(
 def test_a_retry_whose_earlier_try_settled_the_message_has_nothing_left_to_do(
     hook: XclaimHook,
 ) -> None:
-    hook.push("orders", 1)
+    hook.queue("orders").push(1)
     ticket = ticket_of(hook)
     with within_task(task_id="work"):
-        hook.ack_many(hook.resume(ticket))
+        hook.queue("orders").ack_many(hook.resume(ticket))
 
     with within_task(2, task_id="work"):
         assert hook.resume(ticket) == []
@@ -114,7 +114,7 @@ def test_a_retry_whose_earlier_try_settled_the_message_has_nothing_left_to_do(
 
 
 def test_a_lapsed_ticket_is_refused_when_somebody_has_its_message(hook: XclaimHook) -> None:
-    hook.push("orders", 1)
+    hook.queue("orders").push(1)
     ticket = ticket_of(hook, lease=NOW)
     claimed = hook.queue("orders").claim()
 
@@ -141,7 +141,7 @@ def test_a_lapsed_ticket_is_refused_when_somebody_has_its_message(hook: XclaimHo
 def test_a_ticket_that_was_changed_is_refused_and_nothing_happens(
     hook: XclaimHook, change: dict[str, Any]
 ) -> None:
-    hook.push("orders", {"order": 1})
+    hook.queue("orders").push({"order": 1})
     ticket = ticket_of(hook)
 
     with within_task(task_id="work"):
@@ -167,7 +167,7 @@ def test_what_is_no_ticket_is_refused(hook: XclaimHook, ticket: Any, complaint: 
 
 
 def test_outside_a_task_tickets_work_as_well(hook: XclaimHook) -> None:
-    hook.push("orders", 1)
+    hook.queue("orders").push(1)
     ticket = hook.claim_ticket("orders")
     assert ticket is not None
 
@@ -178,7 +178,7 @@ def test_outside_a_task_tickets_work_as_well(hook: XclaimHook) -> None:
 
 
 def test_what_a_block_raises_releases_the_ticket(hook: XclaimHook) -> None:
-    hook.push_many("orders", [1, 2])
+    hook.queue("orders").push_many([1, 2])
     ticket = ticket_of(hook, 2)
 
     with (
@@ -192,7 +192,7 @@ def test_what_a_block_raises_releases_the_ticket(hook: XclaimHook) -> None:
 
 
 def test_batches_share_the_queue_out(hook: XclaimHook) -> None:
-    hook.push_many("orders", list(range(7)))
+    hook.queue("orders").push_many(list(range(7)))
 
     with within_task(task_id="plan"):
         tickets = hook.claim_batches("orders", 3)
@@ -207,16 +207,16 @@ def test_batches_share_the_queue_out(hook: XclaimHook) -> None:
 
 
 def test_a_retried_mapped_task_gets_its_own_slice_less_what_it_acked(hook: XclaimHook) -> None:
-    hook.push_many("orders", list(range(6)))
+    hook.queue("orders").push_many(list(range(6)))
     with within_task(task_id="plan"):
         first, second = hook.claim_batches("orders", 3)
     with within_task(task_id="load", map_index=0):
         claims = hook.resume(first)
-        hook.ack(claims[0])
+        hook.queue("orders").ack(claims[0])
 
     with within_task(2, task_id="load", map_index=0):
         again = hook.resume(first)
-        hook.ack_many(again)
+        hook.queue("orders").ack_many(again)
     with within_task(3, task_id="load", map_index=0):
         assert hook.resume(first) == []
 
@@ -226,7 +226,7 @@ def test_a_retried_mapped_task_gets_its_own_slice_less_what_it_acked(hook: Xclai
 
 
 def test_a_retried_plan_takes_its_batches_back(hook: XclaimHook) -> None:
-    hook.push_many("orders", list(range(4)))
+    hook.queue("orders").push_many(list(range(4)))
     with within_task(task_id="plan"):
         hook.claim_batches("orders", 2)
 
@@ -239,7 +239,7 @@ def test_a_retried_plan_takes_its_batches_back(hook: XclaimHook) -> None:
 
 
 def test_no_more_batches_than_asked_for(hook: XclaimHook) -> None:
-    hook.push_many("orders", list(range(10)))
+    hook.queue("orders").push_many(list(range(10)))
 
     with within_task():
         tickets = hook.claim_batches("orders", 2, max_batches=3)
@@ -250,7 +250,7 @@ def test_no_more_batches_than_asked_for(hook: XclaimHook) -> None:
 
 @pytest.mark.parametrize("number", [0, -1, 1025, "3", True])
 def test_more_batches_than_airflow_maps_over_are_refused(hook: XclaimHook, number: Any) -> None:
-    hook.push("orders", 1)
+    hook.queue("orders").push(1)
 
     with pytest.raises(InvalidArgumentError, match="max_map_length"):
         hook.claim_batches("orders", 2, max_batches=number)

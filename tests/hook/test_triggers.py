@@ -310,8 +310,8 @@ def test_lineage_is_reported_once_for_each_queue(monkeypatch: pytest.MonkeyPatch
 
     with within_task():
         for number in range(3):
-            hook.push("orders", number)
-            hook.claim("orders")
+            hook.queue("orders").push(number)
+            hook.queue("orders").claim()
 
     collected = collector.collected_assets
     (output,), (source,) = collected.outputs, collected.inputs

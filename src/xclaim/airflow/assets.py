@@ -62,18 +62,42 @@ def create_asset(
     return Asset(uri=f"{SCHEME}://{_place(host, port)}/{path}", extra=extra)
 
 
-def report_lineage(hook: BaseHook, uri: str, *, is_output: bool) -> None:
-    """Tell Airflow's lineage collector that the task wrote to, or read from, the queue.
+class LineageReports:
+    """Tells Airflow's lineage collector which queues a hook's tasks pushed to and claimed from.
 
-    :param hook: which did it.
-    :param uri: of the queue.
-    :param is_output: whether it pushed; else it claimed.
+    Once for each task, queue and direction: collectors keep a hundred assets, and a task may claim
+    a million times.
+
+    :param hook: which pushes and claims.
     """
-    from airflow.sdk.lineage import get_hook_lineage_collector
 
-    collector = get_hook_lineage_collector()
-    add = collector.add_output_asset if is_output else collector.add_input_asset
-    add(context=hook, uri=uri)
+    def __init__(self, hook: BaseHook) -> None:
+        self._hook = hook
+        self._reported: set[tuple[str, str, str]] = set()
+
+    def pushed(self, instance_id: str, uri: str) -> None:
+        """Report the queue as an output of the task.
+
+        :param instance_id: of the task instance's try.
+        :param uri: of the queue.
+        """
+        self._report("add_output_asset", instance_id, uri)
+
+    def claimed(self, instance_id: str, uri: str) -> None:
+        """Report the queue as an input of the task.
+
+        :param instance_id: of the task instance's try.
+        :param uri: of the queue.
+        """
+        self._report("add_input_asset", instance_id, uri)
+
+    def _report(self, add: str, instance_id: str, uri: str) -> None:
+        if (add, instance_id, uri) in self._reported:
+            return
+        from airflow.sdk.lineage import get_hook_lineage_collector
+
+        self._reported.add((add, instance_id, uri))
+        getattr(get_hook_lineage_collector(), add)(context=self._hook, uri=uri)
 
 
 def _place(host: str | None, port: int | None) -> str:

@@ -101,13 +101,13 @@ class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
 
     def execute_callable(self) -> Any:
         """Call the function with messages; return its result, or when draining the results."""
-        hook = XclaimHook(self.xclaim_conn_id)
+        queue = XclaimHook(self.xclaim_conn_id).queue(self.queue_name)
         results: list[Any] = []
         began = time.monotonic()
         calls = 0
         while calls == 0 or self._goes_on(began):
-            with hook.consume_many(
-                self.queue_name, self.batch, lease=self.lease, lease_limit=self.lease_limit
+            with queue.consume_many(
+                self.batch, lease=self.lease, lease_limit=self.lease_limit
             ) as claims:
                 if not claims:
                     break

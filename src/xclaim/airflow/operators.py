@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
-from xclaim.airflow.hooks import AUTOMATIC, XclaimHook
+from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.links import MessagesLink
+from xclaim.airflow.tasks.identity import AUTOMATIC
 from xclaim.airflow.tasks.rerun import OnRerun
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
 from xclaim.arguments import MAX_LIMIT, whole_number
@@ -140,8 +141,7 @@ class PushOperator(_XclaimOperator):
 
     def execute(self, context: Context) -> list[int]:
         """Push the payloads and return the ids of their messages, in the same order."""
-        messages = self.hook.push_many(
-            self.queue_name,
+        messages = self.hook.queue(self.queue_name).push_many(
             self.payloads,
             unique_keys=AUTOMATIC if self.unique_keys is None else self.unique_keys,
             on_rerun=self.on_rerun,
@@ -233,7 +233,7 @@ class AckOperator(_TicketOperator):
     def execute(self, context: Context) -> int:
         """Resume the ticket, ack, and return how many messages that were."""
         claims = self.hook.resume(self.ticket)
-        self.hook.ack_many(claims)
+        self.hook.queue(self.ticket["queue"]).ack_many(claims)
         return len(claims)
 
 
@@ -265,8 +265,9 @@ class ReleaseOperator(_TicketOperator):
     def execute(self, context: Context) -> int:
         """Resume the ticket, release, and return how many messages that were."""
         claims = self.hook.resume(self.ticket)
+        queue = self.hook.queue(self.ticket["queue"])
         for claim in claims:
-            self.hook.release(claim, error=self.error, delay=self.delay, count=self.count)
+            queue.release(claim, error=self.error, delay=self.delay, count=self.count)
         return len(claims)
 
 

@@ -33,7 +33,7 @@ def kills() -> None:
 
         lease = timedelta(seconds=conf.get("lease", 300))
         try:
-            with XclaimHook().consume(conf["queue"], lease=lease) as claimed:
+            with XclaimHook().queue(conf["queue"]).consume(lease=lease) as claimed:
                 if claimed is None:
                     tell("nothing")
                     return

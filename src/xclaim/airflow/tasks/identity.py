@@ -14,12 +14,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from xclaim.arguments import MAX_KEY_BYTES
 from xclaim.errors import DuplicateMessageError, InvalidArgumentError
 
 _DIGEST_LENGTH = 16
+
+
+class Automatic:
+    """Stands for the unique key that is made from the running task."""
+
+    def __repr__(self) -> str:
+        """Return the name of the one there is."""
+        return "AUTOMATIC"
+
+
+AUTOMATIC: Final = Automatic()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,15 +124,6 @@ def current_task() -> TaskIdentity | None:
     )
 
 
-def claimant(claimed_by: str | None, claim_key: str | None) -> dict[str, Any]:
-    """Return who claims, with what the running task fills in where nothing is given."""
-    task = current_task()
-    if task is not None:
-        claimed_by = task.claimed_by if claimed_by is None else claimed_by
-        claim_key = task.claim_key if claim_key is None else claim_key
-    return {"claimed_by": claimed_by, "claim_key": claim_key}
-
-
 def shortened(text: str, ending: str = "") -> str:
     """Return the text and its ending; where that is too long for a key, cut, with a digest."""
     room = MAX_KEY_BYTES - len(ending.encode())
@@ -188,3 +190,8 @@ class PushSequence:
 
     def _become_a_fork(self) -> None:
         self._forked_from = self._forking
+
+
+# Here, and not beside the queue that uses it: that is imported with the first push, which may be
+# in a fork of the task, and then nothing would know that it is one.
+pushes: Final = PushSequence()

@@ -64,12 +64,9 @@ class _NothingClaimedError(Exception):
     """Gives the number of a ticket back."""
 
 
-def resumer(task: TaskIdentity | None, ticket: Ticket) -> dict[str, Any]:
-    """Return who resumes a ticket: a task under a key that its retries find again."""
-    if task is None:
-        return {"claimed_by": None, "claim_key": None}
-    key = task.resumption_key(f"{ticket.claim_key} {ticket.claimed_by}")
-    return {"claimed_by": task.claimed_by, "claim_key": key}
+def resumption_key(task: TaskIdentity, ticket: Ticket) -> str:
+    """Return the claim key under which a task resumes a ticket, and its retries find it again."""
+    return task.resumption_key(f"{ticket.claim_key} {ticket.claimed_by}")
 
 
 def was_settled(queue: Queue, xcom: Mapping[str, Any], task: TaskIdentity | None) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xclaim.errors import ClaimLostError, DuplicateMessageError, InvalidArgumentError
 
 if TYPE_CHECKING:
-    from xclaim import Claim, Message
+    from xclaim import Claim, Message, Queue
     from xclaim.airflow.hooks import XclaimHook
     from xclaim.airflow.tasks.identity import TaskIdentity
 
@@ -204,13 +204,11 @@ def consume_values(
     :raises ExclusiveValueLostError: another task has one of them; then none is claimed.
     """
     from xclaim.airflow.hooks import LEASE, LEASE_LIMIT
-    from xclaim.airflow.tasks import open_claims
 
     listed = list(values)
     times = {"lease": lease or LEASE, "lease_limit": lease_limit or LEASE_LIMIT}
     hooks = {value.xclaim_conn_id: _hook(value.xclaim_conn_id) for value in listed}
     claims = _claim_all(hooks, listed, times["lease"])
-    open_claims.forget(claim for claim in claims if claim is not None)  # the blocks settle them
     held: dict[tuple[str, str], list[Claim]] = {}
     for value, claim in zip(listed, claims, strict=True):
         if claim is not None:
@@ -231,7 +229,7 @@ def _claim_all(
     except BaseException:
         for value, claim in zip(values, claims, strict=False):
             if claim is not None:
-                hooks[value.xclaim_conn_id].release(claim, count=False)
+                hooks[value.xclaim_conn_id].queue(value.queue).release(claim, count=False)
         raise
     return claims
 
@@ -242,44 +240,40 @@ def _claim(hook: XclaimHook, value: ExclusiveValue, lease: timedelta) -> Claim |
     if value.message_id is None:
         raise InvalidArgumentError(f"{value!r} is not pushed yet: return it from a task first")
     task = current_task()
-    claim = hook.claim_message(value.queue, value.message_id, lease=lease)
+    queue = hook.queue(value.queue)
+    claim = queue.claim_message(value.message_id, lease=lease)
     if claim is not None:
         return claim
-    message = hook.queue(value.queue).get(value.message_id)
+    message = queue.get(value.message_id)
     if task is not None and message is not None and task.is_named_in(message.consumed_by):
         return None
     raise ExclusiveValueLostError(value, _fate(value, message))
 
 
 def _push(
-    task: TaskIdentity, connection: str, queue: str, by_key: Mapping[str, ExclusiveValue]
+    task: TaskIdentity, connection: str, queue_name: str, by_key: Mapping[str, ExclusiveValue]
 ) -> None:
-    hook = _hook(connection)
+    queue = _hook(connection).queue(queue_name)
     payloads = [value.payload for value in by_key.values()]
     keys = list(by_key)
     try:
-        messages = hook.push_many(queue, payloads, unique_keys=keys, headers=task.lineage)
+        messages = queue.push_many(payloads, unique_keys=keys, headers=task.lineage)
     except DuplicateMessageError as error:
-        keys = _keys_of_other_values(task, hook, queue, keys, error)
-        messages = hook.push_many(queue, payloads, unique_keys=keys, headers=task.lineage)
+        keys = _keys_of_other_values(task, queue, keys, error)
+        messages = queue.push_many(payloads, unique_keys=keys, headers=task.lineage)
     for value, message in zip(by_key.values(), messages, strict=True):
         value.message_id, value.task, value.payload = message.id, None, None
 
 
 def _keys_of_other_values(
-    task: TaskIdentity,
-    hook: XclaimHook,
-    queue: str,
-    keys: list[str],
-    error: DuplicateMessageError,
+    task: TaskIdentity, queue: Queue, keys: list[str], error: DuplicateMessageError
 ) -> list[str]:
     """Withdraw what an earlier try or run pushed and nobody took; name anew what was taken.
 
     Only a cleared task may do the latter: of a retry both values would be worked on.
     """
-    plain = hook.queue(queue)
-    plain.withdraw(error.unique_keys)
-    taken = {message.unique_key for message in plain.find(error.unique_keys)}
+    queue.withdraw(error.unique_keys)
+    taken = {message.unique_key for message in queue.find(error.unique_keys)}
     if taken and task.first_try == 1:
         raise error
     return [f"{key}#{task.first_try}" if key in taken else key for key in keys]

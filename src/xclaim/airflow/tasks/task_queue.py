@@ -1,0 +1,372 @@
+"""TaskQueue: a queue that knows the running task, as ``XclaimHook.queue`` returns it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from xclaim import Claim, Message, Payloads, Queue, Ticket
+from xclaim.airflow.assets import LineageReports, queue_uri
+from xclaim.airflow.tasks import open_claims
+from xclaim.airflow.tasks.identity import (
+    AUTOMATIC,
+    Automatic,
+    TaskIdentity,
+    current_task,
+    pushes,
+)
+from xclaim.airflow.tasks.rerun import OnRerun, checked_policy, replace_unconsumed
+from xclaim.airflow.tasks.tickets import resumption_key
+from xclaim.arguments import LEASE
+from xclaim.consuming.keep_alive import LEASE_LIMIT
+from xclaim.message import T_co
+
+
+class TaskQueue(Queue[T_co]):
+    """A queue that fills in what it is not told, from the task that is running.
+
+    Who claims (``dag/run/task[map]#try@host``), the claim key by which a retry takes its own
+    message back, the producer's lineage as headers, and a unique key for each push, so that a
+    retried push pushes nothing twice. Outside a task it fills in nothing and is a ``Queue``.
+
+    :param name: the queue's name.
+    :param engine: on which each verb is a transaction of its own.
+    :param lineage: where it reports what a task pushes and claims.
+    :param schema: as of a ``Queue``.
+    :param type: as of a ``Queue``.
+    :param payloads: as of a ``Queue``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        *,
+        lineage: LineageReports,
+        schema: str | None = None,
+        type: type[T_co] | None = None,
+        payloads: Payloads | None = None,
+    ) -> None:
+        super().__init__(name, engine, schema=schema, type=type, payloads=payloads)
+        self._transaction = engine.begin
+        self._joined_queue = partial(Queue, name, schema=schema, type=type, payloads=payloads)
+        self._lineage = lineage
+        self._asset_uri = queue_uri(engine.url, name)
+
+    def push(
+        self,
+        payload: Any,
+        *,
+        unique_key: str | Automatic | None = AUTOMATIC,
+        on_rerun: str = OnRerun.SKIP,
+        priority: int = 0,
+        delay: timedelta | None = None,
+        max_attempts: int | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Message[T_co]:
+        """Push one payload and return its message.
+
+        :param payload: anything the queue can hold.
+        :param unique_key: by default ``dag/run/task[map]/number of the push``, so that a retry gets
+            the messages it pushed before; None pushes a new message each time; or one of your own.
+        :param on_rerun: what a task that was cleared does with what it pushed before its run:
+            ``skip``, ``replace_unconsumed`` or ``new``. Only with the automatic key.
+        :param priority: higher is claimed first.
+        :param delay: how long until it can be claimed.
+        :param max_attempts: after how many claims it becomes a dead letter.
+        :param headers: added to the producer's lineage.
+        :raises DuplicateMessageError: the key has been pushed with another payload.
+        """
+        return self.push_many(
+            [payload],
+            unique_keys=unique_key if isinstance(unique_key, Automatic) else [unique_key],
+            on_rerun=on_rerun,
+            priority=priority,
+            delay=delay,
+            max_attempts=max_attempts,
+            headers=headers,
+        )[0]
+
+    def push_many(
+        self,
+        payloads: Iterable[Any],
+        *,
+        unique_keys: Iterable[str | None] | Automatic | None = AUTOMATIC,
+        on_rerun: str = OnRerun.SKIP,
+        priority: int = 0,
+        delay: timedelta | None = None,
+        max_attempts: int | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> list[Message[T_co]]:
+        """Push the payloads in one statement and return their messages in the same order.
+
+        :param payloads: anything the queue can hold, each.
+        :param unique_keys: one for each payload; by default as for ``push``; None for no keys.
+        :param on_rerun: as for ``push``.
+        :param priority: higher is claimed first.
+        :param delay: how long until they can be claimed.
+        :param max_attempts: after how many claims one becomes a dead letter.
+        :param headers: added to the producer's lineage.
+        :raises DuplicateMessageError: a key has been pushed with another payload; then none is.
+        """
+        policy = checked_policy(on_rerun, is_automatic=isinstance(unique_keys, Automatic))
+        task = current_task()
+        options: dict[str, Any] = {
+            "priority": priority,
+            "delay": delay,
+            "max_attempts": max_attempts,
+            "headers": _with_lineage(task, headers),
+        }
+        if task is not None:
+            self._lineage.pushed(task.instance_id, self._asset_uri)
+        if not isinstance(unique_keys, Automatic):
+            return super().push_many(payloads, unique_keys=unique_keys, **options)
+        if task is None or not _is_list(payloads):  # the queue says what is wrong with it
+            return super().push_many(payloads, **options)
+        listed = list(payloads)
+        with pushes.numbers(task.instance_id, self.name, len(listed)) as numbers:
+            return self._push_numbered(task, numbers, listed, policy, options)
+
+    def claim_many(
+        self,
+        limit: int,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        wait: timedelta | None = None,
+    ) -> list[Claim[T_co]]:
+        """Claim up to ``limit`` messages; a retried task first gets its own back, alone.
+
+        As ``Queue.claim_many``. What is still claimed when the task fails for good is released.
+
+        :param limit: how many at most.
+        :param claimed_by: by default the running try.
+        :param claim_key: by default the running task instance.
+        :param lease: after which others may claim the messages.
+        :param wait: how long to wait for the first message, at most.
+        """
+        who = self._as_task(claimed_by, claim_key)
+        return self._noted_as_open(super().claim_many(limit, lease=lease, wait=wait, **who))
+
+    def claim_message(
+        self,
+        message_id: int,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+    ) -> Claim[T_co] | None:
+        """Claim this one message, or return None if it cannot be claimed now.
+
+        A retried task has it back at once from its earlier try.
+
+        :param message_id: the message's.
+        :param claimed_by: by default the running try.
+        :param claim_key: by default the running task instance, and the message.
+        :param lease: after which others may claim the message.
+        """
+        task = current_task()
+        if task is not None and claim_key is None:
+            claim_key = task.message_key(message_id)  # else a later claim would take it back
+        who = self._as_task(claimed_by, claim_key)
+        claim = super().claim_message(message_id, lease=lease, **who)
+        return None if claim is None else self._noted_as_open([claim])[0]
+
+    def resume(
+        self,
+        ticket: Ticket,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+    ) -> list[Claim[T_co]]:
+        """Take over the claims of a ticket; ``[]`` if nothing is held for it any more.
+
+        :param ticket: the value; for the dict of an XCom see ``XclaimHook.resume``.
+        :param claimed_by: by default the running try.
+        :param claim_key: by default the running task instance, and the ticket.
+        :param lease: counted from now.
+        """
+        task = current_task()
+        if task is not None and claim_key is None and isinstance(ticket, Ticket):
+            claim_key = resumption_key(task, ticket)
+        who = self._as_task(claimed_by, claim_key)
+        return self._noted_as_open(super().resume(ticket, lease=lease, **who))
+
+    @contextmanager
+    def consume_many(
+        self,
+        limit: int,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+    ) -> Iterator[list[Claim[T_co]]]:
+        """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
+
+        :param limit: how many at most.
+        :param claimed_by: by default the running try.
+        :param claim_key: by default the running task instance.
+        :param lease: extended from a thread, each third of it.
+        :param lease_limit: how long that goes on at most.
+        """
+        who = self._as_task(claimed_by, claim_key)
+        with super().consume_many(limit, lease=lease, lease_limit=lease_limit, **who) as claims:
+            yield claims
+
+    @contextmanager
+    def working_on(
+        self,
+        claims: Iterable[Claim[T_co]],
+        *,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+    ) -> Iterator[list[Claim[T_co]]]:
+        """Hold claims for a block: ack them at its end, release them if it raises.
+
+        :param claims: as returned by ``claim_many`` or ``resume``.
+        :param lease: extended from a thread, each third of it.
+        :param lease_limit: how long that goes on at most.
+        """
+        with super().working_on(claims, lease=lease, lease_limit=lease_limit) as held:
+            open_claims.forget(held)  # the block settles them
+            yield held
+
+    @contextmanager
+    def transact(
+        self,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+    ) -> Iterator[tuple[Claim[T_co] | None, Connection]]:
+        """Claim for a block whose own writes commit together with the ack, or not at all.
+
+        :param claimed_by: by default the running try.
+        :param claim_key: by default the running task instance.
+        :param lease: extended from a thread, each third of it.
+        :param lease_limit: how long that goes on at most.
+        """
+        who = self._as_task(claimed_by, claim_key)
+        with super().transact(lease=lease, lease_limit=lease_limit, **who) as both:
+            yield both
+
+    def stream(
+        self,
+        *,
+        batch: int = 100,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+        wait: timedelta | None = None,
+    ) -> Iterator[Claim[T_co]]:
+        """Claim and yield messages until there is none; what you finished is acked for you.
+
+        As ``Queue.stream``. A retried task first gets back what its earlier try had claimed ahead.
+
+        :param batch: how many to claim ahead.
+        :param claimed_by: by default the running try.
+        :param claim_key: by default the running task instance.
+        :param lease: extended from a thread, each third of it.
+        :param lease_limit: how long that goes on at most.
+        :param wait: end only when there was no message for so long.
+        """
+        who = self._as_task(claimed_by, claim_key)
+        claims = super().stream(batch=batch, lease=lease, lease_limit=lease_limit, wait=wait, **who)
+        task = current_task()
+        if task is not None:
+            open_claims.note_stream(task.instance_id, claims)
+        return claims
+
+    def ack(self, claim: Claim) -> None:
+        """Mark the message consumed.
+
+        :param claim: as returned by ``claim``.
+        :raises ClaimLostError: it is no longer held; do not commit the work.
+        """
+        with open_claims.settling([claim]):
+            super().ack(claim)
+
+    def ack_many(self, claims: Iterable[Claim]) -> None:
+        """Mark the messages consumed, in one statement.
+
+        :param claims: as returned by ``claim_many`` or ``resume``.
+        :raises ClaimLostError: some are no longer held, which it names; the others were acked.
+        """
+        listed = list(claims)
+        with open_claims.settling(listed):
+            super().ack_many(listed)
+
+    def release(
+        self,
+        claim: Claim,
+        *,
+        delay: timedelta | None = None,
+        error: object = None,
+        count: bool = True,
+    ) -> Message[T_co]:
+        """Give the message back, and return it as it is now.
+
+        :param claim: as returned by ``claim``.
+        :param delay: how long until it can be claimed again.
+        :param error: kept as ``last_error``.
+        :param count: False hands it back without counting the attempt.
+        :raises ClaimLostError: it is no longer held.
+        """
+        with open_claims.settling([claim]):
+            return super().release(claim, delay=delay, error=error, count=count)
+
+    def _push_numbered(
+        self,
+        task: TaskIdentity,
+        numbers: range,
+        payloads: list[Any],
+        policy: OnRerun,
+        options: dict[str, Any],
+    ) -> list[Message[T_co]]:
+        if policy is OnRerun.REPLACE_UNCONSUMED and task.first_try > 1:
+            with self._transaction() as connection:
+                joined = self._joined_queue(connection)
+                return replace_unconsumed(joined, task, numbers, payloads, options)
+        key = task.unique_key_of_rerun if policy is OnRerun.NEW else task.unique_key
+        keys = [key(number) for number in numbers]
+        return super().push_many(payloads, unique_keys=keys, **options)
+
+    def _as_task(self, claimed_by: str | None, claim_key: str | None) -> dict[str, Any]:
+        """Return who claims, as the running task where nothing is given, and report the claim."""
+        task = current_task()
+        if task is not None:
+            self._lineage.claimed(task.instance_id, self._asset_uri)
+            claimed_by = task.claimed_by if claimed_by is None else claimed_by
+            claim_key = task.claim_key if claim_key is None else claim_key
+        return {"claimed_by": claimed_by, "claim_key": claim_key}
+
+    def _noted_as_open(self, claims: list[Claim[T_co]]) -> list[Claim[T_co]]:
+        task = current_task()
+        if task is not None:
+            open_claims.note(task.instance_id, claims, self._release_because)
+        return claims
+
+    def _release_because(self, claim: Claim, reason: str) -> None:
+        self.release(claim, error=reason)
+
+
+def _with_lineage(
+    task: TaskIdentity | None, headers: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    if task is None or not isinstance(headers, Mapping | None):  # the queue refuses these
+        return headers
+    return {**task.lineage, **(headers or {})}
+
+
+def _is_list(payloads: object) -> bool:
+    return isinstance(payloads, Iterable) and not isinstance(payloads, str | bytes | Mapping)
