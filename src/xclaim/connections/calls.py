@@ -25,13 +25,23 @@ class Call:
     no longer, and nobody hears of its result.
     """
 
-    _token: Token[Call | None]
+    __slots__ = (
+        "_connection",
+        "_ends_at",
+        "_is_cancelled",
+        "_parent",
+        "_token",
+        "has_begun",
+        "is_abandoned",
+        "is_whole",
+    )
 
     def __init__(self, within: float | None = None, *, is_whole: bool = True) -> None:
         self.has_begun = False
         self.is_whole = is_whole
         self.is_abandoned = False
         self._is_cancelled = False
+        self._token: Token[Call | None]
         self._parent = _current.get()
         self._connection: Any = None
         self._ends_at = float("inf")

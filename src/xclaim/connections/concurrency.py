@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from xclaim.connections import calls
@@ -151,6 +152,8 @@ _NUMBERS = tuple(
 class _Signals:
     """The signals that arrive during a call. A handler may raise, and then at any instruction."""
 
+    __slots__ = ("_handlers", "_noted", "_record", "_timer")
+
     def __init__(self, record: Call) -> None:
         self._record = record
         self._handlers: dict[int, Any] = {}
@@ -166,7 +169,12 @@ class _Signals:
                     _signal.signal(number, self._note)
             return call()
         finally:
-            self._give_back()
+            try:
+                for each in self._handlers.items():
+                    _signal.signal(*each)
+            except BaseException:  # of a handler that is back already; the others must be, too
+                self._give_back()
+                raise
             if self._timer is not None:
                 self._timer.cancel()
             while self._noted:
@@ -186,16 +194,11 @@ class _Signals:
             self._timer.cancel()
 
     def _give_back(self) -> None:
-        raised: BaseException | None = None
         left = list(self._handlers.items())
         while left:
-            try:
+            with suppress(BaseException):
                 _signal.signal(*left[-1])
                 left.pop()
-            except BaseException as error:  # noqa: BLE001  (of a handler that is back already)
-                raised = error
-        if raised is not None:
-            raise raised
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self._record.has_begun:  # connecting may take long, and nothing is lost by it

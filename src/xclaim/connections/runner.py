@@ -146,12 +146,15 @@ class Runner:
 
     def _push(self, verb: Verb[Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         queue, values = arguments
-        if verb.check is not None:
-            verb.check(queue, options)
-        keyed = options.get("unique_keys") is not None
-        # What is encoded without a storage is not worth a thread.
         offload = self.concurrency.offload
-        prepared = self.payloads.prepare(values, queue, keyed=keyed, elsewhere=offload)
+
+        def elsewhere(work: Callable[[], Any]) -> Any:
+            if verb.check is not None:  # before anything is stored
+                verb.check(queue, options)
+            return offload(work)
+
+        keyed = options.get("unique_keys") is not None
+        prepared = self.payloads.prepare(values, queue, keyed=keyed, elsewhere=elsewhere)
         is_stored = any(each.uri for each in prepared)
         try:
             messages = self._execute(verb, (queue, prepared), options)
