@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime, timedelta
-from typing import Any, Generic, Self
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from xclaim import verbs
 from xclaim.arguments import LEASE
 from xclaim.connections.engine import create_async_verb_engine, shown_url
 from xclaim.connections.tasks import TASKS, crossed, within
 from xclaim.consuming.keep_alive import LEASE_LIMIT
 from xclaim.consuming.reconnecting import RECONNECT
 from xclaim.consuming.streaming import Stream
-from xclaim.message import Claim, Counts, Message, T_co, Ticket
+from xclaim.message import Claim, Message, T_co
 from xclaim.payloads.payloads import Payloads
+from xclaim.queues.async_verbs import AsyncVerbs
 from xclaim.queues.bound_queue import BoundQueue, checked_bind
 
 
-class AsyncQueue(Generic[T_co]):
+class AsyncQueue(AsyncVerbs[T_co]):
     """One named queue, for asyncio: what ``Queue`` does, awaitable.
 
     ``bind`` is a URL (the queue then owns an engine: use it in an ``async with`` block, or
@@ -61,207 +61,6 @@ class AsyncQueue(Generic[T_co]):
         )
         self.name = self._queue.name
 
-    async def push(
-        self,
-        payload: Any,
-        *,
-        unique_key: str | None = None,
-        priority: int = 0,
-        delay: timedelta | None = None,
-        max_attempts: int | None = None,
-        headers: Mapping[str, Any] | None = None,
-    ) -> Message[T_co]:
-        """Push one payload and return its message.
-
-        As ``Queue.push``.
-        """
-        messages = await crossed(
-            self._queue.push_many,
-            [payload],
-            unique_keys=None if unique_key is None else [unique_key],
-            priority=priority,
-            delay=delay,
-            max_attempts=max_attempts,
-            headers=headers,
-        )
-        return messages[0]
-
-    async def push_many(
-        self,
-        payloads: Iterable[Any],
-        *,
-        unique_keys: Iterable[str | None] | None = None,
-        priority: int = 0,
-        delay: timedelta | None = None,
-        max_attempts: int | None = None,
-        headers: Mapping[str, Any] | None = None,
-    ) -> list[Message[T_co]]:
-        """Push the payloads and return their messages in the same order; on an error none is.
-
-        As ``Queue.push_many``.
-        """
-        return await crossed(
-            self._queue.push_many,
-            payloads,
-            unique_keys=unique_keys,
-            priority=priority,
-            delay=delay,
-            max_attempts=max_attempts,
-            headers=headers,
-        )
-
-    async def claim(
-        self,
-        *,
-        claimed_by: str | None = None,
-        claim_key: str | None = None,
-        lease: timedelta = LEASE,
-        wait: timedelta | None = None,
-    ) -> Claim[T_co] | None:
-        """Claim the next message, or return None if there is none that can be claimed now.
-
-        As ``Queue.claim``.
-        """
-        claims = await self.claim_many(
-            1, claimed_by=claimed_by, claim_key=claim_key, lease=lease, wait=wait
-        )
-        return claims[0] if claims else None
-
-    async def claim_many(
-        self,
-        limit: int,
-        *,
-        claimed_by: str | None = None,
-        claim_key: str | None = None,
-        lease: timedelta = LEASE,
-        wait: timedelta | None = None,
-    ) -> list[Claim[T_co]]:
-        """Claim up to ``limit`` messages, the next one first; ``[]`` if there is none.
-
-        As ``Queue.claim_many``.
-        """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return await crossed(self._queue.claim_many, limit, claimant, wait)
-
-    async def claim_message(
-        self,
-        message_id: int,
-        *,
-        claimed_by: str | None = None,
-        claim_key: str | None = None,
-        lease: timedelta = LEASE,
-    ) -> Claim[T_co] | None:
-        """Claim this very message, or return None if it cannot be claimed now.
-
-        As ``Queue.claim_message``.
-        """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return await crossed(self._queue.run, verbs.CLAIM_MESSAGE, message_id, **claimant)
-
-    async def resume(
-        self,
-        ticket: Ticket,
-        *,
-        claimed_by: str | None = None,
-        claim_key: str | None = None,
-        lease: timedelta = LEASE,
-    ) -> list[Claim[T_co]]:
-        """Take over the claims that a ticket hands on, with new tokens; ``[]`` if none is held.
-
-        As ``Queue.resume``.
-        """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return await crossed(self._queue.run, verbs.RESUME, ticket, **claimant)
-
-    async def ack(self, claim: Claim) -> None:
-        """Mark the message consumed. Raise ClaimLostError if the claim is no longer held.
-
-        As ``Queue.ack``.
-        """
-        await crossed(self._queue.settle, verbs.ACK, claim)
-
-    async def ack_many(self, claims: Iterable[Claim]) -> None:
-        """Mark the messages consumed, in one statement.
-
-        As ``Queue.ack_many``.
-        """
-        await crossed(self._queue.settle_many, verbs.ACK_MANY, claims)
-
-    async def release(
-        self,
-        claim: Claim,
-        *,
-        delay: timedelta | None = None,
-        error: object = None,
-        count: bool = True,
-    ) -> Message[T_co]:
-        """Give the message back and return it as it is now. Raise ClaimLostError if not held.
-
-        As ``Queue.release``.
-        """
-        return await crossed(
-            self._queue.settle, verbs.RELEASE, claim, delay=delay, error=error, count=count
-        )
-
-    async def extend(self, claim: Claim[T_co], *, lease: timedelta = LEASE) -> Claim[T_co]:
-        """Let the lease end ``lease`` from now; return the claim with its new expiry.
-
-        As ``Queue.extend``.
-        """
-        return await crossed(self._queue.settle, verbs.EXTEND, claim, lease=lease)
-
-    async def extend_many(self, claims: Iterable[Claim], *, lease: timedelta = LEASE) -> None:
-        """Let the leases end ``lease`` from now, in one statement.
-
-        As ``Queue.extend_many``.
-        """
-        await crossed(self._queue.settle_many, verbs.EXTEND_MANY, claims, lease=lease)
-
-    def consume(
-        self,
-        *,
-        claimed_by: str | None = None,
-        claim_key: str | None = None,
-        lease: timedelta = LEASE,
-        lease_limit: timedelta = LEASE_LIMIT,
-    ) -> AbstractAsyncContextManager[Claim[T_co] | None]:
-        """Claim a message for a block: ack it at the end, release it if the block raises.
-
-        As ``Queue.consume``. The lease is extended from an asyncio task, so the block must not
-        keep the event loop busy for longer than the lease.
-        """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return within(self._queue.consume(claimant, lease_limit))
-
-    def consume_many(
-        self,
-        limit: int,
-        *,
-        claimed_by: str | None = None,
-        claim_key: str | None = None,
-        lease: timedelta = LEASE,
-        lease_limit: timedelta = LEASE_LIMIT,
-    ) -> AbstractAsyncContextManager[list[Claim[T_co]]]:
-        """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
-
-        As ``Queue.consume_many``.
-        """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return within(self._queue.consume_many(limit, claimant, lease_limit))
-
-    def working_on(
-        self,
-        claims: Iterable[Claim[T_co]],
-        *,
-        lease: timedelta = LEASE,
-        lease_limit: timedelta = LEASE_LIMIT,
-    ) -> AbstractAsyncContextManager[list[Claim[T_co]]]:
-        """Hold claims for a block: ack them at its end, release them if it raises.
-
-        As ``Queue.working_on``. With the caution of ``consume``.
-        """
-        return within(self._queue.working_on(claims, lease, lease_limit))
-
     @asynccontextmanager
     async def transact(
         self,
@@ -297,60 +96,6 @@ class AsyncQueue(Generic[T_co]):
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
         return _each(self._queue.stream(batch, claimant, lease_limit, wait))
 
-    async def expire(self, *, limit: int | None = None) -> int:
-        """Give back the messages whose lease ran out, and return how many.
-
-        As ``Queue.expire``.
-        """
-        return await crossed(self._queue.run, verbs.EXPIRE, limit=limit)
-
-    async def redrive(self, *, limit: int | None = None, to: str | None = None) -> int:
-        """Move dead letters of the queue back to it, or ``to`` another; return how many.
-
-        As ``Queue.redrive``.
-        """
-        return await crossed(self._queue.run, verbs.REDRIVE, limit=limit, to=to)
-
-    async def prune(self, *, older_than: timedelta, limit: int | None = None) -> int:
-        """Delete messages that were consumed longer ago than ``older_than``; return how many.
-
-        As ``Queue.prune``.
-        """
-        return await crossed(self._queue.run, verbs.PRUNE, older_than=older_than, limit=limit)
-
-    async def withdraw(self, unique_keys: Iterable[str]) -> int:
-        """Delete the messages under these keys that nobody has claimed; return how many.
-
-        As ``Queue.withdraw``.
-        """
-        return await crossed(self._queue.run, verbs.WITHDRAW, unique_keys)
-
-    async def peek(self, limit: int = 1) -> list[Message[T_co]]:
-        """Return the messages that would be claimed next, without claiming them."""
-        return await crossed(self._queue.run, verbs.PEEK, limit)
-
-    async def newest_available_at(self) -> datetime | None:
-        """Return when the newest message that can be claimed now became available; None: none can.
-
-        As ``Queue.newest_available_at``.
-        """
-        return await crossed(self._queue.run, verbs.NEWEST_AVAILABLE_AT)
-
-    async def get(self, message_id: int) -> Message[T_co] | None:
-        """Return the message if it is in the queue, or was pushed to it; else None."""
-        return await crossed(self._queue.run, verbs.GET, message_id)
-
-    async def find(self, unique_keys: Iterable[str]) -> list[Message[T_co]]:
-        """Return the messages pushed under these keys, whatever their status.
-
-        As ``Queue.find``.
-        """
-        return await crossed(self._queue.run, verbs.FIND, unique_keys)
-
-    async def counts(self) -> Counts:
-        """Count the queue's messages by state. It reads them all: not for a hot path."""
-        return await crossed(self._queue.run, verbs.COUNTS)
-
     async def read(self, message: Message | Claim) -> Any:
         """Return the payload of a message or claim, read as this queue's settings say.
 
@@ -360,10 +105,7 @@ class AsyncQueue(Generic[T_co]):
         return await crossed(self._queue.read, message)
 
     async def close(self) -> None:
-        """Close the engine the queue made from a URL; an engine or connection of yours stays.
-
-        It waits for verbs that other threads are running.
-        """
+        """Close the engine the queue made from a URL; an engine or connection of yours stays."""
         await crossed(self._queue.close)
 
     async def __aenter__(self) -> Self:

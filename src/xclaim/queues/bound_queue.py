@@ -70,9 +70,17 @@ class BoundQueue:
         """Run a verb on the queue."""
         return self._runner.run(verb, self.name, *given, **options)
 
-    def push_many(self, payloads: Iterable[Any], **options: Any) -> list[Message]:
-        """Push the payloads."""
-        return self.run(verbs.PUSH_MANY, verbs.listed("payloads", payloads), **options)
+    def push(self, payload: Any, unique_key: str | None, **options: Any) -> Message:
+        """Push one payload."""
+        keys = None if unique_key is None else [unique_key]
+        return self.run(verbs.PUSH_MANY, [payload], unique_keys=keys, **options)[0]
+
+    def push_many(
+        self, payloads: Iterable[Any], unique_keys: Iterable[str | None] | None, **options: Any
+    ) -> list[Message]:
+        """Push the payloads, each under its key if there are any."""
+        values = verbs.listed("payloads", payloads)
+        return self.run(verbs.PUSH_MANY, values, unique_keys=unique_keys, **options)
 
     def settle(self, verb: Verb[T], claim: Claim, **options: Any) -> T:
         """Run a verb on a claim of this queue."""

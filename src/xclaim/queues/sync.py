@@ -88,14 +88,8 @@ class Queue(Generic[T_co]):
         the key has another payload, PayloadError if the payload cannot be encoded, StorageError if
         it is large and its storage cannot be written, InvalidArgumentError for a wrong option.
         """
-        return self._queue.push_many(
-            [payload],
-            unique_keys=None if unique_key is None else [unique_key],
-            priority=priority,
-            delay=delay,
-            max_attempts=max_attempts,
-            headers=headers,
-        )[0]
+        options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
+        return self._queue.push(payload, unique_key, headers=headers, **options)
 
     def push_many(
         self,
@@ -112,14 +106,8 @@ class Queue(Generic[T_co]):
         In one statement, beyond 64 MB of JSON in several of one transaction. ``unique_keys`` has
         one key, or None, for each payload; the other options hold for all, as for ``push``.
         """
-        return self._queue.push_many(
-            payloads,
-            unique_keys=unique_keys,
-            priority=priority,
-            delay=delay,
-            max_attempts=max_attempts,
-            headers=headers,
-        )
+        options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
+        return self._queue.push_many(payloads, unique_keys, headers=headers, **options)
 
     def claim(
         self,
@@ -169,9 +157,9 @@ class Queue(Generic[T_co]):
     ) -> Claim[T_co] | None:
         """Claim this very message, or return None if it cannot be claimed now.
 
-        For who was told of it, by ``push`` or ``peek``. With a ``claim_key`` it is taken back when
-        an earlier attempt (same key, another ``claimed_by``) holds it. None: another has it, it was
-        consumed, is delayed, or is not in the queue; ``get`` tells which.
+        For who was told of it. With a ``claim_key`` it is taken back when an earlier attempt (same
+        key, another ``claimed_by``) holds it. None: another has it, it was consumed, is delayed, or
+        is not in the queue; ``get`` tells which.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
         return self._queue.run(verbs.CLAIM_MESSAGE, message_id, **claimant)
@@ -296,8 +284,8 @@ class Queue(Generic[T_co]):
 
         Yields the claim, or None, and a connection in a transaction. If the block raises, or the
         claim is lost (ClaimLostError), everything is rolled back and the message is released. On
-        SQLite the block holds the one write lock. Raise InvalidArgumentError on a queue bound to a
-        connection: there ``claim`` and ``ack`` are in your transaction already.
+        SQLite the block holds the one write lock. Not on a queue bound to a connection: there
+        ``claim`` and ``ack`` are in your transaction already.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
         return self._queue.transact(claimant, lease_limit)
@@ -326,8 +314,8 @@ class Queue(Generic[T_co]):
     def expire(self, *, limit: int | None = None) -> int:
         """Give back the messages whose lease ran out, and return how many.
 
-        They keep their place in the queue; those whose ``max_attempts`` are used up become dead
-        letters. ``limit`` None: all of them, in batches.
+        They keep their places; those whose ``max_attempts`` are used up become dead letters.
+        ``limit`` None: all of them, in batches.
         """
         return self._queue.run(verbs.EXPIRE, limit=limit)
 

@@ -1,0 +1,102 @@
+"""Write the verbs of AsyncQueue, which are those of Queue, awaited.
+
+    python -m tests.async_facade
+
+Queue is written by hand. What its methods have in common with those of AsyncQueue, their names,
+options and first lines, is not kept in step by hand: a test compares the file with this.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+QUEUES = Path(__file__).parents[1] / "src" / "xclaim" / "queues"
+SOURCE, TARGET = QUEUES / "sync.py", QUEUES / "async_verbs.py"
+BLOCKS = ("consume", "consume_many", "working_on")
+# What asyncio does so differently that it is written by hand, in aio.py.
+BY_HAND = ("transact", "stream", "read", "close")
+MORE = {
+    "consume": " The lease is extended from an asyncio task, so the block must not\n"
+    "        keep the event loop busy for longer than the lease.",
+    "consume_many": " With the caution of ``consume``.",
+    "working_on": " With the caution of ``consume``.",
+}
+HEAD = '''"""The verbs of AsyncQueue. Generated from sync.py by ``python -m tests.async_facade``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Any, Generic
+
+from xclaim import verbs
+from xclaim.arguments import LEASE
+from xclaim.connections.tasks import crossed, within
+from xclaim.consuming.keep_alive import LEASE_LIMIT
+from xclaim.message import Claim, Counts, Message, T_co, Ticket
+from xclaim.queues.bound_queue import BoundQueue
+
+
+class AsyncVerbs(Generic[T_co]):
+    """What ``Queue`` does with its queue, awaitable."""
+
+    _queue: BoundQueue
+'''
+
+
+class _Awaiting(ast.NodeTransformer):
+    """Makes a blocking method one that awaits."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        target = ast.unparse(node.func)
+        if target.startswith("self._queue."):
+            name = target.rpartition(".")[2]
+            if name in BLOCKS:
+                return ast.Call(ast.Name("within"), [node], [])
+            return ast.Await(ast.Call(ast.Name("crossed"), [node.func, *node.args], node.keywords))
+        return ast.Await(node) if target in ("self.claim_many", "self.push_many") else node
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        is_block = node.id == "AbstractContextManager"
+        return ast.Name("AbstractAsyncContextManager") if is_block else node
+
+
+def facade() -> str:
+    """Return the module, not formatted yet."""
+    tree = ast.parse(SOURCE.read_text())
+    (queue,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    methods = [
+        _method(node)
+        for node in queue.body
+        if isinstance(node, ast.FunctionDef)
+        and not node.name.startswith("_")
+        and node.name not in BY_HAND
+    ]
+    return "
+
+".join([HEAD.rstrip(), *methods])
+
+
+def _method(node: ast.FunctionDef) -> str:
+    first = (ast.get_docstring(node) or "").split("\n")[0]
+    node.body = node.body[1:]
+    text = ast.unparse(ast.fix_missing_locations(_Awaiting().visit(node)))
+    head, _, body = text.partition(":\n")
+    if node.name not in BLOCKS:
+        head = f"async {head}"
+    reference = f"    As ``Queue.{node.name}``.{MORE.get(node.name, '')}"
+    indented = "
+".join([head + ":", f'    """{first}', "", reference, '    """', body])
+    return "\n".join(
+        line if line.startswith("        keep the event") else f"    {line}".rstrip()
+        for line in indented.split("\n")
+    )
+
+
+if __name__ == "__main__":
+    TARGET.write_text(facade())
+    subprocess.run([sys.executable, "-m", "ruff", "format", str(TARGET)], check=True)
