@@ -23,8 +23,6 @@ from xclaim.cli.outcomes import status_of
 
 fuzzed = settings(
     max_examples=150,
-    derandomize=True,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 JSON = some.recursive(

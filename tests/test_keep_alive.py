@@ -10,13 +10,13 @@ from threading import Event
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from tests.eventually import PATIENCE
 from xclaim import ClaimLostError, Queue
 from xclaim.consuming.keep_alive import keep_alive, keep_alive_async
 from xclaim.operations import migrate
 
 SHORT = timedelta(milliseconds=60)  # extended every 50 ms, the shortest pause there is
 LONG = timedelta(hours=1)
-PATIENCE = 20.0
 
 
 def test_it_extends_while_the_block_runs_and_stops_with_it() -> None:
