@@ -103,7 +103,7 @@ bench-quick: $(VENV_BENCH)/.installed ## The same in three minutes, written to b
 	$(VENV_BENCH)/bin/python -m benchmarks --quick --output benchmarks/output/quick
 
 .PHONY: bench-payloads
-bench-payloads: $(VENV)/.installed ## Measure what payloads and XComs cost, half an hour, into docs/benchmarks/payloads.json
+bench-payloads: $(VENV)/.installed ## Measure what payloads and XComs cost, half an hour, into docs/artefacts
 	$(VENV)/bin/python -m benchmarks.payload_memory --places file
 	$(VENV)/bin/python -m benchmarks.payload_memory --places s3 --size 512  # moto chokes on more
 	$(VENV)/bin/python -m benchmarks.payload_cost

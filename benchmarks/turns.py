@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "docs" / "benchmarks" / "payloads.json"
+RESULTS = Path(__file__).parents[1] / "docs" / "artefacts" / "benchmarks" / "payloads.json"
 
 
 def by_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
