@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 import xclaim
 from xclaim import AsyncQueue, Queue, verbs
 
+ROOT = Path(__file__).parents[1]
 PUBLIC = [
     "AfterAck",
     "AsyncQueue",
@@ -53,6 +57,14 @@ def test_the_public_names_are_pinned() -> None:
     assert xclaim.__all__ == PUBLIC
     assert dir(xclaim) == PUBLIC
     assert all(getattr(xclaim, name) is not None for name in PUBLIC)
+
+
+def test_the_version_is_written_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert version("xclaim") == xclaim.__version__
+    assert project["dynamic"] == ["version"]
+    assert "version" not in project
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
