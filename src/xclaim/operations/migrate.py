@@ -18,6 +18,8 @@ from xclaim.sql.revision import is_newer, mismatch, read_revision
 from xclaim.sql.schema import REVISION
 from xclaim.verbs import resolve_schema
 
+__all__ = ["check", "current", "downgrade", "upgrade"]
+
 _PACKAGE = Path(__file__).parents[1]
 
 
