@@ -17,7 +17,7 @@ import psycopg
 from tests.programs import START_PATIENCE
 from xclaim import embedded
 
-_VERSION = 18
+_PROGRAMS = 18  # the version of the embedded ones
 
 
 class Server:
@@ -108,9 +108,14 @@ def new_server(
     *,
     durable: bool = True,
     prepare: Callable[[Server], None] | None = None,
+    programs: Path | None = None,
 ) -> Iterator[Server]:
-    """Run a server of one's own; ``prepare`` makes its data in place of initdb."""
-    programs = embedded._find_programs(_VERSION)
+    """Run a server of one's own, of the embedded programs or those in another folder.
+
+    ``prepare`` makes its data in place of initdb.
+    """
+    programs = programs or embedded._find_programs(_PROGRAMS)
+    version = embedded._read_version(programs / "postgres")
     scratch = Path(tempfile.mkdtemp(prefix="xclaim-server-"))
     try:
         account = embedded._choose_account(scratch / "data")
@@ -122,7 +127,7 @@ def new_server(
         )
         server = Server(files)
         if prepare is None:
-            files.initialize(_VERSION)
+            files.initialize(version)
         else:
             prepare(server)
         server.start()

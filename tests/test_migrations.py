@@ -325,7 +325,7 @@ def test_autovacuum_fits_a_queue(postgresql: Engine) -> None:
 
 
 def test_parallel_upgrades_of_one_database_all_succeed(empty_database_url: str) -> None:
-    code = f"from xclaim import migrate; migrate.upgrade({empty_database_url!r})"
+    code = f"from xclaim.operations import migrate; migrate.upgrade({empty_database_url!r})"
 
     upgrades = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
 
