@@ -285,6 +285,7 @@ def test_a_downgrade_shows_no_queue_to_who_is_limited_to_another(
     assert views_that_heed_their_reader(postgresql) == ["xclaim_lineage", "xclaim_queue_stats"]
 
 
+@pytest.mark.slow
 def test_alembic_upgrades_from_the_checkout(empty_database_url: str) -> None:
     environment = os.environ | {"XCLAIM_DATABASE_URL": empty_database_url}
     command = [sys.executable, "-m", "alembic"]
@@ -297,6 +298,7 @@ def test_alembic_upgrades_from_the_checkout(empty_database_url: str) -> None:
     assert migrate.current(empty_database_url) is None
 
 
+@pytest.mark.slow
 def test_alembic_without_a_database_says_what_to_set() -> None:
     environment = {key: os.environ[key] for key in os.environ if key != "XCLAIM_DATABASE_URL"}
 
@@ -324,6 +326,7 @@ def test_autovacuum_fits_a_queue(postgresql: Engine) -> None:
     assert "autovacuum_vacuum_scale_factor=0.01" in (options or [])
 
 
+@pytest.mark.slow
 def test_parallel_upgrades_of_one_database_all_succeed(empty_database_url: str) -> None:
     code = f"from xclaim.operations import migrate; migrate.upgrade({empty_database_url!r})"
 

@@ -40,6 +40,7 @@ def run_block(language: str, code: str, folder: Path, namespace: dict[str, Any])
     subprocess.run(bash, cwd=folder, env=environment, check=True)
 
 
+@pytest.mark.slow
 def test_the_blocks_run_from_install_to_the_first_ack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
