@@ -58,15 +58,22 @@ $(VENV_BENCH)/.installed: pyproject.toml constraints.txt
 	@$(call install,$(VENV_BENCH),constraints.txt,bench)
 	@touch $@
 
+# Of the matrix, which names the Python: make .matrix/3.12/.installed PYTHON=python3.12
+.matrix/%/.installed: pyproject.toml constraints.txt
+	@echo "installing into .matrix/$*"
+	@$(call install,.matrix/$*,constraints.txt,test)
+	@touch $@
+
 $(VENV_20).txt: constraints.txt Makefile
 	@sed 's/^sqlalchemy==.*/sqlalchemy==$(SQLALCHEMY_20)/' constraints.txt >$@
 
 .PHONY: lint
-lint: $(VENV)/.installed ## Check style, types and the floors of the house
+lint: $(VENV)/.installed ## Check style, types, the floors of the house and the names of news fragments
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/towncrier build --draft >/dev/null
 
 .PHONY: format
 format: $(VENV)/.installed ## Format the code and repair what ruff can
@@ -75,13 +82,27 @@ format: $(VENV)/.installed ## Format the code and repair what ruff can
 
 # Two processes, whatever the machine has: some tests start an Airflow, others kill servers.
 IN_PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
-# What asks the database more than SQLAlchemy is not repeated.
-ON_ONE_SQLALCHEMY := $(addprefix --ignore tests/,cli stack torture model payloads typing test_failover.py test_benchmarks.py)
+# What asks the database more than SQLAlchemy or Python is not repeated.
+CORE := -m "not airflow and not wheel" \
+	$(addprefix --ignore tests/,cli stack torture model payloads typing cancelling test_failover.py test_benchmarks.py)
+# Unmarked tests are quick. To look at the folders that import Airflow takes ten seconds alone.
+QUICK := -m "not airflow and not emulator and not slow and not wheel" $(addprefix --ignore tests/,hook stack)
+
+.PHONY: test-fast
+test-fast: $(VENV)/.installed ## Run what is quick, two minutes at most: after each change (`make lint` besides)
+	$(VENV)/bin/python -m pytest $(IN_PARALLEL) $(QUICK)
 
 .PHONY: test
 test: lint $(VENV_20)/.installed ## Lint, then run every test, then the core's again on SQLAlchemy 2.0
 	$(VENV)/bin/python -m pytest $(IN_PARALLEL)
-	$(VENV_20)/bin/python -m pytest $(IN_PARALLEL) -m "not airflow and not wheel" $(ON_ONE_SQLALCHEMY)
+	$(VENV_20)/bin/python -m pytest $(IN_PARALLEL) $(CORE)
+
+# For some of it: make test-matrix MATRIX="--python 3.12 --postgresql 15 16"
+MATRIX :=
+
+.PHONY: test-matrix
+test-matrix: $(VENV)/.installed ## Run the core's tests on each PostgreSQL and each Python that can be had
+	$(VENV)/bin/python -m tests.matrix $(MATRIX) -- $(IN_PARALLEL) $(CORE)
 
 .PHONY: interleavings
 interleavings: $(VENV)/.installed ## Run every order of the steps of two and three sessions
@@ -103,7 +124,7 @@ bench-quick: $(VENV_BENCH)/.installed ## The same in three minutes, written to b
 	$(VENV_BENCH)/bin/python -m benchmarks --quick --output benchmarks/output/quick
 
 .PHONY: bench-payloads
-bench-payloads: $(VENV)/.installed ## Measure what payloads and XComs cost, half an hour, into docs/benchmarks/payloads.json
+bench-payloads: $(VENV)/.installed ## Measure what payloads and XComs cost, half an hour, into docs/artefacts
 	$(VENV)/bin/python -m benchmarks.payload_memory --places file
 	$(VENV)/bin/python -m benchmarks.payload_memory --places s3 --size 512  # moto chokes on more
 	$(VENV)/bin/python -m benchmarks.payload_cost
@@ -132,5 +153,5 @@ constraints: ## Refresh constraints.txt to the newest versions (needs uv)
 
 .PHONY: clean
 clean: ## Remove the environments and everything built
-	rm -rf $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) benchmarks/output tests/torture/output dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .matrix $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) benchmarks/output tests/torture/output dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +18,14 @@ from benchmarks.server import run_server
 from benchmarks.workloads import WORKLOADS
 
 _WORKERS = 8
+_ARTEFACTS, _PAGE = Path("docs/artefacts/benchmarks"), Path("docs/benchmarks.md")
 
 
 def main() -> None:
     """Measure, or read what was measured, and write results.json, the page and its pictures."""
     options = _options()
     folder: Path = options.output
+    page = _PAGE if folder == _ARTEFACTS else folder.parent / f"{folder.name}.md"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.json"
     if not options.report:
@@ -30,10 +33,10 @@ def main() -> None:
         path.write_text(json.dumps(results, indent=1) + "\n")
     results = json.loads(path.read_text())
     plots.draw(results, folder)
-    text = report.page(results, plots=True)
-    (folder.parent / f"{folder.name}.md").write_text(text)
+    text = report.page(results, pictures=os.path.relpath(folder, page.parent))
+    page.write_text(text)
     print(text.partition("![")[0])
-    print(f"written: {folder.parent / folder.name}.md", file=sys.stderr)
+    print(f"written: {page}", file=sys.stderr)
     wrong = {r["contender"] for r in results["records"] if r.get("is_wrong")}
     if wrong:
         sys.exit(f"these did not do the work that was measured: {', '.join(sorted(wrong))}")
@@ -60,8 +63,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--output",
         type=Path,
-        default=Path("docs/benchmarks"),
-        help="folder of results.json and the pictures; the page is written beside it",
+        default=_ARTEFACTS,
+        help="folder of results.json and the pictures; the page is written beside another one",
     )
     return parser.parse_args()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "docs" / "benchmarks" / "payloads.json"
+RESULTS = Path(__file__).parents[1] / "docs" / "artefacts" / "benchmarks" / "payloads.json"
 _SIZES = {
     "one by one": "one at a time",
     "batches of 100": "in 100s",

@@ -19,8 +19,8 @@ PLOTS = {
 _UNITS = {"messages/s": "{:,.0f}", "stopped after": "{:,.0f}"}
 
 
-def page(results: dict[str, Any], *, plots: bool) -> str:
-    """Return docs/benchmarks.md."""
+def page(results: dict[str, Any], *, pictures: str) -> str:
+    """Return docs/benchmarks.md; its pictures are in the folder `pictures`, seen from the page."""
     machine, figures = results["machine"], Figures(results["records"])
     parts = [
         "# Benchmarks\n",
@@ -29,7 +29,7 @@ def page(results: dict[str, Any], *, plots: bool) -> str:
         "## Targets\n",
         *targets.table(figures),
         "",
-        *(_plots() if plots else ()),
+        *_plots(pictures),
         "## Every figure\n",
         "Medians of all rounds, lowest to highest in brackets. The ratio is xclaim's figure",
         "divided by the contender's, round by round: more is better for rates, less for times.\n",
@@ -54,9 +54,9 @@ def _conditions(machine: dict[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _plots() -> Iterator[str]:
+def _plots(pictures: str) -> Iterator[str]:
     for name, text in PLOTS.items():
-        yield f"![{text}](benchmarks/{name}.svg)\n"
+        yield f"![{text}]({pictures}/{name}.svg)\n"
 
 
 def _workload(figures: Figures, name: str) -> Iterator[str]:

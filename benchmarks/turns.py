@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-RESULTS = Path(__file__).parents[1] / "docs" / "benchmarks" / "payloads.json"
+RESULTS = Path(__file__).parents[1] / "docs" / "artefacts" / "benchmarks" / "payloads.json"
 
 
 def by_turns(contenders: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:

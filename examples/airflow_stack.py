@@ -19,7 +19,9 @@ import psutil
 T = TypeVar("T")
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor")
-PATIENCE = 120.0  # seconds for a component to answer, or a run to end, on a slow machine
+# Seconds for Airflow to answer, or a run to end: 20 on an idle machine are minutes on a busy one.
+# A component that has ended is not waited for.
+PATIENCE = 600.0
 POLL = 0.3
 
 
@@ -85,8 +87,8 @@ def running(
     """Start the components and yield a client of the API; stop all of them, whatever happens."""
     processes = [start(component, settings, home) for component in components]
     try:
-        with httpx.Client(base_url=settings["AIRFLOW__API__BASE_URL"], timeout=30) as client:
-            token = wait(home, lambda: _token(client))
+        with httpx.Client(base_url=settings["AIRFLOW__API__BASE_URL"], timeout=120) as client:
+            token = wait(home, lambda: _token(client, home, processes))
             client.headers["Authorization"] = f"Bearer {token}"
             yield client
     finally:
@@ -168,7 +170,12 @@ def _already_gone() -> Iterator[None]:
         return
 
 
-def _token(client: httpx.Client) -> str | None:
+def _token(
+    client: httpx.Client, home: Path, processes: Sequence[subprocess.Popen[bytes]]
+) -> str | None:
+    for process in processes:
+        if process.poll() is not None:
+            raise StackError(f"{process.args!r} has ended:\n{tail_of_logs(home)}")
     try:
         answer = client.get("/auth/token")
     except httpx.TransportError:

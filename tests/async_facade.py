@@ -76,9 +76,7 @@ def facade() -> str:
         and not node.name.startswith("_")
         and node.name not in BY_HAND
     ]
-    return "
-
-".join([HEAD.rstrip(), *methods])
+    return "\n\n".join([HEAD.rstrip(), *methods])
 
 
 def _method(node: ast.FunctionDef) -> str:
@@ -89,8 +87,7 @@ def _method(node: ast.FunctionDef) -> str:
     if node.name not in BLOCKS:
         head = f"async {head}"
     reference = f"    As ``Queue.{node.name}``.{MORE.get(node.name, '')}"
-    indented = "
-".join([head + ":", f'    """{first}', "", reference, '    """', body])
+    indented = "\n".join([head + ":", f'    """{first}', "", reference, '    """', body])
     return "\n".join(
         line if line.startswith("        keep the event") else f"    {line}".rstrip()
         for line in indented.split("\n")

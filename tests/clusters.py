@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psycopg
 
+from tests.programs import START_PATIENCE
 from xclaim import embedded
 
-_VERSION = 18
-_SECONDS = 60
+_PROGRAMS = 18  # the version of the embedded ones
 
 
 class Server:
@@ -33,7 +33,7 @@ class Server:
         """The superuser's connection string, for psycopg."""
         return (
             f"postgresql://postgres:{self.files.password}@127.0.0.1:{self.port}/postgres"
-            "?connect_timeout=5"
+            "?connect_timeout=20"
         )
 
     @property
@@ -46,7 +46,7 @@ class Server:
 
         After a SIGKILL that takes a moment: no server starts while one process of the last lives.
         """
-        deadline = time.monotonic() + _SECONDS
+        deadline = time.monotonic() + START_PATIENCE
         while True:
             self._process = self.files._start(self.port)
             if self._is_up(deadline):
@@ -65,7 +65,7 @@ class Server:
         if self._process is None:
             return
         os.kill(int((self.files.data / "postmaster.pid").read_text().split()[0]), number)
-        self._process.wait(_SECONDS)
+        self._process.wait(START_PATIENCE)
         embedded._stop(self._process)
 
     def stop(self) -> None:
@@ -108,9 +108,14 @@ def new_server(
     *,
     durable: bool = True,
     prepare: Callable[[Server], None] | None = None,
+    programs: Path | None = None,
 ) -> Iterator[Server]:
-    """Run a server of one's own; ``prepare`` makes its data in place of initdb."""
-    programs = embedded._find_programs(_VERSION)
+    """Run a server of one's own, of the embedded programs or those in another folder.
+
+    ``prepare`` makes its data in place of initdb.
+    """
+    programs = programs or embedded._find_programs(_PROGRAMS)
+    version = embedded._read_version(programs / "postgres")
     scratch = Path(tempfile.mkdtemp(prefix="xclaim-server-"))
     try:
         account = embedded._choose_account(scratch / "data")
@@ -122,7 +127,7 @@ def new_server(
         )
         server = Server(files)
         if prepare is None:
-            files.initialize(_VERSION)
+            files.initialize(version)
         else:
             prepare(server)
         server.start()

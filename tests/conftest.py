@@ -24,11 +24,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import databases
 from xclaim.embedded import embedded_postgresql
 
 _server = pytest.StashKey[str]()
+
+# The same examples in every run, and nothing that depends on the speed of the machine.
+settings.register_profile(
+    "xclaim", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("xclaim")
 
 
 def pytest_configure(config: pytest.Config) -> None:

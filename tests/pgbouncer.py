@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import pytest
 from sqlalchemy import make_url
+
+from tests import programs
 
 PROGRAM = os.environ.get("XCLAIM_TEST_PGBOUNCER") or shutil.which(
     "pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin"
@@ -36,7 +36,6 @@ pool_mode = transaction
 default_pool_size = {pool_size}
 server_login_retry = 1
 ignore_startup_parameters = extra_float_digits
-logfile = {folder}/pgbouncer.log
 """
 
 
@@ -47,7 +46,7 @@ class Bouncer:
         self._server = make_url(url)
         self._folder = folder
         self._pool_size = pool_size
-        self._port = free_port()
+        self._port = programs.free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> str:
@@ -82,15 +81,13 @@ class Bouncer:
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             options = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        command = [str(PROGRAM), "-q", str(self._folder / "pgbouncer.ini")]
-        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **options)
-        self._wait_until_ready(self._process)
+        command = [str(PROGRAM), str(self._folder / "pgbouncer.ini")]
+        self._process = programs.start(command, self._port, **options)
 
     def kill(self) -> None:
         """Kill it, with all connections through it."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            programs.stop(self._process)
 
     def _configuration(self) -> str:
         return _CONFIGURATION.format(
@@ -101,23 +98,4 @@ class Bouncer:
             password=self._server.password,
             listen_port=self._port,
             pool_size=self._pool_size,
-            folder=self._folder,
         )
-
-    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
-            except OSError:
-                assert process.poll() is None, "pgbouncer ended"
-                assert time.monotonic() < deadline, "pgbouncer does not answer"
-                time.sleep(0.02)
-            else:
-                return
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

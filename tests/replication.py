@@ -35,7 +35,7 @@ class Pair:
             query={
                 "host": (f"127.0.0.1:{self.primary.port}", f"127.0.0.1:{self.standby.port}"),
                 "target_session_attrs": "read-write",
-                "connect_timeout": "5",
+                "connect_timeout": "20",
             },
         )
         return url.render_as_string(hide_password=False)

@@ -19,6 +19,8 @@ from tests.proxy import Proxy
 from xclaim import AsyncQueue, Queue
 from xclaim.connections import calls
 
+pytestmark = pytest.mark.slow
+
 WORKERS = 30
 CLOSED_BESIDE_THREADS = """
 import sys, threading, time

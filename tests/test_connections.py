@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from tests.eventually import until
+from tests.eventually import PATIENCE, until
 from xclaim import Queue, create_engine
 
 FORKS = """
@@ -189,7 +189,7 @@ def test_more_threads_than_places_work_at_once(fresh_postgresql_url: str) -> Non
 
     def work(queue: Queue) -> None:
         queue.push(1)
-        together.wait(20)
+        together.wait(PATIENCE)
         queue.push(2)
 
     with Queue("orders", fresh_postgresql_url) as queue:

@@ -23,6 +23,8 @@ from xclaim import (
     XclaimError,
 )
 
+pytestmark = pytest.mark.slow
+
 # Those of xclaim.airflow are tested in tests/hook; xclaim.__main__ would run a command.
 KINDS = errors_of(xclaim, without=["xclaim.airflow", "xclaim.__main__"])
 CLAIM = {

@@ -23,6 +23,8 @@ from tests.torture.workers import Role
 from xclaim import Queue, Status, create_engine
 from xclaim.operations import migrate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:

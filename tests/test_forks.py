@@ -17,6 +17,8 @@ from sqlalchemy import Engine
 from tests.eventually import until
 from xclaim import AsyncQueue, Queue, create_engine
 
+pytestmark = pytest.mark.slow
+
 CHILDREN, TURNS = 3, 15
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests.eventually import until
+from tests.eventually import PATIENCE, until
 from tests.people import People, people, refused
 from xclaim import Claim, DuplicateMessageError, Queue, Ticket
 from xclaim.operations.grants import Kind
@@ -145,7 +145,7 @@ def test_a_consumer_waits_and_is_woken(office: People) -> None:
     queue = office.queue("consumer")
 
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(queue.claim, wait=timedelta(seconds=30))
+        waiting = pool.submit(queue.claim, wait=timedelta(seconds=PATIENCE))
         office.queue("producer", notify=True).push(1)
         claim = waiting.result()
 

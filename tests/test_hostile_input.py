@@ -21,10 +21,10 @@ from xclaim import Claim, ClaimLostError, Queue, XclaimError, create_engine
 from xclaim.cli.app import group
 from xclaim.cli.outcomes import status_of
 
+pytestmark = pytest.mark.slow
+
 fuzzed = settings(
     max_examples=150,
-    derandomize=True,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 JSON = some.recursive(

@@ -13,6 +13,7 @@ from threading import Event
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from tests.eventually import PATIENCE
 from xclaim import ClaimLostError, Queue
 from xclaim.connections.concurrency import THREADS, Concurrency
 from xclaim.connections.tasks import TASKS, crossed
@@ -21,7 +22,6 @@ from xclaim.operations import migrate
 
 SHORT = timedelta(milliseconds=60)  # extended every 50 ms, the shortest pause there is
 LONG = timedelta(hours=1)
-PATIENCE = 20.0
 
 
 @contextmanager

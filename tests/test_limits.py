@@ -48,6 +48,7 @@ def queue(engine: Engine) -> Queue:
     return Queue("orders", engine)
 
 
+@pytest.mark.slow
 def test_more_messages_than_parameters_can_be_bound(queue: Queue) -> None:
     pushed = queue.push_many(range(MANY))
 
@@ -59,6 +60,7 @@ def test_more_messages_than_parameters_can_be_bound(queue: Queue) -> None:
     assert queue.counts().consumed == MANY
 
 
+@pytest.mark.slow
 def test_more_keys_than_parameters_can_be_bound(queue: Queue) -> None:
     keys = [f"key {number}" for number in range(MANY)]
     first = queue.push_many([0] * MANY, unique_keys=keys)
@@ -69,6 +71,7 @@ def test_more_keys_than_parameters_can_be_bound(queue: Queue) -> None:
     assert queue.counts().available == MANY
 
 
+@pytest.mark.slow
 def test_a_stream_passes_more_messages_than_parameters(queue: Queue) -> None:
     queue.push_many([0] * MANY)
 

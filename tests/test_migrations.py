@@ -346,6 +346,7 @@ def columns_read_by(engine: Engine, role: str) -> list[str]:
         return list(connection.scalars(query, {"role": role}))
 
 
+@pytest.mark.slow
 def test_alembic_upgrades_from_the_checkout(empty_database_url: str) -> None:
     environment = os.environ | {"XCLAIM_DATABASE_URL": empty_database_url}
     command = [sys.executable, "-m", "alembic"]
@@ -358,6 +359,7 @@ def test_alembic_upgrades_from_the_checkout(empty_database_url: str) -> None:
     assert migrate.current(empty_database_url) is None
 
 
+@pytest.mark.slow
 def test_alembic_without_a_database_says_what_to_set() -> None:
     environment = {key: os.environ[key] for key in os.environ if key != "XCLAIM_DATABASE_URL"}
 

@@ -23,6 +23,8 @@ from xclaim.connections.engine import create_async_engine, create_verb_engine
 from xclaim.operations import migrate
 from xclaim.sql.schema import REVISION, TABLE_NAME, VERSION_TABLE_NAME
 
+pytestmark = pytest.mark.slow
+
 # Threads and processes
 
 

@@ -22,6 +22,8 @@ from xclaim import create_engine
 from xclaim.operations import migrate
 from xclaim.sql.schema import REVISION, TABLE_NAME, VERSION_TABLE_NAME
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = """
 from alembic import context
 from sqlalchemy import create_engine

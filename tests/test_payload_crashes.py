@@ -16,6 +16,8 @@ from tests.eventually import until
 from xclaim import Payloads, Queue, create_engine
 from xclaim.operations.orphans import prune_orphans
 
+pytestmark = pytest.mark.slow
+
 KILLS = 6
 WORK = """
 import os, sys

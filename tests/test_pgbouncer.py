@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.databases import temporary_database
+from tests.eventually import PATIENCE
 from tests.pgbouncer import Bouncer, needs_pgbouncer
 from xclaim import AsyncQueue, ClaimLostError, Queue, create_engine
 from xclaim.operations import migrate
@@ -102,12 +103,12 @@ def test_asyncio_works_as_well(bouncer_url: str) -> None:
 
 def test_a_wait_polls_where_no_wake_up_arrives(queue: Queue) -> None:
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(queue.claim, wait=timedelta(seconds=30))
+        waiting = pool.submit(queue.claim, wait=timedelta(seconds=PATIENCE))
         time.sleep(0.2)
 
         pushed = queue.push(1)
 
-        claimed = waiting.result(20)
+        claimed = waiting.result(PATIENCE)
     assert claimed is not None
     assert claimed.message.id == pushed.id
 

@@ -53,6 +53,7 @@ def postgresql(fresh_postgresql_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_eight_processes_consume_two_thousand_messages_once_each(
     engine: Engine, database_url: str
 ) -> None:

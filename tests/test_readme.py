@@ -1,4 +1,4 @@
-"""The README's blocks, run in their order as a newcomer would run them."""
+"""The README's blocks, run in their order as a newcomer would; and the links of every page."""
 
 import os
 import re
@@ -14,7 +14,10 @@ from sqlalchemy import text
 from xclaim import Queue, create_engine
 from xclaim.operations import migrate
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[!.]*/**/*.md")]
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 BLOCK = re.compile(r"^( *)```(\w+)( no-run)?\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 
 
@@ -37,6 +40,7 @@ def run_block(language: str, code: str, folder: Path, namespace: dict[str, Any])
     subprocess.run(bash, cwd=folder, env=environment, check=True)
 
 
+@pytest.mark.slow
 def test_the_blocks_run_from_install_to_the_first_ack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +80,13 @@ def test_the_queries_of_the_run_book_run(fresh_postgresql_url: str) -> None:
 
     engine.dispose()
     assert len(results) == 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    links = LINK.findall(page.read_text())
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_the_readme_stays_short() -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from tests.contract.facades import Blocking
+from tests.eventually import PATIENCE
 from tests.proxy import Proxy
 from xclaim import (
     AsyncQueue,
@@ -89,6 +90,13 @@ def attempts(engine: Engine) -> list[int]:
         return list(connection.scalars(text(query)))
 
 
+def end_leases(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE xclaim_message SET claim_expires_at = now() WHERE status = 'claimed'")
+        )
+
+
 def test_a_stream_goes_on_when_the_database_is_back(
     open_queue: Open, proxy: Proxy, observed: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -131,7 +139,7 @@ def test_a_wait_goes_on(open_queue: Open, proxy: Proxy, observed: Queue) -> None
     threading.Timer(0.2, observed.push, args=[1]).start()
     threading.Timer(0.4, proxy.come_back).start()
 
-    claimed = queue.claim(wait=timedelta(seconds=20))
+    claimed = queue.claim(wait=timedelta(seconds=PATIENCE))
 
     assert claimed is not None
     assert claimed.payload == 1
@@ -168,14 +176,15 @@ def test_what_was_claimed_without_an_answer_comes_back_by_its_lease(
     observed.push_many([0, 1])
     seen = []
 
-    for claimed in open_queue().stream(batch=1, lease=timedelta(seconds=1)):
+    for claimed in open_queue().stream(batch=1):
         seen.append(claimed.payload)
         if claimed.payload == 0:
             proxy.cut_after(ACK_AND_CLAIM)
 
     assert seen == [0]
     assert [observed.counts().consumed, observed.counts().claimed] == [1, 1]
-    assert observed.claim(wait=timedelta(seconds=20)) is not None
+    end_leases(engine)
+    assert observed.claim(wait=timedelta(seconds=PATIENCE)) is not None
     assert attempts(engine) == [1, 2]
 
 
@@ -238,7 +247,7 @@ def test_a_single_verb_raises_at_once(open_queue: Open, proxy: Proxy) -> None:
 def test_a_database_that_stays_away_is_raised_after_the_limit(
     open_queue: Open, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    queue = open_queue(reconnect=timedelta(seconds=0.5))
+    queue = open_queue(reconnect=timedelta(seconds=1))
     proxy.go_away()
 
     with pytest.raises(OperationalError):
@@ -276,7 +285,7 @@ def test_a_queue_on_your_connection_does_not_try_again(engine: Engine) -> None:
         queue = Queue("orders", connection)
         queue.counts()
         pid = connection.scalar(text("SELECT pg_backend_pid()"))
-        other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        other.execute(text("SELECT pg_terminate_backend(:pid, 60000)"), {"pid": pid})
 
         with pytest.raises(OperationalError):
             next(queue.stream())

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from xclaim import __version__
+
 ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.wheel
@@ -51,6 +53,10 @@ def test_the_wheel_holds_the_migrations_and_nothing_of_the_tests(wheel: Path) ->
     assert "xclaim/migrations/versions/0001_create_the_message_table.py" in names
     assert "xclaim/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "examples", "migrations"))]
+
+
+def test_the_wheel_has_the_version_that_the_package_says(wheel: Path) -> None:
+    assert wheel.name.startswith(f"xclaim-{__version__}-")
 
 
 def test_the_installed_command_upgrades_pushes_claims_and_acks(

@@ -20,6 +20,8 @@ import xclaim
 from tests.cancelling.calls import CLAIMING_HERE, attempts_counted, filled
 from xclaim import Queue
 
+pytestmark = pytest.mark.slow
+
 TIMES = 30
 LONGEST = 0.02  # seconds: about as long as the slowest of them takes on a quiet machine
 # Not SIGALRM, by which the suite watches its tests. They are all handled alike.

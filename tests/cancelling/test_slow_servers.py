@@ -25,6 +25,8 @@ from tests.proxy import Proxy
 from xclaim import AsyncQueue, Queue
 from xclaim.connections import calls
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ["lock_timeout", "statement_timeout"]
 
 

@@ -16,6 +16,8 @@ import pytest
 from tests.cancelling.calls import CLAIMING, OTHERS, attempts_counted, filled
 from xclaim import AsyncQueue, Claim
 
+pytestmark = pytest.mark.slow
+
 TIMES = 30
 LONGEST = 0.03  # seconds: about as long as the slowest of them takes on a quiet machine
 Call = Callable[[AsyncQueue, Claim], Awaitable[int]]

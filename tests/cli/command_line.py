@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tests.eventually import PATIENCE
+
 XCLAIM = [sys.executable, "-m", "xclaim"]
 UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/shop"
 
@@ -65,7 +67,7 @@ class CommandLine:
         with os.fdopen(screen, "rb", buffering=0) as output, suppress(OSError):  # closed, on Linux
             while part := output.read(4096):
                 shown += part
-        process.wait(60)
+        process.wait(PATIENCE)
         return shown.decode()
 
     def at(self, url: str) -> CommandLine:
@@ -80,7 +82,7 @@ class CommandLine:
             env=self.environment,
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         stdout, stderr = done.stdout.decode(), done.stderr.decode()
         return Outcome(status=done.returncode, stdout=stdout, stderr=stderr)

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from tests.cli.command_line import UNREACHABLE, XCLAIM, CommandLine
+from tests.eventually import PATIENCE
 from xclaim import Queue, __version__, create_engine
 from xclaim.operations import migrate
 
@@ -238,7 +239,7 @@ def test_an_interrupt_is_status_130_and_pushes_nothing(
 
     process.send_signal(signal.SIGINT)
 
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert stderr.strip() == "error: interrupted"
     assert sqlite_queue.counts().available == 0

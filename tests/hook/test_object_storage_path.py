@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.eventually import PATIENCE
 from tests.payloads import emulators
 from tests.payloads.emulators import Emulator
 from xclaim.payloads.stores.storage import Reference, Storage
@@ -105,9 +106,9 @@ def test_a_forked_task_uses_connections_of_its_own(connected: str) -> None:
     child = fork.Process(target=_read_in_a_child, args=(storage, reference, there))
     child.start()
 
-    assert here.poll(60)
+    assert here.poll(PATIENCE)
     assert here.recv() == b"payload"
-    child.join(60)
+    child.join(PATIENCE)
 
 
 def test_payloads_lie_in_files(tmp_path: Path) -> None:

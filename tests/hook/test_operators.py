@@ -173,7 +173,7 @@ def test_the_sensor_hands_its_claim_on(run: Run, queue: Queue, deferrable: bool)
 def test_a_deferred_sensor_claims_when_the_trigger_has_fired(run: Run, queue: Queue) -> None:
     queue.push("a", delay=timedelta(seconds=1))
     with dag("sensor_waits") as built:
-        wait = ClaimSensor(task_id="wait", queue_name="orders", deferrable=True, timeout=60)
+        wait = ClaimSensor(task_id="wait", queue_name="orders", deferrable=True, timeout=600)
         AckOperator(task_id="ack", ticket=wait.output)
 
     done = run(built)

@@ -10,7 +10,9 @@ from importlib.resources import files
 
 import jsonschema
 import pytest
+from packaging.version import Version
 
+from xclaim import __version__
 from xclaim.airflow.provider import get_provider_info
 
 pytestmark = pytest.mark.airflow
@@ -20,6 +22,13 @@ def test_the_provider_info_fits_airflows_schema() -> None:
     schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
 
     jsonschema.validate(get_provider_info(), schema)
+
+
+def test_no_option_was_added_after_this_version() -> None:
+    options = get_provider_info()["config"]["xclaim"]["options"].values()
+
+    added = {Version(option["version_added"]) for option in options}
+    assert max(added) <= Version(__version__)
 
 
 def test_airflow_lists_the_hook_and_its_connection_type() -> None:
@@ -83,4 +92,6 @@ def test_a_dag_file_imports_nothing_of_the_database_world() -> None:
 
     loaded = set(ast.literal_eval(result.stdout.splitlines()[-1]))
     assert "xclaim.airflow.hooks" in loaded
-    assert not loaded & {f"xclaim.{name}" for name in ("sync", "verbs", "engine", "schema")}
+    assert not loaded & {
+        f"xclaim.{name}" for name in ("queues.sync", "verbs", "connections.engine", "sql.schema")
+    }

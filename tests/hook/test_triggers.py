@@ -12,6 +12,7 @@ import pytest
 from airflow.triggers.base import TriggerEvent
 from sqlalchemy import make_url, text
 
+from tests.eventually import PATIENCE, until
 from tests.hook.conftest import within_task
 from tests.proxy import Proxy
 from xclaim import Queue, SchemaVersionError, create_engine
@@ -21,7 +22,6 @@ from xclaim.airflow.triggers import AvailableTrigger, WakeUpTrigger
 
 pytestmark = pytest.mark.airflow
 
-SOON = 10.0  # seconds that nothing here takes, on the slowest machine
 QUIET = 0.7  # seconds in which an unwanted event would have come
 
 
@@ -60,7 +60,7 @@ class Watch:
         async for event in events:
             await self._queue.put(event)
 
-    async def next(self, patience: float = SOON) -> TriggerEvent:
+    async def next(self, patience: float = PATIENCE) -> TriggerEvent:
         return await asyncio.wait_for(self._queue.get(), patience)
 
     async def is_quiet(self) -> bool:
@@ -69,22 +69,25 @@ class Watch:
             return False
         return True
 
+    @property
+    def has_news(self) -> bool:
+        return not self._queue.empty()
+
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
 
 def wake_up(**options: Any) -> WakeUpTrigger:
-    return WakeUpTrigger(queue_name="orders", debounce=0.2, **options)
+    return WakeUpTrigger(queue_name="orders", **{"debounce": 0.2, **options})
 
 
 def test_a_burst_is_one_event_and_a_late_message_one_more(queue: Queue) -> None:
     async def scene() -> None:
-        watch = Watch(wake_up(poll_every=0.1).run())
+        watch = Watch(wake_up(poll_every=0.1, debounce=0.6).run())
         assert await watch.is_quiet()
 
-        for _ in range(4):
-            await push(queue, 5)
+        await asyncio.to_thread(lambda: [queue.push_many(range(5)) for _ in range(4)])
         event = await watch.next()
         assert await watch.is_quiet()
         await push(queue)
@@ -183,7 +186,9 @@ def test_sensors_are_woken_one_for_each_message(queue: Queue) -> None:
         await asyncio.sleep(0.3)
 
         await push(queue, 2)
-        woken = [not await watch.is_quiet() for watch in watches]
+        await asyncio.to_thread(until, lambda: sum(watch.has_news for watch in watches) >= 2)
+        await asyncio.sleep(QUIET)
+        woken = [watch.has_news for watch in watches]
         assert sum(woken) == 2
         await push(queue, 2)
         for watch, was_woken in zip(watches, woken, strict=True):
@@ -196,7 +201,11 @@ def test_sensors_are_woken_one_for_each_message(queue: Queue) -> None:
     assert queue.counts().available == 4
 
 
-def test_a_sensor_does_not_wait_for_one_that_has_its_message(queue: Queue) -> None:
+def test_a_sensor_does_not_wait_for_one_that_has_its_message(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "_FIRED_LATELY", 2 * PATIENCE)
+
     async def scene() -> None:
         await push(queue)
         first = Watch(AvailableTrigger(queue_name="orders").run())
@@ -204,7 +213,7 @@ def test_a_sensor_does_not_wait_for_one_that_has_its_message(queue: Queue) -> No
         assert await asyncio.to_thread(queue.claim) is not None
         await push(queue)
         second = Watch(AvailableTrigger(queue_name="orders").run())
-        await second.next(triggers._FIRED_LATELY / 2)
+        await second.next()
         await first.close()
         await second.close()
 
@@ -256,7 +265,7 @@ def test_a_trigger_outlives_a_restart_of_the_database(
             await push(queue)
         assert await watch.is_quiet()
         proxy.come_back()
-        await watch.next(3 * SOON)
+        await watch.next()
         await watch.close()
 
     play(scene)

@@ -22,7 +22,7 @@ from xclaim.verbs import hints
 _COLUMNS = ", ".join(column.name for column in message_table().columns)
 _numbers = itertools.count()
 _POLL_SECONDS = 0.0005
-_STATEMENT_TIMEOUT = "-c statement_timeout=20s"  # no statement takes a second: it would be a bug
+_STATEMENT_TIMEOUT = "-c statement_timeout=120s"  # no statement takes a second: it would be a bug
 _TRUNCATE_EVERY = 250  # scenes: dead rows and index entries would slow the next ones down
 _MOST_SESSIONS = 3
 # Any other waits (for an autovacuum, say) end by themselves.

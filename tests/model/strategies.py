@@ -22,13 +22,7 @@ limits_of_attempts = st.sampled_from([None, 1, 1, 2])
 queues_in_use = st.runner().flatmap(lambda machine: st.sampled_from(machine.queues_in_use()))
 items = st.tuples(payloads, unique_keys)
 
-# The same examples in every run; nothing is kept on disk, nothing depends on the speed.
 SETTINGS = settings(
-    derandomize=True,
-    max_examples=40,
-    stateful_step_count=40,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
+    max_examples=40, stateful_step_count=40, suppress_health_check=list(HealthCheck)
 )
 ONCE = settings(SETTINGS, phases=[Phase.generate])  # the first failure will do, however long

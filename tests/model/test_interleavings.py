@@ -15,6 +15,8 @@ import pytest
 from tests.model.explorer import PAIRS, VARIANT_PAIRS, explore
 from tests.model.stages import Stage, stage_on
 
+pytestmark = pytest.mark.slow
+
 VARIANT_SCENES = ["nothing", "held"]
 TRIPLES = [
     ("lapsed", ("claim", "ack", "expire")),

@@ -22,6 +22,8 @@ from tests.model.stages import Stage, stage_on
 from tests.model.strategies import ONCE
 from xclaim import create_engine
 
+pytestmark = pytest.mark.slow
+
 # The scene and the verbs in which the mutant shows, and the promise that it breaks.
 CAUGHT = {
     "an ack without the token": ("lapsed", ("claim", "ack"), FENCED),

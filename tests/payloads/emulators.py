@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tests.eventually import until
-from tests.pgbouncer import free_port
+from tests.programs import free_port, start, stop
 
 AZURITE = "3.35.0"
 _CHECKOUT = Path(__file__).parents[2]
@@ -140,25 +139,11 @@ def _node() -> Path:
 
 @contextmanager
 def _running(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=_CHECKOUT)
-        try:
-            until(lambda: process.poll() is not None or _answers(port))
-            if process.poll() is not None:
-                log.seek(0)
-                raise RuntimeError(f"{command} failed: {log.read().decode(errors='replace')}")
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _answers(port: int) -> bool:
+    process = start(command, port, cwd=_CHECKOUT)
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
+        yield process
+    finally:
+        stop(process)
 
 
 if __name__ == "__main__":

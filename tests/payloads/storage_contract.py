@@ -18,8 +18,9 @@ from typing import Any
 import fsspec
 import pytest
 
+from tests.eventually import PATIENCE
 from tests.payloads.emulators import Emulator, azure_options, silent
-from tests.pgbouncer import free_port
+from tests.programs import free_port
 from xclaim.errors import (
     InvalidArgumentError,
     PayloadCorruptedError,
@@ -32,7 +33,7 @@ from xclaim.payloads.stores.storage import Reference, Storage
 
 MIB = 1024 * 1024
 NONE = timedelta(0)
-SOON = 12.0  # seconds, with a patience of 2
+SOON = 60.0  # seconds, with a patience of 2; the clients' own retries would take minutes
 SECRETS = ["hunter2", azure_options("")["connection_string"].partition("AccountKey=")[2][:20]]
 
 
@@ -382,9 +383,9 @@ class SharedStorageContract(StorageContract):
         child.start()
 
         with closing(here):
-            assert here.poll(60)
+            assert here.poll(PATIENCE)
             assert here.recv() == b"x"
-        child.join(60)
+        child.join(PATIENCE)
         assert storage.read(reference, 1) == b"x"
 
 

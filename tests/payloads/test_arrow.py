@@ -374,7 +374,7 @@ def test_every_cut_is_noticed(codec: Codec) -> None:
             codec.decode(io.BytesIO(content[:size]))
 
 
-@settings(max_examples=400, derandomize=True, deadline=None)
+@settings(max_examples=400)
 @given(position=some.integers(0, 10_000), value=some.integers(1, 255))
 def test_a_changed_byte_is_a_table_or_corrupt(position: int, value: int) -> None:
     content = bytearray(encoded(Arrow(), pa.table({"a": ["x", "yz"], "b": [[1], []]})))

@@ -52,7 +52,7 @@ def test_it_is_smaller() -> None:
     assert len(compressed(b'{"id": 1}' * 100_000)) < 10_000
 
 
-@settings(max_examples=50, derandomize=True, deadline=None)
+@settings(max_examples=50)
 @given(pieces=some.lists(some.binary(max_size=5_000)), size=some.integers(1, 7_000))
 def test_pieces_of_any_size_come_back(pieces: list[bytes], size: int) -> None:
     file = decompressing(io.BytesIO(compressed(*pieces)))
@@ -144,7 +144,7 @@ def test_what_is_no_content_of_ours_is_corrupt(content: bytes) -> None:
         decompressed(content)
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300)
 @given(content=some.binary(max_size=200) | some.binary(max_size=60).map(framed))
 def test_any_bytes_are_content_or_corrupt(content: bytes) -> None:
     try:

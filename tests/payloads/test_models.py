@@ -110,7 +110,7 @@ def test_a_value_comes_back_as_it_was(kind: Any, value: Any) -> None:
 OFFSETS = some.integers(-1_000, 1_000).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200)
 @given(
     price=some.decimals(allow_nan=False, allow_infinity=False),
     photo=some.binary(),

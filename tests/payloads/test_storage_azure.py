@@ -10,6 +10,8 @@ from tests.payloads import emulators
 from tests.payloads.emulators import Emulator
 from tests.payloads.storage_contract import CloudStorageContract, Place, check_unreachable
 
+pytestmark = pytest.mark.emulator
+
 
 @pytest.fixture
 def place(azure: Emulator) -> Place:

@@ -12,6 +12,8 @@ from tests.payloads.emulators import Emulator
 from xclaim import AsyncQueue, PayloadGoneError, Payloads, Queue, Storage, StorageError
 from xclaim.payloads.stores.storage import StoredObject
 
+pytestmark = pytest.mark.emulator
+
 LARGE = {"rows": [[number, f"name {number}"] for number in range(8_000)]}
 OTHER = bytes(range(256)) * 500
 

@@ -15,6 +15,8 @@ from tests.payloads.storage_contract import CloudStorageContract, Place, check_u
 from xclaim.payloads.stores import remote
 from xclaim.payloads.stores.references import parse_location
 
+pytestmark = pytest.mark.emulator
+
 
 @pytest.fixture
 def place(s3: Emulator) -> Place:

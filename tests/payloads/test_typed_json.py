@@ -180,7 +180,7 @@ VALUES = some.recursive(
 )
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=500)
 @given(value=VALUES)
 def test_every_value_comes_back_as_it_was(value: Any) -> None:
     assert is_exactly(value, there_and_back(value))
@@ -191,7 +191,7 @@ def test_jsonb_hands_back_what_it_got(postgresql_url: str) -> None:
     codec = TypedJson(HERE)
     with engine.connect() as connection:
 
-        @settings(max_examples=300, derandomize=True, deadline=None)
+        @settings(max_examples=300)
         @given(value=VALUES)
         def store(value: Any) -> None:
             tagged = json.dumps(codec.to_json(value), ensure_ascii=False)
@@ -512,7 +512,7 @@ JSON: some.SearchStrategy[Any] = some.recursive(
 )
 
 
-@settings(max_examples=1_000, derandomize=True, deadline=None)
+@settings(max_examples=1_000)
 @given(tagged=JSON)
 def test_any_json_is_a_value_or_an_error_of_ours(tagged: Any) -> None:
     try:
@@ -522,7 +522,7 @@ def test_any_json_is_a_value_or_an_error_of_ours(tagged: Any) -> None:
     TypedJson(HERE).to_json(value)
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300)
 @given(data=some.binary(max_size=200) | JSON.map(decoders.as_json))
 def test_the_fuzzed_decoder_holds(data: bytes) -> None:
     decoders.typed_json(data)

@@ -10,7 +10,7 @@ import pytest
 from examples.airflow_stack import wait
 from tests.stack.conftest import Stack
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1800)]
 
 
 def drained(stack: Stack) -> list[int]:

@@ -13,7 +13,7 @@ import pytest
 from examples.airflow_stack import wait
 from tests.stack.conftest import Scene, Stack
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1800)]
 
 
 def assert_consumed_once(scene: Scene, *, attempts: int, try_number: int) -> None:

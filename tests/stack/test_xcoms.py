@@ -10,7 +10,7 @@ import pytest
 
 from tests.stack.conftest import Run, Stack
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1800)]
 
 
 def returned(run: Run, task_id: str) -> list[Any]:

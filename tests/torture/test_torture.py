@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.torture import report
 from tests.torture.run import Settings, run
+
+pytestmark = pytest.mark.slow
 
 
 def test_under_faults_nothing_is_lost_and_nothing_is_consumed_twice(tmp_path: Path) -> None:

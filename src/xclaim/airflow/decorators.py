@@ -26,6 +26,13 @@ from xclaim.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from xclaim import Claim
 
+__all__ = [
+    "ExclusiveDecoratedOperator",
+    "HandOverDecoratedOperator",
+    "exclusive_task",
+    "hand_over_task",
+]
+
 _OF_QUEUES = ("queue_name", "xclaim_conn_id", "argument", "batch", "drain", "max_seconds")
 
 

@@ -23,6 +23,15 @@ from xclaim.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
+__all__ = [
+    "AckOperator",
+    "ClaimOperator",
+    "MaintenanceOperator",
+    "OnEmpty",
+    "PushOperator",
+    "ReleaseOperator",
+]
+
 
 class OnEmpty(StrEnum):
     """How a task ends that found nothing to claim."""

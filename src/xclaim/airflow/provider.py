@@ -46,7 +46,7 @@ def get_provider_info() -> dict[str, Any]:
                             "{dag_id}, {run_id}, {task_id}, {map_index}, {try_number}. Empty: no "
                             "link."
                         ),
-                        "version_added": "0.2.0",
+                        "version_added": "0.1.0",
                         "type": "string",
                         "example": "https://grafana.example/d/xclaim?var-task={task_instance}",
                         "default": "",
@@ -108,21 +108,21 @@ _XCOM_OPTIONS = {
             "Airflow connection as s3://conn_id@bucket/prefix. Empty: nowhere, all XComs stay in "
             "the database."
         ),
-        "version_added": "0.2.0",
+        "version_added": "0.1.0",
         "type": "string",
         "example": "s3://my_connection@my-bucket/airflow",
         "default": "",
     },
     "xcom_threshold": {
         "description": "How many bytes of JSON an XCom may have that stays in the database.",
-        "version_added": "0.2.0",
+        "version_added": "0.1.0",
         "type": "integer",
         "example": None,
         "default": "65536",
     },
     "xcom_compression": {
         "description": "How large XComs are compressed: zstd, or empty.",
-        "version_added": "0.2.0",
+        "version_added": "0.1.0",
         "type": "string",
         "example": "zstd",
         "default": "",
@@ -132,14 +132,14 @@ _XCOM_OPTIONS = {
             "With which Fernet keys large XComs are encrypted: airflow ([core] fernet_key), "
             "xclaim (XCLAIM_FERNET_KEYS), or empty. Every worker and triggerer needs the keys."
         ),
-        "version_added": "0.2.0",
+        "version_added": "0.1.0",
         "type": "string",
         "example": "airflow",
         "default": "",
     },
     "xcom_storage_options": {
         "description": "A JSON object for the fsspec file system of xcom_storage.",
-        "version_added": "0.2.0",
+        "version_added": "0.1.0",
         "type": "string",
         "sensitive": True,
         "example": '{"endpoint_url": "https://minio.example"}',

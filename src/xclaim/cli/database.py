@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from xclaim.queues.sync import Queue
 
 DEFAULT_URL = "sqlite:///xclaim.db"
-_CONNECT_SECONDS = 10  # psycopg waits for 130: too long for somebody at a terminal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +58,13 @@ class Database:
             engine.dispose()
 
     @contextmanager
-    def queue(self, name: str) -> Iterator[Queue]:
-        """Yield a queue in the database."""
+    def queue(self, name: str, *, notify: bool = False) -> Iterator[Queue]:
+        """Yield a queue in the database; with ``notify`` it wakes those who wait."""
         with self.queues() as queue_of:
-            yield queue_of(name)
+            yield queue_of(name, notify=notify)
 
     @contextmanager
-    def queues(self) -> Iterator[Callable[[str], Queue]]:
+    def queues(self) -> Iterator[Callable[..., Queue]]:
         """Yield a function from a name to the queue in the database."""
         from xclaim.queues.sync import Queue
 
@@ -107,11 +106,7 @@ def _connected(url: URL) -> Engine:
 
     from xclaim.connections.engine import create_engine
 
-    has_timeout = "connect_timeout" in url.query or "PGCONNECT_TIMEOUT" in os.environ
-    options: dict[str, Any] = {}
-    if url.get_backend_name() != "sqlite" and not has_timeout:
-        options["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
-    engine = create_engine(url, **options)
+    engine = create_engine(url)
     try:
         engine.connect().close()  # the pool keeps it, the command will use it
     except (SQLAlchemyError, UnicodeError) as error:  # a host name may be no IDNA

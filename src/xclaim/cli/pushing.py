@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,9 @@ from xclaim.cli.lines import MESSAGE_COLUMNS, batches, parse_json, stdin_lines, 
 from xclaim.cli.options import duration, queue_argument, table_option
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from xclaim import Queue
     from xclaim.payloads.plain_json import Encoded
 
 T = TypeVar("T")
@@ -59,6 +63,7 @@ def push(
     printed, of lines how many there were.
     """
     from xclaim.payloads.plain_json import encode
+    from xclaim.queues.sync import Queue
 
     is_one = payload is not None and payload != "-"
     _check_keys(unique_key, unique_key_field, is_one=is_one)
@@ -67,19 +72,19 @@ def push(
         "delay": delay,
         "max_attempts": max_attempts,
         "headers": _headers(headers),
-        "notify": notify,
     }
     if payload is not None and is_one:
         encoded = encode(parse_json(payload, "PAYLOAD"))  # checked as lines are
         if unique_key_field is not None:
             unique_key = _key(encoded.value, unique_key_field, "PAYLOAD")
-        with database.queue(queue_name) as queue:
+        with database.queue(queue_name, notify=notify) as queue:
             message = queue.push(encoded, unique_key=unique_key, **options)
         write_all([message.to_dict()], MESSAGE_COLUMNS, as_table=as_table)
         return
     if payload is None and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("no payload: pass one, or pipe in one per line")
-    count = _push_lines(database, queue_name, unique_key_field, options)
+    open_queue = partial(Queue, queue_name, schema=database.schema, notify=notify)
+    count = _push_lines(database, open_queue, unique_key_field, options)
     write_all([{"queue": queue_name, "pushed": count}], ("queue", "pushed"), as_table=as_table)
 
 
@@ -91,15 +96,16 @@ def _check_keys(unique_key: str | None, key_field: str | None, *, is_one: bool) 
 
 
 def _push_lines(
-    database: Database, queue_name: str, key_field: str | None, options: dict[str, Any]
+    database: Database,
+    open_queue: Callable[[Connection], Queue],
+    key_field: str | None,
+    options: dict[str, Any],
 ) -> int:
-    from xclaim.queues.sync import Queue
-
     # Read and checked first: a slow stdin must hold no transaction, on SQLite the one write lock.
     with database.engine() as engine, _checked_lines(key_field) as (lines, count):
         engine.dispose()  # its connection was idle all the while, and may be gone
         with engine.begin() as connection:
-            queue = Queue(queue_name, connection, schema=database.schema)
+            queue = open_queue(connection)
             for batch in batches(_with_progress(lines, "pushing", count), _BATCH):
                 payloads = _handed_on(batch)
                 keys = None

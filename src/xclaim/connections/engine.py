@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -169,8 +170,9 @@ def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, A
         _check_sqlite_version()
         return parsed, _with_connect_args(options, timeout=_SQLITE_WAIT_SECONDS)
     _check_psycopg()
+    said = {*parsed.query, *(["connect_timeout"] if "PGCONNECT_TIMEOUT" in os.environ else [])}
     options = _with_connect_args(
-        options, **{name: value for name, value in _DEFAULTS.items() if name not in parsed.query}
+        options, **{name: value for name, value in _DEFAULTS.items() if name not in said}
     )
     threshold = parsed.query.get("prepare_threshold")
     if threshold is None:

@@ -22,6 +22,8 @@ from xclaim.sql.statements import auditing, diagnosing
 from xclaim.verbs import resolve_schema
 from xclaim.verbs.execution import execute
 
+__all__ = ["Audit", "Check", "audit"]
+
 _PART = 20_000  # rows read at a time: some tens of milliseconds
 _SAID = {
     "status": "the status is available, claimed or consumed",

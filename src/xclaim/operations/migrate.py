@@ -29,6 +29,8 @@ from xclaim.sql.revision import is_newer, mismatch, read_revision
 from xclaim.sql.schema import REVISION, TABLE_NAME, VERSION_TABLE_NAME, message_table
 from xclaim.verbs import resolve_schema
 
+__all__ = ["check", "current", "downgrade", "upgrade"]
+
 Bind = str | Engine | Connection
 Steps = Callable[[ScriptDirectory, Any], Iterable[RevisionStep]]
 

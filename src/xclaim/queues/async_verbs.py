@@ -34,17 +34,8 @@ class AsyncVerbs(Generic[T_co]):
 
         As ``Queue.push``.
         """
-        return (
-            await crossed(
-                self._queue.push_many,
-                [payload],
-                unique_keys=None if unique_key is None else [unique_key],
-                priority=priority,
-                delay=delay,
-                max_attempts=max_attempts,
-                headers=headers,
-            )
-        )[0]
+        options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
+        return await crossed(self._queue.push, payload, unique_key, headers=headers, **options)
 
     async def push_many(
         self,
@@ -60,14 +51,9 @@ class AsyncVerbs(Generic[T_co]):
 
         As ``Queue.push_many``.
         """
+        options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
         return await crossed(
-            self._queue.push_many,
-            payloads,
-            unique_keys=unique_keys,
-            priority=priority,
-            delay=delay,
-            max_attempts=max_attempts,
-            headers=headers,
+            self._queue.push_many, payloads, unique_keys, headers=headers, **options
         )
 
     async def claim(

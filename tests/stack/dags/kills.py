@@ -15,7 +15,7 @@ from airflow.sdk import dag, get_current_context, task
 from xclaim import ClaimLostError
 from xclaim.airflow.hooks import XclaimHook
 
-PATIENCE = 120.0  # seconds
+PATIENCE = 600.0  # seconds, see examples.airflow_stack
 
 
 @dag(schedule=None, default_args={"retries": 1, "retry_delay": timedelta(0)})

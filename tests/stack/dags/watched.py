@@ -23,7 +23,7 @@ def watched() -> None:
 
 @dag(schedule=None)
 def awaited() -> None:
-    wait = ClaimSensor(task_id="wait", queue_name="awaited", deferrable=True, timeout=120)
+    wait = ClaimSensor(task_id="wait", queue_name="awaited", deferrable=True, timeout=600)
 
     @task
     def work(ticket: dict[str, object]) -> int:
