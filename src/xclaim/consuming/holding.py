@@ -37,6 +37,7 @@ class Holding:
         self, runner: Runner, again: Reconnecting, lease: timedelta, lease_limit: timedelta
     ) -> None:
         self.claims = ClaimsAhead()
+        self.is_done = False  # whether the block has ended well, and only its ack may be missing
         self._runner = runner
         self._again = again
         self._lease = lease
@@ -64,6 +65,7 @@ class Holding:
     def finish(self) -> None:
         """End the work: ack all. Raise ClaimLostError naming those that others have."""
         self.claims.finish_current()
+        self.is_done = True
         self.end_keep_alive()
         self.ack()
 
@@ -102,9 +104,8 @@ class Holding:
         """Wind up after an error. An ack that only the second attempt could do is no error."""
         if error is None:
             return False
-        was_acking = bool(self.claims.finished()) and not self.claims.current()
-        is_settled = self.wind_up(error, reason=reason_of(error), within=calls.BOUND)
-        return was_acking and is_settled and isinstance(error, DBAPIError)
+        is_settled = self.wind_up(error, reason=_reason(error), within=calls.BOUND)
+        return is_settled and self.is_done and isinstance(error, DBAPIError)
 
     def wind_up(self, error: BaseException, *, reason: str, within: float | None) -> bool:
         """Settle what is held; return whether all was. What fails is noted, and hides no error."""
@@ -170,6 +171,6 @@ class Holding:
             self.claims.forget(error.claims)
 
 
-def reason_of(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """Return the last_error of a message whose work raised."""
     return f"{type(error).__name__}: {error}"

@@ -5,15 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim import verbs
-from xclaim.connections import calls
-from xclaim.consuming.holding import Holding, reason_of
+from xclaim.consuming.holding import Holding
 from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
 from xclaim.sql.dialects import SQLITE
@@ -38,7 +36,6 @@ class Transaction(Holding):
         self._engine = engine
         self._connection: Connection | None = None
         self._is_acked = False
-        self._is_committed = False
 
     def begin_transaction(self) -> tuple[Claim | None, Connection]:
         """Begin the work and a transaction for it; return the claim, if any, and the connection."""
@@ -52,18 +49,6 @@ class Transaction(Holding):
         """Ack and commit. Raise ClaimLostError if the claim was lost; nothing is committed then."""
         self.end_keep_alive()
         self._runner.concurrency.finish(self._commit)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        """Roll back and release after an error, unless the commit was done all the same."""
-        if error is None:
-            return False
-        is_settled = self.wind_up(error, reason=reason_of(error), within=calls.BOUND)
-        return is_settled and self._is_committed and isinstance(error, DBAPIError)
 
     def _connect(self) -> Connection:
         self._connection = connection = self._engine.connect()
@@ -81,7 +66,7 @@ class Transaction(Holding):
         self._close()
 
     def _note_commit(self, claims: list[Claim]) -> None:
-        self._is_committed = True
+        self.is_done = True
         self.claims.settle(claims)
         self._runner.delete_consumed(claims)
 
