@@ -21,7 +21,7 @@ from xclaim.sql import statements
 from xclaim.sql.statements import ClaimedRow, Start
 from xclaim.verb import Verb
 from xclaim.verbs.execution import as_utc, execute
-from xclaim.verbs.hints import Memory, recall, start_of
+from xclaim.verbs.hints import Hints, recall, start_of
 from xclaim.verbs.settling import HAND_BACK
 from xclaim.verbs.upkeep import expire_some
 
@@ -169,7 +169,7 @@ class Request:
     schema: str | None
     limit: int
     parameters: Mapping[str, Any]
-    memory: Memory
+    hints: Hints
 
     @property
     def resumes(self) -> bool:
@@ -186,19 +186,19 @@ def request(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) 
         "key": arguments.optional_key("claim_key", who["claim_key"]),
         "lease_seconds": arguments.seconds("lease", who["lease"]),
     }
-    memory = recall(connection, who["schema"], queue)
-    return Request(who["schema"], arguments.limit(limit), parameters, memory)
+    hints = recall(connection, who["schema"], queue)
+    return Request(who["schema"], arguments.limit(limit), parameters, hints)
 
 
 def sweep_if_due(connection: Connection, asked: Request) -> None:
     """Give lapsed claims back about once a second, but for those the claimant takes back itself."""
-    if asked.memory.is_sweep_due():
+    if asked.hints.is_sweep_due():
         _sweep(connection, asked, spared_key=asked.parameters["key"])
 
 
 def take(connection: Connection, asked: Request) -> list[Claim]:
     """Claim where the last claim ended, or on top; when that is too little, from the head."""
-    start, place = start_of(connection, asked.memory)
+    start, place = start_of(connection, asked.hints)
     claims = _take(connection, asked, start, place)
     if claims or start is Start.HEAD:
         return claims
@@ -267,11 +267,11 @@ def _take(
 ) -> list[Claim]:
     build = partial(statements.claim, limit=asked.limit, start=start, resumes=asked.resumes)
     parameters = {**asked.parameters, **place}
-    prepare = None if asked.memory.is_busy() else False
+    prepare = None if asked.hints.is_busy() else False
     rows = execute(connection, asked.schema, build, parameters, named=False, prepare=prepare)
     claims = as_claims(rows, asked)
     if claims or start is Start.HEAD:
-        asked.memory.remember(connection, claims)
+        asked.hints.remember(connection, claims)
     return claims
 
 
@@ -280,11 +280,11 @@ def _place(claim: Claim) -> tuple[int, datetime, int]:
 
 
 def _sweep(connection: Connection, asked: Request, spared_key: str | None = None) -> int:
-    asked.memory.sweep()
+    asked.hints.sweep()
     queue = asked.parameters["queue_name"]
     count = expire_some(connection, asked.schema, queue, _SWEEP_SIZE, spared_key=spared_key)
     if count:
-        asked.memory.forget()
+        asked.hints.forget()
     return count
 
 

@@ -27,7 +27,7 @@ _LOOK_BACK_EVERY = 0.25  # seconds that a message may wait because it came in be
 NOTIFY_EVERY = 0.02  # seconds between wake-ups: each locks out other commits
 _BUSY_AFTER = 5  # claims in a row that found something
 
-_remembered: WeakKeyDictionary[Pool, dict[tuple[str | None, str], Memory]] = WeakKeyDictionary()
+_remembered: WeakKeyDictionary[Pool, dict[tuple[str | None, str], Hints]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Position:
         }
 
 
-class Memory:
+class Hints:
     """Of one queue, shared by the threads that claim from it through one pool of connections."""
 
     def __init__(self) -> None:
@@ -114,16 +114,16 @@ class Memory:
         return self._found != 0
 
 
-def recall(connection: Connection, schema: str | None, queue: str) -> Memory:
+def recall(connection: Connection, schema: str | None, queue: str) -> Hints:
     """Return what is remembered of the queue behind this connection."""
     of_pool = _remembered.get(connection.engine.pool)
     if of_pool is None:
         of_pool = _remembered.setdefault(connection.engine.pool, {})
-    memory = of_pool.get((schema, queue))
-    return of_pool.setdefault((schema, queue), Memory()) if memory is None else memory
+    hints = of_pool.get((schema, queue))
+    return of_pool.setdefault((schema, queue), Hints()) if hints is None else hints
 
 
-def start_of(connection: Connection, memory: Memory) -> tuple[Start, Mapping[str, Any]]:
+def start_of(connection: Connection, hints: Hints) -> tuple[Start, Mapping[str, Any]]:
     """Return where to start a claim on this connection, and the parameters of that place.
 
     No position in a caller's transaction, which may be rolled back; on SQLite always at the head:
@@ -132,11 +132,11 @@ def start_of(connection: Connection, memory: Memory) -> tuple[Start, Mapping[str
     if connection.dialect.name != POSTGRESQL.name:
         return Start.HEAD, {}
     if is_autocommit(connection):
-        position = memory.position()
+        position = hints.position()
         if position is not None:
             return Start.POSITION, position.parameters
-        memory.look_back()
-    return (Start.TOP if memory.expects_some() else Start.HEAD), {}
+        hints.look_back()
+    return (Start.TOP if hints.expects_some() else Start.HEAD), {}
 
 
 def is_to_notify(connection: Connection, schema: str | None, queue: str) -> bool:

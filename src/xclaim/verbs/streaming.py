@@ -58,7 +58,7 @@ def _in_a_transaction(
 def _in_one_statement(
     connection: Connection, asked: Request, claims: Sequence[Claim]
 ) -> tuple[list[Claim], list[Claim]]:
-    start, place = start_of(connection, asked.memory)
+    start, place = start_of(connection, asked.hints)
     if start is Start.TOP:  # all priorities: what is only on top could be less than asked for
         start = Start.HEAD
     parameters: dict[str, Any] = {
@@ -80,7 +80,7 @@ def _in_one_statement(
         build,
         parameters,
         named=False,
-        prepare=None if asked.memory.is_busy() else False,
+        prepare=None if asked.hints.is_busy() else False,
     )
     *_, acked_ids = rows[0]
     if acked_ids is not None:
@@ -88,7 +88,7 @@ def _in_one_statement(
     claimed = [row for *row, _ in rows if row[0] is not None]
     taken = claiming.as_claims(claimed, asked)
     if taken:
-        asked.memory.remember(connection, taken)
+        asked.hints.remember(connection, taken)
     return [], taken
 
 
