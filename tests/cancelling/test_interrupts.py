@@ -12,13 +12,14 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
 import xclaim
 from tests.cancelling.calls import CLAIMING_HERE, attempts_counted, filled
-from xclaim import Queue
+from xclaim import Claim, Queue
+from xclaim.consuming.claims_ahead import ClaimsAhead
 
 TIMES = 30
 LONGEST = 0.02  # seconds: about as long as the slowest of them takes on a quiet machine
@@ -98,6 +99,26 @@ def test_what_an_interrupted_stream_has_finished_is_acked(database_url: str) -> 
 
         assert queue.counts().claimed == 1
         assert len(set(finished)) == len(finished) <= queue.counts().consumed
+
+
+def test_what_an_interrupted_stream_has_not_handed_out_is_not_acked(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_next, started = ClaimsAhead.start_next, list[Any]()
+
+    def start_next_and_strike(claims: ClaimsAhead) -> Claim | None:
+        started.append(start_next(claims))
+        if len(started) == 2:
+            raise Interrupted
+        return cast("Claim | None", started[-1])
+
+    monkeypatch.setattr(ClaimsAhead, "start_next", start_next_and_strike)
+    with filled(database_url, 1) as (queue, _):
+        with pytest.raises(Interrupted):
+            list(queue.stream())
+
+        counts = queue.counts()
+        assert (counts.consumed, counts.available, counts.claimed) == (1, 1, 1)
 
 
 def test_a_handler_that_does_not_raise_changes_nothing(database_url: str) -> None:

@@ -67,9 +67,9 @@ class Stream:
         if error is None:
             self._holding.end_keep_alive()
             return
+        # What is current is not finished, whatever was raised: a signal may strike after the next
+        # one was started and before the consumer has it.
         is_left = isinstance(error, GeneratorExit)
-        if not is_left:  # raised after the next one was asked for
-            self._claims.finish_current()
         # Who leaves on purpose can wait for a database that is away, as the stream itself does.
         within = None if is_left and not concurrency.is_cancelled() else calls.BOUND
         self._holding.wind_up(error, reason=_CLOSED, within=within)
