@@ -33,6 +33,7 @@ def keep_alive(
     concurrency: Concurrency = THREADS,
 ) -> Iterator[None]:
     kept = KeepAlive(concurrency, extend, lease=lease, lease_limit=lease_limit)
+    kept.start()
     try:
         yield
     finally:

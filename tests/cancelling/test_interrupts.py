@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,13 @@ import pytest
 
 import xclaim
 from tests.cancelling.calls import CLAIMING_HERE, attempts_counted, filled
+from tests.eventually import until
 from xclaim import Claim, Queue
+from xclaim.connections.runner import Runner
 from xclaim.consuming.claims_ahead import ClaimsAhead
+from xclaim.consuming.holding import Holding
+from xclaim.verb import Verb
+from xclaim.verbs import CLAIM_MANY, HAND_BACK
 
 TIMES = 30
 LONGEST = 0.02  # seconds: about as long as the slowest of them takes on a quiet machine
@@ -188,6 +193,85 @@ def stream(queue: Queue) -> None:
 
 def raise_signal() -> None:
     raise Interrupted  # as a handler does
+
+
+def strike() -> None:
+    os.kill(os.getpid(), NUMBER)
+
+
+def stream_and_close(queue: Queue) -> None:
+    with closing(queue.stream()) as claims:  # type: ignore[type-var]
+        for _ in claims:
+            raise_signal()
+
+
+@pytest.mark.parametrize("block", [consume, transact, stream_and_close])
+def test_a_second_interrupt_leaves_no_block_half_wound_up(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, block: Block
+) -> None:
+    wind_up = Holding._wind_up
+
+    def strike_and_wind_up(holding: Holding, error: BaseException, reason: str) -> bool:
+        strike()  # before the first statement
+        return wind_up(holding, error, reason)
+
+    monkeypatch.setattr(Holding, "_wind_up", strike_and_wind_up)
+    with filled(database_url, 1) as (queue, held):
+        queue.release(held, count=False)
+
+        with pytest.raises(Interrupted):
+            block(queue)
+
+        assert (queue.counts().available, queue.counts().claimed) == (3, 0)
+
+
+def consume_many(queue: Queue) -> None:
+    with queue.consume_many(5):
+        pytest.fail("the block has begun")
+
+
+@pytest.mark.parametrize("block", [consume_many, stream_and_close])
+def test_an_interrupt_while_the_keep_alive_starts_leaves_none_behind(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, block: Block
+) -> None:
+    start = threading.Thread.start
+
+    def start_and_strike(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "xclaim-keep-alive":
+            raise_signal()
+
+    with filled(database_url, 5) as (queue, _):
+        monkeypatch.setattr(threading.Thread, "start", start_and_strike)
+
+        with pytest.raises(Interrupted):
+            block(queue)
+
+        assert queue.counts().claimed == 1
+        assert not attempts_counted(queue)
+    until(lambda: not any(each.name == "xclaim-keep-alive" for each in threading.enumerate()))
+
+
+def test_a_second_interrupt_does_not_keep_what_the_first_gave_up(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_once = Runner.run_once
+
+    def run_and_strike(runner: Runner, verb: Verb[Any], *given: Any, **options: Any) -> Any:
+        if verb is HAND_BACK:
+            strike()  # before its statement
+        result = run_once(runner, verb, *given, **options)
+        if verb is CLAIM_MANY:
+            strike()  # after its statement
+        return result
+
+    with filled(database_url, 5) as (queue, _):
+        monkeypatch.setattr(Runner, "run_once", run_and_strike)
+
+        with pytest.raises(Interrupted):
+            queue.claim_many(5)
+
+        assert queue.counts().claimed == 1
 
 
 @pytest.mark.parametrize("block", [consume, transact, stream])

@@ -22,13 +22,16 @@ class Call:
     """What is known of one call while it runs.
 
     ``has_begun``: a statement was sent, so that leaving now would leave its outcome unknown.
-    ``is_whole``: what is called within it is a part of it. ``is_abandoned``: its caller could wait
-    no longer, and nobody hears of its result.
+    ``is_whole``: what is called within it is a part of it. ``is_owed``: it settles what nobody else
+    would. ``is_abandoned``: its caller could wait no longer, and nobody hears of its result.
     """
 
-    def __init__(self, within: float | None = None, *, is_whole: bool = True) -> None:
+    def __init__(
+        self, within: float | None = None, *, is_whole: bool = True, is_owed: bool = False
+    ) -> None:
         self.has_begun = False
         self.is_whole = is_whole
+        self.is_owed = is_owed
         self.is_abandoned = False
         self._is_cancelled = False
         self._parent = _current.get()
@@ -37,12 +40,16 @@ class Call:
         if within is not None:
             self.end_within(within)
 
+    def can_be_left(self) -> bool:
+        """Return whether nothing is lost by leaving the call now."""
+        return not (self.has_begun or self.is_owed)
+
     def begin(self, connection: Connection) -> None:
         """Note the connection that the call uses from now on.
 
-        Raise CancelledError if the call was cancelled before it sent anything.
+        Raise CancelledError if the call was cancelled while it could be left.
         """
-        if self._is_cancelled and not self.has_begun:
+        if self._is_cancelled and self.can_be_left():
             raise CancelledError
         self.has_begun = True
         self._connection = connection
@@ -50,7 +57,10 @@ class Call:
             self._parent.begin(connection)
 
     def cancel(self) -> None:
-        """Let the call end soon: before its first statement, or within ``BOUND`` seconds."""
+        """Let the call end soon: before its first statement, or within ``BOUND`` seconds.
+
+        If it is owed it has them from its beginning.
+        """
         self._is_cancelled = True
         self.end_within(BOUND)
 

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from xclaim.connections import calls
@@ -61,11 +62,14 @@ class Concurrency(Protocol):
     def start(self, run: Callable[[], object], name: str) -> Started:
         """Run something beside the caller."""
 
-    def finish(self, call: Callable[[], T], *, within: float | None = None) -> T:
+    def finish(
+        self, call: Callable[[], T], *, within: float | None = None, is_owed: bool = False
+    ) -> T:
         """Run the call to its end, also when the caller is cancelled or interrupted meanwhile.
 
-        That is raised afterwards. ``within``: it has so many seconds, interrupted or not; a call
-        in another one is a part of that.
+        That is raised afterwards, but before the first statement at once, unless the call
+        ``is_owed``. ``within``: it has so many seconds, interrupted or not; a call in another one
+        is a part of that.
         """
 
     def read(self, call: Callable[[], T]) -> T:
@@ -97,19 +101,20 @@ class Threads:
         """Start a thread, which does not keep the process alive."""
         return _Thread(run, name)
 
-    def finish(self, call: Callable[[], T], *, within: float | None = None) -> T:
-        """Run the call; signals that arrive once it has begun are handled after it."""
+    def finish(
+        self, call: Callable[[], T], *, within: float | None = None, is_owed: bool = False
+    ) -> T:
+        """Run the call; signals that arrive while it cannot be left are handled after it."""
         if is_in_a_call():
             return call()
-        record = Call(within)
+        record = Call(within, is_owed=is_owed)
         with entered(record):
             watch = _Watch(record)
-            if within is not None:
-                watch.begin(within)
+            watched = call if within is None else partial(watch.over, call, within)
             try:
                 if threading.current_thread() is not threading.main_thread():
-                    return call()
-                return _Signals(record, watch).handled_after(call)
+                    return watched()
+                return _Signals(record, watch).handled_after(watched)
             finally:
                 watch.end()
 
@@ -140,6 +145,10 @@ class _Watch:
     def __init__(self, record: Call) -> None:
         self._record = record
         self._timer: threading.Timer | None = None
+
+    def over(self, call: Callable[[], T], seconds: float) -> T:
+        self.begin(seconds)
+        return call()
 
     def begin(self, seconds: float) -> None:
         if self._timer is None:
@@ -200,7 +209,7 @@ class _Signals:
             raise raised
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if not self._record.has_begun:  # connecting may take minutes, and nothing is lost by it
+        if self._record.can_be_left():  # connecting may take minutes
             self._handlers[number](number, frame)
             return
         self._noted.append((number, frame))

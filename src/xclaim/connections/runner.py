@@ -128,7 +128,7 @@ class Runner:
             return
         give_back = partial(self.run_once, verb, claims, error=_SAID)
         try:
-            self.concurrency.finish(give_back, within=calls.BOUND)
+            self.concurrency.finish(give_back, within=calls.BOUND, is_owed=True)
         except (SQLAlchemyError, TimeoutError) as cause:
             note_failed_release(error, claims, cause)
 

@@ -40,11 +40,13 @@ class Tasks:
         """Start a task."""
         return _Task(run, name)
 
-    def finish(self, call: Callable[[], T], *, within: float | None = None) -> T:
+    def finish(
+        self, call: Callable[[], T], *, within: float | None = None, is_owed: bool = False
+    ) -> T:
         """Run the call to its end, and raise a cancellation after it."""
         if is_in_a_call():
             return call()
-        return await_only(_finished(call, within))
+        return await_only(_finished(call, Call(within, is_owed=is_owed), within))
 
     def read(self, call: Callable[[], T]) -> T:
         """Finish it as well: a SQLite file would stay locked by what was left in the middle."""
@@ -103,8 +105,7 @@ async def iterated(items: Generator[T, None, None]) -> AsyncIterator[T]:
         await crossed(items.close)
 
 
-async def _finished(call: Callable[[], T], within: float | None) -> T:
-    record = Call(within)
+async def _finished(call: Callable[[], T], record: Call, within: float | None) -> T:
     task = asyncio.get_running_loop().create_task(_run(record, call), name="xclaim-call")
     # asyncio.run() cancels all tasks it knows of at its end. This one ends with who waits for it.
     asyncio._unregister_task(task)  # noqa: SLF001  (documented: Extending asyncio)

@@ -43,9 +43,10 @@ class Transaction(Holding):
     def begin_transaction(self) -> tuple[Claim | None, Connection]:
         """Begin the work and a transaction for it; return the claim, if any, and the connection."""
         connection = self._runner.concurrency.finish(self._connect)
-        claims = self.claims.start_all()
-        if claims and self._engine.dialect.name != SQLITE.name:  # whose one writer this will be
+        is_sqlite = self._engine.dialect.name == SQLITE.name  # whose one writer this will be
+        if self.claims.has_waiting() and not is_sqlite:
             self.keep_alive()
+        claims = self.claims.start_all()
         return (claims[0] if claims else None), connection
 
     def commit(self) -> None:
