@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "api"
 MODULES = {
     "xclaim": (
         "xclaim",
+        "xclaim.connections.events",
         "xclaim.embedded",
         "xclaim.operations.audit",
         "xclaim.operations.doctor",
@@ -25,6 +26,7 @@ MODULES = {
         "xclaim.operations.migrate",
         "xclaim.operations.orphans",
         "xclaim.operations.rotation",
+        "xclaim.verb",
     ),
     "airflow": (
         "xclaim.airflow.decorators",

@@ -35,7 +35,7 @@ from typing import Any, Generic
 
 from xclaim import verbs
 from xclaim.arguments import LEASE
-from xclaim.connections.tasks import crossed, within
+from xclaim.connections.tasks import async_block, bridged
 from xclaim.consuming.keep_alive import LEASE_LIMIT
 from xclaim.message import Claim, Counts, Message, T_co, Ticket
 from xclaim.queues.bound_queue import BoundQueue
@@ -56,8 +56,8 @@ class _Awaiting(ast.NodeTransformer):
         if target.startswith("self._queue."):
             name = target.rpartition(".")[2]
             if name in BLOCKS:
-                return ast.Call(ast.Name("within"), [node], [])
-            return ast.Await(ast.Call(ast.Name("crossed"), [node.func, *node.args], node.keywords))
+                return ast.Call(ast.Name("async_block"), [node], [])
+            return ast.Await(ast.Call(ast.Name("bridged"), [node.func, *node.args], node.keywords))
         return ast.Await(node) if target in ("self.claim_many", "self.push_many") else node
 
     def visit_Name(self, node: ast.Name) -> ast.Name:

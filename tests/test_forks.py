@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy import Engine
 
 from tests.eventually import until
@@ -152,6 +153,19 @@ def test_an_engine_of_xclaim_is_another_one_in_a_child(database_url: str) -> Non
 
     assert is_another
     assert queue.claim() is not None
+    engine.dispose()
+
+
+def test_an_engine_of_ones_own_is_another_one_in_a_child(fresh_postgresql_url: str) -> None:
+    engine = sqlalchemy.create_engine(fresh_postgresql_url)
+    queue = Queue("orders", engine)
+    queue.push_many(list(range(50)))
+    with queue.transact():
+        children = [in_a_child(lambda: len(queue.claim_many(5))) for _ in range(CHILDREN)]
+        claimed = [wait() for wait in children]
+
+    assert claimed == [5] * CHILDREN
+    assert queue.counts().consumed == 1
     engine.dispose()
 
 

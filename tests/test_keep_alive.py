@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from tests.eventually import PATIENCE
 from xclaim import ClaimLostError, Queue
 from xclaim.connections.concurrency import THREADS, Concurrency
-from xclaim.connections.tasks import TASKS, crossed
+from xclaim.connections.tasks import TASKS, bridged
 from xclaim.consuming.keep_alive import KeepAlive
 from xclaim.operations import migrate
 
@@ -33,6 +33,7 @@ def keep_alive(
     concurrency: Concurrency = THREADS,
 ) -> Iterator[None]:
     kept = KeepAlive(concurrency, extend, lease=lease, lease_limit=lease_limit)
+    kept.start()
     try:
         yield
     finally:
@@ -106,7 +107,7 @@ def test_an_asyncio_task_does_the_same() -> None:
                 TASKS.sleep(0.01)
             TASKS.sleep(0.2)
 
-    asyncio.run(crossed(block))
+    asyncio.run(bridged(block))
 
     assert len(calls) == 2
 

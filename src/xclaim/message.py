@@ -23,8 +23,8 @@ else:
     T_co = TypeVar("T_co", covariant=True)
 
 
-# What makes the reader of a message that came without one. A name and no import: it stands on a
-# floor above, and only who asks for such a payload loads it.
+# Makes the reader of a message that has none. It is named and not imported, because it belongs to
+# a higher floor; it is loaded with the first payload that needs it.
 _DEFAULT_READER = "xclaim.payloads.payloads:Payloads.by_default"
 
 
@@ -51,7 +51,7 @@ class Reader(Protocol):
 
 
 class _Unread(Enum):
-    """What stands for a payload that nobody has asked for; copies and pickles are the same."""
+    """Marks a payload that was not read yet; an enum, so that copies are the same object."""
 
     UNREAD = "unread"
 
@@ -178,8 +178,8 @@ def _made(values: dict[str, Any]) -> Message:
     return Message(**values)
 
 
-# To make a frozen value takes three times as long as a value of the same fields that is not: one
-# call of object.__setattr__ for each field. So what makes many of them fills in a draft.
+# A frozen dataclass takes three times as long to make as one that is not frozen: it calls
+# object.__setattr__ for each field. Code that makes many messages fills in a draft instead.
 Draft = cast(
     "type[Message]",
     make_dataclass(
@@ -338,7 +338,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
         if not isinstance(values[name], type_) or isinstance(values[name], bool):
             raise TypeError(f"{name} is of type {type(values[name]).__name__}")
     if not 1 <= values["id"] < 2**63:
-        raise ValueError(f"id {values['id']} is none that a database gives")
+        raise ValueError(f"id {values['id']} is out of range")
     for name in values:
         if name.endswith("_at") and values[name] is not None and values[name].tzinfo is None:
             raise ValueError(f"{name} has no time zone")

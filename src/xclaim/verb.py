@@ -1,7 +1,7 @@
-"""What a verb is: the function that does it, and what has to be done around it.
+"""A verb: the function that runs it, and what the runner does before and after it.
 
 Each verb is declared beside its function, in ``xclaim.verbs``. The runner reads it here: what to
-encode before, what to clean up after, and how to undo a claim that nobody will hear of.
+encode before, what to clean up after, and how to give back a claim whose caller was cancelled.
 """
 
 from __future__ import annotations
@@ -75,27 +75,28 @@ class Verb(Generic[T]):
 class VerbEvent:
     """One verb was run: on which queue, for how many messages, how long, and how it ended.
 
-    ``seconds`` is measured by the monotonic clock, from the encoding of payloads to the answer of
-    the database. ``error`` is what was raised, None if it went well.
+    ``count`` is how many messages it returned or changed, ``acked`` how many of its claims it has
+    acked (``ack_and_claim`` does both). ``seconds`` is measured by the monotonic clock, from the
+    encoding of payloads to the answer of the database. ``error`` is what was raised, None if it
+    went well.
     """
 
     verb: str
     queue: str | None
     count: int
+    acked: int = 0
     seconds: float
     error: BaseException | None = None
 
 
-def count_of(result: Any, claims: int) -> int:
-    """Return how many messages a verb has handled, by what it returned and was given."""
+def count_of(result: Any, settled: int) -> int:
+    """Return how many messages a verb has returned or changed, as its event says it."""
     match result:
-        case bool():
-            return int(result)
         case int():
-            return result
+            return int(result)
         case list():
-            return len(result) or claims
+            return len(result)
         case None:
-            return claims
+            return settled
         case _:
             return 1

@@ -7,18 +7,24 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
 import xclaim
 from tests.cancelling.calls import CLAIMING_HERE, attempts_counted, filled
-from xclaim import Queue
+from tests.eventually import until
+from xclaim import Claim, Message, Queue, Status
+from xclaim.connections.runner import Runner
+from xclaim.consuming.claims_ahead import ClaimsAhead
+from xclaim.consuming.holding import Holding
+from xclaim.verb import Verb
+from xclaim.verbs import CLAIM_MANY, HAND_BACK
 
 pytestmark = pytest.mark.slow
 
@@ -85,12 +91,13 @@ def test_what_an_interrupted_call_claimed_is_handed_back(database_url: str, name
 
 
 def test_what_an_interrupted_stream_has_finished_is_acked(database_url: str) -> None:
-    drawn, finished = random.Random(2), list[int]()
+    drawn, finished, seen = random.Random(2), list[int](), set[int]()
     with filled(database_url, 1_500) as (queue, _):
 
         def work() -> None:
             previous: int | None = None
             for claim in queue.stream(batch=20):
+                seen.add(claim.message.id)
                 if previous is not None:
                     finished.append(previous)  # it asked for the next one
                 previous = claim.message.id
@@ -99,7 +106,35 @@ def test_what_an_interrupted_stream_has_finished_is_acked(database_url: str) -> 
             interrupted(work, drawn.uniform(0, 3 * LONGEST))
 
         assert queue.counts().claimed == 1
-        assert len(set(finished)) == len(finished) <= queue.counts().consumed
+        consumed = {id_ for id_ in seen if is_consumed(queue.get(id_))}
+        assert len(consumed) == queue.counts().consumed  # nothing that nobody saw
+        assert set(finished) <= consumed
+        assert len(set(finished)) == len(finished)
+
+
+def is_consumed(message: Message | None) -> bool:
+    return message is not None and message.status is Status.CONSUMED
+
+
+def test_what_an_interrupted_stream_has_not_handed_out_is_not_acked(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance, started = ClaimsAhead.advance, list[Any]()
+
+    def advance_and_strike(claims: ClaimsAhead) -> Claim | None:
+        started.append(advance(claims))
+        if len(started) == 2:
+            raise Interrupted
+        return cast("Claim | None", started[-1])
+
+    monkeypatch.setattr(ClaimsAhead, "advance", advance_and_strike)
+    with filled(database_url, 1) as (queue, _):
+        with pytest.raises(Interrupted):
+            list(queue.stream())
+
+        counts = queue.counts()
+        assert (counts.consumed, counts.available, counts.claimed) == (1, 1, 1)
+        assert not attempts_counted(queue)
 
 
 def test_a_handler_that_does_not_raise_changes_nothing(database_url: str) -> None:
@@ -124,6 +159,34 @@ def test_the_handlers_are_the_programs_own_between_two_verbs(database_url: str) 
             interrupted(queue.claim, 0.001)
 
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(NUMBER)) == before
+
+
+def test_each_of_several_signals_is_handled(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        raise Interrupted
+
+    run_once = Runner.run_once
+
+    def run_and_strike(runner: Runner, verb: Verb[Any], *given: Any, **options: Any) -> Any:
+        result = run_once(runner, verb, *given, **options)
+        for number in (NUMBER, signal.SIGUSR2):
+            os.kill(os.getpid(), number)
+        return result
+
+    with Queue("orders", sqlite_url) as queue:
+        handlers = [signal.signal(each, handle) for each in (NUMBER, signal.SIGUSR2)]
+        monkeypatch.setattr(Runner, "run_once", run_and_strike)
+        with pytest.raises(Interrupted):
+            queue.push(1)
+        for each, handler in zip((NUMBER, signal.SIGUSR2), handlers, strict=True):
+            signal.signal(each, handler)
+
+    assert sorted(seen) == sorted([NUMBER, signal.SIGUSR2])
 
 
 def test_ctrl_c_ends_a_wait_at_once(database_url: str) -> None:
@@ -169,6 +232,85 @@ def stream(queue: Queue) -> None:
 
 def raise_signal() -> None:
     raise Interrupted  # as a handler does
+
+
+def strike() -> None:
+    os.kill(os.getpid(), NUMBER)
+
+
+def stream_and_close(queue: Queue) -> None:
+    with closing(queue.stream()) as claims:  # type: ignore[type-var]
+        for _ in claims:
+            raise_signal()
+
+
+@pytest.mark.parametrize("block", [consume, transact, stream_and_close])
+def test_a_second_interrupt_leaves_no_block_half_wound_up(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, block: Block
+) -> None:
+    wind_up = Holding._wind_up
+
+    def strike_and_wind_up(holding: Holding, error: BaseException, reason: str) -> bool:
+        strike()  # before the first statement
+        return wind_up(holding, error, reason)
+
+    monkeypatch.setattr(Holding, "_wind_up", strike_and_wind_up)
+    with filled(database_url, 1) as (queue, held):
+        queue.release(held, count=False)
+
+        with pytest.raises(Interrupted):
+            block(queue)
+
+        assert (queue.counts().available, queue.counts().claimed) == (3, 0)
+
+
+def consume_many(queue: Queue) -> None:
+    with queue.consume_many(5):
+        pytest.fail("the block has begun")
+
+
+@pytest.mark.parametrize("block", [consume_many, stream_and_close])
+def test_an_interrupt_while_the_keep_alive_starts_leaves_none_behind(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, block: Block
+) -> None:
+    start = threading.Thread.start
+
+    def start_and_strike(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "xclaim-keep-alive":
+            raise_signal()
+
+    with filled(database_url, 5) as (queue, _):
+        monkeypatch.setattr(threading.Thread, "start", start_and_strike)
+
+        with pytest.raises(Interrupted):
+            block(queue)
+
+        assert queue.counts().claimed == 1
+        assert not attempts_counted(queue)
+    until(lambda: not any(each.name == "xclaim-keep-alive" for each in threading.enumerate()))
+
+
+def test_a_second_interrupt_does_not_keep_what_the_first_gave_up(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_once = Runner.run_once
+
+    def run_and_strike(runner: Runner, verb: Verb[Any], *given: Any, **options: Any) -> Any:
+        if verb is HAND_BACK:
+            strike()  # before its statement
+        result = run_once(runner, verb, *given, **options)
+        if verb is CLAIM_MANY:
+            strike()  # after its statement
+        return result
+
+    with filled(database_url, 5) as (queue, _):
+        monkeypatch.setattr(Runner, "run_once", run_and_strike)
+
+        with pytest.raises(Interrupted):
+            queue.claim_many(5)
+
+        assert queue.counts().claimed == 1
 
 
 @pytest.mark.parametrize("block", [consume, transact, stream])

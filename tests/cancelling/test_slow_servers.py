@@ -22,7 +22,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.contract.facades import Blocking
 from tests.proxy import Proxy
-from xclaim import AsyncQueue, Queue
+from xclaim import AsyncQueue, Queue, create_engine
 from xclaim.connections import calls
 
 pytestmark = pytest.mark.slow
@@ -162,18 +162,59 @@ def test_a_cancellation_ends_although_the_server_is_silent(
     assert asyncio.run(run()) < 40  # a new connection may be tried for 10 s, on a slow machine
 
 
+def _claim_here(queue: Queue, silence: Callable[[], None]) -> None:
+    queue.claim()
+    silence()
+    queue.claim()
+
+
+def _wait_here(queue: Queue, silence: Callable[[], None]) -> None:
+    silence()
+    queue.claim(wait=timedelta(minutes=10))
+
+
+def _consume_here(queue: Queue, silence: Callable[[], None]) -> None:
+    with queue.consume(lease=timedelta(seconds=1)):
+        silence()
+        time.sleep(3_600)
+
+
+def _transact_here(queue: Queue, silence: Callable[[], None]) -> None:
+    with queue.transact(lease=timedelta(seconds=1)) as (_, connection):
+        connection.exec_driver_sql("SELECT 1")
+        silence()
+        time.sleep(3_600)
+
+
+def _stream_here(queue: Queue, silence: Callable[[], None]) -> None:
+    for _ in queue.stream(lease=timedelta(seconds=1)):
+        silence()
+        time.sleep(3_600)
+
+
+@pytest.mark.parametrize("is_pinged", [False, True])
+@pytest.mark.parametrize(
+    "work", [_claim_here, _wait_here, _consume_here, _transact_here, _stream_here]
+)
 def test_ctrl_c_ends_although_the_server_is_silent(
-    proxied: tuple[Proxy, str], monkeypatch: pytest.MonkeyPatch
+    proxied: tuple[Proxy, str], monkeypatch: pytest.MonkeyPatch, work: Any, is_pinged: bool
 ) -> None:
     monkeypatch.setattr(calls, "BOUND", 2.0)
     proxy, url = proxied
-    queue = Queue("orders", url)
-    queue.claim()
-    proxy.silence_all()
-    threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    # As Airflow's hook makes its engine; a queue made from a URL does not ping.
+    bind = create_engine(url, pool_pre_ping=True) if is_pinged else url
+    queue = Queue("orders", bind)
+    queue.push_many([1, 2, 3])
 
+    def silence() -> None:
+        proxy.silence_all()
+        threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        queue.claim()
+        work(queue, silence)
+
+    assert time.monotonic() - began < 60  # a new connection may be tried for 10 s
 
 
 def test_close_ends_although_the_server_is_silent(proxied: tuple[Proxy, str]) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 
 import anyio
 import pytest
+from sqlalchemy.util import await_only
 
 from tests.cancelling.calls import CLAIMING, OTHERS, attempts_counted, filled
 from xclaim import AsyncQueue, Claim
+from xclaim.consuming.holding import Holding
 
 pytestmark = pytest.mark.slow
 
@@ -203,6 +205,34 @@ def test_a_block_that_is_cancelled_releases_its_message(database_url: str, name:
         counts = queue.counts()
         assert (counts.available, counts.claimed) == (3, 0)
         assert len(attempts_counted(queue)) == 1  # the one that was begun
+
+
+def test_a_stream_that_is_left_and_then_cancelled_winds_up(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wind_up = Holding._wind_up
+
+    async def leave(queue: AsyncQueue) -> None:
+        async with aclosing(queue.stream()) as claims:  # type: ignore[type-var]
+            async for _ in claims:
+                break
+
+    async def run() -> None:
+        def cancel_and_wind_up(holding: Holding, error: BaseException, reason: str) -> bool:
+            task.cancel()  # before the first statement
+            await_only(asyncio.sleep(0.01))
+            return wind_up(holding, error, reason)
+
+        monkeypatch.setattr(Holding, "_wind_up", cancel_and_wind_up)
+        async with AsyncQueue("orders", database_url) as queue:
+            task = asyncio.create_task(leave(queue))
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    with filled(database_url, 20) as (queue, _):
+        asyncio.run(run())
+
+        assert queue.counts().claimed == 1
 
 
 def test_a_cancelled_task_of_asyncio_run_hands_back(database_url: str) -> None:

@@ -6,7 +6,6 @@ at its top: the core is loaded when a queue is asked for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -70,7 +69,6 @@ class XclaimHook(BaseHook):
         self._fallback = fallback
         self._found: Database | None = None
         self._engine: Engine | None = None
-        self._engine_pid = 0
         self._lineage = LineageReports(self)
 
     def queue(self, name: str, *, type: type[T_co] | None = None) -> TaskQueue[T_co]:
@@ -95,11 +93,10 @@ class XclaimHook(BaseHook):
         """Return the SQLAlchemy engine, made once per process."""
         from xclaim import create_engine
 
-        if self._engine is None or self._engine_pid != os.getpid():
-            # A forked child must not share the parent's sockets. The ping costs a fifth of the
-            # rate, but a task may work for hours between its claim and its ack.
+        if self._engine is None:
+            # The ping costs a fifth of the rate, but a task may work for hours between its claim
+            # and its ack.
             self._engine = create_engine(self._database().url, pool_pre_ping=True)
-            self._engine_pid = os.getpid()
         return self._engine
 
     def claim_ticket(

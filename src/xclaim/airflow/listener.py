@@ -1,4 +1,4 @@
-"""A listener that makes sooner what happens without it, too.
+"""A listener that gives claims back at once; without it they come back with their leases.
 
 It gives back at once what a task holds when it fails for good: in the task's own process, after an
 exception and the last retry. A task that was killed is left to its lease, because a scheduler that

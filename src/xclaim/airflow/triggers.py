@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _FIRED_LATELY = 10.0  # seconds in which a worker claims what its trigger saw
 _MOST_LOOKED_AT = 1_000
 _RECONNECT = timedelta(minutes=10)  # what waits for messages can wait for a database, too
-_POOL_SIZE = 2  # looks at a time; the listening connection is besides
 
 _engines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Database, AsyncEngine]]
 _engines = WeakKeyDictionary()
@@ -64,7 +63,7 @@ class AvailableTrigger(BaseTrigger):
         yield _event(queue_name=self.queue_name)
 
     async def _wait(self, database: Database) -> None:
-        from xclaim.connections.tasks import TASKS, awaited, crossed
+        from xclaim.connections.tasks import TASKS, awaited, bridged
         from xclaim.consuming.listening import messages_waiting
 
         fired = _fired[database, self.queue_name]
@@ -82,7 +81,7 @@ class AvailableTrigger(BaseTrigger):
 
         look_again = partial(again.run, awaited(look))
         engine = _engine(database).sync_engine
-        await crossed(messages_waiting, TASKS, engine, self.queue_name, look_again)
+        await bridged(messages_waiting, TASKS, engine, self.queue_name, look_again)
 
 
 class WakeUpTrigger(BaseEventTrigger):
@@ -147,7 +146,7 @@ class WakeUpTrigger(BaseEventTrigger):
         self, shared_stream: AsyncIterator[Any]
     ) -> AsyncIterator[TriggerEvent]:
         """Look when the queue was pushed to, and fire if that is news."""
-        from xclaim.connections.tasks import awaited, crossed
+        from xclaim.connections.tasks import awaited, bridged
 
         queue = _queue(await _database(self.xclaim_conn_id), self.queue_name)
         again, mark, looked_at, fired_at = _reconnecting(), None, 0.0, 0.0
@@ -156,7 +155,7 @@ class WakeUpTrigger(BaseEventTrigger):
                 continue
             await asyncio.sleep(self.debounce if name else 0)
             looked_at = time.monotonic()
-            newest = await crossed(again.run, awaited(queue.newest_available_at))
+            newest = await bridged(again.run, awaited(queue.newest_available_at))
             if newest is None:
                 continue
             if mark is None or newest > mark or looked_at - fired_at >= self.nag_every:

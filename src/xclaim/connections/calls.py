@@ -11,7 +11,6 @@ from contextvars import ContextVar, Token
 from typing import Any, Self
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 BOUND = 10.0  # seconds for what is still to be done when a call is cancelled or interrupted
 _current: ContextVar[Call | None] = ContextVar("xclaim_call", default=None)
@@ -21,8 +20,8 @@ class Call:
     """What is known of one call while it runs, and the current call of a ``with`` block.
 
     ``has_begun``: a statement was sent, so that leaving now would leave its outcome unknown.
-    ``is_whole``: what is called within it is a part of it. ``is_abandoned``: its caller could wait
-    no longer, and nobody hears of its result.
+    ``is_whole``: what is called within it is a part of it. ``is_owed``: it settles what nobody else
+    would. ``is_abandoned``: its caller could wait no longer, and nobody hears of its result.
     """
 
     __slots__ = (
@@ -33,12 +32,16 @@ class Call:
         "_token",
         "has_begun",
         "is_abandoned",
+        "is_owed",
         "is_whole",
     )
 
-    def __init__(self, within: float | None = None, *, is_whole: bool = True) -> None:
+    def __init__(
+        self, within: float | None = None, *, is_whole: bool = True, is_owed: bool = False
+    ) -> None:
         self.has_begun = False
         self.is_whole = is_whole
+        self.is_owed = is_owed
         self.is_abandoned = False
         self._is_cancelled = False
         self._token: Token[Call | None]
@@ -54,15 +57,20 @@ class Call:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave it."""
+        """Leave it, and what it used to others."""
+        self._connection = None
         _current.reset(self._token)
+
+    def can_be_left(self) -> bool:
+        """Return whether nothing is lost by leaving the call now."""
+        return not (self.has_begun or self.is_owed)
 
     def begin(self, connection: Connection) -> None:
         """Note the connection that the call uses from now on.
 
-        Raise CancelledError if the call was cancelled before it sent anything.
+        Raise CancelledError if the call was cancelled while it could be left.
         """
-        if self._is_cancelled and not self.has_begun:
+        if self._is_cancelled and self.can_be_left():
             raise CancelledError
         self.has_begun = True
         self._connection = connection
@@ -70,7 +78,10 @@ class Call:
             self._parent.begin(connection)
 
     def cancel(self) -> None:
-        """Let the call end soon: before its first statement, or within ``BOUND`` seconds."""
+        """Let the call end soon: before its first statement, or within ``BOUND`` seconds.
+
+        If it is owed it has them from its beginning.
+        """
         self._is_cancelled = True
         self.end_within(BOUND)
 
@@ -82,19 +93,30 @@ class Call:
         """Return how many seconds are left for the call, infinity without an end."""
         return max(0.0, self._ends_at - time.monotonic())
 
+    def use(self, driver: Any) -> None:
+        """Note the driver's connection that is about to be used, a ping before a statement say."""
+        self._connection = driver
+        if self._parent is not None:
+            self._parent.use(driver)
+
     def drop(self) -> None:
         """Break the connection under the statement that does not end."""
-        if self._connection is not None:
-            break_off(self._connection)
+        used = self._connection
+        if used is not None:
+            break_off(used)
 
 
-def break_off(connection: Connection) -> None:
+def break_off(used: Any) -> None:
     """Let the statement that runs on the connection fail, if it does not end by itself.
 
     From any thread: nothing of the driver is used, whose connections are for one at a time.
     """
-    with suppress(SQLAlchemyError, AttributeError, OSError, ValueError):
-        driver: Any = connection.connection.driver_connection
+    with suppress(Exception):  # it is closed already, or was never opened
+        driver = used
+        if isinstance(used, Connection):
+            if used.closed or used.invalidated:  # to ask it for its driver would connect anew
+                return
+            driver = used.connection.driver_connection
         if not hasattr(driver, "pgconn"):
             getattr(driver, "_conn", driver).interrupt()  # SQLite, behind aiosqlite or not
             return
@@ -113,6 +135,13 @@ def is_in_a_call() -> bool:
     """Return whether a call around this one is finished already whatever happens."""
     call = _current.get()
     return call is not None and call.is_whole
+
+
+def begin(connection: Connection) -> None:
+    """Note the connection that the current call uses from now on, if there is a call."""
+    call = _current.get()
+    if call is not None:
+        call.begin(connection)
 
 
 def time_left() -> float:

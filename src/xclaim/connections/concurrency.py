@@ -63,11 +63,14 @@ class Concurrency(Protocol):
     def start(self, run: Callable[[], object], name: str) -> Started:
         """Run something beside the caller."""
 
-    def finish(self, call: Callable[[], T], *, within: float | None = None) -> T:
+    def finish(
+        self, call: Callable[[], T], *, within: float | None = None, is_owed: bool = False
+    ) -> T:
         """Run the call to its end, also when the caller is cancelled or interrupted meanwhile.
 
-        That is raised afterwards. ``within``: it has so many seconds, interrupted or not; a call
-        in another one is a part of that.
+        That is raised afterwards, but before the first statement at once, unless the call
+        ``is_owed``. ``within``: it has so many seconds, interrupted or not; a call in another one
+        is a part of that.
         """
 
     def read(self, call: Callable[[], T]) -> T:
@@ -99,13 +102,15 @@ class Threads:
         """Start a thread, which does not keep the process alive."""
         return _Thread(run, name)
 
-    def finish(self, call: Callable[[], T], *, within: float | None = None) -> T:
-        """Run the call; signals that arrive once it has begun are handled after it."""
+    def finish(
+        self, call: Callable[[], T], *, within: float | None = None, is_owed: bool = False
+    ) -> T:
+        """Run the call; signals that arrive while it cannot be left are handled after it."""
         if is_in_a_call():
             return call()
-        with Call(within) as record:
-            if within is None and threading.current_thread() is threading.main_thread():
-                return _Signals(record).handled_after(call)
+        with Call(within, is_owed=is_owed) as record:
+            if threading.current_thread() is threading.main_thread():
+                return _Signals(record).handled_after(call, within)
             return _watched(record, call, within)
 
     def read(self, call: Callable[[], T]) -> T:
@@ -130,15 +135,13 @@ class Threads:
 
 
 def _watched(record: Call, call: Callable[[], T], within: float | None) -> T:
-    signals = _Signals(record)
-    if within is not None:
-        signals.end_within(within)
+    watch = _Signals(record)
     try:
-        if threading.current_thread() is not threading.main_thread():
-            return call()
-        return signals.handled_after(call)
+        if within is not None:
+            watch.end_within(within)
+        return call()
     finally:
-        signals.cancel()
+        watch.cancel()
 
 
 # Those that programs and Airflow handle by raising: Ctrl-C, being stopped, a timeout.
@@ -160,13 +163,15 @@ class _Signals:
         self._noted: list[tuple[int, FrameType | None]] = []
         self._timer: threading.Timer | None = None
 
-    def handled_after(self, call: Callable[[], T]) -> T:
+    def handled_after(self, call: Callable[[], T], within: float | None) -> T:
         try:
             for number in _NUMBERS:
                 handler = _signal.getsignal(number)
                 if callable(handler):
                     self._handlers[number] = handler
                     _signal.signal(number, self._note)
+            if within is not None:
+                self.end_within(within)
             return call()
         finally:
             try:
@@ -175,11 +180,9 @@ class _Signals:
             except BaseException:  # of a handler that is back already; the others must be, too
                 self._give_back()
                 raise
-            if self._timer is not None:
-                self._timer.cancel()
-            while self._noted:
-                number, frame = self._noted.pop(0)
-                self._handlers[number](number, frame)
+            finally:
+                self.cancel()
+                self._handle()
 
     def end_within(self, seconds: float) -> None:
         """Break the connection of the call if it has not ended by then."""
@@ -193,6 +196,14 @@ class _Signals:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _handle(self) -> None:
+        while self._noted:
+            number, frame = self._noted.pop(0)
+            try:
+                self._handlers[number](number, frame)
+            finally:  # one that raises must not hide the next
+                self._handle()
+
     def _give_back(self) -> None:
         left = list(self._handlers.items())
         while left:
@@ -201,7 +212,7 @@ class _Signals:
                 left.pop()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if not self._record.has_begun:  # connecting may take long, and nothing is lost by it
+        if self._record.can_be_left():  # connecting may take long
             self._handlers[number](number, frame)
             return
         self._noted.append((number, frame))

@@ -1,4 +1,4 @@
-"""Run a statement by the driver itself where nobody would notice, at half of what it costs else.
+"""Run a statement by the driver itself, where the outcome is the same, at half the cost.
 
 SQLAlchemy keeps the pool, the transactions and the text of the statement; only its execution is
 left out, which for a claim takes about as long as the database does. Not left out are joined
@@ -44,7 +44,7 @@ def is_direct(connection: Connection) -> bool:
         and connection.get_execution_options() in _PLAIN_AUTOCOMMIT
         and not engine.echo
         and not _logger.isEnabledFor(logging.INFO)
-        # The flag says at once what takes a while to ask: that nobody listens to anything.
+        # The flag is quick to read, and False on nearly all engines: then no event is asked for.
         and not (engine._has_events and _is_listened_to(engine))  # noqa: SLF001
     )
 
@@ -92,7 +92,7 @@ def _by_psycopg(
 
 @lru_cache
 def _row_factory(named: bool) -> Any:  # noqa: FBT001  (a key of the cache)
-    from psycopg.rows import namedtuple_row, tuple_row  # an optional world: who is here has it
+    from psycopg.rows import namedtuple_row, tuple_row  # psycopg is optional
 
     return namedtuple_row if named else tuple_row
 

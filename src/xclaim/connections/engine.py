@@ -11,6 +11,7 @@ from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
+from xclaim.connections.calls import current_call
 from xclaim.connections.forks import protect
 from xclaim.errors import DatabaseUrlError
 from xclaim.payloads import plain_json
@@ -65,7 +66,7 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
             options = {"poolclass": QueuePool} | _ONE_CONNECTION | options
         engine = sqlalchemy_create_engine(parsed.set(drivername="sqlite"), **options)
         _prepare_sqlite(engine)
-    protect(engine)
+    _prepare(engine)
     return engine
 
 
@@ -84,7 +85,7 @@ def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
         driver = "sqlite+aiosqlite"
         engine = sqlalchemy_create_async_engine(parsed.set(drivername=driver), **options)
         _prepare_sqlite(engine.sync_engine)
-    protect(engine.sync_engine)
+    _prepare(engine.sync_engine)
     return engine
 
 
@@ -203,11 +204,26 @@ def _check_sqlite_version() -> None:
 
 def _check_psycopg() -> None:
     try:
-        import psycopg  # noqa: F401  (an optional world: only asked for when needed)
+        import psycopg  # noqa: F401  (psycopg is optional: imported only for PostgreSQL)
     except ImportError as error:
         raise DatabaseUrlError(
             'PostgreSQL needs psycopg 3: run pip install "xclaim[postgresql]"'
         ) from error
+
+
+def _prepare(engine: Engine) -> None:
+    if not is_in_memory(engine.url):  # whose one connection is the database
+        protect(engine)
+    dialect: Any = engine.dialect
+    do_ping = dialect.do_ping
+
+    def ping(connection: Any) -> Any:
+        call = current_call()
+        if call is not None:  # the server may have gone silent since the connection was used
+            call.use(dialect.get_driver_connection(connection))
+        return do_ping(connection)
+
+    dialect.do_ping = ping
 
 
 def _prepare_sqlite(engine: Engine) -> None:

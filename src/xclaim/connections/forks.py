@@ -21,11 +21,13 @@ T = TypeVar("T")
 _engines: WeakSet[Engine] = WeakSet()
 _drivers: WeakSet[Any] = WeakSet()
 _others: WeakKeyDictionary[Any, Callable[[Any], object]] = WeakKeyDictionary()
-_of_the_parent: list[Any] = []  # kept in a child: to collect them would be to use them
+_of_the_parent: list[Any] = []  # never freed in a child: that would use the sockets
 
 
 def protect(engine: Engine) -> None:
     """Give the engine a new pool in each child of a fork."""
+    if engine in _engines:
+        return
     _engines.add(engine)
 
     @event.listens_for(engine, "connect")

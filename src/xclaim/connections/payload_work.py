@@ -1,7 +1,8 @@
-"""What the payloads of one call ask for before and after its statement.
+"""Prepare payloads before a statement, and delete objects after it.
 
 Payloads are encoded, and large ones stored, before a connection is taken. Objects are deleted only
-after the statement that took their messages away is committed; what fails there is an orphan.
+after the statement that removed their messages is committed; one that cannot be deleted is an
+orphan.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from xclaim.payloads.options import AfterAck
 from xclaim.payloads.payloads import Payloads
 from xclaim.verb import Verb
 
-logger = logging.getLogger("xclaim")
+_logger = logging.getLogger("xclaim")
 
 IN_THE_ROW = Payloads()  # what holds when nothing is set
 
@@ -59,7 +60,7 @@ def delete_objects(settings: Payloads, uris: Iterable[str | None]) -> None:
     try:
         settings.storage.delete(found)
     except XclaimError as error:
-        logger.warning(
+        _logger.warning(
             "%d objects of payloads stay until `xclaim prune --orphans` finds them: %s",
             len(found),
             error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,6 +26,7 @@ class PerThread:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._lock = threading.Lock()
         self._forget()
         forks.after_in_child(self, PerThread._forget)
 
@@ -43,20 +45,25 @@ class PerThread:
 
     def close(self) -> None:
         """Give all connections back, each when the verb that uses it has ended."""
-        all_, self._mine = tuple(self._all), threading.local()
+        with self._lock:
+            all_, self._mine = tuple(self._all), threading.local()
         for held in all_:
             held.close()
 
     def _held(self) -> _Held | None:
         held: _Held | None = getattr(self._mine, "held", None)
         if held is None and self._places.acquire(blocking=False):
+            mine = self._mine
             held = _Held(self._engine, self._places)
-            self._mine.held = held
-            self._all.add(held)
+            with self._lock:
+                self._all.add(held)
+                if mine is self._mine:  # else it was closed meanwhile, and this is for one verb
+                    mine.held = held
         return held
 
     def _forget(self) -> None:
         self._mine = threading.local()
+        self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(_MOST)
         self._all: WeakSet[_Held] = WeakSet()
 
@@ -65,6 +72,7 @@ class _Held:
     def __init__(self, engine: Engine, places: threading.BoundedSemaphore) -> None:
         self.lock = threading.RLock()
         self._places = places
+        self._process_id = os.getpid()
         try:
             self.connection = engine.connect()
         except BaseException:
@@ -87,5 +95,5 @@ class _Held:
 
     def __del__(self) -> None:
         """Give the connection and the place back when the thread, or the queue, is gone."""
-        if getattr(self, "_has_place", False):
+        if getattr(self, "_has_place", False) and self._process_id == os.getpid():
             self.close()

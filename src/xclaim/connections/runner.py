@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim.connections import calls, events
-from xclaim.connections.calls import current_call
+from xclaim.connections.calls import begin, current_call
 from xclaim.connections.payload_work import (
     IN_THE_ROW,
     delete_consumed,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-logger = logging.getLogger("xclaim")
+_logger = logging.getLogger("xclaim")
 
 
 class Runner:
@@ -98,26 +98,30 @@ class Runner:
         result.append(call())
         record = current_call()
         if record is not None and record.is_abandoned:  # nobody waits for it any more
-            self.run_once(undo, _claims_in(result), error=_SAID)
+            self.run_once(undo, _claims_in(result), error=_REASON)
 
     def run_once(self, verb: Verb[T], *arguments: Any, **options: Any) -> T:
         """Run a verb within a call that somebody else finishes."""
         if not events.is_listened_to():
             return self._run(verb, arguments, options)
-        began, error, result = time.monotonic(), None, None
+        began, settled = time.monotonic(), len(verb.claims_in(arguments))
+        result: T | None = None
+        error: BaseException | None = None
         try:
             result = self._run(verb, arguments, options)
             return result
         except BaseException as raised:
             error = raised
+            # Of a batch the others were settled; of any other error nobody knows.
+            settled = settled - len(raised.claims) if isinstance(raised, ClaimLostError) else 0
             raise
         finally:
-            claims = len(verb.claims_in(arguments))
             events.emit(
                 VerbEvent(
                     verb=verb.name,
                     queue=verb.queue_in(arguments),
-                    count=0 if error is not None else count_of(result, claims),
+                    count=count_of(result, settled) if error is None else settled,
+                    acked=settled if verb.acks else 0,
                     seconds=time.monotonic() - began,
                     error=error,
                 )
@@ -127,9 +131,9 @@ class Runner:
         """Give back what was claimed for nobody; what cannot be given back now is noted."""
         if not claims:
             return
-        give_back = partial(self.run_once, verb, claims, error=_SAID)
+        give_back = partial(self.run_once, verb, claims, error=_REASON)
         try:
-            self.concurrency.finish(give_back, within=calls.BOUND)
+            self.concurrency.finish(give_back, within=calls.BOUND, is_owed=True)
         except (SQLAlchemyError, TimeoutError) as cause:
             note_failed_release(error, claims, cause)
 
@@ -204,7 +208,7 @@ class Runner:
             return run(connection)
 
 
-_SAID = "the claim was cancelled"
+_REASON = "the claim was cancelled"
 
 
 def _has_begun() -> bool:
@@ -215,9 +219,7 @@ def _has_begun() -> bool:
 def _on(
     connection: Connection, verb: Verb[T], arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> T:
-    call = current_call()
-    if call is not None:
-        call.begin(connection)
+    begin(connection)
     return verb.function(connection, *arguments, **options)
 
 
@@ -232,6 +234,6 @@ def note_failed_release(error: BaseException, claims: Iterable[Claim], cause: Ex
     """Keep the work's own error, and say that the messages come back only after their lease."""
     ids = ", ".join(str(claim.message.id) for claim in claims)
     error.add_note(f"xclaim could not release message {ids}: {cause}")
-    logger.warning(
+    _logger.warning(
         "message %s was not released and comes back after its lease", ids, exc_info=cause
     )

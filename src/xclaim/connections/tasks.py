@@ -10,7 +10,7 @@ import asyncio
 import logging
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from sqlalchemy.util import await_only, greenlet_spawn
@@ -40,11 +40,13 @@ class Tasks:
         """Start a task."""
         return _Task(run, name)
 
-    def finish(self, call: Callable[[], T], *, within: float | None = None) -> T:
+    def finish(
+        self, call: Callable[[], T], *, within: float | None = None, is_owed: bool = False
+    ) -> T:
         """Run the call to its end, and raise a cancellation after it."""
         if is_in_a_call():
             return call()
-        return await_only(_finished(call, within))
+        return await_only(_finished(call, Call(within, is_owed=is_owed), within))
 
     def read(self, call: Callable[[], T]) -> T:
         """Finish it as well: a SQLite file would stay locked by what was left in the middle."""
@@ -71,7 +73,7 @@ class Tasks:
 TASKS = Tasks()
 
 
-async def crossed(function: Callable[..., T], *args: Any, **options: Any) -> T:
+async def bridged(function: Callable[..., T], *args: Any, **options: Any) -> T:
     """Run blocking code, whose waits are awaits of this task."""
     return await greenlet_spawn(function, *args, **options)
 
@@ -82,29 +84,28 @@ def awaited(function: Callable[[], Awaitable[T]]) -> Callable[[], T]:
 
 
 @asynccontextmanager
-async def within(block: AbstractContextManager[T]) -> AsyncIterator[T]:
+async def async_block(block: AbstractContextManager[T]) -> AsyncIterator[T]:
     """Enter and leave a block of blocking code, whose waits are awaits of this task."""
-    value = await crossed(block.__enter__)
+    value = await bridged(block.__enter__)
     try:
         yield value
     except BaseException as error:
-        if not await crossed(block.__exit__, type(error), error, error.__traceback__):
+        if not await bridged(block.__exit__, type(error), error, error.__traceback__):
             raise
     else:
-        await crossed(block.__exit__, None, None, None)
+        await bridged(block.__exit__, None, None, None)
 
 
 async def iterated(items: Generator[T, None, None]) -> AsyncIterator[T]:
     """Yield what a blocking generator yields, whose waits are awaits of this task."""
     try:
-        while (item := await crossed(next, items, _END)) is not _END:
+        while (item := await bridged(next, items, _END)) is not _END:
             yield item
     finally:
-        await crossed(items.close)
+        await bridged(items.close)
 
 
-async def _finished(call: Callable[[], T], within: float | None) -> T:
-    record = Call(within)
+async def _finished(call: Callable[[], T], record: Call, within: float | None) -> T:
     task = asyncio.get_running_loop().create_task(_run(record, call), name="xclaim-call")
     # asyncio.run() cancels all tasks it knows of at its end. This one ends with who waits for it.
     asyncio._unregister_task(task)  # noqa: SLF001  (documented: Extending asyncio)
@@ -118,8 +119,9 @@ async def _finished(call: Callable[[], T], within: float | None) -> T:
     if within is not None or cancelled is not None:
         cancelled = await _wound_up(task, record) or cancelled
     if cancelled is not None:
-        if task.done() and not task.cancelled():
-            task.exception()  # which asyncio would report as never retrieved
+        failed = task.exception() if task.done() and not task.cancelled() else None
+        if failed is not None:
+            cancelled.add_note(f"xclaim: {type(failed).__name__}: {failed}")
         raise cancelled
     if not task.done():
         raise TimeoutError(f"the database did not answer within {within:.0f} s")
@@ -193,11 +195,10 @@ class _Event:
 
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
     """Return whether the event is set, waiting for it so many seconds at most."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):  # wait_for of Python 3.11 may swallow a cancellation
+            await event.wait()
+    return event.is_set()
 
 
 class _Task:

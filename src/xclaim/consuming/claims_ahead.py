@@ -63,6 +63,17 @@ class ClaimsAhead:
             self._finished += self._current
             self._current = []
 
+    def stop_at(self, handed_out: Claim | None) -> None:
+        """Note the end of a stream: the consumer is done with the claim that it was handed.
+
+        Another one that is current already was not handed out, and waits again.
+        """
+        with self._lock:
+            done = [each for each in self._current if each is handed_out]
+            self._waiting.extendleft(each for each in self._current if each is not handed_out)
+            self._finished += done
+            self._current = []
+
     def has_waiting(self) -> bool:
         """Return whether a claim waits for the consumer."""
         return bool(self._waiting)

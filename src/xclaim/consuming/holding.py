@@ -46,10 +46,9 @@ class Holding:
 
     def begin(self) -> list[Claim]:
         """Begin the work on all that is held, and return it."""
-        claims = self.claims.start_all()
-        if claims:
+        if self.claims.has_waiting():
             self.keep_alive()
-        return claims
+        return self.claims.start_all()  # last: what is interrupted before is handed back uncounted
 
     def keep_alive(self) -> None:
         """Extend the leases from now on; not on a connection, which serves one at a time."""
@@ -61,6 +60,7 @@ class Holding:
                 lease_limit=self._lease_limit,
                 claimed_at=self.claims.filled_at,
             )
+            self._keep_alive.start()
 
     def finish(self) -> None:
         """End the work: ack all. Raise ClaimLostError naming those that others have."""
@@ -110,7 +110,7 @@ class Holding:
     def wind_up(self, error: BaseException, *, reason: str, within: float | None) -> bool:
         """Settle what is held; return whether all was. What fails is noted, and hides no error."""
         wind_up = partial(self._wind_up, error, reason)
-        return self._runner.concurrency.finish(wind_up, within=within)
+        return self._runner.concurrency.finish(wind_up, within=within, is_owed=True)
 
     def _wind_up(self, error: BaseException, reason: str) -> bool:
         try:
@@ -147,7 +147,7 @@ class Holding:
         try:
             self._runner.run_once(verb, claims)
         except ClaimLostError:
-            self.claims.settle(claims)  # the others were acked, and these are somebody else's
+            self.claims.settle(claims)  # the others were acked, these are lost
             raise
         self.claims.settle(claims)
 

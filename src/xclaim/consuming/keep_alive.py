@@ -15,7 +15,7 @@ from xclaim.connections import calls
 from xclaim.errors import ClaimLostError, InvalidArgumentError
 
 if TYPE_CHECKING:
-    from xclaim.connections.concurrency import Concurrency
+    from xclaim.connections.concurrency import Concurrency, Started
 
 LEASE_LIMIT = timedelta(hours=12)  # as SQS: the longest a message can stay invisible
 _EXTENDS_PER_LEASE = 3  # two extensions may fail before a lease runs out
@@ -35,7 +35,7 @@ def check_lease_limit(lease: timedelta, lease_limit: timedelta) -> float:
 
 
 class KeepAlive:
-    """Calls ``extend`` every third of the lease, from a thread or an asyncio task, until ``end``.
+    """Calls ``extend`` every third of the lease, from a thread or an asyncio task, until its end.
 
     It stops when the claim is lost, and rests while the next lease would pass ``lease_limit`` after
     ``claimed_at`` (by the monotonic clock; by default now): an orphan cannot hold a message for
@@ -51,18 +51,24 @@ class KeepAlive:
         lease_limit: timedelta,
         claimed_at: Callable[[], float] | None = None,
     ) -> None:
+        self._concurrency = concurrency
         self._extend = extend
         self._longest = check_lease_limit(lease, lease_limit) - lease.total_seconds()
         self._pause = max(lease.total_seconds() / _EXTENDS_PER_LEASE, _SHORTEST_PAUSE)
         now = time.monotonic()
         self._claimed_at = claimed_at or (lambda: now)
         self._ended = concurrency.event()
-        self._started = concurrency.start(self._run, "xclaim-keep-alive")
+        self._started: Started | None = None
+
+    def start(self) -> None:
+        """Begin. What is interrupted in the middle of this is ended by ``end`` as well."""
+        self._started = self._concurrency.start(self._run, "xclaim-keep-alive")
 
     def end(self) -> None:
         """End it. Wait for an extension under way, but leave time to settle what was held."""
         self._ended.set()
-        self._started.end_within(min(calls.BOUND, calls.time_left()) / 2)
+        if self._started is not None:
+            self._started.end_within(min(calls.BOUND, calls.time_left()) / 2)
 
     def _run(self) -> None:
         while not self._ended.wait(self._pause):

@@ -102,7 +102,7 @@ def pushed_queues(
             concurrency.sleep(random.uniform(*_RECONNECT_AFTER))  # noqa: S311
 
 
-class _Post:
+class _Waiters:
     """The waiters behind one pool, and what listens for them."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class _Post:
         self.listener: Started | None = None
 
 
-_posts: WeakKeyDictionary[Any, WeakKeyDictionary[Pool, _Post]] = WeakKeyDictionary()
+_waiting: WeakKeyDictionary[Any, WeakKeyDictionary[Pool, _Waiters]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -120,40 +120,42 @@ def _waiter(
 ) -> Iterator[tuple[Event, Bell[Event]]]:
     wake_up = concurrency.event()
     with _lock:
-        of_scope = _posts.setdefault(concurrency.scope(), WeakKeyDictionary())
-        post = of_scope.setdefault(engine.pool, _Post())
-        bell = post.bells[queue]
+        of_scope = _waiting.setdefault(concurrency.scope(), WeakKeyDictionary())
+        waiters = of_scope.setdefault(engine.pool, _Waiters())
+        bell = waiters.bells[queue]
     try:
         with _lock:  # or the listener could end between the two
             bell.join(wake_up)
             if engine.dialect.name == POSTGRESQL.name:
-                _keep_listening(concurrency, engine, post)
+                _keep_listening(concurrency, engine, waiters)
         yield wake_up, bell
     finally:
         bell.leave(wake_up)
 
 
-def _keep_listening(concurrency: Concurrency, engine: Engine, post: _Post) -> None:
-    if post.listener is None or not post.listener.is_running():  # a forked child has no threads
-        post.listener = concurrency.start(
-            lambda: _listen(concurrency, engine, post), "xclaim-listen"
+def _keep_listening(concurrency: Concurrency, engine: Engine, waiters: _Waiters) -> None:
+    if (
+        waiters.listener is None or not waiters.listener.is_running()
+    ):  # a forked child has no threads
+        waiters.listener = concurrency.start(
+            lambda: _listen(concurrency, engine, waiters), "xclaim-listen"
         )
 
 
-def _listen(concurrency: Concurrency, engine: Engine, post: _Post) -> None:
-    while not _is_over(post):
+def _listen(concurrency: Concurrency, engine: Engine, waiters: _Waiters) -> None:
+    while not _is_over(waiters):
         try:
-            _listen_once(concurrency, engine, post.bells)
+            _listen_once(concurrency, engine, waiters.bells)
         except (SQLAlchemyError, _driver_error()):
             _logger.warning(_FAILED, exc_info=True)
             concurrency.sleep(random.uniform(*_RECONNECT_AFTER))  # noqa: S311
 
 
-def _is_over(post: _Post) -> bool:
+def _is_over(waiters: _Waiters) -> bool:
     with _lock:
-        if post.bells.are_needed():
+        if waiters.bells.are_needed():
             return False
-        post.listener = None
+        waiters.listener = None
         return True
 
 
@@ -188,7 +190,7 @@ def _driver_error() -> type[Exception]:
 def _forget_in_child() -> None:
     global _lock  # noqa: PLW0603  (a thread of the parent may have held it)
     _lock = threading.Lock()
-    _posts.clear()
+    _waiting.clear()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

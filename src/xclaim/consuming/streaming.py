@@ -56,19 +56,19 @@ class Stream:
         """Return the next claim, which ends the one before; None when it is time for a turn."""
         return self._claims.advance()
 
-    def close(self, error: BaseException | None) -> None:
+    def close(self, error: BaseException | None, handed_out: Claim | None) -> None:
         """Settle what is held: ack the finished, release the current, hand back the others.
 
-        ``error`` is what ended the stream. Raise ClaimLostError naming what could not be acked, if
-        the stream was left on purpose.
+        ``error`` is what ended the stream, ``handed_out`` the last claim that the consumer got.
+        Raise ClaimLostError naming what could not be acked, if the stream was left on purpose.
         """
         concurrency = self._loop.runner.concurrency
         if error is None:
             self._holding.end_keep_alive()
             return
         is_left = isinstance(error, GeneratorExit)
-        if not is_left:  # raised after the next one was asked for
-            self._claims.finish_current()
+        if not is_left:  # raised after the next one was asked for, or before it was handed out
+            self._claims.stop_at(handed_out)
         # Who leaves on purpose can wait for a database that is away, as the stream itself does.
         within = None if is_left and not concurrency.is_cancelled() else calls.BOUND
         self._holding.wind_up(error, reason=_CLOSED, within=within)
@@ -104,12 +104,14 @@ class Stream:
 def each(stream: Stream) -> Iterator[Claim]:
     """Yield the claims of the stream, and close it at the end."""
     error: BaseException | None = None
+    handed_out: Claim | None = None
     try:
         while stream.turn():
             while (claim := stream.next()) is not None:
+                handed_out = claim  # no signal strikes between this and the next line
                 yield claim
     except BaseException as raised:
         error = raised
         raise
     finally:
-        stream.close(error)
+        stream.close(error, handed_out)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim import verbs
+from xclaim.connections.calls import begin
 from xclaim.consuming.holding import Holding
 from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
@@ -40,9 +41,10 @@ class Transaction(Holding):
     def begin_transaction(self) -> tuple[Claim | None, Connection]:
         """Begin the work and a transaction for it; return the claim, if any, and the connection."""
         connection = self._runner.concurrency.finish(self._connect)
-        claims = self.claims.start_all()
-        if claims and self._engine.dialect.name != SQLITE.name:  # whose one writer this will be
+        is_sqlite = self._engine.dialect.name == SQLITE.name  # whose one writer this will be
+        if self.claims.has_waiting() and not is_sqlite:
             self.keep_alive()
+        claims = self.claims.start_all()
         return (claims[0] if claims else None), connection
 
     def commit(self) -> None:
@@ -52,12 +54,14 @@ class Transaction(Holding):
 
     def _connect(self) -> Connection:
         self._connection = connection = self._engine.connect()
+        begin(connection)
         connection.begin()
         return connection
 
     def _commit(self) -> None:
         claims, connection = self.claims.current(), self._connection
         if connection is not None:
+            begin(connection)
             for claim in claims:
                 self._runner.joined(connection).run_once(verbs.ACK, claim)
                 self._is_acked = True
@@ -95,5 +99,6 @@ class Transaction(Holding):
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            begin(connection)
             with suppress(SQLAlchemyError):  # broken; the server rolls back what it was in
                 connection.close()

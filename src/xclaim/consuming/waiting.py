@@ -33,7 +33,7 @@ class Patience:
         self._ends_at = time.monotonic() + arguments.seconds("wait", wait)
         self._longest = _LONGEST_PAUSE[dialect_name]
         self._pause = _FIRST_PAUSE
-        # A wake-up of just before we began to wait may stand for a push of just after it.
+        # A wake-up sent just before this wait began may have stood for a push just after it.
         self._is_soon = True
 
     def pause(self) -> float | None:

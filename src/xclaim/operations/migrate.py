@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 # Any number nobody else locks by: the first bytes of sha256("xclaim").
 _LOCK = 0xA58ED9D4
 _SILENT_SECONDS = 2
-# Behind a statement that waits for the table wait all verbs.
+# While a statement waits for its lock on the table, all verbs wait behind it.
 _LIMIT_WAITING = (
     "SELECT set_config('lock_timeout', '10s', true) WHERE current_setting('lock_timeout') = '0'"
 )
@@ -107,9 +107,9 @@ def script_directory() -> ScriptDirectory:
 def turn(bind: Bind) -> Iterator[Connection]:
     """Yield a connection in a transaction in which nobody else migrates its database.
 
-    What others hold is waited for, and said so after two seconds. The transaction of a connection
-    that is passed in is joined, by a savepoint: a caller who goes on after an error finds nothing
-    half done.
+    Wait for locks that others hold, and log that after two seconds. On a connection that is passed
+    in, join its transaction with a savepoint: if the caller goes on after an error, nothing is half
+    done.
     """
     with _way_out_named():
         if isinstance(bind, Connection):
@@ -246,8 +246,8 @@ def _engine(bind: str | Engine) -> Iterator[Engine]:
 def _connection(engine: Engine) -> Connection:
     if dialect_of(engine.dialect.name) is SQLITE:
         return engine.connect()
-    # Whatever engine or role say: in autocommit there would be no lock, and a snapshot from before
-    # the lock would not show what whoever had it has done.
+    # Whatever the engine or role sets: autocommit would give the lock back at once, and a snapshot
+    # from before the lock would not show the migration we waited for.
     return engine.connect().execution_options(isolation_level="READ COMMITTED")
 
 

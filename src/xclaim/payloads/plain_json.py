@@ -43,7 +43,7 @@ def encode(value: Any, noun: str = "payload") -> Encoded:
 
 
 def encode_at_once(value: Any) -> Encoded | None:
-    """Return a value of plain types as JSON; None if it needs a closer look.
+    """Return a value of plain types as JSON; None if only ``encode_closely`` can tell.
 
     What nearly all payloads are, and several times quicker than a closer look at them.
     """
@@ -56,7 +56,7 @@ def encode_at_once(value: Any) -> Encoded | None:
         # is not equal to what is read back.
         marshal.dumps(value, _ONLY_PLAIN_TYPES)
         text, read = data.decode(), _quick_decode(data)
-    except Exception:  # noqa: BLE001  (of an attribute of whatever object: the closer look says it)
+    except Exception:  # noqa: BLE001  (an object may raise anything; encode_closely explains)
         return None
     # A NUL is a backslash and u0000; so is the text of that, which the closer look tells from it.
     return Encoded(text, read) if read == value and "\\u0000" not in text else None
@@ -71,7 +71,7 @@ def encode_closely(value: Any, noun: str) -> Encoded:
         if decoded == value and "\\u0000" not in text and is_storable_text(text):
             return _in_one_form(text, decoded)
     except (RecursionError, TypeError, ValueError):
-        pass  # what is wrong is said by the checks, with the place
+        pass  # the checks below find what is wrong and where
     return _encode_checked(value, noun)
 
 

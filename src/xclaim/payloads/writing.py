@@ -91,7 +91,7 @@ class Encoding:
     def prepared(self, value: Any, index: int) -> Prepared:
         """Return the payload, the one at ``index``. Raise PayloadError or StorageError.
 
-        What is encoded already, a line of the command line's input say, is taken as it is.
+        A value that is encoded already, as lines of ``xclaim push`` are, is taken as it is.
         """
         options = self._options
         if isinstance(value, plain_json.Encoded):

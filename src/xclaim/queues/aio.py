@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from xclaim.arguments import LEASE
 from xclaim.connections.engine import create_async_verb_engine, shown_url
-from xclaim.connections.tasks import TASKS, crossed, within
+from xclaim.connections.tasks import TASKS, async_block, bridged
 from xclaim.consuming.keep_alive import LEASE_LIMIT
 from xclaim.consuming.reconnecting import RECONNECT
 from xclaim.consuming.streaming import Stream
@@ -75,7 +75,7 @@ class AsyncQueue(AsyncVerbs[T_co]):
         As ``Queue.transact``. The connection is an AsyncConnection.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        async with within(self._queue.transact(claimant, lease_limit)) as (claim, connection):
+        async with async_block(self._queue.transact(claimant, lease_limit)) as (claim, connection):
             yield claim, AsyncConnection(self._engine, connection)
 
     def stream(
@@ -102,11 +102,11 @@ class AsyncQueue(AsyncVerbs[T_co]):
         The way to read a payload that is in a storage: in a thread, while ``claim.payload`` would
         keep the event loop waiting. The claim has it from then on.
         """
-        return await crossed(self._queue.read, message)
+        return await bridged(self._queue.read, message)
 
     async def close(self) -> None:
         """Close the engine the queue made from a URL; an engine or connection of yours stays."""
-        await crossed(self._queue.close)
+        await bridged(self._queue.close)
 
     async def __aenter__(self) -> Self:
         """Return the queue; leaving the block closes it."""
@@ -123,15 +123,17 @@ class AsyncQueue(AsyncVerbs[T_co]):
 
 async def _each(stream: Stream) -> AsyncIterator[Claim]:
     error: BaseException | None = None
+    handed_out: Claim | None = None
     try:
-        while await crossed(stream.turn):  # for each batch, not for each message
+        while await bridged(stream.turn):  # for each batch, not for each message
             while (claim := stream.next()) is not None:
+                handed_out = claim
                 yield claim
     except BaseException as raised:
         error = raised
         raise
     finally:
-        await crossed(stream.close, error)
+        await bridged(stream.close, error, handed_out)
 
 
 def _sync(bind: AsyncEngine | AsyncConnection) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 from xclaim import verbs
 from xclaim.arguments import LEASE
-from xclaim.connections.tasks import crossed, within
+from xclaim.connections.tasks import async_block, bridged
 from xclaim.consuming.keep_alive import LEASE_LIMIT
 from xclaim.message import Claim, Counts, Message, T_co, Ticket
 from xclaim.queues.bound_queue import BoundQueue
@@ -35,7 +35,7 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.push``.
         """
         options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
-        return await crossed(self._queue.push, payload, unique_key, headers=headers, **options)
+        return await bridged(self._queue.push, payload, unique_key, headers=headers, **options)
 
     async def push_many(
         self,
@@ -52,7 +52,7 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.push_many``.
         """
         options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
-        return await crossed(
+        return await bridged(
             self._queue.push_many, payloads, unique_keys, headers=headers, **options
         )
 
@@ -87,7 +87,7 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.claim_many``.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return await crossed(self._queue.claim_many, limit, claimant, wait)
+        return await bridged(self._queue.claim_many, limit, claimant, wait)
 
     async def claim_message(
         self,
@@ -102,7 +102,7 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.claim_message``.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return await crossed(self._queue.run, verbs.CLAIM_MESSAGE, message_id, **claimant)
+        return await bridged(self._queue.run, verbs.CLAIM_MESSAGE, message_id, **claimant)
 
     async def resume(
         self,
@@ -117,21 +117,21 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.resume``.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return await crossed(self._queue.run, verbs.RESUME, ticket, **claimant)
+        return await bridged(self._queue.run, verbs.RESUME, ticket, **claimant)
 
     async def ack(self, claim: Claim) -> None:
         """Mark the message consumed. Raise ClaimLostError if the claim is no longer held.
 
         As ``Queue.ack``.
         """
-        await crossed(self._queue.settle, verbs.ACK, claim)
+        await bridged(self._queue.settle, verbs.ACK, claim)
 
     async def ack_many(self, claims: Iterable[Claim]) -> None:
         """Mark the messages consumed, in one statement.
 
         As ``Queue.ack_many``.
         """
-        await crossed(self._queue.settle_many, verbs.ACK_MANY, claims)
+        await bridged(self._queue.settle_many, verbs.ACK_MANY, claims)
 
     async def release(
         self,
@@ -145,7 +145,7 @@ class AsyncVerbs(Generic[T_co]):
 
         As ``Queue.release``.
         """
-        return await crossed(
+        return await bridged(
             self._queue.settle, verbs.RELEASE, claim, delay=delay, error=error, count=count
         )
 
@@ -154,14 +154,14 @@ class AsyncVerbs(Generic[T_co]):
 
         As ``Queue.extend``.
         """
-        return await crossed(self._queue.settle, verbs.EXTEND, claim, lease=lease)
+        return await bridged(self._queue.settle, verbs.EXTEND, claim, lease=lease)
 
     async def extend_many(self, claims: Iterable[Claim], *, lease: timedelta = LEASE) -> None:
         """Let the leases end ``lease`` from now, in one statement.
 
         As ``Queue.extend_many``.
         """
-        await crossed(self._queue.settle_many, verbs.EXTEND_MANY, claims, lease=lease)
+        await bridged(self._queue.settle_many, verbs.EXTEND_MANY, claims, lease=lease)
 
     def consume(
         self,
@@ -177,7 +177,7 @@ class AsyncVerbs(Generic[T_co]):
         keep the event loop busy for longer than the lease.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return within(self._queue.consume(claimant, lease_limit))
+        return async_block(self._queue.consume(claimant, lease_limit))
 
     def consume_many(
         self,
@@ -193,7 +193,7 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.consume_many``. With the caution of ``consume``.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return within(self._queue.consume_many(limit, claimant, lease_limit))
+        return async_block(self._queue.consume_many(limit, claimant, lease_limit))
 
     def working_on(
         self,
@@ -206,67 +206,67 @@ class AsyncVerbs(Generic[T_co]):
 
         As ``Queue.working_on``. With the caution of ``consume``.
         """
-        return within(self._queue.working_on(claims, lease, lease_limit))
+        return async_block(self._queue.working_on(claims, lease, lease_limit))
 
     async def expire(self, *, limit: int | None = None) -> int:
         """Give back the messages whose lease ran out, and return how many.
 
         As ``Queue.expire``.
         """
-        return await crossed(self._queue.run, verbs.EXPIRE, limit=limit)
+        return await bridged(self._queue.run, verbs.EXPIRE, limit=limit)
 
     async def redrive(self, *, limit: int | None = None, to: str | None = None) -> int:
         """Move dead letters of the queue back to it, or ``to`` another; return how many.
 
         As ``Queue.redrive``.
         """
-        return await crossed(self._queue.run, verbs.REDRIVE, limit=limit, to=to)
+        return await bridged(self._queue.run, verbs.REDRIVE, limit=limit, to=to)
 
     async def prune(self, *, older_than: timedelta, limit: int | None = None) -> int:
         """Delete messages that were consumed longer ago than ``older_than``; return how many.
 
         As ``Queue.prune``.
         """
-        return await crossed(self._queue.run, verbs.PRUNE, older_than=older_than, limit=limit)
+        return await bridged(self._queue.run, verbs.PRUNE, older_than=older_than, limit=limit)
 
     async def withdraw(self, unique_keys: Iterable[str]) -> int:
         """Delete the messages under these keys that nobody has claimed; return how many.
 
         As ``Queue.withdraw``.
         """
-        return await crossed(self._queue.run, verbs.WITHDRAW, unique_keys)
+        return await bridged(self._queue.run, verbs.WITHDRAW, unique_keys)
 
     async def peek(self, limit: int = 1) -> list[Message[T_co]]:
         """Return the messages that would be claimed next, without claiming them.
 
         As ``Queue.peek``.
         """
-        return await crossed(self._queue.run, verbs.PEEK, limit)
+        return await bridged(self._queue.run, verbs.PEEK, limit)
 
     async def newest_available_at(self) -> datetime | None:
         """Return when the newest message that can be claimed now became available; None: none can.
 
         As ``Queue.newest_available_at``.
         """
-        return await crossed(self._queue.run, verbs.NEWEST_AVAILABLE_AT)
+        return await bridged(self._queue.run, verbs.NEWEST_AVAILABLE_AT)
 
     async def get(self, message_id: int) -> Message[T_co] | None:
         """Return the message if it is in the queue, or was pushed to it; else None.
 
         As ``Queue.get``.
         """
-        return await crossed(self._queue.run, verbs.GET, message_id)
+        return await bridged(self._queue.run, verbs.GET, message_id)
 
     async def find(self, unique_keys: Iterable[str]) -> list[Message[T_co]]:
         """Return the messages pushed under these keys, whatever their status.
 
         As ``Queue.find``.
         """
-        return await crossed(self._queue.run, verbs.FIND, unique_keys)
+        return await bridged(self._queue.run, verbs.FIND, unique_keys)
 
     async def counts(self) -> Counts:
         """Count the queue's messages by state. It reads them all: not for a hot path.
 
         As ``Queue.counts``.
         """
-        return await crossed(self._queue.run, verbs.COUNTS)
+        return await bridged(self._queue.run, verbs.COUNTS)

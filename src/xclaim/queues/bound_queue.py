@@ -1,4 +1,4 @@
-"""A queue on its bind, as blocking code: what both facades do, whoever waits."""
+"""One queue as blocking code; both facades are signatures over it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from xclaim import arguments, verbs
+from xclaim.connections import forks
 from xclaim.connections.concurrency import Concurrency
-from xclaim.connections.engine import check_driver, is_verb_engine
+from xclaim.connections.engine import check_driver, is_in_memory, is_verb_engine
 from xclaim.connections.payload_work import read_by, settings_of
 from xclaim.connections.per_thread import PerThread
 from xclaim.connections.runner import Runner
@@ -50,6 +51,8 @@ class BoundQueue:
         self.name = arguments.queue_name(name)
         self.bind = bind
         check_driver(bind.dialect)
+        if isinstance(bind, Engine) and not is_in_memory(bind.url):
+            forks.protect(bind)
         arguments.seconds("reconnect", reconnect)
         verb_bind = _in_autocommit(bind)
         self._per_thread: PerThread | None = None
@@ -159,7 +162,7 @@ class BoundQueue:
         return Loop(self.name, self._runner, self._reconnect)
 
     def _check(self, claims: Iterable[object]) -> None:
-        for claim in claims:  # what is no claim at all the verb refuses
+        for claim in claims:  # the verb refuses what is not a claim
             if isinstance(claim, Claim) and claim.message.queue != self.name:
                 raise InvalidArgumentError(
                     f"message {claim.message.id} was claimed from queue {claim.message.queue!r}, "

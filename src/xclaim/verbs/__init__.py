@@ -1,4 +1,4 @@
-"""What each verb does, as functions over an open connection: the only logic.
+"""What each verb does, as functions over an open connection.
 
 ``Queue`` and ``AsyncQueue`` are facades over these. Nothing here commits: on a connection with a
 transaction a verb joins it, on one in autocommit each statement is its own transaction. A name in

@@ -3,7 +3,7 @@
 A claim that starts at the head of its index walks over the entries of all messages claimed before,
 for as long as an old snapshot keeps them from being removed. So it starts behind the last message
 that was claimed, and at the head again after a quarter of a second, or when there is too little.
-What comes in before that place (released, of a higher priority, committed late) waits that long.
+A message that arrives before that position (released, higher priority, late commit) waits so long.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Position:
 
 
 class Hints:
-    """Of one queue, shared by the threads that claim from it through one pool of connections."""
+    """The hints of one queue, shared by all threads that claim from it through one pool."""
 
     def __init__(self) -> None:
         self._swept_at = float("-inf")
@@ -94,7 +94,7 @@ class Hints:
     def take_notification(self) -> bool:
         """Return whether to wake the waiters now, not having done so just before.
 
-        Who is woken looks once more after ``NOTIFY_EVERY``, for what was pushed meanwhile.
+        A waiter that was woken looks again after ``NOTIFY_EVERY``, for messages pushed meanwhile.
         """
         is_due = time.monotonic() - self._notified_at >= NOTIFY_EVERY
         if is_due:

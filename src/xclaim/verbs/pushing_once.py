@@ -107,7 +107,7 @@ def _as_they_are_stored(
     items: Sequence[Item],
     clashing: Sequence[str],
 ) -> list[Item] | None:
-    # What the key has is the same payload, encoded otherwise: then that is what is pushed.
+    # If the stored payload is the same one, encoded differently, push it as it is stored.
     theirs = _found(connection, schema, queue, clashing)
     replaced: list[Item] = []
     for payload, key in items:

@@ -147,7 +147,7 @@ class PushSequence:
         self._forked_from: str | None = None
         self._next: dict[str, int] = {}
         self._lock = threading.Lock()
-        # Asked in the parent: an import in the child could wait for a lock that nobody frees there.
+        # In the parent: an import in the child could wait forever for a lock of a lost thread.
         os.register_at_fork(before=self._note_the_task, after_in_child=self._become_a_fork)
 
     @contextmanager

@@ -37,7 +37,7 @@ def note(instance_id: str, claims: Iterable[Claim], release: Release) -> None:
 def note_stream(instance_id: str, stream: Iterator[Claim]) -> None:
     """Remember a stream of a try: it holds claims ahead, which closing it hands back.
 
-    A loop that raises closes it, unless the stream has a name: that lives on in the traceback.
+    A loop that raises closes its stream, unless a variable keeps it alive in the traceback.
     """
     if isinstance(stream, Generator):
         _streams[stream] = instance_id

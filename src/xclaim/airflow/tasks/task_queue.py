@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -199,7 +199,24 @@ class TaskQueue(Queue[T_co]):
         who = self._as_task(claimed_by, claim_key)
         return self._noted_as_open(super().resume(ticket, lease=lease, **who))
 
-    @contextmanager
+    def consume(
+        self,
+        *,
+        claimed_by: str | None = None,
+        claim_key: str | None = None,
+        lease: timedelta = LEASE,
+        lease_limit: timedelta = LEASE_LIMIT,
+    ) -> AbstractContextManager[Claim[T_co] | None]:
+        """Claim a message for a block: ack it at the end, release it if the block raises.
+
+        :param claimed_by: by default the running try.
+        :param claim_key: by default the running task instance.
+        :param lease: extended from a thread, each third of it.
+        :param lease_limit: how long that goes on at most.
+        """
+        who = self._as_task(claimed_by, claim_key)
+        return super().consume(lease=lease, lease_limit=lease_limit, **who)
+
     def consume_many(
         self,
         limit: int,
@@ -208,7 +225,7 @@ class TaskQueue(Queue[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> Iterator[list[Claim[T_co]]]:
+    ) -> AbstractContextManager[list[Claim[T_co]]]:
         """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
 
         :param limit: how many at most.
@@ -218,8 +235,7 @@ class TaskQueue(Queue[T_co]):
         :param lease_limit: how long that goes on at most.
         """
         who = self._as_task(claimed_by, claim_key)
-        with super().consume_many(limit, lease=lease, lease_limit=lease_limit, **who) as claims:
-            yield claims
+        return super().consume_many(limit, lease=lease, lease_limit=lease_limit, **who)
 
     @contextmanager
     def working_on(
@@ -239,7 +255,6 @@ class TaskQueue(Queue[T_co]):
             open_claims.forget(held)  # the block settles them
             yield held
 
-    @contextmanager
     def transact(
         self,
         *,
@@ -247,7 +262,7 @@ class TaskQueue(Queue[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
-    ) -> Iterator[tuple[Claim[T_co] | None, Connection]]:
+    ) -> AbstractContextManager[tuple[Claim[T_co] | None, Connection]]:
         """Claim for a block whose own writes commit together with the ack, or not at all.
 
         :param claimed_by: by default the running try.
@@ -256,8 +271,7 @@ class TaskQueue(Queue[T_co]):
         :param lease_limit: how long that goes on at most.
         """
         who = self._as_task(claimed_by, claim_key)
-        with super().transact(lease=lease, lease_limit=lease_limit, **who) as both:
-            yield both
+        return super().transact(lease=lease, lease_limit=lease_limit, **who)
 
     def stream(
         self,

@@ -72,9 +72,8 @@ def resumption_key(task: TaskIdentity, ticket: Ticket) -> str:
 def was_settled(queue: Queue, xcom: Mapping[str, Any], task: TaskIdentity | None) -> bool:
     """Return whether an earlier try of the task has settled what the ticket was for.
 
-    ``xcom`` is its form for an XCom. Of a ticket for one message the table knows. Of a batch it is
-    assumed of any retry: what the earlier try did not ack went back to the queue, and is lost to
-    nobody.
+    ``xcom`` is its form for an XCom. For one message the table says so. A retry
+    assumes it of a batch: what the earlier try did not ack went back to the queue.
     """
     if task is None or task.try_number == task.first_try:
         return False

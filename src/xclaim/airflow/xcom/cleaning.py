@@ -1,4 +1,4 @@
-"""Delete the objects of XComs that are no more.
+"""Delete the objects of XComs that no longer exist.
 
 Airflow deletes rows of its database and tells nobody: with a DAG run, with ``airflow db clean``,
 when a task pushes the same key twice. An object's name says whose XCom it was, so what is asked is

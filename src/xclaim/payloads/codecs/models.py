@@ -72,7 +72,7 @@ class Model(Generic[T]):
         except ValidationError as invalid:
             raise PayloadError(_said("payload", self.name, invalid)) from invalid
         except (PydanticSerializationError, RecursionError, TypeError, ValueError):
-            pass  # said below, without a place
+            pass  # the error below is raised without the place
         raise PayloadError(f"payload is not a {self.name}: {_first_line(error)}") from error
 
     def _read(self, text: str, noun: str, kind: type[PayloadError | PayloadCorruptedError]) -> Any:

@@ -3,7 +3,7 @@
 A value of such a type stands as ``{"$": "decimal", "value": "1.10"}``; all else is plain JSON. A
 dict that has the key ``$`` itself, or keys that are not text, is tagged, too: nothing is mistaken
 for a tag. Decoding makes values of a closed list of types, and instances of those that the reader
-has allowed. It never runs their code, and it imports nothing that he has not allowed.
+has allowed. It never runs their code, and imports only modules that the reader has allowed.
 """
 
 from __future__ import annotations
