@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -88,6 +88,28 @@ def test_a_stream_acks_and_claims_in_one_event(queue: Queue, seen: list[VerbEven
     verbs = [event.verb for event in seen]
     assert verbs[:2] == ["push_many", "claim_many"]
     assert set(verbs[2:]) == {"ack_and_claim"}
+
+
+def test_a_listener_is_called_no_more_once_it_is_removed(queue: Queue) -> None:
+    events: list[VerbEvent] = []
+    add_listener(events.append)
+    queue.push(1)
+    remove_listener(events.append)
+
+    queue.push(2)
+
+    assert len(events) == 1
+
+
+def test_what_is_no_claim_is_refused_also_if_somebody_listens(
+    queue: Queue, seen: list[VerbEvent]
+) -> None:
+    settle: Any = queue.ack
+
+    with pytest.raises(InvalidArgumentError, match="not a claim"):
+        settle(None)
+
+    assert [(event.verb, event.queue) for event in seen] == [("ack", None)]
 
 
 def test_a_listener_that_fails_changes_no_verb(

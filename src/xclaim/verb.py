@@ -68,7 +68,8 @@ class Verb(Generic[T]):
         if self.over in (Over.QUEUE, Over.QUEUE_AND_CLAIMS):
             return str(arguments[0])
         claims = self.claims_in(arguments)
-        return claims[0].message.queue if claims else None
+        message = getattr(claims[0], "message", None) if claims else None
+        return None if message is None else str(message.queue)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

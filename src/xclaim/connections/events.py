@@ -32,7 +32,7 @@ def remove_listener(listener: Listener) -> None:
     """Call it no more; one that is not there is no error."""
     global _listeners  # noqa: PLW0603
     with _lock:
-        _listeners = tuple(each for each in _listeners if each is not listener)
+        _listeners = tuple(each for each in _listeners if each != listener)
 
 
 def is_listened_to() -> bool:
