@@ -139,6 +139,45 @@ def check_answers(
     assert [*answers, wrong] == [0] * (CHILDREN + 1)
 
 
+@pytest.mark.parametrize("name", ["consume", "transact", "stream"])
+def test_a_child_that_leaves_a_block_of_its_parent_settles_nothing(
+    database_url: str, name: str
+) -> None:
+    def enter(queue: Queue) -> None:
+        if name == "stream":
+            for _ in queue.stream(batch=2):
+                yield_to_children()
+                raise ZeroDivisionError
+        else:
+            with getattr(queue, name)():
+                yield_to_children()
+                raise ZeroDivisionError
+
+    def yield_to_children() -> None:
+        for leave in (True, False):
+            child = os.fork()
+            if child == 0 and leave:
+                raise EOFError  # it unwinds the stack of its parent
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+        counts.append(Queue("orders", database_url).counts() if name != "transact" else None)
+
+    counts: list[Any] = []
+    with Queue("orders", database_url) as queue:
+        queue.push_many([1, 2, 3])
+        parent = os.getpid()
+        try:
+            enter(queue)
+        except EOFError:
+            os._exit(0 if os.getpid() != parent else 1)
+        except ZeroDivisionError:
+            pass
+
+        assert name == "transact" or counts[0].claimed == (2 if name == "stream" else 1)
+        assert queue.counts().available == 3
+
+
 def test_an_engine_of_xclaim_is_another_one_in_a_child(database_url: str) -> None:
     engine = create_engine(database_url)
     queue = Queue("orders", engine)

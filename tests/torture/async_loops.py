@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import wraps
 from typing import Any
 
-from tests.torture.consumer import BATCH, EFFECT, TURN, Consumer, WorkFailedError
+from tests.torture.consumer import BATCH, TURN, WAIT, Consumer, WorkFailedError
 from tests.torture.logs import Event
-from xclaim import AsyncQueue
+from xclaim import AsyncQueue, ClaimLostError
+
+AsyncLoop = Callable[[Consumer, AsyncQueue], Coroutine[Any, Any, int]]
 
 
 async def async_claim_and_ack(worker: Consumer, queue: AsyncQueue) -> int:
     for seen in range(TURN):
-        claimed = await queue.claim(**worker.ask())
+        claimed = await queue.claim(wait=WAIT if seen == 0 else None, **worker.ask())
         if claimed is None:
             return seen
-        worker.see([claimed])
-        await asyncio.sleep(worker.pause())
+        worker.take([claimed])
+        try:
+            await worker.work_in_a_task()
+        except WorkFailedError:
+            worker.log.settle(Event.RELEASING, [claimed])
+            with suppress(ClaimLostError):
+                await queue.release(claimed, error="the work failed")
+            continue
         with worker.settling() as held:
             held.append(claimed)
             worker.log.settle(Event.ACKING, held)
@@ -34,10 +42,20 @@ async def async_consume(worker: Consumer, queue: AsyncQueue) -> int:
                 if claimed is None:
                     return seen
                 with worker.holding([claimed], held):
-                    await asyncio.sleep(worker.pause())
-                    worker.maybe_fail()
+                    await worker.work_in_a_task()
                     worker.log.settle(Event.ACKING, held)
     return TURN
+
+
+async def async_consume_many(worker: Consumer, queue: AsyncQueue) -> int:
+    with worker.settling() as held:
+        async with queue.consume_many(BATCH, **worker.ask()) as claims:
+            with worker.holding(claims, held):
+                for _ in claims:
+                    await worker.work_in_a_task()
+                worker.log.settle(Event.ACKING, held)
+            return len(claims)
+    return 1  # the work failed
 
 
 async def transact_async(worker: Consumer, queue: AsyncQueue) -> int:
@@ -47,10 +65,8 @@ async def transact_async(worker: Consumer, queue: AsyncQueue) -> int:
                 if claimed is None:
                     return seen
                 with worker.holding([claimed], held):
-                    effect = {"message_id": claimed.message.id, "claimed_by": claimed.claimed_by}
-                    await connection.execute(EFFECT, effect)
-                    await asyncio.sleep(worker.pause())
-                    worker.maybe_fail()
+                    await connection.run_sync(worker.write_effect, claimed)
+                    await worker.work_in_a_task()
                     worker.log.settle(Event.ACKING, held)
     return TURN
 
@@ -61,24 +77,31 @@ async def async_stream(worker: Consumer, queue: AsyncQueue) -> int:
     with worker.settling() as held:
         async with aclosing(claims):
             async for claimed in claims:
+                worker.finish(held)
                 worker.see([claimed])
                 seen += 1
                 try:
-                    await asyncio.sleep(worker.pause())
-                    worker.maybe_fail()
-                    if seen == enough:
-                        raise WorkFailedError
+                    with worker.giving_back([claimed]):
+                        await worker.work_in_a_task()
+                        if seen == enough:
+                            raise WorkFailedError
                 except WorkFailedError:
-                    worker.log.settle(Event.RELEASING, [claimed])
                     break
                 held.append(claimed)
                 worker.log.settle(Event.ACKING, [claimed])
     return seen
 
 
-def _in_an_event_loop(
-    loop: Callable[[Consumer, AsyncQueue], Coroutine[Any, Any, int]],
-) -> Callable[[Consumer], int]:
+TASK_LOOPS: tuple[AsyncLoop, ...] = (
+    async_claim_and_ack,
+    async_consume,
+    async_consume_many,
+    transact_async,
+    async_stream,
+)
+
+
+def _in_an_event_loop(loop: AsyncLoop) -> Callable[[Consumer], int]:
     """Return the loop for blocking callers: with an event loop and a queue of its own each time."""
 
     async def with_queue(worker: Consumer) -> int:
@@ -92,6 +115,4 @@ def _in_an_event_loop(
     return run
 
 
-ASYNC_LOOPS: tuple[Callable[[Consumer], int], ...] = tuple(
-    map(_in_an_event_loop, (async_claim_and_ack, async_consume, transact_async, async_stream))
-)
+ASYNC_LOOPS: tuple[Callable[[Consumer], int], ...] = tuple(map(_in_an_event_loop, TASK_LOOPS))

@@ -7,7 +7,7 @@ hands back uncounted was never given to a worker and so is in no log.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -50,6 +50,9 @@ class Findings:
     acks_unknown: Counter[str] = field(default_factory=Counter)
     consumed_by_loop: Counter[str] = field(default_factory=Counter)
     effects: int = 0
+    wound_up: int = 0  # turns that were cut short, judged
+    wound_up_amid_errors: int = 0  # and not judged
+    finished: int = 0  # messages of streams that were cut short
     violations: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def count(self, kind: str) -> int:
@@ -87,6 +90,7 @@ def check(beliefs: Beliefs, rows: Sequence[Row], effects: Iterable[Effect]) -> F
         _check_order(findings, row, claims_of[row.id])
         _check_outcomes(findings, row, claims_of[row.id])
         _check_consumption(findings, row, claims_of[row.id], effects_of[row.id])
+    _check_winding_up(findings, beliefs, {row.id: row for row in rows})
     findings.effects = sum(map(len, effects_of.values()))
     return findings
 
@@ -172,6 +176,34 @@ def _check_consumption(
         kind = "duplicate" if len(effects) > 1 else "effect"
         findings.violations[kind].append(
             f"message {row.id}, consumed in {loop}, has the effects {list(effects)}, not {expected}"
+        )
+
+
+def _check_winding_up(findings: Findings, beliefs: Beliefs, rows: Mapping[int, Row]) -> None:
+    """Who was cancelled or interrupted has left nothing claimed, and nothing finished unacked."""
+    for wound_up in beliefs.wound_up:
+        if wound_up.errors:  # a claim whose answer was lost is nobody's to give back
+            findings.wound_up_amid_errors += 1
+            continue
+        findings.wound_up += 1
+        for token, id_ in wound_up.left.items():
+            if token not in wound_up.held:
+                findings.violations["left claimed"].append(
+                    f"message {id_} is claimed still, though {wound_up.worker} has wound up"
+                )
+        for held in (beliefs.claims[token] for token in wound_up.finished):
+            if held.message_id in rows:
+                _check_finished(findings, rows[held.message_id], held, wound_up.at)
+
+
+def _check_finished(findings: Findings, row: Row, held: Held, wound_up_at: float) -> None:
+    findings.finished += 1
+    is_lost = held.outcome is Event.LOST or wound_up_at > held.leased_until
+    if not is_lost and not _is_consumed_by(row, held):
+        findings.violations["finished and not acked"].append(
+            f"message {row.id}: the stream of {held.claimed_by} had finished attempt "
+            f"{held.attempts} when it was cut short, the table says {row.status}, "
+            f"{row.consumed_by}, attempt {row.attempts}"
         )
 
 

@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
 
+from tests.torture.forking import wait_for_orphans
 from tests.torture.workers import Job, Role, work
 
 _END_SECONDS = 60
@@ -25,10 +26,6 @@ class Member:
     job: Job
     process: BaseProcess
     is_stopped: bool = False
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid or 0
 
 
 class Crew:
@@ -72,7 +69,7 @@ class Crew:
             return False
         member = random.choice(going)
         member.is_stopped = True
-        os.kill(member.pid, signal.SIGSTOP)
+        _send(signal.SIGSTOP, member)
         timer = threading.Timer(seconds, self._resume, [member])
         timer.daemon = True
         timer.start()
@@ -80,7 +77,7 @@ class Crew:
 
     def skew_one(self, random: Random) -> None:
         """Set the clock of a worker wrong by another amount."""
-        os.kill(random.choice(self._members).pid, signal.SIGUSR1)
+        _send(signal.SIGUSR1, random.choice(self._members))
 
     def replace_crashed(self) -> None:
         """Start others for workers that ended though nobody killed them, and remember that."""
@@ -100,6 +97,8 @@ class Crew:
                 self.crashes.append(f"{member.job.name} ended with {member.process.exitcode}")
                 member.process.kill()
             self._members.remove(member)
+        if not wait_for_orphans(self._folder, max(deadline - time.monotonic(), 0.1)):
+            self.crashes.append("a child that a consumer has forked does not end")
 
     def kill_all(self) -> None:
         """Leave nobody behind."""
@@ -120,6 +119,11 @@ class Crew:
 
     @staticmethod
     def _resume(member: Member) -> None:
-        if member.is_stopped and member.process.is_alive():
-            os.kill(member.pid, signal.SIGCONT)
+        if member.is_stopped:
+            _send(signal.SIGCONT, member)
         member.is_stopped = False
+
+
+def _send(number: signal.Signals, member: Member) -> None:
+    if member.process.is_alive():  # it may have crashed
+        os.kill(member.process.pid or 0, number)

@@ -9,14 +9,21 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+
 from xclaim import Claim
+
+# What a lost connection or a server in trouble looks like; psycopg's InternalError is a connection
+# that was lost within the answer to a COMMIT. A constraint that is violated is our own mistake.
+EXPECTED = (OperationalError, InterfaceError, InternalError)
 
 
 class Event(StrEnum):
@@ -29,6 +36,8 @@ class Event(StrEnum):
     ACKED = "acked"
     RELEASING = "releasing"  # from now on others may claim the message
     LOST = "lost"  # ClaimLostError
+    FAULT = "fault"  # that a worker brings on itself: its task is cancelled, it forks
+    WOUND_UP = "wound up"  # after it was cancelled or interrupted, and what it has left
     ERROR = "error"  # of the database: expected
     UNEXPECTED = "unexpected"  # anything else
 
@@ -42,6 +51,13 @@ class Log:
     def write(self, event: Event, **values: Any) -> None:
         line = json.dumps({"event": event, "at": time.monotonic(), **values})
         os.write(self._file, line.encode() + b"\n")
+
+    def note(self, error: Exception) -> None:
+        """An error of the database is expected, others are not."""
+        if isinstance(error, EXPECTED):
+            self.write(Event.ERROR, error=type(error).__name__, cause=type(error.orig).__name__)
+        else:
+            self.write(Event.UNEXPECTED, error="".join(traceback.format_exception(error)))
 
     def pushing(self, keys: Iterable[str]) -> None:
         self.write(Event.PUSHING, keys=list(keys))
@@ -79,6 +95,18 @@ class Held:
     outcome: Event | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WoundUp:
+    """What a worker found in the table after it was cancelled or interrupted, all by token."""
+
+    worker: str
+    at: float
+    left: Mapping[str, int]  # claimed by it still, with the ids of the messages
+    held: frozenset[str]  # what it holds by its own wish
+    finished: Sequence[str]  # messages of a stream: the next one was asked for
+    errors: int  # of the database, meanwhile
+
+
 @dataclass(slots=True)
 class Beliefs:
     """What all workers believe."""
@@ -86,6 +114,8 @@ class Beliefs:
     pushing: set[str] = field(default_factory=set)
     pushed: dict[str, int] = field(default_factory=dict)
     claims: dict[str, Held] = field(default_factory=dict)  # by token
+    wound_up: list[WoundUp] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)  # what a log alone can show
 
@@ -99,6 +129,10 @@ class Beliefs:
                 self._add_claims(worker, line)
             case Event.ERROR:
                 self.errors[line["error"]] += 1
+            case Event.FAULT:
+                self.faults[line["kind"]] += 1
+            case Event.WOUND_UP:
+                self._add_wound_up(worker, line)
             case Event.UNEXPECTED:
                 self.violations.append(f"unexpected in {worker}: {line['error']}")
             case settled:
@@ -123,6 +157,18 @@ class Beliefs:
                 claimed_at=line["at"],
                 leased_until=line["asked_at"] + line["lease"],
             )
+
+    def _add_wound_up(self, worker: str, line: dict[str, Any]) -> None:
+        self.wound_up.append(
+            WoundUp(
+                worker=worker,
+                at=line["at"],
+                left=line["left"],
+                held=frozenset(line["held"]),
+                finished=line["finished"],
+                errors=line["errors"],
+            )
+        )
 
     def _settle(self, held: Held, event: Event, at: float) -> None:
         if held.given_up_at is None:

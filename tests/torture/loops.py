@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing, suppress
-from datetime import timedelta
 from typing import Any
 
-from tests.torture.consumer import BATCH, EFFECT, TURN, Consumer, WorkFailedError
+from tests.torture.consumer import BATCH, TURN, WAIT, Consumer, WorkFailedError
 from tests.torture.logs import Event
 from xclaim import ClaimLostError, Queue, ack, claim
-
-_WAIT = timedelta(seconds=0.3)
 
 
 def claim_and_ack(worker: Consumer) -> int:
     for seen in range(TURN):
-        claimed = worker.queue.claim(wait=_WAIT if seen == 0 else None, **worker.ask())
+        claimed = worker.queue.claim(wait=WAIT if seen == 0 else None, **worker.ask())
         if claimed is None:
             return seen
-        worker.see([claimed])
+        worker.take([claimed])
         try:
             worker.work()
         except WorkFailedError:
@@ -36,7 +33,7 @@ def claim_and_ack(worker: Consumer) -> int:
 
 def claim_many_and_ack_many(worker: Consumer) -> int:
     claims = worker.queue.claim_many(BATCH, **worker.ask())
-    worker.see(claims)
+    worker.take(claims)
     with worker.settling() as held:
         for each in claims:
             try:
@@ -78,8 +75,7 @@ def transact(worker: Consumer) -> int:
             if claimed is None:
                 return seen
             with worker.holding([claimed], held):
-                effect = {"message_id": claimed.message.id, "claimed_by": claimed.claimed_by}
-                connection.execute(EFFECT, effect)
+                worker.write_effect(connection, claimed)
                 worker.work()
                 worker.log.settle(Event.ACKING, held)
     return TURN
@@ -92,11 +88,12 @@ def transact_by_hand(worker: Consumer) -> int:
             claimed = claim(connection, worker.queue.name, **worker.ask())
         if claimed is None:
             return seen
-        with worker.settling() as held, worker.holding([claimed], held):
+        worker.take([claimed])
+        with worker.settling() as held, worker.giving_back([claimed]):
+            held.append(claimed)
             worker.work()
             with worker.engine.begin() as connection:
-                effect = {"message_id": claimed.message.id, "claimed_by": claimed.claimed_by}
-                connection.execute(EFFECT, effect)
+                worker.write_effect(connection, claimed)
                 worker.log.settle(Event.ACKING, held)
                 ack(connection, claimed)
     return TURN
@@ -116,14 +113,15 @@ def stream(worker: Consumer) -> int:
     claims: Any = worker.queue.stream(batch=BATCH, **worker.ask())  # a generator
     with worker.settling() as held, closing(claims):
         for claimed in claims:
+            worker.finish(held)
             worker.see([claimed])
             seen += 1
             try:
-                worker.work()
-                if seen == enough:
-                    raise WorkFailedError
+                with worker.giving_back([claimed]):
+                    worker.work()
+                    if seen == enough:
+                        raise WorkFailedError
             except WorkFailedError:
-                worker.log.settle(Event.RELEASING, [claimed])
                 break
             held.append(claimed)
             worker.log.settle(Event.ACKING, [claimed])

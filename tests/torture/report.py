@@ -27,6 +27,7 @@ def summarize(
     seconds: float,
 ) -> dict[str, Any]:
     """Return everything that is worth keeping, as JSON-serialisable values."""
+    faults = faults + beliefs.faults
     (server_version,) = field.server.execute("SHOW server_version")[0]
     return {
         "duplicates": findings.count("duplicate"),
@@ -39,6 +40,11 @@ def summarize(
         "faults": faults.total(),
         "faults_by_kind": dict(faults.most_common()),
         "faults_not_possible": _impossible(field),
+        "cut_short": {
+            "judged": findings.wound_up,
+            "amid_errors": findings.wound_up_amid_errors,
+            "messages_finished": findings.finished,
+        },
         "claims": findings.claims,
         "acks_confirmed": findings.acks,
         "claims_lost_and_refused": findings.claims_lost,
@@ -59,11 +65,15 @@ def summarize(
 
 def text(summary: Mapping[str, Any]) -> str:
     """Return the summary for people."""
+    cut_short = summary["cut_short"]
     lines = [
         f"messages pushed and consumed   {summary['messages']:>9,}",
         f"faults injected                {summary['faults']:>9,}",
         *(f"    {kind:<35}{count:>7,}" for kind, count in summary["faults_by_kind"].items()),
         *(f"    {kind}: {why}" for kind, why in summary["faults_not_possible"].items()),
+        f"turns cut short, wound up      {cut_short['judged']:>9,}",
+        f"    {'messages that their streams finished':<38}{cut_short['messages_finished']:>4,}",
+        f"    {'others, amid errors: not judged':<35}{cut_short['amid_errors']:>7,}",
         f"claims the workers saw         {summary['claims']:>9,}",
         f"acks confirmed                 {summary['acks_confirmed']:>9,}",
         f"claims lost, and refused       {summary['claims_lost_and_refused']:>9,}",

@@ -31,7 +31,7 @@ from xclaim import Queue, create_engine
 from xclaim.operations import migrate
 
 _PRODUCERS = 4
-_SESSIONS = 6  # of one worker, at most
+_SESSIONS = 12  # of one worker and its child, as a rule
 _SETTINGS = {
     "max_wal_size": "256MB",  # what is to be recovered after a kill
     "checkpoint_timeout": "30s",

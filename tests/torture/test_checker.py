@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,24 @@ class Story:
     def ack(self, worker: str, token: str) -> Story:
         self.tell(worker, Event.ACKING, tokens=[token])
         return self.tell(worker, Event.ACKED, tokens=[token])
+
+    def wind_up(
+        self,
+        worker: str,
+        *,
+        left: dict[str, int] | None = None,
+        held: Sequence[str] = (),
+        finished: Sequence[str] = (),
+        errors: int = 0,
+    ) -> Story:
+        return self.tell(
+            worker,
+            Event.WOUND_UP,
+            left=left or {},
+            held=held,
+            finished=finished,
+            errors=errors,
+        )
 
     def check(self, rows: list[Row], effects: list[Effect] | None = None) -> Findings:
         return check(gather(self._folder), rows, effects or [])
@@ -172,6 +191,57 @@ def test_an_effect_of_work_that_was_rolled_back_is_reported(story: Story) -> Non
     findings = story.push().claim("a", "t1").ack("a", "t1").check([ROW], [Effect(1, "b#1")])
 
     assert findings.count("effect") == 1
+
+
+def test_a_cancelled_consumer_that_leaves_messages_claimed_is_reported(story: Story) -> None:
+    story.push().wind_up("b", left={"t1": 1}).claim("a", "t2").ack("a", "t2")
+
+    findings = story.check([ROW])
+
+    assert findings.count("left claimed") == 1
+
+
+def test_what_a_cancelled_consumer_holds_by_its_own_wish_is_not_reported(story: Story) -> None:
+    story.push().claim("b", "t1").wind_up("b", left={"t1": 1}, held=["t1"])
+    story.claim("a", "t2", attempts=2).ack("a", "t2")
+
+    findings = story.check(
+        [Row(id=1, unique_key="k", status="consumed", attempts=2, consumed_by="a#1")]
+    )
+
+    assert dict(findings.violations) == {}
+    assert findings.wound_up == 1
+
+
+def test_what_is_left_after_an_error_of_the_database_is_not_judged(story: Story) -> None:
+    story.push().wind_up("b", left={"t1": 1}, errors=1).claim("a", "t2").ack("a", "t2")
+
+    findings = story.check([ROW])
+
+    assert dict(findings.violations) == {}
+    assert (findings.wound_up, findings.wound_up_amid_errors) == (0, 1)
+
+
+def test_what_a_cancelled_stream_finished_and_did_not_ack_is_reported(story: Story) -> None:
+    story.push().claim("b", "t1", loop="stream", lease=10).tell("b", Event.ACKING, tokens=["t1"])
+    story.wind_up("b", finished=["t1"]).claim("a", "t2", attempts=2).ack("a", "t2")
+
+    findings = story.check(
+        [Row(id=1, unique_key="k", status="consumed", attempts=2, consumed_by="a#1")]
+    )
+
+    assert dict(findings.violations).keys() == {"finished and not acked"}
+
+
+def test_what_a_cancelled_stream_finished_and_lost_is_not_reported(story: Story) -> None:
+    story.push().claim("b", "t1", loop="stream", lease=1).tell("b", Event.ACKING, tokens=["t1"])
+    story.claim("a", "t2", attempts=2).ack("a", "t2").wind_up("b", finished=["t1"])
+
+    findings = story.check(
+        [Row(id=1, unique_key="k", status="consumed", attempts=2, consumed_by="a#1")]
+    )
+
+    assert dict(findings.violations) == {}
 
 
 def test_an_unexpected_error_is_reported(story: Story) -> None:

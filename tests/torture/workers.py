@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-import traceback
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -19,21 +18,21 @@ from pathlib import Path
 from random import Random
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 from tests.torture.async_loops import ASYNC_LOOPS
+from tests.torture.cancelling import in_cancelled_tasks
 from tests.torture.clock import skew_clock
-from tests.torture.consumer import QUEUE, Consumer
+from tests.torture.consumer import QUEUE, REST, Consumer
+from tests.torture.forking import Children
+from tests.torture.interrupting import Interrupts
 from tests.torture.logs import Event, Log, read
 from tests.torture.loops import LOOPS
 from tests.torture.payloads import payload_of
+from tests.torture.winding_up import Errors, look_back
 from xclaim import Queue, create_engine
 
-_REST = (0.05, 0.4)  # seconds after an error
 _IDLE = (0.05, 0.2)  # seconds after there was nothing to do
-# What a lost connection or a server in trouble looks like; psycopg's InternalError is a connection
-# that was lost within the answer to a COMMIT. A constraint that is violated is our own mistake.
-_EXPECTED = (OperationalError, InterfaceError, InternalError)
+_INTERRUPTED = 0.6  # of the turns of blocking loops
 _LARGEST_PUSH = 50
 _BACKLOG = 5_000  # waiting messages at which producers wait too
 _BACKLOG_EVERY = 2.0  # seconds between two looks at the backlog
@@ -73,7 +72,7 @@ class Job:
 
 def work(job: Job) -> None:
     """Do the job: what a worker process runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us stops us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us stops us, and not a terminal
     _redirect_output(job.folder / f"{job.name}.err")
     skew_clock(Random(f"{job.seed} {job.name} clock"))
     random = Random(f"{job.seed} {job.name}")
@@ -83,10 +82,7 @@ def work(job: Job) -> None:
         if job.role is Role.PRODUCER:
             produce(job, log, random, queue, engine)
         else:
-            consume(
-                job,
-                Consumer(job.name, url=job.url, log=log, random=random, queue=queue, engine=engine),
-            )
+            consume_with_children(job, log, random, queue, engine)
 
 
 def produce(job: Job, log: Log, random: Random, queue: Queue, engine: Engine) -> None:
@@ -110,17 +106,42 @@ def produce(job: Job, log: Log, random: Random, queue: Queue, engine: Engine) ->
             look_at = time.monotonic() + _BACKLOG_EVERY
 
 
-def consume(job: Job, worker: Consumer) -> None:
-    """Use every loop by turns."""
+def consume_with_children(job: Job, log: Log, random: Random, queue: Queue, engine: Engine) -> None:
+    """Consume, and fork now and then."""
+    children = Children(
+        job.name,
+        job.folder,
+        lambda child, lives: consume(child, lambda: lives() and not job.is_over),
+    )
+    worker = Consumer(
+        job.name,
+        url=job.url,
+        log=log,
+        random=random,
+        queue=queue,
+        engine=engine,
+        errors=Errors(),
+        fork=children.fork,
+    )
+    consume(worker, lambda: _is_to_go_on(job))
+    children.bury(log, wait=True)
+
+
+def consume(worker: Consumer, is_to_go_on: Callable[[], bool]) -> None:
+    """Use every loop by turns; some turns are cut short."""
+    interrupts = Interrupts(worker)
     turns: list[Callable[[Consumer], int]] = []
-    while _is_to_go_on(job):
+    while is_to_go_on():
         if not turns:
-            turns = [*LOOPS, *ASYNC_LOOPS]
+            turns = [*LOOPS, *ASYNC_LOOPS, in_cancelled_tasks]
             worker.random.shuffle(turns)
         loop = turns.pop()
-        worker.loop = loop.__name__
+        is_interrupted = loop in LOOPS and worker.random.random() < _INTERRUPTED
+        worker.begin_turn(loop.__name__)
         seen: list[int] = []
-        _try(worker.log, worker.random, lambda: seen.append(loop(worker)))  # noqa: B023  (called at once)
+        with interrupts.striking() if is_interrupted else nullcontext():
+            _try(worker.log, worker.random, lambda: seen.append(loop(worker)))  # noqa: B023  (called at once)
+        look_back(worker)
         if seen == [0]:
             time.sleep(worker.random.uniform(*_IDLE))
 
@@ -165,12 +186,9 @@ def _try(log: Log, random: Random, attempt: Callable[[], None]) -> bool:
     """Return whether it went well; an error of the database is expected, others are not."""
     try:
         attempt()
-    except _EXPECTED as error:
-        log.write(Event.ERROR, error=type(error).__name__, cause=type(error.orig).__name__)
-        time.sleep(random.uniform(*_REST))
-    except Exception:  # noqa: BLE001  (the run goes on, and the checker reports it)
-        log.write(Event.UNEXPECTED, error=traceback.format_exc())
-        time.sleep(random.uniform(*_REST))
+    except Exception as error:  # noqa: BLE001  (the run goes on; the log says if it was expected)
+        log.note(error)
+        time.sleep(random.uniform(*REST))
     else:
         return True
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -36,6 +37,7 @@ class Holding:
     def __init__(
         self, runner: Runner, again: Reconnecting, lease: timedelta, lease_limit: timedelta
     ) -> None:
+        self._process_id = os.getpid()
         self.claims = ClaimsAhead()
         self.is_done = False  # whether the block has ended well, and only its ack may be missing
         self._runner = runner
@@ -78,12 +80,16 @@ class Holding:
     def ack(self) -> None:
         """Ack what is finished. Raise ClaimLostError naming those that others have."""
         claims = self.claims.finished()
-        if claims:
+        if claims and not self.is_of_a_parent():
             ack, again = (
                 partial(self._ack_by, verb, claims) for verb in (verbs.ACK_MANY, verbs.ACK_AGAIN)
             )
             finish = self._runner.concurrency.finish
             self._again.run(partial(finish, ack), again=partial(finish, again))
+
+    def is_of_a_parent(self) -> bool:
+        """Return whether this is a fork of the process whose claims these are: it settles none."""
+        return self._process_id != os.getpid()
 
     def ack_again(self) -> None:
         """Ack what is finished after an ack whose answer was lost, whether that was done or not."""
@@ -109,6 +115,8 @@ class Holding:
 
     def wind_up(self, error: BaseException, *, reason: str, within: float | None) -> bool:
         """Settle what is held; return whether all was. What fails is noted, and hides no error."""
+        if self.is_of_a_parent():
+            return True
         wind_up = partial(self._wind_up, error, reason)
         return self._runner.concurrency.finish(wind_up, within=within, is_owed=True)
 

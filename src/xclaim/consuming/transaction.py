@@ -49,8 +49,9 @@ class Transaction(Holding):
 
     def commit(self) -> None:
         """Ack and commit. Raise ClaimLostError if the claim was lost; nothing is committed then."""
-        self.end_keep_alive()
-        self._runner.concurrency.finish(self._commit)
+        if not self.is_of_a_parent():
+            self.end_keep_alive()
+            self._runner.concurrency.finish(self._commit)
 
     def _connect(self) -> Connection:
         self._connection = connection = self._engine.connect()
