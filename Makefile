@@ -81,7 +81,7 @@ format: $(VENV)/.installed ## Format the code and repair what ruff can
 	$(VENV)/bin/ruff format
 
 # Two processes, whatever the machine has: some tests start an Airflow, others kill servers.
-IN_PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+IN_PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 # What asks the database more than SQLAlchemy or Python is not repeated.
 CORE := -m "not airflow and not wheel" \
 	$(addprefix --ignore tests/,cli stack torture model payloads typing cancelling test_failover.py test_benchmarks.py)

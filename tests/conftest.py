@@ -55,17 +55,27 @@ def pytest_configure(config: pytest.Config) -> None:
     }
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let parallel workers (`-n 2`) share out files, and begin with those that take longest.
-
-    What starts an Airflow stays together: a second one takes longer than all its tests.
-    """
-    for item in items:
-        folder = item.path.parent.name
-        group = folder if folder in ("stack", "hook") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Begin with what takes longest."""
     items.sort(key=lambda item: item.path.parent.name != "stack")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let parallel workers (`-n 2`) share out files.
+
+    What starts an Airflow stays together: a second one takes longer than all its tests. Not by
+    xdist's own groups, which pytest 9.2 does not show to it.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist shows no types
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            folder = file.rpartition("/")[0]
+            return folder if folder in ("tests/stack", "tests/hook") else file
+
+    return ByFile(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
