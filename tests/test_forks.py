@@ -16,7 +16,7 @@ import sqlalchemy
 from sqlalchemy import Engine
 
 from tests.eventually import until
-from xclaim import AsyncQueue, Queue, create_engine
+from xclaim import AsyncQueue, DatabaseUrlError, Queue, create_engine
 
 pytestmark = pytest.mark.slow
 
@@ -106,22 +106,43 @@ def test_children_and_parent_get_their_own_answers(database_url: str, state: str
     check_answers(database_url, state, STATES[state])
 
 
-def test_threads_that_are_in_a_verb_do_not_matter(fresh_postgresql_url: str) -> None:
-    # Not of SQLite, whose library has locks that a thread of the parent may hold at the fork.
-    check_answers(fresh_postgresql_url, "beside busy threads", beside_busy_threads)
+def test_threads_that_are_in_a_verb_do_not_matter(database_url: str) -> None:
+    check_answers(database_url, "beside busy threads", beside_busy_threads)
+
+
+def test_nothing_is_lost_and_nothing_corrupted_by_parent_and_children(database_url: str) -> None:
+    with Queue("orders", database_url) as queue:
+        queue.push_many(list(range(20)))
+        for _ in range(5):
+            claimed = queue.claim()
+            assert claimed is not None
+            children = [in_a_child(lambda: [queue.push(n).id for n in range(5)]) for _ in range(3)]
+            queue.ack(claimed)
+            queue.close()
+            ids = [id_ for wait in children for id_ in wait()]
+            assert all(queue.get(id_) for id_ in ids)
+
+        assert (queue.counts().available, queue.counts().consumed) == (20 - 5 + 5 * 3 * 5, 5)
+    engine = create_engine(database_url)
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
+    engine.dispose()
 
 
 def check_answers(
     database_url: str, state: str, being: Callable[[Queue], AbstractContextManager[Any]]
 ) -> None:
-    is_writer = database_url.startswith("sqlite") and state == "in transact"
+    parent = os.getpid()
+    is_in_use = database_url.startswith("sqlite") and state == "in transact"
 
     def work() -> int:
         me, wrong = f"process {os.getpid()}", 0
+        if is_in_use and os.getpid() != parent:
+            with pytest.raises(DatabaseUrlError, match="was in use when this process was forked"):
+                queue.claim()
+            return 0
         for _ in range(TURNS):
-            if is_writer:  # nobody else can write while the parent does
-                queue.peek()
-                continue
             claimed = queue.claim(claimed_by=me)
             assert claimed is not None
             found = queue.get(claimed.message.id)
@@ -229,11 +250,27 @@ def test_a_child_that_ends_the_ordinary_way_tells_the_server_nothing(
     assert child.exitcode == 0
 
 
-def test_a_child_of_an_event_loop_begins_anew(database_url: str) -> None:
+def test_a_child_cannot_open_a_file_that_an_event_loop_has_open(sqlite_url: str) -> None:
+    import asyncio
+
+    def open_it() -> None:
+        with pytest.raises(DatabaseUrlError, match="spawn"):
+            Queue("orders", sqlite_url).counts()
+
+    async def parent() -> None:
+        async with AsyncQueue("orders", sqlite_url) as queue:
+            await queue.push(1)
+            in_a_child(open_it)()
+            assert (await queue.counts()).available == 1
+
+    asyncio.run(parent())
+
+
+def test_a_child_of_an_event_loop_begins_anew(fresh_postgresql_url: str) -> None:
     import asyncio
 
     async def parent() -> Any:
-        async with AsyncQueue("orders", database_url) as queue:
+        async with AsyncQueue("orders", fresh_postgresql_url) as queue:
             await queue.push_many([1, 2, 3])
             await queue.claim()
 

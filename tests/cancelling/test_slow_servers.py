@@ -107,6 +107,7 @@ def proxied(fresh_postgresql_url: str) -> Iterator[tuple[Proxy, str]]:
     url = make_url(fresh_postgresql_url)
     with Proxy("127.0.0.1", url.port or 5432) as proxy:
         through = url.set(port=proxy.port, host="127.0.0.1")
+        through = through.update_query_dict({"connect_timeout": "2"})  # the least libpq takes
         yield proxy, through.render_as_string(hide_password=False)
 
 

@@ -6,7 +6,8 @@ import os
 import socket
 import time
 from asyncio import CancelledError
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from typing import Any, Self
 
@@ -59,6 +60,8 @@ class Call:
     def __exit__(self, *_: object) -> None:
         """Leave it, and what it used to others."""
         self._connection = None
+        if self._parent is not None:
+            self._parent.use(None)
         _current.reset(self._token)
 
     def can_be_left(self) -> bool:
@@ -99,6 +102,10 @@ class Call:
         if self._parent is not None:
             self._parent.use(driver)
 
+    def is_using(self) -> bool:
+        """Return whether it has a connection now."""
+        return self._connection is not None
+
     def drop(self) -> None:
         """Break the connection under the statement that does not end."""
         used = self._connection
@@ -135,6 +142,16 @@ def is_in_a_call() -> bool:
     """Return whether a call around this one is finished already whatever happens."""
     call = _current.get()
     return call is not None and call.is_whole
+
+
+@contextmanager
+def outside_of_calls() -> Iterator[None]:
+    """Let the block be a part of no call."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def begin(connection: Connection) -> None:

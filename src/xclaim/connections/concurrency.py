@@ -108,9 +108,10 @@ class Threads:
         """Run the call; signals that arrive while it cannot be left are handled after it."""
         if is_in_a_call():
             return call()
-        with Call(within, is_owed=is_owed) as record:
-            if threading.current_thread() is threading.main_thread():
-                return _Signals(record).handled_after(call, within)
+        record = Call(within, is_owed=is_owed)
+        if threading.current_thread() is threading.main_thread():
+            return _Signals(record).handled_after(call, within)
+        with record:
             return _watched(record, call, within)
 
     def read(self, call: Callable[[], T]) -> T:
@@ -152,13 +153,17 @@ _NUMBERS = tuple(
 )
 
 
+_MOMENT = 0.2  # seconds
+
+
 class _Signals:
     """The signals that arrive during a call. A handler may raise, and then at any instruction."""
 
-    __slots__ = ("_handlers", "_noted", "_record", "_timer")
+    __slots__ = ("_handlers", "_is_within", "_noted", "_record", "_timer")
 
     def __init__(self, record: Call) -> None:
         self._record = record
+        self._is_within = False
         self._handlers: dict[int, Any] = {}
         self._noted: list[tuple[int, FrameType | None]] = []
         self._timer: threading.Timer | None = None
@@ -172,7 +177,12 @@ class _Signals:
                     _signal.signal(number, self._note)
             if within is not None:
                 self.end_within(within)
-            return call()
+            with self._record:  # no signal strikes between the two, see _note
+                self._is_within = True
+                try:
+                    return call()
+                finally:
+                    self._is_within = False
         finally:
             try:
                 for each in self._handlers.items():
@@ -212,7 +222,7 @@ class _Signals:
                 left.pop()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._record.can_be_left():  # connecting may take long
+        if self._is_within and self._record.can_be_left():  # connecting may take long
             self._handlers[number](number, frame)
             return
         self._noted.append((number, frame))
@@ -233,8 +243,11 @@ class _Thread:
         return self._thread.is_alive()
 
     def end_within(self, seconds: float) -> None:
-        self._thread.join(seconds)
-        if self._thread.is_alive():
+        if self._thread is threading.current_thread():  # which collects what was abandoned
+            return
+        # One that waits for a connection has begun nothing, and ends when it has one.
+        self._thread.join(seconds if self._record.is_using() else min(seconds, _MOMENT))
+        if self._record.is_using() and self._thread.is_alive():
             self._record.drop()
             self._thread.join(1.0)
 

@@ -39,8 +39,8 @@ _DEFAULTS = {
 # own, isolation_level, is set and reset around each use.
 DEFAULT_ISOLATION_LEVEL = "xclaim_default_isolation_level"
 # Of a queue made from a URL: a place for each worker at a time, opened when it is needed and kept.
-# An overflow would be opened and closed again for each verb. PostgreSQL allows 100 by default.
-_POOL = {"pool_size": 64, "max_overflow": 0, "pool_use_lifo": True}
+# An overflow would be opened and closed again for each verb. PostgreSQL allows 97 by default.
+_POOL = {"pool_size": 96, "max_overflow": 0, "pool_use_lifo": True}
 _JSON: dict[str, Any] = {"json_deserializer": plain_json.decode}  # quicker than the driver's own
 _ONE_CONNECTION = {"pool_size": 1, "max_overflow": 0}  # each would be a database of its own
 _SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes

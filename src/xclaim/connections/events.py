@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from xclaim.connections.calls import is_in_a_call, outside_of_calls
 from xclaim.verb import VerbEvent
 
 Listener = Callable[[VerbEvent], object]
@@ -42,8 +43,12 @@ def is_listened_to() -> bool:
 
 def emit(event: VerbEvent) -> None:
     """Tell the listeners."""
-    for listener in _listeners:
-        try:
-            listener(event)
-        except Exception:
-            _logger.warning("a listener to verbs failed", exc_info=True)
+    is_finished = is_in_a_call()
+    with outside_of_calls():  # tasks that a listener starts are not a part of this one
+        for listener in _listeners:
+            try:
+                listener(event)
+            except BaseException as error:
+                if not isinstance(error, Exception) and not is_finished:
+                    raise  # an interrupt, which in a call that is finished waits for its end
+                _logger.warning("a listener to verbs failed", exc_info=True)

@@ -1,48 +1,127 @@
 """A child of a fork uses no connection of its parent.
 
-Two processes on one socket read each other's answers. So in a child the engines that xclaim made
-have new pools, and the sockets of the old ones lead nowhere: also one that a block was using at the
-time of the fork can do no harm, and closing it says nothing to the server.
+Two processes on one socket read each other's answers. So in a child the engines that a queue uses
+have new pools, and the sockets of the old connections lead nowhere: also one that a block was using
+at the time of the fork can do no harm, and closing it says nothing to the server.
+
+SQLite keeps account of its locks in the process, and a child would believe that it has those of its
+parent: rows would be lost, and the file corrupted. So its files are closed before a fork. One that
+cannot be, because a transaction is using it, cannot be opened in the child.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+from weakref import WeakSet
 
 from sqlalchemy import Engine, event
 
-T = TypeVar("T")
+from xclaim.errors import DatabaseUrlError
+
+
+class Kept(Protocol):
+    """Connections that are kept out of a pool."""
+
+    def pause(self) -> Callable[[], object]:
+        """Close files, let nobody open one, and return what ends that."""
+
+    def forget(self) -> None:
+        """Use them no more: they are those of the parent."""
+
 
 _engines: WeakSet[Engine] = WeakSet()
 _drivers: WeakSet[Any] = WeakSet()
-_others: WeakKeyDictionary[Any, Callable[[Any], object]] = WeakKeyDictionary()
+_kept: WeakSet[Any] = WeakSet()
 _of_the_parent: list[Any] = []  # never freed in a child: that would use the sockets
+_files: Counter[str] = Counter()  # how often each is open
+_inherited: set[str] = set()
+_resuming: list[Callable[[], object]] = []
+_gate = threading.RLock()  # nobody opens a file while a thread forks
 
 
 def protect(engine: Engine) -> None:
-    """Give the engine a new pool in each child of a fork."""
+    """Give the engine a new pool in each child of a fork, and close its file before."""
     if engine in _engines:
         return
     _engines.add(engine)
+    if engine.dialect.name == "sqlite":
+        _watch_file(engine, str(Path(engine.url.database or "").absolute()))
+        return
 
     @event.listens_for(engine, "connect")
     def note(_: Any, record: Any) -> None:
-        driver = record.driver_connection
-        if hasattr(driver, "pgconn"):  # SQLite has no sockets, and locks of each process's own
-            _drivers.add(driver)
+        if hasattr(record.driver_connection, "pgconn"):
+            _drivers.add(record.driver_connection)
 
 
-def after_in_child(owner: T, forget: Callable[[T], object]) -> None:
-    """Call ``forget(owner)`` in each child of a fork, while the owner lives."""
-    _others[owner] = forget
+def keep(kept: Kept) -> None:
+    """Let these connections, too, be closed before a fork, or be forgotten in its child."""
+    _kept.add(kept)
 
 
-def _break_with_parent() -> None:
+@contextmanager
+def opening(engine: Engine) -> Iterator[None]:
+    """Let nobody fork while the block opens a file; other databases have no part in it."""
+    if engine.dialect.name != "sqlite":
+        yield
+        return
+    with _gate:
+        yield
+
+
+def _watch_file(engine: Engine, file: str) -> None:
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, _: Any, given: Any, options: Any) -> Any:
+        if file in _inherited:
+            raise DatabaseUrlError(
+                f"the SQLite file {file} was in use when this process was forked, and must not be "
+                "opened here: fork before a transaction or an AsyncQueue uses it, or start the "
+                "process with multiprocessing's spawn"
+            )
+        if dialect.is_async:  # its await would keep the gate
+            return None
+        with opening(engine):
+            connection = dialect.connect(*given, **options)
+            _files[file] += 1
+            return connection
+
+    @event.listens_for(engine, "connect")
+    def note(_: Any, __: Any) -> None:
+        if engine.dialect.is_async:
+            _files[file] += 1
+
+    @event.listens_for(engine, "close")
+    def note_end(_: Any, __: Any) -> None:
+        _files[file] -= 1
+
+
+def _before() -> None:
+    _gate.acquire()
+    _resuming.extend(kept.pause() for kept in list(_kept))
+    for engine in list(_engines):
+        if engine.dialect.name == "sqlite" and not engine.dialect.is_async:
+            engine.dispose()
+
+
+def _in_the_parent() -> None:
+    while _resuming:
+        _resuming.pop()()
+    _gate.release()
+
+
+def _in_the_child() -> None:
+    global _gate  # noqa: PLW0603  (it was taken by a thread of the parent)
+    _gate = threading.RLock()
+    _resuming.clear()
+    _inherited.update(file for file, count in _files.items() if count > 0)
+    _files.clear()
     _of_the_parent.extend(_drivers)
     for driver in list(_drivers):
         with suppress(Exception):  # it is closed already
@@ -51,15 +130,15 @@ def _break_with_parent() -> None:
     for engine in list(_engines):
         _of_the_parent.append(engine.pool)
         engine.dispose(close=False)
-    for owner, forget in list(_others.items()):
-        _of_the_parent.append(dict(vars(owner)))
-        forget(owner)
+    for kept in list(_kept):
+        _of_the_parent.append(dict(vars(kept)))
+        kept.forget()
 
 
 def _lead_nowhere(descriptor: int) -> None:
     mine, other = socket.socketpair()
     with mine, other:
-        os.dup2(mine.fileno(), descriptor)
+        os.dup2(mine.fileno(), descriptor, inheritable=False)
 
 
-os.register_at_fork(after_in_child=_break_with_parent)
+os.register_at_fork(before=_before, after_in_parent=_in_the_parent, after_in_child=_in_the_child)

@@ -21,6 +21,7 @@ from xclaim.connections.concurrency import Event, Started
 T = TypeVar("T")
 
 _END: Any = object()
+_MOMENT = 0.5  # seconds to connect to a server that is there, before a cancellation ends that
 _GRACE = 1.0  # seconds for a statement to notice that its connection was broken
 _logger = logging.getLogger("xclaim")
 
@@ -135,7 +136,10 @@ async def _run(record: Call, call: Callable[[], T]) -> T:
 
 async def _wound_up(task: asyncio.Task[Any], record: Call) -> CancelledError | None:
     """Wait for the task within its time, then break its connection; return a cancellation."""
-    cancelled = await _ended_within(task, record.time_left())
+    cancelled = await _ended_within(task, min(_MOMENT, record.time_left()))
+    if record.can_be_left():  # it waits for a connection, and may do so for long
+        task.cancel()
+    cancelled = await _ended_within(task, record.time_left()) or cancelled
     if not task.done():
         if not record.has_begun:  # it waits for a connection
             task.cancel()
@@ -214,13 +218,16 @@ class _Task:
         await_only(self._end_within(seconds))
 
     async def _end_within(self, seconds: float) -> None:
-        cancelled = await _ended_within(self._task, seconds)
-        if not self._task.done():
+        cancelled = None
+        if self._record.is_using():
+            cancelled = await _ended_within(self._task, seconds)
+        if not self._task.done() and self._record.is_using():
             self._record.drop()
             cancelled = await _ended_within(self._task, _GRACE) or cancelled
         if not self._task.done():
-            self._task.cancel()
-        elif not self._task.cancelled():
+            self._task.cancel()  # it waits for its turn, or for a connection
+            cancelled = await _ended_within(self._task, _GRACE) or cancelled
+        if self._task.done() and not self._task.cancelled():
             self._task.exception()
         if cancelled is not None:
             raise cancelled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from threading import Lock
+from threading import RLock
 
 from xclaim.message import Claim
 
@@ -24,7 +24,7 @@ class ClaimsAhead:
         self._current: list[Claim] = []
         self._finished: list[Claim] = []
         self._acked_at = self._filled_at = time.monotonic()
-        self._lock = Lock()
+        self._lock = RLock()  # also if it is collected in the middle of this
 
     def fill(self, claims: Iterable[Claim]) -> None:
         """Add claims, which now wait for the consumer."""

@@ -56,6 +56,9 @@ class Transaction(Holding):
     def _connect(self) -> Connection:
         self._connection = connection = self._engine.connect()
         begin(connection)
+        if getattr(connection.connection.dbapi_connection, "autocommit", False) is True:
+            # An engine of the user's in autocommit: there the block would be no transaction.
+            connection.execution_options(isolation_level="READ COMMITTED")
         connection.begin()
         return connection
 

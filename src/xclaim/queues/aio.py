@@ -26,7 +26,8 @@ class AsyncQueue(AsyncVerbs[T_co]):
 
     ``bind`` is a URL (the queue then owns an engine: use it in an ``async with`` block, or
     ``await close()``), an AsyncEngine, or an AsyncConnection, whose transaction the verbs join. A
-    verb that is cancelled is finished first, within 10 s, and what it claimed is handed back.
+    verb that is cancelled is finished first, within 10 s, and what it claimed is handed back. It
+    is for one event loop at a time.
     ``payload`` and ``open()`` of what is not in the row block the event loop: read it with
     ``await queue.read(claim)``.
     """

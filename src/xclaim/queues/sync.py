@@ -35,7 +35,7 @@ class Queue(Generic[T_co]):
     are: a dataclass, a TypedDict or a pydantic model, checked at push and made again at claim.
     ``payloads`` says how they are stored, by default as the environment says, or in the row.
 
-    A queue made from a URL keeps a connection for each worker at a time, up to 64. A verb that is
+    A queue made from a URL keeps a connection for each worker at a time, up to 96. A verb that is
     interrupted (Ctrl-C) is finished first, within 10 s, and what it claimed is handed back.
     """
 
