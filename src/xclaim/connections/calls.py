@@ -71,10 +71,13 @@ class Call:
     def begin(self, connection: Connection) -> None:
         """Note the connection that the call uses from now on.
 
-        Raise CancelledError if the call was cancelled while it could be left.
+        Raise CancelledError if the call was cancelled while it could be left, TimeoutError if its
+        time is over: nobody would break a statement that is sent now.
         """
         if self._is_cancelled and self.can_be_left():
             raise CancelledError
+        if self.time_left() <= 0:
+            raise TimeoutError("no time is left for this: the database did not answer")
         self.has_begun = True
         self._connection = connection
         if self._parent is not None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim import verbs
+from xclaim.connections import calls
 from xclaim.connections.calls import begin
 from xclaim.consuming.holding import Holding
 from xclaim.errors import ClaimLostError
@@ -103,6 +104,9 @@ class Transaction(Holding):
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            begin(connection)
+            if calls.time_left() <= 0:
+                calls.break_off(connection)
+            else:
+                begin(connection)
             with suppress(SQLAlchemyError):  # broken; the server rolls back what it was in
                 connection.close()
