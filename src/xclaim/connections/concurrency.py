@@ -159,14 +159,14 @@ _MOMENT = 0.2  # seconds
 class _Signals:
     """The signals that arrive during a call. A handler may raise, and then at any instruction."""
 
-    __slots__ = ("_handlers", "_is_within", "_noted", "_record", "_timer")
+    __slots__ = ("_ended", "_handlers", "_is_within", "_noted", "_record")
 
     def __init__(self, record: Call) -> None:
         self._record = record
         self._is_within = False
         self._handlers: dict[int, Any] = {}
         self._noted: list[tuple[int, FrameType | None]] = []
-        self._timer: threading.Timer | None = None
+        self._ended: threading.Event | None = None
 
     def handled_after(self, call: Callable[[], T], within: float | None) -> T:
         try:
@@ -196,15 +196,15 @@ class _Signals:
 
     def end_within(self, seconds: float) -> None:
         """Break the connection of the call if it has not ended by then."""
-        if self._timer is None:
+        if self._ended is None:
+            self._ended = threading.Event()
             self._record.end_within(seconds)
-            self._timer = threading.Timer(seconds, self._record.drop)
-            self._timer.daemon = True
-            self._timer.start()
+            watch = (self._record, self._ended, seconds)
+            threading.Thread(target=_drop_after, args=watch, daemon=True).start()
 
     def cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._ended is not None:
+            self._ended.set()
 
     def _handle(self) -> None:
         while self._noted:
@@ -227,6 +227,12 @@ class _Signals:
             return
         self._noted.append((number, frame))
         self.end_within(calls.BOUND)
+
+
+def _drop_after(record: Call, ended: threading.Event, seconds: float) -> None:
+    while not ended.wait(seconds):
+        record.drop()
+        seconds = _MOMENT  # once is not enough where the call was between two connections
 
 
 class _Thread:
