@@ -193,6 +193,7 @@ def _stream_here(queue: Queue, silence: Callable[[], None]) -> None:
         time.sleep(3_600)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a stream
 @pytest.mark.parametrize("is_pinged", [False, True])
 @pytest.mark.parametrize(
     "work", [_claim_here, _wait_here, _consume_here, _transact_here, _stream_here]
@@ -204,7 +205,8 @@ def test_ctrl_c_ends_although_the_server_is_silent(
     proxy, url = proxied
     # As Airflow's hook makes its engine; a queue made from a URL does not ping.
     bind = create_engine(url, pool_pre_ping=True) if is_pinged else url
-    queue = Queue("orders", bind)
+    # Python closes a stream as after a break, and who leaves on purpose may wait for that long.
+    queue = Queue("orders", bind, reconnect=timedelta(seconds=2))
     queue.push_many([1, 2, 3])
 
     def silence() -> None:

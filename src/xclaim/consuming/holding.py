@@ -30,8 +30,9 @@ class Holding:
     """A block that holds claims. Leave it by ``finish``, or what is left is wound up.
 
     Winding up means: finished messages are acked, those in work released with the error, and those
-    not begun handed back uncounted. After an error it takes ``BOUND`` seconds at most; then the
-    messages come back with their lease.
+    not begun handed back uncounted. After an error it takes ``BOUND`` seconds at most, and a
+    stream that is left on purpose may wait for its database as long as it would have run without;
+    then the messages come back with their lease.
     """
 
     def __init__(
