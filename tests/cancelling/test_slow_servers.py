@@ -205,8 +205,7 @@ def test_ctrl_c_ends_although_the_server_is_silent(
     proxy, url = proxied
     # As Airflow's hook makes its engine; a queue made from a URL does not ping.
     bind = create_engine(url, pool_pre_ping=True) if is_pinged else url
-    # Python closes a stream as after a break, and who leaves on purpose may wait for that long.
-    queue = Queue("orders", bind, reconnect=timedelta(seconds=2))
+    queue = Queue("orders", bind)
     queue.push_many([1, 2, 3])
 
     def silence() -> None:

@@ -53,6 +53,10 @@ class Tasks:
         """Finish it as well: a SQLite file would stay locked by what was left in the middle."""
         return self.finish(call)
 
+    def attempt(self, call: Callable[[], T]) -> T:
+        """Run the call: who waits for it can be cancelled."""
+        return call()
+
     def offload(self, work: Callable[[], T]) -> T:
         """Run it in a thread, so that the event loop goes on."""
         return await_only(asyncio.to_thread(work))

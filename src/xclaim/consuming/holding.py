@@ -22,6 +22,8 @@ from xclaim.message import Claim
 from xclaim.verb import Verb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xclaim.connections.runner import Runner
     from xclaim.consuming.reconnecting import Reconnecting
 
@@ -30,9 +32,9 @@ class Holding:
     """A block that holds claims. Leave it by ``finish``, or what is left is wound up.
 
     Winding up means: finished messages are acked, those in work released with the error, and those
-    not begun handed back uncounted. After an error it takes ``BOUND`` seconds at most, and a
-    stream that is left on purpose may wait for its database as long as it would have run without;
-    then the messages come back with their lease.
+    not begun handed back uncounted. After an error it takes ``BOUND`` seconds at most. A stream
+    that is left on purpose waits as long for a server that is silent, and for one that is away as
+    long as it would while it runs. Then the messages come back with their lease.
     """
 
     def __init__(
@@ -143,7 +145,7 @@ class Holding:
         lost: ClaimLostError | None = None
         try:
             if finished := self.claims.finished():
-                self._again.run(partial(self._ack_by, verbs.ACK_AGAIN, finished))
+                self._attempt(partial(self._ack_by, verbs.ACK_AGAIN, finished))
         except ClaimLostError as error:
             lost = error
         for claim in self.claims.current():
@@ -163,14 +165,17 @@ class Holding:
     def _hand_back(self, reason: str) -> None:
         if waiting := self.claims.waiting():
             hand_back = partial(self._runner.run_once, verbs.HAND_BACK, waiting, error=reason)
-            self._again.run(hand_back)
+            self._attempt(hand_back)
             self.claims.settle(waiting)
 
     def _release(self, claim: Claim, reason: str) -> None:
         release = partial(self._runner.run_once, verbs.RELEASE, claim, error=reason)
         with suppress(ClaimLostError):  # who has the message now may keep it
-            self._again.run(release)
+            self._attempt(release)
         self.claims.settle([claim])
+
+    def _attempt(self, settle: Callable[[], object]) -> None:
+        self._again.run(partial(self._runner.concurrency.attempt, settle))
 
     def _extend(self) -> None:
         held = self.claims.held()

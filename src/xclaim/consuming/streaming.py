@@ -71,8 +71,8 @@ class Stream:
             self._claims.stop_at(handed_out)
         within = calls.BOUND
         if is_left and not concurrency.is_cancelled():
-            # Who leaves on purpose can wait for a database that is away, as the stream itself does.
-            # No longer: Ctrl-C in the body of a loop looks like a break from here.
+            # Who leaves on purpose can wait for a database that is away, as the stream itself does,
+            # but no longer: Ctrl-C in the body of a loop looks like a break from here.
             within = max(within, self._loop.again.limit)
         self._holding.wind_up(error, reason=_CLOSED, within=within)
 
