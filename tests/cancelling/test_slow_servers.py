@@ -163,6 +163,39 @@ def test_a_cancellation_ends_although_the_server_is_silent(
     assert asyncio.run(run()) < 40  # a new connection may be tried for 10 s, on a slow machine
 
 
+async def _leave(queue: AsyncQueue, silence: Callable[[], None]) -> None:
+    async for _ in queue.stream(batch=2):  # not closed here, but with the event loop
+        silence()
+        break
+
+
+async def _leave_by_closing(queue: AsyncQueue, silence: Callable[[], None]) -> None:
+    async with aclosing(queue.stream(batch=2)) as claims:  # type: ignore[type-var]
+        async for _ in claims:
+            silence()
+            break
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("leave", [_leave, _leave_by_closing])
+def test_a_stream_is_left_although_the_server_is_silent(
+    proxied: tuple[Proxy, str], monkeypatch: pytest.MonkeyPatch, leave: Any
+) -> None:
+    monkeypatch.setattr(calls, "BOUND", 2.0)
+    proxy, url = proxied
+
+    async def run() -> None:
+        queue = AsyncQueue("orders", url)
+        await queue.push_many([1, 2, 3])
+        with suppress(TimeoutError):  # which says that its messages come back with their lease
+            await leave(queue, proxy.silence_all)
+
+    began = time.monotonic()
+    asyncio.run(run())
+
+    assert time.monotonic() - began < 60
+
+
 def _claim_here(queue: Queue, silence: Callable[[], None]) -> None:
     queue.claim()
     silence()

@@ -12,6 +12,7 @@ from contextvars import ContextVar, Token
 from typing import Any, Self
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 BOUND = 10.0  # seconds for what is still to be done when a call is cancelled or interrupted
 _current: ContextVar[Call | None] = ContextVar("xclaim_call", default=None)
@@ -145,6 +146,19 @@ def is_in_a_call() -> bool:
     """Return whether a call around this one is finished already whatever happens."""
     call = _current.get()
     return call is not None and call.is_whole
+
+
+@contextmanager
+def attempt() -> Iterator[Call]:
+    """Let the block have ``BOUND`` seconds. Raise TimeoutError if it had to be broken then."""
+    record = Call(BOUND)
+    try:
+        with record:
+            yield record
+    except DBAPIError as error:
+        if record.time_left() > 0:
+            raise
+        raise TimeoutError(f"the database did not answer within {BOUND:.0f} s") from error
 
 
 @contextmanager

@@ -16,8 +16,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sqlalchemy.exc import DBAPIError
-
 from xclaim.connections import calls
 from xclaim.connections.calls import Call, is_in_a_call
 
@@ -78,7 +76,7 @@ class Concurrency(Protocol):
     def attempt(self, call: Callable[[], T]) -> T:
         """Run one attempt of a call that is repeated while the database is away.
 
-        Who cannot be told of an interrupt ends it here: a server that has gone silent is not away.
+        Raise TimeoutError after ``BOUND`` seconds: a server that has gone silent is not away.
         """
 
     def read(self, call: Callable[[], T]) -> T:
@@ -123,15 +121,9 @@ class Threads:
             return _watched(record, call, within)
 
     def attempt(self, call: Callable[[], T]) -> T:
-        """Run the call. Raise TimeoutError if it had to be broken after ``BOUND`` seconds."""
-        record = Call(calls.BOUND)
-        try:
-            with record:
-                return _watched(record, call, calls.BOUND)
-        except DBAPIError as error:
-            if record.time_left() > 0:
-                raise
-            raise TimeoutError(f"the database did not answer in {calls.BOUND:.0f} s") from error
+        """Run the call, and break its connection from a thread."""
+        with calls.attempt() as record:
+            return _watched(record, call, calls.BOUND)
 
     def read(self, call: Callable[[], T]) -> T:
         """Run the call as it is: an interrupt makes psycopg cancel it."""

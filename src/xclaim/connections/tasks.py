@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from xclaim.connections import calls
 from xclaim.connections.calls import Call, is_in_a_call
 from xclaim.connections.concurrency import Event, Started
 
@@ -54,8 +55,14 @@ class Tasks:
         return self.finish(call)
 
     def attempt(self, call: Callable[[], T]) -> T:
-        """Run the call: who waits for it can be cancelled."""
-        return call()
+        """Run the call, and break its connection from the event loop."""
+        with calls.attempt() as record:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(record.time_left(), record.drop)
+            try:
+                return call()
+            finally:
+                timer.cancel()
 
     def offload(self, work: Callable[[], T]) -> T:
         """Run it in a thread, so that the event loop goes on."""

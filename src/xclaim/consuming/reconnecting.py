@@ -55,7 +55,7 @@ class Reconnecting:
         self, limit: timedelta, has_connected: Callable[[], bool], concurrency: Concurrency
     ) -> None:
         self._concurrency = concurrency
-        self.limit = arguments.seconds("reconnect", limit)  # seconds
+        self._limit = arguments.seconds("reconnect", limit)
         self._has_connected = has_connected
         self._away_since: float | None = None
         self._pause = _FIRST_PAUSE
@@ -86,7 +86,7 @@ class Reconnecting:
         now = time.monotonic()
         if self._away_since is None:
             self._away_since, self._pause = now, _FIRST_PAUSE
-        left = min(self.limit - (now - self._away_since), time_left())
+        left = min(self._limit - (now - self._away_since), time_left())
         if left <= 0:
             return None
         pause = min(self._pause * random.uniform(1 - _JITTER, 1 + _JITTER), left)  # noqa: S311

@@ -69,11 +69,8 @@ class Stream:
         is_left = isinstance(error, GeneratorExit)
         if not is_left:  # raised after the next one was asked for, or before it was handed out
             self._claims.stop_at(handed_out)
-        within = calls.BOUND
-        if is_left and not concurrency.is_cancelled():
-            # Who leaves on purpose can wait for a database that is away, as the stream itself does,
-            # but no longer: Ctrl-C in the body of a loop looks like a break from here.
-            within = max(within, self._loop.again.limit)
+        # Who leaves on purpose can wait for a database that is away, as the stream itself does.
+        within = None if is_left and not concurrency.is_cancelled() else calls.BOUND
         self._holding.wind_up(error, reason=_CLOSED, within=within)
 
     def _refill(self) -> bool:
