@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +19,7 @@ from sqlalchemy import Engine
 
 from tests.eventually import until
 from xclaim import AsyncQueue, DatabaseUrlError, Queue, create_engine
+from xclaim.connections import calls
 
 pytestmark = pytest.mark.slow
 
@@ -108,6 +111,36 @@ def test_children_and_parent_get_their_own_answers(database_url: str, state: str
 
 def test_threads_that_are_in_a_verb_do_not_matter(database_url: str) -> None:
     check_answers(database_url, "beside busy threads", beside_busy_threads)
+
+
+WRITER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("has begun", flush=True)
+time.sleep(2)
+"""
+
+
+def test_a_verb_that_waits_long_for_the_file_does_not_matter(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "BOUND", 0.2)
+    with Queue("orders", sqlite_url) as queue:
+        queue.push(1)
+        command = [sys.executable, "-c", WRITER, sqlite_url.removeprefix("sqlite:///")]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE)
+        with writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            pushing = threading.Thread(target=queue.push, args=[2])
+            pushing.start()
+            time.sleep(0.5)  # until it waits: nothing shows that
+
+            seen = in_a_child(lambda: queue.counts().available)()
+
+        pushing.join()
+        assert seen == queue.counts().available == 2
 
 
 def test_nothing_is_lost_and_nothing_corrupted_by_parent_and_children(database_url: str) -> None:

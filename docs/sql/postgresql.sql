@@ -189,8 +189,8 @@ UPDATE xclaim_message
 -- hand_back
 -- Make claimed messages available again, at their places, and take the attempts back.
 UPDATE xclaim_message
-    SET status='available', attempts=(xclaim_message.attempts - 1), claimed_at=NULL, claim_expires_at=NULL,
-      claimed_by=NULL, claim_key=NULL, claim_token=NULL, last_error=%(error)s::VARCHAR
+    SET attempts=(xclaim_message.attempts - 1), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
+      status='available', claimed_by=NULL, claim_key=NULL, last_error=%(error)s::VARCHAR
     FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::VARCHAR AS
       anon_2) AS UUID[])) WITH ORDINALITY AS item(id, token, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token

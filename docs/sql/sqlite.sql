@@ -136,8 +136,8 @@ UPDATE xclaim_message
 -- hand_back
 -- Make claimed messages available again, at their places, and take the attempts back.
 UPDATE xclaim_message
-    SET status='available', attempts=(xclaim_message.attempts - 1), claimed_at=NULL, claim_expires_at=NULL,
-      claimed_by=NULL, claim_key=NULL, claim_token=NULL, last_error=:error
+    SET attempts=(xclaim_message.attempts - 1), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
+      status='available', claimed_by=NULL, claim_key=NULL, last_error=:error
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
       anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item

@@ -43,7 +43,7 @@ DEFAULT_ISOLATION_LEVEL = "xclaim_default_isolation_level"
 _POOL = {"pool_size": 96, "max_overflow": 0, "pool_use_lifo": True}
 _JSON: dict[str, Any] = {"json_deserializer": plain_json.decode}  # quicker than the driver's own
 _ONE_CONNECTION = {"pool_size": 1, "max_overflow": 0}  # each would be a database of its own
-_SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
+SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
 
 
 def create_engine(url: str | URL, **options: Any) -> Engine:
@@ -169,7 +169,7 @@ def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, A
     options = {"hide_parameters": True} | options
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite_version()
-        return parsed, _with_connect_args(options, timeout=_SQLITE_WAIT_SECONDS)
+        return parsed, _with_connect_args(options, timeout=SQLITE_WAIT_SECONDS)
     _check_psycopg()
     said = {*parsed.query, *(["connect_timeout"] if "PGCONNECT_TIMEOUT" in os.environ else [])}
     options = _with_connect_args(

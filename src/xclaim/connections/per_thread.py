@@ -11,6 +11,7 @@ from weakref import WeakSet
 from sqlalchemy import Connection, Engine
 
 from xclaim.connections import calls, forks
+from xclaim.connections.engine import SQLITE_WAIT_SECONDS
 
 T = TypeVar("T")
 
@@ -50,7 +51,9 @@ class PerThread:
         """Close files before a fork, and let no verb begin on one until it is over."""
         if self._engine.dialect.name != "sqlite":
             return lambda: None
-        paused = [held for held in self._taken_away() if held.lock.acquire(timeout=calls.BOUND)]
+        # A verb may wait for the file as long as SQLite lets it.
+        patience = SQLITE_WAIT_SECONDS + calls.BOUND
+        paused = [held for held in self._taken_away() if held.lock.acquire(timeout=patience)]
         for held in paused:
             if not held.is_busy:
                 held.give_back()
