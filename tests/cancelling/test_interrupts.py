@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import pytest
 
 import xclaim
-from tests.cancelling.calls import CLAIMING_HERE, attempts_counted, filled
+from tests.cancelling.calls import CLAIMING_HERE, LONGEST, attempts_counted, filled, moment
 from tests.eventually import until
 from xclaim import Claim, Message, Queue, Status
 from xclaim.connections.runner import Runner
@@ -29,7 +29,6 @@ from xclaim.verbs import CLAIM_MANY, HAND_BACK
 pytestmark = pytest.mark.slow
 
 TIMES = 30
-LONGEST = 0.02  # seconds: about as long as the slowest of them takes on a quiet machine
 # Not SIGALRM, by which the suite watches its tests. They are all handled alike.
 NUMBER = signal.SIGUSR1
 
@@ -83,7 +82,7 @@ def test_what_an_interrupted_call_claimed_is_handed_back(database_url: str, name
     with filled(database_url, 500) as (queue, _):
         for _attempt in range(TIMES):
             call = partial(CLAIMING_HERE[name], queue)
-            got += interrupted(call, drawn.uniform(0, LONGEST)) or 0
+            got += interrupted(call, moment(drawn)) or 0
 
         assert queue.counts().claimed == got + 1
         if name != "transact":  # whose block may have begun
@@ -103,7 +102,7 @@ def test_what_an_interrupted_stream_has_finished_is_acked(database_url: str) -> 
                 previous = claim.message.id
 
         for _attempt in range(TIMES):
-            interrupted(work, drawn.uniform(0, 3 * LONGEST))
+            interrupted(work, moment(drawn, 3 * LONGEST))
 
         assert queue.counts().claimed == 1
         consumed = {id_ for id_ in seen if is_consumed(queue.get(id_))}
@@ -144,7 +143,7 @@ def test_a_handler_that_does_not_raise_changes_nothing(database_url: str) -> Non
 
     with filled(database_url, 500) as (queue, _):
         for _attempt in range(TIMES):
-            claims = interrupted(lambda: queue.claim_many(10), drawn.uniform(0, LONGEST))
+            claims = interrupted(lambda: queue.claim_many(10), moment(drawn))
             claimed += len(claims or [])
 
         assert queue.counts().claimed == claimed + 1 == 10 * TIMES + 1

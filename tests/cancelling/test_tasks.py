@@ -14,14 +14,21 @@ import anyio
 import pytest
 from sqlalchemy.util import await_only
 
-from tests.cancelling.calls import CLAIMING, OTHERS, attempts_counted, filled
+from tests.cancelling.calls import (
+    CLAIMING,
+    LONGEST,
+    OTHERS,
+    attempts_counted,
+    filled,
+    moment,
+)
 from xclaim import AsyncQueue, Claim
 from xclaim.consuming.holding import Holding
 
 pytestmark = pytest.mark.slow
 
 TIMES = 30
-LONGEST = 0.03  # seconds: about as long as the slowest of them takes on a quiet machine
+
 Call = Callable[[AsyncQueue, Claim], Awaitable[int]]
 Cancelling = Callable[[Awaitable[int], float], Awaitable[int]]
 
@@ -116,7 +123,7 @@ async def cancelled(
         await queue.counts()
         for _ in range(TIMES):
             with suppress(Exception):  # the claim that it settles is settled after the first
-                got += await way(call(queue, held), drawn.uniform(0, LONGEST))
+                got += await way(call(queue, held), moment(drawn))
             assert not is_locked(url)
     return got
 
@@ -165,7 +172,7 @@ def test_what_a_cancelled_stream_has_finished_is_acked(database_url: str, way: s
     async def run() -> None:
         async with AsyncQueue("orders", database_url) as queue:
             for _ in range(TIMES):
-                await WAYS[way](work(queue), drawn.uniform(0.002, 3 * LONGEST))
+                await WAYS[way](work(queue), moment(drawn, 3 * LONGEST))
 
     with filled(database_url, 1_500) as (queue, _):
         asyncio.run(run())
@@ -243,7 +250,7 @@ def test_a_cancelled_task_of_asyncio_run_hands_back(database_url: str) -> None:
         left: list[asyncio.Task[Any]] = [
             asyncio.create_task(queue.claim_many(20)) for _ in range(3)
         ]
-        await asyncio.sleep(drawn.uniform(0, LONGEST))
+        await asyncio.sleep(moment(drawn))
         for task in left:
             task.add_done_callback(note)
 
