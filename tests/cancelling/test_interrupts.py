@@ -79,7 +79,7 @@ def interrupted(call: Callable[[], T], after: float) -> T | None:
 @pytest.mark.parametrize("name", CLAIMING_HERE)
 def test_what_an_interrupted_call_claimed_is_handed_back(database_url: str, name: str) -> None:
     drawn, got = random.Random(name), 0
-    with filled(database_url, 500) as (queue, _):
+    with filled(database_url, 20 * TIMES + 1) as (queue, _):
         for _attempt in range(TIMES):
             call = partial(CLAIMING_HERE[name], queue)
             got += interrupted(call, moment(drawn)) or 0
@@ -141,7 +141,7 @@ def test_a_handler_that_does_not_raise_changes_nothing(database_url: str) -> Non
     signal.signal(NUMBER, lambda *found: seen.append(found))
     drawn, claimed = random.Random(3), 0
 
-    with filled(database_url, 500) as (queue, _):
+    with filled(database_url, 20 * TIMES + 1) as (queue, _):
         for _attempt in range(TIMES):
             claims = interrupted(lambda: queue.claim_many(10), moment(drawn))
             claimed += len(claims or [])

@@ -134,7 +134,7 @@ def test_what_a_cancelled_call_claimed_is_handed_back(
     database_url: str, name: str, way: str
 ) -> None:
     drawn = random.Random(f"{name} {way}")
-    with filled(database_url, 500) as (queue, held):
+    with filled(database_url, 20 * TIMES + 1) as (queue, held):
         kept = 0 if name == "resume" else 1  # the claim that every other call leaves alone
 
         got = asyncio.run(cancelled(database_url, CLAIMING[name], held, WAYS[way], drawn))
