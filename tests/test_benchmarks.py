@@ -21,6 +21,8 @@ from benchmarks.sides.laps import ASYNC_QUEUE, LAPS, QUEUE, Lap
 from benchmarks.sides.process import Side, SideFailedError, one_side
 from xclaim import Queue
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tests.eventually import PATIENCE, until
 from xclaim import Queue, create_engine
+from xclaim.connections import calls
 
 FORKS = """
 import os, sys
@@ -101,8 +102,9 @@ def test_an_error_of_the_database_is_sqlalchemys(queue: Queue, administrator: En
 
 
 def test_an_interrupted_verb_leaves_no_broken_connection(
-    queue: Queue, administrator: Engine
+    queue: Queue, administrator: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(calls, "BOUND", 1.0)
     queue.push(1)
 
     def interrupt(*_: Any) -> None:

@@ -24,6 +24,7 @@ from xclaim import (
     create_engine,
     verbs,
 )
+from xclaim.connections import calls
 
 COMMIT = b"COMMIT"
 ACK = b"consumed_by"
@@ -221,9 +222,14 @@ def test_a_commit_that_did_not_arrive_is_raised_and_the_message_is_back(
     assert observed.counts().available == 1
 
 
-def test_a_block_that_raises_while_the_database_is_away_ends_at_once(
-    open_queue: Open, proxy: Proxy, observed: Queue, caplog: pytest.LogCaptureFixture
+def test_a_block_that_raises_while_the_database_is_away_ends_soon(
+    open_queue: Open,
+    proxy: Proxy,
+    observed: Queue,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(calls, "BOUND", 1.0)
     observed.push_many(list(range(5)))
     queue = open_queue()
 
