@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import make_url
+
+if TYPE_CHECKING:
+    from xclaim.airflow.hooks import XclaimHook
+    from xclaim.airflow.tasks.task_queue import TaskQueue
 
 # The run on SQLAlchemy 2.0 has no Airflow; it leaves out everything marked `airflow` as well.
 collect_ignore_glob = [] if importlib.util.find_spec("airflow") else ["test_*.py"]
@@ -36,6 +40,21 @@ def connected(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Set up `xclaim_default` and return the database's URL."""
     monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", connection_uri(database_url))
     return database_url
+
+
+@pytest.fixture
+def hook(connected: str) -> XclaimHook:
+    """Return the hook on `xclaim_default`."""
+    from xclaim.airflow.hooks import XclaimHook
+
+    assert connected
+    return XclaimHook()
+
+
+@pytest.fixture
+def queue(hook: XclaimHook) -> TaskQueue:
+    """Return the queue that a task has from the hook."""
+    return hook.queue("orders")
 
 
 def within_task(try_number: int = 1, **values: Any) -> AbstractContextManager[Any]:

@@ -16,12 +16,6 @@ from xclaim.operations import migrate
 pytestmark = pytest.mark.airflow
 
 
-@pytest.fixture
-def hook(connected: str) -> XclaimHook:
-    assert connected
-    return XclaimHook()
-
-
 def test_a_sound_connection_tests_well(hook: XclaimHook) -> None:
     assert hook.test_connection() == (True, "the xclaim schema is up to date")
 

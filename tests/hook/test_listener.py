@@ -16,17 +16,6 @@ from xclaim.airflow.tasks.task_queue import TaskQueue
 pytestmark = pytest.mark.airflow
 
 
-@pytest.fixture
-def hook(connected: str) -> XclaimHook:
-    assert connected
-    return XclaimHook()
-
-
-@pytest.fixture
-def queue(hook: XclaimHook) -> TaskQueue:
-    return hook.queue("orders")
-
-
 TRY = "0195e0e0-0000-7000-8000-000000000001"
 
 

@@ -14,17 +14,6 @@ from xclaim.airflow.tasks.task_queue import TaskQueue
 pytestmark = pytest.mark.airflow
 
 
-@pytest.fixture
-def hook(connected: str) -> XclaimHook:
-    assert connected
-    return XclaimHook()
-
-
-@pytest.fixture
-def queue(hook: XclaimHook) -> TaskQueue:
-    return hook.queue("orders")
-
-
 def payloads(hook: XclaimHook, status: Status = Status.AVAILABLE) -> list[Any]:
     from sqlalchemy import text
 

@@ -21,17 +21,6 @@ pytestmark = pytest.mark.airflow
 KEY = "shop/manual__2026-11-20T00:00:00+00:00/group.work"
 
 
-@pytest.fixture
-def hook(connected: str) -> XclaimHook:
-    assert connected
-    return XclaimHook()
-
-
-@pytest.fixture
-def queue(hook: XclaimHook) -> TaskQueue:
-    return hook.queue("orders")
-
-
 def test_a_pushed_message_says_which_task_pushed_it(queue: TaskQueue) -> None:
     with within_task():
         message = queue.push(1, headers={"trace": "x", "task_id": "mine"})

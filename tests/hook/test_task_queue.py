@@ -29,17 +29,6 @@ KEY = "shop/manual__2026-11-20T00:00:00+00:00/group.work"
 HERE = socket.gethostname()
 
 
-@pytest.fixture
-def hook(connected: str) -> XclaimHook:
-    assert connected
-    return XclaimHook()
-
-
-@pytest.fixture
-def queue(hook: XclaimHook) -> TaskQueue:
-    return hook.queue("orders")
-
-
 def the_claim(claims: Claim | list[Claim] | None) -> Claim:
     found = claims[0] if isinstance(claims, list) else claims
     assert found is not None

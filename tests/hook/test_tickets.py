@@ -16,12 +16,6 @@ pytestmark = pytest.mark.airflow
 NOW = timedelta(0)
 
 
-@pytest.fixture
-def hook(connected: str) -> XclaimHook:
-    assert connected
-    return XclaimHook()
-
-
 def ticket_of(hook: XclaimHook, size: int = 1, **options: Any) -> dict[str, Any]:
     with within_task(task_id="claim"):
         ticket = hook.claim_ticket("orders", size, **options)

@@ -208,26 +208,21 @@ NUMBERS = some.from_regex(
 )
 
 
+def read_by(call: Any, text: str) -> str:
+    try:
+        return repr(call(text))
+    except ValueError as error:
+        return type(error).__name__
+
+
 @settings(suppress_health_check=[HealthCheck.filter_too_much])
 @given(NUMBERS | JSON.map(json.dumps) | some.text(max_size=5))
 def test_what_is_stored_is_read_as_json_reads_it(text: str) -> None:
-    def read(call: Any) -> str:
-        try:
-            return repr(call(text))
-        except ValueError as error:
-            return type(error).__name__
-
-    assert read(decode) == read(json.loads)
+    assert read_by(decode, text) == read_by(json.loads, text)
 
 
 @pytest.mark.parametrize(
     "text", ["NaN", "[Infinity]", "1e400", '"\\ud800"', "-0", '{"a": 1, "a": 2}', "\ud800", "[1"]
 )
 def test_what_only_a_hand_writes_is_read_as_json_reads_it(text: str) -> None:
-    def read(call: Any) -> str:
-        try:
-            return repr(call(text))
-        except ValueError as error:
-            return type(error).__name__
-
-    assert read(decode) == read(json.loads)
+    assert read_by(decode, text) == read_by(json.loads, text)

@@ -223,7 +223,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
     mounted = os.geteuid() == 0 and subprocess.run(mount, check=False).returncode == 0
     if not mounted:
-        pytest.skip("only root can mount a small disk; a file size limit stands in for it")
+        pytest.skip(
+            "no small disk can be mounted here, which takes root and the right to mount; "
+            "the test of a file size limit stands in for it"
+        )
     yield disk
     subprocess.run(["umount", str(disk)], check=True)  # noqa: S607
 
