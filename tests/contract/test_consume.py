@@ -1,13 +1,16 @@
 """Consume and stream: settled for you, whatever the block does."""
 
+import threading
 from collections.abc import Generator
 from contextlib import closing
 from datetime import timedelta
 from typing import cast
 
 import pytest
+from sqlalchemy import Engine
 
 from xclaim import Claim, ClaimLostError, InvalidArgumentError, Queue
+from xclaim.consuming import claims_ahead
 
 NOW = timedelta(0)
 
@@ -116,6 +119,20 @@ def test_a_stream_acks_everything_it_yielded(queue: Queue) -> None:
 
 def test_a_stream_of_an_empty_queue_ends_at_once(queue: Queue) -> None:
     assert list(queue.stream()) == []
+
+
+def test_a_stream_hands_out_what_comes_after_a_long_wait(
+    queue: Queue, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims_ahead, "_ACK_EVERY", 0.1)
+    pushing = threading.Timer(0.5, Queue(queue.name, engine).push_many, args=[[1, 2]])
+    pushing.start()
+
+    with closing(cast(Generator[Claim], queue.stream(wait=timedelta(minutes=5)))) as claims:
+        payloads = [next(claims).payload for _ in range(2)]
+
+    pushing.join()
+    assert payloads == [1, 2]
 
 
 def test_a_stream_left_early_settles_what_it_holds(queue: Queue) -> None:

@@ -45,7 +45,8 @@ class ClaimsAhead:
             # A claim is in two places for a moment: an interrupt in between must not lose it.
             self._finished += self._current
             self._current = []
-            if not self._waiting or time.monotonic() - self._acked_at >= _ACK_EVERY:
+            is_due = self._finished and time.monotonic() - self._acked_at >= _ACK_EVERY
+            if not self._waiting or is_due:
                 return None
             self._current = [self._waiting[0]]
             return self._waiting.popleft()
