@@ -1,13 +1,26 @@
 """In your transaction: a queue bound to a connection commits and rolls back with it."""
 
+import asyncio
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy import Engine, text
 
 from tests.contract.facades import Facade
-from xclaim import ClaimLostError, InvalidArgumentError, Queue, ack, claim, push
+from xclaim import (
+    AsyncQueue,
+    ClaimLostError,
+    InvalidArgumentError,
+    Queue,
+    ack,
+    claim,
+    create_async_engine,
+    create_engine,
+    push,
+)
 
 
 class RolledBackError(Exception):
@@ -114,6 +127,51 @@ def test_transact_rolls_back_and_releases_on_an_exception(
     assert count_of(engine, effects) == 0
     (message,) = queue.peek()
     assert message.last_error == "RolledBackError: boom"
+
+
+AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
+ENGINES: Mapping[str, Callable[[str], Any]] = {
+    "of xclaim": create_engine,
+    "of SQLAlchemy": sqlalchemy.create_engine,
+    "in autocommit": lambda url: create_engine(url, **AUTOCOMMIT),
+    "in autocommit by an option": lambda url: create_engine(url).execution_options(**AUTOCOMMIT),
+    "of SQLAlchemy, in autocommit": lambda url: sqlalchemy.create_engine(url, **AUTOCOMMIT),
+    "of asyncio": create_async_engine,
+    "of asyncio, in autocommit": lambda url: create_async_engine(url, **AUTOCOMMIT),
+}
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_transact_is_a_transaction_on_every_engine(
+    contract_url: str, name: str, engine: Engine, effects: str, kind: str
+) -> None:
+    insert = text(f"INSERT INTO {effects} VALUES (1)")
+
+    async def transact_twice(queue: AsyncQueue) -> None:
+        async with queue.transact() as (_, connection):
+            await connection.execute(insert)
+        with suppress(RolledBackError):
+            async with queue.transact() as (_, connection):
+                await connection.execute(insert)
+                raise RolledBackError
+        await other.dispose()
+
+    other = ENGINES[kind](contract_url)
+    Queue(name, engine).push_many([1, 2])
+    if "asyncio" in kind:
+        asyncio.run(transact_twice(AsyncQueue(name, other)))
+    else:
+        queue = Queue(name, other)
+        with queue.transact() as (_, connection):
+            connection.execute(insert)
+        with suppress(RolledBackError), queue.transact() as (_, connection):
+            connection.execute(insert)
+            raise RolledBackError
+        other.dispose()
+
+    assert count_of(engine, effects) == 1
+    counts = Queue(name, engine).counts()
+    assert (counts.consumed, counts.available) == (1, 1)
 
 
 def test_transact_rolls_back_when_the_claim_was_lost(

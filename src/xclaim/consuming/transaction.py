@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -58,9 +58,12 @@ class Transaction(Holding):
         self._connection = connection = self._engine.connect()
         begin(connection)
         if getattr(connection.connection.dbapi_connection, "autocommit", False) is True:
-            # An engine of the user's in autocommit: there the block would be no transaction.
+            # An engine in autocommit: there the block would be no transaction.
             connection.execution_options(isolation_level="READ COMMITTED")
         connection.begin()
+        driver: Any = connection.connection.driver_connection
+        if self._engine.dialect.name == SQLITE.name and not driver.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         return connection
 
     def _commit(self) -> None:

@@ -135,7 +135,7 @@ class BoundQueue:
                 "are in your transaction already"
             )
         check_lease_limit(claimant["lease"], lease_limit)
-        return self._loop().transact(_in_transactions(self.bind), claimant, lease_limit)
+        return self._loop().transact(self.bind, claimant, lease_limit)
 
     def stream(
         self, batch: int, claimant: Claimant, lease_limit: timedelta, wait: timedelta | None
@@ -183,12 +183,6 @@ def checked_bind(bind: object, kinds: tuple[type, type], otherwise: str) -> Any:
         f"bind must be an {engine}, {article} {connection} or a URL, not {type(bind).__name__}: "
         f"for {otherwise}"
     )
-
-
-def _in_transactions(engine: Engine) -> Engine:
-    if not is_verb_engine(engine):
-        return engine
-    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 def _in_autocommit(bind: Engine | Connection) -> Engine | Connection:
