@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Engine
 
-from tests.eventually import until
+from tests.eventually import PATIENCE, until
 from xclaim import AsyncQueue, DatabaseUrlError, Queue, create_engine
 from xclaim.connections import calls
 
@@ -351,3 +351,75 @@ def _listeners(engine: Any) -> int:
     query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'"
     with engine.connect() as connection:
         return int(connection.exec_driver_sql(query).scalar_one())
+
+
+OPTIONED: Mapping[str, Callable[[Engine], Engine]] = {
+    "one of options": lambda engine: engine.execution_options(of="ones own"),
+    "itself": lambda engine: engine,
+}
+
+
+@pytest.mark.parametrize("other", OPTIONED)
+def test_a_file_in_a_transaction_is_refused_whatever_was_opened_and_closed_before(
+    sqlite_url: str, other: str
+) -> None:
+    engine = sqlalchemy.create_engine(sqlite_url)
+    with engine.connect() as connection:  # before any queue knows of it
+        connection.exec_driver_sql("SELECT 1")
+    queue, second = Queue("orders", engine), Queue("more", OPTIONED[other](engine))
+    queue.push(1)
+    second.push(1)
+    in_a_child(lambda: None)()  # it closes what is idle
+
+    def open_it() -> None:
+        with pytest.raises(DatabaseUrlError, match="spawn"):
+            Queue("orders", sqlite_url).counts()
+
+    with queue.transact():
+        in_a_child(open_it)()
+
+    engine.dispose()
+
+
+def test_a_child_that_goes_on_with_a_stream_of_its_parent_gets_nothing(database_url: str) -> None:
+    with Queue("orders", database_url) as queue:
+        queue.push_many([1, 2, 3])
+        claims = queue.stream(batch=2)
+        next(claims)
+
+        assert in_a_child(lambda: [claim.payload for claim in claims])() == []
+        assert [claim.payload for claim in claims] == [2, 3]
+        assert queue.counts().consumed == 3
+
+
+@pytest.mark.parametrize("make", [create_engine, sqlalchemy.create_engine])
+def test_a_child_of_a_process_that_was_just_connecting_can_use_its_engine(
+    fresh_postgresql_url: str, make: Callable[[str], Engine]
+) -> None:
+    has_begun, may_go_on = threading.Event(), threading.Event()
+    engine = make(fresh_postgresql_url)
+    queue = Queue("orders", engine)
+    initialize = engine.dialect.initialize
+
+    def initialize_slowly(connection: Any) -> None:
+        has_begun.set()
+        assert may_go_on.wait(PATIENCE)
+        initialize(connection)
+
+    def work() -> int:
+        engine.dialect.initialize = initialize  # type: ignore[method-assign]  # only once slow
+        queue.push_many([1, 2])
+        with queue.consume(), queue.transact():
+            pass
+        return queue.counts().consumed
+
+    engine.dialect.initialize = initialize_slowly  # type: ignore[method-assign]
+    connecting = threading.Thread(target=queue.peek)
+    connecting.start()
+    assert has_begun.wait(PATIENCE)
+    wait = in_a_child(work)
+    may_go_on.set()
+    connecting.join()
+
+    assert wait() == 2
+    engine.dispose()

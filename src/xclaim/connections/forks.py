@@ -14,14 +14,13 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 from xclaim.errors import DatabaseUrlError
 
@@ -40,7 +39,7 @@ _engines: WeakSet[Engine] = WeakSet()
 _drivers: WeakSet[Any] = WeakSet()
 _kept: WeakSet[Any] = WeakSet()
 _of_the_parent: list[Any] = []  # never freed in a child: that would use the sockets
-_files: Counter[str] = Counter()  # how often each is open
+_files: dict[str, set[int]] = {}  # the connections by which each is open, by id
 _inherited: set[str] = set()
 _resuming: list[Callable[[], object]] = []
 _gate = threading.RLock()  # nobody opens a file while a thread forks
@@ -89,17 +88,16 @@ def _watch_file(engine: Engine, file: str) -> None:
             return None
         with opening(engine):
             connection = dialect.connect(*given, **options)
-            _files[file] += 1
+            _files.setdefault(file, set()).add(id(connection))
             return connection
 
     @event.listens_for(engine, "connect")
-    def note(_: Any, __: Any) -> None:
-        if engine.dialect.is_async:
-            _files[file] += 1
+    def note(connection: Any, __: Any) -> None:
+        _files.setdefault(file, set()).add(id(connection))
 
     @event.listens_for(engine, "close")
-    def note_end(_: Any, __: Any) -> None:
-        _files[file] -= 1
+    def note_end(connection: Any, __: Any) -> None:
+        _files.get(file, set()).discard(id(connection))
 
 
 def _before() -> None:
@@ -120,7 +118,7 @@ def _in_the_child() -> None:
     global _gate  # noqa: PLW0603  (it was taken by a thread of the parent)
     _gate = threading.RLock()
     _resuming.clear()
-    _inherited.update(file for file, count in _files.items() if count > 0)
+    _inherited.update(file for file, opened in _files.items() if opened)
     _files.clear()
     _of_the_parent.extend(_drivers)
     for driver in list(_drivers):
@@ -130,9 +128,30 @@ def _in_the_child() -> None:
     for engine in list(_engines):
         _of_the_parent.append(engine.pool)
         engine.dispose(close=False)
+        _initialize_again(engine)
     for kept in list(_kept):
         _of_the_parent.append(dict(vars(kept)))
         kept.forget()
+
+
+def _initialize_again(engine: Engine) -> None:
+    """Let the first connection ask once more what SQLAlchemy has to know of the server.
+
+    SQLAlchemy asks once for an engine, and a thread of the parent may have been in the middle of
+    it: then the child would never know.
+    """
+    lock, known = threading.Lock(), False
+
+    @event.listens_for(engine, "engine_connect")
+    def initialize(connection: Connection) -> None:
+        nonlocal known
+        if known:
+            return
+        with lock:
+            if not known:
+                engine.dialect.initialize(connection)
+                connection.rollback()  # of what was only read
+                known = True
 
 
 def _lead_nowhere(descriptor: int) -> None:

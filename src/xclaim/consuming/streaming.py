@@ -43,6 +43,8 @@ class Stream:
 
     def turn(self) -> bool:
         """Ack what is finished and claim more; return False at the end of the stream."""
+        if self._holding.is_of_a_parent():
+            return False
         if not self._is_begun:
             self._is_begun = True
             self._holding.keep_alive()
@@ -54,7 +56,7 @@ class Stream:
 
     def next(self) -> Claim | None:
         """Return the next claim, which ends the one before; None when it is time for a turn."""
-        return self._claims.advance()
+        return None if self._holding.is_of_a_parent() else self._claims.advance()
 
     def close(self, error: BaseException | None, handed_out: Claim | None) -> None:
         """Settle what is held: ack the finished, release the current, hand back the others.
