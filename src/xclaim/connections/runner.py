@@ -98,7 +98,8 @@ class Runner:
         result.append(call())
         record = current_call()
         if record is not None and record.is_abandoned:  # nobody waits for it any more
-            self.run_once(undo, _claims_in(result), error=_REASON)
+            with calls.outside_of_calls():  # whose time is over
+                self.run_once(undo, _claims_in(result), error=_REASON)
 
     def run_once(self, verb: Verb[T], *arguments: Any, **options: Any) -> T:
         """Run a verb within a call that somebody else finishes."""

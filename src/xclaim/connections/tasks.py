@@ -135,7 +135,7 @@ async def _finished(call: Callable[[], T], record: Call, within: float | None) -
         if failed is not None:
             cancelled.add_note(f"xclaim: {type(failed).__name__}: {failed}")
         raise cancelled
-    if not task.done():
+    if within is not None and (not task.done() or task.cancelled()):
         raise TimeoutError(f"the database did not answer within {within:.0f} s")
     return task.result()
 

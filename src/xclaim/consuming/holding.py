@@ -121,7 +121,13 @@ class Holding:
         if self.is_of_a_parent():
             return True
         wind_up = partial(self._wind_up, error, reason)
-        return self._runner.concurrency.finish(wind_up, within=within, is_owed=True)
+        try:
+            return self._runner.concurrency.finish(wind_up, within=within, is_owed=True)
+        except TimeoutError as cause:
+            if isinstance(error, GeneratorExit):
+                raise
+            note_failed_release(error, self.claims.held(), cause)
+            return False
 
     def _wind_up(self, error: BaseException, reason: str) -> bool:
         try:
