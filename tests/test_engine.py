@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import literal_column, make_url, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from xclaim import Queue, create_async_engine, create_engine
+from xclaim.connections.engine import is_in_memory
 from xclaim.operations import migrate
 
 
@@ -96,3 +99,24 @@ def test_times_are_utc_whatever_the_session_speaks(fresh_postgresql_url: str) ->
 def test_a_repr_hides_the_password() -> None:
     with Queue("orders", "postgresql://user:secret@host/db") as queue:
         assert repr(queue) == "Queue('orders', 'postgresql+psycopg://user:***@host/db')"
+
+
+@pytest.mark.parametrize(
+    ("query", "in_memory"), [("mode=rwc", False), ("mode=rw", False), ("mode=memory", True)]
+)
+def test_a_url_with_a_mode_is_a_database_in_memory_only_if_it_says_so(
+    tmp_path: Path, query: str, in_memory: bool
+) -> None:
+    url = make_url(f"sqlite:///file:{tmp_path}/xclaim.db?{query}&uri=true")
+
+    assert is_in_memory(url) is in_memory
+
+
+def test_the_options_of_sqlalchemy_are_yours(fresh_postgresql_url: str) -> None:
+    engine = create_engine(fresh_postgresql_url, json_deserializer=lambda _: "read by me")
+
+    with engine.connect() as connection:
+        read = connection.scalar(select(literal_column("'{}'::jsonb", JSONB)))
+
+    engine.dispose()
+    assert read == "read by me"

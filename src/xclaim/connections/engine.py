@@ -60,7 +60,7 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
     parsed, options = _prepared(url, options)
     if parsed.get_backend_name() != "sqlite":
         driver = "postgresql+psycopg"
-        engine = sqlalchemy_create_engine(parsed.set(drivername=driver), **_JSON, **options)
+        engine = sqlalchemy_create_engine(parsed.set(drivername=driver), **_JSON | options)
     else:
         if is_in_memory(parsed):
             options = {"poolclass": QueuePool} | _ONE_CONNECTION | options
@@ -78,7 +78,7 @@ def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
     parsed, options = _prepared(url, options)
     if parsed.get_backend_name() != "sqlite":
         driver = "postgresql+psycopg_async"
-        engine = sqlalchemy_create_async_engine(parsed.set(drivername=driver), **_JSON, **options)
+        engine = sqlalchemy_create_async_engine(parsed.set(drivername=driver), **_JSON | options)
     else:
         if is_in_memory(parsed):
             options = {"poolclass": AsyncAdaptedQueuePool} | _ONE_CONNECTION | options
@@ -144,7 +144,7 @@ def is_in_memory(url: URL) -> bool:
     """Return whether the URL is of a SQLite database that lives in one connection."""
     if url.get_backend_name() != "sqlite":
         return False
-    return url.database in (None, "", ":memory:") or "mode" in url.query
+    return url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
 
 
 def is_verb_engine(engine: Engine | AsyncEngine) -> bool:
