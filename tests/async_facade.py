@@ -34,9 +34,8 @@ from datetime import datetime, timedelta
 from typing import Any, Generic
 
 from xclaim import verbs
-from xclaim.arguments import LEASE
+from xclaim.arguments import LEASE, LEASE_LIMIT
 from xclaim.connections.tasks import async_block, bridged
-from xclaim.consuming.keep_alive import LEASE_LIMIT
 from xclaim.message import Claim, Counts, Message, T_co, Ticket
 from xclaim.queues.bound_queue import BoundQueue
 

@@ -13,6 +13,7 @@ MAX_IDENTIFIER_BYTES = 63  # PostgreSQL's NAMEDATALEN - 1: longer ones are cut w
 MAX_DURATION = timedelta(days=3_660)  # ten years: beyond it, a typing error
 MAX_LIMIT = 1_000_000
 LEASE = timedelta(minutes=5)  # of a claim, unless it asks for another
+LEASE_LIMIT = timedelta(hours=12)  # as SQS: the longest a message can stay invisible
 DEAD_LETTER_SUFFIX = ".dead"
 _RESERVED_ROLES = ("public", "none")  # GRANT ... TO "public" is for everybody, also quoted
 _MAX_SHOWN = 60  # characters of a bad value in an error

@@ -51,7 +51,7 @@ class Reader(Protocol):
 
 
 class _Unread(Enum):
-    """Marks a payload that was not read yet; an enum, so that copies are the same object."""
+    """Marks a payload that was not read yet; an enum, which ``asdict`` does not copy."""
 
     UNREAD = "unread"
 

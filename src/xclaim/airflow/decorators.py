@@ -15,12 +15,12 @@ from airflow.sdk.bases.decorator import (
 )
 from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
 
-from xclaim.airflow.hooks import LEASE, LEASE_LIMIT, XclaimHook
+from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.links import MessagesLink
 from xclaim.airflow.operators import OnEmpty, checked_on_empty, end_empty, end_with
 from xclaim.airflow.xcom.call_arguments import HandedOver
 from xclaim.airflow.xcom.exclusive_values import consume_values
-from xclaim.arguments import MAX_LIMIT, whole_number
+from xclaim.arguments import LEASE, LEASE_LIMIT, MAX_LIMIT, whole_number
 from xclaim.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from xclaim.airflow.tasks.tickets import (
     ticket_to_xcom,
     was_settled,
 )
+from xclaim.arguments import LEASE, LEASE_LIMIT
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from xclaim.airflow.connections import Database
     from xclaim.airflow.tasks.task_queue import TaskQueue
     from xclaim.message import T_co
-
-LEASE = timedelta(minutes=5)
-LEASE_LIMIT = timedelta(hours=12)
 
 
 class XclaimHook(BaseHook):

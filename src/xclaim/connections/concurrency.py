@@ -147,10 +147,11 @@ class Threads:
 
 
 def _watched(record: Call, call: Callable[[], T], within: float | None) -> T:
-    watch = _Signals(record)
+    if within is None:
+        return call()
+    watch = _Watch(record)
     try:
-        if within is not None:
-            watch.end_within(within)
+        watch.end_within(within)
         return call()
     finally:
         watch.cancel()
@@ -167,17 +168,39 @@ _NUMBERS = tuple(
 _MOMENT = 0.2  # seconds
 
 
-class _Signals:
-    """The signals that arrive during a call. A handler may raise, and then at any instruction."""
+class _Watch:
+    """Breaks the connection of a call that does not end in its time, from a thread."""
 
-    __slots__ = ("_ended", "_handlers", "_is_within", "_noted", "_record")
+    __slots__ = ("_ended", "_record")
 
     def __init__(self, record: Call) -> None:
         self._record = record
+        self._ended: threading.Event | None = None
+
+    def end_within(self, seconds: float) -> None:
+        """Let the call end within so many seconds from now; who said so first counts."""
+        if self._ended is None:
+            self._ended = threading.Event()
+            self._record.end_within(seconds)
+            watch = (self._record, self._ended, seconds)
+            threading.Thread(target=_drop_after, args=watch, daemon=True).start()
+
+    def cancel(self) -> None:
+        if self._ended is not None:
+            self._ended.set()
+
+
+class _Signals:
+    """The signals that arrive during a call. A handler may raise, and then at any instruction."""
+
+    __slots__ = ("_handlers", "_is_within", "_noted", "_record", "_watch")
+
+    def __init__(self, record: Call) -> None:
+        self._record = record
+        self._watch = _Watch(record)
         self._is_within = False
         self._handlers: dict[int, Any] = {}
         self._noted: list[tuple[int, FrameType | None]] = []
-        self._ended: threading.Event | None = None
 
     def handled_after(self, call: Callable[[], T], within: float | None) -> T:
         try:
@@ -187,7 +210,7 @@ class _Signals:
                     self._handlers[number] = handler
                     _signal.signal(number, self._note)
             if within is not None:
-                self.end_within(within)
+                self._watch.end_within(within)
             with self._record:  # no signal strikes between the two, see _note
                 self._is_within = True
                 try:
@@ -202,20 +225,8 @@ class _Signals:
                 self._give_back()
                 raise
             finally:
-                self.cancel()
+                self._watch.cancel()
                 self._handle()
-
-    def end_within(self, seconds: float) -> None:
-        """Break the connection of the call if it has not ended by then."""
-        if self._ended is None:
-            self._ended = threading.Event()
-            self._record.end_within(seconds)
-            watch = (self._record, self._ended, seconds)
-            threading.Thread(target=_drop_after, args=watch, daemon=True).start()
-
-    def cancel(self) -> None:
-        if self._ended is not None:
-            self._ended.set()
 
     def _handle(self) -> None:
         while self._noted:
@@ -237,7 +248,7 @@ class _Signals:
             self._handlers[number](number, frame)
             return
         self._noted.append((number, frame))
-        self.end_within(calls.BOUND)
+        self._watch.end_within(calls.BOUND)
 
 
 def _drop_after(record: Call, ended: threading.Event, seconds: float) -> None:

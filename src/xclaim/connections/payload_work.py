@@ -28,7 +28,7 @@ def settings_of(payloads: Payloads | None, type_: Any) -> Payloads:
     """Return how a queue stores its payloads: as it says, else as the environment says."""
     if not isinstance(payloads, Payloads | None):
         raise InvalidArgumentError(f"payloads must be Payloads(...), not {type(payloads).__name__}")
-    settings = payloads or Payloads.from_environment() or IN_THE_ROW
+    settings = payloads or Payloads.by_default()
     return settings if type_ is None else settings.typed(type_)
 
 

@@ -17,7 +17,6 @@ from xclaim.errors import ClaimLostError, InvalidArgumentError
 if TYPE_CHECKING:
     from xclaim.connections.concurrency import Concurrency, Started
 
-LEASE_LIMIT = timedelta(hours=12)  # as SQS: the longest a message can stay invisible
 _EXTENDS_PER_LEASE = 3  # two extensions may fail before a lease runs out
 _SHORTEST_PAUSE = 0.05  # seconds: a lease of zero must not become a busy loop
 

@@ -9,10 +9,9 @@ from typing import Any, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from xclaim.arguments import LEASE
+from xclaim.arguments import LEASE, LEASE_LIMIT
 from xclaim.connections.engine import create_async_verb_engine, shown_url
 from xclaim.connections.tasks import TASKS, async_block, bridged
-from xclaim.consuming.keep_alive import LEASE_LIMIT
 from xclaim.consuming.reconnecting import RECONNECT
 from xclaim.consuming.streaming import Stream
 from xclaim.message import Claim, Message, T_co

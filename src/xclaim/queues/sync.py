@@ -10,10 +10,9 @@ from typing import Any, Generic, Self
 from sqlalchemy import Connection, Engine
 
 from xclaim import verbs
-from xclaim.arguments import LEASE
+from xclaim.arguments import LEASE, LEASE_LIMIT
 from xclaim.connections.concurrency import THREADS
 from xclaim.connections.engine import create_verb_engine, is_in_memory, shown_url
-from xclaim.consuming.keep_alive import LEASE_LIMIT
 from xclaim.consuming.reconnecting import RECONNECT
 from xclaim.consuming.streaming import each
 from xclaim.message import Claim, Counts, Message, T_co, Ticket

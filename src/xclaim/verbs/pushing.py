@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
@@ -14,8 +13,8 @@ from sqlalchemy import Connection
 from xclaim import arguments
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Draft, Message, Status, finished
+from xclaim.payloads import plain_json
 from xclaim.payloads.envelope import Prepared
-from xclaim.payloads.plain_json import encode_headers
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, dialect_of
 from xclaim.verb import Verb
@@ -79,7 +78,7 @@ def _parameters(
         "message_priority": arguments.priority(0 if priority is None else priority),
         "delay_seconds": arguments.optional_seconds("delay", delay) or 0.0,
         "attempts_limit": arguments.optional_max_attempts(max_attempts),
-        "message_headers": encode_headers(headers),
+        "message_headers": plain_json.encode_headers(headers),
     }
 
 
@@ -157,7 +156,7 @@ def _pushed(
             status=Status.AVAILABLE,
             priority=parameters["message_priority"],
             stored=payload.stored,
-            headers={} if headers == "{}" else json.loads(headers),
+            headers={} if headers == "{}" else plain_json.decode(headers),
             unique_key=None,
             attempts=0,
             max_attempts=parameters["attempts_limit"],

@@ -22,8 +22,7 @@ from xclaim.airflow.tasks.identity import (
 )
 from xclaim.airflow.tasks.rerun import OnRerun, checked_policy, replace_unconsumed
 from xclaim.airflow.tasks.tickets import resumption_key
-from xclaim.arguments import LEASE
-from xclaim.consuming.keep_alive import LEASE_LIMIT
+from xclaim.arguments import LEASE, LEASE_LIMIT
 from xclaim.message import T_co
 
 

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from xclaim.arguments import LEASE, LEASE_LIMIT
 from xclaim.errors import ClaimLostError, DuplicateMessageError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -191,8 +192,8 @@ def push_values(values: Iterable[ExclusiveValue], key: str) -> None:
 def consume_values(
     values: Iterable[ExclusiveValue],
     *,
-    lease: timedelta | None = None,
-    lease_limit: timedelta | None = None,
+    lease: timedelta = LEASE,
+    lease_limit: timedelta = LEASE_LIMIT,
 ) -> Iterator[list[Claim | None]]:
     """Claim values for a block: ack them all at its end, release them all if it raises.
 
@@ -203,10 +204,8 @@ def consume_values(
     :param lease_limit: how long that goes on at most.
     :raises ExclusiveValueLostError: another task has one of them; then none is claimed.
     """
-    from xclaim.airflow.hooks import LEASE, LEASE_LIMIT
-
     listed = list(values)
-    times = {"lease": lease or LEASE, "lease_limit": lease_limit or LEASE_LIMIT}
+    times = {"lease": lease, "lease_limit": lease_limit}
     hooks = {value.xclaim_conn_id: _hook(value.xclaim_conn_id) for value in listed}
     claims = _claim_all(hooks, listed, times["lease"])
     held: dict[tuple[str, str], list[Claim]] = {}
