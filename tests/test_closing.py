@@ -85,7 +85,8 @@ def test_closing_waits_for_the_verb_of_another_thread(database_url: str) -> None
     working.join(PATIENCE)
 
     assert was_waiting
-    assert not (closing.is_alive() or working.is_alive())
+    assert not closing.is_alive()
+    assert not working.is_alive()
     with Queue("orders", database_url) as other:
         assert other.counts().available == 1
 
