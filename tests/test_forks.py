@@ -9,15 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy
-from sqlalchemy import Engine
 
-from tests.eventually import until
+from tests.eventually import PATIENCE, until
+from tests.listeners import listens
 from xclaim import AsyncQueue, DatabaseUrlError, Queue, create_engine
 from xclaim.connections import calls
 
@@ -343,22 +344,23 @@ def test_a_child_of_an_event_loop_begins_anew(fresh_postgresql_url: str) -> None
     assert {theirs, ours} == {2, 3}
 
 
+@pytest.mark.usefixtures("only_wake_ups")
 def test_a_listener_is_started_anew_in_a_child(fresh_postgresql_url: str) -> None:
     def wait_for_one() -> Any:
-        claimed = queue.claim(wait=timedelta(seconds=60))
+        claimed = queue.claim(wait=long)
         return None if claimed is None else claimed.payload
 
-    with Queue("orders", fresh_postgresql_url, notify=True) as queue:
-        assert queue.claim(wait=timedelta(seconds=0.2)) is None
-        wait = in_a_child(wait_for_one)
-        until(lambda: _listeners(queue._queue.bind) >= 1)
+    engine, long = create_engine(fresh_postgresql_url), timedelta(seconds=2 * PATIENCE)
+    queue, others = (Queue(name, engine, notify=True) for name in ("orders", "others"))
+    with ThreadPoolExecutor(1) as pool:
+        in_the_parent = pool.submit(others.claim, wait=long)
+        until(lambda: listens(engine))
+        listening = set(listens(engine))
+        in_the_child = in_a_child(wait_for_one)
+        until(lambda: set(listens(engine)) - listening)
         queue.push("hello")
+        others.push("hello")
 
-        assert wait() == "hello"
-
-
-def _listeners(engine: Any) -> int:
-    assert isinstance(engine, Engine)
-    query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'"
-    with engine.connect() as connection:
-        return int(connection.exec_driver_sql(query).scalar_one())
+        assert in_the_child() == "hello"
+        assert in_the_parent.result(PATIENCE) is not None
+    engine.dispose()
