@@ -22,8 +22,12 @@ from tests.cancelling.calls import (
     filled,
     moment,
 )
+from tests.eventually import PATIENCE, until
 from xclaim import AsyncQueue, Claim, ClaimLostError, Queue
+from xclaim.connections.concurrency import Event
+from xclaim.consuming import waiting
 from xclaim.consuming.holding import Holding
+from xclaim.consuming.waiting import Bell
 
 pytestmark = pytest.mark.slow
 
@@ -308,3 +312,32 @@ def test_a_wait_that_is_cancelled_gives_its_turn_to_the_next(database_url: str) 
             return 0 if claimed is None else claimed.message.attempts
 
     assert asyncio.run(run()) == 1
+
+
+@pytest.mark.usefixtures("only_wake_ups")
+def test_a_wake_up_of_a_wait_that_is_cancelled_goes_to_the_next(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # SQLite has no listener: nobody is woken but by the test, and by who leaves.
+    join, joined, long = Bell.join, list[Event](), timedelta(seconds=2 * PATIENCE)
+
+    def join_and_tell(bell: Bell[Event], event: Event) -> None:
+        join(bell, event)
+        joined.append(event)
+
+    async def run() -> Any:
+        async with AsyncQueue("empty", sqlite_url) as queue:
+            first = asyncio.create_task(queue.claim(wait=long))
+            await asyncio.to_thread(until, lambda: len(joined) == 1)
+            second = asyncio.create_task(queue.claim(wait=long))
+            await asyncio.to_thread(until, lambda: len(joined) == 2)
+            await queue.push("hello")
+            joined[0].set()
+            first.cancel()  # before it looks
+            claimed = await asyncio.wait_for(second, PATIENCE)
+            return None if claimed is None else claimed.payload
+
+    monkeypatch.setattr(waiting, "NOTIFY_EVERY", 2 * PATIENCE)  # until the first look
+    monkeypatch.setattr(Bell, "join", join_and_tell)
+
+    assert asyncio.run(run()) == "hello"
