@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from tests.cancelling.calls import CLAIMING_HERE, LONGEST, attempts_counted, filled, moment
-from tests.cancelling.striking import ctrl_c_beside, is_in_the_library
+from tests.cancelling.striking import LIBRARY, ctrl_c_beside, is_in_the_library
 from tests.eventually import PATIENCE, until
 from xclaim import Claim, Message, Queue, Status
 from xclaim.connections.runner import Runner
@@ -29,8 +31,9 @@ from xclaim.verbs import CLAIM_MANY, HAND_BACK
 
 pytestmark = pytest.mark.slow
 
-TIMES, MOST = 30, 200  # calls
+TIMES, MOST = 30, 60  # calls
 ENOUGH = 5  # of them that were struck: else the test has seen nothing
+STEPS = 50  # functions that each of the calls enters, and more
 # Not SIGALRM, by which the suite watches its tests. They are all handled alike.
 NUMBER = signal.SIGUSR1
 
@@ -42,8 +45,11 @@ class Interrupted(BaseException):
     """What a handler raises: KeyboardInterrupt, AirflowTaskTimeout, SystemExit."""
 
 
+Call = Callable[[], Any]
+
+
 class Strikes:
-    """When to strike, and how often a signal struck inside the library."""
+    """What interrupts calls, and how often a signal struck inside the library."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -54,12 +60,18 @@ class Strikes:
             self.count += 1
             raise Interrupted
 
-    def moments(self, seed: str, longest: float = LONGEST) -> Iterator[float]:
-        """Draw moments for TIMES calls, and then for more until ENOUGH of them were struck."""
+    def drawn(self, seed: str, longest: float = LONGEST) -> Iterator[Callable[[Call], Any]]:
+        """Yield what runs a call and interrupts it, until ENOUGH of MOST calls were struck.
+
+        First after a time; then, in case the machine is too quick or too slow for that, at a step.
+        """
         drawn, calls = random.Random(seed), 0
         while calls < TIMES or self.count < ENOUGH:
             assert calls < MOST, f"only {self.count} of {calls} calls were struck"
-            yield moment(drawn, longest)
+            if calls < TIMES:
+                yield partial(interrupted, after=moment(drawn, longest))
+            else:
+                yield partial(interrupted_at_a_step, step=drawn.randrange(STEPS))
             calls += 1
 
 
@@ -91,14 +103,34 @@ def interrupted(call: Callable[[], T], after: float) -> T | None:
     return result
 
 
+def interrupted_at_a_step(call: Callable[[], T], step: int) -> T | None:
+    """Return what the call returns; None if a signal in the step-th function ended it."""
+    steps = itertools.count()
+
+    def strike_at_the_step(frame: FrameType, event: str, _: object) -> None:
+        # Where a function begins: the interpreter itself looks for signals there. Of the library
+        # alone: a Condition of threading that is struck releases a lock that it does not have.
+        is_ours = frame.f_code.co_filename.startswith(LIBRARY)
+        if event == "call" and is_ours and next(steps) == step:
+            signal.raise_signal(NUMBER)
+
+    sys.setprofile(strike_at_the_step)
+    try:
+        return call()
+    except Interrupted:
+        return None
+    finally:
+        sys.setprofile(None)
+
+
 @pytest.mark.parametrize("name", CLAIMING_HERE)
 def test_what_an_interrupted_call_claimed_is_handed_back(
     database_url: str, strikes: Strikes, name: str
 ) -> None:
     got = 0
     with filled(database_url, 20 * MOST + 1) as (queue, _):  # or an empty queue is waited for
-        for after in strikes.moments(name):
-            got += interrupted(partial(CLAIMING_HERE[name], queue), after) or 0
+        for interrupt in strikes.drawn(name):
+            got += interrupt(partial(CLAIMING_HERE[name], queue)) or 0
 
         assert queue.counts().claimed == got + 1
         if name != "transact":  # whose block may have begun
@@ -119,8 +151,8 @@ def test_what_an_interrupted_stream_has_finished_is_acked(
                     finished.append(previous)  # it asked for the next one
                 previous = claim.message.id
 
-        for after in strikes.moments("stream", 3 * LONGEST):
-            interrupted(work, after)
+        for interrupt in strikes.drawn("stream", 3 * LONGEST):
+            interrupt(work)
 
         assert queue.counts().claimed == 1
         consumed = {id_ for id_ in seen if is_consumed(queue.get(id_))}
@@ -162,8 +194,8 @@ def test_a_handler_that_does_not_raise_changes_nothing(database_url: str, strike
 
     with filled(database_url, 10 * MOST) as (queue, _):
         claimed = [
-            len(interrupted(lambda: queue.claim_many(10), after) or [])
-            for after in strikes.moments("counted")
+            len(interrupt(lambda: queue.claim_many(10)) or [])
+            for interrupt in strikes.drawn("counted")
         ]
 
         assert set(claimed) == {10}
@@ -176,8 +208,8 @@ def test_the_handlers_are_the_programs_own_between_two_verbs(
     before = signal.getsignal(signal.SIGINT), signal.getsignal(NUMBER)
 
     with filled(database_url, MOST) as (queue, _):
-        for after in strikes.moments("handlers"):
-            interrupted(queue.claim, after)
+        for interrupt in strikes.drawn("handlers"):
+            interrupt(queue.claim)
 
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(NUMBER)) == before
 
