@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "docs" / "artefacts" / "benchmarks" / "payloads.json"
+from benchmarks.turns import RESULTS
+
 _SIZES = {
     "one by one": "one at a time",
     "batches of 100": "in 100s",

@@ -27,6 +27,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import databases
+from tests.eventually import PATIENCE
 from xclaim.embedded import embedded_postgresql
 
 _server = pytest.StashKey[str]()
@@ -178,3 +179,13 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"empty_{request.param}_url"))
+
+
+@pytest.fixture
+def only_wake_ups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody look by himself while a test is patient: what is found was found by a wake-up."""
+    from xclaim.consuming import waiting
+
+    pause = 2 * PATIENCE
+    monkeypatch.setattr(waiting, "_FIRST_PAUSE", pause)
+    monkeypatch.setattr(waiting, "_LONGEST_PAUSE", {"postgresql": pause, "sqlite": pause})

@@ -13,9 +13,8 @@ from pkgutil import walk_packages
 from types import ModuleType
 from typing import Any
 
+from tests.eventually import PATIENCE
 from xclaim import XclaimError
-
-PATIENCE = 60  # seconds: of an error that cannot be unpickled multiprocessing hears nothing
 
 
 def _pickled(protocol: int, error: BaseException) -> Any:
@@ -61,6 +60,7 @@ def assert_same(again: BaseException, error: BaseException) -> None:
 def raised_by_workers(errors: Sequence[BaseException]) -> list[BaseException | None]:
     """Return what arrives here of errors that worker processes raise, of two kinds of pool."""
     spawn = multiprocessing.get_context("spawn")
+    # Not for good: of an error that cannot be unpickled multiprocessing hears nothing.
     with ProcessPoolExecutor(1, spawn) as executor, spawn.Pool(1) as pool:
         futures = [executor.submit(_raise, error) for error in errors]
         results = [pool.apply_async(_raise, (error,)) for error in errors]

@@ -26,8 +26,8 @@ from xclaim import embedded
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".matrix"
-PYTHONS = ("3.11", "3.12", "3.13", "3.14")  # what the README promises
-POSTGRESQLS = (14, 15, 16, 17, 18)  # the same
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")  # what CONTRIBUTING promises
+POSTGRESQLS = (14, 15, 16, 17, 18)  # what the README promises
 _DEBIAN = Path("/usr/lib/postgresql")
 _COUNTS = re.compile(r"^=*\s*(\d+ \w+(?:, \d+ \w+)*) in [\d.]+s", re.MULTILINE)
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Engine, inspect
 
+from tests.eventually import PATIENCE
 from xclaim import create_engine
 
 WAY_OUT = "pass its connection"
@@ -18,7 +19,7 @@ def at_once(count: int, work: Callable[[int], object]) -> None:
     barrier = threading.Barrier(count)
 
     def begin(number: int) -> object:
-        barrier.wait(30)
+        barrier.wait(PATIENCE)
         return work(number)
 
     with ThreadPoolExecutor(count) as pool:

@@ -56,7 +56,7 @@ def test_the_page_shows_every_target_as_measured() -> None:
 
 
 def test_the_page_on_payloads_shows_every_target_as_measured() -> None:
-    lines = payload_targets.table(json.loads(payload_targets.RESULTS.read_text()))
+    lines = payload_targets.table(json.loads(turns.RESULTS.read_text()))
 
     assert "\n".join(lines) in (DOCS / "payloads.md").read_text()
 

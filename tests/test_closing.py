@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from tests.eventually import until
+from tests.eventually import PATIENCE, until
 from tests.proxy import Proxy
 from xclaim import AsyncQueue, Queue
 from xclaim.connections import calls
@@ -69,23 +69,24 @@ def test_closing_waits_for_the_verb_of_another_thread(database_url: str) -> None
 
     def slow(*_: Any) -> None:
         begun.set()
-        may_end.wait(20)
+        assert may_end.wait(PATIENCE)
 
     engine: Any = queue._queue._runner.bind
     event.listen(engine, "before_cursor_execute", slow)
     working = threading.Thread(target=queue.push, args=(1,))
     working.start()
-    begun.wait(20)
+    assert begun.wait(PATIENCE)
     closing = threading.Thread(target=queue.close)
     closing.start()
     closing.join(0.3)
     was_waiting = closing.is_alive()
     may_end.set()
-    closing.join(20)
-    working.join(20)
+    closing.join(PATIENCE)
+    working.join(PATIENCE)
 
     assert was_waiting
     assert not closing.is_alive()
+    assert not working.is_alive()
     with Queue("orders", database_url) as other:
         assert other.counts().available == 1
 
@@ -112,7 +113,7 @@ def test_closing_ends_a_verb_that_a_silent_server_never_answers(
         until(lambda: queue._queue._per_thread is not None and queue._queue._per_thread._all)
         proxy.silence_all()
         queue.close()
-        working.join(60)
+        working.join(PATIENCE)
 
     assert not working.is_alive()
     assert errors
@@ -147,7 +148,7 @@ def test_threads_keep_their_connections(database_url: str) -> None:
 
     def work(queue: Queue) -> None:
         for _ in range(10):
-            barrier.wait(60)
+            barrier.wait(PATIENCE)
             queue.peek()
 
     with Queue("orders", database_url) as queue, ThreadPoolExecutor(WORKERS) as workers:

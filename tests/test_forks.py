@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ import sqlalchemy
 from sqlalchemy import Engine
 
 from tests.eventually import PATIENCE, until
+from tests.listeners import listens
 from xclaim import AsyncQueue, DatabaseUrlError, Queue, create_engine
 from xclaim.connections import calls
 
@@ -214,22 +216,33 @@ def test_a_child_that_leaves_a_block_of_its_parent_settles_nothing(
                 raise EOFError  # it unwinds the stack of its parent
             if child == 0:
                 os._exit(0)
-            os.waitpid(child, 0)
+            assert exit_code_of(child) == 0
         counts.append(Queue("orders", database_url).counts() if name != "transact" else None)
 
     counts: list[Any] = []
     with Queue("orders", database_url) as queue:
         queue.push_many([1, 2, 3])
-        parent = os.getpid()
-        try:
+        with pytest.raises(ZeroDivisionError), children_leaving_with(EOFError):
             enter(queue)
-        except EOFError:
-            os._exit(0 if os.getpid() != parent else 1)
-        except ZeroDivisionError:
-            pass
 
         assert name == "transact" or counts[0].claimed == (2 if name == "stream" else 1)
         assert queue.counts().available == 3
+
+
+@contextmanager
+def children_leaving_with(error: type[BaseException]) -> Iterator[None]:
+    """End each child that is forked in the block where it leaves it: well if by this error."""
+    parent = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != parent:
+            os._exit(0 if isinstance(sys.exception(), error) else 1)
+
+
+def exit_code_of(child: int) -> int:
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def test_an_engine_of_xclaim_is_another_one_in_a_child(database_url: str) -> None:
@@ -332,25 +345,25 @@ def test_a_child_of_an_event_loop_begins_anew(fresh_postgresql_url: str) -> None
     assert {theirs, ours} == {2, 3}
 
 
+@pytest.mark.usefixtures("only_wake_ups")
 def test_a_listener_is_started_anew_in_a_child(fresh_postgresql_url: str) -> None:
     def wait_for_one() -> Any:
-        claimed = queue.claim(wait=timedelta(seconds=60))
+        claimed = queue.claim(wait=long)
         return None if claimed is None else claimed.payload
 
-    with Queue("orders", fresh_postgresql_url, notify=True) as queue:
-        assert queue.claim(wait=timedelta(seconds=0.2)) is None
-        wait = in_a_child(wait_for_one)
-        until(lambda: _listeners(queue._queue.bind) >= 1)
+    engine, long = create_engine(fresh_postgresql_url), timedelta(seconds=2 * PATIENCE)
+    queue, others = (Queue(name, engine, notify=True) for name in ("orders", "others"))
+    with ThreadPoolExecutor(1) as pool:
+        in_the_parent = pool.submit(others.claim, wait=long)
+        until(lambda: listens(engine))
+        listening = set(listens(engine))
+        in_the_child = in_a_child(wait_for_one)
+        until(lambda: set(listens(engine)) - listening)
         queue.push("hello")
+        others.push("hello")
 
-        assert wait() == "hello"
-
-
-def _listeners(engine: Any) -> int:
-    assert isinstance(engine, Engine)
-    query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'"
-    with engine.connect() as connection:
-        return int(connection.exec_driver_sql(query).scalar_one())
+        assert in_the_child() == "hello"
+        assert in_the_parent.result(PATIENCE) is not None
 
 
 OPTIONED: Mapping[str, Callable[[Engine], Engine]] = {

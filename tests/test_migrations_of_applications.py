@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from tests.databases import sqlite_url, temporary_database
+from tests.eventually import PATIENCE
 from tests.later_xclaim import later_xclaim
 from tests.migrating import WAY_OUT, at_once, tables
 from xclaim import create_engine
@@ -212,11 +213,11 @@ def test_a_migration_of_an_application_goes_on_in_another_thread(
 
     def within(_connection: Connection) -> None:
         started.set()
-        finish.wait(60)
+        assert finish.wait(PATIENCE)
 
     with ThreadPoolExecutor(1) as pool:
         theirs = pool.submit(application.upgrade, within)
-        assert started.wait(60)
+        assert started.wait(PATIENCE)
         at_once(3, lambda _: migrate.upgrade(another_url))
         migrate.downgrade(another_url, "base")
         finish.set()

@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 
 from tests.eventually import PATIENCE, until
+from tests.listeners import listens
 from tests.proxy import Proxy
 from xclaim import (
     AsyncQueue,
@@ -30,7 +31,7 @@ from xclaim import (
     create_async_engine,
     create_engine,
 )
-from xclaim.consuming import listening, waiting
+from xclaim.consuming import listening
 
 LONG = timedelta(seconds=PATIENCE + 60)
 SHORT = timedelta(milliseconds=100)
@@ -52,27 +53,9 @@ def engine(fresh_postgresql_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def only_wake_ups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody look by himself while a test is patient: what is found was found by a wake-up."""
-    pause = LONG.total_seconds()
-    monkeypatch.setattr(waiting, "_FIRST_PAUSE", pause)
-    monkeypatch.setattr(waiting, "_LONGEST_PAUSE", {"postgresql": pause, "sqlite": pause})
-
-
-@pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(12) as pool:
         yield pool
-
-
-def listens(engine: Engine) -> list[int]:
-    """Return the backends that wait for notifications in this database."""
-    query = (
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-        " AND state = 'idle' AND query = 'LISTEN xclaim'"
-    )
-    with engine.connect() as connection:
-        return list(connection.scalars(text(query)))
 
 
 def heard_until_now(listener: psycopg.Connection, engine: Engine) -> list[str]:

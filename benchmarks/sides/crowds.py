@@ -14,14 +14,10 @@ from typing import Any
 from benchmarks.messages import in_chunks
 from benchmarks.sides.laps import ASYNC_QUEUE, QUEUE
 from benchmarks.sides.migrating import upgrade
-from benchmarks.sides.process import serve
+from benchmarks.sides.process import NotConsumedError, serve
 from xclaim import AsyncQueue, Queue
 
 _QUEUE = "orders"
-
-
-class NotConsumedError(Exception):
-    """The crowd did not consume each message once: its figures mean nothing."""
 
 
 @dataclass(slots=True)

@@ -23,6 +23,10 @@ class SideFailedError(Exception):
     """A side's process could not do what it was asked."""
 
 
+class NotConsumedError(Exception):
+    """Not each message was consumed once: what was measured means nothing."""
+
+
 class Side:
     """A process of one side, asked from ours."""
 

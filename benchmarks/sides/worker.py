@@ -12,17 +12,13 @@ from benchmarks.sides.awaiting import AwaitingRunner
 from benchmarks.sides.blocking import BlockingRunner
 from benchmarks.sides.laps import ASYNC_QUEUE, PUSH, QUEUE, Lap, named
 from benchmarks.sides.migrating import upgrade
-from benchmarks.sides.process import serve
+from benchmarks.sides.process import NotConsumedError, serve
 
 _Runner = BlockingRunner | AwaitingRunner
 _RUNNERS: dict[str, Callable[[str, str], _Runner]] = {
     QUEUE: BlockingRunner,
     ASYNC_QUEUE: AwaitingRunner,
 }
-
-
-class NotConsumedError(Exception):
-    """A lap did not consume each message once: its times mean nothing."""
 
 
 class Laps:

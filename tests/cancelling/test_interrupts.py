@@ -2,57 +2,84 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar, cast
 
 import pytest
 
-import xclaim
 from tests.cancelling.calls import CLAIMING_HERE, LONGEST, attempts_counted, filled, moment
-from tests.eventually import until
+from tests.cancelling.striking import LIBRARY, ctrl_c_beside, is_in_the_library
+from tests.eventually import PATIENCE, until
 from xclaim import Claim, Message, Queue, Status
 from xclaim.connections.runner import Runner
 from xclaim.consuming.claims_ahead import ClaimsAhead
 from xclaim.consuming.holding import Holding
+from xclaim.consuming.waiting import Patience
 from xclaim.verb import Verb
 from xclaim.verbs import CLAIM_MANY, HAND_BACK
 
 pytestmark = pytest.mark.slow
 
-TIMES = 30
+TIMES, MOST = 30, 60  # calls
+ENOUGH = 5  # of them that were struck: else the test has seen nothing
+STEPS = 50  # functions that each of the calls enters, and more
 # Not SIGALRM, by which the suite watches its tests. They are all handled alike.
 NUMBER = signal.SIGUSR1
 
 
 T = TypeVar("T")
-LIBRARY = str(Path(xclaim.__file__).parent)
 
 
 class Interrupted(BaseException):
     """What a handler raises: KeyboardInterrupt, AirflowTaskTimeout, SystemExit."""
 
 
-def _raise_in_the_library(_: int, frame: FrameType | None) -> None:
-    # What strikes in the test itself proves nothing, and would lose its count.
-    while frame is not None:
-        if frame.f_code.co_filename.startswith(LIBRARY):
+Call = Callable[[], Any]
+
+
+class Strikes:
+    """What interrupts calls, and how often a signal struck inside the library."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def raise_in_the_library(self, _: int, frame: FrameType | None) -> None:
+        # What strikes in the test itself proves nothing, and would lose its count.
+        if is_in_the_library(frame):
+            self.count += 1
             raise Interrupted
-        frame = frame.f_back
+
+    def drawn(self, seed: str, longest: float = LONGEST) -> Iterator[Callable[[Call], Any]]:
+        """Yield what runs a call and interrupts it, until ENOUGH of MOST calls were struck.
+
+        First after a time; then, in case the machine is too quick or too slow for that, at a step.
+        """
+        drawn, calls = random.Random(seed), 0
+        while calls < TIMES or self.count < ENOUGH:
+            assert calls < MOST, f"only {self.count} of {calls} calls were struck"
+            if calls < TIMES:
+                yield partial(interrupted, after=moment(drawn, longest))
+            else:
+                yield partial(interrupted_at_a_step, step=drawn.randrange(STEPS))
+            calls += 1
 
 
 @pytest.fixture(autouse=True)
-def _raising() -> Iterator[None]:
-    before = signal.signal(NUMBER, _raise_in_the_library)
-    yield
+def strikes() -> Iterator[Strikes]:
+    strikes = Strikes()
+    before = signal.signal(NUMBER, strikes.raise_in_the_library)
+    yield strikes
     signal.signal(NUMBER, before)
 
 
@@ -76,21 +103,44 @@ def interrupted(call: Callable[[], T], after: float) -> T | None:
     return result
 
 
+def interrupted_at_a_step(call: Callable[[], T], step: int) -> T | None:
+    """Return what the call returns; None if a signal in the step-th function ended it."""
+    steps = itertools.count()
+
+    def strike_at_the_step(frame: FrameType, event: str, _: object) -> None:
+        # Where a function begins: the interpreter itself looks for signals there. Of the library
+        # alone: a Condition of threading that is struck releases a lock that it does not have.
+        is_ours = frame.f_code.co_filename.startswith(LIBRARY)
+        if event == "call" and is_ours and next(steps) == step:
+            signal.raise_signal(NUMBER)
+
+    sys.setprofile(strike_at_the_step)
+    try:
+        return call()
+    except Interrupted:
+        return None
+    finally:
+        sys.setprofile(None)
+
+
 @pytest.mark.parametrize("name", CLAIMING_HERE)
-def test_what_an_interrupted_call_claimed_is_handed_back(database_url: str, name: str) -> None:
-    drawn, got = random.Random(name), 0
-    with filled(database_url, 20 * TIMES + 1) as (queue, _):
-        for _attempt in range(TIMES):
-            call = partial(CLAIMING_HERE[name], queue)
-            got += interrupted(call, moment(drawn)) or 0
+def test_what_an_interrupted_call_claimed_is_handed_back(
+    database_url: str, strikes: Strikes, name: str
+) -> None:
+    got = 0
+    with filled(database_url, 20 * MOST + 1) as (queue, _):  # or an empty queue is waited for
+        for interrupt in strikes.drawn(name):
+            got += interrupt(partial(CLAIMING_HERE[name], queue)) or 0
 
         assert queue.counts().claimed == got + 1
         if name != "transact":  # whose block may have begun
             assert not attempts_counted(queue)
 
 
-def test_what_an_interrupted_stream_has_finished_is_acked(database_url: str) -> None:
-    drawn, finished, seen = random.Random(2), list[int](), set[int]()
+def test_what_an_interrupted_stream_has_finished_is_acked(
+    database_url: str, strikes: Strikes
+) -> None:
+    finished, seen = list[int](), set[int]()
     with filled(database_url, 1_500) as (queue, _):
 
         def work() -> None:
@@ -101,8 +151,8 @@ def test_what_an_interrupted_stream_has_finished_is_acked(database_url: str) -> 
                     finished.append(previous)  # it asked for the next one
                 previous = claim.message.id
 
-        for _attempt in range(TIMES):
-            interrupted(work, moment(drawn, 3 * LONGEST))
+        for interrupt in strikes.drawn("stream", 3 * LONGEST):
+            interrupt(work)
 
         assert queue.counts().claimed == 1
         consumed = {id_ for id_ in seen if is_consumed(queue.get(id_))}
@@ -136,26 +186,30 @@ def test_what_an_interrupted_stream_has_not_handed_out_is_not_acked(
         assert not attempts_counted(queue)
 
 
-def test_a_handler_that_does_not_raise_changes_nothing(database_url: str) -> None:
-    seen: list[Any] = []
-    signal.signal(NUMBER, lambda *found: seen.append(found))
-    drawn, claimed = random.Random(3), 0
+def test_a_handler_that_does_not_raise_changes_nothing(database_url: str, strikes: Strikes) -> None:
+    def count(_: int, frame: FrameType | None) -> None:
+        strikes.count += is_in_the_library(frame)
 
-    with filled(database_url, 20 * TIMES + 1) as (queue, _):
-        for _attempt in range(TIMES):
-            claims = interrupted(lambda: queue.claim_many(10), moment(drawn))
-            claimed += len(claims or [])
+    signal.signal(NUMBER, count)
 
-        assert queue.counts().claimed == claimed + 1 == 10 * TIMES + 1
-    assert seen
+    with filled(database_url, 10 * MOST) as (queue, _):
+        claimed = [
+            len(interrupt(lambda: queue.claim_many(10)) or [])
+            for interrupt in strikes.drawn("counted")
+        ]
+
+        assert set(claimed) == {10}
+        assert queue.counts().claimed == sum(claimed) + 1
 
 
-def test_the_handlers_are_the_programs_own_between_two_verbs(database_url: str) -> None:
+def test_the_handlers_are_the_programs_own_between_two_verbs(
+    database_url: str, strikes: Strikes
+) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(NUMBER)
 
-    with filled(database_url, 10) as (queue, _):
-        for _attempt in range(TIMES):
-            interrupted(queue.claim, 0.001)
+    with filled(database_url, MOST) as (queue, _):
+        for interrupt in strikes.drawn("handlers"):
+            interrupt(queue.claim)
 
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(NUMBER)) == before
 
@@ -188,12 +242,25 @@ def test_each_of_several_signals_is_handled(
     assert sorted(seen) == sorted([NUMBER, signal.SIGUSR2])
 
 
-def test_ctrl_c_ends_a_wait_at_once(database_url: str) -> None:
-    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
+def test_ctrl_c_ends_a_wait_at_once(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pause, has_begun = Patience.pause, threading.Event()
 
-    with Queue("empty", database_url) as queue, pytest.raises(KeyboardInterrupt):
-        queue.claim(wait=timedelta(minutes=5))
+    def pause_and_tell(patience: Patience) -> float | None:
+        has_begun.set()
+        return pause(patience)
+
+    def strike_in_the_wait(ctrl_c: Callable[[], None]) -> None:
+        assert has_begun.wait(PATIENCE)
+        ctrl_c()
+
+    monkeypatch.setattr(Patience, "pause", pause_and_tell)
+    with Queue("empty", database_url) as queue:
+        began = time.monotonic()
+
+        with ctrl_c_beside(strike_in_the_wait), pytest.raises(KeyboardInterrupt):
+            queue.claim(wait=timedelta(seconds=2 * PATIENCE))
+
+        assert time.monotonic() - began < PATIENCE
 
 
 def test_other_threads_are_not_interrupted(database_url: str) -> None:

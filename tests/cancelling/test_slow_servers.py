@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 from datetime import timedelta
+from types import FrameType
 from typing import Any, cast
 
 import psycopg
@@ -20,10 +21,15 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
+from tests.cancelling.striking import ctrl_c_beside
 from tests.contract.facades import Blocking
+from tests.eventually import PATIENCE, until
 from tests.proxy import Proxy
 from xclaim import AsyncQueue, Queue, create_engine
 from xclaim.connections import calls
+from xclaim.connections.concurrency import _Signals
+from xclaim.connections.events import add_listener, remove_listener
+from xclaim.verb import VerbEvent
 
 pytestmark = pytest.mark.slow
 
@@ -57,22 +63,42 @@ def with_setting(url: str, name: str, value: str) -> str:
 
 
 @contextmanager
-def table_locked(url: str, seconds: float) -> Iterator[None]:
-    """Lock all writers out, from now on for so many seconds."""
+def table_locked(url: str) -> Iterator[Callable[[], None]]:
+    """Lock all writers out until the block ends, or until what it is given is called."""
     driver = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(driver) as connection:
         connection.execute("SET lock_timeout = 0; SET statement_timeout = 0")
         connection.execute("LOCK TABLE xclaim_message IN SHARE ROW EXCLUSIVE MODE")
-        timer = threading.Timer(seconds, connection.rollback)
-        timer.start()
-        yield
-        timer.join()
+        yield connection.rollback
+
+
+@contextmanager
+def table_locked_until_two_failed(url: str) -> Iterator[None]:
+    """Lock all writers out until two verbs have failed: the ack, and the next attempt at it."""
+    failed: list[VerbEvent] = []
+
+    def note(event: VerbEvent) -> None:
+        if event.error is not None:
+            failed.append(event)
+        if len(failed) == 2:
+            unlock()
+
+    with table_locked(url) as unlock:
+        add_listener(note)
+        try:
+            yield
+        finally:
+            remove_listener(note)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_what_a_stream_finished_before_a_timeout_is_acked(
-    fresh_postgresql_url: str, open_queue: Callable[[str], Queue], setting: str
+    fresh_postgresql_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    open_queue: Callable[[str], Queue],
+    setting: str,
 ) -> None:
+    monkeypatch.setattr(calls, "BOUND", PATIENCE)
     url = with_setting(fresh_postgresql_url, setting, "500ms")
     queue, finished = open_queue(url), 0
     queue.push_many(list(range(10)))
@@ -81,7 +107,7 @@ def test_what_a_stream_finished_before_a_timeout_is_acked(
         for _ in queue.stream(batch=5):
             finished += 1
             if finished == 5:
-                lock.enter_context(table_locked(url, 1.5))
+                lock.enter_context(table_locked_until_two_failed(url))
 
     counts = queue.counts()
     assert (counts.consumed, counts.claimed, counts.available) == (5, 0, 5)
@@ -89,14 +115,18 @@ def test_what_a_stream_finished_before_a_timeout_is_acked(
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_block_whose_ack_timed_out_is_acked_all_the_same(
-    fresh_postgresql_url: str, open_queue: Callable[[str], Queue], setting: str
+    fresh_postgresql_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    open_queue: Callable[[str], Queue],
+    setting: str,
 ) -> None:
+    monkeypatch.setattr(calls, "BOUND", PATIENCE)
     url = with_setting(fresh_postgresql_url, setting, "500ms")
     queue = open_queue(url)
     queue.push(1)
 
     with ExitStack() as lock, queue.consume() as claimed:
-        lock.enter_context(table_locked(url, 1.5))
+        lock.enter_context(table_locked_until_two_failed(url))
 
     assert claimed is not None
     assert queue.counts().consumed == 1
@@ -156,7 +186,7 @@ def test_a_cancellation_ends_although_the_server_is_silent(
         await asyncio.sleep(1.5)  # the keep-alive and the claim hang by now
         began = time.monotonic()
         task.cancel()
-        await asyncio.wait([task], timeout=60)
+        await asyncio.wait([task], timeout=PATIENCE)
         assert task.done()
         return time.monotonic() - began
 
@@ -260,19 +290,53 @@ def test_close_ends_although_the_server_is_silent(proxied: tuple[Proxy, str]) ->
 
     closing = threading.Thread(target=queue.close)
     closing.start()
-    closing.join(60)
+    closing.join(PATIENCE)
 
     assert not closing.is_alive()
 
 
-def test_a_second_ctrl_c_finds_the_connection_whole(fresh_postgresql_url: str) -> None:
+def waits_for_a_lock(url: str) -> bool:
+    """Return whether a session of the database waits for a lock."""
+    driver = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with psycopg.connect(driver) as connection:
+        (count,) = connection.execute(query).fetchone() or (0,)
+    return bool(count)
+
+
+def test_a_second_ctrl_c_finds_the_connection_whole(
+    fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "BOUND", PATIENCE)
+    note, noted = _Signals._note, list[int]()
+
+    def note_and_tell(signals: _Signals, number: int, frame: FrameType | None) -> None:
+        note(signals, number, frame)
+        noted.append(number)
+
+    def strike_twice(ctrl_c: Callable[[], None]) -> None:
+        try:
+            until(lambda: waits_for_a_lock(fresh_postgresql_url))
+            ctrl_c()
+            until(lambda: len(noted) == 1)
+            ctrl_c()
+            until(lambda: len(noted) == 2)
+        finally:
+            unlock()
+
+    monkeypatch.setattr(_Signals, "_note", note_and_tell)
     with Queue("orders", fresh_postgresql_url) as queue:
         queue.push(1)
-        with table_locked(fresh_postgresql_url, 1.5):
-            for after in (0.3, 0.6):
-                threading.Timer(after, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-            with suppress(KeyboardInterrupt):
-                queue.claim()
+
+        with (
+            table_locked(fresh_postgresql_url) as unlock,
+            ctrl_c_beside(strike_twice),
+            pytest.raises(KeyboardInterrupt),
+        ):
+            queue.claim()
 
         assert queue.counts().claimed == 0
         assert queue.claim() is not None
