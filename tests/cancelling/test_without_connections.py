@@ -12,6 +12,7 @@ from sqlalchemy.util import await_only
 from tests.eventually import until
 from xclaim import AsyncQueue, Queue, create_async_engine, create_engine
 from xclaim.connections import calls, runner, tasks
+from xclaim.connections.payload_work import read_by
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +65,7 @@ def test_a_claim_that_ends_after_its_caller_has_gone_is_handed_back(
 ) -> None:
     monkeypatch.setattr(calls, "BOUND", 0.3)
     monkeypatch.setattr(tasks, "_GRACE", 0.1)
-    read, ended = runner.read_by, list[str]()
+    ended = list[str]()
 
     async def cancel() -> None:
         has_claimed = asyncio.Event()
@@ -74,7 +75,7 @@ def test_a_claim_that_ends_after_its_caller_has_gone_is_handed_back(
                 has_claimed.set()
                 await_only(asyncio.sleep(2.0))
                 ended.append("the reading")
-            return read(payloads, result)
+            return read_by(payloads, result)
 
         monkeypatch.setattr(runner, "read_by", read_late)
         async with AsyncQueue("orders", database_url) as queue:
@@ -89,7 +90,7 @@ def test_a_claim_that_ends_after_its_caller_has_gone_is_handed_back(
     with Queue("orders", database_url) as queue:
         queue.push(1)
         asyncio.run(cancel())
-        monkeypatch.setattr(runner, "read_by", read)
+        monkeypatch.setattr(runner, "read_by", read_by)
 
         assert ended == ["the claim", "the reading"]
         until(lambda: queue.counts().available == 1)
