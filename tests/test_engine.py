@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,13 @@ import pytest
 from sqlalchemy import literal_column, make_url, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from xclaim import Queue, create_async_engine, create_engine
+from xclaim import (
+    AsyncQueue,
+    Queue,
+    SchemaVersionError,
+    create_async_engine,
+    create_engine,
+)
 from xclaim.connections.engine import is_in_memory
 from xclaim.operations import migrate
 
@@ -120,3 +128,28 @@ def test_the_options_of_sqlalchemy_are_yours(fresh_postgresql_url: str) -> None:
 
     engine.dispose()
     assert read == "read by me"
+
+
+@pytest.mark.parametrize("facade", [Queue, AsyncQueue])
+def test_a_file_that_somebody_is_making_is_waited_for(
+    empty_sqlite_url: str, facade: type[Queue] | type[AsyncQueue]
+) -> None:
+    file = empty_sqlite_url.removeprefix("sqlite:///")
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # not in WAL: SQLite refuses to change that at once
+    ending = threading.Timer(0.5, other.rollback)
+
+    async def look() -> None:
+        ending.start()
+        async with AsyncQueue("orders", empty_sqlite_url) as queue:
+            await queue.counts()
+
+    with pytest.raises(SchemaVersionError):  # so it was opened
+        if facade is AsyncQueue:
+            asyncio.run(look())
+        else:
+            ending.start()
+            Queue("orders", empty_sqlite_url).counts()
+
+    ending.join()
+    other.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Dialect, Engine, event, make_url
@@ -43,7 +45,8 @@ DEFAULT_ISOLATION_LEVEL = "xclaim_default_isolation_level"
 _POOL = {"pool_size": 96, "max_overflow": 0, "pool_use_lifo": True}
 _JSON: dict[str, Any] = {"json_deserializer": plain_json.decode}  # quicker than the driver's own
 _ONE_CONNECTION = {"pool_size": 1, "max_overflow": 0}  # each would be a database of its own
-SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
+_SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
+_BUSY_PAUSE = 0.01  # seconds
 
 
 def create_engine(url: str | URL, **options: Any) -> Engine:
@@ -169,7 +172,7 @@ def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, A
     options = {"hide_parameters": True} | options
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite_version()
-        return parsed, _with_connect_args(options, timeout=SQLITE_WAIT_SECONDS)
+        return parsed, _with_connect_args(options, timeout=_SQLITE_WAIT_SECONDS)
     _check_psycopg()
     said = {*parsed.query, *(["connect_timeout"] if "PGCONNECT_TIMEOUT" in os.environ else [])}
     options = _with_connect_args(
@@ -227,11 +230,13 @@ def _prepare(engine: Engine) -> None:
 
 
 def _prepare_sqlite(engine: Engine) -> None:
+    pause = _asyncio_pause if engine.dialect.is_async else time.sleep
+
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver opens no transactions, `begin` does
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _set_wal_mode(cursor, pause)
         cursor.execute("PRAGMA synchronous=FULL")  # an acked message stays acked after a crash
         cursor.close()
 
@@ -240,3 +245,25 @@ def _prepare_sqlite(engine: Engine) -> None:
         # IMMEDIATE: a transaction that starts by reading could not become the writer later.
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _set_wal_mode(cursor: Any, pause: Callable[[float], object]) -> None:
+    """Wait for others who are changing the mode or closing the file: here SQLite does not."""
+    ends_at = time.monotonic() + _SQLITE_WAIT_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() >= ends_at:
+                raise
+        pause(_BUSY_PAUSE)
+
+
+def _asyncio_pause(seconds: float) -> None:
+    import asyncio
+
+    from sqlalchemy.util import await_only
+
+    await_only(asyncio.sleep(seconds))
