@@ -21,7 +21,6 @@ from sqlalchemy import Engine
 from tests.eventually import PATIENCE, until
 from tests.listeners import listens
 from xclaim import AsyncQueue, DatabaseUrlError, Queue, create_engine
-from xclaim.connections import calls
 
 pytestmark = pytest.mark.slow
 
@@ -124,11 +123,10 @@ time.sleep(2)
 """
 
 
-def test_a_verb_that_waits_long_for_the_file_does_not_matter(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(calls, "BOUND", 0.2)
-    with Queue("orders", sqlite_url) as queue:
+@pytest.mark.parametrize("on", ["a URL", "an engine"])
+def test_a_verb_that_waits_for_the_file_does_not_matter(sqlite_url: str, on: str) -> None:
+    with Queue("orders", sqlite_url) as owner:
+        queue = owner if on == "a URL" else Queue("orders", owner._queue.bind)
         queue.push(1)
         command = [sys.executable, "-c", WRITER, sqlite_url.removeprefix("sqlite:///")]
         writer = subprocess.Popen(command, stdout=subprocess.PIPE)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,8 +29,8 @@ from xclaim.errors import DatabaseUrlError
 class Kept(Protocol):
     """Connections that are kept out of a pool."""
 
-    def pause(self) -> Callable[[], object]:
-        """Close files, let nobody open one, and return what ends that."""
+    def close_files(self) -> None:
+        """Close files before a fork: no other thread is in a verb."""
 
     def forget(self) -> None:
         """Use them no more: they are those of the parent."""
@@ -41,8 +42,12 @@ _kept: WeakSet[Any] = WeakSet()
 _of_the_parent: list[Any] = []  # never freed in a child: that would use the sockets
 _files: dict[str, set[int]] = {}  # the connections by which each is open, by id
 _inherited: set[str] = set()
-_resuming: list[Callable[[], object]] = []
 _gate = threading.RLock()  # nobody opens a file while a thread forks
+_turn = threading.RLock()  # one thread forks at a time
+_verbs = threading.Condition()
+_in_verbs: Counter[int] = Counter()  # how many verbs, one within another, each thread is in
+_forking: int | None = None  # the thread that waits for their end
+_PATIENCE = 40.0  # seconds: longer than SQLite lets a verb wait for the file
 
 
 def protect(engine: Engine) -> None:
@@ -63,6 +68,27 @@ def protect(engine: Engine) -> None:
 def keep(kept: Kept) -> None:
     """Let these connections, too, be closed before a fork, or be forgotten in its child."""
     _kept.add(kept)
+
+
+@contextmanager
+def in_a_verb(engine: Engine) -> Iterator[None]:
+    """Let a fork wait for the end of the block, which uses a file for a moment."""
+    if engine.dialect.name != "sqlite" or engine.dialect.is_async:  # a wait would stop the loop
+        yield
+        return
+    me = threading.get_ident()
+    before = _in_verbs[me]
+    try:
+        with _verbs:
+            _verbs.wait_for(lambda: before or _forking in (None, me))
+            _in_verbs[me] = before + 1
+        yield
+    finally:
+        with _verbs:
+            _in_verbs[me] = before
+            if not before:
+                del _in_verbs[me]
+            _verbs.notify_all()
 
 
 @contextmanager
@@ -101,23 +127,40 @@ def _watch_file(engine: Engine, file: str) -> None:
 
 
 def _before() -> None:
+    global _forking  # noqa: PLW0603  (a fork is of the whole process)
+    _turn.acquire()
+    with _verbs:
+        _forking = me = threading.get_ident()
+        _verbs.wait_for(
+            lambda: not any(_in_verbs[each] for each in _in_verbs if each != me), _PATIENCE
+        )
     _gate.acquire()
-    _resuming.extend(kept.pause() for kept in list(_kept))
+    for kept in list(_kept):
+        kept.close_files()
     for engine in list(_engines):
         if engine.dialect.name == "sqlite" and not engine.dialect.is_async:
             engine.dispose()
 
 
 def _in_the_parent() -> None:
-    while _resuming:
-        _resuming.pop()()
+    global _forking  # noqa: PLW0603
     _gate.release()
+    with _verbs:
+        _forking = None
+        _verbs.notify_all()
+    _turn.release()
 
 
 def _in_the_child() -> None:
-    global _gate  # noqa: PLW0603  (it was taken by a thread of the parent)
-    _gate = threading.RLock()
-    _resuming.clear()
+    global _gate, _turn, _verbs, _forking
+    _gate, _turn, _verbs, _forking = (
+        threading.RLock(),
+        threading.RLock(),
+        threading.Condition(),
+        None,
+    )
+    for other in set(_in_verbs) - {threading.get_ident()}:
+        del _in_verbs[other]
     _inherited.update(file for file, opened in _files.items() if opened)
     _files.clear()
     _of_the_parent.extend(_drivers)

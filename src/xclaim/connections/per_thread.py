@@ -11,7 +11,6 @@ from weakref import WeakSet
 from sqlalchemy import Connection, Engine
 
 from xclaim.connections import calls, forks
-from xclaim.connections.engine import SQLITE_WAIT_SECONDS
 
 T = TypeVar("T")
 
@@ -47,22 +46,17 @@ class PerThread:
         for held in self._taken_away():
             held.close()
 
-    def pause(self) -> Callable[[], object]:
-        """Close files before a fork, and let no verb begin on one until it is over."""
+    def close_files(self) -> None:
+        """Give back before a fork what no verb is using."""
         if self._engine.dialect.name != "sqlite":
-            return lambda: None
-        # A verb may wait for the file as long as SQLite lets it.
-        patience = SQLITE_WAIT_SECONDS + calls.BOUND
-        paused = [held for held in self._taken_away() if held.lock.acquire(timeout=patience)]
-        for held in paused:
-            if not held.is_busy:
-                held.give_back()
-
-        def resume() -> None:
-            for held in paused:
-                held.lock.release()
-
-        return resume
+            return
+        for held in self._taken_away():
+            if held.lock.acquire(blocking=False):
+                try:
+                    if not held.is_busy:
+                        held.give_back()
+                finally:
+                    held.lock.release()
 
     def forget(self) -> None:
         """Use them no more: they are those of the parent of this process."""

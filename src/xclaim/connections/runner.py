@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from xclaim.connections import calls, events
+from xclaim.connections import calls, events, forks
 from xclaim.connections.calls import begin, current_call
 from xclaim.connections.payload_work import (
     IN_THE_ROW,
@@ -203,10 +203,11 @@ class Runner:
         if isinstance(self.bind, Connection):
             return _on(self.bind, verb, arguments, options)
         run = partial(_on, verb=verb, arguments=arguments, options=options)
-        if self._per_thread is not None:
-            return self._per_thread.run(run)
-        with self.bind.connect() as connection:
-            return run(connection)
+        with forks.in_a_verb(self.bind):
+            if self._per_thread is not None:
+                return self._per_thread.run(run)
+            with self.bind.connect() as connection:
+                return run(connection)
 
 
 _REASON = "the claim was cancelled"
