@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -433,4 +434,34 @@ def test_a_child_of_a_process_that_was_just_connecting_can_use_its_engine(
     connecting.join()
 
     assert wait() == 2
+    engine.dispose()
+
+
+@pytest.mark.parametrize("has_connected", [False, True])
+def test_a_child_that_drops_a_block_of_its_parent_tells_the_server_nothing(
+    fresh_postgresql_url: str,
+    has_connected: bool,
+) -> None:
+    engine = sqlalchemy.create_engine(fresh_postgresql_url)
+    if has_connected:
+        with engine.connect() as early:
+            early.exec_driver_sql("SELECT 1")
+    blocks = [Queue("empty", engine).transact()]
+    (connection,) = [block.__enter__()[1] for block in blocks]
+    connection.exec_driver_sql("CREATE TABLE effects (id int)")
+
+    def drop() -> None:
+        nonlocal connection
+        with suppress(EOFError):
+            blocks[0].__exit__(EOFError, EOFError(), None)
+        del connection
+        blocks.clear()
+        gc.collect()
+
+    in_a_child(drop)()
+
+    connection.exec_driver_sql("INSERT INTO effects VALUES (1)")
+    blocks[0].__exit__(None, None, None)
+    with engine.connect() as other:
+        assert other.exec_driver_sql("SELECT count(*) FROM effects").scalar_one() == 1
     engine.dispose()

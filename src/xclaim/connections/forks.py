@@ -60,7 +60,8 @@ def protect(engine: Engine) -> None:
         return
 
     @event.listens_for(engine, "connect")
-    def note(_: Any, record: Any) -> None:
+    @event.listens_for(engine, "checkout")  # one that was opened before the engine came here
+    def note(_: Any, record: Any, *__: Any) -> None:
         if hasattr(record.driver_connection, "pgconn"):
             _drivers.add(record.driver_connection)
 
