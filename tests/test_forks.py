@@ -144,6 +144,28 @@ def test_a_verb_that_waits_for_the_file_does_not_matter(sqlite_url: str, on: str
         assert seen == queue.counts().available == 2
 
 
+def test_a_thread_that_is_just_ending_does_not_matter(sqlite_url: str) -> None:
+    is_giving_back, may_go_on = threading.Event(), threading.Event()
+
+    def give_back_slowly(*_: object) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            is_giving_back.set()
+            may_go_on.wait(0.3)
+
+    with Queue("orders", sqlite_url) as queue:
+        queue.push(1)
+        sqlalchemy.event.listen(queue._queue.bind, "checkin", give_back_slowly)
+        pushing = threading.Thread(target=queue.push, args=[2])
+        pushing.start()
+        assert is_giving_back.wait(PATIENCE)
+
+        seen = in_a_child(lambda: queue.counts().available)()
+
+        may_go_on.set()
+        pushing.join()
+        assert seen == queue.counts().available == 2
+
+
 def test_nothing_is_lost_and_nothing_corrupted_by_parent_and_children(database_url: str) -> None:
     with Queue("orders", database_url) as queue:
         queue.push_many(list(range(20)))

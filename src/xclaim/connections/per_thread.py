@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine
 
@@ -15,6 +14,7 @@ from xclaim.connections import calls, forks
 T = TypeVar("T")
 
 _MOST = 32  # a third of what the pool of a queue has; the others are for transactions
+_MOMENT = 1.0  # seconds
 
 
 class PerThread:
@@ -31,14 +31,14 @@ class PerThread:
 
     def run(self, verb: Callable[[Connection], T]) -> T:
         """Run a verb on the thread's connection, or on one from the pool."""
-        held = self._held()
+        mine = self._of_this_thread()
         # It is busy where a handler of a signal, say, runs a verb in the middle of another.
-        if held is None or held.is_busy:
+        if mine is None or mine.held.is_busy:
             with self._engine.connect() as connection:
                 return verb(connection)
-        with held.lock:
-            if held.is_open:
-                return held.run(verb)
+        with mine.held.lock:
+            if mine.held.is_open:
+                return mine.held.run(verb)
         return self.run(verb)  # it was closed a moment ago
 
     def close(self) -> None:
@@ -51,7 +51,8 @@ class PerThread:
         if self._engine.dialect.name != "sqlite":
             return
         for held in self._taken_away():
-            if held.lock.acquire(blocking=False):
+            # Another thread has it for as long as it takes to give it back, because it is ending.
+            if held.lock.acquire(timeout=_MOMENT):
                 try:
                     if not held.is_busy:
                         held.give_back()
@@ -63,42 +64,59 @@ class PerThread:
         self._mine = threading.local()
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(_MOST)
-        self._all: WeakSet[_Held] = WeakSet()
+        self._all: set[_Held] = set()
 
     def _taken_away(self) -> list[_Held]:
         with self._lock:
             all_, self._mine = list(self._all), threading.local()
         return all_
 
-    def _held(self) -> _Held | None:
-        held: _Held | None = getattr(self._mine, "held", None)
-        if held is None and self._places.acquire(blocking=False):
+    def _of_this_thread(self) -> _OfAThread | None:
+        mine: _OfAThread | None = getattr(self._mine, "own", None)
+        if mine is None and self._places.acquire(blocking=False):
             with forks.opening(self._engine):
-                held = self._new(self._mine)
-        return held
+                mine = self._new(self._mine)
+        return mine
 
-    def _new(self, mine: Any) -> _Held:
-        held = _Held(self._engine, self._places)
+    def _new(self, local: Any) -> _OfAThread:
+        own = _OfAThread(_Held(self._engine, self._places, self._all))
         with self._lock:
-            self._all.add(held)
-            if mine is self._mine:  # else it was closed meanwhile, and this is for one verb
-                mine.held = held
-        return held
+            if local is self._mine:  # else it was closed meanwhile, and this is for one verb
+                local.own = own
+        return own
+
+
+class _OfAThread:
+    """What a thread has of its connection: when it is gone, the connection is given back."""
+
+    def __init__(self, held: _Held) -> None:
+        self.held = held
+        self._process_id = os.getpid()
+
+    def __del__(self) -> None:
+        """Give the connection and the place back when the thread, or the queue, is gone."""
+        if self._process_id == os.getpid():
+            self.held.close()
 
 
 class _Held:
-    def __init__(self, engine: Engine, places: threading.BoundedSemaphore) -> None:
+    """A connection, one of ``all_`` until it is given back to the pool."""
+
+    def __init__(
+        self, engine: Engine, places: threading.BoundedSemaphore, all_: set[_Held]
+    ) -> None:
         self.lock = threading.RLock()
         self.is_open = False
         self.is_busy = False
         self._places = places
-        self._process_id = os.getpid()
+        self._all = all_
         try:
             self.connection = engine.connect()
         except BaseException:
             self._places.release()
             raise
         self.is_open = True
+        all_.add(self)
 
     def run(self, verb: Callable[[Connection], T]) -> T:
         self.is_busy = True
@@ -124,8 +142,4 @@ class _Held:
             self.is_open = False
             self.connection.close()
             self._places.release()
-
-    def __del__(self) -> None:
-        """Give the connection and the place back when the thread, or the queue, is gone."""
-        if self.is_open and self._process_id == os.getpid():
-            self.close()
+            self._all.discard(self)
