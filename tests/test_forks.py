@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ import sqlalchemy
 from sqlalchemy import Engine
 
 from tests.eventually import PATIENCE, until
+from tests.held_files import file_held
 from tests.listeners import listens
 from xclaim import AsyncQueue, DatabaseUrlError, Queue, create_engine
 
@@ -115,28 +115,16 @@ def test_threads_that_are_in_a_verb_do_not_matter(database_url: str) -> None:
     check_answers(database_url, "beside busy threads", beside_busy_threads)
 
 
-WRITER = """
-import sqlite3, sys, time
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN IMMEDIATE")
-print("has begun", flush=True)
-time.sleep(2)
-"""
-
-
 @pytest.mark.parametrize("on", ["a URL", "an engine"])
 def test_a_verb_that_waits_for_the_file_does_not_matter(sqlite_url: str, on: str) -> None:
     with Queue("orders", sqlite_url) as owner:
         queue = owner if on == "a URL" else Queue("orders", owner._queue.bind)
         queue.push(1)
-        command = [sys.executable, "-c", WRITER, sqlite_url.removeprefix("sqlite:///")]
-        writer = subprocess.Popen(command, stdout=subprocess.PIPE)
-        with writer:
-            assert writer.stdout is not None
-            writer.stdout.readline()
+        with file_held(sqlite_url) as let_go:
             pushing = threading.Thread(target=queue.push, args=[2])
             pushing.start()
             time.sleep(0.5)  # until it waits: nothing shows that
+            threading.Timer(1.5, let_go).start()
 
             seen = in_a_child(lambda: queue.counts().available)()
 

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
+from xclaim.connections.busy_files import PatientConnection, is_busy
 from xclaim.connections.calls import current_call
 from xclaim.connections.forks import protect
 from xclaim.errors import DatabaseUrlError
@@ -172,7 +173,10 @@ def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, A
     options = {"hide_parameters": True} | options
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite_version()
-        return parsed, _with_connect_args(options, timeout=_SQLITE_WAIT_SECONDS)
+        options = _with_connect_args(options, factory=PatientConnection)
+        if "timeout" not in parsed.query:
+            options = _with_connect_args(options, timeout=_SQLITE_WAIT_SECONDS)
+        return parsed, options
     _check_psycopg()
     said = {*parsed.query, *(["connect_timeout"] if "PGCONNECT_TIMEOUT" in os.environ else [])}
     options = _with_connect_args(
@@ -255,8 +259,7 @@ def _set_wal_mode(cursor: Any, pause: Callable[[float], object]) -> None:
             cursor.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not is_busy or time.monotonic() >= ends_at:
+            if not is_busy(error) or time.monotonic() >= ends_at:
                 raise
         pause(_BUSY_PAUSE)
 

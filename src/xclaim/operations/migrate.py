@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema
 
+from xclaim.connections.busy_files import is_busy
 from xclaim.connections.engine import create_engine
 from xclaim.errors import InvalidArgumentError
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
@@ -43,7 +44,6 @@ _SILENT_SECONDS = 2
 _LIMIT_WAITING = (
     "SELECT set_config('lock_timeout', '10s', true) WHERE current_setting('lock_timeout') = '0'"
 )
-_SQLITE_BUSY = 5
 _LOCK_NOT_AVAILABLE = "55P03"
 _WAY_OUT = (
     "another transaction holds what the migration needs. If it is one of your own, as in a "
@@ -256,7 +256,6 @@ def _way_out_named() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        busy = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == _SQLITE_BUSY
-        if busy or getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+        if is_busy(error.orig) or getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
             error.add_note(_WAY_OUT)
         raise

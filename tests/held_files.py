@@ -1,0 +1,30 @@
+"""A SQLite file that another process is writing to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_WRITER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("has begun", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def file_held(url: str) -> Iterator[Callable[[], object]]:
+    """Keep all other writers waiting until the block ends, or what it is given is called."""
+    command = [sys.executable, "-c", _WRITER, url.removeprefix("sqlite:///").partition("?")[0]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        try:
+            writer.stdout.readline()
+            yield writer.stdin.close
+        finally:
+            writer.stdin.close()
