@@ -1,4 +1,4 @@
-"""Write the verbs of AsyncQueue, which are those of Queue, awaited.
+"""Write the verbs of AsyncQueue, which are those of Queue, awaited, and the loop of its stream.
 
     python -m tests.async_facade
 
@@ -13,22 +13,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-QUEUES = Path(__file__).parents[1] / "src" / "xclaim" / "queues"
-SOURCE, TARGET = QUEUES / "sync.py", QUEUES / "async_verbs.py"
+XCLAIM = Path(__file__).parents[1] / "src" / "xclaim"
+SOURCE, TARGET = XCLAIM / "queues" / "sync.py", XCLAIM / "queues" / "async_verbs.py"
+LOOP = XCLAIM / "consuming" / "streaming.py"
 BLOCKS = ("consume", "consume_many", "working_on")
 # What asyncio does so differently that it is written by hand, in aio.py.
 BY_HAND = ("transact", "stream", "read", "close")
+RENAMED = {"AbstractContextManager": "AbstractAsyncContextManager", "Iterator": "AsyncIterator"}
 MORE = {
     "consume": " The lease is extended from an asyncio task, so the block must not\n"
     "        keep the event loop busy for longer than the lease.",
     "consume_many": " With the caution of ``consume``.",
     "working_on": " With the caution of ``consume``.",
 }
-HEAD = '''"""The verbs of AsyncQueue. Generated from sync.py by ``python -m tests.async_facade``."""
+TALKS = ("stream.turn", "stream.close")  # to the database, for each batch
+HEAD = '''"""The verbs and the stream of AsyncQueue: written by ``python -m tests.async_facade``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any, Generic
@@ -36,6 +39,7 @@ from typing import Any, Generic
 from xclaim import verbs
 from xclaim.arguments import LEASE, LEASE_LIMIT
 from xclaim.connections.tasks import async_block, bridged
+from xclaim.consuming.streaming import Stream
 from xclaim.message import Claim, Counts, Message, T_co, Ticket
 from xclaim.queues.bound_queue import BoundQueue
 
@@ -52,16 +56,15 @@ class _Awaiting(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         target = ast.unparse(node.func)
-        if target.startswith("self._queue."):
-            name = target.rpartition(".")[2]
-            if name in BLOCKS:
-                return ast.Call(ast.Name("async_block"), [node], [])
+        is_of_queue = target.startswith("self._queue.")
+        if is_of_queue and target.rpartition(".")[2] in BLOCKS:
+            return ast.Call(ast.Name("async_block"), [node], [])
+        if is_of_queue or target in TALKS:
             return ast.Await(ast.Call(ast.Name("bridged"), [node.func, *node.args], node.keywords))
         return ast.Await(node) if target in ("self.claim_many", "self.push_many") else node
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
-        is_block = node.id == "AbstractContextManager"
-        return ast.Name("AbstractAsyncContextManager") if is_block else node
+        return ast.Name(RENAMED.get(node.id, node.id))
 
 
 def facade() -> str:
@@ -75,7 +78,7 @@ def facade() -> str:
         and not node.name.startswith("_")
         and node.name not in BY_HAND
     ]
-    return "\n\n".join([HEAD.rstrip(), *methods])
+    return "\n\n".join([HEAD.rstrip(), *methods, _loop()])
 
 
 def _method(node: ast.FunctionDef) -> str:
@@ -91,6 +94,12 @@ def _method(node: ast.FunctionDef) -> str:
         line if line.startswith("        keep the event") else f"    {line}".rstrip()
         for line in indented.split("\n")
     )
+
+
+def _loop() -> str:
+    tree = ast.parse(LOOP.read_text())
+    (each,) = (node for node in tree.body if getattr(node, "name", None) == "each")
+    return f"async {ast.unparse(ast.fix_missing_locations(_Awaiting().visit(each)))}"
 
 
 if __name__ == "__main__":

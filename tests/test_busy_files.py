@@ -152,7 +152,8 @@ def push_one(facade: str, url: str) -> None:
 
 def connected(url: str, timeout: float = 30) -> sqlite3.Connection:
     file = url.removeprefix("sqlite:///")
-    return sqlite3.connect(file, timeout, isolation_level=None, factory=PatientConnection)
+    options: dict[str, Any] = {"isolation_level": None, "factory": PatientConnection}
+    return sqlite3.connect(file, timeout=timeout, **options)
 
 
 MANY = "INSERT INTO given (n) VALUES (?)"

@@ -193,6 +193,35 @@ def test_a_cancellation_ends_although_the_server_is_silent(
     assert asyncio.run(run()) < 40  # a new connection may be tried for 10 s, on a slow machine
 
 
+def test_a_cancellation_drops_the_connection_to_a_silent_server(
+    proxied: tuple[Proxy, str], fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "BOUND", 1.0)
+    proxy, url = proxied
+    asyncio_one = make_url(url).update_query_dict({"application_name": "asyncio one"})
+    watching = create_engine(fresh_postgresql_url)
+
+    def sessions() -> int:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'asyncio one'"
+        with watching.connect() as connection:
+            return int(connection.exec_driver_sql(query).scalar_one())
+
+    async def run() -> None:
+        queue = AsyncQueue("orders", asyncio_one.render_as_string(hide_password=False))
+        await queue.push(1)
+        assert sessions() == 1
+        proxy.silence_all()
+        claiming = asyncio.create_task(queue.claim())
+        await asyncio.sleep(0.5)  # it is sent, and nobody answers
+        claiming.cancel()
+        await asyncio.wait([claiming], timeout=PATIENCE)
+
+        until(lambda: sessions() == 0)  # and the queue was not closed
+
+    asyncio.run(run())
+    watching.dispose()
+
+
 async def _leave(queue: AsyncQueue, silence: Callable[[], None]) -> None:
     async for _ in queue.stream(batch=2):  # not closed here, but with the event loop
         silence()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.command_line import CommandLine
 from xclaim import Queue
+from xclaim.cli import main
+from xclaim.payloads.plain_json import Encoded
 
 TWO_LINES = '{"id": 1}\n\n{"id": 2}\n'
 
@@ -63,6 +67,25 @@ def test_more_lines_than_a_batch_keep_their_order(
 
     assert pushed.values == [{"queue": "orders", "pushed": 2_345}]
     assert [message.payload for message in sqlite_queue.peek(3_000)] == list(range(2_345))
+
+
+def test_a_line_is_encoded_once(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed, push_many = [], Queue.push_many
+
+    def noting(queue: Queue, payloads: list[Any], **options: Any) -> Any:
+        pushed.extend(payloads)
+        return push_many(queue, payloads, **options)
+
+    monkeypatch.setattr(Queue, "push_many", noting)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TWO_LINES.encode())))
+
+    with pytest.raises(SystemExit):
+        main(["push", "orders", "-", "--url", sqlite_xclaim.environment["XCLAIM_DATABASE_URL"]])
+
+    assert [type(each) for each in pushed] == [Encoded, Encoded]
+    assert [message.payload for message in sqlite_queue.peek(10)] == [{"id": 1}, {"id": 2}]
 
 
 def test_a_key_from_each_payload_pushes_a_file_once(xclaim: CommandLine, queue: Queue) -> None:

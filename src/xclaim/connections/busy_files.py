@@ -33,10 +33,10 @@ def wait_of(driver: Any) -> float:
 class PatientConnection(sqlite3.Connection):
     """Waits for the file for ``timeout`` seconds as any connection does, or until interrupted."""
 
-    def __init__(self, database: Any, timeout: float = 5.0, *args: Any, **options: Any) -> None:
+    def __init__(self, database: Any, *, timeout: float = 5.0, **options: Any) -> None:
         self.timeout = timeout
         self.is_interrupted = False
-        super().__init__(database, min(timeout, _TURN), *args, **options)
+        super().__init__(database, timeout=min(timeout, _TURN), **options)
 
     def cursor(self, factory: Any = None) -> Any:
         """Return a cursor that waits in the same way."""

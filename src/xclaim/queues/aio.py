@@ -13,10 +13,9 @@ from xclaim.arguments import LEASE, LEASE_LIMIT
 from xclaim.connections.engine import create_async_verb_engine, shown_url
 from xclaim.connections.tasks import TASKS, async_block, bridged
 from xclaim.consuming.reconnecting import RECONNECT
-from xclaim.consuming.streaming import Stream
 from xclaim.message import Claim, Message, T_co
 from xclaim.payloads.payloads import Payloads
-from xclaim.queues.async_verbs import AsyncVerbs
+from xclaim.queues.async_verbs import AsyncVerbs, each
 from xclaim.queues.bound_queue import BoundQueue, checked_bind
 
 
@@ -94,7 +93,7 @@ class AsyncQueue(AsyncVerbs[T_co]):
         within ``async with contextlib.aclosing(queue.stream()) as claims``.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return _each(self._queue.stream(batch, claimant, lease_limit, wait))
+        return each(self._queue.stream(batch, claimant, lease_limit, wait))
 
     async def read(self, message: Message | Claim) -> Any:
         """Return the payload of a message or claim, read as this queue's settings say.
@@ -119,21 +118,6 @@ class AsyncQueue(AsyncVerbs[T_co]):
     def __repr__(self) -> str:
         """Return the name and the database, without its password."""
         return f"AsyncQueue({self.name!r}, {shown_url(self._queue.bind.engine.url)!r})"
-
-
-async def _each(stream: Stream) -> AsyncIterator[Claim]:
-    error: BaseException | None = None
-    handed_out: Claim | None = None
-    try:
-        while await bridged(stream.turn):  # for each batch, not for each message
-            while (claim := stream.next()) is not None:
-                handed_out = claim
-                yield claim
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        await bridged(stream.close, error, handed_out)
 
 
 def _sync(bind: AsyncEngine | AsyncConnection) -> Any:

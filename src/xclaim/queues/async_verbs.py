@@ -1,8 +1,8 @@
-"""The verbs of AsyncQueue. Generated from sync.py by ``python -m tests.async_facade``."""
+"""The verbs and the stream of AsyncQueue: written by ``python -m tests.async_facade``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any, Generic
@@ -10,6 +10,7 @@ from typing import Any, Generic
 from xclaim import verbs
 from xclaim.arguments import LEASE, LEASE_LIMIT
 from xclaim.connections.tasks import async_block, bridged
+from xclaim.consuming.streaming import Stream
 from xclaim.message import Claim, Counts, Message, T_co, Ticket
 from xclaim.queues.bound_queue import BoundQueue
 
@@ -269,3 +270,19 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.counts``.
         """
         return await bridged(self._queue.run, verbs.COUNTS)
+
+
+async def each(stream: Stream) -> AsyncIterator[Claim]:
+    """Yield the claims of the stream, and close it at the end."""
+    error: BaseException | None = None
+    handed_out: Claim | None = None
+    try:
+        while await bridged(stream.turn):
+            while (claim := stream.next()) is not None:
+                handed_out = claim
+                yield claim
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        await bridged(stream.close, error, handed_out)
