@@ -153,7 +153,8 @@ def push_one(facade: str, url: str) -> None:
 def connected(url: str, timeout: float = 30) -> sqlite3.Connection:
     file = url.removeprefix("sqlite:///")
     options: dict[str, Any] = {"isolation_level": None, "factory": PatientConnection}
-    return sqlite3.connect(file, timeout=timeout, **options)
+    connection: sqlite3.Connection = sqlite3.connect(file, timeout=timeout, **options)
+    return connection
 
 
 MANY = "INSERT INTO given (n) VALUES (?)"
