@@ -46,7 +46,11 @@ class PatientConnection(sqlite3.Connection):
 
     def execute(self, *arguments: Any) -> Any:
         """Run a statement on a new cursor."""
-        return self.repeated(super().execute, *arguments)
+        self.is_interrupted = False
+        try:
+            return super().execute(*arguments)
+        except sqlite3.OperationalError as error:
+            return self.repeated(error, super().execute, *arguments)
 
     def executemany(self, *arguments: Any) -> Any:
         """Run a statement several times on a new cursor."""
@@ -58,27 +62,34 @@ class PatientConnection(sqlite3.Connection):
 
     def commit(self) -> None:
         """Commit; of a file without WAL that is what has to wait for its readers."""
-        self.repeated(super().commit)
+        self.is_interrupted = False
+        try:
+            super().commit()
+        except sqlite3.OperationalError as error:
+            self.repeated(error, super().commit)
 
     def interrupt(self) -> None:
         """End what runs or waits on the connection, from any thread."""
         self.is_interrupted = True
         super().interrupt()
 
-    def repeated(self, send: Callable[..., T], *arguments: Any) -> T:
-        """Send a statement until the file is free, the time is over, or an interrupt came."""
-        self.is_interrupted = False
-        began = time.monotonic()
-        while True:
+    def repeated(
+        self, error: sqlite3.OperationalError, send: Callable[..., T], *arguments: Any
+    ) -> T:
+        """Send a statement again that met a busy file, until that is free or the time is over.
+
+        Raise the error if it is another one, or if the statement was interrupted.
+        """
+        ends_at = time.monotonic() + self.timeout - min(self.timeout, _TURN)  # one turn is over
+        while is_busy(error) and not self.is_interrupted and time.monotonic() < ends_at:
             sent = time.monotonic()
             try:
                 return send(*arguments)
-            except sqlite3.OperationalError as error:
-                now = time.monotonic()
-                has_waited = now - sent > _TURN / 2  # if not: to wait would have been in vain
-                is_over = now - began >= self.timeout
-                if not is_busy(error) or not has_waited or is_over or self.is_interrupted:
-                    raise
+            except sqlite3.OperationalError as again:
+                error = again
+            if time.monotonic() - sent < _TURN / 2:  # SQLite knows that to wait is in vain
+                break
+        raise error
 
     @contextmanager
     def waiting_at_a_stretch(self) -> Iterator[None]:
@@ -97,7 +108,11 @@ class _PatientCursor(sqlite3.Cursor):
     connection: PatientConnection
 
     def execute(self, *arguments: Any) -> Any:
-        return self.connection.repeated(super().execute, *arguments)
+        self.connection.is_interrupted = False
+        try:
+            return super().execute(*arguments)
+        except sqlite3.OperationalError as error:
+            return self.connection.repeated(error, super().execute, *arguments)
 
     def executemany(self, *arguments: Any) -> Any:
         with self.connection.waiting_at_a_stretch():

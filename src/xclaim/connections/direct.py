@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -23,12 +23,6 @@ from xclaim.sql.dialects import POSTGRESQL, Json, UtcTimestamp
 from xclaim.sql.schema import message_table
 from xclaim.sql.statements import Statement
 
-_STATEMENT_EVENTS = (
-    "before_execute",
-    "after_execute",
-    "before_cursor_execute",
-    "after_cursor_execute",
-)
 _PLAIN_AUTOCOMMIT = (
     {"isolation_level": "AUTOCOMMIT"},
     {DEFAULT_ISOLATION_LEVEL: "AUTOCOMMIT"},
@@ -50,7 +44,13 @@ def is_direct(connection: Connection) -> bool:
 
 
 def _is_listened_to(engine: Any) -> bool:
-    return any(getattr(engine.dispatch, name) for name in _STATEMENT_EVENTS)
+    heard = engine.dispatch
+    return bool(
+        heard.before_cursor_execute
+        or heard.after_cursor_execute
+        or heard.before_execute
+        or heard.after_execute
+    )
 
 
 def execute(
@@ -102,7 +102,9 @@ def _by_sqlite3(driver: Any, text: str, parameters: dict[str, Any]) -> Sequence[
         if isinstance(value, UUID):
             parameters[name] = value.hex
     cursor = driver.execute(text, parameters)
-    read = _reader(tuple(column[0] for column in cursor.description or ()))
+    read = _readers.get(text)
+    if read is None:
+        read = _readers[text] = _reader([column[0] for column in cursor.description or ()])
     return [read(row) for row in cursor.fetchall()]
 
 
@@ -131,8 +133,7 @@ def _sqlite() -> Dialect:
     return sqlite(paramstyle="named")
 
 
-@lru_cache
-def _reader(names: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
+def _reader(names: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
     """Return what makes a named tuple of a row of SQLite, where everything is text or a number."""
     row_type: Any = namedtuple("Row", names)  # type: ignore[misc]  # known only here
     types = {column.name: column.type for column in message_table().columns}
@@ -153,9 +154,11 @@ def _reader(names: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
 
 
 def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    return datetime.fromisoformat(f"{text}+00:00")  # twice as quick as replace(tzinfo=UTC)
 
 
+# By the text of their statement; as many as there are texts.
+_readers: dict[str, Callable[[Sequence[Any]], Any]] = {}
 _READERS: dict[type, Callable[[str], Any]] = {
     Json: plain_json.decode,
     UtcTimestamp: _time,

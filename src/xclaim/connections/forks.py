@@ -14,9 +14,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -45,7 +44,7 @@ _inherited: set[str] = set()
 _gate = threading.RLock()  # nobody opens a file while a thread forks
 _turn = threading.RLock()  # one thread forks at a time
 _verbs = threading.Condition()
-_in_verbs: Counter[int] = Counter()  # how many verbs, one within another, each thread is in
+_in_verbs: dict[int, int] = {}  # how many verbs, one within another, each thread is in
 _forking: int | None = None  # the thread that waits for their end
 _PATIENCE = 40.0  # seconds: longer than SQLite lets a verb wait for the file
 
@@ -71,25 +70,47 @@ def keep(kept: Kept) -> None:
     _kept.add(kept)
 
 
-@contextmanager
-def in_a_verb(engine: Engine) -> Iterator[None]:
+def in_a_verb(engine: Engine) -> AbstractContextManager[None]:
     """Let a fork wait for the end of the block, which uses a file for a moment."""
     if engine.dialect.name != "sqlite" or engine.dialect.is_async:  # a wait would stop the loop
-        yield
-        return
-    me = threading.get_ident()
-    before = _in_verbs[me]
-    try:
-        with _verbs:
-            _verbs.wait_for(lambda: before or _forking in (None, me))
-            _in_verbs[me] = before + 1
-        yield
-    finally:
-        with _verbs:
-            _in_verbs[me] = before
-            if not before:
-                del _in_verbs[me]
-            _verbs.notify_all()
+        return _NOT_WATCHED
+    return _InAVerb()
+
+
+class _InAVerb:
+    """Without a lock: this one is counted, then looks for a fork; a fork does it the other way."""
+
+    __slots__ = ("_before", "_me")
+
+    def __enter__(self) -> None:
+        self._me = me = threading.get_ident()
+        self._before = before = _in_verbs.get(me, 0)
+        _in_verbs[me] = before + 1
+        if not before and _forking not in (None, me):
+            self._wait()
+
+    def __exit__(self, *_: object) -> None:
+        if self._before:
+            _in_verbs[self._me] = self._before
+        else:
+            _in_verbs.pop(self._me, None)
+        if _forking is not None:
+            with _verbs:
+                _verbs.notify_all()
+
+    def _wait(self) -> None:
+        try:
+            with _verbs:
+                del _in_verbs[self._me]
+                _verbs.notify_all()
+                _verbs.wait_for(lambda: _forking is None)
+                _in_verbs[self._me] = 1
+        except BaseException:  # of a signal's handler
+            _in_verbs.pop(self._me, None)
+            raise
+
+
+_NOT_WATCHED = nullcontext()
 
 
 @contextmanager
@@ -132,9 +153,7 @@ def _before() -> None:
     _turn.acquire()
     with _verbs:
         _forking = me = threading.get_ident()
-        _verbs.wait_for(
-            lambda: not any(_in_verbs[each] for each in _in_verbs if each != me), _PATIENCE
-        )
+        _verbs.wait_for(lambda: not _in_verbs.keys() - {me}, _PATIENCE)
     _gate.acquire()
     for kept in list(_kept):
         kept.close_files()
