@@ -10,16 +10,20 @@ from contextlib import contextmanager
 _WRITER = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN IMMEDIATE")
+connection.execute("BEGIN " + sys.argv[2])
 print("has begun", flush=True)
 sys.stdin.read()
 """
 
 
 @contextmanager
-def file_held(url: str) -> Iterator[Callable[[], object]]:
-    """Keep all other writers waiting until the block ends, or what it is given is called."""
-    command = [sys.executable, "-c", _WRITER, url.removeprefix("sqlite:///").partition("?")[0]]
+def file_held(url: str, how: str = "IMMEDIATE") -> Iterator[Callable[[], object]]:
+    """Keep all other writers waiting until the block ends, or what it is given is called.
+
+    If EXCLUSIVE, a file that is not in WAL mode also keeps readers waiting.
+    """
+    file, _, _ = url.removeprefix("sqlite:///").partition("?")
+    command = [sys.executable, "-c", _WRITER, file, how]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdin is not None
         assert writer.stdout is not None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from tests.cancelling.striking import ctrl_c_beside
 from tests.eventually import PATIENCE, until
 from tests.held_files import file_held
 from xclaim import AsyncQueue, Claim, Queue, create_engine
-from xclaim.connections import calls
+from xclaim.connections import calls, engine
 from xclaim.connections.busy_files import PatientConnection
 from xclaim.operations import doctor
 
@@ -47,16 +50,33 @@ def patient_url(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"{sqlite_url}?timeout={LONG:.0f}"
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Return what counts how often a statement was sent again: one that is sent twice waits."""
+    statements: list[object] = []
+    send = PatientConnection._sent
+
+    def counting(connection: PatientConnection, given: Callable[..., Any], arguments: Any) -> Any:
+        def once(*them: Any) -> Any:
+            statements.append(arguments)
+            return given(*them)
+
+        return send(connection, once, arguments)
+
+    monkeypatch.setattr(PatientConnection, "_sent", counting)
+    return lambda: len(statements)
+
+
 @pytest.mark.parametrize("name", CALLS)
-def test_ctrl_c_ends_the_wait(patient_url: str, name: str) -> None:
+def test_ctrl_c_ends_the_wait(patient_url: str, sent: Callable[[], int], name: str) -> None:
     with Queue("orders", patient_url) as queue:
         queue.push_many([1, 2])
         claimed = queue.claim()
         assert claimed is not None
-        sent = Sent(queue)
+        before = sent()
 
         def strike(press: Callable[[], None]) -> None:
-            until(sent.is_waiting)
+            until(lambda: sent() >= before + 2)
             press()
 
         with file_held(patient_url), pytest.raises(KeyboardInterrupt):
@@ -70,20 +90,6 @@ def test_ctrl_c_ends_the_wait(patient_url: str, name: str) -> None:
         queue.ack(claimed)
 
 
-class Sent:
-    """Knows that a statement of the queue waits for the file: it does after a moment."""
-
-    def __init__(self, queue: Queue) -> None:
-        self._since: float | None = None
-        sqlalchemy.event.listen(queue._queue.bind, "before_cursor_execute", self._note)
-
-    def _note(self, *_: object) -> None:
-        self._since = self._since or time.monotonic()
-
-    def is_waiting(self) -> bool:
-        return self._since is not None and time.monotonic() - self._since > 0.2
-
-
 ASYNC_CALLS: Mapping[str, Callable[[AsyncQueue, Claim], Any]] = {
     "push": lambda queue, _: queue.push(1),
     "claim": lambda queue, _: queue.claim(),
@@ -95,7 +101,7 @@ ASYNC_CALLS: Mapping[str, Callable[[AsyncQueue, Claim], Any]] = {
 
 
 @pytest.mark.parametrize("name", ASYNC_CALLS)
-def test_a_cancellation_ends_the_wait(patient_url: str, name: str) -> None:
+def test_a_cancellation_ends_the_wait(patient_url: str, sent: Callable[[], int], name: str) -> None:
     async def main() -> None:
         async with AsyncQueue("orders", patient_url) as queue:
             await queue.push_many([1, 2])
@@ -109,6 +115,9 @@ def test_a_cancellation_ends_the_wait(patient_url: str, name: str) -> None:
                         await ASYNC_CALLS[name](queue, claimed)
 
                 assert time.monotonic() - began < PATIENCE
+                before = sent()
+                await asyncio.sleep(1.5)
+                assert sent() == before  # it was ended, and not left alone
 
             counts = await queue.counts()
             assert (counts.available, counts.claimed, counts.consumed) == (1, 1, 0)
@@ -129,7 +138,10 @@ def test_a_wait_goes_on_for_several_turns(sqlite_url: str, facade: str) -> None:
 
 @pytest.mark.parametrize("facade", ["Queue", "AsyncQueue"])
 @pytest.mark.parametrize("timeout", [0, 0.2, 1.2])
-def test_a_wait_ends_when_it_was_said(sqlite_url: str, facade: str, timeout: float) -> None:
+def test_a_wait_ends_when_it_was_said(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, facade: str, timeout: float
+) -> None:
+    monkeypatch.setattr(engine, "_SQLITE_WAIT_SECONDS", LONG)
     with file_held(sqlite_url):
         began = time.monotonic()
         with pytest.raises(OperationalError, match="database is locked"):
@@ -150,77 +162,172 @@ def push_one(facade: str, url: str) -> None:
         queue.push(1)
 
 
-def connected(url: str, timeout: float = 30) -> sqlite3.Connection:
-    file = url.removeprefix("sqlite:///")
-    options: dict[str, Any] = {"isolation_level": None, "factory": PatientConnection}
-    connection: sqlite3.Connection = sqlite3.connect(file, timeout=timeout, **options)
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return a file with a table, in WAL mode."""
+    file = tmp_path / "own.db"
+    with closing(connected(file)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE given (n)")
+        connection.execute("INSERT INTO given VALUES (0)")
+    return file
+
+
+def connected(file: Path) -> PatientConnection:
+    options: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
+    connection = sqlite3.connect(file, timeout=LONG, factory=PatientConnection, **options)
+    assert isinstance(connection, PatientConnection)
     return connection
 
 
 MANY = "INSERT INTO given (n) VALUES (?)"
-FORMS: Mapping[str, Callable[[sqlite3.Connection], Any]] = {
+FORMS: Mapping[str, Callable[[PatientConnection], Any]] = {
     "execute": lambda connection: connection.execute(MANY, (1,)),
     "cursor": lambda connection: connection.cursor().execute(MANY, (1,)),
     "executemany": lambda connection: connection.executemany(MANY, [(1,)]),
-    "executemany of a cursor": lambda connection: connection.cursor().executemany(MANY, [(1,)]),
     "executescript": lambda connection: connection.executescript("INSERT INTO given VALUES (1)"),
+    "a cursor of one's own": lambda connection: sqlite3.Cursor(connection).execute(MANY, (1,)),
+    "a blob": lambda connection: connection.blobopen("given", "n", 1),
 }
 
 
+def run_and_give_back(connection: PatientConnection) -> None:
+    connection.run_verbs_only()
+    connection.execute("UPDATE given SET n = zeroblob(10)")
+    connection.run_others()
+
+
+USES: Mapping[str, Callable[[PatientConnection], object]] = {
+    "for others": lambda _: None,
+    "for a verb": lambda connection: connection.run_verbs(),
+    "for verbs only, before": run_and_give_back,
+}
+
+
+@pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("form", FORMS)
-def test_each_way_to_send_a_statement_waits(tmp_path: Path, form: str) -> None:
-    url = f"sqlite:///{tmp_path / 'own.db'}"
-    connection = connected(url)
-    connection.execute("CREATE TABLE given (n)")
+def test_each_way_to_use_a_connection_waits(file: Path, form: str, use: str) -> None:
+    connection = connected(file)
+    connection.execute("UPDATE given SET n = zeroblob(10)")
+    USES[use](connection)
 
-    with file_held(url) as let_go:
+    with file_held(f"sqlite:///{file}") as let_go:
         threading.Timer(1.2, let_go).start()
-        FORMS[form](connection)
+        used = FORMS[form](connection)
 
-    assert connection.execute("SELECT count(*) FROM given").fetchone() == (1,)
-    assert connection.execute("PRAGMA busy_timeout").fetchone() == (500,)
+    connection.run_others()
+    assert connection.execute("PRAGMA busy_timeout").fetchone() == (LONG * 1000,)
+    del used
     connection.close()
 
 
-def test_a_wait_in_vain_is_none(sqlite_url: str) -> None:
-    """One who has read before another wrote can never write: SQLite says so at once."""
-    reader, writer = connected(sqlite_url, LONG), connected(sqlite_url)
+@pytest.mark.parametrize("use", [use for use in USES if use != "for a verb"])
+def test_a_checkpoint_waits(file: Path, use: str) -> None:
+    connection, reader = connected(file), connected(file)
     reader.execute("BEGIN")
-    reader.execute("SELECT * FROM xclaim_message").fetchall()
-    writer.execute("UPDATE xclaim_message SET priority = 1")
-    writer.execute("CREATE TABLE other (n)")
-    began = time.monotonic()
+    reader.execute("SELECT * FROM given").fetchall()
+    connection.execute("UPDATE given SET n = 5")
+    USES[use](connection)
+    threading.Timer(1.2, reader.rollback).start()
 
-    with pytest.raises(sqlite3.OperationalError, match="locked"):
-        reader.execute("CREATE TABLE mine (n)")
+    [is_busy, *_] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
-    assert time.monotonic() - began < PATIENCE
+    assert not is_busy
+    connection.close()
     reader.close()
+
+
+@pytest.mark.parametrize("use", USES)
+def test_without_wal_a_commit_waits_for_readers(file: Path, use: str) -> None:
+    writer, reader = connected(file), connected(file)
+    writer.execute("PRAGMA journal_mode=DELETE")
+    USES[use](writer)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM given").fetchall()
+    threading.Timer(1.2, reader.rollback).start()
+
+    changed = writer.execute("UPDATE given SET n = 5 RETURNING n").fetchall()
+
+    assert changed == reader.execute("SELECT n FROM given").fetchall() == [(5,)]
     writer.close()
+    reader.close()
 
 
-def test_the_commit_of_a_file_without_wal_waits_for_its_readers(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'own.db'}"
-    writer = connected(url)
-    writer.execute("CREATE TABLE given (n)")
-    writer.execute("INSERT INTO given VALUES (1)")
-    writer.execute("BEGIN IMMEDIATE")
-    writer.execute("INSERT INTO given VALUES (2)")
-    reading = sqlite3.connect(tmp_path / "own.db", check_same_thread=False)
-    reading.execute("BEGIN")
-    reading.execute("SELECT * FROM given").fetchall()
-    threading.Timer(1.2, reading.rollback).start()
+def test_the_timeout_of_a_pragma_is_followed_and_stays(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_SQLITE_WAIT_SECONDS", LONG)
+    own = create_engine(sqlite_url)
 
-    writer.commit()
+    @sqlalchemy.event.listens_for(own, "connect")
+    def set_timeout(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA busy_timeout = 1200")
 
-    assert reading.execute("SELECT count(*) FROM given").fetchone() == (2,)
-    writer.close()
-    reading.close()
+    queue = Queue("orders", own)
+    with file_held(sqlite_url):
+        began = time.monotonic()
+        with pytest.raises(OperationalError, match="database is locked"):
+            queue.push(1)
+        assert 1.2 <= time.monotonic() - began < PATIENCE
+
+    with own.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 1200
+    own.dispose()
+
+
+@pytest.fixture
+def closed_file(sqlite_url: str) -> str:
+    """Return the URL of a file that nobody can open while ``file_held`` has it."""
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+    return sqlite_url
+
+
+def test_opening_a_file_waits_as_long_as_was_said(closed_file: str) -> None:
+    with file_held(closed_file, "EXCLUSIVE"):
+        began = time.monotonic()
+        with (
+            Queue("orders", f"{closed_file}?timeout=1.2") as queue,
+            pytest.raises(OperationalError, match="database is locked"),
+        ):
+            queue.push(1)
+
+    assert 1.2 <= time.monotonic() - began < 30
+
+
+def test_a_cancellation_ends_the_opening_of_a_file(closed_file: str) -> None:
+    """In a process of its own, because a thread that was left would keep that from its end."""
+    with file_held(closed_file, "EXCLUSIVE"):
+        ended = subprocess.run(
+            [sys.executable, "-c", OPENING, f"{closed_file}?timeout={LONG}"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    assert (ended.returncode, ended.stdout) == (0, "TimeoutError\n"), ended.stderr
+
+
+OPENING = """
+import asyncio, sys
+from xclaim import AsyncQueue
+
+async def main():
+    async with AsyncQueue("orders", sys.argv[1]) as queue:
+        try:
+            async with asyncio.timeout(1):
+                await queue.push(1)
+        except TimeoutError as error:
+            print(type(error).__name__)
+
+asyncio.run(main())
+"""
 
 
 def test_the_doctor_knows_how_long_a_connection_waits(sqlite_url: str) -> None:
     for url, waits in ((sqlite_url, "30 s"), (f"{sqlite_url}?timeout=0.5", "0.5 s")):
-        engine = create_engine(url)
-        found = {each.name: each.found for each in doctor.examine(engine)}
-        engine.dispose()
+        bind = create_engine(url)
+        found = {each.name: each.found for each in doctor.examine(bind)}
+        bind.dispose()
         assert found["busy_timeout"] == waits

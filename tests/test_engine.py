@@ -20,7 +20,6 @@ from xclaim import (
     create_async_engine,
     create_engine,
 )
-from xclaim.connections.busy_files import wait_of
 from xclaim.connections.engine import is_in_memory
 from xclaim.operations import migrate
 
@@ -60,10 +59,10 @@ def test_sqlite_has_the_settings_a_queue_needs(sqlite_url: str) -> None:
     with engine.connect() as connection:
         journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
         synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
-        wait = wait_of(connection.connection.driver_connection)
+        wait = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
 
     engine.dispose()
-    assert (journal, synchronous, wait) == ("wal", 2, 30)
+    assert (journal, synchronous, wait) == ("wal", 2, 30_000)
 
 
 def test_a_sqlite_transaction_holds_the_write_lock_from_its_begin(

@@ -22,6 +22,7 @@ from tests.eventually import PATIENCE, until
 from tests.held_files import file_held
 from tests.listeners import listens
 from xclaim import AsyncQueue, DatabaseUrlError, Queue, create_engine
+from xclaim.connections import per_thread
 
 pytestmark = pytest.mark.slow
 
@@ -132,13 +133,16 @@ def test_a_verb_that_waits_for_the_file_does_not_matter(sqlite_url: str, on: str
         assert seen == queue.counts().available == 2
 
 
-def test_a_thread_that_is_just_ending_does_not_matter(sqlite_url: str) -> None:
+def test_a_thread_that_is_just_ending_does_not_matter(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(per_thread, "_MOMENT", PATIENCE)
     is_giving_back, may_go_on = threading.Event(), threading.Event()
 
     def give_back_slowly(*_: object) -> None:
         if threading.current_thread() is not threading.main_thread():
             is_giving_back.set()
-            may_go_on.wait(0.3)
+            may_go_on.wait(2)
 
     with Queue("orders", sqlite_url) as queue:
         queue.push(1)

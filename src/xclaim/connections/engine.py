@@ -13,9 +13,9 @@ from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
+from xclaim.connections import forks
 from xclaim.connections.busy_files import PatientConnection, is_busy
 from xclaim.connections.calls import current_call
-from xclaim.connections.forks import protect
 from xclaim.errors import DatabaseUrlError
 from xclaim.payloads import plain_json
 
@@ -48,6 +48,7 @@ _JSON: dict[str, Any] = {"json_deserializer": plain_json.decode}  # quicker than
 _ONE_CONNECTION = {"pool_size": 1, "max_overflow": 0}  # each would be a database of its own
 _SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
 _BUSY_PAUSE = 0.01  # seconds
+_OPENING_TURN = 50  # milliseconds
 
 
 def create_engine(url: str | URL, **options: Any) -> Engine:
@@ -220,7 +221,7 @@ def _check_psycopg() -> None:
 
 def _prepare(engine: Engine) -> None:
     if not is_in_memory(engine.url):  # whose one connection is the database
-        protect(engine)
+        forks.protect(engine)
     dialect: Any = engine.dialect
     do_ping = dialect.do_ping
 
@@ -239,10 +240,14 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver opens no transactions, `begin` does
-        cursor = connection.cursor()
-        _set_wal_mode(cursor, pause)
-        cursor.execute("PRAGMA synchronous=FULL")  # an acked message stays acked after a crash
-        cursor.close()
+        try:
+            cursor = connection.cursor()
+            forks.let_verbs_wait(_set_wal_mode(cursor, pause))
+            cursor.execute("PRAGMA synchronous=FULL")  # an acked message stays acked after a crash
+            cursor.close()
+        except BaseException:  # else aiosqlite would keep a thread for it
+            connection.close()
+            raise
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
@@ -251,17 +256,25 @@ def _prepare_sqlite(engine: Engine) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _set_wal_mode(cursor: Any, pause: Callable[[float], object]) -> None:
-    """Wait for others who are changing the mode or closing the file: here SQLite does not."""
-    ends_at = time.monotonic() + _SQLITE_WAIT_SECONDS
+def _set_wal_mode(cursor: Any, pause: Callable[[float], object]) -> float:
+    """Wait for others who are changing the mode or closing the file; return for how long one waits.
+
+    SQLite itself does not wait here, or in a way that cannot be ended.
+    """
+    cursor.execute("PRAGMA busy_timeout")
+    [milliseconds] = cursor.fetchone()
+    ends_at = time.monotonic() + milliseconds / 1000
+    cursor.execute(f"PRAGMA busy_timeout = {min(milliseconds, _OPENING_TURN)}")
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
-            return
+            break
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() >= ends_at:
                 raise
         pause(_BUSY_PAUSE)
+    cursor.execute(f"PRAGMA busy_timeout = {milliseconds}")
+    return float(milliseconds) / 1000
 
 
 def _asyncio_pause(seconds: float) -> None:

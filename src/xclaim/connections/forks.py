@@ -46,7 +46,8 @@ _turn = threading.RLock()  # one thread forks at a time
 _verbs = threading.Condition()
 _in_verbs: dict[int, int] = {}  # how many verbs, one within another, each thread is in
 _forking: int | None = None  # the thread that waits for their end
-_PATIENCE = 40.0  # seconds: longer than SQLite lets a verb wait for the file
+_patience = 40.0  # seconds: longer than SQLite lets a verb wait for the file
+_MORE = 10.0  # seconds: to do what it has waited for
 
 
 def protect(engine: Engine) -> None:
@@ -63,6 +64,12 @@ def protect(engine: Engine) -> None:
     def note(_: Any, record: Any, *__: Any) -> None:
         if hasattr(record.driver_connection, "pgconn"):
             _drivers.add(record.driver_connection)
+
+
+def let_verbs_wait(seconds: float) -> None:
+    """Let a fork wait for verbs that may wait for a file for so long."""
+    global _patience  # noqa: PLW0603
+    _patience = max(_patience, seconds + _MORE)
 
 
 def keep(kept: Kept) -> None:
@@ -153,7 +160,7 @@ def _before() -> None:
     _turn.acquire()
     with _verbs:
         _forking = me = threading.get_ident()
-        _verbs.wait_for(lambda: not _in_verbs.keys() - {me}, _PATIENCE)
+        _verbs.wait_for(lambda: not _in_verbs.keys() - {me}, _patience)
     _gate.acquire()
     for kept in list(_kept):
         kept.close_files()

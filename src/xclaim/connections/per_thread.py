@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from xclaim.connections import calls, forks
+from xclaim.connections.busy_files import PatientConnection, patient, pooled
 
 T = TypeVar("T")
 
@@ -34,7 +37,7 @@ class PerThread:
         mine = self._of_this_thread()
         # It is busy where a handler of a signal, say, runs a verb in the middle of another.
         if mine is None or mine.held.is_busy:
-            with self._engine.connect() as connection:
+            with pooled(self._engine) as connection:
                 return verb(connection)
         with mine.held.lock:
             if mine.held.is_open:
@@ -62,24 +65,30 @@ class PerThread:
     def forget(self) -> None:
         """Use them no more: they are those of the parent of this process."""
         self._mine = threading.local()
-        self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(_MOST)
+        self._lock = threading.RLock()  # a handler of a signal may run a verb, too
         self._all: set[_Held] = set()
 
     def _taken_away(self) -> list[_Held]:
+        # What is dropped here may be the last of a thread, and is given back without the lock.
         with self._lock:
-            all_, self._mine = list(self._all), threading.local()
+            all_, mine, self._mine = list(self._all), self._mine, threading.local()
+        del mine
         return all_
 
     def _of_this_thread(self) -> _OfAThread | None:
         mine: _OfAThread | None = getattr(self._mine, "own", None)
-        if mine is None and self._places.acquire(blocking=False):
+        if mine is None and len(self._all) < _MOST:
             with forks.opening(self._engine):
                 mine = self._new(self._mine)
         return mine
 
-    def _new(self, local: Any) -> _OfAThread:
-        own = _OfAThread(_Held(self._engine, self._places, self._all))
+    def _new(self, local: Any) -> _OfAThread | None:
+        own = _OfAThread(_Held(self._all))  # so whatever raises, somebody gives it back
+        with self._lock:
+            if len(self._all) >= _MOST:
+                return None
+            self._all.add(own.held)
+        own.held.connect(self._engine)
         with self._lock:
             if local is self._mine:  # else it was closed meanwhile, and this is for one verb
                 local.own = own
@@ -94,7 +103,7 @@ class _OfAThread:
         self._process_id = os.getpid()
 
     def __del__(self) -> None:
-        """Give the connection and the place back when the thread, or the queue, is gone."""
+        """Give the connection and its place back when the thread, or the queue, is gone."""
         if self._process_id == os.getpid():
             self.held.close()
 
@@ -102,21 +111,22 @@ class _OfAThread:
 class _Held:
     """A connection, one of ``all_`` until it is given back to the pool."""
 
-    def __init__(
-        self, engine: Engine, places: threading.BoundedSemaphore, all_: set[_Held]
-    ) -> None:
+    connection: Connection
+
+    def __init__(self, all_: set[_Held]) -> None:
         self.lock = threading.RLock()
         self.is_open = False
         self.is_busy = False
-        self._places = places
         self._all = all_
-        try:
-            self.connection = engine.connect()
-        except BaseException:
-            self._places.release()
-            raise
+        self._driver: PatientConnection | None = None
+
+    def connect(self, engine: Engine) -> None:
+        """Take a connection from the pool, for verbs only."""
+        self.connection = connection = engine.connect()  # not locked: it may take long
+        self._driver = patient(connection)
+        if self._driver is not None:
+            self._driver.run_verbs_only()
         self.is_open = True
-        all_.add(self)
 
     def run(self, verb: Callable[[Connection], T]) -> T:
         self.is_busy = True
@@ -138,8 +148,11 @@ class _Held:
             self.lock.release()
 
     def give_back(self) -> None:
+        """Give the connection back, if it has one, and the place of one."""
         if self.is_open:
             self.is_open = False
+            if self._driver is not None:
+                with suppress(sqlite3.Error):  # it was closed
+                    self._driver.run_others()
             self.connection.close()
-            self._places.release()
-            self._all.discard(self)
+        self._all.discard(self)

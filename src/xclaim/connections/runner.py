@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from xclaim.connections import calls, events, forks
+from xclaim.connections import busy_files, calls, events, forks
 from xclaim.connections.calls import begin, current_call
 from xclaim.connections.payload_work import (
     IN_THE_ROW,
@@ -206,7 +206,7 @@ class Runner:
         with forks.in_a_verb(self.bind):
             if self._per_thread is not None:
                 return self._per_thread.run(run)
-            with self.bind.connect() as connection:
+            with busy_files.pooled(self.bind) as connection:
                 return run(connection)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim import verbs
 from xclaim.connections import calls
+from xclaim.connections.busy_files import for_a_verb
 from xclaim.connections.calls import begin
 from xclaim.consuming.holding import Holding
 from xclaim.errors import ClaimLostError
@@ -60,10 +61,11 @@ class Transaction(Holding):
         if getattr(connection.connection.dbapi_connection, "autocommit", False) is True:
             # An engine in autocommit: there the block would be no transaction.
             connection.execution_options(isolation_level="READ COMMITTED")
-        connection.begin()
-        driver: Any = connection.connection.driver_connection
-        if self._engine.dialect.name == SQLITE.name and not driver.in_transaction:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        with for_a_verb(connection):  # until the transaction has begun SQLite waits for the file
+            connection.begin()
+            driver: Any = connection.connection.driver_connection
+            if self._engine.dialect.name == SQLITE.name and not driver.in_transaction:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
         return connection
 
     def _commit(self) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from xclaim.connections.busy_files import wait_of
 from xclaim.errors import SchemaVersionError
 from xclaim.operations.audit import sound_checks, sound_indexes
 from xclaim.sql import statements
@@ -332,11 +331,11 @@ def _sqlite_settings(connection: Connection, _schema: str | None) -> Iterator[Fi
         found=f"journal_mode {mode}",
         remedy=None if is_wal else "PRAGMA journal_mode = WAL: readers and the writer in parallel",
     )
-    waits = wait_of(connection.connection.driver_connection)
+    waits = int(connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one())
     yield Finding(
         name="busy_timeout",
         level=Level.OK if waits else Level.PROBLEM,
-        found=f"{waits:g} s",
+        found=f"{waits / 1000:g} s",
         remedy=None if waits else "make the engine with xclaim.create_engine",
     )
 
