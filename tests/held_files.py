@@ -28,7 +28,7 @@ def file_held(url: str, how: str = "IMMEDIATE") -> Iterator[Callable[[], object]
         assert writer.stdin is not None
         assert writer.stdout is not None
         try:
-            writer.stdout.readline()
+            assert writer.stdout.readline() == b"has begun\n"
             yield writer.stdin.close
         finally:
             writer.stdin.close()

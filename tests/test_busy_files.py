@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import itertools
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -21,8 +25,9 @@ from tests.cancelling.striking import ctrl_c_beside
 from tests.eventually import PATIENCE, until
 from tests.held_files import file_held
 from xclaim import AsyncQueue, Claim, Queue, create_engine
-from xclaim.connections import calls, engine
+from xclaim.connections import busy_files, calls, direct, engine, forks, per_thread
 from xclaim.connections.busy_files import PatientConnection
+from xclaim.consuming.transaction import Transaction
 from xclaim.operations import doctor
 
 pytestmark = pytest.mark.slow
@@ -54,7 +59,7 @@ def patient_url(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def sent(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Return what counts how often a statement was sent again: one that is sent twice waits."""
     statements: list[object] = []
-    send = PatientConnection._sent
+    send = PatientConnection._in_turns
 
     def counting(connection: PatientConnection, given: Callable[..., Any], arguments: Any) -> Any:
         def once(*them: Any) -> Any:
@@ -63,7 +68,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
         return send(connection, once, arguments)
 
-    monkeypatch.setattr(PatientConnection, "_sent", counting)
+    monkeypatch.setattr(PatientConnection, "_in_turns", counting)
     return lambda: len(statements)
 
 
@@ -88,6 +93,108 @@ def test_ctrl_c_ends_the_wait(patient_url: str, sent: Callable[[], int], name: s
         counts = queue.counts()
         assert (counts.available, counts.claimed, counts.consumed) == (1, 1, 0)
         queue.ack(claimed)
+
+
+def test_ctrl_c_ends_the_wait_for_the_begin_of_a_transaction(
+    patient_url: str, sent: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as holding, Queue("orders", patient_url) as queue:
+        queue.push(1)
+        connect = Transaction._connect
+        statements_before = []
+
+        def hold_and_connect(transaction: Transaction) -> Any:
+            holding.enter_context(file_held(patient_url))
+            statements_before.append(sent())
+            return connect(transaction)
+
+        def strike(press: Callable[[], None]) -> None:
+            until(lambda: statements_before and sent() >= statements_before[0] + 2)
+            press()
+            holding.close()  # or the message could not be released
+
+        monkeypatch.setattr(Transaction, "_connect", hold_and_connect)
+        with pytest.raises(KeyboardInterrupt), ctrl_c_beside(strike), queue.transact():
+            pass
+
+        assert queue.counts().available == 1
+
+
+def test_a_thread_whose_read_was_interrupted_waits_in_turns_as_before(
+    patient_url: str, sent: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Queue("orders", patient_url) as queue:
+        queue.push(1)
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(direct, "_readers", Interrupting())
+            queue.counts()
+        before = sent()
+
+        assert queue.counts().available == 1
+        assert sent() > before
+
+
+class Interrupting(dict[str, Any]):
+    """Interrupts who looks for a reader of rows."""
+
+    def get(self, *_: object) -> Any:
+        raise KeyboardInterrupt
+
+
+FILES = (busy_files.__file__, per_thread.__file__, forks.__file__)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("verb", ["counts", "push"])
+def test_wherever_a_signal_strikes_a_connection_is_as_before(sqlite_url: str, verb: str) -> None:
+    struck = 0
+    for step in itertools.count():
+        with Queue("orders", sqlite_url) as queue:
+            was_struck = strikes_at(step, queue.counts if verb == "counts" else partial_push(queue))
+            struck += was_struck
+            gc.collect()
+
+            assert not forks._in_verbs
+            assert queue._queue._per_thread is not None
+            queue._queue._per_thread.close()
+            assert not queue._queue._per_thread._all
+            with queue._queue.bind.engine.connect() as connection:
+                used = busy_files.patient(connection)
+                timeout = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+                assert (timeout, used and used._turns.value) == (30_000, "none")
+        if not was_struck:
+            break
+    assert struck > 15
+
+
+def partial_push(queue: Queue) -> Callable[[], Any]:
+    return lambda: queue.push(1)
+
+
+def strikes_at(step: int, call: Callable[[], Any]) -> bool:
+    """Interrupt the call where its step-th function of FILES begins; return whether there is one.
+
+    A verb that sends a statement puts signals aside: where one does, nothing is interrupted.
+    """
+    steps = itertools.count()
+
+    def strike(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename in FILES and next(steps) == step:
+            signal.raise_signal(signal.SIGUSR1)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    sys.setprofile(strike)
+    try:
+        call()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.setprofile(None)
+        signal.signal(signal.SIGUSR1, before)
+    return next(steps) > step
 
 
 ASYNC_CALLS: Mapping[str, Callable[[AsyncQueue, Claim], Any]] = {
@@ -192,14 +299,14 @@ FORMS: Mapping[str, Callable[[PatientConnection], Any]] = {
 
 
 def run_and_give_back(connection: PatientConnection) -> None:
-    connection.run_verbs_only()
+    connection.keep_for_verbs()
     connection.execute("UPDATE given SET n = zeroblob(10)")
-    connection.run_others()
+    connection.wait_as_usual()
 
 
 USES: Mapping[str, Callable[[PatientConnection], object]] = {
     "for others": lambda _: None,
-    "for a verb": lambda connection: connection.run_verbs(),
+    "for a verb": lambda connection: connection.wait_in_turns(),
     "for verbs only, before": run_and_give_back,
 }
 
@@ -215,7 +322,7 @@ def test_each_way_to_use_a_connection_waits(file: Path, form: str, use: str) -> 
         threading.Timer(1.2, let_go).start()
         used = FORMS[form](connection)
 
-    connection.run_others()
+    connection.wait_as_usual()
     assert connection.execute("PRAGMA busy_timeout").fetchone() == (LONG * 1000,)
     del used
     connection.close()
@@ -283,7 +390,10 @@ def closed_file(sqlite_url: str) -> str:
     return sqlite_url
 
 
-def test_opening_a_file_waits_as_long_as_was_said(closed_file: str) -> None:
+def test_opening_a_file_waits_as_long_as_was_said(
+    closed_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_SQLITE_WAIT_SECONDS", LONG)
     with file_held(closed_file, "EXCLUSIVE"):
         began = time.monotonic()
         with (
@@ -292,7 +402,7 @@ def test_opening_a_file_waits_as_long_as_was_said(closed_file: str) -> None:
         ):
             queue.push(1)
 
-    assert 1.2 <= time.monotonic() - began < 30
+    assert 1.2 <= time.monotonic() - began < PATIENCE
 
 
 def test_a_cancellation_ends_the_opening_of_a_file(closed_file: str) -> None:

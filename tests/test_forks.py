@@ -5,24 +5,27 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from tests.eventually import PATIENCE, until
 from tests.held_files import file_held
 from tests.listeners import listens
 from xclaim import AsyncQueue, DatabaseUrlError, Queue, create_engine
-from xclaim.connections import per_thread
+from xclaim.connections import forks, per_thread
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +159,41 @@ def test_a_thread_that_is_just_ending_does_not_matter(
         may_go_on.set()
         pushing.join()
         assert seen == queue.counts().available == 2
+
+
+def test_a_file_that_could_not_be_opened_does_not_matter(sqlite_url: str) -> None:
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+    with Queue("orders", f"{sqlite_url}?timeout=0.1") as queue:
+        with file_held(sqlite_url, "EXCLUSIVE"), pytest.raises(OperationalError):
+            queue.push(1)
+
+        assert in_a_child(lambda: queue.push(2).payload)() == 2
+
+
+def test_a_signal_ends_the_wait_of_a_fork_and_arrives_after_it(sqlite_url: str) -> None:
+    received: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: received.append(number))
+    url = f"{sqlite_url}?timeout={PATIENCE}"
+    try:
+        with Queue("orders", url) as queue, file_held(sqlite_url) as let_go:
+            pushing = threading.Thread(target=queue.push, args=[1])
+            pushing.start()
+            time.sleep(0.5)  # until it waits: nothing shows that
+            threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+            began = time.monotonic()
+
+            in_a_child(lambda: None)()
+
+            assert time.monotonic() - began < forks._patience / 2
+            until(lambda: received == [signal.SIGUSR1])
+            assert signal.getsignal(signal.SIGUSR1) not in (before, signal.SIG_DFL)
+            let_go()
+            pushing.join(PATIENCE)
+            queue.push(2)  # nobody believes that the fork goes on
+            assert queue.counts().available == 2
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_nothing_is_lost_and_nothing_corrupted_by_parent_and_children(database_url: str) -> None:

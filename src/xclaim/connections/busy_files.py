@@ -34,10 +34,10 @@ class _Turns(Enum):
 
 
 class PatientConnection(sqlite3.Connection):
-    """A connection that can let verbs wait in turns, for as long in all as its busy timeout says.
+    """A connection that can let verbs wait in turns, until its busy timeout and a turn are over.
 
-    For statements that do nothing or all: not on a connection in a transaction, and never for
-    ``executemany``.
+    What a verb sends does nothing or all when the file is busy: its statements commit themselves,
+    and the transactions among them begin with IMMEDIATE, after which nothing has to wait.
     """
 
     _turns = _Turns.NONE
@@ -52,86 +52,83 @@ class PatientConnection(sqlite3.Connection):
         """Run a statement on a new cursor."""
         if self._turns is _Turns.NONE:
             return super().execute(*arguments)
-        return self.in_turns(super().execute, *arguments)
+        return self.send(super().execute, *arguments)
 
     def interrupt(self) -> None:
         """End what runs or waits on the connection, from any thread."""
         self._is_interrupted = True
         super().interrupt()
 
-    def run_verbs(self) -> None:
+    def wait_in_turns(self) -> None:
         """Let statements wait in turns from now on; between two nothing is different."""
         if self._turns is _Turns.NONE:
             self._turns = _Turns.EACH
 
-    def run_verbs_only(self) -> None:
+    def keep_for_verbs(self) -> None:
         """Let statements wait in turns; nobody else uses the connection meanwhile."""
         self._turns = _Turns.EACH
         # Without WAL it is the commit that waits, when the rows are fetched.
-        if self.query("journal_mode") == "wal":
-            self._turns = _Turns.ALL
-            self._timeout = self.set_timeout(TURN)
+        if self._pragma("journal_mode") == "wal":
+            self._timeout = self._said_timeout()
+            self._turns = _Turns.ALL  # so whatever raises now, the timeout comes back
+            self._shorten_timeout()
 
-    def run_others(self) -> None:
+    def wait_as_usual(self) -> None:
         """Let SQLite wait by itself again."""
         if self._turns is _Turns.ALL:
             self._restore_timeout()
         self._turns = _Turns.NONE
 
-    def in_turns(self, send: Callable[..., T], *arguments: Any) -> T:
-        """Send a statement until the file is free, the time is over, or an interrupt came."""
+    def send(self, send: Callable[..., T], *arguments: Any) -> T:
+        """Send a statement, in turns if they are wanted, until an interrupt came.
+
+        Where it raises anything else than an error of the driver's, SQLAlchemy drops the
+        connection, with whatever timeout it has.
+        """
         self._is_interrupted = False
         if self._turns is _Turns.NONE:
             return send(*arguments)
         if self._turns is _Turns.ALL:
-            return self._sent(send, arguments)
-        self._timeout = self.set_timeout(TURN)
+            return self._in_turns(send, arguments)
+        self._timeout = self._said_timeout()
         try:
-            return self._sent(send, arguments)
+            self._shorten_timeout()
+            return self._in_turns(send, arguments)
         finally:
             self._restore_timeout()
 
-    def _sent(self, send: Callable[..., T], arguments: Any) -> T:
-        try:
-            return send(*arguments)
-        except sqlite3.OperationalError as error:
-            if not is_busy(error):
-                raise
-            first = error
-        ends_at = time.monotonic() + self._timeout - min(self._timeout, TURN)  # one turn is over
-        while time.monotonic() < ends_at and not self._is_interrupted:
+    def _in_turns(self, send: Callable[..., T], arguments: Any) -> T:
+        began = time.monotonic()
+        while True:
             sent = time.monotonic()
             try:
                 return send(*arguments)
             except sqlite3.OperationalError as error:
-                if not is_busy(error):
+                now = time.monotonic()
+                is_over = self._is_interrupted or now - began >= self._timeout
+                if is_over or not is_busy(error):
                     raise
-            if time.monotonic() - sent < PAUSE:  # SQLite did not wait
+            if now - sent < PAUSE:
                 time.sleep(PAUSE)
-        raise first
 
-    def set_timeout(self, seconds: float) -> float:
-        """Let SQLite wait for so long by itself, if it waited for longer; return the time before.
+    def _said_timeout(self) -> float:
+        return float(self._pragma("busy_timeout")) / 1000  # a user may have set another one
 
-        A user may have set another one, by a PRAGMA.
-        """
-        before = float(self.query("busy_timeout")) / 1000
-        self.query(f"busy_timeout = {min(before, seconds) * 1000:.0f}")
-        return before
+    def _shorten_timeout(self) -> None:
+        self._pragma(f"busy_timeout = {min(self._timeout, TURN) * 1000:.0f}")
 
     def _restore_timeout(self) -> None:
-        self.query(f"busy_timeout = {self._timeout * 1000:.0f}")
+        self._pragma(f"busy_timeout = {self._timeout * 1000:.0f}")
 
-    def query(self, pragma: str) -> Any:
-        """Return what a PRAGMA returns."""
-        return super().execute(f"PRAGMA {pragma}").fetchone()[0]
+    def _pragma(self, text: str) -> Any:
+        return super().execute(f"PRAGMA {text}").fetchone()[0]
 
 
 class _PatientCursor(sqlite3.Cursor):
     connection: PatientConnection
 
     def execute(self, *arguments: Any) -> Any:
-        return self.connection.in_turns(super().execute, *arguments)
+        return self.connection.send(super().execute, *arguments)
 
 
 def patient(connection: Connection) -> PatientConnection | None:
@@ -150,19 +147,15 @@ def for_a_verb(connection: Connection) -> Iterator[None]:
     if driver is None:
         yield
         return
-    driver.run_verbs()
+    driver.wait_in_turns()
     try:
         yield
     finally:
-        driver.run_others()
+        driver.wait_as_usual()
 
 
 @contextmanager
 def pooled(engine: Engine) -> Iterator[Connection]:
     """Yield a connection from the pool for a verb."""
-    with engine.connect() as connection:
-        if engine.dialect.name != "sqlite":
-            yield connection
-            return
-        with for_a_verb(connection):
-            yield connection
+    with engine.connect() as connection, for_a_verb(connection):
+        yield connection

@@ -158,7 +158,7 @@ def _watched(record: Call, call: Callable[[], T], within: float | None) -> T:
 
 
 # Those that programs and Airflow handle by raising: Ctrl-C, being stopped, a timeout.
-_NUMBERS = tuple(
+SIGNALS = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT")
     if hasattr(signal, name)
@@ -204,7 +204,7 @@ class _Signals:
 
     def handled_after(self, call: Callable[[], T], within: float | None) -> T:
         try:
-            for number in _NUMBERS:
+            for number in SIGNALS:
                 handler = _signal.getsignal(number)
                 if callable(handler):
                     self._handlers[number] = handler

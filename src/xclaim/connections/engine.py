@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from xclaim.connections import forks
-from xclaim.connections.busy_files import PatientConnection, is_busy
+from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy
 from xclaim.connections.calls import current_call
 from xclaim.errors import DatabaseUrlError
 from xclaim.payloads import plain_json
@@ -47,7 +47,6 @@ _POOL = {"pool_size": 96, "max_overflow": 0, "pool_use_lifo": True}
 _JSON: dict[str, Any] = {"json_deserializer": plain_json.decode}  # quicker than the driver's own
 _ONE_CONNECTION = {"pool_size": 1, "max_overflow": 0}  # each would be a database of its own
 _SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
-_BUSY_PAUSE = 0.01  # seconds
 _OPENING_TURN = 50  # milliseconds
 
 
@@ -56,8 +55,9 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
 
     After a fork the child has a pool of its own.
     PostgreSQL gets TCP keep-alives that notice a dead connection within a minute, SQLite WAL,
-    ``synchronous=FULL``, a 30 s busy timeout and ``BEGIN IMMEDIATE``. A URL query
-    ``prepare_threshold=none`` turns prepared statements off, for a pooler that needs it.
+    ``synchronous=FULL``, a busy timeout of 30 s or the URL's ``timeout``, and ``BEGIN IMMEDIATE``.
+    A URL query ``prepare_threshold=none`` turns prepared statements off, for a pooler that needs
+    it.
     ``options`` are SQLAlchemy's; ``hide_parameters`` is on unless you say otherwise, because its
     errors and its log would show payloads and tokens. Raise DatabaseUrlError if the URL cannot be
     used; nothing is connected yet.
@@ -239,13 +239,16 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver opens no transactions, `begin` does
         try:
+            connection.isolation_level = None  # the driver opens no transactions, `begin` does
             cursor = connection.cursor()
-            forks.let_verbs_wait(_set_wal_mode(cursor, pause))
+            timeout = _busy_timeout(cursor)
+            forks.let_verbs_wait(timeout / 1000)
+            _set_wal_mode(cursor, timeout, pause)
             cursor.execute("PRAGMA synchronous=FULL")  # an acked message stays acked after a crash
             cursor.close()
         except BaseException:  # else aiosqlite would keep a thread for it
+            forks.forget_file(connection)
             connection.close()
             raise
 
@@ -256,15 +259,20 @@ def _prepare_sqlite(engine: Engine) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _set_wal_mode(cursor: Any, pause: Callable[[float], object]) -> float:
-    """Wait for others who are changing the mode or closing the file; return for how long one waits.
-
-    SQLite itself does not wait here, or in a way that cannot be ended.
-    """
+def _busy_timeout(cursor: Any) -> int:
+    """Return for how many milliseconds a connection waits for the file."""
     cursor.execute("PRAGMA busy_timeout")
     [milliseconds] = cursor.fetchone()
-    ends_at = time.monotonic() + milliseconds / 1000
-    cursor.execute(f"PRAGMA busy_timeout = {min(milliseconds, _OPENING_TURN)}")
+    return int(milliseconds)
+
+
+def _set_wal_mode(cursor: Any, timeout: int, pause: Callable[[float], object]) -> None:
+    """Wait for others who are changing the mode or closing the file.
+
+    For some of them SQLite itself does not wait; for the others a cancellation could not end it.
+    """
+    ends_at = time.monotonic() + timeout / 1000
+    cursor.execute(f"PRAGMA busy_timeout = {min(timeout, _OPENING_TURN)}")
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
@@ -272,9 +280,8 @@ def _set_wal_mode(cursor: Any, pause: Callable[[float], object]) -> float:
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() >= ends_at:
                 raise
-        pause(_BUSY_PAUSE)
-    cursor.execute(f"PRAGMA busy_timeout = {milliseconds}")
-    return float(milliseconds) / 1000
+        pause(PAUSE)
+    cursor.execute(f"PRAGMA busy_timeout = {timeout}")
 
 
 def _asyncio_pause(seconds: float) -> None:

@@ -12,8 +12,10 @@ cannot be, because a transaction is using it, cannot be opened in the child.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -22,6 +24,7 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, event
 
+from xclaim.connections.concurrency import SIGNALS
 from xclaim.errors import DatabaseUrlError
 
 
@@ -48,6 +51,9 @@ _in_verbs: dict[int, int] = {}  # how many verbs, one within another, each threa
 _forking: int | None = None  # the thread that waits for their end
 _patience = 40.0  # seconds: longer than SQLite lets a verb wait for the file
 _MORE = 10.0  # seconds: to do what it has waited for
+_MOST_PATIENCE = 120.0  # seconds: a fork that hangs is worse than a child without the file
+_GLANCE = 0.1  # seconds between two looks for a signal
+_AFTER_THE_FORK = 0.05  # seconds
 
 
 def protect(engine: Engine) -> None:
@@ -67,9 +73,15 @@ def protect(engine: Engine) -> None:
 
 
 def let_verbs_wait(seconds: float) -> None:
-    """Let a fork wait for verbs that may wait for a file for so long."""
+    """Let a fork wait for verbs that may wait for a file for so long, two minutes at most."""
     global _patience  # noqa: PLW0603
-    _patience = max(_patience, seconds + _MORE)
+    _patience = min(max(_patience, seconds + _MORE), _MOST_PATIENCE)
+
+
+def forget_file(connection: Any) -> None:
+    """Note that a connection is closed of which the pool does not know."""
+    for opened in _files.values():
+        opened.discard(id(connection))
 
 
 def keep(kept: Kept) -> None:
@@ -85,36 +97,46 @@ def in_a_verb(engine: Engine) -> AbstractContextManager[None]:
 
 
 class _InAVerb:
-    """Without a lock: this one is counted, then looks for a fork; a fork does it the other way."""
+    """Counts a verb without a lock, which each verb would have to take.
 
-    __slots__ = ("_before", "_me")
+    A verb is counted and then looks for a fork; a fork says so and then looks for verbs. So one of
+    them sees the other. Only a verb that has seen a fork takes the lock, to wait or to wake it.
+    """
+
+    __slots__ = ("_before", "_is_in", "_me")
 
     def __enter__(self) -> None:
         self._me = me = threading.get_ident()
         self._before = before = _in_verbs.get(me, 0)
+        self._is_in = True
         _in_verbs[me] = before + 1
         if not before and _forking not in (None, me):
             self._wait()
 
     def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    def __del__(self) -> None:
+        """Leave it if a signal struck before ``__exit__`` could."""
+        if getattr(self, "_is_in", False):
+            self._leave()
+
+    def _leave(self) -> None:
         if self._before:
             _in_verbs[self._me] = self._before
         else:
             _in_verbs.pop(self._me, None)
+        self._is_in = False
         if _forking is not None:
             with _verbs:
                 _verbs.notify_all()
 
     def _wait(self) -> None:
-        try:
-            with _verbs:
-                del _in_verbs[self._me]
-                _verbs.notify_all()
-                _verbs.wait_for(lambda: _forking is None)
-                _in_verbs[self._me] = 1
-        except BaseException:  # of a signal's handler
+        with _verbs:
             _in_verbs.pop(self._me, None)
-            raise
+            _verbs.notify_all()
+            _verbs.wait_for(lambda: _forking is None)
+            _in_verbs[self._me] = 1
 
 
 _NOT_WATCHED = nullcontext()
@@ -143,8 +165,12 @@ def _watch_file(engine: Engine, file: str) -> None:
             return None
         with opening(engine):
             connection = dialect.connect(*given, **options)
-            _files.setdefault(file, set()).add(id(connection))
-            return connection
+            try:
+                _files.setdefault(file, set()).add(id(connection))
+                return connection
+            except BaseException:  # of a signal's handler
+                forget_file(connection)
+                raise
 
     @event.listens_for(engine, "connect")
     def note(connection: Any, __: Any) -> None:
@@ -155,12 +181,57 @@ def _watch_file(engine: Engine, file: str) -> None:
         _files.get(file, set()).discard(id(connection))
 
 
+class _Signals:
+    """Those that arrive while a fork is prepared, and would be lost: Python only prints an error.
+
+    They end its wait, and are sent again after it.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Any] = {}
+        self.noted: list[int] = []
+
+    def put_aside(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        try:
+            for number in SIGNALS:
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self._handlers[number] = handler
+                    signal.signal(number, lambda number, _: self.noted.append(number))
+        except BaseException:  # of one that arrived meanwhile: nothing was begun yet
+            self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
+
+    def send_again(self) -> None:
+        def send() -> None:
+            time.sleep(_AFTER_THE_FORK)
+            for number in self.noted:
+                os.kill(os.getpid(), number)
+
+        if self.noted:
+            threading.Thread(target=send, daemon=True).start()
+
+
+_signals = _Signals()
+
+
 def _before() -> None:
-    global _forking  # noqa: PLW0603  (a fork is of the whole process)
+    global _forking, _signals  # noqa: PLW0603  (a fork is of the whole process)
+    signals = _Signals()
+    signals.put_aside()  # first: from here on nothing raises
     _turn.acquire()
+    _signals = signals
     with _verbs:
         _forking = me = threading.get_ident()
-        _verbs.wait_for(lambda: not _in_verbs.keys() - {me}, _patience)
+        ends_at = time.monotonic() + _patience
+        while _in_verbs.keys() - {me} and not _signals.noted and time.monotonic() < ends_at:
+            _verbs.wait(_GLANCE)
     _gate.acquire()
     for kept in list(_kept):
         kept.close_files()
@@ -171,11 +242,16 @@ def _before() -> None:
 
 def _in_the_parent() -> None:
     global _forking  # noqa: PLW0603
-    _gate.release()
+    if _forking != threading.get_ident():  # it was forked before this could be prepared
+        return
     with _verbs:
         _forking = None
         _verbs.notify_all()
+    signals = _signals
+    _gate.release()
     _turn.release()
+    signals.give_back()
+    signals.send_again()
 
 
 def _in_the_child() -> None:
@@ -186,6 +262,7 @@ def _in_the_child() -> None:
         threading.Condition(),
         None,
     )
+    _signals.give_back()
     for other in set(_in_verbs) - {threading.get_ident()}:
         del _in_verbs[other]
     _inherited.update(file for file, opened in _files.items() if opened)

@@ -46,14 +46,17 @@ class PerThread:
 
     def close(self) -> None:
         """Give all connections back, each when the verb that uses it has ended."""
-        for held in self._taken_away():
+        all_, own = self._taken_away()
+        for held in all_:
             held.close()
+        del own  # what is left to them is nothing, which no interrupt can disturb
 
     def close_files(self) -> None:
         """Give back before a fork what no verb is using."""
         if self._engine.dialect.name != "sqlite":
             return
-        for held in self._taken_away():
+        all_, own = self._taken_away()
+        for held in all_:
             # Another thread has it for as long as it takes to give it back, because it is ending.
             if held.lock.acquire(timeout=_MOMENT):
                 try:
@@ -61,6 +64,7 @@ class PerThread:
                         held.give_back()
                 finally:
                     held.lock.release()
+        del own
 
     def forget(self) -> None:
         """Use them no more: they are those of the parent of this process."""
@@ -68,19 +72,21 @@ class PerThread:
         self._lock = threading.RLock()  # a handler of a signal may run a verb, too
         self._all: set[_Held] = set()
 
-    def _taken_away(self) -> list[_Held]:
-        # What is dropped here may be the last of a thread, and is given back without the lock.
+    def _taken_away(self) -> tuple[list[_Held], object]:
+        """Return all connections, and what their threads have of them, which is to be kept."""
         with self._lock:
-            all_, mine, self._mine = list(self._all), self._mine, threading.local()
-        del mine
-        return all_
+            taken = list(self._all), self._mine
+            self._mine = threading.local()
+        return taken
 
     def _of_this_thread(self) -> _OfAThread | None:
         mine: _OfAThread | None = getattr(self._mine, "own", None)
-        if mine is None and len(self._all) < _MOST:
-            with forks.opening(self._engine):
-                mine = self._new(self._mine)
-        return mine
+        if mine is not None and mine.held.is_open:
+            return mine
+        if len(self._all) >= _MOST:
+            return None
+        with forks.opening(self._engine):
+            return self._new(self._mine)
 
     def _new(self, local: Any) -> _OfAThread | None:
         own = _OfAThread(_Held(self._all))  # so whatever raises, somebody gives it back
@@ -97,6 +103,8 @@ class PerThread:
 
 class _OfAThread:
     """What a thread has of its connection: when it is gone, the connection is given back."""
+
+    _process_id = 0
 
     def __init__(self, held: _Held) -> None:
         self.held = held
@@ -122,11 +130,13 @@ class _Held:
 
     def connect(self, engine: Engine) -> None:
         """Take a connection from the pool, for verbs only."""
-        self.connection = connection = engine.connect()  # not locked: it may take long
-        self._driver = patient(connection)
-        if self._driver is not None:
-            self._driver.run_verbs_only()
-        self.is_open = True
+        connection = engine.connect()  # not locked: it may take long
+        with self.lock:
+            self.connection = connection
+            self.is_open = True
+            self._driver = patient(connection)
+            if self._driver is not None:
+                self._driver.keep_for_verbs()
 
     def run(self, verb: Callable[[Connection], T]) -> T:
         self.is_busy = True
@@ -136,6 +146,8 @@ class _Held:
             if self.connection.in_transaction():  # SQLAlchemy's idea of one, in autocommit
                 self.connection.rollback()
             self.is_busy = False
+            if self.connection.invalidated:  # the next verb takes one that is prepared for it
+                self.give_back()
 
     def close(self) -> None:
         """Give the connection back when its verb has ended, which is made to end in the end."""
@@ -149,10 +161,12 @@ class _Held:
 
     def give_back(self) -> None:
         """Give the connection back, if it has one, and the place of one."""
-        if self.is_open:
-            self.is_open = False
-            if self._driver is not None:
-                with suppress(sqlite3.Error):  # it was closed
-                    self._driver.run_others()
-            self.connection.close()
-        self._all.discard(self)
+        try:
+            if self.is_open:
+                self.is_open = False
+                if self._driver is not None:
+                    with suppress(sqlite3.Error):  # it was closed
+                        self._driver.wait_as_usual()
+                self.connection.close()
+        finally:
+            self._all.discard(self)
