@@ -171,29 +171,100 @@ def test_a_file_that_could_not_be_opened_does_not_matter(sqlite_url: str) -> Non
         assert in_a_child(lambda: queue.push(2).payload)() == 2
 
 
-def test_a_signal_ends_the_wait_of_a_fork_and_arrives_after_it(sqlite_url: str) -> None:
-    received: list[int] = []
-    before = signal.signal(signal.SIGUSR1, lambda number, _: received.append(number))
-    url = f"{sqlite_url}?timeout={PATIENCE}"
+def test_ctrl_c_ends_the_wait_of_a_fork_and_arrives_after_it(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forks, "_patience", 4 * PATIENCE)
+    ended: list[int] = []
+
+    def strike() -> None:
+        until(lambda: forks._forking is not None)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with Queue("orders", sqlite_url) as queue, file_held(sqlite_url) as let_go:
+        queue.counts()
+        pushing = threading.Thread(target=queue.push, args=[1])
+        pushing.start()
+        until(lambda: forks._in_verbs)
+        before = signal.signal(signal.SIGINT, interrupt)
+        began = time.monotonic()
+        try:
+            threading.Thread(target=strike).start()
+            with pytest.raises(KeyboardInterrupt):
+                child = os.fork()
+                if child == 0:
+                    os._exit(0)
+                ended.append(child)
+                time.sleep(PATIENCE)  # it is interrupted
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+        assert time.monotonic() - began < PATIENCE
+        os.waitpid(ended[0], 0)
+        let_go()
+        pushing.join(PATIENCE)
+        queue.push(2)  # nobody believes that the fork goes on
+        assert queue.counts().available == 2
+
+
+def test_ctrl_c_in_a_child_does_not_leave_it_with_what_its_parent_has(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave, interrupted = forks._leave_the_parent, [True]
+
+    def interrupted_once() -> None:
+        leave()
+        if interrupted:
+            interrupted.pop()
+            raise KeyboardInterrupt
+
+    def work() -> str:
+        with Queue("orders", sqlite_url) as mine:
+            mine.push(1)
+        try:
+            time.sleep(PATIENCE)
+        except KeyboardInterrupt:
+            return "interrupted"
+        return "not interrupted"
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with Queue("orders", url) as queue, file_held(sqlite_url) as let_go:
-            pushing = threading.Thread(target=queue.push, args=[1])
-            pushing.start()
-            time.sleep(0.5)  # until it waits: nothing shows that
-            threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGUSR1]).start()
-            began = time.monotonic()
-
-            in_a_child(lambda: None)()
-
-            assert time.monotonic() - began < forks._patience / 2
-            until(lambda: received == [signal.SIGUSR1])
-            assert signal.getsignal(signal.SIGUSR1) not in (before, signal.SIG_DFL)
-            let_go()
-            pushing.join(PATIENCE)
-            queue.push(2)  # nobody believes that the fork goes on
-            assert queue.counts().available == 2
+        with Queue("orders", sqlite_url) as queue:
+            queue.counts()
+            monkeypatch.setattr(forks, "_leave_the_parent", interrupted_once)
+            assert in_a_child(work)() == "interrupted"
+            assert queue.counts().available == 1
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_child_of_another_thread_has_the_handlers_of_the_program(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forks, "_patience", 0.2)
+    monkeypatch.setattr(forks, "_MOST_PATIENCE", 0.2)
+    handler: Any = signal.default_int_handler
+    seen: list[bool] = []
+
+    def fork() -> None:
+        until(lambda: signal.getsignal(signal.SIGINT) is not handler)
+        seen.append(in_a_child(lambda: signal.getsignal(signal.SIGINT) is handler)())
+        let_go()
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with Queue("orders", sqlite_url) as queue, file_held(sqlite_url) as let_go:
+            forking = threading.Thread(target=fork)
+            forking.start()
+            queue.push(1)  # meanwhile the handlers are put aside
+            forking.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert seen == [True]
 
 
 def test_nothing_is_lost_and_nothing_corrupted_by_parent_and_children(database_url: str) -> None:

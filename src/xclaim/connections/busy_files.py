@@ -27,7 +27,9 @@ def is_busy(error: BaseException | None) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
-class _Turns(Enum):
+class Turns(Enum):
+    """Whether statements wait in turns."""
+
     NONE = "none"  # SQLite waits by itself, as for anybody
     EACH = "each"  # each statement is a verb's; between two nothing is different
     ALL = "all"  # the connection has verbs only
@@ -40,7 +42,7 @@ class PatientConnection(sqlite3.Connection):
     and the transactions among them begin with IMMEDIATE, after which nothing has to wait.
     """
 
-    _turns = _Turns.NONE
+    turns = Turns.NONE
     _timeout = 0.0  # seconds, while SQLite itself waits for less
     _is_interrupted = False
 
@@ -50,7 +52,7 @@ class PatientConnection(sqlite3.Connection):
 
     def execute(self, *arguments: Any) -> Any:
         """Run a statement on a new cursor."""
-        if self._turns is _Turns.NONE:
+        if self.turns is Turns.NONE:
             return super().execute(*arguments)
         return self.send(super().execute, *arguments)
 
@@ -59,25 +61,20 @@ class PatientConnection(sqlite3.Connection):
         self._is_interrupted = True
         super().interrupt()
 
-    def wait_in_turns(self) -> None:
-        """Let statements wait in turns from now on; between two nothing is different."""
-        if self._turns is _Turns.NONE:
-            self._turns = _Turns.EACH
-
     def keep_for_verbs(self) -> None:
         """Let statements wait in turns; nobody else uses the connection meanwhile."""
-        self._turns = _Turns.EACH
+        self.turns = Turns.EACH
         # Without WAL it is the commit that waits, when the rows are fetched.
         if self._pragma("journal_mode") == "wal":
             self._timeout = self._said_timeout()
-            self._turns = _Turns.ALL  # so whatever raises now, the timeout comes back
+            self.turns = Turns.ALL  # so whatever raises now, the timeout comes back
             self._shorten_timeout()
 
     def wait_as_usual(self) -> None:
         """Let SQLite wait by itself again."""
-        if self._turns is _Turns.ALL:
+        if self.turns is Turns.ALL:
             self._restore_timeout()
-        self._turns = _Turns.NONE
+        self.turns = Turns.NONE
 
     def send(self, send: Callable[..., T], *arguments: Any) -> T:
         """Send a statement, in turns if they are wanted, until an interrupt came.
@@ -86,9 +83,9 @@ class PatientConnection(sqlite3.Connection):
         connection, with whatever timeout it has.
         """
         self._is_interrupted = False
-        if self._turns is _Turns.NONE:
+        if self.turns is Turns.NONE:
             return send(*arguments)
-        if self._turns is _Turns.ALL:
+        if self.turns is Turns.ALL:
             return self._in_turns(send, arguments)
         self._timeout = self._said_timeout()
         try:
@@ -147,11 +144,11 @@ def for_a_verb(connection: Connection) -> Iterator[None]:
     if driver is None:
         yield
         return
-    driver.wait_in_turns()
+    driver.turns = Turns.EACH
     try:
         yield
     finally:
-        driver.wait_as_usual()
+        driver.turns = Turns.NONE  # at once: no signal strikes before it
 
 
 @contextmanager

@@ -9,6 +9,7 @@ seconds, and whoever called sees both what was done and the cancellation.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # those of signal take 9 us, for enumerations
+import os
 import signal
 import threading
 import time
@@ -158,7 +159,7 @@ def _watched(record: Call, call: Callable[[], T], within: float | None) -> T:
 
 
 # Those that programs and Airflow handle by raising: Ctrl-C, being stopped, a timeout.
-SIGNALS = tuple(
+_NUMBERS = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT")
     if hasattr(signal, name)
@@ -190,12 +191,16 @@ class _Watch:
             self._ended.set()
 
 
+_aside: list[_Signals] = []  # what the main thread has put aside, one within another
+
+
 class _Signals:
     """The signals that arrive during a call. A handler may raise, and then at any instruction."""
 
-    __slots__ = ("_handlers", "_is_within", "_noted", "_record", "_watch")
+    __slots__ = ("_handlers", "_is_within", "_noted", "_record", "_watch", "thread")
 
     def __init__(self, record: Call) -> None:
+        self.thread = threading.get_ident()
         self._record = record
         self._watch = _Watch(record)
         self._is_within = False
@@ -203,8 +208,9 @@ class _Signals:
         self._noted: list[tuple[int, FrameType | None]] = []
 
     def handled_after(self, call: Callable[[], T], within: float | None) -> T:
+        _aside.append(self)
         try:
-            for number in SIGNALS:
+            for number in _NUMBERS:
                 handler = _signal.getsignal(number)
                 if callable(handler):
                     self._handlers[number] = handler
@@ -225,8 +231,13 @@ class _Signals:
                 self._give_back()
                 raise
             finally:
+                _aside.remove(self)
                 self._watch.cancel()
                 self._handle()
+
+    def give_back_in_child(self) -> None:
+        """Give the handlers back in the child of a fork that another thread has made."""
+        self._give_back()
 
     def _handle(self) -> None:
         while self._noted:
@@ -249,6 +260,16 @@ class _Signals:
             return
         self._noted.append((number, frame))
         self._watch.end_within(calls.BOUND)
+
+
+def _give_back_in_child() -> None:
+    if _aside and _aside[0].thread != threading.get_ident():  # which would have given them back
+        _aside[0].give_back_in_child()
+        _aside.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_give_back_in_child)
 
 
 def _drop_after(record: Call, ended: threading.Event, seconds: float) -> None:

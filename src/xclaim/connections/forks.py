@@ -15,17 +15,18 @@ import os
 import signal
 import socket
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, event
 
-from xclaim.connections.concurrency import SIGNALS
 from xclaim.errors import DatabaseUrlError
+
+T = TypeVar("T")
 
 
 class Kept(Protocol):
@@ -52,8 +53,8 @@ _forking: int | None = None  # the thread that waits for their end
 _patience = 40.0  # seconds: longer than SQLite lets a verb wait for the file
 _MORE = 10.0  # seconds: to do what it has waited for
 _MOST_PATIENCE = 120.0  # seconds: a fork that hangs is worse than a child without the file
-_GLANCE = 0.1  # seconds between two looks for a signal
-_AFTER_THE_FORK = 0.05  # seconds
+_AFTER_THE_FORK = 0.02  # seconds
+_ATTEMPTS = 3  # to leave the parent, when each is interrupted
 
 
 def protect(engine: Engine) -> None:
@@ -89,67 +90,38 @@ def keep(kept: Kept) -> None:
     _kept.add(kept)
 
 
-def in_a_verb(engine: Engine) -> AbstractContextManager[None]:
-    """Let a fork wait for the end of the block, which uses a file for a moment."""
-    if engine.dialect.name != "sqlite" or engine.dialect.is_async:  # a wait would stop the loop
-        return _NOT_WATCHED
-    return _InAVerb()
+def run_verb(engine: Engine, run: Callable[[], T]) -> T:
+    """Run a verb, which uses a file for a moment, so that a fork waits for its end.
 
-
-class _InAVerb:
-    """Counts a verb without a lock, which each verb would have to take.
-
-    A verb is counted and then looks for a fork; a fork says so and then looks for verbs. So one of
-    them sees the other. Only a verb that has seen a fork takes the lock, to wait or to wake it.
+    Without a lock, which each verb would have to take: a verb is counted and then looks for a fork,
+    a fork says so and then looks for verbs, so one of them sees the other. The count is put back by
+    one instruction at once, before which no signal can strike.
     """
-
-    __slots__ = ("_before", "_is_in", "_me")
-
-    def __enter__(self) -> None:
-        self._me = me = threading.get_ident()
-        self._before = before = _in_verbs.get(me, 0)
-        self._is_in = True
+    if engine.dialect.name != "sqlite" or engine.dialect.is_async:  # a wait would stop the loop
+        return run()
+    me = threading.get_ident()
+    before = _in_verbs.get(me, 0)
+    try:
         _in_verbs[me] = before + 1
         if not before and _forking not in (None, me):
-            self._wait()
-
-    def __exit__(self, *_: object) -> None:
-        self._leave()
-
-    def __del__(self) -> None:
-        """Leave it if a signal struck before ``__exit__`` could."""
-        if getattr(self, "_is_in", False):
-            self._leave()
-
-    def _leave(self) -> None:
-        if self._before:
-            _in_verbs[self._me] = self._before
+            _wait_for_the_fork(me)
+        return run()
+    finally:
+        if before:
+            _in_verbs[me] = before
         else:
-            _in_verbs.pop(self._me, None)
-        self._is_in = False
+            _in_verbs.pop(me, None)
         if _forking is not None:
             with _verbs:
                 _verbs.notify_all()
 
-    def _wait(self) -> None:
-        with _verbs:
-            _in_verbs.pop(self._me, None)
-            _verbs.notify_all()
-            _verbs.wait_for(lambda: _forking is None)
-            _in_verbs[self._me] = 1
 
-
-_NOT_WATCHED = nullcontext()
-
-
-@contextmanager
-def opening(engine: Engine) -> Iterator[None]:
-    """Let nobody fork while the block opens a file; other databases have no part in it."""
-    if engine.dialect.name != "sqlite":
-        yield
-        return
-    with _gate:
-        yield
+def _wait_for_the_fork(me: int) -> None:
+    with _verbs:
+        _in_verbs.pop(me, None)
+        _verbs.notify_all()
+        _verbs.wait_for(lambda: _forking is None)
+        _in_verbs[me] = 1
 
 
 def _watch_file(engine: Engine, file: str) -> None:
@@ -163,76 +135,39 @@ def _watch_file(engine: Engine, file: str) -> None:
             )
         if dialect.is_async:  # its await would keep the gate
             return None
-        with opening(engine):
+        with _gate:
             connection = dialect.connect(*given, **options)
-            try:
-                _files.setdefault(file, set()).add(id(connection))
-                return connection
-            except BaseException:  # of a signal's handler
-                forget_file(connection)
-                raise
+            _note_file(file, connection)
+            return connection
 
     @event.listens_for(engine, "connect")
     def note(connection: Any, __: Any) -> None:
-        _files.setdefault(file, set()).add(id(connection))
+        _note_file(file, connection)
 
     @event.listens_for(engine, "close")
     def note_end(connection: Any, __: Any) -> None:
         _files.get(file, set()).discard(id(connection))
 
 
-class _Signals:
-    """Those that arrive while a fork is prepared, and would be lost: Python only prints an error.
-
-    They end its wait, and are sent again after it.
-    """
-
-    def __init__(self) -> None:
-        self._handlers: dict[int, Any] = {}
-        self.noted: list[int] = []
-
-    def put_aside(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        try:
-            for number in SIGNALS:
-                handler = signal.getsignal(number)
-                if callable(handler):
-                    self._handlers[number] = handler
-                    signal.signal(number, lambda number, _: self.noted.append(number))
-        except BaseException:  # of one that arrived meanwhile: nothing was begun yet
-            self.give_back()
-            raise
-
-    def give_back(self) -> None:
-        while self._handlers:
-            signal.signal(*self._handlers.popitem())
-
-    def send_again(self) -> None:
-        def send() -> None:
-            time.sleep(_AFTER_THE_FORK)
-            for number in self.noted:
-                os.kill(os.getpid(), number)
-
-        if self.noted:
-            threading.Thread(target=send, daemon=True).start()
-
-
-_signals = _Signals()
+def _note_file(file: str, connection: Any) -> None:
+    opened, number = _files.setdefault(file, set()), id(connection)
+    if number in opened:
+        return
+    opened.add(number)
+    with suppress(TypeError):  # of a connection that is not ours, of which only its pool knows
+        # An opening that was interrupted is closed by nobody who says so.
+        weakref.finalize(connection, opened.discard, number).atexit = False
 
 
 def _before() -> None:
-    global _forking, _signals  # noqa: PLW0603  (a fork is of the whole process)
-    signals = _Signals()
-    signals.put_aside()  # first: from here on nothing raises
-    _turn.acquire()
-    _signals = signals
-    with _verbs:
-        _forking = me = threading.get_ident()
-        ends_at = time.monotonic() + _patience
-        while _in_verbs.keys() - {me} and not _signals.noted and time.monotonic() < ends_at:
-            _verbs.wait(_GLANCE)
-    _gate.acquire()
+    for prepare in (_turn.acquire, _wait_for_verbs, _gate.acquire, _close_files):
+        try:
+            prepare()
+        except KeyboardInterrupt:  # Python would print it, and go on
+            _interrupt_again()
+
+
+def _close_files() -> None:
     for kept in list(_kept):
         kept.close_files()
     for engine in list(_engines):
@@ -240,21 +175,36 @@ def _before() -> None:
             engine.dispose()
 
 
+def _wait_for_verbs() -> None:
+    global _forking  # noqa: PLW0603  (a fork is of the whole process)
+    with _verbs:
+        _forking = me = threading.get_ident()
+        _verbs.wait_for(lambda: not _in_verbs.keys() - {me}, _patience)
+
+
 def _in_the_parent() -> None:
     global _forking  # noqa: PLW0603
-    if _forking != threading.get_ident():  # it was forked before this could be prepared
-        return
-    with _verbs:
+    if _forking == threading.get_ident():
         _forking = None
+    for taken in (_gate, _turn):
+        with suppress(RuntimeError):  # it was interrupted before it had this
+            taken.release()
+    with _verbs:
         _verbs.notify_all()
-    signals = _signals
-    _gate.release()
-    _turn.release()
-    signals.give_back()
-    signals.send_again()
 
 
 def _in_the_child() -> None:
+    for _ in range(_ATTEMPTS):  # Ctrl-C reaches the child as well
+        try:
+            _leave_the_parent()
+            return
+        except KeyboardInterrupt:
+            _interrupt_again()
+    _leave_the_parent()
+
+
+def _leave_the_parent() -> None:
+    """Use nothing of the parent; as often as this is done."""
     global _gate, _turn, _verbs, _forking
     _gate, _turn, _verbs, _forking = (
         threading.RLock(),
@@ -262,7 +212,6 @@ def _in_the_child() -> None:
         threading.Condition(),
         None,
     )
-    _signals.give_back()
     for other in set(_in_verbs) - {threading.get_ident()}:
         del _in_verbs[other]
     _inherited.update(file for file, opened in _files.items() if opened)
@@ -279,6 +228,16 @@ def _in_the_child() -> None:
     for kept in list(_kept):
         _of_the_parent.append(dict(vars(kept)))
         kept.forget()
+
+
+def _interrupt_again() -> None:
+    """Let Ctrl-C arrive once more, when the fork is over: what its hooks raise is only printed."""
+
+    def interrupt() -> None:
+        if callable(signal.getsignal(signal.SIGINT)):  # not if it would end the process by now
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Timer(_AFTER_THE_FORK, interrupt).start()
 
 
 def _initialize_again(engine: Engine) -> None:

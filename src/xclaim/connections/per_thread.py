@@ -85,8 +85,7 @@ class PerThread:
             return mine
         if len(self._all) >= _MOST:
             return None
-        with forks.opening(self._engine):
-            return self._new(self._mine)
+        return self._new(self._mine)
 
     def _new(self, local: Any) -> _OfAThread | None:
         own = _OfAThread(_Held(self._all))  # so whatever raises, somebody gives it back
@@ -143,11 +142,13 @@ class _Held:
         try:
             return verb(self.connection)
         finally:
-            if self.connection.in_transaction():  # SQLAlchemy's idea of one, in autocommit
-                self.connection.rollback()
-            self.is_busy = False
-            if self.connection.invalidated:  # the next verb takes one that is prepared for it
-                self.give_back()
+            try:
+                if self.connection.in_transaction():  # SQLAlchemy's idea of one, in autocommit
+                    self.connection.rollback()
+            finally:
+                self.is_busy = False
+                if self.connection.invalidated:  # the next verb takes one that is prepared for it
+                    self.give_back()
 
     def close(self) -> None:
         """Give the connection back when its verb has ended, which is made to end in the end."""
@@ -164,9 +165,11 @@ class _Held:
         try:
             if self.is_open:
                 self.is_open = False
-                if self._driver is not None:
-                    with suppress(sqlite3.Error):  # it was closed
-                        self._driver.wait_as_usual()
-                self.connection.close()
+                try:
+                    if self._driver is not None:
+                        with suppress(sqlite3.Error):  # it was closed
+                            self._driver.wait_as_usual()
+                finally:
+                    self.connection.close()
         finally:
             self._all.discard(self)

@@ -203,11 +203,13 @@ class Runner:
         if isinstance(self.bind, Connection):
             return _on(self.bind, verb, arguments, options)
         run = partial(_on, verb=verb, arguments=arguments, options=options)
-        with forks.in_a_verb(self.bind):
-            if self._per_thread is not None:
-                return self._per_thread.run(run)
-            with busy_files.pooled(self.bind) as connection:
-                return run(connection)
+        return forks.run_verb(self.bind, partial(self._on_the_engine, run))
+
+    def _on_the_engine(self, run: Callable[[Connection], T]) -> T:
+        if self._per_thread is not None:
+            return self._per_thread.run(run)
+        with busy_files.pooled(self.bind.engine) as connection:
+            return run(connection)
 
 
 _REASON = "the claim was cancelled"
