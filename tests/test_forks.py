@@ -38,10 +38,10 @@ def in_a_child(work: Callable[[], Any]) -> Callable[[], Any]:
     child = os.fork()
     if child == 0:
         try:
-            answer = {"result": work()}
+            answer = json.dumps({"result": work()})
         except BaseException as error:  # noqa: BLE001  (the parent raises it)
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        os.write(writing, json.dumps(answer).encode())
+            answer = json.dumps({"error": f"{type(error).__name__}: {error}"})
+        os.write(writing, answer.encode())
         os._exit(0)
     os.close(writing)
 
@@ -213,7 +213,7 @@ def test_ctrl_c_ends_the_wait_of_a_fork_and_arrives_after_it(
 def test_ctrl_c_in_a_child_does_not_leave_it_with_what_its_parent_has(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave, interrupted = forks._leave_the_parent, [True]
+    leave, interrupted, parent = forks._leave_the_parent, [True], os.getpid()
 
     def interrupted_once() -> None:
         leave()
@@ -221,24 +221,79 @@ def test_ctrl_c_in_a_child_does_not_leave_it_with_what_its_parent_has(
             interrupted.pop()
             raise KeyboardInterrupt
 
-    def work() -> str:
-        with Queue("orders", sqlite_url) as mine:
-            mine.push(1)
-        try:
-            time.sleep(PATIENCE)
-        except KeyboardInterrupt:
-            return "interrupted"
-        return "not interrupted"
-
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with Queue("orders", sqlite_url) as queue:
             queue.counts()
             monkeypatch.setattr(forks, "_leave_the_parent", interrupted_once)
-            assert in_a_child(work)() == "interrupted"
+            child = None
+            try:
+                child = os.fork()
+                if child == 0:
+                    time.sleep(PATIENCE)  # it is interrupted, if not before
+            except KeyboardInterrupt:
+                pass
+            if os.getpid() != parent:
+                push_and_exit(sqlite_url, was_interrupted=not interrupted and child in (0, None))
+            assert child
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
             assert queue.counts().available == 1
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def push_and_exit(url: str, *, was_interrupted: bool) -> None:
+    try:
+        with Queue("orders", url) as mine:
+            mine.push(1)
+        os._exit(0 if was_interrupted else 1)
+    finally:
+        os._exit(2)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is printed
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_a_signal_at_the_end_of_a_fork_stops_nobody_else(
+    raised: type[BaseException], sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = forks._turn
+    struck: list[type[BaseException]] = []
+
+    class Struck:
+        acquire = staticmethod(turn.acquire)
+
+        def release(self) -> None:
+            if not struck:
+                struck.append(raised)
+                raise raised
+            turn.release()
+
+    monkeypatch.setattr(forks, "_turn", Struck())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Queue("orders", sqlite_url) as queue:
+            if raised is KeyboardInterrupt:
+                with pytest.raises(KeyboardInterrupt):
+                    fork_and_sleep()
+            else:
+                fork_and_sleep(0)
+            with ThreadPoolExecutor(1) as others:
+                forked = others.submit(in_a_child, lambda: queue.counts().available)
+                assert forked.result(PATIENCE)() == 0
+                others.submit(queue.push, 1).result(PATIENCE)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert struck
+
+
+def fork_and_sleep(seconds: float = PATIENCE) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    try:
+        time.sleep(seconds)
+    finally:
+        os.waitpid(child, 0)
 
 
 def test_a_child_of_another_thread_has_the_handlers_of_the_program(

@@ -53,8 +53,9 @@ _forking: int | None = None  # the thread that waits for their end
 _patience = 40.0  # seconds: longer than SQLite lets a verb wait for the file
 _MORE = 10.0  # seconds: to do what it has waited for
 _MOST_PATIENCE = 120.0  # seconds: a fork that hangs is worse than a child without the file
-_AFTER_THE_FORK = 0.02  # seconds
-_ATTEMPTS = 3  # to leave the parent, when each is interrupted
+_AFTER_THE_FORK = 0.1  # seconds: until the hooks of other modules are through as well
+_ATTEMPTS = 3  # of what has to be done after a fork, when each is interrupted
+_is_interrupted = False  # by Ctrl-C, which arrives once more after the fork
 
 
 def protect(engine: Engine) -> None:
@@ -160,11 +161,15 @@ def _note_file(file: str, connection: Any) -> None:
 
 
 def _before() -> None:
-    for prepare in (_turn.acquire, _wait_for_verbs, _gate.acquire, _close_files):
+    global _is_interrupted  # noqa: PLW0603
+    steps = iter((_turn.acquire, _wait_for_verbs, _gate.acquire, _close_files))
+    while True:
         try:
-            prepare()
+            for prepare in steps:
+                prepare()
+            return
         except KeyboardInterrupt:  # Python would print it, and go on
-            _interrupt_again()
+            _is_interrupted = True
 
 
 def _close_files() -> None:
@@ -183,6 +188,11 @@ def _wait_for_verbs() -> None:
 
 
 def _in_the_parent() -> None:
+    _to_the_end(_let_others_go_on)
+
+
+def _let_others_go_on() -> None:
+    """End the fork; as often as this is done."""
     global _forking  # noqa: PLW0603
     if _forking == threading.get_ident():
         _forking = None
@@ -194,13 +204,28 @@ def _in_the_parent() -> None:
 
 
 def _in_the_child() -> None:
-    for _ in range(_ATTEMPTS):  # Ctrl-C reaches the child as well
+    global _is_interrupted  # noqa: PLW0603
+    _is_interrupted = False  # that was the parent; but Ctrl-C reaches a child as well
+    _to_the_end(_leave_the_parent)
+
+
+def _to_the_end(finish: Callable[[], object]) -> None:
+    """Do what has to be done, also when handlers of signals raise meanwhile."""
+    global _is_interrupted  # noqa: PLW0603
+    raised: BaseException | None = None
+    for _ in range(_ATTEMPTS):
         try:
-            _leave_the_parent()
-            return
+            finish()
+            break
         except KeyboardInterrupt:
-            _interrupt_again()
-    _leave_the_parent()
+            _is_interrupted = True
+        except BaseException as error:  # noqa: BLE001  (Python prints it below)
+            raised = error
+    if _is_interrupted:
+        _is_interrupted = False
+        _interrupt_again()
+    if raised is not None:
+        raise raised
 
 
 def _leave_the_parent() -> None:
