@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,12 +83,28 @@ def wake_up(**options: Any) -> WakeUpTrigger:
     return WakeUpTrigger(queue_name="orders", **{"debounce": 0.2, **options})
 
 
-def test_a_burst_is_one_event_and_a_late_message_one_more(queue: Queue) -> None:
+def test_a_burst_is_one_event_and_a_late_message_one_more(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scene() -> None:
-        watch = Watch(wake_up(poll_every=0.1, debounce=0.6).run())
+        is_waiting, is_over = asyncio.Event(), asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            if seconds:
+                is_waiting.set()
+                await is_over.wait()  # as long as the burst, however slow the machine is
+
+        module = SimpleNamespace(sleep=sleep, get_running_loop=asyncio.get_running_loop)
+        monkeypatch.setattr(triggers, "asyncio", module)
+        watch = Watch(wake_up(poll_every=0.1).run())
         assert await watch.is_quiet()
 
-        await asyncio.to_thread(lambda: [queue.push_many(range(5)) for _ in range(4)])
+        await push(queue, 5)
+        await asyncio.wait_for(is_waiting.wait(), PATIENCE)
+        for _ in range(3):
+            await push(queue, 5)
+        assert await watch.is_quiet()
+        is_over.set()
         event = await watch.next()
         assert await watch.is_quiet()
         await push(queue)
@@ -180,7 +197,11 @@ def test_watchers_of_one_connection_share_a_stream(queue: Queue) -> None:
     assert opened == [1]
 
 
-def test_sensors_are_woken_one_for_each_message(queue: Queue) -> None:
+def test_sensors_are_woken_one_for_each_message(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "_FIRED_LATELY", 2 * PATIENCE)
+
     async def scene() -> None:
         watches = [Watch(AvailableTrigger(queue_name="orders").run()) for _ in range(4)]
         await asyncio.sleep(0.3)

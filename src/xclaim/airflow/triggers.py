@@ -20,6 +20,8 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from xclaim.airflow.hooks import XclaimHook
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from xclaim import AsyncQueue, Message
@@ -87,13 +89,13 @@ class AvailableTrigger(BaseTrigger):
 class WakeUpTrigger(BaseEventTrigger):
     """Fire when messages became available in a queue, for an AssetWatcher.
 
-    A burst is one event: it fires ``debounce`` seconds after the first wake-up. Then it fires when
-    there is something newer, and every ``nag_every`` seconds while anything is left, so that no
-    message is forgotten if a run was lost. Watchers of one connection share one stream.
+    A burst is one event: it fires ``debounce`` seconds after the first of it was seen. Then it
+    fires when there is something newer, and every ``nag_every`` seconds while anything is left, so
+    that no message is forgotten if a run was lost. Watchers of one connection share one stream.
 
     :param queue_name: the queue's name.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
-    :param debounce: seconds to wait for more before it fires.
+    :param debounce: seconds to wait for more before it fires, woken or at a look of its own.
     :param nag_every: seconds until it fires again for what is still there.
     :param poll_every: seconds between two looks without a wake-up: of producers that send none, of
         delays that ended, and while the listening connection is down.
@@ -150,15 +152,21 @@ class WakeUpTrigger(BaseEventTrigger):
 
         queue = _queue(await _database(self.xclaim_conn_id), self.queue_name)
         again, mark, looked_at, fired_at = _reconnecting(), None, 0.0, 0.0
+
+        async def news() -> datetime | None:
+            newest: datetime | None = await bridged(again.run, awaited(queue.newest_available_at))
+            if newest is None or mark is None or newest > mark:
+                return newest
+            return newest if time.monotonic() - fired_at >= self.nag_every else None
+
         async for name, woken_at in shared_stream:
             if name not in (None, self.queue_name) or woken_at < looked_at:
                 continue
-            await asyncio.sleep(self.debounce if name else 0)
-            looked_at = time.monotonic()
-            newest = await bridged(again.run, awaited(queue.newest_available_at))
-            if newest is None:
+            if name is None and await news() is None:  # it only looked; nobody has pushed
                 continue
-            if mark is None or newest > mark or looked_at - fired_at >= self.nag_every:
+            await asyncio.sleep(self.debounce)
+            looked_at = time.monotonic()
+            if newest := await news():
                 mark, fired_at = newest, looked_at
                 yield _event(queue_name=self.queue_name, newest_available_at=newest.isoformat())
 
