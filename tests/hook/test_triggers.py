@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy import make_url, text
 from tests.eventually import PATIENCE, until
 from tests.hook.conftest import within_task
 from tests.proxy import Proxy
-from xclaim import Queue, SchemaVersionError, create_engine
+from xclaim import AsyncQueue, Queue, SchemaVersionError, create_engine
 from xclaim.airflow import triggers
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.triggers import AvailableTrigger, WakeUpTrigger
@@ -117,6 +118,31 @@ def test_a_burst_is_one_event_and_a_late_message_one_more(
 
     play(scene)
     assert queue.counts().available == 21
+
+
+def test_wake_ups_that_came_during_a_look_are_answered_by_one_more(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    look = AsyncQueue.newest_available_at
+
+    async def counted(queue: AsyncQueue) -> datetime | None:
+        looks.append(queue.name)
+        return await look(queue)
+
+    monkeypatch.setattr(AsyncQueue, "newest_available_at", counted)
+
+    async def scene() -> None:
+        async def stream() -> AsyncIterator[tuple[None, float]]:
+            woken_at = time.monotonic()
+            for _ in range(50):  # while the database was away, say
+                yield None, woken_at
+
+        events = [event async for event in wake_up().filter_shared_stream(stream())]
+        assert events == []
+
+    play(scene)
+    assert looks == [queue.name]
 
 
 def test_a_backlog_is_an_event_when_the_triggerer_restarts(queue: Queue) -> None:

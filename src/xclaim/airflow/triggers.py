@@ -153,11 +153,16 @@ class WakeUpTrigger(BaseEventTrigger):
         queue = _queue(await _database(self.xclaim_conn_id), self.queue_name)
         again, mark, looked_at, fired_at = _reconnecting(), None, 0.0, 0.0
 
+        async def look() -> datetime | None:
+            nonlocal looked_at
+            looked_at = time.monotonic()  # whatever woke before is answered by this
+            return await queue.newest_available_at()
+
         async def news() -> datetime | None:
-            newest: datetime | None = await bridged(again.run, awaited(queue.newest_available_at))
+            newest: datetime | None = await bridged(again.run, awaited(look))
             if newest is None or mark is None or newest > mark:
                 return newest
-            return newest if time.monotonic() - fired_at >= self.nag_every else None
+            return newest if looked_at - fired_at >= self.nag_every else None
 
         async for name, woken_at in shared_stream:
             if name not in (None, self.queue_name) or woken_at < looked_at:
@@ -165,7 +170,6 @@ class WakeUpTrigger(BaseEventTrigger):
             if name is None and await news() is None:  # it only looked; nobody has pushed
                 continue
             await asyncio.sleep(self.debounce)
-            looked_at = time.monotonic()
             if newest := await news():
                 mark, fired_at = newest, looked_at
                 yield _event(queue_name=self.queue_name, newest_available_at=newest.isoformat())
