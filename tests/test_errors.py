@@ -15,6 +15,7 @@ from xclaim import (
     Claim,
     ClaimLostError,
     DuplicateMessageError,
+    MessagesFailedError,
     Payloads,
     Queue,
     SchemaVersionError,
@@ -22,6 +23,7 @@ from xclaim import (
     TicketLostError,
     XclaimError,
 )
+from xclaim.errors import UnfinishedError
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +51,7 @@ CLAIM = {
         "consumed_by": None,
         "claim_key": None,
         "last_error": None,
+        "last_error_class": None,
         "codec": None,
     },
 }
@@ -60,6 +63,8 @@ EXAMPLES: dict[type[XclaimError], Callable[[], XclaimError]] = {
     ClaimLostError: lambda: ClaimLostError([Claim.from_dict(CLAIM)]),
     TicketLostError: lambda: TicketLostError(TICKET),
     DuplicateMessageError: lambda: DuplicateMessageError("orders", ["a", "b"]),
+    MessagesFailedError: lambda: MessagesFailedError({17: "boom", 18: "away"}),
+    UnfinishedError: UnfinishedError,
     SchemaVersionError: lambda: SchemaVersionError(found="0001", expected="0002"),
 }
 

@@ -237,6 +237,7 @@ def test_a_postgresql_schema_is_created_and_used(postgresql: Engine) -> None:
 
     assert tables(postgresql) == set()
     views = {"xclaim_queue_stats", "xclaim_lineage", "xclaim_overview"}
+    views |= {"xclaim_failing", "xclaim_dead_letters", "xclaim_failures"}
     assert tables(postgresql, 'Work "1"') == {TABLE_NAME, VERSION_TABLE_NAME, *views}
     queue = Queue("orders", postgresql, schema='Work "1"')
     queue.push(1)
@@ -287,7 +288,7 @@ def test_the_overview_leaves_out_what_may_be_confidential(engine: Engine) -> Non
     with engine.connect() as connection:
         row = connection.execute(text("SELECT * FROM xclaim_overview")).one()
 
-    left_out = {"payload", "headers", "last_error", "claim_token"}
+    left_out = {"payload", "headers", "last_error", "failures", "claim_token"}
     assert set(row._fields) == {column.name for column in message_table().c} - left_out
     assert row.queue == "orders"
 
@@ -308,6 +309,9 @@ def test_the_views_show_what_their_reader_may_see(postgresql: Engine) -> None:
     migrate.upgrade(postgresql)
 
     assert views_that_heed_their_reader(postgresql) == [
+        "xclaim_dead_letters",
+        "xclaim_failing",
+        "xclaim_failures",
         "xclaim_lineage",
         "xclaim_overview",
         "xclaim_queue_stats",
@@ -332,7 +336,7 @@ def test_rights_are_kept_by_later_revisions(
 
     assert upgraded == ["queue", "reply_queue"]
     assert columns_read_by(postgresql, role) == ["queue"]
-    assert len(views_that_heed_their_reader(postgresql)) == 3
+    assert len(views_that_heed_their_reader(postgresql)) == 6
     with postgresql.begin() as connection:
         connection.exec_driver_sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
 

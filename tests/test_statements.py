@@ -34,6 +34,13 @@ PARAMETERS = {
     "delay_seconds": 0.0,
     "age_seconds": 3600.0,
     "error": None,
+    "error_class": None,
+    "is_limited": False,
+    "most_attempts": None,
+    "pauses": "[5.0, 10.0, 20.0]",
+    "pause_count": 3,
+    "jitter": 0.25,
+    "drawn": 17,
     "message_id": 500_000,
     "token": NO_TOKEN,
     "ids": "{" + ",".join(str(500_000 + number) for number in range(100)) + "}",
@@ -172,7 +179,17 @@ BOUNDED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "hand_back": (statements.hand_back, {}, "xclaim_message_pkey"),
     "extend": (statements.extend, {}, "xclaim_message_pkey"),
     "extend_many": (statements.extend_many, {}, "xclaim_message_pkey"),
-    "release": (statements.release, {"delayed": False, "counted": True}, "xclaim_message_pkey"),
+    "release": (
+        statements.release,
+        {"delayed": False, "counted": True, "with_error": False},
+        "xclaim_message_pkey",
+    ),
+    "release after an error": (
+        statements.release,
+        {"delayed": False, "counted": True, "with_error": True},
+        "xclaim_message_pkey",
+    ),
+    "note_failure": (statements.note_failure, {}, "xclaim_message_pkey"),
     "expire": (statements.expire, {}, "ix_xclaim_message_expiry"),
     "expire_others": (statements.expire_others, {}, "ix_xclaim_message_expiry"),
     "redrive": (statements.redrive, {}, "ix_xclaim_message_claim"),
@@ -182,7 +199,11 @@ BOUNDED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "peek": (statements.peek, {}, "ix_xclaim_message_claim"),
     "newest": (statements.newest, {}, "ix_xclaim_message_claim"),
     "get": (statements.get, {}, "xclaim_message_pkey"),
+    "failures": (statements.failures, {}, "xclaim_message_pkey"),
+    "spent": (statements.spent, {}, "ix_xclaim_message_claim_key"),
     "get_many": (statements.get_many, {}, "xclaim_message_pkey"),
+    "receipt": (statements.receipt, {}, "xclaim_message_pkey"),
+    "withdraw_by_id": (statements.withdraw_by_id, {}, "xclaim_message_pkey"),
     "find": (statements.find, {}, "uq_xclaim_message_unique_key"),
     "withdraw": (statements.withdraw, {}, "uq_xclaim_message_unique_key"),
     "push": (statements.push, {}, ""),
@@ -215,7 +236,7 @@ def test_a_statement_reads_what_it_returns_and_little_more(
 OF_THE_OWNER = ("ack_reduced", "prune with objects", "re_encrypt")
 KINDS = {
     **dict.fromkeys(["push", "push, encoded", "push_once", "clashing_keys"], Kind.PRODUCER),
-    **dict.fromkeys(["redrive", "prune", "withdraw"], Kind.MAINTAINER),
+    **dict.fromkeys(["redrive", "prune", "withdraw", "withdraw_by_id"], Kind.MAINTAINER),
 }
 
 
@@ -255,12 +276,26 @@ def test_row_level_security_costs_no_statement_its_index(
 
 def test_every_statement_is_checked() -> None:
     exempt = {"counts", "dead_letters", "queue_stats", "stuck_claims"}  # they count, for people
+    exempt |= {"failing_queues", "redrivable", "prunable"}  # they count, too
+    exempt |= {"failing_messages", "holders", "letters"}  # they read a state of a queue, for people
+    exempt |= {"reads_errors"}  # it reads no table
+    exempt |= {"is_known"}  # of a queue with many messages it reads the first row of the table
     exempt |= {"stored_objects", "encrypted"}  # they read the table, for thousands at once
     built = {name for name in statements.__all__ if callable(getattr(statements, name))}
 
     checked = {build.__name__ for build, _, _ in BOUNDED.values()}
 
-    assert checked == built - exempt - {"ClaimedRow", "Start", "Statement"}
+    assert checked == built - exempt - {"ClaimedRow", "Letters", "Start", "Statement"}
+
+
+def test_of_an_unknown_queue_nothing_is_read(loaded: Engine) -> None:
+    statement = statements.is_known(message_table(), POSTGRESQL)
+
+    unknown = {"queue_name": "laod", "dead_letter_queue": "laod.dead"}
+    plan = explain(loaded, statement, "force_custom_plan", **unknown)
+
+    assert "Seq Scan" not in plan.text
+    assert plan.buffers < 100, plan.text
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])

@@ -27,8 +27,8 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, it
       AS max_attempts, taken.created_at AS created_at, taken.available_at AS available_at, taken.claimed_at AS
       claimed_at, taken.claim_expires_at AS claim_expires_at, taken.consumed_at AS consumed_at,
       taken.claimed_by AS claimed_by, taken.consumed_by AS consumed_by, taken.claim_key AS claim_key,
-      taken.last_error AS last_error, taken.codec AS codec, taken.payload = incoming.payload AND taken.codec
-      IS NULL AS is_same
+      taken.last_error AS last_error, taken.last_error_class AS last_error_class, taken.codec AS codec,
+      taken.payload = incoming.payload AND taken.codec IS NULL AS is_same
     FROM incoming JOIN xclaim_message AS taken ON taken.origin_queue = %(queue_name)s::VARCHAR AND
       taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO xclaim_message (queue, origin_queue,
       priority, payload, headers, unique_key, max_attempts, created_at, available_at) SELECT
@@ -54,18 +54,19 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, it
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec) SELECT existing.id,
-      existing.queue, existing.origin_queue, existing.status, existing.priority, existing.payload,
-      existing.headers, existing.unique_key, existing.attempts, existing.max_attempts, existing.created_at,
-      existing.available_at, existing.claimed_at, existing.claim_expires_at, existing.consumed_at,
-      existing.claimed_by, existing.consumed_by, existing.claim_key, existing.last_error, existing.codec,
-      existing.is_same
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec) SELECT existing.id, existing.queue, existing.origin_queue, existing.status,
+      existing.priority, existing.payload, existing.headers, existing.unique_key, existing.attempts,
+      existing.max_attempts, existing.created_at, existing.available_at, existing.claimed_at,
+      existing.claim_expires_at, existing.consumed_at, existing.claimed_by, existing.consumed_by,
+      existing.claim_key, existing.last_error, existing.last_error_class, existing.codec, existing.is_same,
+      false AS is_new
     FROM existing
     UNION ALL SELECT pushed.id, pushed.queue, pushed.origin_queue, pushed.status, pushed.priority,
       pushed.payload, pushed.headers, pushed.unique_key, pushed.attempts, pushed.max_attempts,
       pushed.created_at, pushed.available_at, pushed.claimed_at, pushed.claim_expires_at, pushed.consumed_at,
-      pushed.claimed_by, pushed.consumed_by, pushed.claim_key, pushed.last_error, pushed.codec, true AS
-      is_same
+      pushed.claimed_by, pushed.consumed_by, pushed.claim_key, pushed.last_error, pushed.last_error_class,
+      pushed.codec, true AS is_same, pushed.created_at = statement_timestamp() AS is_new
     FROM pushed;
 
 -- clashing_keys
@@ -110,7 +111,7 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token, xclaim_message.codec;
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec;
 
 -- claim_one
 -- Claim this very message, or take it back from an earlier attempt of the same claim key.
@@ -118,9 +119,9 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     FROM xclaim_message AS wanted
     WHERE wanted.id = %(message_id)s::BIGINT AND wanted.queue = %(queue_name)s::VARCHAR AND (wanted.status =
       'available' AND wanted.available_at <= statement_timestamp() OR wanted.status = 'claimed' AND
-      wanted.claim_key = %(key)s::VARCHAR AND wanted.claimed_by != %(claimant)s::VARCHAR AND
-      (wanted.max_attempts IS NULL OR wanted.attempts < wanted.max_attempts)) FOR UPDATE) UPDATE
-      xclaim_message
+      wanted.claim_key = %(key)s::VARCHAR AND wanted.claimed_by != %(claimant)s::VARCHAR AND NOT
+      coalesce(wanted.attempts >= CASE WHEN %(is_limited)s THEN %(most_attempts)s::INTEGER ELSE
+      wanted.max_attempts END, 1 = 0)) FOR UPDATE) UPDATE xclaim_message
     SET attempts=(xclaim_message.attempts + 1), claimed_at=statement_timestamp(),
       claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
       claim_token=CAST((SELECT substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 16) AS substr_1)
@@ -132,7 +133,7 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token, xclaim_message.codec;
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec;
 
 -- resume
 -- Take over what a ticket hands on, or take back what an earlier attempt took over with it.
@@ -141,7 +142,8 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
     WHERE held.claim_key IN (%(handed_on_key)s::VARCHAR, %(key)s::VARCHAR) AND held.queue =
       %(queue_name)s::VARCHAR AND held.status = 'claimed' AND (held.claim_key = %(handed_on_key)s::VARCHAR AND
       held.claimed_by = %(handed_on_by)s::VARCHAR OR held.claim_key = %(key)s::VARCHAR AND held.claimed_by !=
-      %(claimant)s::VARCHAR AND (held.max_attempts IS NULL OR held.attempts < held.max_attempts))
+      %(claimant)s::VARCHAR AND NOT coalesce(held.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0))
     ORDER BY held.id FOR UPDATE) UPDATE xclaim_message
     SET attempts=(xclaim_message.attempts + CASE WHEN (xclaim_message.claim_key = %(key)s::VARCHAR) THEN 1
       ELSE 0 END), claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
@@ -154,7 +156,7 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token, xclaim_message.codec;
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec;
 
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
@@ -186,11 +188,31 @@ UPDATE xclaim_message
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id;
 
+-- note_failure
+-- Keep the error of an attempt and the claim, whose lease ends so long from now.
+UPDATE xclaim_message
+    SET claim_expires_at=(statement_timestamp() + %(lease_seconds)s * interval '1 second'),
+      last_error=%(error)s::VARCHAR, last_error_class=%(error_class)s::VARCHAR, failures=(CASE WHEN NOT
+      coalesce(jsonb_typeof(xclaim_message.failures) = 'array', false) THEN CAST('[]' AS JSONB) WHEN
+      (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+      xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt', xclaim_message.attempts,
+      'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
+      xclaim_message.claimed_by, 'error_class', %(error_class)s::VARCHAR, 'error', substr(%(error)s::VARCHAR,
+      1, 1000))))
+    WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec;
+
 -- hand_back
 -- Make claimed messages available again, at their places, and take the attempts back.
 UPDATE xclaim_message
     SET attempts=(xclaim_message.attempts - 1), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
-      status='available', claimed_by=NULL, claim_key=NULL, last_error=%(error)s::VARCHAR
+      status='available', claimed_by=NULL, claim_key=NULL
     FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::VARCHAR AS
       anon_2) AS UUID[])) WITH ORDINALITY AS item(id, token, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
@@ -213,19 +235,42 @@ UPDATE xclaim_message
     RETURNING xclaim_message.id;
 
 -- expire
--- Give back lapsed claims, at their old place, or as dead letters.
+-- Give back lapsed claims, after a pause that began with the claim, or as dead letters.
 WITH lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.queue = %(queue_name)s::VARCHAR AND held.claim_expires_at <= statement_timestamp()
     ORDER BY held.claim_expires_at
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
-      claim_key=NULL, last_error=('lease expired, claimed by ' || xclaim_message.claimed_by), queue=CASE WHEN
-      (xclaim_message.attempts >= xclaim_message.max_attempts) THEN %(dead_letter_queue)s::VARCHAR ELSE
-      xclaim_message.queue END
+    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue !=
+      %(dead_letter_queue)s::VARCHAR) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
+      xclaim_message.claimed_at + CAST(CAST(%(pauses)s::VARCHAR AS JSONB) ->>
+      greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER) - 1, 0) AS DOUBLE PRECISION) * (1.0 -
+      %(jitter)s * (((xclaim_message.id + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS DOUBLE PRECISION))) *
+      interval '1 second') END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
+      ELSE NULL END, last_error=CASE WHEN coalesce(((xclaim_message.failures -> -1) ->> 'attempt') =
+      CAST(xclaim_message.attempts AS TEXT) AND ((xclaim_message.failures -> -1) ->> 'claimed_by') =
+      xclaim_message.claimed_by, 1 = 0) THEN (xclaim_message.failures -> -1) ->> 'error' ELSE 'lease expired,
+      claimed by ' || xclaim_message.claimed_by END, last_error_class=CASE WHEN
+      coalesce(((xclaim_message.failures -> -1) ->> 'attempt') = CAST(xclaim_message.attempts AS TEXT) AND
+      ((xclaim_message.failures -> -1) ->> 'claimed_by') = xclaim_message.claimed_by, 1 = 0) THEN
+      (xclaim_message.failures -> -1) ->> 'error_class' ELSE 'LeaseExpired' END, failures=CASE WHEN
+      coalesce(((xclaim_message.failures -> -1) ->> 'attempt') = CAST(xclaim_message.attempts AS TEXT) AND
+      ((xclaim_message.failures -> -1) ->> 'claimed_by') = xclaim_message.claimed_by, 1 = 0) THEN
+      xclaim_message.failures ELSE CASE WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array',
+      false) THEN CAST('[]' AS JSONB) WHEN (jsonb_array_length(xclaim_message.failures) >= 20) THEN
+      xclaim_message.failures - 0 ELSE xclaim_message.failures END ||
+      jsonb_build_array(jsonb_build_object('attempt', xclaim_message.attempts, 'at', to_char(timezone('UTC',
+      statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', xclaim_message.claimed_by,
+      'error_class', 'LeaseExpired', 'error', substr('lease expired, claimed by ' ||
+      xclaim_message.claimed_by, 1, 1000))) END, queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
+      %(is_limited)s THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END
     WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
     FROM lapsed))) AND xclaim_message.status = 'claimed'
-    RETURNING xclaim_message.id;
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.attempts, xclaim_message.available_at;
 
 -- expire_others
 -- Give back lapsed claims but for those of a claim key, which takes them back itself.
@@ -236,13 +281,36 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM %(key)s::VARCHAR
     ORDER BY held.claim_expires_at
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
-      claim_key=NULL, last_error=('lease expired, claimed by ' || xclaim_message.claimed_by), queue=CASE WHEN
-      (xclaim_message.attempts >= xclaim_message.max_attempts) THEN %(dead_letter_queue)s::VARCHAR ELSE
-      xclaim_message.queue END
+    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue !=
+      %(dead_letter_queue)s::VARCHAR) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
+      xclaim_message.claimed_at + CAST(CAST(%(pauses)s::VARCHAR AS JSONB) ->>
+      greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER) - 1, 0) AS DOUBLE PRECISION) * (1.0 -
+      %(jitter)s * (((xclaim_message.id + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS DOUBLE PRECISION))) *
+      interval '1 second') END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
+      ELSE NULL END, last_error=CASE WHEN coalesce(((xclaim_message.failures -> -1) ->> 'attempt') =
+      CAST(xclaim_message.attempts AS TEXT) AND ((xclaim_message.failures -> -1) ->> 'claimed_by') =
+      xclaim_message.claimed_by, 1 = 0) THEN (xclaim_message.failures -> -1) ->> 'error' ELSE 'lease expired,
+      claimed by ' || xclaim_message.claimed_by END, last_error_class=CASE WHEN
+      coalesce(((xclaim_message.failures -> -1) ->> 'attempt') = CAST(xclaim_message.attempts AS TEXT) AND
+      ((xclaim_message.failures -> -1) ->> 'claimed_by') = xclaim_message.claimed_by, 1 = 0) THEN
+      (xclaim_message.failures -> -1) ->> 'error_class' ELSE 'LeaseExpired' END, failures=CASE WHEN
+      coalesce(((xclaim_message.failures -> -1) ->> 'attempt') = CAST(xclaim_message.attempts AS TEXT) AND
+      ((xclaim_message.failures -> -1) ->> 'claimed_by') = xclaim_message.claimed_by, 1 = 0) THEN
+      xclaim_message.failures ELSE CASE WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array',
+      false) THEN CAST('[]' AS JSONB) WHEN (jsonb_array_length(xclaim_message.failures) >= 20) THEN
+      xclaim_message.failures - 0 ELSE xclaim_message.failures END ||
+      jsonb_build_array(jsonb_build_object('attempt', xclaim_message.attempts, 'at', to_char(timezone('UTC',
+      statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', xclaim_message.claimed_by,
+      'error_class', 'LeaseExpired', 'error', substr('lease expired, claimed by ' ||
+      xclaim_message.claimed_by, 1, 1000))) END, queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
+      %(is_limited)s THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END
     WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
     FROM lapsed))) AND xclaim_message.status = 'claimed'
-    RETURNING xclaim_message.id;
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.attempts, xclaim_message.available_at;
 
 -- redrive
 -- Move dead letters to a queue, the next one first, available now and with no attempts used.
@@ -252,7 +320,7 @@ WITH dead AS MATERIALIZED (SELECT letter.id AS id
       letter.available_at >= '-infinity'
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET available_at=statement_timestamp(), attempts=0, queue=%(queue_name)s::VARCHAR
+    SET available_at=statement_timestamp(), attempts=0, claim_key=NULL, queue=%(queue_name)s::VARCHAR
     WHERE xclaim_message.id = ANY (array((SELECT dead.id
     FROM dead))) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id;
@@ -270,6 +338,26 @@ WITH pruned AS MATERIALIZED (SELECT "old".id AS id
     FROM pruned))) AND xclaim_message.status = 'consumed'
     RETURNING xclaim_message.id;
 
+-- redrivable
+-- Count the dead letters that ``redrive`` would move.
+SELECT count(*) AS messages
+    FROM (SELECT letter.id AS id
+    FROM xclaim_message AS letter
+    WHERE letter.queue = %(dead_letter_queue)s::VARCHAR AND letter.status = 'available' AND
+      letter.available_at >= '-infinity'
+    ORDER BY letter.priority DESC, letter.available_at, letter.id
+    LIMIT %(message_limit)s::INTEGER) AS chosen;
+
+-- prunable
+-- Count the messages that ``prune`` would delete.
+SELECT count(*) AS messages
+    FROM (SELECT "old".id AS id
+    FROM xclaim_message AS "old"
+    WHERE "old".queue = %(queue_name)s::VARCHAR AND "old".consumed_at <= statement_timestamp() +
+      (-CAST(%(age_seconds)s AS FLOAT)) * interval '1 second'
+    ORDER BY "old".consumed_at
+    LIMIT %(message_limit)s::INTEGER) AS chosen;
+
 -- withdraw
 -- Delete the messages under these unique keys that nobody has claimed, also dead letters.
 DELETE
@@ -278,6 +366,16 @@ DELETE
       (array((SELECT item.unique_key
     FROM unnest(CAST((SELECT %(unique_keys)s::VARCHAR AS anon_1) AS TEXT[])) WITH ORDINALITY AS
       item(unique_key, position)))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id;
+
+-- withdraw_by_id
+-- Delete the messages with these ids that nobody has claimed, also dead letters.
+DELETE
+    FROM xclaim_message
+    WHERE xclaim_message.id = ANY (array((SELECT item.id
+    FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id,
+      position)))) AND (xclaim_message.origin_queue = %(queue_name)s::VARCHAR OR xclaim_message.queue =
+      %(queue_name)s::VARCHAR) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id;
 
 -- peek
@@ -306,7 +404,8 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
       xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
       xclaim_message.claim_expires_at, xclaim_message.consumed_at, xclaim_message.claimed_by,
-      xclaim_message.consumed_by, xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
+      xclaim_message.consumed_by, xclaim_message.claim_key, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT upcoming.id
     FROM upcoming)))
@@ -342,7 +441,8 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND (xclaim_message.queue = %(queue_name)s::VARCHAR OR
       xclaim_message.origin_queue = %(queue_name)s::VARCHAR);
@@ -354,11 +454,37 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT item.id
     FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id,
       position))));
+
+-- failures
+-- Return what failed attempts at the message have left.
+SELECT xclaim_message.failures
+    FROM xclaim_message
+    WHERE xclaim_message.id = %(message_id)s::BIGINT AND (xclaim_message.queue = %(queue_name)s::VARCHAR OR
+      xclaim_message.origin_queue = %(queue_name)s::VARCHAR);
+
+-- spent
+-- Return what earlier attempts of the same claim key have used up: dead, or about to be.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec
+    FROM xclaim_message
+    WHERE xclaim_message.claim_key = %(key)s::VARCHAR AND (xclaim_message.queue =
+      %(dead_letter_queue)s::VARCHAR AND xclaim_message.status = 'available' OR xclaim_message.queue =
+      %(queue_name)s::VARCHAR AND xclaim_message.status = 'claimed' AND xclaim_message.claimed_by !=
+      %(claimant)s::VARCHAR AND coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0))
+    ORDER BY xclaim_message.id
+    LIMIT %(message_limit)s::INTEGER;
 
 -- find
 -- Return the messages that were pushed to the queue under these unique keys.
@@ -367,7 +493,8 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.origin_queue = %(queue_name)s::VARCHAR AND xclaim_message.unique_key = ANY
       (array((SELECT item.unique_key
@@ -388,6 +515,58 @@ SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = %(dead_letter_queue)s:
     FROM xclaim_message
     WHERE xclaim_message.queue IN (%(queue_name)s::VARCHAR, %(dead_letter_queue)s::VARCHAR);
 
+-- failing_messages
+-- Return the messages of the queue that failed and are tried again, the next try first.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec
+    FROM xclaim_message
+    WHERE xclaim_message.queue = %(queue_name)s::VARCHAR AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at >= '-infinity' AND xclaim_message.attempts > 0
+    ORDER BY xclaim_message.available_at, xclaim_message.id
+    LIMIT %(message_limit)s::INTEGER;
+
+-- failing_queues
+-- Count by queue and class of the last error what is tried again. It reads the claim index.
+SELECT xclaim_message.queue, xclaim_message.last_error_class, count(*) AS messages,
+      min(xclaim_message.available_at) AS available_at, max(xclaim_message.attempts) AS attempts
+    FROM xclaim_message
+    WHERE xclaim_message.status = 'available' AND xclaim_message.available_at >= '-infinity' AND
+      xclaim_message.attempts > 0 AND xclaim_message.queue NOT LIKE '%%.dead' GROUP BY xclaim_message.queue,
+      xclaim_message.last_error_class
+    ORDER BY xclaim_message.queue, count(*) DESC;
+
+-- is_known
+-- Return whether the queue, or its dead-letter queue, has a message, whatever its status.
+SELECT (EXISTS (SELECT xclaim_message.id
+    FROM xclaim_message
+    WHERE xclaim_message.queue IN (%(queue_name)s::VARCHAR, %(dead_letter_queue)s::VARCHAR) AND
+      xclaim_message.status = 'available' AND xclaim_message.available_at >= '-infinity')) OR (EXISTS (SELECT
+      xclaim_message.id
+    FROM xclaim_message
+    WHERE xclaim_message.queue IN (%(queue_name)s::VARCHAR, %(dead_letter_queue)s::VARCHAR) AND
+      xclaim_message.claim_expires_at IS NOT NULL)) OR (EXISTS (SELECT xclaim_message.id
+    FROM xclaim_message
+    WHERE xclaim_message.queue IN (%(queue_name)s::VARCHAR, %(dead_letter_queue)s::VARCHAR) AND
+      xclaim_message.consumed_at IS NOT NULL)) AS is_known;
+
+-- receipt
+-- Return the message with the token of the claim that is on it now, NULL if there is none.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec, xclaim_message.claim_token
+    FROM xclaim_message
+    WHERE xclaim_message.id = %(message_id)s::BIGINT AND (xclaim_message.queue = %(queue_name)s::VARCHAR OR
+      xclaim_message.origin_queue = %(queue_name)s::VARCHAR);
+
 -- stuck_claims
 -- Count by queue the claims whose lease ran out a while ago, and those held for very long.
 SELECT xclaim_message.queue, count(*) FILTER (WHERE xclaim_message.claim_expires_at <= statement_timestamp() +
@@ -399,12 +578,12 @@ SELECT xclaim_message.queue, count(*) FILTER (WHERE xclaim_message.claim_expires
     ORDER BY xclaim_message.queue;
 
 -- dead_letters
--- Count the dead letters by their queue. It reads the claim index from end to end.
-SELECT xclaim_message.queue, count(*) AS letters
+-- Count the dead letters by queue and class of error. It reads the claim index to its end.
+SELECT xclaim_message.queue, xclaim_message.last_error_class, count(*) AS letters
     FROM xclaim_message
     WHERE xclaim_message.status = 'available' AND xclaim_message.available_at >= '-infinity' AND
-      xclaim_message.queue LIKE '%%.dead' GROUP BY xclaim_message.queue
-    ORDER BY xclaim_message.queue;
+      xclaim_message.queue LIKE '%%.dead' GROUP BY xclaim_message.queue, xclaim_message.last_error_class
+    ORDER BY xclaim_message.queue, count(*) DESC;
 
 -- stored_objects
 -- Return which of the objects are those of a message.
@@ -432,6 +611,46 @@ UPDATE xclaim_message
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.payload =
       CAST(%(payload_before)s::VARCHAR AS JSONB) AND xclaim_message.status != 'claimed'
     RETURNING xclaim_message.id;
+
+-- redrive, those with an error, of an age and with these ids
+-- Move dead letters to a queue, the next one first, available now and with no attempts used.
+WITH dead AS MATERIALIZED (SELECT letter.id AS id
+    FROM xclaim_message AS letter
+    WHERE letter.queue = %(dead_letter_queue)s::VARCHAR AND letter.status = 'available' AND
+      letter.available_at >= '-infinity' AND (letter.last_error_class = %(error)s::VARCHAR OR
+      substr(letter.last_error_class, length(letter.last_error_class) - length(%(error)s::VARCHAR)) = ('.' ||
+      %(error)s::VARCHAR) OR replace(letter.last_error, %(error)s::VARCHAR, '') != letter.last_error) AND
+      letter.available_at <= statement_timestamp() + (-CAST(%(age_seconds)s AS FLOAT)) * interval '1 second'
+      AND letter.id = ANY (array((SELECT item.id
+    FROM unnest(CAST((SELECT %(ids)s::VARCHAR AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id,
+      position))))
+    ORDER BY letter.priority DESC, letter.available_at, letter.id
+    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    SET available_at=statement_timestamp(), attempts=0, claim_key=NULL, queue=%(queue_name)s::VARCHAR
+    WHERE xclaim_message.id = ANY (array((SELECT dead.id
+    FROM dead))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id;
+
+-- holders
+-- Return who holds what, the longest held first: neither payloads nor tokens.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.claimed_by, xclaim_message.attempts,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.claim_key,
+      xclaim_message.last_error_class, xclaim_message.claim_expires_at <= statement_timestamp() AS is_lapsed
+    FROM xclaim_message
+    WHERE xclaim_message.claim_expires_at IS NOT NULL
+    ORDER BY xclaim_message.claimed_at, xclaim_message.id
+    LIMIT %(message_limit)s::INTEGER;
+
+-- holders, of a queue
+-- Return who holds what, the longest held first: neither payloads nor tokens.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.claimed_by, xclaim_message.attempts,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.claim_key,
+      xclaim_message.last_error_class, xclaim_message.claim_expires_at <= statement_timestamp() AS is_lapsed
+    FROM xclaim_message
+    WHERE xclaim_message.claim_expires_at IS NOT NULL AND xclaim_message.queue IN (%(queue_name)s::VARCHAR,
+      %(dead_letter_queue)s::VARCHAR)
+    ORDER BY xclaim_message.claimed_at, xclaim_message.id
+    LIMIT %(message_limit)s::INTEGER;
 
 -- push, not all of it plain JSON
 -- Insert the payloads in their order, and return what the producer does not know.
@@ -462,8 +681,8 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, it
       unique_key, taken.attempts AS attempts, taken.max_attempts AS max_attempts, taken.created_at AS
       created_at, taken.available_at AS available_at, taken.claimed_at AS claimed_at, taken.claim_expires_at
       AS claim_expires_at, taken.consumed_at AS consumed_at, taken.claimed_by AS claimed_by, taken.consumed_by
-      AS consumed_by, taken.claim_key AS claim_key, taken.last_error AS last_error, taken.codec AS codec,
-      taken.payload = incoming.payload AND taken.codec IS NOT DISTINCT
+      AS consumed_by, taken.claim_key AS claim_key, taken.last_error AS last_error, taken.last_error_class AS
+      last_error_class, taken.codec AS codec, taken.payload = incoming.payload AND taken.codec IS NOT DISTINCT
     FROM incoming.codec AS is_same
     FROM incoming JOIN xclaim_message AS taken ON taken.origin_queue = %(queue_name)s::VARCHAR AND
       taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO xclaim_message (queue, origin_queue,
@@ -490,18 +709,19 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS JSONB) AS payload, it
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec) SELECT existing.id,
-      existing.queue, existing.origin_queue, existing.status, existing.priority, existing.payload,
-      existing.headers, existing.unique_key, existing.attempts, existing.max_attempts, existing.created_at,
-      existing.available_at, existing.claimed_at, existing.claim_expires_at, existing.consumed_at,
-      existing.claimed_by, existing.consumed_by, existing.claim_key, existing.last_error, existing.codec,
-      existing.is_same
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec) SELECT existing.id, existing.queue, existing.origin_queue, existing.status,
+      existing.priority, existing.payload, existing.headers, existing.unique_key, existing.attempts,
+      existing.max_attempts, existing.created_at, existing.available_at, existing.claimed_at,
+      existing.claim_expires_at, existing.consumed_at, existing.claimed_by, existing.consumed_by,
+      existing.claim_key, existing.last_error, existing.last_error_class, existing.codec, existing.is_same,
+      false AS is_new
     FROM existing
     UNION ALL SELECT pushed.id, pushed.queue, pushed.origin_queue, pushed.status, pushed.priority,
       pushed.payload, pushed.headers, pushed.unique_key, pushed.attempts, pushed.max_attempts,
       pushed.created_at, pushed.available_at, pushed.claimed_at, pushed.claim_expires_at, pushed.consumed_at,
-      pushed.claimed_by, pushed.consumed_by, pushed.claim_key, pushed.last_error, pushed.codec, true AS
-      is_same
+      pushed.claimed_by, pushed.consumed_by, pushed.claim_key, pushed.last_error, pushed.last_error_class,
+      pushed.codec, true AS is_same, pushed.created_at = statement_timestamp() AS is_new
     FROM pushed;
 
 -- prune, with a payload storage
@@ -523,8 +743,8 @@ WITH pruned AS MATERIALIZED (SELECT "old".id AS id
 WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.claim_key = %(key)s::VARCHAR AND held.queue = %(queue_name)s::VARCHAR AND held.status =
-      'claimed' AND held.claimed_by != %(claimant)s::VARCHAR AND (held.max_attempts IS NULL OR held.attempts <
-      held.max_attempts)
+      'claimed' AND held.claimed_by != %(claimant)s::VARCHAR AND NOT coalesce(held.attempts >= CASE WHEN
+      %(is_limited)s THEN %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0)
     ORDER BY held.id
     LIMIT 1 FOR UPDATE SKIP LOCKED), level(priority) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS top
@@ -561,7 +781,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token, xclaim_message.codec;
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec;
 
 -- claim on top
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -586,7 +806,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token, xclaim_message.codec;
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec;
 
 -- claim behind a position
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -609,7 +829,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token, xclaim_message.codec;
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec;
 
 -- claim behind a position, a batch
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -633,7 +853,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token, xclaim_message.codec;
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec;
 
 -- ack_and_claim behind a position
 -- Consume what was claimed and claim the next, unless some of it was lost.
@@ -661,10 +881,11 @@ WITH acked AS (UPDATE xclaim_message
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token, xclaim_message.codec) SELECT claimed.id, claimed.origin_queue,
-      claimed.priority, claimed.payload, claimed.headers, claimed.unique_key, claimed.attempts,
-      claimed.max_attempts, claimed.created_at, claimed.available_at, claimed.claimed_at,
-      claimed.claim_expires_at, claimed.last_error, claimed.claim_token, claimed.codec, done.acked_ids
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec) SELECT claimed.id,
+      claimed.origin_queue, claimed.priority, claimed.payload, claimed.headers, claimed.unique_key,
+      claimed.attempts, claimed.max_attempts, claimed.created_at, claimed.available_at, claimed.claimed_at,
+      claimed.claim_expires_at, claimed.last_error, claimed.last_error_class, claimed.claim_token,
+      claimed.codec, done.acked_ids
     FROM (SELECT CASE WHEN ((SELECT count(*) AS count_1
     FROM acked) != %(ack_count)s::INTEGER) THEN array((SELECT acked.id
     FROM acked)) END AS acked_ids) AS done LEFT OUTER JOIN claimed ON true;
@@ -698,10 +919,11 @@ WITH acked AS (UPDATE xclaim_message
       nullif(xclaim_message.headers, '{}') AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
       xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-      xclaim_message.claim_token, xclaim_message.codec) SELECT claimed.id, claimed.origin_queue,
-      claimed.priority, claimed.payload, claimed.headers, claimed.unique_key, claimed.attempts,
-      claimed.max_attempts, claimed.created_at, claimed.available_at, claimed.claimed_at,
-      claimed.claim_expires_at, claimed.last_error, claimed.claim_token, claimed.codec, done.acked_ids
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec) SELECT claimed.id,
+      claimed.origin_queue, claimed.priority, claimed.payload, claimed.headers, claimed.unique_key,
+      claimed.attempts, claimed.max_attempts, claimed.created_at, claimed.available_at, claimed.claimed_at,
+      claimed.claim_expires_at, claimed.last_error, claimed.last_error_class, claimed.claim_token,
+      claimed.codec, done.acked_ids
     FROM (SELECT CASE WHEN ((SELECT count(*) AS count_1
     FROM acked) != %(ack_count)s::INTEGER) THEN array((SELECT acked.id
     FROM acked)) END AS acked_ids) AS done LEFT OUTER JOIN claimed ON true;
@@ -709,44 +931,92 @@ WITH acked AS (UPDATE xclaim_message
 -- release
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=xclaim_message.available_at, attempts=xclaim_message.attempts, claimed_at=NULL,
-      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
-      last_error=%(error)s::VARCHAR, queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts)
-      THEN %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END
+    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue !=
+      %(dead_letter_queue)s::VARCHAR) THEN statement_timestamp() ELSE xclaim_message.available_at END,
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
+      ELSE NULL END, queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec;
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec;
 
--- release, with a delay
+-- release, after an error
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=(statement_timestamp() + %(delay_seconds)s * interval '1 second'),
-      attempts=xclaim_message.attempts, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
-      status='available', claimed_by=NULL, claim_key=NULL, last_error=%(error)s::VARCHAR, queue=CASE WHEN
-      (xclaim_message.attempts >= xclaim_message.max_attempts) THEN %(dead_letter_queue)s::VARCHAR ELSE
-      xclaim_message.queue END
+    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue !=
+      %(dead_letter_queue)s::VARCHAR) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
+      statement_timestamp() + CAST(CAST(%(pauses)s::VARCHAR AS JSONB) ->>
+      greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER) - 1, 0) AS DOUBLE PRECISION) * (1.0 -
+      %(jitter)s * (((xclaim_message.id + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS DOUBLE PRECISION))) *
+      interval '1 second') END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
+      ELSE NULL END, last_error=%(error)s::VARCHAR, last_error_class=%(error_class)s::VARCHAR, failures=(CASE
+      WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array', false) THEN CAST('[]' AS JSONB) WHEN
+      (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+      xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt', xclaim_message.attempts,
+      'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
+      xclaim_message.claimed_by, 'error_class', %(error_class)s::VARCHAR, 'error', substr(%(error)s::VARCHAR,
+      1, 1000)))), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec;
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec;
+
+-- release, after an error, with a delay
+-- Make the claimed message available again, or a dead letter if its attempts are used up.
+UPDATE xclaim_message
+    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue !=
+      %(dead_letter_queue)s::VARCHAR) THEN statement_timestamp() ELSE statement_timestamp() +
+      %(delay_seconds)s * interval '1 second' END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
+      status='available', claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
+      %(is_limited)s THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+      xclaim_message.claim_key ELSE NULL END, last_error=%(error)s::VARCHAR,
+      last_error_class=%(error_class)s::VARCHAR, failures=(CASE WHEN NOT
+      coalesce(jsonb_typeof(xclaim_message.failures) = 'array', false) THEN CAST('[]' AS JSONB) WHEN
+      (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+      xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt', xclaim_message.attempts,
+      'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
+      xclaim_message.claimed_by, 'error_class', %(error_class)s::VARCHAR, 'error', substr(%(error)s::VARCHAR,
+      1, 1000)))), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+      %(dead_letter_queue)s::VARCHAR ELSE xclaim_message.queue END
+    WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec;
 
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
     SET available_at=xclaim_message.available_at, attempts=(xclaim_message.attempts - 1), claimed_at=NULL,
-      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
-      last_error=%(error)s::VARCHAR, queue=xclaim_message.queue
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::UUID
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec;
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec;

@@ -30,7 +30,9 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
       excluded.codec) THEN xclaim_message.max_attempts ELSE -1 END
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, codec, 1 AS is_same;
+      last_error, last_error_class, codec, 1 AS is_same, id > coalesce((SELECT sqlite_sequence.seq
+    FROM sqlite_sequence
+    WHERE name = 'xclaim_message'), 0) AS is_new;
 
 -- clashing_keys
 -- Return the unique keys that are taken by another payload.
@@ -66,7 +68,8 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
     WHERE xclaim_message.id IN (SELECT candidate.id
     FROM candidate) AND xclaim_message.status = 'available'
     RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
-      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token, codec;
+      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, last_error_class,
+      claim_token, codec;
 
 -- claim_one
 -- Claim this very message, or take it back from an earlier attempt of the same claim key.
@@ -74,15 +77,16 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     FROM xclaim_message AS wanted
     WHERE wanted.id = :message_id AND wanted.queue = :queue_name AND (wanted.status = 'available' AND
       wanted.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') OR wanted.status = 'claimed' AND
-      wanted.claim_key = :key AND wanted.claimed_by != :claimant AND (wanted.max_attempts IS NULL OR
-      wanted.attempts < wanted.max_attempts))) UPDATE xclaim_message
+      wanted.claim_key = :key AND wanted.claimed_by != :claimant AND coalesce(wanted.attempts >= CASE WHEN
+      :is_limited THEN :most_attempts ELSE wanted.max_attempts END, 1 = 0) = 0)) UPDATE xclaim_message
     SET attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'),
       claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'),
       claim_token=lower(hex(randomblob(16))), status='claimed', claimed_by=:claimant, claim_key=:key
     WHERE xclaim_message.id IN (SELECT taken.id
     FROM taken) AND xclaim_message.status != 'consumed'
     RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
-      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token, codec;
+      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, last_error_class,
+      claim_token, codec;
 
 -- resume
 -- Take over what a ticket hands on, or take back what an earlier attempt took over with it.
@@ -90,7 +94,8 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.claim_key IN (:handed_on_key, :key) AND held.queue = :queue_name AND held.status = 'claimed'
       AND (held.claim_key = :handed_on_key AND held.claimed_by = :handed_on_by OR held.claim_key = :key AND
-      held.claimed_by != :claimant AND (held.max_attempts IS NULL OR held.attempts < held.max_attempts))
+      held.claimed_by != :claimant AND coalesce(held.attempts >= CASE WHEN :is_limited THEN :most_attempts
+      ELSE held.max_attempts END, 1 = 0) = 0)
     ORDER BY held.id) UPDATE xclaim_message
     SET attempts=(xclaim_message.attempts + CASE WHEN (xclaim_message.claim_key = :key) THEN 1 ELSE 0 END),
       claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now',
@@ -99,7 +104,8 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
     WHERE xclaim_message.id IN (SELECT taken.id
     FROM taken) AND xclaim_message.status = 'claimed'
     RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
-      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token, codec;
+      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, last_error_class,
+      claim_token, codec;
 
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
@@ -133,11 +139,27 @@ UPDATE xclaim_message
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING id;
 
+-- note_failure
+-- Keep the error of an attempt and the claim, whose lease ends so long from now.
+UPDATE xclaim_message
+    SET claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'),
+      last_error=:error, last_error_class=:error_class, failures=json_insert(CASE WHEN (json_type(CASE WHEN
+      json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE 'null' END) != 'array') THEN '[]'
+      WHEN (json_array_length(CASE WHEN json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE
+      'null' END) >= 20) THEN json_remove(xclaim_message.failures, '$[0]') ELSE xclaim_message.failures END,
+      '$[#]', json_object('attempt', xclaim_message.attempts, 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now')
+      AS TEXT), 'claimed_by', xclaim_message.claimed_by, 'error_class', :error_class, 'error', substr(:error,
+      1, 1000)))
+    WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
+    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
+      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
+      last_error, last_error_class, codec;
+
 -- hand_back
 -- Make claimed messages available again, at their places, and take the attempts back.
 UPDATE xclaim_message
     SET attempts=(xclaim_message.attempts - 1), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
-      status='available', claimed_by=NULL, claim_key=NULL, last_error=:error
+      status='available', claimed_by=NULL, claim_key=NULL
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
       anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item
@@ -162,19 +184,48 @@ UPDATE xclaim_message
     RETURNING id;
 
 -- expire
--- Give back lapsed claims, at their old place, or as dead letters.
+-- Give back lapsed claims, after a pause that began with the claim, or as dead letters.
 WITH lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.queue = :queue_name AND held.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
     ORDER BY held.claim_expires_at
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
-    SET claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
-      claim_key=NULL, last_error=('lease expired, claimed by ' || xclaim_message.claimed_by), queue=CASE WHEN
-      (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
-      xclaim_message.queue END
+    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
+      ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
+      strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE max(strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      coalesce(strftime('%Y-%m-%d %H:%M:%f', xclaim_message.claimed_at, CAST(json_extract(:pauses, '$[' ||
+      CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS TEXT) || ']') * (1.0 - :jitter *
+      (((xclaim_message.id + :drawn) % 97) / (97.0 + 0.0))) AS TEXT) || ' seconds'), strftime('%Y-%m-%d
+      %H:%M:%f', 'now'))) END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
+      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
+      last_error=CASE WHEN coalesce(CAST(CASE WHEN json_valid(xclaim_message.failures) THEN
+      json_extract(xclaim_message.failures, '$[#-1].attempt') END AS TEXT) = CAST(xclaim_message.attempts AS
+      TEXT) AND CAST(CASE WHEN json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures,
+      '$[#-1].claimed_by') END AS TEXT) = xclaim_message.claimed_by, 1 = 0) THEN CAST(CASE WHEN
+      json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures, '$[#-1].error') END AS
+      TEXT) ELSE 'lease expired, claimed by ' || xclaim_message.claimed_by END, last_error_class=CASE WHEN
+      coalesce(CAST(CASE WHEN json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures,
+      '$[#-1].attempt') END AS TEXT) = CAST(xclaim_message.attempts AS TEXT) AND CAST(CASE WHEN
+      json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures, '$[#-1].claimed_by') END
+      AS TEXT) = xclaim_message.claimed_by, 1 = 0) THEN CAST(CASE WHEN json_valid(xclaim_message.failures)
+      THEN json_extract(xclaim_message.failures, '$[#-1].error_class') END AS TEXT) ELSE 'LeaseExpired' END,
+      failures=CASE WHEN coalesce(CAST(CASE WHEN json_valid(xclaim_message.failures) THEN
+      json_extract(xclaim_message.failures, '$[#-1].attempt') END AS TEXT) = CAST(xclaim_message.attempts AS
+      TEXT) AND CAST(CASE WHEN json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures,
+      '$[#-1].claimed_by') END AS TEXT) = xclaim_message.claimed_by, 1 = 0) THEN xclaim_message.failures ELSE
+      json_insert(CASE WHEN (json_type(CASE WHEN json_valid(xclaim_message.failures) THEN
+      xclaim_message.failures ELSE 'null' END) != 'array') THEN '[]' WHEN (json_array_length(CASE WHEN
+      json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE 'null' END) >= 20) THEN
+      json_remove(xclaim_message.failures, '$[0]') ELSE xclaim_message.failures END, '$[#]',
+      json_object('attempt', xclaim_message.attempts, 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now') AS
+      TEXT), 'claimed_by', xclaim_message.claimed_by, 'error_class', 'LeaseExpired', 'error', substr('lease
+      expired, claimed by ' || xclaim_message.claimed_by, 1, 1000))) END, queue=CASE WHEN
+      coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE xclaim_message.queue END
     WHERE xclaim_message.id IN (SELECT lapsed.id
     FROM lapsed) AND xclaim_message.status = 'claimed'
-    RETURNING id;
+    RETURNING id, queue, attempts, available_at;
 
 -- expire_others
 -- Give back lapsed claims but for those of a claim key, which takes them back itself.
@@ -184,13 +235,42 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
       held.claim_key IS NOT :key
     ORDER BY held.claim_expires_at
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
-    SET claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
-      claim_key=NULL, last_error=('lease expired, claimed by ' || xclaim_message.claimed_by), queue=CASE WHEN
-      (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
-      xclaim_message.queue END
+    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
+      ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
+      strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE max(strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      coalesce(strftime('%Y-%m-%d %H:%M:%f', xclaim_message.claimed_at, CAST(json_extract(:pauses, '$[' ||
+      CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS TEXT) || ']') * (1.0 - :jitter *
+      (((xclaim_message.id + :drawn) % 97) / (97.0 + 0.0))) AS TEXT) || ' seconds'), strftime('%Y-%m-%d
+      %H:%M:%f', 'now'))) END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
+      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
+      last_error=CASE WHEN coalesce(CAST(CASE WHEN json_valid(xclaim_message.failures) THEN
+      json_extract(xclaim_message.failures, '$[#-1].attempt') END AS TEXT) = CAST(xclaim_message.attempts AS
+      TEXT) AND CAST(CASE WHEN json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures,
+      '$[#-1].claimed_by') END AS TEXT) = xclaim_message.claimed_by, 1 = 0) THEN CAST(CASE WHEN
+      json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures, '$[#-1].error') END AS
+      TEXT) ELSE 'lease expired, claimed by ' || xclaim_message.claimed_by END, last_error_class=CASE WHEN
+      coalesce(CAST(CASE WHEN json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures,
+      '$[#-1].attempt') END AS TEXT) = CAST(xclaim_message.attempts AS TEXT) AND CAST(CASE WHEN
+      json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures, '$[#-1].claimed_by') END
+      AS TEXT) = xclaim_message.claimed_by, 1 = 0) THEN CAST(CASE WHEN json_valid(xclaim_message.failures)
+      THEN json_extract(xclaim_message.failures, '$[#-1].error_class') END AS TEXT) ELSE 'LeaseExpired' END,
+      failures=CASE WHEN coalesce(CAST(CASE WHEN json_valid(xclaim_message.failures) THEN
+      json_extract(xclaim_message.failures, '$[#-1].attempt') END AS TEXT) = CAST(xclaim_message.attempts AS
+      TEXT) AND CAST(CASE WHEN json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures,
+      '$[#-1].claimed_by') END AS TEXT) = xclaim_message.claimed_by, 1 = 0) THEN xclaim_message.failures ELSE
+      json_insert(CASE WHEN (json_type(CASE WHEN json_valid(xclaim_message.failures) THEN
+      xclaim_message.failures ELSE 'null' END) != 'array') THEN '[]' WHEN (json_array_length(CASE WHEN
+      json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE 'null' END) >= 20) THEN
+      json_remove(xclaim_message.failures, '$[0]') ELSE xclaim_message.failures END, '$[#]',
+      json_object('attempt', xclaim_message.attempts, 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now') AS
+      TEXT), 'claimed_by', xclaim_message.claimed_by, 'error_class', 'LeaseExpired', 'error', substr('lease
+      expired, claimed by ' || xclaim_message.claimed_by, 1, 1000))) END, queue=CASE WHEN
+      coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE xclaim_message.queue END
     WHERE xclaim_message.id IN (SELECT lapsed.id
     FROM lapsed) AND xclaim_message.status = 'claimed'
-    RETURNING id;
+    RETURNING id, queue, attempts, available_at;
 
 -- redrive
 -- Move dead letters to a queue, the next one first, available now and with no attempts used.
@@ -200,7 +280,7 @@ WITH dead AS MATERIALIZED (SELECT letter.id AS id
       NULL
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
-    SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts=0, queue=:queue_name
+    SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts=0, claim_key=NULL, queue=:queue_name
     WHERE xclaim_message.id IN (SELECT dead.id
     FROM dead) AND xclaim_message.status = 'available'
     RETURNING id;
@@ -218,6 +298,26 @@ WITH pruned AS MATERIALIZED (SELECT old.id AS id
     FROM pruned) AND xclaim_message.status = 'consumed'
     RETURNING id;
 
+-- redrivable
+-- Count the dead letters that ``redrive`` would move.
+SELECT count(*) AS messages
+    FROM (SELECT letter.id AS id
+    FROM xclaim_message AS letter
+    WHERE letter.queue = :dead_letter_queue AND letter.status = 'available' AND letter.available_at IS NOT
+      NULL
+    ORDER BY letter.priority DESC, letter.available_at, letter.id
+    LIMIT :message_limit OFFSET :param_1) AS chosen;
+
+-- prunable
+-- Count the messages that ``prune`` would delete.
+SELECT count(*) AS messages
+    FROM (SELECT old.id AS id
+    FROM xclaim_message AS old
+    WHERE old.queue = :queue_name AND old.consumed_at <= strftime('%Y-%m-%d %H:%M:%f', 'now',
+      CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds')
+    ORDER BY old.consumed_at
+    LIMIT :message_limit OFFSET :param_1) AS chosen;
+
 -- withdraw
 -- Delete the messages under these unique keys that nobody has claimed, also dead letters.
 DELETE
@@ -225,6 +325,16 @@ DELETE
     WHERE xclaim_message.origin_queue = :queue_name AND xclaim_message.unique_key IN (SELECT item.unique_key
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS unique_key, anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item) AND xclaim_message.status = 'available'
+    RETURNING id;
+
+-- withdraw_by_id
+-- Delete the messages with these ids that nobody has claimed, also dead letters.
+DELETE
+    FROM xclaim_message
+    WHERE xclaim_message.id IN (SELECT item.id
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item) AND (xclaim_message.origin_queue = :queue_name OR
+      xclaim_message.queue = :queue_name) AND xclaim_message.status = 'available'
     RETURNING id;
 
 -- peek
@@ -250,7 +360,8 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
       xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
       xclaim_message.claim_expires_at, xclaim_message.consumed_at, xclaim_message.claimed_by,
-      xclaim_message.consumed_by, xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
+      xclaim_message.consumed_by, xclaim_message.claim_key, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id IN (SELECT upcoming.id
     FROM upcoming)
@@ -286,7 +397,8 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id = :message_id AND (xclaim_message.queue = :queue_name OR
       xclaim_message.origin_queue = :queue_name);
@@ -298,11 +410,36 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id IN (SELECT item.id
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item);
+
+-- failures
+-- Return what failed attempts at the message have left.
+SELECT xclaim_message.failures
+    FROM xclaim_message
+    WHERE xclaim_message.id = :message_id AND (xclaim_message.queue = :queue_name OR
+      xclaim_message.origin_queue = :queue_name);
+
+-- spent
+-- Return what earlier attempts of the same claim key have used up: dead, or about to be.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec
+    FROM xclaim_message
+    WHERE xclaim_message.claim_key = :key AND (xclaim_message.queue = :dead_letter_queue AND
+      xclaim_message.status = 'available' OR xclaim_message.queue = :queue_name AND xclaim_message.status =
+      'claimed' AND xclaim_message.claimed_by != :claimant AND coalesce(xclaim_message.attempts >= CASE WHEN
+      :is_limited THEN :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) = 1)
+    ORDER BY xclaim_message.id
+    LIMIT :message_limit OFFSET :param_1;
 
 -- find
 -- Return the messages that were pushed to the queue under these unique keys.
@@ -311,7 +448,8 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
       xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
       xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.codec
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.origin_queue = :queue_name AND xclaim_message.unique_key IN (SELECT item.unique_key
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS unique_key, anon_1."key" AS position
@@ -330,6 +468,57 @@ SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = :dead_letter_queue AND
     FROM xclaim_message
     WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue);
 
+-- failing_messages
+-- Return the messages of the queue that failed and are tried again, the next try first.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec
+    FROM xclaim_message
+    WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at IS NOT NULL AND xclaim_message.attempts > 0
+    ORDER BY xclaim_message.available_at, xclaim_message.id
+    LIMIT :message_limit OFFSET :param_1;
+
+-- failing_queues
+-- Count by queue and class of the last error what is tried again. It reads the claim index.
+SELECT xclaim_message.queue, xclaim_message.last_error_class, count(*) AS messages,
+      min(xclaim_message.available_at) AS available_at, max(xclaim_message.attempts) AS attempts
+    FROM xclaim_message
+    WHERE xclaim_message.status = 'available' AND xclaim_message.available_at IS NOT NULL AND
+      xclaim_message.attempts > 0 AND xclaim_message.queue NOT LIKE '%.dead' GROUP BY xclaim_message.queue,
+      xclaim_message.last_error_class
+    ORDER BY xclaim_message.queue, count(*) DESC;
+
+-- is_known
+-- Return whether the queue, or its dead-letter queue, has a message, whatever its status.
+SELECT (EXISTS (SELECT xclaim_message.id
+    FROM xclaim_message
+    WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue) AND xclaim_message.status = 'available'
+      AND xclaim_message.available_at IS NOT NULL)) OR (EXISTS (SELECT xclaim_message.id
+    FROM xclaim_message
+    WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue) AND xclaim_message.claim_expires_at IS NOT
+      NULL)) OR (EXISTS (SELECT xclaim_message.id
+    FROM xclaim_message
+    WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue) AND xclaim_message.consumed_at IS NOT
+      NULL)) AS is_known;
+
+-- receipt
+-- Return the message with the token of the claim that is on it now, NULL if there is none.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.codec, xclaim_message.claim_token
+    FROM xclaim_message
+    WHERE xclaim_message.id = :message_id AND (xclaim_message.queue = :queue_name OR
+      xclaim_message.origin_queue = :queue_name);
+
 -- stuck_claims
 -- Count by queue the claims whose lease ran out a while ago, and those held for very long.
 SELECT xclaim_message.queue, count(*) FILTER (WHERE xclaim_message.claim_expires_at <= strftime('%Y-%m-%d
@@ -341,12 +530,12 @@ SELECT xclaim_message.queue, count(*) FILTER (WHERE xclaim_message.claim_expires
     ORDER BY xclaim_message.queue;
 
 -- dead_letters
--- Count the dead letters by their queue. It reads the claim index from end to end.
-SELECT xclaim_message.queue, count(*) AS letters
+-- Count the dead letters by queue and class of error. It reads the claim index to its end.
+SELECT xclaim_message.queue, xclaim_message.last_error_class, count(*) AS letters
     FROM xclaim_message
     WHERE xclaim_message.status = 'available' AND xclaim_message.available_at IS NOT NULL AND
-      xclaim_message.queue LIKE '%.dead' GROUP BY xclaim_message.queue
-    ORDER BY xclaim_message.queue;
+      xclaim_message.queue LIKE '%.dead' GROUP BY xclaim_message.queue, xclaim_message.last_error_class
+    ORDER BY xclaim_message.queue, count(*) DESC;
 
 -- stored_objects
 -- Return which of the objects are those of a message.
@@ -374,6 +563,47 @@ UPDATE xclaim_message
     WHERE xclaim_message.id = :message_id AND xclaim_message.payload = :payload_before AND
       xclaim_message.status != 'claimed'
     RETURNING id;
+
+-- redrive, those with an error, of an age and with these ids
+-- Move dead letters to a queue, the next one first, available now and with no attempts used.
+WITH dead AS MATERIALIZED (SELECT letter.id AS id
+    FROM xclaim_message AS letter
+    WHERE letter.queue = :dead_letter_queue AND letter.status = 'available' AND letter.available_at IS NOT
+      NULL AND (letter.last_error_class = :error OR substr(letter.last_error_class,
+      length(letter.last_error_class) - length(:error)) = ('.' || :error) OR replace(letter.last_error,
+      :error, '') != letter.last_error) AND letter.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now',
+      CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds') AND letter.id IN (SELECT item.id
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item)
+    ORDER BY letter.priority DESC, letter.available_at, letter.id
+    LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
+    SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts=0, claim_key=NULL, queue=:queue_name
+    WHERE xclaim_message.id IN (SELECT dead.id
+    FROM dead) AND xclaim_message.status = 'available'
+    RETURNING id;
+
+-- holders
+-- Return who holds what, the longest held first: neither payloads nor tokens.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.claimed_by, xclaim_message.attempts,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.claim_key,
+      xclaim_message.last_error_class, xclaim_message.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+      AS is_lapsed
+    FROM xclaim_message
+    WHERE xclaim_message.claim_expires_at IS NOT NULL
+    ORDER BY xclaim_message.claimed_at, xclaim_message.id
+    LIMIT :message_limit OFFSET :param_1;
+
+-- holders, of a queue
+-- Return who holds what, the longest held first: neither payloads nor tokens.
+SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.claimed_by, xclaim_message.attempts,
+      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.claim_key,
+      xclaim_message.last_error_class, xclaim_message.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+      AS is_lapsed
+    FROM xclaim_message
+    WHERE xclaim_message.claim_expires_at IS NOT NULL AND xclaim_message.queue IN (:queue_name,
+      :dead_letter_queue)
+    ORDER BY xclaim_message.claimed_at, xclaim_message.id
+    LIMIT :message_limit OFFSET :param_1;
 
 -- push, not all of it plain JSON
 -- Insert the payloads in their order, and return what the producer does not know.
@@ -408,7 +638,9 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
       excluded.codec) THEN xclaim_message.max_attempts ELSE -1 END
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, codec, 1 AS is_same;
+      last_error, last_error_class, codec, 1 AS is_same, id > coalesce((SELECT sqlite_sequence.seq
+    FROM sqlite_sequence
+    WHERE name = 'xclaim_message'), 0) AS is_new;
 
 -- prune, with a payload storage
 -- Delete some messages that were consumed so long ago, the oldest first.
@@ -428,7 +660,8 @@ WITH pruned AS MATERIALIZED (SELECT old.id AS id
 WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.claim_key = :key AND held.queue = :queue_name AND held.status = 'claimed' AND held.claimed_by
-      != :claimant AND (held.max_attempts IS NULL OR held.attempts < held.max_attempts)
+      != :claimant AND coalesce(held.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      held.max_attempts END, 1 = 0) = 0
     ORDER BY held.id
     LIMIT 1 OFFSET :param_1), level(priority) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS top
@@ -457,40 +690,80 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     UNION ALL SELECT candidate.id AS id
     FROM candidate) AS taken) AND xclaim_message.status != 'consumed'
     RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
-      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, claim_token, codec;
+      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, last_error_class,
+      claim_token, codec;
 
 -- release
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=xclaim_message.available_at, attempts=xclaim_message.attempts, claimed_at=NULL,
-      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
-      last_error=:error, queue=CASE WHEN (xclaim_message.attempts >= xclaim_message.max_attempts) THEN
-      :dead_letter_queue ELSE xclaim_message.queue END
+    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
+      ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
+      strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE xclaim_message.available_at END, claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+      coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END, queue=CASE WHEN
+      coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE xclaim_message.queue END
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, codec;
+      last_error, last_error_class, codec;
 
--- release, with a delay
+-- release, after an error
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds'),
-      attempts=xclaim_message.attempts, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
-      status='available', claimed_by=NULL, claim_key=NULL, last_error=:error, queue=CASE WHEN
-      (xclaim_message.attempts >= xclaim_message.max_attempts) THEN :dead_letter_queue ELSE
+    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
+      ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
+      strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE max(strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      coalesce(strftime('%Y-%m-%d %H:%M:%f', strftime('%Y-%m-%d %H:%M:%f', 'now'), CAST(json_extract(:pauses,
+      '$[' || CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS TEXT) || ']') * (1.0 - :jitter *
+      (((xclaim_message.id + :drawn) % 97) / (97.0 + 0.0))) AS TEXT) || ' seconds'), strftime('%Y-%m-%d
+      %H:%M:%f', 'now'))) END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
+      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
+      last_error=:error, last_error_class=:error_class, failures=json_insert(CASE WHEN (json_type(CASE WHEN
+      json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE 'null' END) != 'array') THEN '[]'
+      WHEN (json_array_length(CASE WHEN json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE
+      'null' END) >= 20) THEN json_remove(xclaim_message.failures, '$[0]') ELSE xclaim_message.failures END,
+      '$[#]', json_object('attempt', xclaim_message.attempts, 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now')
+      AS TEXT), 'claimed_by', xclaim_message.claimed_by, 'error_class', :error_class, 'error', substr(:error,
+      1, 1000))), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
+      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE
       xclaim_message.queue END
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, codec;
+      last_error, last_error_class, codec;
+
+-- release, after an error, with a delay
+-- Make the claimed message available again, or a dead letter if its attempts are used up.
+UPDATE xclaim_message
+    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
+      ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
+      strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:delay_seconds AS
+      TEXT) || ' seconds') END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
+      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
+      last_error=:error, last_error_class=:error_class, failures=json_insert(CASE WHEN (json_type(CASE WHEN
+      json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE 'null' END) != 'array') THEN '[]'
+      WHEN (json_array_length(CASE WHEN json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE
+      'null' END) >= 20) THEN json_remove(xclaim_message.failures, '$[0]') ELSE xclaim_message.failures END,
+      '$[#]', json_object('attempt', xclaim_message.attempts, 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now')
+      AS TEXT), 'claimed_by', xclaim_message.claimed_by, 'error_class', :error_class, 'error', substr(:error,
+      1, 1000))), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
+      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE
+      xclaim_message.queue END
+    WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
+    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
+      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
+      last_error, last_error_class, codec;
 
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
     SET available_at=xclaim_message.available_at, attempts=(xclaim_message.attempts - 1), claimed_at=NULL,
-      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
-      last_error=:error, queue=xclaim_message.queue
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
     RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
       created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, codec;
+      last_error, last_error_class, codec;

@@ -29,8 +29,17 @@ STORAGE = """
 """
 
 # A dead-letter queue is counted with the queue its letters were dropped from. The ages are
-# intervals, on SQLite seconds.
+# intervals, on SQLite seconds. What is tried again is counted as available or delayed, too;
+# `head_attempts` is how often the message was tried that would be claimed next.
 QUEUE_STATS = """
+SELECT counted.*,
+       (SELECT head.attempts
+          FROM {table} AS head
+         WHERE head.queue = counted.queue AND head.status = 'available'
+           AND head.available_at >= '-infinity' AND head.available_at <= statement_timestamp()
+         ORDER BY head.priority DESC, head.available_at, head.id
+         LIMIT 1) AS head_attempts
+  FROM (
 SELECT queue,
        count(*) FILTER (WHERE NOT is_dead AND status = 'available' AND is_due) AS available,
        count(*) FILTER (WHERE NOT is_dead AND status = 'available' AND NOT is_due) AS delayed,
@@ -41,15 +50,27 @@ SELECT queue,
          - min(available_at) FILTER (WHERE NOT is_dead AND status = 'available' AND is_due)
          AS oldest_available_age,
        statement_timestamp() - min(claimed_at) FILTER (WHERE status = 'claimed')
-         AS oldest_claim_age
+         AS oldest_claim_age,
+       count(*) FILTER (WHERE is_tried_again) AS retrying,
+       min(available_at) FILTER (WHERE is_tried_again) AS next_try_at
   FROM (SELECT CASE WHEN queue LIKE '%%.dead' THEN left(queue, -5) ELSE queue END AS queue,
                queue LIKE '%%.dead' AS is_dead,
                available_at <= statement_timestamp() AS is_due,
+               status = 'available' AND attempts > 0 AND queue NOT LIKE '%%.dead' AS is_tried_again,
                status, available_at, claimed_at
           FROM {table}) AS message
- GROUP BY queue
+ GROUP BY queue) AS counted
 """
 SQLITE_QUEUE_STATS = """
+SELECT counted.*,
+       (SELECT head.attempts
+          FROM {table} AS head
+         WHERE head.queue = counted.queue AND head.status = 'available'
+           AND head.available_at IS NOT NULL
+           AND head.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+         ORDER BY head.priority DESC, head.available_at, head.id
+         LIMIT 1) AS head_attempts
+  FROM (
 SELECT queue,
        count(*) FILTER (WHERE NOT is_dead AND status = 'available' AND is_due) AS available,
        count(*) FILTER (WHERE NOT is_dead AND status = 'available' AND NOT is_due) AS delayed,
@@ -62,14 +83,18 @@ SELECT queue,
          AS oldest_available_age,
        round((julianday('now')
          - julianday(min(claimed_at) FILTER (WHERE status = 'claimed'))) * 86400, 3)
-         AS oldest_claim_age
+         AS oldest_claim_age,
+       count(*) FILTER (WHERE is_tried_again) AS retrying,
+       min(available_at) FILTER (WHERE is_tried_again) AS next_try_at
   FROM (SELECT CASE WHEN substr(queue, -5) = '.dead'
                     THEN substr(queue, 1, length(queue) - 5) ELSE queue END AS queue,
                substr(queue, -5) = '.dead' AS is_dead,
                available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_due,
+               status = 'available' AND attempts > 0 AND substr(queue, -5) <> '.dead'
+                 AS is_tried_again,
                status, available_at, claimed_at
           FROM {table}) AS message
- GROUP BY queue
+ GROUP BY queue) AS counted
 """
 
 # A consumer in Airflow is named dag/run/task[map]#try@host. Neither dag nor task ids may contain a
@@ -130,13 +155,71 @@ SELECT id, queue, unique_key, payload, status, attempts,
                                   FROM {table}))))
 """
 
-# All but the payload, the headers, the last error and the token: what may be confidential.
+# All but the payload, the headers, the errors and the token: what may be confidential.
 OVERVIEW = """
 SELECT id, queue, origin_queue, status, priority, unique_key, attempts, max_attempts, created_at,
        available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-       codec
+       last_error_class, codec
   FROM {table}
 """
+
+# What failed and is tried again: of errors only the class, since their texts may be confidential.
+FAILING = """
+SELECT id, queue, unique_key, attempts, max_attempts, available_at AS next_try_at,
+       last_error_class AS error_class
+  FROM {table}
+ WHERE status = 'available' AND {is_present} AND attempts > 0
+   AND substr(queue, length(queue) - 4) <> '.dead'
+"""
+
+# A message is available as a dead letter since it died. Without a class: no exception but a text.
+DEAD_LETTERS = """
+SELECT queue, last_error_class AS error_class, count(*) AS messages,
+       min(available_at) AS first_died_at, max(available_at) AS last_died_at, max(id) AS newest_id
+  FROM {table}
+ WHERE status = 'available' AND {is_present} AND substr(queue, length(queue) - 4) = '.dead'
+ GROUP BY queue, last_error_class
+"""
+
+# One row for each failed attempt that is kept. What was written by hand may be no array, or not of
+# our objects: it stops nobody from reading the others.
+FAILURES = """
+SELECT message.id, message.queue, message.origin_queue, message.status,
+       CASE jsonb_typeof(failure -> 'attempt') WHEN 'number'
+            THEN (failure ->> 'attempt')::numeric END AS attempt,
+       failure ->> 'at' AS failed_at,
+       failure ->> 'claimed_by' AS claimed_by,
+       failure ->> 'error_class' AS error_class,
+       failure ->> 'error' AS error
+  FROM {table} AS message
+ CROSS JOIN LATERAL jsonb_array_elements(
+         CASE jsonb_typeof(message.failures) WHEN 'array' THEN message.failures ELSE '[]' END)
+         AS kept (failure)
+"""
+SQLITE_FAILURES = """
+SELECT message.id, message.queue, message.origin_queue, message.status,
+       CASE WHEN kept.type = 'object' THEN json_extract(kept.value, '$.attempt') END AS attempt,
+       CASE WHEN kept.type = 'object' THEN json_extract(kept.value, '$.at') END AS failed_at,
+       CASE WHEN kept.type = 'object' THEN json_extract(kept.value, '$.claimed_by') END
+         AS claimed_by,
+       CASE WHEN kept.type = 'object' THEN json_extract(kept.value, '$.error_class') END
+         AS error_class,
+       CASE WHEN kept.type = 'object' THEN json_extract(kept.value, '$.error') END AS error
+  FROM {table} AS message,
+       json_each(CASE WHEN json_valid(message.failures)
+                      THEN CASE json_type(message.failures) WHEN 'array'
+                                THEN message.failures ELSE '[]' END
+                      ELSE '[]' END) AS kept
+"""
+
+VIEWS = (
+    "xclaim_queue_stats",
+    "xclaim_lineage",
+    "xclaim_overview",
+    "xclaim_failing",
+    "xclaim_dead_letters",
+    "xclaim_failures",
+)
 
 
 def upgrade(op: Operations, schema: str | None = None) -> None:
@@ -148,7 +231,7 @@ def upgrade(op: Operations, schema: str | None = None) -> None:
 
 def downgrade(op: Operations, schema: str | None = None) -> None:
     """Drop the views, then the table, and with it every message."""
-    for name in ("xclaim_overview", "xclaim_lineage", "xclaim_queue_stats"):
+    for name in reversed(VIEWS):
         _run(op, f"DROP VIEW {_qualified(op, name, schema)}")
     op.drop_table("xclaim_message", schema=schema)
 
@@ -165,7 +248,7 @@ def _create_table(op: Operations, schema: str | None) -> None:
         sa.Column("id", integer, sa.Identity(always=True), primary_key=True),
         sa.Column("created_at", timestamp, nullable=False),
         sa.Column("available_at", timestamp, nullable=False),
-        sa.Column("max_attempts", sa.Integer),
+        sa.Column("max_attempts", sa.Integer, server_default=sa.text("20")),
         sa.Column("priority", sa.SmallInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.Column("claimed_at", timestamp),
@@ -177,6 +260,8 @@ def _create_table(op: Operations, schema: str | None) -> None:
         sa.Column("consumed_by", sa.Text),
         sa.Column("claim_key", sa.Text),
         sa.Column("last_error", sa.Text),
+        sa.Column("last_error_class", sa.Text),
+        sa.Column("failures", json),
         sa.Column("queue", sa.Text, nullable=False),
         sa.Column("origin_queue", sa.Text, nullable=False),
         sa.Column("unique_key", sa.Text),
@@ -197,7 +282,8 @@ def _checks() -> list[sa.CheckConstraint]:
         "claimed": "(status = 'claimed') = (claim_token IS NOT NULL)"
         " AND (status = 'claimed') = (claimed_by IS NOT NULL)"
         " AND (status = 'claimed') = (claim_expires_at IS NOT NULL)"
-        " AND (status = 'claimed' OR claim_key IS NULL)"
+        " AND (status = 'claimed' OR claim_key IS NULL"
+        " OR (status = 'available' AND queue LIKE '%.dead'))"
         " AND (status = 'available') = (claimed_at IS NULL)",
         "consumed": "(status = 'consumed') = (consumed_at IS NOT NULL)"
         " AND (status = 'consumed') = (consumed_by IS NOT NULL)",
@@ -249,17 +335,23 @@ def _create_views(op: Operations, schema: str | None) -> None:
     limits to one. PostgreSQL 15 and later can give it those of its reader.
     """
     is_postgresql = _is_postgresql(op)
-    views = {
-        "xclaim_queue_stats": QUEUE_STATS if is_postgresql else SQLITE_QUEUE_STATS,
-        "xclaim_lineage": LINEAGE if is_postgresql else SQLITE_LINEAGE,
-        "xclaim_overview": OVERVIEW,
-    }
+    queries = (
+        QUEUE_STATS if is_postgresql else SQLITE_QUEUE_STATS,
+        LINEAGE if is_postgresql else SQLITE_LINEAGE,
+        OVERVIEW,
+        FAILING,
+        DEAD_LETTERS,
+        FAILURES if is_postgresql else SQLITE_FAILURES,
+    )
     version = op.get_bind().dialect.server_version_info or ()
     invoker = " WITH (security_invoker = true)" if is_postgresql and version >= (15,) else ""
     table = _qualified(op, "xclaim_message", schema)
-    for name, query in views.items():
+    # By the partial index of what can be claimed: without this they would read all history.
+    is_present = f"available_at {'>= ' + repr('-infinity') if is_postgresql else 'IS NOT NULL'}"
+    for name, query in zip(VIEWS, queries, strict=True):
         view = _qualified(op, name, schema)
-        _run(op, f"CREATE VIEW {view}{invoker} AS {query.format(table=table)}")
+        defined = query.format(table=table, is_present=is_present)
+        _run(op, f"CREATE VIEW {view}{invoker} AS {defined}")
 
 
 def _run(op: Operations, statement: str) -> None:

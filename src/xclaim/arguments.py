@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -42,6 +43,11 @@ def pushable(queue: str) -> str:
 def dead_letter_queue(queue: str) -> str:
     """Return where exhausted messages of the queue go; a dead-letter queue keeps its own."""
     return queue if queue.endswith(DEAD_LETTER_SUFFIX) else queue + DEAD_LETTER_SUFFIX
+
+
+def redriven(queue: str) -> str:
+    """Return the queue whose dead letters are meant: by its own name, or by theirs."""
+    return queue_name(queue_name(queue).removesuffix(DEAD_LETTER_SUFFIX))
 
 
 def key(name: str, value: Any) -> str:
@@ -97,6 +103,15 @@ def whole_number(name: str, value: Any, lowest: int, highest: int) -> int:
     return value
 
 
+def number(name: str, value: Any, lowest: float, highest: float) -> float:
+    """Return a number within the range, both ends included."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise InvalidArgumentError(f"{name} must be a number, not {_shown(value)}")
+    if not lowest <= value <= highest:  # nor is NaN
+        raise InvalidArgumentError(f"{name} must lie between {lowest} and {highest}, not {value}")
+    return value
+
+
 def limit(value: Any) -> int:
     """Return how many messages at most: 1 to a million."""
     return whole_number("limit", value, 1, MAX_LIMIT)
@@ -122,12 +137,49 @@ def message_id(value: Any) -> int:
     return whole_number("message id", value, 1, 2**63 - 1)
 
 
+def message_ids(values: Any) -> list[int]:
+    """Return the ids, each once, in their order."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"ids must be a list of message ids, not {_shown(values)}")
+    return sorted({message_id(value) for value in values})
+
+
 def error_text(value: Any) -> str | None:
-    """Return why a message was released, cut to 10,000 characters; NUL becomes visible."""
+    """Return why a message was released, cut to 10,000 characters; NUL becomes visible.
+
+    Of an exception its class and its text.
+    """
     if value is None:
         return None
-    text = str(value).replace("\x00", "\\x00")[:10_000]
-    return text.encode(errors="backslashreplace").decode()
+    said = shown_error(value) if isinstance(value, BaseException) else _text_of(value)
+    return _storable(said[:10_000])
+
+
+def shown_error(error: BaseException) -> str:
+    """Return the class of an exception and its text, as far as it has one."""
+    return f"{type(error).__name__}: {_text_of(error)}"
+
+
+def error_class(value: Any) -> str | None:
+    """Return the class of the exception a message was released with, None if that is none.
+
+    With its module, unless it is one of Python's own; cut to 200 characters.
+    """
+    if not isinstance(value, BaseException):
+        return None
+    module, name = type(value).__module__, type(value).__qualname__
+    return _storable((name if module == "builtins" else f"{module}.{name}")[:200])
+
+
+def _text_of(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001  (of its own __str__, which must not hide what failed)
+        return f"<its text cannot be had: {type(error).__name__}>"
+
+
+def _storable(text: str) -> str:
+    return text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
 
 
 def is_storable_text(value: str) -> bool:

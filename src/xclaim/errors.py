@@ -4,6 +4,8 @@
     ├── ClaimLostError          the claim is no longer held, nothing was settled for it
     │   ├── TicketLostError     nothing is held for the ticket any more
     │   └── ExclusiveValueLostError     of xclaim.airflow.xcom: its message is not to be had
+    ├── MessagesFailedError     some messages of a batch failed, and only these
+    ├── UnfinishedError         a stream or block was left before it was done with a message
     ├── DuplicateMessageError   the unique_key is taken by a message with another payload
     ├── SchemaVersionError      the database has no xclaim table, or one of another version
     ├── PayloadError            the payload or the headers cannot be stored    (a ValueError)
@@ -23,10 +25,11 @@ Ours can be pickled and copied, whatever their constructors take: a worker proce
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from xclaim.message import Claim, Ticket
 
@@ -76,6 +79,32 @@ class TicketLostError(ClaimLostError):
         )
 
 
+class MessagesFailedError(XclaimError):
+    """Some messages of a batch failed; raised in a block it fails these, and the others are done.
+
+    ``failed`` has the error of each, an exception or a text, by the id of its message.
+    """
+
+    def __init__(self, failed: Mapping[int, Any]) -> None:
+        if not failed:
+            raise InvalidArgumentError(
+                "MessagesFailedError of no message: pass {message.id: error}"
+            )
+        self.failed = {_checked_id(id_): error for id_, error in failed.items()}
+        shown = [f"{id_} ({_said(error)})" for id_, error in self.failed.items()]
+        super().__init__(f"{len(shown)} failed of the messages: {_listed(shown)}")
+
+
+class UnfinishedError(XclaimError):
+    """A stream or a block was left before it was done with a message: by break, say, or an error.
+
+    Only ever kept as the error of a message: what ended the loop is not known there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the loop was left before it was done with this message")
+
+
 class DuplicateMessageError(XclaimError):
     """The queue already has a message with this unique key and a different payload.
 
@@ -96,27 +125,40 @@ class SchemaVersionError(XclaimError):
     """The database does not have the schema this xclaim needs.
 
     ``found`` is its Alembic revision (``None``: no xclaim schema there), ``expected`` ours.
+    ``schema`` is the PostgreSQL schema that was looked at, if one is named.
     """
 
-    def __init__(self, *, found: str | None, expected: str, newer: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        found: str | None,
+        expected: str,
+        newer: bool = False,
+        schema: str | None = None,
+    ) -> None:
         self.found = found
         self.expected = expected
+        self.schema = schema
+        place = "" if schema is None else f" in {schema!r}"
+        option = schema_option(schema)
         if found is None:
-            problem = "no xclaim schema in this database: run `xclaim upgrade`"
+            where = "this database" if schema is None else f"schema {schema!r} of this database"
+            problem = f"no xclaim schema in {where}: run `xclaim upgrade{option}`"
         elif newer:
             problem = (
-                f"the xclaim schema is at revision {found}, newer than the {expected} this xclaim "
-                "knows: run `pip install --upgrade xclaim`"
+                f"the xclaim schema{place} is at revision {found}, newer than the {expected} this "
+                "xclaim knows: run `pip install --upgrade xclaim`"
             )
         elif found == expected:
             problem = (
-                f"the xclaim schema is marked {found} but its table does not fit: restore it, or "
-                "run `xclaim downgrade base` and `xclaim upgrade` (which drops the messages)"
+                f"the xclaim schema{place} is marked {found} but its table does not fit: restore "
+                f"it, or run `xclaim downgrade base --yes{option}` and `xclaim upgrade{option}` "
+                "(which drops the messages)"
             )
         else:
             problem = (
-                f"the xclaim schema is at revision {found}, this xclaim needs {expected}: "
-                "run `xclaim upgrade`"
+                f"the xclaim schema{place} is at revision {found}, this xclaim needs {expected}: "
+                f"run `xclaim upgrade{option}`"
             )
         super().__init__(problem)
 
@@ -161,8 +203,30 @@ class DatabaseUrlError(XclaimError, ValueError):
     """The database URL is malformed or names a database or driver xclaim does not use."""
 
 
+def schema_option(schema: str | None) -> str:
+    """Return what a command of a remedy ends with, so that it means the same PostgreSQL schema."""
+    return "" if schema is None else f" --schema {shlex.quote(schema)}"
+
+
 def _made_again(kind: type[XclaimError], args: tuple[Any, ...]) -> XclaimError:
     return kind.__new__(kind, *args)
+
+
+def _checked_id(id_: Any) -> int:
+    if not isinstance(id_, int) or isinstance(id_, bool):
+        raise InvalidArgumentError(
+            f"MessagesFailedError takes the ids of messages, not {id_!r:.100}: pass "
+            "{message.id: error}"
+        )
+    return id_
+
+
+def _said(error: Any) -> str:
+    try:
+        text = f"{error!s:.200}"
+    except Exception as raised:  # noqa: BLE001  (of its own __str__)
+        text = f"<its text cannot be had: {type(raised).__name__}>"
+    return f"{type(error).__name__}: {text}" if isinstance(error, BaseException) else text
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -85,6 +85,7 @@ class Message(Generic[T_co]):
     consumed_by: str | None
     claim_key: str | None
     last_error: str | None = field(repr=False)
+    last_error_class: str | None
     codec: str | None = None
     reader: Reader | None = field(default=None, repr=False, compare=False)
     _value: Any = field(default=_Unread.UNREAD, init=False, repr=False, compare=False)
@@ -255,6 +256,21 @@ class Claim(Generic[T_co]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One attempt at a message that failed: the how manieth, when, whose, and with which error.
+
+    ``error`` is cut to 1,000 characters. ``error_class`` is the exception's, with its module unless
+    it is one of Python's own; None if the message was released with a text.
+    """
+
+    attempt: int
+    at: datetime
+    claimed_by: str
+    error_class: str | None
+    error: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
     """What hands claims on to another task or process, however many: under which key, and by whom.
 
@@ -329,6 +345,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "consumed_by": (str, NoneType),
     "claim_key": (str, NoneType),
     "last_error": (str, NoneType),
+    "last_error_class": (str, NoneType),
     "codec": (str, NoneType),
 }
 

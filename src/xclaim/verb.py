@@ -32,17 +32,21 @@ class Verb(Generic[T]):
 
     ``reads``: it changes nothing, and may be interrupted anywhere. ``pushes``: its second argument
     are payloads, and ``check`` refuses what is wrong with the rest before any of them is stored.
-    ``acks``, ``deletes``: objects of payloads may have to be deleted after it. ``notifies``: it can
-    wake those who wait. ``undone_by``: the verb that gives back what this one has claimed.
+    ``settles``: it ends claims for good, which a loop may hold. ``acks``, ``deletes``: objects of
+    payloads may have to be deleted after it. ``notifies``: it can wake those who wait. ``retries``:
+    it takes the queue's ``retry``. ``undone_by``: the verb that gives back what this one has
+    claimed.
     """
 
     function: Callable[..., T]
     over: Over = Over.QUEUE
     reads: bool = False
     pushes: bool = False
+    settles: bool = False
     acks: bool = False
     deletes: bool = False
     notifies: bool = False
+    retries: bool = False
     check: Callable[[str, Mapping[str, Any]], None] | None = None
     undone_by: Verb[Any] | None = None
 

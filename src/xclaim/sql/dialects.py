@@ -27,6 +27,7 @@ from sqlalchemy import (
     Uuid,
     any_,
     bindparam,
+    case,
     cast,
     column,
     func,
@@ -153,6 +154,51 @@ class Dialect:
         """Return a field of a JSON object as text."""
         return document.op("->>", return_type=Text())(literal_column(f"'{name}'"))
 
+    def element(
+        self, array: ColumnElement[Any], index: ColumnElement[int], length: ColumnElement[int]
+    ) -> ColumnElement[float]:
+        """Return a number of an array in JSON text, counted from 1; beyond its ends the nearest."""
+        place = func.greatest(func.least(index, length) - literal_column("1"), literal_column("0"))
+        return cast(cast(array, JSONB).op("->>", return_type=Text())(place), Double)
+
+    def now_as_text(self) -> ColumnElement[str]:
+        """Return the time of the statement as text in UTC, which sorts as the times do."""
+        utc = func.timezone(_quoted("UTC"), self.now())
+        return func.to_char(utc, _quoted('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), type_=Text())
+
+    def later(
+        self, time: ColumnElement[datetime], seconds: ColumnElement[float]
+    ) -> ColumnElement[datetime]:
+        """Return the time so many seconds after another one, but no earlier than now."""
+        second: ColumnElement[Any] = literal_column("interval '1 second'")
+        return func.greatest(self.now(), time + seconds * second, type_=UtcTimestamp())
+
+    def field_of_last(self, array: ColumnElement[Any], name: str) -> ColumnElement[str]:
+        """Return a field of the last object of a JSON array as text; NULL if there is none."""
+        last: ColumnElement[Any] = literal_column("-1")
+        return self.field(array.op("->", return_type=JSONB())(last), name)
+
+    def appended(
+        self, array: ColumnElement[Any], most: int, **fields: ColumnElement[Any]
+    ) -> ColumnElement[Any]:
+        """Return a JSON array with an object more at its end, of ``most`` elements at most.
+
+        What is no array is replaced.
+        """
+        named = [each for name, value in fields.items() for each in (_quoted(name), value)]
+        is_array = func.jsonb_typeof(array) == _quoted("array")
+        is_full = func.jsonb_array_length(array) >= literal_column(str(most))
+        first: ColumnElement[Any] = literal_column("0")
+        without_first = array.op("-", return_type=JSONB())(first)
+        kept = case(
+            (~func.coalesce(is_array, literal_column("false")), cast(_quoted("[]"), JSONB)),
+            (is_full, without_first),
+            else_=array,
+        )
+        return kept.op("||", return_type=JSONB())(
+            func.jsonb_build_array(func.jsonb_build_object(*named))
+        )
+
     def rows(self, **columns: TypeEngine[Any]) -> FromClause:
         """Return the bound lists as a table, with a ``position`` column that keeps their order.
 
@@ -241,6 +287,43 @@ class _Sqlite(Dialect):
     def field(self, document: ColumnElement[Any], name: str) -> ColumnElement[str]:
         return func.json_extract(document, literal_column(f"'$.{name}'"), type_=Text())
 
+    def element(
+        self, array: ColumnElement[Any], index: ColumnElement[int], length: ColumnElement[int]
+    ) -> ColumnElement[float]:
+        # Without the 0 a message whose attempts were set to 0 by hand would stop every expire.
+        place = func.max(func.min(index, length) - literal_column("1"), literal_column("0"))
+        path = _quoted("$[").concat(cast(place, Text)).concat(_quoted("]"))
+        return func.json_extract(array, path, type_=Double())
+
+    def now_as_text(self) -> ColumnElement[str]:
+        return cast(self.now(), Text)
+
+    def later(
+        self, time: ColumnElement[datetime], seconds: ColumnElement[float]
+    ) -> ColumnElement[datetime]:
+        shifted = func.strftime(
+            _quoted("%Y-%m-%d %H:%M:%f"), time, cast(seconds, Text).concat(_quoted(" seconds"))
+        )
+        return func.max(self.now(), func.coalesce(shifted, self.now()), type_=UtcTimestamp())
+
+    def field_of_last(self, array: ColumnElement[Any], name: str) -> ColumnElement[str]:
+        found = func.json_extract(array, _quoted(f"$[#-1].{name}"))
+        return cast(case((func.json_valid(array), found)), Text)
+
+    def appended(
+        self, array: ColumnElement[Any], most: int, **fields: ColumnElement[Any]
+    ) -> ColumnElement[Any]:
+        named = [each for name, value in fields.items() for each in (_quoted(name), value)]
+        valid = case((func.json_valid(array), array), else_=_quoted("null"))
+        is_array = func.json_type(valid) == _quoted("array")
+        is_full = func.json_array_length(valid) >= literal_column(str(most))
+        kept = case(
+            (~is_array, _quoted("[]")),
+            (is_full, func.json_remove(array, _quoted("$[0]"))),
+            else_=array,
+        )
+        return func.json_insert(kept, _quoted("$[#]"), func.json_object(*named), type_=Text())
+
     def rows(self, **columns: TypeEngine[Any]) -> FromClause:
         item = func.json_each(bindparam("rows", type_=Text)).table_valued("key", "value")
         extracted: list[ColumnElement[Any]] = [
@@ -269,6 +352,10 @@ class _Sqlite(Dialect):
 
     def locked_in_turn(self, statement: Select[Any]) -> Select[Any]:
         return statement
+
+
+def _quoted(text: str) -> ColumnElement[str]:
+    return literal_column(f"'{text}'", Text)
 
 
 def _array_text(values: Sequence[Any]) -> str:

@@ -27,10 +27,10 @@ def needs_upgrade(found: str | None) -> bool:
     return found is None or (found != REVISION and not is_newer(found))
 
 
-def mismatch(found: str | None) -> SchemaVersionError:
+def mismatch(found: str | None, schema: str | None) -> SchemaVersionError:
     """Return the error that says what was found, what is needed, and what to run."""
     newer = found is not None and is_newer(found)
-    return SchemaVersionError(found=found, expected=REVISION, newer=newer)
+    return SchemaVersionError(found=found, expected=REVISION, newer=newer, schema=schema)
 
 
 def has_message_table(connection: Connection, schema: str | None) -> bool:

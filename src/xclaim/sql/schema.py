@@ -25,6 +25,7 @@ from sqlalchemy import (
     text,
 )
 
+from xclaim.retry import MAX_ATTEMPTS
 from xclaim.sql.dialects import Json, UtcTimestamp
 
 REVISIONS = ("0001",)
@@ -34,6 +35,9 @@ VERSION_TABLE_NAME = "xclaim_alembic_version"
 VIEW_NAME = "xclaim_queue_stats"
 LINEAGE_VIEW_NAME = "xclaim_lineage"
 OVERVIEW_NAME = "xclaim_overview"
+FAILING_NAME = "xclaim_failing"
+DEAD_LETTERS_NAME = "xclaim_dead_letters"
+FAILURES_NAME = "xclaim_failures"
 
 # A queue rewrites each row two or three times. There is room for that on the row's own page, where
 # PostgreSQL logs only what changed, and vacuum runs by count rather than by a fifth of the table,
@@ -54,7 +58,9 @@ CHECKS = {
         "(status = 'claimed') = (claim_token IS NOT NULL)"
         " AND (status = 'claimed') = (claimed_by IS NOT NULL)"
         " AND (status = 'claimed') = (claim_expires_at IS NOT NULL)"
-        " AND (status = 'claimed' OR claim_key IS NULL)"
+        # A dead letter keeps the key of its last claim: who tries again learns that it is dead.
+        " AND (status = 'claimed' OR claim_key IS NULL"
+        " OR (status = 'available' AND queue LIKE '%.dead'))"
         " AND (status = 'available') = (claimed_at IS NULL)"
     ),
     "ck_xclaim_message_consumed": (
@@ -83,7 +89,7 @@ def message_table(schema: str | None = None) -> Table:
         # widths and before texts that stay as they are.
         Column("created_at", UtcTimestamp, nullable=False),
         Column("available_at", UtcTimestamp, nullable=False),
-        Column("max_attempts", Integer),
+        Column("max_attempts", Integer, server_default=text(str(MAX_ATTEMPTS))),
         Column("priority", SmallInteger, nullable=False, server_default=text("0")),
         Column("attempts", Integer, nullable=False, server_default=text("0")),
         Column("claimed_at", UtcTimestamp),
@@ -95,6 +101,8 @@ def message_table(schema: str | None = None) -> Table:
         Column("consumed_by", Text),
         Column("claim_key", Text),
         Column("last_error", Text),
+        Column("last_error_class", Text),
+        Column("failures", Json),  # of the attempts that failed, the last ones
         Column("queue", Text, nullable=False),
         Column("origin_queue", Text, nullable=False),
         Column("unique_key", Text),

@@ -10,9 +10,20 @@ from __future__ import annotations
 from xclaim.verbs.claiming import CLAIM_MANY, CLAIM_MESSAGE, POLL, RESUME
 from xclaim.verbs.execution import resolve_schema
 from xclaim.verbs.hints import NOTIFY_EVERY
-from xclaim.verbs.looking import COUNTS, FIND, GET, NEWEST_AVAILABLE_AT, PEEK
+from xclaim.verbs.looking import (
+    COUNTS,
+    FAILING,
+    FAILURES,
+    FIND,
+    GET,
+    NEWEST_AVAILABLE_AT,
+    PEEK,
+    SPENT,
+    is_known,
+)
 from xclaim.verbs.payload_rows import EncryptedRow, encrypted_otherwise, re_encrypt, stored_objects
 from xclaim.verbs.pushing import PUSH_MANY, listed
+from xclaim.verbs.redriving import COUNT_REDRIVABLE, REDRIVE, REFUSE_OTHERS
 from xclaim.verbs.settling import (
     ACK,
     ACK_AGAIN,
@@ -20,11 +31,12 @@ from xclaim.verbs.settling import (
     EXTEND,
     EXTEND_MANY,
     HAND_BACK,
+    NOTE_FAILURE,
     RELEASE,
     UNCONSUMED,
 )
 from xclaim.verbs.streaming import ACK_AND_CLAIM
-from xclaim.verbs.upkeep import EXPIRE, PRUNE, REDRIVE, WITHDRAW
+from xclaim.verbs.upkeep import COUNT_PRUNABLE, EXPIRE, PRUNE, WITHDRAW, WITHDRAW_BY_ID
 
 __all__ = [
     "ACK",
@@ -34,25 +46,34 @@ __all__ = [
     "CLAIM_MANY",
     "CLAIM_MESSAGE",
     "COUNTS",
+    "COUNT_PRUNABLE",
+    "COUNT_REDRIVABLE",
     "EXPIRE",
     "EXTEND",
     "EXTEND_MANY",
+    "FAILING",
+    "FAILURES",
     "FIND",
     "GET",
     "HAND_BACK",
     "NEWEST_AVAILABLE_AT",
+    "NOTE_FAILURE",
     "NOTIFY_EVERY",
     "PEEK",
     "POLL",
     "PRUNE",
     "PUSH_MANY",
     "REDRIVE",
+    "REFUSE_OTHERS",
     "RELEASE",
     "RESUME",
+    "SPENT",
     "UNCONSUMED",
     "WITHDRAW",
+    "WITHDRAW_BY_ID",
     "EncryptedRow",
     "encrypted_otherwise",
+    "is_known",
     "listed",
     "re_encrypt",
     "resolve_schema",

@@ -17,10 +17,12 @@ from xclaim import arguments
 from xclaim.arguments import LEASE
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim, Draft, Message, Status, Ticket, finished
+from xclaim.retry import RETRY, Retry
 from xclaim.sql import statements
 from xclaim.sql.statements import ClaimedRow, Start
 from xclaim.verb import Verb
 from xclaim.verbs.execution import as_utc, execute
+from xclaim.verbs.failing import limit_parameters
 from xclaim.verbs.hints import Hints, recall, start_of
 from xclaim.verbs.settling import HAND_BACK
 from xclaim.verbs.upkeep import expire_some
@@ -37,6 +39,7 @@ def claim_many(
     claimed_by: str | None = None,
     claim_key: str | None = None,
     lease: timedelta = LEASE,
+    retry: Retry = RETRY,
     schema: str | None = None,
 ) -> list[Claim]:
     """Claim up to ``limit`` messages, the next one first; ``[]`` if there is none.
@@ -45,7 +48,7 @@ def claim_many(
     ``host:pid``. With a ``claim_key`` what an earlier attempt (same key, another ``claimed_by``)
     still holds is taken back first, and returned alone. When the ``lease`` runs out before ack,
     release or extend, the message may be claimed by others. Lapsed claims are given back on the
-    way: when nothing else is there, and about once a second.
+    way, as ``retry`` says: when nothing else is there, and about once a second.
     """
     asked = request(
         connection,
@@ -54,6 +57,7 @@ def claim_many(
         claimed_by=claimed_by,
         claim_key=claim_key,
         lease=lease,
+        retry=retry,
         schema=schema,
     )
     sweep_if_due(connection, asked)
@@ -69,6 +73,7 @@ class Who(TypedDict):
     claimed_by: str | None
     claim_key: str | None
     lease: timedelta
+    retry: Retry
     schema: str | None
 
 
@@ -90,6 +95,7 @@ def resume(
     claimed_by: str | None = None,
     claim_key: str | None = None,
     lease: timedelta = LEASE,
+    retry: Retry = RETRY,
     schema: str | None = None,
 ) -> list[Claim]:
     """Take over the claims that a ticket hands on, with new tokens; ``[]`` if none is held.
@@ -116,10 +122,11 @@ def resume(
         claimed_by=claimed_by,
         claim_key=claim_key,
         lease=lease,
+        retry=retry,
         schema=schema,
     )
     handed_on = {"handed_on_key": ticket.claim_key, "handed_on_by": ticket.claimed_by}
-    parameters = {**asked.parameters, **handed_on}
+    parameters = {**asked.parameters, **limit_parameters(retry), **handed_on}
     return as_claims(execute(connection, schema, statements.resume, parameters), asked)
 
 
@@ -131,6 +138,7 @@ def claim_message(
     claimed_by: str | None = None,
     claim_key: str | None = None,
     lease: timedelta = LEASE,
+    retry: Retry = RETRY,
     schema: str | None = None,
 ) -> Claim | None:
     """Claim this very message, or return None if it cannot be claimed now.
@@ -146,9 +154,14 @@ def claim_message(
         claimed_by=claimed_by,
         claim_key=claim_key,
         lease=lease,
+        retry=retry,
         schema=schema,
     )
-    parameters = {**asked.parameters, "message_id": arguments.message_id(message_id)}
+    parameters = {
+        **asked.parameters,
+        **limit_parameters(retry),
+        "message_id": arguments.message_id(message_id),
+    }
     take = partial(execute, connection, schema, statements.claim_one, parameters, named=False)
     claims = as_claims(take(), asked)
     if not claims and _sweep(connection, asked, spared_key=claim_key):
@@ -169,12 +182,17 @@ class Request:
     schema: str | None
     limit: int
     parameters: Mapping[str, Any]
+    retry: Retry
     hints: Hints
 
     @property
     def resumes(self) -> bool:
         """Whether what an earlier attempt holds is taken back first."""
         return self.parameters["key"] is not None
+
+    def limit_if_it_resumes(self) -> Mapping[str, Any]:
+        """Return the parameters that only a claim needs which takes something back."""
+        return limit_parameters(self.retry) if self.resumes else _NOTHING
 
 
 def request(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) -> Request:
@@ -187,7 +205,8 @@ def request(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) 
         "lease_seconds": arguments.seconds("lease", who["lease"]),
     }
     hints = recall(connection, who["schema"], queue)
-    return Request(who["schema"], arguments.limit(limit), parameters, hints)
+    retry = who.get("retry", RETRY)
+    return Request(who["schema"], arguments.limit(limit), parameters, retry, hints)
 
 
 def sweep_if_due(connection: Connection, asked: Request) -> None:
@@ -253,6 +272,7 @@ def _as_message(
             consumed_by=None,
             claim_key=said["key"],
             last_error=row.last_error,
+            last_error_class=row.last_error_class,
             codec=row.codec,
         )
     )
@@ -266,7 +286,7 @@ def _take(
     connection: Connection, asked: Request, start: Start, place: Mapping[str, Any] = _NOTHING
 ) -> list[Claim]:
     build = partial(statements.claim, limit=asked.limit, start=start, resumes=asked.resumes)
-    parameters = {**asked.parameters, **place}
+    parameters = {**asked.parameters, **place, **asked.limit_if_it_resumes()}
     prepare = None if asked.hints.is_busy() else False
     rows = execute(connection, asked.schema, build, parameters, named=False, prepare=prepare)
     claims = as_claims(rows, asked)
@@ -282,13 +302,15 @@ def _place(claim: Claim) -> tuple[int, datetime, int]:
 def _sweep(connection: Connection, asked: Request, spared_key: str | None = None) -> int:
     asked.hints.sweep()
     queue = asked.parameters["queue_name"]
-    count = expire_some(connection, asked.schema, queue, _SWEEP_SIZE, spared_key=spared_key)
+    count = expire_some(
+        connection, asked.schema, queue, _SWEEP_SIZE, retry=asked.retry, spared_key=spared_key
+    )
     if count:
         asked.hints.forget()
     return count
 
 
-CLAIM_MANY = Verb(function=claim_many, undone_by=HAND_BACK)
-POLL = Verb(function=poll, undone_by=HAND_BACK)
-RESUME = Verb(function=resume, undone_by=HAND_BACK)
-CLAIM_MESSAGE = Verb(function=claim_message, undone_by=HAND_BACK)
+CLAIM_MANY = Verb(function=claim_many, retries=True, undone_by=HAND_BACK)
+POLL = Verb(function=poll, retries=True, undone_by=HAND_BACK)
+RESUME = Verb(function=resume, retries=True, undone_by=HAND_BACK)
+CLAIM_MESSAGE = Verb(function=claim_message, retries=True, undone_by=HAND_BACK)

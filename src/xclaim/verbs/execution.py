@@ -125,6 +125,7 @@ def as_message(row: Any) -> Message:
             consumed_by=row.consumed_by,
             claim_key=row.claim_key,
             last_error=row.last_error,
+            last_error_class=row.last_error_class,
             codec=row.codec,
         )
     )
@@ -140,12 +141,12 @@ def _schema_error(
 ) -> SchemaVersionError | None:
     state = getattr(error.orig, "sqlstate", None)
     if state in _NO_TABLE:
-        return mismatch(None)
+        return mismatch(None, schema)
     if state == _NO_COLUMN:
         # In a caller's transaction, which the failed statement aborted, nothing can be asked.
         asked = is_autocommit(connection)
-        return mismatch(read_revision(connection, schema) if asked else "unknown")
+        return mismatch(read_revision(connection, schema) if asked else "unknown", schema)
     if getattr(error.orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
         has_table = has_message_table(connection, schema)
-        return mismatch(read_revision(connection, schema) if has_table else None)
+        return mismatch(read_revision(connection, schema) if has_table else None, schema)
     return None

@@ -10,11 +10,13 @@ from sqlalchemy import Connection
 
 from xclaim import arguments
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Counts, Message
+from xclaim.message import Counts, Failure, Message
+from xclaim.retry import RETRY, Retry
 from xclaim.sql import statements
 from xclaim.sql.dialects import dialect_of
 from xclaim.verb import Verb
 from xclaim.verbs.execution import as_message, as_utc, execute
+from xclaim.verbs.failing import limit_parameters
 
 
 def peek(
@@ -26,6 +28,13 @@ def peek(
         "message_limit": arguments.limit(limit),
     }
     return [as_message(row) for row in execute(connection, schema, statements.peek, parameters)]
+
+
+def is_known(connection: Connection, queue: str, *, schema: str | None = None) -> bool:
+    """Return whether the queue, or its dead-letter queue, has a message, whatever its status."""
+    name = arguments.queue_name(queue)
+    parameters = {"queue_name": name, "dead_letter_queue": arguments.dead_letter_queue(name)}
+    return bool(execute(connection, schema, statements.is_known, parameters)[0].is_known)
 
 
 def newest_available_at(
@@ -50,6 +59,80 @@ def get(
     }
     rows = execute(connection, schema, statements.get, parameters)
     return as_message(rows[0]) if rows else None
+
+
+def failing(
+    connection: Connection, queue: str, limit: int = 1, *, schema: str | None = None
+) -> list[Message]:
+    """Return the messages that failed and are tried again, the next try (``available_at``) first.
+
+    Those whose attempt was given up: it failed, its lease ran out, or it was released and counted.
+    """
+    parameters = {
+        "queue_name": arguments.queue_name(queue),
+        "message_limit": arguments.limit(limit),
+    }
+    return [
+        as_message(row)
+        for row in execute(connection, schema, statements.failing_messages, parameters)
+    ]
+
+
+def failures(
+    connection: Connection, queue: str, message_id: int, *, schema: str | None = None
+) -> list[Failure]:
+    """Return the attempts at a message that failed, the last 20 at most, the first of them first.
+
+    ``[]`` also if there is no such message.
+    """
+    parameters = {
+        "queue_name": arguments.queue_name(queue),
+        "message_id": arguments.message_id(message_id),
+    }
+    rows = execute(connection, schema, statements.failures, parameters)
+    kept = rows[0].failures if rows else None
+    read = map(_as_failure, kept if isinstance(kept, list) else ())
+    return [failure for failure in read if failure is not None]
+
+
+def spent(
+    connection: Connection,
+    queue: str,
+    limit: int = 10,
+    *,
+    claim_key: str,
+    claimed_by: str,
+    retry: Retry = RETRY,
+    schema: str | None = None,
+) -> list[Message]:
+    """Return what earlier attempts (same key, another ``claimed_by``) have used up all attempts of.
+
+    They are dead letters, or will be when their lease ends; until they are moved back.
+    """
+    name = arguments.queue_name(queue)
+    parameters = {
+        "queue_name": name,
+        "dead_letter_queue": arguments.dead_letter_queue(name),
+        "key": arguments.optional_key("claim_key", claim_key),
+        "claimant": arguments.optional_key("claimed_by", claimed_by),
+        "message_limit": arguments.limit(limit),
+        **limit_parameters(retry),
+    }
+    return [as_message(row) for row in execute(connection, schema, statements.spent, parameters)]
+
+
+def _as_failure(kept: Any) -> Failure | None:
+    """Return what a release or a lapsed lease has kept; None for what somebody wrote by hand."""
+    try:
+        return Failure(
+            attempt=int(kept["attempt"]),
+            at=as_utc(datetime.fromisoformat(kept["at"])),
+            claimed_by=str(kept["claimed_by"]),
+            error_class=kept["error_class"],
+            error=str(kept["error"]),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def find(
@@ -86,5 +169,8 @@ def counts(connection: Connection, queue: str, *, schema: str | None = None) -> 
 PEEK = Verb(function=peek, reads=True)
 NEWEST_AVAILABLE_AT = Verb(function=newest_available_at, reads=True)
 GET = Verb(function=get, reads=True)
+FAILING = Verb(function=failing, reads=True)
+SPENT = Verb(function=spent, reads=True, retries=True)
+FAILURES = Verb(function=failures, reads=True)
 FIND = Verb(function=find, reads=True)
 COUNTS = Verb(function=counts, reads=True)

@@ -15,6 +15,7 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.message import Draft, Message, Status, finished
 from xclaim.payloads import plain_json
 from xclaim.payloads.envelope import Prepared
+from xclaim.retry import MAX_ATTEMPTS
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, dialect_of
 from xclaim.verb import Verb
@@ -33,15 +34,17 @@ def push_many(
     unique_keys: Iterable[str | None] | None = None,
     priority: int = 0,
     delay: timedelta | None = None,
-    max_attempts: int | None = None,
+    max_attempts: int | None = MAX_ATTEMPTS,
     headers: Mapping[str, Any] | None = None,
     notify: bool = False,
+    repeated: list[int] | None = None,
     schema: str | None = None,
 ) -> list[Message]:
     """Push the payloads and return their messages in the same order; on an error none is pushed.
 
     In one statement, beyond 64 MB of JSON in several of one transaction. ``unique_keys`` has one
-    key, or None, for each payload; the other options hold for all.
+    key, or None, for each payload; ``repeated`` gets the ids of messages that were there already
+    under their keys; the other options hold for all.
     """
     parameters = _parameters(
         queue, priority=priority, delay=delay, max_attempts=max_attempts, headers=headers
@@ -51,7 +54,13 @@ def push_many(
     notifies = notify and not parameters["delay_seconds"] and is_to_notify(connection, schema, name)
     if any(keys):
         messages = push_once(
-            connection, schema, payloads, keys, parameters=parameters, notifies=notifies
+            connection,
+            schema,
+            payloads,
+            keys,
+            parameters=parameters,
+            notifies=notifies,
+            repeated=repeated,
         )
     else:
         messages = _push(connection, schema, payloads, parameters, notifies=notifies)
@@ -169,6 +178,7 @@ def _pushed(
             consumed_by=None,
             claim_key=None,
             last_error=None,
+            last_error_class=None,
             codec=payload.codec,
         )
     )

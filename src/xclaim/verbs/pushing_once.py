@@ -29,8 +29,11 @@ def push_once(
     parameters: Mapping[str, Any],
     *,
     notifies: bool,
+    repeated: list[int] | None = None,
 ) -> list[Message]:
     """Push what is not under its key yet; return the messages, in the order of the payloads.
+
+    ``repeated`` gets the ids of those that were there already.
 
     Raise DuplicateMessageError for keys that are taken by another payload. Two payloads are the
     same by what was encoded, whatever was done to it then: compressed, encrypted, stored elsewhere.
@@ -46,6 +49,8 @@ def push_once(
         rows, clashing = push(as_stored)
         if clashing:
             raise DuplicateMessageError(queue, clashing)
+    if repeated is not None:
+        repeated += [row.id for row in rows if not row.is_new]
     return _in_order(rows, keys)
 
 

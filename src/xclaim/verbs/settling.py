@@ -15,10 +15,12 @@ from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.message import Claim, Message
 from xclaim.payloads.envelope import DIGEST, DROPPED, reduced
 from xclaim.payloads.options import AfterAck
+from xclaim.retry import RETRY, Retry
 from xclaim.sql import statements
 from xclaim.sql.dialects import dialect_of
 from xclaim.verb import Over, Verb
 from xclaim.verbs.execution import Build, as_message, as_utc, execute
+from xclaim.verbs.failing import limit_parameters, pause_parameters
 from xclaim.verbs.hints import is_to_notify, recall
 
 
@@ -149,25 +151,33 @@ def release(
     delay: timedelta | None = None,
     error: object = None,
     count: bool = True,
+    retry: Retry = RETRY,
     notify: bool = False,
     schema: str | None = None,
 ) -> Message:
     """Give the message back and return it as it is now. Raise ClaimLostError if no longer held.
 
-    It keeps its place in the queue, or comes back after ``delay``. ``error`` is kept as
-    ``last_error``. A message whose ``max_attempts`` are used up becomes a dead letter;
-    ``count=False`` hands it back without counting the attempt. ``notify`` wakes those who wait.
+    With an ``error``, an exception or a text, the attempt has failed: the error is kept, and the
+    message comes back after the pause that ``retry`` says, or after ``delay``. Without one it keeps
+    its place in the queue, and its last error. A message whose attempts are used up becomes a dead
+    letter; ``count=False`` hands it back without counting the attempt, which then is no failure:
+    an error that is given then is only noted. ``notify`` wakes those who wait.
     """
-    pause = arguments.optional_seconds("delay", delay)
-    parameters: dict[str, Any] = {
-        "error": arguments.error_text(error),
-        "dead_letter_queue": arguments.dead_letter_queue(_checked(claim).message.queue),
-        "delay_seconds": pause,
-    }
-    queue = claim.message.queue
-    notifies = notify and pause is None and is_to_notify(connection, schema, queue)
+    queue, is_counted, with_error = _checked(claim).message.queue, bool(count), error is not None
+    fails = is_counted and with_error
+    parameters = error_parameters(error) if with_error else {}
+    if delay is not None:
+        parameters["delay_seconds"] = arguments.seconds("delay", delay)
+    if is_counted:
+        parameters["dead_letter_queue"] = arguments.dead_letter_queue(queue)
+        parameters |= pause_parameters(retry) if fails else limit_parameters(retry)
+    notifies = notify and delay is None and not fails and is_to_notify(connection, schema, queue)
     build = partial(
-        statements.release, delayed=pause is not None, counted=bool(count), notifies=notifies
+        statements.release,
+        delayed=delay is not None,
+        counted=is_counted,
+        with_error=with_error,
+        notifies=notifies,
     )
     if notifies:
         parameters["queue_name"] = queue
@@ -176,20 +186,39 @@ def release(
     return message
 
 
-def hand_back(
+def note_failure(
     connection: Connection,
-    claims: Iterable[Claim],
+    claim: Claim,
     *,
-    error: object = None,
+    error: object,
+    lease: timedelta = LEASE,
     schema: str | None = None,
+) -> Message:
+    """Keep the claim for another attempt of its claimant, and the error of this one.
+
+    The lease ends ``lease`` from now. Raise ClaimLostError if the claim is no longer held.
+    """
+    parameters = {
+        **error_parameters(error),
+        "lease_seconds": arguments.seconds("lease", lease),
+    }
+    return as_message(_settle(connection, schema, statements.note_failure, claim, parameters))
+
+
+def error_parameters(error: object) -> dict[str, Any]:
+    """Return the text and the class of an error as the statements take them."""
+    return {"error": arguments.error_text(error), "error_class": arguments.error_class(error)}
+
+
+def hand_back(
+    connection: Connection, claims: Iterable[Claim], *, schema: str | None = None
 ) -> None:
     """Give back, in one statement, what was claimed and not begun: the attempt is not counted.
 
-    The messages keep their places. What others have by now stays theirs.
+    The messages keep their places and their last errors. What others have by now stays theirs.
     """
     asked = list(claims)
-    parameters = {"error": arguments.error_text(error)}
-    _settle_many(connection, schema, statements.hand_back, asked, parameters)
+    _settle_many(connection, schema, statements.hand_back, asked, {})
     for queue in {claim.message.queue for claim in asked}:
         recall(connection, schema, queue).forget()
 
@@ -279,11 +308,12 @@ def _batches(claims: Sequence[Claim]) -> list[dict[int, Claim]]:
     return batches
 
 
-ACK = Verb(function=ack, over=Over.CLAIM, acks=True)
-ACK_MANY = Verb(function=ack_many, over=Over.CLAIMS, acks=True)
+ACK = Verb(function=ack, over=Over.CLAIM, settles=True, acks=True)
+ACK_MANY = Verb(function=ack_many, over=Over.CLAIMS, settles=True, acks=True)
 ACK_AGAIN = Verb(function=ack_again, over=Over.CLAIMS, acks=True)
 UNCONSUMED = Verb(function=unconsumed, over=Over.CLAIMS, reads=True)
-RELEASE = Verb(function=release, over=Over.CLAIM, notifies=True)
+RELEASE = Verb(function=release, over=Over.CLAIM, settles=True, notifies=True, retries=True)
+NOTE_FAILURE = Verb(function=note_failure, over=Over.CLAIM)
 HAND_BACK = Verb(function=hand_back, over=Over.CLAIMS)
 EXTEND = Verb(function=extend, over=Over.CLAIM)
 EXTEND_MANY = Verb(function=extend_many, over=Over.CLAIMS)

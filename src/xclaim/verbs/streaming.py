@@ -64,6 +64,7 @@ def _in_one_statement(
     parameters: dict[str, Any] = {
         **asked.parameters,
         **place,
+        **asked.limit_if_it_resumes(),
         **(receipt(claims[0]) if len(claims) == 1 else receipts(connection, claims)),
         "ack_count": len(claims),
     }
@@ -93,5 +94,9 @@ def _in_one_statement(
 
 
 ACK_AND_CLAIM = Verb(
-    function=ack_and_claim, over=Over.QUEUE_AND_CLAIMS, acks=True, undone_by=HAND_BACK
+    function=ack_and_claim,
+    over=Over.QUEUE_AND_CLAIMS,
+    acks=True,
+    retries=True,
+    undone_by=HAND_BACK,
 )

@@ -1,8 +1,8 @@
-"""Keep the queue tidy: give back lapsed claims, redrive dead letters, prune what was consumed."""
+"""Keep the queue tidy: give back lapsed claims, prune what was consumed, withdraw."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -10,77 +10,98 @@ from typing import Any
 from sqlalchemy import Connection
 
 from xclaim import arguments
+from xclaim.connections import log_lines
+from xclaim.retry import RETRY, Retry
 from xclaim.sql import statements
+from xclaim.sql.dialects import dialect_of
 from xclaim.verb import Verb
-from xclaim.verbs.execution import Build, execute
-from xclaim.verbs.hints import is_to_notify, recall
+from xclaim.verbs.execution import Build, execute, is_autocommit
+from xclaim.verbs.failing import pause_parameters
+from xclaim.verbs.hints import recall
 from xclaim.verbs.looking import keyed
 
 BATCH = 1_000  # rows per statement: short locks, and little to redo after a crash
+_ALL = 2**31 - 1
 
 
 def expire(
-    connection: Connection, queue: str, *, limit: int | None = None, schema: str | None = None
+    connection: Connection,
+    queue: str,
+    *,
+    limit: int | None = None,
+    retry: Retry = RETRY,
+    schema: str | None = None,
 ) -> int:
     """Give back the messages whose lease ran out, and return how many.
 
-    They keep their place in the queue; those whose ``max_attempts`` are used up become dead
-    letters. ``limit`` None: all of them, in batches.
+    They have failed: they come back after the pause that ``retry`` says, counted from their claim,
+    so that most can be claimed at once; those whose attempts are used up become dead letters.
+    ``limit`` None: all of them, in batches.
     """
     name = arguments.queue_name(queue)
     parameters = {
+        **pause_parameters(retry),
         "queue_name": name,
         "dead_letter_queue": arguments.dead_letter_queue(name),
     }
-    count = _in_batches(connection, schema, statements.expire, parameters, limit)
+    note = partial(_note_lapsed, connection, name)
+    count = in_batches(connection, schema, statements.expire, parameters, limit, note=note)
     recall(connection, schema, name).forget()
     return count
 
 
 def expire_some(
-    connection: Connection, schema: str | None, queue: str, size: int, *, spared_key: str | None
+    connection: Connection,
+    schema: str | None,
+    queue: str,
+    size: int,
+    *,
+    retry: Retry,
+    spared_key: str | None,
 ) -> int:
     """Give back up to ``size`` lapsed messages in one statement, and return how many.
 
     Those of the claim key ``spared_key`` stay: their claimant is about to take them back.
     """
     parameters = {
+        **pause_parameters(retry),
         "queue_name": queue,
         "dead_letter_queue": arguments.dead_letter_queue(queue),
         "message_limit": size,
     }
-    if spared_key is None:
-        return len(execute(connection, schema, statements.expire, parameters))
-    parameters["key"] = spared_key
-    return len(execute(connection, schema, statements.expire_others, parameters))
+    build = statements.expire
+    if spared_key is not None:
+        parameters["key"] = spared_key
+        build = statements.expire_others
+    rows = execute(connection, schema, build, parameters)
+    _note_lapsed(connection, queue, rows)
+    return len(rows)
 
 
-def redrive(
+def _note_lapsed(connection: Connection, queue: str, rows: Sequence[Any]) -> None:
+    if rows:
+        is_open = not is_autocommit(connection)
+        log_lines.write(partial(log_lines.lapsed, queue, rows), is_open=is_open)
+
+
+def count_prunable(
     connection: Connection,
     queue: str,
     *,
+    older_than: timedelta,
     limit: int | None = None,
-    to: str | None = None,
-    notify: bool = False,
     schema: str | None = None,
 ) -> int:
-    """Move dead letters of the queue back to it, or ``to`` another; return how many.
-
-    The next one first; they can be claimed at once and start again with no attempts counted. Their
-    unique keys stay reserved in the queue they were pushed to. ``limit`` None: all of them, in
-    batches. ``notify`` wakes those who wait for the queue.
-    """
-    name = arguments.pushable(arguments.queue_name(queue))
-    parameters = {
-        "dead_letter_queue": arguments.dead_letter_queue(name),
-        "queue_name": name if to is None else arguments.pushable(arguments.queue_name(to)),
-    }
-    target = parameters["queue_name"]
-    notifies = notify and is_to_notify(connection, schema, target)
-    build = partial(statements.redrive, notifies=notifies)
-    count = _in_batches(connection, schema, build, parameters, limit)
-    recall(connection, schema, target).forget()
-    return count
+    """Return how many messages ``prune`` would delete, and delete none."""
+    name = arguments.queue_name(queue)
+    age = arguments.seconds("older_than", older_than)
+    found = sum(
+        counted(
+            connection, schema, statements.prunable, {"queue_name": each, "age_seconds": age}, limit
+        )
+        for each in dict.fromkeys((name, arguments.dead_letter_queue(name)))
+    )
+    return found if limit is None else min(found, limit)
 
 
 def prune(
@@ -107,7 +128,7 @@ def prune(
         left = None if limit is None else limit - total
         if left != 0:
             parameters = {"queue_name": each, "age_seconds": age}
-            total += _in_batches(connection, schema, build, parameters, left, removed=removed)
+            total += in_batches(connection, schema, build, parameters, left, removed=removed)
     return total
 
 
@@ -126,14 +147,41 @@ def withdraw(
     ``prune`` does it.
     """
     parameters = keyed(connection, queue, unique_keys)
-    build = partial(statements.withdraw, objects=removed is not None)
+    return _withdraw(connection, schema, statements.withdraw, parameters, removed)
+
+
+def withdraw_by_id(
+    connection: Connection,
+    queue: str,
+    ids: Iterable[int],
+    *,
+    removed: list[str] | None = None,
+    schema: str | None = None,
+) -> int:
+    """Delete the messages with these ids that nobody has claimed; return how many.
+
+    As ``withdraw``. They are in the queue, or were pushed to it.
+    """
+    rows = dialect_of(connection.dialect.name).row_parameters(id=arguments.message_ids(ids))
+    parameters = {"queue_name": arguments.queue_name(queue), **rows}
+    return _withdraw(connection, schema, statements.withdraw_by_id, parameters, removed)
+
+
+def _withdraw(
+    connection: Connection,
+    schema: str | None,
+    statement: Callable[..., statements.Statement],
+    parameters: Mapping[str, Any],
+    removed: list[str] | None,
+) -> int:
+    build = partial(statement, objects=removed is not None)
     rows = execute(connection, schema, build, parameters)
     if removed is not None:
         removed += [row.uri for row in rows if row.uri is not None]
     return len(rows)
 
 
-def _in_batches(
+def in_batches(
     connection: Connection,
     schema: str | None,
     build: Build,
@@ -141,7 +189,9 @@ def _in_batches(
     limit: int | None,
     *,
     removed: list[str] | None = None,
+    note: Callable[[Sequence[Any]], None] | None = None,
 ) -> int:
+    """Run a statement of up to ``BATCH`` rows until it finds no more; return how many in all."""
     arguments.optional_limit(limit)
     total = 0
     while limit is None or total < limit:
@@ -150,12 +200,28 @@ def _in_batches(
         total += len(rows)
         if removed is not None:
             removed += [row.uri for row in rows if row.uri is not None]
+        if note is not None:
+            note(rows)
         if len(rows) < size:
             break
     return total
 
 
-EXPIRE = Verb(function=expire)
-REDRIVE = Verb(function=redrive, notifies=True)
+def counted(
+    connection: Connection,
+    schema: str | None,
+    build: Build,
+    parameters: Mapping[str, Any],
+    limit: int | None,
+) -> int:
+    """Return what a counting statement says, which counts no further than the limit."""
+    most = _ALL if limit is None else arguments.limit(limit)
+    rows = execute(connection, schema, build, {**parameters, "message_limit": most})
+    return int(rows[0].messages)
+
+
+EXPIRE = Verb(function=expire, retries=True)
 PRUNE = Verb(function=prune, deletes=True)
+COUNT_PRUNABLE = Verb(function=count_prunable, reads=True)
 WITHDRAW = Verb(function=withdraw, deletes=True)
+WITHDRAW_BY_ID = Verb(function=withdraw_by_id, deletes=True)

@@ -39,12 +39,15 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import FromClause
 
 from xclaim.sql.dialects import Dialect, Json
+from xclaim.sql.statements.failing import is_exhausted
 from xclaim.sql.statements.order import next_ids, next_ids_after, next_ids_on_top
 from xclaim.sql.statements.parts import (
     AVAILABLE,
+    CLAIMANT,
     CLAIMED,
     CONSUMED,
     ID,
+    KEY,
     LEASE,
     ONE,
     QUEUE,
@@ -54,8 +57,6 @@ from xclaim.sql.statements.parts import (
 from xclaim.sql.statements.settling import acking
 
 _KEPT = 128  # statements per builder: each limit that is asked for makes one
-_KEY = bindparam("key", type_=Text)
-_CLAIMANT = bindparam("claimant", type_=Text)
 _HANDED_ON_KEY = bindparam("handed_on_key", type_=Text)
 _HANDED_ON_BY = bindparam("handed_on_by", type_=Text)
 
@@ -76,6 +77,7 @@ class ClaimedRow(NamedTuple):
     claimed_at: datetime
     claim_expires_at: datetime
     last_error: str | None
+    last_error_class: str | None
     claim_token: UUID
     codec: str | None
 
@@ -115,7 +117,7 @@ def claim_one(table: Table, dialect: Dialect) -> Statement:
     wanted = table.alias("wanted")
     is_claimable = and_(wanted.c.status == AVAILABLE, wanted.c.available_at <= dialect.now())
     earlier = and_(
-        wanted.c.status == CLAIMED, wanted.c.claim_key == _KEY, _is_of_an_earlier_attempt(wanted)
+        wanted.c.status == CLAIMED, wanted.c.claim_key == KEY, _is_of_an_earlier_attempt(wanted)
     )
     taken = dialect.materialized(
         dialect.locked_in_turn(
@@ -140,12 +142,12 @@ def resume(table: Table, dialect: Dialect) -> Statement:
     """
     held = table.alias("held")
     handed_on = and_(held.c.claim_key == _HANDED_ON_KEY, held.c.claimed_by == _HANDED_ON_BY)
-    earlier = and_(held.c.claim_key == _KEY, _is_of_an_earlier_attempt(held))
+    earlier = and_(held.c.claim_key == KEY, _is_of_an_earlier_attempt(held))
     taken = dialect.materialized(
         # Not skipping what is locked: an extend of the earlier attempt is over in a moment.
         dialect.locked_in_turn(
             select(held.c.id)
-            .where(held.c.claim_key.in_([_HANDED_ON_KEY, _KEY]))
+            .where(held.c.claim_key.in_([_HANDED_ON_KEY, KEY]))
             .where(held.c.queue == QUEUE, held.c.status == CLAIMED)
             .where(or_(handed_on, earlier))
             .order_by(held.c.id)
@@ -154,7 +156,7 @@ def resume(table: Table, dialect: Dialect) -> Statement:
     )
     statement = (
         _take(table, dialect)
-        .values(attempts=table.c.attempts + case((table.c.claim_key == _KEY, ONE), else_=ZERO))
+        .values(attempts=table.c.attempts + case((table.c.claim_key == KEY, ONE), else_=ZERO))
         .where(dialect.in_subquery(table.c.id, select(taken.c.id)), table.c.status == CLAIMED)
     )
     return _returning(table, statement)
@@ -221,7 +223,7 @@ def _resumable(table: Table, dialect: Dialect, limit: ColumnElement[int]) -> CTE
     return dialect.materialized(
         dialect.locked(
             select(held.c.id)
-            .where(held.c.claim_key == _KEY)
+            .where(held.c.claim_key == KEY)
             .where(held.c.queue == QUEUE, held.c.status == CLAIMED)
             .where(_is_of_an_earlier_attempt(held))
             .order_by(held.c.id)
@@ -233,8 +235,7 @@ def _resumable(table: Table, dialect: Dialect, limit: ColumnElement[int]) -> CTE
 
 def _is_of_an_earlier_attempt(held: FromClause) -> ColumnElement[bool]:
     # An exhausted one is left for `expire`, which makes it a dead letter.
-    is_left = or_(held.c.max_attempts.is_(None), held.c.attempts < held.c.max_attempts)
-    return and_(held.c.claimed_by != _CLAIMANT, is_left)
+    return and_(held.c.claimed_by != CLAIMANT, ~is_exhausted(held))
 
 
 def _take(table: Table, dialect: Dialect) -> Update:
@@ -243,8 +244,8 @@ def _take(table: Table, dialect: Dialect) -> Update:
         attempts=table.c.attempts + ONE,
         claimed_at=dialect.now(),
         claim_expires_at=dialect.from_now(LEASE),
-        claimed_by=_CLAIMANT,
-        claim_key=_KEY,
+        claimed_by=CLAIMANT,
+        claim_key=KEY,
         claim_token=dialect.new_token(table.c.id),
     )
 

@@ -17,6 +17,9 @@ from sqlalchemy.dialects import postgresql
 
 from xclaim.arguments import MAX_IDENTIFIER_BYTES, dead_letter_queue
 from xclaim.sql.schema import (
+    DEAD_LETTERS_NAME,
+    FAILING_NAME,
+    FAILURES_NAME,
     LINEAGE_VIEW_NAME,
     OVERVIEW_NAME,
     TABLE_NAME,
@@ -60,12 +63,13 @@ class Facts:
     wider: tuple[str, ...]  # what the role has besides, through everybody or other roles
 
 
-VIEWS = (VIEW_NAME, LINEAGE_VIEW_NAME, OVERVIEW_NAME)
+_WITHOUT_TEXTS = (VIEW_NAME, OVERVIEW_NAME, FAILING_NAME, DEAD_LETTERS_NAME)
+VIEWS = (*_WITHOUT_TEXTS, LINEAGE_VIEW_NAME, FAILURES_NAME)
 _COMMANDS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _LOCK_TIMEOUT = "10s"  # a new policy waits for all who use the table, and all others wait for it
 
 _TOKEN = ("claim_token",)
-_CONFIDENTIAL = ("payload", "headers", "last_error")
+_CONFIDENTIAL = ("payload", "headers", "last_error", "failures")
 _PUSHED = (
     "queue",
     "origin_queue",
@@ -89,6 +93,8 @@ _GIVEN_BACK = (
     "claim_key",
     "claim_token",
     "last_error",
+    "last_error_class",
+    "failures",
 )
 _SETTLED = (*_GIVEN_BACK, "consumed_at", "consumed_by")
 
@@ -195,13 +201,13 @@ def shown_views(grant: Grant, found: Facts) -> tuple[str, ...]:
         case Kind.PRODUCER | Kind.CONSUMER:
             return ()
         case Kind.OBSERVER | Kind.MAINTAINER:
-            return VIEWS if grant.shows_payloads else (VIEW_NAME, OVERVIEW_NAME)
+            return VIEWS if grant.shows_payloads else _WITHOUT_TEXTS
 
 
 def _rights(grant: Grant) -> str:
     columns = [column.name for column in message_table().c]
     hidden = _TOKEN if grant.shows_payloads else _TOKEN + _CONFIDENTIAL
-    shown = _listed("SELECT", [name for name in columns if name not in hidden])
+    shown = [name for name in columns if name not in hidden]
     match grant.kind:
         case Kind.PRODUCER:
             # What a repeated push returns; and UPDATE for a key that is pushed by two at once.
@@ -210,9 +216,11 @@ def _rights(grant: Grant) -> str:
         case Kind.CONSUMER:
             return f"{_listed('SELECT', columns)}, {_listed('UPDATE', _SETTLED)}"
         case Kind.OBSERVER:
-            return shown
+            return _listed("SELECT", shown)
         case Kind.MAINTAINER:
-            return f"{shown}, {_listed('UPDATE', _GIVEN_BACK)}, DELETE"
+            # A lapsed lease is added to the failures: so it sees the errors of failed attempts.
+            read = _listed("SELECT", [*shown, *({"failures"} - {*shown})])
+            return f"{read}, {_listed('UPDATE', _GIVEN_BACK)}, DELETE"
 
 
 def _policies(grant: Grant, message: str) -> Iterator[str]:

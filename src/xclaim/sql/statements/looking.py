@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnClause,
+    ColumnElement,
     Float,
+    Select,
     Table,
     Text,
     and_,
+    bindparam,
     cast,
     column,
+    exists,
     func,
     literal_column,
     or_,
@@ -19,19 +25,34 @@ from sqlalchemy import (
 )
 from sqlalchemy import table as lightweight_table
 
-from xclaim.sql.dialects import Dialect, seconds_parameter
+from xclaim.sql.dialects import Dialect, UtcTimestamp, seconds_parameter
 from xclaim.sql.schema import VIEW_NAME
+from xclaim.sql.statements.failing import is_exhausted
 from xclaim.sql.statements.order import newest_per_level, next_ids
 from xclaim.sql.statements.parts import (
     AVAILABLE,
+    CLAIMANT,
     CLAIMED,
     CONSUMED,
     DEAD,
     ID,
+    KEY,
     LIMIT,
     QUEUE,
+    ZERO,
     Statement,
     message_columns,
+)
+
+HOLDER_COLUMNS = (
+    "id",
+    "queue",
+    "claimed_by",
+    "attempts",
+    "claimed_at",
+    "claim_expires_at",
+    "claim_key",
+    "last_error_class",
 )
 
 
@@ -54,10 +75,39 @@ def newest(table: Table, dialect: Dialect) -> Statement:
 
 
 @lru_cache
-def get(table: Table, _dialect: Dialect) -> Statement:
+def get(table: Table, _dialect: Dialect) -> Select[Any]:
     """Return the message if it is in the queue or was pushed to it."""
     return select(*message_columns(table)).where(
         table.c.id == ID, or_(table.c.queue == QUEUE, table.c.origin_queue == QUEUE)
+    )
+
+
+@lru_cache
+def failures(table: Table, _dialect: Dialect) -> Statement:
+    """Return what failed attempts at the message have left."""
+    return select(table.c.failures).where(
+        table.c.id == ID, or_(table.c.queue == QUEUE, table.c.origin_queue == QUEUE)
+    )
+
+
+@lru_cache
+def spent(table: Table, _dialect: Dialect) -> Statement:
+    """Return what earlier attempts of the same claim key have used up: dead, or about to be.
+
+    As many as ``LIMIT``, by the partial index on the claim key.
+    """
+    is_dead = and_(table.c.queue == DEAD, table.c.status == AVAILABLE)
+    is_dying = and_(
+        table.c.queue == QUEUE,
+        table.c.status == CLAIMED,
+        table.c.claimed_by != CLAIMANT,
+        is_exhausted(table),
+    )
+    return (
+        select(*message_columns(table))
+        .where(table.c.claim_key == KEY, or_(is_dead, is_dying))
+        .order_by(table.c.id)
+        .limit(LIMIT)
     )
 
 
@@ -99,10 +149,77 @@ def queue_stats(schema: str | None) -> Statement:
     """Return the lines of the view for people, by name of queue."""
     names = ("available", "delayed", "claimed", "consumed", "dead_letters")
     ages = ("oldest_available_age", "oldest_claim_age")
-    view = lightweight_table(
-        VIEW_NAME, column("queue"), *[column(name) for name in (*names, *ages)], schema=schema
-    )
+    columns: list[ColumnClause[Any]] = [
+        column(name) for name in (*names, *ages, "retrying", "head_attempts")
+    ]
+    next_try_at = column("next_try_at", UtcTimestamp)
+    view = lightweight_table(VIEW_NAME, column("queue"), *columns, next_try_at, schema=schema)
     return select(view).order_by(view.c.queue)
+
+
+@lru_cache
+def is_known(table: Table, dialect: Dialect) -> Statement:
+    """Return whether the queue, or its dead-letter queue, has a message, whatever its status.
+
+    A question for each partial index, because there is none on the queue alone.
+    """
+    here = table.c.queue.in_([QUEUE, DEAD])
+    states = (
+        and_(table.c.status == AVAILABLE, dialect.is_present(table.c.available_at)),
+        table.c.claim_expires_at.is_not(None),
+        table.c.consumed_at.is_not(None),
+    )
+    found = [exists(select(table.c.id).where(here, state)) for state in states]
+    return select(or_(*found).label("is_known"))
+
+
+@lru_cache
+def failing_messages(table: Table, dialect: Dialect) -> Statement:
+    """Return the messages of the queue that failed and are tried again, the next try first."""
+    return (
+        select(*message_columns(table))
+        .where(table.c.queue == QUEUE, table.c.status == AVAILABLE)
+        .where(dialect.is_present(table.c.available_at), table.c.attempts > ZERO)
+        .order_by(table.c.available_at, table.c.id)
+        .limit(LIMIT)
+    )
+
+
+@lru_cache
+def failing_queues(table: Table, dialect: Dialect) -> Statement:
+    """Count by queue and class of the last error what is tried again. It reads the claim index."""
+    return (
+        select(
+            table.c.queue,
+            table.c.last_error_class,
+            func.count().label("messages"),
+            func.min(table.c.available_at).label("available_at"),
+            func.max(table.c.attempts).label("attempts"),
+        )
+        .where(table.c.status == AVAILABLE, dialect.is_present(table.c.available_at))
+        .where(table.c.attempts > ZERO, ~_is_dead(table))
+        .group_by(table.c.queue, table.c.last_error_class)
+        .order_by(table.c.queue, func.count().desc())
+    )
+
+
+@lru_cache
+def holders(table: Table, dialect: Dialect, *, of_queue: bool) -> Statement:
+    """Return who holds what, the longest held first: neither payloads nor tokens."""
+    lapsed = (table.c.claim_expires_at <= dialect.now()).label("is_lapsed")
+    found = (
+        select(*[table.c[name] for name in HOLDER_COLUMNS], lapsed)
+        .where(table.c.claim_expires_at.is_not(None))
+        .order_by(table.c.claimed_at, table.c.id)
+        .limit(LIMIT)
+    )
+    return found.where(table.c.queue.in_([QUEUE, DEAD])) if of_queue else found
+
+
+@lru_cache
+def receipt(table: Table, dialect: Dialect) -> Statement:
+    """Return the message with the token of the claim that is on it now, NULL if there is none."""
+    return get(table, dialect).add_columns(table.c.claim_token)
 
 
 @lru_cache
@@ -126,12 +243,24 @@ def stuck_claims(table: Table, dialect: Dialect) -> Statement:
 
 
 @lru_cache
+def reads_errors(_table: Table, _dialect: Dialect) -> Statement:
+    """Return whether the role may read the texts of errors (PostgreSQL only)."""
+    name = bindparam("message_table", type_=Text)
+    texts = (literal_column("'last_error'", Text), literal_column("'SELECT'", Text))
+    return select(func.has_column_privilege(name, *texts).label("is_allowed"))
+
+
+@lru_cache
 def dead_letters(table: Table, dialect: Dialect) -> Statement:
-    """Count the dead letters by their queue. It reads the claim index from end to end."""
+    """Count the dead letters by queue and class of error. It reads the claim index to its end."""
     return (
-        select(table.c.queue, func.count().label("letters"))
+        select(table.c.queue, table.c.last_error_class, func.count().label("letters"))
         .where(table.c.status == AVAILABLE, dialect.is_present(table.c.available_at))
-        .where(table.c.queue.like(literal_column("'%.dead'", Text)))
-        .group_by(table.c.queue)
-        .order_by(table.c.queue)
+        .where(_is_dead(table))
+        .group_by(table.c.queue, table.c.last_error_class)
+        .order_by(table.c.queue, func.count().desc())
     )
+
+
+def _is_dead(table: Table) -> ColumnElement[bool]:
+    return table.c.queue.like(literal_column("'%.dead'", Text))

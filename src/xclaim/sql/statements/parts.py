@@ -8,7 +8,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
-    Table,
     Text,
     Uuid,
     bindparam,
@@ -33,8 +32,11 @@ QUEUE = bindparam("queue_name", type_=Text)
 DEAD = bindparam("dead_letter_queue", type_=Text)
 LIMIT = bindparam("message_limit", type_=Integer)
 ID = bindparam("message_id", type_=BigInteger)
+KEY = bindparam("key", type_=Text)
+CLAIMANT = bindparam("claimant", type_=Text)
 TOKEN = bindparam("token", type_=Uuid)
 ERROR = bindparam("error", type_=Text)
+ERROR_CLASS = bindparam("error_class", type_=Text)
 LEASE = seconds_parameter("lease_seconds")
 DELAY = seconds_parameter("delay_seconds")
 
@@ -60,6 +62,7 @@ _OF_A_MESSAGE = (
     "consumed_by",
     "claim_key",
     "last_error",
+    "last_error_class",
     "codec",
 )
 
@@ -73,11 +76,6 @@ def notified() -> ColumnElement[Any]:
     """Return a last column that wakes those who wait for the queue, once for all rows."""
     call = func.pg_notify(literal_column(f"'{CHANNEL}'", Text), QUEUE)
     return select(call).scalar_subquery().label("notified")
-
-
-def is_exhausted(table: Table) -> ColumnElement[bool]:
-    """Return the test whether the attempts of a message are used up; never true without a limit."""
-    return table.c.attempts >= table.c.max_attempts
 
 
 def freed() -> dict[str, ColumnElement[Any]]:

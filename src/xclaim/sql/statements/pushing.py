@@ -10,12 +10,15 @@ from sqlalchemy import (
     Integer,
     SmallInteger,
     Table,
+    TableClause,
     Text,
     and_,
     bindparam,
     case,
     cast,
+    column,
     exists,
+    false,
     func,
     insert,
     literal_column,
@@ -39,6 +42,9 @@ from xclaim.sql.statements.parts import (
     message_columns,
     notified,
 )
+
+# https://www.sqlite.org/autoinc.html
+_GIVEN_IDS = TableClause("sqlite_sequence", column("name"), column("seq"))
 
 
 @lru_cache
@@ -77,8 +83,8 @@ def push_once(
 ) -> Statement:
     """Insert the payloads whose unique key is new and return those that are already there.
 
-    The last column, ``is_same``, is false where the key is taken by another payload; then nothing
-    is inserted at all.
+    The last columns: ``is_same`` is false where the key is taken by another payload; then nothing
+    is inserted at all. ``is_new`` tells what was inserted from what was there.
     """
     if dialect is POSTGRESQL:
         return _push_once_postgresql(table, dialect, notifies=notifies, encoded=encoded)
@@ -124,9 +130,12 @@ def _push_once_postgresql(
         .cte("pushed")
     )
     names = [column.name for column in message_columns(table)]
+    is_new = pushed.c.created_at == dialect.now()  # and not another session's of a moment ago
     return union_all(
-        select(*[existing.c[name] for name in names], existing.c.is_same),
-        select(*[pushed.c[name] for name in names], true().label("is_same")),
+        select(*[existing.c[name] for name in names], existing.c.is_same, false().label("is_new")),
+        select(
+            *[pushed.c[name] for name in names], true().label("is_same"), is_new.label("is_new")
+        ),
     )
 
 
@@ -137,7 +146,12 @@ def _push_once_sqlite(table: Table, dialect: Dialect, *, encoded: bool) -> State
     rows = select(*values).where(true()).order_by(item.c.position)
     pushed = _refuse_other_payload(sqlite_insert(table).from_select(names, rows), table)
     is_same: ColumnElement[Any] = literal_column("1").label("is_same")
-    statement: Statement = pushed.returning(*message_columns(table), is_same)
+    # SQLite writes down the highest id that it has given at the end of a statement.
+    highest = select(_GIVEN_IDS.c.seq).where(_GIVEN_IDS.c.name == literal_column(f"'{table.name}'"))
+    is_new = table.c.id > func.coalesce(highest.scalar_subquery(), literal_column("0"))
+    statement: Statement = pushed.returning(
+        *message_columns(table), is_same, is_new.label("is_new")
+    )
     return statement
 
 

@@ -13,27 +13,25 @@ from sqlalchemy import (
     Update,
     Uuid,
     and_,
-    case,
     cast,
     null,
-    true,
     update,
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from xclaim.sql.dialects import Dialect
+from xclaim.sql.statements.failing import after_pause, failed, or_dead
 from xclaim.sql.statements.parts import (
     CONSUMED,
-    DEAD,
     DELAY,
     ERROR,
+    ERROR_CLASS,
     ID,
     LEASE,
     ONE,
     TOKEN,
     Statement,
     freed,
-    is_exhausted,
     message_columns,
     notified,
 )
@@ -91,24 +89,53 @@ def _consume(table: Table, dialect: Dialect) -> Update:
 
 @lru_cache
 def release(
-    table: Table, dialect: Dialect, *, delayed: bool, counted: bool, notifies: bool = False
+    table: Table,
+    dialect: Dialect,
+    *,
+    delayed: bool,
+    counted: bool,
+    with_error: bool,
+    notifies: bool = False,
 ) -> Statement:
     """Make the claimed message available again, or a dead letter if its attempts are used up.
 
-    It keeps its place in the queue unless delayed; not counted, the attempt is taken back.
+    It keeps its place in the queue, unless it is delayed or its attempt has failed: that is one
+    that counts and has an error. Not counted, the attempt is taken back.
     """
-    exhausted = is_exhausted(table) if counted else ~true()
+    fails = counted and with_error
+    if delayed:
+        available_at: ColumnElement[Any] = dialect.from_now(DELAY)
+    elif fails:
+        available_at = after_pause(table, dialect, dialect.now())
+    else:
+        available_at = table.c.available_at
+    values = {**freed(), "available_at": available_at}
+    if counted:
+        values |= or_dead(table, available_at, dialect)
+    else:
+        values |= {"attempts": table.c.attempts - ONE}
+    if fails:
+        values |= failed(table, dialect, ERROR, ERROR_CLASS)
+    elif with_error:
+        values |= {"last_error": ERROR, "last_error_class": ERROR_CLASS}
+    return (
+        update(table)
+        .where(_held(table))
+        .values(**values)
+        .returning(*message_columns(table), *([notified()] if notifies else []))
+    )
+
+
+@lru_cache
+def note_failure(table: Table, dialect: Dialect) -> Statement:
+    """Keep the error of an attempt and the claim, whose lease ends so long from now."""
     return (
         update(table)
         .where(_held(table))
         .values(
-            **freed(),
-            queue=case((exhausted, DEAD), else_=table.c.queue) if counted else table.c.queue,
-            available_at=dialect.from_now(DELAY) if delayed else table.c.available_at,
-            attempts=table.c.attempts if counted else table.c.attempts - ONE,
-            last_error=ERROR,
+            claim_expires_at=dialect.from_now(LEASE), **failed(table, dialect, ERROR, ERROR_CLASS)
         )
-        .returning(*message_columns(table), *([notified()] if notifies else []))
+        .returning(*message_columns(table))
     )
 
 
@@ -119,7 +146,7 @@ def hand_back(table: Table, dialect: Dialect) -> Statement:
     return (
         update(table)
         .where(table.c.id == item.c.id, table.c.claim_token == item.c.token)
-        .values(**freed(), attempts=table.c.attempts - ONE, last_error=ERROR)
+        .values(**freed(), attempts=table.c.attempts - ONE)
         .returning(table.c.id)
     )
 

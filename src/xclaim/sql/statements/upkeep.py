@@ -6,32 +6,39 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Float,
+    Select,
     Table,
     Text,
     bindparam,
     case,
     cast,
     delete,
+    func,
     literal_column,
+    null,
+    or_,
     select,
     update,
 )
+from sqlalchemy.sql.selectable import FromClause
 
 from xclaim.sql.dialects import Dialect, seconds_parameter
+from xclaim.sql.statements.failing import after_pause, lapsed, or_dead
+from xclaim.sql.statements.letters import EVERY_LETTER, Letters, dead_letters_of
 from xclaim.sql.statements.parts import (
     AVAILABLE,
     CLAIMED,
     CONSUMED,
-    DEAD,
     ID,
+    KEY,
     LIMIT,
     QUEUE,
     ZERO,
     Statement,
     freed,
-    is_exhausted,
     notified,
 )
 
@@ -44,12 +51,13 @@ def expire_others(table: Table, dialect: Dialect) -> Statement:
 
 @lru_cache
 def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> Statement:
-    """Give back lapsed claims, at their old place, or as dead letters.
+    """Give back lapsed claims, after a pause that began with the claim, or as dead letters.
 
     Locks and re-checks in one statement: a claim that is acked or extended meanwhile is left alone.
     The check stands in the locking SELECT only: repeated in the UPDATE, it made the planner walk
     the expiry index instead of the primary key.
     """
+    error = literal_column("'lease expired, claimed by '", Text).concat(table.c.claimed_by)
     held = table.alias("held")
     overdue = (
         select(held.c.id)
@@ -58,42 +66,46 @@ def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> State
         .limit(LIMIT)
     )
     if spares_key:
-        overdue = overdue.where(held.c.claim_key.is_distinct_from(bindparam("key", type_=Text)))
-    lapsed = dialect.materialized(dialect.locked(overdue), "lapsed")
+        overdue = overdue.where(held.c.claim_key.is_distinct_from(KEY))
+    overdue_ids = dialect.materialized(dialect.locked(overdue), "lapsed")
     return (
         update(table)
-        .where(dialect.in_subquery(table.c.id, select(lapsed.c.id)), table.c.status == CLAIMED)
+        .where(dialect.in_subquery(table.c.id, select(overdue_ids.c.id)), table.c.status == CLAIMED)
         .values(
-            **freed(),
-            queue=case((is_exhausted(table), DEAD), else_=table.c.queue),
-            last_error=literal_column("'lease expired, claimed by '", Text).concat(
-                table.c.claimed_by
-            ),
+            **freed()
+            | or_dead(table, after_pause(table, dialect, table.c.claimed_at), dialect)
+            | lapsed(table, dialect, error, literal_column("'LeaseExpired'", Text))
         )
-        .returning(table.c.id)
+        # Not the error, which not all who expire may read.
+        .returning(table.c.id, table.c.queue, table.c.attempts, table.c.available_at)
     )
 
 
 @lru_cache
-def redrive(table: Table, dialect: Dialect, *, notifies: bool = False) -> Statement:
+def redrive(
+    table: Table, dialect: Dialect, *, which: Letters = EVERY_LETTER, notifies: bool = False
+) -> Statement:
     """Move dead letters to a queue, the next one first, available now and with no attempts used."""
-    letter = table.alias("letter")
-    dead = dialect.materialized(
-        dialect.locked(
-            select(letter.c.id)
-            .where(letter.c.queue == DEAD, letter.c.status == AVAILABLE)
-            .where(dialect.is_present(letter.c.available_at))
-            .order_by(letter.c.priority.desc(), letter.c.available_at, letter.c.id)
-            .limit(LIMIT)
-        ),
-        "dead",
-    )
+    chosen = dead_letters_of(table.alias("letter"), dialect, which)
+    dead = dialect.materialized(dialect.locked(chosen), "dead")
     return (
         update(table)
         .where(dialect.in_subquery(table.c.id, select(dead.c.id)), table.c.status == AVAILABLE)
-        .values(queue=QUEUE, attempts=ZERO, available_at=dialect.now())
+        .values(queue=QUEUE, attempts=ZERO, available_at=dialect.now(), claim_key=null())
         .returning(table.c.id, *([notified()] if notifies else []))
     )
+
+
+@lru_cache
+def redrivable(table: Table, dialect: Dialect, *, which: Letters = EVERY_LETTER) -> Statement:
+    """Count the dead letters that ``redrive`` would move."""
+    return _counted(dead_letters_of(table.alias("letter"), dialect, which))
+
+
+@lru_cache
+def letters(table: Table, dialect: Dialect, *, which: Letters) -> Statement:
+    """Return the ids of the dead letters that ``redrive`` would move."""
+    return dead_letters_of(table.alias("letter"), dialect, which)
 
 
 @lru_cache
@@ -103,22 +115,45 @@ def prune(table: Table, dialect: Dialect, *, objects: bool = False) -> Statement
     Without the order PostgreSQL reads the table from its begin, batch for batch. ``objects``: say
     where their payloads were stored.
     """
-    old = table.alias("old")
-    age: ColumnElement[Any] = seconds_parameter("age_seconds")
-    pruned = dialect.materialized(
-        dialect.locked(
-            select(old.c.id)
-            .where(old.c.queue == QUEUE)
-            .where(old.c.consumed_at <= dialect.from_now(-cast(age, Float)))
-            .order_by(old.c.consumed_at)
-            .limit(LIMIT)
-        ),
-        "pruned",
-    )
+    pruned = dialect.materialized(dialect.locked(_old(table.alias("old"), dialect)), "pruned")
     return (
         delete(table)
         .where(dialect.in_subquery(table.c.id, select(pruned.c.id)))
         .where(table.c.status == CONSUMED)
+        .returning(table.c.id, *([_uri(table, dialect)] if objects else []))
+    )
+
+
+@lru_cache
+def prunable(table: Table, dialect: Dialect) -> Statement:
+    """Count the messages that ``prune`` would delete."""
+    return _counted(_old(table.alias("old"), dialect))
+
+
+def _old(old: FromClause, dialect: Dialect) -> Select[Any]:
+    age: ColumnElement[Any] = seconds_parameter("age_seconds")
+    return (
+        select(old.c.id)
+        .where(old.c.queue == QUEUE)
+        .where(old.c.consumed_at <= dialect.from_now(-cast(age, Float)))
+        .order_by(old.c.consumed_at)
+        .limit(LIMIT)
+    )
+
+
+def _counted(ids: Select[Any]) -> Statement:
+    return select(func.count().label("messages")).select_from(ids.subquery("chosen"))
+
+
+@lru_cache
+def withdraw_by_id(table: Table, dialect: Dialect, *, objects: bool = False) -> Statement:
+    """Delete the messages with these ids that nobody has claimed, also dead letters."""
+    ids = select(dialect.rows(id=BigInteger()).c.id)
+    return (
+        delete(table)
+        .where(dialect.in_subquery(table.c.id, ids))
+        .where(or_(table.c.origin_queue == QUEUE, table.c.queue == QUEUE))
+        .where(table.c.status == AVAILABLE)
         .returning(table.c.id, *([_uri(table, dialect)] if objects else []))
     )
 

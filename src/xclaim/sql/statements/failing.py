@@ -1,0 +1,118 @@
+"""What an attempt that failed leaves: its error, a pause, or a dead letter."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Double,
+    Integer,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    null,
+)
+
+from xclaim.sql.dialects import Dialect
+from xclaim.sql.statements.parts import DEAD
+
+FAILURES = 20  # that are kept of a message: all that it may have by default
+ERROR_CHARACTERS = 1_000  # of each; the last one is kept longer, in last_error
+
+_PAUSES = bindparam("pauses", type_=Text)  # seconds, a JSON array
+_PAUSE_COUNT = bindparam("pause_count", type_=Integer)
+_JITTER = bindparam("jitter", type_=Double)
+_DRAWN = bindparam("drawn", type_=Integer)
+_SHARES = 97  # of the jitter that are told apart; a prime, so that regular ids get all of them
+
+
+def is_exhausted(table: Any) -> ColumnElement[bool]:
+    """Return the test whether the attempts of a message are used up; never true without a limit.
+
+    The limit is the consumer's if it has one, else the message's.
+    """
+    given = bindparam("is_limited", type_=Boolean)
+    limit = case((given, bindparam("most_attempts", type_=Integer)), else_=table.c.max_attempts)
+    return func.coalesce(table.c.attempts >= limit, literal_column("1 = 0"))
+
+
+def after_pause(
+    table: Table, dialect: Dialect, since: ColumnElement[datetime]
+) -> ColumnElement[datetime]:
+    """Return when a message can be claimed again whose attempt has failed.
+
+    The random part is drawn by the client once for a statement, and spread by the id over its rows:
+    with a volatile function PostgreSQL would not use its indexes as it should.
+    """
+    pause = dialect.element(_PAUSES, table.c.attempts, _PAUSE_COUNT)
+    shares: ColumnElement[Any] = literal_column(str(_SHARES))
+    share = ((table.c.id + _DRAWN) % shares) / literal_column(f"{_SHARES}.0", Double)
+    return dialect.later(since, pause * (literal_column("1.0", Double) - _JITTER * share))
+
+
+def failed(
+    table: Table,
+    dialect: Dialect,
+    error: ColumnElement[Any],
+    error_class: ColumnElement[Any],
+) -> dict[str, ColumnElement[Any]]:
+    """Return the values that keep the error of an attempt."""
+    failures = dialect.appended(
+        table.c.failures,
+        FAILURES,
+        attempt=table.c.attempts,
+        at=dialect.now_as_text(),
+        claimed_by=table.c.claimed_by,
+        error_class=error_class,
+        error=func.substr(error, literal_column("1"), literal_column(str(ERROR_CHARACTERS))),
+    )
+    return {"last_error": error, "last_error_class": error_class, "failures": failures}
+
+
+def lapsed(
+    table: Table, dialect: Dialect, error: ColumnElement[Any], error_class: ColumnElement[Any]
+) -> dict[str, ColumnElement[Any]]:
+    """Return the values that keep a lapsed lease, unless the error of the attempt is kept already.
+
+    That is so where its claimant kept the claim for another try of its own.
+    """
+    is_noted = func.coalesce(
+        and_(
+            dialect.field_of_last(table.c.failures, "attempt") == cast(table.c.attempts, Text),
+            dialect.field_of_last(table.c.failures, "claimed_by") == table.c.claimed_by,
+        ),
+        literal_column("1 = 0"),
+    )
+    kept = failed(table, dialect, error, error_class)
+    # Not from the column of the last error, which whoever looks after leases may not read.
+    before: dict[str, ColumnElement[Any]] = {
+        "last_error": dialect.field_of_last(table.c.failures, "error"),
+        "last_error_class": dialect.field_of_last(table.c.failures, "error_class"),
+        "failures": table.c.failures,
+    }
+    return {name: case((is_noted, before[name]), else_=value) for name, value in kept.items()}
+
+
+def or_dead(
+    table: Table, available_at: ColumnElement[Any], dialect: Dialect
+) -> dict[str, ColumnElement[Any]]:
+    """Return the values of a message that is tried again then, or is dead from now on.
+
+    One that was claimed as a dead letter rests as well: nothing is left to be used up.
+    """
+    exhausted = is_exhausted(table)
+    dies = and_(exhausted, table.c.queue != DEAD)
+    return {
+        "queue": case((exhausted, DEAD), else_=table.c.queue),
+        "available_at": case((dies, dialect.now()), else_=available_at),
+        # Who comes back for the message learns what became of it.
+        "claim_key": case((exhausted, table.c.claim_key), else_=null()),
+    }
