@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
 import sqlalchemy
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import create_async_engine as sqlalchemy_create_async_engine
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from tests.later_xclaim import later_xclaim
 from xclaim import (
@@ -26,6 +32,7 @@ from xclaim import (
     PayloadError,
     Queue,
     SchemaVersionError,
+    create_async_engine,
     create_engine,
 )
 from xclaim.operations import migrate
@@ -274,13 +281,81 @@ def test_a_bind_of_the_wrong_kind_is_refused() -> None:
         AsyncQueue("orders", create_engine("sqlite://"))  # type: ignore[arg-type]
 
 
-def test_an_engine_of_another_driver_is_refused() -> None:
-    driver = SimpleNamespace(paramstyle="pyformat", __version__="1.31")  # never connected
-    url = "postgresql+pg8000://user:secret@host/db"
-    engine = sqlalchemy.create_engine(url, module=driver)
+class _Driver(ModuleType):
+    """Stands for the package of a driver that is not installed, and is never connected."""
 
-    with pytest.raises(DatabaseUrlError, match="make one with xclaim"):
-        Queue("orders", engine)
+    paramstyle = "pyformat"
+    __version__ = "2.9.9"
+    version_info = (2, 0, 0)
+    sqlite_version_info = (3, 40, 0)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+WAY_OUT = {
+    "postgresql+pg8000://user:secret@host/db": "write postgresql+psycopg://",
+    "postgresql+psycopg2://user:secret@host/db": "write postgresql+psycopg://",
+    "mysql+pymysql://user:secret@host/db": "xclaim uses PostgreSQL and SQLite",
+    "sqlite+pysqlcipher:///secret.db": "write sqlite:///",
+}
+
+
+@pytest.mark.parametrize("url", WAY_OUT)
+def test_another_driver_is_named_with_the_way_out_whatever_it_comes_in(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = url.partition(":")[0]
+    package = _Driver(driver)
+    monkeypatch.setitem(sys.modules, "psycopg2", package)  # SQLAlchemy 2.0 imports parts of it
+    engine = sqlalchemy.create_engine(url, module=package)
+    named = rf"'{re.escape(driver)}' is not supported: .*{re.escape(WAY_OUT[url])}"
+
+    for bind in (url, sqlalchemy.make_url(url), engine, Session(engine)):  # none is installed
+        with pytest.raises(DatabaseUrlError, match=named) as caught:
+            Queue("orders", bind)
+        assert "secret" not in str(caught.value)
+    for make in (create_engine, create_async_engine, partial(AsyncQueue, "orders")):
+        with pytest.raises(DatabaseUrlError, match=named):
+            make(url)
+
+
+def test_a_session_of_another_driver_is_refused_when_its_scope_has_one() -> None:
+    url = "postgresql+pg8000://user:secret@host/db"
+    engine = sqlalchemy.create_engine(url, module=_Driver("pg8000"))
+    queue = Queue("orders", scoped_session(sessionmaker(engine)))
+
+    with pytest.raises(DatabaseUrlError, match="pg8000"):
+        queue.push(1)
+
+
+def test_another_driver_of_asyncio_is_named_with_the_way_out() -> None:
+    url = "postgresql+asyncpg://user:secret@host/db"
+    engine = sqlalchemy_create_async_engine(url, module=_Driver("asyncpg"))
+
+    for bind in (url, sqlalchemy.make_url(url), engine, AsyncSession(engine)):
+        with pytest.raises(DatabaseUrlError, match="psycopg 3, for asyncio too"):
+            AsyncQueue("orders", bind)
+    with pytest.raises(DatabaseUrlError, match="psycopg 3, for asyncio too"):
+        Queue("orders", engine.sync_engine)
+
+
+def test_a_driver_of_asyncio_is_not_for_blocking_code() -> None:
+    for url in ("sqlite+aiosqlite://", "postgresql+psycopg_async://host/db"):
+        engine = sqlalchemy.create_engine(url)
+
+        with pytest.raises(InvalidArgumentError, match="use AsyncQueue"):
+            Queue("orders", engine)
+
+
+def test_postgresql_without_psycopg_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    for facade in (Queue, AsyncQueue):
+        with pytest.raises(DatabaseUrlError, match="pip install"):
+            facade("orders", "postgresql://host/db")
 
 
 def test_an_unreachable_server_is_sqlalchemys_own_error() -> None:

@@ -16,7 +16,7 @@ import pytest
 from tests.eventually import until
 from tests.replication import Pair, replicated
 from tests.torture import checker
-from tests.torture.consumer import QUEUE
+from tests.torture.consumer import QUEUE, RETRY
 from tests.torture.crew import Crew
 from tests.torture.logs import gather
 from tests.torture.workers import Role
@@ -48,7 +48,7 @@ def test_with_a_synchronous_standby_a_failover_loses_nothing_and_doubles_nothing
         pair.primary.kill()
         pair.promote()
 
-        with Queue(QUEUE, pair.url) as queue:
+        with Queue(QUEUE, pair.url, retry=RETRY) as queue:
             consumed = queue.counts().consumed
             until(lambda: queue.counts().consumed > consumed + 200)
             crew.dismiss(Role.PRODUCER)
@@ -91,7 +91,7 @@ def is_drained(queue: Queue) -> bool:
     queue.expire()
     counts = queue.counts()
     time.sleep(0.1)  # between two looks
-    return counts.available + counts.claimed == 0
+    return counts.available + counts.delayed + counts.claimed == 0
 
 
 def check(url: str, logs: Path) -> checker.Findings:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
+from tests.retrying import AT_ONCE
 from xclaim import Claim, Queue, create_engine
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL
@@ -45,7 +46,7 @@ def other_engine(fresh_postgresql_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def queue(engine: Engine) -> Queue:
-    return Queue("orders", engine)
+    return Queue("orders", engine, retry=AT_ONCE)
 
 
 @pytest.fixture

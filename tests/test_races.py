@@ -9,12 +9,17 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier
+from threading import Barrier, Event
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
+from tests.retrying import AT_ONCE
 from xclaim import Claim, ClaimLostError, DuplicateMessageError, Queue, create_engine
+from xclaim.consuming.holding import Holding, by_holding
+
+NOW = timedelta(0)
 
 WORKER = """
 import json, sys
@@ -93,7 +98,7 @@ def test_batches_claimed_in_parallel_are_disjoint(engine: Engine) -> None:
 
 
 def test_the_message_of_a_killed_worker_comes_back(engine: Engine, database_url: str) -> None:
-    queue = Queue("race", engine)
+    queue = Queue("race", engine, retry=AT_ONCE)
     queue.push(1)
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, database_url], stdout=subprocess.PIPE, text=True
@@ -170,7 +175,7 @@ def test_an_ack_that_waits_for_a_new_claim_is_lost(postgresql: Engine) -> None:
     assert stale is not None
 
     with ThreadPoolExecutor(1) as pool, postgresql.begin() as connection:
-        bound = Queue("race", connection)
+        bound = Queue("race", connection, retry=AT_ONCE)
         bound.expire()
         current = bound.claim()
         waiting = pool.submit(queue.ack, stale)
@@ -199,6 +204,35 @@ def test_two_retries_at_once_take_the_message_back_once(engine: Engine) -> None:
 
     live = [claim for claim in claims if claim is not None and _is_held(queue, claim)]
     assert len(live) == 1
+
+
+@pytest.fixture
+def restless_threads() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("restless_threads")
+def test_a_claim_is_settled_while_other_threads_begin_blocks() -> None:
+    are_over = Event()
+    nobody: Any = None
+
+    def begin_blocks() -> None:
+        while not are_over.is_set():
+            [Holding(nobody, nobody, nobody, lease=NOW, lease_limit=NOW) for _ in range(20)]
+
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(begin_blocks) for _ in range(2)]
+        try:
+            found = [by_holding([])[0][0] for _ in range(15_000)]
+        finally:
+            are_over.set()
+        for other in others:
+            other.result()
+
+    assert not any(found)
 
 
 def _is_held(queue: Queue, claim: Claim) -> bool:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from tests.contract.facades import Blocking
 from tests.eventually import PATIENCE
 from tests.proxy import Proxy
+from tests.retrying import AT_ONCE
 from xclaim import (
     AsyncQueue,
     Claim,
@@ -213,7 +214,8 @@ def test_a_commit_that_did_not_arrive_is_raised_and_the_message_is_back(
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE effect (id int)"))
 
-    with pytest.raises(OperationalError), open_queue().transact() as (_, connection):
+    transaction = open_queue().transact(retry=AT_ONCE)
+    with pytest.raises(OperationalError), transaction as (_, connection):
         connection.execute(text("INSERT INTO effect VALUES (1)"))
         proxy.cut_before(COMMIT)
 

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from tests.eventually import until
+from tests.retrying import AT_ONCE
 from xclaim import (
     AsyncQueue,
     Claim,
@@ -40,7 +41,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def queue(engine: Engine) -> Queue:
-    return Queue("orders", engine)
+    return Queue("orders", engine, retry=AT_ONCE)
 
 
 def claimed(queue: Queue, **options: Any) -> Claim:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         DuplicateMessageError,
         EncryptionKeyError,
         InvalidArgumentError,
+        MessagesFailedError,
         PayloadCorruptedError,
         PayloadError,
         PayloadGoneError,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         UnknownCodecError,
         XclaimError,
     )
-    from xclaim.message import Claim, Counts, Message, Status, Ticket
+    from xclaim.message import Claim, Counts, Failure, Message, Status, Ticket
     from xclaim.payloads.codecs.registry import Codec, register_codec
     from xclaim.payloads.options import AfterAck
     from xclaim.payloads.payloads import Payloads
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from xclaim.queues.aio import AsyncQueue
     from xclaim.queues.functions import ack, claim, push
     from xclaim.queues.sync import Queue
+    from xclaim.retry import Retry
 
 __version__ = "0.1.0"
 
@@ -52,8 +54,10 @@ _MODULE_OF = {
     "DatabaseUrlError": "errors",
     "DuplicateMessageError": "errors",
     "EncryptionKeyError": "errors",
+    "Failure": "message",
     "InvalidArgumentError": "errors",
     "Message": "message",
+    "MessagesFailedError": "errors",
     "PayloadCorruptedError": "errors",
     "PayloadError": "errors",
     "PayloadGoneError": "errors",
@@ -61,6 +65,7 @@ _MODULE_OF = {
     "PayloadRefusedError": "errors",
     "Payloads": "payloads.payloads",
     "Queue": "queues.sync",
+    "Retry": "retry",
     "SchemaVersionError": "errors",
     "Status": "message",
     "Storage": "payloads.stores.storage",
@@ -87,8 +92,10 @@ __all__ = [
     "DatabaseUrlError",
     "DuplicateMessageError",
     "EncryptionKeyError",
+    "Failure",
     "InvalidArgumentError",
     "Message",
+    "MessagesFailedError",
     "PayloadCorruptedError",
     "PayloadError",
     "PayloadGoneError",
@@ -96,6 +103,7 @@ __all__ = [
     "PayloadRefusedError",
     "Payloads",
     "Queue",
+    "Retry",
     "SchemaVersionError",
     "Status",
     "Storage",

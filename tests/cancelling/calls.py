@@ -8,11 +8,26 @@ from contextlib import aclosing, contextmanager
 from datetime import timedelta
 from typing import Any
 
-from xclaim import AsyncQueue, Claim, Queue, Ticket
+from sqlalchemy import select
+
+from tests.retrying import AT_ONCE
+from xclaim import AsyncQueue, Claim, Queue, Retry, Ticket, create_engine
+from xclaim.sql.schema import message_table
 
 LONGEST = 0.03  # seconds: about as long as the slowest call takes on a quiet machine
 MINUTE = timedelta(minutes=1)
 KEY = "task"
+BAD = ValueError("bad")
+SLOWLY = Retry(first=timedelta(hours=1))
+_TABLE = message_table()
+_ROWS = select(
+    _TABLE.c.id,
+    _TABLE.c.status,
+    _TABLE.c.attempts,
+    _TABLE.c.failures,
+    _TABLE.c.available_at,
+    _TABLE.c.created_at,
+)
 
 
 def moment(drawn: random.Random, longest: float = LONGEST) -> float:
@@ -122,10 +137,104 @@ CLAIMING_HERE: Mapping[str, Callable[[Queue], int]] = {
 }
 
 
+def is_bad(claim: Claim) -> bool:
+    """Return whether a loop fails this message, and goes on with the others."""
+    return claim.message.id % 3 == 0
+
+
+async def _fail_in_a_stream(queue: AsyncQueue, _: Claim) -> int:
+    async with aclosing(queue.stream(batch=20, retry=SLOWLY)) as claims:  # type: ignore[type-var]
+        async for claim in claims:
+            if is_bad(claim):
+                await queue.release(claim, error=BAD)
+    return 0
+
+
+async def _fail_in_a_batch(queue: AsyncQueue, _: Claim) -> int:
+    async with queue.consume_many(20, retry=SLOWLY) as claims:
+        for claim in filter(is_bad, claims):
+            await queue.release(claim, error=BAD)
+    return 0
+
+
+async def _fail_in_blocks(queue: AsyncQueue, _: Claim) -> int:
+    for _number in range(6):
+        async with queue.consume(retry=SLOWLY) as claim:
+            if claim is not None and is_bad(claim):
+                await queue.release(claim, error=BAD)
+    return 0
+
+
+async def _fail_in_transactions(queue: AsyncQueue, _: Claim) -> int:
+    for _number in range(6):
+        async with queue.transact(retry=SLOWLY) as (claim, _connection):
+            if claim is not None and is_bad(claim):
+                await queue.release(claim, error=BAD)
+    return 0
+
+
+FAILING: Mapping[str, Callable[[AsyncQueue, Claim], Awaitable[int]]] = {
+    "stream": _fail_in_a_stream,
+    "consume_many": _fail_in_a_batch,
+    "consume": _fail_in_blocks,
+    "transact": _fail_in_transactions,
+}
+
+
+def _fail_in_a_stream_here(queue: Queue) -> None:
+    for claim in queue.stream(batch=20, retry=SLOWLY):
+        if is_bad(claim):
+            queue.release(claim, error=BAD)
+
+
+def _fail_in_a_batch_here(queue: Queue) -> None:
+    with queue.consume_many(20, retry=SLOWLY) as claims:
+        for claim in filter(is_bad, claims):
+            queue.release(claim, error=BAD)
+
+
+def _fail_in_blocks_here(queue: Queue) -> None:
+    for _ in range(6):
+        with queue.consume(retry=SLOWLY) as claim:
+            if claim is not None and is_bad(claim):
+                queue.release(claim, error=BAD)
+
+
+def _fail_in_transactions_here(queue: Queue) -> None:
+    for _ in range(6):
+        with queue.transact(retry=SLOWLY) as (claim, _connection):
+            if claim is not None and is_bad(claim):
+                queue.release(claim, error=BAD)
+
+
+FAILING_HERE: Mapping[str, Callable[[Queue], None]] = {
+    "stream": _fail_in_a_stream_here,
+    "consume_many": _fail_in_a_batch_here,
+    "consume": _fail_in_blocks_here,
+    "transact": _fail_in_transactions_here,
+}
+
+
+def check_failing(url: str) -> None:
+    """Check that no bad message was consumed, and that no attempt counts twice."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        rows = connection.execute(_ROWS).all()
+    engine.dispose()
+    assert any(row.failures for row in rows)
+    for row in rows:
+        failed = [each["attempt"] for each in row.failures or ()]
+        assert row.status != "consumed" or row.id % 3
+        assert failed == sorted(set(failed))
+        assert max(failed, default=0) <= row.attempts
+        if row.available_at > row.created_at:  # it rests since its last attempt
+            assert failed[-1] == row.attempts
+
+
 @contextmanager
 def filled(url: str, count: int) -> Iterator[tuple[Queue, Claim]]:
     """Yield a queue with so many messages, and one claim of another message under a key."""
-    with Queue("orders", url) as queue:
+    with Queue("orders", url, retry=AT_ONCE) as queue:
         queue.push_many([{"id": number} for number in range(count + 2)])
         held = queue.claim(claim_key=KEY, claimed_by="first try", lease=timedelta(hours=1))
         assert held is not None

@@ -18,7 +18,15 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from tests.cancelling.calls import CLAIMING_HERE, LONGEST, attempts_counted, filled, moment
+from tests.cancelling.calls import (
+    CLAIMING_HERE,
+    FAILING_HERE,
+    LONGEST,
+    attempts_counted,
+    check_failing,
+    filled,
+    moment,
+)
 from tests.cancelling.striking import LIBRARY, ctrl_c_beside, is_in_the_library
 from tests.eventually import PATIENCE, until
 from xclaim import Claim, Message, Queue, Status
@@ -27,7 +35,7 @@ from xclaim.consuming.claims_ahead import ClaimsAhead
 from xclaim.consuming.holding import Holding
 from xclaim.consuming.waiting import Patience
 from xclaim.verb import Verb
-from xclaim.verbs import CLAIM_MANY, HAND_BACK
+from xclaim.verbs import CLAIM_MANY, HAND_BACK, RELEASE
 
 pytestmark = pytest.mark.slow
 
@@ -135,6 +143,78 @@ def test_what_an_interrupted_call_claimed_is_handed_back(
         assert queue.counts().claimed == got + 1
         if name != "transact":  # whose block may have begun
             assert not attempts_counted(queue)
+
+
+@pytest.mark.parametrize("name", FAILING_HERE)
+def test_who_is_interrupted_while_one_message_is_failed_holds_none_and_counts_no_attempt_twice(
+    database_url: str, strikes: Strikes, name: str
+) -> None:
+    with filled(database_url, 20 * MOST) as (queue, _):
+        for interrupt in strikes.drawn(f"fails {name}", 2 * LONGEST):
+            interrupt(partial(FAILING_HERE[name], queue))
+
+        assert queue.counts().claimed == 1
+        check_failing(database_url)
+
+
+@pytest.mark.parametrize("name", ["stream", "consume_many", "consume", "transact"])
+def test_who_is_interrupted_while_one_message_is_failed_may_go_on(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    run_once = Runner.run_once
+
+    def run_and_strike(runner: Runner, verb: Verb[Any], *given: Any, **options: Any) -> Any:
+        result = run_once(runner, verb, *given, **options)
+        if verb is RELEASE:
+            strike()  # after its statement
+        return result
+
+    def fail(queue: Queue, claim: Claim | None) -> None:
+        assert claim is not None
+        with pytest.raises(Interrupted):
+            queue.release(claim, error="bad", delay=timedelta(hours=1))
+
+    with filled(database_url, 2) as (queue, held):
+        queue.release(held, count=False)
+        monkeypatch.setattr(Runner, "run_once", run_and_strike)
+
+        GOING_ON[name](queue, partial(fail, queue))
+
+        counts = queue.counts()
+        assert (counts.delayed, counts.claimed) == (1, 0)
+        assert counts.consumed == (0 if name in {"consume", "transact"} else 3)
+
+
+Fail = Callable[[Claim | None], None]
+
+
+def _stream_and_fail_the_first(queue: Queue, fail: Fail) -> None:
+    for number, claim in enumerate(queue.stream()):
+        if number == 0:
+            fail(claim)
+
+
+def _fail_the_first_of_a_batch(queue: Queue, fail: Fail) -> None:
+    with queue.consume_many(10) as claims:
+        fail(claims[0])
+
+
+def _fail_in_a_block(queue: Queue, fail: Fail) -> None:
+    with queue.consume() as claim:
+        fail(claim)
+
+
+def _fail_in_a_transaction(queue: Queue, fail: Fail) -> None:
+    with queue.transact() as (claim, _):
+        fail(claim)
+
+
+GOING_ON = {
+    "stream": _stream_and_fail_the_first,
+    "consume_many": _fail_the_first_of_a_batch,
+    "consume": _fail_in_a_block,
+    "transact": _fail_in_a_transaction,
+}
 
 
 def test_what_an_interrupted_stream_has_finished_is_acked(
@@ -316,9 +396,9 @@ def test_a_second_interrupt_leaves_no_block_half_wound_up(
 ) -> None:
     wind_up = Holding._wind_up
 
-    def strike_and_wind_up(holding: Holding, error: BaseException, reason: str) -> bool:
+    def strike_and_wind_up(holding: Holding, error: BaseException) -> bool:
         strike()  # before the first statement
-        return wind_up(holding, error, reason)
+        return wind_up(holding, error)
 
     monkeypatch.setattr(Holding, "_wind_up", strike_and_wind_up)
     with filled(database_url, 1) as (queue, held):

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import anyio
@@ -16,18 +17,24 @@ from sqlalchemy.util import await_only
 
 from tests.cancelling.calls import (
     CLAIMING,
+    FAILING,
     LONGEST,
     OTHERS,
     attempts_counted,
+    check_failing,
     filled,
     moment,
 )
 from tests.eventually import PATIENCE, until
+from tests.retrying import AT_ONCE
 from xclaim import AsyncQueue, Claim, ClaimLostError, Queue
 from xclaim.connections.concurrency import Event
+from xclaim.connections.runner import Runner
 from xclaim.consuming import waiting
 from xclaim.consuming.holding import Holding
 from xclaim.consuming.waiting import Bell
+from xclaim.verb import Verb
+from xclaim.verbs import RELEASE
 
 pytestmark = pytest.mark.slow
 
@@ -166,6 +173,89 @@ def test_no_cancelled_call_leaves_anything_behind(database_url: str, name: str) 
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", FAILING)
+def test_who_is_cancelled_while_one_message_is_failed_holds_none_and_counts_no_attempt_twice(
+    database_url: str, name: str, way: str
+) -> None:
+    drawn = random.Random(f"fails {name} {way}")
+    with filled(database_url, 20 * TIMES) as (queue, held):
+        asyncio.run(cancelled(database_url, FAILING[name], held, WAYS[way], drawn))
+
+        assert queue.counts().claimed == 1
+        check_failing(database_url)
+
+
+@pytest.mark.parametrize("name", ["stream", "consume_many", "consume", "transact"])
+def test_who_is_cancelled_while_one_message_is_failed_may_go_on(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    run_once, tasks = Runner.run_once, list[asyncio.Task[None]]()
+
+    def run_and_cancel(runner: Runner, verb: Verb[Any], *given: Any, **options: Any) -> Any:
+        result = run_once(runner, verb, *given, **options)
+        if verb is RELEASE:
+            tasks[0].cancel()  # after its statement
+            await_only(asyncio.sleep(0.01))
+        return result
+
+    async def fail(queue: AsyncQueue, claim: Claim) -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await queue.release(claim, error="bad", delay=timedelta(hours=1))
+        tasks[0].uncancel()
+
+    async def run() -> None:
+        async with AsyncQueue("orders", database_url) as queue:
+            tasks.append(asyncio.create_task(GOING_ON[name](queue, partial(fail, queue))))
+            await tasks[0]
+
+    with filled(database_url, 2) as (queue, held):
+        queue.release(held, count=False)
+        monkeypatch.setattr(Runner, "run_once", run_and_cancel)
+
+        asyncio.run(run())
+
+        counts = queue.counts()
+        assert (counts.delayed, counts.claimed) == (1, 0)
+        assert counts.consumed == (0 if name in {"consume", "transact"} else 3)
+
+
+Fail = Callable[[Claim], Awaitable[None]]
+
+
+async def _stream_and_fail_the_first(queue: AsyncQueue, fail: Fail) -> None:
+    is_first = True
+    async for claim in queue.stream():
+        if is_first:
+            await fail(claim)
+        is_first = False
+
+
+async def _fail_the_first_of_a_batch(queue: AsyncQueue, fail: Fail) -> None:
+    async with queue.consume_many(10) as claims:
+        await fail(claims[0])
+
+
+async def _fail_in_a_block(queue: AsyncQueue, fail: Fail) -> None:
+    async with queue.consume() as claim:
+        assert claim is not None
+        await fail(claim)
+
+
+async def _fail_in_a_transaction(queue: AsyncQueue, fail: Fail) -> None:
+    async with queue.transact() as (claim, _):
+        assert claim is not None
+        await fail(claim)
+
+
+GOING_ON = {
+    "stream": _stream_and_fail_the_first,
+    "consume_many": _fail_the_first_of_a_batch,
+    "consume": _fail_in_a_block,
+    "transact": _fail_in_a_transaction,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_what_a_cancelled_stream_has_finished_is_acked(database_url: str, way: str) -> None:
     drawn = random.Random(way)
     finished: list[int] = []
@@ -207,7 +297,7 @@ def test_a_block_that_is_cancelled_releases_its_message(database_url: str, name:
                 await asyncio.sleep(60)
 
     async def run() -> None:
-        async with AsyncQueue("orders", database_url) as queue:
+        async with AsyncQueue("orders", database_url, retry=AT_ONCE) as queue:
             begun = asyncio.Event()
             task = asyncio.create_task(work(queue, begun))
             await begun.wait()
@@ -236,10 +326,10 @@ def test_a_stream_that_is_left_and_then_cancelled_winds_up(
                 break
 
     async def run() -> None:
-        def cancel_and_wind_up(holding: Holding, error: BaseException, reason: str) -> bool:
+        def cancel_and_wind_up(holding: Holding, error: BaseException) -> bool:
             task.cancel()  # before the first statement
             await_only(asyncio.sleep(0.01))
-            return wind_up(holding, error, reason)
+            return wind_up(holding, error)
 
         monkeypatch.setattr(Holding, "_wind_up", cancel_and_wind_up)
         async with AsyncQueue("orders", database_url) as queue:

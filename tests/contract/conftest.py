@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.contract.facades import AsyncFacade, Facade, SyncFacade
+from tests.retrying import AT_ONCE
 from xclaim import Queue, create_engine
 
 _numbers = itertools.count()
@@ -42,9 +43,9 @@ def name() -> str:
 
 @pytest.fixture
 def queue(facade: Facade, name: str) -> Queue:
-    return facade.queue(name)
+    return facade.queue(name, retry=AT_ONCE)
 
 
 @pytest.fixture
 def dead_letters(facade: Facade, name: str) -> Queue:
-    return facade.queue(f"{name}.dead")
+    return facade.queue(f"{name}.dead", retry=AT_ONCE)

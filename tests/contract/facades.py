@@ -6,12 +6,20 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xclaim import AsyncQueue, Queue, create_async_engine
+from xclaim import AsyncQueue, Claim, Queue, create_async_engine
+from xclaim.verbs import RELEASE
+
+
+def lose(engine: Engine, claim: Claim) -> None:
+    """Take a claim away as another process would, of which its holder hears nothing."""
+    with engine.begin() as connection:
+        RELEASE.function(connection, claim, delay=timedelta(hours=1))
 
 
 class Facade(Protocol):

@@ -108,7 +108,7 @@ def test_a_claim_within_its_lease_is_left_alone(queue: Queue) -> None:
     assert queue.counts().claimed == 1
 
 
-def test_expire_gives_back_at_the_old_place(queue: Queue) -> None:
+def test_expire_gives_back_behind_what_waits(queue: Queue) -> None:
     queue.push("first")
     queue.push("second")
     queue.claim(lease=NOW)
@@ -116,7 +116,7 @@ def test_expire_gives_back_at_the_old_place(queue: Queue) -> None:
     expired = queue.expire()
 
     assert expired == 1
-    assert [message.payload for message in queue.peek(10)] == ["first", "second"]
+    assert [message.payload for message in queue.peek(10)] == ["second", "first"]
 
 
 def test_expire_leaves_acked_and_extended_claims_alone(queue: Queue) -> None:

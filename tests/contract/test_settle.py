@@ -95,13 +95,13 @@ def test_an_empty_batch_is_fine(queue: Queue) -> None:
     assert queue.push_many([]) == []
 
 
-def test_a_released_message_keeps_its_place_and_its_error(queue: Queue) -> None:
+def test_a_released_message_keeps_its_place(queue: Queue) -> None:
     queue.push_many(["first", "second"])
 
-    released = queue.release(claimed_from(queue), error=ValueError("boom"))
+    released = queue.release(claimed_from(queue))
 
     assert released.status is Status.AVAILABLE
-    assert released.last_error == "boom"
+    assert released.last_error is None
     assert [message.payload for message in queue.peek(10)] == ["first", "second"]
 
 

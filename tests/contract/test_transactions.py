@@ -171,7 +171,7 @@ def test_transact_is_a_transaction_on_every_engine(
 
     assert count_of(engine, effects) == 1
     counts = Queue(name, engine).counts()
-    assert (counts.consumed, counts.available) == (1, 1)
+    assert (counts.consumed, counts.delayed) == (1, 1)
 
 
 def test_transact_rolls_back_when_the_claim_was_lost(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.payloads.emulators import Emulator
+from tests.retrying import AT_ONCE
 from xclaim import AsyncQueue, PayloadGoneError, Payloads, Queue, Storage, StorageError
 from xclaim.payloads.stores.storage import StoredObject
 
@@ -67,7 +68,7 @@ def test_an_object_that_is_gone_is_told_from_a_store_that_is(
     sqlite_url: str, payloads: Payloads, store: Emulator
 ) -> None:
     elsewhere = Storage(f"{store.scheme}://no-such-bucket/payloads", options=store.options)
-    with Queue("reports", sqlite_url, payloads=payloads) as queue:
+    with Queue("reports", sqlite_url, retry=AT_ONCE, payloads=payloads) as queue:
         queue.push(LARGE)
         payloads.require_storage().delete(found.uri for found in objects(payloads))
 

@@ -57,7 +57,9 @@ def use(queue: Queue) -> None:
 
     assert_type(queue.expire(limit=10), int)
     assert_type(queue.redrive(limit=10, to="orders"), int)
+    assert_type(queue.redrive(error="TimeoutError", ids=[], rate=0.5, dry_run=True), int)
     assert_type(queue.withdraw(["one"]), int)
+    assert_type(queue.withdraw(ids=[1]), int)
     assert_type(queue.prune(older_than=NOW, limit=10), int)
     queue.close()
 
@@ -105,6 +107,7 @@ async def use_async(queue: AsyncQueue) -> None:
 
     assert_type(await queue.expire(limit=10), int)
     assert_type(await queue.redrive(limit=10, to="orders"), int)
+    assert_type(await queue.redrive(error="TimeoutError", ids=[], rate=0.5), int)
     assert_type(await queue.withdraw(["one"]), int)
     assert_type(await queue.prune(older_than=NOW, limit=10), int)
     await queue.close()

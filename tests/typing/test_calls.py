@@ -34,6 +34,8 @@ CALLS = {
     "expire": "",
     "extend": "claim",
     "extend_many": "[claim]",
+    "failing": "1",
+    "failures": "1",
     "find": "['one']",
     "get": "1",
     "newest_available_at": "",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from xclaim.connections import calls
 from xclaim.connections.calls import Call, is_in_a_call
+from xclaim.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -302,3 +303,21 @@ class _Thread:
 
 
 THREADS = Threads()
+
+
+def within_asyncio(concurrency: Concurrency) -> Concurrency:
+    """Return how the verbs of a queue wait whose driver is for asyncio.
+
+    Blocking code may use it within ``run_sync`` of SQLAlchemy, where each wait is an await. Raise
+    InvalidArgumentError elsewhere.
+    """
+    from sqlalchemy.util.concurrency import in_greenlet
+
+    from xclaim.connections.tasks import TASKS
+
+    if concurrency is TASKS or in_greenlet():
+        return TASKS
+    raise InvalidArgumentError(
+        "this engine is for asyncio: use AsyncQueue, or in blocking code an engine of "
+        "xclaim.create_engine (postgresql+psycopg:// or sqlite:///)"
+    )

@@ -94,12 +94,12 @@ def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
     return engine
 
 
-def create_verb_engine(url: str) -> Engine:
+def create_verb_engine(url: str | URL) -> Engine:
     """Return an engine for verbs only: in autocommit, as is each connection of its pool."""
     return create_engine(url, **_verb_options(url))
 
 
-def create_async_verb_engine(url: str) -> AsyncEngine:
+def create_async_verb_engine(url: str | URL) -> AsyncEngine:
     """Return the same for asyncio."""
     return create_async_engine(url, **_verb_options(url))
 
@@ -118,16 +118,8 @@ def parse_url(url: str | URL) -> URL:
             return parsed.set(drivername="postgresql+psycopg")
         case "sqlite" | "sqlite+pysqlite" | "sqlite+aiosqlite":
             return parsed.set(drivername="sqlite")
-        case driver if driver.startswith("postgresql+"):
-            raise DatabaseUrlError(
-                f"driver {driver!r} is not supported: xclaim uses psycopg 3, "
-                "write postgresql:// or postgresql+psycopg://"
-            )
-        case driver:
-            raise DatabaseUrlError(
-                f"database {driver!r} is not supported: write postgresql://user@host/database "
-                "or sqlite:///file.db"
-            )
+        case name:
+            raise _unsupported(*name.split("+", 1))
 
 
 def shown_url(url: URL) -> str:
@@ -139,10 +131,27 @@ def shown_url(url: URL) -> str:
 def check_driver(dialect: Dialect) -> None:
     """Raise DatabaseUrlError unless an engine's database and driver are ones xclaim uses."""
     if (dialect.name, dialect.driver) not in _DRIVERS:
-        raise DatabaseUrlError(
-            f"an engine of {dialect.name}+{dialect.driver} is not supported: "
-            "make one with xclaim.create_engine, for PostgreSQL with psycopg 3 or for SQLite"
-        )
+        raise _unsupported(dialect.name, dialect.driver)
+
+
+def _unsupported(database: str, driver: str = "") -> DatabaseUrlError:
+    name = f"{database}+{driver}" if driver else database
+    match database:
+        case "postgresql" | "postgres":
+            return DatabaseUrlError(
+                f"driver {name!r} is not supported: xclaim uses psycopg 3, for asyncio too, write "
+                "postgresql+psycopg://user@host/database"
+            )
+        case "sqlite":
+            return DatabaseUrlError(
+                f"driver {name!r} is not supported: xclaim uses that of Python, and aiosqlite for "
+                "asyncio, write sqlite:///file.db"
+            )
+        case _:
+            return DatabaseUrlError(
+                f"database {name!r} is not supported: xclaim uses PostgreSQL and SQLite, write "
+                "postgresql+psycopg://user@host/database or sqlite:///file.db"
+            )
 
 
 def is_in_memory(url: URL) -> bool:
@@ -157,7 +166,7 @@ def is_verb_engine(engine: Engine | AsyncEngine) -> bool:
     return DEFAULT_ISOLATION_LEVEL in engine.get_execution_options()
 
 
-def _verb_options(url: str) -> dict[str, Any]:
+def _verb_options(url: str | URL) -> dict[str, Any]:
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         return {} if is_in_memory(parsed) else dict(_POOL)

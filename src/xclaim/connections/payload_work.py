@@ -90,9 +90,9 @@ def read_by(settings: Payloads, result: Any) -> Any:
             return result
 
 
-def _is_plain(result: Message | Claim) -> bool:
+def _is_plain(result: Any) -> bool:
     message = result.message if isinstance(result, Claim) else result
-    return message.codec is None
+    return not isinstance(message, Message) or message.codec is None
 
 
 def _object_of(claim: Claim) -> str | None:

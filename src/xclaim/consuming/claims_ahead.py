@@ -6,8 +6,12 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from threading import RLock
+from typing import TYPE_CHECKING
 
 from xclaim.message import Claim
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 _ACK_EVERY = 1.0  # seconds of finished work that a crash may repeat at most
 
@@ -23,13 +27,16 @@ class ClaimsAhead:
         self._waiting: deque[Claim] = deque()
         self._current: list[Claim] = []
         self._finished: list[Claim] = []
+        self._tokens: set[UUID] = set()  # of all of these
         self._acked_at = self._filled_at = time.monotonic()
         self._lock = RLock()  # also if it is collected in the middle of this
 
     def fill(self, claims: Iterable[Claim]) -> None:
         """Add claims, which now wait for the consumer."""
         with self._lock:
-            self._waiting.extend(claims)
+            added = list(claims)
+            self._tokens.update(claim.token for claim in added)
+            self._waiting.extend(added)
             self._filled_at = time.monotonic()
 
     def filled_at(self) -> float:
@@ -63,6 +70,13 @@ class ClaimsAhead:
         with self._lock:
             self._finished += self._current
             self._current = []
+
+    def finish(self, done: Iterable[Claim]) -> None:
+        """Note that the consumer is done with these of what is current."""
+        tokens = {claim.token for claim in done}
+        with self._lock:
+            self._finished += [each for each in self._current if each.token in tokens]
+            self._current = [each for each in self._current if each.token not in tokens]
 
     def stop_at(self, handed_out: Claim | None) -> None:
         """Note the end of a stream: the consumer is done with the claim that it was handed.
@@ -101,7 +115,12 @@ class ClaimsAhead:
             self._finished = [each for each in self._finished if each.token not in tokens]
             self._waiting = deque(each for each in self._waiting if each.token not in tokens)
             self._current = [each for each in self._current if each.token not in tokens]
+            self._tokens -= tokens
             self._acked_at = time.monotonic()
+
+    def has(self, claim: Claim) -> bool:
+        """Return whether the claim is not settled yet."""
+        return claim.token in self._tokens
 
     def held(self) -> list[Claim]:
         """Return every claim that is not settled yet."""
@@ -112,4 +131,6 @@ class ClaimsAhead:
         """Drop waiting claims that others have taken. Of work begun, the ack reports the loss."""
         ids = {claim.message.id for claim in lost}
         with self._lock:
+            gone = [claim for claim in self._waiting if claim.message.id in ids]
             self._waiting = deque(claim for claim in self._waiting if claim.message.id not in ids)
+            self._tokens -= {claim.token for claim in gone}

@@ -7,25 +7,30 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from xclaim import verbs
 from xclaim.connections import calls
 from xclaim.connections.runner import note_failed_release
 from xclaim.consuming.claims_ahead import ClaimsAhead
 from xclaim.consuming.keep_alive import KeepAlive
-from xclaim.errors import ClaimLostError
+from xclaim.consuming.keeping import Keeper
+from xclaim.errors import ClaimLostError, MessagesFailedError, UnfinishedError
 from xclaim.message import Claim
 from xclaim.verb import Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from xclaim.connections.runner import Runner
     from xclaim.consuming.reconnecting import Reconnecting
+    from xclaim.retry import Retry
+
+T = TypeVar("T")
 
 
 class Holding:
@@ -37,17 +42,60 @@ class Holding:
     long as it would while it runs. Then the messages come back with their lease.
     """
 
+    is_writer = False  # whether it has a transaction of its own
+
     def __init__(
-        self, runner: Runner, again: Reconnecting, lease: timedelta, lease_limit: timedelta
+        self,
+        runner: Runner,
+        again: Reconnecting,
+        keeper: Keeper,
+        *,
+        lease: timedelta,
+        lease_limit: timedelta,
     ) -> None:
         self._process_id = os.getpid()
         self.claims = ClaimsAhead()
         self.is_done = False  # whether the block has ended well, and only its ack may be missing
         self._runner = runner
         self._again = again
+        self._keeper = keeper
         self._lease = lease
         self._lease_limit = lease_limit
         self._keep_alive: KeepAlive | None = None
+        self._settled_by_hand: set[int] = set()  # ids
+        _open[self] = None
+
+    def settle_by_hand(self, claims: list[Claim], run: Callable[..., T]) -> T:
+        """Let ``run`` settle claims that are held here, of which this is nobody's task any more.
+
+        What was lost stays: the ack at the end reports it. Who is interrupted meanwhile may go on
+        with the block, so that it is noted within the call that settles.
+        """
+
+        def settle() -> T:
+            try:
+                result = run()
+            except ClaimLostError as error:
+                lost = {claim.token for claim in error.claims}
+                self._note_settled([each for each in claims if each.token not in lost])
+                raise
+            self._note_settled(claims)
+            return result
+
+        return self._runner.concurrency.finish(settle)
+
+    def _note_settled(self, claims: list[Claim]) -> None:
+        self.claims.settle(claims)
+        self._settled_by_hand.update(claim.message.id for claim in claims)
+
+    @property
+    def retry(self) -> Retry:
+        """How what fails here is tried again."""
+        return self._runner.retry
+
+    def holds(self, claim: Claim) -> bool:
+        """Return whether the claim is held here, by this process."""
+        return self.claims.has(claim) and not self.is_of_a_parent()
 
     def begin(self) -> list[Claim]:
         """Begin the work on all that is held, and return it."""
@@ -113,14 +161,14 @@ class Holding:
         """Wind up after an error. An ack that only the second attempt could do is no error."""
         if error is None:
             return False
-        is_settled = self.wind_up(error, reason=_reason(error), within=calls.BOUND)
+        is_settled = self.wind_up(error, within=calls.BOUND)
         return is_settled and self.is_done and isinstance(error, DBAPIError)
 
-    def wind_up(self, error: BaseException, *, reason: str, within: float | None) -> bool:
+    def wind_up(self, error: BaseException, *, within: float | None) -> bool:
         """Settle what is held; return whether all was. What fails is noted, and hides no error."""
         if self.is_of_a_parent():
             return True
-        wind_up = partial(self._wind_up, error, reason)
+        wind_up = partial(self._wind_up, error)
         try:
             return self._runner.concurrency.finish(wind_up, within=within, is_owed=True)
         except TimeoutError as cause:
@@ -129,17 +177,17 @@ class Holding:
             note_failed_release(error, self.claims.held(), cause)
             return False
 
-    def _wind_up(self, error: BaseException, reason: str) -> bool:
+    def _wind_up(self, error: BaseException) -> bool:
         try:
             if self._keep_alive is not None:
                 self._keep_alive.end()
-            self._settle(reason)
+            self._settle(error)
         except ClaimLostError as lost:
             if isinstance(error, GeneratorExit):
                 raise
             error.add_note(f"xclaim: {lost}")
             return False
-        except (SQLAlchemyError, TimeoutError) as cause:
+        except Exception as cause:  # of a driver, or of a keeper: it hides no error of the work
             if isinstance(error, GeneratorExit):
                 raise
             # The first failure ends it: where the database is away, each would wait for its own.
@@ -147,16 +195,17 @@ class Holding:
             return False
         return True
 
-    def _settle(self, reason: str) -> None:
+    def _settle(self, error: BaseException) -> None:
         lost: ClaimLostError | None = None
+        self._finish_but_for(error)
         try:
             if finished := self.claims.finished():
                 self._attempt(partial(self._ack_by, verbs.ACK_AGAIN, finished))
-        except ClaimLostError as error:
-            lost = error
+        except ClaimLostError as raised:
+            lost = raised
         for claim in self.claims.current():
-            self._release(claim, reason)
-        self._hand_back(reason)
+            self._release(claim, error)
+        self._hand_back()
         if lost is not None:
             raise lost
 
@@ -168,17 +217,35 @@ class Holding:
             raise
         self.claims.settle(claims)
 
-    def _hand_back(self, reason: str) -> None:
+    def _hand_back(self) -> None:
         if waiting := self.claims.waiting():
-            hand_back = partial(self._runner.run_once, verbs.HAND_BACK, waiting, error=reason)
-            self._attempt(hand_back)
+            self._attempt(partial(self._runner.run_once, verbs.HAND_BACK, waiting))
             self.claims.settle(waiting)
 
-    def _release(self, claim: Claim, reason: str) -> None:
-        release = partial(self._runner.run_once, verbs.RELEASE, claim, error=reason)
+    def _release(self, claim: Claim, error: BaseException) -> None:
         with suppress(ClaimLostError):  # who has the message now may keep it
-            self._attempt(release)
+            self._attempt(partial(self._fail, claim, error))
         self.claims.settle([claim])
+
+    def _finish_but_for(self, error: BaseException) -> None:
+        """Note that what did not fail is done, where the error says what did."""
+        if not isinstance(error, MessagesFailedError):
+            return
+        current = self.claims.current()
+        done = [each for each in current if each.message.id not in error.failed]
+        by_hand = self._settled_by_hand & error.failed.keys()
+        if by_hand or len(done) < len(current):  # else it is about none of them
+            self.claims.finish(done)
+
+    def _fail(self, claim: Claim, error: BaseException) -> None:
+        said, run = error_of(claim, error), self._runner.run_once
+        if self._keeper.is_no_failure(said):
+            run(verbs.RELEASE, claim, count=False)
+            return
+        note = partial(run, verbs.NOTE_FAILURE, claim)
+        is_over = self.retry.is_used_up(claim.message)
+        if is_over or not self._keeper.keeps(claim, said, self.retry, note):
+            self._keeper.released(run(verbs.RELEASE, claim, error=said))
 
     def _attempt(self, settle: Callable[[], object]) -> None:
         self._again.run(partial(self._runner.concurrency.attempt, settle))
@@ -191,6 +258,37 @@ class Holding:
             self.claims.forget(error.claims)
 
 
-def _reason(error: BaseException) -> str:
-    """Return the last_error of a message whose work raised."""
-    return f"{type(error).__name__}: {error}"
+def error_of(claim: Claim, error: BaseException) -> BaseException | str:
+    """Return the error that a claim was given up with, when its loop ended with this one."""
+    if isinstance(error, MessagesFailedError):
+        return error.failed.get(claim.message.id) or error
+    # Why a stream was left is not known to it, and may well be an error of the loop.
+    return UnfinishedError() if isinstance(error, GeneratorExit) else error
+
+
+_open: WeakKeyDictionary[Holding, None] = WeakKeyDictionary()
+
+
+def by_holding(claims: Iterable[Claim]) -> list[tuple[Holding | None, list[Claim]]]:
+    """Return the claims by what holds them for a block or a stream; the last ones, nobody does.
+
+    Those join a transaction of the others: on SQLite it is the one writer.
+    """
+    # A WeakSet cannot be copied while another thread adds to it, and a lock would not outlive a
+    # fork: the references are copied at once.
+    there = [each for reference in _open.keyrefs() if (each := reference()) is not None]
+    found: dict[Holding | None, list[Claim]] = {}
+    free: list[Claim] = []
+    for claim in claims:
+        holding = next((each for each in there if each.holds(claim)), None)
+        (free if holding is None else found.setdefault(holding, [])).append(claim)
+    joined = next((held for holding, held in found.items() if holding and holding.is_writer), None)
+    if joined is not None:
+        joined += free
+        free = []
+    return [*found.items(), *([(None, free)] if free or not found else [])]
+
+
+def holding_of(claim: Claim) -> Holding | None:
+    """Return what holds the claim for a block or a stream, if there is something."""
+    return by_holding([claim])[0][0] if _open else None

@@ -14,6 +14,7 @@ from xclaim import verbs
 from xclaim.connections.runner import Runner
 from xclaim.consuming.claims_ahead import ClaimsAhead
 from xclaim.consuming.holding import Holding
+from xclaim.consuming.keeping import Keeper
 from xclaim.consuming.listening import claim_waiting
 from xclaim.consuming.reconnecting import Reconnecting, has_connected
 from xclaim.consuming.streaming import Stream
@@ -25,7 +26,8 @@ from xclaim.verb import Verb
 Claimant = dict[str, Any]  # claimed_by, claim_key and lease, as claim_many takes them
 
 _NO_WAIT_ON_A_CONNECTION = (
-    "wait needs a queue bound to an engine: on a connection it would keep your transaction open"
+    "wait needs a queue bound to an engine: on a connection or in a session it would keep your "
+    "transaction open; wait in Queue(name, engine), or claim without wait"
 )
 
 
@@ -36,12 +38,17 @@ class Loop:
     settled. So whatever raises, and wherever, the one place that winds up finds what is held.
     """
 
-    def __init__(self, name: str, runner: Runner, reconnect: timedelta) -> None:
+    def __init__(self, name: str, runner: Runner, reconnect: timedelta, keeper: Keeper) -> None:
         self.name = name
         self.runner = runner
+        self._keeper = keeper
         # What was in a transaction of the caller is lost with its connection.
         limit = reconnect if isinstance(runner.bind, Engine) else timedelta(0)
         self.again = Reconnecting(limit, has_connected(runner.bind), runner.concurrency)
+
+    def holding(self, lease: timedelta, lease_limit: timedelta) -> Holding:
+        """Return what holds claims for a block or a stream."""
+        return Holding(self.runner, self.again, self._keeper, lease=lease, lease_limit=lease_limit)
 
     def fill(self, held: ClaimsAhead, verb: Verb[list[Claim]], *asked: Any, **who: Any) -> bool:
         """Claim into ``held``; return whether there was something."""
@@ -78,20 +85,30 @@ class Loop:
             self.runner.hand_back(verbs.HAND_BACK, held.waiting(), error)
             raise
 
+    def fill_within(
+        self, held: ClaimsAhead, limit: int, wait: timedelta | None, claimant: Claimant
+    ) -> bool:
+        """Claim into ``held``, at once or within ``wait``; return whether there was something."""
+        if wait is not None:
+            return self.fill_waiting(held, limit, wait, claimant)
+        return self.fill(held, verbs.CLAIM_MANY, self.name, limit, **claimant)
+
     @contextmanager
     def consume(
-        self, limit: int, claimant: Claimant, lease_limit: timedelta
+        self, limit: int, claimant: Claimant, lease_limit: timedelta, wait: timedelta | None
     ) -> Iterator[list[Claim]]:
         """Claim for a block: ack at its end, release if it raises."""
-        with Holding(self.runner, self.again, claimant["lease"], lease_limit) as holding:
-            self.fill(holding.claims, verbs.CLAIM_MANY, self.name, limit, **claimant)
+        with self.holding(claimant["lease"], lease_limit) as holding:
+            self.fill_within(holding.claims, limit, wait, claimant)
             yield holding.begin()
             holding.finish()
 
     @contextmanager
-    def consume_one(self, claimant: Claimant, lease_limit: timedelta) -> Iterator[Claim | None]:
+    def consume_one(
+        self, claimant: Claimant, lease_limit: timedelta, wait: timedelta | None
+    ) -> Iterator[Claim | None]:
         """Claim one message for a block; None if there is none."""
-        with self.consume(1, claimant, lease_limit) as claims:
+        with self.consume(1, claimant, lease_limit, wait) as claims:
             yield claims[0] if claims else None
 
     @contextmanager
@@ -99,19 +116,23 @@ class Loop:
         self, claims: list[Claim], lease: timedelta, lease_limit: timedelta
     ) -> Iterator[list[Claim]]:
         """Hold claims for a block: ack them at its end, release them if it raises."""
-        with Holding(self.runner, self.again, lease, lease_limit) as holding:
+        with self.holding(lease, lease_limit) as holding:
             holding.claims.fill(claims)
             yield holding.begin()
             holding.finish()
 
     @contextmanager
     def transact(
-        self, engine: Engine, claimant: Claimant, lease_limit: timedelta
+        self,
+        engine: Engine,
+        claimant: Claimant,
+        lease_limit: timedelta,
+        wait: timedelta | None,
     ) -> Iterator[tuple[Claim | None, Any]]:
         """Claim a message, and commit what the block writes together with the ack."""
-        lease = claimant["lease"]
-        with Transaction(self.runner, self.again, engine, lease, lease_limit) as transaction:
-            self.fill(transaction.claims, verbs.CLAIM_MANY, self.name, 1, **claimant)
+        leases = {"lease": claimant["lease"], "lease_limit": lease_limit}
+        with Transaction(self.runner, self.again, self._keeper, engine, **leases) as transaction:
+            self.fill_within(transaction.claims, 1, wait, claimant)
             yield transaction.begin_transaction()
             transaction.commit()
 

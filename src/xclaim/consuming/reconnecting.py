@@ -16,8 +16,6 @@ from xclaim import arguments
 from xclaim.connections.calls import time_left
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
-
     from xclaim.connections.concurrency import Concurrency
 
 T = TypeVar("T")
@@ -120,9 +118,9 @@ def is_passing(error: DBAPIError, *, has_connected: bool, in_a_hurry: bool = Fal
     return state.startswith(_CONNECTION_EXCEPTION) or state in _PASSING
 
 
-def has_connected(bind: Engine | Connection) -> Callable[[], bool]:
-    """Return what tells whether the engine has ever reached its server."""
-    dialect = bind.dialect
+def has_connected(bind: object) -> Callable[[], bool]:
+    """Return what tells whether the engine has ever reached its server; of what is none, no."""
+    dialect = getattr(bind, "dialect", None)
     return lambda: getattr(dialect, "server_version_info", None) is not None
 
 

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from xclaim import verbs
 from xclaim.connections import calls
-from xclaim.consuming.holding import Holding
 from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
 
 if TYPE_CHECKING:
     from xclaim.consuming.loop import Loop
-
-_CLOSED = "the stream was closed"
 
 
 class Stream:
@@ -37,7 +34,7 @@ class Stream:
         self._size = size
         self._claimant = claimant
         self._wait = wait
-        self._holding = Holding(loop.runner, loop.again, claimant["lease"], lease_limit)
+        self._holding = loop.holding(claimant["lease"], lease_limit)
         self._claims = self._holding.claims
         self._is_begun = False
 
@@ -73,7 +70,7 @@ class Stream:
             self._claims.stop_at(handed_out)
         # Who leaves on purpose can wait for a database that is away, as the stream itself does.
         within = None if is_left and not concurrency.is_cancelled() else calls.BOUND
-        self._holding.wind_up(error, reason=_CLOSED, within=within)
+        self._holding.wind_up(error, within=within)
 
     def _refill(self) -> bool:
         claim = partial(self._run, verbs.CLAIM_MANY, self._loop.name, self._size)

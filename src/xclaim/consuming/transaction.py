@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,31 +14,63 @@ from xclaim import verbs
 from xclaim.connections import calls
 from xclaim.connections.busy_files import for_a_verb
 from xclaim.connections.calls import begin
-from xclaim.consuming.holding import Holding
+from xclaim.consuming.holding import Holding, error_of
 from xclaim.errors import ClaimLostError
-from xclaim.message import Claim
+from xclaim.message import Claim, Message, Status
 from xclaim.sql.dialects import SQLITE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xclaim.connections.runner import Runner
+    from xclaim.consuming.keeping import Keeper
     from xclaim.consuming.reconnecting import Reconnecting
+
+T = TypeVar("T")
 
 
 class Transaction(Holding):
     """One claim, and a connection in a transaction that acks it."""
 
+    is_writer = True
+
     def __init__(
         self,
         runner: Runner,
         again: Reconnecting,
+        keeper: Keeper,
         engine: Engine,
-        lease: timedelta,
-        lease_limit: timedelta,
+        **leases: timedelta,
     ) -> None:
-        super().__init__(runner, again, lease, lease_limit)
+        super().__init__(runner, again, keeper, **leases)
         self._engine = engine
         self._connection: Connection | None = None
         self._is_acked = False
+        self._is_settled = False  # by hand
+        self._released: Message | None = None  # by hand
+
+    def settle_by_hand(self, claims: list[Claim], run: Callable[..., T]) -> T:
+        """Settle the claim in the transaction: on SQLite that is the one writer.
+
+        Its row is locked from then on, so that the lease is extended no more.
+        """
+        self.end_keep_alive()
+        connection = self._connection
+
+        def settle() -> T:
+            try:
+                result = run() if connection is None else run(self._runner.joined(connection))
+            except ClaimLostError as error:
+                lost = {claim.token for claim in error.claims}
+                self._is_settled = any(
+                    self.holds(each) for each in claims if each.token not in lost
+                )
+                raise
+            self._is_settled = True
+            self._released = result if isinstance(result, Message) else None
+            return result
+
+        return self._runner.concurrency.finish(settle)
 
     def begin_transaction(self) -> tuple[Claim | None, Connection]:
         """Begin the work and a transaction for it; return the claim, if any, and the connection."""
@@ -73,38 +105,62 @@ class Transaction(Holding):
         if connection is not None:
             begin(connection)
             for claim in claims:
-                self._runner.joined(connection).run_once(verbs.ACK, claim)
+                self._ack(connection, claim)
                 self._is_acked = True
             connection.commit()
         self._note_commit(claims)
         self._close()
 
+    def _ack(self, connection: Connection, claim: Claim) -> None:
+        joined = self._runner.joined(connection)
+        if self._is_settled and not self._is_held(joined, claim.message):
+            return
+        joined.run_once(verbs.ACK, claim)
+        self._released = None
+
+    def _is_held(self, joined: Runner, claimed: Message) -> bool:
+        """Return whether what was settled by hand is held still: the block has rolled that back."""
+        found = joined.run_once(verbs.GET, claimed.queue, claimed.id)
+        return found is not None and (found.status, found.claimed_at, found.attempts) == (
+            Status.CLAIMED,
+            claimed.claimed_at,
+            claimed.attempts,
+        )
+
     def _note_commit(self, claims: list[Claim]) -> None:
         self.is_done = True
         self.claims.settle(claims)
-        self._runner.delete_consumed(claims)
+        if self._released is None:
+            self._runner.delete_consumed(claims)
 
-    def _settle(self, reason: str) -> None:
+    def _settle(self, error: BaseException) -> None:
         self._close()
         for claim in self.claims.current():
-            if self._is_acked and self._again.run(partial(self._was_committed, claim, reason)):
+            if self._is_acked and self._again.run(partial(self._was_committed, claim, error)):
                 self._note_commit([claim])
             elif not self._is_acked:
-                self._release(claim, reason)
+                self._release(claim, error)
             self.claims.settle([claim])
-        self._hand_back(reason)
+        self._hand_back()
 
-    def _was_committed(self, claim: Claim, reason: str) -> bool:
+    def _was_committed(self, claim: Claim, error: BaseException) -> bool:
         """Return whether the claim was acked by a transaction whose end is not known.
 
         A connection may be lost during COMMIT: then only the table knows. To release waits for the
         transaction, should it still go on, because that holds the row.
         """
         try:
-            self._runner.run_once(verbs.RELEASE, claim, error=reason)
+            self._runner.run_once(verbs.RELEASE, claim, error=error_of(claim, error))
         except ClaimLostError:
+            if self._released is not None:
+                return self._is_as_released(claim.message, self._released)
             return not self._runner.run_once(verbs.UNCONSUMED, [claim])
         return False
+
+    def _is_as_released(self, claimed: Message, released: Message) -> bool:
+        # If it was rolled back and its lease ran out, it rests until another time.
+        found = self._runner.run_once(verbs.GET, claimed.queue, claimed.id)
+        return found is not None and found.available_at == released.available_at
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None

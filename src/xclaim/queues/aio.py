@@ -5,27 +5,34 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from xclaim.arguments import LEASE, LEASE_LIMIT
-from xclaim.connections.engine import create_async_verb_engine, shown_url
+from xclaim.connections.engine import create_async_verb_engine
+from xclaim.connections.sessions import async_session_in
 from xclaim.connections.tasks import TASKS, async_block, bridged
 from xclaim.consuming.reconnecting import RECONNECT
+from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim, Message, T_co
 from xclaim.payloads.payloads import Payloads
 from xclaim.queues.async_verbs import AsyncVerbs, each
-from xclaim.queues.bound_queue import BoundQueue, checked_bind
+from xclaim.queues.bound_queue import Bind, BoundQueue, unusable_bind
+from xclaim.retry import RETRY, Retry
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 
 
 class AsyncQueue(AsyncVerbs[T_co]):
     """One named queue, for asyncio: what ``Queue`` does, awaitable.
 
     ``bind`` is a URL (the queue then owns an engine: use it in an ``async with`` block, or
-    ``await close()``), an AsyncEngine, or an AsyncConnection, whose transaction the verbs join. A
-    verb that is cancelled is finished first, within 10 s, and what it claimed is handed back. It
-    is for one event loop at a time.
+    ``await close()``), an AsyncEngine, or an AsyncConnection or an AsyncSession of the ORM, whose
+    transaction the verbs join. A verb that is cancelled is finished first, within 10 s, and what it
+    claimed is handed back. It is for one event loop at a time.
     ``payload`` and ``open()`` of what is not in the row block the event loop: read it with
     ``await queue.read(claim)``.
     """
@@ -33,28 +40,28 @@ class AsyncQueue(AsyncVerbs[T_co]):
     def __init__(
         self,
         name: str,
-        bind: AsyncEngine | AsyncConnection | str,
+        bind: AsyncEngine | AsyncConnection | AsyncSession | async_scoped_session[Any] | URL | str,
         *,
         schema: str | None = None,
         notify: bool = False,
         reconnect: timedelta = RECONNECT,
+        retry: Retry = RETRY,
         type: type[T_co] | None = None,
         payloads: Payloads | None = None,
     ) -> None:
-        if isinstance(bind, str):
-            opened = create_async_verb_engine(bind)
-        else:
-            opened = checked_bind(bind, (AsyncEngine, AsyncConnection), "blocking code use Queue")
+        owned = isinstance(bind, str | URL)
+        opened = create_async_verb_engine(bind) if isinstance(bind, str | URL) else bind
         self._engine: Any = opened  # what transact makes connections of
         self._queue = BoundQueue(
             name,
             _sync(opened),
             TASKS,
-            owned=isinstance(bind, str),
+            owned=owned,
             holds_connections=False,
             schema=schema,
             notify=notify,
             reconnect=reconnect,
+            retry=retry,
             type_=type,
             payloads=payloads,
         )
@@ -68,13 +75,18 @@ class AsyncQueue(AsyncVerbs[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        wait: timedelta | None = None,
+        retry: Retry | None = None,
     ) -> AsyncIterator[tuple[Claim[T_co] | None, AsyncConnection]]:
         """Claim a message, and commit what the block writes together with the ack.
 
         As ``Queue.transact``. The connection is an AsyncConnection.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        async with async_block(self._queue.transact(claimant, lease_limit)) as (claim, connection):
+        async with async_block(self._queue.transact(claimant, lease_limit, wait, retry)) as (
+            claim,
+            connection,
+        ):
             yield claim, AsyncConnection(self._engine, connection)
 
     def stream(
@@ -86,6 +98,7 @@ class AsyncQueue(AsyncVerbs[T_co]):
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
         wait: timedelta | None = None,
+        retry: Retry | None = None,
     ) -> AsyncIterator[Claim[T_co]]:
         """Claim and yield messages until there is none; what you finished is acked for you.
 
@@ -93,7 +106,7 @@ class AsyncQueue(AsyncVerbs[T_co]):
         within ``async with contextlib.aclosing(queue.stream()) as claims``.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return each(self._queue.stream(batch, claimant, lease_limit, wait))
+        return each(self._queue.stream(batch, claimant, lease_limit, wait, retry))
 
     async def read(self, message: Message | Claim) -> Any:
         """Return the payload of a message or claim, read as this queue's settings say.
@@ -117,8 +130,20 @@ class AsyncQueue(AsyncVerbs[T_co]):
 
     def __repr__(self) -> str:
         """Return the name and the database, without its password."""
-        return f"AsyncQueue({self.name!r}, {shown_url(self._queue.bind.engine.url)!r})"
+        return f"AsyncQueue({self.name!r}, {self._queue.shown_database()!r})"
 
 
-def _sync(bind: AsyncEngine | AsyncConnection) -> Any:
-    return bind.sync_engine if isinstance(bind, AsyncEngine) else bind.sync_connection
+def _sync(bind: object) -> Bind:
+    if isinstance(bind, AsyncEngine):
+        return bind.sync_engine
+    if isinstance(bind, AsyncConnection):
+        if bind.sync_connection is None:
+            raise InvalidArgumentError(
+                "the AsyncConnection is not open yet: await it, or open it by async with"
+            )
+        return bind.sync_connection
+    session = async_session_in(bind)
+    if session is None:
+        kinds = "an AsyncEngine, an AsyncConnection, an AsyncSession"
+        raise unusable_bind(bind, kinds, "blocking code use Queue")
+    return session

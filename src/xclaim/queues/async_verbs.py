@@ -11,8 +11,9 @@ from xclaim import verbs
 from xclaim.arguments import LEASE, LEASE_LIMIT
 from xclaim.connections.tasks import async_block, bridged
 from xclaim.consuming.streaming import Stream
-from xclaim.message import Claim, Counts, Message, T_co, Ticket
+from xclaim.message import Claim, Counts, Failure, Message, T_co, Ticket
 from xclaim.queues.bound_queue import BoundQueue
+from xclaim.retry import MAX_ATTEMPTS, Retry
 
 
 class AsyncVerbs(Generic[T_co]):
@@ -27,7 +28,7 @@ class AsyncVerbs(Generic[T_co]):
         unique_key: str | None = None,
         priority: int = 0,
         delay: timedelta | None = None,
-        max_attempts: int | None = None,
+        max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
     ) -> Message[T_co]:
         """Push one payload and return its message.
@@ -44,7 +45,7 @@ class AsyncVerbs(Generic[T_co]):
         unique_keys: Iterable[str | None] | None = None,
         priority: int = 0,
         delay: timedelta | None = None,
-        max_attempts: int | None = None,
+        max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
     ) -> list[Message[T_co]]:
         """Push the payloads and return their messages in the same order; on an error none is.
@@ -170,6 +171,8 @@ class AsyncVerbs(Generic[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        wait: timedelta | None = None,
+        retry: Retry | None = None,
     ) -> AbstractAsyncContextManager[Claim[T_co] | None]:
         """Claim a message for a block: ack it at the end, release it if the block raises.
 
@@ -177,7 +180,7 @@ class AsyncVerbs(Generic[T_co]):
         keep the event loop busy for longer than the lease.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return async_block(self._queue.consume(claimant, lease_limit))
+        return async_block(self._queue.consume(claimant, lease_limit, wait, retry))
 
     def consume_many(
         self,
@@ -187,13 +190,15 @@ class AsyncVerbs(Generic[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        wait: timedelta | None = None,
+        retry: Retry | None = None,
     ) -> AbstractAsyncContextManager[list[Claim[T_co]]]:
         """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
 
         As ``Queue.consume_many``. With the caution of ``consume``.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return async_block(self._queue.consume_many(limit, claimant, lease_limit))
+        return async_block(self._queue.consume_many(limit, claimant, lease_limit, wait, retry))
 
     def working_on(
         self,
@@ -201,12 +206,13 @@ class AsyncVerbs(Generic[T_co]):
         *,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        retry: Retry | None = None,
     ) -> AbstractAsyncContextManager[list[Claim[T_co]]]:
         """Hold claims for a block: ack them at its end, release them if it raises.
 
         As ``Queue.working_on``. With the caution of ``consume``.
         """
-        return async_block(self._queue.working_on(claims, lease, lease_limit))
+        return async_block(self._queue.working_on(claims, lease, lease_limit, retry))
 
     async def expire(self, *, limit: int | None = None) -> int:
         """Give back the messages whose lease ran out, and return how many.
@@ -215,26 +221,44 @@ class AsyncVerbs(Generic[T_co]):
         """
         return await bridged(self._queue.run, verbs.EXPIRE, limit=limit)
 
-    async def redrive(self, *, limit: int | None = None, to: str | None = None) -> int:
+    async def redrive(
+        self,
+        *,
+        limit: int | None = None,
+        to: str | None = None,
+        error: str | None = None,
+        older_than: timedelta | None = None,
+        ids: Iterable[int] | None = None,
+        rate: float | None = None,
+        dry_run: bool = False,
+    ) -> int:
         """Move dead letters of the queue back to it, or ``to`` another; return how many.
 
         As ``Queue.redrive``.
         """
-        return await bridged(self._queue.run, verbs.REDRIVE, limit=limit, to=to)
+        options = {"to": to, "error": error}
+        return await bridged(
+            self._queue.redrive, limit, ids, older_than, rate, dry_run=dry_run, **options
+        )
 
-    async def prune(self, *, older_than: timedelta, limit: int | None = None) -> int:
+    async def prune(
+        self, *, older_than: timedelta, limit: int | None = None, dry_run: bool = False
+    ) -> int:
         """Delete messages that were consumed longer ago than ``older_than``; return how many.
 
         As ``Queue.prune``.
         """
-        return await bridged(self._queue.run, verbs.PRUNE, older_than=older_than, limit=limit)
+        verb = verbs.COUNT_PRUNABLE if dry_run else verbs.PRUNE
+        return await bridged(self._queue.run, verb, older_than=older_than, limit=limit)
 
-    async def withdraw(self, unique_keys: Iterable[str]) -> int:
-        """Delete the messages under these keys that nobody has claimed; return how many.
+    async def withdraw(
+        self, unique_keys: Iterable[str] | None = None, *, ids: Iterable[int] | None = None
+    ) -> int:
+        """Delete the messages under these keys, or with these ids, that nobody has claimed.
 
         As ``Queue.withdraw``.
         """
-        return await bridged(self._queue.run, verbs.WITHDRAW, unique_keys)
+        return await bridged(self._queue.withdraw, unique_keys, ids)
 
     async def peek(self, limit: int = 1) -> list[Message[T_co]]:
         """Return the messages that would be claimed next, without claiming them.
@@ -242,6 +266,13 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.peek``.
         """
         return await bridged(self._queue.run, verbs.PEEK, limit)
+
+    async def failing(self, limit: int = 1) -> list[Message[T_co]]:
+        """Return the messages that failed and are tried again, the next try first.
+
+        As ``Queue.failing``.
+        """
+        return await bridged(self._queue.run, verbs.FAILING, limit)
 
     async def newest_available_at(self) -> datetime | None:
         """Return when the newest message that can be claimed now became available; None: none can.
@@ -256,6 +287,13 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.get``.
         """
         return await bridged(self._queue.run, verbs.GET, message_id)
+
+    async def failures(self, message_id: int) -> list[Failure]:
+        """Return the attempts at a message that failed: the last 20 at most, in their order.
+
+        As ``Queue.failures``.
+        """
+        return await bridged(self._queue.run, verbs.FAILURES, message_id)
 
     async def find(self, unique_keys: Iterable[str]) -> list[Message[T_co]]:
         """Return the messages pushed under these keys, whatever their status.

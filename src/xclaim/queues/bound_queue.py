@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from xclaim import arguments, verbs
 from xclaim.connections import forks
-from xclaim.connections.concurrency import Concurrency
-from xclaim.connections.engine import check_driver, is_in_memory, is_verb_engine
+from xclaim.connections.concurrency import Concurrency, within_asyncio
+from xclaim.connections.engine import check_driver, is_in_memory, is_verb_engine, shown_url
 from xclaim.connections.payload_work import read_by, settings_of
 from xclaim.connections.per_thread import PerThread
 from xclaim.connections.runner import Runner
+from xclaim.connections.sessions import OrmSession, SessionScope
+from xclaim.consuming.holding import Holding, by_holding, holding_of
 from xclaim.consuming.keep_alive import check_lease_limit
+from xclaim.consuming.keeping import Keeper, NobodyKeeps
 from xclaim.consuming.loop import Claimant, Loop
+from xclaim.consuming.pacing import paced
 from xclaim.consuming.streaming import Stream
-from xclaim.errors import InvalidArgumentError
+from xclaim.errors import ClaimLostError, InvalidArgumentError
 from xclaim.message import Claim, Message
 from xclaim.payloads.payloads import Payloads
+from xclaim.retry import Retry, checked_retry
 from xclaim.verb import Verb
 
 T = TypeVar("T")
+Bind = Engine | Connection | OrmSession | SessionScope
+
+_RATES = (0.001, 1_000_000)  # messages per second
 
 
 class BoundQueue:
-    """One named queue on an engine, or on a connection whose transaction it joins.
+    """One named queue on an engine, or in the transaction of a connection or an ORM session.
 
     ``owned``: the engine was made for this queue and is closed with it. ``holds_connections``: one
     for each thread stays out of the pool.
@@ -37,7 +47,7 @@ class BoundQueue:
     def __init__(
         self,
         name: str,
-        bind: Engine | Connection,
+        bind: Bind,
         concurrency: Concurrency,
         *,
         owned: bool,
@@ -45,29 +55,59 @@ class BoundQueue:
         schema: str | None,
         notify: bool,
         reconnect: timedelta,
+        retry: Retry,
         type_: Any,
         payloads: Payloads | None,
     ) -> None:
         self.name = arguments.queue_name(name)
-        self.bind = bind
-        check_driver(bind.dialect)
-        if isinstance(bind, Engine) and not is_in_memory(bind.url):
-            forks.protect(bind)
+        self.bind: Any = bind
         arguments.seconds("reconnect", reconnect)
-        verb_bind = _in_autocommit(bind)
-        self._per_thread: PerThread | None = None
-        if holds_connections and isinstance(verb_bind, Engine):
-            self._per_thread = PerThread(verb_bind)
-        self._owned = bind if owned and isinstance(bind, Engine) else None
         self._reconnect = reconnect
-        self._runner = Runner(
-            verb_bind,
-            concurrency,
-            schema=verbs.resolve_schema(schema, bind.dialect.name),
+        self._owned = bind if owned and isinstance(bind, Engine) else None
+        self.keeper: Keeper = NobodyKeeps()
+        self.log_level = logging.DEBUG  # lines of the log that have a lower level are raised to it
+        self._make_runner = partial(
+            _runner_on,
+            concurrency=concurrency,
+            schema=schema,
             notify=notify,
+            retry=checked_retry(retry),
             payloads=settings_of(payloads, type_),
-            per_thread=self._per_thread,
         )
+        self._per_thread: PerThread | None = None
+        self._fixed_runner: Runner | None = None
+        if isinstance(bind, Engine):
+            self._fixed_runner = self._runner_on_engine(bind, holds_connections=holds_connections)
+        elif not isinstance(bind, SessionScope):  # in which each caller has a session of his own
+            self._fixed_runner = self._make_runner(bind)
+
+    def _runner_on_engine(self, engine: Engine, *, holds_connections: bool) -> Runner:
+        check_driver(engine.dialect)
+        is_shared = is_in_memory(engine.url)  # its one connection is for all threads
+        if not is_shared:
+            forks.protect(engine)
+        in_autocommit = _in_autocommit(engine)
+        if holds_connections and not is_shared:
+            self._per_thread = PerThread(in_autocommit)
+        return self._make_runner(in_autocommit, per_thread=self._per_thread)
+
+    @property
+    def _runner(self) -> Runner:
+        runner = self._fixed_runner or self._make_runner(self.bind.session())
+        runner.log_level = self.log_level
+        return runner
+
+    def shown_database(self) -> str:
+        """Return the URL of the database without its passwords; of a scope, that it is one."""
+        if isinstance(self.bind, SessionScope):
+            return "the session of each scope"
+        bind = self.bind.database() if isinstance(self.bind, OrmSession) else self.bind
+        return shown_url(bind.engine.url)
+
+    @property
+    def retry(self) -> Retry:
+        """How what fails here is tried again."""
+        return self._runner.retry
 
     def run(self, verb: Verb[T], *given: Any, **options: Any) -> T:
         """Run a verb on the queue."""
@@ -88,13 +128,41 @@ class BoundQueue:
     def settle(self, verb: Verb[T], claim: Claim, **options: Any) -> T:
         """Run a verb on a claim of this queue."""
         self._check([claim])
-        return self._runner.run(verb, claim, **options)
+        holding = holding_of(claim) if verb.settles and isinstance(claim, Claim) else None
+        if holding is None:  # a verb refuses what is no claim
+            return self._runner.run(verb, claim, **options)
+        return self._settle_held(holding, verb, [claim], claim, options)
 
-    def settle_many(self, verb: Verb[T], claims: Iterable[Claim], **options: Any) -> T:
-        """Run a verb on claims of this queue."""
+    def settle_many(self, verb: Verb[None], claims: Iterable[Claim], **options: Any) -> None:
+        """Run a verb on claims of this queue. Raise ClaimLostError naming all that were lost."""
         listed = list(claims)
         self._check(listed)
-        return self._runner.run(verb, listed, **options)
+        if not verb.settles or not all(isinstance(claim, Claim) for claim in listed):
+            self._runner.run(verb, listed, **options)
+            return
+        lost: list[Claim] = []
+        for holding, held in by_holding(listed):
+            try:
+                if holding is None:
+                    self._runner.run(verb, held, **options)
+                else:
+                    self._settle_held(holding, verb, held, held, options)
+            except ClaimLostError as error:
+                lost += error.claims
+        if lost:
+            raise ClaimLostError(lost)
+
+    def _settle_held(
+        self, holding: Holding, verb: Verb[T], claims: list[Claim], given: Any, options: Any
+    ) -> T:
+        """Settle claims that a block or a stream holds, which then does it no more."""
+        if verb.retries:
+            options = {"retry": holding.retry, **options}
+
+        def run(runner: Runner = self._runner) -> T:
+            return runner.run(verb, given, **options)
+
+        return holding.settle_by_hand(claims, run)
 
     def claim_many(self, limit: int, claimant: Claimant, wait: timedelta | None) -> list[Claim]:
         """Claim up to ``limit``, at once or within ``wait``."""
@@ -103,47 +171,111 @@ class BoundQueue:
         return self._loop().claim_waiting(limit, wait, claimant)
 
     def consume(
-        self, claimant: Claimant, lease_limit: timedelta
+        self,
+        claimant: Claimant,
+        lease_limit: timedelta,
+        wait: timedelta | None,
+        retry: Retry | None,
     ) -> AbstractContextManager[Claim | None]:
         """Claim one message for a block."""
         check_lease_limit(claimant["lease"], lease_limit)
-        return self._loop().consume_one(claimant, lease_limit)
+        return self._loop(retry).consume_one(claimant, lease_limit, wait)
 
     def consume_many(
-        self, limit: int, claimant: Claimant, lease_limit: timedelta
+        self,
+        limit: int,
+        claimant: Claimant,
+        lease_limit: timedelta,
+        wait: timedelta | None,
+        retry: Retry | None,
     ) -> AbstractContextManager[list[Claim]]:
         """Claim for a block."""
         check_lease_limit(claimant["lease"], lease_limit)
-        return self._loop().consume(limit, claimant, lease_limit)
+        return self._loop(retry).consume(limit, claimant, lease_limit, wait)
 
     def working_on(
-        self, claims: Iterable[Claim], lease: timedelta, lease_limit: timedelta
+        self,
+        claims: Iterable[Claim],
+        lease: timedelta,
+        lease_limit: timedelta,
+        retry: Retry | None,
     ) -> AbstractContextManager[list[Claim]]:
         """Hold claims for a block."""
         check_lease_limit(lease, lease_limit)
         held = list(claims)
         self._check(held)
-        return self._loop().hold(held, lease, lease_limit)
+        return self._loop(retry).hold(held, lease, lease_limit)
 
     def transact(
-        self, claimant: Claimant, lease_limit: timedelta
+        self,
+        claimant: Claimant,
+        lease_limit: timedelta,
+        wait: timedelta | None,
+        retry: Retry | None,
     ) -> AbstractContextManager[tuple[Claim | None, Connection]]:
         """Claim for a block in a transaction."""
         if not isinstance(self.bind, Engine):
             raise InvalidArgumentError(
-                "transact needs a queue bound to an engine: on a connection, claim and ack "
-                "are in your transaction already"
+                "transact needs a queue bound to an engine: on a connection or in a session, claim "
+                "and ack are in your transaction already, and consume() does both"
             )
         check_lease_limit(claimant["lease"], lease_limit)
-        return self._loop().transact(self.bind, claimant, lease_limit)
+        return self._loop(retry).transact(self.bind, claimant, lease_limit, wait)
 
     def stream(
-        self, batch: int, claimant: Claimant, lease_limit: timedelta, wait: timedelta | None
+        self,
+        batch: int,
+        claimant: Claimant,
+        lease_limit: timedelta,
+        wait: timedelta | None,
+        retry: Retry | None,
     ) -> Stream:
         """Return a stream of the queue's messages."""
         arguments.limit(batch)
         check_lease_limit(claimant["lease"], lease_limit)
-        return self._loop().stream(batch, claimant, lease_limit, wait)
+        return self._loop(retry).stream(batch, claimant, lease_limit, wait)
+
+    def redrive(
+        self,
+        limit: int | None,
+        ids: Iterable[int] | None,
+        older_than: timedelta | None,
+        rate: float | None,
+        *,
+        dry_run: bool,
+        **options: Any,
+    ) -> int:
+        """Move dead letters back, with ``rate`` step by step; or only count them."""
+        options = {**options, "limit": limit, "older_than": older_than}
+        if ids is not None:
+            options["ids"] = arguments.message_ids(ids)
+            self.run(verbs.REFUSE_OTHERS, options["ids"])
+        if rate is not None:
+            arguments.number("rate", rate, *_RATES)
+        if dry_run:
+            return self.run(verbs.COUNT_REDRIVABLE, **options)
+        if rate is None:
+            return self.run(verbs.REDRIVE, **options)
+        if not isinstance(self.bind, Engine):
+            raise InvalidArgumentError(
+                "a rate needs a queue bound to an engine: on a connection, all of it becomes "
+                "visible when you commit"
+            )
+
+        def step(size: int, since: timedelta) -> int:
+            # What dies again meanwhile is not moved again.
+            age = (older_than or timedelta(0)) + since
+            return self.run(verbs.REDRIVE, **{**options, "limit": size, "older_than": age})
+
+        return paced(step, self._runner.concurrency.sleep, rate=rate, limit=limit)
+
+    def withdraw(self, unique_keys: Iterable[str] | None, ids: Iterable[int] | None) -> int:
+        """Delete what nobody has claimed: under these keys, or with these ids."""
+        if (unique_keys is None) == (ids is None):
+            raise InvalidArgumentError("withdraw takes unique_keys or ids: pass one of them")
+        if ids is None:
+            return self.run(verbs.WITHDRAW, unique_keys)
+        return self.run(verbs.WITHDRAW_BY_ID, ids)
 
     def read(self, found: Message | Claim) -> Any:
         """Return a payload, read as this queue's settings say."""
@@ -158,8 +290,8 @@ class BoundQueue:
         if self._owned is not None:
             self._owned.dispose()
 
-    def _loop(self) -> Loop:
-        return Loop(self.name, self._runner, self._reconnect)
+    def _loop(self, retry: Retry | None = None) -> Loop:
+        return Loop(self.name, self._runner.retrying(retry), self._reconnect, self.keeper)
 
     def _check(self, claims: Iterable[object]) -> None:
         for claim in claims:  # the verb refuses what is not a claim
@@ -170,23 +302,35 @@ class BoundQueue:
                 )
 
 
-def checked_bind(bind: object, kinds: tuple[type, type], otherwise: str) -> Any:
-    """Return what a queue is to be bound to. Raise InvalidArgumentError if it is of no such kind.
+def unusable_bind(bind: object, kinds: str, otherwise: str) -> InvalidArgumentError:
+    """Return the error for what no queue is bound to: of which ``kinds`` it must be.
 
     ``otherwise``: which queue is for which code.
     """
-    if isinstance(bind, kinds):
-        return bind
-    engine, connection = (kind.__name__ for kind in kinds)
-    article = "a" if connection == "Connection" else "an"
-    raise InvalidArgumentError(
-        f"bind must be an {engine}, {article} {connection} or a URL, not {type(bind).__name__}: "
-        f"for {otherwise}"
+    return InvalidArgumentError(
+        f"bind must be {kinds} or a URL, not {type(bind).__name__}: for {otherwise}"
     )
 
 
-def _in_autocommit(bind: Engine | Connection) -> Engine | Connection:
+def _runner_on(
+    bind: Engine | Connection | OrmSession,
+    *,
+    concurrency: Concurrency,
+    schema: str | None,
+    **options: Any,
+) -> Runner:
+    database = bind.database() if isinstance(bind, OrmSession) else bind
+    check_driver(database.dialect)
+    return Runner(
+        bind,
+        within_asyncio(concurrency) if database.dialect.is_async else concurrency,
+        schema=verbs.resolve_schema(schema, database.dialect.name),
+        **options,
+    )
+
+
+def _in_autocommit(engine: Engine) -> Engine:
     # Each verb is one statement: BEGIN and COMMIT would be two more round trips.
-    if isinstance(bind, Connection) or is_verb_engine(bind):
-        return bind
-    return bind.execution_options(isolation_level="AUTOCOMMIT")
+    if is_verb_engine(engine):
+        return engine
+    return engine.execution_options(isolation_level="AUTOCOMMIT")

@@ -1,27 +1,31 @@
-"""The verbs as plain functions, on an open connection and in its transaction."""
+"""The verbs as plain functions, in the transaction of an open connection or an ORM session."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
 from xclaim.arguments import LEASE
 from xclaim.message import Claim, Message
 from xclaim.queues.sync import Queue
+from xclaim.retry import MAX_ATTEMPTS
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
 
 
 def push(
-    connection: Connection,
+    connection: Connection | Session | scoped_session[Any],
     queue: str,
     payload: Any,
     *,
     unique_key: str | None = None,
     priority: int = 0,
     delay: timedelta | None = None,
-    max_attempts: int | None = None,
+    max_attempts: int | None = MAX_ATTEMPTS,
     headers: Mapping[str, Any] | None = None,
     notify: bool = False,
     schema: str | None = None,
@@ -41,7 +45,7 @@ def push(
 
 
 def claim(
-    connection: Connection,
+    connection: Connection | Session | scoped_session[Any],
     queue: str,
     *,
     claimed_by: str | None = None,
@@ -55,6 +59,11 @@ def claim(
     )
 
 
-def ack(connection: Connection, claim: Claim, *, schema: str | None = None) -> None:
+def ack(
+    connection: Connection | Session | scoped_session[Any],
+    claim: Claim,
+    *,
+    schema: str | None = None,
+) -> None:
     """Mark the message consumed. Raise ClaimLostError if the claim is no longer held."""
     Queue(claim.message.queue, connection, schema=schema).ack(claim)

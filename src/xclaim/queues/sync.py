@@ -5,34 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Self
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 
 from xclaim import verbs
 from xclaim.arguments import LEASE, LEASE_LIMIT
 from xclaim.connections.concurrency import THREADS
-from xclaim.connections.engine import create_verb_engine, is_in_memory, shown_url
+from xclaim.connections.engine import create_verb_engine
+from xclaim.connections.sessions import session_in
 from xclaim.consuming.reconnecting import RECONNECT
 from xclaim.consuming.streaming import each
-from xclaim.message import Claim, Counts, Message, T_co, Ticket
+from xclaim.message import Claim, Counts, Failure, Message, T_co, Ticket
 from xclaim.payloads.payloads import Payloads
-from xclaim.queues.bound_queue import BoundQueue, checked_bind
+from xclaim.queues.bound_queue import Bind, BoundQueue, unusable_bind
+from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
 
 
 class Queue(Generic[T_co]):
     """One named queue.
 
     ``bind`` is a URL (the queue then owns an engine: use it in a ``with`` block, or ``close()``),
-    an Engine (each verb is a transaction of its own, in autocommit), or a Connection: then the
-    verbs join its transaction and nothing is committed for you. ``schema`` is a PostgreSQL
-    schema, by default the one in ``XCLAIM_SCHEMA``. With ``notify`` its pushes wake those who wait
-    in ``claim(wait=...)``, by PostgreSQL's NOTIFY, once in 20 ms at most. What loops or waits
-    (``stream``, ``consume``, ``transact``, ``claim(wait=...)``) goes on when the database comes
-    back within ``reconnect``; a single verb raises. Raise InvalidArgumentError or DatabaseUrlError
-    for a name or URL that cannot be used; nothing is connected yet. ``type`` is what the payloads
-    are: a dataclass, a TypedDict or a pydantic model, checked at push and made again at claim.
-    ``payloads`` says how they are stored, by default as the environment says, or in the row.
+    an Engine (each verb is a transaction of its own, in autocommit), or a Connection or an ORM
+    Session: then the verbs join its transaction and nothing is committed for you. A session is
+    flushed before a verb as before a query.
+
+    ``schema`` is a PostgreSQL schema, by default the one in ``XCLAIM_SCHEMA``. With ``notify`` its
+    pushes wake those who wait in ``claim(wait=...)``, by PostgreSQL's NOTIFY, once in 20 ms at
+    most. What loops or waits (``stream``, ``consume``, ``transact``, ``claim(wait=...)``) goes on
+    when the database comes back within ``reconnect``; a single verb raises. Raise
+    InvalidArgumentError or DatabaseUrlError for a name or URL that cannot be used; nothing is
+    connected yet. ``type`` is what the payloads are: a dataclass, a TypedDict or a pydantic model,
+    checked at push and made again at claim. ``payloads`` says how they are stored, by default as
+    the environment says, or in the row.
 
     A queue made from a URL keeps a connection for each worker at a time, up to 96. A verb that is
     interrupted (Ctrl-C) is finished first, within 10 s, and what it claimed is handed back.
@@ -41,29 +49,27 @@ class Queue(Generic[T_co]):
     def __init__(
         self,
         name: str,
-        bind: Engine | Connection | str,
+        bind: Engine | Connection | Session | scoped_session[Any] | URL | str,
         *,
         schema: str | None = None,
         notify: bool = False,
         reconnect: timedelta = RECONNECT,
+        retry: Retry = RETRY,
         type: type[T_co] | None = None,
         payloads: Payloads | None = None,
     ) -> None:
-        owned = isinstance(bind, str)
-        if isinstance(bind, str):
-            opened = create_verb_engine(bind)
-        else:
-            opened = checked_bind(bind, (Engine, Connection), "asyncio use AsyncQueue")
+        owned = isinstance(bind, str | URL)
+        opened = _opened(bind)
         self._queue = BoundQueue(
             name,
             opened,
             THREADS,
             owned=owned,
-            # The one connection to a database in memory is for all threads.
-            holds_connections=owned and not is_in_memory(opened.engine.url),
+            holds_connections=owned,
             schema=schema,
             notify=notify,
             reconnect=reconnect,
+            retry=retry,
             type_=type,
             payloads=payloads,
         )
@@ -76,7 +82,7 @@ class Queue(Generic[T_co]):
         unique_key: str | None = None,
         priority: int = 0,
         delay: timedelta | None = None,
-        max_attempts: int | None = None,
+        max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
     ) -> Message[T_co]:
         """Push one payload and return its message.
@@ -97,7 +103,7 @@ class Queue(Generic[T_co]):
         unique_keys: Iterable[str | None] | None = None,
         priority: int = 0,
         delay: timedelta | None = None,
-        max_attempts: int | None = None,
+        max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
     ) -> list[Message[T_co]]:
         """Push the payloads and return their messages in the same order; on an error none is.
@@ -204,9 +210,11 @@ class Queue(Generic[T_co]):
     ) -> Message[T_co]:
         """Give the message back and return it as it is now. Raise ClaimLostError if not held.
 
-        It keeps its place in the queue, or comes back after ``delay``. ``error`` is kept as
-        ``last_error``. A message whose ``max_attempts`` are used up becomes a dead letter;
-        ``count=False`` hands it back without counting the attempt.
+        With an ``error``, an exception or a text, the attempt has failed: the error is kept, and
+        the message comes back after the pause that the queue's ``retry`` says, or after ``delay``.
+        Without one it keeps its place in the queue. A message whose attempts are used up becomes a
+        dead letter; ``count=False`` hands it back without counting the attempt, which then is no
+        failure.
         """
         return self._queue.settle(verbs.RELEASE, claim, delay=delay, error=error, count=count)
 
@@ -231,15 +239,19 @@ class Queue(Generic[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        wait: timedelta | None = None,
+        retry: Retry | None = None,
     ) -> AbstractContextManager[Claim[T_co] | None]:
         """Claim a message for a block: ack it at the end, release it if the block raises.
 
-        Yields None when there is nothing to claim. While the block runs a thread extends the lease,
-        for ``lease_limit`` in all. Raise ClaimLostError at the end if the claim was lost all the
-        same. A queue bound to a connection extends nothing: choose the lease long enough.
+        Yields None when there is nothing to claim, with ``wait`` only after so long. A message
+        whose block raises comes back after the pause that ``retry`` says, by default the queue's.
+        You may as well ``ack`` or ``release`` it in the block. Meanwhile a thread extends the
+        lease, for ``lease_limit`` in all. Raise ClaimLostError at the end if the claim was lost all
+        the same. A queue bound to a connection extends nothing: choose the lease long enough.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return self._queue.consume(claimant, lease_limit)
+        return self._queue.consume(claimant, lease_limit, wait, retry)
 
     def consume_many(
         self,
@@ -249,13 +261,16 @@ class Queue(Generic[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        wait: timedelta | None = None,
+        retry: Retry | None = None,
     ) -> AbstractContextManager[list[Claim[T_co]]]:
         """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
 
-        As ``consume``; yields ``[]`` when there is nothing to claim.
+        As ``consume``; yields ``[]`` when there is nothing to claim. To fail one and go on,
+        ``release(claim, error=...)`` it in the block: the others are acked.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return self._queue.consume_many(limit, claimant, lease_limit)
+        return self._queue.consume_many(limit, claimant, lease_limit, wait, retry)
 
     def working_on(
         self,
@@ -263,13 +278,15 @@ class Queue(Generic[T_co]):
         *,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        retry: Retry | None = None,
     ) -> AbstractContextManager[list[Claim[T_co]]]:
         """Hold claims for a block: ack them at its end, release them if it raises.
 
         For claims you have already, resumed from a ticket say. Meanwhile their leases are extended
-        as ``consume`` does it. Raise ClaimLostError naming those that were lost all the same.
+        as ``consume`` does it, and one that fails is released in the same way. Raise ClaimLostError
+        naming those that were lost all the same.
         """
-        return self._queue.working_on(claims, lease, lease_limit)
+        return self._queue.working_on(claims, lease, lease_limit, retry)
 
     def transact(
         self,
@@ -278,16 +295,19 @@ class Queue(Generic[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        wait: timedelta | None = None,
+        retry: Retry | None = None,
     ) -> AbstractContextManager[tuple[Claim[T_co] | None, Connection]]:
         """Claim a message, and commit what the block writes together with the ack.
 
         Yields the claim, or None, and a connection in a transaction. If the block raises, or the
-        claim is lost (ClaimLostError), everything is rolled back and the message is released. On
+        claim is lost (ClaimLostError), everything is rolled back and the message is released. What
+        the queue acks or releases in the block commits with it. On
         SQLite the block holds the one write lock. Not on a queue bound to a connection: there
         ``claim`` and ``ack`` are in your transaction already.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return self._queue.transact(claimant, lease_limit)
+        return self._queue.transact(claimant, lease_limit, wait, retry)
 
     def stream(
         self,
@@ -298,6 +318,7 @@ class Queue(Generic[T_co]):
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
         wait: timedelta | None = None,
+        retry: Retry | None = None,
     ) -> Iterator[Claim[T_co]]:
         """Claim and yield messages until there is none; what you finished is acked for you.
 
@@ -305,47 +326,82 @@ class Queue(Generic[T_co]):
         is asked for; acks are sent together, with the next claim and about once a second. When
         the loop ends early, finished messages are acked, the current one is released, and those
         not begun are handed back uncounted. Raise ClaimLostError naming what could not be acked.
-        ``wait``: end only when there was no message for so long.
+        To fail one and go on, ``release(claim, error=...)`` it in the loop. ``wait``: end only when
+        there was no message for so long. ``retry``: by default the queue's.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return each(self._queue.stream(batch, claimant, lease_limit, wait))
+        return each(self._queue.stream(batch, claimant, lease_limit, wait, retry))
 
     def expire(self, *, limit: int | None = None) -> int:
         """Give back the messages whose lease ran out, and return how many.
 
-        They keep their places; those whose ``max_attempts`` are used up become dead letters.
-        ``limit`` None: all of them, in batches.
+        They have failed, and come back after a pause that began with their claim: most can be
+        claimed at once. Those whose attempts are used up become dead letters. ``limit`` None: all
+        of them, in batches.
         """
         return self._queue.run(verbs.EXPIRE, limit=limit)
 
-    def redrive(self, *, limit: int | None = None, to: str | None = None) -> int:
+    def redrive(
+        self,
+        *,
+        limit: int | None = None,
+        to: str | None = None,
+        error: str | None = None,
+        older_than: timedelta | None = None,
+        ids: Iterable[int] | None = None,
+        rate: float | None = None,
+        dry_run: bool = False,
+    ) -> int:
         """Move dead letters of the queue back to it, or ``to`` another; return how many.
 
         The next one first; they can be claimed at once, with no attempts counted. Their unique keys
-        stay reserved in the queue they were pushed to. ``limit`` None: all of them, in batches.
-        """
-        return self._queue.run(verbs.REDRIVE, limit=limit, to=to)
+        stay reserved in the queue they were pushed to. A dead-letter queue gives its letters back
+        to the queue they are of. ``limit`` None: all of them, in batches.
 
-    def prune(self, *, older_than: timedelta, limit: int | None = None) -> int:
+        Only those with an ``error`` (its class, with its module or without, or what its text
+        contains), dead for ``older_than``, or with these ``ids``; several of them narrow it
+        further. Raise InvalidArgumentError for ids of what is no dead letter here; nothing is moved
+        then. ``rate`` is in messages per second, so that consumers are not flooded: it waits in
+        between, and does not move again what dies meanwhile. With ``dry_run`` it only counts.
+        """
+        options = {"to": to, "error": error}
+        return self._queue.redrive(limit, ids, older_than, rate, dry_run=dry_run, **options)
+
+    def prune(
+        self, *, older_than: timedelta, limit: int | None = None, dry_run: bool = False
+    ) -> int:
         """Delete messages that were consumed longer ago than ``older_than``; return how many.
 
         In batches, each of which commits by itself. Their unique keys can be pushed again. Consumed
         dead letters are pruned too. Objects of payloads are deleted with them; on a connection of
-        yours, which may still roll back, they are left for ``prune_orphans``.
+        yours, which may still roll back, they are left for ``prune_orphans``. With ``dry_run`` it
+        only counts.
         """
-        return self._queue.run(verbs.PRUNE, older_than=older_than, limit=limit)
+        verb = verbs.COUNT_PRUNABLE if dry_run else verbs.PRUNE
+        return self._queue.run(verb, older_than=older_than, limit=limit)
 
-    def withdraw(self, unique_keys: Iterable[str]) -> int:
-        """Delete the messages under these keys that nobody has claimed; return how many.
+    def withdraw(
+        self, unique_keys: Iterable[str] | None = None, *, ids: Iterable[int] | None = None
+    ) -> int:
+        """Delete the messages under these keys, or with these ids, that nobody has claimed.
 
-        For a producer that takes back what it pushed. Dead letters are withdrawn too. A withdrawn
-        key can be pushed again. Objects of payloads are deleted as ``prune`` does it.
+        Return how many. For a producer that takes back what it pushed. Dead letters are withdrawn
+        too. A withdrawn key can be pushed again. Objects of payloads are deleted as ``prune`` does
+        it. Raise InvalidArgumentError for both keys and ids.
         """
-        return self._queue.run(verbs.WITHDRAW, unique_keys)
+        return self._queue.withdraw(unique_keys, ids)
 
     def peek(self, limit: int = 1) -> list[Message[T_co]]:
         """Return the messages that would be claimed next, without claiming them."""
         return self._queue.run(verbs.PEEK, limit)
+
+    def failing(self, limit: int = 1) -> list[Message[T_co]]:
+        """Return the messages that failed and are tried again, the next try first.
+
+        ``available_at`` is when, ``attempts`` how often they were tried, ``last_error`` why. They
+        failed, their lease ran out, or they were released and the attempt counted.
+        """
+        return self._queue.run(verbs.FAILING, limit)
 
     def newest_available_at(self) -> datetime | None:
         """Return when the newest message that can be claimed now became available; None: none can.
@@ -357,6 +413,13 @@ class Queue(Generic[T_co]):
     def get(self, message_id: int) -> Message[T_co] | None:
         """Return the message if it is in the queue, or was pushed to it; else None."""
         return self._queue.run(verbs.GET, message_id)
+
+    def failures(self, message_id: int) -> list[Failure]:
+        """Return the attempts at a message that failed: the last 20 at most, in their order.
+
+        ``[]`` also if there is no such message. ``message.last_error`` has the last one in full.
+        """
+        return self._queue.run(verbs.FAILURES, message_id)
 
     def find(self, unique_keys: Iterable[str]) -> list[Message[T_co]]:
         """Return the messages pushed under these keys, whatever their status.
@@ -390,4 +453,15 @@ class Queue(Generic[T_co]):
 
     def __repr__(self) -> str:
         """Return the name and the database, without its password."""
-        return f"Queue({self.name!r}, {shown_url(self._queue.bind.engine.url)!r})"
+        return f"Queue({self.name!r}, {self._queue.shown_database()!r})"
+
+
+def _opened(bind: object) -> Bind:
+    if isinstance(bind, str | URL):
+        return create_verb_engine(bind)
+    if isinstance(bind, Engine | Connection):
+        return bind
+    session = session_in(bind)
+    if session is None:
+        raise unusable_bind(bind, "an Engine, a Connection, a Session", "asyncio use AsyncQueue")
+    return session
