@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from xclaim.connections import busy_files, calls, events, forks
+from xclaim.connections import busy_files, calls, events, forks, log_lines
 from xclaim.connections.calls import begin, current_call
 from xclaim.connections.payload_work import (
     IN_THE_ROW,
@@ -25,10 +26,12 @@ from xclaim.connections.payload_work import (
     deletes_objects,
     read_by,
 )
+from xclaim.connections.sessions import OrmSession
 from xclaim.errors import ClaimLostError, XclaimError
 from xclaim.message import Claim
 from xclaim.payloads.options import AfterAck
 from xclaim.payloads.payloads import Payloads
+from xclaim.retry import RETRY, Retry, checked_retry
 from xclaim.verb import Verb, VerbEvent, count_of
 
 if TYPE_CHECKING:
@@ -41,19 +44,20 @@ _logger = logging.getLogger("xclaim")
 
 
 class Runner:
-    """Runs the verbs of one queue, on an engine in autocommit or on a connection of the caller.
+    """Runs the verbs of one queue, on an engine in autocommit or in a transaction of the caller.
 
-    On a connection nothing is committed, and no object of a payload is deleted: the caller may
-    still roll back.
+    That is a connection's or a session's: nothing is committed there, and no object of a payload is
+    deleted, because the caller may still roll back.
     """
 
     def __init__(
         self,
-        bind: Engine | Connection,
+        bind: Engine | Connection | OrmSession,
         concurrency: Concurrency,
         *,
         schema: str | None = None,
         notify: bool = False,
+        retry: Retry = RETRY,
         payloads: Payloads = IN_THE_ROW,
         per_thread: PerThread | None = None,
     ) -> None:
@@ -62,18 +66,31 @@ class Runner:
         self.payloads = payloads
         self._schema = schema
         self._notify = notify
+        self.retry = retry
+        self.log_level = logging.DEBUG  # lines of a lower level are raised to it
         self._per_thread = per_thread
         self._commits = isinstance(bind, Engine)
 
     def joined(self, connection: Connection) -> Runner:
         """Return a runner that joins the transaction of a connection."""
-        return Runner(
+        joined = Runner(
             connection,
             self.concurrency,
             schema=self._schema,
             notify=self._notify,
+            retry=self.retry,
             payloads=self.payloads,
         )
+        joined.log_level = self.log_level
+        return joined
+
+    def retrying(self, retry: Retry | None) -> Runner:
+        """Return the same runner with another Retry, if one is given."""
+        if retry is None or retry is self.retry:
+            return self
+        other = copy(self)
+        other.retry = checked_retry(retry)
+        return other
 
     def run(self, verb: Verb[T], *arguments: Any, **options: Any) -> T:
         """Run a verb to its end, whatever is cancelled or interrupted meanwhile.
@@ -99,17 +116,17 @@ class Runner:
         record = current_call()
         if record is not None and record.is_abandoned:  # nobody waits for it any more
             with calls.outside_of_calls():  # whose time is over
-                self.run_once(undo, _claims_in(result), error=_REASON)
+                self.run_once(undo, _claims_in(result))
 
     def run_once(self, verb: Verb[T], *arguments: Any, **options: Any) -> T:
         """Run a verb within a call that somebody else finishes."""
         if not events.is_listened_to():
-            return self._run(verb, arguments, options)
+            return self._logged(verb, arguments, options)
         began, settled = time.monotonic(), len(verb.claims_in(arguments))
         result: T | None = None
         error: BaseException | None = None
         try:
-            result = self._run(verb, arguments, options)
+            result = self._logged(verb, arguments, options)
             return result
         except BaseException as raised:
             error = raised
@@ -132,11 +149,30 @@ class Runner:
         """Give back what was claimed for nobody; what cannot be given back now is noted."""
         if not claims:
             return
-        give_back = partial(self.run_once, verb, claims, error=_REASON)
+        give_back = partial(self.run_once, verb, claims)
         try:
             self.concurrency.finish(give_back, within=calls.BOUND, is_owed=True)
         except (SQLAlchemyError, TimeoutError) as cause:
             note_failed_release(error, claims, cause)
+
+    def _logged(self, verb: Verb[T], arguments: tuple[Any, ...], options: dict[str, Any]) -> T:
+        is_wanted = log_lines.is_wanted(verb, self.log_level)
+        if is_wanted and verb.pushes:
+            options["repeated"] = []
+        try:
+            result = self._run(verb, arguments, options)
+        except ClaimLostError as error:
+            self._log(verb, arguments, options, lost=error)
+            raise
+        if is_wanted:
+            self._log(verb, arguments, options, result=result)
+        return result
+
+    def _log(self, *of: Any, **outcome: Any) -> None:
+        verb, arguments, options = of
+        said = {"retry": self.retry, **options}
+        make = partial(log_lines.lines, verb, arguments, said, **outcome)
+        log_lines.write(make, least=self.log_level, is_open=not self._commits)
 
     def _run(self, verb: Verb[T], arguments: tuple[Any, ...], options: dict[str, Any]) -> T:
         if verb.pushes:
@@ -200,19 +236,22 @@ class Runner:
         options["schema"] = self._schema
         if self._notify and verb.notifies:
             options["notify"] = True
-        if isinstance(self.bind, Connection):
-            return _on(self.bind, verb, arguments, options)
+        if verb.retries:
+            options.setdefault("retry", self.retry)
         run = partial(_on, verb=verb, arguments=arguments, options=options)
-        return forks.run_verb(self.bind, partial(self._on_the_engine, run))
+        match self.bind:
+            case Engine() as engine:
+                return forks.run_verb(engine, partial(self._on_the_engine, engine, run))
+            case Connection() as connection:
+                return run(connection)
+            case OrmSession() as session:
+                return run(session.connection())
 
-    def _on_the_engine(self, run: Callable[[Connection], T]) -> T:
+    def _on_the_engine(self, engine: Engine, run: Callable[[Connection], T]) -> T:
         if self._per_thread is not None:
             return self._per_thread.run(run)
-        with busy_files.pooled(self.bind.engine) as connection:
+        with busy_files.pooled(engine) as connection:
             return run(connection)
-
-
-_REASON = "the claim was cancelled"
 
 
 def _has_begun() -> bool:

@@ -1,0 +1,263 @@
+"""What a verb says in the log ``xclaim``: which messages, at which attempt, and what comes next.
+
+One line for each verb that has changed something, and one for each message that failed. Never a
+payload, a header, a key or a token, and of an error its class only: its text may quote a payload.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from xclaim.arguments import dead_letter_queue
+from xclaim.errors import ClaimLostError
+from xclaim.message import Claim, Message
+from xclaim.retry import RETRY
+from xclaim.verb import Verb
+
+Line = tuple[int, str]  # a level of logging, and the text
+
+_MOST_IDS = 5  # that are listed; of more the first ones and the last
+_MOST_CHARACTERS = 200  # of a claimant, or of the name of an error's class
+_logger = logging.getLogger("xclaim")
+
+
+def is_wanted(verb: Verb[Any], least: int) -> bool:
+    """Return whether the log takes what the verb has to say when it goes well.
+
+    Lines of a level below ``least`` are raised to it.
+    """
+    level = _LEVELS.get(verb.function.__name__)
+    # Asked for each verb: max() would take a third longer.
+    return level is not None and _logger.isEnabledFor(level if level > least else least)  # noqa: FURB136
+
+
+def lines(
+    verb: Verb[Any],
+    arguments: Sequence[Any],
+    options: Mapping[str, Any],
+    result: Any = None,
+    lost: ClaimLostError | None = None,
+) -> list[Line]:
+    """Return what the verb has to say: of its result, or of the claims it has lost."""
+    queue = verb.queue_in(arguments)
+    if queue is None:
+        return []
+    missing = {claim.token for claim in lost.claims} if lost is not None else set()
+    held = [claim for claim in verb.claims_in(arguments) if claim.token not in missing]
+    said = [] if lost is None else [_lost(queue, lost.claims, verb.name)]
+    if verb.name in _LINES and (lost is None or held):
+        _, build = _LINES[verb.name]
+        said += build(_Run(queue, held, options, result))
+    return said
+
+
+def lapsed(queue: str, rows: Sequence[Any]) -> list[Line]:
+    """Return what there is to say of messages that were given back because their lease ran out.
+
+    A row has id, queue, attempts and available_at, as they are now.
+    """
+    back = [row for row in rows if row.queue == queue]
+    dead = [row for row in rows if row.queue != queue]
+    said = []
+    if back:
+        next_try = _time(max(row.available_at for row in back))
+        said.append((logging.WARNING, f"{_lapsed(queue, back)}, next try by {next_try}"))
+    if dead:
+        said.append((logging.WARNING, f"{_lapsed(queue, dead)}, {_dead(queue, len(dead))}"))
+    return said
+
+
+def write(
+    make: Callable[[], list[Line]], *, least: int = logging.DEBUG, is_open: bool = False
+) -> None:
+    """Log the lines. ``is_open``: in a transaction that may still be rolled back.
+
+    What fails here, in a filter of the log say, must not hide a claim that was made.
+    """
+    end = ", in the open transaction" if is_open else ""
+    with suppress(Exception):
+        for level, text in make():
+            _logger.log(max(level, least), "%s", text + end)
+
+
+class _Run(NamedTuple):  # a dataclass would double the time that this module takes to import
+    """A verb that was run: which of its claims it has settled, with which options."""
+
+    queue: str
+    claims: list[Claim]
+    options: Mapping[str, Any]
+    result: Any
+
+
+def _pushed(run: _Run) -> list[Line]:
+    repeated = set(run.options.get("repeated") or ())
+    ids = [message.id for message in run.result]
+    fresh = [id_ for id_ in dict.fromkeys(ids) if id_ not in repeated]
+    parts = [f"pushed {_messages(fresh)}"] if fresh or not repeated else ["pushed nothing"]
+    if repeated:
+        verb = "were" if len(repeated) > 1 else "was"
+        parts.append(f"{_messages(sorted(repeated))} {verb} there already")
+    if fresh and run.options.get("delay"):
+        parts.append(f"to be claimed from {_time(run.result[-1].available_at)}")
+    return [(logging.INFO, f"{run.queue}: {', '.join(parts)}")] if ids else []
+
+
+def _claimed(run: _Run) -> list[Line]:
+    claims = [run.result] if isinstance(run.result, Claim) else list(run.result or ())
+    if not claims:
+        return []
+    first, messages = claims[0], [claim.message for claim in claims]
+    what = f"{run.queue}: claimed {_messages(sorted(message.id for message in messages))}"
+    attempt = _attempt(first.message, run) if len(claims) == 1 else _attempts(messages)
+    until = f"until {_time(first.expires_at)}"
+    return [(logging.DEBUG, f"{what}, {attempt}, by {_plain(first.claimed_by)} {until}")]
+
+
+def _acked(run: _Run) -> list[Line]:
+    if not run.claims:
+        return []
+    ids = [claim.message.id for claim in run.claims]
+    attempts = _attempts([claim.message for claim in run.claims])
+    return [(logging.DEBUG, f"{run.queue}: acked {_messages(ids)}, {attempts}")]
+
+
+def _acked_and_claimed(run: _Run) -> list[Line]:
+    return _acked(run) + _claimed(run)
+
+
+def _handed_back(run: _Run) -> list[Line]:
+    if not run.claims:
+        return []
+    ids = [claim.message.id for claim in run.claims]
+    return [(logging.DEBUG, f"{run.queue}: handed back {_messages(ids)}, uncounted")]
+
+
+def _released(run: _Run) -> list[Line]:
+    if not run.options.get("count", True):
+        return _handed_back(run)
+    message: Message = run.result
+    error = run.options.get("error")
+    what = f"{run.queue}: message {message.id}"
+    attempt = _attempt(message, run)
+    if message.queue != run.queue:
+        how = f"failed{_class_of(message)}" if error is not None else "was released"
+        return [(logging.WARNING, f"{what} {how} in {attempt}, {_dead(run.queue)}")]
+    if error is not None:
+        until = f"next try at {_time(message.available_at)}"
+        return [(logging.WARNING, f"{what} failed{_class_of(message)} in {attempt}, {until}")]
+    is_delayed = run.options.get("delay") is not None
+    until = f"from {_time(message.available_at)}" if is_delayed else "at once"
+    return [(logging.INFO, f"{what} was released in {attempt}, it can be claimed {until}")]
+
+
+def _kept(run: _Run) -> list[Line]:
+    message: Message = run.result
+    what = (
+        f"{run.queue}: message {message.id} failed{_class_of(message)} in {_attempt(message, run)}"
+    )
+    until = f"until {_time(message.claim_expires_at)}"
+    kept = f"kept for another try of {_plain(message.claimed_by)} {until}"
+    return [(logging.WARNING, f"{what}, {kept}")]
+
+
+def _redriven(run: _Run) -> list[Line]:
+    to = run.options.get("to") or run.queue
+    return _counted(run, "redrove", "dead letter", f" to {to}")
+
+
+def _pruned(run: _Run) -> list[Line]:
+    return _counted(run, "pruned", "consumed message")
+
+
+def _withdrawn(run: _Run) -> list[Line]:
+    return _counted(run, "withdrew", "message")
+
+
+def _counted(run: _Run, verb: str, noun: str, end: str = "") -> list[Line]:
+    if not run.result:
+        return []
+    what = f"{run.result:,} {noun}{'s' if run.result > 1 else ''}"
+    return [(logging.INFO, f"{run.queue}: {verb} {what}{end}")]
+
+
+def _lost(queue: str, claims: Sequence[Claim], verb: str) -> Line:
+    noun = "claims" if len(claims) > 1 else "claim"
+    ids = _messages([claim.message.id for claim in claims])
+    # No warning: whoever lost it gets the error.
+    return logging.INFO, f"{queue}: {verb} found the {noun} on {ids} lost, others may have it"
+
+
+def _messages(ids: Sequence[int]) -> str:
+    if len(ids) == 1:
+        return f"message {ids[0]}"
+    shown = ", ".join(map(str, ids[:_MOST_IDS]))
+    if len(ids) > _MOST_IDS:
+        shown = f"{', '.join(map(str, ids[: _MOST_IDS - 2]))} ... {ids[-1]}"
+    return f"{len(ids):,} messages ({shown})"
+
+
+def _attempt(message: Message, run: _Run) -> str:
+    limit = run.options.get("retry", RETRY).limit_of(message)
+    return f"attempt {message.attempts}" + (f" of {limit}" if limit is not None else "")
+
+
+def _lapsed(queue: str, rows: Sequence[Any]) -> str:
+    noun = "leases" if len(rows) > 1 else "lease"
+    ids = sorted(row.id for row in rows)
+    return f"{queue}: the {noun} on {_messages(ids)} ran out, {_attempts(rows)}"
+
+
+def _attempts(messages: Sequence[Any]) -> str:
+    attempts = [message.attempts for message in messages]
+    least, most = min(attempts), max(attempts)
+    return f"attempt {most}" if least == most else f"attempts {least} to {most}"
+
+
+def _dead(queue: str, count: int = 1) -> str:
+    import shlex  # seldom needed, and not here before
+
+    dead = dead_letter_queue(queue)
+    what, them = ("dead letters", "them") if count > 1 else ("a dead letter", "it")
+    way_back = f"redrive() or `xclaim redrive {shlex.quote(queue)}` brings {them} back"
+    return f"{what} in {dead} now: {way_back}"
+
+
+def _class_of(message: Message) -> str:
+    return f" ({_plain(message.last_error_class)})" if message.last_error_class else ""
+
+
+def _plain(text: str | None) -> str:
+    # A claimant may be any text, also one that would begin a line of its own.
+    cut = (text or "")[:_MOST_CHARACTERS]
+    return cut if cut.isprintable() else ascii(cut)
+
+
+def _time(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+# Of each verb the highest level of its lines when it goes well. One that is not here says only
+# which claims it found lost.
+_LINES: dict[str, tuple[int, Callable[[_Run], list[Line]]]] = {
+    "push_many": (logging.INFO, _pushed),
+    "claim_many": (logging.DEBUG, _claimed),
+    "claim_message": (logging.DEBUG, _claimed),
+    "poll": (logging.DEBUG, _claimed),
+    "resume": (logging.DEBUG, _claimed),
+    "ack": (logging.DEBUG, _acked),
+    "ack_many": (logging.DEBUG, _acked),
+    "ack_again": (logging.DEBUG, _acked),
+    "ack_and_claim": (logging.DEBUG, _acked_and_claimed),
+    "hand_back": (logging.DEBUG, _handed_back),
+    "release": (logging.WARNING, _released),
+    "note_failure": (logging.WARNING, _kept),
+    "redrive": (logging.INFO, _redriven),
+    "prune": (logging.INFO, _pruned),
+    "withdraw": (logging.INFO, _withdrawn),
+    "withdraw_by_id": (logging.INFO, _withdrawn),
+}
+_LEVELS = {name: level for name, (level, _) in _LINES.items()}
