@@ -1,8 +1,7 @@
 """A pool of mapped tasks works off a queue: each order goes to one of them.
 
-`@task.exclusive` claims before the function runs, acks when it returns, and releases the
-message with the error when it raises. A task that finds nothing is skipped. A retry gets its
-own message again.
+`@task.exclusive` claims before the function runs and acks when it returns. When it raises the
+message stays with the task, whose retry gets it first. A task that finds nothing is skipped.
 
 Needs the connection `xclaim_default` and an upgraded schema (`xclaim upgrade`).
 """

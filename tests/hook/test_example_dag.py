@@ -175,13 +175,14 @@ def test_sql_takes_its_parameters_from_the_payload(run_anywhere: Run, shop: Queu
 
 
 def test_a_statement_that_fails_releases_the_message(run_anywhere: Run, shop: Queue) -> None:
-    shop.push({"order": "no number", "city": "Oslo"})
+    pushed = shop.push({"order": "no number", "city": "Oslo"})
 
     done = run_anywhere(example("templated_sql"))
 
     assert done.states("ship") == {"failed": 1}
     assert done.states("release") == {"success": 1}
-    (message,) = shop.peek()
+    message = shop.get(pushed.id)
+    assert message is not None
     assert str(message.last_error).startswith("the statement failed, see task ship of run manual")
 
 

@@ -123,7 +123,8 @@ def test_a_poison_message_ends_in_the_dead_letter_queue(run: Run, queue: Queue) 
 
     done = run(built)
 
-    assert done.states("pack") == {"skipped": 1}  # the third try finds nothing
+    assert done.states("pack") == {"failed": 1}
+    assert done.tries("pack") == [2]
     assert queue.counts().dead_letters == 1
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.hook.conftest import within_task
-from xclaim import Claim, ClaimLostError, InvalidArgumentError, Queue, Ticket
+from xclaim import Claim, ClaimLostError, InvalidArgumentError, Message, Queue, Ticket
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.tasks.task_queue import TaskQueue
@@ -22,16 +22,22 @@ TRY = "0195e0e0-0000-7000-8000-000000000001"
 def fail(state: str, instance_id: str = TRY) -> None:
     from xclaim.airflow.listener import on_task_instance_failed
 
-    instance = SimpleNamespace(state=state, id=instance_id)
+    task = SimpleNamespace(retry_delay=timedelta(hours=1))
+    instance = SimpleNamespace(state=state, id=instance_id, task=task, try_number=1)
     on_task_instance_failed(None, instance, ValueError("boom"))
 
 
+def last_errors(queue: TaskQueue, pushed: list[Message]) -> list[str | None]:
+    found = [queue.get(each.id) for each in pushed]
+    return [None if message is None else message.last_error for message in found]
+
+
 def open_claims_of(instance_id: str) -> list[Claim]:
-    return [claim for owner, claim, _ in open_claims._open.values() if owner == instance_id]
+    return [each.claim for each in open_claims._open.values() if each.instance_id == instance_id]
 
 
 def test_a_task_that_failed_for_good_gives_back_what_it_held(queue: TaskQueue) -> None:
-    queue.push_many([1, 2, 3])
+    pushed = queue.push_many([1, 2, 3])
     with within_task(id=TRY):
         first = queue.claim()
         assert first is not None
@@ -40,19 +46,27 @@ def test_a_task_that_failed_for_good_gives_back_what_it_held(queue: TaskQueue) -
 
     fail("failed")
 
-    assert (queue.counts().consumed, queue.counts().available) == (1, 2)
-    assert queue.peek()[0].last_error == "the task failed: ValueError('boom')"
+    assert (queue.counts().consumed, queue.counts().delayed) == (1, 2)
+    assert last_errors(queue, pushed) == [None, "ValueError: boom", "ValueError: boom"]
 
 
 def test_before_a_retry_it_is_kept(queue: TaskQueue) -> None:
-    queue.push(1)
+    pushed = queue.push(1)
     with within_task(id=TRY):
         queue.claim()
 
     fail("up_for_retry")
 
-    assert queue.counts().claimed == 1
-    fail("failed")
+    kept = queue.get(pushed.id)
+    assert kept is not None
+    assert kept.claim_expires_at is not None
+    assert kept.last_error == "ValueError: boom"
+    assert kept.claimed_at is not None
+    assert kept.claim_expires_at - kept.claimed_at > timedelta(hours=1)  # the retry's delay
+    with within_task(2):
+        resumed = queue.claim()
+    assert resumed is not None
+    assert resumed.message.id == pushed.id
 
 
 def test_what_another_try_holds_is_left_alone(queue: TaskQueue) -> None:
@@ -88,7 +102,7 @@ def test_what_was_lost_or_settled_elsewhere_is_left_alone(queue: TaskQueue, conn
 
     with pytest.raises(ClaimLostError):
         queue.ack(kept)
-    assert queue.counts().available == 1
+    assert (queue.counts().delayed, queue.counts().consumed) == (1, 1)
 
 
 def test_every_way_to_claim_is_given_back(queue: TaskQueue) -> None:
@@ -103,9 +117,7 @@ def test_every_way_to_claim_is_given_back(queue: TaskQueue) -> None:
 
     fail("failed")
 
-    assert {message.last_error for message in queue.peek(4)} == {
-        "the task failed: ValueError('boom')"
-    }
+    assert set(last_errors(queue, pushed)) == {"ValueError: boom"}
 
 
 def test_what_a_block_settled_is_not_given_back_again(queue: TaskQueue) -> None:
@@ -145,11 +157,11 @@ def test_an_ack_that_the_database_did_not_carry_out_leaves_the_claim_to_be_given
 
     fail("failed")
 
-    assert queue.counts().available == 1
+    assert queue.counts().delayed == 1
 
 
 def test_a_stream_that_was_left_open_hands_back_what_it_holds(queue: TaskQueue) -> None:
-    queue.push_many([1, 2, 3])
+    pushed = queue.push_many([1, 2, 3])
     with within_task(id=TRY):
         stream = queue.stream()
         next(stream)
@@ -157,8 +169,9 @@ def test_a_stream_that_was_left_open_hands_back_what_it_holds(queue: TaskQueue) 
 
     fail("failed")
 
-    assert (queue.counts().consumed, queue.counts().available) == (1, 2)
-    assert [message.attempts for message in queue.peek(2)] == [1, 0]
+    counts = queue.counts()
+    assert (counts.consumed, counts.delayed, counts.available) == (1, 1, 1)
+    assert last_errors(queue, pushed) == [None, "ValueError: boom", None]
 
 
 def test_a_stream_of_another_try_is_left_open(queue: TaskQueue) -> None:

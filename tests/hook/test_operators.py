@@ -74,16 +74,18 @@ def test_claim_and_ack_around_the_work_of_others(run: Run, queue: Queue) -> None
 
 
 def test_release_gives_back_with_the_reason(run: Run, queue: Queue) -> None:
-    queue.push_many(["a", "b"])
+    pushed = queue.push_many(["a", "b"])
     with dag("release") as built:
         claim = ClaimOperator(task_id="claim", queue_name="orders", size=2)
         ReleaseOperator(task_id="release", ticket=claim.output, error="run {{ run_id }} failed")
 
     run(built)
 
-    messages = queue.peek(2)
-    assert [message.attempts for message in messages] == [1, 1]
-    assert str(messages[0].last_error).startswith("run manual__")
+    assert queue.counts().delayed == 2
+    for message in (queue.get(each.id) for each in pushed):
+        assert message is not None
+        assert message.attempts == 1
+        assert str(message.last_error).startswith("run manual__")
 
 
 def test_a_stale_ticket_fails_the_ack(run: Run, queue: Queue) -> None:

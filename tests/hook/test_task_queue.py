@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.hook.conftest import within_rerun, within_task
+from tests.hook.conftest import RETRIES, within_rerun, within_task
 from xclaim import (
     Claim,
     ClaimLostError,
@@ -226,7 +226,7 @@ def test_what_is_no_ticket_is_refused(queue: TaskQueue) -> None:
         lambda queue: queue.consume(limit=2),
         lambda queue: queue.consume_many(1, batch=2),
         lambda queue: queue.working_on([], claimed_by="me"),
-        lambda queue: queue.transact(wait=timedelta(0)),
+        lambda queue: queue.transact(limit=2),
         lambda queue: queue.stream(limit=2),
         lambda queue: queue.ack(None, after="keep"),
         lambda queue: queue.ack_many([], after="keep"),
@@ -276,7 +276,7 @@ def test_claims_are_extended_and_released_as_by_any_queue(queue: TaskQueue) -> N
     assert queue.counts().consumed == 1
 
 
-def test_a_block_that_raises_releases_what_it_claimed(queue: TaskQueue) -> None:
+def test_a_block_that_raises_keeps_what_it_claimed_for_the_retry(queue: TaskQueue) -> None:
     queue.push_many([1, 2, 3])
 
     with within_task():
@@ -285,7 +285,21 @@ def test_a_block_that_raises_releases_what_it_claimed(queue: TaskQueue) -> None:
         with pytest.raises(ValueError, match="boom"), queue.transact():
             raise ValueError("boom")
 
-    assert (queue.counts().available, queue.counts().claimed) == (3, 0)
+    assert (queue.counts().available, queue.counts().claimed) == (0, 3)
+    with within_task(try_number=2):  # which has them back
+        assert len(queue.claim_many(5)) == 3
+
+
+def test_a_block_that_raises_for_good_releases_what_it_claimed(queue: TaskQueue) -> None:
+    queue.push_many([1, 2, 3])
+
+    with within_task(RETRIES + 1):
+        with pytest.raises(ValueError, match="boom"), queue.consume_many(2):
+            raise ValueError("boom")
+        with pytest.raises(ValueError, match="boom"), queue.transact():
+            raise ValueError("boom")
+
+    assert (queue.counts().delayed, queue.counts().claimed) == (3, 0)
 
 
 def test_a_typed_queue_stays_typed_in_a_rerun(hook: XclaimHook) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.hook.conftest import within_rerun, within_task
-from xclaim import ClaimLostError, InvalidArgumentError, TicketLostError
+from tests.retrying import AT_ONCE
+from xclaim import ClaimLostError, InvalidArgumentError, MessagesFailedError, TicketLostError
 from xclaim.airflow.hooks import XclaimHook
 
 pytestmark = pytest.mark.airflow
@@ -110,7 +111,7 @@ def test_a_retry_whose_earlier_try_settled_the_message_has_nothing_left_to_do(
 def test_a_lapsed_ticket_is_refused_when_somebody_has_its_message(hook: XclaimHook) -> None:
     hook.queue("orders").push(1)
     ticket = ticket_of(hook, lease=NOW)
-    claimed = hook.queue("orders").claim()
+    claimed = hook.queue("orders", retry=AT_ONCE).claim()
 
     with within_task(task_id="work"), pytest.raises(TicketLostError, match="a longer lease"):
         hook.resume(ticket)
@@ -172,17 +173,38 @@ def test_outside_a_task_tickets_work_as_well(hook: XclaimHook) -> None:
 
 
 def test_what_a_block_raises_releases_the_ticket(hook: XclaimHook) -> None:
-    hook.queue("orders").push_many([1, 2])
+    pushed = hook.queue("orders").push_many([1, 2])
     ticket = ticket_of(hook, 2)
 
     with (
         within_task(task_id="work"),
         pytest.raises(ValueError, match="boom"),
-        hook.consume_ticket(ticket),
+        hook.consume_ticket(ticket, on_error="release"),
     ):
         raise ValueError("boom")
 
-    assert [each.last_error for each in hook.queue("orders").peek(2)] == ["ValueError: boom"] * 2
+    for message in (hook.queue("orders").get(each.id) for each in pushed):
+        assert message is not None
+        assert message.last_error == "ValueError: boom"
+        assert message.claimed_by is None
+
+
+def test_a_retry_has_the_ticket_back_that_its_block_failed_with(hook: XclaimHook) -> None:
+    pushed = hook.queue("orders").push_many([1, 2])
+    ticket = ticket_of(hook, 2)
+
+    with (
+        within_task(task_id="work"),
+        pytest.raises(MessagesFailedError),
+        hook.consume_ticket(ticket),
+    ):
+        raise MessagesFailedError({pushed[1].id: "boom"})
+
+    with within_task(2, task_id="work"), hook.consume_ticket(ticket) as claims:
+        assert [(each.message.id, each.message.last_error) for each in claims] == [
+            (pushed[1].id, "boom")
+        ]
+    assert hook.queue("orders").counts().consumed == 2
 
 
 def test_batches_share_the_queue_out(hook: XclaimHook) -> None:

@@ -29,10 +29,18 @@ collect_ignore_glob = [] if importlib.util.find_spec("airflow") else ["test_*.py
 DAGS = Path(__file__).parent / "dags"
 QUICK = {
     # Airflow's own defaults are 300, 10, 5 and 30 seconds.
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "8",
+    # A task that is late on a loaded machine must not be taken for a dead one.
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+}
+PATIENT = {
+    # Airflow's own defaults are 5 seconds, 3 times, 30 and 50 seconds.
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
+    "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "30",
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
+    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "150",
 }
 XCOMS = {
     "AIRFLOW__CORE__XCOM_BACKEND": "xclaim.airflow.xcom.XclaimXComBackend",
@@ -141,7 +149,7 @@ def stack(
         )
         (home / "objects").mkdir()
         storage = {"AIRFLOW__XCLAIM__XCOM_STORAGE": f"file://{home}/objects"}
-        settings |= QUICK | XCOMS | storage
+        settings |= QUICK | PATIENT | XCOMS | storage
         migrate_metadata(settings, home)
         with running(settings, home) as client:
             triggerers = [start("triggerer", settings, home)]

@@ -1,14 +1,27 @@
-"""``airflow xclaim ...``: for what needs Airflow's own database."""
+"""``airflow xclaim ...``: the command xclaim through an Airflow connection, and ``clean-xcoms``."""
 
 from __future__ import annotations
 
+import logging
+from argparse import BooleanOptionalAction
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xclaim.cli.database import Database
+
+_OF_THE_CONNECTION = ("url",)  # options that --conn-id stands for
+_WITHOUT_A_DATABASE = ("demo",)  # a command that makes one for itself
+_DEFAULT = "xclaim_default"
 
 
 def get_commands() -> list[Any]:
     """Return the commands, as Airflow's command line asks a provider for them."""
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command
+
+    from xclaim.cli.app import COMMANDS
 
     older_than = Arg(  # type: ignore[no-untyped-call]
         ("--older-than-hours",),
@@ -25,7 +38,77 @@ def get_commands() -> list[Any]:
         func=lazy_load_command("xclaim.airflow.commands.clean_xcoms"),
         args=(older_than, dry_run),
     )
-    return [GroupCommand(name="xclaim", help="XCom, but exclusive", subcommands=(clean,))]
+    of_xclaim = (
+        ActionCommand(
+            name=str(command.name),
+            help=command.get_short_help_str(limit=80),
+            description=(command.help or "").replace("%", "%%"),
+            func=partial(run_command, command),
+            args=tuple(_arguments(command)),
+        )
+        for command in COMMANDS
+        if command.name not in _WITHOUT_A_DATABASE
+    )
+    return [
+        GroupCommand(
+            name="xclaim",
+            help="XCom, but exclusive: its queues, through an Airflow connection",
+            subcommands=(*of_xclaim, clean),
+        )
+    ]
+
+
+def run_command(command: Any, arguments: Any) -> None:
+    """Run a command of ``xclaim`` on the database of an Airflow connection, and exit as it does.
+
+    :param command: of ``xclaim.cli``.
+    :param arguments: of Airflow's command line.
+    """
+    from xclaim.cli.app import group
+    from xclaim.cli.outcomes import WRONG_USE, say, status_of
+    from xclaim.errors import XclaimError
+
+    try:
+        database = database_behind(arguments.conn_id)
+    except XclaimError as error:
+        say(f"error: {error}")
+        raise SystemExit(WRONG_USE) from error
+    logger = logging.getLogger("xclaim")
+    propagates, logger.propagate = logger.propagate, False  # Airflow logs to stdout, as JSON goes
+    try:
+        status = status_of(group, _words(command, arguments), database)
+    finally:
+        logger.propagate = propagates
+    raise SystemExit(status)
+
+
+def database_behind(conn_id: str) -> Database:
+    """Return the database that an Airflow connection leads to, for the command line.
+
+    :param conn_id: of a connection of type xclaim, postgres or sqlite.
+    :raises DatabaseUrlError: there is no such connection, or it cannot be used.
+    """
+    from airflow.models.connection import Connection
+    from airflow.sdk.exceptions import AirflowException
+
+    from xclaim.airflow.connections import database_of
+    from xclaim.cli.database import Database
+    from xclaim.errors import DatabaseUrlError
+
+    try:
+        connection = Connection.get_connection_from_secrets(conn_id)
+    except AirflowException as error:
+        raise DatabaseUrlError(
+            f"Airflow has no connection {conn_id!r}: see `airflow connections list`, or name "
+            "another with --conn-id"
+        ) from error
+    found = database_of(connection)
+    return Database(
+        url=found.url.render_as_string(hide_password=False),
+        schema=found.schema,
+        quiet=False,
+        payloads=found.payloads,
+    )
 
 
 def clean_xcoms(arguments: Any) -> None:
@@ -42,3 +125,68 @@ def clean_xcoms(arguments: Any) -> None:
     except XclaimError as error:
         raise SystemExit(str(error)) from error
     print(" ".join(f"{name}={count}" for name, count in counts.items()))  # noqa: T201
+
+
+def _arguments(command: Any) -> Iterator[Any]:
+    """Yield what argparse needs to know to accept what the command accepts."""
+    from airflow.cli.cli_config import Arg
+
+    yield Arg(  # type: ignore[no-untyped-call]
+        ("--conn-id",), default=_DEFAULT, help=f"Airflow connection (default: {_DEFAULT})."
+    )
+    for parameter in command.params:
+        if parameter.name in _OF_THE_CONNECTION:
+            continue
+        flags, how = _flags(parameter), _how(parameter)
+        yield Arg(flags, **how)  # type: ignore[no-untyped-call]
+
+
+def _flags(parameter: Any) -> tuple[str, ...]:
+    return (parameter.name,) if _is_positional(parameter) else tuple(parameter.opts)
+
+
+def _how(parameter: Any) -> dict[str, Any]:
+    if _is_positional(parameter):
+        many, one = ("+", None) if parameter.required else ("*", "?")
+        nargs = many if parameter.nargs == -1 else one
+        return {"metavar": parameter.name.upper(), **({} if nargs is None else {"nargs": nargs})}
+    said = (parameter.help or "").replace("%", "%%")
+    if parameter.show_default:
+        said += f" (default: {parameter.default})"
+    how: dict[str, Any] = {"dest": _destination(parameter), "help": said, "default": None}
+    if parameter.secondary_opts:
+        return {**how, "action": BooleanOptionalAction}
+    if parameter.is_flag:
+        return {**how, "action": "store_true"}
+    how["metavar"] = parameter.metavar or parameter.name.upper()
+    return {**how, "action": "append"} if parameter.multiple else how
+
+
+def _words(command: Any, arguments: Any) -> list[str]:
+    """Return the arguments as somebody would have typed them for ``xclaim``."""
+    options: list[str] = []
+    positional: list[str] = []
+    for parameter in command.params:
+        if parameter.name in _OF_THE_CONNECTION:
+            continue
+        if _is_positional(parameter):
+            value = getattr(arguments, parameter.name)
+            positional += value if isinstance(value, list) else [value] if value is not None else []
+            continue
+        value = getattr(arguments, _destination(parameter))
+        if value is True:
+            options.append(parameter.opts[0])
+        elif value is False and parameter.secondary_opts:
+            options.append(parameter.secondary_opts[0])
+        elif value not in (None, False, []):  # but "" is something
+            values = value if isinstance(value, list) else [value]
+            options += [f"{parameter.opts[0]}={each}" for each in values]
+    return [command.name, *options, "--", *positional]
+
+
+def _is_positional(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "argument")
+
+
+def _destination(parameter: Any) -> str:
+    return f"xclaim_{parameter.name}"  # argparse's own names and Airflow's are others

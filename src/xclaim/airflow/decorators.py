@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,10 +17,13 @@ from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.links import MessagesLink
 from xclaim.airflow.operators import OnEmpty, checked_on_empty, end_empty, end_with
+from xclaim.airflow.tasks.draining import Drain
+from xclaim.airflow.tasks.failing import OnDead, OnError, checked_on_dead, checked_on_error
 from xclaim.airflow.xcom.call_arguments import HandedOver
 from xclaim.airflow.xcom.exclusive_values import consume_values
 from xclaim.arguments import LEASE, LEASE_LIMIT, MAX_LIMIT, whole_number
 from xclaim.errors import InvalidArgumentError
+from xclaim.retry import RETRY, Retry, checked_retry
 
 if TYPE_CHECKING:
     from xclaim import Claim
@@ -45,6 +47,12 @@ class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
     :param lease_limit: how long that goes on at most.
     :param batch: how many messages a call gets, at most; more than 1 passes a list.
     :param on_empty: how the task ends when there was nothing: ``skip``, ``succeed`` or ``fail``.
+    :param on_error: ``retry``: a message whose call raised stays with the task, for its own retry;
+        ``release``: it is released at once; ``continue``: as ``retry``, but the task goes on with
+        other messages and fails at its end, naming those that failed.
+    :param on_dead: whether the task is to ``fail`` if a message has become a dead letter, or to
+        ``ignore`` it.
+    :param retry: how long a message rests after a failed attempt, and how many it has.
     :param drain: whether to go on until the queue is empty.
     :param max_seconds: after which no further message is begun.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
@@ -71,6 +79,9 @@ class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
         lease_limit: timedelta = LEASE_LIMIT,
         batch: int = 1,
         on_empty: str = OnEmpty.SKIP,
+        on_error: str = OnError.RETRY,
+        on_dead: str = OnDead.FAIL,
+        retry: Retry = RETRY,
         drain: bool = False,
         max_seconds: float | None = None,
         xclaim_conn_id: str = XclaimHook.default_conn_name,
@@ -82,6 +93,9 @@ class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
         self.lease = lease
         self.lease_limit = lease_limit
         self.on_empty = checked_on_empty(on_empty)
+        self.on_error = checked_on_error(on_error, has_others=drain or self.batch > 1)
+        self.on_dead = checked_on_dead(on_dead)
+        self.retry = checked_retry(retry)
         self.drain = drain
         self.max_seconds = checked_max_seconds(max_seconds, drain=drain)
         self.xclaim_conn_id = xclaim_conn_id
@@ -108,24 +122,24 @@ class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
 
     def execute_callable(self) -> Any:
         """Call the function with messages; return its result, or when draining the results."""
-        queue = XclaimHook(self.xclaim_conn_id).queue(self.queue_name)
-        results: list[Any] = []
-        began = time.monotonic()
-        calls = 0
-        while calls == 0 or self._goes_on(began):
-            with queue.consume_many(
-                self.batch, lease=self.lease, lease_limit=self.lease_limit
-            ) as claims:
-                if not claims:
-                    break
-                results.append(self._call(claims))
-            calls += 1
-        if not calls:
+        ends_once = OnError.RETRY if self.on_error is OnError.CONTINUE else self.on_error
+        queue = XclaimHook(self.xclaim_conn_id).queue(
+            self.queue_name, retry=self.retry, on_error=ends_once, on_dead=self.on_dead
+        )
+        drain = Drain(queue, self._call, on_error=self.on_error, on_dead=self.on_dead)
+        try:
+            drain.run(
+                self.batch, lease=self.lease, lease_limit=self.lease_limit, goes_on=self._goes_on
+            )
+        finally:
+            if self.drain and drain.calls:
+                self.log.info("drained %s", drain)
+        if not drain.calls:
             return end_empty(self.on_empty, self.queue_name)
-        if not self.drain:
-            return results[0]
-        self.log.info("drained %s in %d calls", self.queue_name, calls)
-        return [result for result in results if result is not None]
+        drain.fail_if_any_failed()
+        if self.drain:
+            return [result for result in drain.results if result is not None]
+        return drain.results[0] if drain.results else None
 
     def on_kill(self) -> None:
         """Begin no further message: Airflow lets the function go on after a SIGTERM."""
@@ -137,10 +151,10 @@ class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
         self.op_kwargs = {**self.op_kwargs, self.argument: value}
         return super().execute_callable()
 
-    def _goes_on(self, began: float) -> bool:
+    def _goes_on(self, seconds: float) -> bool:
         if not self.drain or self._is_stopping:
             return False
-        return self.max_seconds is None or time.monotonic() - began < self.max_seconds
+        return self.max_seconds is None or seconds < self.max_seconds
 
 
 class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
@@ -154,6 +168,11 @@ class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
     :param lease_limit: how long that goes on at most.
     :param on_empty: how a retry ends whose earlier try has consumed everything: ``skip``,
         ``succeed`` or ``fail``.
+    :param on_error: ``retry``: values whose call raised stay with the task, for its own retry;
+        ``release``: they are released at once.
+    :param on_dead: whether the task is to ``fail`` if one has become a dead letter, or to
+        ``ignore`` it.
+    :param retry: how long a value rests after a failed attempt, and how many it has.
     """
 
     operator_extra_links = (MessagesLink(),)
@@ -169,11 +188,17 @@ class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
         on_empty: str = OnEmpty.SKIP,
+        on_error: str = OnError.RETRY,
+        on_dead: str = OnDead.FAIL,
+        retry: Retry = RETRY,
         **kwargs: Any,
     ) -> None:
         self.lease = lease
         self.lease_limit = lease_limit
         self.on_empty = checked_on_empty(on_empty)
+        self.on_error = checked_on_error(on_error, has_others=False)
+        self.on_dead = checked_on_dead(on_dead)
+        self.retry = checked_retry(retry)
         arguments: dict[str, Any] = {"op_args": op_args, "op_kwargs": op_kwargs}
         if not op_args and not op_kwargs:
             raise InvalidArgumentError(_no_value(python_callable.__name__))
@@ -189,8 +214,14 @@ class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
         arguments = HandedOver(self.op_args, self.op_kwargs)
         if not arguments.values:
             raise InvalidArgumentError(_no_value(self.task_id))
-        times = {"lease": self.lease, "lease_limit": self.lease_limit}
-        with consume_values(arguments.values, **times) as claims:
+        with consume_values(
+            arguments.values,
+            lease=self.lease,
+            lease_limit=self.lease_limit,
+            retry=self.retry,
+            on_error=self.on_error,
+            on_dead=self.on_dead,
+        ) as claims:
             if any(claims):
                 self.op_args, self.op_kwargs = arguments.filled_in(claims)
                 return super().execute_callable()
@@ -237,7 +268,7 @@ def exclusive_task(
         # Here, because a mapped task makes its operator only when it runs.
         batch = whole_number("batch", kwargs.get("batch", 1), 1, MAX_LIMIT)
         checked_argument(function, kwargs.get("argument"), batch)
-        checked_on_empty(kwargs.get("on_empty", OnEmpty.SKIP))
+        _check_choices(kwargs, has_others=kwargs.get("drain", False) or batch > 1)
         checked_max_seconds(kwargs.get("max_seconds"), drain=kwargs.get("drain", False))
         return decorate(function)
 
@@ -261,7 +292,7 @@ def hand_over_task(
             f"{', '.join(of_queues)} of @task.exclusive needs queue=...: without it the function "
             "gets the messages of the exclusive values it is passed"
         )
-    checked_on_empty(kwargs.get("on_empty", OnEmpty.SKIP))
+    _check_choices(kwargs, has_others=False)
     decorate = task_decorator_factory(
         multiple_outputs=multiple_outputs,
         decorated_operator_class=HandOverDecoratedOperator,
@@ -273,6 +304,13 @@ def hand_over_task(
         return decorate(function)
 
     return decorate_checked if python_callable is None else decorate_checked(python_callable)
+
+
+def _check_choices(options: Mapping[str, Any], *, has_others: bool) -> None:
+    checked_on_empty(options.get("on_empty", OnEmpty.SKIP))
+    checked_on_error(options.get("on_error", OnError.RETRY), has_others=has_others)
+    checked_on_dead(options.get("on_dead", OnDead.FAIL))
+    checked_retry(options.get("retry", RETRY))
 
 
 def check_plain(function: Callable[..., Any]) -> None:

@@ -15,6 +15,7 @@ from airflow.sdk import BaseHook
 
 from xclaim.airflow.assets import LineageReports
 from xclaim.airflow.tasks import open_claims
+from xclaim.airflow.tasks.failing import OnDead, OnError, checked_on_error
 from xclaim.airflow.tasks.identity import current_task
 from xclaim.airflow.tasks.tickets import (
     TICKET_LEASE,
@@ -25,6 +26,7 @@ from xclaim.airflow.tasks.tickets import (
     was_settled,
 )
 from xclaim.arguments import LEASE, LEASE_LIMIT
+from xclaim.retry import RETRY, Retry
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -69,11 +71,24 @@ class XclaimHook(BaseHook):
         self._engine: Engine | None = None
         self._lineage = LineageReports(self)
 
-    def queue(self, name: str, *, type: type[T_co] | None = None) -> TaskQueue[T_co]:
+    def queue(
+        self,
+        name: str,
+        *,
+        type: type[T_co] | None = None,
+        retry: Retry = RETRY,
+        on_error: str = OnError.RETRY,
+        on_dead: str = OnDead.FAIL,
+    ) -> TaskQueue[T_co]:
         """Return a queue on this hook's database.
 
         :param name: the queue's name.
         :param type: what its payloads are: a dataclass, a TypedDict or a pydantic model.
+        :param retry: how long a message rests after a failed attempt, and how many it has.
+        :param on_error: ``retry``: a task that raises keeps its message for its own retry;
+            ``release``: the message is released at once.
+        :param on_dead: ``fail``: a task fails whose message has become a dead letter; ``ignore``.
+        :raises InvalidArgumentError: one of these is none of the above.
         """
         from xclaim.airflow.tasks.task_queue import TaskQueue
 
@@ -83,6 +98,9 @@ class XclaimHook(BaseHook):
             self.get_conn(),
             lineage=self._lineage,
             schema=database.schema,
+            retry=retry,
+            on_error=checked_on_error(on_error, has_others=False),
+            on_dead=on_dead,
             type=type,
             payloads=self._payloads or database.payloads or self._fallback,
         )
@@ -98,7 +116,12 @@ class XclaimHook(BaseHook):
         return self._engine
 
     def claim_ticket(
-        self, queue: str, size: int = 1, *, lease: timedelta = TICKET_LEASE
+        self,
+        queue: str,
+        size: int = 1,
+        *,
+        lease: timedelta = TICKET_LEASE,
+        retry: Retry = RETRY,
     ) -> dict[str, Any] | None:
         """Claim up to ``size`` messages for another task; return the ticket, None if none is there.
 
@@ -108,9 +131,10 @@ class XclaimHook(BaseHook):
         :param queue: the queue's name.
         :param size: how many messages the ticket is for, at most.
         :param lease: how long the ticket may wait to be resumed; then the messages go back.
+        :param retry: how long messages rest whose leases ran out, which a claim gives back.
         """
         with ticket_claimant(queue) as who:
-            claims = self.queue(queue).claim_many(size, lease=lease, **who.keys)
+            claims = self.queue(queue, retry=retry).claim_many(size, lease=lease, **who.keys)
             who.has_claimed = bool(claims)
         open_claims.forget(claims)  # they outlive the task
         return ticket_to_xcom(self.xclaim_conn_id, claims) if claims else None
@@ -122,6 +146,7 @@ class XclaimHook(BaseHook):
         max_batches: int | None = None,
         *,
         lease: timedelta = TICKET_LEASE,
+        retry: Retry = RETRY,
     ) -> list[dict[str, Any]]:
         """Claim messages in batches for mapped tasks; return a ticket for each, to expand over.
 
@@ -130,10 +155,11 @@ class XclaimHook(BaseHook):
         :param max_batches: how many tickets at most; by default, and never more than, Airflow's
             ``[core] max_map_length``, over which nothing can be expanded.
         :param lease: how long the tickets may wait to be resumed; then the messages go back.
+        :param retry: how long messages rest whose leases ran out, which a claim gives back.
         """
         tickets: list[dict[str, Any]] = []
         for _ in range(checked_batches(max_batches)):
-            ticket = self.claim_ticket(queue, size, lease=lease)
+            ticket = self.claim_ticket(queue, size, lease=lease, retry=retry)
             if ticket is None:
                 break
             tickets.append(ticket)
@@ -166,17 +192,19 @@ class XclaimHook(BaseHook):
         *,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        **on_failure: Any,
     ) -> Iterator[list[Claim]]:
         """Resume a ticket for a block: ack at its end, release if it raises.
 
         :param ticket: as for ``resume``.
         :param lease: extended from a thread, each third of it.
         :param lease_limit: how long that goes on at most.
+        :param on_failure: ``retry``, ``on_error`` and ``on_dead`` of ``queue``.
         :raises InvalidArgumentError: it is no ticket, or was changed.
         :raises TicketLostError: nothing is held for it any more.
         """
         claims = self.resume(ticket, lease=lease)
-        queue = self.queue(ticket["queue"])
+        queue = self.queue(ticket["queue"], **on_failure)
         with queue.working_on(claims, lease=lease, lease_limit=lease_limit) as held:
             yield held
 

@@ -14,11 +14,13 @@ from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.links import MessagesLink
+from xclaim.airflow.tasks.failing import OnDead, checked_on_dead
 from xclaim.airflow.tasks.identity import AUTOMATIC
 from xclaim.airflow.tasks.rerun import OnRerun
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
 from xclaim.arguments import MAX_LIMIT, whole_number
 from xclaim.errors import InvalidArgumentError
+from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry, checked_retry
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -110,7 +112,7 @@ class PushOperator(_XclaimOperator):
         ``new``.
     :param priority: higher is claimed first. (templated)
     :param delay: how long until they can be claimed.
-    :param max_attempts: after how many claims one becomes a dead letter.
+    :param max_attempts: after how many claims one becomes a dead letter, None for never.
     :param headers: added to the producer's lineage. (templated)
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
     """
@@ -134,7 +136,7 @@ class PushOperator(_XclaimOperator):
         on_rerun: str = OnRerun.SKIP,
         priority: int = 0,
         delay: timedelta | None = None,
-        max_attempts: int | None = None,
+        max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -173,6 +175,7 @@ class ClaimOperator(_XclaimOperator):
     :param lease: how long the ticket may wait to be resumed; then the messages go back.
     :param on_empty: how the task ends when there is nothing: ``skip``, ``succeed`` (and return
         None) or ``fail``.
+    :param retry: how long messages rest whose leases ran out, which a claim gives back.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
     """
 
@@ -185,9 +188,11 @@ class ClaimOperator(_XclaimOperator):
         size: int = 1,
         lease: timedelta = TICKET_LEASE,
         on_empty: str = OnEmpty.SKIP,
+        retry: Retry = RETRY,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.retry = checked_retry(retry)
         self.queue_name = queue_name
         self.size = whole_number("size", size, 1, MAX_LIMIT)
         self.lease = lease
@@ -195,7 +200,9 @@ class ClaimOperator(_XclaimOperator):
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Claim, and return the ticket."""
-        ticket = self.hook.claim_ticket(self.queue_name, self.size, lease=self.lease)
+        ticket = self.hook.claim_ticket(
+            self.queue_name, self.size, lease=self.lease, retry=self.retry
+        )
         if ticket is None:
             end_empty(self.on_empty, self.queue_name)
         return ticket
@@ -251,8 +258,12 @@ class ReleaseOperator(_TicketOperator):
 
     :param ticket: the output of a claiming task. (templated)
     :param error: kept as ``last_error``. (templated)
-    :param delay: how long until they can be claimed again.
+    :param delay: how long until they can be claimed again; with an error by default as ``retry``
+        says.
     :param count: False hands them back without counting the attempt.
+    :param retry: how long a message rests after a failed attempt, and how many it has.
+    :param on_dead: whether the task is to ``fail`` if a message has become a dead letter, or to
+        ``ignore`` it.
     :param xclaim_conn_id: by default the connection the claim was made with. (templated)
     """
 
@@ -264,19 +275,24 @@ class ReleaseOperator(_TicketOperator):
         error: str | None = None,
         delay: timedelta | None = None,
         count: bool = True,
+        retry: Retry = RETRY,
+        on_dead: str = OnDead.FAIL,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.error = error
         self.delay = delay
         self.count = count
+        self.retry = checked_retry(retry)
+        self.on_dead = checked_on_dead(on_dead)
 
     def execute(self, context: Context) -> int:
         """Resume the ticket, release, and return how many messages that were."""
         claims = self.hook.resume(self.ticket)
-        queue = self.hook.queue(self.ticket["queue"])
+        queue = self.hook.queue(self.ticket["queue"], retry=self.retry, on_dead=self.on_dead)
         for claim in claims:
             queue.release(claim, error=self.error, delay=self.delay, count=self.count)
+        queue.keeper.fail_if_dead()
         return len(claims)
 
 
@@ -292,6 +308,7 @@ class MaintenanceOperator(_XclaimOperator):
     :param redrive: whether to move dead letters back, at most ``limit``.
     :param prune_older_than: delete what was consumed longer ago; None deletes nothing.
     :param limit: how many messages each step handles in each queue, at most.
+    :param retry: how long a message rests whose lease ran out, and how many attempts it has.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
     """
 
@@ -305,6 +322,7 @@ class MaintenanceOperator(_XclaimOperator):
         redrive: bool = False,
         prune_older_than: timedelta | None = None,
         limit: int | None = None,
+        retry: Retry = RETRY,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -315,6 +333,7 @@ class MaintenanceOperator(_XclaimOperator):
         self.redrive = redrive
         self.prune_older_than = prune_older_than
         self.limit = limit
+        self.retry = checked_retry(retry)
 
     def execute(self, context: Context) -> dict[str, dict[str, int]]:
         """Do the steps for each queue, and return what was done and what is there."""
@@ -324,7 +343,7 @@ class MaintenanceOperator(_XclaimOperator):
         return report
 
     def _tidy(self, name: str) -> dict[str, int]:
-        queue = self.hook.queue(name)
+        queue = self.hook.queue(name, retry=self.retry)
         age = self.prune_older_than
         return {
             "expired": queue.expire(limit=self.limit) if self.expire else 0,

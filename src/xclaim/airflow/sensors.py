@@ -13,6 +13,7 @@ from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.links import MessagesLink
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
 from xclaim.arguments import MAX_LIMIT, whole_number
+from xclaim.retry import RETRY, Retry, checked_retry
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,6 +28,7 @@ class ClaimSensor(BaseSensorOperator):
     :param queue_name: the queue's name. (templated)
     :param size: how many messages the ticket is for, at most; one is enough to go on.
     :param lease: how long the ticket may wait to be resumed.
+    :param retry: how long messages rest whose leases ran out, which a claim gives back.
     :param deferrable: whether to wait in the triggerer, where a wake-up ends it, and not in a
         worker slot. By default as ``[operators] default_deferrable`` says.
     :param poke_interval: seconds between two looks when it does not defer.
@@ -43,6 +45,7 @@ class ClaimSensor(BaseSensorOperator):
         queue_name: str,
         size: int = 1,
         lease: timedelta = TICKET_LEASE,
+        retry: Retry = RETRY,
         deferrable: bool | None = None,
         poke_interval: timedelta | float = 5,
         xclaim_conn_id: str = XclaimHook.default_conn_name,
@@ -52,6 +55,7 @@ class ClaimSensor(BaseSensorOperator):
         self.queue_name = queue_name
         self.size = whole_number("size", size, 1, MAX_LIMIT)
         self.lease = lease
+        self.retry = checked_retry(retry)
         self.deferrable = (
             conf.getboolean("operators", "default_deferrable", fallback=False)
             if deferrable is None
@@ -66,7 +70,9 @@ class ClaimSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Claim if there is something."""
-        ticket = self.hook.claim_ticket(self.queue_name, self.size, lease=self.lease)
+        ticket = self.hook.claim_ticket(
+            self.queue_name, self.size, lease=self.lease, retry=self.retry
+        )
         return PokeReturnValue(is_done=ticket is not None, xcom_value=ticket)
 
     def execute(self, context: Context) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import sys
 import threading
@@ -86,6 +87,18 @@ class TaskIdentity:
         """Return whether a try of this task instance consumed the message."""
         return consumed_by is not None and consumed_by.startswith(f"{self.natural_key}#")
 
+    def has_tried_as(self, claimed_by: str | None) -> bool:
+        """Return whether a claimant was a try of the task since it was cleared last."""
+        if claimed_by is None or not self.is_named_in(claimed_by):
+            return False
+        number = re.search(r"#(\d+)@[^@]*$", claimed_by)
+        return number is not None and int(number[1]) >= self.first_try
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether an earlier try of the same run of the task has failed."""
+        return self.try_number > self.first_try
+
     @property
     def lineage(self) -> dict[str, Any]:
         """The headers that say which task pushed a message."""
@@ -104,14 +117,24 @@ def natural_key(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
     return f"{dag_id}/{run_id}/{task_id}{mapped}"
 
 
-def current_task() -> TaskIdentity | None:
-    """Return the task instance this code runs in, None outside of one."""
+def running_instance() -> Any:
+    """Return Airflow's task instance this code runs in, None outside of one."""
     from airflow.sdk import get_current_context
 
     try:
-        instance = get_current_context()["ti"]
+        return get_current_context()["ti"]
     except RuntimeError:  # how Airflow says that there is no context
         return None
+
+
+def current_task() -> TaskIdentity | None:
+    """Return who the task instance is that this code runs in, None outside of one."""
+    instance = running_instance()
+    return None if instance is None else identity_of(instance)
+
+
+def identity_of(instance: Any) -> TaskIdentity:
+    """Return who a task instance of Airflow's is."""
     return TaskIdentity(
         instance_id=str(instance.id),
         dag_id=instance.dag_id,

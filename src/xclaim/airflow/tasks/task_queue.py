@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from xclaim import Claim, Message, Payloads, Queue, Ticket
 from xclaim.airflow.assets import LineageReports, queue_uri
 from xclaim.airflow.tasks import open_claims
+from xclaim.airflow.tasks.failing import (
+    OnDead,
+    OnError,
+    TaskKeeper,
+    checked_on_dead,
+    checked_on_error,
+)
 from xclaim.airflow.tasks.identity import (
     AUTOMATIC,
     Automatic,
     TaskIdentity,
     current_task,
+    identity_of,
     pushes,
+    running_instance,
 )
 from xclaim.airflow.tasks.rerun import OnRerun, checked_policy, replace_unconsumed
 from xclaim.airflow.tasks.tickets import resumption_key
 from xclaim.arguments import LEASE, LEASE_LIMIT
 from xclaim.message import T_co
+from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry
+
+_T = TypeVar("_T")
 
 
 class TaskQueue(Queue[T_co]):
@@ -37,6 +50,11 @@ class TaskQueue(Queue[T_co]):
     :param engine: on which each verb is a transaction of its own.
     :param lineage: where it reports what a task pushes and claims.
     :param schema: as of a ``Queue``.
+    :param retry: as of a ``Queue``.
+    :param on_error: whether a task that raises keeps its message for its own ``retry``, or has it
+        released at once: ``release``.
+    :param on_dead: whether a task whose message has become a dead letter is to ``fail``, or to
+        ``ignore`` that.
     :param type: as of a ``Queue``.
     :param payloads: as of a ``Queue``.
     """
@@ -48,12 +66,22 @@ class TaskQueue(Queue[T_co]):
         *,
         lineage: LineageReports,
         schema: str | None = None,
+        retry: Retry = RETRY,
+        on_error: str = OnError.RETRY,
+        on_dead: str = OnDead.FAIL,
         type: type[T_co] | None = None,
         payloads: Payloads | None = None,
     ) -> None:
-        super().__init__(name, engine, schema=schema, type=type, payloads=payloads)
+        super().__init__(name, engine, schema=schema, retry=retry, type=type, payloads=payloads)
+        self.keeper = self._queue.keeper = TaskKeeper(
+            self, self._queue, checked_on_error(on_error), checked_on_dead(on_dead)
+        )
+        if running_instance() is not None:  # a task's log tells of its messages, one by one
+            self._queue.log_level = logging.INFO
         self._transaction = engine.begin
-        self._joined_queue = partial(Queue, name, schema=schema, type=type, payloads=payloads)
+        self._joined_queue = partial(
+            Queue, name, schema=schema, retry=retry, type=type, payloads=payloads
+        )
         self._lineage = lineage
         self._asset_uri = queue_uri(engine.url, name)
 
@@ -65,7 +93,7 @@ class TaskQueue(Queue[T_co]):
         on_rerun: str = OnRerun.SKIP,
         priority: int = 0,
         delay: timedelta | None = None,
-        max_attempts: int | None = None,
+        max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
     ) -> Message[T_co]:
         """Push one payload and return its message.
@@ -99,7 +127,7 @@ class TaskQueue(Queue[T_co]):
         on_rerun: str = OnRerun.SKIP,
         priority: int = 0,
         delay: timedelta | None = None,
-        max_attempts: int | None = None,
+        max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
     ) -> list[Message[T_co]]:
         """Push the payloads in one statement and return their messages in the same order.
@@ -205,6 +233,8 @@ class TaskQueue(Queue[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        wait: timedelta | None = None,
+        retry: Retry | None = None,
     ) -> AbstractContextManager[Claim[T_co] | None]:
         """Claim a message for a block: ack it at the end, release it if the block raises.
 
@@ -212,9 +242,12 @@ class TaskQueue(Queue[T_co]):
         :param claim_key: by default the running task instance.
         :param lease: extended from a thread, each third of it.
         :param lease_limit: how long that goes on at most.
+        :param wait: how long to wait for a message, at most.
+        :param retry: how what fails is tried again, by default as the queue says.
         """
         who = self._as_task(claimed_by, claim_key)
-        return super().consume(lease=lease, lease_limit=lease_limit, **who)
+        block = super().consume(lease=lease, lease_limit=lease_limit, wait=wait, retry=retry, **who)
+        return self._failing_if_dead(block)
 
     def consume_many(
         self,
@@ -224,6 +257,8 @@ class TaskQueue(Queue[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        wait: timedelta | None = None,
+        retry: Retry | None = None,
     ) -> AbstractContextManager[list[Claim[T_co]]]:
         """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
 
@@ -232,9 +267,14 @@ class TaskQueue(Queue[T_co]):
         :param claim_key: by default the running task instance.
         :param lease: extended from a thread, each third of it.
         :param lease_limit: how long that goes on at most.
+        :param wait: how long to wait for a message, at most.
+        :param retry: how what fails is tried again, by default as the queue says.
         """
         who = self._as_task(claimed_by, claim_key)
-        return super().consume_many(limit, lease=lease, lease_limit=lease_limit, **who)
+        block = super().consume_many(
+            limit, lease=lease, lease_limit=lease_limit, wait=wait, retry=retry, **who
+        )
+        return self._failing_if_dead(block)
 
     @contextmanager
     def working_on(
@@ -243,14 +283,17 @@ class TaskQueue(Queue[T_co]):
         *,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        retry: Retry | None = None,
     ) -> Iterator[list[Claim[T_co]]]:
         """Hold claims for a block: ack them at its end, release them if it raises.
 
         :param claims: as returned by ``claim_many`` or ``resume``.
         :param lease: extended from a thread, each third of it.
         :param lease_limit: how long that goes on at most.
+        :param retry: how what fails is tried again, by default as the queue says.
         """
-        with super().working_on(claims, lease=lease, lease_limit=lease_limit) as held:
+        block = super().working_on(claims, lease=lease, lease_limit=lease_limit, retry=retry)
+        with self._failing_if_dead(block) as held:
             open_claims.forget(held)  # the block settles them
             yield held
 
@@ -261,6 +304,8 @@ class TaskQueue(Queue[T_co]):
         claim_key: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
+        wait: timedelta | None = None,
+        retry: Retry | None = None,
     ) -> AbstractContextManager[tuple[Claim[T_co] | None, Connection]]:
         """Claim for a block whose own writes commit together with the ack, or not at all.
 
@@ -268,9 +313,14 @@ class TaskQueue(Queue[T_co]):
         :param claim_key: by default the running task instance.
         :param lease: extended from a thread, each third of it.
         :param lease_limit: how long that goes on at most.
+        :param wait: how long to wait for a message, at most.
+        :param retry: how what fails is tried again, by default as the queue says.
         """
         who = self._as_task(claimed_by, claim_key)
-        return super().transact(lease=lease, lease_limit=lease_limit, **who)
+        block = super().transact(
+            lease=lease, lease_limit=lease_limit, wait=wait, retry=retry, **who
+        )
+        return self._failing_if_dead(block)
 
     def stream(
         self,
@@ -281,6 +331,7 @@ class TaskQueue(Queue[T_co]):
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
         wait: timedelta | None = None,
+        retry: Retry | None = None,
     ) -> Iterator[Claim[T_co]]:
         """Claim and yield messages until there is none; what you finished is acked for you.
 
@@ -292,13 +343,17 @@ class TaskQueue(Queue[T_co]):
         :param lease: extended from a thread, each third of it.
         :param lease_limit: how long that goes on at most.
         :param wait: end only when there was no message for so long.
+        :param retry: how what fails is tried again, by default as the queue says.
         """
         who = self._as_task(claimed_by, claim_key)
-        claims = super().stream(batch=batch, lease=lease, lease_limit=lease_limit, wait=wait, **who)
+        claims = super().stream(
+            batch=batch, lease=lease, lease_limit=lease_limit, wait=wait, retry=retry, **who
+        )
+        stream = self._stream_failing_if_dead(claims)
         task = current_task()
         if task is not None:
-            open_claims.note_stream(task.instance_id, claims)
-        return claims
+            open_claims.note_stream(task.instance_id, stream)
+        return stream
 
     def ack(self, claim: Claim) -> None:
         """Mark the message consumed.
@@ -330,13 +385,16 @@ class TaskQueue(Queue[T_co]):
         """Give the message back, and return it as it is now.
 
         :param claim: as returned by ``claim``.
-        :param delay: how long until it can be claimed again.
-        :param error: kept as ``last_error``.
+        :param delay: how long until it can be claimed again; with an error by default as the
+            queue's ``retry`` says, without one at once.
+        :param error: why the attempt failed, an exception or a text, which is kept.
         :param count: False hands it back without counting the attempt.
         :raises ClaimLostError: it is no longer held.
         """
         with open_claims.settling([claim]):
-            return super().release(claim, delay=delay, error=error, count=count)
+            message = super().release(claim, delay=delay, error=error, count=count)
+        self.keeper.released(message)
+        return message
 
     def _push_numbered(
         self,
@@ -349,6 +407,7 @@ class TaskQueue(Queue[T_co]):
         if policy is OnRerun.REPLACE_UNCONSUMED and task.first_try > 1:
             with self._transaction() as connection:
                 joined = self._joined_queue(connection)
+                joined._queue.log_level = self._queue.log_level  # noqa: SLF001
                 return replace_unconsumed(joined, task, numbers, payloads, options)
         key = task.unique_key_of_rerun if policy is OnRerun.NEW else task.unique_key
         keys = [key(number) for number in numbers]
@@ -356,21 +415,32 @@ class TaskQueue(Queue[T_co]):
 
     def _as_task(self, claimed_by: str | None, claim_key: str | None) -> dict[str, Any]:
         """Return who claims, as the running task where nothing is given, and report the claim."""
-        task = current_task()
-        if task is not None:
+        instance = running_instance()
+        if instance is not None:
+            task = identity_of(instance)
+            self.keeper.note_claimant(instance)
             self._lineage.claimed(task.instance_id, self._asset_uri)
             claimed_by = task.claimed_by if claimed_by is None else claimed_by
             claim_key = task.claim_key if claim_key is None else claim_key
+            if task.is_retry:
+                self.keeper.fail_if_spent(task, claimed_by, claim_key)
         return {"claimed_by": claimed_by, "claim_key": claim_key}
 
     def _noted_as_open(self, claims: list[Claim[T_co]]) -> list[Claim[T_co]]:
         task = current_task()
         if task is not None:
-            open_claims.note(task.instance_id, claims, self._release_because)
+            open_claims.note(task.instance_id, claims, self.keeper)
         return claims
 
-    def _release_because(self, claim: Claim, reason: str) -> None:
-        self.release(claim, error=reason)
+    @contextmanager
+    def _failing_if_dead(self, block: AbstractContextManager[_T]) -> Iterator[_T]:
+        with block as value:
+            yield value
+        self.keeper.fail_if_dead()
+
+    def _stream_failing_if_dead(self, claims: Iterator[Claim[T_co]]) -> Iterator[Claim[T_co]]:
+        yield from claims
+        self.keeper.fail_if_dead()
 
 
 def _with_lineage(

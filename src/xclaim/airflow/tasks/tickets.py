@@ -75,7 +75,7 @@ def was_settled(queue: Queue, xcom: Mapping[str, Any], task: TaskIdentity | None
     ``xcom`` is its form for an XCom. For one message the table says so. A retry
     assumes it of a batch: what the earlier try did not ack went back to the queue.
     """
-    if task is None or task.try_number == task.first_try:
+    if task is None or not task.is_retry:
         return False
     if "id" not in xcom:
         return True

@@ -14,7 +14,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from xclaim.arguments import LEASE, LEASE_LIMIT
-from xclaim.errors import ClaimLostError, DuplicateMessageError, InvalidArgumentError
+from xclaim.errors import (
+    ClaimLostError,
+    DuplicateMessageError,
+    InvalidArgumentError,
+    MessagesFailedError,
+)
 
 if TYPE_CHECKING:
     from xclaim import Claim, Message, Queue
@@ -194,6 +199,7 @@ def consume_values(
     *,
     lease: timedelta = LEASE,
     lease_limit: timedelta = LEASE_LIMIT,
+    **on_failure: Any,
 ) -> Iterator[list[Claim | None]]:
     """Claim values for a block: ack them all at its end, release them all if it raises.
 
@@ -202,20 +208,44 @@ def consume_values(
     :param values: each with its message.
     :param lease: extended from a thread, each third of it.
     :param lease_limit: how long that goes on at most.
+    :param on_failure: ``retry``, ``on_error`` and ``on_dead`` of ``XclaimHook.queue``.
     :raises ExclusiveValueLostError: another task has one of them; then none is claimed.
     """
     listed = list(values)
-    times = {"lease": lease, "lease_limit": lease_limit}
     hooks = {value.xclaim_conn_id: _hook(value.xclaim_conn_id) for value in listed}
-    claims = _claim_all(hooks, listed, times["lease"])
+    claims = _claim_all(hooks, listed, lease)
     held: dict[tuple[str, str], list[Claim]] = {}
     for value, claim in zip(listed, claims, strict=True):
         if claim is not None:
             held.setdefault((value.xclaim_conn_id, claim.message.queue), []).append(claim)
+    listed_ids = {claim.message.id for claim in claims if claim is not None}
     with ExitStack() as blocks:
         for (connection, queue), of_queue in held.items():
-            blocks.enter_context(hooks[connection].queue(queue).working_on(of_queue, **times))
+            block = (
+                hooks[connection]
+                .queue(queue, **on_failure)
+                .working_on(of_queue, lease=lease, lease_limit=lease_limit)
+            )
+            blocks.enter_context(_unless_others_failed(block, of_queue, listed_ids))
         yield claims
+
+
+@contextmanager
+def _unless_others_failed(
+    block: AbstractContextManager[Any], claims: list[Claim], ids: set[int]
+) -> Iterator[None]:
+    """Enter a block that an error ends well which is about messages of other blocks."""
+    others: MessagesFailedError | None = None
+    with block:
+        try:
+            yield
+        except MessagesFailedError as error:
+            own = {claim.message.id for claim in claims}
+            if own & error.failed.keys() or not ids & error.failed.keys():
+                raise
+            others = error
+    if others is not None:
+        raise others
 
 
 def _claim_all(

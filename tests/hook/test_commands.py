@@ -1,0 +1,115 @@
+"""`airflow xclaim ...`: the commands of xclaim through an Airflow connection."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.hook.conftest import connection_uri
+from xclaim.cli.app import COMMANDS
+
+pytestmark = pytest.mark.airflow
+
+
+@pytest.fixture
+def parser() -> Any:
+    """Return Airflow's own parser, which has the commands of all providers."""
+    from airflow.cli.cli_parser import get_parser
+
+    return get_parser()
+
+
+def run(parser: Any, *words: str) -> object:
+    """Run `airflow xclaim ...` and return its exit status."""
+    arguments = parser.parse_args(["xclaim", *words])
+    with pytest.raises(SystemExit) as ending:
+        arguments.func(arguments)
+    return ending.value.code
+
+
+def test_every_command_but_the_demo_is_there() -> None:
+    from xclaim.airflow.commands import get_commands
+
+    (group,) = get_commands()
+
+    names = {command.name for command in group.subcommands}
+    assert names == {str(command.name) for command in COMMANDS} - {"demo"} | {"clean-xcoms"}
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "demo"])
+def test_every_command_has_its_help(
+    parser: Any, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ending:
+        parser.parse_args(["xclaim", name, "--help"])
+
+    shown = capsys.readouterr().out
+    assert ending.value.code == 0
+    assert "--conn-id" in shown
+    assert "--url" not in shown
+
+
+def test_the_schema_is_upgraded_through_a_connection(
+    parser: Any,
+    empty_database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP", connection_uri(empty_database_url))
+
+    status = run(parser, "upgrade", "--conn-id", "shop")
+
+    assert status == 0
+    assert json.loads(capsys.readouterr().out) == {"revision": "0001"}
+
+
+def test_arguments_reach_the_command(
+    parser: Any, connected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert connected
+    pushed = run(
+        *(parser, "push", "orders", '{"id": 1}', "--priority", "-7", "--max-attempts", "none"),
+        *("--header", "a=b", "--header", "c=d", "--unique-key", "-key"[1:], "--quiet"),
+    )
+    message = json.loads(capsys.readouterr().out)
+    claimed = run(parser, "claim", "orders", "--claimed-by", "me")
+    released = run(parser, "release", "orders", str(message["id"]), "--no-count")
+
+    assert (pushed, claimed, released) == (0, 0, 0)
+    assert (message["priority"], message["max_attempts"]) == (-7, None)
+    assert message["headers"] == {"a": "b", "c": "d"}
+    *_, line = capsys.readouterr().out.splitlines()
+    assert (json.loads(line)["attempts"], json.loads(line)["held_by"]) == (0, "me")
+
+
+def test_a_status_is_handed_on(
+    parser: Any, connected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert connected
+
+    assert run(parser, "claim", "orders") == 1
+    assert run(parser, "downgrade", "base") == 2
+    assert "--yes" in capsys.readouterr().err
+
+
+def test_a_connection_that_is_not_there_is_named(
+    parser: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run(parser, "stats", "--conn-id", "nobody_s")
+
+    assert status == 2
+    assert "Airflow has no connection 'nobody_s'" in capsys.readouterr().err
+
+
+def test_the_password_of_a_connection_is_not_shown(
+    parser: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP", "postgresql://me:hunter2@127.0.0.1:1/shop")
+
+    status = run(parser, "stats", "--conn-id", "shop")
+
+    captured = capsys.readouterr()
+    assert status == 4
+    assert "hunter2" not in captured.out + captured.err
