@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -225,3 +225,36 @@ def test_a_pooler_is_noticed(fresh_postgresql_url: str, postgresql: Engine, tmp_
         engine.dispose()
 
     assert found.found.startswith("one in transaction mode, and prepared statements are on")
+
+
+def test_what_fails_is_named_with_its_next_try_and_errors(engine: Engine) -> None:
+    queue = Queue("or ders", engine)
+    queue.push_many([1, 2, 3])
+    first, second, third = queue.claim_many(3)
+    queue.release(first, error=ValueError("secret"), delay=timedelta(hours=1))
+    queue.release(second, error=ValueError("secret"), delay=timedelta(hours=1))
+    queue.release(third)
+
+    found = finding(engine, "failing")
+
+    assert found.level is Level.WARNING
+    assert found.found.startswith("3 in 'or ders' failed and are tried again, the next at ")
+    assert found.found.endswith(
+        "2 ValueError, 1 without a class; the head of the queue is being retried, attempts so far 1"
+    )
+    assert "secret" not in found.found
+    assert found.remedy is not None
+    assert "xclaim peek 'or ders' --failing" in found.remedy
+
+
+def test_dead_letters_are_counted_by_their_error(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push_many([1, 2, 3], max_attempts=1)
+    for claim, error in zip(
+        queue.claim_many(3), (ValueError("a"), ValueError("b"), TimeoutError()), strict=True
+    ):
+        queue.release(claim, error=error)
+
+    found = finding(engine, "dead_letters")
+
+    assert found.found == "3 in 'orders.dead': 2 ValueError, 1 TimeoutError"

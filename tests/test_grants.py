@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from tests.eventually import PATIENCE, until
 from tests.people import People, people, refused
+from tests.retrying import AT_ONCE
 from xclaim import Claim, DuplicateMessageError, Queue, Ticket
 from xclaim.operations.grants import Kind
 from xclaim.sql.schema import message_table
@@ -19,7 +20,8 @@ from xclaim.sql.schema import message_table
 NO_LEASE = timedelta(0)
 COLUMNS = [column.name for column in message_table().c]
 FOR_ALL_TIMES = ["id", "origin_queue", "payload", "headers", "unique_key", "priority", "created_at"]
-CONFIDENTIAL = ["payload", "headers", "last_error"]
+HIDDEN = ["payload", "headers", "last_error"]
+CONFIDENTIAL = [*HIDDEN, "failures"]  # which a maintainer adds to
 INSERT = "INSERT INTO xclaim_message (queue, origin_queue, payload, created_at, available_at{}) "
 VALUES = "VALUES ('orders', 'orders', '1', now(), now(){})"
 
@@ -115,6 +117,7 @@ def test_a_producer_neither_claims_nor_settles_nor_deletes(office: People) -> No
         "DROP TABLE xclaim_message",
         "UPDATE xclaim_alembic_version SET version_num = '9'",
         "SELECT * FROM xclaim_lineage",
+        "SELECT * FROM xclaim_failures",
     ],
 )
 def test_a_producer_has_no_other_way_in(office: People, sql: str) -> None:
@@ -195,7 +198,7 @@ def test_a_consumer_gives_lapsed_claims_back_on_its_way(office: People) -> None:
     office.owned().push(1)
     claimed(office.owned(), lease=NO_LEASE)
 
-    again = claimed(office.queue("consumer"))
+    again = claimed(office.queue("consumer", retry=AT_ONCE))
 
     assert again.message.attempts == 2
 
@@ -241,11 +244,48 @@ def test_an_observer_counts(office: People) -> None:
     assert office.run("observer", "SELECT version_num FROM xclaim_alembic_version")
 
 
+def test_an_observer_sees_what_fails_and_who_holds_what(office: People) -> None:
+    owned = office.owned()
+    for limit in (2, 1):
+        owned.push(limit, max_attempts=limit)
+        owned.release(claimed(owned), error=ValueError("secret"), delay=timedelta(hours=1))
+    owned.push("held")
+    claimed(owned)
+
+    failing = office.run("observer", "SELECT error_class, attempts FROM xclaim_failing")
+    dead = office.run("observer", "SELECT error_class, messages FROM xclaim_dead_letters")
+    held = office.run("observer", "SELECT id, claimed_by, attempts FROM xclaim_overview")
+
+    assert failing == [("ValueError", 1)]
+    assert dead == [("ValueError", 1)]
+    assert len(held) == 3
+    with refused():
+        office.run("observer", "SELECT * FROM xclaim_failures")
+    assert {row.error for row in office.run("reader", "SELECT error FROM xclaim_failures")} == {
+        "ValueError: secret"
+    }
+
+
+def test_a_maintainer_redrives_by_the_class_of_an_error_but_not_by_its_text(
+    office: People,
+) -> None:
+    owned = office.owned()
+    owned.push_many([1, 2], max_attempts=1)
+    for error in (ValueError("secret"), "TypeError"):
+        owned.release(claimed(owned), error=error)
+    queue = office.queue("maintainer")
+
+    assert queue.redrive(error="secret", dry_run=True) == 0
+    assert owned.redrive(error="secret", dry_run=True) == 1
+    assert queue.redrive(error="ValueError") == 1
+    assert queue.redrive(error="TypeError") == 0
+
+
 @pytest.mark.parametrize("who", ["observer", "maintainer"])
 @pytest.mark.parametrize(
     "sql",
     [
-        *[f"SELECT {column} FROM xclaim_message" for column in (*CONFIDENTIAL, "claim_token")],
+        *[f"SELECT {column} FROM xclaim_message" for column in (*HIDDEN, "claim_token")],
         "SELECT * FROM xclaim_message",
         "SELECT xclaim_message FROM xclaim_message",
         "SELECT count(*) FROM xclaim_message WHERE payload = '1'",

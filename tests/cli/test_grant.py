@@ -144,7 +144,7 @@ def test_what_stands_in_an_argument_stays_data(sqlite_xclaim: CommandLine, sqlit
     released = sqlite_xclaim("release", "--error", HOSTILE, stdin=claimed.stdout)
 
     with Queue(HOSTILE, sqlite_url) as queue:
-        (message,) = queue.peek()
+        (message,) = queue.failing()
     assert (pushed.status, claimed.status, released.status) == (0, 0, 0)
     assert (message.queue, message.unique_key, message.last_error) == (HOSTILE,) * 3
     assert message.headers == {HOSTILE: HOSTILE}

@@ -54,7 +54,7 @@ def test_large_lines_go_to_the_storage_and_small_ones_to_their_rows(
     pushed = storing("push", "orders", "-", stdin=f'"{LARGE}"\n{{"id": 1}}\n')
 
     large, small = queue.peek(10)
-    assert pushed.values == [{"queue": "orders", "pushed": 2}]
+    assert pushed.values == [{"queue": "orders", "pushed": 2, "new": 2}]
     assert large.to_dict()["payload"]["uri"] == f"file://{objects(folder)[0]}"
     assert (small.codec, small.payload) == (None, {"id": 1})
 
@@ -119,7 +119,7 @@ def test_the_objects_of_another_database_are_left_alone(storing: CommandLine, fo
     [
         (("prune", "--older-than", "1d"), "name a QUEUE, or --orphans"),
         (("prune", "orders", "--orphans", "--older-than", "1d"), "no QUEUE"),
-        (("prune", "orders", "--dry-run", "--older-than", "1d"), "are for --orphans"),
+        (("prune", "orders", "--every", "--older-than", "1d"), "is for --orphans"),
         (("prune", "--orphans", "--older-than", "1d"), "XCLAIM_STORAGE"),
         (("prune", "--orphans", "--older-than", "1m"), "an hour at least"),
         (("rotate-keys",), "XCLAIM_FERNET_KEYS"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 from collections.abc import Callable
@@ -11,12 +12,14 @@ from sqlalchemy import make_url, text
 
 from tests.cli.command_line import UNREACHABLE, XCLAIM, CommandLine
 from tests.eventually import PATIENCE
-from xclaim import Queue, __version__, create_engine
+from xclaim import Message, Queue, __version__, create_engine
+from xclaim.cli import main
 from xclaim.operations import migrate
 
 COMMANDS = (
     *("upgrade", "downgrade", "push", "claim", "ack", "release", "extend", "peek", "stats"),
-    *("expire", "redrive", "prune", "demo", "grants"),
+    *("expire", "redrive", "prune", "demo", "grants", "get", "find", "failures"),
+    *("claims", "withdraw", "rotate-keys", "audit", "doctor"),
 )
 
 
@@ -61,6 +64,8 @@ def test_without_a_url_it_is_the_file_in_the_current_folder(nowhere: CommandLine
 def test_the_environment_chooses_the_database_and_the_option_overrules(
     nowhere: CommandLine, sqlite_url: str
 ) -> None:
+    with Queue("orders", sqlite_url) as orders:
+        orders.push(1)
     chosen = nowhere.at(sqlite_url)("peek", "orders")
     overruled = nowhere.at(UNREACHABLE)("peek", "orders", "--url", sqlite_url)
 
@@ -122,6 +127,53 @@ def test_a_missing_table_says_what_to_run(
 
     assert done.status == 4
     assert done.errors == ["error: no xclaim schema in this database: run `xclaim upgrade`"]
+
+
+@pytest.mark.parametrize("command", ["claim", "stats", "doctor"])
+def test_a_missing_schema_is_named_in_the_remedy(
+    nowhere: CommandLine, empty_postgresql_url: str, command: str
+) -> None:
+    named = () if command == "doctor" else ("orders",)
+
+    done = nowhere(command, *named, "--schema", "my shop", "--url", empty_postgresql_url)
+
+    assert "xclaim upgrade --schema 'my shop'" in done.stdout + done.stderr
+
+
+def test_an_unforeseen_error_is_a_line_and_no_traceback(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise LookupError("secret")
+
+    monkeypatch.setattr(Queue, "peek", fail)
+
+    with pytest.raises(SystemExit) as ending:
+        main(["peek", "orders", "--quiet", "--url", sqlite_url])
+
+    error = capsys.readouterr().err
+    assert ending.value.code == 70
+    assert error.startswith("error: a fault of xclaim or of what it uses (LookupError)")
+    assert error.count("\n") == 1
+    assert "secret" not in error
+
+
+def test_what_is_logged_is_a_line_and_no_traceback(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warn(*_: object, **__: object) -> list[Message]:
+        try:
+            raise LookupError("secret")
+        except LookupError:
+            logging.getLogger("xclaim").warning("it went wrong", exc_info=True)
+        return []
+
+    monkeypatch.setattr(Queue, "peek", warn)
+
+    with pytest.raises(SystemExit):
+        main(["peek", "orders", "--quiet", "--url", sqlite_url])
+
+    assert capsys.readouterr().err == "it went wrong\n"
 
 
 def test_an_unreachable_server_is_named_without_its_password(nowhere: CommandLine) -> None:

@@ -46,8 +46,47 @@ def test_each_line_of_stdin_is_a_payload(xclaim: CommandLine, queue: Queue) -> N
     pushed = xclaim("push", "orders", "-", stdin=TWO_LINES)
 
     assert pushed.status == 0
-    assert pushed.values == [{"queue": "orders", "pushed": 2}]
+    assert pushed.values == [{"queue": "orders", "pushed": 2, "new": 2}]
     assert [message.payload for message in queue.peek(10)] == [{"id": 1}, {"id": 2}]
+
+
+def test_a_file_is_read_line_by_line(xclaim: CommandLine, queue: Queue) -> None:
+    (xclaim.folder / "orders.jsonl").write_text(TWO_LINES)
+
+    pushed = xclaim("push", "orders", "orders.jsonl")
+
+    assert pushed.values == [{"queue": "orders", "pushed": 2, "new": 2}]
+    assert [message.payload for message in queue.peek(10)] == [{"id": 1}, {"id": 2}]
+
+
+def test_what_is_json_is_a_payload_also_beside_a_file_of_its_name(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    (sqlite_xclaim.folder / "1").write_text(TWO_LINES)
+
+    sqlite_xclaim("push", "orders", "1")
+
+    assert [message.payload for message in sqlite_queue.peek(10)] == [1]
+
+
+def test_a_key_that_was_there_is_said_to_be_no_new_message(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    first = sqlite_queue.push(1, unique_key="one")
+
+    again = sqlite_xclaim("push", "orders", "1", "--unique-key", "one")
+
+    assert (again.status, again.values[0]["id"]) == (0, first.id)
+    assert f"message {first.id} was there already under 'one'" in again.stderr
+
+
+def test_without_a_limit_a_message_is_never_dead(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    sqlite_xclaim("push", "orders", "1")
+    sqlite_xclaim("push", "orders", "2", "--max-attempts", "none")
+
+    assert [message.max_attempts for message in sqlite_queue.peek(10)] == [20, None]
 
 
 def test_stdin_is_read_when_the_payload_is_left_out(
@@ -65,7 +104,7 @@ def test_more_lines_than_a_batch_keep_their_order(
 
     pushed = sqlite_xclaim("push", "orders", "-", stdin=lines)
 
-    assert pushed.values == [{"queue": "orders", "pushed": 2_345}]
+    assert pushed.values == [{"queue": "orders", "pushed": 2_345, "new": 2_345}]
     assert [message.payload for message in sqlite_queue.peek(3_000)] == list(range(2_345))
 
 
@@ -93,8 +132,9 @@ def test_a_key_from_each_payload_pushes_a_file_once(xclaim: CommandLine, queue: 
 
     again = xclaim("push", "orders", "-", "--unique-key-field", "id", stdin=TWO_LINES)
 
-    assert again.status == 0
-    assert [message.unique_key for message in queue.peek(10)] == ["1", "2"]
+    more = xclaim("push", "orders", "--unique-key-field", "id", stdin=TWO_LINES + '{"id": 3}\n')
+    assert (again.status, again.values[0]["new"], more.values[0]["new"]) == (0, 0, 1)
+    assert [message.unique_key for message in queue.peek(10)] == ["1", "2", "3"]
 
 
 def test_two_lines_of_one_key_are_the_same_payload_or_refused(
@@ -110,6 +150,8 @@ def test_two_lines_of_one_key_are_the_same_payload_or_refused(
     )
 
     assert (same.status, other.status) == (0, 2)
+    assert same.values[0] == {"queue": "orders", "pushed": 2, "new": 1}
+    assert other.errors[0].endswith("(lines 1, 2)")
     assert [message.unique_key for message in queue.peek(10)] == ["1"]
 
 
@@ -122,6 +164,7 @@ def test_another_payload_under_a_key_pushes_nothing(
 
     assert pushed.status == 2
     assert pushed.errors[0].startswith("error: queue 'orders' has another payload under")
+    assert pushed.errors[0].endswith("(line 3)")
     assert sqlite_queue.counts().available == 1
 
 
@@ -195,6 +238,7 @@ def test_progress_is_shown_on_a_terminal(
         shown = sqlite_xclaim.on_terminal("push", "orders", "-", stdin=lines)
 
     assert "pushing" in shown
+    assert "2 lines" in shown
     assert "100%" in shown
     assert sqlite_queue.counts().available == 2
 
@@ -210,6 +254,10 @@ WRONG_USE = [
     (("push", "q" * 10_000, "1"), "10,000 bytes long"),
     (("push", "orders.dead", "1"), "is a dead-letter queue"),
     (("push", "orders", "nope"), "PAYLOAD is not JSON"),
+    (("push", "orders", "nope"), "there is no file of this name"),
+    (("push", "orders", "nope.jsonl"), "there is no file 'nope.jsonl' here"),
+    (("push", "orders", "x" * 5_000), "PAYLOAD is not JSON"),
+    (("push", "orders", "1", "--max-attempts", "few"), "'few' is no whole number"),
     (("push", "orders", "NaN"), "JSON has no NaN"),
     (("push", "orders", '"\\u0000"'), "payload has a NUL"),
     (("push", "orders", "1", "--delay", "-5m"), "is no duration: write 30s, 5m, 2h or 7d"),

@@ -81,6 +81,51 @@ def test_claim_pipes_into_ack(xclaim: CommandLine, queue: Queue) -> None:
     assert queue.counts().consumed == 2
 
 
+def claimed_after(xclaim: CommandLine, queue: Queue, reader: str, output: str = "") -> int:
+    queue.push_many([1, 2, 3])
+
+    xclaim.shell(f"$xclaim claim orders --limit 3 --quiet {output} | {reader} >/dev/null")
+
+    return queue.counts().claimed
+
+
+def test_what_nobody_reads_of_a_claim_is_given_back(xclaim: CommandLine, queue: Queue) -> None:
+    assert claimed_after(xclaim, queue, "true") == 0
+    assert [message.attempts for message in queue.peek(10)] == [0, 0, 0]
+
+
+def test_what_was_read_of_a_claim_stays_claimed(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    assert claimed_after(sqlite_xclaim, sqlite_queue, "head -1") == 1
+
+
+def test_a_table_of_claims_that_nobody_reads_gives_them_back(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    assert claimed_after(sqlite_xclaim, sqlite_queue, "true", "--table") == 0
+
+
+def test_a_reader_that_reads_nothing_delays_a_claim_by_a_second_at_most(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    assert claimed_after(sqlite_xclaim, sqlite_queue, "{ sleep 3; cat; }") == 3
+
+
+@pytest.mark.parametrize("device", ["/dev/full", "closed"])
+def test_claims_that_cannot_be_printed_are_given_back(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue, device: str
+) -> None:
+    sqlite_queue.push(1)
+    to = "&-" if device == "closed" else device
+
+    done = sqlite_xclaim.shell(f"$xclaim claim orders --quiet >{to}")
+
+    assert done.status == 74
+    assert len(done.errors) == 1
+    assert sqlite_queue.counts().available == 1
+
+
 def test_acking_no_lines_does_nothing(sqlite_xclaim: CommandLine) -> None:
     acked = sqlite_xclaim("ack", stdin="\n")
 
@@ -149,7 +194,7 @@ def test_a_released_message_comes_back_with_its_error(xclaim: CommandLine, queue
 
     released = xclaim("release", "--error", "service is down", stdin=line_of(queue.claim()))
 
-    (message,) = queue.peek()
+    (message,) = queue.failing()
     assert released.status == 0
     assert released.values == [message.to_dict()]
     assert (message.last_error, message.attempts) == ("service is down", 1)

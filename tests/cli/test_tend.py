@@ -1,4 +1,4 @@
-"""`xclaim upgrade`, `downgrade`, `peek`, `stats`, `expire`, `redrive`, `prune` and `demo`."""
+"""`xclaim upgrade`, `downgrade`, `stats`, `expire`, `redrive`, `prune` and `demo`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,32 @@ def test_upgrade_creates_the_table_and_downgrade_drops_it(
 
     upgraded = xclaim("upgrade")
     pushed = xclaim("push", "orders", "1")
-    downgraded = xclaim("downgrade", "base")
+    downgraded = xclaim("downgrade", "base", "--yes")
 
     assert (upgraded.status, upgraded.values) == (0, [{"revision": REVISION}])
     assert pushed.status == 0
-    assert (downgraded.status, downgraded.values) == (0, [{"revision": None}])
+    assert (downgraded.status, downgraded.values) == (0, [{"revision": None, "dropped": 1}])
     assert migrate.current(empty_database_url) is None
+
+
+def test_a_downgrade_says_what_it_would_drop_and_drops_nothing_without_yes(
+    xclaim: CommandLine, queue: Queue
+) -> None:
+    queue.push_many([1, 2, 3])
+    queue.claim()
+
+    refused = xclaim("downgrade", "base")
+
+    assert (refused.status, refused.stdout, len(refused.errors)) == (2, "", 1)
+    assert "drops the table with 3 messages (2 available, 1 claimed)" in refused.errors[0]
+    assert "--yes" in refused.errors[0]
+    assert queue.counts().available == 2
+
+
+def test_a_downgrade_that_drops_nothing_needs_no_yes(sqlite_xclaim: CommandLine) -> None:
+    done = sqlite_xclaim("downgrade", REVISION)
+
+    assert (done.status, done.values) == (0, [{"revision": REVISION}])
 
 
 def test_upgrade_stops_at_a_revision(nowhere: CommandLine, empty_sqlite_url: str) -> None:
@@ -73,6 +93,9 @@ def test_stats_count_every_queue_by_state(
         "claimed": 1,
         "consumed": 0,
         "dead_letters": 0,
+        "retrying": 0,
+        "next_try_at": None,
+        "head_attempts": 0,
     }
     assert all(0 <= age < 60 for age in ages)
     assert other["queue"] == "parcels"
@@ -83,6 +106,9 @@ def test_stats_of_one_queue_are_one_line(sqlite_xclaim: CommandLine, sqlite_queu
 
     assert [line["available"] for line in sqlite_xclaim("stats", "orders").values] == [1]
     assert [line["available"] for line in sqlite_xclaim("stats", "nobody").values] == [0]
+    assert sqlite_xclaim("stats", "nobody").values[0].keys() == {
+        *sqlite_xclaim("stats", "orders").values[0]
+    }
 
 
 def test_stats_of_an_older_schema_say_what_to_run(
@@ -102,7 +128,7 @@ def test_expire_gives_back_lapsed_claims(xclaim: CommandLine, queue: Queue) -> N
     expired = xclaim("expire", "orders", "--limit", "1")
 
     assert expired.values == [{"queue": "orders", "expired": 1}]
-    assert queue.counts().available == 1
+    assert (queue.counts().claimed, queue.counts().available + queue.counts().delayed) == (1, 1)
 
 
 def test_redrive_moves_dead_letters_back_or_elsewhere(xclaim: CommandLine, queue: Queue) -> None:
@@ -116,6 +142,129 @@ def test_redrive_moves_dead_letters_back_or_elsewhere(xclaim: CommandLine, queue
     assert back.values == [{"queue": "orders", "redriven": 1}]
     assert elsewhere.values == [{"queue": "orders", "redriven": 1}]
     assert (queue.counts().available, queue.counts().dead_letters) == (1, 0)
+
+
+def killed(queue: Queue, *errors: object) -> list[int]:
+    queue.push_many([str(error) for error in errors], max_attempts=1)
+    claims = queue.claim_many(len(errors))
+    for claim, error in zip(claims, errors, strict=True):
+        queue.release(claim, error=error)
+    return [claim.message.id for claim in claims]
+
+
+def test_redrive_takes_the_name_of_either_queue(xclaim: CommandLine, queue: Queue) -> None:
+    killed(queue, "boom")
+
+    done = xclaim("redrive", "orders.dead")
+
+    assert done.values == [{"queue": "orders.dead", "redriven": 1}]
+    assert (queue.counts().available, queue.counts().dead_letters) == (1, 0)
+
+
+def test_redrive_chooses_by_error_and_age_and_id(xclaim: CommandLine, queue: Queue) -> None:
+    _, other, third = killed(queue, TimeoutError("slow"), ValueError("service is down"), "boom")
+
+    aged = xclaim("redrive", "orders", "--older-than", "1h")
+    by_class = xclaim("redrive", "orders", "--error", "TimeoutError", "--dry-run")
+    by_text = xclaim("redrive", "orders", "--error", "service is down")
+    by_id = xclaim("redrive", "orders", str(third), "--rate", "1000")
+
+    assert [done.values[0]["redriven"] for done in (aged, by_class, by_text, by_id)] == [0, 0, 1, 1]
+    assert by_class.values[0]["would_redrive"] == 1
+    assert {message.id for message in queue.peek(10)} == {other, third}
+    assert queue.counts().dead_letters == 1
+
+
+def test_an_id_that_is_no_dead_letter_is_named_and_nothing_is_redriven(
+    refused: Callable[..., str], sqlite_queue: Queue
+) -> None:
+    (dead,) = killed(sqlite_queue, "boom")
+    alive = sqlite_queue.push(1).id
+
+    error = refused("redrive", "orders", str(dead), str(alive))
+
+    assert f"message {alive} is no dead letter in 'orders.dead'" in error
+    assert "nothing was redriven" in error
+
+
+WRONG_REDRIVES = [
+    (("redrive", "orders", "--rate", "0"), "rate must lie between"),
+    (("redrive", "orders", "--rate", "nan"), "rate must lie between"),
+    (("redrive", "orders", "--rate", "fast"), "'fast' is not a valid float"),
+    (("redrive", "orders", "--error", ""), "error is empty"),
+    (("redrive", "orders", "first"), "'first' is no message id"),
+    (("redrive", "orders", "--to", "orders.dead"), "is a dead-letter queue"),
+    (("redrive", ".dead"), "queue name is empty"),
+    (("prune", "orders", "--older-than", "1d", "--every"), "--every is for --orphans"),
+    (("withdraw", "orders"), "name IDs, or --unique-key"),
+    (("withdraw", "orders", "1", "--unique-key", "a"), "one of them"),
+    (("withdraw", "orders", "4711"), "queue 'orders' has no message 4711"),
+    (("get", "orders", "-1"), "-1"),
+    (("peek", "orders", "--table", "--output", "tsv"), "exclude each other"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"), WRONG_REDRIVES, ids=[text for _, text in WRONG_REDRIVES]
+)
+def test_wrong_use_of_upkeep_is_explained_in_a_line(
+    refused: Callable[..., str], arguments: tuple[str, ...], problem: str
+) -> None:
+    assert problem in refused(*arguments)
+
+
+def test_prune_counts_without_deleting(xclaim: CommandLine, queue: Queue) -> None:
+    queue.push_many([1, 2, 3])
+    queue.ack_many(queue.claim_many(2))
+
+    counted = xclaim("prune", "orders", "--older-than", "0s", "--dry-run")
+    few = xclaim("prune", "orders", "--older-than", "0s", "--dry-run", "--limit", "1")
+
+    assert counted.values == [{"queue": "orders", "pruned": 0, "would_prune": 2}]
+    assert few.values[0]["would_prune"] == 1
+    assert queue.counts().consumed == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("peek", "odrers"), ("stats", "odrers"), ("claim", "odrers"), ("claims", "odrers")),
+        *(("expire", "odrers"), ("redrive", "odrers"), ("get", "odrers", "1")),
+        *(("find", "odrers", "a"), ("prune", "odrers", "--older-than", "1d")),
+        ("withdraw", "odrers", "--unique-key", "a"),
+    ],
+)
+def test_an_unknown_queue_is_said_to_be_unknown(
+    sqlite_url: str,
+    arguments: tuple[str, ...],
+    sqlite_queue: Queue,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sqlite_queue.push(1)
+
+    with pytest.raises(SystemExit):
+        main([*arguments, "--url", sqlite_url])
+
+    assert "queue 'odrers' is unknown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("status", ["available", "delayed", "claimed", "consumed", "dead"])
+def test_a_queue_with_any_message_is_known(
+    sqlite_url: str, sqlite_queue: Queue, capsys: pytest.CaptureFixture[str], status: str
+) -> None:
+    delay = timedelta(hours=1) if status == "delayed" else None
+    sqlite_queue.push(1, max_attempts=1, delay=delay)
+    if status in ("claimed", "consumed", "dead"):
+        (claim,) = sqlite_queue.claim_many(1)
+        if status == "consumed":
+            sqlite_queue.ack(claim)
+        elif status == "dead":
+            sqlite_queue.release(claim)
+
+    with pytest.raises(SystemExit):
+        main(["find", "orders", "a", "--url", sqlite_url])
+
+    assert "unknown" not in capsys.readouterr().err
 
 
 def test_prune_deletes_what_was_consumed_and_nothing_else(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import click
 
 from xclaim import __version__
-from xclaim.cli import examining, granting, pushing, settling, tending
+from xclaim.cli import examining, granting, looking, pushing, settling, tending
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.outcomes import WRONG_USE, status_of
 
@@ -39,6 +39,7 @@ def group(context: click.Context, /, *, database: Database) -> None:
 COMMANDS = (
     *pushing.COMMANDS,
     *settling.COMMANDS,
+    *looking.COMMANDS,
     *tending.COMMANDS,
     *examining.COMMANDS,
     *granting.COMMANDS,

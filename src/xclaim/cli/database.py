@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from xclaim.cli.outcomes import DatabaseError, say
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
+    from xclaim.payloads.payloads import Payloads
     from xclaim.queues.sync import Queue
 
 DEFAULT_URL = "sqlite:///xclaim.db"
@@ -24,11 +25,15 @@ DEFAULT_URL = "sqlite:///xclaim.db"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """What --url, --schema and --quiet chose; None: the environment, then the default."""
+    """What --url, --schema and --quiet chose; None: the environment, then the default.
+
+    ``payloads``: how payloads are stored, if an Airflow connection says so.
+    """
 
     url: str | None
     schema: str | None
     quiet: bool
+    payloads: Payloads | None = None
 
     @contextmanager
     def engine(self, *, create: bool = False) -> Iterator[Engine]:
@@ -46,7 +51,7 @@ class Database:
         if not self.quiet:
             say(f"database: {_shown(url)}")
         if not create and _is_missing_file(url):
-            raise mismatch(None)
+            raise mismatch(None, self.schema)
         engine = _connected(url)
         try:
             yield engine
@@ -69,7 +74,30 @@ class Database:
         from xclaim.queues.sync import Queue
 
         with self.engine() as engine:
-            yield partial(Queue, bind=engine, schema=self.schema)
+            yield partial(Queue, bind=engine, schema=self.schema, payloads=self.payloads)
+
+    def tell_if_unknown(self, queue: str) -> None:
+        """Say on stderr that a queue has no message at all, for whoever has mistyped its name."""
+        from xclaim.verbs import is_known
+
+        if self.quiet:
+            return
+        autocommit = {"isolation_level": "AUTOCOMMIT"}
+        with (
+            replace(self, quiet=True).engine() as engine,
+            engine.connect().execution_options(**autocommit) as connection,
+        ):
+            if not is_known(connection, queue, schema=self.resolved_schema(engine)):
+                say(
+                    f"queue {queue!r} is unknown: it has no message, not even a consumed one; "
+                    "`xclaim stats` shows the queues there are"
+                )
+
+    def resolved_schema(self, engine: Engine) -> str | None:
+        """Return the PostgreSQL schema of the table, None for the search path."""
+        from xclaim.verbs import resolve_schema
+
+        return resolve_schema(self.schema, engine.dialect.name)
 
 
 def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,10 +114,14 @@ def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
         *positional: Any, url: str | None, schema: str | None, quiet: bool, **options: Any
     ) -> Any:
         before = click.get_current_context().find_object(Database)
-        if before is not None:
-            url, schema = url or before.url, schema or before.schema
-            quiet = quiet or before.quiet
         database = Database(url=url, schema=schema, quiet=quiet)
+        if before is not None:
+            database = replace(
+                before,
+                url=url or before.url,
+                schema=schema or before.schema,
+                quiet=quiet or before.quiet,
+            )
         return command(*positional, database=database, **options)
 
     return with_database

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from xclaim.cli.database import Database
 from xclaim.cli.lines import write_all
+from xclaim.cli.options import Output
 from xclaim.cli.outcomes import DemonstrationError, emit
 from xclaim.operations import migrate
 from xclaim.queues.sync import Queue
@@ -118,7 +119,7 @@ def _report(messages: Sequence[Message]) -> None:
         dict(zip(_COLUMNS, (*share, number, again[share]), strict=True))
         for share, number in sorted(shares.items(), key=str)
     ]
-    write_all(rows, _COLUMNS, as_table=True)
+    write_all(rows, _COLUMNS, Output.TABLE)
 
 
 def _check(acked: SimpleQueue[int]) -> None:

@@ -9,7 +9,7 @@ import click
 
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.lines import write, write_all
-from xclaim.cli.options import table_option
+from xclaim.cli.options import Output, output_options, table_option
 from xclaim.cli.outcomes import UNSOUND
 
 CHECK_COLUMNS = ("name", "promise", "checked", "broken", "examples")
@@ -21,8 +21,10 @@ FINDING_COLUMNS = ("name", "level", "found", "remedy")
 @click.option("--newest", type=int, help="Only so many of the newest messages; by default all.")
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the whole audit to this file, as one JSON document.",
+    metavar="FORMAT|FILE",
+    default=Output.JSON.value,
+    help="json (the default), table or tsv; or write the whole audit to this file, as one JSON"
+    " document.",
 )
 @table_option
 @database_options
@@ -30,7 +32,7 @@ def audit(
     *,
     queue_name: str | None,
     newest: int | None,
-    output: Path | None,
+    output: str,
     as_table: bool,
     database: Database,
 ) -> int:
@@ -45,18 +47,21 @@ def audit(
     with database.engine() as engine:
         audited = run(engine, queue=queue_name, newest=newest, schema=database.schema)
     values = audited.to_dict()
-    write_all(values["checks"], CHECK_COLUMNS, as_table=as_table)
-    if not as_table:
+    is_file = output not in list(Output)
+    printed = Output.JSON if is_file else Output(output)
+    printed = Output.TABLE if as_table else printed
+    write_all(values["checks"], CHECK_COLUMNS, printed)
+    if printed is Output.JSON:
         write({name: values[name] for name in ("is_sound", "rows", "gone")})
-    if output is not None:
-        output.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+    if is_file:
+        Path(output).write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n")
     return 0 if audited.is_sound else UNSOUND
 
 
 @click.command()
-@table_option
+@output_options
 @database_options
-def doctor(*, as_table: bool, database: Database) -> int:
+def doctor(*, output: Output, database: Database) -> int:
     """Look for what slows the queues down or makes them forget.
 
     A line per finding, each with its level (ok, warning, problem) and the remedy. Exit status 5 if
@@ -66,7 +71,7 @@ def doctor(*, as_table: bool, database: Database) -> int:
 
     with database.engine() as engine:
         findings = examine(engine, schema=database.schema)
-    write_all([finding.to_dict() for finding in findings], FINDING_COLUMNS, as_table=as_table)
+    write_all([finding.to_dict() for finding in findings], FINDING_COLUMNS, output)
     return UNSOUND if any(finding.level is Level.PROBLEM for finding in findings) else 0
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from contextlib import suppress
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import click
 
 from xclaim.errors import ClaimLostError, SchemaVersionError, StorageError, XclaimError
+
+if TYPE_CHECKING:
+    from xclaim.cli.database import Database
 
 NOTHING_TO_CLAIM, WRONG_USE, CLAIM_LOST, NO_DATABASE, UNSOUND = 1, 2, 3, 4, 5
 BROKEN, INPUT_OUTPUT = 70, 74  # sysexits.h
@@ -21,36 +28,95 @@ class DatabaseError(click.ClickException):
     exit_code = NO_DATABASE
 
 
+class RefusedError(click.ClickException):
+    """What is asked for cannot be, or not without saying so; nothing was changed."""
+
+    exit_code = WRONG_USE
+
+
 class DemonstrationError(click.ClickException):
     """The demonstration did not show what it promises."""
 
     exit_code = BROKEN
 
 
-def status_of(group: click.Group, arguments: list[str] | None) -> int:
-    """Run the command and return its exit status; an error is one line on stderr."""
+def status_of(
+    group: click.Group, arguments: list[str] | None, database: Database | None = None
+) -> int:
+    """Run the command and return its exit status; an error is one line on stderr.
+
+    ``database``: what holds where no option says something else.
+    """
+    with _warnings_in_lines():
+        return _status_of(group, arguments, database)
+
+
+def _status_of(group: click.Group, arguments: list[str] | None, database: Database | None) -> int:
     try:
-        result = group.main(args=arguments, prog_name="xclaim", standalone_mode=False)
-    except click.UsageError as error:
-        return _fail(f"{error.format_message().rstrip('.')}{_hint(error)}", error.exit_code)
-    except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code)
-    except click.Abort:
-        return _fail("interrupted", INTERRUPTED)
-    except XclaimError as error:
-        return _fail(str(error), _status_of_error(error))
-    except OSError as error:
-        return _fail(f"reading or writing failed ({error.strerror or error})", INPUT_OUTPUT)
+        result = group.main(args=arguments, prog_name="xclaim", standalone_mode=False, obj=database)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (no traceback at 3 a.m.)
+        if os.environ.get("XCLAIM_TRACEBACK"):
+            traceback.print_exc()
+        problem, status = _ending(error)
+        say(f"error: {problem}")
+        return status
     return result if isinstance(result, int) else 0
+
+
+def _ending(error: BaseException) -> tuple[str, int]:
+    """Return what to say of an error, and the exit status."""
+    match error:
+        case click.UsageError():
+            said = f"{error.format_message().rstrip('.')}{_hint(error)}", error.exit_code
+        case click.ClickException():
+            said = error.format_message(), error.exit_code
+        case click.Abort() | KeyboardInterrupt():
+            said = "interrupted", INTERRUPTED
+        case XclaimError():
+            said = str(error), _status_of_error(error)
+        case OSError():
+            said = f"reading or writing failed ({error.strerror or error})", INPUT_OUTPUT
+        case MemoryError():
+            said = "not enough memory", BROKEN
+        case _:
+            said = f"{_unexpected(error)}; XCLAIM_TRACEBACK=1 shows where", BROKEN
+    return said
+
+
+def _unexpected(error: BaseException) -> str:
+    # Of errors that are not ours only the class: their texts may show payloads and passwords.
+    if isinstance(error, ImportError):
+        return f"a package is missing or broken ({error})"
+    return f"a fault of xclaim or of what it uses ({type(error).__name__})"
+
+
+@contextmanager
+def _warnings_in_lines() -> Iterator[None]:
+    """Let what xclaim logs be lines on stderr, like errors, without the traceback it may carry."""
+    logger, lines = logging.getLogger("xclaim"), _Lines(logging.WARNING)
+    logger.addHandler(lines)
+    try:
+        yield
+    finally:
+        logger.removeHandler(lines)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def visible(text: str) -> str:
+    """Return the text so that it is one line and cannot steer a terminal."""
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
 
 
 def say(line: str) -> None:
     """Write one line to stderr, if anybody still listens; control characters become visible."""
-    visible = "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in line
-    )
-    with suppress(OSError):
-        click.echo(visible, err=True)
+    with suppress(OSError, ValueError):  # closed
+        click.echo(visible(line), err=True)
 
 
 def emit(output: bytes) -> None:
@@ -61,11 +127,6 @@ def emit(output: bytes) -> None:
         # What is still buffered would fail again when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise click.exceptions.Exit(NOBODY_READS) from None
-
-
-def _fail(problem: str, status: int) -> int:
-    say(f"error: {problem}")
-    return status
 
 
 def _hint(error: click.UsageError) -> str:

@@ -1,30 +1,45 @@
-"""The command push: one payload, or one for each line of stdin."""
+"""The command push: one payload, or one for each line of stdin or of a file."""
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from xclaim.cli.database import Database, database_options
-from xclaim.cli.lines import MESSAGE_COLUMNS, batches, parse_json, stdin_lines, write_all
-from xclaim.cli.options import duration, queue_argument, table_option
+from xclaim.cli.lines import (
+    MESSAGE_COLUMNS,
+    batches,
+    json_lines,
+    parse_json,
+    stdin_of,
+    write_all,
+)
+from xclaim.cli.options import Output, attempts, duration, output_options, queue_argument
+from xclaim.cli.outcomes import RefusedError, say
+from xclaim.cli.progress import Advance, progress
+from xclaim.errors import DuplicateMessageError
+from xclaim.retry import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from xclaim import Queue
+    from xclaim import Message, Queue
     from xclaim.payloads.plain_json import Encoded
 
-T = TypeVar("T")
-
 _BATCH = 1_000  # payloads per statement
+_MOST_NAMED = 10  # lines in an error
+_SUFFIXES = (".json", ".jsonl", ".ndjson")  # what is no JSON and ends so is meant to be a file
 _IN_MEMORY = 64 * 1024 * 1024  # bytes of checked lines, more go to a temporary file
 
 
@@ -37,10 +52,16 @@ _IN_MEMORY = 64 * 1024 * 1024  # bytes of checked lines, more go to a temporary 
 )
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher is claimed first.")
 @click.option("--delay", type=duration, help="How long until it can be claimed: 30s, 5m, 2h, 7d.")
-@click.option("--max-attempts", type=int, help="After so many claims it is a dead letter.")
+@click.option(
+    "--max-attempts",
+    type=attempts,
+    default=str(MAX_ATTEMPTS),
+    show_default=True,
+    help="After so many failed attempts it is a dead letter; none: never.",
+)
 @click.option("--notify", is_flag=True, help="Wake those who wait for the queue (PostgreSQL).")
 @click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="Repeatable.")
-@table_option
+@output_options
 @database_options
 def push(
     *,
@@ -49,43 +70,85 @@ def push(
     unique_key: str | None,
     unique_key_field: str | None,
     headers: tuple[str, ...],
-    as_table: bool,
+    output: Output,
     priority: int,
     delay: timedelta | None,
     max_attempts: int | None,
     notify: bool,
     database: Database,
 ) -> None:
-    """Push a payload, or one per line of stdin.
+    """Push a payload, or one per line of stdin or of a file.
 
-    Stdin is read if PAYLOAD is left out or '-'. Its lines are all checked, then pushed in one
-    transaction: a bad line is named, and then nothing was pushed. Of one payload the message is
-    printed, of lines how many there were.
+    PAYLOAD is JSON, or the name of a file; stdin is read if it is left out or '-'. Lines are all
+    checked, then pushed in one transaction: a bad line is named, and then nothing was pushed. Of
+    one payload the message is printed, of lines how many there were, and how many were new.
     """
     from xclaim.payloads.plain_json import encode
     from xclaim.queues.sync import Queue
 
-    is_one = payload is not None and payload != "-"
-    _check_keys(unique_key, unique_key_field, is_one=is_one)
     options: dict[str, Any] = {
         "priority": priority,
         "delay": delay,
         "max_attempts": max_attempts,
         "headers": _headers(headers),
     }
-    if payload is not None and is_one:
-        encoded = encode(parse_json(payload, "PAYLOAD"))  # checked as lines are
+    source = _source(payload)
+    _check_keys(unique_key, unique_key_field, is_one=isinstance(source, Value))
+    if isinstance(source, Value):
+        encoded = encode(source.value)  # checked as lines are
         if unique_key_field is not None:
             unique_key = _key(encoded.value, unique_key_field, "PAYLOAD")
         with database.queue(queue_name, notify=notify) as queue:
-            message = queue.push(encoded, unique_key=unique_key, **options)
-        write_all([message.to_dict()], MESSAGE_COLUMNS, as_table=as_table)
+            message = _push_one(queue, encoded, unique_key, options, database)
+        write_all([message.to_dict()], MESSAGE_COLUMNS, output)
         return
-    if payload is None and (sys.stdin is None or sys.stdin.isatty()):
-        raise click.UsageError("no payload: pass one, or pipe in one per line")
-    open_queue = partial(Queue, queue_name, schema=database.schema, notify=notify)
-    count = _push_lines(database, open_queue, unique_key_field, options)
-    write_all([{"queue": queue_name, "pushed": count}], ("queue", "pushed"), as_table=as_table)
+    open_queue = partial(
+        Queue, queue_name, schema=database.schema, notify=notify, payloads=database.payloads
+    )
+    with source as lines:
+        pushed = _push_lines(database, lines, open_queue, unique_key_field, options)
+    write_all([{"queue": queue_name, **pushed}], ("queue", "pushed", "new"), output)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One payload, given as an argument."""
+
+    value: Any
+
+
+def _source(argument: str | None) -> Value | AbstractContextManager[IO[bytes]]:
+    """Return the payload that the argument is, or the lines that it names."""
+    if argument == "-" or argument is None:
+        if argument is None and (sys.stdin is None or sys.stdin.isatty()):
+            raise click.UsageError("no payload: pass one, a file, or pipe in one per line")
+        return nullcontext(stdin_of("no stdin to read payloads from"))
+    try:
+        return Value(parse_json(argument, "PAYLOAD"))
+    except click.UsageError as error:
+        path = Path(argument)
+        if _is_there(path):
+            return path.open("rb")
+        if path.suffix in _SUFFIXES:
+            raise click.UsageError(f"there is no file {argument!r} here") from error
+        raise click.UsageError(f"{error.message}, and there is no file of this name") from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long for a name, or with a NUL: a payload that is no JSON
+        return False
+
+
+def _push_one(
+    queue: Queue, payload: Encoded, key: str | None, options: dict[str, Any], database: Database
+) -> Message:
+    known = set() if key is None else {message.id for message in queue.find([key])}
+    message = queue.push(payload, unique_key=key, **options)
+    if message.id in known and not database.quiet:
+        say(f"message {message.id} was there already under {key!r}: nothing was pushed")
+    return message
 
 
 def _check_keys(unique_key: str | None, key_field: str | None, *, is_one: bool) -> None:
@@ -97,55 +160,91 @@ def _check_keys(unique_key: str | None, key_field: str | None, *, is_one: bool) 
 
 def _push_lines(
     database: Database,
+    lines: IO[bytes],
     open_queue: Callable[[Connection], Queue],
     key_field: str | None,
     options: dict[str, Any],
-) -> int:
+) -> dict[str, int]:
     # Read and checked first: a slow stdin must hold no transaction, on SQLite the one write lock.
-    with database.engine() as engine, _checked_lines(key_field) as (lines, count):
+    with database.engine() as engine, _checked_lines(lines, key_field) as (checked, count):
         engine.dispose()  # its connection was idle all the while, and may be gone
-        with engine.begin() as connection:
+        new = 0
+        with engine.begin() as connection, progress("pushing", count) as advance:
             queue = open_queue(connection)
-            for batch in batches(_with_progress(lines, "pushing", count), _BATCH):
-                payloads = _handed_on(batch)
-                keys = None
-                if key_field is not None:
-                    keys = [_key(payload.value, key_field, "line") for payload in payloads]
-                queue.push_many(payloads, unique_keys=keys, **options)
-    return count
+            for batch in batches(checked, _BATCH):
+                new += _push_batch(queue, batch, key_field, options)
+                advance(len(batch), len(batch))
+    return {"pushed": count, "new": new}
+
+
+def _push_batch(
+    queue: Queue, lines: Iterable[bytes], key_field: str | None, options: dict[str, Any]
+) -> int:
+    """Push checked lines and return how many of them were new."""
+    numbers, payloads = _handed_on(lines)
+    if key_field is None:
+        return len(queue.push_many(payloads, **options))
+    keys = [_key(payload.value, key_field, "line") for payload in payloads]
+    known = {message.id for message in queue.find(keys)}
+    try:
+        messages = queue.push_many(payloads, unique_keys=keys, **options)
+    except DuplicateMessageError as error:
+        clashing = set(error.unique_keys)
+        places = [number for number, key in zip(numbers, keys, strict=True) if key in clashing]
+        raise RefusedError(f"{error} ({_named(places)})") from error
+    return len({message.id for message in messages} - known)
+
+
+def _named(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:_MOST_NAMED]))
+    more = f" and {len(numbers) - _MOST_NAMED} more" if len(numbers) > _MOST_NAMED else ""
+    return f"line{'s' if len(numbers) > 1 else ''} {shown}{more}"
 
 
 @contextmanager
-def _checked_lines(key_field: str | None) -> Iterator[tuple[IO[bytes], int]]:
+def _checked_lines(lines: IO[bytes], key_field: str | None) -> Iterator[tuple[IO[bytes], int]]:
+    """Yield the lines that are payloads, each behind its number, and how many there are."""
     from xclaim.payloads.plain_json import encode
 
     count = 0
-    with SpooledTemporaryFile(max_size=_IN_MEMORY) as lines:
-        values = stdin_lines("no stdin to read payloads from")
-        for place, value in _with_progress(values, "reading", None):
-            if key_field is not None:
-                _key(value, key_field, place)
-            lines.write(encode(value, f"{place}: payload").text.encode() + b"\n")
-            count += 1
-        lines.seek(0)
-        yield lines, count
+    with SpooledTemporaryFile(max_size=_IN_MEMORY) as checked:
+        with progress("reading", _size(lines)) as advance:
+            for number, value in json_lines(_counting(lines, advance)):
+                place = f"line {number}"
+                if key_field is not None:
+                    _key(value, key_field, place)
+                text = encode(value, f"{place}: payload").text
+                checked.write(f"{number} {text}\n".encode())
+                count += 1
+        checked.seek(0)
+        yield checked, count
 
 
-def _handed_on(lines: Iterable[bytes]) -> list[Encoded]:
+def _size(lines: IO[bytes]) -> int | None:
+    """Return the bytes of a file; None of a pipe, which does not know them."""
+    with suppress(OSError, ValueError):  # a stream in memory has no descriptor
+        found = os.fstat(lines.fileno())
+        if stat.S_ISREG(found.st_mode):
+            return found.st_size
+    return None
+
+
+def _counting(lines: Iterable[bytes], advance: Advance) -> Iterator[bytes]:
+    for line in lines:
+        yield line
+        advance(1, len(line))
+
+
+def _handed_on(lines: Iterable[bytes]) -> tuple[list[int], list[Encoded]]:
+    """Return the numbers of checked lines and their payloads, neither checked nor encoded again."""
     from xclaim.payloads.plain_json import Encoded, decode
 
-    # As the checks wrote them, so that the push neither checks nor encodes them again.
-    return [Encoded(line.decode().removesuffix("\n"), decode(line)) for line in lines]
-
-
-def _with_progress(items: Iterable[T], description: str, total: int | None) -> Iterable[T]:
-    if sys.stderr is None or not sys.stderr.isatty():
-        return items
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(items, description=description, total=total, console=console, transient=True)
+    numbers, payloads = [], []
+    for line in lines:
+        number, _, text = line.decode().removesuffix("\n").partition(" ")
+        numbers.append(int(number))
+        payloads.append(Encoded(text, decode(text)))
+    return numbers, payloads
 
 
 def _headers(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -1,23 +1,39 @@
-"""The commands claim, ack, release and extend."""
+"""Commands that claim and settle: claims travel as JSON lines from one to the next.
+
+An operator, who has no claim, settles a message by its id.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from xclaim.cli.database import Database, database_options
-from xclaim.cli.lines import CLAIM_COLUMNS, claims_of, write, write_all
-from xclaim.cli.options import duration, lease_option, queue_argument, table_option
+from xclaim.cli.delivery import Delivery
+from xclaim.cli.lines import CLAIM_COLUMNS, claims_of, line_of, write, write_all
+from xclaim.cli.options import (
+    Output,
+    duration,
+    ids_of,
+    lease_option,
+    output_options,
+    queue_argument,
+)
 from xclaim.cli.outcomes import CLAIM_LOST, NOTHING_TO_CLAIM, say
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from xclaim.message import Claim
     from xclaim.queues.sync import Queue
 
 claim_argument = click.argument("claim_line", metavar="[CLAIM]", required=False)
+# One argument is a claim, more are a queue and ids.
+given_argument = click.argument("given", metavar="[CLAIM | QUEUE ID...]", nargs=-1)
 
 
 @click.command()
@@ -27,7 +43,7 @@ claim_argument = click.argument("claim_line", metavar="[CLAIM]", required=False)
 @click.option("--claim-key", help="Take back what an earlier attempt of this key still holds.")
 @lease_option
 @click.option("--wait", type=duration, help="How long to wait for the first one: 30s, 5m.")
-@table_option
+@output_options
 @database_options
 def claim(
     *,
@@ -37,38 +53,69 @@ def claim(
     claim_key: str | None,
     lease: timedelta,
     wait: timedelta | None,
-    as_table: bool,
+    output: Output,
     database: Database,
 ) -> int:
     """Claim messages and print one claim per line.
 
     Exit with 1 if there is none. Settle them with the printed lines, as in `xclaim claim orders |
-    xclaim ack`. A claim that nobody settles comes back after its lease.
+    xclaim ack`. A claim that nobody settles comes back after its lease; those whose lines nobody
+    reads, because the reader of a pipe has gone, are given back at once, uncounted.
     """
     with database.queue(queue_name) as queue:
         claims = queue.claim_many(
             limit, claimed_by=claimed_by, claim_key=claim_key, lease=lease, wait=wait
         )
-    if not claims:
-        return NOTHING_TO_CLAIM
-    rows = [(claim.message if as_table else claim).to_dict() for claim in claims]
-    write_all(rows, CLAIM_COLUMNS, as_table=as_table)
-    return 0
+        if claims:
+            _hand_out(queue, claims, output)
+    if claims:
+        return 0
+    database.tell_if_unknown(queue_name)
+    return NOTHING_TO_CLAIM
+
+
+def _hand_out(queue: Queue, claims: Sequence[Claim], output: Output) -> None:
+    delivery = Delivery()
+    try:
+        if output is Output.JSON:
+            delivery.send([line_of(claim.to_dict()) for claim in claims])
+        else:
+            rows = [claim.message.to_dict() for claim in claims]
+            write_all(rows, CLAIM_COLUMNS, output)
+    except BaseException:
+        _give_back(queue, claims[delivery.taken :])
+        raise
+
+
+def _give_back(queue: Queue, claims: Iterable[Claim]) -> None:
+    from xclaim.errors import ClaimLostError
+
+    for claim in claims:
+        try:
+            queue.release(claim, count=False)
+        except ClaimLostError:
+            continue  # somebody else has it already
 
 
 @click.command()
-@claim_argument
+@given_argument
 @database_options
-def ack(*, claim_line: str | None, database: Database) -> int:
+def ack(*, given: tuple[str, ...], database: Database) -> int:
     """Mark claimed messages consumed.
 
-    CLAIM, or each line of stdin, is a claim as `xclaim claim` prints it. Exit with 3 if one was
-    lost; the others are acked.
+    CLAIM, or each line of stdin, is a claim as `xclaim claim` prints it. An operator names QUEUE
+    and IDs instead, and acks what others hold; that is logged. Exit with 3 if one was lost; the
+    others are acked.
     """
+    if len(given) > 1:
+        return _by_id(given, database, _ack_by_hand)
+    return _ack_claims(claims_of(next(iter(given), None)), database)
+
+
+def _ack_claims(claims: Sequence[Claim], database: Database) -> int:
     from xclaim.errors import ClaimLostError
 
     lost: list[Claim] = []
-    claims = claims_of(claim_line)
     with database.queues() as queue_of:
         for name in dict.fromkeys(claim.message.queue for claim in claims):
             held = [claim for claim in claims if claim.message.queue == name]
@@ -84,14 +131,14 @@ def ack(*, claim_line: str | None, database: Database) -> int:
 
 
 @click.command()
-@claim_argument
+@given_argument
 @click.option("--delay", type=duration, help="How long until it can be claimed again.")
 @click.option("--error", help="Kept as last_error.")
 @click.option("--count/--no-count", default=True, help="Whether the attempt counts.")
 @database_options
 def release(
     *,
-    claim_line: str | None,
+    given: tuple[str, ...],
     delay: timedelta | None,
     error: str | None,
     count: bool,
@@ -99,14 +146,23 @@ def release(
 ) -> int:
     """Give claimed messages back and print them.
 
-    CLAIM, or each line of stdin, is a claim as `xclaim claim` prints it. Exit with 3 if one was
-    lost; the others are released.
+    CLAIM, or each line of stdin, is a claim as `xclaim claim` prints it. An operator names QUEUE
+    and IDs instead, and gives back what others hold; that is logged. Exit with 3 if one was lost;
+    the others are released.
     """
+    options: dict[str, Any] = {"delay": delay, "error": error, "count": count}
+
+    def release_by_hand(engine: Engine, claim: Claim, database: Database) -> Mapping[str, Any]:
+        from xclaim.operations import by_hand
+
+        return by_hand.release(engine, claim, schema=database.schema, **options).to_dict()
 
     def give_back(queue: Queue, claim: Claim) -> Mapping[str, Any]:
-        return queue.release(claim, delay=delay, error=error, count=count).to_dict()
+        return queue.release(claim, **options).to_dict()
 
-    return _one_by_one(claims_of(claim_line), database, give_back)
+    if len(given) > 1:
+        return _by_id(given, database, release_by_hand)
+    return _one_by_one(claims_of(next(iter(given), None)), database, give_back)
 
 
 @click.command()
@@ -124,6 +180,47 @@ def extend(*, claim_line: str | None, lease: timedelta, database: Database) -> i
         return queue.extend(claim, lease=lease).to_dict()
 
     return _one_by_one(claims_of(claim_line), database, prolong)
+
+
+def _ack_by_hand(engine: Engine, claim: Claim, database: Database) -> Mapping[str, Any]:
+    from xclaim.operations import by_hand
+
+    by_hand.ack(engine, claim, schema=database.schema, payloads=database.payloads)
+    return {"id": claim.message.id, "queue": claim.message.queue, "status": "consumed"}
+
+
+def _by_id(
+    given: Sequence[str],
+    database: Database,
+    settle: Callable[[Engine, Claim, Database], Mapping[str, Any]],
+) -> int:
+    """Settle the messages as an operator; all of them are looked at before the first."""
+    from xclaim.errors import ClaimLostError
+    from xclaim.operations.by_hand import receipt
+
+    queue_name, *ids = given
+    status = 0
+    with database.engine() as engine:
+        claims = [receipt(engine, queue_name, id_, schema=database.schema) for id_ in ids_of(ids)]
+        settled = []
+        for claim in claims:  # all of them, whether anybody reads what is written or not
+            try:
+                settled.append({**settle(engine, claim, database), "held_by": claim.claimed_by})
+            except ClaimLostError:
+                say(_changed_hands(claim))
+                status = CLAIM_LOST
+    for line in settled:
+        write(line)
+    return status
+
+
+def _changed_hands(claim: Claim) -> str:
+    message = claim.message
+    return (
+        f"error: message {message.id} in {message.queue!r} changed hands: {claim.claimed_by!r} "
+        "held it a moment ago and does not any more, so nothing was done; look again with "
+        f"`xclaim get {shlex.quote(message.queue)} {message.id}`"
+    )
 
 
 def _one_by_one(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from xclaim.cli.database import Database, database_options
-from xclaim.cli.lines import MESSAGE_COLUMNS, write, write_all
-from xclaim.cli.options import duration, limit_option, queue_argument, table_option
-from xclaim.cli.outcomes import UNSOUND
+from xclaim.cli.lines import write
+from xclaim.cli.options import duration, ids_of, limit_option, queue_argument
+from xclaim.cli.outcomes import CLAIM_LOST, UNSOUND, RefusedError, say
+from xclaim.cli.progress import progress
 
-_COUNTS = ("available", "delayed", "claimed", "consumed", "dead_letters")
-STATS_COLUMNS = ("queue", *_COUNTS, "oldest_available_age", "oldest_claim_age")
+if TYPE_CHECKING:
+    from xclaim.queues.sync import Queue
+    from xclaim.verb import VerbEvent
 
 
 @click.command()
@@ -31,47 +35,32 @@ def upgrade(*, revision: str, database: Database) -> None:
 
 @click.command()
 @click.argument("revision")
+@click.option("--yes", is_flag=True, help="Drop the messages that this costs.")
 @database_options
-def downgrade(*, revision: str, database: Database) -> None:
+def downgrade(*, revision: str, yes: bool, database: Database) -> None:
     """Take the schema back to REVISION.
 
-    'base' drops the table with all its messages.
+    'base' drops the table with all its messages: it says how many, and wants --yes.
     """
     from xclaim.operations import migrate
 
     with database.engine() as engine:
+        lost = migrate.messages_lost(engine, revision, schema=database.schema)
+        if lost is not None and not yes:
+            raise RefusedError(
+                f"a downgrade to {revision} drops the table with {_counted(lost)}, and nothing "
+                "brings them back: say --yes if that is meant"
+            )
         migrate.downgrade(engine, revision, schema=database.schema)
-        write({"revision": migrate.current(engine, schema=database.schema)})
+        done: dict[str, Any] = {"revision": migrate.current(engine, schema=database.schema)}
+    write(done if lost is None else {**done, "dropped": sum(lost.values())})
 
 
-@click.command()
-@queue_argument
-@click.option("--limit", type=int, default=10, show_default=True, help="How many at most.")
-@table_option
-@database_options
-def peek(*, queue_name: str, limit: int, as_table: bool, database: Database) -> None:
-    """Print the messages that would be claimed next."""
-    with database.queue(queue_name) as queue:
-        messages = queue.peek(limit)
-    write_all([message.to_dict() for message in messages], MESSAGE_COLUMNS, as_table=as_table)
-
-
-@click.command()
-@click.argument("queue_name", metavar="[QUEUE]", required=False)
-@table_option
-@database_options
-def stats(*, queue_name: str | None, as_table: bool, database: Database) -> None:
-    """Count the messages of QUEUE, or of every queue.
-
-    A line per queue of the view xclaim_queue_stats; ages are in seconds.
-    """
-    rows = _stats(database)
-    if queue_name is not None:
-        nothing = {"queue": queue_name} | dict.fromkeys(_COUNTS, 0)
-        rows = [row for row in rows if row["queue"] == queue_name] or [
-            nothing | {"oldest_available_age": None, "oldest_claim_age": None}
-        ]
-    write_all(rows, STATS_COLUMNS, as_table=as_table)
+def _counted(by_status: Mapping[str, int]) -> str:
+    total = sum(by_status.values())
+    parts = ", ".join(f"{count:,} {status}" for status, count in sorted(by_status.items()))
+    noun = "message" if total == 1 else "messages"
+    return f"{total:,} {noun}" + (f" ({parts})" if parts else "")
 
 
 @click.command()
@@ -83,18 +72,72 @@ def expire(*, queue_name: str, limit: int | None, database: Database) -> None:
     with database.queue(queue_name) as queue:
         count = queue.expire(limit=limit)
     write({"queue": queue_name, "expired": count})
+    if not count:
+        database.tell_if_unknown(queue_name)
 
 
 @click.command()
 @queue_argument
-@click.option("--to", help="Another queue; by default QUEUE.")
+@click.argument("ids", metavar="[ID...]", nargs=-1)
+@click.option("--to", help="Another queue; by default the one they died in.")
+@click.option("--error", help="Only those whose last error has this class, or this in its text.")
+@click.option("--older-than", type=duration, help="Only those that have been dead for so long.")
 @limit_option
+@click.option("--rate", type=float, help="How many a second, so as not to flood consumers.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
 @database_options
-def redrive(*, queue_name: str, to: str | None, limit: int | None, database: Database) -> None:
-    """Move dead letters back to be claimed anew."""
+def redrive(
+    *,
+    queue_name: str,
+    ids: tuple[str, ...],
+    to: str | None,
+    error: str | None,
+    older_than: timedelta | None,
+    limit: int | None,
+    rate: float | None,
+    dry_run: bool,
+    database: Database,
+) -> None:
+    """Move dead letters back to be claimed anew.
+
+    QUEUE is the queue or its dead-letter queue (orders.dead). With IDs only these; one that is no
+    dead letter there is named, and then none is moved.
+    """
+    chosen: dict[str, Any] = {
+        "to": to,
+        "error": error,
+        "older_than": older_than,
+        "limit": limit,
+        "ids": ids_of(ids) if ids else None,
+    }
     with database.queue(queue_name) as queue:
-        count = queue.redrive(limit=limit, to=to)
-    write({"queue": queue_name, "redriven": count})
+        if dry_run:
+            count = queue.redrive(**chosen, rate=rate, dry_run=True)
+            write({"queue": queue_name, "redriven": 0, "would_redrive": count})
+        else:
+            count = _redrive(queue, rate, chosen)
+            write({"queue": queue_name, "redriven": count})
+    if not count:
+        database.tell_if_unknown(queue_name.removesuffix(".dead"))
+
+
+def _redrive(queue: Queue, rate: float | None, chosen: dict[str, Any]) -> int:
+    if rate is None:
+        return queue.redrive(**chosen)
+    from xclaim.connections.events import add_listener, remove_listener
+
+    total = queue.redrive(**chosen, rate=rate, dry_run=True)
+    with progress("redriving", total, unit="messages") as advance:
+
+        def note(event: VerbEvent) -> None:
+            if event.verb == "redrive":
+                advance(event.count, event.count)
+
+        add_listener(note)
+        try:
+            return queue.redrive(**chosen, rate=rate)
+        finally:
+            remove_listener(note)
 
 
 @click.command()
@@ -104,7 +147,7 @@ def redrive(*, queue_name: str, to: str | None, limit: int | None, database: Dat
 @click.option(
     "--orphans", is_flag=True, help="Instead, objects of XCLAIM_STORAGE that no message has."
 )
-@click.option("--dry-run", is_flag=True, help="With --orphans: only count them.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
 @click.option("--every", is_flag=True, help="With --orphans: even if no object has a message.")
 @database_options
 def prune(
@@ -129,11 +172,58 @@ def prune(
         return
     if queue_name is None:
         raise click.UsageError("name a QUEUE, or --orphans")
-    if dry_run or every:
-        raise click.UsageError("--dry-run and --every are for --orphans")
+    if every:
+        raise click.UsageError("--every is for --orphans")
     with database.queue(queue_name) as queue:
-        count = queue.prune(older_than=older_than, limit=limit)
-    write({"queue": queue_name, "pruned": count})
+        count = queue.prune(older_than=older_than, limit=limit, dry_run=dry_run)
+    done = {"pruned": 0, "would_prune": count} if dry_run else {"pruned": count}
+    write({"queue": queue_name, **done})
+    if not count:
+        database.tell_if_unknown(queue_name)
+
+
+@click.command()
+@queue_argument
+@click.argument("ids", metavar="[ID...]", nargs=-1)
+@click.option("--unique-key", "keys", multiple=True, help="Instead of IDs; repeatable.")
+@database_options
+def withdraw(
+    *, queue_name: str, ids: tuple[str, ...], keys: tuple[str, ...], database: Database
+) -> int:
+    """Delete messages that nobody has claimed, by ID or unique key.
+
+    Dead letters too; what is claimed or consumed stays. An operator's withdrawal by ID is logged;
+    an ID that cannot be withdrawn is named, and then none is. Exit with 3 if one was claimed
+    meanwhile.
+    """
+    if bool(ids) == bool(keys):
+        raise click.UsageError("name IDs, or --unique-key: one of them")
+    wanted = ids_of(ids)
+    count = _by_key(database, queue_name, keys) if keys else _by_id(database, queue_name, wanted)
+    write({"queue": queue_name, "withdrawn": count})
+    if keys and not count:
+        database.tell_if_unknown(queue_name)
+    if count < len(wanted):
+        say(
+            f"error: {len(wanted) - count} of {len(wanted)} messages were claimed, consumed or "
+            "withdrawn a moment ago, and stay as they are: see "
+            f"`xclaim get {shlex.quote(queue_name)} ID`"
+        )
+        return CLAIM_LOST
+    return 0
+
+
+def _by_key(database: Database, queue_name: str, keys: Sequence[str]) -> int:
+    with database.queue(queue_name) as queue:
+        return queue.withdraw(keys)
+
+
+def _by_id(database: Database, queue_name: str, ids: Sequence[int]) -> int:
+    from xclaim.operations.by_hand import withdraw as withdraw_by_hand
+
+    schema, payloads = database.schema, database.payloads
+    with database.engine() as engine:
+        return withdraw_by_hand(engine, queue_name, ids, schema=schema, payloads=payloads)
 
 
 @click.command("rotate-keys")
@@ -147,7 +237,7 @@ def rotate_keys(*, database: Database) -> int:
     from xclaim.operations.rotation import rotate_keys as run
 
     with database.engine() as engine:
-        done = run(engine, schema=database.schema)
+        done = run(engine, database.payloads, schema=database.schema)
     errors = [{"id": id_, "error": error} for id_, error in done.errors.items()]
     write({"rotated": done.rotated, "claimed": done.claimed, "failed": done.failed})
     for error in errors:
@@ -162,7 +252,12 @@ def _prune_orphans(
 
     with database.engine() as engine:
         found = prune_orphans(
-            engine, older_than=older_than, dry_run=dry_run, every=every, schema=database.schema
+            engine,
+            database.payloads,
+            older_than=older_than,
+            dry_run=dry_run,
+            every=every,
+            schema=database.schema,
         )
     write(asdict(found))
 
@@ -179,17 +274,4 @@ def demo(*, database: Database) -> None:
     run(database)
 
 
-def _stats(database: Database) -> list[dict[str, Any]]:
-    from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
-    from xclaim.sql.statements import queue_stats
-    from xclaim.verbs import resolve_schema
-
-    with database.engine() as engine, engine.connect() as connection:
-        schema = resolve_schema(database.schema, engine.dialect.name)
-        found = read_revision(connection, schema)
-        if needs_upgrade(found):
-            raise mismatch(found)
-        return [dict(row) for row in connection.execute(queue_stats(schema)).mappings()]
-
-
-COMMANDS = (upgrade, downgrade, peek, stats, expire, redrive, prune, rotate_keys, demo)
+COMMANDS = (upgrade, downgrade, expire, redrive, prune, withdraw, rotate_keys, demo)

@@ -95,7 +95,7 @@ def audit(
     reading = _Reading(engine, schema)
     with reading.connection() as connection:
         if read_revision(connection, schema) is None:
-            raise mismatch(None)
+            raise mismatch(None, schema)
     after = reading.start(None if newest is None else arguments.limit(newest))
     rows, checks = _check_rows(
         reading, None if queue is None else arguments.queue_name(queue), after

@@ -6,16 +6,17 @@ Everything here is advice: no promise of a verb rests on it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from xclaim.errors import SchemaVersionError
+from xclaim.errors import SchemaVersionError, schema_option
 from xclaim.operations.audit import sound_checks, sound_indexes
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
@@ -23,7 +24,7 @@ from xclaim.sql.revision import is_newer, mismatch, read_revision
 from xclaim.sql.schema import AUTOVACUUM, CHECKS, REVISION, TABLE_NAME, message_table
 from xclaim.sql.statements import diagnosing
 from xclaim.verbs import resolve_schema
-from xclaim.verbs.execution import execute
+from xclaim.verbs.execution import as_utc, execute
 
 _OLD_SNAPSHOT = 300.0  # seconds; dead rows begin to be felt after minutes of busy work
 _OLD_TRANSACTIONS = 50_000  # the same where no time is known: of slots, and of standbys
@@ -33,6 +34,7 @@ _CLOCKS_APART = 2.0  # seconds
 _BLOATED = 64 * 2**20, 400  # bytes of an index, and of each of its entries (usually about 60)
 _MANY_DEAD = 50_000, 0.5  # dead rows, and their share of all
 _CONNECTIONS_LEFT = 0.1
+_MOST_ERRORS = 5  # classes of errors in a finding
 
 
 class Level(StrEnum):
@@ -100,7 +102,7 @@ def _schema_version(connection: Connection, schema: str | None) -> Finding:
     if found == REVISION:
         return Finding(name="schema_version", level=Level.OK, found=f"revision {found}")
     level = Level.WARNING if found is not None and is_newer(found) else Level.PROBLEM
-    said, _, remedy = str(mismatch(found)).partition(": ")
+    said, _, remedy = str(mismatch(found, schema)).partition(": ")
     return Finding(name="schema_version", level=level, found=said, remedy=remedy)
 
 
@@ -135,14 +137,16 @@ def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Findin
             name="stuck_claims",
             level=Level.WARNING,
             found=f"{row.lapsed} in {row.queue!r} are past their lease, and nobody claims there",
-            remedy=f"start a worker, or run `xclaim expire {shlex.quote(row.queue)}`",
+            remedy=f"start a worker, or run `xclaim expire {shlex.quote(row.queue)}"
+            f"{schema_option(schema)}`",
         )
     for row in held:
         yield Finding(
             name="stuck_claims",
             level=Level.WARNING,
             found=f"{row.held_long} in {row.queue!r} were claimed more than 12 hours ago",
-            remedy="see `claimed_by` of the claimed rows; a shorter lease brings them back sooner",
+            remedy=f"`xclaim claims {shlex.quote(row.queue)}{schema_option(schema)}` shows who "
+            "holds them; a shorter lease brings them back sooner",
         )
     if not lapsed and not held:
         yield Finding(name="stuck_claims", level=Level.OK, found="none")
@@ -150,17 +154,53 @@ def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Findin
 
 def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Finding]:
     rows = execute(connection, schema, statements.dead_letters, {})
-    for row in rows:
-        queue = shlex.quote(row.queue.removesuffix(".dead"))
+    option = schema_option(schema)
+    for dead, group in groupby(rows, key=lambda row: row.queue):
+        errors = {row.last_error_class: row.letters for row in group}
         yield Finding(
             name="dead_letters",
             level=Level.WARNING,
-            found=f"{row.letters} in {row.queue!r}",
-            remedy=f"`xclaim peek {shlex.quote(row.queue)}` shows last_error; when the cause is "
-            f"mended `xclaim redrive {queue}`",
+            found=f"{sum(errors.values())} in {dead!r}{_by_error(errors)}",
+            remedy=f"`xclaim peek {shlex.quote(dead)}{option}` shows last_error; when the cause is "
+            f"mended `xclaim redrive {shlex.quote(dead.removesuffix('.dead'))}{option}`, "
+            "for some of them with --error",
         )
     if not rows:
         yield Finding(name="dead_letters", level=Level.OK, found="none")
+
+
+def _failing(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    rows = execute(connection, schema, statements.failing_queues, {})
+    stats = connection.execute(statements.queue_stats(schema)) if rows else ()
+    heads = {row.queue: row.head_attempts for row in stats}
+    for queue, group in groupby(rows, key=lambda row: row.queue):
+        lines = list(group)
+        errors = {row.last_error_class: row.messages for row in lines}
+        next_try_at = as_utc(min(row.available_at for row in lines))
+        found = (
+            f"{sum(errors.values())} in {queue!r} failed and are tried again, the next at "
+            f"{next_try_at:%Y-%m-%d %H:%M:%S} UTC, attempts so far "
+            f"{max(row.attempts for row in lines)} at most{_by_error(errors)}"
+        )
+        if heads.get(queue):
+            found += f"; the head of the queue is being retried, attempts so far {heads[queue]}"
+        yield Finding(
+            name="failing",
+            level=Level.WARNING,
+            found=found,
+            remedy=f"`xclaim peek {shlex.quote(queue)} --failing{schema_option(schema)}` shows "
+            "last_error",
+        )
+    if not rows:
+        yield Finding(name="failing", level=Level.OK, found="none")
+
+
+def _by_error(errors: Mapping[str | None, int]) -> str:
+    if errors.keys() == {None}:  # all were released with a text, or with nothing
+        return ""
+    named = [f"{count} {name or 'without a class'}" for name, count in errors.items()]
+    more = len(named) - _MOST_ERRORS
+    return ": " + ", ".join(named[:_MOST_ERRORS]) + (f" and {more} more kinds" if more > 0 else "")
 
 
 def _bloat(connection: Connection, schema: str | None) -> Iterator[Finding]:
@@ -340,7 +380,12 @@ def _sqlite_settings(connection: Connection, _schema: str | None) -> Iterator[Fi
     )
 
 
-_EVERYWHERE: tuple[Examination, ...] = (_parts_of_the_table, _stuck_claims, _dead_letters)
+_EVERYWHERE: tuple[Examination, ...] = (
+    _parts_of_the_table,
+    _stuck_claims,
+    _failing,
+    _dead_letters,
+)
 _SQLITE: tuple[Examination, ...] = (_sqlite_settings,)
 _POSTGRESQL: tuple[Examination, ...] = (
     _bloat,

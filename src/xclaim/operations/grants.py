@@ -115,7 +115,7 @@ def plan(
     _check_revision(connection, resolved)
     row = connection.execute(facts(resolved, grant.role)).one_or_none()
     if row is None:
-        raise mismatch(None)
+        raise mismatch(None, resolved)
     found = facts_of(row)
     _refuse_powerful(grant, found)
     return Plan(grant=grant, facts=found)
@@ -143,7 +143,7 @@ def _checked(kind: str, role: str, queues: Iterable[str], *, shows_payloads: boo
 def _check_revision(connection: Connection, schema: str | None) -> None:
     found = read_revision(connection, schema)
     if needs_upgrade(found):
-        raise mismatch(found)
+        raise mismatch(found, schema)
 
 
 def _refuse_powerful(grant: Grant, found: Facts) -> None:

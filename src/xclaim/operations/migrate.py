@@ -18,7 +18,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema
 
@@ -75,6 +75,26 @@ def downgrade(bind: Bind, revision: str, *, schema: str | None = None) -> None:
     _migrate(bind, revision, schema, steps)
 
 
+def messages_lost(bind: Bind, revision: str, *, schema: str | None = None) -> dict[str, int] | None:
+    """Return the messages, by status, that a downgrade to ``revision`` would drop with their table.
+
+    None: it keeps the table, or there is none.
+    """
+    scripts = script_directory()
+    with _reading(bind) as connection:
+        resolved = resolve_schema(schema, connection.dialect.name)
+        found = read_revision(connection, resolved)
+        if found is None or is_newer(found):
+            return None
+        with _known(scripts, revision):
+            steps = list(scripts._downgrade_revs(revision, found))  # noqa: SLF001  (see upgrade)
+        if not steps or steps[-1].revision.down_revision is not None:
+            return None
+        status = message_table(resolved).c.status
+        rows = connection.execute(select(status, func.count().label("messages")).group_by(status))
+        return {row.status: row.messages for row in rows}
+
+
 def current(bind: Bind, *, schema: str | None = None) -> str | None:
     """Return the revision of the schema, None if there is none."""
     with _reading(bind) as connection:
@@ -87,9 +107,11 @@ def check(bind: Bind, *, schema: str | None = None) -> None:
     A newer schema is refused as well; the verbs themselves keep working on it where they can, so
     that workers can be replaced one by one.
     """
-    found = current(bind, schema=schema)
+    with _reading(bind) as connection:
+        resolved = resolve_schema(schema, connection.dialect.name)
+        found = read_revision(connection, resolved)
     if found != REVISION:
-        raise mismatch(found)
+        raise mismatch(found, resolved)
 
 
 def script_location() -> Path:
@@ -156,24 +178,29 @@ def _migrate(bind: Bind, revision: str, schema: str | None, steps: Steps) -> Non
     scripts = script_directory()
 
     def chosen(heads: Any, _context: MigrationContext) -> Iterable[RevisionStep]:
-        try:
+        with _known(scripts, revision):
             return steps(scripts, heads)
-        except CommandError as error:
-            known = ", ".join(script.revision for script in scripts.walk_revisions())
-            raise InvalidArgumentError(
-                f"revision {revision!r} cannot be reached ({error}): use head, base, or one of "
-                + known
-            ) from error
 
     with turn(bind) as connection:
         resolved = resolve_schema(schema, connection.dialect.name)
         found = read_revision(connection, resolved)
         if found is not None and is_newer(found):
-            raise mismatch(found)
+            raise mismatch(found, resolved)
         create_schema(connection, resolved)
         options = {**context_options(resolved), "fn": chosen}
         context = MigrationContext.configure(connection, opts=options)
         context.run_migrations(**revision_arguments(context, resolved))
+
+
+@contextmanager
+def _known(scripts: ScriptDirectory, revision: str) -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        known = ", ".join(script.revision for script in scripts.walk_revisions())
+        raise InvalidArgumentError(
+            f"revision {revision!r} cannot be reached ({error}): use head, base, or one of {known}"
+        ) from error
 
 
 def _is_ours(name: str | None, kind: str, schema: str | None) -> bool:
