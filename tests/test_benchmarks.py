@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from benchmarks import against, concurrency, payload_targets, targets, turns
+from benchmarks import against, concurrency, failing_cost, payload_targets, targets, turns
 from benchmarks.contenders import SAME, SHORTEST, SQLITE_XCLAIM, XCLAIM
 from benchmarks.crew import open_session
 from benchmarks.figures import Figures
@@ -133,6 +133,20 @@ def test_a_contender_that_acks_nothing_is_wrong(sqlite_url: str) -> None:
     assert unconsumed(SQLITE_XCLAIM, sqlite_url) == 3
     with pytest.raises(WrongResultError, match="3 messages are left instead of 1"):
         check_left(SQLITE_XCLAIM, sqlite_url, 1)
+
+
+def test_the_cost_of_failing_is_not_measured_with_what_failed(sqlite_url: str) -> None:
+    with Queue("orders", sqlite_url) as queue:
+        queue.push_many([{"is_good": True}] * 20)
+        queue.push({"is_good": False})
+
+        clock, processor = failing_cost._claim(queue)
+        with pytest.raises(WrongResultError, match="instead of a good message"):
+            failing_cost._claim(queue)
+        with pytest.raises(WrongResultError, match="1,000 failed"):
+            failing_cost._check(queue, failing_cost.Head(count=1_000), rounds=1)
+
+    assert min(clock, processor) > 0
 
 
 @pytest.fixture(scope="module")

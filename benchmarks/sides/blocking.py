@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
+import xclaim
 from benchmarks.contenders.contender import Payload
 from benchmarks.sides.laps import BATCH
 from xclaim import Queue
@@ -15,7 +17,10 @@ class BlockingRunner:
     """A queue made from a URL, and its laps."""
 
     def __init__(self, url: str, consume: str) -> None:
-        self._queue = Queue("orders", url)
+        # What failed may come back at once, as it did before there was a Retry.
+        retry = getattr(xclaim, "Retry", None)
+        options = {"retry": retry(first=timedelta(0))} if retry else {}
+        self._queue = Queue("orders", url, **options)
         self._threads = ThreadPoolExecutor(2)
         self._consume: Callable[[], list[int]] = getattr(self, f"_{consume}")
 
@@ -64,6 +69,13 @@ class BlockingRunner:
                 if claim is None:
                     return consumed
                 consumed.append(claim.payload["n"])
+
+    def _by_failing_once(self) -> list[int]:
+        """Release each message with an error before it is consumed."""
+        error = ValueError("the work on this message has failed")
+        for claim in self._queue.claim_many(BATCH):
+            self._queue.release(claim, error=error)
+        return self._in_batches()
 
     def _by_two_threads(self) -> list[int]:
         halves = [self._threads.submit(self._one_by_one) for _ in range(2)]

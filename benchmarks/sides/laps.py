@@ -55,6 +55,13 @@ LAPS = (
         facades=(QUEUE,),
     ),
     Lap(
+        name="by_failing_once",
+        messages=50,
+        together=50,
+        rows={CONSUME: "release_error"},
+        facades=(QUEUE,),
+    ),
+    Lap(
         name="by_two_threads",
         messages=60,
         together=60,

@@ -13,7 +13,14 @@ from contextlib import closing
 from pathlib import Path
 
 from tests import databases
-from tests.model.explorer import PAIRS, TRIPLES, VARIANT_PAIRS, explore
+from tests.model.explorer import (
+    FAILING_PAIRS,
+    PAIRS,
+    TRIPLES,
+    TWO_FAILING,
+    VARIANT_PAIRS,
+    explore,
+)
 from tests.model.scenes import SCENES
 from tests.model.stages import Stage, stage_on
 from xclaim.operations.migrate import upgrade
@@ -22,6 +29,8 @@ from xclaim.operations.migrate import upgrade
 _GROUPS: list[tuple[str, Sequence[Sequence[str]], Sequence[str], bool]] = [
     ("pairs", PAIRS, list(SCENES), False),
     ("pairs with a retry or a refused push", VARIANT_PAIRS, list(SCENES), False),
+    ("pairs with a failure", FAILING_PAIRS, list(SCENES), True),
+    ("pairs of failures", TWO_FAILING, ["held", "lapsed", "lapsed last attempt"], True),
     ("triples", TRIPLES, ["one of each"], True),
 ]
 

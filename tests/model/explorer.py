@@ -19,20 +19,29 @@ from itertools import combinations_with_replacement
 
 from tests.model.invariants import Done, Ledger
 from tests.model.promises import NO_DEADLOCK, WAITING, BrokenPromiseError, require
-from tests.model.scenes import VARIANTS, VERBS, Role, Verb
+from tests.model.scenes import FAILING, VARIANTS, VERBS, Role, Verb
 from tests.model.stages import Setting, Stage
 
 Choice = tuple[int, str]  # a session, and its step
 
-_ALL_VERBS: Mapping[str, Verb] = {**VERBS, **VARIANTS}
+_ALL_VERBS: Mapping[str, Verb] = {**VERBS, **VARIANTS, **FAILING}
 _MOST_OVERTAKEN = 500
-_NEVER_WAIT = {"claim", "take back", "expire", "redrive"}
+_NEVER_WAIT = {
+    "claim",
+    "take back",
+    "expire",
+    "expire slowly",
+    "expire for good",
+    "redrive",
+}
 PAIRS = list(combinations_with_replacement(VERBS, 2))
 VARIANT_PAIRS = [
     ("push", "push another"),
     ("push another", "push another"),
     *[("take back", verb) for verb in (*VERBS, "take back")],
 ]
+FAILING_PAIRS = [(failing, verb) for failing in FAILING for verb in (*VERBS, "take back")]
+TWO_FAILING = list(combinations_with_replacement(FAILING, 2))
 TRIPLES = list(combinations_with_replacement(VERBS, 3))
 
 

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from tests.model import real_table
+from tests.model import real_table, resting
 from tests.model.model import Row, Table, dead_letters_of, differences
 from tests.model.promises import (
     ATOMIC,
+    BURIED,
     CONSUMED_ONCE,
     COUNTED,
     EXCLUSIVE,
@@ -28,22 +29,37 @@ from tests.model.promises import (
     LEASED,
     PROMISED,
     PUSHED_ONCE,
+    RESTED,
     BrokenPromiseError,
     require,
 )
 from tests.model.scenes import (
     CLAIM_KEY,
     DAY,
+    ERROR,
     OTHER_PAYLOAD,
     PAYLOAD,
     QUEUE,
+    RETRIES,
     UNIQUE_KEY,
     Role,
 )
 from tests.model.sessions import Outcome
-from xclaim import Claim, ClaimLostError, DuplicateMessageError, Status
+from xclaim import Claim, ClaimLostError, DuplicateMessageError, Retry, Status
+from xclaim.retry import MAX_ATTEMPTS, RETRY
 
-_SETTLING = {"ack", "release", "extend"}
+_ENDING = {
+    "ack",
+    "release",
+    "fail",
+    "fail at once",
+    "fail, and come back later",
+    "fail uncounted",
+    "fail for good",
+    "fail, and never for good",
+}
+_SETTLING = {*_ENDING, "extend", "note a failure"}
+_EXPIRING = {"expire", "expire slowly", "expire for good"}
 _CLAIM_KEYS = {"claim": None, "take back": CLAIM_KEY}
 _PAYLOADS = {"push": PAYLOAD, "push another": OTHER_PAYLOAD}
 
@@ -64,6 +80,7 @@ class Ledger:
         self.table = table
         self._pushed = len(table.rows)
         self._claims = Counter({row.id: row.attempts for row in table.rows.values()})
+        self._unlimited: set[int] = set()  # messages whose consumer has another limit
         self._tokens = {row.claim_token for row in table.rows.values() if row.claim_token}
         self._ends: Counter[UUID] = Counter()
         self._consumed: Counter[int] = Counter()
@@ -80,6 +97,8 @@ class Ledger:
 
     def alone(self, done: Done) -> None:
         """Judge a verb that no other session was there to disturb, by what the model finds."""
+        if done.verb in _CLAIM_KEYS:
+            self._check_claimable(done.outcome.value)
         found, there = _found(done, self.table), _there(done, self.table)
         promise = FOUND
         if done.verb in _SETTLING:
@@ -101,6 +120,7 @@ class Ledger:
         else:
             _EFFECTS[done.verb](self, done, expected, after)
         self._check_rows(after)
+        resting.check(expected.rows, self.table.rows, after.rows)
         changes = differences(real_table.on_the_clock_of(expected, after), expected.rows)
         require(not changes, EXPLAINED, f"{done.verb}: {changes}")
         self.table = after
@@ -129,6 +149,7 @@ class Ledger:
                 origin_queue=QUEUE,
                 payload=message.payload,
                 unique_key=message.unique_key,
+                max_attempts=MAX_ATTEMPTS,
                 available_at=expected.now,
             )
         )
@@ -141,6 +162,7 @@ class Ledger:
             if row != taken_back:
                 expected.give_back(row)
                 self._ends[_token(row)] += 1
+        self._check_claimable(claim)
         if claim is None:
             return
         row = expected.rows[claim.message.id]
@@ -164,16 +186,35 @@ class Ledger:
         """Expect the message to be back, or a dead letter."""
         expected.release(self._settled(done), None, None, count=True)
 
+    def fail(self, done: Done, expected: Table, _: Table) -> None:
+        """Expect the message to rest, or to be a dead letter."""
+        retry = _retry_of(done)
+        row = self._settled(done)
+        if retry.max_attempts is None:
+            self._unlimited.add(row.id)
+        delay = DAY if done.verb == "fail, and come back later" else None
+        expected.release(row, delay, ERROR, count=True, retry=retry)
+
+    def fail_uncounted(self, done: Done, expected: Table, _: Table) -> None:
+        """Expect the message to be back as if nobody had claimed it, but for its error."""
+        row = self._settled(done)
+        self._claims[row.id] -= 1
+        expected.release(row, None, ERROR, count=False)
+
+    def note_failure(self, done: Done, expected: Table, _: Table) -> None:
+        """Expect the claim to stay, with its error."""
+        expected.note_failure(self._holder(done), DAY, ERROR)
+
     def extend(self, done: Done, expected: Table, _: Table) -> None:
         """Expect another end of the lease and nothing else."""
         row = self._holder(done)
         expected.extend(row, DAY)
 
     def expire(self, done: Done, expected: Table, after: Table) -> None:
-        """Expect as many messages to be back as it says."""
+        """Expect as many messages to have failed as it says."""
         lapsed = self._lapsed(after)
         for row in lapsed:
-            expected.give_back(row)
+            expected.give_back(row, _retry_of(done))
             self._ends[_token(row)] += 1
         require(len(lapsed) == done.outcome.value, EXPLAINED, f"not {done.outcome.value} lapsed")
 
@@ -218,7 +259,14 @@ class Ledger:
             return None
         row = self.table.rows.get(done.outcome.value.message.id)
         is_earlier = row and row.claim_key == CLAIM_KEY and row.claimed_by != done.role.name
-        return row if row and is_earlier and not row.is_exhausted else None
+        return row if row and is_earlier and not row.is_exhausted(RETRY) else None
+
+    def _check_claimable(self, claim: Claim | None) -> None:
+        row = self.table.rows.get(claim.message.id) if claim else None
+        if row is not None:
+            require(row.queue == QUEUE, BURIED, f"claimed {row}")
+            is_there = row.status is not Status.AVAILABLE or row.available_at <= self.table.now
+            require(is_there, RESTED, f"claimed {row}")
 
     def _lapsed(self, after: Table) -> list[Row]:
         return [row for row in self._taken_away(after) if row.is_lapsed(after.now)]
@@ -228,7 +276,7 @@ class Ledger:
         return [row for row in held if after.held_by(_token(row)) is None]
 
     def _check_taken_away(self, done: Done, after: Table) -> None:
-        settled = {done.role.claim.token} if done.verb in {"ack", "release"} else set()
+        settled = {done.role.claim.token} if done.verb in _ENDING else set()
         taken_back = self._taken_back(done)
         for row in self._taken_away(after):
             if row.claim_token in settled or row == taken_back or row.is_lapsed(after.now):
@@ -245,7 +293,7 @@ class Ledger:
         require(len(after.rows) == self._pushed, KEPT, f"{self._pushed} pushed, {after.rows}")
         for row in after.rows.values():
             counted = row.attempts == self._claims[row.id]
-            within = row.max_attempts is None or row.attempts <= row.max_attempts
+            within = row.id in self._unlimited or row.attempts <= (row.max_attempts or 1_000)
             require(counted and within, COUNTED, f"{self._claims[row.id]} claims: {row}")
 
 
@@ -257,9 +305,16 @@ _EFFECTS: dict[str, Callable[[Ledger, Done, Table, Table], None]] = {
     "ack": Ledger.ack,
     "release": Ledger.release,
     "extend": Ledger.extend,
-    "expire": Ledger.expire,
     "redrive": Ledger.redrive,
+    "note a failure": Ledger.note_failure,
+    **dict.fromkeys(_ENDING - {"ack", "release"}, Ledger.fail),
+    "fail uncounted": Ledger.fail_uncounted,
+    **dict.fromkeys(_EXPIRING, Ledger.expire),
 }
+
+
+def _retry_of(done: Done) -> Retry:
+    return RETRIES.get(done.verb, RETRY)
 
 
 def _token(row: Row) -> UUID:
@@ -287,4 +342,6 @@ def _there(done: Done, table: Table) -> object:
         return chosen[0].id if chosen else None
     if done.verb in _SETTLING:
         return copy.held_by(done.role.claim.token) is not None
-    return copy.expire(QUEUE) if done.verb == "expire" else copy.redrive(QUEUE, None, None)
+    if done.verb in _EXPIRING:
+        return copy.expire(QUEUE, _retry_of(done))
+    return copy.redrive(QUEUE, None, None)

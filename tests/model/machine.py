@@ -3,12 +3,14 @@
 Every example starts with an empty table. Claims are kept when they are lost, so that the machine
 tries again and again to settle what is no longer its own. After each step all rows, their times,
 the counts and what comes next are compared. A second passes between two steps, and hours in
-`time_passes`; nobody sleeps.
+`time_passes`; nobody sleeps. A pause is drawn by the client: when its bounds have been checked, it
+is set to the longest that it may be, so that the model knows when it ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -29,7 +31,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from tests.model import real_table
+from tests.model import real_table, resting
 from tests.model import strategies as draw
 from tests.model.model import Row, differences
 from tests.model.promises import (
@@ -41,7 +43,8 @@ from tests.model.promises import (
     BrokenPromiseError,
     require,
 )
-from xclaim import Claim, ClaimLostError, DuplicateMessageError, Message, Queue, Status
+from xclaim import Claim, ClaimLostError, DuplicateMessageError, Message, Queue, Retry, Status
+from xclaim.verbs.settling import note_failure
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])
 
@@ -61,6 +64,7 @@ class TableMachine(RuleBasedStateMachine):
         self._engine = engine
         self._in_database(real_table.empty)
         self.model = self._in_database(real_table.read)
+        self._seen = dict(self.model.rows)  # when it was last looked at
         self.tokens: set[object] = set()
 
     @rule(
@@ -120,10 +124,11 @@ class TableMachine(RuleBasedStateMachine):
         claimed_by=draw.claimants,
         claim_key=draw.claim_keys,
         lease=draw.leases,
+        retry=draw.retries,
     )
-    def claim_many(self, queue: str, limit: int, lease: timedelta, **who: Any) -> Any:
-        chosen = self.model.choose(queue, limit, **who)
-        claims = Queue(queue, self._engine).claim_many(limit, lease=lease, **who)
+    def claim_many(self, queue: str, limit: int, lease: timedelta, retry: Retry, **who: Any) -> Any:
+        chosen = self.model.choose(queue, limit, **who, retry=retry)
+        claims = Queue(queue, self._engine, retry=retry).claim_many(limit, lease=lease, **who)
         self._claimed(claims, chosen, lease, **who)
         return multiple(*claims)
 
@@ -150,14 +155,50 @@ class TableMachine(RuleBasedStateMachine):
             self._lose(partial(Queue(queue, self._engine).ack_many, of_queue), lost)
 
     @rule(
-        claim=claims, delay=draw.delays, error=st.sampled_from([None, "boom"]), count=st.booleans()
+        claim=claims,
+        delay=draw.delays,
+        error=draw.errors,
+        count=st.booleans(),
+        retry=draw.retries,
     )
     def release(self, claim: Claim, **options: Any) -> None:
+        self._release(claim, **options)
+
+    @rule(claim=claims, error=draw.errors.filter(bool), retry=draw.retries)
+    def fail(self, claim: Claim, **options: Any) -> None:
+        self._release(claim, delay=None, count=True, **options)
+
+    def _release(self, claim: Claim, retry: Retry, **options: Any) -> None:
+        queue = Queue(claim.message.queue, self._engine, retry=retry)
         self._settle(
             claim,
-            partial(self._queue_of(claim).release, **options),
-            partial(self.model.release, **options),
+            partial(queue.release, **options),
+            partial(self.model.release, **options, retry=retry),
         )
+
+    @rule(claim=claims, error=draw.errors.filter(bool), lease=draw.leases)
+    def note_failure(self, claim: Claim, **options: Any) -> None:
+        self._settle(
+            claim,
+            lambda claim: self._in_database(partial(note_failure, claim=claim, **options)),
+            partial(self.model.note_failure, **options),
+        )
+
+    @_when(lambda row: row.status is Status.AVAILABLE)
+    @rule(queue=draw.queues_in_use, times=st.sampled_from([2, 21]))
+    def fail_again_and_again(self, queue: str, times: int) -> None:
+        for row in self.model.claimable(queue)[:1]:
+            for _ in range(times):
+                self._fail(queue, row.id)
+
+    def _fail(self, name: str, id_: int) -> None:
+        queue = Queue(name, self._engine, retry=draw.FOR_EVER)
+        claim = queue.claim_message(id_, claimed_by="first", lease=draw.HOUR)
+        claims = [] if claim is None else [claim]
+        who: dict[str, Any] = {"claimed_by": "first", "claim_key": None}
+        self._claimed(claims, [self.model.rows[id_]], draw.HOUR, **who)
+        queue.release(claims[0], error="again")
+        self.model.release(self.model.rows[id_], None, "again", count=True, retry=draw.FOR_EVER)
 
     @rule(claim=claims, lease=draw.leases)
     def extend(self, claim: Claim, lease: timedelta) -> None:
@@ -168,9 +209,10 @@ class TableMachine(RuleBasedStateMachine):
         )
 
     @_when(lambda row: row.claim_token)
-    @rule(queue=draw.queues_in_use)
-    def expire(self, queue: str) -> None:
-        assert Queue(queue, self._engine).expire() == self.model.expire(queue)
+    @rule(queue=draw.queues_in_use, retry=draw.retries)
+    def expire(self, queue: str, retry: Retry) -> None:
+        expired = Queue(queue, self._engine, retry=retry).expire()
+        assert expired == self.model.expire(queue, retry)
 
     @_when(lambda row: row.queue.endswith(".dead"))
     @rule(
@@ -200,9 +242,17 @@ class TableMachine(RuleBasedStateMachine):
     @invariant()
     def the_table_is_what_the_model_says(self) -> None:
         real = self._in_database(real_table.read)
+        resting.check(
+            self.model.rows,
+            self._seen,
+            real.rows,
+            tolerance=draw.TOLERANCE,
+            shift=real.now - self.model.now,
+        )
         rows = real_table.on_the_clock_of(self.model, real)
         changes = differences(rows, self.model.rows)
         require(not changes, AS_MODELLED, changes)
+        self._know_the_pauses()
         for name in ("orders", "orders.dead"):
             queue = Queue(name, self._engine)
             assert queue.counts() == self.model.counts(name)
@@ -252,7 +302,8 @@ class TableMachine(RuleBasedStateMachine):
     def _claimed(
         self, claims: list[Claim], chosen: list[Row], lease: timedelta, **who: Any
     ) -> None:
-        assert [claim.message.id for claim in claims] == [row.id for row in chosen]
+        found, there = [each.message.id for each in claims], [row.id for row in chosen]
+        require(found == there, AS_MODELLED, f"claimed {found}, and should have claimed {there}")
         for claim, row in zip(claims, chosen, strict=True):
             assert claim.token not in self.tokens, "a token is new with every claim"
             self.tokens.add(claim.token)
@@ -281,6 +332,19 @@ class TableMachine(RuleBasedStateMachine):
 
     def _queue_of(self, claim: Claim) -> Queue:
         return Queue(claim.message.queue, self._engine)
+
+    def _know_the_pauses(self) -> None:
+        """Put what is available at another time now to the time of the model."""
+        pauses: dict[int, timedelta] = {}
+        for id_, row in self.model.rows.items():
+            if id_ in self._seen and row.available_at != self._seen[id_].available_at:
+                pause = row.available_at - self.model.now
+                pauses[id_] = max(pause, draw.HOUR) if pause > draw.NOW else pause
+                known = self.model.now + pauses[id_]
+                self.model.rows[id_] = replace(row, available_at=known, rest=None)
+        if pauses:
+            self._in_database(partial(real_table.postpone, pauses=pauses))
+        self._seen = dict(self.model.rows)
 
     def _age(self, by: timedelta) -> None:
         self._in_database(partial(real_table.age, by=by))

@@ -12,7 +12,21 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from xclaim import Counts, Status
+from tests.model.resting import Rest
+from xclaim import Counts, Retry, Status
+from xclaim.retry import OF_THE_MESSAGE, RETRY
+
+_KEPT = 20  # failures of a message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """One attempt that failed, as the row keeps it; but for the time, which nobody moves."""
+
+    attempt: int
+    claimed_by: str
+    error_class: str | None
+    error: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +42,8 @@ class Row:
     unique_key: str | None = None
     attempts: int = 0
     max_attempts: int | None = None
-    available_at: datetime
+    available_at: datetime  # of what failed: at the latest
+    claimed_at: datetime | None = None
     claim_expires_at: datetime | None = None
     consumed_at: datetime | None = None
     claimed_by: str | None = None
@@ -36,11 +51,24 @@ class Row:
     claim_key: str | None = None
     claim_token: UUID | None = None
     last_error: str | None = None
+    last_error_class: str | None = None
+    failures: tuple[Failed, ...] = ()
+    failed_at: datetime | None = field(default=None, compare=False)  # of the last one, as it says
+    rest: Rest | None = field(default=None, compare=False)  # what is expected of the next look
 
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether its attempts are used up."""
-        return self.max_attempts is not None and self.attempts >= self.max_attempts
+    def has_noted_its_failure(self) -> bool:
+        """Return whether the error of the present attempt is kept already."""
+        last = self.failures[-1] if self.failures else None
+        return last is not None and (last.attempt, last.claimed_by) == (
+            self.attempts,
+            str(self.claimed_by),
+        )
+
+    def is_exhausted(self, retry: Retry) -> bool:
+        """Return whether its attempts are used up: by the consumer's limit, or else its own."""
+        said = retry.max_attempts is not OF_THE_MESSAGE
+        limit = retry.max_attempts if said else self.max_attempts
+        return isinstance(limit, int) and self.attempts >= limit
 
     def is_claimable(self, now: datetime) -> bool:
         """Return whether it may be claimed at this time."""
@@ -91,13 +119,20 @@ class Table:
         """Add a new message."""
         self.rows[row.id] = row
 
-    def choose(self, queue: str, limit: int, claimed_by: str, claim_key: str | None) -> list[Row]:
+    def choose(
+        self,
+        queue: str,
+        limit: int,
+        claimed_by: str,
+        claim_key: str | None,
+        retry: Retry = RETRY,
+    ) -> list[Row]:
         """Return what a claim takes, after it has given back what lapsed on its way."""
-        self.expire(queue, spared_key=claim_key)
-        chosen = self._take(queue, limit, claimed_by, claim_key)
-        if chosen or not self.expire(queue):
+        self.expire(queue, retry, spared_key=claim_key)
+        chosen = self._take(queue, limit, claimed_by, claim_key, retry)
+        if chosen or not self.expire(queue, retry):
             return chosen
-        return self._take(queue, limit, claimed_by, claim_key)
+        return self._take(queue, limit, claimed_by, claim_key, retry)
 
     def claim(
         self, row: Row, token: UUID, lease: timedelta, claimed_by: str, claim_key: str | None
@@ -107,32 +142,50 @@ class Table:
             row,
             status=Status.CLAIMED,
             attempts=row.attempts + 1,
+            claimed_at=self.now,
             claim_expires_at=self.now + lease,
             claimed_by=claimed_by,
             claim_key=claim_key,
             claim_token=token,
+            rest=None,
         )
 
     def ack(self, row: Row) -> None:
         """Consume a claimed message."""
-        consumed = replace(_freed(row), status=Status.CONSUMED)
+        consumed = replace(_freed(row), status=Status.CONSUMED, claimed_at=row.claimed_at)
         self.rows[row.id] = replace(consumed, consumed_at=self.now, consumed_by=row.claimed_by)
 
-    def release(self, row: Row, delay: timedelta | None, error: str | None, *, count: bool) -> None:
-        """Give a claimed message back."""
-        self._free(
-            row,
-            error,
-            queue=dead_letters_of(row.queue) if count and row.is_exhausted else row.queue,
-            available_at=row.available_at if delay is None else self.now + delay,
-            attempts=row.attempts - (not count),
-        )
+    def release(
+        self,
+        row: Row,
+        delay: timedelta | None,
+        error: BaseException | str | None,
+        *,
+        count: bool,
+        retry: Retry = RETRY,
+    ) -> None:
+        """Give a claimed message back: after a pause if it failed, or as a dead letter."""
+        freed = replace(_freed(row), attempts=row.attempts - (not count))
+        if delay is not None:
+            freed = replace(freed, available_at=self.now + delay)
+        if count and error is not None:
+            freed = self._failed(freed, row, *_named(error))
+            if delay is None:
+                freed = self._resting(freed, retry, None)
+        elif error is not None:
+            text, kind = _named(error)
+            freed = replace(freed, last_error=text, last_error_class=kind)
+        self.rows[row.id] = self._or_dead(freed, row, retry) if count else freed
+
+    def note_failure(self, row: Row, lease: timedelta, error: BaseException | str) -> None:
+        """Keep the error of an attempt, and the claim."""
+        self.extend(self._failed(row, row, *_named(error)), lease)
 
     def extend(self, row: Row, lease: timedelta) -> None:
         """Let the lease of a claimed message end so long from now."""
         self.rows[row.id] = replace(row, claim_expires_at=self.now + lease)
 
-    def expire(self, queue: str, *, spared_key: str | None = None) -> int:
+    def expire(self, queue: str, retry: Retry = RETRY, *, spared_key: str | None = None) -> int:
         """Give back what lapsed, but for the claims of a key."""
         lapsed = self._where(
             lambda row: (
@@ -142,18 +195,17 @@ class Table:
             )
         )
         for row in lapsed:
-            self.give_back(row)
+            self.give_back(row, retry)
         return len(lapsed)
 
-    def give_back(self, row: Row) -> None:
-        """Take a lapsed claim away."""
-        self._free(
-            row,
-            f"lease expired, claimed by {row.claimed_by}",
-            queue=dead_letters_of(row.queue) if row.is_exhausted else row.queue,
-            available_at=row.available_at,
-            attempts=row.attempts,
-        )
+    def give_back(self, row: Row, retry: Retry = RETRY) -> None:
+        """Take a lapsed claim away: its attempt has failed, and rests since it was claimed."""
+        error = f"lease expired, claimed by {row.claimed_by}"
+        failed = _freed(row)
+        if not row.has_noted_its_failure():  # as one that was kept for another try
+            failed = self._failed(failed, row, error, "LeaseExpired")
+        rests = self._resting(failed, retry, row.claimed_at)
+        self.rows[row.id] = self._or_dead(rests, row, retry)
 
     def redrive(self, queue: str, limit: int | None, to: str | None) -> int:
         """Move dead letters back to the queue, or to another."""
@@ -165,7 +217,9 @@ class Table:
 
     def bring_back(self, row: Row, queue: str) -> None:
         """Move a dead letter to a queue."""
-        self.rows[row.id] = replace(row, queue=queue, attempts=0, available_at=self.now)
+        self.rows[row.id] = replace(
+            row, queue=queue, attempts=0, available_at=self.now, claim_key=None
+        )
 
     def prune(self, queue: str, older_than: timedelta) -> int:
         """Delete what was consumed so long ago."""
@@ -190,13 +244,16 @@ class Table:
 
     # ------------------------------------------------------------------------------- the rest
 
-    def _take(self, queue: str, limit: int, claimed_by: str, claim_key: str | None) -> list[Row]:
+    def _take(
+        self, queue: str, limit: int, claimed_by: str, claim_key: str | None, retry: Retry
+    ) -> list[Row]:
         earlier = self._where(
             lambda row: (
                 claim_key is not None
                 and (row.queue, row.claim_key) == (queue, claim_key)
+                and row.status is Status.CLAIMED
                 and row.claimed_by != claimed_by
-                and not row.is_exhausted
+                and not row.is_exhausted(retry)
             )
         )
         return earlier[:limit] or self.claimable(queue)[:limit]
@@ -214,11 +271,37 @@ class Table:
     def _next(self, condition: Callable[[Row], bool]) -> list[Row]:
         return sorted(self._where(condition), key=lambda row: (-row.priority, row.available_at))
 
-    def _free(
-        self, row: Row, error: str | None, *, queue: str, available_at: datetime, attempts: int
-    ) -> None:
-        freed = replace(_freed(row), queue=queue, available_at=available_at, attempts=attempts)
-        self.rows[row.id] = replace(freed, last_error=error)
+    def _failed(self, row: Row, held: Row, error: str, error_class: str | None) -> Row:
+        failed = Failed(
+            attempt=held.attempts,
+            claimed_by=str(held.claimed_by),
+            error_class=error_class,
+            error=error,
+        )
+        return replace(
+            row,
+            last_error=error,
+            last_error_class=error_class,
+            failures=(*row.failures, failed)[-_KEPT:],
+        )
+
+    def _resting(self, row: Row, retry: Retry, since: datetime | None) -> Row:
+        rest = Rest.after(row.attempts, retry, since)
+        available_at = max(self.now, (since or self.now) + rest.longest)
+        return replace(row, available_at=available_at, rest=rest)
+
+    def _or_dead(self, row: Row, held: Row, retry: Retry) -> Row:
+        if not held.is_exhausted(retry):
+            return row
+        if held.queue == dead_letters_of(held.queue):  # it was claimed as one, and rests
+            return replace(row, claim_key=held.claim_key)
+        return replace(
+            row,
+            queue=dead_letters_of(row.queue),
+            available_at=self.now,
+            claim_key=held.claim_key,
+            rest=None,
+        )
 
     def _delete(self, condition: Callable[[Row], bool]) -> int:
         deleted = self._where(condition)
@@ -241,10 +324,18 @@ def differences(real: Mapping[int, Row], expected: Mapping[int, Row]) -> list[st
     ]
 
 
+def _named(error: BaseException | str) -> tuple[str, str | None]:
+    if isinstance(error, str):
+        return error, None
+    kind = type(error).__name__  # of Python's own
+    return f"{kind}: {error}", kind
+
+
 def _freed(row: Row) -> Row:
     return replace(
         row,
         status=Status.AVAILABLE,
+        claimed_at=None,
         claim_expires_at=None,
         claimed_by=None,
         claim_key=None,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, select, text, true
+from sqlalchemy import Connection, Float, Select, and_, literal, select, text, true
 
-from tests.model.model import Row, Table
+from tests.model.model import Failed, Row, Table
+from tests.model.promises import REMEMBERED, require
 from xclaim import Status
 from xclaim.sql.dialects import dialect_of
 from xclaim.sql.schema import CHECKS, message_table
 
 _TABLE = message_table()
-_FIELDS = [field.name for field in fields(Row)]
+_FIELDS = [field.name for field in fields(Row) if field.compare]
 _TIMES = [column.name for column in _TABLE.columns if column.name.endswith("_at")]
 _TOLERANCE = timedelta(minutes=1)  # far less than the leases and delays of the state machine
 _EARLIER = {
@@ -31,9 +33,23 @@ def read(connection: Connection) -> Table:
     for _, is_sound, *values in found:
         if values[0] is not None:
             assert is_sound, f"message {values[0]} breaks a CHECK of its table"
-            row = Row(**dict(zip(_FIELDS, values, strict=True)))
-            rows[row.id] = replace(row, status=Status(row.status))
+            row = _as_row(dict(zip(_FIELDS, values, strict=True)))
+            rows[row.id] = row
     return Table(now=found[0].now, rows=rows)
+
+
+def _as_row(values: dict[str, Any]) -> Row:
+    kept = [dict(each) for each in values["failures"] or ()]
+    times = [datetime.fromisoformat(each.pop("at")) for each in kept]
+    require(times == sorted(times), REMEMBERED, f"not in their order: {values}")
+    failed_at = times[-1] if times else None
+    if failed_at is not None and failed_at.tzinfo is None:
+        failed_at = failed_at.replace(tzinfo=UTC)
+    changed = {
+        "status": Status(values["status"]),
+        "failures": tuple(Failed(**each) for each in kept),
+    }
+    return Row(**{**values, **changed}, failed_at=failed_at)
 
 
 def empty(connection: Connection) -> None:
@@ -49,6 +65,17 @@ def age(connection: Connection, by: timedelta) -> None:
     connection.execute(statement, {"seconds": int(by.total_seconds())})
 
 
+def postpone(connection: Connection, pauses: Mapping[int, timedelta]) -> None:
+    """Let messages rest for so long from now, to the millisecond."""
+    now = dialect_of(connection.dialect.name).from_now
+    for id_, pause in pauses.items():
+        connection.execute(
+            _TABLE.update()
+            .where(_TABLE.c.id == id_)
+            .values(available_at=now(literal(pause.total_seconds(), Float)))
+        )
+
+
 def on_the_clock_of(expected: Table, real: Table) -> dict[int, Row]:
     """Return the real messages with the times of the expected ones, where these are about right."""
     return {
@@ -59,6 +86,8 @@ def on_the_clock_of(expected: Table, real: Table) -> dict[int, Row]:
 
 def _aligned(row: Row, wanted: Row, expected: Table, real: Table) -> Row:
     times: dict[str, Any] = {}
+    if wanted.rest is not None:  # which is judged more exactly
+        times["available_at"] = wanted.available_at
     for name in (name for name in _FIELDS if name.endswith("_at")):
         time, wanted_time = getattr(row, name), getattr(wanted, name)
         if time is None or wanted_time is None:

@@ -1,7 +1,9 @@
 """What is in the table when the sessions begin, and what each of them does.
 
-The message that is contended for has the unique key that `push` uses, and `ack`, `release` and
-`extend` have its only claim. In `one of each` a push is new.
+The message that is contended for has the unique key that `push` uses, and `ack`, `release`,
+`extend` and what fails have its only claim. In `one of each` a push is new. The message has failed
+before, and all of it was hours ago: a pause that is over is over in every order, and one that
+begins is a minute at least.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from xclaim import Claim, Queue, ack, claim, push
+from tests.retrying import AT_ONCE
+from xclaim import Claim, Queue, Retry, ack, claim, push
+from xclaim.verbs.settling import note_failure
 
 QUEUE = "orders"
 UNIQUE_KEY = "key"
@@ -21,6 +25,11 @@ OTHER_PAYLOAD = "another payload"
 CLAIM_KEY = "task"
 DAY = timedelta(days=1)
 NOW = timedelta(0)
+BEFORE = 4  # attempts that failed before the sessions begin
+ERROR = ValueError("boom")
+ONE_ATTEMPT = Retry(max_attempts=1)
+FOR_EVER = Retry(first=NOW, max_attempts=None)
+SLOWLY = Retry(first=DAY, most=DAY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +62,37 @@ VARIANTS: Mapping[str, Verb] = {
         connection, QUEUE, claimed_by=role.name, claim_key=CLAIM_KEY, lease=DAY
     ),
 }
+# How each of them fails. An expire can be told how, as a release can.
+FAILING: Mapping[str, Verb] = {
+    "fail": lambda connection, role: Queue(QUEUE, connection).release(role.claim, error=ERROR),
+    "note a failure": lambda connection, role: note_failure(
+        connection, role.claim, error=ERROR, lease=DAY
+    ),
+    "fail at once": lambda connection, role: Queue(QUEUE, connection, retry=AT_ONCE).release(
+        role.claim, error=ERROR
+    ),
+    "fail, and come back later": lambda connection, role: Queue(QUEUE, connection).release(
+        role.claim, error=ERROR, delay=DAY
+    ),
+    "fail uncounted": lambda connection, role: Queue(QUEUE, connection).release(
+        role.claim, error=ERROR, count=False
+    ),
+    "fail for good": lambda connection, role: Queue(QUEUE, connection, retry=ONE_ATTEMPT).release(
+        role.claim, error=ERROR
+    ),
+    "fail, and never for good": lambda connection, role: Queue(
+        QUEUE, connection, retry=FOR_EVER
+    ).release(role.claim, error=ERROR),
+    "expire slowly": lambda connection, _: Queue(QUEUE, connection, retry=SLOWLY).expire(),
+    "expire for good": lambda connection, _: Queue(QUEUE, connection, retry=ONE_ATTEMPT).expire(),
+}
+RETRIES: Mapping[str, Retry] = {
+    "fail at once": AT_ONCE,
+    "fail for good": ONE_ATTEMPT,
+    "fail, and never for good": FOR_EVER,
+    "expire slowly": SLOWLY,
+    "expire for good": ONE_ATTEMPT,
+}
 
 
 def nothing(queue: Queue) -> Claim:
@@ -70,28 +110,41 @@ def available(queue: Queue) -> Claim:
     return claim
 
 
+def resting(queue: Queue) -> Claim:
+    """Leave a message that has failed, and rests for a day; the claim was lost."""
+    claim = held(queue)
+    queue.release(claim, error=ERROR, delay=DAY)
+    return claim
+
+
 def held(queue: Queue) -> Claim:
     """Leave a message that is claimed for a day."""
     queue.push(PAYLOAD, unique_key=UNIQUE_KEY)
-    return claimed(queue, DAY)
+    return claimed(queue, DAY, after=BEFORE)
 
 
 def lapsed(queue: Queue) -> Claim:
     """Leave a message whose claim has lapsed."""
     queue.push(PAYLOAD, unique_key=UNIQUE_KEY)
-    return claimed(queue, NOW)
+    return claimed(queue, NOW, after=BEFORE)
 
 
 def held_last_attempt(queue: Queue) -> Claim:
     """Leave a message that is claimed for a day, and was for the last time."""
-    queue.push(PAYLOAD, unique_key=UNIQUE_KEY, max_attempts=1)
-    return claimed(queue, DAY)
+    queue.push(PAYLOAD, unique_key=UNIQUE_KEY, max_attempts=BEFORE + 1)
+    return claimed(queue, DAY, after=BEFORE)
 
 
 def lapsed_last_attempt(queue: Queue) -> Claim:
     """Leave a message whose claim has lapsed, and was the last."""
-    queue.push(PAYLOAD, unique_key=UNIQUE_KEY, max_attempts=1)
-    return claimed(queue, NOW)
+    queue.push(PAYLOAD, unique_key=UNIQUE_KEY, max_attempts=BEFORE + 1)
+    return claimed(queue, NOW, after=BEFORE)
+
+
+def lapsed_often(queue: Queue) -> Claim:
+    """Leave a message whose claim has lapsed, after as many failures as are kept."""
+    queue.push(PAYLOAD, unique_key=UNIQUE_KEY, max_attempts=None)
+    return claimed(queue, NOW, after=20)
 
 
 def dead_letter(queue: Queue) -> Claim:
@@ -108,11 +161,15 @@ def one_of_each(queue: Queue) -> Claim:
     """
     queue.push("buried", max_attempts=1)
     queue.release(claimed(queue, DAY))
+    queue.push("rests")
+    queue.release(claimed(queue, DAY), error="before", delay=DAY)
     queue.push("consumed")
     queue.ack(claimed(queue, DAY))
     queue.push("held by somebody else")
     queue.claim(claimed_by="somebody else", lease=DAY)
-    queue.push_many(["lapsed"])
+    queue.push_many(["lapsed"], max_attempts=None)
+    for _ in range(BEFORE):
+        queue.release(claimed(queue, DAY), error="before")
     queue.push_many(["lapsed for the last time"], max_attempts=1)
     claim, _last = queue.claim_many(2, claimed_by="before", claim_key=CLAIM_KEY, lease=NOW)
     queue.push("later", delay=DAY)
@@ -120,8 +177,10 @@ def one_of_each(queue: Queue) -> Claim:
     return claim
 
 
-def claimed(queue: Queue, lease: timedelta) -> Claim:
-    """Return the claim of the next message, which there has to be."""
+def claimed(queue: Queue, lease: timedelta, *, after: int = 0) -> Claim:
+    """Return the claim of the next message, which there has to be, when so many have failed."""
+    for _ in range(after):
+        queue.release(claimed(queue, DAY), error="before")
     claim = queue.claim(claimed_by="before", claim_key=CLAIM_KEY, lease=lease)
     assert claim is not None
     return claim
@@ -133,10 +192,12 @@ SCENES: Mapping[str, Prepare] = {
         one_of_each,
         nothing,
         available,
+        resting,
         held,
         held_last_attempt,
         lapsed,
         lapsed_last_attempt,
+        lapsed_often,
         dead_letter,
     )
 }

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
@@ -15,6 +16,7 @@ from tests.model import real_table
 from tests.model.model import Table
 from tests.model.scenes import QUEUE, SCENES
 from tests.model.sessions import Outcome, Session
+from tests.retrying import AT_ONCE
 from xclaim import Claim, Queue, create_engine
 from xclaim.sql.schema import TABLE_NAME, message_table
 from xclaim.verbs import hints
@@ -25,6 +27,7 @@ _POLL_SECONDS = 0.0005
 _STATEMENT_TIMEOUT = "-c statement_timeout=120s"  # no statement takes a second: it would be a bug
 _TRUNCATE_EVERY = 250  # scenes: dead rows and index entries would slow the next ones down
 _MOST_SESSIONS = 3
+_AGO = timedelta(hours=6)  # is long enough for a pause to be over, and a lease of a day is not
 # Any other waits (for an autovacuum, say) end by themselves.
 _ALL_WAIT_FOR_US = text(
     "SELECT bool_and(pg_blocking_pids(pid) && CAST(:ours AS integer[]))"
@@ -64,7 +67,8 @@ class Stage:
         if scene not in self._settings:
             self.observer.execute(text(f"DELETE FROM {TABLE_NAME}"))
             hints._remembered.clear()
-            claim = SCENES[scene](Queue(QUEUE, self.observer))
+            claim = SCENES[scene](Queue(QUEUE, self.observer, retry=AT_ONCE))
+            real_table.age(self.observer, _AGO)
             copy = f"scene_{next(_numbers)}"  # two stages can share a database
             self.observer.execute(text(f"CREATE TABLE {copy} AS SELECT * FROM {TABLE_NAME}"))
             self._settings[scene] = Setting(name=scene, claim=claim, copy=copy)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
+from tests.retrying import AT_ONCE
+from xclaim import Retry
+from xclaim.retry import RETRY
+
 HOUR = timedelta(hours=1)
 NOW = timedelta(0)
+TOLERANCE = timedelta(minutes=1)  # of the clocks: far less than the pauses here
+FOR_EVER = Retry(first=NOW, max_attempts=None)
 
 queues = st.sampled_from(["orders", "orders", "parcels"])
 payloads = st.sampled_from([1, 1, 2])
@@ -18,7 +25,13 @@ claim_keys = st.sampled_from([None, None, "task"])
 leases = st.sampled_from([HOUR, 2 * HOUR, NOW])
 delays = st.sampled_from([None, None, HOUR])
 priorities = st.sampled_from([0, 0, 5, -5])
-limits_of_attempts = st.sampled_from([None, 1, 1, 2])
+limits_of_attempts = st.sampled_from([None, 1, 2, 20])
+errors = st.sampled_from([None, "boom", ValueError("boom")])
+# Pauses end between the hours that pass.
+hourly = Retry(first=HOUR, most=4 * HOUR, jitter=0.2)
+retries = st.sampled_from(
+    [RETRY, hourly, hourly, AT_ONCE, replace(hourly, max_attempts=2), FOR_EVER]
+)
 queues_in_use = st.runner().flatmap(lambda machine: st.sampled_from(machine.queues_in_use()))
 items = st.tuples(payloads, unique_keys)
 

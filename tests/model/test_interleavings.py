@@ -12,17 +12,20 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.model.explorer import PAIRS, VARIANT_PAIRS, explore
+from tests.model.explorer import FAILING_PAIRS, PAIRS, TWO_FAILING, VARIANT_PAIRS, explore
 from tests.model.stages import Stage, stage_on
 
 pytestmark = pytest.mark.slow
 
 VARIANT_SCENES = ["nothing", "held"]
+FAILING_SCENES = ["lapsed", "held last attempt"]
 TRIPLES = [
     ("lapsed", ("claim", "ack", "expire")),
     ("lapsed", ("claim", "release", "extend")),
     ("lapsed last attempt", ("release", "expire", "redrive")),
     ("nothing", ("push", "push", "claim")),
+    ("lapsed", ("claim", "fail", "expire slowly")),
+    ("held last attempt", ("take back", "fail", "redrive")),
 ]
 
 
@@ -55,6 +58,21 @@ def test_no_order_of_a_retry_or_a_refused_push_breaks_a_promise(
     quick_stage: Stage, scene: str, verbs: Sequence[str]
 ) -> None:
     assert explore(quick_stage, scene, verbs) > 0
+
+
+@pytest.mark.parametrize("verbs", FAILING_PAIRS, ids=_named)
+@pytest.mark.parametrize("scene", FAILING_SCENES)
+def test_no_order_of_a_failure_and_something_else_breaks_a_promise(
+    quick_stage: Stage, scene: str, verbs: Sequence[str]
+) -> None:
+    assert explore(quick_stage, scene, verbs) > 0
+
+
+@pytest.mark.parametrize("verbs", TWO_FAILING, ids=_named)
+def test_no_order_of_two_failures_breaks_a_promise(
+    quick_stage: Stage, verbs: Sequence[str]
+) -> None:
+    assert explore(quick_stage, "lapsed often", verbs) > 0
 
 
 @pytest.mark.parametrize(("verbs", "count"), [(("claim",), 2), (("claim",) * 2, 24)])

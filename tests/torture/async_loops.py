@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import wraps
 from typing import Any
 
-from tests.torture.consumer import BATCH, TURN, WAIT, Consumer, WorkFailedError
+from tests.torture.consumer import (
+    BATCH,
+    RETRY,
+    TURN,
+    WAIT,
+    Consumer,
+    PoisonError,
+    WorkFailedError,
+)
 from tests.torture.logs import Event
-from xclaim import AsyncQueue, ClaimLostError
+from xclaim import AsyncQueue
 
 AsyncLoop = Callable[[Consumer, AsyncQueue], Coroutine[Any, Any, int]]
 
@@ -22,11 +30,10 @@ async def async_claim_and_ack(worker: Consumer, queue: AsyncQueue) -> int:
             return seen
         worker.take([claimed])
         try:
-            await worker.work_in_a_task()
-        except WorkFailedError:
-            worker.log.settle(Event.RELEASING, [claimed])
-            with suppress(ClaimLostError):
-                await queue.release(claimed, error="the work failed")
+            await worker.work_in_a_task(claimed)
+        except WorkFailedError as error:
+            with worker.failing(claimed):
+                await queue.release(claimed, error=error)
             continue
         with worker.settling() as held:
             held.append(claimed)
@@ -42,7 +49,7 @@ async def async_consume(worker: Consumer, queue: AsyncQueue) -> int:
                 if claimed is None:
                     return seen
                 with worker.holding([claimed], held):
-                    await worker.work_in_a_task()
+                    await worker.work_in_a_task(claimed)
                     worker.log.settle(Event.ACKING, held)
     return TURN
 
@@ -51,8 +58,13 @@ async def async_consume_many(worker: Consumer, queue: AsyncQueue) -> int:
     with worker.settling() as held:
         async with queue.consume_many(BATCH, **worker.ask()) as claims:
             with worker.holding(claims, held):
-                for _ in claims:
-                    await worker.work_in_a_task()
+                for each in claims:
+                    try:
+                        await worker.work_in_a_task(each)
+                    except PoisonError as error:
+                        held.remove(each)
+                        with worker.failing(each):  # and the others are acked
+                            await queue.release(each, error=error)
                 worker.log.settle(Event.ACKING, held)
             return len(claims)
     return 1  # the work failed
@@ -66,7 +78,7 @@ async def transact_async(worker: Consumer, queue: AsyncQueue) -> int:
                     return seen
                 with worker.holding([claimed], held):
                     await connection.run_sync(worker.write_effect, claimed)
-                    await worker.work_in_a_task()
+                    await worker.work_in_a_task(claimed)
                     worker.log.settle(Event.ACKING, held)
     return TURN
 
@@ -82,9 +94,13 @@ async def async_stream(worker: Consumer, queue: AsyncQueue) -> int:
                 seen += 1
                 try:
                     with worker.giving_back([claimed]):
-                        await worker.work_in_a_task()
+                        await worker.work_in_a_task(claimed)
                         if seen == enough:
                             raise WorkFailedError
+                except PoisonError as error:
+                    with worker.failing(claimed):
+                        await queue.release(claimed, error=error)
+                    continue
                 except WorkFailedError:
                     break
                 held.append(claimed)
@@ -105,7 +121,7 @@ def _in_an_event_loop(loop: AsyncLoop) -> Callable[[Consumer], int]:
     """Return the loop for blocking callers: with an event loop and a queue of its own each time."""
 
     async def with_queue(worker: Consumer) -> int:
-        async with AsyncQueue(worker.queue.name, worker.url) as queue:
+        async with AsyncQueue(worker.queue.name, worker.url, retry=RETRY) as queue:
             return await loop(worker, queue)
 
     @wraps(loop)

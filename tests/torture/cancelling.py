@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from tests.torture.async_loops import TASK_LOOPS
-from tests.torture.consumer import REST, Consumer
+from tests.torture.consumer import REST, RETRY, Consumer
 from tests.torture.winding_up import look_back
 from xclaim import AsyncQueue
 
@@ -25,7 +25,7 @@ def in_cancelled_tasks(worker: Consumer) -> int:
 
 
 async def _in_tasks(worker: Consumer) -> int:
-    async with AsyncQueue(worker.queue.name, worker.url) as queue:
+    async with AsyncQueue(worker.queue.name, worker.url, retry=RETRY) as queue:
         tasks = [_again_and_again(worker.as_task(number), queue) for number in range(_TASKS)]
         return sum(await asyncio.gather(*tasks))
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
+from typing import Any
 
 from sqlalchemy import Engine, text
 
+from tests.torture.consumer import QUEUE, RETRY
 from tests.torture.logs import Beliefs, Event, Held
+from tests.torture.payloads import is_poison
 
 TRANSACT = "transact"  # how the names of the loops begin whose messages have an effect
 EFFECTS = "CREATE TABLE effects (message_id bigint NOT NULL, claimed_by text NOT NULL)"
@@ -28,6 +31,14 @@ class Row:
     status: str
     attempts: int
     consumed_by: str | None
+    queue: str = QUEUE
+    max_attempts: int | None = None
+    failures: Sequence[Mapping[str, Any]] | None = None
+
+    @property
+    def is_poison(self) -> bool:
+        """Whether the work on it always fails."""
+        return is_poison(self.unique_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,10 @@ class Findings:
     acks: int = 0
     acks_unknown: Counter[str] = field(default_factory=Counter)
     consumed_by_loop: Counter[str] = field(default_factory=Counter)
+    poison: int = 0
+    dead_letters: int = 0
+    failed: int = 0  # attempts, of which the workers know
+    rests: int = 0  # pauses, judged
     effects: int = 0
     wound_up: int = 0  # turns that were cut short, judged
     wound_up_amid_errors: int = 0  # and not judged
@@ -61,7 +76,8 @@ class Findings:
 
 def read_table(engine: Engine) -> tuple[list[Row], list[Effect]]:
     """Return the messages and the effects."""
-    messages = "SELECT id, unique_key, status, attempts, consumed_by FROM xclaim_message"
+    names = ", ".join(field.name for field in fields(Row))
+    messages = f"SELECT {names} FROM xclaim_message"
     with engine.connect() as connection:
         rows = [Row(**row._mapping) for row in connection.execute(text(messages))]
         effects = connection.execute(text("SELECT message_id, claimed_by FROM effects"))
@@ -88,6 +104,8 @@ def check(beliefs: Beliefs, rows: Sequence[Row], effects: Iterable[Effect]) -> F
         findings.violations["effect"].append(f"message {id_} has an effect and is not in the table")
     for row in rows:
         _check_order(findings, row, claims_of[row.id])
+        _check_attempts(findings, row)
+        _check_rests(findings, row, claims_of[row.id])
         _check_outcomes(findings, row, claims_of[row.id])
         _check_consumption(findings, row, claims_of[row.id], effects_of[row.id])
     _check_winding_up(findings, beliefs, {row.id: row for row in rows})
@@ -131,6 +149,44 @@ def _check_order(findings: Findings, row: Row, claims: list[Held]) -> None:
             )
 
 
+def _check_attempts(findings: Findings, row: Row) -> None:
+    """No attempt has failed twice, and there are no more of them than allowed."""
+    failed = [each["attempt"] for each in row.failures or ()]
+    is_each_once = all(earlier < later for earlier, later in pairwise(failed))
+    if not is_each_once or any(attempt > row.attempts for attempt in failed):
+        findings.violations["counted twice"].append(
+            f"message {row.id}, with {row.attempts} attempts: {failed} have failed"
+        )
+    if row.max_attempts is not None and row.attempts > row.max_attempts:
+        findings.violations["too many attempts"].append(
+            f"message {row.id} had {row.attempts} attempts, not {row.max_attempts}"
+        )
+
+
+def _check_rests(findings: Findings, row: Row, claims: Sequence[Held]) -> None:
+    """What was released with an error, in time, was not claimed again before its pause was over.
+
+    Of two failed attempts in a row only: a message that was not is claimed at once.
+    """
+    findings.failed += sum(held.failed_at is not None for held in claims)
+    for earlier, later in pairwise(claims):
+        failing_at, failed_at = earlier.failing_at, earlier.failed_at
+        if failing_at is None or failed_at is None or failed_at > earlier.leased_until:
+            continue  # or another had it when it was released
+        findings.rests += 1
+        rested = later.claimed_at - failing_at
+        if rested < _shortest_pause(earlier.attempts):
+            findings.violations["rested too little"].append(
+                f"message {row.id}: {later.claimed_by} had it {rested:.3f} s after attempt "
+                f"{earlier.attempts} had failed"
+            )
+
+
+def _shortest_pause(attempts: int) -> float:
+    pauses = RETRY.pauses()
+    return pauses[min(attempts, len(pauses)) - 1] * (1 - RETRY.jitter)
+
+
 def _check_outcomes(findings: Findings, row: Row, claims: Sequence[Held]) -> None:
     """Each belief of a worker against the row; an unknown ack is looked up there."""
     acked = [held for held in claims if held.outcome is Event.ACKED]
@@ -158,6 +214,9 @@ def _check_consumption(
     findings: Findings, row: Row, claims: Sequence[Held], effects: Sequence[str]
 ) -> None:
     """Consumed, by the last of those who wanted to, and with one effect if by transact."""
+    if row.is_poison:
+        _check_poison(findings, row, effects)
+        return
     if row.status != "consumed":
         findings.violations["not consumed"].append(f"message {row.id} is {row.status}")
     consumers = [held for held in claims if _is_consumed_by(row, held)]
@@ -176,6 +235,22 @@ def _check_consumption(
         kind = "duplicate" if len(effects) > 1 else "effect"
         findings.violations[kind].append(
             f"message {row.id}, consumed in {loop}, has the effects {list(effects)}, not {expected}"
+        )
+
+
+def _check_poison(findings: Findings, row: Row, effects: Sequence[str]) -> None:
+    """Whoever had it has failed: after all its attempts it is a dead letter, without an effect."""
+    findings.poison += 1
+    is_dead = row.status == "available" and row.queue == f"{QUEUE}.dead"
+    findings.dead_letters += is_dead
+    if not is_dead or row.attempts != row.max_attempts:
+        findings.violations["poison"].append(
+            f"message {row.id} always fails and is {row.status} in {row.queue}, after "
+            f"{row.attempts} of {row.max_attempts} attempts"
+        )
+    if effects:
+        findings.violations["effect"].append(
+            f"message {row.id} always fails and has the effects {list(effects)}"
         )
 
 

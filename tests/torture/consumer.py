@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -13,14 +13,16 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from tests.torture.logs import Event, Log
-from tests.torture.payloads import payload_of
-from xclaim import Claim, ClaimLostError, Queue
+from tests.torture.payloads import is_poison, payload_of
+from xclaim import Claim, ClaimLostError, Queue, Retry
 
 QUEUE = "torture"
 TURN = 25  # messages, after which another loop has its turn
 BATCH = 50
 WAIT = timedelta(seconds=0.3)
 REST = (0.05, 0.4)  # seconds after an error
+# So short that poison is a dead letter a few seconds after it was pushed.
+RETRY = Retry(first=timedelta(seconds=0.1), most=timedelta(seconds=0.5))
 
 _EFFECT = text("INSERT INTO effects (message_id, claimed_by) VALUES (:message_id, :claimed_by)")
 _LEASES = (1.0, 1.5, 2.0, 3.0)  # seconds
@@ -32,6 +34,10 @@ _FORKING_ONES = 0.005  # of the messages are those during which the process fork
 
 class WorkFailedError(Exception):
     """The work on a message has failed, as work does."""
+
+
+class PoisonError(WorkFailedError):
+    """The work on this message always fails."""
 
 
 class Consumer:
@@ -64,6 +70,7 @@ class Consumer:
         self.claimants: list[str] = []  # of this turn
         self.own: list[Claim] = []  # which this turn settles by itself, if at all
         self.finished: list[Claim] = []  # of which the stream of this turn knows it
+        self._failing: list[Claim] = []  # which the block that is left releases
         self._fork = fork
         self._errors = errors
         self._errors_before = 0
@@ -101,7 +108,7 @@ class Consumer:
         """Forget the last turn."""
         self.loop = loop
         self.cuts = 0
-        self.claimants, self.own, self.finished = [], [], []
+        self.claimants, self.own, self.finished, self._failing = [], [], [], []
         self._errors_before = self._errors()
 
     def errors_of_turn(self) -> int:
@@ -130,8 +137,9 @@ class Consumer:
         held: list[Claim] = []
         try:
             yield held
-        except WorkFailedError:
-            return
+        except WorkFailedError as error:
+            if not getattr(error, "__notes__", ()):  # or it could not be released
+                self.log.settle(Event.FAILED, self._failing)
         except ClaimLostError as error:
             lost = {claim.token for claim in error.claims}
             self.log.settle(Event.LOST, [claim for claim in held if claim.token in lost])
@@ -146,16 +154,29 @@ class Consumer:
         held += claims
         self.see(claims)
         with self.giving_back(claims):
-            yield
+            try:
+                yield
+            except WorkFailedError:
+                self._failing = claims
+                raise
 
     @contextmanager
     def giving_back(self, claims: Iterable[Claim]) -> Iterator[None]:
         """Log that the claims are given back if the block raises, or is cancelled."""
         try:
             yield
-        except BaseException:
-            self.log.settle(Event.RELEASING, claims)
+        except BaseException as error:
+            fails = isinstance(error, WorkFailedError)
+            self.log.settle(Event.FAILING if fails else Event.RELEASING, claims)
             raise
+
+    @contextmanager
+    def failing(self, claim: Claim) -> Iterator[None]:
+        """Log that the block releases this one claim with an error, and that it has."""
+        self.log.settle(Event.FAILING, [claim])
+        with suppress(ClaimLostError):
+            yield
+            self.log.settle(Event.FAILED, [claim])
 
     def see(self, claims: Iterable[Claim]) -> None:
         """Log that the claims were made, and look at what came with them."""
@@ -176,15 +197,15 @@ class Consumer:
         """Note all that the stream was told of by asking for the next one."""
         self.finished = list(claims)
 
-    def work(self) -> None:
-        """Take some time, and fail now and then."""
+    def work(self, claim: Claim) -> None:
+        """Take some time, and fail now and then; with poison always."""
         time.sleep(self._pause())
-        self._go_wrong()
+        self._go_wrong(claim)
 
-    async def work_in_a_task(self) -> None:
+    async def work_in_a_task(self, claim: Claim) -> None:
         """Do the same in an event loop."""
         await asyncio.sleep(self._pause())
-        self._go_wrong()
+        self._go_wrong(claim)
 
     def write_effect(self, connection: Connection, claim: Claim) -> None:
         """Write what is to be there once for a message, in the transaction of its ack."""
@@ -196,7 +217,9 @@ class Consumer:
             return self._lease * 1.5
         return self.random.expovariate(1 / _PAUSE)
 
-    def _go_wrong(self) -> None:
+    def _go_wrong(self, claim: Claim) -> None:
+        if is_poison(claim.message.unique_key or ""):
+            raise PoisonError
         if self._fork is not None and self.random.random() < _FORKING_ONES:
             self._fork(self)
         if self.random.random() < _FAILING_ONES:

@@ -35,6 +35,8 @@ class Event(StrEnum):
     ACKING = "acking"  # from now on these claims may be settled
     ACKED = "acked"
     RELEASING = "releasing"  # from now on others may claim the message
+    FAILING = "failing"  # the same, after a pause
+    FAILED = "failed"  # the message was released with an error
     LOST = "lost"  # ClaimLostError
     FAULT = "fault"  # that a worker brings on itself: its task is cancelled, it forks
     WOUND_UP = "wound up"  # after it was cancelled or interrupted, and what it has left
@@ -91,6 +93,8 @@ class Held:
     claimed_at: float  # when the answer was there: the claim was made before
     leased_until: float  # at the earliest
     given_up_at: float | None = None  # when the worker began to settle it
+    failing_at: float | None = None  # when it began to release it with an error
+    failed_at: float | None = None  # when it had done so
     is_to_be_acked: bool = False
     outcome: Event | None = None
 
@@ -175,6 +179,10 @@ class Beliefs:
             held.given_up_at = at
         if event is Event.ACKING:
             held.is_to_be_acked = True
+        elif event is Event.FAILING:
+            held.failing_at = held.failing_at or at
+        elif event is Event.FAILED:
+            held.failed_at = held.failed_at or at
         elif event in {Event.ACKED, Event.LOST}:
             held.outcome = event
 

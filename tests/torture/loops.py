@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any
 
-from tests.torture.consumer import BATCH, TURN, WAIT, Consumer, WorkFailedError
+from tests.torture.consumer import (
+    BATCH,
+    RETRY,
+    TURN,
+    WAIT,
+    Consumer,
+    PoisonError,
+    WorkFailedError,
+)
 from tests.torture.logs import Event
-from xclaim import ClaimLostError, Queue, ack, claim
+from xclaim import Queue, ack
 
 
 def claim_and_ack(worker: Consumer) -> int:
@@ -18,11 +26,10 @@ def claim_and_ack(worker: Consumer) -> int:
             return seen
         worker.take([claimed])
         try:
-            worker.work()
-        except WorkFailedError:
-            worker.log.settle(Event.RELEASING, [claimed])
-            with suppress(ClaimLostError):
-                worker.queue.release(claimed, error="the work failed")
+            worker.work(claimed)
+        except WorkFailedError as error:
+            with worker.failing(claimed):
+                worker.queue.release(claimed, error=error)
             continue
         with worker.settling() as held:
             held.append(claimed)
@@ -37,7 +44,7 @@ def claim_many_and_ack_many(worker: Consumer) -> int:
     with worker.settling() as held:
         for each in claims:
             try:
-                worker.work()
+                worker.work(each)
             except WorkFailedError:
                 continue  # comes back when its lease is over
             held.append(each)
@@ -52,7 +59,7 @@ def consume(worker: Consumer) -> int:
             if claimed is None:
                 return seen
             with worker.holding([claimed], held):
-                worker.work()
+                worker.work(claimed)
                 worker.log.settle(Event.ACKING, held)
     return TURN
 
@@ -61,8 +68,13 @@ def consume_many(worker: Consumer) -> int:
     options = worker.ask()
     with worker.settling() as held, worker.queue.consume_many(BATCH, **options) as claims:
         with worker.holding(claims, held):
-            for _ in claims:
-                worker.work()
+            for each in claims:
+                try:
+                    worker.work(each)
+                except PoisonError as error:
+                    held.remove(each)
+                    with worker.failing(each):  # and the others are acked
+                        worker.queue.release(each, error=error)
             worker.log.settle(Event.ACKING, held)
         return len(claims)
     return 1  # the work failed
@@ -76,7 +88,7 @@ def transact(worker: Consumer) -> int:
                 return seen
             with worker.holding([claimed], held):
                 worker.write_effect(connection, claimed)
-                worker.work()
+                worker.work(claimed)
                 worker.log.settle(Event.ACKING, held)
     return TURN
 
@@ -85,13 +97,14 @@ def transact_by_hand(worker: Consumer) -> int:
     """Claim in one transaction of one's own and ack in the next, which writes the effect."""
     for seen in range(TURN):
         with worker.engine.begin() as connection:
-            claimed = claim(connection, worker.queue.name, **worker.ask())
+            bound = Queue(worker.queue.name, connection, retry=RETRY)
+            claimed = bound.claim(**worker.ask())
         if claimed is None:
             return seen
         worker.take([claimed])
         with worker.settling() as held, worker.giving_back([claimed]):
             held.append(claimed)
-            worker.work()
+            worker.work(claimed)
             with worker.engine.begin() as connection:
                 worker.write_effect(connection, claimed)
                 worker.log.settle(Event.ACKING, held)
@@ -101,7 +114,7 @@ def transact_by_hand(worker: Consumer) -> int:
 
 def consume_on_an_engine(worker: Consumer) -> int:
     """Consume with a queue on an engine of one's own, which others share."""
-    own, worker.queue = worker.queue, Queue(worker.queue.name, worker.engine)
+    own, worker.queue = worker.queue, Queue(worker.queue.name, worker.engine, retry=RETRY)
     try:
         return consume(worker)
     finally:
@@ -118,9 +131,13 @@ def stream(worker: Consumer) -> int:
             seen += 1
             try:
                 with worker.giving_back([claimed]):
-                    worker.work()
+                    worker.work(claimed)
                     if seen == enough:
                         raise WorkFailedError
+            except PoisonError as error:
+                with worker.failing(claimed):
+                    worker.queue.release(claimed, error=error)
+                continue
             except WorkFailedError:
                 break
             held.append(claimed)

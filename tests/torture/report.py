@@ -37,6 +37,12 @@ def summarize(
         "messages": findings.messages,
         "consumed_by_loop": dict(findings.consumed_by_loop.most_common()),
         "effects": findings.effects,
+        "poison": {
+            "messages": findings.poison,
+            "dead_letters": findings.dead_letters,
+            "attempts_failed": findings.failed,
+            "pauses_judged": findings.rests,
+        },
         "faults": faults.total(),
         "faults_by_kind": dict(faults.most_common()),
         "faults_not_possible": _impossible(field),
@@ -65,9 +71,13 @@ def summarize(
 
 def text(summary: Mapping[str, Any]) -> str:
     """Return the summary for people."""
-    cut_short = summary["cut_short"]
+    cut_short, poison = summary["cut_short"], summary["poison"]
     lines = [
-        f"messages pushed and consumed   {summary['messages']:>9,}",
+        f"messages pushed                {summary['messages']:>9,}",
+        f"good ones consumed             {sum(summary['consumed_by_loop'].values()):>9,}",
+        f"bad ones that are dead letters {poison['dead_letters']:>9,} of {poison['messages']:,}",
+        f"attempts released as failed    {poison['attempts_failed']:>9,}",
+        f"    {'their pauses, judged':<35}{poison['pauses_judged']:>7,}",
         f"faults injected                {summary['faults']:>9,}",
         *(f"    {kind:<35}{count:>7,}" for kind, count in summary["faults_by_kind"].items()),
         *(f"    {kind}: {why}" for kind, why in summary["faults_not_possible"].items()),

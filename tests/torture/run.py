@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from tests.clusters import Server, new_server
 from tests.pgbouncer import PROGRAM, Bouncer
 from tests.torture import checker
-from tests.torture.consumer import QUEUE
+from tests.torture.consumer import QUEUE, RETRY
 from tests.torture.crew import Crew
 from tests.torture.disk import small_disk
 from tests.torture.faults import APPLICATION, Field, Injector
@@ -153,10 +153,10 @@ def _create_database(server: Server, folder: Path | None) -> str:
 
 
 def _drain(field: Field) -> bool:
-    """Wait until all is consumed; return whether that came about."""
+    """Wait until all is consumed or dead; return whether that came about."""
     deadline = time.monotonic() + _DRAIN_SECONDS
     engine = create_engine(field.url)
-    queue = Queue(QUEUE, engine)
+    queue = Queue(QUEUE, engine, retry=RETRY)
     try:
         while time.monotonic() < deadline:
             field.crew.replace_crashed()

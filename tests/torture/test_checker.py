@@ -11,7 +11,9 @@ import pytest
 
 from tests.torture.checker import Effect, Findings, Row, check
 from tests.torture.logs import Event, gather
+from tests.torture.payloads import is_poison
 
+POISON = next(f"k{number}" for number in range(10_000) if is_poison(f"k{number}"))
 ROW = Row(id=1, unique_key="k", status="consumed", attempts=1, consumed_by="a#1")
 
 
@@ -28,8 +30,12 @@ class Story:
             file.write(json.dumps({"event": event, "at": self._at, **values}) + "\n")
         return self
 
-    def push(self) -> Story:
-        return self.tell("p", Event.PUSHING, keys=["k"]).tell("p", Event.PUSHED, ids={"k": 1})
+    def push(self, key: str = "k") -> Story:
+        return self.tell("p", Event.PUSHING, keys=[key]).tell("p", Event.PUSHED, ids={key: 1})
+
+    def fail(self, worker: str, token: str) -> Story:
+        self.tell(worker, Event.FAILING, tokens=[token])
+        return self.tell(worker, Event.FAILED, tokens=[token])
 
     def claim(
         self, worker: str, token: str, *, attempts: int = 1, loop: str = "consume", lease: float = 1
@@ -43,6 +49,11 @@ class Story:
     def ack(self, worker: str, token: str) -> Story:
         self.tell(worker, Event.ACKING, tokens=[token])
         return self.tell(worker, Event.ACKED, tokens=[token])
+
+    def at_once(self) -> Story:
+        """Let the next line be no later than when the last attempt began to fail."""
+        self._at -= 2
+        return self
 
     def wind_up(
         self,
@@ -242,6 +253,79 @@ def test_what_a_cancelled_stream_finished_and_lost_is_not_reported(story: Story)
     )
 
     assert dict(findings.violations) == {}
+
+
+def dead(**options: Any) -> Row:
+    values = {"status": "available", "queue": "torture.dead", "attempts": 2, "max_attempts": 2}
+    return Row(**{"id": 1, "unique_key": POISON, "consumed_by": None, **values, **options})
+
+
+def test_poison_that_is_a_dead_letter_is_not_reported(story: Story) -> None:
+    story.push(POISON).claim("a", "t1", lease=10).fail("a", "t1")
+    story.claim("b", "t2", attempts=2, lease=10).fail("b", "t2")
+
+    findings = story.check([dead(failures=[{"attempt": 1}, {"attempt": 2}])])
+
+    assert dict(findings.violations) == {}
+    assert (findings.poison, findings.dead_letters) == (1, 1)
+    assert (findings.failed, findings.rests) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"queue": "torture"},
+        {"status": "consumed", "consumed_by": "a#1"},
+        {"attempts": 1},
+    ],
+)
+def test_poison_that_is_no_dead_letter_is_reported(story: Story, options: dict[str, Any]) -> None:
+    findings = story.push(POISON).check([dead(**options)])
+
+    assert findings.count("poison") == 1
+
+
+def test_an_effect_of_poison_is_reported(story: Story) -> None:
+    findings = story.push(POISON).check([dead()], [Effect(1, "a#1")])
+
+    assert findings.count("effect") == 1
+
+
+def test_a_good_message_that_is_a_dead_letter_is_reported(story: Story) -> None:
+    findings = story.push().check([dead(unique_key="k")])
+
+    assert findings.count("not consumed") == 1
+
+
+def test_an_attempt_that_failed_twice_is_reported(story: Story) -> None:
+    findings = story.push(POISON).check([dead(failures=[{"attempt": 1}, {"attempt": 1}])])
+
+    assert findings.count("counted twice") == 1
+
+
+def test_more_attempts_than_allowed_are_reported(story: Story) -> None:
+    findings = story.push(POISON).check([dead(attempts=3)])
+
+    assert findings.count("too many attempts") == 1
+
+
+def test_a_claim_before_the_pause_is_over_is_reported(story: Story) -> None:
+    story.push(POISON).claim("a", "t1", lease=10).fail("a", "t1")
+    story.at_once().claim("b", "t2", attempts=2)
+
+    findings = story.check([dead()])
+
+    assert dict(findings.violations).keys() == {"rested too little"}
+
+
+def test_a_pause_that_began_before_is_not_judged(story: Story) -> None:
+    story.push(POISON).claim("a", "t1", lease=1).fail("a", "t1")
+    story.at_once().claim("b", "t2", attempts=2)
+
+    findings = story.check([dead()])
+
+    assert dict(findings.violations) == {}
+    assert findings.rests == 0
 
 
 def test_an_unexpected_error_is_reported(story: Story) -> None:

@@ -30,6 +30,8 @@ def test_under_faults_nothing_is_lost_and_nothing_is_consumed_twice(tmp_path: Pa
     assert summary["violation_counts"] == {}, report.text(summary)
     assert (summary["lost"], summary["duplicates"]) == (0, 0)
     assert summary["messages"] > 300
+    assert summary["poison"]["dead_letters"] > 5
+    assert summary["poison"]["pauses_judged"] > 30
     assert len(summary["faults_by_kind"]) >= 14
     assert summary["faults_by_kind"].keys() >= OF_THE_CONSUMERS
     assert summary["cut_short"]["judged"] > 30

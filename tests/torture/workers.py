@@ -22,7 +22,7 @@ from sqlalchemy import Engine
 from tests.torture.async_loops import ASYNC_LOOPS
 from tests.torture.cancelling import in_cancelled_tasks
 from tests.torture.clock import skew_clock
-from tests.torture.consumer import QUEUE, REST, Consumer
+from tests.torture.consumer import QUEUE, REST, RETRY, Consumer
 from tests.torture.forking import Children
 from tests.torture.interrupting import Interrupts
 from tests.torture.logs import Event, Log, read
@@ -78,7 +78,8 @@ def work(job: Job) -> None:
     random = Random(f"{job.seed} {job.name}")
     log = Log(job.log)
     engine = create_engine(job.url, pool_size=2)
-    with closing(Queue(QUEUE, job.url, notify=job.role is Role.PRODUCER)) as queue:
+    notify = job.role is Role.PRODUCER
+    with closing(Queue(QUEUE, job.url, notify=notify, retry=RETRY)) as queue:
         if job.role is Role.PRODUCER:
             produce(job, log, random, queue, engine)
         else:
