@@ -27,11 +27,11 @@ def run() -> None:
     if not url:
         raise CommandError("no database: set XCLAIM_DATABASE_URL, or pass -x url=postgresql://...")
     with migrate.turn(url) as connection:
-        schema = resolve_schema(options.get("schema"), connection.dialect.name)
-        migrate.create_schema(connection, schema)
-        context.configure(connection=connection, **migrate.context_options(schema))
-        with context.begin_transaction():
-            context.run_migrations(**migrate.revision_arguments(context.get_context(), schema))
+        named = resolve_schema(options.get("schema"), connection.dialect.name)
+        with migrate.placed(connection, named) as schema:
+            context.configure(connection=connection, **migrate.context_options(schema))
+            with context.begin_transaction():
+                context.run_migrations(**migrate.revision_arguments(context.get_context(), schema))
 
 
 run()

@@ -5,6 +5,7 @@ Run `python -m tests.sql_docs` after changing a statement; a test compares.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,14 @@ from typing import Any
 
 from sqlalchemy import make_url
 
-from xclaim.sql import statements
+from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect
 from xclaim.sql.schema import message_table
 
+FULL_NAMES = """\
+-- Each function, operator and type is sent by its full name: pg_catalog.count(*), pg_catalog.text,
+-- a OPERATOR(pg_catalog.=) b. Here are the short ones, for people.
+"""
 FOLDER = Path(__file__).parents[1] / "docs" / "sql"
 NAMES = (
     "push",
@@ -51,10 +56,12 @@ NAMES = (
     "failing_queues",
     "is_known",
     "receipt",
+    "queue_stats",
     "stuck_claims",
     "dead_letters",
     "stored_objects",
     "encrypted",
+    "unencrypted",
     "re_encrypt",
 )
 LETTERS = statements.Letters(by_class=True, by_text=True, aged=True, by_id=True)
@@ -64,7 +71,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "holders, of a queue": {"of_queue": True},
     "push, not all of it plain JSON": {"encoded": True},
     "push_once, not all of it plain JSON": {"encoded": True},
+    "push_once, a batch under autocommit": {"whole": True},
     "prune, with a payload storage": {"objects": True},
+    "push_once, by id": {"by_id": True},
+    "candidates": {},
+    "handed_on": {},
+    "set_aside": {},
+    "described": {},
+    "prune_as_maintainer": {},
+    "withdraw_as_maintainer": {},
+    "withdraw_by_id_as_maintainer": {},
     "claim with a claim key": {"resumes": True},
     "claim on top": {"start": statements.Start.TOP},
     "claim behind a position": {"start": statements.Start.POSITION},
@@ -83,6 +99,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "release, not counted": {"delayed": False, "counted": False, "with_error": False},
 }
+_OF_UNSENDABLE = ("candidates", "handed_on", "set_aside", "described")
 _BREAKS = (
     "FROM ", "WHERE ", "SET ", "RETURNING ", "ORDER BY ", "LIMIT ", "UNION ALL", "ON CONFLICT",
 )  # fmt: skip
@@ -92,7 +109,7 @@ def documents() -> dict[Path, str]:
     """Return the text of each file."""
     sqlite: Any = make_url("sqlite://").get_dialect()
     dialects: list[tuple[Dialect, Any]] = [
-        (POSTGRESQL, make_url("postgresql+psycopg://").get_dialect()()),
+        (POSTGRESQL, full_names.dialect()),
         (SQLITE, sqlite(paramstyle="named")),
     ]
     return {
@@ -103,6 +120,7 @@ def documents() -> dict[Path, str]:
 
 def _document(dialect: Dialect, compiler: Any) -> str:
     header = f"-- What xclaim sends to {dialect.name}; written by `python -m tests.sql_docs`.\n"
+    header += FULL_NAMES if dialect is POSTGRESQL else ""
     return header + "".join(
         f"\n-- {name}\n-- {_promise(build)}\n{_readable(statement, compiler)};\n"
         for name, build, statement in _statements(dialect)
@@ -115,10 +133,18 @@ def _statements(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any
         build = getattr(statements, name)
         yield name, build, build(table, dialect)
     for name, options in VARIANTS.items():
-        if dialect is SQLITE and "start" in options:  # there a claim starts at the head
+        if dialect is SQLITE and _is_for_postgresql(name, options):
             continue
         build = getattr(statements, name.partition(" ")[0].rstrip(","))
         yield name, build, build(table, dialect, **options)
+
+
+def _is_for_postgresql(name: str, options: dict[str, Any]) -> bool:
+    # On SQLite a claim starts at the head, nobody else writes meanwhile, there are no roles, and
+    # there is no row that cannot be sent.
+    is_of_unsendable = "by_id" in options or name in _OF_UNSENDABLE
+    is_special = "start" in options or "whole" in options or name.endswith("_as_maintainer")
+    return is_special or is_of_unsendable
 
 
 def _promise(build: Callable[..., Any]) -> str:
@@ -126,13 +152,19 @@ def _promise(build: Callable[..., Any]) -> str:
 
 
 def _readable(statement: Any, compiler: Any) -> str:
-    words = " ".join(str(statement.compile(dialect=compiler)).split())
+    sent = _short(str(statement.compile(dialect=compiler)))
+    words = " ".join(sent.split())
     for keyword in _BREAKS:
         words = words.replace(f" {keyword}", f"\n  {keyword}")
     return "\n".join(
         textwrap.fill(line, 110, initial_indent=_indent(line), subsequent_indent="      ")
         for line in words.splitlines()
     )
+
+
+def _short(sent: str) -> str:
+    symbols = re.sub(r"OPERATOR\(pg_catalog\.([^)]+)\)", r"\1", sent)
+    return symbols.replace("pg_catalog.", "")
 
 
 def _indent(line: str) -> str:

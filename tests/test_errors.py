@@ -104,13 +104,12 @@ def test_worker_processes_raise_every_error_here() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_lost_claim_can_still_be_read(way: str, sqlite_url: str, tmp_path: Path) -> None:
-    settings = Payloads(
-        storage=tmp_path.as_uri(),
-        threshold=100,
-        compression="zstd",
-        keys=Fernet.generate_key().decode(),
-    )
+def test_a_lost_claim_can_still_be_read(
+    way: str, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = Fernet.generate_key().decode()
+    monkeypatch.setenv("XCLAIM_FERNET_KEYS", key)  # which no pickle has
+    settings = Payloads(storage=tmp_path.as_uri(), threshold=100, compression="zstd", keys=key)
     with Queue("orders", sqlite_url, payloads=settings) as queue:
         queue.push("x" * 1000)
         claimed = queue.claim()

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from tests.retrying import AT_ONCE
 from xclaim import Claim, Queue, create_engine
-from xclaim.sql import statements
+from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.schema import message_table
 from xclaim.sql.statements import Start
@@ -96,12 +96,18 @@ def is_claimed_before_the_backlog_ends(claims: Iterator[Claim], message_id: int)
 def pages_of_a_claim(engine: Engine, start: Start, place: Mapping[str, Any]) -> int:
     """Return how many pages a claim touches that starts there; it is rolled back."""
     statement = statements.claim(message_table(), POSTGRESQL, start=start)
-    parameters = {"queue_name": "orders", "claimant": "me", "key": None, "lease_seconds": 60.0}
+    parameters = {
+        "queue_name": "orders",
+        "claimant": "me",
+        "key": None,
+        "lease_seconds": 60.0,
+        "token_secret": b"of this statement",
+    }
     with engine.connect() as connection:
         cursor = connection.connection.cursor()
         explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
         cursor.execute(
-            f"{explain}{statement.compile(dialect=engine.dialect)}", {**parameters, **place}
+            f"{explain}{statement.compile(dialect=full_names.dialect())}", {**parameters, **place}
         )
         plan = cursor.fetchall()[0][0][0]["Plan"]
         connection.rollback()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from threading import Barrier, Event
 from typing import Any
 
@@ -16,7 +19,15 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.retrying import AT_ONCE
-from xclaim import Claim, ClaimLostError, DuplicateMessageError, Queue, create_engine
+from xclaim import (
+    AsyncQueue,
+    Claim,
+    ClaimLostError,
+    DuplicateMessageError,
+    Message,
+    Queue,
+    create_engine,
+)
 from xclaim.consuming.holding import Holding, by_holding
 
 NOW = timedelta(0)
@@ -141,6 +152,94 @@ def test_one_key_with_two_payloads_in_two_transactions_is_refused(postgresql: En
     assert isinstance(error, DuplicateMessageError)
     assert error.unique_keys == ["key"]
     assert Queue("race", postgresql).counts().available == 1
+
+
+@pytest.mark.parametrize("keys", [["key"], ["a", "key", None]])
+@pytest.mark.parametrize("is_joined", [False, True])
+def test_a_batch_that_meets_a_key_of_another_session_is_pushed_once(
+    postgresql: Engine, keys: list[str | None], is_joined: bool
+) -> None:
+    with ThreadPoolExecutor(1) as pool, postgresql.begin() as connection:
+        first = Queue("race", connection).push(1, unique_key="key")
+        payloads = [1] * len(keys)
+        push = partial(_push_in_one_transaction, is_joined=is_joined)
+        waiting = pool.submit(push, postgresql, payloads, keys)
+        _wait_for_lock(postgresql)
+        connection.commit()
+        messages = waiting.result()
+
+    assert [message.unique_key for message in messages] == keys
+    assert messages[keys.index("key")].id == first.id
+    assert Queue("race", postgresql).counts().available == len(keys)
+
+
+@pytest.mark.parametrize("keys", [["key"], ["a", "key", None]])
+def test_a_transaction_that_meets_a_key_with_another_payload_pushes_nothing(
+    postgresql: Engine, keys: list[str | None]
+) -> None:
+    with ThreadPoolExecutor(1) as pool, postgresql.begin() as connection:
+        Queue("race", connection).push(1, unique_key="key")
+        waiting = pool.submit(_push_and_commit_whatever_happens, postgresql, [2] * len(keys), keys)
+        _wait_for_lock(postgresql)
+        connection.commit()
+        error = waiting.result()
+
+    assert isinstance(error, DuplicateMessageError)
+    assert error.unique_keys == ["key"]
+    assert Queue("race", postgresql).counts().available == 1
+
+
+def test_a_repeated_push_that_waited_is_no_new_one(
+    postgresql: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "xclaim")
+    keys = ["key", "new"]
+    with ThreadPoolExecutor(1) as pool, postgresql.begin() as connection:
+        first = Queue("race", connection).push(1, unique_key="key")
+        waiting = pool.submit(Queue("race", postgresql).push_many, [1, 1], unique_keys=keys)
+        _wait_for_lock(postgresql)
+        connection.commit()
+        waiting.result()
+
+    assert f"message {first.id} was there already" in caplog.messages[-1]
+
+
+def test_one_key_pushed_by_a_task_and_a_transaction_is_one_message(postgresql: Engine) -> None:
+    async def push_awaiting() -> list[Message]:
+        url = postgresql.url.render_as_string(hide_password=False)
+        async with AsyncQueue("race", url) as queue:
+            return await queue.push_many([1, 2], unique_keys=["key", "new"])
+
+    with ThreadPoolExecutor(1) as pool, postgresql.begin() as connection:
+        first = Queue("race", connection).push(1, unique_key="key")
+        waiting = pool.submit(asyncio.run, push_awaiting())
+        _wait_for_lock(postgresql)
+        connection.commit()
+        messages = waiting.result()
+
+    assert messages[0].id == first.id
+    assert Queue("race", postgresql).counts().available == 2
+
+
+def _push_in_one_transaction(
+    engine: Engine, payloads: list[int], keys: list[str | None], *, is_joined: bool
+) -> list[Message]:
+    if not is_joined:
+        return Queue("race", engine).push_many(payloads, unique_keys=keys)
+    with engine.begin() as connection:
+        return Queue("race", connection).push_many(payloads, unique_keys=keys)
+
+
+def _push_and_commit_whatever_happens(
+    engine: Engine, payloads: list[int], keys: list[str | None]
+) -> Exception | None:
+    with engine.connect() as connection:
+        try:
+            Queue("race", connection).push_many(payloads, unique_keys=keys)
+        except DuplicateMessageError as error:
+            connection.commit()
+            return error
+    return None
 
 
 def test_a_message_pushed_by_an_open_transaction_is_not_seen(postgresql: Engine) -> None:

@@ -16,7 +16,7 @@ from tests.databases import temporary_database
 from xclaim import Queue, create_engine
 from xclaim.operations.grants import Kind
 from xclaim.operations.grants import plan as planned
-from xclaim.sql import statements
+from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
 from xclaim.sql.schema import message_table
 
@@ -43,6 +43,7 @@ PARAMETERS = {
     "drawn": 17,
     "message_id": 500_000,
     "token": NO_TOKEN,
+    "token_secret": b"of this statement",
     "ids": "{" + ",".join(str(500_000 + number) for number in range(100)) + "}",
     "tokens": "{" + ",".join([NO_TOKEN] * 100) + "}",
     "ack_count": 0,
@@ -53,6 +54,7 @@ PARAMETERS = {
     "after_priority": 0,
     "after_available_at": "-infinity",
     "after_id": 0,
+    "rest_seconds": 3600.0,
     "payload_before": '{"n": 1}',
     "payload_after": '{"n": 2}',
 }
@@ -124,7 +126,7 @@ def explain(
     engine: Engine, statement: Any, mode: str, *, role: str | None = None, **parameters: Any
 ) -> Plan:
     """Run a statement in a transaction that is rolled back, and return how it was carried out."""
-    prepared = str(statement.compile(dialect=engine.dialect))
+    prepared = str(statement.compile(dialect=full_names.dialect()))
     with engine.connect() as connection:
         cursor = connection.connection.cursor()
         cursor.execute(f"SET LOCAL plan_cache_mode = {mode}")
@@ -167,6 +169,11 @@ BOUNDED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "claim again": (statements.claim, {"resumes": True}, "ix_xclaim_message_claim_key"),
     "claim_one": (statements.claim_one, {}, "xclaim_message_pkey"),
     "resume": (statements.resume, {}, "ix_xclaim_message_claim_key"),
+    "candidates": (statements.candidates, {}, "ix_xclaim_message_claim"),
+    "candidates again": (statements.candidates, {"resumes": True}, "ix_xclaim_message_claim_key"),
+    "handed_on": (statements.handed_on, {}, "ix_xclaim_message_claim_key"),
+    "set_aside": (statements.set_aside, {}, "xclaim_message_pkey"),
+    "described": (statements.described, {}, "xclaim_message_pkey"),
     "ack and claim": (statements.ack_and_claim, {"limit": 100}, "xclaim_message_pkey"),
     "ack one and claim behind": (
         statements.ack_and_claim,
@@ -204,11 +211,24 @@ BOUNDED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "get_many": (statements.get_many, {}, "xclaim_message_pkey"),
     "receipt": (statements.receipt, {}, "xclaim_message_pkey"),
     "withdraw_by_id": (statements.withdraw_by_id, {}, "xclaim_message_pkey"),
+    "prune_as_maintainer": (statements.prune_as_maintainer, {}, "ix_xclaim_message_consumed"),
+    "withdraw_as_maintainer": (
+        statements.withdraw_as_maintainer,
+        {},
+        "uq_xclaim_message_unique_key",
+    ),
+    "withdraw_by_id_as_maintainer": (
+        statements.withdraw_by_id_as_maintainer,
+        {},
+        "xclaim_message_pkey",
+    ),
     "find": (statements.find, {}, "uq_xclaim_message_unique_key"),
     "withdraw": (statements.withdraw, {}, "uq_xclaim_message_unique_key"),
     "push": (statements.push, {}, ""),
     "push, encoded": (statements.push, {"encoded": True}, ""),
     "push_once": (statements.push_once, {}, "uq_xclaim_message_unique_key"),
+    "push_once, whole": (statements.push_once, {"whole": True}, "uq_xclaim_message_unique_key"),
+    "push_once, by id": (statements.push_once, {"by_id": True}, "uq_xclaim_message_unique_key"),
     "clashing_keys": (statements.clashing_keys, {}, "uq_xclaim_message_unique_key"),
 }
 
@@ -219,7 +239,7 @@ def test_a_statement_reads_what_it_returns_and_little_more(
     loaded: Engine, name: str, mode: str
 ) -> None:
     build, options, index = BOUNDED[name]
-    keyed = KEYED if name in ("push_once", "clashing_keys", "find", "withdraw") else {}
+    keyed = KEYED if name in KEYED_STATEMENTS else {}
     listed = {**keyed, **LISTED.get(name, {}), **ENCODED}
     statement = build(message_table(), POSTGRESQL, **options)
 
@@ -232,11 +252,18 @@ def test_a_statement_reads_what_it_returns_and_little_more(
     assert plan.buffers <= 4_000, plan.text
 
 
-# They read or change payloads, which takes more rights than a consumer or maintainer is granted.
-OF_THE_OWNER = ("ack_reduced", "prune with objects", "re_encrypt")
+# They read or change payloads, which takes more rights than a consumer or maintainer is granted, or
+# delete by themselves.
+OF_THE_OWNER = {"ack_reduced", "prune with objects", "re_encrypt"}
+OF_THE_OWNER |= {"prune", "withdraw", "withdraw_by_id"}
+KEYED_STATEMENTS = {"push_once, by id", "push_once", "push_once, whole", "clashing_keys"}
+KEYED_STATEMENTS |= {"find", "withdraw", "withdraw_as_maintainer"}
+PUSHING = ["push", "push, encoded", "push_once", "push_once, whole", "push_once, by id"]
+PUSHING += ["clashing_keys"]
 KINDS = {
-    **dict.fromkeys(["push", "push, encoded", "push_once", "clashing_keys"], Kind.PRODUCER),
-    **dict.fromkeys(["redrive", "prune", "withdraw", "withdraw_by_id"], Kind.MAINTAINER),
+    **dict.fromkeys(PUSHING, Kind.PRODUCER),
+    "redrive": Kind.MAINTAINER,
+    **dict.fromkeys([name for name in BOUNDED if name.endswith("maintainer")], Kind.MAINTAINER),
 }
 
 
@@ -261,7 +288,7 @@ def test_row_level_security_costs_no_statement_its_index(
     loaded: Engine, limited: dict[Kind, str], name: str, mode: str
 ) -> None:
     build, options, index = BOUNDED[name]
-    keyed = KEYED if name in ("push_once", "clashing_keys", "find", "withdraw") else {}
+    keyed = KEYED if name in KEYED_STATEMENTS else {}
     listed = {**keyed, **LISTED.get(name, {}), **ENCODED}
     statement = build(message_table(), POSTGRESQL, **options)
     role = limited[KINDS.get(name, Kind.CONSUMER)]
@@ -276,9 +303,10 @@ def test_row_level_security_costs_no_statement_its_index(
 
 def test_every_statement_is_checked() -> None:
     exempt = {"counts", "dead_letters", "queue_stats", "stuck_claims"}  # they count, for people
-    exempt |= {"failing_queues", "redrivable", "prunable"}  # they count, too
+    exempt |= {"failing_queues", "redrivable", "prunable", "unencrypted"}  # they count, too
     exempt |= {"failing_messages", "holders", "letters"}  # they read a state of a queue, for people
-    exempt |= {"reads_errors"}  # it reads no table
+    exempt |= {"reads_errors", "may_delete"}  # they read no table
+    exempt |= {"ids_of", "in_bytes"}  # they read what the statement reads that they are given
     exempt |= {"is_known"}  # of a queue with many messages it reads the first row of the table
     exempt |= {"stored_objects", "encrypted"}  # they read the table, for thousands at once
     built = {name for name in statements.__all__ if callable(getattr(statements, name))}
@@ -313,7 +341,9 @@ def test_a_claim_planned_while_the_table_was_empty_stays_quick(
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET plan_cache_mode = force_generic_plan"))
         connection.execute(text("SET enable_seqscan = off"))
-        compiled = statements.claim(message_table(), POSTGRESQL).compile(dialect=engine.dialect)
+        compiled = statements.claim(message_table(), POSTGRESQL).compile(
+            dialect=full_names.dialect()
+        )
         cursor = connection.connection.cursor()
         for _ in range(2):
             cursor.execute(str(compiled), PARAMETERS, prepare=True)  # type: ignore[call-arg]

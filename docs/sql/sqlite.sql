@@ -28,9 +28,15 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
     WHERE unique_key IS NOT NULL DO UPDATE
     SET max_attempts = CASE WHEN (xclaim_message.payload = excluded.payload AND xclaim_message.codec IS
       excluded.codec) THEN xclaim_message.max_attempts ELSE -1 END
-    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
-      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, last_error_class, codec, 1 AS is_same, id > coalesce((SELECT sqlite_sequence.seq
+    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
+      BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
+      AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
+      CAST(max_attempts AS INTEGER) AS max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at
+      AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
+      claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
+      CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec, 1 AS
+      is_same, id > coalesce((SELECT sqlite_sequence.seq
     FROM sqlite_sequence
     WHERE name = 'xclaim_message'), 0) AS is_new;
 
@@ -45,31 +51,49 @@ SELECT xclaim_message.unique_key
 
 -- claim
 -- Claim the next messages: highest priority, then longest available, then lowest id.
-WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
+WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS top
     WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
     ORDER BY top.priority DESC
-    LIMIT 1 OFFSET :param_1) AS priority
+    LIMIT 1 OFFSET :param_1) AS priority, 1 AS number
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
       lower.priority < level.priority
     ORDER BY lower.priority DESC
-    LIMIT 1 OFFSET :param_2) AS anon_1
+    LIMIT 1 OFFSET :param_2) AS anon_1, level.number + 1 AS anon_2
     FROM level
-    WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT waiting.id AS id
+    WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT waiting.id AS
+      id
     FROM level CROSS JOIN xclaim_message AS waiting
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
-      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND waiting.available_at IS NOT NULL
-    LIMIT 1 OFFSET :param_3) UPDATE xclaim_message
-    SET attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'),
-      claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'),
-      claim_token=lower(hex(randomblob(16))), status='claimed', claimed_by=:claimant, claim_key=:key
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (waiting.attempts < 0 OR
+      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
+      waiting.origin_queue = '') THEN 0 ELSE 1 END = 1 AND waiting.available_at IS NOT NULL
+    UNION ALL SELECT behind.id AS id
+    FROM (SELECT other.id AS id
+    FROM xclaim_message AS other
+    WHERE other.queue = :queue_name AND other.status = 'available' AND other.priority < (SELECT level.priority
+    FROM level
+    WHERE level.number = 32) AND other.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
+      other.available_at IS NOT NULL AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR
+      other.consumed_at IS NOT NULL OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN 0 ELSE 1
+      END = 1
+    ORDER BY other.priority DESC, other.available_at, other.id
+    LIMIT 1 OFFSET :param_3) AS behind
+    LIMIT 1 OFFSET :param_4) UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
+      status='claimed', claimed_by=:claimant, claim_key=:key
     WHERE xclaim_message.id IN (SELECT candidate.id
     FROM candidate) AND xclaim_message.status = 'available'
-    RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
-      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, last_error_class,
-      claim_token, codec;
+    RETURNING id, CAST(origin_queue AS BLOB) AS origin_queue, CAST(priority AS INTEGER) AS priority,
+      CAST(payload AS BLOB) AS payload, CAST(nullif(headers, '{}') AS BLOB) AS headers, CAST(unique_key AS
+      BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
+      max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
+      claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec;
 
 -- claim_one
 -- Claim this very message, or take it back from an earlier attempt of the same claim key.
@@ -78,15 +102,21 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     WHERE wanted.id = :message_id AND wanted.queue = :queue_name AND (wanted.status = 'available' AND
       wanted.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') OR wanted.status = 'claimed' AND
       wanted.claim_key = :key AND wanted.claimed_by != :claimant AND coalesce(wanted.attempts >= CASE WHEN
-      :is_limited THEN :most_attempts ELSE wanted.max_attempts END, 1 = 0) = 0)) UPDATE xclaim_message
-    SET attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'),
-      claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'),
-      claim_token=lower(hex(randomblob(16))), status='claimed', claimed_by=:claimant, claim_key=:key
+      :is_limited THEN :most_attempts ELSE wanted.max_attempts END, 1 = 0) = 0) AND CASE WHEN (wanted.attempts
+      < 0 OR wanted.max_attempts < 1 OR wanted.consumed_at IS NOT NULL OR wanted.consumed_by IS NOT NULL OR
+      wanted.origin_queue = '') THEN 0 ELSE 1 END = 1) UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
+      status='claimed', claimed_by=:claimant, claim_key=:key
     WHERE xclaim_message.id IN (SELECT taken.id
     FROM taken) AND xclaim_message.status != 'consumed'
-    RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
-      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, last_error_class,
-      claim_token, codec;
+    RETURNING id, CAST(origin_queue AS BLOB) AS origin_queue, CAST(priority AS INTEGER) AS priority,
+      CAST(payload AS BLOB) AS payload, CAST(nullif(headers, '{}') AS BLOB) AS headers, CAST(unique_key AS
+      BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
+      max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
+      claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec;
 
 -- resume
 -- Take over what a ticket hands on, or take back what an earlier attempt took over with it.
@@ -95,17 +125,23 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
     WHERE held.claim_key IN (:handed_on_key, :key) AND held.queue = :queue_name AND held.status = 'claimed'
       AND (held.claim_key = :handed_on_key AND held.claimed_by = :handed_on_by OR held.claim_key = :key AND
       held.claimed_by != :claimant AND coalesce(held.attempts >= CASE WHEN :is_limited THEN :most_attempts
-      ELSE held.max_attempts END, 1 = 0) = 0)
+      ELSE held.max_attempts END, 1 = 0) = 0) AND CASE WHEN (held.attempts < 0 OR held.max_attempts < 1 OR
+      held.consumed_at IS NOT NULL OR held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN 0 ELSE 1
+      END = 1
     ORDER BY held.id) UPDATE xclaim_message
-    SET attempts=(xclaim_message.attempts + CASE WHEN (xclaim_message.claim_key = :key) THEN 1 ELSE 0 END),
-      claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now',
-      CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))), status='claimed',
-      claimed_by=:claimant, claim_key=:key
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + CASE WHEN
+      (xclaim_message.claim_key = :key) THEN 1 ELSE 0 END ELSE 2147483647 END, claimed_at=strftime('%Y-%m-%d
+      %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) ||
+      ' seconds'), claim_token=lower(hex(randomblob(16))), status='claimed', claimed_by=:claimant,
+      claim_key=:key
     WHERE xclaim_message.id IN (SELECT taken.id
     FROM taken) AND xclaim_message.status = 'claimed'
-    RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
-      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, last_error_class,
-      claim_token, codec;
+    RETURNING id, CAST(origin_queue AS BLOB) AS origin_queue, CAST(priority AS INTEGER) AS priority,
+      CAST(payload AS BLOB) AS payload, CAST(nullif(headers, '{}') AS BLOB) AS headers, CAST(unique_key AS
+      BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
+      max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
+      claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec;
 
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
@@ -144,22 +180,31 @@ UPDATE xclaim_message
 UPDATE xclaim_message
     SET claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'),
       last_error=:error, last_error_class=:error_class, failures=json_insert(CASE WHEN (json_type(CASE WHEN
-      json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE 'null' END) != 'array') THEN '[]'
-      WHEN (json_array_length(CASE WHEN json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE
-      'null' END) >= 20) THEN json_remove(xclaim_message.failures, '$[0]') ELSE xclaim_message.failures END,
-      '$[#]', json_object('attempt', xclaim_message.attempts, 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now')
-      AS TEXT), 'claimed_by', xclaim_message.claimed_by, 'error_class', :error_class, 'error', substr(:error,
-      1, 1000)))
+      (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0
+      END = 1 AND length(xclaim_message.failures) < 524288) THEN xclaim_message.failures ELSE 'null' END) !=
+      'array') THEN '[]' WHEN (json_array_length(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) =
+      'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1 AND length(xclaim_message.failures) <
+      524288) THEN xclaim_message.failures ELSE 'null' END) >= 20) THEN json_remove(xclaim_message.failures,
+      '$[0]') ELSE xclaim_message.failures END, '$[#]', json_object('attempt', CAST(xclaim_message.attempts AS
+      INTEGER), 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now') AS TEXT), 'claimed_by',
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 'error_class', :error_class, 'error',
+      substr(:error, 1, 1000)))
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
-    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
-      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, last_error_class, codec;
+    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
+      BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
+      AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
+      CAST(max_attempts AS INTEGER) AS max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at
+      AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
+      claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
+      CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec;
 
 -- hand_back
 -- Make claimed messages available again, at their places, and take the attempts back.
 UPDATE xclaim_message
-    SET attempts=(xclaim_message.attempts - 1), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
-      status='available', claimed_by=NULL, claim_key=NULL
+    SET attempts=CASE WHEN (xclaim_message.attempts - 1 > 0) THEN xclaim_message.attempts - 1 ELSE 0 END,
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=NULL
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
       anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item
@@ -185,102 +230,180 @@ UPDATE xclaim_message
 
 -- expire
 -- Give back lapsed claims, after a pause that began with the claim, or as dead letters.
-WITH lapsed AS MATERIALIZED (SELECT held.id AS id
+WITH RECURSIVE places(place) AS (SELECT 1 AS place
+    UNION ALL SELECT places.place + 1 AS anon_1
+    FROM places
+    WHERE places.place < 1000), lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
-    WHERE held.queue = :queue_name AND held.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+    WHERE held.queue = :queue_name AND held.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
+      held.status = 'claimed' AND CASE WHEN (held.attempts < 0 OR held.max_attempts < 1 OR held.consumed_at IS
+      NOT NULL OR held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN 0 ELSE 1 END = 1
     ORDER BY held.claim_expires_at
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
     SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
       ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
       strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE max(strftime('%Y-%m-%d %H:%M:%f', 'now'),
-      coalesce(strftime('%Y-%m-%d %H:%M:%f', xclaim_message.claimed_at, CAST(json_extract(:pauses, '$[' ||
-      CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS TEXT) || ']') * (1.0 - :jitter *
-      (((xclaim_message.id + :drawn) % 97) / (97.0 + 0.0))) AS TEXT) || ' seconds'), strftime('%Y-%m-%d
-      %H:%M:%f', 'now'))) END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
-      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
-      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=CASE WHEN coalesce(CAST(CASE WHEN json_valid(xclaim_message.failures) THEN
-      json_extract(xclaim_message.failures, '$[#-1].attempt') END AS TEXT) = CAST(xclaim_message.attempts AS
-      TEXT) AND CAST(CASE WHEN json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures,
-      '$[#-1].claimed_by') END AS TEXT) = xclaim_message.claimed_by, 1 = 0) THEN CAST(CASE WHEN
-      json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures, '$[#-1].error') END AS
-      TEXT) ELSE 'lease expired, claimed by ' || xclaim_message.claimed_by END, last_error_class=CASE WHEN
-      coalesce(CAST(CASE WHEN json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures,
-      '$[#-1].attempt') END AS TEXT) = CAST(xclaim_message.attempts AS TEXT) AND CAST(CASE WHEN
-      json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures, '$[#-1].claimed_by') END
-      AS TEXT) = xclaim_message.claimed_by, 1 = 0) THEN CAST(CASE WHEN json_valid(xclaim_message.failures)
-      THEN json_extract(xclaim_message.failures, '$[#-1].error_class') END AS TEXT) ELSE 'LeaseExpired' END,
-      failures=CASE WHEN coalesce(CAST(CASE WHEN json_valid(xclaim_message.failures) THEN
-      json_extract(xclaim_message.failures, '$[#-1].attempt') END AS TEXT) = CAST(xclaim_message.attempts AS
-      TEXT) AND CAST(CASE WHEN json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures,
-      '$[#-1].claimed_by') END AS TEXT) = xclaim_message.claimed_by, 1 = 0) THEN xclaim_message.failures ELSE
-      json_insert(CASE WHEN (json_type(CASE WHEN json_valid(xclaim_message.failures) THEN
-      xclaim_message.failures ELSE 'null' END) != 'array') THEN '[]' WHEN (json_array_length(CASE WHEN
-      json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE 'null' END) >= 20) THEN
+      coalesce(strftime('%Y-%m-%d %H:%M:%f', min(strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      xclaim_message.claimed_at), CAST(json_extract(:pauses, '$[' ||
+      CAST(CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS INTEGER) AS TEXT) || ']') * (1.0 -
+      :jitter * ((xclaim_message.id % 97 + :drawn) % 97 / CAST(97.0 AS DOUBLE))) AS TEXT) || ' seconds'),
+      strftime('%Y-%m-%d %H:%M:%f', 'now'))) END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
+      status='available', claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
+      :is_limited THEN :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+      xclaim_message.claim_key ELSE NULL END, last_error=CASE WHEN coalesce(CAST(CASE WHEN (CASE WHEN
+      (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN
+      json_extract(xclaim_message.failures, '$[#-1].attempt') END AS TEXT) = CAST(CAST(xclaim_message.attempts
+      AS INTEGER) AS TEXT) AND CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].claimed_by') END AS TEXT) = CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 1 = 0)
+      THEN CASE WHEN (CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].error') END AS TEXT) GLOB '*' || char(65533) || '*') THEN (SELECT
+      group_concat(char(unicode(substr(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text')
+      THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].error') END AS TEXT), places.place, 1))), '') AS group_concat_1
+    FROM places
+    WHERE places.place <= length(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].error') END AS TEXT))) ELSE CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text')
+      THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].error') END AS TEXT) END ELSE 'lease expired, claimed by ' ||
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT) END, last_error_class=CASE WHEN
+      coalesce(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].attempt') END AS TEXT) = CAST(CAST(xclaim_message.attempts AS INTEGER) AS TEXT) AND CAST(CASE
+      WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE
+      0 END = 1) THEN json_extract(xclaim_message.failures, '$[#-1].claimed_by') END AS TEXT) =
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 1 = 0) THEN CASE WHEN (CAST(CASE WHEN (CASE
+      WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1)
+      THEN json_extract(xclaim_message.failures, '$[#-1].error_class') END AS TEXT) GLOB '*' || char(65533) ||
+      '*') THEN (SELECT group_concat(char(unicode(substr(CAST(CASE WHEN (CASE WHEN
+      (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN
+      json_extract(xclaim_message.failures, '$[#-1].error_class') END AS TEXT), places.place, 1))), '') AS
+      group_concat_2
+    FROM places
+    WHERE places.place <= length(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].error_class') END AS TEXT))) ELSE CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) =
+      'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN
+      json_extract(xclaim_message.failures, '$[#-1].error_class') END AS TEXT) END ELSE 'LeaseExpired' END,
+      failures=CASE WHEN coalesce(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].attempt') END AS TEXT) = CAST(CAST(xclaim_message.attempts AS INTEGER) AS TEXT) AND CAST(CASE
+      WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE
+      0 END = 1) THEN json_extract(xclaim_message.failures, '$[#-1].claimed_by') END AS TEXT) =
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 1 = 0) THEN xclaim_message.failures ELSE
+      json_insert(CASE WHEN (json_type(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1 AND length(xclaim_message.failures) < 524288) THEN
+      xclaim_message.failures ELSE 'null' END) != 'array') THEN '[]' WHEN (json_array_length(CASE WHEN (CASE
+      WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1
+      AND length(xclaim_message.failures) < 524288) THEN xclaim_message.failures ELSE 'null' END) >= 20) THEN
       json_remove(xclaim_message.failures, '$[0]') ELSE xclaim_message.failures END, '$[#]',
-      json_object('attempt', xclaim_message.attempts, 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now') AS
-      TEXT), 'claimed_by', xclaim_message.claimed_by, 'error_class', 'LeaseExpired', 'error', substr('lease
-      expired, claimed by ' || xclaim_message.claimed_by, 1, 1000))) END, queue=CASE WHEN
+      json_object('attempt', CAST(xclaim_message.attempts AS INTEGER), 'at', CAST(strftime('%Y-%m-%d
+      %H:%M:%f', 'now') AS TEXT), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT),
+      'error_class', 'LeaseExpired', 'error', substr('lease expired, claimed by ' ||
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 1, 1000))) END, queue=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
       xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE xclaim_message.queue END
     WHERE xclaim_message.id IN (SELECT lapsed.id
     FROM lapsed) AND xclaim_message.status = 'claimed'
-    RETURNING id, queue, attempts, available_at;
+    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(attempts AS INTEGER) AS attempts, CAST(available_at AS
+      BLOB) AS available_at;
 
 -- expire_others
 -- Give back lapsed claims but for those of a claim key, which takes them back itself.
-WITH lapsed AS MATERIALIZED (SELECT held.id AS id
+WITH RECURSIVE places(place) AS (SELECT 1 AS place
+    UNION ALL SELECT places.place + 1 AS anon_1
+    FROM places
+    WHERE places.place < 1000), lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.queue = :queue_name AND held.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
+      held.status = 'claimed' AND CASE WHEN (held.attempts < 0 OR held.max_attempts < 1 OR held.consumed_at IS
+      NOT NULL OR held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN 0 ELSE 1 END = 1 AND
       held.claim_key IS NOT :key
     ORDER BY held.claim_expires_at
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
     SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
       ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
       strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE max(strftime('%Y-%m-%d %H:%M:%f', 'now'),
-      coalesce(strftime('%Y-%m-%d %H:%M:%f', xclaim_message.claimed_at, CAST(json_extract(:pauses, '$[' ||
-      CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS TEXT) || ']') * (1.0 - :jitter *
-      (((xclaim_message.id + :drawn) % 97) / (97.0 + 0.0))) AS TEXT) || ' seconds'), strftime('%Y-%m-%d
-      %H:%M:%f', 'now'))) END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
-      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
-      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=CASE WHEN coalesce(CAST(CASE WHEN json_valid(xclaim_message.failures) THEN
-      json_extract(xclaim_message.failures, '$[#-1].attempt') END AS TEXT) = CAST(xclaim_message.attempts AS
-      TEXT) AND CAST(CASE WHEN json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures,
-      '$[#-1].claimed_by') END AS TEXT) = xclaim_message.claimed_by, 1 = 0) THEN CAST(CASE WHEN
-      json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures, '$[#-1].error') END AS
-      TEXT) ELSE 'lease expired, claimed by ' || xclaim_message.claimed_by END, last_error_class=CASE WHEN
-      coalesce(CAST(CASE WHEN json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures,
-      '$[#-1].attempt') END AS TEXT) = CAST(xclaim_message.attempts AS TEXT) AND CAST(CASE WHEN
-      json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures, '$[#-1].claimed_by') END
-      AS TEXT) = xclaim_message.claimed_by, 1 = 0) THEN CAST(CASE WHEN json_valid(xclaim_message.failures)
-      THEN json_extract(xclaim_message.failures, '$[#-1].error_class') END AS TEXT) ELSE 'LeaseExpired' END,
-      failures=CASE WHEN coalesce(CAST(CASE WHEN json_valid(xclaim_message.failures) THEN
-      json_extract(xclaim_message.failures, '$[#-1].attempt') END AS TEXT) = CAST(xclaim_message.attempts AS
-      TEXT) AND CAST(CASE WHEN json_valid(xclaim_message.failures) THEN json_extract(xclaim_message.failures,
-      '$[#-1].claimed_by') END AS TEXT) = xclaim_message.claimed_by, 1 = 0) THEN xclaim_message.failures ELSE
-      json_insert(CASE WHEN (json_type(CASE WHEN json_valid(xclaim_message.failures) THEN
-      xclaim_message.failures ELSE 'null' END) != 'array') THEN '[]' WHEN (json_array_length(CASE WHEN
-      json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE 'null' END) >= 20) THEN
+      coalesce(strftime('%Y-%m-%d %H:%M:%f', min(strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      xclaim_message.claimed_at), CAST(json_extract(:pauses, '$[' ||
+      CAST(CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS INTEGER) AS TEXT) || ']') * (1.0 -
+      :jitter * ((xclaim_message.id % 97 + :drawn) % 97 / CAST(97.0 AS DOUBLE))) AS TEXT) || ' seconds'),
+      strftime('%Y-%m-%d %H:%M:%f', 'now'))) END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
+      status='available', claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
+      :is_limited THEN :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+      xclaim_message.claim_key ELSE NULL END, last_error=CASE WHEN coalesce(CAST(CASE WHEN (CASE WHEN
+      (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN
+      json_extract(xclaim_message.failures, '$[#-1].attempt') END AS TEXT) = CAST(CAST(xclaim_message.attempts
+      AS INTEGER) AS TEXT) AND CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].claimed_by') END AS TEXT) = CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 1 = 0)
+      THEN CASE WHEN (CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].error') END AS TEXT) GLOB '*' || char(65533) || '*') THEN (SELECT
+      group_concat(char(unicode(substr(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text')
+      THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].error') END AS TEXT), places.place, 1))), '') AS group_concat_1
+    FROM places
+    WHERE places.place <= length(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].error') END AS TEXT))) ELSE CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text')
+      THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].error') END AS TEXT) END ELSE 'lease expired, claimed by ' ||
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT) END, last_error_class=CASE WHEN
+      coalesce(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].attempt') END AS TEXT) = CAST(CAST(xclaim_message.attempts AS INTEGER) AS TEXT) AND CAST(CASE
+      WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE
+      0 END = 1) THEN json_extract(xclaim_message.failures, '$[#-1].claimed_by') END AS TEXT) =
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 1 = 0) THEN CASE WHEN (CAST(CASE WHEN (CASE
+      WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1)
+      THEN json_extract(xclaim_message.failures, '$[#-1].error_class') END AS TEXT) GLOB '*' || char(65533) ||
+      '*') THEN (SELECT group_concat(char(unicode(substr(CAST(CASE WHEN (CASE WHEN
+      (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN
+      json_extract(xclaim_message.failures, '$[#-1].error_class') END AS TEXT), places.place, 1))), '') AS
+      group_concat_2
+    FROM places
+    WHERE places.place <= length(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].error_class') END AS TEXT))) ELSE CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) =
+      'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN
+      json_extract(xclaim_message.failures, '$[#-1].error_class') END AS TEXT) END ELSE 'LeaseExpired' END,
+      failures=CASE WHEN coalesce(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
+      '$[#-1].attempt') END AS TEXT) = CAST(CAST(xclaim_message.attempts AS INTEGER) AS TEXT) AND CAST(CASE
+      WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE
+      0 END = 1) THEN json_extract(xclaim_message.failures, '$[#-1].claimed_by') END AS TEXT) =
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 1 = 0) THEN xclaim_message.failures ELSE
+      json_insert(CASE WHEN (json_type(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1 AND length(xclaim_message.failures) < 524288) THEN
+      xclaim_message.failures ELSE 'null' END) != 'array') THEN '[]' WHEN (json_array_length(CASE WHEN (CASE
+      WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1
+      AND length(xclaim_message.failures) < 524288) THEN xclaim_message.failures ELSE 'null' END) >= 20) THEN
       json_remove(xclaim_message.failures, '$[0]') ELSE xclaim_message.failures END, '$[#]',
-      json_object('attempt', xclaim_message.attempts, 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now') AS
-      TEXT), 'claimed_by', xclaim_message.claimed_by, 'error_class', 'LeaseExpired', 'error', substr('lease
-      expired, claimed by ' || xclaim_message.claimed_by, 1, 1000))) END, queue=CASE WHEN
+      json_object('attempt', CAST(xclaim_message.attempts AS INTEGER), 'at', CAST(strftime('%Y-%m-%d
+      %H:%M:%f', 'now') AS TEXT), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT),
+      'error_class', 'LeaseExpired', 'error', substr('lease expired, claimed by ' ||
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 1, 1000))) END, queue=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
       xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE xclaim_message.queue END
     WHERE xclaim_message.id IN (SELECT lapsed.id
     FROM lapsed) AND xclaim_message.status = 'claimed'
-    RETURNING id, queue, attempts, available_at;
+    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(attempts AS INTEGER) AS attempts, CAST(available_at AS
+      BLOB) AS available_at;
 
 -- redrive
 -- Move dead letters to a queue, the next one first, available now and with no attempts used.
 WITH dead AS MATERIALIZED (SELECT letter.id AS id
     FROM xclaim_message AS letter
     WHERE letter.queue = :dead_letter_queue AND letter.status = 'available' AND letter.available_at IS NOT
-      NULL
+      NULL AND CASE WHEN (letter.attempts < 0 OR letter.max_attempts < 1 OR letter.consumed_at IS NOT NULL OR
+      letter.consumed_by IS NOT NULL OR letter.origin_queue = '') THEN 0 ELSE 1 END = 1
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
-    SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts=0, claim_key=NULL, queue=:queue_name
+    SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts=0, claimed_at=NULL, claim_expires_at=NULL,
+      claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL, queue=:queue_name
     WHERE xclaim_message.id IN (SELECT dead.id
     FROM dead) AND xclaim_message.status = 'available'
     RETURNING id;
@@ -289,8 +412,8 @@ WITH dead AS MATERIALIZED (SELECT letter.id AS id
 -- Delete some messages that were consumed so long ago, the oldest first.
 WITH pruned AS MATERIALIZED (SELECT old.id AS id
     FROM xclaim_message AS old
-    WHERE old.queue = :queue_name AND old.consumed_at <= strftime('%Y-%m-%d %H:%M:%f', 'now',
-      CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds')
+    WHERE old.queue = :queue_name AND old.status = 'consumed' AND old.consumed_at <= strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds')
     ORDER BY old.consumed_at
     LIMIT :message_limit OFFSET :param_1) DELETE
     FROM xclaim_message
@@ -304,7 +427,8 @@ SELECT count(*) AS messages
     FROM (SELECT letter.id AS id
     FROM xclaim_message AS letter
     WHERE letter.queue = :dead_letter_queue AND letter.status = 'available' AND letter.available_at IS NOT
-      NULL
+      NULL AND CASE WHEN (letter.attempts < 0 OR letter.max_attempts < 1 OR letter.consumed_at IS NOT NULL OR
+      letter.consumed_by IS NOT NULL OR letter.origin_queue = '') THEN 0 ELSE 1 END = 1
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT :message_limit OFFSET :param_1) AS chosen;
 
@@ -313,8 +437,8 @@ SELECT count(*) AS messages
 SELECT count(*) AS messages
     FROM (SELECT old.id AS id
     FROM xclaim_message AS old
-    WHERE old.queue = :queue_name AND old.consumed_at <= strftime('%Y-%m-%d %H:%M:%f', 'now',
-      CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds')
+    WHERE old.queue = :queue_name AND old.status = 'consumed' AND old.consumed_at <= strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds')
     ORDER BY old.consumed_at
     LIMIT :message_limit OFFSET :param_1) AS chosen;
 
@@ -339,29 +463,48 @@ DELETE
 
 -- peek
 -- Return the messages that would be claimed next, without claiming them.
-WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
+WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS top
     WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
     ORDER BY top.priority DESC
-    LIMIT 1 OFFSET :param_1) AS priority
+    LIMIT 1 OFFSET :param_1) AS priority, 1 AS number
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
       lower.priority < level.priority
     ORDER BY lower.priority DESC
-    LIMIT 1 OFFSET :param_2) AS anon_1
+    LIMIT 1 OFFSET :param_2) AS anon_1, level.number + 1 AS anon_2
     FROM level
-    WHERE level.priority IS NOT NULL), upcoming AS MATERIALIZED (SELECT waiting.id AS id
+    WHERE level.priority IS NOT NULL AND level.number < 32), upcoming AS MATERIALIZED (SELECT waiting.id AS id
     FROM level CROSS JOIN xclaim_message AS waiting
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
-      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND waiting.available_at IS NOT NULL
-    LIMIT :message_limit OFFSET :param_3) SELECT xclaim_message.id, xclaim_message.queue,
-      xclaim_message.origin_queue, xclaim_message.status, xclaim_message.priority, xclaim_message.payload,
-      xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
-      xclaim_message.created_at, xclaim_message.available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.consumed_at, xclaim_message.claimed_by,
-      xclaim_message.consumed_by, xclaim_message.claim_key, xclaim_message.last_error,
-      xclaim_message.last_error_class, xclaim_message.codec
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (waiting.attempts < 0 OR
+      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
+      waiting.origin_queue = '') THEN 0 ELSE 1 END = 1 AND waiting.available_at IS NOT NULL
+    UNION ALL SELECT behind.id AS id
+    FROM (SELECT other.id AS id
+    FROM xclaim_message AS other
+    WHERE other.queue = :queue_name AND other.status = 'available' AND other.priority < (SELECT level.priority
+    FROM level
+    WHERE level.number = 32) AND other.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
+      other.available_at IS NOT NULL AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR
+      other.consumed_at IS NOT NULL OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN 0 ELSE 1
+      END = 1
+    ORDER BY other.priority DESC, other.available_at, other.id
+    LIMIT :message_limit OFFSET :param_3) AS behind
+    LIMIT :message_limit OFFSET :param_4) SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS
+      queue, CAST(xclaim_message.origin_queue AS BLOB) AS origin_queue, CAST(xclaim_message.status AS BLOB) AS
+      status, CAST(xclaim_message.priority AS INTEGER) AS priority, CAST(xclaim_message.payload AS BLOB) AS
+      payload, CAST(xclaim_message.headers AS BLOB) AS headers, CAST(xclaim_message.unique_key AS BLOB) AS
+      unique_key, CAST(xclaim_message.attempts AS INTEGER) AS attempts, CAST(xclaim_message.max_attempts AS
+      INTEGER) AS max_attempts, CAST(xclaim_message.created_at AS BLOB) AS created_at,
+      CAST(xclaim_message.available_at AS BLOB) AS available_at, CAST(xclaim_message.claimed_at AS BLOB) AS
+      claimed_at, CAST(xclaim_message.claim_expires_at AS BLOB) AS claim_expires_at,
+      CAST(xclaim_message.consumed_at AS BLOB) AS consumed_at, CAST(xclaim_message.claimed_by AS BLOB) AS
+      claimed_by, CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS
+      BLOB) AS claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error,
+      CAST(xclaim_message.last_error_class AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS
+      codec
     FROM xclaim_message
     WHERE xclaim_message.id IN (SELECT upcoming.id
     FROM upcoming)
@@ -369,19 +512,19 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
 
 -- newest
 -- Return when the newest of the messages that can be claimed now became available.
-WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
+WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS top
     WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
     ORDER BY top.priority DESC
-    LIMIT 1 OFFSET :param_2) AS priority
+    LIMIT 1 OFFSET :param_2) AS priority, 1 AS number
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
       lower.priority < level.priority
     ORDER BY lower.priority DESC
-    LIMIT 1 OFFSET :param_3) AS anon_1
+    LIMIT 1 OFFSET :param_3) AS anon_1, level.number + 1 AS anon_2
     FROM level
-    WHERE level.priority IS NOT NULL) SELECT max(newest.available_at) AS available_at
+    WHERE level.priority IS NOT NULL) SELECT CAST(max(newest.available_at) AS BLOB) AS available_at
     FROM (SELECT (SELECT waiting.available_at
     FROM xclaim_message AS waiting
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
@@ -392,26 +535,36 @@ WITH RECURSIVE level(priority) AS (SELECT (SELECT top.priority
 
 -- get
 -- Return the message if it is in the queue or was pushed to it.
-SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
-      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
-      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
-      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
-      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.codec
+SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xclaim_message.origin_queue AS
+      BLOB) AS origin_queue, CAST(xclaim_message.status AS BLOB) AS status, CAST(xclaim_message.priority AS
+      INTEGER) AS priority, CAST(xclaim_message.payload AS BLOB) AS payload, CAST(xclaim_message.headers AS
+      BLOB) AS headers, CAST(xclaim_message.unique_key AS BLOB) AS unique_key, CAST(xclaim_message.attempts AS
+      INTEGER) AS attempts, CAST(xclaim_message.max_attempts AS INTEGER) AS max_attempts,
+      CAST(xclaim_message.created_at AS BLOB) AS created_at, CAST(xclaim_message.available_at AS BLOB) AS
+      available_at, CAST(xclaim_message.claimed_at AS BLOB) AS claimed_at,
+      CAST(xclaim_message.claim_expires_at AS BLOB) AS claim_expires_at, CAST(xclaim_message.consumed_at AS
+      BLOB) AS consumed_at, CAST(xclaim_message.claimed_by AS BLOB) AS claimed_by,
+      CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS BLOB) AS
+      claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error, CAST(xclaim_message.last_error_class
+      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec
     FROM xclaim_message
     WHERE xclaim_message.id = :message_id AND (xclaim_message.queue = :queue_name OR
       xclaim_message.origin_queue = :queue_name);
 
 -- get_many
 -- Return the messages with these ids, whatever their queue.
-SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
-      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
-      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
-      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
-      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.codec
+SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xclaim_message.origin_queue AS
+      BLOB) AS origin_queue, CAST(xclaim_message.status AS BLOB) AS status, CAST(xclaim_message.priority AS
+      INTEGER) AS priority, CAST(xclaim_message.payload AS BLOB) AS payload, CAST(xclaim_message.headers AS
+      BLOB) AS headers, CAST(xclaim_message.unique_key AS BLOB) AS unique_key, CAST(xclaim_message.attempts AS
+      INTEGER) AS attempts, CAST(xclaim_message.max_attempts AS INTEGER) AS max_attempts,
+      CAST(xclaim_message.created_at AS BLOB) AS created_at, CAST(xclaim_message.available_at AS BLOB) AS
+      available_at, CAST(xclaim_message.claimed_at AS BLOB) AS claimed_at,
+      CAST(xclaim_message.claim_expires_at AS BLOB) AS claim_expires_at, CAST(xclaim_message.consumed_at AS
+      BLOB) AS consumed_at, CAST(xclaim_message.claimed_by AS BLOB) AS claimed_by,
+      CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS BLOB) AS
+      claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error, CAST(xclaim_message.last_error_class
+      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec
     FROM xclaim_message
     WHERE xclaim_message.id IN (SELECT item.id
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, anon_1."key" AS position
@@ -419,20 +572,25 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
 
 -- failures
 -- Return what failed attempts at the message have left.
-SELECT xclaim_message.failures
+SELECT CAST(xclaim_message.failures AS BLOB) AS failures
     FROM xclaim_message
     WHERE xclaim_message.id = :message_id AND (xclaim_message.queue = :queue_name OR
       xclaim_message.origin_queue = :queue_name);
 
 -- spent
 -- Return what earlier attempts of the same claim key have used up: dead, or about to be.
-SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
-      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
-      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
-      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
-      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.codec
+SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xclaim_message.origin_queue AS
+      BLOB) AS origin_queue, CAST(xclaim_message.status AS BLOB) AS status, CAST(xclaim_message.priority AS
+      INTEGER) AS priority, CAST(xclaim_message.payload AS BLOB) AS payload, CAST(xclaim_message.headers AS
+      BLOB) AS headers, CAST(xclaim_message.unique_key AS BLOB) AS unique_key, CAST(xclaim_message.attempts AS
+      INTEGER) AS attempts, CAST(xclaim_message.max_attempts AS INTEGER) AS max_attempts,
+      CAST(xclaim_message.created_at AS BLOB) AS created_at, CAST(xclaim_message.available_at AS BLOB) AS
+      available_at, CAST(xclaim_message.claimed_at AS BLOB) AS claimed_at,
+      CAST(xclaim_message.claim_expires_at AS BLOB) AS claim_expires_at, CAST(xclaim_message.consumed_at AS
+      BLOB) AS consumed_at, CAST(xclaim_message.claimed_by AS BLOB) AS claimed_by,
+      CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS BLOB) AS
+      claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error, CAST(xclaim_message.last_error_class
+      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec
     FROM xclaim_message
     WHERE xclaim_message.claim_key = :key AND (xclaim_message.queue = :dead_letter_queue AND
       xclaim_message.status = 'available' OR xclaim_message.queue = :queue_name AND xclaim_message.status =
@@ -443,13 +601,18 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
 
 -- find
 -- Return the messages that were pushed to the queue under these unique keys.
-SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
-      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
-      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
-      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
-      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.codec
+SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xclaim_message.origin_queue AS
+      BLOB) AS origin_queue, CAST(xclaim_message.status AS BLOB) AS status, CAST(xclaim_message.priority AS
+      INTEGER) AS priority, CAST(xclaim_message.payload AS BLOB) AS payload, CAST(xclaim_message.headers AS
+      BLOB) AS headers, CAST(xclaim_message.unique_key AS BLOB) AS unique_key, CAST(xclaim_message.attempts AS
+      INTEGER) AS attempts, CAST(xclaim_message.max_attempts AS INTEGER) AS max_attempts,
+      CAST(xclaim_message.created_at AS BLOB) AS created_at, CAST(xclaim_message.available_at AS BLOB) AS
+      available_at, CAST(xclaim_message.claimed_at AS BLOB) AS claimed_at,
+      CAST(xclaim_message.claim_expires_at AS BLOB) AS claim_expires_at, CAST(xclaim_message.consumed_at AS
+      BLOB) AS consumed_at, CAST(xclaim_message.claimed_by AS BLOB) AS claimed_by,
+      CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS BLOB) AS
+      claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error, CAST(xclaim_message.last_error_class
+      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec
     FROM xclaim_message
     WHERE xclaim_message.origin_queue = :queue_name AND xclaim_message.unique_key IN (SELECT item.unique_key
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS unique_key, anon_1."key" AS position
@@ -470,13 +633,18 @@ SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = :dead_letter_queue AND
 
 -- failing_messages
 -- Return the messages of the queue that failed and are tried again, the next try first.
-SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
-      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
-      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
-      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
-      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.codec
+SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xclaim_message.origin_queue AS
+      BLOB) AS origin_queue, CAST(xclaim_message.status AS BLOB) AS status, CAST(xclaim_message.priority AS
+      INTEGER) AS priority, CAST(xclaim_message.payload AS BLOB) AS payload, CAST(xclaim_message.headers AS
+      BLOB) AS headers, CAST(xclaim_message.unique_key AS BLOB) AS unique_key, CAST(xclaim_message.attempts AS
+      INTEGER) AS attempts, CAST(xclaim_message.max_attempts AS INTEGER) AS max_attempts,
+      CAST(xclaim_message.created_at AS BLOB) AS created_at, CAST(xclaim_message.available_at AS BLOB) AS
+      available_at, CAST(xclaim_message.claimed_at AS BLOB) AS claimed_at,
+      CAST(xclaim_message.claim_expires_at AS BLOB) AS claim_expires_at, CAST(xclaim_message.consumed_at AS
+      BLOB) AS consumed_at, CAST(xclaim_message.claimed_by AS BLOB) AS claimed_by,
+      CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS BLOB) AS
+      claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error, CAST(xclaim_message.last_error_class
+      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec
     FROM xclaim_message
     WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
       xclaim_message.available_at IS NOT NULL AND xclaim_message.attempts > 0
@@ -485,8 +653,9 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
 
 -- failing_queues
 -- Count by queue and class of the last error what is tried again. It reads the claim index.
-SELECT xclaim_message.queue, xclaim_message.last_error_class, count(*) AS messages,
-      min(xclaim_message.available_at) AS available_at, max(xclaim_message.attempts) AS attempts
+SELECT CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xclaim_message.last_error_class AS BLOB) AS
+      last_error_class, count(*) AS messages, CAST(min(xclaim_message.available_at) AS BLOB) AS available_at,
+      CAST(max(xclaim_message.attempts) AS INTEGER) AS attempts
     FROM xclaim_message
     WHERE xclaim_message.status = 'available' AND xclaim_message.available_at IS NOT NULL AND
       xclaim_message.attempts > 0 AND xclaim_message.queue NOT LIKE '%.dead' GROUP BY xclaim_message.queue,
@@ -508,53 +677,84 @@ SELECT (EXISTS (SELECT xclaim_message.id
 
 -- receipt
 -- Return the message with the token of the claim that is on it now, NULL if there is none.
-SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
-      xclaim_message.priority, xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
-      xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
-      xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
-      xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
-      xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.codec, xclaim_message.claim_token
+SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xclaim_message.origin_queue AS
+      BLOB) AS origin_queue, CAST(xclaim_message.status AS BLOB) AS status, CAST(xclaim_message.priority AS
+      INTEGER) AS priority, CAST(xclaim_message.payload AS BLOB) AS payload, CAST(xclaim_message.headers AS
+      BLOB) AS headers, CAST(xclaim_message.unique_key AS BLOB) AS unique_key, CAST(xclaim_message.attempts AS
+      INTEGER) AS attempts, CAST(xclaim_message.max_attempts AS INTEGER) AS max_attempts,
+      CAST(xclaim_message.created_at AS BLOB) AS created_at, CAST(xclaim_message.available_at AS BLOB) AS
+      available_at, CAST(xclaim_message.claimed_at AS BLOB) AS claimed_at,
+      CAST(xclaim_message.claim_expires_at AS BLOB) AS claim_expires_at, CAST(xclaim_message.consumed_at AS
+      BLOB) AS consumed_at, CAST(xclaim_message.claimed_by AS BLOB) AS claimed_by,
+      CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS BLOB) AS
+      claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error, CAST(xclaim_message.last_error_class
+      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec,
+      CAST(xclaim_message.claim_token AS BLOB) AS claim_token
     FROM xclaim_message
     WHERE xclaim_message.id = :message_id AND (xclaim_message.queue = :queue_name OR
       xclaim_message.origin_queue = :queue_name);
 
+-- queue_stats
+-- Return the lines of the view for people, by name of queue; ages in seconds.
+SELECT CAST(xclaim_queue_stats.queue AS BLOB) AS queue, xclaim_queue_stats.available,
+      xclaim_queue_stats.delayed, xclaim_queue_stats.claimed, xclaim_queue_stats.consumed,
+      xclaim_queue_stats.dead_letters, xclaim_queue_stats.oldest_available_age AS oldest_available_age,
+      xclaim_queue_stats.oldest_claim_age AS oldest_claim_age, xclaim_queue_stats.retrying,
+      CAST(xclaim_queue_stats.head_attempts AS INTEGER) AS head_attempts, CAST(xclaim_queue_stats.next_try_at
+      AS BLOB) AS next_try_at
+    FROM xclaim_queue_stats
+    ORDER BY xclaim_queue_stats.queue;
+
 -- stuck_claims
 -- Count by queue the claims whose lease ran out a while ago, and those held for very long.
-SELECT xclaim_message.queue, count(*) FILTER (WHERE xclaim_message.claim_expires_at <= strftime('%Y-%m-%d
-      %H:%M:%f', 'now', CAST(-CAST(:lapsed_seconds AS FLOAT) AS TEXT) || ' seconds')) AS lapsed, count(*)
-      FILTER (WHERE xclaim_message.claimed_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(-CAST(:held_seconds
-      AS FLOAT) AS TEXT) || ' seconds')) AS held_long
+SELECT CAST(xclaim_message.queue AS BLOB) AS queue, count(*) FILTER (WHERE xclaim_message.claim_expires_at <=
+      strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(-CAST(:lapsed_seconds AS FLOAT) AS TEXT) || ' seconds')) AS
+      lapsed, count(*) FILTER (WHERE xclaim_message.claimed_at <= strftime('%Y-%m-%d %H:%M:%f', 'now',
+      CAST(-CAST(:held_seconds AS FLOAT) AS TEXT) || ' seconds')) AS held_long
     FROM xclaim_message
     WHERE xclaim_message.claim_expires_at IS NOT NULL GROUP BY xclaim_message.queue
     ORDER BY xclaim_message.queue;
 
 -- dead_letters
 -- Count the dead letters by queue and class of error. It reads the claim index to its end.
-SELECT xclaim_message.queue, xclaim_message.last_error_class, count(*) AS letters
+SELECT CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xclaim_message.last_error_class AS BLOB) AS
+      last_error_class, count(*) AS letters
     FROM xclaim_message
     WHERE xclaim_message.status = 'available' AND xclaim_message.available_at IS NOT NULL AND
       xclaim_message.queue LIKE '%.dead' GROUP BY xclaim_message.queue, xclaim_message.last_error_class
     ORDER BY xclaim_message.queue, count(*) DESC;
 
 -- stored_objects
--- Return which of the objects are those of a message.
-SELECT json_extract(xclaim_message.payload, '$.uri') AS uri
+-- Return which of the objects a message names, and the queue it was pushed to.
+SELECT CAST(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.payload) = 'text') THEN
+      json_valid(xclaim_message.payload) ELSE 0 END = 1) THEN json_extract(xclaim_message.payload, '$.uri')
+      END AS TEXT) AS BLOB) AS uri, CAST(xclaim_message.origin_queue AS BLOB) AS origin_queue
     FROM xclaim_message
-    WHERE xclaim_message.codec IS NOT NULL AND json_extract(xclaim_message.payload, '$.uri') IN (SELECT
-      item.uri
+    WHERE xclaim_message.codec IS NOT NULL AND CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.payload) =
+      'text') THEN json_valid(xclaim_message.payload) ELSE 0 END = 1) THEN
+      json_extract(xclaim_message.payload, '$.uri') END AS TEXT) IN (SELECT item.uri
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS uri, anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item);
 
 -- encrypted
 -- Return messages whose payload is encrypted with another key, in the order of their ids.
-SELECT xclaim_message.id, xclaim_message.status, xclaim_message.origin_queue, xclaim_message.codec,
-      xclaim_message.payload
+SELECT xclaim_message.id, CAST(xclaim_message.status AS BLOB) AS status, CAST(xclaim_message.origin_queue AS
+      BLOB) AS origin_queue, CAST(xclaim_message.unique_key AS BLOB) AS unique_key, CAST(xclaim_message.codec
+      AS BLOB) AS codec, CAST(xclaim_message.payload AS BLOB) AS payload
     FROM xclaim_message
-    WHERE xclaim_message.id > :message_id AND xclaim_message.codec LIKE '%fernet' AND
-      json_extract(xclaim_message.payload, '$.key') != :key_id
+    WHERE xclaim_message.id >= :message_id AND xclaim_message.codec LIKE '%fernet' AND CAST(CASE WHEN (CASE
+      WHEN (typeof(xclaim_message.payload) = 'text') THEN json_valid(xclaim_message.payload) ELSE 0 END = 1)
+      THEN json_extract(xclaim_message.payload, '$.key') END AS TEXT) IS NOT :key_id
     ORDER BY xclaim_message.id
     LIMIT :message_limit OFFSET :param_1;
+
+-- unencrypted
+-- Count what is not consumed and not encrypted, by the queue that it was pushed to.
+SELECT CAST(xclaim_message.origin_queue AS BLOB) AS origin_queue, count(*) AS messages
+    FROM xclaim_message
+    WHERE xclaim_message.status != 'consumed' AND (xclaim_message.codec IS NULL OR xclaim_message.codec NOT
+      LIKE '%fernet') GROUP BY xclaim_message.origin_queue
+    ORDER BY xclaim_message.origin_queue;
 
 -- re_encrypt
 -- Replace an encrypted payload, unless it has changed, or somebody has claimed it to read it.
@@ -569,25 +769,29 @@ UPDATE xclaim_message
 WITH dead AS MATERIALIZED (SELECT letter.id AS id
     FROM xclaim_message AS letter
     WHERE letter.queue = :dead_letter_queue AND letter.status = 'available' AND letter.available_at IS NOT
-      NULL AND (letter.last_error_class = :error OR substr(letter.last_error_class,
-      length(letter.last_error_class) - length(:error)) = ('.' || :error) OR replace(letter.last_error,
-      :error, '') != letter.last_error) AND letter.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now',
-      CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds') AND letter.id IN (SELECT item.id
+      NULL AND CASE WHEN (letter.attempts < 0 OR letter.max_attempts < 1 OR letter.consumed_at IS NOT NULL OR
+      letter.consumed_by IS NOT NULL OR letter.origin_queue = '') THEN 0 ELSE 1 END = 1 AND
+      (letter.last_error_class = :error OR substr(letter.last_error_class, length(letter.last_error_class) -
+      length(:error)) = ('.' || :error) OR replace(letter.last_error, :error, '') != letter.last_error) AND
+      letter.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(-CAST(:age_seconds AS FLOAT) AS TEXT)
+      || ' seconds') AND letter.id IN (SELECT item.id
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item)
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
-    SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts=0, claim_key=NULL, queue=:queue_name
+    SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts=0, claimed_at=NULL, claim_expires_at=NULL,
+      claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL, queue=:queue_name
     WHERE xclaim_message.id IN (SELECT dead.id
     FROM dead) AND xclaim_message.status = 'available'
     RETURNING id;
 
 -- holders
 -- Return who holds what, the longest held first: neither payloads nor tokens.
-SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.claimed_by, xclaim_message.attempts,
-      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.claim_key,
-      xclaim_message.last_error_class, xclaim_message.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
-      AS is_lapsed
+SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xclaim_message.claimed_by AS BLOB)
+      AS claimed_by, CAST(xclaim_message.attempts AS INTEGER) AS attempts, CAST(xclaim_message.claimed_at AS
+      BLOB) AS claimed_at, CAST(xclaim_message.claim_expires_at AS BLOB) AS claim_expires_at,
+      CAST(xclaim_message.claim_key AS BLOB) AS claim_key, CAST(xclaim_message.last_error_class AS BLOB) AS
+      last_error_class, xclaim_message.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed
     FROM xclaim_message
     WHERE xclaim_message.claim_expires_at IS NOT NULL
     ORDER BY xclaim_message.claimed_at, xclaim_message.id
@@ -595,10 +799,11 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.claimed_by, xclai
 
 -- holders, of a queue
 -- Return who holds what, the longest held first: neither payloads nor tokens.
-SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.claimed_by, xclaim_message.attempts,
-      xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.claim_key,
-      xclaim_message.last_error_class, xclaim_message.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
-      AS is_lapsed
+SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xclaim_message.claimed_by AS BLOB)
+      AS claimed_by, CAST(xclaim_message.attempts AS INTEGER) AS attempts, CAST(xclaim_message.claimed_at AS
+      BLOB) AS claimed_at, CAST(xclaim_message.claim_expires_at AS BLOB) AS claim_expires_at,
+      CAST(xclaim_message.claim_key AS BLOB) AS claim_key, CAST(xclaim_message.last_error_class AS BLOB) AS
+      last_error_class, xclaim_message.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed
     FROM xclaim_message
     WHERE xclaim_message.claim_expires_at IS NOT NULL AND xclaim_message.queue IN (:queue_name,
       :dead_letter_queue)
@@ -636,9 +841,15 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
     WHERE unique_key IS NOT NULL DO UPDATE
     SET max_attempts = CASE WHEN (xclaim_message.payload = excluded.payload AND xclaim_message.codec IS
       excluded.codec) THEN xclaim_message.max_attempts ELSE -1 END
-    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
-      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, last_error_class, codec, 1 AS is_same, id > coalesce((SELECT sqlite_sequence.seq
+    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
+      BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
+      AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
+      CAST(max_attempts AS INTEGER) AS max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at
+      AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
+      claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
+      CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec, 1 AS
+      is_same, id > coalesce((SELECT sqlite_sequence.seq
     FROM sqlite_sequence
     WHERE name = 'xclaim_message'), 0) AS is_new;
 
@@ -646,14 +857,16 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
 -- Delete some messages that were consumed so long ago, the oldest first.
 WITH pruned AS MATERIALIZED (SELECT old.id AS id
     FROM xclaim_message AS old
-    WHERE old.queue = :queue_name AND old.consumed_at <= strftime('%Y-%m-%d %H:%M:%f', 'now',
-      CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds')
+    WHERE old.queue = :queue_name AND old.status = 'consumed' AND old.consumed_at <= strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds')
     ORDER BY old.consumed_at
     LIMIT :message_limit OFFSET :param_1) DELETE
     FROM xclaim_message
     WHERE xclaim_message.id IN (SELECT pruned.id
     FROM pruned) AND xclaim_message.status = 'consumed'
-    RETURNING id, CASE WHEN (codec IS NOT NULL) THEN json_extract(payload, '$.uri') END AS uri;
+    RETURNING id, CAST(CASE WHEN (codec IS NOT NULL) THEN CAST(CASE WHEN (CASE WHEN (typeof(payload) = 'text')
+      THEN json_valid(payload) ELSE 0 END = 1) THEN json_extract(payload, '$.uri') END AS TEXT) END AS BLOB)
+      AS uri, CAST(origin_queue AS BLOB) AS origin_queue;
 
 -- claim with a claim key
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -661,37 +874,58 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.claim_key = :key AND held.queue = :queue_name AND held.status = 'claimed' AND held.claimed_by
       != :claimant AND coalesce(held.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
-      held.max_attempts END, 1 = 0) = 0
+      held.max_attempts END, 1 = 0) = 0 AND CASE WHEN (held.attempts < 0 OR held.max_attempts < 1 OR
+      held.consumed_at IS NOT NULL OR held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN 0 ELSE 1
+      END = 1
     ORDER BY held.id
-    LIMIT 1 OFFSET :param_1), level(priority) AS (SELECT (SELECT top.priority
+    LIMIT 1 OFFSET :param_1), level(priority, number) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS top
     WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
     ORDER BY top.priority DESC
-    LIMIT 1 OFFSET :param_2) AS priority
+    LIMIT 1 OFFSET :param_2) AS priority, 1 AS number
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
       lower.priority < level.priority
     ORDER BY lower.priority DESC
-    LIMIT 1 OFFSET :param_3) AS anon_1
+    LIMIT 1 OFFSET :param_3) AS anon_1, level.number + 1 AS anon_2
     FROM level
-    WHERE level.priority IS NOT NULL), candidate AS MATERIALIZED (SELECT waiting.id AS id
+    WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT waiting.id AS
+      id
     FROM level CROSS JOIN xclaim_message AS waiting
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
-      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND NOT (EXISTS (SELECT resumable.id
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (waiting.attempts < 0 OR
+      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
+      waiting.origin_queue = '') THEN 0 ELSE 1 END = 1 AND NOT (EXISTS (SELECT resumable.id
     FROM resumable)) AND waiting.available_at IS NOT NULL
-    LIMIT 1 OFFSET :param_4) UPDATE xclaim_message
-    SET attempts=(xclaim_message.attempts + 1), claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'),
-      claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'),
-      claim_token=lower(hex(randomblob(16))), status='claimed', claimed_by=:claimant, claim_key=:key
+    UNION ALL SELECT behind.id AS id
+    FROM (SELECT other.id AS id
+    FROM xclaim_message AS other
+    WHERE other.queue = :queue_name AND other.status = 'available' AND other.priority < (SELECT level.priority
+    FROM level
+    WHERE level.number = 32) AND other.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
+      other.available_at IS NOT NULL AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR
+      other.consumed_at IS NOT NULL OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN 0 ELSE 1
+      END = 1 AND NOT (EXISTS (SELECT resumable.id
+    FROM resumable))
+    ORDER BY other.priority DESC, other.available_at, other.id
+    LIMIT 1 OFFSET :param_4) AS behind
+    LIMIT 1 OFFSET :param_5) UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
+      status='claimed', claimed_by=:claimant, claim_key=:key
     WHERE xclaim_message.id IN (SELECT taken.id
     FROM (SELECT resumable.id AS id
     FROM resumable
     UNION ALL SELECT candidate.id AS id
     FROM candidate) AS taken) AND xclaim_message.status != 'consumed'
-    RETURNING id, origin_queue, priority, payload, nullif(headers, '{}') AS headers, unique_key, attempts,
-      max_attempts, created_at, available_at, claimed_at, claim_expires_at, last_error, last_error_class,
-      claim_token, codec;
+    RETURNING id, CAST(origin_queue AS BLOB) AS origin_queue, CAST(priority AS INTEGER) AS priority,
+      CAST(payload AS BLOB) AS payload, CAST(nullif(headers, '{}') AS BLOB) AS headers, CAST(unique_key AS
+      BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
+      max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
+      claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec;
 
 -- release
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -705,9 +939,14 @@ UPDATE xclaim_message
       coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
       xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE xclaim_message.queue END
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
-    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
-      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, last_error_class, codec;
+    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
+      BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
+      AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
+      CAST(max_attempts AS INTEGER) AS max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at
+      AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
+      claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
+      CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec;
 
 -- release, after an error
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -715,25 +954,34 @@ UPDATE xclaim_message
     SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
       ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
       strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE max(strftime('%Y-%m-%d %H:%M:%f', 'now'),
-      coalesce(strftime('%Y-%m-%d %H:%M:%f', strftime('%Y-%m-%d %H:%M:%f', 'now'), CAST(json_extract(:pauses,
-      '$[' || CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS TEXT) || ']') * (1.0 - :jitter *
-      (((xclaim_message.id + :drawn) % 97) / (97.0 + 0.0))) AS TEXT) || ' seconds'), strftime('%Y-%m-%d
-      %H:%M:%f', 'now'))) END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
-      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
-      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=:error, last_error_class=:error_class, failures=json_insert(CASE WHEN (json_type(CASE WHEN
-      json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE 'null' END) != 'array') THEN '[]'
-      WHEN (json_array_length(CASE WHEN json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE
-      'null' END) >= 20) THEN json_remove(xclaim_message.failures, '$[0]') ELSE xclaim_message.failures END,
-      '$[#]', json_object('attempt', xclaim_message.attempts, 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now')
-      AS TEXT), 'claimed_by', xclaim_message.claimed_by, 'error_class', :error_class, 'error', substr(:error,
-      1, 1000))), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
-      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE
+      coalesce(strftime('%Y-%m-%d %H:%M:%f', min(strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d
+      %H:%M:%f', 'now')), CAST(json_extract(:pauses, '$[' || CAST(CAST(max(min(xclaim_message.attempts,
+      :pause_count) - 1, 0) AS INTEGER) AS TEXT) || ']') * (1.0 - :jitter * ((xclaim_message.id % 97 + :drawn)
+      % 97 / CAST(97.0 AS DOUBLE))) AS TEXT) || ' seconds'), strftime('%Y-%m-%d %H:%M:%f', 'now'))) END,
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END, last_error=:error,
+      last_error_class=:error_class, failures=json_insert(CASE WHEN (json_type(CASE WHEN (CASE WHEN
+      (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1 AND
+      length(xclaim_message.failures) < 524288) THEN xclaim_message.failures ELSE 'null' END) != 'array') THEN
+      '[]' WHEN (json_array_length(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      json_valid(xclaim_message.failures) ELSE 0 END = 1 AND length(xclaim_message.failures) < 524288) THEN
+      xclaim_message.failures ELSE 'null' END) >= 20) THEN json_remove(xclaim_message.failures, '$[0]') ELSE
+      xclaim_message.failures END, '$[#]', json_object('attempt', CAST(xclaim_message.attempts AS INTEGER),
+      'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now') AS TEXT), 'claimed_by',
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 'error_class', :error_class, 'error',
+      substr(:error, 1, 1000))), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited
+      THEN :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE
       xclaim_message.queue END
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
-    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
-      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, last_error_class, codec;
+    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
+      BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
+      AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
+      CAST(max_attempts AS INTEGER) AS max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at
+      AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
+      claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
+      CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec;
 
 -- release, after an error, with a delay
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -745,25 +993,39 @@ UPDATE xclaim_message
       claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
       :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
       last_error=:error, last_error_class=:error_class, failures=json_insert(CASE WHEN (json_type(CASE WHEN
-      json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE 'null' END) != 'array') THEN '[]'
-      WHEN (json_array_length(CASE WHEN json_valid(xclaim_message.failures) THEN xclaim_message.failures ELSE
-      'null' END) >= 20) THEN json_remove(xclaim_message.failures, '$[0]') ELSE xclaim_message.failures END,
-      '$[#]', json_object('attempt', xclaim_message.attempts, 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now')
-      AS TEXT), 'claimed_by', xclaim_message.claimed_by, 'error_class', :error_class, 'error', substr(:error,
-      1, 1000))), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
-      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE
+      (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0
+      END = 1 AND length(xclaim_message.failures) < 524288) THEN xclaim_message.failures ELSE 'null' END) !=
+      'array') THEN '[]' WHEN (json_array_length(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) =
+      'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1 AND length(xclaim_message.failures) <
+      524288) THEN xclaim_message.failures ELSE 'null' END) >= 20) THEN json_remove(xclaim_message.failures,
+      '$[0]') ELSE xclaim_message.failures END, '$[#]', json_object('attempt', CAST(xclaim_message.attempts AS
+      INTEGER), 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now') AS TEXT), 'claimed_by',
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 'error_class', :error_class, 'error',
+      substr(:error, 1, 1000))), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited
+      THEN :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE
       xclaim_message.queue END
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
-    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
-      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, last_error_class, codec;
+    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
+      BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
+      AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
+      CAST(max_attempts AS INTEGER) AS max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at
+      AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
+      claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
+      CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec;
 
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=xclaim_message.available_at, attempts=(xclaim_message.attempts - 1), claimed_at=NULL,
-      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL
+    SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts - 1 > 0) THEN
+      xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
+      status='available', claimed_by=NULL, claim_key=NULL
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
-    RETURNING id, queue, origin_queue, status, priority, payload, headers, unique_key, attempts, max_attempts,
-      created_at, available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-      last_error, last_error_class, codec;
+    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
+      BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
+      AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
+      CAST(max_attempts AS INTEGER) AS max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at
+      AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
+      claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
+      CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec;

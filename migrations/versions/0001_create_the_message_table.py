@@ -57,7 +57,7 @@ SELECT queue,
                queue LIKE '%%.dead' AS is_dead,
                available_at <= statement_timestamp() AS is_due,
                status = 'available' AND attempts > 0 AND queue NOT LIKE '%%.dead' AS is_tried_again,
-               status, available_at, claimed_at
+               status, {available_at} AS available_at, {claimed_at} AS claimed_at
           FROM {table}) AS message
  GROUP BY queue) AS counted
 """
@@ -98,7 +98,8 @@ SELECT queue,
 """
 
 # A consumer in Airflow is named dag/run/task[map]#try@host. Neither dag nor task ids may contain a
-# slash or a bracket, so the first slash ends the dag and the last begins the task.
+# slash or a bracket, so the first slash ends the dag and the last begins the task. There is no
+# backslash, which is another character where standard_conforming_strings is off.
 LINEAGE = """
 SELECT id, origin_queue AS queue, unique_key, payload, status, attempts,
        headers ->> 'dag_id' AS producer_dag_id,
@@ -106,18 +107,18 @@ SELECT id, origin_queue AS queue, unique_key, payload, status, attempts,
        headers ->> 'task_id' AS producer_task_id,
        headers ->> 'map_index' AS producer_map_index,
        headers ->> 'try_number' AS producer_try_number,
-       created_at,
+       {created_at} AS created_at,
        coalesce(consumed_by, claimed_by) AS consumer,
        name[1] AS consumer_dag_id,
        name[2] AS consumer_run_id,
        name[3] AS consumer_task_id,
        CASE WHEN name IS NOT NULL THEN coalesce(name[4], '-1') END AS consumer_map_index,
        name[5] AS consumer_try_number,
-       claimed_at, consumed_at, last_error
+       {claimed_at} AS claimed_at, {consumed_at} AS consumed_at, last_error
   FROM {table}
   LEFT JOIN LATERAL regexp_match(
          coalesce(consumed_by, claimed_by),
-         '^([^/]+)/(.*)/([^/#[]+)(?:\\[([0-9]+)\\])?#([0-9]+)@[^/@]*$') AS name ON true
+         '^([^/]+)/(.*)/([^/#[]+)(?:[[]([0-9]+)[]])?#([0-9]+)@[^/@]*$') AS name ON true
 """
 # The same without regular expressions: rtrim of everything but slashes leaves what is before the
 # task.
@@ -144,28 +145,37 @@ SELECT id, queue, unique_key, payload, status, attempts,
                   FROM (SELECT *, rtrim(consumer, replace(consumer, '/', '')) AS path
                           FROM (SELECT id, origin_queue AS queue, unique_key, payload, status,
                                        attempts, created_at, claimed_at, consumed_at, last_error,
-                                       json_extract(headers, '$.dag_id') AS producer_dag_id,
-                                       json_extract(headers, '$.run_id') AS producer_run_id,
-                                       json_extract(headers, '$.task_id') AS producer_task_id,
-                                       CAST(json_extract(headers, '$.map_index') AS TEXT)
-                                         AS producer_map_index,
-                                       CAST(json_extract(headers, '$.try_number') AS TEXT)
-                                         AS producer_try_number,
+                                       {dag_id} AS producer_dag_id,
+                                       {run_id} AS producer_run_id,
+                                       {task_id} AS producer_task_id,
+                                       CAST({map_index} AS TEXT) AS producer_map_index,
+                                       CAST({try_number} AS TEXT) AS producer_try_number,
                                        coalesce(consumed_by, claimed_by) AS consumer
-                                  FROM {table}))))
+                                  FROM (SELECT *,
+                                               CASE WHEN typeof(headers_as_written) <> 'text'
+                                                    THEN '{{}}'
+                                                    WHEN json_valid(headers_as_written)
+                                                    THEN headers_as_written
+                                                    ELSE '{{}}' END AS headers
+                                          FROM (SELECT id, origin_queue, unique_key, payload,
+                                                       status, attempts, created_at, claimed_at,
+                                                       consumed_at, claimed_by, consumed_by,
+                                                       last_error, headers AS headers_as_written
+                                                  FROM {table}))))))
 """
 
 # All but the payload, the headers, the errors and the token: what may be confidential.
 OVERVIEW = """
-SELECT id, queue, origin_queue, status, priority, unique_key, attempts, max_attempts, created_at,
-       available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-       last_error_class, codec
+SELECT id, queue, origin_queue, status, priority, unique_key, attempts, max_attempts,
+       {created_at} AS created_at, {available_at} AS available_at, {claimed_at} AS claimed_at,
+       {claim_expires_at} AS claim_expires_at, {consumed_at} AS consumed_at,
+       claimed_by, consumed_by, claim_key, last_error_class, codec
   FROM {table}
 """
 
 # What failed and is tried again: of errors only the class, since their texts may be confidential.
 FAILING = """
-SELECT id, queue, unique_key, attempts, max_attempts, available_at AS next_try_at,
+SELECT id, queue, unique_key, attempts, max_attempts, {available_at} AS next_try_at,
        last_error_class AS error_class
   FROM {table}
  WHERE status = 'available' AND {is_present} AND attempts > 0
@@ -175,7 +185,8 @@ SELECT id, queue, unique_key, attempts, max_attempts, available_at AS next_try_a
 # A message is available as a dead letter since it died. Without a class: no exception but a text.
 DEAD_LETTERS = """
 SELECT queue, last_error_class AS error_class, count(*) AS messages,
-       min(available_at) AS first_died_at, max(available_at) AS last_died_at, max(id) AS newest_id
+       min({available_at}) AS first_died_at, max({available_at}) AS last_died_at,
+       max(id) AS newest_id
   FROM {table}
  WHERE status = 'available' AND {is_present} AND substr(queue, length(queue) - 4) = '.dead'
  GROUP BY queue, last_error_class
@@ -187,29 +198,74 @@ FAILURES = """
 SELECT message.id, message.queue, message.origin_queue, message.status,
        CASE jsonb_typeof(failure -> 'attempt') WHEN 'number'
             THEN (failure ->> 'attempt')::numeric END AS attempt,
-       failure ->> 'at' AS failed_at,
-       failure ->> 'claimed_by' AS claimed_by,
-       failure ->> 'error_class' AS error_class,
-       failure ->> 'error' AS error
+       CASE WHEN jsonb_typeof(failure -> 'at') IN ('string', 'number')
+            THEN failure ->> 'at' END AS failed_at,
+       CASE WHEN jsonb_typeof(failure -> 'claimed_by') IN ('string', 'number')
+            THEN failure ->> 'claimed_by' END AS claimed_by,
+       CASE WHEN jsonb_typeof(failure -> 'error_class') IN ('string', 'number')
+            THEN failure ->> 'error_class' END AS error_class,
+       CASE WHEN jsonb_typeof(failure -> 'error') IN ('string', 'number')
+            THEN failure ->> 'error' END AS error
   FROM {table} AS message
  CROSS JOIN LATERAL jsonb_array_elements(
          CASE jsonb_typeof(message.failures) WHEN 'array' THEN message.failures ELSE '[]' END)
          AS kept (failure)
 """
+# JSON may have half a surrogate pair. SQLite takes it out as text that no driver reads: a view with
+# one such row would raise for all. SQLite itself reads it as the mark of what is no text, and where
+# there is one puts the text together again, character by character: as many as a failure keeps.
+SQLITE_TEXT = """
+CASE WHEN {text} GLOB '*' || char(65533) || '*'
+     THEN (WITH RECURSIVE places (place) AS (
+                SELECT 1 UNION ALL SELECT place + 1 FROM places WHERE place < 1000)
+           SELECT group_concat(char(unicode(substr({text}, place, 1))), '')
+             FROM places WHERE place <= length({text}))
+     ELSE {text} END"""
 SQLITE_FAILURES = """
 SELECT message.id, message.queue, message.origin_queue, message.status,
-       CASE WHEN kept.type = 'object' THEN json_extract(kept.value, '$.attempt') END AS attempt,
-       CASE WHEN kept.type = 'object' THEN json_extract(kept.value, '$.at') END AS failed_at,
-       CASE WHEN kept.type = 'object' THEN json_extract(kept.value, '$.claimed_by') END
-         AS claimed_by,
-       CASE WHEN kept.type = 'object' THEN json_extract(kept.value, '$.error_class') END
-         AS error_class,
-       CASE WHEN kept.type = 'object' THEN json_extract(kept.value, '$.error') END AS error
+       {attempt} AS attempt, {at} AS failed_at, {claimed_by} AS claimed_by,
+       {error_class} AS error_class, {error} AS error
   FROM {table} AS message,
-       json_each(CASE WHEN json_valid(message.failures)
+       json_each(CASE WHEN typeof(message.failures) = 'text' AND json_valid(message.failures)
                       THEN CASE json_type(message.failures) WHEN 'array'
                                 THEN message.failures ELSE '[]' END
                       ELSE '[]' END) AS kept
+"""
+
+# Whoever may DELETE may also lock the table against everybody, so a maintainer has no such right.
+# It may call this, which deletes by id what its own policies FOR DELETE let it, and for the owner
+# anything. The role is the one that the session has taken. What is claimed is never deleted.
+DELETE = """
+DECLARE
+    message regclass := {table};
+    caller name := coalesce(nullif(current_setting('role'), 'none'), session_user);
+    condition text;
+    deleted bigint[];
+BEGIN
+    SELECT concat_ws(' AND ',
+                     '(' || string_agg(expression, ' OR ') FILTER (WHERE polpermissive) || ')',
+                     string_agg(expression, ' AND ') FILTER (WHERE NOT polpermissive))
+      INTO condition
+      FROM pg_policy
+     CROSS JOIN LATERAL (
+            SELECT '(' || coalesce(pg_get_expr(polqual, polrelid), 'false') || ')')
+            AS rule (expression)
+     WHERE polrelid = message AND polcmd IN ('d', '*')
+       AND EXISTS (SELECT FROM unnest(polroles) AS of_role
+                    WHERE of_role = 0 OR pg_has_role(caller, of_role, 'USAGE'))
+    HAVING bool_or(polpermissive);
+    IF pg_has_role(caller, current_user, 'USAGE') THEN
+        condition := 'true';
+    ELSIF condition IS NULL THEN
+        RAISE insufficient_privilege
+        USING MESSAGE = format('role %%s has no policy to delete messages', caller);
+    END IF;
+    EXECUTE format('WITH gone AS (DELETE FROM %%s WHERE id = ANY ($1) AND status = $2'
+                   ' AND status <> ''claimed'' AND %%s RETURNING id)'
+                   ' SELECT array_agg(id) FROM gone', message, condition)
+       INTO deleted USING ids, of_status;
+    RETURN coalesce(deleted, '{{}}');
+END
 """
 
 VIEWS = (
@@ -223,14 +279,18 @@ VIEWS = (
 
 
 def upgrade(op: Operations, schema: str | None = None) -> None:
-    """Create the table, its partial indexes and its views."""
+    """Create the table, its partial indexes, its views, and the function that deletes."""
     _create_table(op, schema)
     _create_indexes(op, schema)
     _create_views(op, schema)
+    if _is_postgresql(op):
+        _create_delete(op, schema)
 
 
 def downgrade(op: Operations, schema: str | None = None) -> None:
-    """Drop the views, then the table, and with it every message."""
+    """Drop the function and the views, then the table, and with it every message."""
+    if _is_postgresql(op):
+        _run(op, f"DROP FUNCTION {_qualified(op, 'xclaim_delete', schema)}(bigint[], text)")
     for name in reversed(VIEWS):
         _run(op, f"DROP VIEW {_qualified(op, name, schema)}")
     op.drop_table("xclaim_message", schema=schema)
@@ -350,8 +410,60 @@ def _create_views(op: Operations, schema: str | None) -> None:
     is_present = f"available_at {'>= ' + repr('-infinity') if is_postgresql else 'IS NOT NULL'}"
     for name, query in zip(VIEWS, queries, strict=True):
         view = _qualified(op, name, schema)
-        defined = query.format(table=table, is_present=is_present)
+        columns = {**_times(is_postgresql), **_json_fields()}
+        defined = query.format(table=table, is_present=is_present, **columns)
         _run(op, f"CREATE VIEW {view}{invoker} AS {defined}")
+
+
+def _times(is_postgresql: bool) -> dict[str, str]:  # noqa: FBT001  (the same for all views)
+    """Return the columns with times as the views show them.
+
+    PostgreSQL has times that are infinite or of years that few languages know, and none of these
+    must keep the other rows from being read: they are shown as the nearest time that all know.
+    """
+    names = ("created_at", "available_at", "claimed_at", "claim_expires_at", "consumed_at")
+    if not is_postgresql:
+        return {name: name for name in names}
+    earliest, latest = "'0001-01-03 00:00:00+00'", "'9999-12-29 00:00:00+00'"
+    return {
+        name: f"CASE WHEN {name} < {earliest} THEN {earliest}"
+        f" WHEN {name} > {latest} THEN {latest} ELSE {name} END"
+        for name in names
+    }
+
+
+def _json_fields() -> dict[str, str]:
+    """Return the fields of JSON documents as the views of SQLite show them."""
+    failure = ("attempt", "at", "claimed_by", "error_class", "error")
+    producer = ("dag_id", "run_id", "task_id", "map_index", "try_number")
+    fields = {
+        **{
+            name: f"CASE WHEN kept.type = 'object' THEN json_extract(kept.value, '$.{name}') END"
+            for name in failure
+        },
+        **{name: f"json_extract(headers, '$.{name}')" for name in producer},
+    }
+    return {name: SQLITE_TEXT.format(text=field) for name, field in fields.items()}
+
+
+def _create_delete(op: Operations, schema: str | None) -> None:
+    # Not by the search path of whoever calls it.
+    current = "SELECT pg_catalog.current_schema()"
+    home = schema or op.get_bind().exec_driver_sql(current).scalar_one()
+    function = f"{_qualified(op, 'xclaim_delete', home)}(ids bigint[], of_status text)"
+    body = DELETE.format(table=_literal(_qualified(op, "xclaim_message", home)))
+    _run(
+        op,
+        f"CREATE FUNCTION {function} RETURNS bigint[] LANGUAGE plpgsql VOLATILE SECURITY DEFINER"
+        f" SET search_path = pg_catalog, pg_temp AS {_literal(body)}",
+    )
+    _run(op, f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+
+
+def _literal(text: str) -> str:
+    # E'' means the same whatever standard_conforming_strings says of backslashes.
+    escaped = text.replace("\\", "\\\\").replace("'", "''")
+    return f"E'{escaped}'"
 
 
 def _run(op: Operations, statement: str) -> None:

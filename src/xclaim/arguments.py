@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from xclaim.errors import InvalidArgumentError
 
@@ -13,6 +13,7 @@ MAX_KEY_BYTES = 1_000  # PostgreSQL refuses index entries over 2,704 bytes (a th
 MAX_IDENTIFIER_BYTES = 63  # PostgreSQL's NAMEDATALEN - 1: longer ones are cut without a word
 MAX_DURATION = timedelta(days=3_660)  # ten years: beyond it, a typing error
 MAX_LIMIT = 1_000_000
+LOWEST_ID, HIGHEST_ID = -(2**63), 2**63 - 1  # of a row that a hand has written; ours begin with 1
 LEASE = timedelta(minutes=5)  # of a claim, unless it asks for another
 LEASE_LIMIT = timedelta(hours=12)  # as SQS: the longest a message can stay invisible
 DEAD_LETTER_SUFFIX = ".dead"
@@ -21,8 +22,13 @@ _MAX_SHOWN = 60  # characters of a bad value in an error
 
 
 def queue_name(value: Any) -> str:
-    """Return the name of a queue: 1 to 200 bytes of text without control characters."""
-    name = _text("queue name", value, MAX_QUEUE_BYTES)
+    """Return the name of a queue: 1 to 200 bytes of text without control characters.
+
+    Of a dead-letter queue there is room for the suffix: a queue of any name has one.
+    """
+    is_dead = isinstance(value, str) and value.endswith(DEAD_LETTER_SUFFIX)
+    room = len(DEAD_LETTER_SUFFIX) if is_dead else 0
+    name = _text("queue name", value, MAX_QUEUE_BYTES + room)
     if not name.strip() or not name.isprintable():
         raise InvalidArgumentError(
             f"queue name {_shown(name)} is blank or has control characters: use a readable name"
@@ -71,6 +77,21 @@ def role_name(value: Any) -> str:
         raise InvalidArgumentError(
             f"role name {_shown(name)} is PostgreSQL's own, for everybody or for the server: "
             "name a role that only your workers have"
+        )
+    return name
+
+
+def schema_name(value: Any) -> str:
+    """Return the name of a PostgreSQL schema: 1 to 63 bytes of readable text, and no pg_."""
+    name = _text("schema", value, MAX_IDENTIFIER_BYTES)
+    if not name.strip() or not name.isprintable():
+        raise InvalidArgumentError(
+            f"schema {_shown(name)} is blank or has control characters: use a readable name"
+        )
+    if name.startswith("pg_"):
+        raise InvalidArgumentError(
+            f"schema {_shown(name)} is PostgreSQL's own, as are all names that begin with pg_: "
+            "use another name"
         )
     return name
 
@@ -134,7 +155,7 @@ def optional_max_attempts(value: Any) -> int | None:
 
 def message_id(value: Any) -> int:
     """Return a message id: a positive bigint."""
-    return whole_number("message id", value, 1, 2**63 - 1)
+    return whole_number("message id", value, 1, HIGHEST_ID)
 
 
 def message_ids(values: Any) -> list[int]:
@@ -171,6 +192,17 @@ def error_class(value: Any) -> str | None:
     return _storable((name if module == "builtins" else f"{module}.{name}")[:200])
 
 
+def visible(text: str) -> str:
+    """Return the text so that it is one line, and cannot steer a terminal or turn what it shows.
+
+    What is not printable is escaped as in Python: control characters, also those that turn the
+    direction of writing, and what ends a line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def _text_of(value: Any) -> str:
     try:
         return str(value)
@@ -180,6 +212,11 @@ def _text_of(value: Any) -> str:
 
 def _storable(text: str) -> str:
     return text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """Raise ValueError for NaN and the like, as ``parse_constant`` of Python's own JSON."""
+    raise ValueError(f"JSON has no {name}")
 
 
 def is_storable_text(value: str) -> bool:

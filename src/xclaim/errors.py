@@ -8,6 +8,7 @@
     ├── UnfinishedError         a stream or block was left before it was done with a message
     ├── DuplicateMessageError   the unique_key is taken by a message with another payload
     ├── SchemaVersionError      the database has no xclaim table, or one of another version
+    ├── HiddenRowsError         row-level security hides what has to be seen
     ├── PayloadError            the payload or the headers cannot be stored    (a ValueError)
     ├── PayloadReadError        a stored payload cannot be read as it was pushed
     │   ├── PayloadCorruptedError   it is not what was pushed: size, digest or content
@@ -108,17 +109,28 @@ class UnfinishedError(XclaimError):
 class DuplicateMessageError(XclaimError):
     """The queue already has a message with this unique key and a different payload.
 
+    Or with one that cannot be compared, because the key that it is encrypted with is not here.
     ``unique_keys`` are the keys that clash. Nothing was pushed, also nothing else of the batch.
     """
 
-    def __init__(self, queue: str, unique_keys: Sequence[str]) -> None:
+    def __init__(
+        self, queue: str, unique_keys: Sequence[str], *, not_compared: Sequence[str] = ()
+    ) -> None:
         self.queue = queue
         self.unique_keys = list(unique_keys)
-        super().__init__(
-            f"queue {queue!r} has another payload under unique_key "
-            f"{_listed([repr(key) for key in self.unique_keys])}: nothing was "
-            "pushed; push the same payload, choose another key, or prune the consumed message"
-        )
+        keys = _listed([repr(key) for key in self.unique_keys])
+        if not_compared:
+            problem = (
+                f"queue {queue!r} has a payload under unique_key {keys} that cannot be compared: "
+                f"it is encrypted with {_listed(not_compared)}, not among the keys here; nothing "
+                "was pushed; give this producer all keys, as XCLAIM_FERNET_KEYS or Payloads(keys=)"
+            )
+        else:
+            problem = (
+                f"queue {queue!r} has another payload under unique_key {keys}: nothing was "
+                "pushed; push the same payload, choose another key, or prune the consumed message"
+            )
+        super().__init__(problem)
 
 
 class SchemaVersionError(XclaimError):
@@ -163,12 +175,24 @@ class SchemaVersionError(XclaimError):
         super().__init__(problem)
 
 
+class HiddenRowsError(XclaimError):
+    """Row-level security hides messages from the role that it has to see; nothing was changed."""
+
+
 class PayloadError(XclaimError, ValueError):
     """The payload or the headers cannot be stored; the message names the place and the way out."""
 
 
 class PayloadReadError(XclaimError):
-    """A stored payload cannot be read. Its message is as it was: neither lost nor consumed."""
+    """A stored payload, or its headers, cannot be read. The message is neither lost nor consumed.
+
+    ``message_id`` is the message's, as far as it is known where the error was raised.
+    ``is_for_good``: what stands in the row is no JSON that Python could read, so that no other
+    attempt, worker or version would read it; a message that fails with it is a dead letter at once.
+    """
+
+    message_id: int | None = None
+    is_for_good: bool = False
 
 
 class PayloadCorruptedError(PayloadReadError):
@@ -208,6 +232,14 @@ def schema_option(schema: str | None) -> str:
     return "" if schema is None else f" --schema {shlex.quote(schema)}"
 
 
+def suggested(command: str, *arguments: str, option: str = "") -> str:
+    """Return a command to be copied, also for a queue whose name begins with a dash."""
+    quoted = " ".join(map(shlex.quote, arguments))
+    if any(argument.startswith("-") for argument in arguments):
+        return f"`xclaim {command}{option} -- {quoted}`"
+    return f"`xclaim {command} {quoted}{option}`"
+
+
 def _made_again(kind: type[XclaimError], args: tuple[Any, ...]) -> XclaimError:
     return kind.__new__(kind, *args)
 
@@ -222,8 +254,10 @@ def _checked_id(id_: Any) -> int:
 
 
 def _said(error: Any) -> str:
+    from xclaim.arguments import visible  # which imports this module
+
     try:
-        text = f"{error!s:.200}"
+        text = visible(f"{error!s:.200}")
     except Exception as raised:  # noqa: BLE001  (of its own __str__)
         text = f"<its text cannot be had: {type(raised).__name__}>"
     return f"{type(error).__name__}: {text}" if isinstance(error, BaseException) else text

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from datetime import datetime
 from enum import Enum, StrEnum
+from functools import cache
 from pkgutil import resolve_name
 from types import NoneType
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol, cast
 from uuid import UUID
 
-from xclaim.errors import InvalidArgumentError
+from xclaim.errors import (
+    InvalidArgumentError,
+    PayloadCorruptedError,
+    PayloadReadError,
+    suggested,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -23,9 +30,10 @@ else:
     T_co = TypeVar("T_co", covariant=True)
 
 
-# Makes the reader of a message that has none. It is named and not imported, because it belongs to
-# a higher floor; it is loaded with the first payload that needs it.
+# Makes the reader of a message that has none, and reads the JSON of a row. They are named and not
+# imported, because they belong to a higher floor; they are loaded with the first that needs them.
 _DEFAULT_READER = "xclaim.payloads.payloads:Payloads.by_default"
+_JSON_READER = "xclaim.payloads.plain_json:decode_strictly"
 
 
 class Status(StrEnum):
@@ -36,17 +44,27 @@ class Status(StrEnum):
     CONSUMED = "consumed"
 
 
+def status_of(text: str) -> Status:
+    """Return the status, or what stands there instead where the CHECK was dropped."""
+    try:
+        return Status(text)
+    except ValueError:
+        return cast("Status", text)
+
+
 class Reader(Protocol):
     """Reads what rows have of payloads: ``Payloads`` does."""
 
     @property
-    def is_typed(self) -> bool:
-        """Whether plain JSON, too, is more than it stands in the row: values of a type."""
+    def reads_plain_json(self) -> bool:
+        """Whether plain JSON, too, is not taken as it stands in the row."""
 
-    def read(self, stored: Any, codec: str | None) -> Any:
-        """Return the payload."""
+    def read(self, stored: Any, codec: str | None, *, queue: str, unique_key: str | None) -> Any:
+        """Return the payload of a message that was pushed to the queue, under the unique key."""
 
-    def open(self, stored: Any, codec: str | None) -> BinaryIO:
+    def open(
+        self, stored: Any, codec: str | None, *, queue: str, unique_key: str | None
+    ) -> BinaryIO:
         """Return the encoded payload as a file."""
 
 
@@ -56,14 +74,29 @@ class _Unread(Enum):
     UNREAD = "unread"
 
 
+class Unsent(str):
+    """Stands for JSON that the database could not send, and says why."""
+
+    __slots__ = ()
+
+
+# JSON as its row has it: it is parsed when it is asked for, so that it fails alone. A tuple of the
+# text, which JSON never is; an object would take seven times as long to make, for each message.
+Unparsed = tuple[str | bytes]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message(Generic[T_co]):
+class Message(Generic[T_co]):  # noqa: PLW1641  (the dataclass makes its hash)
     """One row of ``xclaim_message``. Times are aware UTC, by the database's clock.
 
     ``stored`` is what the row has of the payload. ``codec`` says how that is encoded, None is plain
     JSON. ``reader`` makes the payload of it when ``payload`` is first asked for; None: plain JSON
     is the payload, and the rest is read as the environment says. The repr, which ends up in logs,
     leaves out what may be confidential.
+
+    ``stored`` and ``headers`` are parsed when they are first asked for, and raise
+    PayloadCorruptedError if they cannot be. A time that Python has no date for (infinity, a year
+    before 1 or after 9999) is the earliest or the latest one it has.
     """
 
     id: int
@@ -89,6 +122,15 @@ class Message(Generic[T_co]):
     codec: str | None = None
     reader: Reader | None = field(default=None, repr=False, compare=False)
     _value: Any = field(default=_Unread.UNREAD, init=False, repr=False, compare=False)
+    _read_error: PayloadReadError | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether all fields are equal. What cannot be read equals only the same text."""
+        if not isinstance(other, Message):
+            return NotImplemented
+        return all(_is_same(self, other, name) for name in _COMPARED)
 
     @property
     def payload(self) -> T_co:
@@ -100,8 +142,16 @@ class Message(Generic[T_co]):
         if self.codec is None and self.reader is None:
             return self.stored  # type: ignore[no-any-return]
         if self._value is _Unread.UNREAD:
-            object.__setattr__(self, "_value", self._reading().read(self.stored, self.codec))
+            object.__setattr__(self, "_value", self._read())
         return self._value  # type: ignore[no-any-return]
+
+    @property
+    def read_error(self) -> PayloadReadError | None:
+        """Why the payload could not be read when it was last asked for; None: it could, or was not.
+
+        Without its traceback, which would keep alive whoever asked.
+        """
+        return self._read_error
 
     @property
     def is_dead_letter(self) -> bool:
@@ -114,29 +164,42 @@ class Message(Generic[T_co]):
         The end of it is handed out only after size and digest were found right. Raise
         PayloadReadError or StorageError, on opening or while it is read.
         """
-        return self._reading().open(self.stored, self.codec)
+        try:
+            return self._reading().open(self.stored, self.codec, **self._owner)
+        except PayloadReadError as error:
+            self._note(error)
+            raise
 
     def read_by(self, reader: Reader) -> Message[T_co]:
         """Return the message so that the reader reads its payload; nothing is read for this."""
         if reader is self.reader or (
-            self.reader is None and self.codec is None and not reader.is_typed
+            self.reader is None and self.codec is None and not reader.reads_plain_json
         ):
             return self
-        return replace(self, reader=reader)
+        return self._changed(reader=reader)
 
     def expiring(self, claim_expires_at: datetime) -> Message[T_co]:
         """Return the same message with another end of its lease; what was read stays read."""
-        again = replace(self, claim_expires_at=claim_expires_at)
+        again = self._changed(claim_expires_at=claim_expires_at)
         object.__setattr__(again, "_value", self._value)
         return again
 
     def to_dict(self) -> dict[str, Any]:
         """Return the message as JSON-serialisable values, times in ISO 8601.
 
-        Of an encoded payload what the row has of it: nothing is read for this.
+        Of an encoded payload what the row has of it: nothing is read for this. A payload or headers
+        that cannot be parsed are left out, and stand as text under ``unreadable``.
         """
-        values = {name: _to_json(getattr(self, name)) for name in _IN_JSON}
-        return {**values, "payload": self.stored}
+        values = {name: _to_json(_as_it_is(self, name)) for name in _IN_JSON}
+        unreadable = {}
+        for name, key in _PARSED.items():
+            kept = _as_it_is(self, name)
+            try:
+                values[key] = getattr(self, name)
+            except PayloadReadError:
+                values.pop(key, None)
+                unreadable[key] = _shown(kept)
+        return {**values, "unreadable": unreadable} if unreadable else values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Message:
@@ -146,11 +209,12 @@ class Message(Generic[T_co]):
         queue's own settings say.
         """
         try:
+            values = {**values, **_unparsed_in(values)}
             known = {name: values[name] for name in _IN_JSON if name != "codec"}
             for name, value in known.items():
                 if name.endswith("_at") and value is not None:
                     known[name] = datetime.fromisoformat(value)
-            known["status"] = Status(known["status"])
+            known["status"] = status_of(known["status"])
             known["codec"] = values.get("codec")  # an xclaim that knew none may have written it
             known["stored"] = values["payload"]
             _check_types(known)
@@ -160,7 +224,33 @@ class Message(Generic[T_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to make it again, in another process perhaps, unread."""
-        return _made, ({name: getattr(self, name) for name in (*_IN_JSON, "stored", "reader")},)
+        return _made, ({name: _as_it_is(self, name) for name in _GIVEN},)
+
+    def _changed(self, **changes: Any) -> Message[T_co]:
+        """Return the message with other values, and parse nothing for it."""
+        return Message(**({name: _as_it_is(self, name) for name in _GIVEN} | changes))
+
+    def _read(self) -> Any:
+        try:
+            return self._reading().read(self.stored, self.codec, **self._owner)
+        except PayloadReadError as error:
+            self._note(error)
+            raise
+        except RecursionError as error:
+            corrupted = PayloadCorruptedError(_unreadable(self, "payload", _TOO_DEEP))
+            self._note(corrupted)
+            raise corrupted from error
+
+    def _note(self, error: PayloadReadError) -> None:
+        if error.message_id is None:
+            error.message_id = self.id
+            error.add_note(f"xclaim: it is the payload of message {self.id} in {self.queue!r}")
+        object.__setattr__(self, "_read_error", copy(error))
+
+    @property
+    def _owner(self) -> dict[str, Any]:
+        # A dead letter, and what was redriven to another queue, keep their first queue.
+        return {"queue": self.origin_queue, "unique_key": self.unique_key}
 
     def _reading(self) -> Reader:
         if self.reader is not None:
@@ -169,10 +259,93 @@ class Message(Generic[T_co]):
         return default
 
 
+_GIVEN = tuple(field.name for field in fields(Message) if field.init)
+_COMPARED = tuple(field.name for field in fields(Message) if field.compare)
 # The fields that stand in JSON under their own names.
-_IN_JSON = tuple(
-    field.name for field in fields(Message) if field.name not in ("stored", "reader", "_value")
-)
+_IN_JSON = tuple(name for name in _GIVEN if name not in ("stored", "reader"))
+# What a row has as text, and its name in JSON.
+_PARSED = {"headers": "headers", "stored": "payload"}
+_SLOTS: dict[str, Any] = {name: Message.__dict__[name] for name in _GIVEN}
+_TOO_DEEP = "it is nested too deeply"
+
+
+class _WhenAsked:
+    """A field whose text is parsed when it is first asked for, in its slot."""
+
+    def __init__(self, name: str) -> None:
+        self._noun = _PARSED[name]
+        self._kind = dict if name == "headers" else object
+        self._get, self._set = _SLOTS[name].__get__, _SLOTS[name].__set__
+
+    def __get__(self, message: Message | None, owner: Any = None) -> Any:
+        if message is None:
+            return self
+        value = self._get(message)
+        if type(value) is not tuple:
+            return value
+        if isinstance(value[0], Unsent):
+            raise self._error(message, value[0])
+        try:
+            parsed = _json_reader()(value[0])
+        except RecursionError as error:
+            raise self._error(message, _TOO_DEEP) from error
+        except (ValueError, TypeError) as error:
+            raise self._error(message, str(error)[:200]) from error
+        if not isinstance(parsed, self._kind):
+            raise self._error(message, "they are no JSON object")
+        self._set(message, parsed)
+        return parsed
+
+    def __set__(self, message: Message, value: Any) -> None:
+        self._set(message, value)
+
+    def _error(self, message: Message, problem: str) -> PayloadReadError:
+        error = PayloadCorruptedError(_unreadable(message, self._noun, problem))
+        error.message_id, error.is_for_good = message.id, True
+        object.__setattr__(message, "_read_error", copy(error))
+        return error
+
+
+for _name in _PARSED:
+    setattr(Message, _name, _WhenAsked(_name))
+
+
+def _as_it_is(message: Message, name: str) -> Any:
+    """Return a field as it was given, parsed or not."""
+    return _SLOTS[name].__get__(message)
+
+
+def _shown(unparsed: Unparsed) -> str:
+    (text,) = unparsed
+    return text if isinstance(text, str) else text.decode("utf-8", "replace")
+
+
+def _unreadable(message: Message, noun: str, problem: str) -> str:
+    return (
+        f"the {noun} of message {message.id} in {message.queue!r} cannot be read ({problem}): "
+        "another program or a hand wrote the row, so correct it with SQL and redrive it, or "
+        f"withdraw it with {suggested('withdraw', message.queue, str(message.id))}"
+    )
+
+
+@cache
+def _json_reader() -> Callable[[str | bytes], Any]:
+    reader: Callable[[str | bytes], Any] = resolve_name(_JSON_READER)
+    return reader
+
+
+def _is_same(one: Message, other: Message, name: str) -> bool:
+    kept = _as_it_is(one, name), _as_it_is(other, name)
+    if kept[0] == kept[1]:
+        return True
+    if not any(isinstance(value, tuple) for value in kept):
+        return False
+    if all(isinstance(value, tuple) for value in kept) and _shown(kept[0]) == _shown(kept[1]):
+        return True  # one of them was read from SQLite, as bytes, and the other from JSON
+    try:
+        return bool(getattr(one, name) == getattr(other, name))
+    except PayloadReadError:
+        return False
 
 
 def _made(values: dict[str, Any]) -> Message:
@@ -335,7 +508,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "queue": str,
     "origin_queue": str,
     "priority": int,
-    "headers": dict,
+    "headers": (dict, tuple),
     "unique_key": (str, NoneType),
     "attempts": int,
     "max_attempts": (int, NoneType),
@@ -348,6 +521,14 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "last_error_class": (str, NoneType),
     "codec": (str, NoneType),
 }
+
+
+def _unparsed_in(values: Mapping[str, Any]) -> dict[str, Unparsed]:
+    """Return what ``to_dict`` has left as text since it cannot be parsed."""
+    texts = {**(values["unreadable"] if "unreadable" in values else {})}  # noqa: SIM401  (of a dict)
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise TypeError("what is unreadable is no text")
+    return {key: (texts[key],) for key in _PARSED.values() if key in texts}
 
 
 def _check_types(values: Mapping[str, Any]) -> None:

@@ -92,12 +92,10 @@ def expire_without_a_lock(table: Table, _: Dialect, **options: bool) -> Statemen
 
 
 @lru_cache
-def push_whatever_the_key(
-    table: Table, dialect: Dialect, *, notifies: bool = False, encoded: bool = False
-) -> Statement:
+def push_whatever_the_key(table: Table, dialect: Dialect, **options: bool) -> Statement:
     """Push without the conflict clause."""
     with patch.object(pushing, "_refuse_other_payload", lambda statement, _: statement):
-        return pushing.push_once.__wrapped__(table, dialect, notifies=notifies, encoded=encoded)
+        return pushing.push_once.__wrapped__(table, dialect, **{**options, "whole": True})
 
 
 @lru_cache

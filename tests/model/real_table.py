@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from xclaim.sql.schema import CHECKS, message_table
 _TABLE = message_table()
 _FIELDS = [field.name for field in fields(Row) if field.compare]
 _TIMES = [column.name for column in _TABLE.columns if column.name.endswith("_at")]
+_JSON = ("payload", "failures")
 _TOLERANCE = timedelta(minutes=1)  # far less than the leases and delays of the state machine
 _EARLIER = {
     "postgresql": "{0} - :seconds * interval '1 second'",
@@ -33,7 +35,10 @@ def read(connection: Connection) -> Table:
     for _, is_sound, *values in found:
         if values[0] is not None:
             assert is_sound, f"message {values[0]} breaks a CHECK of its table"
-            row = _as_row(dict(zip(_FIELDS, values, strict=True)))
+            said = dict(zip(_FIELDS, values, strict=True))
+            if connection.dialect.name == "sqlite":  # which hands out text
+                said |= {name: json.loads(said[name] or "null") for name in _JSON}
+            row = _as_row(said)
             rows[row.id] = row
     return Table(now=found[0].now, rows=rows)
 

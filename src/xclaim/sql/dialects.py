@@ -7,6 +7,7 @@ expressions the statements are built from.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,34 +17,51 @@ from uuid import UUID
 from sqlalchemy import (
     CTE,
     BigInteger,
+    Boolean,
     ColumnElement,
     DateTime,
     Double,
     FromClause,
     Integer,
     Join,
+    LargeBinary,
     Select,
     Text,
     Uuid,
+    and_,
     any_,
     bindparam,
     case,
     cast,
     column,
+    extract,
     func,
     literal_column,
+    or_,
     select,
     true,
+    type_coerce,
 )
 from sqlalchemy import Dialect as SqlDialect
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from xclaim.errors import DatabaseUrlError
-from xclaim.payloads.plain_json import decode
 
+# Bytes of failures that are kept, several times what ours can have. PostgreSQL makes no array of
+# more than 256 MB, and what was written by hand must not keep a message from being released.
+_MOST_KEPT: ColumnElement[int] = literal_column("524288")
+_MOST_OF_A_FIELD: ColumnElement[int] = literal_column("4096")  # characters
 CHANNEL = "xclaim"  # of NOTIFY; the payload is the name of the queue
+_SECRET_BYTES = 16  # as many bits as a token has
+
+
+# The earliest and the latest time that are handed out: what lies beyond, as infinity does, or years
+# that Python has no dates for, is given as the nearer of them. A few days from Python's own ends,
+# so that any time zone has them.
+EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
+LATEST = datetime(9999, 12, 29, tzinfo=UTC)
 
 
 class UtcTimestamp(TypeDecorator[datetime]):
@@ -62,13 +80,14 @@ class UtcTimestamp(TypeDecorator[datetime]):
         """Return the time in UTC, whatever time zone the session has."""
         if value is None:
             return None
-        if isinstance(value, str):
-            return datetime.fromisoformat(f"{value}+00:00")  # quicker than replace(tzinfo=UTC)
-        return value.astimezone(UTC)  # type: ignore[no-any-return]
+        return value.astimezone(UTC) if isinstance(value, datetime) else time_of(value)
 
 
 class Json(TypeDecorator[Any]):
-    """``jsonb``; on SQLite text (a column declared JSON has numeric affinity: "1" becomes 1)."""
+    """``jsonb``; on SQLite text (a column declared JSON has numeric affinity: "1" becomes 1).
+
+    Read by ``Dialect.readable`` alone, as it stands there: who parses it can say what fails.
+    """
 
     impl = JSONB
     cache_ok = True
@@ -77,9 +96,63 @@ class Json(TypeDecorator[Any]):
         """Return text on SQLite."""
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else JSONB())
 
-    def process_result_value(self, value: Any, dialect: SqlDialect) -> Any:
-        """Return the decoded value; psycopg has decoded jsonb already."""
-        return decode(value) if dialect.name == "sqlite" and value is not None else value
+
+class Readable(TypeDecorator[Any]):
+    """Text of a column of SQLite, read as bytes: it may be any bytes, and no Unicode at all."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: SqlDialect) -> str | None:
+        """Return the text, with a mark for each byte that is none."""
+        return None if value is None else text_of(value)
+
+
+class ReadableToken(TypeDecorator[Any]):
+    """The token of a column of SQLite; None for what is none."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: SqlDialect) -> UUID | None:
+        """Return the token."""
+        return None if value is None else token_of(value)
+
+
+def text_of(value: Any) -> Any:
+    """Return text that SQLite has, with a mark for each byte that is none; a number is itself."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def marked(text: str) -> str:
+    """Return text of a JSON document with a mark for each half of a surrogate pair."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def token_of(value: str | bytes) -> UUID | None:
+    """Return the token that SQLite has as text; None for what is none, which settles nothing."""
+    try:
+        return UUID(text_of(value))
+    except ValueError:
+        return None
+
+
+def time_of(value: str | bytes) -> datetime:
+    """Return the time that SQLite has as text; of what is none the end it sorts nearer to."""
+    try:
+        text = value if isinstance(value, str) else value.decode()
+        read = datetime.fromisoformat(f"{text}+00:00")  # quicker than replace(tzinfo=UTC)
+    except ValueError:
+        return _time_of_others(text_of(value))
+    return read if read.tzinfo is UTC else read.replace(tzinfo=UTC)  # of a date alone
+
+
+def _time_of_others(text: str) -> datetime:
+    """Return a time that another program has written with its offset, or of what is none an end."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return EARLIEST if text < "2" else LATEST
 
 
 class CrossJoin(Join):
@@ -117,26 +190,29 @@ class Dialect:
         """
         return func.statement_timestamp(type_=UtcTimestamp())
 
+    def time_parameter(self, time: datetime) -> Any:
+        """Return a time in UTC as the driver takes it."""
+        return time
+
     def from_now(self, seconds: ColumnElement[float]) -> ColumnElement[datetime]:
         """Return the time so many seconds from now, or ago when negative."""
         second: ColumnElement[Any] = literal_column("interval '1 second'")
         return func.statement_timestamp(type_=UtcTimestamp()) + seconds * second
 
     def new_token(self, id_: ColumnElement[int]) -> ColumnElement[Any]:
-        """Return a UUID of its own for each row: 60 random bits, and the id.
+        """Return a UUID of its own for each row, which tells nothing of that of any other.
 
-        One random number for all rows of the statement: to draw it takes longer than to write an
-        index entry.
+        A digest of the id and of a secret that the statement is given and that is kept nowhere
+        (docs/adr/0036). To draw one for each row takes longer than to write an index entry.
         """
-        hexadecimal = func.replace(
-            cast(func.gen_random_uuid(), Text), literal_column("'-'"), literal_column("''")
-        )
-        drawn = func.substr(hexadecimal, literal_column("1"), literal_column("16"))
-        random = select(drawn).scalar_subquery()
-        return cast(
-            random.concat(func.lpad(func.to_hex(id_), literal_column("16"), literal_column("'0'"))),
-            Uuid,
-        )
+        secret = cast(bindparam("token_secret", type_=LargeBinary), BYTEA)
+        digest = func.sha256(secret.op("||")(func.int8send(id_)))
+        first_half = func.substr(digest, literal_column("1"), literal_column("16"))
+        return cast(func.encode(first_half, _quoted("hex")), Uuid)
+
+    def token_parameters(self) -> dict[str, Any]:
+        """Return the parameters that one execution of a statement with ``new_token`` is given."""
+        return {"token_secret": secrets.token_bytes(_SECRET_BYTES)}
 
     def is_present(self, time: ColumnElement[datetime]) -> ColumnElement[bool]:
         """Return a test that every time passes, for the sake of a partial index.
@@ -146,13 +222,40 @@ class Dialect:
         """
         return time >= literal_column("'-infinity'")
 
+    def readable(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return the value of a column so that the driver can read it, whatever the row has.
+
+        JSON as text, which is parsed when somebody asks for it; a time that Python has no date for
+        as the nearest that it has.
+        """
+        if isinstance(column.type, Json):
+            return cast(column, Text).label(column.key)
+        if isinstance(column.type, UtcTimestamp):
+            bounded = func.least(
+                func.greatest(column, _quoted("0001-01-03 00:00:00+00")),
+                _quoted("9999-12-29 00:00:00+00"),
+                type_=UtcTimestamp(),
+            )
+            may_be_null = getattr(column, "nullable", True)
+            return (case((column.is_not(None), bounded)) if may_be_null else bounded).label(
+                column.key
+            )
+        return column
+
     def json(self, text: ColumnElement[Any]) -> ColumnElement[Any]:
         """Return JSON text as the type the payload column has."""
         return cast(text, JSONB)
 
     def field(self, document: ColumnElement[Any], name: str) -> ColumnElement[str]:
-        """Return a field of a JSON object as text."""
-        return document.op("->>", return_type=Text())(literal_column(f"'{name}'"))
+        """Return a field of a JSON object as text: of a string or a number, no more than is ours.
+
+        As text some KB of anything else can be more than the 1 GB that PostgreSQL makes.
+        """
+        key = _quoted(name)
+        type_ = func.jsonb_typeof(document.op("->", return_type=JSONB())(key))
+        text = document.op("->>", return_type=Text())(key)
+        is_short = type_.in_([_quoted("string"), _quoted("number")])
+        return case((is_short, func.substr(text, literal_column("1"), _MOST_OF_A_FIELD)))
 
     def element(
         self, array: ColumnElement[Any], index: ColumnElement[int], length: ColumnElement[int]
@@ -169,24 +272,51 @@ class Dialect:
     def later(
         self, time: ColumnElement[datetime], seconds: ColumnElement[float]
     ) -> ColumnElement[datetime]:
-        """Return the time so many seconds after another one, but no earlier than now."""
+        """Return the time so many seconds after another that is past, but no earlier than now."""
         second: ColumnElement[Any] = literal_column("interval '1 second'")
-        return func.greatest(self.now(), time + seconds * second, type_=UtcTimestamp())
+        # A time in the future, which only a hand has written, could be the last the type holds.
+        past = func.least(self.now(), time, type_=UtcTimestamp())
+        return func.greatest(self.now(), past + seconds * second, type_=UtcTimestamp())
+
+    def is_perhaps_too_much(self, document: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Return whether JSON is so long that Python may lack the digits or the depth for it."""
+        text = cast(document, Text)
+        opened = func.length(text) - func.length(func.translate(text, _quoted("[{"), _quoted("")))
+        digits = func.length(text) - func.length(
+            func.translate(text, _quoted("0123456789"), _quoted(""))
+        )
+        is_much = or_(opened >= literal_column("900"), digits >= literal_column("4300"))
+        # With as many brackets that close. Most texts are shorter, and are not counted through.
+        return and_(func.length(text) >= literal_column("1800"), is_much)
+
+    def age(self, age: ColumnElement[Any]) -> ColumnElement[float]:
+        """Return an age of a view in seconds.
+
+        An interval would be written as IntervalStyle says, which the driver may not read.
+        """
+        milliseconds: ColumnElement[Any] = literal_column("3")
+        return cast(func.round(extract("epoch", age), milliseconds), Double)
 
     def field_of_last(self, array: ColumnElement[Any], name: str) -> ColumnElement[str]:
         """Return a field of the last object of a JSON array as text; NULL if there is none."""
         last: ColumnElement[Any] = literal_column("-1")
         return self.field(array.op("->", return_type=JSONB())(last), name)
 
+    def unicode(self, text: ColumnElement[str]) -> ColumnElement[str]:
+        """Return text of a JSON document as text that any driver reads."""
+        return text
+
     def appended(
         self, array: ColumnElement[Any], most: int, **fields: ColumnElement[Any]
     ) -> ColumnElement[Any]:
         """Return a JSON array with an object more at its end, of ``most`` elements at most.
 
-        What is no array is replaced.
+        What is no array of ours, or too large for one, is replaced.
         """
         named = [each for name, value in fields.items() for each in (_quoted(name), value)]
-        is_array = func.jsonb_typeof(array) == _quoted("array")
+        is_array = and_(
+            func.jsonb_typeof(array) == _quoted("array"), func.pg_column_size(array) < _MOST_KEPT
+        )
         is_full = func.jsonb_array_length(array) >= literal_column(str(most))
         first: ColumnElement[Any] = literal_column("0")
         without_first = array.op("-", return_type=JSONB())(first)
@@ -226,6 +356,13 @@ class Dialect:
             .table_valued(column("payload", JSONB), with_ordinality="position")
             .render_derived(name="item")
         )
+
+    def optional(self, value: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return a text of ``rows`` that may be None.
+
+        None is sent as an empty text: PostgreSQL takes NULL for a word if ``array_nulls`` is off.
+        """
+        return case((value != literal_column("''"), value))
 
     def element_parameters(self, texts: Sequence[str]) -> dict[str, Any]:
         """Return the parameters that ``elements`` is executed with."""
@@ -267,6 +404,9 @@ class _Sqlite(Dialect):
             literal_column("'%Y-%m-%d %H:%M:%f'"), literal_column("'now'"), type_=UtcTimestamp()
         )
 
+    def time_parameter(self, time: datetime) -> Any:
+        return time.replace(tzinfo=None).isoformat(" ", "milliseconds")
+
     def from_now(self, seconds: ColumnElement[float]) -> ColumnElement[datetime]:
         return func.strftime(
             literal_column("'%Y-%m-%d %H:%M:%f'"),
@@ -278,21 +418,43 @@ class _Sqlite(Dialect):
     def new_token(self, id_: ColumnElement[int]) -> ColumnElement[Any]:
         return func.lower(func.hex(func.randomblob(literal_column("16"))), type_=Uuid())
 
+    def token_parameters(self) -> dict[str, Any]:
+        return {}
+
     def is_present(self, time: ColumnElement[datetime]) -> ColumnElement[bool]:
         return time.is_not(None)
+
+    def readable(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        # A column takes what its type cannot be made of: bytes for a number, text for a time.
+        match column.type:
+            case Json():
+                read: ColumnElement[Any] = cast(column, LargeBinary)
+            case UtcTimestamp():
+                read = type_coerce(cast(column, LargeBinary), UtcTimestamp())
+            case Text():
+                read = type_coerce(cast(column, LargeBinary), Readable())
+            case Uuid():
+                read = type_coerce(cast(column, LargeBinary), ReadableToken())
+            case Integer() if not getattr(column, "primary_key", False):
+                read = cast(column, Integer)
+            case _:
+                return column
+        return read.label(column.key)
 
     def json(self, text: ColumnElement[Any]) -> ColumnElement[Any]:
         return text
 
     def field(self, document: ColumnElement[Any], name: str) -> ColumnElement[str]:
-        return func.json_extract(document, literal_column(f"'$.{name}'"), type_=Text())
+        found = func.json_extract(document, literal_column(f"'$.{name}'"))
+        return case((_is_json(document), found)).cast(Text)
 
     def element(
         self, array: ColumnElement[Any], index: ColumnElement[int], length: ColumnElement[int]
     ) -> ColumnElement[float]:
         # Without the 0 a message whose attempts were set to 0 by hand would stop every expire.
         place = func.max(func.min(index, length) - literal_column("1"), literal_column("0"))
-        path = _quoted("$[").concat(cast(place, Text)).concat(_quoted("]"))
+        # As a whole number, which attempts written by hand need not be.
+        path = _quoted("$[").concat(cast(cast(place, Integer), Text)).concat(_quoted("]"))
         return func.json_extract(array, path, type_=Double())
 
     def now_as_text(self) -> ColumnElement[str]:
@@ -302,19 +464,42 @@ class _Sqlite(Dialect):
         self, time: ColumnElement[datetime], seconds: ColumnElement[float]
     ) -> ColumnElement[datetime]:
         shifted = func.strftime(
-            _quoted("%Y-%m-%d %H:%M:%f"), time, cast(seconds, Text).concat(_quoted(" seconds"))
+            _quoted("%Y-%m-%d %H:%M:%f"),
+            func.min(self.now(), time),
+            cast(seconds, Text).concat(_quoted(" seconds")),
         )
         return func.max(self.now(), func.coalesce(shifted, self.now()), type_=UtcTimestamp())
 
+    def age(self, age: ColumnElement[Any]) -> ColumnElement[float]:
+        return age
+
+    def is_perhaps_too_much(self, document: ColumnElement[Any]) -> ColumnElement[bool]:
+        # Its text may also have numbers that are infinite to Python, and no Unicode.
+        return document.is_not(None)
+
     def field_of_last(self, array: ColumnElement[Any], name: str) -> ColumnElement[str]:
         found = func.json_extract(array, _quoted(f"$[#-1].{name}"))
-        return cast(case((func.json_valid(array), found)), Text)
+        return cast(case((_is_json(array), found)), Text)
+
+    def unicode(self, text: ColumnElement[str]) -> ColumnElement[str]:
+        # Half a surrogate pair, which JSON can have. SQLite takes it for the mark of what is none,
+        # and writes the mark where it puts the text together again, character by character.
+        place, one = _PLACES.c.place, literal_column("1", Integer)
+        character = func.char(func.unicode(func.substr(text, place, one)))
+        marked = select(func.group_concat(character, _quoted("")))
+        marked = marked.where(place <= func.length(text))
+        mark = func.char(literal_column("65533"))
+        has_mark = text.op("GLOB", return_type=Boolean())(
+            _quoted("*").concat(mark).concat(_quoted("*"))
+        )
+        return case((has_mark, marked.scalar_subquery()), else_=text)
 
     def appended(
         self, array: ColumnElement[Any], most: int, **fields: ColumnElement[Any]
     ) -> ColumnElement[Any]:
         named = [each for name, value in fields.items() for each in (_quoted(name), value)]
-        valid = case((func.json_valid(array), array), else_=_quoted("null"))
+        is_whole = and_(_is_json(array), func.length(array) < _MOST_KEPT)
+        valid = case((is_whole, array), else_=_quoted("null"))
         is_array = func.json_type(valid) == _quoted("array")
         is_full = func.json_array_length(valid) >= literal_column(str(most))
         kept = case(
@@ -333,6 +518,9 @@ class _Sqlite(Dialect):
             for index, (name, type_) in enumerate(columns.items())
         ]
         return select(*extracted, item.c.key.label("position")).subquery("item")
+
+    def optional(self, value: ColumnElement[Any]) -> ColumnElement[Any]:
+        return value
 
     def elements(self) -> FromClause:
         return self.rows(payload=Text())
@@ -354,6 +542,23 @@ class _Sqlite(Dialect):
         return statement
 
 
+def _places(most: int) -> CTE:
+    one, last = literal_column("1", Integer), literal_column(str(most), Integer)
+    places = select(one.label("place")).cte("places", recursive=True)
+    return places.union_all(select(places.c.place + one).where(places.c.place < last))
+
+
+_PLACES = _places(1_000)  # of a text that is put together anew: as many as a failure keeps
+
+
+def _is_json(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return whether a column of SQLite is JSON: text, since some bytes are valid to it as well."""
+    is_text = func.typeof(column) == _quoted("text")
+    return case((is_text, func.json_valid(column)), else_=literal_column("0")) == literal_column(
+        "1"
+    )
+
+
 def _quoted(text: str) -> ColumnElement[str]:
     return literal_column(f"'{text}'", Text)
 
@@ -369,7 +574,7 @@ def _element_text(value: Any) -> str:
     if isinstance(value, UUID):
         return value.hex
     if value is None:
-        return "NULL"
+        return '""'
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 

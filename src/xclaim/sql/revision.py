@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, column, inspect, select, table
+from sqlalchemy import Connection, inspect
 
 from xclaim.errors import SchemaVersionError
-from xclaim.sql.schema import REVISION, REVISIONS, TABLE_NAME, VERSION_TABLE_NAME
+from xclaim.sql.dialects import POSTGRESQL
+from xclaim.sql.schema import (
+    REVISION,
+    REVISIONS,
+    TABLE_NAME,
+    VERSION_TABLE_NAME,
+    VIEW_NAME,
+    message_table,
+)
+
+_FIND = "SELECT pg_catalog.to_regclass(%(name)s::pg_catalog.text)"
 
 
 def read_revision(connection: Connection, schema: str | None) -> str | None:
     """Return the Alembic revision of the xclaim schema, None if there is none."""
-    inspector = inspect(connection)
-    if not inspector.has_table(VERSION_TABLE_NAME, schema=schema):
+    if not _has_table(connection, VERSION_TABLE_NAME, schema):
         return None
-    version = table(VERSION_TABLE_NAME, column("version_num"), schema=schema)
-    return connection.scalar(select(version.c.version_num))
+    table = qualified(VERSION_TABLE_NAME, schema).replace("%", "%%")
+    version: str | None = connection.exec_driver_sql(
+        f"SELECT version_num FROM {table}"  # noqa: S608  (quoted)
+    ).scalar()
+    return version
+
+
+def qualified(name: str, schema: str | None) -> str:
+    """Return the name of a table or view of ours as SQL, in a PostgreSQL schema if one is said."""
+    return name if schema is None else f"{quoted(schema)}.{name}"
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL, whatever it consists of."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def is_newer(revision: str) -> bool:
@@ -35,4 +58,19 @@ def mismatch(found: str | None, schema: str | None) -> SchemaVersionError:
 
 def has_message_table(connection: Connection, schema: str | None) -> bool:
     """Return whether the message table is there, whatever its columns."""
-    return inspect(connection).has_table(TABLE_NAME, schema=schema)
+    return _has_table(connection, TABLE_NAME, schema)
+
+
+def is_whole(connection: Connection) -> bool:
+    """Return whether a file of SQLite has all columns of the message table, and our view."""
+    inspector = inspect(connection)
+    found = {column["name"] for column in inspector.get_columns(TABLE_NAME)}
+    return {column.name for column in message_table().c} <= found and inspector.has_table(VIEW_NAME)
+
+
+def _has_table(connection: Connection, name: str, schema: str | None) -> bool:
+    if connection.dialect.name != POSTGRESQL.name:
+        return inspect(connection).has_table(name)
+    # Not by SQLAlchemy, which looks for its operators along the search path.
+    found = connection.exec_driver_sql(_FIND, {"name": qualified(name, schema)})
+    return found.scalar() is not None

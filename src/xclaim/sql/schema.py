@@ -13,6 +13,8 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Connection,
+    Engine,
     Identity,
     Index,
     Integer,
@@ -38,6 +40,9 @@ OVERVIEW_NAME = "xclaim_overview"
 FAILING_NAME = "xclaim_failing"
 DEAD_LETTERS_NAME = "xclaim_dead_letters"
 FAILURES_NAME = "xclaim_failures"
+UNIQUE_KEY_NAME = "uq_xclaim_message_unique_key"
+ATTEMPTS_CHECK_NAME = "ck_xclaim_message_attempts"
+DELETE_NAME = "xclaim_delete"  # the function by which a maintainer deletes (PostgreSQL)
 
 # A queue rewrites each row two or three times. There is room for that on the row's own page, where
 # PostgreSQL logs only what changed, and vacuum runs by count rather than by a fifth of the table,
@@ -67,9 +72,15 @@ CHECKS = {
         "(status = 'consumed') = (consumed_at IS NOT NULL)"
         " AND (status = 'consumed') = (consumed_by IS NOT NULL)"
     ),
-    "ck_xclaim_message_attempts": "attempts >= 0 AND max_attempts >= 1",
+    ATTEMPTS_CHECK_NAME: "attempts >= 0 AND max_attempts >= 1",
     "ck_xclaim_message_queue": "queue <> '' AND origin_queue <> ''",
 }
+
+
+def translated(bind: Engine | Connection, schema: str | None) -> str | None:
+    """Return the schema that this engine or connection has in the place of another."""
+    names = bind.get_execution_options().get("schema_translate_map")
+    return names.get(schema, schema) if names else schema
 
 
 @lru_cache
@@ -146,7 +157,7 @@ def _add_indexes(table: Table) -> None:
     )
     # By the queue it was pushed to, which never changes: dead-lettering cannot meet a conflict.
     _partial(
-        "uq_xclaim_message_unique_key",
+        UNIQUE_KEY_NAME,
         "unique_key IS NOT NULL",
         column.origin_queue,
         column.unique_key,

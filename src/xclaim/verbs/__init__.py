@@ -8,7 +8,7 @@ capitals is the verb as the runner takes it.
 from __future__ import annotations
 
 from xclaim.verbs.claiming import CLAIM_MANY, CLAIM_MESSAGE, POLL, RESUME
-from xclaim.verbs.execution import resolve_schema
+from xclaim.verbs.execution import resolve_schema, schema_on
 from xclaim.verbs.hints import NOTIFY_EVERY
 from xclaim.verbs.looking import (
     COUNTS,
@@ -19,11 +19,24 @@ from xclaim.verbs.looking import (
     NEWEST_AVAILABLE_AT,
     PEEK,
     SPENT,
+    UPCOMING,
     is_known,
 )
-from xclaim.verbs.payload_rows import EncryptedRow, encrypted_otherwise, re_encrypt, stored_objects
+from xclaim.verbs.payload_rows import (
+    EncryptedRow,
+    encrypted_otherwise,
+    re_encrypt,
+    stored_objects,
+    unencrypted,
+)
 from xclaim.verbs.pushing import PUSH_MANY, listed
 from xclaim.verbs.redriving import COUNT_REDRIVABLE, REDRIVE, REFUSE_OTHERS
+from xclaim.verbs.seeing import (
+    hides_rows,
+    of_what_is_seen,
+    refuse_hidden_queue,
+    refuse_hidden_rows,
+)
 from xclaim.verbs.settling import (
     ACK,
     ACK_AGAIN,
@@ -34,6 +47,7 @@ from xclaim.verbs.settling import (
     NOTE_FAILURE,
     RELEASE,
     UNCONSUMED,
+    is_for_good,
 )
 from xclaim.verbs.streaming import ACK_AND_CLAIM
 from xclaim.verbs.upkeep import COUNT_PRUNABLE, EXPIRE, PRUNE, WITHDRAW, WITHDRAW_BY_ID
@@ -69,13 +83,21 @@ __all__ = [
     "RESUME",
     "SPENT",
     "UNCONSUMED",
+    "UPCOMING",
     "WITHDRAW",
     "WITHDRAW_BY_ID",
     "EncryptedRow",
     "encrypted_otherwise",
+    "hides_rows",
+    "is_for_good",
     "is_known",
     "listed",
+    "of_what_is_seen",
     "re_encrypt",
+    "refuse_hidden_queue",
+    "refuse_hidden_rows",
     "resolve_schema",
+    "schema_on",
     "stored_objects",
+    "unencrypted",
 ]

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, TypedDict, Unpack
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
 from xclaim.arguments import LEASE
@@ -19,12 +20,14 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim, Draft, Message, Status, Ticket, finished
 from xclaim.retry import RETRY, Retry
 from xclaim.sql import statements
+from xclaim.sql.dialects import dialect_of
 from xclaim.sql.statements import ClaimedRow, Start
 from xclaim.verb import Verb
-from xclaim.verbs.execution import as_utc, execute
+from xclaim.verbs.execution import as_utc, execute, headers_of
 from xclaim.verbs.failing import limit_parameters
 from xclaim.verbs.hints import Hints, recall, start_of
 from xclaim.verbs.settling import HAND_BACK
+from xclaim.verbs.unsendable import Candidates, claim_the_others, ids_of
 from xclaim.verbs.upkeep import expire_some
 
 _SWEEP_SIZE = 100  # lapsed claims that one claim gives back at most
@@ -127,7 +130,17 @@ def resume(
     )
     handed_on = {"handed_on_key": ticket.claim_key, "handed_on_by": ticket.claimed_by}
     parameters = {**asked.parameters, **limit_parameters(retry), **handed_on}
-    return as_claims(execute(connection, schema, statements.resume, parameters), asked)
+
+    def take() -> Sequence[Any]:
+        given = {**parameters, **token_parameters(connection)}
+        return execute(connection, schema, statements.resume, given)
+
+    try:
+        rows = take()
+    except DBAPIError as error:
+        held = Candidates(schema=schema, build=statements.handed_on, parameters=parameters)
+        rows = claim_the_others(connection, error, take, held)
+    return as_claims(rows, asked)
 
 
 def claim_message(
@@ -162,10 +175,23 @@ def claim_message(
         **limit_parameters(retry),
         "message_id": arguments.message_id(message_id),
     }
-    take = partial(execute, connection, schema, statements.claim_one, parameters, named=False)
-    claims = as_claims(take(), asked)
+
+    def take() -> list[Claim]:
+        given = {**parameters, **token_parameters(connection)}
+        rows = execute(connection, schema, statements.claim_one, given, named=False)
+        return as_claims(rows, asked)
+
+    def take_if_sent() -> list[Claim]:
+        try:
+            return take()
+        except DBAPIError as error:
+            build = partial(ids_of, statements.get)
+            this_one = Candidates(schema=schema, build=build, parameters=parameters)
+            return claim_the_others(connection, error, take, this_one)
+
+    claims = take_if_sent()
     if not claims and _sweep(connection, asked, spared_key=claim_key):
-        claims = as_claims(take(), asked)
+        claims = take_if_sent()
     return claims[0] if claims else None
 
 
@@ -207,6 +233,11 @@ def request(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) 
     hints = recall(connection, who["schema"], queue)
     retry = who.get("retry", RETRY)
     return Request(who["schema"], arguments.limit(limit), parameters, retry, hints)
+
+
+def token_parameters(connection: Connection) -> Mapping[str, Any]:
+    """Return of what one statement makes its tokens: for each execution anew."""
+    return dialect_of(connection.dialect.name).token_parameters()
 
 
 def sweep_if_due(connection: Connection, asked: Request) -> None:
@@ -258,8 +289,8 @@ def _as_message(
             origin_queue=row.origin_queue,
             status=Status.CLAIMED,
             priority=row.priority,
-            stored=row.payload,
-            headers=row.headers or {},
+            stored=(row.payload,),
+            headers=headers_of(row.headers),
             unique_key=row.unique_key,
             attempts=row.attempts,
             max_attempts=row.max_attempts,
@@ -288,11 +319,28 @@ def _take(
     build = partial(statements.claim, limit=asked.limit, start=start, resumes=asked.resumes)
     parameters = {**asked.parameters, **place, **asked.limit_if_it_resumes()}
     prepare = None if asked.hints.is_busy() else False
-    rows = execute(connection, asked.schema, build, parameters, named=False, prepare=prepare)
+
+    def run() -> Sequence[Any]:
+        given = {**parameters, **token_parameters(connection)}
+        return execute(connection, asked.schema, build, given, named=False, prepare=prepare)
+
+    try:
+        rows = run()
+    except DBAPIError as error:
+        rows = claim_the_others(connection, error, run, candidates(asked, start, place))
     claims = as_claims(rows, asked)
     if claims or start is Start.HEAD:
         asked.hints.remember(connection, claims)
     return claims
+
+
+def candidates(asked: Request, start: Start, place: Mapping[str, Any] = _NOTHING) -> Candidates:
+    """Return what a claim would take."""
+    return Candidates(
+        schema=asked.schema,
+        build=partial(statements.candidates, limit=asked.limit, start=start, resumes=asked.resumes),
+        parameters={**asked.parameters, **place, **asked.limit_if_it_resumes()},
+    )
 
 
 def _place(claim: Claim) -> tuple[int, datetime, int]:

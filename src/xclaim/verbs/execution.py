@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
 from xclaim.connections import direct
-from xclaim.connections.engine import DEFAULT_ISOLATION_LEVEL
+from xclaim.connections.autocommit import is_autocommit
+from xclaim.connections.engine import READ_ONLY
 from xclaim.errors import InvalidArgumentError, SchemaVersionError
-from xclaim.message import Draft, Message, Status, finished
+from xclaim.message import Draft, Message, finished, status_of
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, Dialect, dialect_of
-from xclaim.sql.revision import has_message_table, mismatch, read_revision
-from xclaim.sql.schema import message_table
+from xclaim.sql.revision import has_message_table, is_whole, mismatch, qualified, read_revision
+from xclaim.sql.schema import TABLE_NAME, message_table, translated
 
 Build = Callable[[Table, Dialect], statements.Statement]
 
+_NO_HEADERS = ("{}", b"{}")
 _NO_TABLE = {"42P01", "3F000"}  # PostgreSQL: undefined table, undefined schema
 _NO_COLUMN = "42703"
-_SQLITE_ERROR = 1  # also "no such table" and "no such column", which have no code of their own
+_SQLITE_ERROR = 1  # "no such table" and "no such column" are of these, without codes of their own
 
 
 def resolve_schema(schema: str | None, dialect_name: str) -> str | None:
@@ -36,18 +37,21 @@ def resolve_schema(schema: str | None, dialect_name: str) -> str | None:
     chosen = schema if schema is not None else os.environ.get("XCLAIM_SCHEMA") or None
     if chosen is None:
         return None
-    arguments.key("schema", chosen)
+    arguments.schema_name(chosen)
     if dialect_name == SQLITE.name:
         raise InvalidArgumentError(
             f"schema {chosen!r} cannot be used, SQLite has no schemas: unset XCLAIM_SCHEMA and "
             "use a file of its own"
         )
-    if len(chosen.encode()) > arguments.MAX_IDENTIFIER_BYTES:
-        raise InvalidArgumentError(
-            f"schema {chosen!r} is longer than the {arguments.MAX_IDENTIFIER_BYTES} bytes "
-            "PostgreSQL keeps"
-        )
     return chosen
+
+
+def schema_on(bind: Engine | Connection, schema: str | None) -> str | None:
+    """Return the schema to use on this engine or connection, as its ``schema_translate_map`` says.
+
+    Raise as ``resolve_schema`` does.
+    """
+    return translated(bind, resolve_schema(schema, bind.dialect.name))
 
 
 def execute(
@@ -62,44 +66,25 @@ def execute(
     """Build the statement for this connection's database, run it and return all its rows.
 
     They are tuples, with names unless ``named`` is False. ``prepare`` False: psycopg does not
-    prepare it this time. ``schema`` is resolved already.
+    prepare it this time. ``schema`` is resolved and translated already.
     """
     statement = build(message_table(schema), dialect_of(connection.dialect.name))
     try:
-        if direct.is_direct(connection):
-            return direct.execute(connection, statement, parameters, named=named, prepare=prepare)
-        return connection.execute(statement, parameters).all()
+        return direct.run(connection, statement, parameters, named=named, prepare=prepare)
     except DBAPIError as error:
         schema_error = _schema_error(connection, schema, error)
         if schema_error is None:
+            _drop_if_read_only(connection, error)
             raise
         raise schema_error from error
 
 
-@contextmanager
-def one_transaction(connection: Connection) -> Iterator[None]:
-    """Let the statements of the block commit together, also under autocommit.
-
-    In a caller's transaction they join it.
-    """
-    if not is_autocommit(connection):
-        yield
-        return
-    is_sqlite = connection.dialect.name == SQLITE.name
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_sqlite else "BEGIN")
-    try:
-        yield
-    except BaseException:
-        if not connection.invalidated:
-            connection.exec_driver_sql("ROLLBACK")
-        raise
-    connection.exec_driver_sql("COMMIT")
-
-
-def is_autocommit(connection: Connection) -> bool:
-    """Return whether each statement on the connection is a transaction of its own."""
-    options = connection.get_execution_options()
-    return options.get("isolation_level", options.get(DEFAULT_ISOLATION_LEVEL)) == "AUTOCOMMIT"
+def is_allowed(connection: Connection, schema: str | None, build: Build) -> bool:
+    """Return what a statement says of a right of the role on the table; SQLite has none."""
+    if connection.dialect.name == SQLITE.name:
+        return True
+    rows = execute(connection, schema, build, {"message_table": qualified(TABLE_NAME, schema)})
+    return bool(rows[0].is_allowed)
 
 
 def as_message(row: Any) -> Message:
@@ -109,10 +94,10 @@ def as_message(row: Any) -> Message:
             id=row.id,
             queue=row.queue,
             origin_queue=row.origin_queue,
-            status=Status(row.status),
+            status=status_of(row.status),
             priority=row.priority,
-            stored=row.payload,
-            headers=row.headers,
+            stored=(row.payload,),
+            headers=headers_of(row.headers),
             unique_key=row.unique_key,
             attempts=row.attempts,
             max_attempts=row.max_attempts,
@@ -131,6 +116,11 @@ def as_message(row: Any) -> Message:
     )
 
 
+def headers_of(text: str | bytes | None) -> Any:
+    """Return the headers that a row has, unparsed, as ``Message`` takes them."""
+    return {} if text is None or text in _NO_HEADERS else (text,)
+
+
 def as_utc(time: Any) -> Any:
     """Return the time in UTC: psycopg gives it in the time zone of the session."""
     return time if time is None or time.tzinfo is UTC else time.astimezone(UTC)
@@ -147,6 +137,25 @@ def _schema_error(
         asked = is_autocommit(connection)
         return mismatch(read_revision(connection, schema) if asked else "unknown", schema)
     if getattr(error.orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
-        has_table = has_message_table(connection, schema)
-        return mismatch(read_revision(connection, schema) if has_table else None, schema)
+        return _schema_error_on_sqlite(connection)
     return None
+
+
+def _schema_error_on_sqlite(connection: Connection) -> SchemaVersionError | None:
+    """Return what is missing; None if nothing is, and it is another error, as of some value."""
+    if not has_message_table(connection, None):
+        return mismatch(None, None)
+    if is_whole(connection):
+        return None
+    return mismatch(read_revision(connection, None), None)
+
+
+def _drop_if_read_only(connection: Connection, error: DBAPIError) -> None:
+    """Let the next verb connect anew, to whichever server is primary by then.
+
+    Our own engines drop all their connections then; of another's this one, where no transaction of
+    the caller is on it.
+    """
+    is_read_only = getattr(error.orig, "sqlstate", None) == READ_ONLY
+    if is_read_only and is_autocommit(connection) and not connection.invalidated:
+        connection.invalidate(error)

@@ -17,10 +17,10 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Pool
 
+from xclaim.connections.autocommit import is_autocommit
 from xclaim.message import Claim
-from xclaim.sql.dialects import POSTGRESQL
+from xclaim.sql.dialects import POSTGRESQL, Dialect, dialect_of
 from xclaim.sql.statements import Start
-from xclaim.verbs.execution import is_autocommit
 
 _SWEEP_EVERY = 1.0  # seconds between the sweeps of one pool and queue, unless it is empty
 _LOOK_BACK_EVERY = 0.25  # seconds that a message may wait because it came in before the position
@@ -38,12 +38,11 @@ class Position:
     available_at: datetime
     id: int
 
-    @property
-    def parameters(self) -> Mapping[str, Any]:
+    def parameters(self, dialect: Dialect) -> Mapping[str, Any]:
         """Return the position as the statements take it."""
         return {
             "after_priority": self.priority,
-            "after_available_at": self.available_at,
+            "after_available_at": dialect.time_parameter(self.available_at),
             "after_id": self.id,
         }
 
@@ -126,17 +125,16 @@ def recall(connection: Connection, schema: str | None, queue: str) -> Hints:
 def start_of(connection: Connection, hints: Hints) -> tuple[Start, Mapping[str, Any]]:
     """Return where to start a claim on this connection, and the parameters of that place.
 
-    No position in a caller's transaction, which may be rolled back; on SQLite always at the head:
-    it has neither plans to save nor snapshots to suffer from.
+    No position in a caller's transaction, which may be rolled back. On SQLite the head instead of
+    the top: it has no plans to save.
     """
-    if connection.dialect.name != POSTGRESQL.name:
-        return Start.HEAD, {}
     if is_autocommit(connection):
         position = hints.position()
         if position is not None:
-            return Start.POSITION, position.parameters
+            return Start.POSITION, position.parameters(dialect_of(connection.dialect.name))
         hints.look_back()
-    return (Start.TOP if hints.expects_some() else Start.HEAD), {}
+    is_postgresql = connection.dialect.name == POSTGRESQL.name
+    return (Start.TOP if is_postgresql and hints.expects_some() else Start.HEAD), {}
 
 
 def is_to_notify(connection: Connection, schema: str | None, queue: str) -> bool:

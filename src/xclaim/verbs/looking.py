@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -11,12 +13,14 @@ from sqlalchemy import Connection
 from xclaim import arguments
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Counts, Failure, Message
+from xclaim.payloads import plain_json
 from xclaim.retry import RETRY, Retry
 from xclaim.sql import statements
-from xclaim.sql.dialects import dialect_of
+from xclaim.sql.dialects import dialect_of, marked
 from xclaim.verb import Verb
 from xclaim.verbs.execution import as_message, as_utc, execute
 from xclaim.verbs.failing import limit_parameters
+from xclaim.verbs.unsendable import look, unless_unsendable
 
 
 def peek(
@@ -27,7 +31,22 @@ def peek(
         "queue_name": arguments.queue_name(queue),
         "message_limit": arguments.limit(limit),
     }
-    return [as_message(row) for row in execute(connection, schema, statements.peek, parameters)]
+    return list(map(as_message, look(connection, schema, statements.peek, parameters)))
+
+
+def upcoming(
+    connection: Connection, queue: str, limit: int = 1, *, schema: str | None = None
+) -> list[int]:
+    """Return the ids of the messages that would be claimed next, and nothing else of them.
+
+    For those who only want to know whether there are some: a payload may be large.
+    """
+    parameters = {
+        "queue_name": arguments.queue_name(queue),
+        "message_limit": arguments.limit(limit),
+    }
+    build = partial(statements.peek, ids_only=True)
+    return [row.id for row in execute(connection, schema, build, parameters)]
 
 
 def is_known(connection: Connection, queue: str, *, schema: str | None = None) -> bool:
@@ -57,7 +76,7 @@ def get(
         "queue_name": arguments.queue_name(queue),
         "message_id": arguments.message_id(message_id),
     }
-    rows = execute(connection, schema, statements.get, parameters)
+    rows = look(connection, schema, statements.get, parameters)
     return as_message(rows[0]) if rows else None
 
 
@@ -72,10 +91,7 @@ def failing(
         "queue_name": arguments.queue_name(queue),
         "message_limit": arguments.limit(limit),
     }
-    return [
-        as_message(row)
-        for row in execute(connection, schema, statements.failing_messages, parameters)
-    ]
+    return list(map(as_message, look(connection, schema, statements.failing_messages, parameters)))
 
 
 def failures(
@@ -89,10 +105,21 @@ def failures(
         "queue_name": arguments.queue_name(queue),
         "message_id": arguments.message_id(message_id),
     }
-    rows = execute(connection, schema, statements.failures, parameters)
-    kept = rows[0].failures if rows else None
+    rows = unless_unsendable(connection, schema, statements.failures, parameters)
+    text = rows[0].failures if rows else None
+    kept = None if text is None else _parsed(text)
     read = map(_as_failure, kept if isinstance(kept, list) else ())
     return [failure for failure in read if failure is not None]
+
+
+def _parsed(text: str | bytes) -> Any:
+    """Return the JSON; None for what cannot be read, as what a hand has written there."""
+    try:
+        return plain_json.decode_strictly(text)
+    except UnicodeEncodeError:  # half a surrogate pair: its text is marked, and the others are read
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def spent(
@@ -118,7 +145,7 @@ def spent(
         "message_limit": arguments.limit(limit),
         **limit_parameters(retry),
     }
-    return [as_message(row) for row in execute(connection, schema, statements.spent, parameters)]
+    return list(map(as_message, look(connection, schema, statements.spent, parameters)))
 
 
 def _as_failure(kept: Any) -> Failure | None:
@@ -127,9 +154,9 @@ def _as_failure(kept: Any) -> Failure | None:
         return Failure(
             attempt=int(kept["attempt"]),
             at=as_utc(datetime.fromisoformat(kept["at"])),
-            claimed_by=str(kept["claimed_by"]),
-            error_class=kept["error_class"],
-            error=str(kept["error"]),
+            claimed_by=marked(str(kept["claimed_by"])),
+            error_class=None if kept["error_class"] is None else marked(str(kept["error_class"])),
+            error=marked(str(kept["error"])),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
@@ -143,7 +170,7 @@ def find(
     By id; a key that nothing was pushed under has none.
     """
     parameters = keyed(connection, queue, unique_keys)
-    rows = execute(connection, schema, statements.find, parameters)
+    rows = look(connection, schema, statements.find, parameters)
     return sorted(map(as_message, rows), key=lambda message: message.id)
 
 
@@ -167,6 +194,7 @@ def counts(connection: Connection, queue: str, *, schema: str | None = None) -> 
 
 
 PEEK = Verb(function=peek, reads=True)
+UPCOMING = Verb(function=upcoming, reads=True)
 NEWEST_AVAILABLE_AT = Verb(function=newest_available_at, reads=True)
 GET = Verb(function=get, reads=True)
 FAILING = Verb(function=failing, reads=True)

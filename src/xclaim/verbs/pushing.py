@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from xclaim import arguments
+from xclaim.connections.autocommit import one_transaction
+from xclaim.connections.encodings import check_holds
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Draft, Message, Status, finished
 from xclaim.payloads import plain_json
@@ -19,7 +21,7 @@ from xclaim.retry import MAX_ATTEMPTS
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, dialect_of
 from xclaim.verb import Verb
-from xclaim.verbs.execution import as_utc, execute, one_transaction
+from xclaim.verbs.execution import as_utc, execute
 from xclaim.verbs.hints import is_to_notify, recall
 from xclaim.verbs.pushing_once import push_once, row_columns
 
@@ -51,6 +53,7 @@ def push_many(
     )
     name = parameters["queue_name"]
     keys = _checked_keys(unique_keys, len(payloads))
+    check_holds(connection, partial(_named, payloads, keys, parameters))
     notifies = notify and not parameters["delay_seconds"] and is_to_notify(connection, schema, name)
     if any(keys):
         messages = push_once(
@@ -89,6 +92,19 @@ def _parameters(
         "attempts_limit": arguments.optional_max_attempts(max_attempts),
         "message_headers": plain_json.encode_headers(headers),
     }
+
+
+def _named(
+    payloads: Sequence[Prepared], keys: Sequence[str | None], parameters: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return the texts of a push, each by what it is."""
+    of_keys = {f"unique_key {key!r}": key for key in keys if key is not None}
+    of_payloads = {f"payload {place}": each.text for place, each in enumerate(payloads)}
+    of_all = {
+        "the queue's name": parameters["queue_name"],
+        "headers": parameters["message_headers"],
+    }
+    return {**of_all, **of_keys, **of_payloads}
 
 
 def _push(

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from xclaim.errors import DuplicateMessageError
+from xclaim.connections.autocommit import is_autocommit
+from xclaim.errors import (
+    DuplicateMessageError,
+    HiddenRowsError,
+    PayloadReadError,
+    XclaimError,
+)
 from xclaim.message import Message
 from xclaim.payloads.envelope import Prepared
-from xclaim.payloads.plain_json import encode
+from xclaim.payloads.plain_json import encode_tagged
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, dialect_of
-from xclaim.verbs.execution import as_message, execute, is_autocommit
+from xclaim.sql.schema import ATTEMPTS_CHECK_NAME, UNIQUE_KEY_NAME
+from xclaim.verbs import unsendable
+from xclaim.verbs.execution import as_message, execute
+from xclaim.verbs.seeing import hides_rows
 
 Item = tuple[Prepared, str | None]
+
+_FAIL = "SELECT 1 OPERATOR(pg_catalog./) 0 AS the_batch_was_refused"
+_MOST_NAMED = 10  # keys in an error
+_MOST_MISSES = 10  # and one for each key, which other sessions may push one after another
 
 
 def push_once(
@@ -39,16 +53,30 @@ def push_once(
     same by what was encoded, whatever was done to it then: compressed, encrypted, stored elsewhere.
     """
     queue = parameters["queue_name"]
-    items = _distinct(queue, payloads, keys)
-    push = partial(_push, connection, schema, parameters=parameters, notifies=notifies)
-    rows, clashing = push(items)
-    if clashing:
-        as_stored = _as_they_are_stored(connection, schema, queue, items, clashing)
-        if as_stored is None:
-            raise DuplicateMessageError(queue, clashing)
-        rows, clashing = push(as_stored)
+    left = _distinct(queue, payloads, keys)
+    rows: list[Any] = []
+    as_stored: set[str] = set()  # keys whose payload is sent as it is stored
+    misses = 0
+    while left:
+        found, clashing = _attempt(connection, schema, left, parameters, notifies=notifies)
         if clashing:
-            raise DuplicateMessageError(queue, clashing)
+            replaced = _as_they_are_stored(connection, schema, queue, left, clashing)
+            if replaced is None or not as_stored.isdisjoint(clashing):
+                error = _duplicate(connection, schema, queue, left, clashing)
+                _undo(connection, rows)
+                raise error
+            as_stored.update(clashing)
+            left = replaced
+            continue
+        if found is not None:
+            rows += found
+            seen = {row.unique_key for row in found}
+            left = [(each, key) for each, key in left if key is not None and key not in seen]
+        misses += bool(left)  # another session has pushed these keys a moment ago: look again
+        if misses > 1 and left:
+            _refuse_for_good(
+                connection, schema, left, rows, is_tired=misses > _MOST_MISSES + len(keys)
+            )
     if repeated is not None:
         repeated += [row.id for row in rows if not row.is_new]
     return _in_order(rows, keys)
@@ -62,47 +90,116 @@ def row_columns(payloads: Sequence[Prepared], *, is_encoded: bool) -> dict[str, 
     return columns
 
 
-def _push(
+def _attempt(
     connection: Connection,
     schema: str | None,
     items: Sequence[Item],
-    *,
     parameters: Mapping[str, Any],
+    *,
     notifies: bool,
-) -> tuple[Sequence[Any], list[str]]:
+) -> tuple[Sequence[Any] | None, list[str]]:
+    """Return the rows, and the keys that are taken by another payload; then nothing was inserted.
+
+    PostgreSQL leaves out what another session pushes at this moment. A batch under autocommit is
+    undone by that, and None. In a caller's transaction, which that would end, the others stay.
+    """
+    run = partial(_run, connection, schema, items, parameters, notifies=notifies)
+    if connection.dialect.name == SQLITE.name:
+        try:
+            return run(), []
+        except IntegrityError as error:
+            if ATTEMPTS_CHECK_NAME not in str(error.orig):
+                raise
+        # Outside of the error, whose detail shows a payload. None: they were withdrawn meanwhile.
+        return None, _clashing_keys(connection, schema, items, parameters)
+    whole = len(items) > 1 and is_autocommit(connection)
+    try:
+        rows = run(whole=whole)
+    except IntegrityError as error:
+        if not whole or _broken(error) != UNIQUE_KEY_NAME:
+            raise
+        return None, []
+    return rows, sorted(row.unique_key for row in rows if not row.is_same)
+
+
+def _run(
+    connection: Connection,
+    schema: str | None,
+    items: Sequence[Item],
+    parameters: Mapping[str, Any],
+    *,
+    notifies: bool,
+    whole: bool = False,
+) -> Sequence[Any]:
+    batch, is_encoded = _batch(connection, items, parameters)
+    build = partial(statements.push_once, notifies=notifies, encoded=is_encoded, whole=whole)
+    return unsendable.push(connection, schema, build, batch)
+
+
+def _batch(
+    connection: Connection, items: Sequence[Item], parameters: Mapping[str, Any]
+) -> tuple[dict[str, Any], bool]:
     payloads, keys = [payload for payload, _ in items], [key for _, key in items]
     is_encoded = any(each.codec is not None for each in payloads)
     columns = row_columns(payloads, is_encoded=is_encoded)
     # In the order of the statement's columns, which on SQLite has no names.
     ordered = {"payload": columns.pop("payload"), "unique_key": keys, **columns}
-    batch = {**parameters, **dialect_of(connection.dialect.name).row_parameters(**ordered)}
-    build = partial(statements.push_once, notifies=notifies, encoded=is_encoded)
-    try:
-        rows = execute(connection, schema, build, batch)
-    except IntegrityError:
-        return [], _clashing_keys(
-            connection, schema, batch, sorted(filter(None, keys)), is_encoded=is_encoded
+    rows = dialect_of(connection.dialect.name).row_parameters(**ordered)
+    return {**parameters, **rows}, is_encoded
+
+
+def _broken(error: IntegrityError) -> str | None:
+    """Return the name of the constraint or index that PostgreSQL says was violated."""
+    name: str | None = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+    return name
+
+
+def _refuse_for_good(
+    connection: Connection,
+    schema: str | None,
+    left: Sequence[Item],
+    rows: Sequence[Any],
+    *,
+    is_tired: bool,
+) -> None:
+    """Raise for keys that are left out although nobody else has just pushed them."""
+    keys = [key for _, key in left if key is not None]
+    more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
+    named = f"{', '.join(map(repr, keys[:_MOST_NAMED]))}{more}"
+    if hides_rows(connection, schema):
+        _undo(connection, rows)
+        raise HiddenRowsError(
+            "row-level security hides from this role a message that was pushed under unique_key "
+            f"{named}: nothing was pushed; grant the role what a producer needs with "
+            "`xclaim grants`"
         )
-    return rows, sorted(row.unique_key for row in rows if not row.is_same)
+    if is_tired:
+        _undo(connection, rows)
+        raise XclaimError(
+            f"the database neither inserts nor finds what is pushed under unique_key {named}: "
+            "look for a trigger or a rule on xclaim_message that leaves rows out"
+        )
+
+
+def _undo(connection: Connection, rows: Sequence[Any]) -> None:
+    """Let the caller's transaction fail if a part of the batch was pushed in it.
+
+    Any error does that; the server's log has this one.
+    """
+    if any(row.is_new for row in rows) and not is_autocommit(connection):
+        with suppress(DBAPIError):
+            connection.exec_driver_sql(_FAIL)
 
 
 def _clashing_keys(
     connection: Connection,
     schema: str | None,
-    batch: Mapping[str, Any],
-    keys: Sequence[str],
-    *,
-    is_encoded: bool,
+    items: Sequence[Item],
+    parameters: Mapping[str, Any],
 ) -> list[str]:
-    # Another session pushed the key a moment ago. In a caller's PostgreSQL transaction, which the
-    # failed statement aborted, it cannot be asked which: then all keys of the batch are named.
-    if connection.dialect.name == SQLITE.name or is_autocommit(connection):
-        build = partial(statements.clashing_keys, encoded=is_encoded)
-        rows = execute(connection, schema, build, batch)
-        if rows:
-            return sorted(row.unique_key for row in rows)
-    # Not `from` the database's error, whose detail shows the payload that is there.
-    raise DuplicateMessageError(batch["queue_name"], keys) from None
+    batch, is_encoded = _batch(connection, items, parameters)
+    build = partial(statements.clashing_keys, encoded=is_encoded)
+    return sorted(row.unique_key for row in execute(connection, schema, build, batch))
 
 
 def _as_they_are_stored(
@@ -122,24 +219,46 @@ def _as_they_are_stored(
         elif message is None or not _is_same(payload, message):
             return None
         else:
-            text = encode(message.stored).text
+            text = encode_tagged(message.stored).text
             again = replace(payload, text=text, stored=message.stored, codec=message.codec)
             replaced.append((again, key))
     return replaced
+
+
+def _duplicate(
+    connection: Connection,
+    schema: str | None,
+    queue: str,
+    items: Sequence[Item],
+    clashing: Sequence[str],
+) -> DuplicateMessageError:
+    """Return the error: their payloads are others, or encrypted with keys that are not here."""
+    theirs = _found(connection, schema, queue, clashing)
+    not_compared = set()
+    for payload, key in items:
+        message = theirs.get(key or "")
+        with suppress(PayloadReadError):  # what stands there was written by another program
+            if message and (unknown := payload.unknown_key(message.stored, message.codec)):
+                not_compared.add(f"the key {unknown}")
+    return DuplicateMessageError(queue, clashing, not_compared=sorted(not_compared))
 
 
 def _found(
     connection: Connection, schema: str | None, queue: str, keys: Sequence[str]
 ) -> dict[str, Message]:
     keyed = dialect_of(connection.dialect.name).row_parameters(unique_key=list(keys))
-    rows = execute(connection, schema, statements.find, {"queue_name": queue, **keyed})
+    parameters = {"queue_name": queue, **keyed}
+    rows = unsendable.look(connection, schema, statements.find, parameters)
     return {str(message.unique_key): message for message in map(as_message, rows)}
 
 
 def _is_same(payload: Prepared, message: Message) -> bool:
     if payload.codec is None and message.codec is None:
         return False  # the database has compared these
-    return payload.is_same_as(message.stored, message.codec)
+    try:
+        return payload.is_same_as(message.stored, message.codec)
+    except (PayloadReadError, RecursionError):  # what stands there was written by another program
+        return False
 
 
 def _distinct(queue: str, payloads: Sequence[Prepared], keys: Sequence[str | None]) -> list[Item]:

@@ -12,12 +12,12 @@ from sqlalchemy import Connection
 from xclaim import arguments
 from xclaim.errors import InvalidArgumentError
 from xclaim.sql import statements
-from xclaim.sql.dialects import SQLITE, dialect_of
-from xclaim.sql.schema import message_table
+from xclaim.sql.dialects import dialect_of
 from xclaim.sql.statements import Letters
 from xclaim.verb import Verb
-from xclaim.verbs.execution import execute
+from xclaim.verbs.execution import execute, is_allowed
 from xclaim.verbs.hints import is_to_notify, recall
+from xclaim.verbs.seeing import of_what_is_seen
 from xclaim.verbs.upkeep import counted, in_batches
 
 _MOST_NAMED = 10  # ids in an error
@@ -88,9 +88,10 @@ def refuse_others(
         shown = ", ".join(map(str, others[:_MOST_NAMED])) + (
             f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
         )
+        seen = of_what_is_seen(connection, schema)
         raise InvalidArgumentError(
-            f"message {shown} is no dead letter in {parameters['dead_letter_queue']!r}: nothing "
-            "was redriven; leave it out, or look at it with get()"
+            f"message {shown} is no dead letter in {parameters['dead_letter_queue']!r}{seen}: "
+            "nothing was redriven; leave it out, or look at it with get()"
         )
 
 
@@ -126,19 +127,11 @@ def _chosen(
         parameters |= dialect.row_parameters(id=arguments.message_ids(ids))
     which = Letters(
         by_class=error is not None,
-        by_text=error is not None and _reads_errors(connection, schema),
+        by_text=error is not None and is_allowed(connection, schema, statements.reads_errors),
         aged=older_than is not None,
         by_id=ids is not None,
     )
     return which, parameters
-
-
-def _reads_errors(connection: Connection, schema: str | None) -> bool:
-    if connection.dialect.name == SQLITE.name:
-        return True
-    name = connection.dialect.identifier_preparer.format_table(message_table(schema))
-    rows = execute(connection, schema, statements.reads_errors, {"message_table": name})
-    return bool(rows[0].is_allowed)
 
 
 REDRIVE = Verb(function=redrive, notifies=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -11,7 +12,12 @@ from sqlalchemy import Connection
 
 from xclaim import arguments
 from xclaim.arguments import LEASE
-from xclaim.errors import ClaimLostError, InvalidArgumentError
+from xclaim.connections import encodings
+from xclaim.errors import (
+    ClaimLostError,
+    InvalidArgumentError,
+    PayloadReadError,
+)
 from xclaim.message import Claim, Message
 from xclaim.payloads.envelope import DIGEST, DROPPED, reduced
 from xclaim.payloads.options import AfterAck
@@ -22,6 +28,7 @@ from xclaim.verb import Over, Verb
 from xclaim.verbs.execution import Build, as_message, as_utc, execute
 from xclaim.verbs.failing import limit_parameters, pause_parameters
 from xclaim.verbs.hints import is_to_notify, recall
+from xclaim.verbs.unsendable import look
 
 
 def ack(
@@ -101,7 +108,7 @@ def unconsumed(
         return []
     ids = sorted({claim.message.id for claim in asked})
     parameters = dialect_of(connection.dialect.name).row_parameters(id=ids)
-    rows = map(as_message, execute(connection, schema, statements.get_many, parameters))
+    rows = map(as_message, look(connection, schema, statements.get_many, parameters))
     messages = {message.id: message for message in rows}
     return [claim for claim in asked if not _is_consumed_by(claim, messages.get(claim.message.id))]
 
@@ -138,10 +145,17 @@ def _what_is_left(after: AfterAck, claims: Sequence[Claim]) -> dict[str, list[An
     messages = [claim.message for claim in claims]
     match after:
         case AfterAck.DIGEST:
-            texts = [reduced(message.stored, message.codec) for message in messages]
+            texts = [_reduced(message) for message in messages]
             return {"payload": texts, "codec": [DIGEST] * len(texts)}
         case _:
             return {"payload": ["{}"] * len(messages), "codec": [DROPPED] * len(messages)}
+
+
+def _reduced(message: Message) -> str:
+    try:
+        return reduced(message.stored, message.codec)
+    except (PayloadReadError, RecursionError):  # whoever cannot read a message may still ack it
+        return "{}"
 
 
 def release(
@@ -160,15 +174,17 @@ def release(
     With an ``error``, an exception or a text, the attempt has failed: the error is kept, and the
     message comes back after the pause that ``retry`` says, or after ``delay``. Without one it keeps
     its place in the queue, and its last error. A message whose attempts are used up becomes a dead
-    letter; ``count=False`` hands it back without counting the attempt, which then is no failure:
-    an error that is given then is only noted. ``notify`` wakes those who wait.
+    letter, and so does one that no other attempt could read, as ``is_for_good`` says;
+    ``count=False`` hands it back without counting the attempt, which then is no failure: an error
+    that is given then is only noted. ``notify`` wakes those who wait.
     """
     queue, is_counted, with_error = _checked(claim).message.queue, bool(count), error is not None
     fails = is_counted and with_error
-    parameters = error_parameters(error) if with_error else {}
+    parameters = error_parameters(connection, error) if with_error else {}
     if delay is not None:
         parameters["delay_seconds"] = arguments.seconds("delay", delay)
     if is_counted:
+        retry = replace(retry, max_attempts=1) if is_for_good(claim, error) else retry
         parameters["dead_letter_queue"] = arguments.dead_letter_queue(queue)
         parameters |= pause_parameters(retry) if fails else limit_parameters(retry)
     notifies = notify and delay is None and not fails and is_to_notify(connection, schema, queue)
@@ -186,6 +202,13 @@ def release(
     return message
 
 
+def is_for_good(claim: Claim, error: object) -> bool:
+    """Return whether the error says of this message that no other attempt would read it."""
+    if not isinstance(error, PayloadReadError):
+        return False
+    return error.is_for_good and error.message_id == claim.message.id
+
+
 def note_failure(
     connection: Connection,
     claim: Claim,
@@ -199,15 +222,18 @@ def note_failure(
     The lease ends ``lease`` from now. Raise ClaimLostError if the claim is no longer held.
     """
     parameters = {
-        **error_parameters(error),
+        **error_parameters(connection, error),
         "lease_seconds": arguments.seconds("lease", lease),
     }
     return as_message(_settle(connection, schema, statements.note_failure, claim, parameters))
 
 
-def error_parameters(error: object) -> dict[str, Any]:
+def error_parameters(connection: Connection, error: object) -> dict[str, Any]:
     """Return the text and the class of an error as the statements take them."""
-    return {"error": arguments.error_text(error), "error_class": arguments.error_class(error)}
+    return {
+        "error": encodings.holdable(connection, arguments.error_text(error)),
+        "error_class": encodings.holdable(connection, arguments.error_class(error)),
+    }
 
 
 def hand_back(

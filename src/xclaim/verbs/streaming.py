@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any, Unpack
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
+from xclaim.connections.autocommit import one_transaction
 from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
 from xclaim.payloads.options import AfterAck
@@ -17,9 +19,10 @@ from xclaim.sql.statements import Start
 from xclaim.verb import Over, Verb
 from xclaim.verbs import claiming
 from xclaim.verbs.claiming import Request, Who
-from xclaim.verbs.execution import execute, one_transaction
+from xclaim.verbs.execution import execute
 from xclaim.verbs.hints import start_of
 from xclaim.verbs.settling import HAND_BACK, ack_held, receipt, receipts
+from xclaim.verbs.unsendable import claim_the_others
 
 
 def ack_and_claim(
@@ -39,9 +42,15 @@ def ack_and_claim(
     asked = claiming.request(connection, queue, limit, **who)
     claiming.sweep_if_due(connection, asked)
     if connection.dialect.name == SQLITE.name or after is not AfterAck.KEEP:
-        lost, taken = _in_a_transaction(connection, asked, claims, after)
+        run = partial(_in_a_transaction, connection, asked, claims, after)
     else:
-        lost, taken = _in_one_statement(connection, asked, claims)
+        run = partial(_in_one_statement, connection, asked, claims)
+    try:
+        lost, taken = run()
+    except DBAPIError as error:  # nothing was acked either
+        asked.hints.forget()  # so that it starts where the candidates are looked for
+        next_ones = claiming.candidates(asked, Start.HEAD)
+        lost, taken = claim_the_others(connection, error, run, next_ones)
     if lost:
         raise ClaimLostError(lost)
     return taken or claiming.take_what_is_left(connection, asked)
@@ -65,6 +74,7 @@ def _in_one_statement(
         **asked.parameters,
         **place,
         **asked.limit_if_it_resumes(),
+        **claiming.token_parameters(connection),
         **(receipt(claims[0]) if len(claims) == 1 else receipts(connection, claims)),
         "ack_count": len(claims),
     }

@@ -8,17 +8,21 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
 from xclaim.connections import log_lines
+from xclaim.connections.autocommit import is_autocommit
+from xclaim.payloads.stores.references import OwnObject
 from xclaim.retry import RETRY, Retry
 from xclaim.sql import statements
 from xclaim.sql.dialects import dialect_of
 from xclaim.verb import Verb
-from xclaim.verbs.execution import Build, execute, is_autocommit
+from xclaim.verbs.execution import Build, execute, is_allowed
 from xclaim.verbs.failing import pause_parameters
 from xclaim.verbs.hints import recall
 from xclaim.verbs.looking import keyed
+from xclaim.verbs.unsendable import refuse_where_nothing_can_be_asked
 
 BATCH = 1_000  # rows per statement: short locks, and little to redo after a crash
 _ALL = 2**31 - 1
@@ -110,7 +114,7 @@ def prune(
     *,
     older_than: timedelta,
     limit: int | None = None,
-    removed: list[str] | None = None,
+    removed: list[OwnObject] | None = None,
     schema: str | None = None,
 ) -> int:
     """Delete messages that were consumed longer ago than ``older_than``; return how many.
@@ -122,7 +126,7 @@ def prune(
     """
     name = arguments.queue_name(queue)
     age = arguments.seconds("older_than", older_than)
-    build = partial(statements.prune, objects=removed is not None)
+    build = _deleting(connection, schema, statements.prune, statements.prune_as_maintainer, removed)
     total = 0
     for each in dict.fromkeys((name, arguments.dead_letter_queue(name))):
         left = None if limit is None else limit - total
@@ -137,7 +141,7 @@ def withdraw(
     queue: str,
     unique_keys: Iterable[str],
     *,
-    removed: list[str] | None = None,
+    removed: list[OwnObject] | None = None,
     schema: str | None = None,
 ) -> int:
     """Delete the messages under these keys that nobody has claimed; return how many.
@@ -147,7 +151,10 @@ def withdraw(
     ``prune`` does it.
     """
     parameters = keyed(connection, queue, unique_keys)
-    return _withdraw(connection, schema, statements.withdraw, parameters, removed)
+    build = _deleting(
+        connection, schema, statements.withdraw, statements.withdraw_as_maintainer, removed
+    )
+    return _withdraw(connection, schema, build, parameters, removed)
 
 
 def withdraw_by_id(
@@ -155,7 +162,7 @@ def withdraw_by_id(
     queue: str,
     ids: Iterable[int],
     *,
-    removed: list[str] | None = None,
+    removed: list[OwnObject] | None = None,
     schema: str | None = None,
 ) -> int:
     """Delete the messages with these ids that nobody has claimed; return how many.
@@ -164,21 +171,61 @@ def withdraw_by_id(
     """
     rows = dialect_of(connection.dialect.name).row_parameters(id=arguments.message_ids(ids))
     parameters = {"queue_name": arguments.queue_name(queue), **rows}
-    return _withdraw(connection, schema, statements.withdraw_by_id, parameters, removed)
+    build = _deleting(
+        connection,
+        schema,
+        statements.withdraw_by_id,
+        statements.withdraw_by_id_as_maintainer,
+        removed,
+    )
+    return _withdraw(connection, schema, build, parameters, removed)
+
+
+def _deleting(
+    connection: Connection,
+    schema: str | None,
+    delete: Callable[..., statements.Statement],
+    call: Callable[..., statements.Statement],
+    removed: list[OwnObject] | None,
+) -> Build:
+    """Return how the role deletes: by itself, or by the function that a maintainer may call."""
+    statement = delete if is_allowed(connection, schema, statements.may_delete) else call
+    return partial(statement, objects=removed is not None)
 
 
 def _withdraw(
     connection: Connection,
     schema: str | None,
-    statement: Callable[..., statements.Statement],
+    build: Build,
     parameters: Mapping[str, Any],
-    removed: list[str] | None,
+    removed: list[OwnObject] | None,
 ) -> int:
-    build = partial(statement, objects=removed is not None)
-    rows = execute(connection, schema, build, parameters)
+    rows = _deleted(connection, schema, build, parameters)
     if removed is not None:
-        removed += [row.uri for row in rows if row.uri is not None]
+        removed += _objects_of(rows)
     return len(rows)
+
+
+def _deleted(
+    connection: Connection,
+    schema: str | None,
+    build: Callable[..., statements.Statement],
+    parameters: Mapping[str, Any],
+) -> Sequence[Any]:
+    """Delete, and return what the rows say of their objects, unless that cannot be sent.
+
+    Then their objects are left for ``prune_orphans``.
+    """
+    try:
+        return execute(connection, schema, build, parameters)
+    except DBAPIError as error:
+        refuse_where_nothing_can_be_asked(connection, error, parameters)
+        return execute(connection, schema, partial(build, objects=False), parameters)
+
+
+def _objects_of(rows: Sequence[Any]) -> list[OwnObject]:
+    named = [row for row in rows if getattr(row, "uri", None) is not None]
+    return [OwnObject(row.uri, row.origin_queue) for row in named]
 
 
 def in_batches(
@@ -188,7 +235,7 @@ def in_batches(
     parameters: Mapping[str, Any],
     limit: int | None,
     *,
-    removed: list[str] | None = None,
+    removed: list[OwnObject] | None = None,
     note: Callable[[Sequence[Any]], None] | None = None,
 ) -> int:
     """Run a statement of up to ``BATCH`` rows until it finds no more; return how many in all."""
@@ -196,10 +243,14 @@ def in_batches(
     total = 0
     while limit is None or total < limit:
         size = BATCH if limit is None else min(BATCH, limit - total)
-        rows = execute(connection, schema, build, {**parameters, "message_limit": size})
+        batch = {**parameters, "message_limit": size}
+        if removed is None:
+            rows = execute(connection, schema, build, batch)
+        else:
+            rows = _deleted(connection, schema, build, batch)
         total += len(rows)
         if removed is not None:
-            removed += [row.uri for row in rows if row.uri is not None]
+            removed += _objects_of(rows)
         if note is not None:
             note(rows)
         if len(rows) < size:

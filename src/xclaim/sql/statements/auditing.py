@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from sqlalchemy import (
@@ -12,16 +12,18 @@ from sqlalchemy import (
     Integer,
     Subquery,
     Table,
+    Text,
+    and_,
     bindparam,
-    case,
+    cast,
     func,
     literal_column,
     or_,
     select,
 )
 
-from xclaim.sql.dialects import SQLITE, Dialect
-from xclaim.sql.schema import CHECKS
+from xclaim.sql.dialects import SQLITE, Dialect, Json
+from xclaim.sql.schema import ATTEMPTS_CHECK_NAME, CHECKS
 from xclaim.sql.statements.parts import AVAILABLE, CLAIMED, CONSUMED, LIMIT, QUEUE, Statement
 
 # What each row promises. The table's own CHECKs come first: they may have been dropped, or added
@@ -30,7 +32,7 @@ PROMISES = {
     "status": CHECKS["ck_xclaim_message_status"],
     "claimed": CHECKS["ck_xclaim_message_claimed"],
     "consumed": CHECKS["ck_xclaim_message_consumed"],
-    "attempts": CHECKS["ck_xclaim_message_attempts"],
+    "attempts": CHECKS[ATTEMPTS_CHECK_NAME],
     "queue": CHECKS["ck_xclaim_message_queue"],
     "attempted": "status = 'available' OR attempts >= 1",
     "attempts_bounded": "queue LIKE '%.dead' OR attempts <= max_attempts",
@@ -44,7 +46,75 @@ PROMISES = {
 }
 IN_THE_PAST = "in_the_past"
 READABLE = "readable"
-_AFTER = bindparam("after_id", type_=BigInteger)
+_TIMES = ("created_at", "available_at", "claimed_at", "claim_expires_at", "consumed_at")
+_NUMBERS = ("priority", "attempts", "max_attempts")
+_TEXTS = ("status", "queue", "origin_queue", "unique_key", "claimed_by", "consumed_by", "codec")
+# Each stage once, compression before encryption, as `envelope.suffixes` says.
+_STAGES = (
+    "NOT (codec LIKE '%+%')"
+    " OR (codec LIKE '%+zstd' OR codec LIKE '%+fernet') AND NOT (codec LIKE '%+%+%')"
+    " OR codec LIKE '%+zstd+fernet' AND NOT (codec LIKE '%+%+%+%')"
+)
+
+
+def _encoded(type_of: Callable[[str], str], *, text: str, number: str) -> str:
+    """Return SQL that says whether an encoded payload has the form that `envelope` describes."""
+    has_object = (
+        f"{type_of('uri')} = '{text}' AND {type_of('size')} = '{number}'"
+        f" AND {type_of('sha256')} = '{text}'"
+    )
+    has_json = f"codec = 'json-types' AND {type_of('json')} IS NOT NULL"
+    has_any = f"{has_object} OR {type_of('data')} = '{text}' OR {has_json}"
+    is_left = f"codec IN ('digest', 'dropped') AND {type_of('')} = 'object'"
+    return f"coalesce(codec IS NULL OR ({_STAGES}) AND ({is_left} OR {has_any}), false)"
+
+
+def _type_of(name: str) -> str:
+    return f"jsonb_typeof(payload -> '{name}')" if name else "jsonb_typeof(payload)"
+
+
+_READABLE = " AND ".join(
+    [
+        _encoded(_type_of, text="string", number="number"),
+        "jsonb_typeof(headers) = 'object'",
+        "coalesce(jsonb_typeof(failures) = 'array', true)",
+        *[
+            f"coalesce(({name} >= '0001-01-03 00:00:00+00')"
+            f" AND ({name} <= '9999-12-29 00:00:00+00'), true)"
+            for name in _TIMES
+        ],
+    ]
+)
+
+
+def _json_type(column: str) -> str:
+    valid = f"typeof({column}) = 'text' AND json_valid({column})"
+    return f"CASE WHEN {valid} THEN json_type({column}) ELSE 'none' END"
+
+
+def _type_on_sqlite(name: str) -> str:
+    path = f"$.{name}" if name else "$"
+    valid = "typeof(payload) = 'text' AND json_valid(payload)"
+    return f"CASE WHEN {valid} THEN json_type(payload, '{path}') END"
+
+
+_READABLE_ON_SQLITE = " AND ".join(
+    [
+        f"{_json_type('payload')} <> 'none'",
+        _encoded(_type_on_sqlite, text="text", number="integer"),
+        f"{_json_type('headers')} = 'object'",
+        f"coalesce(failures IS NULL OR {_json_type('failures')} = 'array', true)",
+        *[
+            f"({name} IS NULL OR typeof({name}) = 'text' AND julianday({name}) IS NOT NULL"
+            f" AND {name} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*')"
+            for name in _TIMES
+        ],
+        *[f"typeof({name}) IN ('integer', 'null')" for name in _NUMBERS],
+        *[f"typeof({name}) IN ('text', 'null')" for name in _TEXTS],
+    ]
+)
+_FIRST = bindparam("first_id", type_=BigInteger)
+_LAST = bindparam("last_id", type_=BigInteger)
 _SAMPLE = 10  # broken rows that are named
 
 
@@ -69,14 +139,17 @@ def broken_rows(table: Table, dialect: Dialect, *, promise: str, of_queue: bool)
     """Return a few of the next rows that break a promise."""
     part = _part(table, of_queue=of_queue)
     broken = _broken(part, dialect)[promise]
-    return select(part.c.id, part.c.queue).where(broken).order_by(part.c.id).limit(_SAMPLE)
+    named = select(part.c.id, dialect.readable(part.c.queue)).where(broken)
+    return named.order_by(part.c.id).limit(_SAMPLE)
 
 
 @lru_cache
-def repeated_keys(table: Table, _dialect: Dialect, *, of_queue: bool) -> Statement:
+def repeated_keys(table: Table, dialect: Dialect, *, of_queue: bool) -> Statement:
     """Return a few unique keys that more than one message of a queue has."""
     return (
-        select(table.c.origin_queue.label("queue"), func.min(table.c.id).label("id"))
+        select(
+            dialect.readable(table.c.origin_queue.label("queue")), func.min(table.c.id).label("id")
+        )
         .where(table.c.unique_key.is_not(None), *_chosen(table, of_queue=of_queue))
         .group_by(table.c.origin_queue, table.c.unique_key)
         .having(func.count() > literal_column("1", Integer))
@@ -85,10 +158,13 @@ def repeated_keys(table: Table, _dialect: Dialect, *, of_queue: bool) -> Stateme
 
 
 @lru_cache
-def repeated_tokens(table: Table, _dialect: Dialect, *, of_queue: bool) -> Statement:
+def repeated_tokens(table: Table, dialect: Dialect, *, of_queue: bool) -> Statement:
     """Return a few tokens that more than one claim has."""
     return (
-        select(func.min(table.c.queue).label("queue"), func.min(table.c.id).label("id"))
+        select(
+            dialect.readable(func.min(table.c.queue).label("queue")),
+            func.min(table.c.id).label("id"),
+        )
         .where(table.c.claim_expires_at.is_not(None), *_chosen(table, of_queue=of_queue))
         .group_by(table.c.claim_token)
         .having(func.count() > literal_column("1", Integer))
@@ -108,7 +184,7 @@ def _part(table: Table, *, of_queue: bool) -> Subquery:
 
 
 def _chosen(table: Table, *, of_queue: bool) -> Iterator[ColumnElement[bool]]:
-    yield table.c.id > _AFTER
+    yield table.c.id >= _FIRST
     if of_queue:
         yield or_(table.c.queue == QUEUE, table.c.origin_queue == QUEUE)
 
@@ -123,14 +199,45 @@ def _broken(part: Subquery, dialect: Dialect) -> dict[str, ColumnElement[bool]]:
     broken[IN_THE_PAST] = or_(
         column.created_at > now, column.claimed_at > now, column.consumed_at > now
     )
-    if dialect is SQLITE:  # PostgreSQL's jsonb is JSON whatever happens
-        broken[READABLE] = or_(_is_no_json(column.payload), _is_no_json(column.headers))
+    readable = _READABLE_ON_SQLITE if dialect is SQLITE else _READABLE
+    broken[READABLE] = literal_column(f"({readable}) IS FALSE", Boolean)
     return broken
 
 
-def _is_no_json(column: ColumnElement[object]) -> ColumnElement[bool]:
-    valid: ColumnElement[int] = func.json_valid(column, type_=Integer)
-    return case((valid == literal_column("1", Integer), literal_column("0")), else_=1) == 1
+@lru_cache
+def ids_between(table: Table, _dialect: Dialect, *, of_queue: bool) -> Statement:
+    """Return the ids of a part of the rows."""
+    chosen = select(table.c.id).where(*_chosen(table, of_queue=of_queue), table.c.id <= _LAST)
+    return chosen.order_by(table.c.id)
+
+
+@lru_cache
+def perhaps_unreadable(table: Table, dialect: Dialect, *, of_queue: bool) -> Statement:
+    """Return the JSON of the next rows by id that only Python can tell whether it reads.
+
+    What ``broken_rows`` names as not readable is left out. On a row that PostgreSQL cannot send it
+    fails, whatever the row has too much of.
+    """
+    part = select(*table.c).where(*_chosen(table, of_queue=of_queue), table.c.id <= _LAST)
+    rows = part.subquery("part")
+    is_named = _broken(rows, dialect)[READABLE]
+    columns = [dialect.readable(rows.c[name]) for name in ("queue", "payload", "headers")]
+    perhaps = or_(*[dialect.is_perhaps_too_much(rows.c[name]) for name in ("payload", "headers")])
+    asked = or_(*_sent(rows, dialect), perhaps)
+    return select(rows.c.id, *columns).where(~is_named, asked).order_by(rows.c.id).limit(LIMIT)
+
+
+def _sent(rows: Subquery, dialect: Dialect) -> Iterator[ColumnElement[bool]]:
+    """Yield tests that no row passes, and that fail where PostgreSQL could not send the row."""
+    if dialect is SQLITE:
+        return
+    zero: ColumnElement[int] = literal_column("0", Integer)
+    yield func.length(cast(rows.c.failures, Text)) < zero
+    is_other = func.getdatabaseencoding() != literal_column("'UTF8'", Text)
+    texts = [cast(column, Text) for column in rows.c if isinstance(column.type, (Text, Json))]
+    whole = func.concat_ws(literal_column("''", Text), *texts)
+    sent = func.convert_to(whole, literal_column("'UTF8'", Text))
+    yield and_(is_other, func.octet_length(sent) < zero)
 
 
 __all__ = [
@@ -139,7 +246,9 @@ __all__ = [
     "READABLE",
     "audit_rows",
     "broken_rows",
+    "ids_between",
     "nth_newest",
+    "perhaps_unreadable",
     "repeated_keys",
     "repeated_tokens",
 ]

@@ -18,6 +18,7 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     Integer,
     Select,
     Table,
@@ -53,11 +54,14 @@ from xclaim.sql.statements.parts import (
     QUEUE,
     ZERO,
     Statement,
+    attempted,
+    can_change,
 )
 from xclaim.sql.statements.settling import acking
 
 _KEPT = 128  # statements per builder: each limit that is asked for makes one
-_HANDED_ON_KEY = bindparam("handed_on_key", type_=Text)
+_SET_BY_A_CLAIM = ("claimed_at", "claim_expires_at", "claim_token")
+HANDED_ON_KEY = bindparam("handed_on_key", type_=Text)
 _HANDED_ON_BY = bindparam("handed_on_by", type_=Text)
 
 
@@ -67,8 +71,8 @@ class ClaimedRow(NamedTuple):
     id: int
     origin_queue: str
     priority: int
-    payload: Any
-    headers: dict[str, Any] | None  # None: `{}`
+    payload: str | bytes  # JSON
+    headers: str | bytes | None  # JSON; None: `{}`
     unique_key: str | None
     attempts: int
     max_attempts: int | None
@@ -104,7 +108,7 @@ def claim(
     ``resumes``: take back what an earlier attempt of the same claim key holds; only if nothing,
     claim anew. An exhausted message is not taken back: it is left for ``expire`` to dead-letter.
     """
-    return _returning(table, _claim(table, dialect, limit, start, resumes=resumes))
+    return _returning(table, dialect, _claim(table, dialect, limit, start, resumes=resumes))
 
 
 @lru_cache
@@ -123,14 +127,14 @@ def claim_one(table: Table, dialect: Dialect) -> Statement:
         dialect.locked_in_turn(
             select(wanted.c.id)
             .where(wanted.c.id == ID, wanted.c.queue == QUEUE)
-            .where(or_(is_claimable, earlier))
+            .where(or_(is_claimable, earlier), can_change(wanted))
         ),
         "taken",
     )
     statement = _take(table, dialect).where(
         dialect.in_subquery(table.c.id, select(taken.c.id)), table.c.status != CONSUMED
     )
-    return _returning(table, statement)
+    return _returning(table, dialect, statement)
 
 
 @lru_cache
@@ -140,26 +144,29 @@ def resume(table: Table, dialect: Dialect) -> Statement:
     To take a ticket up is no attempt: the claim that made the ticket counted it. An exhausted
     message is not taken back.
     """
-    held = table.alias("held")
-    handed_on = and_(held.c.claim_key == _HANDED_ON_KEY, held.c.claimed_by == _HANDED_ON_BY)
-    earlier = and_(held.c.claim_key == KEY, _is_of_an_earlier_attempt(held))
-    taken = dialect.materialized(
-        # Not skipping what is locked: an extend of the earlier attempt is over in a moment.
-        dialect.locked_in_turn(
-            select(held.c.id)
-            .where(held.c.claim_key.in_([_HANDED_ON_KEY, KEY]))
-            .where(held.c.queue == QUEUE, held.c.status == CLAIMED)
-            .where(or_(handed_on, earlier))
-            .order_by(held.c.id)
-        ),
-        "taken",
-    )
+    # Not skipping what is locked: an extend of the earlier attempt is over in a moment.
+    taken = dialect.materialized(dialect.locked_in_turn(handed_on(table, dialect)), "taken")
     statement = (
         _take(table, dialect)
-        .values(attempts=table.c.attempts + case((table.c.claim_key == KEY, ONE), else_=ZERO))
+        .values(attempts=attempted(table, case((table.c.claim_key == KEY, ONE), else_=ZERO)))
         .where(dialect.in_subquery(table.c.id, select(taken.c.id)), table.c.status == CLAIMED)
     )
-    return _returning(table, statement)
+    return _returning(table, dialect, statement)
+
+
+@lru_cache
+def handed_on(table: Table, _dialect: Dialect) -> Select[Any]:
+    """Return the ids of what ``resume`` would take over, and take nothing."""
+    held = table.alias("held")
+    given = and_(held.c.claim_key == HANDED_ON_KEY, held.c.claimed_by == _HANDED_ON_BY)
+    earlier = and_(held.c.claim_key == KEY, _is_of_an_earlier_attempt(held))
+    return (
+        select(held.c.id)
+        .where(held.c.claim_key.in_([HANDED_ON_KEY, KEY]))
+        .where(held.c.queue == QUEUE, held.c.status == CLAIMED)
+        .where(or_(given, earlier), can_change(held))
+        .order_by(held.c.id)
+    )
 
 
 @lru_cache(_KEPT)
@@ -181,34 +188,62 @@ def ack_and_claim(
     count = select(func.count()).select_from(acked).scalar_subquery()
     all_acked = count == bindparam("ack_count", type_=Integer)
     claiming = _claim(table, dialect, limit, start, resumes=resumes)
-    claimed = _returning(table, claiming.where(all_acked)).cte("claimed")
+    claimed = _returning(table, dialect, claiming.where(all_acked)).cte("claimed")
     ids = func.array(select(acked.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
     done = select(case((~all_acked, ids)).label("acked_ids")).subquery("done")
     return select(claimed, done.c.acked_ids).select_from(done.outerjoin(claimed, true()))
 
 
-def _claim(
-    table: Table, dialect: Dialect, limit: int, start: Start, *, resumes: bool = False
-) -> Update:
+@lru_cache(_KEPT)
+def candidates(
+    table: Table,
+    dialect: Dialect,
+    *,
+    limit: int = 1,
+    start: Start = Start.HEAD,
+    resumes: bool = False,
+) -> Statement:
+    """Return the ids of what ``claim`` would claim, and claim nothing."""
+    return _chosen(table, dialect, limit, start, resumes=resumes).ids
+
+
+class _Chosen(NamedTuple):
+    """What a claim takes: what it takes back, if it does, or what comes next."""
+
+    ids: Select[Any]
+    candidate: CTE
+    resumable: CTE | None
+
+
+def _chosen(table: Table, dialect: Dialect, limit: int, start: Start, *, resumes: bool) -> _Chosen:
     size: ColumnElement[int] = literal_column(str(limit), Integer)
     resumable = _resumable(table, dialect, size) if resumes else None
     unless = None if resumable is None else exists(select(resumable.c.id))
     ids = _next_ids(start)(table, dialect, limit=size, unless=unless)
     candidate = dialect.materialized(ids, "candidate")
     taken = select(candidate.c.id)
-    guard = table.c.status == AVAILABLE
     if resumable is not None:
         both = union_all(select(resumable.c.id), taken).subquery("taken")
         taken = select(both.c.id)
-        guard = table.c.status != CONSUMED
-    statement = _take(table, dialect).where(dialect.in_subquery(table.c.id, taken), guard)
+    return _Chosen(taken, candidate, resumable)
+
+
+def _claim(
+    table: Table, dialect: Dialect, limit: int, start: Start, *, resumes: bool = False
+) -> Update:
+    chosen = _chosen(table, dialect, limit, start, resumes=resumes)
+    guard = table.c.status != CONSUMED if resumes else table.c.status == AVAILABLE
+    statement = _take(table, dialect).where(dialect.in_subquery(table.c.id, chosen.ids), guard)
     if start is not Start.HEAD and limit > 1:
-        count = select(func.count()).select_from(candidate).scalar_subquery()
-        statement = statement.where(count == size if unless is None else or_(count == size, unless))
+        size: ColumnElement[int] = literal_column(str(limit), Integer)
+        is_enough = select(func.count()).select_from(chosen.candidate).scalar_subquery() == size
+        if chosen.resumable is not None:
+            is_enough = or_(is_enough, exists(select(chosen.resumable.c.id)))
+        statement = statement.where(is_enough)
     return statement
 
 
-def _next_ids(start: Start) -> Callable[..., Select[Any]]:
+def _next_ids(start: Start) -> Callable[..., Select[Any] | CompoundSelect[Any]]:
     match start:
         case Start.HEAD:
             return partial(next_ids, lock=True)
@@ -225,7 +260,7 @@ def _resumable(table: Table, dialect: Dialect, limit: ColumnElement[int]) -> CTE
             select(held.c.id)
             .where(held.c.claim_key == KEY)
             .where(held.c.queue == QUEUE, held.c.status == CLAIMED)
-            .where(_is_of_an_earlier_attempt(held))
+            .where(_is_of_an_earlier_attempt(held), can_change(held))
             .order_by(held.c.id)
             .limit(limit)
         ),
@@ -241,7 +276,7 @@ def _is_of_an_earlier_attempt(held: FromClause) -> ColumnElement[bool]:
 def _take(table: Table, dialect: Dialect) -> Update:
     return update(table).values(
         status=CLAIMED,
-        attempts=table.c.attempts + ONE,
+        attempts=attempted(table),
         claimed_at=dialect.now(),
         claim_expires_at=dialect.from_now(LEASE),
         claimed_by=CLAIMANT,
@@ -250,10 +285,17 @@ def _take(table: Table, dialect: Dialect) -> Update:
     )
 
 
-def _returning(table: Table, statement: Update) -> ReturningUpdate[*tuple[Any, ...]]:
+def _returning(
+    table: Table, dialect: Dialect, statement: Update
+) -> ReturningUpdate[*tuple[Any, ...]]:
     columns: dict[str, ColumnElement[Any]] = {name: table.c[name] for name in ClaimedRow._fields}
     # To read `{}` takes as long as to read a payload.
     columns["headers"] = func.nullif(table.c.headers, literal_column("'{}'"), type_=Json()).label(
         "headers"
     )
-    return statement.returning(*columns.values())
+    return statement.returning(
+        *[
+            column if name in _SET_BY_A_CLAIM else dialect.readable(column)
+            for name, column in columns.items()
+        ]
+    )

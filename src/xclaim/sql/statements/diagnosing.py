@@ -1,14 +1,17 @@
 """Ask PostgreSQL's catalogs and statistics about the table and what surrounds it.
 
-Text, because SQLAlchemy knows no catalogs. ``schema`` NULL stands for the search path.
+Text, because SQLAlchemy knows no catalogs; the full names of functions and operators are filled in
+when it is sent. ``schema`` NULL stands for the search path.
 https://www.postgresql.org/docs/current/monitoring-stats.html
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from sqlalchemy import Text, TextClause, bindparam, text
 
-from xclaim.sql.schema import TABLE_NAME
+from xclaim.sql.schema import TABLE_NAME, VERSION_TABLE_NAME
 
 _TABLE = f"""(
   SELECT class.oid FROM pg_class AS class JOIN pg_namespace AS namespace
@@ -23,6 +26,16 @@ def _about_table(sql: str) -> TextClause:
     return text(sql.format(table=_TABLE)).bindparams(bindparam("schema", type_=Text))
 
 
+@lru_cache
+def columns() -> TextClause:
+    """Return the names of the table's columns."""
+    return _about_table(
+        "SELECT attname FROM pg_attribute"
+        " WHERE attrelid = {table} AND attnum > 0 AND NOT attisdropped"
+    )
+
+
+@lru_cache
 def valid_checks() -> TextClause:
     """Return the names of the table's CHECK constraints that hold for all rows."""
     return _about_table(
@@ -31,6 +44,7 @@ def valid_checks() -> TextClause:
     )
 
 
+@lru_cache
 def indexes() -> TextClause:
     """Return each index of the table: is it valid, how large, and for how many entries."""
     return _about_table(
@@ -41,6 +55,7 @@ def indexes() -> TextClause:
     )
 
 
+@lru_cache
 def table_health() -> TextClause:
     """Return what autovacuum has done for the table lately, and what it was told."""
     return _about_table(
@@ -53,6 +68,7 @@ def table_health() -> TextClause:
     )
 
 
+@lru_cache
 def old_snapshots() -> TextClause:
     """Return who keeps dead rows from being removed, the oldest first: kind, name, age, detail.
 
@@ -66,7 +82,7 @@ def old_snapshots() -> TextClause:
         "       extract(epoch FROM clock_timestamp() - xact_start)::float AS seconds"
         "  FROM pg_stat_activity"
         " WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
-        "   AND backend_type NOT IN ('walsender', 'autovacuum worker')"
+        "   AND NOT backend_type IN ('walsender', 'autovacuum worker')"
         " UNION ALL "
         "SELECT 'prepared transaction', gid, age(transaction), owner::text,"
         "       extract(epoch FROM clock_timestamp() - prepared)::float"
@@ -83,14 +99,32 @@ def old_snapshots() -> TextClause:
     )
 
 
+@lru_cache
+def read_only() -> TextClause:
+    """Return whether nothing can be written here, and whether that is because it is a standby."""
+    return text(
+        "SELECT current_setting('transaction_read_only') = 'on' AS is_read_only,"
+        " pg_is_in_recovery() AS is_standby"
+    )
+
+
+@lru_cache
+def sees_sessions() -> TextClause:
+    """Return whether the role sees what the sessions of other roles do, and standbys."""
+    return text("SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS is_allowed")
+
+
+@lru_cache
 def standbys() -> TextClause:
     """Return how each standby follows: name, and whether a commit waits for it."""
     return text(
-        "SELECT coalesce(nullif(application_name, ''), client_addr::text) AS name, sync_state"
+        "SELECT coalesce(CASE WHEN application_name <> '' THEN application_name END,"
+        "       client_addr::text) AS name, sync_state"
         "  FROM pg_stat_replication ORDER BY name"
     )
 
 
+@lru_cache
 def settings() -> TextClause:
     """Return the settings of the server that matter to a queue, by name."""
     return text(
@@ -99,11 +133,72 @@ def settings() -> TextClause:
     )
 
 
+@lru_cache
 def connections() -> TextClause:
     """Return how many client connections the server has."""
-    return text("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+    return text(
+        "SELECT count(*) AS connections FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    )
 
 
+@lru_cache
 def backend_process() -> TextClause:
     """Return the process that serves this statement, and the server's clock."""
     return text("SELECT pg_backend_pid() AS pid, clock_timestamp() AS now")
+
+
+@lru_cache
+def place() -> TextClause:
+    """Return the schema that the table is in, or else would be created in, and the search path."""
+    return text(
+        "SELECT coalesce("
+        "         (SELECT nspname FROM pg_class AS class JOIN pg_namespace AS namespace"
+        "              ON namespace.oid = class.relnamespace"
+        "           WHERE class.oid = coalesce(to_regclass(:version), to_regclass(:message))),"
+        "         current_schema()) AS schema,"
+        "       current_setting('search_path') AS search_path"
+    ).bindparams(
+        bindparam("version", VERSION_TABLE_NAME, Text), bindparam("message", TABLE_NAME, Text)
+    )
+
+
+@lru_cache
+def set_search_path() -> TextClause:
+    """Set the search path until the transaction ends."""
+    return text("SELECT set_config('search_path', :search_path, true)").bindparams(
+        bindparam("search_path", type_=Text)
+    )
+
+
+@lru_cache
+def search_path() -> TextClause:
+    """Return the search path as it is set."""
+    return text("SELECT current_setting('search_path') AS search_path")
+
+
+@lru_cache
+def open_path() -> TextClause:
+    """Return where others may create objects that the search path finds: what, name, and who may.
+
+    In a schema of the path, or, where it names one after the user, in the database. Not those who
+    may do everything there anyway: superusers, the owner, and the role that asks.
+    """
+    return text(
+        "WITH place AS ("
+        "     SELECT 'SCHEMA' AS kind, nspname::text AS name, nspowner AS owner,"
+        "            coalesce(nspacl, acldefault('n', nspowner)) AS rights"
+        "       FROM pg_namespace WHERE nspname::text = ANY (current_schemas(false)::text[])"
+        "      UNION ALL "
+        "     SELECT 'DATABASE', datname::text, datdba, coalesce(datacl, acldefault('d', datdba))"
+        "       FROM pg_database"
+        "      WHERE datname = current_database()"
+        "        AND strpos(current_setting('search_path'), '$user') > 0)"
+        "SELECT place.kind, place.name,"
+        "       array_agg(coalesce(role.rolname::text, 'PUBLIC') ORDER BY role.rolname) AS roles"
+        "  FROM place"
+        " CROSS JOIN aclexplode(place.rights) AS granted"
+        "  LEFT JOIN pg_roles AS role ON role.oid = granted.grantee"
+        " WHERE granted.privilege_type = 'CREATE' AND granted.grantee <> place.owner"
+        "   AND NOT coalesce(role.rolsuper OR role.rolname = current_user, false)"
+        " GROUP BY place.kind, place.name ORDER BY 1, 2"
+    )

@@ -21,6 +21,7 @@ from sqlalchemy import (
     null,
 )
 
+from xclaim.arguments import MAX_KEY_BYTES
 from xclaim.sql.dialects import Dialect
 from xclaim.sql.statements.parts import DEAD
 
@@ -54,7 +55,10 @@ def after_pause(
     """
     pause = dialect.element(_PAUSES, table.c.attempts, _PAUSE_COUNT)
     shares: ColumnElement[Any] = literal_column(str(_SHARES))
-    share = ((table.c.id + _DRAWN) % shares) / literal_column(f"{_SHARES}.0", Double)
+    of_them: ColumnElement[Any] = cast(literal_column(f"{_SHARES}.0"), Double)
+    # First the rest of the id: with the highest one the sum would be none that the type holds.
+    drawn = (table.c.id % shares + _DRAWN) % shares
+    share: ColumnElement[Any] = drawn.op("/", return_type=Double())(of_them)
     return dialect.later(since, pause * (literal_column("1.0", Double) - _JITTER * share))
 
 
@@ -68,13 +72,24 @@ def failed(
     failures = dialect.appended(
         table.c.failures,
         FAILURES,
-        attempt=table.c.attempts,
+        attempt=_attempt(table),
         at=dialect.now_as_text(),
-        claimed_by=table.c.claimed_by,
+        claimed_by=claimant(table),
         error_class=error_class,
         error=func.substr(error, literal_column("1"), literal_column(str(ERROR_CHARACTERS))),
     )
     return {"last_error": error, "last_error_class": error_class, "failures": failures}
+
+
+def claimant(table: Table) -> ColumnElement[str]:
+    """Return who has claimed, as text of a length that JSON can hold, whatever the row has."""
+    most: ColumnElement[int] = literal_column(str(MAX_KEY_BYTES))
+    return cast(func.substr(table.c.claimed_by, literal_column("1"), most), Text)
+
+
+def _attempt(table: Table) -> ColumnElement[int]:
+    """Return which attempt it was, as a number: on SQLite a row may have bytes, JSON has none."""
+    return cast(table.c.attempts, Integer)
 
 
 def lapsed(
@@ -86,16 +101,16 @@ def lapsed(
     """
     is_noted = func.coalesce(
         and_(
-            dialect.field_of_last(table.c.failures, "attempt") == cast(table.c.attempts, Text),
-            dialect.field_of_last(table.c.failures, "claimed_by") == table.c.claimed_by,
+            dialect.field_of_last(table.c.failures, "attempt") == cast(_attempt(table), Text),
+            dialect.field_of_last(table.c.failures, "claimed_by") == claimant(table),
         ),
         literal_column("1 = 0"),
     )
     kept = failed(table, dialect, error, error_class)
     # Not from the column of the last error, which whoever looks after leases may not read.
     before: dict[str, ColumnElement[Any]] = {
-        "last_error": dialect.field_of_last(table.c.failures, "error"),
-        "last_error_class": dialect.field_of_last(table.c.failures, "error_class"),
+        "last_error": dialect.unicode(dialect.field_of_last(table.c.failures, "error")),
+        "last_error_class": dialect.unicode(dialect.field_of_last(table.c.failures, "error_class")),
         "failures": table.c.failures,
     }
     return {name: case((is_noted, before[name]), else_=value) for name, value in kept.items()}

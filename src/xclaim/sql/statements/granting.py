@@ -15,9 +15,10 @@ from typing import Any
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects import postgresql
 
-from xclaim.arguments import MAX_IDENTIFIER_BYTES, dead_letter_queue
+from xclaim.arguments import MAX_IDENTIFIER_BYTES, dead_letter_queue, visible
 from xclaim.sql.schema import (
     DEAD_LETTERS_NAME,
+    DELETE_NAME,
     FAILING_NAME,
     FAILURES_NAME,
     LINEAGE_VIEW_NAME,
@@ -68,6 +69,7 @@ VIEWS = (*_WITHOUT_TEXTS, LINEAGE_VIEW_NAME, FAILURES_NAME)
 _COMMANDS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _LOCK_TIMEOUT = "10s"  # a new policy waits for all who use the table, and all others wait for it
 
+_EVERYTHING = "true"
 _TOKEN = ("claim_token",)
 _CONFIDENTIAL = ("payload", "headers", "last_error", "failures")
 _PUSHED = (
@@ -97,6 +99,14 @@ _GIVEN_BACK = (
     "failures",
 )
 _SETTLED = (*_GIVEN_BACK, "consumed_at", "consumed_by")
+
+# What a producer inserts can be sent to who claims it. Some KB of jsonb can be printed as more than
+# the 1 GB that PostgreSQL makes, and some texts of other encodings cannot be made UTF-8: then this
+# is an error itself. 256 MiB are far more than a queue lets be pushed, unless told otherwise.
+_SENDABLE = (
+    "octet_length(convert_to(concat_ws('', payload::text, headers::text, unique_key, codec),"
+    " 'UTF8')) <= 268435456"
+)
 
 # Named parameters: with others the preparer would double each percent sign for the driver.
 _preparer = postgresql.dialect(paramstyle="named").identifier_preparer  # type: ignore[no-untyped-call]
@@ -129,7 +139,7 @@ SELECT schema.nspname::text AS schema,
        ARRAY(SELECT coalesce(other.rolname::text, 'PUBLIC')
                FROM granted
                LEFT JOIN pg_roles AS other ON other.oid = grantee
-              WHERE grantee IS DISTINCT FROM role.oid
+              WHERE (role.oid IS NULL OR grantee <> role.oid)
                 AND NOT coalesce(pg_has_role(grantee, message.relowner, 'USAGE'), false)
                 AND NOT coalesce(other.rolbypassrls, false)
                 AND NOT EXISTS (
@@ -137,13 +147,13 @@ SELECT schema.nspname::text AS schema,
               ORDER BY 1) AS without_policy,
        ARRAY(SELECT 'the policy ' || name
                FROM policy
-              WHERE permits AND roles IS DISTINCT FROM ARRAY[role.oid]
+              WHERE permits AND (role.oid IS NULL OR roles <> ARRAY[role.oid])
                 AND (of_role = 0 OR pg_has_role(role.oid, of_role, 'USAGE'))
               UNION
              SELECT 'the rights of ' || coalesce(other.rolname::text, 'PUBLIC')
                FROM granted
                LEFT JOIN pg_roles AS other ON other.oid = grantee
-              WHERE grantee IS DISTINCT FROM role.oid
+              WHERE (role.oid IS NULL OR grantee <> role.oid)
                 AND (grantee = 0 OR pg_has_role(role.oid, grantee, 'USAGE'))
               ORDER BY 1) AS wider
   FROM message
@@ -170,11 +180,14 @@ def granting(grant: Grant, found: Facts) -> list[str]:
     """
     role = _quoted(grant.role)
     message = _of(found, TABLE_NAME)
-    statements = [f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"]
+    # A policy binds its operators for ever: they are PostgreSQL's own where the path is empty.
+    statements = [f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'", "SET LOCAL search_path = ''"]
     if not found.is_role:
         statements.append(f"CREATE ROLE {role} NOLOGIN")
     everything = ", ".join(_of(found, name) for name in (TABLE_NAME, VERSION_TABLE_NAME, *VIEWS))
+    delete = f"{_of(found, DELETE_NAME)}(bigint[], text)"
     statements.append(f"REVOKE ALL ON {everything} FROM {role}")
+    statements.append(f"REVOKE ALL ON FUNCTION {delete} FROM {role}")
     own = [_policy_name(command, grant.role) for command in _COMMANDS]
     statements += [
         f"DROP POLICY IF EXISTS {_quoted(name)} ON {message}"
@@ -184,13 +197,23 @@ def granting(grant: Grant, found: Facts) -> list[str]:
         statements.append(f"GRANT USAGE ON SCHEMA {_quoted(found.schema)} TO {role}")
     statements.append(f"GRANT SELECT ON {_of(found, VERSION_TABLE_NAME)} TO {role}")
     statements.append(f"GRANT {_rights(grant)} ON {message} TO {role}")
+    if grant.kind is Kind.MAINTAINER:
+        statements.append(f"GRANT EXECUTE ON FUNCTION {delete} TO {role}")
     if views := shown_views(grant, found):
         named = ", ".join(_of(found, view) for view in views)
         statements.append(f"GRANT SELECT ON {named} TO {role}")
     statements += _policies(grant, message)
-    if grant.queues:
+    if is_limited(grant):
         statements.append(f"ALTER TABLE {message} ENABLE ROW LEVEL SECURITY")
     return statements
+
+
+def is_limited(grant: Grant) -> bool:
+    """Return whether the grant needs row-level security: all that change messages do.
+
+    Column rights alone would let a consumer take back what was consumed.
+    """
+    return bool(grant.queues) or grant.kind is not Kind.OBSERVER
 
 
 def shown_views(grant: Grant, found: Facts) -> tuple[str, ...]:
@@ -210,9 +233,9 @@ def _rights(grant: Grant) -> str:
     shown = [name for name in columns if name not in hidden]
     match grant.kind:
         case Kind.PRODUCER:
-            # What a repeated push returns; and UPDATE for a key that is pushed by two at once.
+            # What a repeated push returns.
             read = _listed("SELECT", [name for name in columns if name not in _TOKEN])
-            return f"{read}, {_listed('INSERT', _PUSHED)}, {_listed('UPDATE', ['max_attempts'])}"
+            return f"{read}, {_listed('INSERT', _PUSHED)}"
         case Kind.CONSUMER:
             return f"{_listed('SELECT', columns)}, {_listed('UPDATE', _SETTLED)}"
         case Kind.OBSERVER:
@@ -220,7 +243,8 @@ def _rights(grant: Grant) -> str:
         case Kind.MAINTAINER:
             # A lapsed lease is added to the failures: so it sees the errors of failed attempts.
             read = _listed("SELECT", [*shown, *({"failures"} - {*shown})])
-            return f"{read}, {_listed('UPDATE', _GIVEN_BACK)}, DELETE"
+            # Not DELETE, with which goes the right to lock the table: it deletes by a function.
+            return f"{read}, {_listed('UPDATE', _GIVEN_BACK)}"
 
 
 def _policies(grant: Grant, message: str) -> Iterator[str]:
@@ -232,31 +256,51 @@ def _policies(grant: Grant, message: str) -> Iterator[str]:
 
 
 def _rules(grant: Grant) -> dict[str, tuple[str | None, str | None]]:
-    """Return which rows each command may find, and which it may leave behind."""
+    """Return which rows each command may find, and which it may leave behind.
+
+    Not how the one became the other: of two rows a policy sees one at a time.
+    """
     queues = grant.queues
     with_dead = list(dict.fromkeys([*queues, *map(dead_letter_queue, queues)]))
     own, near = _among("queue", queues), _among("queue", with_dead)
     pushed = _among("origin_queue", queues)
     match grant.kind:
         case Kind.PRODUCER:
-            inserted = "queue = origin_queue" + (f" AND {pushed}" if queues else "")
-            return {"SELECT": (pushed, None), "INSERT": (None, inserted), "UPDATE": (pushed, None)}
+            inserted = _all("queue = origin_queue", pushed, _SENDABLE)
+            return {"SELECT": (pushed, None), "INSERT": (None, inserted)}
         case Kind.CONSUMER:
             # It reads dead letters, because what it may not see it may not make; claims none.
-            return {"SELECT": (near, None), "UPDATE": (own, near)}
+            unconsumed = "consumed_at IS NULL"  # costs a claim less than to compare the status
+            return {"SELECT": (near, None), "UPDATE": (_all(own, unconsumed), near)}
         case Kind.OBSERVER:
             return {"SELECT": (near, None)}
         case Kind.MAINTAINER:
-            found = f"{near} OR {pushed}" if queues else near
-            left = "status = 'available'" + (f" AND {near}" if queues else "")
-            return {"SELECT": (found, None), "UPDATE": (near, left), "DELETE": (found, None)}
+            found = _any(near, pushed)
+            lapsed = "claim_expires_at <= statement_timestamp()"
+            given_back = _any(lapsed, "status = 'available' AND queue LIKE '%.dead'")
+            return {
+                "SELECT": (found, None),
+                "UPDATE": (_all(near, given_back), _all(near, "status = 'available'")),
+                "DELETE": (_all(found, "status <> 'claimed'"), None),
+            }
+
+
+def _all(*conditions: str) -> str:
+    needed = [f"({each})" for each in conditions if each != _EVERYTHING]
+    return " AND ".join(needed) or _EVERYTHING
+
+
+def _any(*conditions: str) -> str:
+    if _EVERYTHING in conditions:
+        return _EVERYTHING
+    return " OR ".join(f"({each})" for each in conditions)
 
 
 def _among(column: str, queues: Iterable[str]) -> str:
     texts = [_text(queue) for queue in queues]
     match texts:
         case []:
-            return "true"
+            return _EVERYTHING
         case [only]:
             return f"{column} = {only}"
         case _:
@@ -291,8 +335,7 @@ def _text(value: str) -> str:
 
 def comment(line: str) -> str:
     """Return the line as a comment of SQL that ends where the line ends, whatever stands in it."""
-    visible = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
-    return f"-- {visible}"
+    return f"-- {visible(line)}"
 
 
 def facts_of(row: Any) -> Facts:

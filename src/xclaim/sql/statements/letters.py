@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.selectable import FromClause
 
 from xclaim.sql.dialects import Dialect, seconds_parameter
-from xclaim.sql.statements.parts import AVAILABLE, DEAD, ERROR, LIMIT
+from xclaim.sql.statements.parts import AVAILABLE, DEAD, ERROR, LIMIT, can_change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ def dead_letters_of(letter: FromClause, dialect: Dialect, which: Letters) -> Sel
     chosen = (
         select(letter.c.id)
         .where(letter.c.queue == DEAD, letter.c.status == AVAILABLE)
-        .where(dialect.is_present(letter.c.available_at))
+        .where(dialect.is_present(letter.c.available_at), can_change(letter))
         .order_by(letter.c.priority.desc(), letter.c.available_at, letter.c.id)
         .limit(LIMIT)
     )

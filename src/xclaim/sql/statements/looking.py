@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnClause,
     ColumnElement,
     Float,
+    Integer,
     Select,
     Table,
     Text,
@@ -57,11 +58,11 @@ HOLDER_COLUMNS = (
 
 
 @lru_cache
-def peek(table: Table, dialect: Dialect) -> Statement:
+def peek(table: Table, dialect: Dialect, *, ids_only: bool = False) -> Statement:
     """Return the messages that would be claimed next, without claiming them."""
     upcoming = dialect.materialized(next_ids(table, dialect, limit=LIMIT), "upcoming")
     return (
-        select(*message_columns(table))
+        select(*([table.c.id] if ids_only else message_columns(table, dialect)))
         .where(dialect.in_subquery(table.c.id, select(upcoming.c.id)))
         .order_by(table.c.priority.desc(), table.c.available_at, table.c.id)
     )
@@ -71,27 +72,27 @@ def peek(table: Table, dialect: Dialect) -> Statement:
 def newest(table: Table, dialect: Dialect) -> Statement:
     """Return when the newest of the messages that can be claimed now became available."""
     level = newest_per_level(table, dialect).subquery("newest")
-    return select(func.max(level.c.available_at).label("available_at"))
+    return select(dialect.readable(func.max(level.c.available_at).label("available_at")))
 
 
 @lru_cache
-def get(table: Table, _dialect: Dialect) -> Select[Any]:
+def get(table: Table, dialect: Dialect) -> Select[Any]:
     """Return the message if it is in the queue or was pushed to it."""
-    return select(*message_columns(table)).where(
+    return select(*message_columns(table, dialect)).where(
         table.c.id == ID, or_(table.c.queue == QUEUE, table.c.origin_queue == QUEUE)
     )
 
 
 @lru_cache
-def failures(table: Table, _dialect: Dialect) -> Statement:
+def failures(table: Table, dialect: Dialect) -> Statement:
     """Return what failed attempts at the message have left."""
-    return select(table.c.failures).where(
+    return select(dialect.readable(table.c.failures)).where(
         table.c.id == ID, or_(table.c.queue == QUEUE, table.c.origin_queue == QUEUE)
     )
 
 
 @lru_cache
-def spent(table: Table, _dialect: Dialect) -> Statement:
+def spent(table: Table, dialect: Dialect) -> Statement:
     """Return what earlier attempts of the same claim key have used up: dead, or about to be.
 
     As many as ``LIMIT``, by the partial index on the claim key.
@@ -104,7 +105,7 @@ def spent(table: Table, _dialect: Dialect) -> Statement:
         is_exhausted(table),
     )
     return (
-        select(*message_columns(table))
+        select(*message_columns(table, dialect))
         .where(table.c.claim_key == KEY, or_(is_dead, is_dying))
         .order_by(table.c.id)
         .limit(LIMIT)
@@ -115,14 +116,14 @@ def spent(table: Table, _dialect: Dialect) -> Statement:
 def get_many(table: Table, dialect: Dialect) -> Statement:
     """Return the messages with these ids, whatever their queue."""
     ids = select(dialect.rows(id=BigInteger()).c.id)
-    return select(*message_columns(table)).where(dialect.in_subquery(table.c.id, ids))
+    return select(*message_columns(table, dialect)).where(dialect.in_subquery(table.c.id, ids))
 
 
 @lru_cache
 def find(table: Table, dialect: Dialect) -> Statement:
     """Return the messages that were pushed to the queue under these unique keys."""
     keys = select(dialect.rows(unique_key=Text()).c.unique_key)
-    return select(*message_columns(table)).where(
+    return select(*message_columns(table, dialect)).where(
         table.c.origin_queue == QUEUE, dialect.in_subquery(table.c.unique_key, keys)
     )
 
@@ -145,16 +146,22 @@ def counts(table: Table, dialect: Dialect) -> Statement:
 
 
 @lru_cache
-def queue_stats(schema: str | None) -> Statement:
-    """Return the lines of the view for people, by name of queue."""
+def queue_stats(table: Table, dialect: Dialect) -> Statement:
+    """Return the lines of the view for people, by name of queue; ages in seconds."""
     names = ("available", "delayed", "claimed", "consumed", "dead_letters")
     ages = ("oldest_available_age", "oldest_claim_age")
     columns: list[ColumnClause[Any]] = [
-        column(name) for name in (*names, *ages, "retrying", "head_attempts")
+        column("queue", Text),
+        *[column(name) for name in (*names, *ages, "retrying")],
+        column("head_attempts", Integer),
+        column("next_try_at", UtcTimestamp),
     ]
-    next_try_at = column("next_try_at", UtcTimestamp)
-    view = lightweight_table(VIEW_NAME, column("queue"), *columns, next_try_at, schema=schema)
-    return select(view).order_by(view.c.queue)
+    view = lightweight_table(VIEW_NAME, *columns, schema=table.schema)
+    shown = [
+        dialect.age(each).label(each.name) if each.name in ages else dialect.readable(each)
+        for each in view.c
+    ]
+    return select(*shown).order_by(view.c.queue)
 
 
 @lru_cache
@@ -177,7 +184,7 @@ def is_known(table: Table, dialect: Dialect) -> Statement:
 def failing_messages(table: Table, dialect: Dialect) -> Statement:
     """Return the messages of the queue that failed and are tried again, the next try first."""
     return (
-        select(*message_columns(table))
+        select(*message_columns(table, dialect))
         .where(table.c.queue == QUEUE, table.c.status == AVAILABLE)
         .where(dialect.is_present(table.c.available_at), table.c.attempts > ZERO)
         .order_by(table.c.available_at, table.c.id)
@@ -190,11 +197,11 @@ def failing_queues(table: Table, dialect: Dialect) -> Statement:
     """Count by queue and class of the last error what is tried again. It reads the claim index."""
     return (
         select(
-            table.c.queue,
-            table.c.last_error_class,
+            dialect.readable(table.c.queue),
+            dialect.readable(table.c.last_error_class),
             func.count().label("messages"),
-            func.min(table.c.available_at).label("available_at"),
-            func.max(table.c.attempts).label("attempts"),
+            dialect.readable(func.min(table.c.available_at).label("available_at")),
+            dialect.readable(func.max(table.c.attempts).label("attempts")),
         )
         .where(table.c.status == AVAILABLE, dialect.is_present(table.c.available_at))
         .where(table.c.attempts > ZERO, ~_is_dead(table))
@@ -208,7 +215,7 @@ def holders(table: Table, dialect: Dialect, *, of_queue: bool) -> Statement:
     """Return who holds what, the longest held first: neither payloads nor tokens."""
     lapsed = (table.c.claim_expires_at <= dialect.now()).label("is_lapsed")
     found = (
-        select(*[table.c[name] for name in HOLDER_COLUMNS], lapsed)
+        select(*[dialect.readable(table.c[name]) for name in HOLDER_COLUMNS], lapsed)
         .where(table.c.claim_expires_at.is_not(None))
         .order_by(table.c.claimed_at, table.c.id)
         .limit(LIMIT)
@@ -219,7 +226,7 @@ def holders(table: Table, dialect: Dialect, *, of_queue: bool) -> Statement:
 @lru_cache
 def receipt(table: Table, dialect: Dialect) -> Statement:
     """Return the message with the token of the claim that is on it now, NULL if there is none."""
-    return get(table, dialect).add_columns(table.c.claim_token)
+    return get(table, dialect).add_columns(dialect.readable(table.c.claim_token))
 
 
 @lru_cache
@@ -230,7 +237,7 @@ def stuck_claims(table: Table, dialect: Dialect) -> Statement:
     lapsed = table.c.claim_expires_at <= dialect.from_now(-cast(seconds, Float))
     return (
         select(
-            table.c.queue,
+            dialect.readable(table.c.queue),
             func.count().filter(lapsed).label("lapsed"),
             func.count()
             .filter(table.c.claimed_at <= dialect.from_now(-cast(held, Float)))
@@ -251,10 +258,22 @@ def reads_errors(_table: Table, _dialect: Dialect) -> Statement:
 
 
 @lru_cache
+def may_delete(_table: Table, _dialect: Dialect) -> Statement:
+    """Return whether the role may delete from the table by itself (PostgreSQL only)."""
+    name = bindparam("message_table", type_=Text)
+    right: ColumnElement[str] = literal_column("'DELETE'", Text)
+    return select(func.has_table_privilege(name, right).label("is_allowed"))
+
+
+@lru_cache
 def dead_letters(table: Table, dialect: Dialect) -> Statement:
     """Count the dead letters by queue and class of error. It reads the claim index to its end."""
     return (
-        select(table.c.queue, table.c.last_error_class, func.count().label("letters"))
+        select(
+            dialect.readable(table.c.queue),
+            dialect.readable(table.c.last_error_class),
+            func.count().label("letters"),
+        )
         .where(table.c.status == AVAILABLE, dialect.is_present(table.c.available_at))
         .where(_is_dead(table))
         .group_by(table.c.queue, table.c.last_error_class)

@@ -8,12 +8,16 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     ColumnElement,
+    CompoundSelect,
+    Integer,
     Select,
     SmallInteger,
     Table,
     bindparam,
+    literal_column,
     select,
     tuple_,
+    union_all,
 )
 from sqlalchemy.sql.selectable import FromClause
 
@@ -22,7 +26,10 @@ from xclaim.sql.statements.parts import (
     AVAILABLE,
     ONE,
     QUEUE,
+    can_change,
 )
+
+_LEVELS = 32  # priorities that are looked for one by one
 
 
 def next_ids(
@@ -32,30 +39,73 @@ def next_ids(
     limit: ColumnElement[int],
     lock: bool = False,
     unless: ColumnElement[bool] | None = None,
-) -> Select[Any]:
+) -> CompoundSelect[Any]:
     """Return the ids that come next, one index range per priority.
 
     A recursive CTE finds each priority in use by one index descent (a loose index scan,
     https://wiki.postgresql.org/wiki/Loose_indexscan). Within one, the index holds the claimable
-    messages first and the delayed ones behind them, which are never read.
+    messages first and the delayed ones behind them, which are never read. A descent takes as long
+    as to read a hundred entries one after the other: so is read what is behind the first
+    ``_LEVELS`` priorities.
     """
-    level = _levels(table, dialect)
+    level = _levels(table, dialect, most=_LEVELS)
+    of_levels = _next_of_levels(table, dialect, level, limit=limit, lock=lock, unless=unless)
+    rest = _next_of_rest(table, dialect, level, limit=limit, lock=lock, unless=unless)
+    return union_all(of_levels, rest).limit(limit)
+
+
+def _next_of_levels(
+    table: Table,
+    dialect: Dialect,
+    level: CTE,
+    *,
+    limit: ColumnElement[int],
+    lock: bool,
+    unless: ColumnElement[bool] | None,
+) -> Select[Any]:
     waiting = table.alias("waiting")
     of_level = (
         select(waiting.c.id)
         .where(waiting.c.queue == QUEUE, waiting.c.status == AVAILABLE)
         .where(waiting.c.priority == level.c.priority)
-        .where(waiting.c.available_at <= dialect.now())
+        .where(waiting.c.available_at <= dialect.now(), can_change(waiting))
     )
     if unless is not None:
         of_level = of_level.where(~unless)
     if not dialect.has_lateral:
         # No ORDER BY: it would sort all that is claimable, and a cross join reads in index order.
         of_level = of_level.where(dialect.is_present(waiting.c.available_at))
-        return of_level.select_from(CrossJoin(level, waiting)).limit(limit)
+        return of_level.select_from(CrossJoin(level, waiting))
     of_level = of_level.order_by(waiting.c.available_at, waiting.c.id).limit(limit)
     picked = (dialect.locked(of_level) if lock else of_level).lateral("picked")
-    return select(picked.c.id).select_from(CrossJoin(level, picked)).limit(limit)
+    return select(picked.c.id).select_from(CrossJoin(level, picked))
+
+
+def _next_of_rest(
+    table: Table,
+    dialect: Dialect,
+    level: CTE,
+    *,
+    limit: ColumnElement[int],
+    lock: bool,
+    unless: ColumnElement[bool] | None,
+) -> Select[Any]:
+    """Return the ids behind the last of the levels; if there were fewer, nothing is read."""
+    waiting = table.alias("other")
+    last = select(level.c.priority).where(level.c.number == literal_column(str(_LEVELS), Integer))
+    behind = (
+        select(waiting.c.id)
+        .where(waiting.c.queue == QUEUE, waiting.c.status == AVAILABLE)
+        .where(waiting.c.priority < last.scalar_subquery())
+        .where(waiting.c.available_at <= dialect.now())
+        .where(dialect.is_present(waiting.c.available_at), can_change(waiting))
+        .order_by(waiting.c.priority.desc(), waiting.c.available_at, waiting.c.id)
+        .limit(limit)
+    )
+    if unless is not None:
+        behind = behind.where(~unless)
+    found = (dialect.locked(behind) if lock else behind).subquery("behind")
+    return select(found.c.id)
 
 
 def next_ids_on_top(
@@ -74,7 +124,7 @@ def next_ids_on_top(
         select(waiting.c.id)
         .where(waiting.c.queue == QUEUE, waiting.c.status == AVAILABLE)
         .where(waiting.c.priority == _highest(table.alias("top"), dialect))
-        .where(waiting.c.available_at <= dialect.now())
+        .where(waiting.c.available_at <= dialect.now(), can_change(waiting))
         .order_by(waiting.c.available_at, waiting.c.id)
         .limit(limit)
     )
@@ -102,10 +152,12 @@ def next_ids_after(
         .where(waiting.c.queue == QUEUE, waiting.c.status == AVAILABLE)
         .where(waiting.c.priority == bindparam("after_priority", type_=SmallInteger))
         .where(waiting.c.available_at <= dialect.now())
-        .where(tuple_(waiting.c.available_at, waiting.c.id) > position)
+        .where(tuple_(waiting.c.available_at, waiting.c.id) > position, can_change(waiting))
         .order_by(waiting.c.available_at, waiting.c.id)
         .limit(limit)
     )
+    if not dialect.has_lateral:  # PostgreSQL concludes it from the comparison
+        behind = behind.where(dialect.is_present(waiting.c.available_at))
     return dialect.locked(behind if unless is None else behind.where(~unless))
 
 
@@ -130,14 +182,16 @@ def newest_per_level(table: Table, dialect: Dialect) -> Select[Any]:
     return select(newest.label("available_at")).select_from(level)
 
 
-def _levels(table: Table, dialect: Dialect) -> CTE:
+def _levels(table: Table, dialect: Dialect, *, most: int | None = None) -> CTE:
+    """Return the priorities in use, the highest first, numbered; no more than ``most``."""
     top, lower = table.alias("top"), table.alias("lower")
-    level = select(_highest(top, dialect).label("priority")).cte("level", recursive=True)
-    return level.union_all(
-        select(_highest(lower, dialect, lower.c.priority < level.c.priority)).where(
-            level.c.priority.is_not(None)
-        )
-    )
+    first = select(_highest(top, dialect).label("priority"), ONE.label("number"))
+    level = first.cte("level", recursive=True)
+    next_lower = _highest(lower, dialect, lower.c.priority < level.c.priority)
+    following = select(next_lower, level.c.number + ONE).where(level.c.priority.is_not(None))
+    if most is not None:
+        following = following.where(level.c.number < literal_column(str(most), Integer))
+    return level.union_all(following)
 
 
 def _highest(

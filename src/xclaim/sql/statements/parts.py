@@ -8,17 +8,22 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    Table,
     Text,
     Uuid,
     bindparam,
+    case,
+    false,
     func,
     literal_column,
     null,
+    or_,
     select,
+    true,
 )
 from sqlalchemy.sql.selectable import FromClause, TypedReturnsRows
 
-from xclaim.sql.dialects import CHANNEL, seconds_parameter
+from xclaim.sql.dialects import CHANNEL, Dialect, seconds_parameter
 
 Statement = TypedReturnsRows[*tuple[Any, ...]]
 
@@ -27,6 +32,8 @@ CLAIMED: ColumnElement[str] = literal_column("'claimed'", Text)
 CONSUMED: ColumnElement[str] = literal_column("'consumed'", Text)
 ONE: ColumnElement[int] = literal_column("1", Integer)
 ZERO: ColumnElement[int] = literal_column("0", Integer)
+
+_MOST_ATTEMPTS: ColumnElement[int] = literal_column("2147483647", Integer)
 
 QUEUE = bindparam("queue_name", type_=Text)
 DEAD = bindparam("dead_letter_queue", type_=Text)
@@ -67,9 +74,37 @@ _OF_A_MESSAGE = (
 )
 
 
-def message_columns(table: FromClause) -> list[ColumnElement[Any]]:
+def message_columns(table: FromClause, dialect: Dialect) -> list[ColumnElement[Any]]:
     """Return the columns of a Message, in its order of fields; the token stays out."""
-    return [table.c[name] for name in _OF_A_MESSAGE]
+    return [dialect.readable(table.c[name]) for name in _OF_A_MESSAGE]
+
+
+def attempted(table: Table, count: ColumnElement[int] = ONE) -> ColumnElement[int]:
+    """Return the attempts with one more, or so many; at the end of their type they stay there."""
+    return case((table.c.attempts < _MOST_ATTEMPTS, table.c.attempts + count), else_=_MOST_ATTEMPTS)
+
+
+def can_change(row: FromClause) -> ColumnElement[bool]:
+    """Return whether a row keeps the CHECKs on what a claim or a sweep leaves as it is.
+
+    One that got past them, while they were dropped or not valid, would fail the statement for all
+    others. It is left where it is, and ``audit`` names it. In a CASE: PostgreSQL then does not work
+    out anew in each statement how many rows that would be.
+    """
+    breaks = or_(
+        row.c.attempts < ZERO,
+        row.c.max_attempts < ONE,
+        row.c.consumed_at.is_not(None),
+        row.c.consumed_by.is_not(None),
+        row.c.origin_queue == literal_column("''", Text),
+    )
+    return case((breaks, false()), else_=true())
+
+
+def unattempted(table: Table) -> ColumnElement[int]:
+    """Return the attempts with one less, but no less than none."""
+    less = table.c.attempts - ONE
+    return case((less > ZERO, less), else_=ZERO)
 
 
 def notified() -> ColumnElement[Any]:

@@ -79,36 +79,52 @@ def _unknown(table: Table) -> list[ColumnElement[Any]]:
 
 @lru_cache
 def push_once(
-    table: Table, dialect: Dialect, *, notifies: bool = False, encoded: bool = False
+    table: Table,
+    dialect: Dialect,
+    *,
+    notifies: bool = False,
+    encoded: bool = False,
+    whole: bool = False,
+    by_id: bool = False,
 ) -> Statement:
     """Insert the payloads whose unique key is new and return those that are already there.
 
     The last columns: ``is_same`` is false where the key is taken by another payload; then nothing
-    is inserted at all. ``is_new`` tells what was inserted from what was there.
+    is inserted at all. ``is_new`` tells what was inserted from what was there. PostgreSQL does not
+    see a key that another session has pushed since the statement began: its payload is left out,
+    or, if ``whole``, a unique violation raised and nothing inserted. ``by_id``: return no more of
+    the messages than their ids and keys (PostgreSQL only).
     """
     if dialect is POSTGRESQL:
-        return _push_once_postgresql(table, dialect, notifies=notifies, encoded=encoded)
+        return _push_once_postgresql(
+            table, dialect, notifies=notifies, encoded=encoded, whole=whole, by_id=by_id
+        )
     return _push_once_sqlite(table, dialect, encoded=encoded)
 
 
 def _push_once_postgresql(
-    table: Table, dialect: Dialect, *, notifies: bool, encoded: bool
+    table: Table, dialect: Dialect, *, notifies: bool, encoded: bool, whole: bool, by_id: bool
 ) -> Statement:
-    # What is there already is only read, so that a repeated push writes nothing.
+    # What is there already is only read: a repeated push writes nothing, and a producer needs no
+    # right to update.
     item = dialect.rows(payload=Text(), unique_key=Text(), **_codec(encoded))
     incoming = dialect.materialized(
         select(
             dialect.json(item.c.payload).label("payload"),
-            item.c.unique_key,
-            *([item.c.codec] if encoded else []),
+            dialect.optional(item.c.unique_key).label("unique_key"),
+            *([dialect.optional(item.c.codec).label("codec")] if encoded else []),
             literal_column("item.position").label("position"),
         ),
         "incoming",
     )
     taken = table.alias("taken")
+
+    def shown(row: FromClause) -> list[ColumnElement[Any]]:
+        return [row.c.id, row.c.unique_key] if by_id else message_columns(row, dialect)
+
     is_same = _is_same(taken.c, incoming.c).label("is_same")
     existing = dialect.materialized(
-        select(*message_columns(taken), is_same).join_from(
+        select(*shown(taken), is_same).join_from(
             incoming,
             taken,
             and_(taken.c.origin_queue == QUEUE, taken.c.unique_key == incoming.c.unique_key),
@@ -124,17 +140,17 @@ def _push_once_postgresql(
         .where(~exists(select(existing.c.id).where(existing.c.unique_key == incoming.c.unique_key)))
         .order_by(incoming.c.position)
     )
-    pushed = (
-        _refuse_other_payload(postgresql_insert(table).from_select(targets, fresh), table)
-        .returning(*message_columns(table), *([notified()] if notifies else []))
-        .cte("pushed")
+    insert_fresh = postgresql_insert(table).from_select(targets, fresh)
+    if not whole:
+        insert_fresh = insert_fresh.on_conflict_do_nothing(**_unique_key(table))
+    pushed = insert_fresh.returning(*shown(table), *([notified()] if notifies else [])).cte(
+        "pushed"
     )
-    names = [column.name for column in message_columns(table)]
-    is_new = pushed.c.created_at == dialect.now()  # and not another session's of a moment ago
+    names = [column.name for column in shown(table)]
     return union_all(
         select(*[existing.c[name] for name in names], existing.c.is_same, false().label("is_new")),
         select(
-            *[pushed.c[name] for name in names], true().label("is_same"), is_new.label("is_new")
+            *[pushed.c[name] for name in names], true().label("is_same"), true().label("is_new")
         ),
     )
 
@@ -150,18 +166,23 @@ def _push_once_sqlite(table: Table, dialect: Dialect, *, encoded: bool) -> State
     highest = select(_GIVEN_IDS.c.seq).where(_GIVEN_IDS.c.name == literal_column(f"'{table.name}'"))
     is_new = table.c.id > func.coalesce(highest.scalar_subquery(), literal_column("0"))
     statement: Statement = pushed.returning(
-        *message_columns(table), is_same, is_new.label("is_new")
+        *message_columns(table, dialect), is_same, is_new.label("is_new")
     )
     return statement
 
 
+def _unique_key(table: Table) -> dict[str, Any]:
+    return {
+        "index_elements": [table.c.origin_queue, table.c.unique_key],
+        "index_where": table.c.unique_key.is_not(None),
+    }
+
+
 def _refuse_other_payload(statement: Any, table: Table) -> Any:
-    # A key that appears meanwhile: an equal payload is returned as it is, another one breaks the
-    # CHECK on max_attempts, and with it the whole statement. On that column, because a producer
-    # may have the right to set its own limit, and none to touch what a claim counts.
+    # An equal payload is returned as it is, another one breaks the CHECK on max_attempts, and with
+    # it the whole statement.
     return statement.on_conflict_do_update(
-        index_elements=[table.c.origin_queue, table.c.unique_key],
-        index_where=table.c.unique_key.is_not(None),
+        **_unique_key(table),
         set_={
             "max_attempts": case(
                 (_is_same(table.c, statement.excluded), table.c.max_attempts),
@@ -190,7 +211,7 @@ def _pushed(
         "available_at": dialect.from_now(DELAY),
     }
     if "codec" in item.c:
-        values["codec"] = cast(item.c.codec, Text)
+        values["codec"] = cast(dialect.optional(item.c.codec), Text)
     return list(values), [value.label(name) for name, value in values.items()]
 
 
@@ -218,7 +239,7 @@ def clashing_keys(table: Table, dialect: Dialect, *, encoded: bool = False) -> S
             table.c.unique_key == item.c.unique_key,
             or_(
                 table.c.payload != dialect.json(item.c.payload),
-                table.c.codec.is_distinct_from(item.c.codec)
+                table.c.codec.is_distinct_from(dialect.optional(item.c.codec))
                 if encoded
                 else table.c.codec.is_not(None),
             ),

@@ -28,12 +28,12 @@ from xclaim.sql.statements.parts import (
     ERROR_CLASS,
     ID,
     LEASE,
-    ONE,
     TOKEN,
     Statement,
     freed,
     message_columns,
     notified,
+    unattempted,
 )
 
 
@@ -55,7 +55,9 @@ def ack_reduced(table: Table, dialect: Dialect) -> Statement:
     item = dialect.rows(id=BigInteger(), token=Uuid(), payload=Text(), codec=Text())
     return (
         _consume(table, dialect)
-        .values(payload=dialect.json(item.c.payload), codec=cast(item.c.codec, Text))
+        .values(
+            payload=dialect.json(item.c.payload), codec=cast(dialect.optional(item.c.codec), Text)
+        )
         .where(table.c.id == item.c.id, table.c.claim_token == item.c.token)
         .returning(table.c.id)
     )
@@ -113,7 +115,7 @@ def release(
     if counted:
         values |= or_dead(table, available_at, dialect)
     else:
-        values |= {"attempts": table.c.attempts - ONE}
+        values |= {"attempts": unattempted(table)}
     if fails:
         values |= failed(table, dialect, ERROR, ERROR_CLASS)
     elif with_error:
@@ -122,7 +124,7 @@ def release(
         update(table)
         .where(_held(table))
         .values(**values)
-        .returning(*message_columns(table), *([notified()] if notifies else []))
+        .returning(*message_columns(table, dialect), *([notified()] if notifies else []))
     )
 
 
@@ -135,7 +137,7 @@ def note_failure(table: Table, dialect: Dialect) -> Statement:
         .values(
             claim_expires_at=dialect.from_now(LEASE), **failed(table, dialect, ERROR, ERROR_CLASS)
         )
-        .returning(*message_columns(table))
+        .returning(*message_columns(table, dialect))
     )
 
 
@@ -146,7 +148,7 @@ def hand_back(table: Table, dialect: Dialect) -> Statement:
     return (
         update(table)
         .where(table.c.id == item.c.id, table.c.claim_token == item.c.token)
-        .values(**freed(), attempts=table.c.attempts - ONE)
+        .values(**freed(), attempts=unattempted(table))
         .returning(table.c.id)
     )
 
@@ -158,7 +160,7 @@ def extend(table: Table, dialect: Dialect) -> Statement:
         update(table)
         .where(_held(table))
         .values(claim_expires_at=dialect.from_now(LEASE))
-        .returning(table.c.claim_expires_at)
+        .returning(table.c.claim_expires_at)  # as it was just set
     )
 
 

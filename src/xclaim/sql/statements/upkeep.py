@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
     Float,
@@ -18,15 +19,17 @@ from sqlalchemy import (
     delete,
     func,
     literal_column,
-    null,
     or_,
     select,
     update,
 )
+from sqlalchemy.sql.elements import quoted_name
+from sqlalchemy.sql.functions import Function
 from sqlalchemy.sql.selectable import FromClause
 
 from xclaim.sql.dialects import Dialect, seconds_parameter
-from xclaim.sql.statements.failing import after_pause, lapsed, or_dead
+from xclaim.sql.schema import DELETE_NAME
+from xclaim.sql.statements.failing import after_pause, claimant, lapsed, or_dead
 from xclaim.sql.statements.letters import EVERY_LETTER, Letters, dead_letters_of
 from xclaim.sql.statements.parts import (
     AVAILABLE,
@@ -38,9 +41,12 @@ from xclaim.sql.statements.parts import (
     QUEUE,
     ZERO,
     Statement,
+    can_change,
     freed,
     notified,
 )
+
+_OF_AN_ENCRYPTED_ROW = ("status", "origin_queue", "unique_key", "codec", "payload")
 
 
 @lru_cache
@@ -54,14 +60,16 @@ def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> State
     """Give back lapsed claims, after a pause that began with the claim, or as dead letters.
 
     Locks and re-checks in one statement: a claim that is acked or extended meanwhile is left alone.
-    The check stands in the locking SELECT only: repeated in the UPDATE, it made the planner walk
-    the expiry index instead of the primary key.
+    The time is checked in the locking SELECT only: repeated in the UPDATE, it made the planner walk
+    the expiry index instead of the primary key. The status is checked there as well: rows that got
+    past a CHECK would fill the limit each time.
     """
-    error = literal_column("'lease expired, claimed by '", Text).concat(table.c.claimed_by)
+    error = literal_column("'lease expired, claimed by '", Text).concat(claimant(table))
     held = table.alias("held")
     overdue = (
         select(held.c.id)
         .where(held.c.queue == QUEUE, held.c.claim_expires_at <= dialect.now())
+        .where(held.c.status == CLAIMED, can_change(held))
         .order_by(held.c.claim_expires_at)
         .limit(LIMIT)
     )
@@ -77,7 +85,10 @@ def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> State
             | lapsed(table, dialect, error, literal_column("'LeaseExpired'", Text))
         )
         # Not the error, which not all who expire may read.
-        .returning(table.c.id, table.c.queue, table.c.attempts, table.c.available_at)
+        .returning(
+            table.c.id,
+            *[dialect.readable(table.c[name]) for name in ("queue", "attempts", "available_at")],
+        )
     )
 
 
@@ -85,13 +96,16 @@ def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> State
 def redrive(
     table: Table, dialect: Dialect, *, which: Letters = EVERY_LETTER, notifies: bool = False
 ) -> Statement:
-    """Move dead letters to a queue, the next one first, available now and with no attempts used."""
+    """Move dead letters to a queue, the next one first, available now and with no attempts used.
+
+    What is left of a claim, where a hand has made a dead letter of it, goes.
+    """
     chosen = dead_letters_of(table.alias("letter"), dialect, which)
     dead = dialect.materialized(dialect.locked(chosen), "dead")
     return (
         update(table)
         .where(dialect.in_subquery(table.c.id, select(dead.c.id)), table.c.status == AVAILABLE)
-        .values(queue=QUEUE, attempts=ZERO, available_at=dialect.now(), claim_key=null())
+        .values(**freed(), queue=QUEUE, attempts=ZERO, available_at=dialect.now())
         .returning(table.c.id, *([notified()] if notifies else []))
     )
 
@@ -120,8 +134,16 @@ def prune(table: Table, dialect: Dialect, *, objects: bool = False) -> Statement
         delete(table)
         .where(dialect.in_subquery(table.c.id, select(pruned.c.id)))
         .where(table.c.status == CONSUMED)
-        .returning(table.c.id, *([_uri(table, dialect)] if objects else []))
+        .returning(table.c.id, *(_named(table, dialect) if objects else []))
     )
+
+
+@lru_cache
+def prune_as_maintainer(table: Table, dialect: Dialect, *, objects: bool = False) -> Statement:
+    """Do as ``prune``, by the function that a maintainer may call (PostgreSQL only)."""
+    old = table.alias("old")
+    chosen = _old(old, dialect).add_columns(*(_named(old, dialect) if objects else []))
+    return _called(table, dialect, chosen, CONSUMED)
 
 
 @lru_cache
@@ -134,7 +156,7 @@ def _old(old: FromClause, dialect: Dialect) -> Select[Any]:
     age: ColumnElement[Any] = seconds_parameter("age_seconds")
     return (
         select(old.c.id)
-        .where(old.c.queue == QUEUE)
+        .where(old.c.queue == QUEUE, old.c.status == CONSUMED)
         .where(old.c.consumed_at <= dialect.from_now(-cast(age, Float)))
         .order_by(old.c.consumed_at)
         .limit(LIMIT)
@@ -148,59 +170,126 @@ def _counted(ids: Select[Any]) -> Statement:
 @lru_cache
 def withdraw_by_id(table: Table, dialect: Dialect, *, objects: bool = False) -> Statement:
     """Delete the messages with these ids that nobody has claimed, also dead letters."""
-    ids = select(dialect.rows(id=BigInteger()).c.id)
     return (
         delete(table)
-        .where(dialect.in_subquery(table.c.id, ids))
-        .where(or_(table.c.origin_queue == QUEUE, table.c.queue == QUEUE))
-        .where(table.c.status == AVAILABLE)
-        .returning(table.c.id, *([_uri(table, dialect)] if objects else []))
+        .where(*_with_ids(table, dialect))
+        .returning(table.c.id, *(_named(table, dialect) if objects else []))
     )
+
+
+@lru_cache
+def withdraw_by_id_as_maintainer(
+    table: Table, dialect: Dialect, *, objects: bool = False
+) -> Statement:
+    """Do as ``withdraw_by_id``, by the function that a maintainer may call (PostgreSQL only)."""
+    uris = _named(table, dialect) if objects else []
+    chosen = select(table.c.id, *uris).where(*_with_ids(table, dialect))
+    return _called(table, dialect, chosen, AVAILABLE)
+
+
+def _with_ids(table: Table, dialect: Dialect) -> list[ColumnElement[bool]]:
+    ids = select(dialect.rows(id=BigInteger()).c.id)
+    return [
+        dialect.in_subquery(table.c.id, ids),
+        or_(table.c.origin_queue == QUEUE, table.c.queue == QUEUE),
+        table.c.status == AVAILABLE,
+    ]
 
 
 @lru_cache
 def withdraw(table: Table, dialect: Dialect, *, objects: bool = False) -> Statement:
     """Delete the messages under these unique keys that nobody has claimed, also dead letters."""
-    item = dialect.rows(unique_key=Text())
-    keys = select(item.c.unique_key)
     return (
         delete(table)
-        .where(table.c.origin_queue == QUEUE, dialect.in_subquery(table.c.unique_key, keys))
-        .where(table.c.status == AVAILABLE)
-        .returning(table.c.id, *([_uri(table, dialect)] if objects else []))
+        .where(*_with_keys(table, dialect))
+        .returning(table.c.id, *(_named(table, dialect) if objects else []))
     )
 
 
-def _uri(table: Table, dialect: Dialect) -> ColumnElement[Any]:
+@lru_cache
+def withdraw_as_maintainer(table: Table, dialect: Dialect, *, objects: bool = False) -> Statement:
+    """Do as ``withdraw``, by the function that a maintainer may call (PostgreSQL only)."""
+    uris = _named(table, dialect) if objects else []
+    chosen = select(table.c.id, *uris).where(*_with_keys(table, dialect))
+    return _called(table, dialect, chosen, AVAILABLE)
+
+
+def _with_keys(table: Table, dialect: Dialect) -> list[ColumnElement[bool]]:
+    keys = select(dialect.rows(unique_key=Text()).c.unique_key)
+    return [
+        table.c.origin_queue == QUEUE,
+        dialect.in_subquery(table.c.unique_key, keys),
+        table.c.status == AVAILABLE,
+    ]
+
+
+def _called(
+    table: Table, dialect: Dialect, chosen: Select[Any], status: ColumnElement[str]
+) -> Statement:
+    """Return the statement that deletes what is chosen, unless its status is another by then."""
+    found = dialect.materialized(chosen, "found")
+    ids = func.array(select(found.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
+    schema = () if table.schema is None else (_of_a_function(table.schema),)
+    call = Function(
+        DELETE_NAME, ids, cast(status, Text), type_=ARRAY(BigInteger), packagenames=schema
+    )
+    deleted = dialect.materialized(select(func.unnest(call).label("id")), "deleted")
+    return select(*found.c).where(dialect.in_subquery(found.c.id, select(deleted.c.id)))
+
+
+def _of_a_function(schema: str) -> quoted_name:
+    # Of a table SQLAlchemy doubles percent signs for the driver, and of a function it does not.
+    return quoted_name(schema.replace("%", "%%"), quote=True)
+
+
+def _named(table: FromClause, dialect: Dialect) -> list[ColumnElement[Any]]:
+    """Return the object that a row names, and the queue in whose folder it has to lie."""
     # Only if asked for: it takes the right to read payloads.
     stored = dialect.field(table.c.payload, "uri")
-    return case((table.c.codec.is_not(None), stored)).label("uri")
+    uri: ColumnElement[Any] = case((table.c.codec.is_not(None), stored))
+    return [dialect.readable(uri.label("uri")), dialect.readable(table.c.origin_queue)]
 
 
 @lru_cache
 def stored_objects(table: Table, dialect: Dialect) -> Statement:
-    """Return which of the objects are those of a message.
+    """Return which of the objects a message names, and the queue it was pushed to.
 
     It reads the whole table: an index would cost every claim, and this is asked for thousands at
     once.
     """
     uris = select(dialect.rows(uri=Text()).c.uri)
     uri = dialect.field(table.c.payload, "uri")
-    return select(uri.label("uri")).where(
+    named = (uri.label("uri"), table.c.origin_queue)
+    return select(*map(dialect.readable, named)).where(
         table.c.codec.is_not(None), dialect.in_subquery(uri, uris)
     )
 
 
 @lru_cache
 def encrypted(table: Table, dialect: Dialect) -> Statement:
-    """Return messages whose payload is encrypted with another key, in the order of their ids."""
+    """Return messages whose payload is encrypted with another key, in the order of their ids.
+
+    Also one that does not say with which key, as a hand may have written it.
+    """
     key = dialect.field(table.c.payload, "key")
     return (
-        select(table.c.id, table.c.status, table.c.origin_queue, table.c.codec, table.c.payload)
-        .where(table.c.id > ID, table.c.codec.like(literal_column("'%fernet'")))
-        .where(key != bindparam("key_id", type_=Text))
+        select(table.c.id, *[dialect.readable(table.c[name]) for name in _OF_AN_ENCRYPTED_ROW])
+        .where(table.c.id >= ID, table.c.codec.like(literal_column("'%fernet'")))
+        .where(key.is_distinct_from(bindparam("key_id", type_=Text)))
         .order_by(table.c.id)
         .limit(LIMIT)
+    )
+
+
+@lru_cache
+def unencrypted(table: Table, dialect: Dialect) -> Statement:
+    """Count what is not consumed and not encrypted, by the queue that it was pushed to."""
+    is_plain = or_(table.c.codec.is_(None), table.c.codec.not_like(literal_column("'%fernet'")))
+    return (
+        select(dialect.readable(table.c.origin_queue), func.count().label("messages"))
+        .where(table.c.status != CONSUMED, is_plain)
+        .group_by(table.c.origin_queue)
+        .order_by(table.c.origin_queue)
     )
 
 
