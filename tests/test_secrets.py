@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import Engine, text
@@ -91,6 +92,51 @@ def test_a_url_that_cannot_be_used_is_not_quoted(url: str) -> None:
         Queue("orders", url)
 
     assert SECRET not in everything_of(caught.value)
+
+
+@pytest.mark.parametrize("facade", [Queue, AsyncQueue])
+@pytest.mark.parametrize(
+    "password",
+    ["p@hunter2", "p@hunter2/w:rd", "@hunter2", "hunter2@", "p@1234/hunter2", "p@hunter2#?x"],
+)
+def test_an_unescaped_at_shows_no_part_of_the_password(
+    facade: Callable[..., object], password: str
+) -> None:
+    url = f"postgresql://user:{password}@db.example:5432/orders"
+
+    with pytest.raises(DatabaseUrlError, match="write %40 for @, %2F for /") as caught:
+        facade("orders", url)
+
+    assert SECRET not in everything_of(caught.value)
+
+
+@pytest.mark.parametrize("password", ["p@ss", "a/b", "a#b", "a?b=c", "a%b", "a:b", " ", "p@1/2@h"])
+def test_a_password_that_is_escaped_arrives_as_it_is(password: str) -> None:
+    url = f"postgresql://us%40er:{quote(password, safe='')}@db.example:5432/orders"
+
+    parsed = create_engine(url).url
+
+    assert (parsed.username, parsed.password) == ("us@er", password)
+    assert (parsed.host, parsed.port, parsed.database) == ("db.example", 5432, "orders")
+    assert quote(password, safe="") not in repr(parsed) or password == " "
+
+
+@pytest.mark.parametrize("password", ["a/hunter2", "a#hunter2", "a?hunter2", "a:hunter2"])
+def test_what_needs_no_escape_is_hidden_as_well(password: str) -> None:
+    engine = create_engine(f"postgresql://user:{password}@127.0.0.1:1/db?connect_timeout=2")
+
+    assert engine.url.password == password
+    with pytest.raises(SQLAlchemyError) as caught:
+        engine.connect()
+    assert SECRET not in repr(engine) + everything_of(caught.value)
+
+
+def test_a_password_in_the_query_is_hidden_by_sqlalchemy_too() -> None:
+    engine = create_engine(f"postgresql:///db?user=me&password={SECRET}&host=/run")
+
+    assert SECRET not in repr(engine)
+    assert (engine.url.username, engine.url.password) == ("me", SECRET)
+    assert dict(engine.url.query) == {"host": "/run"}
 
 
 def test_a_server_that_cannot_be_reached_hears_no_password_in_the_error() -> None:

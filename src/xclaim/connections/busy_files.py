@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from xclaim.connections import private_files
+
 T = TypeVar("T")
 
 TURN = 0.5  # seconds
@@ -45,6 +47,10 @@ class PatientConnection(sqlite3.Connection):
     turns = Turns.NONE
     _timeout = 0.0  # seconds, while SQLite itself waits for less
     _is_interrupted = False
+
+    def __init__(self, database: Any, *arguments: Any, **options: Any) -> None:
+        private_files.make(database, is_uri=bool(options.get("uri", False)))
+        super().__init__(database, *arguments, **options)
 
     def cursor(self, factory: Any = None) -> Any:
         """Return a cursor that waits in the same way."""
@@ -153,6 +159,17 @@ def for_a_verb(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def pooled(engine: Engine) -> Iterator[Connection]:
-    """Yield a connection from the pool for a verb."""
+    """Yield a connection from the pool for a verb, on which each statement is committed."""
     with engine.connect() as connection, for_a_verb(connection):
+        if not _commits_by_itself(connection):
+            # A level that an engine's own options or listeners set comes after that of the verbs.
+            connection.execution_options(isolation_level="AUTOCOMMIT")
         yield connection
+
+
+def _commits_by_itself(connection: Connection) -> bool:
+    """Return whether the driver commits each statement, whatever SQLAlchemy was told."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        return driver.isolation_level is None
+    return bool(driver.autocommit)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NO_QUEUE = ""  # no queue has this name
+
 
 class Event(Protocol):
     """What can be waited for, by code that blocks."""
@@ -88,7 +90,10 @@ class Concurrency(Protocol):
         """Run what blocks for reasons of its own, a storage say."""
 
     def notifications(self, driver: Any, seconds: float) -> list[str]:
-        """Return the payloads of the notifications that arrive, the first within the seconds."""
+        """Return the payloads of the notifications that arrive, the first within the seconds.
+
+        Anybody may send any bytes: ``NO_QUEUE`` stands for what is no text, and what came with it.
+        """
 
     def scope(self) -> object:
         """Return what those have in common that can wake each other."""
@@ -137,7 +142,10 @@ class Threads:
 
     def notifications(self, driver: Any, seconds: float) -> list[str]:
         """Return what has arrived when one arrives."""
-        return [found.payload for found in driver.notifies(timeout=seconds, stop_after=1)]
+        try:
+            return [found.payload for found in driver.notifies(timeout=seconds, stop_after=1)]
+        except UnicodeDecodeError:  # in a database of SQL_ASCII
+            return [NO_QUEUE]
 
     def scope(self) -> object:
         """Return the process."""

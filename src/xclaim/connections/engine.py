@@ -13,7 +13,7 @@ from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
-from xclaim.connections import forks
+from xclaim.connections import forks, settings
 from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy
 from xclaim.connections.calls import current_call
 from xclaim.errors import DatabaseUrlError
@@ -32,7 +32,9 @@ _DRIVERS = {
 # A connection that died without a word is noticed within a minute, not after two hours.
 # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-KEEPALIVES-IDLE
 # And who cannot connect learns it while somebody is still waiting for an answer.
+# The encoding is a parameter of connecting, which pgbouncer passes on.
 _DEFAULTS = {
+    "client_encoding": "UTF8",
     "connect_timeout": 10,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -41,10 +43,17 @@ _DEFAULTS = {
 # An execution option of ours: what an engine's connections have unless told otherwise. SQLAlchemy's
 # own, isolation_level, is set and reset around each use.
 DEFAULT_ISOLATION_LEVEL = "xclaim_default_isolation_level"
+# In the `info` of a connection: whether its statements in autocommit run at a stricter level than
+# READ COMMITTED, because the server, the database or the role says so. Not there: nobody knows yet.
+IS_STRICTER = "xclaim_is_stricter"
+_READ_COMMITTED = "READ COMMITTED"
+READ_ONLY = "25006"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
 # Of a queue made from a URL: a place for each worker at a time, opened when it is needed and kept.
 # An overflow would be opened and closed again for each verb. PostgreSQL allows 97 by default.
 _POOL = {"pool_size": 96, "max_overflow": 0, "pool_use_lifo": True}
-_JSON: dict[str, Any] = {"json_deserializer": plain_json.decode}  # quicker than the driver's own
+# The decoder is quicker than the driver's own. To look for hstore, SQLAlchemy asks the server by
+# operators of the search path, once per engine.
+_POSTGRESQL: dict[str, Any] = {"json_deserializer": plain_json.decode, "use_native_hstore": False}
 _ONE_CONNECTION = {"pool_size": 1, "max_overflow": 0}  # each would be a database of its own
 _SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
 _OPENING_TURN = 50  # milliseconds
@@ -54,8 +63,10 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
     """Return an engine for ``postgresql://`` (psycopg 3) or ``sqlite:///``.
 
     After a fork the child has a pool of its own.
-    PostgreSQL gets TCP keep-alives that notice a dead connection within a minute, SQLite WAL,
-    ``synchronous=FULL``, a busy timeout of 30 s or the URL's ``timeout``, and ``BEGIN IMMEDIATE``.
+    PostgreSQL gets TCP keep-alives that notice a dead connection within a minute, UTF-8, ISO dates
+    and READ COMMITTED whatever the server or role sets, and a connection is dropped when its server
+    turns out to be read-only. SQLite gets WAL, ``synchronous=FULL``, a busy timeout of 30 s or the
+    URL's ``timeout``, and ``BEGIN IMMEDIATE``.
     A URL query ``prepare_threshold=none`` turns prepared statements off, for a pooler that needs
     it.
     ``options`` are SQLAlchemy's; ``hide_parameters`` is on unless you say otherwise, because its
@@ -65,7 +76,9 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
     parsed, options = _prepared(url, options)
     if parsed.get_backend_name() != "sqlite":
         driver = "postgresql+psycopg"
-        engine = sqlalchemy_create_engine(parsed.set(drivername=driver), **_JSON | options)
+        options = _POSTGRESQL | options
+        engine = sqlalchemy_create_engine(parsed.set(drivername=driver), **options)
+        _prepare_postgresql(engine, options.get("isolation_level"))
     else:
         if is_in_memory(parsed):
             options = {"poolclass": QueuePool} | _ONE_CONNECTION | options
@@ -83,7 +96,9 @@ def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
     parsed, options = _prepared(url, options)
     if parsed.get_backend_name() != "sqlite":
         driver = "postgresql+psycopg_async"
-        engine = sqlalchemy_create_async_engine(parsed.set(drivername=driver), **_JSON | options)
+        options = _POSTGRESQL | options
+        engine = sqlalchemy_create_async_engine(parsed.set(drivername=driver), **options)
+        _prepare_postgresql(engine.sync_engine, options.get("isolation_level"))
     else:
         if is_in_memory(parsed):
             options = {"poolclass": AsyncAdaptedQueuePool} | _ONE_CONNECTION | options
@@ -115,11 +130,35 @@ def parse_url(url: str | URL) -> URL:
         ) from None  # the error of the parser may quote a part of the password
     match parsed.drivername:
         case "postgresql" | "postgres" | "postgresql+psycopg" | "postgresql+psycopg_async":
-            return parsed.set(drivername="postgresql+psycopg")
+            _check_password(parsed, url if isinstance(url, str) else "")
+            return _with_password(parsed.set(drivername="postgresql+psycopg"))
         case "sqlite" | "sqlite+pysqlite" | "sqlite+aiosqlite":
             return parsed.set(drivername="sqlite")
         case name:
             raise _unsupported(*name.split("+", 1))
+
+
+def _check_password(url: URL, text: str) -> None:
+    """Raise DatabaseUrlError if a part of the password is taken for the host or what follows."""
+    address, _, query = text.partition("?")
+    in_query = any("@" in part and "=" not in part for part in query.split("&"))
+    in_database = url.password is not None and "@" in address.partition("@")[2]
+    if in_query or in_database or {"@", "#"} & {*(url.host or "")}:  # errors and logs would show it
+        raise DatabaseUrlError(
+            "the database URL has an @ more than it should: in a user name, password or database "
+            "write %40 for @, %2F for /, %3A for :, %23 for #, %3F for ? and %25 for %, as "
+            "urllib.parse.quote(password, safe='') does"
+        )
+
+
+def _with_password(url: URL) -> URL:
+    """Return the URL with the password of its query where SQLAlchemy knows that it is one."""
+    user, password = url.query.get("user"), url.query.get("password")
+    if url.password is not None or not isinstance(password, str):
+        return url
+    if isinstance(user, str) and url.username is None:
+        url = url.difference_update_query(["user"]).set(username=user)
+    return url.difference_update_query(["password"]).set(password=password)
 
 
 def shown_url(url: URL) -> str:
@@ -188,6 +227,7 @@ def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, A
             options = _with_connect_args(options, timeout=_SQLITE_WAIT_SECONDS)
         return parsed, options
     _check_psycopg()
+    _check_encoding(parsed)
     said = {*parsed.query, *(["connect_timeout"] if "PGCONNECT_TIMEOUT" in os.environ else [])}
     options = _with_connect_args(
         options, **{name: value for name, value in _DEFAULTS.items() if name not in said}
@@ -205,6 +245,15 @@ def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, A
         parsed.difference_update_query(["prepare_threshold"]),
         _with_connect_args(options, prepare_threshold=number),
     )
+
+
+def _check_encoding(url: URL) -> None:
+    said = url.query.get("client_encoding")
+    if said is not None and str(said).upper().replace("-", "") not in ("UTF8", "UNICODE"):
+        raise DatabaseUrlError(
+            f"client_encoding={said} in the database URL must be utf8: leave it out, whatever the "
+            "encoding of the database"
+        )
 
 
 def _with_connect_args(options: dict[str, Any], **defaults: Any) -> dict[str, Any]:
@@ -241,6 +290,68 @@ def _prepare(engine: Engine) -> None:
         return do_ping(connection)
 
     dialect.do_ping = ping
+
+
+def is_as_strict_as_needed(level: str) -> bool:
+    """Return whether a level of isolation is READ COMMITTED, by this name or the other it has."""
+    return level.upper() in (_READ_COMMITTED, "READ UNCOMMITTED")
+
+
+def _prepare_postgresql(engine: Engine, level: str | None) -> None:
+    """Let each connection be the one that is tested, at the ``level`` of isolation that is given.
+
+    All here is known or set without a round trip, but where the role has other dates or a stricter
+    level.
+    """
+    dialect: Any = engine.dialect
+    is_disconnect = dialect.is_disconnect
+    # SQLAlchemy's own looks for the function along the search path.
+    dialect._get_default_schema_name = _current_schema  # noqa: SLF001
+    first: list[str | None] = []
+
+    def is_lost(error: Any, connection: Any, cursor: Any) -> bool:
+        if is_disconnect(error, connection, cursor):
+            return True
+        # A primary that became a standby: to connect anew finds the one that is primary now.
+        if getattr(error, "sqlstate", None) != READ_ONLY or connection is None:
+            return False
+        return not _is_the_callers(dialect.get_driver_connection(connection))
+
+    dialect.is_disconnect = is_lost
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, record: Any) -> None:
+        driver = dialect.get_driver_connection(connection)
+        settings.write_iso_dates(connection, driver)
+        if level not in (None, "AUTOCOMMIT"):
+            return
+        # Asked by SQLAlchemy, once per engine; not in the child of a process that was just asking.
+        if not first:
+            first.append(getattr(dialect, "default_isolation_level", None))
+        is_stricter = first[0] is None or not is_as_strict_as_needed(first[0])
+        if is_stricter:
+            is_stricter = not settings.begin_read_committed(connection, driver)
+        record.info[IS_STRICTER] = is_stricter
+        if level is None:
+            dialect.default_isolation_level = _READ_COMMITTED  # to which it resets connections
+            dialect.set_isolation_level(connection, _READ_COMMITTED)
+
+
+def _is_the_callers(driver: Any) -> bool:
+    """Return whether a transaction is read-only because its user said so, and not the server.
+
+    That reports if it is a standby, or makes all transactions read-only; some poolers do not hand
+    it on.
+    """
+    if driver.read_only is True:
+        return True
+    reported = driver.pgconn.parameter_status
+    says = [reported(name) for name in (b"in_hot_standby", b"default_transaction_read_only")]
+    return not driver.autocommit and says == [b"off", b"off"]
+
+
+def _current_schema(connection: Any) -> Any:
+    return connection.exec_driver_sql("SELECT pg_catalog.current_schema()").scalar()
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from xclaim.arguments import dead_letter_queue
-from xclaim.errors import ClaimLostError
+from xclaim.arguments import dead_letter_queue, visible
+from xclaim.errors import ClaimLostError, suggested
 from xclaim.message import Claim, Message
 from xclaim.retry import RETRY
 from xclaim.verb import Verb
@@ -81,7 +81,7 @@ def write(
     end = ", in the open transaction" if is_open else ""
     with suppress(Exception):
         for level, text in make():
-            _logger.log(max(level, least), "%s", text + end)
+            _logger.log(max(level, least), "%s", visible(text + end))
 
 
 class _Run(NamedTuple):  # a dataclass would double the time that this module takes to import
@@ -218,11 +218,9 @@ def _attempts(messages: Sequence[Any]) -> str:
 
 
 def _dead(queue: str, count: int = 1) -> str:
-    import shlex  # seldom needed, and not here before
-
     dead = dead_letter_queue(queue)
     what, them = ("dead letters", "them") if count > 1 else ("a dead letter", "it")
-    way_back = f"redrive() or `xclaim redrive {shlex.quote(queue)}` brings {them} back"
+    way_back = f"redrive() or {suggested('redrive', queue)} brings {them} back"
     return f"{what} in {dead} now: {way_back}"
 
 
@@ -232,8 +230,7 @@ def _class_of(message: Message) -> str:
 
 def _plain(text: str | None) -> str:
     # A claimant may be any text, also one that would begin a line of its own.
-    cut = (text or "")[:_MOST_CHARACTERS]
-    return cut if cut.isprintable() else ascii(cut)
+    return visible((text or "")[:_MOST_CHARACTERS])
 
 
 def _time(at: datetime | None) -> str:

@@ -31,7 +31,9 @@ from xclaim.errors import ClaimLostError, XclaimError
 from xclaim.message import Claim
 from xclaim.payloads.options import AfterAck
 from xclaim.payloads.payloads import Payloads
+from xclaim.payloads.stores.references import OwnObject
 from xclaim.retry import RETRY, Retry, checked_retry
+from xclaim.sql.schema import translated
 from xclaim.verb import Verb, VerbEvent, count_of
 
 if TYPE_CHECKING:
@@ -194,8 +196,8 @@ class Runner:
                 verb.check(queue, options)
             return offload(work)
 
-        keyed = options.get("unique_keys") is not None
-        prepared = self.payloads.prepare(values, queue, keyed=keyed, elsewhere=elsewhere)
+        keys = options.get("unique_keys") or ()
+        prepared = self.payloads.prepare(values, queue, unique_keys=keys, elsewhere=elsewhere)
         is_stored = any(each.uri for each in prepared)
         try:
             messages = self._execute(verb, (queue, prepared), options)
@@ -223,7 +225,7 @@ class Runner:
             self._offload(partial(delete_consumed, self.payloads, claims, error))
 
     def _delete(self, verb: Verb[Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        removed: list[str] = []
+        removed: list[OwnObject] = []
         result = self._execute(verb, arguments, {**options, "removed": removed})
         self._offload(partial(delete_objects, self.payloads, removed))
         return result
@@ -263,6 +265,7 @@ def _on(
     connection: Connection, verb: Verb[T], arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> T:
     begin(connection)
+    options["schema"] = translated(connection, options["schema"])
     return verb.function(connection, *arguments, **options)
 
 

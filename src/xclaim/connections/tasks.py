@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from xclaim import arguments
 from xclaim.connections import calls
 from xclaim.connections.calls import Call, is_in_a_call
-from xclaim.connections.concurrency import Event, Started
+from xclaim.connections.concurrency import NO_QUEUE, Event, Started
 
 T = TypeVar("T")
 
@@ -194,7 +195,8 @@ async def _ended(task: asyncio.Task[Any], seconds: float | None) -> None:
 
 def _note_late_end(task: asyncio.Task[Any]) -> None:
     error = None if task.cancelled() else task.exception()
-    _logger.info("a call ended after its caller was cancelled and had gone: %s", error or "well")
+    how = arguments.visible(str(error)) if error else "well"
+    _logger.info("a call ended after its caller was cancelled and had gone: %s", how)
 
 
 class _Event:
@@ -246,4 +248,7 @@ class _Task:
 
 async def _notifications(driver: Any, seconds: float) -> list[str]:
     found = driver.notifies(timeout=seconds, stop_after=1)
-    return [notification.payload async for notification in found]
+    try:
+        return [notification.payload async for notification in found]
+    except UnicodeDecodeError:  # in a database of SQL_ASCII
+        return [NO_QUEUE]
