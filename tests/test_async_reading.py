@@ -49,3 +49,36 @@ def test_a_payload_is_read_in_a_thread_and_the_claim_has_it_then(sqlite_url: str
     assert read is kept
     (thread,) = codec.threads
     assert thread != threading.get_ident()
+
+
+def test_a_stream_reads_ahead_in_a_thread_one_at_a_time(sqlite_url: str) -> None:
+    codec = RecordingCodec()
+
+    async def work() -> list[int]:
+        read = []
+        async with AsyncQueue("orders", sqlite_url, payloads=Payloads(codecs=[codec])) as queue:
+            await queue.push_many([Parcel(), Parcel(), Parcel()])
+            async for claimed in queue.stream():
+                read.append(len(codec.threads))
+                assert claimed.payload is claimed.payload
+            assert (await queue.counts()).consumed == 3
+        return read
+
+    read = asyncio.run(work())
+
+    assert read == [1, 2, 3]
+    assert threading.get_ident() not in codec.threads
+
+
+def test_a_block_reads_nothing_before_it_asks(sqlite_url: str) -> None:
+    codec = RecordingCodec()
+
+    async def work() -> None:
+        async with AsyncQueue("orders", sqlite_url, payloads=Payloads(codecs=[codec])) as queue:
+            await queue.push_many([Parcel(), Parcel()])
+            async with queue.consume_many(2) as claims:
+                assert codec.threads == []
+                await queue.read(claims[0])
+                assert len(codec.threads) == 1
+
+    asyncio.run(work())

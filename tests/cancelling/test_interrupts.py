@@ -250,8 +250,8 @@ def test_what_an_interrupted_stream_has_not_handed_out_is_not_acked(
 ) -> None:
     advance, started = ClaimsAhead.advance, list[Any]()
 
-    def advance_and_strike(claims: ClaimsAhead) -> Claim | None:
-        started.append(advance(claims))
+    def advance_and_strike(claims: ClaimsAhead, is_ready: Any) -> Claim | None:
+        started.append(advance(claims, is_ready))
         if len(started) == 2:
             raise Interrupted
         return cast("Claim | None", started[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from xclaim.message import Claim
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from xclaim.errors import PayloadReadError
 
 _ACK_EVERY = 1.0  # seconds of finished work that a crash may repeat at most
 
@@ -27,6 +29,7 @@ class ClaimsAhead:
         self._waiting: deque[Claim] = deque()
         self._current: list[Claim] = []
         self._finished: list[Claim] = []
+        self._unreadable: list[tuple[Claim, PayloadReadError]] = []  # nobody is handed these
         self._tokens: set[UUID] = set()  # of all of these
         self._acked_at = self._filled_at = time.monotonic()
         self._lock = RLock()  # also if it is collected in the middle of this
@@ -43,20 +46,40 @@ class ClaimsAhead:
         """Return when claims were last added, by the monotonic clock."""
         return self._filled_at
 
-    def advance(self) -> Claim | None:
+    def advance(self, is_ready: Callable[[Claim], bool]) -> Claim | None:
         """Note that the consumer is done with what is current, and return the next claim.
 
-        None if none is left, or an ack is due before the batch is through.
+        None if none is left, the next one is not ready, or an ack is due before that.
         """
         with self._lock:
             # A claim is in two places for a moment: an interrupt in between must not lose it.
             self._finished += self._current
             self._current = []
-            is_due = self._finished and time.monotonic() - self._acked_at >= _ACK_EVERY
-            if not self._waiting or is_due:
+            if not self._waiting or self.is_ack_due() or not is_ready(self._waiting[0]):
                 return None
             self._current = [self._waiting[0]]
             return self._waiting.popleft()
+
+    def is_ack_due(self) -> bool:
+        """Return whether finished work should not wait longer for its ack."""
+        return bool(self._finished) and time.monotonic() - self._acked_at >= _ACK_EVERY
+
+    def first(self) -> Claim | None:
+        """Return the claim that the consumer is handed next; None if none waits."""
+        with self._lock:
+            return self._waiting[0] if self._waiting else None
+
+    def set_aside(self, claim: Claim, error: PayloadReadError) -> None:
+        """Note that the claim was not handed out, since its message cannot be read."""
+        with self._lock:
+            self._unreadable.append((claim, error))
+            self._current = [each for each in self._current if each is not claim]
+            self._waiting = deque(each for each in self._waiting if each is not claim)
+
+    def unreadable(self) -> list[tuple[Claim, PayloadReadError]]:
+        """Return the claims that were set aside, each with why it cannot be read."""
+        with self._lock:
+            return list(self._unreadable)
 
     def start_all(self) -> list[Claim]:
         """Make all waiting claims current and return them."""
@@ -115,6 +138,7 @@ class ClaimsAhead:
             self._finished = [each for each in self._finished if each.token not in tokens]
             self._waiting = deque(each for each in self._waiting if each.token not in tokens)
             self._current = [each for each in self._current if each.token not in tokens]
+            self._unreadable = [each for each in self._unreadable if each[0].token not in tokens]
             self._tokens -= tokens
             self._acked_at = time.monotonic()
 
@@ -125,7 +149,8 @@ class ClaimsAhead:
     def held(self) -> list[Claim]:
         """Return every claim that is not settled yet."""
         with self._lock:
-            return [*self._finished, *self._current, *self._waiting]
+            aside = [claim for claim, _ in self._unreadable]
+            return [*self._finished, *self._current, *aside, *self._waiting]
 
     def forget(self, lost: Iterable[Claim]) -> None:
         """Drop waiting claims that others have taken. Of work begun, the ack reports the loss."""

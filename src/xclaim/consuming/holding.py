@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 from datetime import timedelta
@@ -15,11 +16,18 @@ from sqlalchemy.exc import DBAPIError
 
 from xclaim import verbs
 from xclaim.connections import calls
+from xclaim.connections.payload_work import takes_long, unreadable
 from xclaim.connections.runner import note_failed_release
 from xclaim.consuming.claims_ahead import ClaimsAhead
 from xclaim.consuming.keep_alive import KeepAlive
 from xclaim.consuming.keeping import Keeper
-from xclaim.errors import ClaimLostError, MessagesFailedError, UnfinishedError
+from xclaim.errors import (
+    ClaimLostError,
+    EncryptionKeyError,
+    MessagesFailedError,
+    PayloadReadError,
+    UnfinishedError,
+)
 from xclaim.message import Claim
 from xclaim.verb import Verb
 
@@ -32,14 +40,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MOST_WITHOUT_KEY = 100
+
+_logger = logging.getLogger("xclaim")
+
 
 class Holding:
     """A block that holds claims. Leave it by ``finish``, or what is left is wound up.
 
     Winding up means: finished messages are acked, those in work released with the error, and those
-    not begun handed back uncounted. After an error it takes ``BOUND`` seconds at most. A stream
-    that is left on purpose waits as long for a server that is silent, and for one that is away as
-    long as it would while it runs. Then the messages come back with their lease.
+    not begun handed back uncounted; and so are those in work if the error is that one of them could
+    not be read, which they are not to blame for. After an error it takes ``BOUND`` seconds at most.
+    A stream that is left on purpose waits as long for a server that is silent, and for one that is
+    away as long as it would while it runs. Then the messages come back with their lease.
     """
 
     is_writer = False  # whether it has a transaction of its own
@@ -63,6 +76,7 @@ class Holding:
         self._lease_limit = lease_limit
         self._keep_alive: KeepAlive | None = None
         self._settled_by_hand: set[int] = set()  # ids
+        self._without_key = 0  # messages in a row
         _open[self] = None
 
     def settle_by_hand(self, claims: list[Claim], run: Callable[..., T]) -> T:
@@ -96,6 +110,48 @@ class Holding:
     def holds(self, claim: Claim) -> bool:
         """Return whether the claim is held here, by this process."""
         return self.claims.has(claim) and not self.is_of_a_parent()
+
+    def release_unreadable(self) -> set[int]:
+        """Release what waits here and cannot be read, each with its error; return the ids.
+
+        What takes long to be decoded is not: its payload tells.
+        """
+        for claim in self.claims.waiting():
+            if error := unreadable(claim.message, decodes=not takes_long(claim.message)):
+                self.claims.set_aside(claim, error)
+        return self.release_set_aside()
+
+    def release_set_aside(self) -> set[int]:
+        """Release what was set aside, and return the ids: none is a reason to end a loop.
+
+        But a worker without the key fails all that it is given, and no message is to blame: raise
+        EncryptionKeyError after a hundred in a row.
+        """
+        aside = self.claims.unreadable()
+        for claim, error in aside:
+            release = partial(self._release_one_set_aside, claim, error)
+            self._again.run(partial(self._runner.concurrency.finish, release))
+            self._without_key += isinstance(error, EncryptionKeyError)
+            if self._without_key >= _MOST_WITHOUT_KEY:
+                raise error
+        return {claim.message.id for claim, _ in aside}
+
+    def is_read(self) -> None:
+        """Note that a message could be read."""
+        self._without_key = 0
+
+    def _release_one_set_aside(self, claim: Claim, error: PayloadReadError) -> None:
+        with suppress(ClaimLostError):  # who has the message now will see for himself
+            message = self._runner.run_once(verbs.RELEASE, claim, error=error)
+            self._keeper.released(message)
+            self._keeper.unreadable(message, error)
+        self.claims.settle([claim])
+        _logger.warning(
+            "message %s in %r cannot be read and was released (%s)",
+            claim.message.id,
+            claim.message.queue,
+            type(error).__name__,  # its text may show what is confidential
+        )
 
     def begin(self) -> list[Claim]:
         """Begin the work on all that is held, and return it."""
@@ -203,9 +259,12 @@ class Holding:
                 self._attempt(partial(self._ack_by, verbs.ACK_AGAIN, finished))
         except ClaimLostError as raised:
             lost = raised
-        for claim in self.claims.current():
+        self._settle_set_aside()
+        current = self.claims.current()
+        failed, others = _apart(current, error)
+        for claim in failed:
             self._release(claim, error)
-        self._hand_back()
+        self._hand_back(others)
         if lost is not None:
             raise lost
 
@@ -217,10 +276,14 @@ class Holding:
             raise
         self.claims.settle(claims)
 
-    def _hand_back(self) -> None:
-        if waiting := self.claims.waiting():
-            self._attempt(partial(self._runner.run_once, verbs.HAND_BACK, waiting))
-            self.claims.settle(waiting)
+    def _settle_set_aside(self) -> None:
+        for claim, error in self.claims.unreadable():
+            self._attempt(partial(self._release_one_set_aside, claim, error))
+
+    def _hand_back(self, others: Iterable[Claim] = ()) -> None:
+        if claims := [*others, *self.claims.waiting()]:
+            self._attempt(partial(self._runner.run_once, verbs.HAND_BACK, claims))
+            self.claims.settle(claims)
 
     def _release(self, claim: Claim, error: BaseException) -> None:
         with suppress(ClaimLostError):  # who has the message now may keep it
@@ -243,7 +306,7 @@ class Holding:
             run(verbs.RELEASE, claim, count=False)
             return
         note = partial(run, verbs.NOTE_FAILURE, claim)
-        is_over = self.retry.is_used_up(claim.message)
+        is_over = self.retry.is_used_up(claim.message) or verbs.is_for_good(claim, said)
         if is_over or not self._keeper.keeps(claim, said, self.retry, note):
             self._keeper.released(run(verbs.RELEASE, claim, error=said))
 
@@ -262,8 +325,20 @@ def error_of(claim: Claim, error: BaseException) -> BaseException | str:
     """Return the error that a claim was given up with, when its loop ended with this one."""
     if isinstance(error, MessagesFailedError):
         return error.failed.get(claim.message.id) or error
-    # Why a stream was left is not known to it, and may well be an error of the loop.
-    return UnfinishedError() if isinstance(error, GeneratorExit) else error
+    if isinstance(error, GeneratorExit):
+        # Why a stream was left is not known to it, and may well be an error of the loop.
+        return claim.message.read_error or UnfinishedError()
+    return error
+
+
+def _apart(claims: list[Claim], error: BaseException) -> tuple[list[Claim], list[Claim]]:
+    """Return the claims that have failed, and the others, which are handed back.
+
+    All have, unless the block could not read the payload of one of them.
+    """
+    id_ = error.message_id if isinstance(error, PayloadReadError) else None
+    failed = [claim for claim in claims if claim.message.id == id_]
+    return (failed, [each for each in claims if each.message.id != id_]) if failed else (claims, [])
 
 
 _open: WeakKeyDictionary[Holding, None] = WeakKeyDictionary()

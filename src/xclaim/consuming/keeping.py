@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from xclaim.errors import PayloadReadError
 from xclaim.message import Claim, Message
 from xclaim.retry import Retry
 
@@ -30,6 +31,9 @@ class Keeper(Protocol):
     def released(self, message: Message) -> None:
         """Note a message that was released, or that is a dead letter now."""
 
+    def unreadable(self, message: Message, error: PayloadReadError) -> None:
+        """Note a message that was released since it cannot be read, and was handed to nobody."""
+
 
 class NobodyKeeps:
     """What failed is for whoever comes next."""
@@ -43,4 +47,7 @@ class NobodyKeeps:
         return False
 
     def released(self, message: Message) -> None:
+        """Do nothing."""
+
+    def unreadable(self, message: Message, error: PayloadReadError) -> None:
         """Do nothing."""

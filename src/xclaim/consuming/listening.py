@@ -57,14 +57,20 @@ def claim_waiting(
         return found
     with _waiter(concurrency, engine, queue) as (wake_up, bell):
         while (pause := patience.pause()) is not None:
-            if wake_up.wait(pause):
-                patience.wake()
+            if woken := wake_up.wait(pause):
+                concurrency.sleep(min(bell.vain_looks.gap(), patience.left()))
                 wake_up.clear()
+                if not bell.vain_looks.are_many():
+                    patience.wake()
             elif not bell.is_first(wake_up):
                 continue
-            if found := poll():
+            found = poll()
+            bell.vain_looks.note(woken=woken, found=bool(found))
+            if found:
                 wake_up.set()  # there may be more: the next waiter's turn
                 return found
+            if bell.vain_looks.are_many() and bell.was_notified_just_now():
+                wake_up.set()  # in its time, for what was pushed since
     return None
 
 
@@ -95,7 +101,8 @@ def pushed_queues(
             with _listening(engine) as driver:
                 yield None
                 while True:
-                    found: list[str | None] = [*concurrency.notifications(driver, pause)]
+                    names = dict.fromkeys(concurrency.notifications(driver, pause))
+                    found: list[str | None] = [*names]  # of a flood each queue once
                     yield from found or [None]
         except (SQLAlchemyError, _driver_error()):
             _logger.warning(_FAILED, exc_info=True)
@@ -161,10 +168,10 @@ def _is_over(waiters: _Waiters) -> bool:
 
 def _listen_once(concurrency: Concurrency, engine: Engine, bells: Bells[Event]) -> None:
     with _listening(engine) as driver:
-        bells.ring_all()  # what was pushed before sent its wake-ups to nobody
+        bells.notify_all()  # what was pushed before sent its wake-ups to nobody
         while bells.are_needed():
             for queue in concurrency.notifications(driver, _LINGER):
-                bells.ring(queue)
+                bells.notify(queue)
 
 
 @contextmanager

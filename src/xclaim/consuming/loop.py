@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -93,13 +94,28 @@ class Loop:
             return self.fill_waiting(held, limit, wait, claimant)
         return self.fill(held, verbs.CLAIM_MANY, self.name, limit, **claimant)
 
+    def fill_readable(
+        self, holding: Holding, limit: int, wait: timedelta | None, claimant: Claimant
+    ) -> None:
+        """Claim what can be read, at once or within ``wait``; what cannot is released."""
+        ends_at = time.monotonic() + (0 if wait is None else wait.total_seconds())
+        seen: set[int] = set()
+        while self.fill_within(holding.claims, limit, wait, claimant):
+            released = holding.release_unreadable()
+            # Where failures come back at once, the same are claimed again.
+            if holding.claims.has_waiting() or released <= seen:
+                return
+            seen |= released
+            if wait is not None:
+                wait = timedelta(seconds=max(0.0, ends_at - time.monotonic()))
+
     @contextmanager
     def consume(
         self, limit: int, claimant: Claimant, lease_limit: timedelta, wait: timedelta | None
     ) -> Iterator[list[Claim]]:
-        """Claim for a block: ack at its end, release if it raises."""
+        """Claim for a block what can be read: ack at its end, release if it raises."""
         with self.holding(claimant["lease"], lease_limit) as holding:
-            self.fill_within(holding.claims, limit, wait, claimant)
+            self.fill_readable(holding, limit, wait, claimant)
             yield holding.begin()
             holding.finish()
 
@@ -107,9 +123,12 @@ class Loop:
     def consume_one(
         self, claimant: Claimant, lease_limit: timedelta, wait: timedelta | None
     ) -> Iterator[Claim | None]:
-        """Claim one message for a block; None if there is none."""
-        with self.consume(1, claimant, lease_limit, wait) as claims:
+        """Claim one message for a block, readable or not; None if there is none."""
+        with self.holding(claimant["lease"], lease_limit) as holding:
+            self.fill_within(holding.claims, 1, wait, claimant)
+            claims = holding.begin()
             yield claims[0] if claims else None
+            holding.finish()
 
     @contextmanager
     def hold(

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from xclaim import arguments
 from xclaim.connections.calls import time_left
+from xclaim.connections.engine import READ_ONLY
 
 if TYPE_CHECKING:
     from xclaim.connections.concurrency import Concurrency
@@ -32,6 +33,7 @@ _PASSING = {
     "53300",  # too_many_connections
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
+    READ_ONLY,  # a primary has become a standby
 }
 # Worth another try where something must be settled before its caller is gone.
 _PASSING_IN_A_HURRY = {
@@ -111,8 +113,8 @@ def is_passing(error: DBAPIError, *, has_connected: bool, in_a_hurry: bool = Fal
     state = getattr(
         error.orig, "sqlstate", ""
     )  # None where psycopg could not connect; not SQLite's
-    if state is None:
-        return has_connected
+    if state is None:  # of the driver itself: it could not connect, or it was given something wrong
+        return has_connected and isinstance(error, OperationalError | InterfaceError)
     if in_a_hurry and state in _PASSING_IN_A_HURRY:
         return True
     return state.startswith(_CONNECTION_EXCEPTION) or state in _PASSING
@@ -127,4 +129,4 @@ def has_connected(bind: object) -> Callable[[], bool]:
 def _shown(error: DBAPIError) -> str:
     # Not the error itself: it would show the statement with its payloads.
     lines = str(error.orig).strip().splitlines()
-    return lines[0] if lines else type(error.orig).__name__
+    return arguments.visible(lines[0]) if lines else type(error.orig).__name__

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xclaim import verbs
 from xclaim.connections import calls
+from xclaim.connections.payload_work import takes_long, unreadable
 from xclaim.errors import ClaimLostError
 from xclaim.message import Claim
 
@@ -37,6 +38,9 @@ class Stream:
         self._holding = loop.holding(claimant["lease"], lease_limit)
         self._claims = self._holding.claims
         self._is_begun = False
+        self._was_read: Claim | None = None  # ahead, by somebody who may wait for it
+        self._released: set[int] = set()  # ids of what could not be read
+        self._has_handed_out = False  # since the last turn
 
     def turn(self) -> bool:
         """Ack what is finished and claim more; return False at the end of the stream."""
@@ -45,15 +49,51 @@ class Stream:
         if not self._is_begun:
             self._is_begun = True
             self._holding.keep_alive()
-        if self._claims.has_waiting():
-            self._holding.ack()  # it is due
-        elif not self._refill() and self._wait is not None:
-            self._loop.fill_waiting(self._claims, self._size, self._wait, self._claimant)
-        return self._claims.has_waiting()
+        while True:
+            if self._is_in_vain(self._holding.release_set_aside()):
+                return False
+            if self._claims.is_ack_due():
+                self._holding.ack()
+            if not self._claims.has_waiting() and not self._refill() and self._wait is not None:
+                self._loop.fill_waiting(self._claims, self._size, self._wait, self._claimant)
+            if not self._claims.has_waiting() or self._read_first():
+                return self._claims.has_waiting()
 
     def next(self) -> Claim | None:
-        """Return the next claim, which ends the one before; None when it is time for a turn."""
-        return None if self._holding.is_of_a_parent() else self._claims.advance()
+        """Return the next claim, which ends the one before; None when it is time for a turn.
+
+        What cannot be read is set aside, to be released at the next turn.
+        """
+        if self._holding.is_of_a_parent():
+            return None
+        while (claim := self._claims.advance(self._is_ready)) is not None:
+            error = unreadable(claim.message)
+            if error is None:
+                self._holding.is_read()
+                self._has_handed_out = True
+                return claim
+            self._claims.set_aside(claim, error)
+        return None
+
+    def _is_in_vain(self, released: set[int]) -> bool:
+        """Return whether only what could not be read before comes back, at once and again."""
+        is_again = bool(released) and released <= self._released and not self._has_handed_out
+        self._released |= released
+        self._has_handed_out = False
+        return is_again and self._wait is None and not self._claims.has_waiting()
+
+    def _is_ready(self, claim: Claim) -> bool:
+        return claim is self._was_read or not takes_long(claim.message)
+
+    def _read_first(self) -> bool:
+        """Read the next message ahead if that takes long; return whether one is ready."""
+        while (claim := self._claims.first()) is not None and not self._is_ready(claim):
+            error = self._loop.runner.concurrency.offload(partial(unreadable, claim.message))
+            if error is None:
+                self._was_read = claim
+            else:
+                self._claims.set_aside(claim, error)
+        return claim is not None
 
     def close(self, error: BaseException | None, handed_out: Claim | None) -> None:
         """Settle what is held: ack the finished, release the current, hand back the others.

@@ -7,6 +7,7 @@ sends none.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from datetime import timedelta
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _FIRST_PAUSE = 0.05  # seconds until the second look
 _LONGEST_PAUSE = {"postgresql": 2.0, "sqlite": 0.25}  # seconds between two looks in a long wait
 _JITTER = 0.25  # of a pause: waiters who began together do not stay together
+# Seconds between two looks that wake-ups cause and that find nothing, see ``VainLooks``.
+_FIRST_GAP, _GROWTH, _LONGEST_GAP = NOTIFY_EVERY, 1.5, 1.0
+_FEW, _MOST_COUNTED = 8, 20
 
 
 AnyEvent = TypeVar("AnyEvent", bound="Event")
@@ -36,10 +40,14 @@ class Patience:
         # A wake-up sent just before this wait began may have stood for a push just after it.
         self._is_soon = True
 
+    def left(self) -> float:
+        """Return the seconds until the wait is over."""
+        return max(0.0, self._ends_at - time.monotonic())
+
     def pause(self) -> float | None:
         """Return the seconds until the next look; None when the wait is over."""
-        left = self._ends_at - time.monotonic()
-        if left <= 0:
+        left = self.left()
+        if not left:
             return None
         if self._is_soon:
             self._is_soon = False
@@ -54,6 +62,43 @@ class Patience:
         self._is_soon = True
 
 
+class VainLooks:
+    """How soon a wake-up may cause a look: anybody who can connect may NOTIFY, for nothing.
+
+    The first wake-up does at once. The more of them find nothing, one after another, the longer is
+    the time from one such look to the next, up to a second; a look that finds something forgets
+    them. So wake-ups that are rare are never late, and a stranger costs a look per second.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._looked_at = -math.inf
+
+    def are_none(self) -> bool:
+        """Return whether the last wake-up was not in vain."""
+        return not self._count
+
+    def are_many(self) -> bool:
+        """Return whether there were more than others are likely to cause who were quicker."""
+        return self._count > _FEW
+
+    def gap(self) -> float:
+        """Return the seconds until a wake-up may cause a look."""
+        if self.are_none():
+            return 0.0
+        gap = min(_FIRST_GAP * _GROWTH ** (self._count - 1), _LONGEST_GAP)
+        jittered = gap * random.uniform(1, 1 + _JITTER)  # noqa: S311
+        return max(0.0, self._looked_at + jittered - time.monotonic())
+
+    def note(self, *, woken: bool, found: bool) -> None:
+        """Note a look, whether a wake-up caused it, and whether there was something."""
+        if woken:
+            self._looked_at = time.monotonic()
+            self._count = min(self._count + 1, _MOST_COUNTED)
+        if found:
+            self._count = 0
+
+
 class Bell(Generic[AnyEvent]):
     """The waiters of one queue in this process, in the order in which they came.
 
@@ -62,7 +107,9 @@ class Bell(Generic[AnyEvent]):
     """
 
     def __init__(self) -> None:
+        self.vain_looks = VainLooks()
         self._waiters: list[AnyEvent] = []
+        self._notified_at = -math.inf
 
     def join(self, event: AnyEvent) -> None:
         """Let the event be set when it is its turn."""
@@ -74,6 +121,19 @@ class Bell(Generic[AnyEvent]):
             self._waiters.remove(event)
         if event.is_set():
             self.ring()
+
+    def notify(self) -> None:
+        """Wake one for a notification.
+
+        None if notifications were in vain, and one is about to look: that look is for this one too.
+        """
+        self._notified_at = time.monotonic()
+        if self.vain_looks.are_none() or not any(event.is_set() for event in self._waiters):
+            self.ring()
+
+    def was_notified_just_now(self) -> bool:
+        """Return whether there may be pushes after the last notification that sent none."""
+        return time.monotonic() - self._notified_at <= NOTIFY_EVERY * (1 + _JITTER)
 
     def ring(self) -> None:
         """Wake the first that is not awake yet."""
@@ -98,15 +158,15 @@ class Bells(dict[str, Bell[AnyEvent]]):
         """Return the bell of a queue nobody has waited for yet."""
         return self.setdefault(queue, Bell())
 
-    def ring(self, queue: str) -> None:
-        """Wake one waiter of the queue, if there is one."""
+    def notify(self, queue: str) -> None:
+        """Wake one waiter of the queue, if there is one. The name may be any text."""
         if queue in self:
-            self[queue].ring()
+            self[queue].notify()
 
-    def ring_all(self) -> None:
+    def notify_all(self) -> None:
         """Wake one waiter of each queue."""
         for bell in tuple(self.values()):
-            bell.ring()
+            bell.notify()
 
     def are_needed(self) -> bool:
         """Return whether anybody waits."""

@@ -123,7 +123,8 @@ class BoundQueue:
     ) -> list[Message]:
         """Push the payloads, each under its key if there are any."""
         values = verbs.listed("payloads", payloads)
-        return self.run(verbs.PUSH_MANY, values, unique_keys=unique_keys, **options)
+        keys = None if unique_keys is None else verbs.listed("unique_keys", unique_keys)
+        return self.run(verbs.PUSH_MANY, values, unique_keys=keys, **options)
 
     def settle(self, verb: Verb[T], claim: Claim, **options: Any) -> T:
         """Run a verb on a claim of this queue."""

@@ -31,6 +31,6 @@ def warm_up() -> None:
         statements.expire_others(table, POSTGRESQL),
         statements.ack(table, POSTGRESQL),
         statements.ack_many(table, POSTGRESQL),
-        statements.push_once(table, POSTGRESQL, notifies=False),
+        statements.push_once(table, POSTGRESQL, notifies=False, encoded=False, whole=False),
     ]
     compile_for_postgresql([*claims, *others])
