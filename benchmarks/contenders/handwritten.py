@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from sqlalchemy import make_url
 
 from benchmarks.contenders.contender import QUEUE, Payload
 from benchmarks.contenders.xclaim_queue import UNCONSUMED
 from xclaim.operations.migrate import upgrade
-from xclaim.sql import statements
+from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.schema import message_table
 from xclaim.sql.statements import Start
@@ -77,7 +76,7 @@ class SameStatementsSession:
 
     def __init__(self, url: str) -> None:
         self._connection = psycopg.connect(url, autocommit=True)
-        self._dialect = make_url("postgresql+psycopg://").get_dialect()()
+        self._dialect = full_names.dialect()
         self._push = self._text("push")
         self._ack, self._ack_many = self._text("ack"), self._text("ack_many")
         # By name: a column that is added at the end must not be taken for the token.
@@ -111,7 +110,7 @@ class SameStatementsSession:
                     id=[row[self._id] for row in rows], token=[row[self._token] for row in rows]
                 )
                 self._connection.execute(self._ack_many, receipts).fetchall()
-            consumed += [row[self._payload]["n"] for row in rows]
+            consumed += [json.loads(row[self._payload])["n"] for row in rows]
         return consumed
 
     def close(self) -> None:
@@ -127,10 +126,10 @@ class SameStatementsSession:
     def _claim(self, claim: str, claim_after: str) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
         if self._position is not None and self._since_look_back < LOOK_BACK_EVERY:
-            rows = self._run(claim_after, CLAIM_PARAMETERS | self._position)
+            rows = self._run(claim_after, _claiming() | self._position)
         if not rows:
             self._since_look_back = 0
-            rows = self._run(claim, CLAIM_PARAMETERS)
+            rows = self._run(claim, _claiming())
         self._since_look_back += 1
         if rows:
             last = max(rows, key=self._place)
@@ -157,6 +156,10 @@ class SameStatementsSession:
             message_table(), POSTGRESQL, **options
         )
         return built
+
+
+def _claiming() -> dict[str, Any]:
+    return CLAIM_PARAMETERS | POSTGRESQL.token_parameters()
 
 
 class ShortestSession:

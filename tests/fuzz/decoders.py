@@ -86,8 +86,8 @@ def row(data: bytes) -> None:
     if not isinstance(codec, str):
         return
     with suppress(XclaimError):
-        _READER.read(stored, codec)
-    with suppress(XclaimError), _READER.open(stored, codec) as file:
+        _READER.read(stored, codec, queue="orders")
+    with suppress(XclaimError), _READER.open(stored, codec, queue="orders") as file:
         file.read()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
+import json
 import multiprocessing
 import pickle
 import re
@@ -356,12 +358,33 @@ class StorageContract:
 
     # Processes, threads and loops
 
-    def test_a_storage_is_pickled(self, storage: Storage) -> None:
+    def test_a_storage_is_pickled_without_its_options(
+        self, storage: Storage, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         reference = push(storage, b"x")
+        monkeypatch.setenv("XCLAIM_STORAGE", f"{place.scheme}://elsewhere/payloads")
+        monkeypatch.setenv("XCLAIM_STORAGE_OPTIONS", json.dumps(dict(place.options)))
 
-        copy = pickle.loads(pickle.dumps(storage))  # noqa: S301
+        pickled = pickle.dumps(storage)
+        again = pickle.loads(pickle.dumps(pickle.loads(pickled)))  # noqa: S301
 
-        assert copy.read(reference, 1) == b"x"
+        assert not any(str(value).encode() in pickled for value in place.options.values())
+        assert again.read(reference, 1) == b"x"
+
+    def test_copies_of_a_storage_are_the_storage(self, storage: Storage) -> None:
+        assert copy.copy(storage) is storage
+        assert copy.deepcopy([storage])[0] is storage
+
+    def test_an_object_is_in_the_folder_of_its_queue_and_in_no_other(
+        self, storage: Storage
+    ) -> None:
+        for queue in ("orders", "orders/eu", "q" * 199, "zoë"):
+            reference = push(storage, b"x", queue)
+
+            assert storage.is_in(reference.uri, queue)
+            assert not storage.is_in(reference.uri, "other")
+            assert not storage.is_in(f"{reference.uri}/..", queue)
+            assert not storage.is_in(reference.uri.replace(storage.url, f"{storage.url}2"), queue)
 
     def test_a_storage_works_inside_a_running_loop_and_its_threads(self, storage: Storage) -> None:
         async def run() -> tuple[bytes, bytes]:
@@ -401,6 +424,20 @@ class CloudStorageContract(SharedStorageContract):
         missing = replace(place, url=f"{place.scheme}://xclaim-missing/payloads")
 
         check_unreachable(missing.storage(), "the folder or bucket is not there")
+
+    def test_a_pickle_without_the_options_it_had_says_so(
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reference = push(storage, b"x")
+        again = pickle.loads(pickle.dumps(storage))  # noqa: S301
+
+        for url in (None, "file:///elsewhere"):
+            monkeypatch.delenv("XCLAIM_STORAGE", raising=False)
+            if url is not None:  # the options of another kind of storage are not for this one
+                monkeypatch.setenv("XCLAIM_STORAGE", url)
+                monkeypatch.setenv("XCLAIM_STORAGE_OPTIONS", '{"key": "other"}')
+            with pytest.raises(StorageError, match="left out of a pickle"):
+                again.read(reference, 1)
 
     def test_a_refused_connection_is_said_soon(
         self, place: Place, monkeypatch: pytest.MonkeyPatch

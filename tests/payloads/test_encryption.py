@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import pickle
 import traceback
@@ -196,10 +197,55 @@ def test_nothing_shown_of_the_keys_is_the_keys(keys: Keys) -> None:
     assert keys.primary_id in repr(keys)
 
 
-def test_keys_are_pickled_for_other_processes(keys: Keys) -> None:
-    copy = pickle.loads(pickle.dumps(keys))  # noqa: S301
+def test_a_pickle_has_the_ids_of_the_keys_alone(keys: Keys) -> None:
+    pickled = pickle.dumps(keys)
 
-    assert decrypted(copy, encrypted(keys, b"x")) == b"x"
+    assert keys.primary_id.encode() in pickled
+    assert NEW.encode() not in pickled
+    assert base64.urlsafe_b64decode(NEW) not in pickled
+
+
+def test_pickled_keys_are_those_of_the_environment_where_they_are_loaded(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(keys))))  # noqa: S301
+    monkeypatch.setenv("XCLAIM_FERNET_KEYS", f"{OLD},{NEW}")
+
+    assert repr(loaded) == repr(keys)
+    assert decrypted(loaded, encrypted(keys, b"x")) == b"x"
+    assert loaded.primary_id == Keys(OLD).primary_id
+
+
+def test_pickled_keys_that_the_environment_lacks_are_named(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = pickle.loads(pickle.dumps(keys))  # noqa: S301
+    stream = encrypted(keys, b"x")
+
+    monkeypatch.delenv("XCLAIM_FERNET_KEYS", raising=False)
+    with pytest.raises(EncryptionKeyError, match=f"{keys.primary_id}.*XCLAIM_FERNET_KEYS"):
+        decrypted(loaded, stream, keys.primary_id)
+    monkeypatch.setenv("XCLAIM_FERNET_KEYS", OLD)
+    with pytest.raises(EncryptionKeyError, match=keys.primary_id):
+        decrypted(loaded, stream, keys.primary_id)
+
+
+def test_copies_of_keys_are_the_keys(keys: Keys) -> None:
+    assert copy.copy(keys) is keys
+    assert copy.deepcopy([keys])[0] is keys
+
+
+def test_what_is_bound_opens_for_who_says_the_same(keys: Keys) -> None:
+    file = io.BytesIO()
+    with keys.encrypting(file, b"orders") as stream:
+        stream.write(b"x" * 3 * MIB)
+
+    with keys.decrypting(io.BytesIO(file.getvalue()), None, b"orders") as read:
+        assert read.read() == b"x" * 3 * MIB
+    with pytest.raises(PayloadCorruptedError, match="another queue, unique key or codec"):
+        keys.decrypting(io.BytesIO(file.getvalue()), None, b"payroll").read()
+    with pytest.raises(PayloadCorruptedError, match="another queue, unique key or codec"):
+        decrypted(keys, file.getvalue())
 
 
 def test_the_environment_gives_keys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,5 +269,6 @@ def test_a_fingerprint_needs_the_key() -> None:
     assert mine == both.fingerprint(b"digest", new.primary_id)
     assert mine != both.fingerprint(b"digest", old.primary_id)
     assert mine != new.fingerprint(b"another", new.primary_id)
+    assert mine != new.fingerprint(b"digest", new.primary_id, b"elsewhere")
     with pytest.raises(EncryptionKeyError, match=old.primary_id):
         new.fingerprint(b"digest", old.primary_id)

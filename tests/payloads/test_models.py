@@ -19,6 +19,7 @@ from hypothesis import strategies as some
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from typing_extensions import TypedDict
 
+from xclaim import Payloads
 from xclaim.errors import InvalidArgumentError, PayloadCorruptedError, PayloadError
 from xclaim.payloads.codecs.models import Model
 from xclaim.payloads.plain_json import encode
@@ -159,6 +160,27 @@ def test_what_is_not_of_the_type_is_refused_with_its_place(
 ) -> None:
     with pytest.raises(PayloadError, match=said):
         Model(kind).to_json(value)
+
+
+@dataclass
+class Counter:
+    number: int
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(int, 10**5000), (list[int], [1, -(10**5000)]), (Counter, Counter(10**5000))],
+    ids=["int", "list", "dataclass"],
+)
+def test_a_number_of_more_digits_than_python_reads_is_refused_with_its_place(
+    kind: Any, value: Any
+) -> None:
+    typed = Payloads().typed(kind)
+
+    with pytest.raises(PayloadError, match=r"^payload is not a .*number out of range"):
+        typed.prepare([value], "orders")
+    with pytest.raises(PayloadError, match=r"^payload 1: .*number out of range"):
+        Payloads().typed(kind | None).prepare([None, value], "orders")
 
 
 @dataclass(frozen=True)

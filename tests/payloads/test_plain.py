@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections import OrderedDict, namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -21,7 +21,13 @@ from hypothesis import strategies as some
 
 from xclaim import PayloadError
 from xclaim.payloads import plain_json
-from xclaim.payloads.plain_json import decode, encode, encode_at_once, encode_closely
+from xclaim.payloads.plain_json import (
+    MAX_DEPTH,
+    decode,
+    encode,
+    encode_at_once,
+    encode_closely,
+)
 
 JSON = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats() | some.text(),
@@ -166,7 +172,7 @@ def test_cycles_are_refused_however_they_branch() -> None:
     bush += [bush, bush, {"more": bush}]
 
     for value in (line, bush):
-        with pytest.raises(PayloadError, match="contains itself"):
+        with pytest.raises(PayloadError, match="contain a cycle"):
             encode(value)
 
 
@@ -180,17 +186,26 @@ def recursion_limit(limit: int) -> Iterator[None]:
         sys.setrecursionlimit(before)
 
 
-@pytest.mark.parametrize("depth", [10, 500, 900, 100_000])
-def test_what_is_nested_deeply_is_encoded_or_refused_as_the_closer_look_does(depth: int) -> None:
+@pytest.mark.parametrize("depth", [10, MAX_DEPTH, MAX_DEPTH + 1, 500, 900, 100_000])
+@pytest.mark.parametrize("wrap", [lambda value: [value, 1], lambda value: {"a": 1, "in": value}])
+def test_what_is_nested_deeply_is_encoded_or_refused_as_the_closer_look_does(
+    depth: int, wrap: Callable[[Any], Any]
+) -> None:
     value: Any = 1
     for _ in range(depth):
-        value = [value]
+        value = wrap(value)
 
     with recursion_limit(2_000):
         found, expected = outcome(encode, value), outcome(encode_closely, value, "payload")
 
     assert found == expected
-    assert (found[0] == "refused") == (depth > 10_000)
+    assert (found[0] == "refused") == (depth > MAX_DEPTH)
+
+
+def test_much_beside_each_other_is_not_deep() -> None:
+    wide = [[{"id": number}] for number in range(1_000)]
+
+    assert encode(wide).value == wide
 
 
 def test_a_closer_look_is_not_taken_at_what_is_no_json_at_all(
@@ -226,3 +241,19 @@ def test_what_is_stored_is_read_as_json_reads_it(text: str) -> None:
 )
 def test_what_only_a_hand_writes_is_read_as_json_reads_it(text: str) -> None:
     assert read_by(decode, text) == read_by(json.loads, text)
+
+
+def test_a_number_of_too_many_digits_is_refused_without_advice_for_programmers() -> None:
+    with pytest.raises(ValueError, match="5,000 digits") as caught:
+        plain_json.decode_strictly("7" * 5_000)
+
+    assert "sys." not in str(caught.value)
+
+
+def test_what_is_too_deep_is_refused_in_a_sentence_that_fits_one_and_many() -> None:
+    deep: Any = 1
+    for _ in range(MAX_DEPTH + 1):
+        deep = [deep]
+
+    with pytest.raises(PayloadError, match=r"^headers must not contain a cycle"):
+        plain_json.encode_headers({"deep": deep})

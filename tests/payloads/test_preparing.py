@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from xclaim import PayloadError, Payloads, Storage
-from xclaim.payloads.envelope import Prepared
+from xclaim.payloads.envelope import Owner, Prepared
 from xclaim.payloads.writing import Destination, Sink
 
 T = TypeVar("T")
@@ -20,6 +20,7 @@ T = TypeVar("T")
 LARGE = {"rows": list(range(1_000))}
 SMALL = {"id": 1}
 KEY = Fernet.generate_key().decode()
+OWNER = Owner(("orders",))
 
 
 class Elsewhere:
@@ -65,7 +66,7 @@ def test_what_a_storage_or_a_codec_takes_part_in_is_done_elsewhere(
 
     assert elsewhere.count == 1
     assert prepared.codec is not None
-    assert payloads.read(prepared.stored, prepared.codec) == value
+    assert payloads.read(prepared.stored, prepared.codec, queue="orders") == value
 
 
 def test_what_was_stored_is_removed_elsewhere_when_a_later_payload_is_refused(
@@ -89,7 +90,7 @@ def test_a_payload_is_its_own_and_not_the_callers(payloads: Payloads) -> None:
 
 def test_the_same_payload_is_the_same_however_it_is_encoded(payloads: Payloads) -> None:
     def of(settings: Payloads, value: Any) -> Prepared:
-        return settings.prepare([value], "orders", keyed=True)[0]
+        return settings.prepare([value], "orders", unique_keys=["one"])[0]
 
     plain, stored = of(Payloads(), LARGE), of(payloads, LARGE)
     packed = of(Payloads(storage=payloads.storage, threshold=1, compression="zstd"), LARGE)
@@ -105,21 +106,24 @@ def test_a_destination_without_a_threshold_makes_an_object_of_everything(
     payloads: Payloads, tmp_path: Path, content: bytes
 ) -> None:
     destination = Destination(payloads.require_storage(), ("orders",), threshold=None)
-    with Sink(payloads, destination, "bytes") as sink:
+    with Sink(payloads, destination, "bytes", OWNER) as sink:
         if content:
             sink.write(content)
         prepared = sink.finish()
 
     assert [path.read_bytes() for path in files(tmp_path)] == [content]
     assert prepared.uri == files(tmp_path)[0].as_uri()
-    with payloads.open(prepared.stored, prepared.codec) as file:
+    with payloads.open(prepared.stored, prepared.codec, queue="orders") as file:
         assert file.read() == content
 
 
 def test_what_is_not_finished_leaves_nothing(payloads: Payloads, tmp_path: Path) -> None:
     destination = Destination(payloads.require_storage(), ("orders",), threshold=None)
 
-    with pytest.raises(OSError, match="no more"), Sink(payloads, destination, "bytes") as sink:
+    with (
+        pytest.raises(OSError, match="no more"),
+        Sink(payloads, destination, "bytes", OWNER) as sink,
+    ):
         sink.write(b"x" * 5_000)
         raise OSError("no more")
 
@@ -141,7 +145,7 @@ def test_closing_what_is_read_closes_the_object(
 
     monkeypatch.setattr(Storage, "open", lend)
 
-    with payloads.open(prepared.stored, prepared.codec) as file:
+    with payloads.open(prepared.stored, prepared.codec, queue="orders") as file:
         assert file.read(10) == b'{"rows":[0'
 
     assert [each.closed for each in lent] == [True]

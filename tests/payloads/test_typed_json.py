@@ -32,8 +32,8 @@ from xclaim.errors import (
     PayloadRefusedError,
     XclaimError,
 )
-from xclaim.payloads.codecs.tagging import MAX_DEPTH
 from xclaim.payloads.codecs.typed_json import TypedJson
+from xclaim.payloads.plain_json import MAX_DEPTH
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HUGE = 7**20_000
@@ -357,6 +357,20 @@ def test_what_is_too_deep_is_refused(wrap: Any, depth: int) -> None:
         TypedJson(HERE).to_json(nested(depth, wrap))
 
 
+@dataclass
+class Nothing:
+    pass
+
+
+@pytest.mark.parametrize("empty", [[], (), {}, set(), frozenset(), Nothing(), {1: 2}, {"$": 1}])
+def test_an_empty_container_is_a_level_too(empty: Any) -> None:
+    codec = TypedJson([Nothing])
+
+    codec.to_json(deep(MAX_DEPTH - 1, empty))
+    with pytest.raises(PayloadError, match="deeper than 100 levels: flatten it"):
+        codec.to_json(deep(MAX_DEPTH, empty))
+
+
 @pytest.mark.parametrize("part", [UTC, timezone(timedelta(0), "x"), 1j, timedelta(1), Color.RED])
 def test_what_may_be_pushed_at_the_bottom_can_be_read(part: Any) -> None:
     deepest = 0
@@ -382,7 +396,7 @@ def test_a_cycle_is_refused() -> None:
     value: list[Any] = []
     value.append(value)
 
-    with pytest.raises(PayloadError, match="contains itself"):
+    with pytest.raises(PayloadError, match="contain a cycle"):
         TypedJson().to_json(value)
 
 

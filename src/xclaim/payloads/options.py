@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 THRESHOLD = 64 * 1024  # bytes: beyond, PostgreSQL keeps a value in hundreds of pieces
 MAX_SIZE = 1024**3  # bytes that reading a payload as a whole may take
+MAX_IN_ROW = 16 * 1024**2  # bytes of JSON in a row: each claim brings them all, wanted or not
 
 
 class AfterAck(StrEnum):
@@ -45,26 +46,35 @@ class Options:
         storage: Storage | str | None = None,
         threshold: int = THRESHOLD,
         max_size: int = MAX_SIZE,
+        max_in_row: int = MAX_IN_ROW,
         codecs: Sequence[Codec] = (),
         allow: Sequence[type | str] = (),
         compression: str | None = None,
         keys: Keys | str | Sequence[str] | None = None,
+        allow_unencrypted: bool = False,
         after_ack: str = AfterAck.KEEP,
     ) -> None:
         self.storage = _storage(storage)
         self.threshold = _bytes("threshold", threshold, least=0)
         self.max_size = _bytes("max_size", max_size, least=1)
+        self.max_in_row = _bytes("max_in_row", max_in_row, least=1)
         self.codecs = _codecs(codecs)
         self.allow = tuple(allow)
         self.compression = _compression(compression)
         self.keys = _keys(keys)
+        self.allow_unencrypted = allow_unencrypted
         self.after_ack = _after_ack(after_ack)
         self.type: Typed | None = None
 
     @property
-    def is_typed(self) -> bool:
-        """Whether the payloads are of a type, so that plain JSON is checked and made into it."""
-        return self.type is not None
+    def requires_encryption(self) -> bool:
+        """Whether a payload that is not encrypted is refused."""
+        return self.keys is not None and not self.allow_unencrypted
+
+    @property
+    def reads_plain_json(self) -> bool:
+        """Whether plain JSON is made into values of a type, or refused as it is not encrypted."""
+        return self.type is not None or self.requires_encryption
 
     @property
     def may_move(self) -> bool:
@@ -88,23 +98,32 @@ class Options:
         shown = [
             None if self.storage is None else f"storage={self.storage.url!r}",
             None if self.keys is None else "keys=...",
+            "allow_unencrypted=True" if self.allow_unencrypted else None,
             None if self.compression is None else f"compression={self.compression!r}",
             None if self.after_ack is AfterAck.KEEP else f"after_ack={self.after_ack.value!r}",
         ]
         return f"{type(self).__name__}({', '.join(filter(None, shown))})"
 
 
-def threshold_of(option: str, configured: Any) -> int:
-    """Return a threshold that may be text. Raise InvalidArgumentError naming the option."""
+def bytes_of(option: str, configured: Any, *, least: int = 0) -> int:
+    """Return a number of bytes that may be text. Raise InvalidArgumentError naming the option."""
     try:
         size = int(configured)
     except (TypeError, ValueError):
         size = -1
-    if size < 0:
+    if size < least:
         raise InvalidArgumentError(
-            f"{option} must be a number of bytes, 0 or more, not {configured!r}"
+            f"{option} must be a number of bytes, {least} or more, not {configured!r}"
         )
     return size
+
+
+def switch_of(option: str, configured: Any) -> bool:
+    """Return what a switch says that may be text. Raise InvalidArgumentError naming the option."""
+    said = str(configured).strip().lower()
+    if said not in ("", "0", "1", "false", "true"):
+        raise InvalidArgumentError(f"{option} must be true or false, not {configured!r}")
+    return said in ("1", "true")
 
 
 def _storage(storage: Storage | str | None) -> Storage | None:

@@ -8,41 +8,51 @@ stands encoded in the row. ``xclaim.payloads.envelope`` says what the row has of
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from xclaim.errors import InvalidArgumentError, StorageError
+from xclaim.errors import PayloadRefusedError, StorageError
 from xclaim.payloads import plain_json
-from xclaim.payloads.envelope import Envelope, Prepared
-from xclaim.payloads.options import THRESHOLD, Options, threshold_of
-from xclaim.payloads.reading import decoded, opened
+from xclaim.payloads.envelope import Owner, Prepared
+from xclaim.payloads.options import Options, bytes_of, switch_of
+from xclaim.payloads.reading import checked, decoded, opened
 from xclaim.payloads.writing import Elsewhere, Encoding, encrypted_again, here
+
+_VARIABLES = (
+    "XCLAIM_STORAGE",
+    "XCLAIM_STORAGE_OPTIONS",
+    "XCLAIM_STORAGE_THRESHOLD",
+    "XCLAIM_MAX_IN_ROW",
+    "XCLAIM_FERNET_KEYS",
+    "XCLAIM_ALLOW_UNENCRYPTED",
+)
+_ALONE = ("XCLAIM_STORAGE", "XCLAIM_FERNET_KEYS", "XCLAIM_MAX_IN_ROW")  # others say how of these
 
 
 class Payloads(Options):
     """How a queue stores and reads payloads; one may serve many queues, threads and processes.
 
     ``storage`` is where payloads of more than ``threshold`` bytes go: a URL (``s3://bucket/path``,
-    ``gs://``, ``abfs://``, ``file:///path``) or a Storage; None keeps all in the row.
-    ``max_size`` bounds what ``payload`` reads into memory, ``open()`` has no limit. ``codecs`` are
-    asked before xclaim's own. ``allow`` names the dataclasses and enumerations that may be read:
-    classes, or patterns such as ``"shop.orders.*"``. ``compression="zstd"`` is for what is larger
-    than the threshold. ``keys`` encrypt every payload: Fernet keys, the first encrypts, all
-    decrypt. Raise InvalidArgumentError for what cannot be used; nothing is connected yet.
+    ``gs://``, ``abfs://``, ``file:///path``) or a Storage; None keeps all in the row. ``max_size``
+    bounds what ``payload`` reads into memory, ``open()`` has no limit. ``codecs`` are asked before
+    xclaim's own. ``allow`` names the dataclasses and enumerations that may be read: classes, or
+    patterns such as ``"shop.orders.*"``. ``compression="zstd"`` is for what is larger than the
+    threshold. ``keys`` encrypt every payload: Fernet keys, the first encrypts, all decrypt; what is
+    not encrypted is then refused, unless ``allow_unencrypted`` says that the queue is being moved
+    to encryption. ``max_in_row`` is how many bytes of JSON a row may have. Raise
+    InvalidArgumentError for what cannot be used; nothing is connected yet.
     """
 
     @classmethod
     def from_environment(cls) -> Payloads | None:
-        """Return what XCLAIM_STORAGE and XCLAIM_FERNET_KEYS say; None if neither is set."""
-        location, keys = os.environ.get("XCLAIM_STORAGE"), os.environ.get("XCLAIM_FERNET_KEYS")
-        if not location and not keys:  # what every push of a verb asks
+        """Return what XCLAIM_STORAGE, XCLAIM_FERNET_KEYS and XCLAIM_MAX_IN_ROW say; None if not."""
+        # What every push of a verb asks.
+        if not any(map(os.environ.get, _ALONE)):
             return None
-        names = ("XCLAIM_STORAGE_THRESHOLD", "XCLAIM_STORAGE_OPTIONS")
-        others = (os.environ.get(name) or None for name in names)
-        return _from_environment(location or None, keys or None, *others)
+        return _from_environment(_environment())
 
     @classmethod
     def by_default(cls) -> Payloads:
@@ -62,16 +72,16 @@ class Payloads(Options):
         values: Sequence[Any],
         queue: str,
         *,
-        keyed: bool = False,
+        unique_keys: Sequence[str | None] = (),
         elsewhere: Elsewhere = here,
     ) -> list[Prepared]:
         """Return the payloads as their rows will have them; large ones are in the storage then.
 
-        ``keyed``: they are to be compared with what stands under their unique keys. ``elsewhere``
+        Under its unique key a payload is compared with what stands there already. ``elsewhere``
         is handed the work that may take long, for a storage or a codec, and does it. Raise
         PayloadError or StorageError; then nothing is left in the storage.
         """
-        prepared = Encoding(self, queue, keyed=keyed, elsewhere=elsewhere).prepared
+        prepared = Encoding(self, queue, unique_keys, elsewhere=elsewhere).prepared
         done: list[Prepared] = []
         try:
             for index, value in enumerate(values):
@@ -96,49 +106,78 @@ class Payloads(Options):
             if error is not None:
                 error.add_note(f"xclaim could not remove {len(uris)} objects again: {cause}")
 
-    def read(self, stored: Any, codec: str | None) -> Any:
-        """Return the payload. Raise PayloadReadError or StorageError."""
-        value = stored if codec is None else decoded(self, Envelope.of(stored, codec))
+    def read(
+        self, stored: Any, codec: str | None, *, queue: str, unique_key: str | None = None
+    ) -> Any:
+        """Return the payload of a message that was pushed to the queue, under the unique key.
+
+        Raise PayloadReadError or StorageError.
+        """
+        owner = Owner((queue,), unique_key)
+        envelope = checked(self, stored, codec, owner)
+        value = stored if envelope is None else decoded(self, envelope, owner)
         return value if self.type is None else self.type.from_json(value)
 
-    def open(self, stored: Any, codec: str | None) -> BinaryIO:
+    def open(
+        self, stored: Any, codec: str | None, *, queue: str, unique_key: str | None = None
+    ) -> BinaryIO:
         """Return the encoded payload as a file, which is read and checked in pieces.
 
         The bytes are what the codec made of the payload, without compression and encryption. The
         end is handed out only after size and digest were found right.
         """
-        if codec is None:
-            return io.BytesIO(plain_json.encode(stored).text.encode())
-        return opened(self, Envelope.of(stored, codec))
+        owner = Owner((queue,), unique_key)
+        envelope = checked(self, stored, codec, owner)
+        if envelope is None:
+            return io.BytesIO(plain_json.encode_tagged(stored).text.encode())
+        return opened(self, envelope, owner)
 
-    def encrypt_again(self, stored: Any, codec: str, queue: str) -> Prepared:
+    def encrypt_again(
+        self, stored: Any, codec: str, *, queue: str, unique_key: str | None
+    ) -> Prepared:
         """Return an encrypted payload encrypted with the first key, in a new object if it has one.
 
         Raise PayloadReadError or StorageError as ``read`` does; the old object stays as it is.
         """
-        return encrypted_again(self, queue, Envelope.of(stored, codec))
+        owner = Owner((queue,), unique_key)
+        envelope = checked(self, stored, codec, owner)
+        if envelope is None:
+            raise PayloadRefusedError("the payload is plain JSON: there is nothing to encrypt anew")
+        return encrypted_again(self, owner, envelope)
+
+
+def options_of_environment() -> Mapping[str, Any]:
+    """Return the options of ``Payloads`` that the environment gives, and no others.
+
+    Whoever has settings of another place lays them over these, or under them: then no setting
+    takes another one away. Raise InvalidArgumentError naming a variable that is wrong.
+    """
+    return _options(_environment())
+
+
+def _environment() -> tuple[str, ...]:
+    return tuple(os.environ.get(name, "").strip() for name in _VARIABLES)
 
 
 @lru_cache(maxsize=8)
-def _from_environment(
-    location: str | None, keys: str | None, threshold: str | None, options: str | None
-) -> Payloads:
-    size = threshold_of("XCLAIM_STORAGE_THRESHOLD", THRESHOLD if threshold is None else threshold)
-    if location is None:
-        return Payloads(keys=keys, threshold=size)
-    from xclaim.payloads.stores.storage import Storage
-
-    storage = Storage(location, options=_storage_options(options))
-    return Payloads(storage=storage, keys=keys, threshold=size)
+def _from_environment(texts: tuple[str, ...]) -> Payloads:
+    return Payloads(**_options(texts))
 
 
-def _storage_options(options: str | None) -> Mapping[str, Any]:
-    try:
-        parsed = json.loads(options) if options else {}
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):  # without its text, which may hold a secret
-        raise InvalidArgumentError(
-            'XCLAIM_STORAGE_OPTIONS is no JSON object: write {"endpoint_url": "http://..."}'
-        )
-    return parsed
+@lru_cache(maxsize=8)
+def _options(texts: tuple[str, ...]) -> Mapping[str, Any]:
+    location, options, threshold, most, keys, plain = texts
+    given: dict[str, Any] = {}
+    if location:
+        from xclaim.payloads.stores.storage import Storage, parsed_options
+
+        given["storage"] = Storage(location, options=parsed_options(options))
+    if threshold:
+        given["threshold"] = bytes_of("XCLAIM_STORAGE_THRESHOLD", threshold)
+    if most:
+        given["max_in_row"] = bytes_of("XCLAIM_MAX_IN_ROW", most, least=1)
+    if keys:
+        given["keys"] = keys
+    if plain:
+        given["allow_unencrypted"] = switch_of("XCLAIM_ALLOW_UNENCRYPTED", plain)
+    return MappingProxyType(given)

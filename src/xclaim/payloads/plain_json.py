@@ -6,22 +6,43 @@ import hashlib
 import json
 import marshal
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from xclaim.arguments import is_storable_text
+from xclaim.arguments import is_storable_text, refuse_constant
 from xclaim.errors import PayloadError
 
 # Two ways to the same text and value: the quick one for what it surely gets right, and Python's own
 # for all else, which says exactly what is wrong. Keys are sorted by both.
 _quick_encode = msgspec.json.Encoder(order="sorted").encode
 _quick_decode = msgspec.json.Decoder().decode
+_TEXTS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+_EXPONENTS = re.compile(r"[0-9]e[+-]?([0-9]{1,6})", re.IGNORECASE)
+MOST_PRINTED = 52  # times the characters of a float, as of 1e308 and its comma
 _encoder = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 )
+_digest_encoder = json.JSONEncoder(
+    # A Decimal is one of exact_numbers.
+    ensure_ascii=False,
+    allow_nan=False,
+    sort_keys=True,
+    separators=(",", ":"),
+    default=float,
+)
 _TYPES = frozenset((dict, list, str, int, float, bool, type(None)))
+# Levels of lists and objects, of plain JSON and of JSON with tags alike. Python reads JSON, and
+# makes values of it, by recursion: so many are read from any stack that has half of its 1,000
+# frames left.
+MAX_DEPTH = 100
+MAX_HEADERS = 64 * 1024  # bytes of JSON: each claim brings them along
+_ANY_DEPTH = 2**31
+_CONTAINERS = (dict, list)
 _ONLY_PLAIN_TYPES = 2  # the version of marshal's format without references, which take time
 
 
@@ -36,13 +57,18 @@ def encode(value: Any, noun: str = "payload") -> Encoded:
     """Return ``value`` as JSON. Raise PayloadError naming what is not JSON, and where.
 
     Refused is what JSON or jsonb lacks: NaN and infinities, bytes and other objects, keys that are
-    not text, NUL and lone surrogates in text, cycles. Keys are sorted, so that equal payloads are
-    equal texts.
+    not text, NUL and lone surrogates in text, cycles, and what is nested deeper than ``MAX_DEPTH``.
+    Keys are sorted, so that equal payloads are equal texts.
     """
     return encode_at_once(value) or encode_closely(value, noun)
 
 
-def encode_at_once(value: Any) -> Encoded | None:
+def encode_tagged(value: Any, noun: str = "payload") -> Encoded:
+    """Return JSON of our own making as ``encode`` does, however deep: each tag is some levels."""
+    return encode_at_once(value, _ANY_DEPTH) or _encode_closely(value, noun)
+
+
+def encode_at_once(value: Any, levels: int = MAX_DEPTH) -> Encoded | None:
     """Return a value of plain types as JSON; None if only ``encode_closely`` can tell.
 
     What nearly all payloads are, and several times quicker than a closer look at them.
@@ -59,11 +85,45 @@ def encode_at_once(value: Any) -> Encoded | None:
     except Exception:  # noqa: BLE001  (an object may raise anything; encode_closely explains)
         return None
     # A NUL is a backslash and u0000; so is the text of that, which the closer look tells from it.
-    return Encoded(text, read) if read == value and "\\u0000" not in text else None
+    if read != value or "\\u0000" in text:
+        return None
+    # Most payloads are short or flat, which is told in a tenth of the time of counting.
+    is_flat = len(text) <= 2 * levels or ("[" not in text and text.find("{", 1) < 0)
+    return Encoded(text, read) if is_flat or not _is_deeper(read, text, levels) else None
 
 
 def encode_closely(value: Any, noun: str) -> Encoded:
     """Return the value as ``encode`` does, whatever it is."""
+    encoded = _encode_closely(value, noun)
+    if _is_deeper(encoded.value, encoded.text, MAX_DEPTH):
+        raise _too_deep(noun)
+    return encoded
+
+
+def _is_deeper(value: Any, text: str, levels: int) -> bool:
+    """Return whether JSON is nested deeper: level by level, without recursion."""
+    left = text.count("[") + text.count("{")  # containers there are at most, those in texts too
+    level = [value] if left > levels and type(value) in _CONTAINERS else []
+    for depth in range(levels):
+        left -= len(level)
+        if left < levels - depth or not level:  # what is left is too little to be so deep
+            return False
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in _CONTAINERS
+        ]
+    return bool(level)
+
+
+def _too_deep(noun: str) -> PayloadError:
+    return PayloadError(
+        f"{noun} must not contain a cycle, or be nested deeper than {MAX_DEPTH} levels: flatten it"
+    )
+
+
+def _encode_closely(value: Any, noun: str) -> Encoded:
     try:
         text = _encoder.encode(value)
         decoded = json.loads(text)
@@ -81,7 +141,7 @@ def _encode_checked(value: Any, noun: str) -> Encoded:
         text = _encoder.encode(value)
         return _in_one_form(text, json.loads(text))
     except RecursionError:
-        raise PayloadError(f"{noun} contains itself or is nested too deeply: flatten it") from None
+        raise _too_deep(noun) from None
     except (TypeError, ValueError) as error:
         if isinstance(error, PayloadError):
             raise
@@ -104,24 +164,89 @@ def decode(data: bytes | str) -> Any:
         return json.loads(data)  # which also knows NaN, and 1e400; or says what is wrong
 
 
+def decode_strictly(data: bytes | str) -> Any:
+    """Return the JSON of a row, which anybody may have written, however deep the stack is here.
+
+    Raise ValueError for what is none, or has numbers or text that Python could not write again;
+    RecursionError if it is nested too deeply for Python.
+    """
+    try:
+        return _quick_decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _decode_slowly(data)
+
+
+def _decode_slowly(data: bytes | str) -> Any:
+    try:
+        return _decode_closely(data)
+    except RecursionError:
+        from concurrent.futures import ThreadPoolExecutor  # rarely needed, and slow to import
+
+        # On a stack of its own: what is too deep must not depend on how deep the caller is.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            return thread.submit(_decode_closely, data).result()
+
+
+def _decode_closely(data: bytes | str) -> Any:
+    value = json.loads(data, parse_constant=refuse_constant, parse_int=_whole_number)
+    _encoder.encode(value).encode()  # 1e400 is infinite, and half a surrogate pair no text
+    return value
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # Python's own text is advice for programmers, and no way out here
+        raise ValueError(f"a number has {len(text):,} digits, more than Python reads") from None
+
+
+def exact_number(text: str) -> float | Decimal:
+    """Return a JSON number as a float, as a Decimal if no float comes back as the same number."""
+    number = float(text)
+    try:
+        exact = Decimal(text)
+    except ArithmeticError as error:  # an exponent beyond those that Decimal has
+        raise ValueError("a number has too large an exponent") from error
+    return number if math.isfinite(number) and Decimal(repr(number)) == exact else exact
+
+
+@contextmanager
+def exact_numbers() -> Iterator[None]:
+    """Let ``decode`` return Decimals for numbers that no float holds exactly, in this process.
+
+    For programs that print what others have pushed: ``xclaim`` on the command line.
+    """
+    global _quick_decode  # noqa: PLW0603  (decode is too busy to look anywhere else)
+    before = _quick_decode
+    _quick_decode = msgspec.json.Decoder(float_hook=exact_number).decode
+    try:
+        yield
+    finally:
+        _quick_decode = before
+
+
 def digest(value: Any) -> bytes:
     """Return SHA-256 of the JSON with sorted keys and no spaces; of equal values it is equal.
 
     Numbers are equal as jsonb has it, which gives ``1e16`` back as a whole number.
     """
-    return hashlib.sha256(_encoder.encode(_whole(value)).encode()).digest()
+    # Read again, and not walked through: by C, which goes as deep as any payload.
+    whole = json.loads(_digest_encoder.encode(value), parse_float=_whole)
+    return hashlib.sha256(_encoder.encode(whole).encode()).digest()
 
 
-def _whole(value: Any) -> Any:
-    match value:
-        case float() if value.is_integer():
-            return int(value)
-        case dict():
-            return {key: _whole(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_whole(item) for item in value]
-        case _:
-            return value
+def _whole(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def printed_size(text: str) -> int:
+    """Return about how many bytes PostgreSQL prints for JSON: it writes 1e308 with all its zeros.
+
+    The text of ``encode`` is the shortest one.
+    """
+    numbers = _TEXTS.sub("", text) if "e" in text else ""
+    return len(text.encode()) + sum(map(int, _EXPONENTS.findall(numbers)))
 
 
 def name_of(index: int) -> str:
@@ -135,7 +260,13 @@ def encode_headers(headers: Mapping[str, Any] | None) -> str:
         return "{}"
     if not isinstance(headers, Mapping):
         raise PayloadError(f"headers must be a mapping, not {type(headers).__name__}")
-    return encode(dict(headers), "headers").text
+    text = encode(dict(headers), "headers").text
+    if len(text) * 4 > MAX_HEADERS and len(text.encode()) > MAX_HEADERS:
+        raise PayloadError(
+            f"headers have {len(text.encode())} bytes, more than the {MAX_HEADERS} that a message "
+            "may have: put them into the payload"
+        )
+    return text
 
 
 def _check(value: Any, path: str) -> None:

@@ -6,18 +6,17 @@ import base64
 import hashlib
 import io
 import shutil
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, Protocol, Self, TypeVar, cast
 
 from xclaim.errors import PayloadError
 from xclaim.payloads import plain_json
 from xclaim.payloads.codecs.typed_json import TypedJson
-from xclaim.payloads.envelope import FERNET, JSON, TYPED_JSON, ZSTD, Envelope, Prepared
+from xclaim.payloads.envelope import FERNET, JSON, TYPED_JSON, ZSTD, Envelope, Owner, Prepared
 from xclaim.payloads.reading import content_digest, raw, required_keys
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from xclaim.payloads.stores.storage import ObjectWriter, Storage
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _CHUNK = 1024 * 1024
 
@@ -50,7 +50,9 @@ class Destination:
         """Return where the payloads of a queue go; None if they all stay in their rows."""
         if options.storage is None:
             return None
-        return cls(options.storage, (queue,), options.threshold)
+        # What is encoded grows on its way into the row: by a third, and by some bytes.
+        threshold = min(options.threshold, options.max_in_row // 2)
+        return cls(options.storage, (queue,), threshold)
 
     def is_for(self, size: int) -> bool:
         """Return whether a payload of so many bytes becomes an object."""
@@ -74,18 +76,26 @@ def here(work: Callable[[], T]) -> T:
 
 
 class Encoding:
-    """The payloads of one push to a queue. ``keyed``: they will be compared with stored ones.
+    """The payloads of one push to a queue, under their unique keys if there are any.
 
     What a storage or a codec takes part in is done ``elsewhere``.
     """
 
     def __init__(
-        self, options: Options, queue: str, *, keyed: bool, elsewhere: Elsewhere = here
+        self,
+        options: Options,
+        queue: str,
+        unique_keys: Sequence[str | None] = (),
+        *,
+        elsewhere: Elsewhere = here,
     ) -> None:
         self._options = options
+        self._queue = queue
+        self._unique_keys = unique_keys
         self._destination = Destination.of_queue(queue, options)
-        self._limit = options.threshold if options.may_move else sys.maxsize
-        self._keyed = keyed
+        # Up to here plain JSON stands in its row as it is.
+        most = options.threshold if options.may_move else options.max_in_row
+        self._limit = min(most, options.max_in_row)
         self._elsewhere = elsewhere
 
     def prepared(self, value: Any, index: int) -> Prepared:
@@ -95,50 +105,58 @@ class Encoding:
         """
         options = self._options
         if isinstance(value, plain_json.Encoded):
-            return self._plain(value)
+            return self._plain(value, index)
         if options.type is not None:
             value = _at(plain_json.name_of(index), options.type.to_json, value)
         elif options.codecs:
             own = next((codec for codec in options.codecs if codec.accepts(value)), None)
             if own is not None:
-                return self._encoded(own, value, plain_json.name_of(index))
+                return self._encoded(own, value, index)
         encoded = plain_json.encode_at_once(value)
         if encoded is None:
-            place = plain_json.name_of(index)
             try:
-                encoded = plain_json.encode_closely(value, place)
+                encoded = plain_json.encode_closely(value, plain_json.name_of(index))
             except PayloadError as error:
-                return self._encoded(self._codec_for(value, error), value, place)
-        return self._plain(encoded)
+                return self._encoded(self._codec_for(value, error), value, index)
+        return self._plain(encoded, index)
 
-    def _plain(self, encoded: plain_json.Encoded) -> Prepared:
-        if self._options.keys is None and not self._is_large(encoded.text):
+    def _plain(self, encoded: plain_json.Encoded, index: int) -> Prepared:
+        is_larger = _is_larger(encoded.text, self._limit) or _is_printed_larger(
+            encoded.text, self._options.max_in_row
+        )
+        if self._options.keys is None and not is_larger:
             return Prepared(text=encoded.text, stored=encoded.value)
-        return self._elsewhere(partial(self._json, JSON, encoded))
+        if self._options.keys is None and not self._options.may_move:
+            raise _too_large_for(plain_json.name_of(index), self._options)
+        return self._elsewhere(partial(self._json, JSON, encoded, index))
 
-    def _is_large(self, text: str) -> bool:
-        # A character takes four bytes at most.
-        return len(text) * 4 > self._limit and len(text.encode()) > self._limit
+    def _encoded(self, codec: Codec, value: Any, index: int) -> Prepared:
+        return self._elsewhere(partial(self._by_codec, codec, value, index))
 
-    def _encoded(self, codec: Codec, value: Any, place: str) -> Prepared:
-        return self._elsewhere(partial(self._by_codec, codec, value, place))
-
-    def _by_codec(self, codec: Codec, value: Any, place: str) -> Prepared:
+    def _by_codec(self, codec: Codec, value: Any, index: int) -> Prepared:
+        place = plain_json.name_of(index)
         if isinstance(codec, TypedJson):
-            tagged = plain_json.encode(_at(place, codec.to_json, value), place)
-            return self._json(codec.name, tagged)
-        with self._sink(codec.name) as sink:
-            _at(place, codec.encode, value, sink)
-            return sink.finish()
+            tagged = plain_json.encode_tagged(_at(place, codec.to_json, value), place)
+            return self._json(codec.name, tagged, index)
+        with self._sink(codec.name, index) as sink:
+            _at(place, codec.encode, value, cast("BinaryIO", sink))
+            return _at(place, sink.finish)
 
-    def _json(self, codec: str, encoded: plain_json.Encoded) -> Prepared:
-        digest = plain_json.digest(encoded.value) if self._keyed else None
-        with self._sink(codec) as sink:
-            sink.write(encoded.text.encode())
-            return sink.finish(digest)
+    def _json(self, codec: str, encoded: plain_json.Encoded, index: int) -> Prepared:
+        place = plain_json.name_of(index)
+        digest = plain_json.digest(encoded.value) if self._unique_key(index) else None
+        with self._sink(codec, index) as sink:
+            _at(place, sink.write, encoded.text.encode())
+            return _at(place, sink.finish, digest)
 
-    def _sink(self, codec: str) -> Sink:
-        return Sink(self._options, self._destination, codec, keyed=self._keyed)
+    def _sink(self, codec: str, index: int) -> Sink:
+        owner = Owner((self._queue,), self._unique_key(index))
+        return Sink(self._options, self._destination, codec, owner)
+
+    def _unique_key(self, index: int) -> str | None:
+        # The push itself refuses other numbers of keys, and what is no text.
+        key: Any = self._unique_keys[index] if index < len(self._unique_keys) else None
+        return key if isinstance(key, str) else None
 
     def _codec_for(self, value: Any, error: PayloadError) -> Codec:
         from xclaim.payloads.codecs.registry import codec_for
@@ -160,14 +178,14 @@ class Sink(io.RawIOBase):
         options: Options,
         destination: Destination | None,
         codec: str,
-        *,
-        keyed: bool = False,
+        owner: Owner,
     ) -> None:
         super().__init__()
         self._options = options
         self._destination = destination
         self._codec = codec
-        self._keyed = keyed
+        self._owner = owner
+        self._keyed = owner.unique_key is not None
         self._held = bytearray()
         self._digest = hashlib.sha256()
         self._object: ObjectWriter | None = None
@@ -183,6 +201,7 @@ class Sink(io.RawIOBase):
         self._digest.update(view)
         self._begin_object_if(len(self._held) + len(view))
         if self._layers is None:
+            self._check_size(len(self._held) + len(view))
             self._held += view
         else:
             self._layers.write(view)
@@ -194,6 +213,15 @@ class Sink(io.RawIOBase):
         ``content_digest``: by which it is compared with another one, if not by the bytes written.
         """
         self._begin_object_if(len(self._held))  # of nothing, where everything becomes an object
+        prepared = self._prepared(content_digest)
+        if self._is_too_large(prepared) and self._object is None and self._destination is not None:
+            self._begin_object(self._destination)
+            prepared = self._prepared(content_digest)
+        if self._is_too_large(prepared):
+            raise _too_large_for("payload", self._options)
+        return prepared
+
+    def _prepared(self, content_digest: bytes | None) -> Prepared:
         stored = self._in_the_row() if self._object is None else self._in_the_storage(self._object)
         suffixes = "" if self._layers is None else self._layers.suffixes
         written, keys = self._digest.digest(), self._options.keys
@@ -201,10 +229,16 @@ class Sink(io.RawIOBase):
         if keys is not None:
             stored["key"] = keys.primary_id
             if self._keyed:
-                stored["fingerprint"] = keys.fingerprint(digest, keys.primary_id)
+                bound_to = self._owner.binding
+                stored["fingerprint"] = keys.fingerprint(digest, keys.primary_id, bound_to)
         elif self._keyed and "json" not in stored and (suffixes or digest != written):
             stored["fingerprint"] = digest.hex()
-        return _prepared(stored, self._codec + suffixes, content_sha256=digest, keys=keys)
+        codec = self._codec + suffixes
+        return _prepared(stored, codec, self._owner, content_sha256=digest, keys=keys)
+
+    def _is_too_large(self, prepared: Prepared) -> bool:
+        most = self._options.max_in_row
+        return _is_larger(prepared.text, most) or _is_printed_larger(prepared.text, most)
 
     def __enter__(self) -> Self:
         """Return the sink."""
@@ -224,11 +258,25 @@ class Sink(io.RawIOBase):
         destination = self._destination
         if self._object is not None or destination is None or not destination.is_for(size):
             return
-        self._object = destination.create()
-        compresses = self._options.compression is not None
-        self._layers = _Layers(self._object, self._options.keys, compresses=compresses)
-        self._layers.write(self._held)
+        self._begin_object(destination)
         self._held = bytearray()
+
+    def _begin_object(self, destination: Destination) -> None:
+        self._object = destination.create()
+        self._layers = self._layers_on(
+            self._object, compresses=self._options.compression is not None
+        )
+        self._layers.write(self._held)
+
+    def _layers_on(self, target: Any, *, compresses: bool) -> _Layers:
+        stages = [ZSTD] * compresses + [FERNET] * (self._options.keys is not None)
+        bound_to = self._owner.binding_of("+".join([self._codec, *stages]))
+        return _Layers(target, self._options.keys, bound_to, compresses=compresses)
+
+    def _check_size(self, size: int) -> None:
+        """Refuse what no row takes before all of it is in memory."""
+        if self._options.compression is None and size > self._options.max_in_row:
+            raise _too_large_for("payload", self._options)
 
     def _in_the_storage(self, writer: ObjectWriter) -> dict[str, Any]:
         if self._layers is not None:
@@ -243,7 +291,7 @@ class Sink(io.RawIOBase):
                 return {"json": plain_json.decode(bytes(self._held))}
             return _in_base64(self._held)
         row = io.BytesIO()
-        self._layers = _Layers(row, self._options.keys, compresses=compresses)
+        self._layers = self._layers_on(row, compresses=compresses)
         self._layers.write(self._held)
         self._layers.close()
         return _in_base64(row.getvalue())
@@ -252,12 +300,14 @@ class Sink(io.RawIOBase):
 class _Layers:
     """What the bytes of a payload pass on their way to the row or the object; it closes neither."""
 
-    def __init__(self, target: Any, keys: Keys | None, *, compresses: bool) -> None:
+    def __init__(
+        self, target: Any, keys: Keys | None, bound_to: bytes, *, compresses: bool
+    ) -> None:
         self._top = target
         self._open: list[Any] = []
         self.suffixes = f"+{ZSTD}" if compresses else ""
         if keys is not None:
-            self._add(keys.encrypting(target))
+            self._add(keys.encrypting(target, bound_to))
             self.suffixes += f"+{FERNET}"
         if compresses:
             from xclaim.payloads.layers.compression import compressing
@@ -278,33 +328,60 @@ class _Layers:
         self._top = layer
 
 
-def encrypted_again(options: Options, queue: str, envelope: Envelope) -> Prepared:
+def encrypted_again(options: Options, owner: Owner, envelope: Envelope) -> Prepared:
     """Return an encrypted payload encrypted with the first key, in a new object if it has one.
 
     Raise PayloadReadError or StorageError; the old object stays as it is.
     """
     keys = required_keys(options, envelope)
-    digest = content_digest(options, envelope) if envelope.fingerprint is not None else None
+    bound_to = owner.binding_of(envelope.codec)
+    is_keyed = envelope.fingerprint is not None
+    digest = content_digest(options, envelope, owner) if is_keyed else None
     stored = {"key": keys.primary_id}
     if digest is not None:
-        stored["fingerprint"] = keys.fingerprint(digest, keys.primary_id)
+        stored["fingerprint"] = keys.fingerprint(digest, keys.primary_id, owner.binding)
     row = io.BytesIO()
     with ExitStack() as unless_committed:
         target: Any = row
         if envelope.reference is not None:
-            target = unless_committed.enter_context(options.require_storage().create(queue))
-        layers = _Layers(target, keys, compresses=False)
-        with keys.decrypting(raw(options, envelope), envelope.key) as file:
+            writer = options.require_storage().create(*owner.folders)
+            target = unless_committed.enter_context(writer)
+        layers = _Layers(target, keys, bound_to, compresses=False)
+        with keys.decrypting(raw(options, envelope), envelope.key, bound_to) as file:
             shutil.copyfileobj(file, cast("Any", layers), _CHUNK)
         layers.close()
         written = _in_base64(row.getvalue()) if target is row else _of_object(target.commit())
-    return _prepared(stored | written, envelope.codec, content_sha256=digest, keys=keys)
+    return _prepared(stored | written, envelope.codec, owner, content_sha256=digest, keys=keys)
+
+
+def _is_larger(text: str, limit: int) -> bool:
+    # A character takes four bytes at most.
+    return len(text) * 4 > limit and len(text.encode()) > limit
+
+
+def _is_printed_larger(text: str, limit: int) -> bool:
+    # Each claim has it printed, and read over the network. Only of large texts it is found out.
+    return len(text) * plain_json.MOST_PRINTED > limit and plain_json.printed_size(text) > limit
+
+
+def _too_large_for(place: str, options: Options) -> PayloadError:
+    ways = "raise Payloads(max_in_row=...)"
+    if options.storage is None:
+        ways = f"give the queue a storage, Payloads(storage=...), or {ways}"
+    return PayloadError(
+        f"{place} takes more than the {options.max_in_row} bytes that a row may have: {ways}"
+    )
 
 
 def _prepared(
-    stored: dict[str, Any], codec: str, *, content_sha256: bytes | None, keys: Keys | None
+    stored: dict[str, Any],
+    codec: str,
+    owner: Owner,
+    *,
+    content_sha256: bytes | None,
+    keys: Keys | None,
 ) -> Prepared:
-    encoded = plain_json.encode(stored)
+    encoded = plain_json.encode_tagged(stored)
     return Prepared(
         text=encoded.text,
         stored=encoded.value,
@@ -312,6 +389,7 @@ def _prepared(
         uri=stored.get("uri"),
         content_sha256=content_sha256,
         keys=keys,
+        owner=owner,
     )
 
 
@@ -323,9 +401,9 @@ def _in_base64(data: bytes | bytearray) -> dict[str, Any]:
     return {"data": base64.b64encode(data).decode()}
 
 
-def _at(place: str, encode: Callable[..., Any], *arguments: Any) -> Any:
+def _at(place: str, encode: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
     try:
-        return encode(*arguments)
+        return encode(*arguments, **options)
     except PayloadError as error:
         if place == "payload" or str(error).startswith(place):
             raise

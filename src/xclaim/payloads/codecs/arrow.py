@@ -19,12 +19,14 @@ from xclaim.errors import (
     PayloadRefusedError,
     XclaimError,
 )
-from xclaim.payloads.codecs import pandas_frames
+from xclaim.payloads.codecs import pandas_frames, parquet_pages, table_sizes
+from xclaim.payloads.codecs.arrow_messages import has_compressed_buffers
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _METADATA = b"xclaim"
+_ROWS_AT_ONCE = 65_536  # of a Parquet file, between two looks at what they take
 _ROWS = 131_072  # of one record batch, so that a large table is written in pieces
 _KINDS = (
     ("pandas", "DataFrame"),
@@ -46,6 +48,13 @@ class Arrow:
 
     name = "arrow"
 
+    def __init__(self, max_size: int = sys.maxsize) -> None:
+        self._max_size = max_size
+
+    def within(self, max_size: int) -> Arrow:
+        """Return the codec that refuses what takes more bytes than this."""
+        return Arrow(max_size)
+
     def accepts(self, value: Any) -> bool:
         """Return whether the value is a table. It imports nothing: what is not loaded has none."""
         return _kind_of(value) is not None
@@ -62,8 +71,11 @@ class Arrow:
                 writer.write_batch(arrow.RecordBatch.from_arrays(columns, schema=table.schema))
 
     def decode(self, file: BinaryIO) -> Any:
-        """Return the table, of the kind it was. Raise PayloadCorruptedError for other content."""
-        return _value_of(lambda arrow: arrow.ipc.open_stream(file).read_all())
+        """Return the table, of the kind it was. Raise PayloadCorruptedError for other content.
+
+        Raise PayloadRefusedError for one that takes more than the codec is allowed.
+        """
+        return _value_of(lambda arrow: _read_arrow(arrow, file), self._max_size)
 
 
 class Parquet:
@@ -73,6 +85,13 @@ class Parquet:
     """
 
     name = "parquet"
+
+    def __init__(self, max_size: int = sys.maxsize) -> None:
+        self._max_size = max_size
+
+    def within(self, max_size: int) -> Parquet:
+        """Return the codec that refuses what takes more bytes than this."""
+        return Parquet(max_size)
 
     def accepts(self, value: Any) -> bool:
         """Return whether the value is a table. It imports nothing: what is not loaded has none."""
@@ -85,8 +104,11 @@ class Parquet:
         _write_parquet(table, _Sink(file))
 
     def decode(self, file: BinaryIO) -> Any:
-        """Return the table, of the kind it was. Raise PayloadCorruptedError for other content."""
-        return _value_of(lambda _: _read_parquet(file))
+        """Return the table, of the kind it was. Raise PayloadCorruptedError for other content.
+
+        Raise PayloadRefusedError for one that takes more than the codec is allowed.
+        """
+        return _value_of(lambda _: _read_parquet(file, self._max_size), self._max_size)
 
 
 class _Sink(io.RawIOBase):
@@ -115,6 +137,7 @@ def _kind_of(value: Any) -> str | None:
 def _arrow(error: type[XclaimError] = PayloadError) -> Any:
     try:
         import pyarrow as pa
+        import pyarrow.compute
         import pyarrow.ipc
         import pyarrow.parquet
     except ImportError as missing:
@@ -229,11 +252,13 @@ _TO_TABLE: dict[str, Callable[[Any, Any], tuple[Any, dict[str, Any]]]] = {
 # ----------------------------------------------------------------------------------- from a table
 
 
-def _value_of(read: Callable[[Any], Any]) -> Any:
+def _value_of(read: Callable[[Any], Any], limit: int) -> Any:
     arrow = _arrow(PayloadReadError)
     try:
         table = read(arrow)
+        table_sizes.check_rows(table, limit)
         table.validate(full=True)  # offsets that point elsewhere would be read as they are
+        table_sizes.check_views(arrow, table)
         described = dict(table.schema.metadata or {})
         more = json.loads(described.pop(_METADATA))
         for field in table.schema:
@@ -241,6 +266,9 @@ def _value_of(read: Callable[[Any], Any]) -> Any:
         table = table.replace_schema_metadata(described or None)
         if more["rows"] != _rows_of(table):
             raise ValueError(f"{table.num_rows} rows of {more['rows']}")
+        if not more["kind"].startswith("pyarrow."):
+            table_sizes.check_growth(arrow, table, limit)
+            table_sizes.check_labels(pandas_frames.labels_of(table, more), limit)
         return _FROM_TABLE[more["kind"]](arrow, table, more)
     except arrow.ArrowException as error:
         raise _corrupted(error) from error
@@ -249,6 +277,15 @@ def _value_of(read: Callable[[Any], Any]) -> Any:
         raise _corrupted(error) from error
     except (NotImplementedError, TypeError, ValueError) as error:
         raise _corrupted(error) from error
+
+
+def _read_arrow(arrow: Any, file: BinaryIO) -> Any:
+    if has_compressed_buffers(file):
+        raise PayloadRefusedError(
+            "the payload is an Arrow stream with compressed buffers, which xclaim never writes: "
+            "what they take is not known before; push the table itself"
+        )
+    return arrow.ipc.open_stream(file).read_all()
 
 
 def _corrupted(error: BaseException) -> PayloadCorruptedError:
@@ -311,8 +348,31 @@ def _write_parquet(table: Any, sink: Any) -> None:
     _arrow().parquet.write_table(table, sink, compression="zstd", use_compliant_nested_type=False)
 
 
-def _read_parquet(file: BinaryIO) -> Any:
-    return _arrow(PayloadReadError).parquet.ParquetFile(file).read()
+def _read_parquet(file: BinaryIO, limit: int = sys.maxsize) -> Any:
+    """Return the table, read in parts and no further than the limit.
+
+    Texts are read as those of a dictionary, in which a page may have one a million times.
+    """
+    arrow = _arrow(PayloadReadError)
+    whole = arrow.parquet.ParquetFile(file)
+    if limit == sys.maxsize:
+        return whole.read()
+    least = parquet_pages.least_size(file, whole, limit)
+    table_sizes.check_least(whole.metadata.num_rows, least, limit)
+    leaves = [whole.schema.column(index) for index in range(whole.metadata.num_columns)]
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    schema, parts, size = whole.schema_arrow, [], 0
+    reader = arrow.parquet.ParquetFile(file, read_dictionary=texts)
+    for batch in reader.iter_batches(_ROWS_AT_ONCE):
+        part = arrow.Table.from_batches([batch])
+        size += part.nbytes + sum(
+            table_sizes.expanded(arrow, part.column(index))
+            for index, kind in enumerate(schema.types)
+            if not arrow.types.is_dictionary(kind)
+        )
+        table_sizes.check_size(size, limit)
+        parts.append(part.cast(schema))
+    return arrow.concat_tables(parts) if parts else schema.empty_table()
 
 
 def _check_parquet(table: Any) -> None:

@@ -8,12 +8,14 @@ from inspect import isroutine
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from xclaim.errors import InvalidArgumentError, PayloadCorruptedError, PayloadError
+from xclaim.payloads.codecs.collisions import MOST_ALIKE, lists_collide, numbers_collide
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
 _MAX_LISTED = 3
+_HARMLESS = 16 * 1024  # characters: of so few no set is slow
 
 
 class Model(Generic[T]):
@@ -27,6 +29,7 @@ class Model(Generic[T]):
         self.name = str(getattr(type_, "__name__", type_))
         self._type = type_
         self._adapter = _adapter_of(type_)
+        self._has_sets = _has_sets(self._adapter.core_schema)
 
     def to_json(self, value: T) -> Any:
         """Return the value as plain JSON. Raise PayloadError naming what is not of the type.
@@ -34,13 +37,17 @@ class Model(Generic[T]):
         Refused is also what would not come back as it is, of a subclass for example.
         """
         text = self._dumped(value)
-        read = self._read(text, "payload", PayloadError)
+        try:
+            (plain,) = json.loads(text)
+        except ValueError as error:  # of a number of more digits than Python reads
+            self._refuse(value, error)
+        read = self._read(text, plain, PayloadError)
         if not _is_same(value, read):
             raise PayloadError(
                 f"payload of type {type(value).__name__} would not come back from JSON as it is, "
                 f"as a {self.name}: push the type itself, and make its fields read what they write"
             )
-        return json.loads(text)[0]
+        return plain
 
     def from_json(self, value: Any) -> T:
         """Return the value. Raise PayloadCorruptedError naming where it is not of the type."""
@@ -48,7 +55,7 @@ class Model(Generic[T]):
             text = json.dumps([value], allow_nan=False)
         except (RecursionError, TypeError, ValueError) as error:
             raise PayloadCorruptedError(f"payload is not a {self.name}: {error}") from error
-        read: T = self._read(text, "payload", PayloadCorruptedError)
+        read: T = self._read(text, value, PayloadCorruptedError)
         return read
 
     def _dumped(self, value: Any) -> str:
@@ -75,14 +82,29 @@ class Model(Generic[T]):
             pass  # the error below is raised without the place
         raise PayloadError(f"payload is not a {self.name}: {_first_line(error)}") from error
 
-    def _read(self, text: str, noun: str, kind: type[PayloadError | PayloadCorruptedError]) -> Any:
+    def _read(self, text: str, plain: Any, kind: type[PayloadError | PayloadCorruptedError]) -> Any:
         from pydantic_core import ValidationError
 
+        if len(text) > _HARMLESS and self._is_slow(plain):
+            raise kind(
+                f"payload has more than {MOST_ALIKE} numbers of the same hash, which would make a "
+                f"set or a dict of a {self.name} slow: they were chosen for it; make them text"
+            )
         try:
             return self._adapter.validate_json(text)[0]
         except ValidationError as error:
             # Its `from` would print the input, which may be confidential, into every log.
-            raise kind(_said(noun, self.name, error)) from None
+            raise kind(_said("payload", self.name, error)) from None
+
+    def _is_slow(self, plain: Any) -> bool:
+        return numbers_collide(plain) or (self._has_sets and lists_collide(plain))
+
+
+def _has_sets(schema: Any) -> bool:
+    """Return whether a schema of pydantic's makes a set of anything."""
+    if isinstance(schema, dict):
+        return schema.get("type") in ("set", "frozenset") or any(map(_has_sets, schema.values()))
+    return isinstance(schema, list) and any(map(_has_sets, schema))
 
 
 def _is_same(one: Any, other: Any) -> bool:

@@ -43,12 +43,20 @@ def from_table(table: Any, more: dict[str, Any]) -> Any:
     if more["columns"] is not None:
         frame.columns = _index_of(more["columns"])
     if more["index"] is not None:
+        if len(frame.columns):  # it would make rows of its own
+            raise ValueError("it has the index of a frame without columns")
         frame = frame.reindex(_index_of(more["index"]))
     if more["labels"][1] == "object":
         frame.index = frame.index.astype(object)
     if more["frequency"] is not None:
         frame.index.freq = more["frequency"]
     return frame
+
+
+def labels_of(table: Any, more: dict[str, Any]) -> int:
+    """Return how many labels the index of the frame has that ``to_table`` described."""
+    start, stop, step, _ = more.get("index") or (0, 0, 1, None)
+    return max(int(table.num_rows), len(range(start, stop, step)))
 
 
 def _range(labels: Any) -> list[Any] | None:
@@ -83,6 +91,8 @@ def _objects(column: Any, null: str, index: Any) -> Any:
     import numpy as np
     from pandas import Series
 
+    if hasattr(column.type, "index_type") or hasattr(column.type, "run_end_type"):
+        raise ValueError("its objects are one, repeated")  # each would become one of its own
     values = np.empty(len(column), dtype=object)
     # pyarrow's own conversion makes text of pandas 3 of it, and arrays of lists.
     values[:] = column.to_pylist()

@@ -44,6 +44,15 @@ class Codec(Protocol):
         ...
 
 
+@runtime_checkable
+class Bounded(Protocol):
+    """A codec whose values may take far more than what they are stored in."""
+
+    def within(self, max_size: int) -> Codec:
+        """Return the codec that raises PayloadRefusedError for what takes more bytes than this."""
+        ...
+
+
 _BUILT_IN: tuple[Codec, ...] = (Arrow(), Binary(), TypedJson())
 _CHOSEN: tuple[Codec, ...] = (Parquet(),)  # read by all, written by those who choose it
 _registered: dict[str, Codec] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -17,12 +17,13 @@ from zoneinfo import ZoneInfo
 from xclaim.arguments import is_storable_text
 from xclaim.errors import PayloadError
 from xclaim.payloads.codecs.allowed_types import Allowed
+from xclaim.payloads.codecs.collisions import MOST_ALIKE, collide
+from xclaim.payloads.plain_json import MAX_DEPTH
 
 TAG = "$"
-# Far from Python's limit of 1,000 frames, also in the deep stack of a task runner.
-MAX_DEPTH = 100
 # Python refuses decimal texts of over 4,300 digits; a hexadecimal one is read in linear time.
 _MAX_PLAIN_BITS = 8_192
+_LEVELS = (list, tuple, dict, set, frozenset)
 
 encoder = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
@@ -39,6 +40,9 @@ class Encoding:
 
     def tagged(self, value: Any) -> Any:
         """Return the value as JSON."""
+        # An empty one has nothing inside, and is a level nevertheless, as it is in plain JSON.
+        if len(self.place) >= MAX_DEPTH and _is_level(value):
+            self.refuse_depth()
         encode = ENCODERS.get(type(value)) or self._for_subclass(value)
         return encode(self, value)
 
@@ -65,7 +69,8 @@ class Encoding:
     def refuse_depth(self) -> NoReturn:
         """Raise PayloadError for a cycle, or for what is too deep."""
         raise PayloadError(
-            f"payload contains itself or is nested deeper than {MAX_DEPTH} levels: flatten it"
+            f"payload must not contain a cycle, or be nested deeper than {MAX_DEPTH} levels: "
+            "flatten it"
         )
 
     def refuse(self, problem: str) -> NoReturn:
@@ -86,6 +91,10 @@ class Encoding:
             f"is of type {kind.__module__}.{kind.__qualname__}, which no JSON stands for: convert "
             "it to a type of the standard library, or register a codec for it"
         )
+
+
+def _is_level(value: Any) -> bool:
+    return isinstance(value, _LEVELS) or (is_dataclass(value) and not isinstance(value, type))
 
 
 def step_of(key: Any) -> str:
@@ -134,12 +143,22 @@ def _tuple(encoding: Encoding, value: tuple[Any, ...]) -> Any:
 
 
 def _set(encoding: Encoding, value: set[Any] | frozenset[Any]) -> Any:
+    _refuse_collisions(encoding, value)
     name = "frozenset" if isinstance(value, frozenset) else "set"
     return _tag(name, sorted(encoding.hashed(value), key=encoder.encode))
 
 
+def _refuse_collisions(encoding: Encoding, values: Collection[Any]) -> None:
+    if collide(values):
+        encoding.refuse(
+            f"has more than {MOST_ALIKE} elements of the same hash, which makes sets and dicts "
+            "slow: use a list, or text"
+        )
+
+
 def _dict(encoding: Encoding, value: dict[Any, Any]) -> Any:
     if TAG in value or not all(isinstance(key, str) and is_storable_text(key) for key in value):
+        _refuse_collisions(encoding, value)
         keys = encoding.hashed(value)
         items = [encoding.inside(step_of(key), item) for key, item in value.items()]
         pairs = sorted(map(list, zip(keys, items, strict=True)), key=encoder.encode)

@@ -12,8 +12,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from enum import Enum
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
+from xclaim.arguments import refuse_constant
 from xclaim.errors import PayloadCorruptedError, XclaimError
 from xclaim.payloads.codecs.allowed_types import Allowed
 from xclaim.payloads.codecs.tagging import ENCODERS, Encoding, encoder
@@ -48,7 +49,7 @@ class TypedJson:
     def decode(self, file: BinaryIO) -> Any:
         """Return the value. Raise PayloadCorruptedError for what ``encode`` does not write."""
         try:
-            tagged = json.loads(file.read().decode(), parse_constant=_refuse_constant)
+            tagged = json.loads(file.read().decode(), parse_constant=refuse_constant)
         except (RecursionError, ValueError) as error:
             raise PayloadCorruptedError(
                 f"the payload is not JSON of the codec {self.name!r} ({said(error)}): "
@@ -80,7 +81,3 @@ class TypedJson:
             decoding.refuse(error)
         except (TypeError, ValueError) as error:
             decoding.refuse(error)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

@@ -14,7 +14,9 @@ from zoneinfo import ZoneInfo
 
 from xclaim.errors import PayloadCorruptedError, PayloadReadError
 from xclaim.payloads.codecs.allowed_types import Allowed
-from xclaim.payloads.codecs.tagging import MAX_DEPTH, TAG, step_of
+from xclaim.payloads.codecs.collisions import MOST_ALIKE, collide
+from xclaim.payloads.codecs.tagging import TAG, step_of
+from xclaim.payloads.plain_json import MAX_DEPTH
 
 _ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", re.ASCII)
 
@@ -111,20 +113,32 @@ def _to_tuple(decoding: Decoding, value: Any, __: dict[str, Any]) -> tuple[Any, 
 
 
 def _to_set(decoding: Decoding, value: Any, __: dict[str, Any]) -> set[Any]:
-    return set(decoding.each(_checked(value, list)))
+    return set(_distinct(decoding.each(_checked(value, list))))
 
 
 def _to_frozenset(decoding: Decoding, value: Any, __: dict[str, Any]) -> frozenset[Any]:
-    return frozenset(decoding.each(_checked(value, list)))
+    return frozenset(_distinct(decoding.each(_checked(value, list))))
 
 
 def _to_dict(decoding: Decoding, value: Any, __: dict[str, Any]) -> dict[Any, Any]:
-    decoded: dict[Any, Any] = {}
-    for pair in _checked(value, list):
-        key, item = _checked(pair, list)
-        made = decoding.inside("{}", key)
-        decoded[made] = decoding.inside(step_of(made), item)
-    return decoded
+    pairs = [_pair(pair) for pair in _checked(value, list)]
+    keys = _distinct([decoding.inside("{}", key) for key, _ in pairs])
+    return {
+        key: decoding.inside(step_of(key), item)
+        for key, (_, item) in zip(keys, pairs, strict=True)
+    }  # fmt: skip
+
+
+def _pair(pair: Any) -> tuple[Any, Any]:
+    key, item = _checked(pair, list)
+    return key, item
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    """Return values that a set or a dict can tell apart quickly. Raise ValueError for others."""
+    if collide(values):
+        raise ValueError(f"more than {MOST_ALIKE} elements have the same hash")
+    return values
 
 
 def _to_date(_: Decoding, value: Any, __: dict[str, Any]) -> date:

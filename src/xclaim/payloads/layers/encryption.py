@@ -6,10 +6,15 @@ the token itself, as the bytes that its base64 stands for. Decrypted it is
     16 bytes   the stream's random id, the same in all of its frames
      8 bytes   the frame's number, from 0, big-endian
      1 byte    1 in the last frame, else 0
+    32 bytes   SHA-256 of what the stream is bound to
      the rest  at most 1 MiB of the payload
 
-so that frames which are missing, repeated, in another order or from another stream are noticed.
-Fernet: https://github.com/fernet/spec
+so that frames which are missing, repeated, in another order or from another stream are noticed, and
+a stream that is put where another one belongs. What a payload is bound to says
+``xclaim.payloads.envelope``. Fernet: https://github.com/fernet/spec
+
+The id of a key is the first 12 hexadecimal digits of SHA-256 of ``xclaim key id``, a NUL, and its
+32 bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ import importlib.util
 import io
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from xclaim.errors import EncryptionKeyError, InvalidArgumentError, PayloadCorruptedError
@@ -34,7 +40,9 @@ ENVIRONMENT_VARIABLE = "XCLAIM_FERNET_KEYS"
 _FRAME = 1024 * 1024
 _KEY = 32
 _STREAM_ID = 16
-_HEAD = _STREAM_ID + 8 + 1
+_BINDING = 32
+_HEAD = _STREAM_ID + 8 + 1 + _BINDING
+_MOST_SHOWN = 60
 _LONGEST_TOKEN = _FRAME + 128  # what Fernet adds to a frame is less
 _WAY_OUT = (
     'make one with python -c "from cryptography.fernet import Fernet; '
@@ -47,6 +55,9 @@ class Keys:
 
     ``keys`` is a list, or a text with commas in between. To rotate, put a new key in front and
     keep the old ones as long as payloads are encrypted with them.
+
+    A pickle has their ids alone. Where it is loaded, the keys are those of the environment there:
+    without them whatever needs a key raises EncryptionKeyError.
 
     Raise InvalidArgumentError, which shows no key, for a malformed key and without the package
     cryptography.
@@ -62,6 +73,7 @@ class Keys:
         if not raw:
             raise InvalidArgumentError(f"there is no encryption key: {_WAY_OUT}")
         self._keys = {_id_of(key): key for key in raw}
+        self._ids: Sequence[str] = tuple(self._keys)
 
     @classmethod
     def from_environment(cls) -> Keys | None:
@@ -70,44 +82,85 @@ class Keys:
         return cls(keys) if keys else None
 
     def __repr__(self) -> str:
-        return f"<Keys {', '.join(self._keys)}>"
+        return f"<Keys {', '.join(self._ids)}>"
 
     @property
     def primary_id(self) -> str:
         """Return the public id of the key that encrypts; the key cannot be told from it."""
         return next(iter(self._keys))
 
-    def encrypting(self, file: Writable) -> BinaryIO:
+    def __contains__(self, key_id: str) -> bool:
+        """Return whether the key of this id is here."""
+        return key_id in self._keys
+
+    def encrypting(self, file: Writable, bound_to: bytes = b"") -> BinaryIO:
         """Return a file to write to, which encrypts into ``file`` with little memory.
 
         ``close()`` ends the stream, which cannot be read without its end; ``file`` stays open.
+        ``bound_to``: only who says the same can decrypt it.
         """
-        return cast(BinaryIO, _Encrypting(file, self._keys[self.primary_id]))
+        key = self._key(self.primary_id)
+        return cast(BinaryIO, _Encrypting(file, key, _binding(bound_to)))
 
-    def decrypting(self, file: BinaryIO, key_id: str | None = None) -> BinaryIO:
+    def decrypting(
+        self, file: BinaryIO, key_id: str | None = None, bound_to: bytes = b""
+    ) -> BinaryIO:
         """Return what was encrypted into ``file``, to read with little memory.
 
         Closing it closes ``file``.
 
         ``key_id`` is the id of the key it was encrypted with; without one all keys are tried.
         Raise EncryptionKeyError if that key is not here, and on reading PayloadCorruptedError
-        where the stream is cut off, mixed up or changed.
+        where the stream is cut off, mixed up, changed, or bound to something else.
         """
         keys = self._keys if key_id is None else {key_id: self._key(key_id)}
-        return io.BufferedReader(_Decrypting(file, keys, key_id), _FRAME)
+        decrypting = _Decrypting(file, keys, key_id, _binding(bound_to))
+        return io.BufferedReader(decrypting, _FRAME)
 
-    def fingerprint(self, digest: bytes, key_id: str) -> str:
+    def fingerprint(self, digest: bytes, key_id: str, bound_to: bytes = b"") -> str:
         """Return a digest that only holders of the key can compute, in hexadecimal.
 
-        The plain digest of a small payload would tell it to whoever tries all small payloads.
-        Raise EncryptionKeyError if the key is not here.
+        The plain digest of a small payload would tell it to whoever tries all small payloads; and
+        with another ``bound_to`` it is another one. Raise EncryptionKeyError if the key is not
+        here.
         """
-        return hmac.digest(self._key(key_id), b"xclaim fingerprint\0" + digest, "sha256").hex()
+        said = b"xclaim fingerprint\0" + _binding(bound_to) + digest
+        return hmac.digest(self._key(key_id), said, "sha256").hex()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make them again, in a process that has the keys itself."""
+        return _KeysOfTheEnvironment, (tuple(self._ids),)
+
+    def __copy__(self) -> Keys:
+        """Return the same: keys never change."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Keys:
+        """Return the same: keys never change."""
+        return self
 
     def _key(self, key_id: str) -> bytes:
         if key_id not in self._keys:
-            raise _no_key(f"the key {key_id!r}", self._keys)
+            raise _no_key(f"the key {key_id[:_MOST_SHOWN]!r}", self._keys)
         return self._keys[key_id]
+
+
+class _KeysOfTheEnvironment(Keys):
+    """Keys that were pickled: at their first use, those of this process's environment."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self._ids = ids
+
+    @cached_property
+    def _keys(self) -> dict[str, bytes]:  # type: ignore[override]
+        found = Keys.from_environment()
+        if found is None:
+            raise EncryptionKeyError(
+                f"the encryption keys ({', '.join(self._ids)}) were left out of a pickle, and "
+                f"{ENVIRONMENT_VARIABLE} is not set here: set it, or read the message with a queue "
+                "that has the keys"
+            )
+        return found._keys  # noqa: SLF001  (of the same class)
 
 
 class Writable(Protocol):
@@ -118,8 +171,9 @@ class Writable(Protocol):
 
 
 class _Encrypting(io.RawIOBase):
-    def __init__(self, file: Writable, key: bytes) -> None:
+    def __init__(self, file: Writable, key: bytes, binding: bytes) -> None:
         self._file = file
+        self._binding = binding
         self._fernet = _fernet(key)
         self._stream_id = os.urandom(_STREAM_ID)
         self._number = 0
@@ -145,7 +199,7 @@ class _Encrypting(io.RawIOBase):
             self._write_frame(last=True)
 
     def _write_frame(self, *, last: bool) -> None:
-        head = self._stream_id + self._number.to_bytes(8) + bytes([last])
+        head = self._stream_id + self._number.to_bytes(8) + bytes([last]) + self._binding
         token = self._fernet.encrypt(head + self._waiting[:_FRAME])
         raw = base64.urlsafe_b64decode(token)  # a quarter smaller
         self._file.write(len(raw).to_bytes(4) + raw)
@@ -154,8 +208,11 @@ class _Encrypting(io.RawIOBase):
 
 
 class _Decrypting(io.RawIOBase):
-    def __init__(self, file: BinaryIO, keys: dict[str, bytes], key_id: str | None) -> None:
+    def __init__(
+        self, file: BinaryIO, keys: dict[str, bytes], key_id: str | None, binding: bytes
+    ) -> None:
         self._file = file
+        self._binding = binding
         self._keys = keys
         self._key_id = key_id
         self._fernet: Any = None
@@ -192,17 +249,15 @@ class _Decrypting(io.RawIOBase):
         if self._ended:
             return memoryview(b"")
         plain = self._decrypted(self._next_token())
-        stream_id, number, last = (
-            plain[:_STREAM_ID],
-            plain[_STREAM_ID : _HEAD - 1],
-            plain[_HEAD - 1],
-        )
+        stream_id, number, last, binding = _parts(plain[:_HEAD])
         if self._number == 0:
             self._stream_id = stream_id
-        if stream_id != self._stream_id or int.from_bytes(number) != self._number:
+        if stream_id != self._stream_id or number != self._number:
             raise _corrupted("its parts are missing, mixed up or of another payload")
+        if binding != self._binding:
+            raise _corrupted("it was encrypted for another queue, unique key or codec")
         self._number += 1
-        self._ended = last == 1
+        self._ended = last
         if not self._ended and len(plain) == _HEAD:  # an empty piece would pass for the end
             raise _corrupted("it has an empty part")
         if self._ended and self._file.read(1):
@@ -253,6 +308,20 @@ def _parsed(text: str, number: int) -> bytes:
             f"encryption key {number} is not a Fernet key, 32 bytes in URL-safe base64: {_WAY_OUT}"
         )
     return raw
+
+
+def _parts(head: bytes) -> tuple[bytes, int, bool, bytes]:
+    number, last = _STREAM_ID + 8, _STREAM_ID + 9
+    return (
+        head[:_STREAM_ID],
+        int.from_bytes(head[_STREAM_ID:number]),
+        head[number] == 1,
+        head[last:],
+    )
+
+
+def _binding(bound_to: bytes) -> bytes:
+    return hashlib.sha256(bound_to).digest()
 
 
 def _id_of(key: bytes) -> str:

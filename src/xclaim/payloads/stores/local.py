@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,13 +13,19 @@ from pathlib import Path
 from xclaim.errors import PayloadRefusedError
 from xclaim.payloads.stores.references import Location, StoredObject, unfinished
 
-_MODE = 0o666  # less the umask: claimants often run as another user than those who push
+_FOLDER, _FILE = 0o700, 0o600  # whatever the umask
+# In a folder with this bit, which the owner has to set, all belongs to the folder's group, and is
+# shared with it: of claimants that run as another user than those who push.
+_SHARED = stat.S_ISGID
+_SHARED_FOLDER, _SHARED_FILE = 0o2770, 0o660
 
 
 class LocalStore:
     """The files below a folder. The folder itself is made by the first push, its parent is not.
 
-    So a share that is not mounted is an error more often than a folder full of lost payloads.
+    So a share that is not mounted is an error more often than a folder full of lost payloads. What
+    is made is for its owner only, or for the group of a folder that has the setgid bit. What is
+    there already keeps its rights.
     """
 
     def __init__(self, location: Location) -> None:
@@ -28,12 +35,13 @@ class LocalStore:
         """Begin a file at the path, under another name."""
         folder = Path(path).parent
         if not folder.is_dir():
-            Path(self._location.root).mkdir(exist_ok=True)
+            _make_folder(Path(self._location.root), _FOLDER)
+            mode = _SHARED_FOLDER if self._is_shared() else _FOLDER
             for each in reversed(self._folders_of(path)):
-                each.mkdir(exist_ok=True)
+                _make_folder(each, mode)
                 _synchronise(each.parent)
         self._check_no_link(path)
-        return LocalWriter(path)
+        return LocalWriter(path, _SHARED_FILE if self._is_shared() else _FILE)
 
     def open(self, path: str) -> LocalReader:
         """Open the file at the path."""
@@ -59,6 +67,9 @@ class LocalStore:
     def is_there(self) -> bool:
         """Return whether the folder is there."""
         return Path(self._location.root).is_dir()
+
+    def _is_shared(self) -> bool:
+        return bool(Path(self._location.root).stat().st_mode & _SHARED)
 
     def _object_at(self, path: str) -> Iterator[StoredObject]:
         with suppress(FileNotFoundError):  # deleted meanwhile
@@ -101,12 +112,13 @@ class LocalReader:
 class LocalWriter:
     """A file that takes its name when it is complete and on the disk."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, mode: int) -> None:
         self._path = Path(path)
         self._unfinished = Path(unfinished(path))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._unfinished, flags, _MODE)
+        descriptor = os.open(self._unfinished, flags, _FILE)
         self._file = os.fdopen(descriptor, "wb")
+        os.fchmod(descriptor, mode)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append to the file."""
@@ -125,6 +137,12 @@ class LocalWriter:
         self._unfinished.unlink(missing_ok=True)
         with suppress(OSError):  # it flushes, onto a disk that may be full
             self._file.close()
+
+
+def _make_folder(folder: Path, mode: int) -> None:
+    with suppress(FileExistsError):
+        folder.mkdir(_FOLDER)
+        folder.chmod(mode)
 
 
 def _raise_unless_gone(error: OSError) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from uuid import uuid4
 
 from xclaim.errors import InvalidArgumentError, PayloadCorruptedError
@@ -65,6 +65,17 @@ class Reference:
             )
 
 
+class OwnObject(NamedTuple):
+    """An object as a row names it, and the queue that the row's message was pushed to.
+
+    It is the row's only if it lies in the folder of this queue: who may write rows of one queue
+    could name the objects of another.
+    """
+
+    uri: str
+    queue: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
     """An object found in a storage, named as xclaim names them; it may be an unfinished one."""
@@ -104,7 +115,7 @@ class Location:
         """
         if len(names) != self.folders:
             raise InvalidArgumentError(f"an object needs {self.folders} names, not {len(names)}")
-        return "/".join([self.root, *map(_folder, names), uuid4().hex])
+        return "/".join([self.root, *map(folder_of, names), uuid4().hex])
 
     def uri_of(self, path: str) -> str:
         """Return how a row names the object at the path."""
@@ -118,6 +129,11 @@ class Location:
         if not uri.startswith(f"{self.url}/") or not self.has(uri[len(self.url) + 1 :]):
             return None
         return uri.removeprefix(f"{self.scheme}://")
+
+    def is_in(self, path: str, *names: str) -> bool:
+        """Return whether an object of ours at the path lies in the folders of these names."""
+        *folders, _ = path.split("/")
+        return folders == [*self.root.split("/"), *map(folder_of, names)]
 
     def has(self, name: str) -> bool:
         """Return whether the name, relative to the prefix, is one that xclaim gives."""
@@ -211,7 +227,7 @@ def _check_segments(root: str) -> None:
         )
 
 
-def _folder(queue: str) -> str:
+def folder_of(queue: str) -> str:
     """Return the queue's name without what a store or a URL could misread.
 
     ``orders/eu`` becomes ``orders~2feu``. The tilde needs no escape anywhere, other than the
@@ -222,7 +238,7 @@ def _folder(queue: str) -> str:
         chr(byte) if _is_plain(byte, first=index == 0) else f"~{byte:02x}"
         for index, byte in enumerate(raw)
     )
-    if len(folder) > _LONGEST_FOLDER:
+    if len(folder) >= _LONGEST_FOLDER:  # at this length none is kept whole, or two could be one
         digest = hashlib.sha256(raw).hexdigest()[:_DIGEST_LENGTH]
         return f"{folder[: _LONGEST_FOLDER - _DIGEST_LENGTH - 1]}~{digest}"
     return folder or "~"
@@ -230,7 +246,7 @@ def _folder(queue: str) -> str:
 
 def text_of_folder(folder: str) -> str | None:
     """Return the name that a folder was made of; None where it was too long to be kept whole."""
-    if len(folder) == _LONGEST_FOLDER and folder[-_DIGEST_LENGTH - 1] == "~":
+    if len(folder) == _LONGEST_FOLDER:
         return None
     text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), folder)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self
 
-from xclaim.errors import InvalidArgumentError, PayloadRefusedError
+from xclaim.errors import InvalidArgumentError, PayloadRefusedError, StorageError
 from xclaim.payloads.stores.failures import explained, gone_or_explained
 from xclaim.payloads.stores.local import LocalStore
 from xclaim.payloads.stores.references import (
@@ -68,8 +69,9 @@ class Storage:
     Options are for the locations of the same kind as ``location``. ``folders`` is how many names an
     object has (of a payload: its queue); objects with more or fewer are not this storage's.
 
-    Nothing is imported or connected before the first object. Raise InvalidArgumentError for a
-    location that cannot be used.
+    Nothing is imported or connected before the first object. A pickle has no options, which may be
+    credentials: where it is loaded, they are those of the environment there. Raise
+    InvalidArgumentError for a location that cannot be used.
     """
 
     def __init__(
@@ -92,6 +94,14 @@ class Storage:
 
     def __repr__(self) -> str:
         return f"Storage({self.url!r})"
+
+    def __copy__(self) -> Storage:
+        """Return the same: it never changes, and a copy would have no options."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Storage:
+        """Return the same: it never changes, and a copy would have no options."""
+        return self
 
     @property
     def url(self) -> str:
@@ -129,6 +139,11 @@ class Storage:
         with explaining():
             reader = place.store().open(path)
         return io.BufferedReader(VerifyingReader(reader, reference, explaining), _CHUNK)
+
+    def is_in(self, uri: str, *names: str) -> bool:
+        """Return whether the object is one of this storage's, in the folders of these names."""
+        found = ((place, place.location.path_of(uri)) for place in self._places)
+        return any(path is not None and place.location.is_in(path, *names) for place, path in found)
 
     def read(self, reference: Reference, limit: int) -> bytes:
         """Return the whole object, verified. Raise as ``open`` does.
@@ -267,6 +282,7 @@ class _Place:
 
     def __init__(self, location: Any, options: Mapping[str, Any], folders: int) -> None:
         self.options = dict(options)
+        self.lacks_options = False  # they were left out of a pickle
         self.path: Any = None
         self._store: Store | None = None
         self._process: int | None = None
@@ -284,11 +300,16 @@ class _Place:
         self.location: Location = replace(found, folders=folders)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__ | {"_store": None, "_process": None}
+        """Return all but the options, and a path's own ones: they may be credentials."""
+        state = self.__dict__ | {"_store": None, "_process": None, "options": {}, "path": None}
         # Airflow's path forgets its connection when it is pickled (seen in 3.3).
         connection_id = getattr(self.path, "conn_id", None)
         if connection_id is not None:
             state["path"] = _ConnectedPath(type(self.path), self.location.url, connection_id)
+            state["lacks_options"] |= bool(self.options)
+        else:
+            given = self.options or getattr(self.path, "storage_options", None)
+            state["lacks_options"] |= bool(given)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -306,8 +327,34 @@ class _Place:
     def _made(self) -> Store:
         if self.location.scheme == "file":
             return LocalStore(self.location)
+        options = options_of_environment(self.location) if self.lacks_options else self.options
         if self.path is not None:
-            files = file_system_like(self.path, self.options, self.location.scheme)
+            files = file_system_like(self.path, options, self.location.scheme)
         else:
-            files = file_system(self.location, self.options)
+            files = file_system(self.location, options)
         return RemoteStore(self.location, files)
+
+
+def options_of_environment(location: Location) -> Mapping[str, Any]:
+    """Return the options of the environment's storage. Raise StorageError if it is another kind."""
+    url, options = os.environ.get("XCLAIM_STORAGE"), os.environ.get("XCLAIM_STORAGE_OPTIONS")
+    if not url or not options or parse_location(url).scheme != location.scheme:
+        raise StorageError(
+            f"the options of the storage {location.url} were left out of a pickle, for they may be "
+            "credentials: set XCLAIM_STORAGE and XCLAIM_STORAGE_OPTIONS here, or read the message "
+            "with a queue that has them"
+        )
+    return parsed_options(options)
+
+
+def parsed_options(text: str | None) -> Mapping[str, Any]:
+    """Return the options that XCLAIM_STORAGE_OPTIONS says."""
+    try:
+        parsed = json.loads(text) if text else {}
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):  # without its text, which may hold a secret
+        raise InvalidArgumentError(
+            'XCLAIM_STORAGE_OPTIONS is no JSON object: write {"endpoint_url": "http://..."}'
+        )
+    return parsed
