@@ -80,7 +80,9 @@ def disconnect(server_url: str) -> None:
 
 
 @contextmanager
-def temporary_database(server_url: str, *, template: str | None = None) -> Iterator[str]:
+def temporary_database(
+    server_url: str, *, template: str | None = None, encoding: str | None = None
+) -> Iterator[str]:
     """Create an empty database, or a copy of the one at `template`; yield its URL and drop it."""
     administrator = _administrator(server_url)
     name = f"xclaim_test_{os.getpid()}_{secrets.token_hex(4)}"
@@ -88,6 +90,10 @@ def temporary_database(server_url: str, *, template: str | None = None) -> Itera
     if template is not None:
         source = make_url(template).database or ""
         create += sql.SQL(" TEMPLATE {}").format(sql.Identifier(source))
+    if encoding is not None:
+        create += sql.SQL(" ENCODING {} TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'").format(
+            sql.Literal(encoding)
+        )
     administrator.execute(create)
     try:
         yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
@@ -104,6 +110,7 @@ def sqlite_url(path: Path) -> str:
 
 def copy_sqlite(source: Path, target: Path) -> None:
     """Copy a SQLite database together with what is still in its write-ahead log."""
+    target.touch(0o600)  # as xclaim makes one
     with closing(sqlite3.connect(source)) as reader, closing(sqlite3.connect(target)) as writer:
         reader.backup(writer)
 

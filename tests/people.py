@@ -15,6 +15,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from tests.databases import temporary_database
 from xclaim import Queue, create_engine
+from xclaim.operations import migrate
 from xclaim.operations.grants import Kind, plan
 
 _PASSWORD = "hunter2"
@@ -45,20 +46,22 @@ class People:
 @contextmanager
 def people(
     server_url: str,
-    template_url: str,
+    template_url: str | None,
     queues: Sequence[str] = (),
     *,
     kinds: Sequence[str] = tuple(Kind),
 ) -> Iterator[People]:
     """Make a database, and in it a person of each kind, limited to these queues if there are any.
 
-    An observer who may read payloads is called ``reader``.
+    An observer who may read payloads is called ``reader``. Without a template it is migrated here.
     """
     suffix = secrets.token_hex(4)
     with ExitStack() as roles, temporary_database(server_url, template=template_url) as url:
         administrator = roles.enter_context(_engine(server_url))
         with ExitStack() as stack:
             owner = stack.enter_context(_engine(url))
+            if template_url is None:
+                migrate.upgrade(owner)
             engines = {}
             for who in [*kinds, "reader"]:
                 kind = Kind.OBSERVER if who == "reader" else Kind(who)
@@ -68,6 +71,22 @@ def people(
                 address = make_url(url).set(username=role, password=_PASSWORD)
                 engines[who] = stack.enter_context(_engine(address.render_as_string(False)))
             yield People(owner=owner, engines=engines)
+
+
+@contextmanager
+def member(server_url: str, office: People, *groups: str) -> Iterator[Engine]:
+    """Yield the engine of a person who is a member of these roles, and has nothing else."""
+    role = f"xclaim_test_member_{secrets.token_hex(4)}"
+    with _engine(server_url) as administrator:
+        with office.owner.begin() as connection:
+            of = f" IN ROLE {', '.join(groups)}" if groups else ""
+            connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD '{_PASSWORD}'{of}"))
+        try:
+            address = office.owner.url.set(username=role, password=_PASSWORD)
+            with _engine(address.render_as_string(False)) as engine:
+                yield engine
+        finally:
+            _drop(administrator, role)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -135,6 +136,57 @@ def test_a_payload_that_is_no_json_is_named(sqlite_url: str) -> None:
 
     engine.dispose()
     assert check(audited, "readable").examples == ["message 2 in 'orders'"]
+
+
+SOUND: dict[str, list[Any]] = {
+    "json-types": [{"json": None}],
+    "json-types+zstd": [{"data": ""}],
+    "shop-csv": [{"data": "YQ=="}],
+    "arrow+zstd+fernet": [{"uri": "file:///a", "size": 1, "sha256": "a" * 64, "key": "b"}],
+    "digest": [{}, {"size": 1}],
+    "dropped": [{}],
+}
+MALFORMED: dict[str, list[Any]] = {
+    "json-types": [1, {}, {"data": 1}, {"uri": "file:///a", "size": "1", "sha256": "a"}],
+    "json-types+fernet": [{"json": 1}],
+    "json+fernet+zstd": [{"data": ""}],
+    "json+zstd+zstd": [{"data": ""}],
+    "json+zstd+fernet+fernet": [{"data": ""}],
+    "json+brotli": [{"data": ""}],
+    "digest": ["gone"],
+}
+
+
+def encoded(engine: Engine, codec: str, payload: Any) -> int:
+    """Push a message, write this into its row, and return its id."""
+    message = Queue("orders", engine).push(1)
+    is_postgresql = engine.dialect.name == "postgresql"
+    value = "CAST(:payload AS jsonb)" if is_postgresql else ":payload"
+    values = {"payload": json.dumps(payload), "codec": codec, "id": message.id}
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"UPDATE xclaim_message SET payload = {value}, codec = :codec WHERE id = :id"),
+            values,
+        )
+    return message.id
+
+
+@pytest.mark.parametrize("codec", SOUND)
+def test_an_encoded_payload_of_any_codec_is_sound(engine: Engine, codec: str) -> None:
+    for payload in SOUND[codec]:
+        encoded(engine, codec, payload)
+
+    assert audit(engine).is_sound
+
+
+@pytest.mark.parametrize("codec", MALFORMED)
+def test_an_encoded_payload_that_nobody_wrote_is_named(engine: Engine, codec: str) -> None:
+    ids = [encoded(engine, codec, payload) for payload in MALFORMED[codec]]
+
+    audited = audit(engine)
+
+    assert check(audited, "readable").examples == [f"message {id_} in 'orders'" for id_ in ids]
+    assert not audited.is_sound
 
 
 def test_what_was_dropped_from_the_schema_is_named(engine: Engine, queue: Queue) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine, make_url, text
 
 from tests.eventually import until
 from tests.later_xclaim import later_xclaim
@@ -258,3 +258,39 @@ def test_dead_letters_are_counted_by_their_error(engine: Engine) -> None:
     found = finding(engine, "dead_letters")
 
     assert found.found == "3 in 'orders.dead': 2 ValueError, 1 TimeoutError"
+
+
+def test_a_server_that_can_only_be_read_is_a_problem(postgresql: Engine) -> None:
+    with postgresql.begin() as connection:
+        name = postgresql.url.database
+        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+    postgresql.dispose()
+
+    found = finding(postgresql, "writable", Level.PROBLEM)
+
+    assert "default_transaction_read_only is on" in found.found
+
+
+def test_a_standby_can_only_be_read() -> None:
+    with replicated() as pair:
+        upgrade(pair.url)
+        standby = create_engine(pair.standby.address)
+
+        until(lambda: examine(standby)[0].level is Level.OK)  # the table has arrived
+
+        found = finding(standby, "writable", Level.PROBLEM)
+
+        standby.dispose()
+    assert "a standby" in found.found
+
+
+@pytest.mark.parametrize("queue", ["orders", "-rf"])
+def test_what_a_finding_says_to_run_can_be_run_for_any_queue(engine: Engine, queue: str) -> None:
+    messages = Queue(queue, engine)
+    messages.push(1, max_attempts=1)
+    messages.release(messages.claim_many(1)[0], error="no")
+
+    remedy = str(finding(engine, "dead_letters").remedy)
+
+    shown = {"orders": "`xclaim redrive orders`", "-rf": "`xclaim redrive -- -rf`"}
+    assert shown[queue] in remedy

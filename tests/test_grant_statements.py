@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ SELECT attname, attacl::text FROM pg_attribute
  WHERE attrelid = 'xclaim_message'::regclass AND attacl IS NOT NULL
 UNION ALL SELECT relname, concat_ws('|', relacl, relrowsecurity) FROM pg_class
  WHERE relname LIKE 'xclaim%'
+UNION ALL SELECT proname, proacl::text FROM pg_proc WHERE proname LIKE 'xclaim%'
 UNION ALL SELECT policyname, concat_ws('|', roles, cmd, qual, with_check) FROM pg_policies
 ORDER BY 1
 """
@@ -194,6 +196,16 @@ def test_what_is_printed_is_what_is_run(database: Engine, new_role: NewRole) -> 
     assert any(r"queue = ANY (ARRAY['orders'::text, 'o''r\d'::text" in row[1] for row in printed)
 
 
+@pytest.mark.parametrize("kind", ["producer", "consumer", "maintainer"])
+def test_who_changes_messages_is_limited_by_rows_also_on_all_queues(
+    database: Engine, new_role: NewRole, kind: str
+) -> None:
+    enable = "ENABLE ROW LEVEL SECURITY"
+
+    assert enable in planned(database, kind, new_role()).script
+    assert enable not in planned(database, "observer", new_role()).script
+
+
 @pytest.mark.parametrize("queues", [(), ("orders",)])
 def test_a_later_grant_takes_away_what_an_earlier_one_gave(
     database: Engine, new_role: NewRole, queues: tuple[str, ...]
@@ -246,7 +258,7 @@ def test_roles_that_row_level_security_would_blind_are_named(
     assert f"for each: {by_hand}\n" in limited.script
     assert done["without_policy"] == [by_hand]
     assert granted["without_policy"] == []
-    assert "--" not in planned(database, "consumer", role).script.partition("\n")[2]
+    assert "--" not in planned(database, "observer", role).script.partition("\n")[2]
 
 
 def test_what_a_role_has_besides_is_named(database: Engine, new_role: NewRole) -> None:
@@ -282,6 +294,19 @@ def test_a_closed_schema_is_opened_to_the_role(database: Engine, new_role: NewRo
     assert (usage in opened, usage in closed) == (False, True)
 
 
+def test_two_grants_in_one_transaction(database: Engine, new_role: NewRole) -> None:
+    schema = "100 %s"
+    migrate.upgrade(database, schema=schema)
+
+    with database.begin() as connection:
+        done = [
+            plan(connection, kind, new_role(), schema=schema).apply(connection)["kind"]
+            for kind in ("producer", "consumer")
+        ]
+
+    assert done == ["producer", "consumer"]
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_of_roles_queues_and_schemas_stay_data(
     database: Engine, new_role: NewRole, name: str
@@ -289,7 +314,7 @@ def test_names_of_roles_queues_and_schemas_stay_data(
     schema = f"s {name}"
     migrate.upgrade(database, schema=schema)
     engines = {}
-    for kind in ("producer", "consumer", "observer"):
+    for kind in ("producer", "consumer", "observer", "maintainer"):
         role = new_role(f" {name}")
         grant(database, kind, role, queues=[name], schema=schema)
         engines[kind] = login(database, role)
@@ -299,8 +324,11 @@ def test_names_of_roles_queues_and_schemas_stay_data(
     counts = Queue(name, engines["observer"], schema=schema).counts()
     with pytest.raises(ProgrammingError):
         Queue("other", engines["producer"], schema=schema).push(1)
+    assert claim is not None
+    Queue(name, engines["consumer"], schema=schema).ack(claim)
+    pruned = Queue(name, engines["maintainer"], schema=schema).prune(older_than=timedelta(0))
 
     for engine in engines.values():
         engine.dispose()
-    assert claim is not None
     assert counts.claimed == 1
+    assert pruned == 1

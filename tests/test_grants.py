@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +15,11 @@ from sqlalchemy import text
 from tests.eventually import PATIENCE, until
 from tests.people import People, people, refused
 from tests.retrying import AT_ONCE
-from xclaim import Claim, DuplicateMessageError, Queue, Ticket
-from xclaim.operations.grants import Kind
+from xclaim import Claim, DuplicateMessageError, Payloads, Queue, Ticket, create_engine
+from xclaim.operations import grants
+from xclaim.operations.grants import Kind, plan
 from xclaim.sql.schema import message_table
+from xclaim.verbs import upkeep
 
 NO_LEASE = timedelta(0)
 COLUMNS = [column.name for column in message_table().c]
@@ -26,11 +30,17 @@ INSERT = "INSERT INTO xclaim_message (queue, origin_queue, payload, created_at, 
 VALUES = "VALUES ('orders', 'orders', '1', now(), now(){})"
 
 
-@pytest.fixture(scope="module", params=[(), ("orders",)], ids=["all queues", "one queue"])
-def granted(
-    request: pytest.FixtureRequest, postgresql_server: str, _template_url: str
-) -> Iterator[People]:
-    with people(postgresql_server, _template_url, request.param) as all_of_them:
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(("postgresql_server", ()), id="all queues"),
+        pytest.param(("postgresql_server", ("orders",)), id="one queue"),
+        pytest.param(("postgresql16_server", ("orders",)), id="one queue, 16"),
+    ],
+)
+def granted(request: pytest.FixtureRequest) -> Iterator[People]:
+    server, queues = request.param
+    with people(request.getfixturevalue(server), None, queues) as all_of_them:
         yield all_of_them
 
 
@@ -105,7 +115,11 @@ def test_a_producer_neither_claims_nor_settles_nor_deletes(office: People) -> No
     [
         "SELECT claim_token FROM xclaim_message",
         "SELECT * FROM xclaim_message",
-        "UPDATE xclaim_message SET max_attempts = 1 RETURNING claim_token",
+        "UPDATE xclaim_message SET max_attempts = 1",
+        "UPDATE xclaim_message SET status = status",
+        "SELECT id FROM xclaim_message FOR UPDATE",
+        "SELECT id FROM xclaim_message FOR KEY SHARE",
+        "SELECT xclaim_delete('{1}', 'available')",
         "UPDATE xclaim_message SET attempts = 0",
         "UPDATE xclaim_message SET available_at = now()",
         "UPDATE xclaim_message SET payload = '1'",
@@ -343,6 +357,45 @@ def test_a_maintainer_expires_redrives_prunes_and_withdraws(office: People) -> N
     assert office.run("maintainer", "SELECT * FROM xclaim_queue_stats") == []
 
 
+def test_a_maintainer_withdraws_by_id_and_prunes_in_batches(
+    office: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "BATCH", 2)
+    owned, queue = office.owned(), office.queue("maintainer")
+    owned.push_many([1, 2, 3, 4, 5])
+    owned.ack_many(owned.claim_many(5))
+    waiting = owned.push_many([6, 7])
+    held = claimed(owned)
+
+    assert queue.prune(older_than=NO_LEASE, dry_run=True) == 5
+    assert queue.prune(older_than=NO_LEASE, limit=3) == 3
+    assert queue.prune(older_than=NO_LEASE) == 2
+    assert queue.withdraw(ids=[message.id for message in waiting]) == 1
+    owned.ack(held)
+
+
+def test_a_maintainer_who_may_read_payloads_prunes_beside_a_storage(
+    office: People, tmp_path: Path
+) -> None:
+    payloads = Payloads(storage=tmp_path.as_uri(), threshold=1_000)
+    role = office.engines["maintainer"].url.username or ""
+    owned = Queue("orders", office.owner, payloads=payloads)
+    owned.push("a" * 2_000, unique_key="key")
+    owned.push("b" * 2_000)
+    owned.ack(claimed(owned))
+    owned.push("c" * 2_000, unique_key="other")
+
+    with office.owner.connect() as connection:
+        plan(connection, "maintainer", role, payloads=True).apply(connection)
+        connection.execute(text(f"SET LOCAL ROLE {role}"))
+        queue = Queue("orders", connection, payloads=payloads)
+        pruned = queue.prune(older_than=NO_LEASE)
+        withdrawn = queue.withdraw(["other"])
+        connection.rollback()
+
+    assert (pruned, withdrawn) == (1, 1)
+
+
 def test_a_maintainer_neither_pushes_nor_claims(office: People) -> None:
     office.owned().push_many([1, 2])
     claim = claimed(office.owned())
@@ -368,3 +421,32 @@ def test_nobody_can_give_rights_or_change_the_table(office: People, who: str) ->
     ):
         with refused():
             office.run(who, sql)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 200, 'it\'s "q" -- %s', "back\\slash", "a.DEAD", "*?[a]", "Å", "A\u030a"],
+    ids=ascii,
+)
+def test_a_consumer_of_a_queue_of_any_name_has_that_one_and_its_dead_letters(
+    fresh_postgresql_url: str, name: str
+) -> None:
+    engine = create_engine(fresh_postgresql_url)
+    for each in (name, f"{name[:150]} not this"):
+        Queue(each, engine).push("poison", max_attempts=1)
+    role = f"names_{secrets.token_hex(4)}"
+    with engine.begin() as connection:
+        grants.plan(connection, "consumer", role, queues=[name]).apply(connection)
+        connection.execute(text(f"SET LOCAL ROLE {role}"))
+
+        claimed = Queue(name, connection).claim()
+        assert claimed is not None
+        died = Queue(name, connection).release(claimed, error="boom")
+        others = connection.scalar(text("SELECT count(*) FROM xclaim_message"))
+
+        connection.execute(text("RESET ROLE"))
+        assert died.queue == f"{name}.dead"
+        assert others == 1
+        connection.execute(text(f"DROP OWNED BY {role}"))
+        connection.execute(text(f"DROP ROLE {role}"))
+    engine.dispose()

@@ -172,7 +172,12 @@ def test_a_maintainer_touches_nothing_elsewhere(office: People, invoice: Claim) 
     assert invoices.redrive() == 0
     assert invoices.prune(older_than=NO_LEASE) == 0
     assert invoices.withdraw(["key"]) == 0
-    assert office.run("maintainer", "DELETE FROM xclaim_message") == 0
+    for status in ("available", "claimed", "consumed"):
+        every = "(SELECT array_agg(id) FROM generate_series(1, 1000) AS id)"
+        deleted = office.run("maintainer", f"SELECT xclaim_delete({every}, '{status}')")
+        assert deleted == [([],)]
+    with refused():
+        office.run("maintainer", "DELETE FROM xclaim_message")
     assert owned.counts() == before
 
 
@@ -187,14 +192,16 @@ def test_a_maintainer_redrives_to_no_other_queue(office: People) -> None:
 
 
 def test_a_maintainer_forges_no_claim(office: People) -> None:
+    forge = (
+        "UPDATE xclaim_message SET status = 'claimed', claimed_at = now(), claimed_by = 'me',"
+        " claim_expires_at = now(), claim_token = gen_random_uuid()"
+    )
     office.owned().push(1)
 
+    assert office.run("maintainer", forge) == 0
+    claimed(office.owned(), lease=NO_LEASE)
     with refused():
-        office.run(
-            "maintainer",
-            "UPDATE xclaim_message SET status = 'claimed', claimed_at = now(), claimed_by = 'me',"
-            " claim_expires_at = now(), claim_token = gen_random_uuid()",
-        )
+        office.run("maintainer", forge)
 
 
 def test_a_consumer_of_dead_letters_claims_them(office: People) -> None:

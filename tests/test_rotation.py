@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from xclaim import DuplicateMessageError, InvalidArgumentError, Payloads, Queue, create_engine
 from xclaim.operations.rotation import rotate_keys
@@ -127,6 +128,44 @@ def test_a_key_that_is_missing_is_named(engine: Engine, folder: Path) -> None:
     assert NEW not in error
 
 
+@pytest.mark.parametrize("payload", [{"id": 1}, LARGE])
+def test_what_was_put_into_a_row_of_another_queue_is_named_and_stays(
+    engine: Engine, folder: Path, payload: Any
+) -> None:
+    payroll, public = (Queue(name, engine, payloads=settings(folder, OLD)) for name in "ab")
+    secret, crafted = payroll.push(payload), public.push(1)
+    is_postgresql = engine.dialect.name == "postgresql"
+    value = "CAST(:payload AS jsonb)" if is_postgresql else ":payload"
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"UPDATE xclaim_message SET payload = {value}, codec = :codec WHERE id = :id"),
+            {"payload": json.dumps(secret.stored), "codec": secret.codec, "id": crafted.id},
+        )
+
+    done = rotate_keys(engine, settings(folder, NEW, OLD))
+
+    assert (done.rotated, done.failed) == (1, 1)
+    assert "queue" in done.errors[crafted.id]
+    (claimed,) = Queue("a", engine, payloads=settings(folder, NEW)).claim_many(2)
+    assert claimed.payload == payload
+
+
+def test_dead_letters_and_what_was_redriven_are_rotated_for_their_first_queue(
+    engine: Engine, folder: Path
+) -> None:
+    queue = Queue("orders", engine, payloads=settings(folder, OLD))
+    queue.push_many([{"id": 1}, LARGE], unique_keys=["a", "b"], max_attempts=1)
+    for claim in queue.claim_many(2):
+        queue.release(claim, error="no")
+    queue.redrive(limit=1, to="others")
+
+    assert rotate_keys(engine, settings(folder, NEW, OLD)).rotated == 2
+
+    after = settings(folder, NEW)
+    read = [Queue(name, engine, payloads=after).claim() for name in ("others", "orders.dead")]
+    assert [claim.payload for claim in read if claim] == [{"id": 1}, LARGE]
+
+
 def test_without_keys_there_is_nothing_to_rotate_to(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,3 +173,18 @@ def test_without_keys_there_is_nothing_to_rotate_to(
 
     with pytest.raises(InvalidArgumentError, match="XCLAIM_FERNET_KEYS"):
         rotate_keys(engine)
+
+
+def test_what_is_not_encrypted_is_counted_by_its_queue_until_it_is_consumed(
+    engine: Engine, folder: Path
+) -> None:
+    plain = Queue("orders", engine)
+    plain.push_many([1, LARGE, b"raw"])
+    Queue("others", engine, payloads=settings(folder, OLD)).push_many([1, 2])
+    plain.claim_many(1)
+
+    before = rotate_keys(engine, settings(folder, NEW, OLD)).unencrypted
+    plain.ack_many(plain.claim_many(1))
+
+    assert before == {"orders": 3}
+    assert rotate_keys(engine, settings(folder, NEW, OLD)).unencrypted == {"orders": 2}

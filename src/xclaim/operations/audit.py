@@ -9,22 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import isqrt
 from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
+from xclaim.connections.direct import run
+from xclaim.payloads.plain_json import decode_strictly
 from xclaim.sql import statements
-from xclaim.sql.dialects import POSTGRESQL, SQLITE
+from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
 from xclaim.sql.revision import mismatch, read_revision
 from xclaim.sql.schema import CHECKS, TABLE_NAME, message_table
 from xclaim.sql.statements import auditing, diagnosing
-from xclaim.verbs import resolve_schema
+from xclaim.verbs import refuse_hidden_rows, schema_on
 from xclaim.verbs.execution import execute
+from xclaim.verbs.unsendable import is_unsendable, look
 
 __all__ = ["Audit", "Check", "audit"]
 
 _PART = 20_000  # rows read at a time: some tens of milliseconds
+_PAGE = 100  # of these, whose payloads are read
+_SAMPLE = 10  # broken rows that are named
 _SAID = {
     "status": "the status is available, claimed or consumed",
     "claimed": "a claimed message has a token, a claimant and an expiry, the others have none",
@@ -36,7 +43,7 @@ _SAID = {
     "exhausted_is_dead": "a message whose attempts are used up is a dead letter",
     "order_of_times": "created, then claimed, then consumed; a lease ends after it began",
     auditing.IN_THE_PAST: "nothing was created, claimed or consumed in the future",
-    auditing.READABLE: "payload and headers are JSON",
+    auditing.READABLE: "payload, headers and failures are what xclaim writes, and Python reads it",
     "unique_keys": "a unique key is one message of its queue",
     "tokens": "a token is one claim",
     "columns": "the table has the columns of the schema",
@@ -89,29 +96,32 @@ def audit(
 ) -> Audit:
     """Check every promise, of all messages, of one queue, or of so many of the newest.
 
-    Raise SchemaVersionError where there is no xclaim schema. Nothing is written.
+    Raise SchemaVersionError where there is no xclaim schema, HiddenRowsError where row-level
+    security hides messages from the role. Nothing is written.
     """
-    schema = resolve_schema(schema, engine.dialect.name)
+    schema = schema_on(engine, schema)
     reading = _Reading(engine, schema)
     with reading.connection() as connection:
         if read_revision(connection, schema) is None:
             raise mismatch(None, schema)
-    after = reading.start(None if newest is None else arguments.limit(newest))
+    reading.refuse_hidden_rows()
+    first = reading.first(None if newest is None else arguments.limit(newest))
     rows, checks = _check_rows(
-        reading, None if queue is None else arguments.queue_name(queue), after
+        reading, None if queue is None else arguments.queue_name(queue), first
     )
     for name, build in (
         ("unique_keys", auditing.repeated_keys),
         ("tokens", auditing.repeated_tokens),
     ):
-        found = reading.rows(_of_queue(build, queue), {"after_id": after, "queue_name": queue})
+        found = reading.named(_of_queue(build, queue), {"first_id": first, "queue_name": queue})
         checks.append(_check(name, rows.total, len(found), found))
     checks += _check_schema(reading)
+    reading.refuse_hidden_rows()  # also if they were hidden in the meantime
     is_whole = queue is None and newest is None
     return Audit(
         checks=checks,
         rows={"available": rows.available, "claimed": rows.claimed, "consumed": rows.consumed},
-        gone=rows.last - rows.total if is_whole else None,
+        gone=max(rows.last - rows.total, 0) if is_whole else None,
     )
 
 
@@ -142,41 +152,111 @@ class _Reading:
         with self.connection() as connection:
             return execute(connection, self.schema, build, parameters)
 
-    def start(self, newest: int | None) -> int:
-        """Return the id that the rows to check come after."""
+    def named(self, build: Callable[..., statements.Statement], parameters: dict[str, Any]) -> Any:
+        """Return rows with an id and a queue, also of those that PostgreSQL cannot send."""
+        try:
+            return self.rows(build, parameters)
+        except DBAPIError as error:
+            if not is_unsendable(error):
+                raise
+        # Not in a transaction, which the next error would end.
+        options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"}
+        with self.engine.connect().execution_options(**options) as connection:
+            return look(connection, self.schema, build, parameters)
+
+    def message(self, id_: int) -> Any:
+        """Return the message as rows, of which there is one or, if it is gone, none."""
+        ids = dialect_of(self.engine.dialect.name).row_parameters(id=[id_])
+        return self.named(statements.get_many, ids)
+
+    def refuse_hidden_rows(self) -> None:
+        with self.connection() as connection:
+            refuse_hidden_rows(connection, self.schema, "an audit")
+
+    def first(self, newest: int | None) -> int:
+        """Return the id from which on the rows are checked."""
         if newest is None:
-            return -1
+            return arguments.LOWEST_ID
         found = self.rows(auditing.nth_newest, {"message_limit": newest})
-        return int(found[0].id) if found else -1
+        return int(found[0].id) + 1 if found else arguments.LOWEST_ID
 
 
-def _check_rows(reading: _Reading, queue: str | None, after: int) -> tuple[_Rows, list[Check]]:
+def _check_rows(reading: _Reading, queue: str | None, first: int) -> tuple[_Rows, list[Check]]:
     rows, broken, examples = _Rows(), dict[str, int](), dict[str, list[Any]]()
     parameters: dict[str, Any] = {"message_limit": _PART}
     if queue is not None:
         parameters["queue_name"] = queue
-    while True:
-        parameters["after_id"] = after
+    while first <= arguments.HIGHEST_ID:
+        parameters["first_id"] = first
         (part,) = reading.rows(_of_queue(auditing.audit_rows, queue), parameters)
         found = part._asdict()
         for name in _SAID.keys() & found.keys():
             broken[name] = broken.get(name, 0) + found[name]
             if found[name] and name not in examples:
                 build = _of_queue(auditing.broken_rows, queue, promise=name)
-                examples[name] = reading.rows(build, parameters)
+                examples[name] = reading.named(build, parameters)
         if part.last is None:
             break
+        unreadable = _unreadable(reading, queue, first, part.last)
+        broken[auditing.READABLE] += len(unreadable)
+        examples[auditing.READABLE] = [*examples.get(auditing.READABLE, ()), *unreadable[:_SAMPLE]]
         rows.total += part.rows
         rows.available += part.rows_available
         rows.claimed += part.rows_claimed
         rows.consumed += part.rows_consumed
-        rows.last = after = part.last
+        rows.last, first = part.last, part.last + 1
     checks = [
         _check(name, rows.total, broken[name], examples.get(name, []))
         for name in _SAID
         if name in broken
     ]
     return rows, checks
+
+
+def _unreadable(reading: _Reading, queue: str | None, first: int, last: int) -> list[Any]:
+    """Return the rows of a part that cannot be sent, or have more digits or levels than we read."""
+    try:
+        return _unread(reading, queue, first, last)
+    except DBAPIError as error:
+        if not is_unsendable(error):
+            raise
+    parameters: dict[str, Any] = {"first_id": first, "last_id": last}
+    if queue is not None:
+        parameters["queue_name"] = queue
+    rows = reading.rows(_of_queue(auditing.ids_between, queue), parameters)
+    ids = [row.id for row in rows]
+    if len(ids) == 1:
+        return list(reading.message(ids[0]))
+    found: list[Any] = []
+    size = max(1, isqrt(len(ids)))  # to fail takes longer than to answer
+    for begin in range(0, len(ids), size):
+        end = ids[begin : begin + size][-1]
+        found += _unreadable(reading, queue, first, end)
+        first = end + 1
+    return found
+
+
+def _unread(reading: _Reading, queue: str | None, first: int, last: int) -> list[Any]:
+    found: list[Any] = []
+    parameters: dict[str, Any] = {"last_id": last, "message_limit": _PAGE}
+    if queue is not None:
+        parameters["queue_name"] = queue
+    while first <= last:
+        parameters["first_id"] = first
+        page = reading.rows(_of_queue(auditing.perhaps_unreadable, queue), parameters)
+        found += [row for row in page if not all(map(_is_read, (row.payload, row.headers)))]
+        if len(page) < _PAGE:
+            break
+        first = page[-1].id + 1
+    return found
+
+
+def _is_read(json: str | bytes) -> bool:
+    try:
+        decode_strictly(json)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _of_queue(
@@ -189,7 +269,8 @@ def _of_queue(
 
 
 def _check(name: str, checked: int, broken: int, rows: Any) -> Check:
-    named = [f"message {row.id} in {row.queue!r}" for row in rows]
+    first = sorted(rows, key=lambda row: row.id)[:_SAMPLE]
+    named = [f"message {row.id} in {row.queue!r}" for row in first]
     return Check(name=name, promise=_SAID[name], checked=checked, broken=broken, examples=named)
 
 
@@ -218,8 +299,9 @@ def _check_schema(reading: _Reading) -> list[Check]:
 
 
 def _columns(connection: Connection, schema: str | None) -> set[str]:
-    columns = inspect(connection).get_columns(TABLE_NAME, schema=schema)
-    return {column["name"] for column in columns}
+    if connection.dialect.name == SQLITE.name:
+        return {column["name"] for column in inspect(connection).get_columns(TABLE_NAME)}
+    return {row.attname for row in run(connection, diagnosing.columns(), {"schema": schema})}
 
 
 def sound_checks(connection: Connection, schema: str | None) -> set[str]:
@@ -227,7 +309,7 @@ def sound_checks(connection: Connection, schema: str | None) -> set[str]:
     if connection.dialect.name == SQLITE.name:
         found = inspect(connection).get_check_constraints(TABLE_NAME)
         return {str(check["name"]) for check in found}
-    return set(connection.execute(diagnosing.valid_checks(), {"schema": schema}).scalars())
+    return {row.conname for row in run(connection, diagnosing.valid_checks(), {"schema": schema})}
 
 
 def sound_indexes(connection: Connection, schema: str | None) -> set[str]:
@@ -235,5 +317,5 @@ def sound_indexes(connection: Connection, schema: str | None) -> set[str]:
     if connection.dialect.name == SQLITE.name:
         found = inspect(connection).get_indexes(TABLE_NAME)
         return {str(index["name"]) for index in found}
-    rows = connection.execute(diagnosing.indexes(), {"schema": schema})
+    rows = run(connection, diagnosing.indexes(), {"schema": schema})
     return {row.name for row in rows if row.is_valid}

@@ -24,8 +24,9 @@ from xclaim.message import Claim, Message, Status
 from xclaim.payloads.payloads import Payloads
 from xclaim.queues.sync import Queue
 from xclaim.sql import statements
-from xclaim.verbs import resolve_schema
+from xclaim.verbs import of_what_is_seen, schema_on
 from xclaim.verbs.execution import as_message, as_utc, execute
+from xclaim.verbs.unsendable import shown
 
 _logger = logging.getLogger("xclaim")
 _ALL = 2**31 - 1
@@ -65,7 +66,7 @@ def held(
     schema: str | None = None,
 ) -> list[Held]:
     """Return who holds what, the longest held first: in a queue and its dead letters, or in all."""
-    schema = resolve_schema(schema, engine.dialect.name)
+    schema = schema_on(engine, schema)
     parameters: dict[str, Any] = {"message_limit": arguments.optional_limit(limit) or _ALL}
     if queue is not None:
         name = arguments.queue_name(queue)
@@ -76,7 +77,7 @@ def held(
         return statements.holders(table, dialect, of_queue=queue is not None)
 
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        rows = execute(connection, schema, build, parameters)
+        rows = shown(connection, schema, build, parameters)
     return [
         Held(
             id=row.id,
@@ -100,7 +101,7 @@ def receipt(
 
     Raise InvalidArgumentError if the queue has no such message, or nobody has claimed it.
     """
-    schema = resolve_schema(schema, engine.dialect.name)
+    schema = schema_on(engine, schema)
     parameters = {
         "queue_name": arguments.queue_name(queue),
         "message_id": arguments.message_id(message_id),
@@ -109,12 +110,19 @@ def receipt(
         rows = execute(connection, schema, statements.receipt, parameters)
     if not rows:
         raise InvalidArgumentError(
-            f"queue {queue!r} has no message {message_id}: see what it has with stats and peek"
+            f"queue {queue!r} has no message {message_id}{_seen(engine, schema)}: see what it has "
+            "with stats and peek"
         )
     message = as_message(rows[0])
     if message.status is not Status.CLAIMED:
         raise InvalidArgumentError(f"{_state(message)}: there is no claim to settle")
-    return Claim(message=message, token=rows[0].claim_token)
+    token = rows[0].claim_token
+    if token is None:
+        raise InvalidArgumentError(
+            f"{_state(message)} with a token that is none: when its lease is over, "
+            "`xclaim expire` gives it back"
+        )
+    return Claim(message=message, token=token)
 
 
 def ack(
@@ -170,8 +178,9 @@ def withdraw(
         for id_ in asked:
             message = withdrawn_from.get(id_)
             if message is None:
+                seen = _seen(engine, schema_on(engine, schema))
                 raise InvalidArgumentError(
-                    f"queue {queue!r} has no message {id_}: nothing was withdrawn"
+                    f"queue {queue!r} has no message {id_}{seen}: nothing was withdrawn"
                 )
             if message.status is not Status.AVAILABLE:
                 raise InvalidArgumentError(f"{_state(message)}: nothing was withdrawn")
@@ -205,6 +214,11 @@ def _note(done: str, claim: Claim) -> None:
         claim.claimed_by,
         message.claimed_at and message.claimed_at.isoformat(timespec="seconds"),
     )
+
+
+def _seen(engine: Engine, schema: str | None) -> str:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        return of_what_is_seen(connection, schema)
 
 
 def _state(message: Message) -> str:

@@ -6,25 +6,31 @@ Everything here is advice: no promise of a verb rests on it.
 from __future__ import annotations
 
 import shlex
+import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from xclaim.errors import SchemaVersionError, schema_option
+from xclaim.connections.autocommit import needs_transaction
+from xclaim.connections.direct import run
+from xclaim.errors import SchemaVersionError, schema_option, suggested
 from xclaim.operations.audit import sound_checks, sound_indexes
+from xclaim.payloads.payloads import Payloads
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
-from xclaim.sql.revision import is_newer, mismatch, read_revision
+from xclaim.sql.revision import is_newer, mismatch, quoted, read_revision
 from xclaim.sql.schema import AUTOVACUUM, CHECKS, REVISION, TABLE_NAME, message_table
 from xclaim.sql.statements import diagnosing
-from xclaim.verbs import resolve_schema
-from xclaim.verbs.execution import as_utc, execute
+from xclaim.verbs import hides_rows, schema_on
+from xclaim.verbs.execution import as_utc
+from xclaim.verbs.unsendable import shown
 
 _OLD_SNAPSHOT = 300.0  # seconds; dead rows begin to be felt after minutes of busy work
 _OLD_TRANSACTIONS = 50_000  # the same where no time is known: of slots, and of standbys
@@ -64,7 +70,7 @@ def examine(engine: Engine, *, schema: str | None = None) -> list[Finding]:
 
     Nothing is written. What the role may not see is a finding, too.
     """
-    schema = resolve_schema(schema, engine.dialect.name)
+    schema = schema_on(engine, schema)
     examinations = _EVERYWHERE
     examinations += _SQLITE if engine.dialect.name == SQLITE.name else _POSTGRESQL
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -73,9 +79,43 @@ def examine(engine: Engine, *, schema: str | None = None) -> list[Finding]:
             return findings
         for examination in examinations:
             findings += _tried(examination, connection, schema)
+        for hidden, names in _hidden(connection, schema):
+            findings = [*_of_what_is_seen(findings, names), hidden]
     if engine.dialect.name == POSTGRESQL.name:
         findings.append(_pooler(engine))
     return findings
+
+
+def _hidden(connection: Connection, schema: str | None) -> Iterator[tuple[Finding, set[str]]]:
+    """Yield what the role does not see, and the names of the findings that say nothing of it."""
+    if hides_rows(connection, schema):
+        finding = Finding(
+            name="row_security",
+            level=Level.WARNING,
+            found="row-level security hides messages from this role",
+            remedy="run it as the owner of the table, or as a role with BYPASSRLS",
+        )
+        yield finding, {"stuck_claims", "failing", "dead_letters"}
+    if connection.dialect.name == SQLITE.name:
+        return
+    (row,) = run(connection, diagnosing.sees_sessions(), {})
+    if not row.is_allowed:
+        finding = Finding(
+            name="sessions",
+            level=Level.WARNING,
+            found="sessions and standbys are hidden from this role, but for its own",
+            remedy="GRANT pg_monitor to it",
+        )
+        yield finding, {"old_snapshots", "connections", "durability"}
+
+
+def _of_what_is_seen(findings: list[Finding], hidden: set[str]) -> list[Finding]:
+    return [
+        replace(each, found=f"{each.found}; of what this role sees")
+        if each.name in hidden
+        else each
+        for each in findings
+    ]
 
 
 Examination = Callable[[Connection, str | None], Iterator[Finding]]
@@ -129,7 +169,8 @@ def _parts_of_the_table(connection: Connection, schema: str | None) -> Iterator[
 
 def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Finding]:
     parameters = {"lapsed_seconds": _LAPSED, "held_seconds": _HELD_LONG}
-    rows = execute(connection, schema, statements.stuck_claims, parameters)
+    rows = shown(connection, schema, statements.stuck_claims, parameters)
+    option = schema_option(schema)
     lapsed = [row for row in rows if row.lapsed]
     held = [row for row in rows if row.held_long]
     for row in lapsed:
@@ -137,23 +178,22 @@ def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Findin
             name="stuck_claims",
             level=Level.WARNING,
             found=f"{row.lapsed} in {row.queue!r} are past their lease, and nobody claims there",
-            remedy=f"start a worker, or run `xclaim expire {shlex.quote(row.queue)}"
-            f"{schema_option(schema)}`",
+            remedy=f"start a worker, or run {suggested('expire', row.queue, option=option)}",
         )
     for row in held:
         yield Finding(
             name="stuck_claims",
             level=Level.WARNING,
             found=f"{row.held_long} in {row.queue!r} were claimed more than 12 hours ago",
-            remedy=f"`xclaim claims {shlex.quote(row.queue)}{schema_option(schema)}` shows who "
-            "holds them; a shorter lease brings them back sooner",
+            remedy=f"{suggested('claims', row.queue, option=option)} shows who holds them; "
+            "a shorter lease brings them back sooner",
         )
     if not lapsed and not held:
         yield Finding(name="stuck_claims", level=Level.OK, found="none")
 
 
 def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Finding]:
-    rows = execute(connection, schema, statements.dead_letters, {})
+    rows = shown(connection, schema, statements.dead_letters, {})
     option = schema_option(schema)
     for dead, group in groupby(rows, key=lambda row: row.queue):
         errors = {row.last_error_class: row.letters for row in group}
@@ -161,8 +201,8 @@ def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Findin
             name="dead_letters",
             level=Level.WARNING,
             found=f"{sum(errors.values())} in {dead!r}{_by_error(errors)}",
-            remedy=f"`xclaim peek {shlex.quote(dead)}{option}` shows last_error; when the cause is "
-            f"mended `xclaim redrive {shlex.quote(dead.removesuffix('.dead'))}{option}`, "
+            remedy=f"{suggested('peek', dead, option=option)} shows last_error; when the cause is "
+            f"mended {suggested('redrive', dead.removesuffix('.dead'), option=option)}, "
             "for some of them with --error",
         )
     if not rows:
@@ -170,8 +210,8 @@ def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Findin
 
 
 def _failing(connection: Connection, schema: str | None) -> Iterator[Finding]:
-    rows = execute(connection, schema, statements.failing_queues, {})
-    stats = connection.execute(statements.queue_stats(schema)) if rows else ()
+    rows = shown(connection, schema, statements.failing_queues, {})
+    stats = shown(connection, schema, statements.queue_stats, {}) if rows else ()
     heads = {row.queue: row.head_attempts for row in stats}
     for queue, group in groupby(rows, key=lambda row: row.queue):
         lines = list(group)
@@ -188,7 +228,7 @@ def _failing(connection: Connection, schema: str | None) -> Iterator[Finding]:
             name="failing",
             level=Level.WARNING,
             found=found,
-            remedy=f"`xclaim peek {shlex.quote(queue)} --failing{schema_option(schema)}` shows "
+            remedy=f"{suggested('peek', queue, option=f' --failing{schema_option(schema)}')} shows "
             "last_error",
         )
     if not rows:
@@ -205,7 +245,7 @@ def _by_error(errors: Mapping[str | None, int]) -> str:
 
 def _bloat(connection: Connection, schema: str | None) -> Iterator[Finding]:
     largest, per_entry = _BLOATED
-    rows = connection.execute(diagnosing.indexes(), {"schema": schema}).all()
+    rows = run(connection, diagnosing.indexes(), {"schema": schema})
     bloated = [row for row in rows if row.size > max(largest, per_entry * row.entries)]
     for row in bloated:
         yield Finding(
@@ -220,7 +260,7 @@ def _bloat(connection: Connection, schema: str | None) -> Iterator[Finding]:
 
 
 def _old_snapshots(connection: Connection, _schema: str | None) -> Iterator[Finding]:
-    rows = connection.execute(diagnosing.old_snapshots()).all()
+    rows = run(connection, diagnosing.old_snapshots(), {})
     old = [row for row in rows if _is_old(row)]
     for row in old:
         yield Finding(
@@ -251,7 +291,7 @@ _HOW_TO_END = {
 
 def _autovacuum(connection: Connection, schema: str | None) -> Iterator[Finding]:
     settings = _settings(connection)
-    health = connection.execute(diagnosing.table_health(), {"schema": schema}).one()
+    (health,) = run(connection, diagnosing.table_health(), {"schema": schema})
     if settings["autovacuum"] != "on" or settings["track_counts"] != "on":
         yield Finding(
             name="autovacuum",
@@ -293,7 +333,7 @@ def _durability(connection: Connection, _schema: str | None) -> Iterator[Finding
         else "a commit is on disk when it is answered",
         remedy="switch them on, unless the data is disposable" if off else None,
     )
-    standbys = connection.execute(diagnosing.standbys()).all()
+    standbys = run(connection, diagnosing.standbys(), {})
     if standbys and all(standby.sync_state == "async" for standby in standbys):
         yield Finding(
             name="durability",
@@ -306,7 +346,7 @@ def _durability(connection: Connection, _schema: str | None) -> Iterator[Finding
 
 def _connections(connection: Connection, _schema: str | None) -> Iterator[Finding]:
     most = int(_settings(connection)["max_connections"])
-    used = int(connection.execute(diagnosing.connections()).scalar_one())
+    used = run(connection, diagnosing.connections(), {})[0].connections
     is_tight = most - used < _CONNECTIONS_LEFT * most
     yield Finding(
         name="connections",
@@ -316,9 +356,70 @@ def _connections(connection: Connection, _schema: str | None) -> Iterator[Findin
     )
 
 
+def _session(connection: Connection, _schema: str | None) -> Iterator[Finding]:
+    driver: Any = connection.connection.driver_connection
+    reported = driver.pgconn.parameter_status(b"server_encoding")  # not by all poolers
+    encoding = "UTF8" if reported is None else reported.decode()
+    is_stricter = needs_transaction(connection, driver)
+    if encoding != "UTF8":
+        yield Finding(
+            name="session",
+            level=Level.WARNING,
+            found=f"the database is in {encoding}: what it cannot hold is refused at push, and of "
+            "errors only ASCII is kept as it is",
+            remedy="create the database with ENCODING 'UTF8'",
+        )
+    if is_stricter:
+        yield Finding(
+            name="session",
+            level=Level.WARNING,
+            found="transactions are stricter than READ COMMITTED by default, so each verb takes "
+            "two more round trips",
+            remedy="ALTER ROLE ... SET default_transaction_isolation = 'read committed', for the "
+            "roles that use queues",
+        )
+    if encoding == "UTF8" and not is_stricter:
+        yield Finding(name="session", level=Level.OK, found="in UTF8 and READ COMMITTED")
+
+
+def _writable(connection: Connection, _schema: str | None) -> Iterator[Finding]:
+    (row,) = run(connection, diagnosing.read_only(), {})
+    if not row.is_read_only:
+        yield Finding(name="writable", level=Level.OK, found="the server takes what is written")
+        return
+    found = "it is a standby" if row.is_standby else "default_transaction_read_only is on"
+    yield Finding(
+        name="writable",
+        level=Level.PROBLEM,
+        found=f"nothing can be written here, {found}: no push, claim or ack works",
+        remedy="connect to the primary: name all hosts in the URL, and "
+        "target_session_attrs=read-write"
+        if row.is_standby
+        else "set it off for the server, the database and the role, unless this is an old primary",
+    )
+
+
+def _search_path(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    rows = run(connection, diagnosing.open_path(), {})
+    risk = "" if schema else ": a table of our name that is found first would be taken for ours"
+    other = "" if schema else "; or name the schema of the table, schema=..."
+    for row in rows:
+        roles = ", ".join(role if role == "PUBLIC" else quoted(role) for role in row.roles)
+        yield Finding(
+            name="search_path",
+            level=Level.WARNING,
+            found=f"{roles} may create objects in the {row.kind.lower()} {row.name!r}, where the "
+            f"search path looks{risk}",
+            remedy=f"REVOKE CREATE ON {row.kind} {quoted(row.name)} FROM {roles}{other}",
+        )
+    if not rows:
+        found = "nobody else may create objects where it looks"
+        yield Finding(name="search_path", level=Level.OK, found=found)
+
+
 def _clock(connection: Connection, _schema: str | None) -> Iterator[Finding]:
     asked_at = datetime.now(UTC)
-    server = connection.execute(diagnosing.backend_process()).one().now
+    server = _backend(connection).now
     answered_at = datetime.now(UTC)
     apart = (server - (asked_at + (answered_at - asked_at) / 2)).total_seconds()
     is_apart = abs(apart) > _CLOCKS_APART
@@ -333,7 +434,7 @@ def _clock(connection: Connection, _schema: str | None) -> Iterator[Finding]:
 def _pooler(engine: Engine) -> Finding:
     """Tell whether a pooler is in between: it gives out process numbers of its own."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        serving = connection.execute(diagnosing.backend_process()).one().pid
+        serving = _backend(connection).pid
         driver: Any = connection.connection.driver_connection
         if driver.info.backend_pid == serving:
             return Finding(name="pooler", level=Level.OK, found="none in between")
@@ -354,11 +455,15 @@ def _pooler(engine: Engine) -> Finding:
 def _is_shared(engine: Engine, serving: int) -> bool:
     """Return whether a second client gets the first one's process while that does nothing."""
     with engine.connect() as second, second.begin():
-        return bool(second.execute(diagnosing.backend_process()).one().pid == serving)
+        return bool(_backend(second).pid == serving)
+
+
+def _backend(connection: Connection) -> Any:
+    return run(connection, diagnosing.backend_process(), {})[0]
 
 
 def _settings(connection: Connection) -> dict[str, str]:
-    rows = connection.execute(diagnosing.settings())
+    rows = run(connection, diagnosing.settings(), {})
     return {row.name: row.setting for row in rows}
 
 
@@ -380,18 +485,68 @@ def _sqlite_settings(connection: Connection, _schema: str | None) -> Iterator[Fi
     )
 
 
+def _file_rights(connection: Connection, _schema: str | None) -> Iterator[Finding]:
+    """Tell of SQLite files that others may read; they are left as their owner made them."""
+    rows = connection.exec_driver_sql("PRAGMA database_list").all()
+    names = [str(row[2]) for row in rows if row[1] == "main" and row[2]]
+    files = [Path(f"{name}{ending}") for name in names for ending in ("", "-wal", "-shm")]
+    open_ones = [str(file) for file in files if _rights_of_others(file)]
+    if open_ones:
+        yield Finding(
+            name="file_rights",
+            level=Level.WARNING,
+            found=f"others may read or write {', '.join(open_ones)}, and with it all messages",
+            remedy=f"chmod 600 {shlex.join(open_ones)}, unless other users work on it",
+        )
+    elif names:
+        yield Finding(name="file_rights", level=Level.OK, found="for the owner of the file only")
+
+
+def _payload_folder(_connection: Connection, _schema: str | None) -> Iterator[Finding]:
+    """Tell of a folder of payloads, as the environment names it, that others may read."""
+    payloads = Payloads.from_environment()
+    if payloads is None or payloads.storage is None:
+        return
+    scheme, _, folder = payloads.storage.url.partition("://")
+    if scheme != "file" or not Path(folder).is_dir():
+        return
+    if _rights_of_others(Path(folder)):
+        yield Finding(
+            name="payload_folder",
+            level=Level.WARNING,
+            found=f"others may enter {folder}, where payloads lie",
+            remedy=f"chmod -R go-rwx {shlex.quote(folder)}; to share it with a group, "
+            f"chmod 2770 {shlex.quote(folder)}",
+        )
+    else:
+        yield Finding(name="payload_folder", level=Level.OK, found="for its owner or its group")
+
+
+def _rights_of_others(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # it is not there, or in a folder that even this user cannot enter
+        return False
+    is_shared = bool(mode & stat.S_ISGID) and path.is_dir()
+    return bool(mode & (stat.S_IRWXO if is_shared else stat.S_IRWXG | stat.S_IRWXO))
+
+
 _EVERYWHERE: tuple[Examination, ...] = (
     _parts_of_the_table,
     _stuck_claims,
     _failing,
     _dead_letters,
+    _payload_folder,
 )
-_SQLITE: tuple[Examination, ...] = (_sqlite_settings,)
+_SQLITE: tuple[Examination, ...] = (_sqlite_settings, _file_rights)
 _POSTGRESQL: tuple[Examination, ...] = (
     _bloat,
     _old_snapshots,
     _autovacuum,
     _durability,
     _connections,
+    _session,
+    _writable,
+    _search_path,
     _clock,
 )

@@ -9,9 +9,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from xclaim import arguments
+from xclaim.connections.direct import run
 from xclaim.errors import InvalidArgumentError
 from xclaim.sql.dialects import SQLITE
 from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
+from xclaim.sql.statements import diagnosing
 from xclaim.sql.statements.granting import (
     Facts,
     Grant,
@@ -20,9 +22,10 @@ from xclaim.sql.statements.granting import (
     facts,
     facts_of,
     granting,
+    is_limited,
     shown_views,
 )
-from xclaim.verbs import resolve_schema
+from xclaim.verbs import schema_on
 
 __all__ = ["Kind", "Plan", "plan"]
 
@@ -33,6 +36,7 @@ class Plan:
 
     grant: Grant
     facts: Facts
+    open_places: tuple[str, ...] = ()  # where others may create what the search path finds
 
     @property
     def statements(self) -> list[str]:
@@ -46,12 +50,12 @@ class Plan:
         remarks = []
         if found.wider:
             remarks.append(f"The role has more than this, by {', '.join(found.wider)}.")
-        if grant.queues and found.without_policy:
+        if is_limited(grant) and found.without_policy:
             remarks.append(
                 "These roles have rights on the table and no policy: they see no message any "
                 f"more. Run `xclaim grants` for each: {', '.join(found.without_policy)}"
             )
-        elif grant.queues:
+        elif is_limited(grant):
             remarks.append(
                 "A role that is granted rights on the table by hand sees no message without a "
                 "policy of its own."
@@ -60,6 +64,12 @@ class Plan:
             remarks.append(
                 "No views: here they would show all queues, because they have their owner's "
                 "rights. From PostgreSQL 15 on, ALTER VIEW ... SET (security_invoker = true)."
+            )
+        if self.open_places:
+            remarks.append(
+                "Others may create objects where the search path looks, and a table of our name "
+                "that is found first would be taken for ours: REVOKE CREATE there, see `xclaim "
+                f"doctor`: {', '.join(self.open_places)}"
             )
         return remarks
 
@@ -75,16 +85,19 @@ class Plan:
     def apply(self, connection: Connection) -> dict[str, Any]:
         """Run the statements in the transaction of the connection; return what was done."""
         # Not with an empty list of parameters: the driver would look for percent signs.
-        literally = connection.execution_options(no_parameters=True)
+        # And not as an option of the connection, which its owner goes on with.
+        literally = {"no_parameters": True}
+        (before,) = run(connection, diagnosing.search_path(), {})
         for statement in self.statements:
-            literally.exec_driver_sql(statement)
+            connection.exec_driver_sql(statement, execution_options=literally)
+        run(connection, diagnosing.set_search_path(), before._asdict())
         return {
             "role": self.grant.role,
             "kind": str(self.grant.kind),
             "queues": list(self.grant.queues) or None,
             "payloads": self.grant.shows_payloads,
             "created": not self.facts.is_role,
-            "without_policy": list(self.facts.without_policy) if self.grant.queues else [],
+            "without_policy": list(self.facts.without_policy) if is_limited(self.grant) else [],
             "wider": list(self.facts.wider),
         }
 
@@ -111,14 +124,19 @@ def plan(
             "SQLite has no roles: who may write the file may do everything, so use the rights of "
             "the file and its folder"
         )
-    resolved = resolve_schema(schema, connection.dialect.name)
+    resolved = schema_on(connection, schema)
     _check_revision(connection, resolved)
-    row = connection.execute(facts(resolved, grant.role)).one_or_none()
-    if row is None:
+    rows = run(connection, facts(resolved, grant.role), {})
+    if not rows:
         raise mismatch(None, resolved)
-    found = facts_of(row)
+    found = facts_of(rows[0])
     _refuse_powerful(grant, found)
-    return Plan(grant=grant, facts=found)
+    places = run(connection, diagnosing.open_path(), {})
+    return Plan(
+        grant=grant,
+        facts=found,
+        open_places=tuple(f"the {each.kind.lower()} {each.name}" for each in places),
+    )
 
 
 def _checked(kind: str, role: str, queues: Iterable[str], *, shows_payloads: bool) -> Grant:
@@ -152,7 +170,8 @@ def _refuse_powerful(grant: Grant, found: Facts) -> None:
             f"role {grant.role!r} owns the table, belongs to its owner or is a superuser, and may "
             "do everything: choose a role that is not"
         )
-    if grant.queues and found.bypasses_policies:
+    if is_limited(grant) and found.bypasses_policies:
         raise InvalidArgumentError(
-            f"role {grant.role!r} has BYPASSRLS and sees every queue: choose a role that has not"
+            f"role {grant.role!r} has BYPASSRLS, and nothing that row-level security limits would "
+            "hold for it: choose a role that has not"
         )

@@ -18,17 +18,25 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, func, inspect, select, text
+from sqlalchemy import Connection, Engine, Table, func, select, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateSchema
 
+from xclaim.connections import direct
 from xclaim.connections.busy_files import is_busy
 from xclaim.connections.engine import create_engine
 from xclaim.errors import InvalidArgumentError
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
-from xclaim.sql.revision import is_newer, mismatch, read_revision
+from xclaim.sql.revision import (
+    has_message_table,
+    is_newer,
+    mismatch,
+    quoted,
+    read_revision,
+)
 from xclaim.sql.schema import REVISION, TABLE_NAME, VERSION_TABLE_NAME, message_table
-from xclaim.verbs import resolve_schema
+from xclaim.sql.statements import diagnosing
+from xclaim.verbs import refuse_hidden_rows, schema_on
+from xclaim.verbs.execution import execute
 
 __all__ = ["check", "current", "downgrade", "upgrade"]
 
@@ -44,7 +52,15 @@ _SILENT_SECONDS = 2
 _LIMIT_WAITING = (
     "SELECT set_config('lock_timeout', '10s', true) WHERE current_setting('lock_timeout') = '0'"
 )
+_TAKE_TURN = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=_LOCK)
+_HAS_SCHEMA = text("SELECT count(*) AS schemas FROM pg_namespace WHERE nspname = :name")
 _LOCK_NOT_AVAILABLE = "55P03"
+# PostgreSQL knows tables that a transaction with an older snapshot does not see the rows of.
+_NO_REVISION = (
+    "the table xclaim_message is there, and its revision is not: if another migration has just "
+    "made it run this one again, in a transaction at READ COMMITTED if it is one of your own; else "
+    "move the table away"
+)
 _WAY_OUT = (
     "another transaction holds what the migration needs. If it is one of your own, as in a "
     "migration of your application, pass its connection: migrate.upgrade(op.get_bind())"
@@ -78,11 +94,12 @@ def downgrade(bind: Bind, revision: str, *, schema: str | None = None) -> None:
 def messages_lost(bind: Bind, revision: str, *, schema: str | None = None) -> dict[str, int] | None:
     """Return the messages, by status, that a downgrade to ``revision`` would drop with their table.
 
-    None: it keeps the table, or there is none.
+    None: it keeps the table, or there is none. Raise HiddenRowsError if row-level security hides
+    some of them from the role.
     """
     scripts = script_directory()
     with _reading(bind) as connection:
-        resolved = resolve_schema(schema, connection.dialect.name)
+        resolved = schema_on(connection, schema)
         found = read_revision(connection, resolved)
         if found is None or is_newer(found):
             return None
@@ -90,15 +107,20 @@ def messages_lost(bind: Bind, revision: str, *, schema: str | None = None) -> di
             steps = list(scripts._downgrade_revs(revision, found))  # noqa: SLF001  (see upgrade)
         if not steps or steps[-1].revision.down_revision is not None:
             return None
-        status = message_table(resolved).c.status
-        rows = connection.execute(select(status, func.count().label("messages")).group_by(status))
+        rows = execute(connection, resolved, _by_status, {})
+        refuse_hidden_rows(connection, resolved, "a downgrade that drops the table")
         return {row.status: row.messages for row in rows}
+
+
+def _by_status(table: Table, _dialect: object) -> Any:
+    status = table.c.status
+    return select(status, func.count().label("messages")).group_by(status)
 
 
 def current(bind: Bind, *, schema: str | None = None) -> str | None:
     """Return the revision of the schema, None if there is none."""
     with _reading(bind) as connection:
-        return read_revision(connection, resolve_schema(schema, connection.dialect.name))
+        return read_revision(connection, schema_on(connection, schema))
 
 
 def check(bind: Bind, *, schema: str | None = None) -> None:
@@ -108,7 +130,7 @@ def check(bind: Bind, *, schema: str | None = None) -> None:
     that workers can be replaced one by one.
     """
     with _reading(bind) as connection:
-        resolved = resolve_schema(schema, connection.dialect.name)
+        resolved = schema_on(connection, schema)
         found = read_revision(connection, resolved)
     if found != REVISION:
         raise mismatch(found, resolved)
@@ -145,16 +167,37 @@ def turn(bind: Bind) -> Iterator[Connection]:
             with _saying_what_is_waited_for():
                 _lock(connection)
             if engine.dialect.name == POSTGRESQL.name:
-                connection.execute(text(_LIMIT_WAITING))
+                direct.run(connection, text(_LIMIT_WAITING), {})
             yield connection
             connection.commit()
 
 
-def create_schema(connection: Connection, schema: str | None) -> None:
-    """Create the PostgreSQL schema, if one is named and not there."""
+@contextmanager
+def placed(connection: Connection, schema: str | None) -> Iterator[str | None]:
+    """Yield the schema by its name, and create it, while the search path is empty.
+
+    What is created within binds its functions, operators and types for ever, and whoever migrates
+    may be a superuser: it finds PostgreSQL's own, whoever may create objects in a schema of the
+    path. The path ends with the transaction at the latest.
+    """
+    if connection.dialect.name == SQLITE.name:
+        yield schema
+        return
+    (found,) = direct.run(connection, diagnosing.place(), {})
+    if schema is None and found.schema is None:
+        raise InvalidArgumentError("no schema of the search path is there: name one, schema=...")
+    direct.run(connection, diagnosing.set_search_path(), {"search_path": ""})
+    if schema is not None:
+        _create_schema(connection, schema)
+    yield found.schema if schema is None else schema
+    direct.run(connection, diagnosing.set_search_path(), {"search_path": found.search_path})
+
+
+def _create_schema(connection: Connection, schema: str) -> None:
     # Asked first: IF NOT EXISTS wants the right to create one even where it exists.
-    if schema is not None and not inspect(connection).has_schema(schema):
-        connection.execute(CreateSchema(schema))
+    (found,) = direct.run(connection, _HAS_SCHEMA, {"name": schema})
+    if not found.schemas:
+        connection.exec_driver_sql(f"CREATE SCHEMA {quoted(schema)}".replace("%", "%%"))
 
 
 def context_options(schema: str | None) -> dict[str, Any]:
@@ -182,14 +225,16 @@ def _migrate(bind: Bind, revision: str, schema: str | None, steps: Steps) -> Non
             return steps(scripts, heads)
 
     with turn(bind) as connection:
-        resolved = resolve_schema(schema, connection.dialect.name)
-        found = read_revision(connection, resolved)
-        if found is not None and is_newer(found):
-            raise mismatch(found, resolved)
-        create_schema(connection, resolved)
-        options = {**context_options(resolved), "fn": chosen}
-        context = MigrationContext.configure(connection, opts=options)
-        context.run_migrations(**revision_arguments(context, resolved))
+        resolved = schema_on(connection, schema)
+        with placed(connection, resolved) as place:
+            found = read_revision(connection, place)
+            if found is not None and is_newer(found):
+                raise mismatch(found, resolved)
+            if found is None and has_message_table(connection, place):
+                raise InvalidArgumentError(_NO_REVISION)
+            options = {**context_options(place), "fn": chosen}
+            context = MigrationContext.configure(connection, opts=options)
+            context.run_migrations(**revision_arguments(context, place))
 
 
 @contextmanager
@@ -229,7 +274,7 @@ def _lock(connection: Connection) -> None:
     if not connection.in_transaction():
         connection.begin()
     if dialect_of(connection.dialect.name) is POSTGRESQL:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        direct.run(connection, _TAKE_TURN, {})
         return
     # The driver, left to itself, begins a transaction with the first row and not with a table.
     driver: Any = connection.connection.driver_connection

@@ -47,8 +47,9 @@ def prune_orphans(
     Younger ones may belong to a push that is not committed yet: no less than an hour. The storage
     must be this database's alone, for another one's objects look like orphans: if not one of them
     has a message here, InvalidArgumentError is raised, unless ``every`` says that this is so.
-    ``payloads``: by default as the environment says. Raise StorageError if the storage cannot be
-    reached.
+    ``payloads``: by default as the environment says. Raise HiddenRowsError, with nothing removed,
+    if row-level security hides messages from the role: their objects would look like orphans;
+    StorageError if the storage cannot be reached.
     """
     arguments.seconds("older_than", older_than)
     if older_than < LEAST:
@@ -56,7 +57,7 @@ def prune_orphans(
             f"older_than must be an hour at least, not {older_than}: a push stores its object "
             "before its transaction is committed"
         )
-    schema = verbs.resolve_schema(schema, engine.dialect.name)
+    schema = verbs.schema_on(engine, schema)
     settings = payloads or Payloads.by_default()
     storage = settings.require_storage()
     examined, orphans = 0, []
@@ -64,7 +65,10 @@ def prune_orphans(
         examined += len(batch)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             uris = [each.uri for each in batch]
-            known = verbs.stored_objects(connection, uris, schema=schema)
+            named = verbs.stored_objects(connection, uris, schema=schema)
+            verbs.refuse_hidden_rows(connection, schema, "the search for orphans")
+        # Not what a row of another queue names: it is not that row's, and would be kept for ever.
+        known = {uri for uri, queue in named if storage.is_in(uri, queue)}
         orphans += [each for each in batch if each.uri not in known]
     if orphans and len(orphans) == examined and not every:
         raise InvalidArgumentError(
