@@ -156,8 +156,18 @@ def test_keys_are_rotated_and_claimed_messages_left(xclaim: CommandLine, databas
         queue.ack(claimed)
         second = rotating("rotate-keys")
 
-    assert (first.status, first.values) == (5, [{"rotated": 2, "claimed": 1, "failed": 0}])
-    assert (second.status, second.values) == (0, [{"rotated": 1, "claimed": 0, "failed": 0}])
+    nothing = {"failed": 0, "unencrypted": {}}
+    assert (first.status, first.values) == (5, [{"rotated": 2, "claimed": 1, **nothing}])
+    assert (second.status, second.values) == (0, [{"rotated": 1, "claimed": 0, **nothing}])
+
+
+def test_what_is_not_encrypted_yet_is_counted(xclaim: CommandLine, queue: Queue) -> None:
+    queue.push_many([1, 2])
+    rotating = replace(xclaim, environment=xclaim.environment | {"XCLAIM_FERNET_KEYS": NEW})
+
+    done = rotating("rotate-keys")
+
+    assert (done.status, done.values[0]["unencrypted"]) == (0, {"orders": 2})
 
 
 def test_what_cannot_be_rotated_is_named(xclaim: CommandLine, database_url: str) -> None:

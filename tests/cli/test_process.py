@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from tests.cli.command_line import UNREACHABLE, XCLAIM, CommandLine
+from tests.databases import temporary_database
 from tests.eventually import PATIENCE
 from xclaim import Message, Queue, __version__, create_engine
 from xclaim.cli import main
@@ -259,6 +260,54 @@ def test_a_statement_that_is_refused_shows_no_payload(
     assert len(done.errors) == 1
     assert done.errors[0].startswith("error: the database refused (")
     assert "secret" not in done.stderr
+
+
+def test_a_value_that_the_database_cannot_hold_is_wrong_use(
+    nowhere: CommandLine, fresh_postgresql_url: str
+) -> None:
+    engine = create_engine(fresh_postgresql_url)
+    with engine.begin() as connection:
+        connection.execute(
+            text("ALTER TABLE xclaim_message ADD CHECK (payload::text::numeric(3) < 999)")
+        )
+    engine.dispose()
+
+    done = nowhere("push", "orders", "12345", "--url", fresh_postgresql_url)
+
+    assert done.status == 2
+    assert "the database cannot hold a value" in done.errors[0]
+    assert "what its user may do" not in done.stderr
+
+
+def test_a_character_that_the_encoding_lacks_is_wrong_use(
+    nowhere: CommandLine, postgresql_server: str
+) -> None:
+    with temporary_database(postgresql_server, encoding="LATIN1") as url:
+        nowhere("upgrade", "--url", url)
+
+        done = nowhere("push", "orders", '"\u20ac"', "--url", url)
+
+    assert done.status == 2
+    assert "LATIN1" in done.errors[0]
+    assert "UTF8" in done.errors[0]
+    assert "what its user may do" not in done.stderr
+
+
+def test_a_server_that_can_only_be_read_is_told_from_a_missing_right(
+    nowhere: CommandLine, fresh_postgresql_url: str
+) -> None:
+    url = fresh_postgresql_url
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        name = make_url(url).database
+        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+    engine.dispose()
+
+    done = nowhere("push", "orders", "1", "--url", url)
+
+    assert done.status == 4
+    assert "the database can only be read" in done.errors[0]
+    assert "what its user may do" not in done.stderr
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly(

@@ -172,12 +172,12 @@ BAD_LINES = [
     (b"nope", "line 2 is not JSON"),
     (b'{"id": NaN}', "line 2 is not JSON (JSON has no NaN)"),
     (b"-Infinity", "line 2 is not JSON"),
-    (b"1e999", "line 2: payload is inf"),
+    (b"1e999", "line 2: the number 1e999 would not come back"),
     (b'{"id": "a\\u0000"}', "line 2: payload.id has a NUL"),
     (b'["\\ud800"]', "line 2: payload[0] has a NUL or a lone surrogate"),
     (b'{"id": "\xff"}', "line 2 is not UTF-8"),
     (b"[" * 100_000, "line 2 is not JSON (nested too deeply)"),
-    (b"9" * 5_000, "line 2 is not JSON"),
+    (b"9" * 5_000, "line 2: a number has 5,000 digits"),
 ]
 
 
@@ -259,6 +259,10 @@ WRONG_USE = [
     (("push", "orders", "x" * 5_000), "PAYLOAD is not JSON"),
     (("push", "orders", "1", "--max-attempts", "few"), "'few' is no whole number"),
     (("push", "orders", "NaN"), "JSON has no NaN"),
+    (("push", "orders", "1e400"), "the number 1e400 would not come back"),
+    (("push", "orders", "[-5e400]"), "the number -5e400 would not come back"),
+    (("push", "orders", "-5"), "put `--` before an argument that begins with a dash"),
+    (("push", "-rf", "1"), "put `--` before an argument that begins with a dash"),
     (("push", "orders", '"\\u0000"'), "payload has a NUL"),
     (("push", "orders", "1", "--delay", "-5m"), "is no duration: write 30s, 5m, 2h or 7d"),
     (("push", "orders", "1", "--delay", "5"), "is no duration: write 30s, 5m, 2h or 7d"),
@@ -280,3 +284,18 @@ def test_wrong_use_of_push_is_explained_in_a_line(
     refused: Callable[..., str], arguments: tuple[str, ...], problem: str
 ) -> None:
     assert problem in refused(*arguments)
+
+
+@pytest.mark.parametrize("payload", ["-0.0", "1e-400", '{"a": 1, "a": 2}', "1" * 5_000])
+def test_json_that_is_refused_is_not_looked_for_as_a_file(
+    refused: Callable[..., str], payload: str
+) -> None:
+    assert "no file" not in refused("push", "orders", "--", payload)
+
+
+def test_behind_two_dashes_a_payload_and_a_queue_may_begin_with_one(
+    xclaim: CommandLine,
+) -> None:
+    done = xclaim("push", "--", "-rf", "-5")
+
+    assert (done.status, done.values[0]["queue"], done.values[0]["payload"]) == (0, "-rf", -5)

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from tests.cli.command_line import CommandLine
-from xclaim import Claim, Queue
+from xclaim import Claim, Queue, create_engine
 
 
 def line_of(claim: Claim | None) -> str:
@@ -124,6 +124,23 @@ def test_claims_that_cannot_be_printed_are_given_back(
     assert done.status == 74
     assert len(done.errors) == 1
     assert sqlite_queue.counts().available == 1
+
+
+@pytest.mark.parametrize("command", ["claim", "peek"])
+def test_what_cannot_be_read_is_said_on_stderr(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue, sqlite_url: str, command: str
+) -> None:
+    message = sqlite_queue.push(1)
+    engine = create_engine(sqlite_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE xclaim_message SET payload = '{'")
+    engine.dispose()
+
+    done = sqlite_xclaim(command, "orders")
+
+    assert done.status == 0
+    (line,) = done.errors
+    assert line.startswith(f"message {message.id} in 'orders': payload cannot be read")
 
 
 def test_acking_no_lines_does_nothing(sqlite_xclaim: CommandLine) -> None:

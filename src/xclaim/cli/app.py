@@ -13,7 +13,7 @@ import click
 
 from xclaim import __version__
 from xclaim.cli import examining, granting, looking, pushing, settling, tending
-from xclaim.cli.database import Database, database_options
+from xclaim.cli.database import Database, place_options
 from xclaim.cli.outcomes import WRONG_USE, status_of
 
 
@@ -23,7 +23,7 @@ from xclaim.cli.outcomes import WRONG_USE, status_of
 )
 @click.version_option(__version__, prog_name="xclaim")
 @click.pass_context
-@database_options
+@place_options
 def group(context: click.Context, /, *, database: Database) -> None:
     """Share out payloads, each to be consumed exactly once.
 

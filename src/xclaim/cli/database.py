@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xclaim.cli.outcomes import DatabaseError, say
+from xclaim.cli.outcomes import DatabaseError, RefusedError, say
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy.exc import SQLAlchemyError
 
     from xclaim.payloads.payloads import Payloads
     from xclaim.queues.sync import Queue
 
 DEFAULT_URL = "sqlite:///xclaim.db"
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_OF_ENCODINGS = ("22P05", "22021")  # untranslatable_character, character_not_in_repertoire
+_READ_ONLY = "25006"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +60,7 @@ class Database:
         try:
             yield engine
         except SQLAlchemyError as error:
-            raise DatabaseError(
-                f"the database refused ({_reason(error)}): see its log, and what its user may do"
-            ) from error
+            raise _refusal(error) from error
         finally:
             engine.dispose()
 
@@ -77,21 +79,43 @@ class Database:
             yield partial(Queue, bind=engine, schema=self.schema, payloads=self.payloads)
 
     def tell_if_unknown(self, queue: str) -> None:
-        """Say on stderr that a queue has no message at all, for whoever has mistyped its name."""
-        from xclaim.verbs import is_known
+        """Say on stderr that a queue has no message at all, for whoever has mistyped its name.
 
-        if self.quiet:
-            return
+        Raise HiddenRowsError if that cannot be said, because the role does not see the queue.
+        """
+        from xclaim.verbs import is_known, refuse_hidden_queue
+
+        with self._another_look() as connection:
+            schema = self.resolved_schema(connection.engine)
+            if is_known(connection, queue, schema=schema):
+                return
+            refuse_hidden_queue(connection, queue, schema=schema)
+            if not self.quiet:
+                say(
+                    f"queue {queue!r} is unknown: it has no message, not even a consumed one; "
+                    "`xclaim stats` shows the queues there are"
+                )
+
+    def tell_if_limited(self) -> None:
+        """Say on stderr that the role does not see all messages, if that is so."""
+        if self.of_what_is_seen():
+            say("row-level security hides messages from this role, and they are left out")
+
+    def of_what_is_seen(self) -> str:
+        """Return what is to be added to "there is no message", if row-level security hides some."""
+        from xclaim.verbs import of_what_is_seen
+
+        with self._another_look() as connection:
+            return of_what_is_seen(connection, self.resolved_schema(connection.engine))
+
+    @contextmanager
+    def _another_look(self) -> Iterator[Connection]:
         autocommit = {"isolation_level": "AUTOCOMMIT"}
         with (
             replace(self, quiet=True).engine() as engine,
             engine.connect().execution_options(**autocommit) as connection,
         ):
-            if not is_known(connection, queue, schema=self.resolved_schema(engine)):
-                say(
-                    f"queue {queue!r} is unknown: it has no message, not even a consumed one; "
-                    "`xclaim stats` shows the queues there are"
-                )
+            yield connection
 
     def resolved_schema(self, engine: Engine) -> str | None:
         """Return the PostgreSQL schema of the table, None for the search path."""
@@ -101,6 +125,22 @@ class Database:
 
 
 def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --url, --schema and --quiet to a command that works on a database.
+
+    All of it runs with numbers as they are stored: payloads are decoded when they are printed.
+    """
+
+    @wraps(command)
+    def with_exact_numbers(*positional: Any, **options: Any) -> Any:
+        from xclaim.payloads.plain_json import exact_numbers
+
+        with exact_numbers():
+            return command(*positional, **options)
+
+    return place_options(with_exact_numbers)
+
+
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --url, --schema and --quiet: they may stand before the subcommand, and after it."""
 
     @click.option(
@@ -145,6 +185,35 @@ def _connected(url: URL) -> Engine:
         engine.dispose()
         raise DatabaseError(_unreachable(url, _reason(error))) from error
     return engine
+
+
+def _refusal(error: SQLAlchemyError) -> click.ClickException:
+    """Return what to say of an error of the database: whose fault it is, and the way out."""
+    from sqlalchemy.exc import DataError
+
+    reason, cause = _reason(error), getattr(error, "orig", None)
+    state = getattr(cause, "sqlstate", None)
+    if state in _OF_ENCODINGS:
+        return RefusedError(
+            f"the database cannot hold a character of what it was given ({reason}), and nothing "
+            "was changed: create the database with ENCODING 'UTF8', or leave the character out"
+        )
+    if isinstance(error, DataError):
+        return RefusedError(
+            f"the database cannot hold a value that it was given ({reason}), and nothing was "
+            "changed: use another value"
+        )
+    if state == _READ_ONLY:
+        return DatabaseError(
+            f"the database can only be read ({reason}): connect to the primary, or see who has "
+            "set default_transaction_read_only"
+        )
+    if (getattr(cause, "sqlite_errorname", None) or "").startswith("SQLITE_READONLY"):
+        return DatabaseError(
+            f"the SQLite file can only be read ({reason}): check the rights of the file and of "
+            "its folder"
+        )
+    return DatabaseError(f"the database refused ({reason}): see its log, and what its user may do")
 
 
 def _unreachable(url: URL, reason: str) -> str:

@@ -54,7 +54,7 @@ def audit(
     if printed is Output.JSON:
         write({name: values[name] for name in ("is_sound", "rows", "gone")})
     if is_file:
-        Path(output).write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+        Path(output).write_text(json.dumps(values, indent=2) + "\n")
     return 0 if audited.is_sound else UNSOUND
 
 

@@ -3,39 +3,98 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from xclaim.arguments import refuse_constant, visible
+from xclaim.cli.json_text import json_text
 from xclaim.cli.options import Output
-from xclaim.cli.outcomes import emit, visible
+from xclaim.cli.outcomes import emit, say
 
 if TYPE_CHECKING:
     from xclaim.message import Claim
 
 T = TypeVar("T")
 
+_MOST_SHOWN = 60  # characters of what is refused
+
 UPCOMING_COLUMNS = ("id", "queue", "priority", "attempts", "available_at", "last_error", "payload")
 MESSAGE_COLUMNS = ("id", "queue", "status", "attempts", "available_at", "last_error", "payload")
 CLAIM_COLUMNS = ("id", "queue", "attempts", "claimed_by", "claim_expires_at", "payload")
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"JSON has no {name}")
+class _NotExactError(ValueError):
+    """A number that would not come back as it is written, or a key that stands twice."""
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)  # json.loads would make one a line
+class NotExactError(click.UsageError):
+    """The text is JSON, and would not come back as it is written."""
+
+
+def _exact_float(text: str) -> float:
+    from xclaim.payloads.plain_json import exact_number  # not for commands that read none
+
+    number = None if math.isinf(float(text)) else exact_number(text)
+    if isinstance(number, float) and (number or not text.startswith("-")):
+        return number
+    raise _not_exact(text)
+
+
+def _exact_int(text: str) -> int:
+    if text == "-0":
+        raise _not_exact(text)
+    try:
+        return int(text)
+    except ValueError:  # Python's own limit, against texts that take minutes to read
+        raise _NotExactError(f"a number has {len(text):,} digits: push it as text") from None
+
+
+def _not_exact(text: str) -> _NotExactError:
+    return _NotExactError(
+        f"the number {text[:_MOST_SHOWN]} would not come back as it is written: round it, or push "
+        "it as text"
+    )
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise _NotExactError(f"the key {double[:_MOST_SHOWN]!a} stands twice in an object")
+    return found
+
+
+# json.loads would make one for each line.
+_exact_decoder = json.JSONDecoder(
+    parse_constant=refuse_constant,
+    parse_float=_exact_float,
+    parse_int=_exact_int,
+    object_pairs_hook=_without_doubles,
+)
+_decoder = json.JSONDecoder(parse_constant=refuse_constant)
 
 
 def parse_json(text: str, place: str) -> Any:
-    """Return the decoded JSON; NaN and Infinity, which Python would accept, are no JSON."""
+    """Return the decoded JSON, or raise a UsageError.
+
+    Refused is what Python would accept and change: NaN and Infinity, numbers that a float does not
+    hold exactly, and keys that stand twice.
+    """
+    return _decoded(_exact_decoder, text, place)
+
+
+def _decoded(decoder: json.JSONDecoder, text: str, place: str) -> Any:
     try:
-        return _decoder.decode(text)
+        return decoder.decode(text)
+    except _NotExactError as error:
+        raise NotExactError(f"{place}: {error}") from None
     except json.JSONDecodeError as error:
         problem = f"{error.msg} at character {error.pos + 1}"
     except ValueError as error:
@@ -53,7 +112,9 @@ def stdin_of(missing: str) -> IO[bytes]:
     return sys.stdin.buffer
 
 
-def json_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
+def json_lines(
+    lines: Iterable[bytes], parse: Callable[[str, str], Any] = parse_json
+) -> Iterator[tuple[int, Any]]:
     """Yield the value of each line that is not blank, and its number, from 1."""
     for number, line in enumerate(lines, start=1):
         place = f"line {number}"
@@ -64,7 +125,7 @@ def json_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
                 f"{place} is not UTF-8 ({error.reason} at byte {error.start + 1})"
             ) from None
         if text.strip():
-            yield number, parse_json(text, place)
+            yield number, parse(text, place)
 
 
 def claims_of(argument: str | None) -> list[Claim]:
@@ -73,8 +134,14 @@ def claims_of(argument: str | None) -> list[Claim]:
     if argument is None and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError(missing)
     if argument is not None and argument != "-":
-        return [_claim(parse_json(argument, "CLAIM"), "CLAIM")]
-    return [_claim(value, f"line {number}") for number, value in json_lines(stdin_of(missing))]
+        return [_claim(_parse_claim(argument, "CLAIM"), "CLAIM")]
+    lines = json_lines(stdin_of(missing), _parse_claim)
+    return [_claim(value, f"line {number}") for number, value in lines]
+
+
+def _parse_claim(text: str, place: str) -> Any:
+    # Its payload may be another program's, with any number: it is handed on to nobody.
+    return _decoded(_decoder, text, place)
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -91,7 +158,7 @@ def write(value: Mapping[str, Any]) -> None:
 
 def line_of(value: Mapping[str, Any]) -> bytes:
     """Return the value as one JSON line."""
-    return json.dumps(value, ensure_ascii=False, default=_plain).encode()
+    return json_text(value).encode()
 
 
 def write_all(values: Sequence[Mapping[str, Any]], columns: Sequence[str], output: Output) -> None:
@@ -108,6 +175,16 @@ def write_all(values: Sequence[Mapping[str, Any]], columns: Sequence[str], outpu
             emit(tsv(values, columns))
 
 
+def tell_unreadable(messages: Iterable[Mapping[str, Any]]) -> None:
+    """Say on stderr what of printed messages cannot be read: on stdout it is only not there."""
+    for message in messages:
+        if names := message.get("unreadable"):
+            say(
+                f"message {message['id']} in {message['queue']!r}: {' and '.join(names)} cannot be "
+                "read, and stands as text under `unreadable`; an ack would consume it"
+            )
+
+
 def tsv(values: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
     """Return a line with the names of the columns, and one for each value; tabs are escaped."""
     lines = ["\t".join(columns)]
@@ -121,7 +198,7 @@ def _field(name: str, value: Any) -> str:
     if name != "payload" and isinstance(value, str):
         text = value.replace("\\", "\\\\")
     else:
-        text = json.dumps(value, ensure_ascii=False, default=_plain)
+        text = json_text(value)
     return visible(text)
 
 
@@ -140,11 +217,3 @@ def _claim(value: Any, place: str) -> Claim:
         raise click.UsageError(
             f"{place} is not a claim as printed by `xclaim claim` ({error.__cause__!r})"
         ) from error
-
-
-def _plain(value: Any) -> float | str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return round(value.total_seconds(), 3)
-    return float(value)  # PostgreSQL's numeric

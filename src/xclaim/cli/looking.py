@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xclaim.cli.database import Database, database_options
-from xclaim.cli.lines import MESSAGE_COLUMNS, UPCOMING_COLUMNS, write_all
+from xclaim.cli.lines import MESSAGE_COLUMNS, UPCOMING_COLUMNS, tell_unreadable, write_all
 from xclaim.cli.options import Output, ids_of, limit_option, output_options, queue_argument
 from xclaim.cli.outcomes import NOTHING_TO_CLAIM, say
+from xclaim.errors import suggested
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
     from xclaim.message import Message
 
 _COUNTS = ("available", "delayed", "claimed", "consumed", "dead_letters")
@@ -50,7 +52,7 @@ def peek(*, queue_name: str, limit: int, failing: bool, output: Output, database
         _say_unless_quiet(
             database,
             f"messages that failed are tried again, the next at {resting[0].available_at:%H:%M:%S} "
-            f"UTC: `xclaim peek {shlex.quote(queue_name)} --failing` shows them",
+            f"UTC: {suggested('peek', queue_name, option=' --failing')} shows them",
         )
     if not messages and not resting:
         database.tell_if_unknown(queue_name)
@@ -74,19 +76,26 @@ def stats(*, queue_name: str | None, errors: bool, output: Output, database: Dat
         wanted = (queue_name, f"{queue_name}.dead")
         rows = [row for row in found if queue_name is None or row["queue"] in wanted]
         write_all(rows, ERROR_COLUMNS, output)
-        if queue_name is not None and not rows:
-            database.tell_if_unknown(queue_name)
+        _tell_what_is_missing(database, queue_name, is_there=bool(rows))
         return
     rows = _stats(database)
     if queue_name is not None:
         queue_name = queue_name.removesuffix(".dead")  # which is counted with it
         rows = [row for row in rows if row["queue"] == queue_name]
-    is_there = bool(rows) or queue_name is None
-    if not is_there:
+    is_there = bool(rows)
+    if queue_name is not None and not is_there:
+        database.tell_if_unknown(queue_name)  # before zeros are printed for it
         rows = [dict.fromkeys(STATS_COLUMNS) | {"queue": queue_name} | dict.fromkeys(_ZEROS, 0)]
     write_all(rows, STATS_COLUMNS, output)
-    if queue_name is not None and not is_there:
-        database.tell_if_unknown(queue_name)
+    if queue_name is None:
+        database.tell_if_limited()
+
+
+def _tell_what_is_missing(database: Database, queue: str | None, *, is_there: bool) -> None:
+    if queue is None:
+        database.tell_if_limited()
+    elif not is_there:
+        database.tell_if_unknown(queue)
 
 
 _ZEROS = (*_COUNTS, "retrying")
@@ -164,21 +173,23 @@ def claims(
     with database.engine() as engine:
         found = held(engine, queue_name, limit=limit, schema=database.schema)
     write_all([claim.to_dict() for claim in found], HOLDER_COLUMNS, output)
-    if queue_name is not None and not found:
-        database.tell_if_unknown(queue_name)
+    _tell_what_is_missing(database, queue_name, is_there=bool(found))
 
 
 def _print(
     messages: Iterable[Message], output: Output, columns: Sequence[str] = MESSAGE_COLUMNS
 ) -> None:
-    write_all([message.to_dict() for message in messages], columns, output)
+    rows = [message.to_dict() for message in messages]
+    write_all(rows, columns, output)
+    tell_unreadable(rows)
 
 
 def _missing(
     database: Database, queue: str, noun: str, missing: list[str], *, is_empty: bool
 ) -> int:
+    seen = database.of_what_is_seen() if missing else ""
     for each in missing:
-        say(f"queue {queue!r} has no {noun} {each}")
+        say(f"queue {queue!r} has no {noun} {each}{seen}")
     if missing and is_empty:
         database.tell_if_unknown(queue)
     return NOTHING_TO_CLAIM if missing else 0
@@ -192,25 +203,38 @@ def _say_unless_quiet(database: Database, line: str) -> None:
 def _stats(database: Database) -> list[dict[str, Any]]:
     from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
     from xclaim.sql.statements import queue_stats
+    from xclaim.verbs.execution import as_utc
+    from xclaim.verbs.unsendable import shown
 
-    with database.engine() as engine, engine.connect() as connection:
+    with database.engine() as engine, _connected(engine) as connection:
         schema = database.resolved_schema(engine)
         found = read_revision(connection, schema)
         if needs_upgrade(found):
             raise mismatch(found, schema)
-        rows = connection.execute(queue_stats(schema)).mappings()
-        return [{name: row[name] for name in STATS_COLUMNS} for row in rows]
+        rows = shown(connection, schema, queue_stats, {})
+    lines = [row._asdict() for row in rows]
+    for line in lines:
+        line["next_try_at"] = as_utc(line["next_try_at"])
+    return [{name: line[name] for name in STATS_COLUMNS} for line in lines]
+
+
+def _connected(engine: Engine) -> Connection:
+    """Return a connection on which one statement can be asked after another that has failed."""
+    connection = engine.connect()
+    if engine.dialect.name == "postgresql":
+        return connection.execution_options(isolation_level="AUTOCOMMIT")
+    return connection
 
 
 def _errors(database: Database) -> list[dict[str, Any]]:
     """Return how many messages failed with which class of error: tried again, or dead."""
     from xclaim.sql import statements
-    from xclaim.verbs.execution import execute
+    from xclaim.verbs.unsendable import shown
 
-    with database.engine() as engine, engine.connect() as connection:
+    with database.engine() as engine, _connected(engine) as connection:
         schema = database.resolved_schema(engine)
-        failing = execute(connection, schema, statements.failing_queues, {})
-        dead = execute(connection, schema, statements.dead_letters, {})
+        failing = shown(connection, schema, statements.failing_queues, {})
+        dead = shown(connection, schema, statements.dead_letters, {})
     return [
         {
             "queue": row.queue,

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xclaim.errors import ClaimLostError, SchemaVersionError, StorageError, XclaimError
+from xclaim.arguments import visible
+from xclaim.errors import (
+    ClaimLostError,
+    HiddenRowsError,
+    SchemaVersionError,
+    StorageError,
+    XclaimError,
+)
 
 if TYPE_CHECKING:
     from xclaim.cli.database import Database
@@ -56,7 +63,8 @@ def _status_of(group: click.Group, arguments: list[str] | None, database: Databa
         result = group.main(args=arguments, prog_name="xclaim", standalone_mode=False, obj=database)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (no traceback at 3 a.m.)
         if os.environ.get("XCLAIM_TRACEBACK"):
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                say(line)
         problem, status = _ending(error)
         say(f"error: {problem}")
         return status
@@ -106,13 +114,6 @@ class _Lines(logging.Handler):
         say(record.getMessage())
 
 
-def visible(text: str) -> str:
-    """Return the text so that it is one line and cannot steer a terminal."""
-    return "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in text
-    )
-
-
 def say(line: str) -> None:
     """Write one line to stderr, if anybody still listens; control characters become visible."""
     with suppress(OSError, ValueError):  # closed
@@ -130,14 +131,19 @@ def emit(output: bytes) -> None:
 
 
 def _hint(error: click.UsageError) -> str:
-    return "" if error.ctx is None else f" (see `{error.ctx.command_path} --help`)"
+    if error.ctx is None:
+        return ""
+    dash = ""
+    if isinstance(error, click.NoSuchOption) and not error.option_name.startswith("--"):
+        dash = "; put `--` before an argument that begins with a dash, as in `xclaim push q -- -5`"
+    return f"{dash} (see `{error.ctx.command_path} --help`)"
 
 
 def _status_of_error(error: XclaimError) -> int:
     match error:
         case ClaimLostError():
             return CLAIM_LOST
-        case SchemaVersionError() | StorageError():
+        case SchemaVersionError() | StorageError() | HiddenRowsError():
             return NO_DATABASE
         case _:
             return WRONG_USE

@@ -19,6 +19,7 @@ import click
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.lines import (
     MESSAGE_COLUMNS,
+    NotExactError,
     batches,
     json_lines,
     parse_json,
@@ -125,6 +126,8 @@ def _source(argument: str | None) -> Value | AbstractContextManager[IO[bytes]]:
         return nullcontext(stdin_of("no stdin to read payloads from"))
     try:
         return Value(parse_json(argument, "PAYLOAD"))
+    except NotExactError:
+        raise
     except click.UsageError as error:
         path = Path(argument)
         if _is_there(path):

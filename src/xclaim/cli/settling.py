@@ -5,7 +5,6 @@ An operator, who has no claim, settles a message by its id.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import click
 
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.delivery import Delivery
-from xclaim.cli.lines import CLAIM_COLUMNS, claims_of, line_of, write, write_all
+from xclaim.cli.lines import CLAIM_COLUMNS, claims_of, line_of, tell_unreadable, write, write_all
 from xclaim.cli.options import (
     Output,
     duration,
@@ -24,6 +23,7 @@ from xclaim.cli.options import (
     queue_argument,
 )
 from xclaim.cli.outcomes import CLAIM_LOST, NOTHING_TO_CLAIM, say
+from xclaim.errors import suggested
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -77,14 +77,16 @@ def claim(
 def _hand_out(queue: Queue, claims: Sequence[Claim], output: Output) -> None:
     delivery = Delivery()
     try:
+        values = [claim.to_dict() for claim in claims]
+        rows = [value["message"] for value in values]
         if output is Output.JSON:
-            delivery.send([line_of(claim.to_dict()) for claim in claims])
+            delivery.send([line_of(value) for value in values])
         else:
-            rows = [claim.message.to_dict() for claim in claims]
             write_all(rows, CLAIM_COLUMNS, output)
     except BaseException:
         _give_back(queue, claims[delivery.taken :])
         raise
+    tell_unreadable(rows)
 
 
 def _give_back(queue: Queue, claims: Iterable[Claim]) -> None:
@@ -219,7 +221,7 @@ def _changed_hands(claim: Claim) -> str:
     return (
         f"error: message {message.id} in {message.queue!r} changed hands: {claim.claimed_by!r} "
         "held it a moment ago and does not any more, so nothing was done; look again with "
-        f"`xclaim get {shlex.quote(message.queue)} {message.id}`"
+        f"{suggested('get', message.queue, str(message.id))}"
     )
 
 

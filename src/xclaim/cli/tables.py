@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,8 @@ from typing import Any
 
 from rich.cells import cell_len, chop_cells
 
-from xclaim.cli.outcomes import visible
+from xclaim.arguments import visible
+from xclaim.cli.json_text import json_text
 
 # What is folded when there is no room for it; all other columns keep their width.
 _FOLDED = ("payload", "last_error", "error", "found", "remedy", "promise", "examples")
@@ -167,7 +167,7 @@ def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if name == "payload":
-        text = json.dumps(value, ensure_ascii=False)
+        text = json_text(value)
     elif isinstance(value, bool):
         text = "yes" if value else "no"
     elif isinstance(value, datetime):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -15,6 +14,7 @@ from xclaim.cli.lines import write
 from xclaim.cli.options import duration, ids_of, limit_option, queue_argument
 from xclaim.cli.outcomes import CLAIM_LOST, UNSOUND, RefusedError, say
 from xclaim.cli.progress import progress
+from xclaim.errors import suggested
 
 if TYPE_CHECKING:
     from xclaim.queues.sync import Queue
@@ -207,7 +207,7 @@ def withdraw(
         say(
             f"error: {len(wanted) - count} of {len(wanted)} messages were claimed, consumed or "
             "withdrawn a moment ago, and stay as they are: see "
-            f"`xclaim get {shlex.quote(queue_name)} ID`"
+            f"{suggested('get', queue_name, 'ID')}"
         )
         return CLAIM_LOST
     return 0
@@ -232,14 +232,16 @@ def rotate_keys(*, database: Database) -> int:
     """Encrypt payloads anew with the first of XCLAIM_FERNET_KEYS.
 
     Those encrypted with one of the others, in rows and in XCLAIM_STORAGE. Claimed messages are left
-    for the next run. Exit status 5 if some are left.
+    for the next run. Exit status 5 if some are left. `unencrypted` counts, for each queue, what has
+    no encryption and is not consumed: it stays as it is.
     """
     from xclaim.operations.rotation import rotate_keys as run
 
     with database.engine() as engine:
         done = run(engine, database.payloads, schema=database.schema)
     errors = [{"id": id_, "error": error} for id_, error in done.errors.items()]
-    write({"rotated": done.rotated, "claimed": done.claimed, "failed": done.failed})
+    counts = {"rotated": done.rotated, "claimed": done.claimed, "failed": done.failed}
+    write({**counts, "unencrypted": done.unencrypted})
     for error in errors:
         write(error)
     return 0 if done.is_complete else UNSOUND
