@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import pytest
@@ -65,6 +66,17 @@ def test_a_uri_makes_the_same_url(uri: str, url: str) -> None:
     database = database_of(Connection.from_uri(uri, conn_id="my_queue"))
 
     assert database.url.render_as_string(hide_password=False) == url
+
+
+@pytest.mark.parametrize("host", ["hunter2@h", "@hunter2", "p@hunter2@h"])
+@pytest.mark.parametrize("conn_type", ["xclaim", "postgres"])
+def test_a_host_that_has_a_part_of_the_password_is_refused_unshown(
+    conn_type: str, host: str
+) -> None:
+    with pytest.raises(DatabaseUrlError, match="write %40 for an @") as caught:
+        database_of(connection(conn_type=conn_type, host=host, password="p"))
+
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_the_schema_of_the_table_is_an_extra() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 import pytest
@@ -15,7 +16,13 @@ from airflow import sdk
 from airflow.sdk import DAG, Asset
 from airflow.sdk.bases.xcom import BaseXCom
 
-from tests.hook.conftest import DagRun, within_rerun, within_task
+from tests.hook.conftest import (
+    DagRun,
+    configure_xcoms,
+    connection_uri,
+    within_rerun,
+    within_task,
+)
 from xclaim import Claim, DuplicateMessageError, InvalidArgumentError, Message, Queue
 from xclaim.airflow.xcom.backend import (
     ExclusiveValue,
@@ -24,9 +31,12 @@ from xclaim.airflow.xcom.backend import (
     exclusive,
 )
 from xclaim.airflow.xcom.exclusive_values import consume_values
+from xclaim.payloads.layers.encryption import Keys
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("xcom_folder")]
 
+KEY = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="
+OTHER_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 Run = Callable[..., DagRun]
 task: Any = sdk.task  # its decorators are found at run time
 
@@ -515,6 +525,48 @@ def test_a_large_value_is_an_object_that_its_message_owns(
     assert path.parent == xcom_folder / "orders"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("XCLAIM_MAX_IN_ROW", "10000"),
+        ("XCLAIM_STORAGE_THRESHOLD", "1000"),
+        ("XCLAIM_ALLOW_UNENCRYPTED", "true"),
+        ("XCLAIM_FERNET_KEYS", KEY),
+        ("XCLAIM_STORAGE", "file://{folder}/of-the-environment"),
+        ("extra", "xclaim_max_in_row=10000"),
+        ("extra", "xclaim_storage_threshold=1000"),
+        ("extra", "xclaim_allow_unencrypted=false"),
+        ("extra", "xclaim_storage=file://{folder}/of-the-connection"),
+    ],
+)
+def test_a_setting_takes_neither_encryption_nor_storage_off_a_value(
+    orders: Queue,
+    connected: str,
+    xcom_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+) -> None:
+    configure_xcoms(monkeypatch, encryption="airflow")
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", OTHER_KEY)
+    value = value.format(folder=xcom_folder)
+    if variable == "extra":
+        uri = connection_uri(connected)
+        uri += f"{'&' if '?' in uri else '?'}{quote(value, safe='=')}"
+        monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", uri)
+    else:
+        monkeypatch.setenv(variable, value)
+
+    with within_task():
+        returned(exclusive("x" * 20_000, "orders"))
+
+    (message,) = orders.peek()
+    key = KEY if variable == "XCLAIM_FERNET_KEYS" else OTHER_KEY
+    assert message.codec == "json+fernet"
+    assert message.stored["key"] == Keys(key).primary_id
+    assert message.stored["uri"].startswith(f"file://{xcom_folder}/")
+
+
 def test_an_object_that_only_airflow_can_write_is_handed_over(run: Run) -> None:
     asset = Asset(name="orders", uri="s3://bucket/orders")
     with dag("serde") as built:
@@ -533,7 +585,7 @@ def test_an_object_that_only_airflow_can_write_is_handed_over(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"batch": 2}, {"drain": True}, {"argument": "order"}, {"xclaim_conn_id": "other"}]
+    "options", [{"batch": 2}, {"drain": True}, {"argument": "order"}, {"queue_name": "other"}]
 )
 def test_options_of_a_queue_need_the_queue(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError, match="needs queue="):

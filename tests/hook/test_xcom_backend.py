@@ -32,9 +32,10 @@ from airflow.sdk.bases.xcom import BaseXCom
 
 from tests.hook.conftest import configure_xcoms
 from tests.payloads import emulators
-from xclaim.airflow.xcom import XclaimXComBackend
+from xclaim.airflow.xcom import XclaimXComBackend, backend
 from xclaim.airflow.xcom.cleaning import _cleaned
 from xclaim.airflow.xcom.objects import Owner
+from xclaim.airflow.xcom.settings import xcom_settings
 from xclaim.errors import (
     EncryptionKeyError,
     InvalidArgumentError,
@@ -460,22 +461,92 @@ def test_a_name_that_is_too_long_is_cut_and_says_so() -> None:
     assert Owner.of_uri(reference["uri"]) is None
 
 
+def test_a_limit_of_the_environment_leaves_exclusive_values_as_configured(
+    xcom_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", KEY)
+    configure_xcoms(monkeypatch, encryption="airflow", compression="zstd")
+    monkeypatch.setenv("XCLAIM_MAX_IN_ROW", "10000")
+
+    payloads = xcom_settings().payloads
+
+    assert payloads.require_storage().url == xcom_folder.as_uri()
+    assert payloads.requires_encryption
+    assert payloads.compression == "zstd"
+    assert payloads.max_in_row == 10_000
+
+
 def test_purging_deletes_the_object_and_never_fails(
     xcom_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reference = stored(LARGE)
-    xcom: Any = SimpleNamespace(key="return_value", value=reference)
+    owner = OWNERS[0]
+    reference = stored(LARGE, **owner._asdict())
 
     for value in (1, None, "file:///etc/passwd", REFERENCE, {"__xclaim__": "object"}):
-        XclaimXComBackend.purge(SimpleNamespace(key="x", value=value))  # type: ignore[arg-type]
+        purge_as(owner, value)
     assert len(objects(xcom_folder)) == 1
-    XclaimXComBackend.purge(xcom)
-    XclaimXComBackend.purge(xcom)
+    purge_as(owner, reference)
+    purge_as(owner, reference)
     assert objects(xcom_folder) == []
 
     configure_xcoms(monkeypatch, storage="")
-    XclaimXComBackend.purge(xcom)
+    purge_as(owner, reference)
     assert "was not deleted" in caplog.text
+
+
+def test_a_purge_that_does_not_know_whose_the_xcom_is_deletes_nothing(xcom_folder: Path) -> None:
+    xcom: Any = SimpleNamespace(key="return_value", value=stored(LARGE))
+
+    XclaimXComBackend.purge(xcom)
+
+    assert len(objects(xcom_folder)) == 1
+
+
+LONG = Owner("d" * 200, "t" * 250, "manual__" + "r" * 200, 3, "k" * 512)
+
+
+@pytest.mark.parametrize("owner", [*OWNERS, LONG])
+def test_purging_deletes_what_the_xcom_itself_owns(xcom_folder: Path, owner: Owner) -> None:
+    reference = stored(LARGE, **owner._asdict())
+
+    purge_as(owner, reference)
+
+    assert objects(xcom_folder) == []
+
+
+@pytest.mark.parametrize("field", Owner._fields)
+@pytest.mark.parametrize("owner", [*OWNERS, LONG])
+def test_an_xcom_deletes_no_object_of_another_one(
+    xcom_folder: Path, owner: Owner, field: str
+) -> None:
+    reference = stored(LARGE, **owner._asdict())
+    changed: Any = 7 if field == "map_index" else f"{getattr(owner, field)}x"
+
+    purge_as(owner._replace(**{field: changed}), reference)
+    purge_as(Owner("mallory", "t", "r", -1, "k"), reference)
+
+    assert len(objects(xcom_folder)) == 1
+    assert loaded(reference) == LARGE
+
+
+def test_two_names_that_are_cut_to_the_same_length_share_no_folder(xcom_folder: Path) -> None:
+    mine, other = LONG, LONG._replace(dag_id="d" * 199 + "e")
+    references = [stored(LARGE, **owner._asdict()) for owner in (mine, other)]
+
+    purge_as(other, references[0])
+    purge_as(mine, references[1])
+
+    assert len(objects(xcom_folder)) == 2
+
+
+def purge_as(owner: Owner, reference: Any) -> None:
+    """Purge a reference as the deletion of an XCom does that holds it."""
+    token = backend._deleted.set(owner)
+    try:
+        xcom: Any = SimpleNamespace(key=owner.key, value=reference)
+        XclaimXComBackend.purge(xcom)
+    finally:
+        backend._deleted.reset(token)
 
 
 @pytest.fixture(scope="module")
@@ -500,6 +571,7 @@ def test_large_values_go_to_s3_and_are_cleaned_there(
         configure_xcoms(monkeypatch, storage=f"s3://{bucket}/airflow", storage_options=options)
 
     reference = stored(LARGE, run_id="manual__2026-11-20T00:00:00+00:00")
+    purge_as(LONG, reference)
 
     assert reference["uri"].startswith(f"s3://{bucket}/airflow/xcom/shop/manual__2026-")
     assert loaded(reference) == LARGE

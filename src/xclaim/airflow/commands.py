@@ -92,6 +92,7 @@ def database_behind(conn_id: str) -> Database:
     from airflow.sdk.exceptions import AirflowException
 
     from xclaim.airflow.connections import database_of
+    from xclaim.airflow.payload_settings import payloads_of
     from xclaim.cli.database import Database
     from xclaim.errors import DatabaseUrlError
 
@@ -107,7 +108,7 @@ def database_behind(conn_id: str) -> Database:
         url=found.url.render_as_string(hide_password=False),
         schema=found.schema,
         quiet=False,
-        payloads=found.payloads,
+        payloads=payloads_of(found.payload_options, {}),
     )
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from xclaim.airflow.payload_settings import payloads_of
+from xclaim.airflow.payload_settings import options_of
 from xclaim.errors import DatabaseUrlError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
-
-    from xclaim.payloads.payloads import Payloads
 
 # What libpq and xclaim understand of a connection's extras. Others belong to Airflow's own hooks
 # (cursor, iam, ...) and mean nothing here.
@@ -57,14 +56,15 @@ class ConnectionLike(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """Where the message table is, and how payloads are stored if the connection says so.
+    """Where the message table is, and what the connection says of how payloads are stored.
 
-    ``schema`` is the PostgreSQL schema if one is named.
+    ``schema`` is the PostgreSQL schema if one is named. ``payload_options`` are options of
+    ``Payloads``, those that the connection gives.
     """
 
     url: URL
     schema: str | None
-    payloads: Payloads | None = None
+    payload_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 def database_of(connection: ConnectionLike) -> Database:
@@ -91,6 +91,11 @@ def database_of(connection: ConnectionLike) -> Database:
 def _postgresql(connection: ConnectionLike) -> Database:
     from sqlalchemy import URL
 
+    if "@" in (connection.host or ""):  # which errors and logs would show
+        raise DatabaseUrlError(
+            f"the host of connection {connection.conn_id!r} has an @: in a URI write %40 for an @ "
+            "in the password, %2F for a /, %23 for a # and %25 for a %"
+        )
     extras = _extras(connection)
     query = {
         name: str(extras[name]) for name in _QUERY_EXTRAS if extras.get(name) not in (None, "")
@@ -107,7 +112,7 @@ def _postgresql(connection: ConnectionLike) -> Database:
     return Database(
         url=url,
         schema=extras.get("xclaim_schema") or None,
-        payloads=payloads_of(connection.conn_id, extras),
+        payload_options=options_of(connection.conn_id, extras),
     )
 
 
@@ -132,7 +137,8 @@ def _sqlite(connection: ConnectionLike) -> Database:
             "extra 'xclaim_schema', or fill in the host for PostgreSQL"
         )
     url = URL.create("sqlite", database=path)
-    return Database(url=url, schema=None, payloads=payloads_of(connection.conn_id, extras))
+    options = options_of(connection.conn_id, extras)
+    return Database(url=url, schema=None, payload_options=options)
 
 
 def _extras(connection: ConnectionLike) -> dict[str, Any]:

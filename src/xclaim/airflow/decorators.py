@@ -35,7 +35,7 @@ __all__ = [
     "hand_over_task",
 ]
 
-_OF_QUEUES = ("queue_name", "xclaim_conn_id", "argument", "batch", "drain", "max_seconds")
+_OF_QUEUES = ("queue_name", "argument", "batch", "drain", "max_seconds")
 
 
 class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
@@ -134,9 +134,9 @@ class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
         finally:
             if self.drain and drain.calls:
                 self.log.info("drained %s", drain)
+        drain.fail_if_any_failed()  # also if nothing was left to call it with
         if not drain.calls:
             return end_empty(self.on_empty, self.queue_name)
-        drain.fail_if_any_failed()
         if self.drain:
             return [result for result in drain.results if result is not None]
         return drain.results[0] if drain.results else None
@@ -148,8 +148,12 @@ class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
     def _call(self, claims: list[Claim]) -> Any:
         messages = [claim.message for claim in claims]
         value = messages if self.batch > 1 else messages[0]
-        self.op_kwargs = {**self.op_kwargs, self.argument: value}
-        return super().execute_callable()
+        given = self.op_kwargs
+        self.op_kwargs = {**given, self.argument: value}
+        try:
+            return super().execute_callable()
+        finally:  # what looks at the task afterwards, a listener say, finds no payload
+            self.op_kwargs = given
 
     def _goes_on(self, seconds: float) -> bool:
         if not self.drain or self._is_stopping:
@@ -173,8 +177,11 @@ class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
     :param on_dead: whether the task is to ``fail`` if one has become a dead letter, or to
         ``ignore`` it.
     :param retry: how long a value rests after a failed attempt, and how many it has.
+    :param xclaim_conn_id: the connection of the values, or a list of connections: a value of
+        another one is refused, because an XCom does not choose a connection. (templated)
     """
 
+    template_fields: Sequence[str] = (*PythonOperator.template_fields, "xclaim_conn_id")
     operator_extra_links = (MessagesLink(),)
     custom_operator_name = "@task.exclusive"
     ui_color = "#e8f3ee"
@@ -191,10 +198,12 @@ class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
         on_error: str = OnError.RETRY,
         on_dead: str = OnDead.FAIL,
         retry: Retry = RETRY,
+        xclaim_conn_id: str | Collection[str] = XclaimHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         self.lease = lease
         self.lease_limit = lease_limit
+        self.xclaim_conn_id = xclaim_conn_id
         self.on_empty = checked_on_empty(on_empty)
         self.on_error = checked_on_error(on_error, has_others=False)
         self.on_dead = checked_on_dead(on_dead)
@@ -214,8 +223,10 @@ class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
         arguments = HandedOver(self.op_args, self.op_kwargs)
         if not arguments.values:
             raise InvalidArgumentError(_no_value(self.task_id))
+        named = self.xclaim_conn_id
         with consume_values(
             arguments.values,
+            connections=[named] if isinstance(named, str) else list(named),
             lease=self.lease,
             lease_limit=self.lease_limit,
             retry=self.retry,
@@ -223,8 +234,12 @@ class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
             on_dead=self.on_dead,
         ) as claims:
             if any(claims):
+                given = self.op_args, self.op_kwargs
                 self.op_args, self.op_kwargs = arguments.filled_in(claims)
-                return super().execute_callable()
+                try:
+                    return super().execute_callable()
+                finally:  # what looks at the task afterwards, a listener say, finds no payload
+                    self.op_args, self.op_kwargs = given
         return end_with(self.on_empty, "an earlier try has consumed what there was to claim")
 
 

@@ -44,10 +44,11 @@ class XclaimHook(BaseHook):
     who claims, a claim key, lineage and unique keys. Outside a task it fills in nothing.
 
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
-    :param payloads: how payloads are stored; by default as the connection's extras say
-        (``xclaim_storage``, ``xclaim_storage_threshold``, ``xclaim_storage_options``,
-        ``xclaim_encryption``), else as the environment says, else in the row.
-    :param fallback: how they are stored if the connection does not say.
+    :param payloads: how payloads are stored; by default each setting is as the connection's extras
+        say (``xclaim_storage``, ``xclaim_storage_threshold``, ``xclaim_storage_options``,
+        ``xclaim_max_in_row``, ``xclaim_encryption``, ``xclaim_allow_unencrypted``), else as the
+        environment says.
+    :param fallback: options of ``Payloads`` for what neither of them says.
     """
 
     conn_name_attr = "xclaim_conn_id"
@@ -60,13 +61,13 @@ class XclaimHook(BaseHook):
         xclaim_conn_id: str = default_conn_name,
         *,
         payloads: Payloads | None = None,
-        fallback: Payloads | None = None,
+        fallback: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.xclaim_conn_id = xclaim_conn_id
         self._payloads = payloads
-        self._fallback = fallback
+        self._fallback = fallback or {}
         self._found: Database | None = None
         self._engine: Engine | None = None
         self._lineage = LineageReports(self)
@@ -102,8 +103,12 @@ class XclaimHook(BaseHook):
             on_error=checked_on_error(on_error, has_others=False),
             on_dead=on_dead,
             type=type,
-            payloads=self._payloads or database.payloads or self._fallback,
+            payloads=self._chosen_payloads(),
         )
+
+    def is_encrypted(self) -> bool:
+        """Return whether the payloads of this hook's queues are encrypted."""
+        return self._chosen_payloads().keys is not None
 
     def get_conn(self) -> Engine:
         """Return the SQLAlchemy engine, made once per process."""
@@ -165,23 +170,28 @@ class XclaimHook(BaseHook):
             tickets.append(ticket)
         return tickets
 
-    def resume(self, ticket: Mapping[str, Any], *, lease: timedelta = LEASE) -> list[Claim]:
+    def resume(
+        self, ticket: Mapping[str, Any], *, queue: str | None = None, lease: timedelta = LEASE
+    ) -> list[Claim]:
         """Take over the claims of a ticket; the first task to do so has them, and its retries.
 
-        A retry gets what its earlier try has not settled; ``[]`` if that was everything.
+        A retry gets what its earlier try has not settled; ``[]`` if that was everything. It is
+        looked for behind this hook's connection, whatever the ticket says.
 
         :param ticket: as ``claim_ticket``, ``claim_batches``, ClaimOperator or ClaimSensor
             returned it.
+        :param queue: refuse a ticket of another queue.
         :param lease: counted from now.
-        :raises InvalidArgumentError: it is no ticket, or was changed.
+        :raises InvalidArgumentError: it is no ticket, was changed, or is of another connection or
+            queue.
         :raises TicketLostError: nothing is held for it any more.
         """
         from xclaim import TicketLostError
 
-        known = ticket_from_xcom(ticket)
-        queue = self.queue(known.queue)
-        claims = queue.resume(known, lease=lease)
-        if not claims and not was_settled(queue, ticket, current_task()):
+        known = ticket_from_xcom(ticket, self.xclaim_conn_id, queue)
+        task_queue = self.queue(known.queue)
+        claims = task_queue.resume(known, lease=lease)
+        if not claims and not was_settled(task_queue, ticket, current_task()):
             raise TicketLostError(known)
         return claims
 
@@ -190,6 +200,7 @@ class XclaimHook(BaseHook):
         self,
         ticket: Mapping[str, Any],
         *,
+        queue: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
         **on_failure: Any,
@@ -197,15 +208,16 @@ class XclaimHook(BaseHook):
         """Resume a ticket for a block: ack at its end, release if it raises.
 
         :param ticket: as for ``resume``.
+        :param queue: refuse a ticket of another queue.
         :param lease: extended from a thread, each third of it.
         :param lease_limit: how long that goes on at most.
         :param on_failure: ``retry``, ``on_error`` and ``on_dead`` of ``queue``.
-        :raises InvalidArgumentError: it is no ticket, or was changed.
+        :raises InvalidArgumentError: as ``resume``.
         :raises TicketLostError: nothing is held for it any more.
         """
-        claims = self.resume(ticket, lease=lease)
-        queue = self.queue(ticket["queue"], **on_failure)
-        with queue.working_on(claims, lease=lease, lease_limit=lease_limit) as held:
+        claims = self.resume(ticket, queue=queue, lease=lease)
+        task_queue = self.queue(ticket["queue"], **on_failure)
+        with task_queue.working_on(claims, lease=lease, lease_limit=lease_limit) as held:
             yield held
 
     def test_connection(self) -> tuple[bool, str]:
@@ -222,6 +234,13 @@ class XclaimHook(BaseHook):
         except SQLAlchemyError as error:
             return False, f"the database cannot be reached: {getattr(error, 'orig', None) or error}"
         return True, "the xclaim schema is up to date"
+
+    def _chosen_payloads(self) -> Payloads:
+        from xclaim.airflow.payload_settings import payloads_of
+
+        if self._payloads is not None:
+            return self._payloads
+        return payloads_of(self._database().payload_options, self._fallback)
 
     def _database(self) -> Database:
         from xclaim.airflow.connections import database_of

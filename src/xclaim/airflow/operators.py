@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.links import MessagesLink
 from xclaim.airflow.tasks.failing import OnDead, checked_on_dead
+from xclaim.airflow.tasks.hidden import Hidden, revealed
 from xclaim.airflow.tasks.identity import AUTOMATIC
 from xclaim.airflow.tasks.rerun import OnRerun
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
@@ -25,6 +26,8 @@ from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry, checked_retry
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
+    from xclaim import Claim
+
 __all__ = [
     "AckOperator",
     "ClaimOperator",
@@ -33,6 +36,9 @@ __all__ = [
     "PushOperator",
     "ReleaseOperator",
 ]
+
+
+_CONFIDENTIAL = ("payloads", "unique_keys", "headers")  # of a push: the last two often tell a part
 
 
 class OnEmpty(StrEnum):
@@ -105,6 +111,9 @@ class _XclaimOperator(BaseOperator):
 class PushOperator(_XclaimOperator):
     """Push payloads; a retry pushes nothing twice. Returns the ids of the messages.
 
+    Where the payloads of the queue are encrypted, Airflow shows neither them, once rendered, nor
+    unique keys and headers. What stands in the DAG file it keeps with the file.
+
     :param queue_name: the queue's name. (templated)
     :param payloads: a list of anything JSON can hold, for example the output of a task. (templated)
     :param unique_keys: one for each payload; by default made from the task instance. (templated)
@@ -152,17 +161,28 @@ class PushOperator(_XclaimOperator):
 
     def execute(self, context: Context) -> list[int]:
         """Push the payloads and return the ids of their messages, in the same order."""
+        unique_keys = revealed(self.unique_keys)
         messages = self.hook.queue(self.queue_name).push_many(
-            self.payloads,
-            unique_keys=AUTOMATIC if self.unique_keys is None else self.unique_keys,
+            revealed(self.payloads),
+            unique_keys=AUTOMATIC if unique_keys is None else unique_keys,
             on_rerun=self.on_rerun,
             priority=int(self.priority),
             delay=self.delay,
             max_attempts=self.max_attempts,
-            headers=self.headers,
+            headers=revealed(self.headers),
         )
         self.log.info("pushed %d messages to %s", len(messages), self.queue_name)
         return [message.id for message in messages]
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
+    ) -> None:
+        # The one way on which Airflow renders a task, mapped or not; then it keeps what it finds.
+        super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
+        if parent is self and self.hook.is_encrypted():
+            for name in _CONFIDENTIAL:
+                if getattr(self, name) is not None:
+                    setattr(self, name, Hidden(getattr(self, name)))
 
 
 class ClaimOperator(_XclaimOperator):
@@ -209,32 +229,30 @@ class ClaimOperator(_XclaimOperator):
 
 
 class _TicketOperator(_XclaimOperator):
-    """What settles a ticket.
+    """What settles a ticket, in the database that the DAG names: whoever wrote the XCom does not.
 
     :param ticket: the output of a claiming task. (templated)
-    :param xclaim_conn_id: by default the connection the claim was made with. (templated)
+    :param queue_name: refuse a ticket of another queue. (templated)
+    :param xclaim_conn_id: the connection the claim was made with. (templated)
     """
 
-    template_fields: Sequence[str] = ("ticket", "xclaim_conn_id")
+    template_fields: Sequence[str] = ("ticket", "queue_name", "xclaim_conn_id")
     template_fields_renderers = {"ticket": "json"}  # noqa: RUF012
 
     def __init__(
         self,
         *,
         ticket: Mapping[str, Any] | XComArg,
-        xclaim_conn_id: str | None = None,
+        queue_name: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.ticket: Any = ticket  # rendered by the time it is resumed
-        self.xclaim_conn_id = xclaim_conn_id  # type: ignore[assignment]  # from the ticket
+        self.queue_name = queue_name
 
-    @cached_property
-    def hook(self) -> XclaimHook:
-        """Return the hook on the operator's connection, or else the ticket's."""
-        if self.xclaim_conn_id is None and isinstance(self.ticket, Mapping):
-            return XclaimHook(str(self.ticket.get("xclaim_conn_id", XclaimHook.default_conn_name)))
-        return XclaimHook(self.xclaim_conn_id or XclaimHook.default_conn_name)
+    def resume(self) -> list[Claim]:
+        """Resume the ticket."""
+        return self.hook.resume(self.ticket, queue=self.queue_name)
 
 
 class AckOperator(_TicketOperator):
@@ -243,12 +261,13 @@ class AckOperator(_TicketOperator):
     Fails with TicketLostError if they are no longer held: the work is then somebody else's, too.
 
     :param ticket: the output of a claiming task. (templated)
-    :param xclaim_conn_id: by default the connection the claim was made with. (templated)
+    :param queue_name: refuse a ticket of another queue. (templated)
+    :param xclaim_conn_id: the connection the claim was made with. (templated)
     """
 
     def execute(self, context: Context) -> int:
         """Resume the ticket, ack, and return how many messages that were."""
-        claims = self.hook.resume(self.ticket)
+        claims = self.resume()
         self.hook.queue(self.ticket["queue"]).ack_many(claims)
         return len(claims)
 
@@ -264,10 +283,11 @@ class ReleaseOperator(_TicketOperator):
     :param retry: how long a message rests after a failed attempt, and how many it has.
     :param on_dead: whether the task is to ``fail`` if a message has become a dead letter, or to
         ``ignore`` it.
-    :param xclaim_conn_id: by default the connection the claim was made with. (templated)
+    :param queue_name: refuse a ticket of another queue. (templated)
+    :param xclaim_conn_id: the connection the claim was made with. (templated)
     """
 
-    template_fields: Sequence[str] = ("ticket", "error", "xclaim_conn_id")
+    template_fields: Sequence[str] = ("ticket", "error", "queue_name", "xclaim_conn_id")
 
     def __init__(
         self,
@@ -288,7 +308,7 @@ class ReleaseOperator(_TicketOperator):
 
     def execute(self, context: Context) -> int:
         """Resume the ticket, release, and return how many messages that were."""
-        claims = self.hook.resume(self.ticket)
+        claims = self.resume()
         queue = self.hook.queue(self.ticket["queue"], retry=self.retry, on_dead=self.on_dead)
         for claim in claims:
             queue.release(claim, error=self.error, delay=self.delay, count=self.count)

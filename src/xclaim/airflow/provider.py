@@ -86,10 +86,20 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Bytes above which a payload is large; 65536 if empty.",
                         "schema": {"type": ["integer", "null"], "minimum": 0},
                     },
+                    "xclaim_max_in_row": {
+                        "label": "Payload limit in the row",
+                        "description": "Bytes of JSON that a row may have; 16777216 if empty.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1},
+                    },
                     "xclaim_encryption": {
                         "label": "Payload encryption",
                         "description": "airflow: its Fernet key; xclaim: XCLAIM_FERNET_KEYS.",
                         "schema": {"type": ["string", "null"], "enum": ["airflow", "xclaim", None]},
+                    },
+                    "xclaim_allow_unencrypted": {
+                        "label": "Allow unencrypted payloads",
+                        "description": "true while a queue is moved to encryption.",
+                        "schema": {"type": ["boolean", "null"]},
                     },
                 },
                 "ui-field-behaviour": {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from xclaim import AsyncQueue, Message
+    from xclaim import AsyncQueue
     from xclaim.airflow.connections import Database
     from xclaim.consuming.reconnecting import Reconnecting
 
@@ -65,20 +65,23 @@ class AvailableTrigger(BaseTrigger):
         yield _event(queue_name=self.queue_name)
 
     async def _wait(self, database: Database) -> None:
+        from xclaim import verbs
         from xclaim.connections.tasks import TASKS, awaited, bridged
         from xclaim.consuming.listening import messages_waiting
 
         fired = _fired[database, self.queue_name]
         queue, again = _queue(database, self.queue_name), _reconnecting()
 
-        async def look() -> list[Message]:
-            # For what another has fired for a moment ago a worker is on its way.
-            messages = await queue.peek(min(len(fired) + 1, _MOST_LOOKED_AT))
+        async def look() -> list[int]:
+            # For what another has fired for a moment ago a worker is on its way. Ids only: while a
+            # large payload is read, all triggers of the triggerer stand still.
+            most = min(len(fired) + 1, _MOST_LOOKED_AT)
+            ids = await bridged(queue._queue.run, verbs.UPCOMING, most)  # noqa: SLF001
             now = time.monotonic()
             for id_ in [id_ for id_, fired_at in fired.items() if fired_at < now - _FIRED_LATELY]:
                 del fired[id_]
-            free = [message for message in messages if message.id not in fired][:1]
-            fired.update((message.id, now) for message in free)
+            free = [id_ for id_ in ids if id_ not in fired][:1]
+            fired.update((id_, now) for id_ in free)
             return free
 
         look_again = partial(again.run, awaited(look))
@@ -147,11 +150,16 @@ class WakeUpTrigger(BaseEventTrigger):
     async def filter_shared_stream(
         self, shared_stream: AsyncIterator[Any]
     ) -> AsyncIterator[TriggerEvent]:
-        """Look when the queue was pushed to, and fire if that is news."""
+        """Look when the queue was pushed to, and fire if that is news.
+
+        Wake-ups for nothing cost no more than a look per second.
+        """
         from xclaim.connections.tasks import awaited, bridged
+        from xclaim.consuming.waiting import VainLooks
 
         queue = _queue(await _database(self.xclaim_conn_id), self.queue_name)
         again, mark, looked_at, fired_at = _reconnecting(), None, 0.0, 0.0
+        vain_looks = VainLooks()
 
         async def look() -> datetime | None:
             nonlocal looked_at
@@ -169,8 +177,10 @@ class WakeUpTrigger(BaseEventTrigger):
                 continue
             if name is None and await news() is None:  # it only looked; nobody has pushed
                 continue
-            await asyncio.sleep(self.debounce)
-            if newest := await news():
+            await asyncio.sleep(max(self.debounce, vain_looks.gap()))
+            newest = await news()
+            vain_looks.note(woken=name is not None, found=newest is not None)
+            if newest:
                 mark, fired_at = newest, looked_at
                 yield _event(queue_name=self.queue_name, newest_available_at=newest.isoformat())
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xclaim.airflow.tasks.failing import OnDead, OnError, dead_letters_error, is_final
 from xclaim.arguments import error_text
-from xclaim.errors import MessagesFailedError
+from xclaim.errors import MessagesFailedError, PayloadReadError
 
 if TYPE_CHECKING:
     from xclaim import Claim, Message
@@ -70,6 +70,7 @@ class Drain:
                     size, lease=lease, lease_limit=lease_limit
                 ) as claimed:
                     claims = claimed
+                    self._note_unreadable()
                     if not claims:
                         return
                     self.calls += 1
@@ -110,9 +111,17 @@ class Drain:
             self._raised = error
             raise
 
+    def _note_unreadable(self) -> None:
+        """Note what nobody was called with; the task goes on, and fails at its end."""
+        self.dead += self._queue.keeper.take_dead()
+        for id_, text in self._queue.keeper.take_unreadable().items():
+            self.failed[id_] = text[:_MOST_CHARACTERS]
+
     def _note(self, claims: list[Claim], error: Exception) -> None:
         ids = [claim.message.id for claim in claims]
         of_each = error.failed if isinstance(error, MessagesFailedError) else {}
+        if isinstance(error, PayloadReadError) and error.message_id in ids:
+            ids = [error.message_id]  # the others were handed back
         failed = [id_ for id_ in ids if id_ in of_each] or ids
         died = self._queue.keeper.take_dead()
         self.dead += died

@@ -7,7 +7,6 @@ anything else. Its lease covers the time until then; if no try comes, it is give
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -17,16 +16,31 @@ from typing import TYPE_CHECKING, Any
 
 from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.tasks.identity import identity_of, running_instance
-from xclaim.arguments import LEASE, LEASE_LIMIT, MAX_DURATION, dead_letter_queue
-from xclaim.errors import ClaimLostError, InvalidArgumentError, UnfinishedError
+from xclaim.arguments import (
+    LEASE,
+    LEASE_LIMIT,
+    MAX_DURATION,
+    dead_letter_queue,
+    error_text,
+    visible,
+)
+from xclaim.errors import (
+    ClaimLostError,
+    InvalidArgumentError,
+    MessagesFailedError,
+    UnfinishedError,
+    suggested,
+)
 
 if TYPE_CHECKING:
     from xclaim import Claim, Message, Queue, Retry
     from xclaim.airflow.tasks.identity import TaskIdentity
     from xclaim.consuming.keep_alive import KeepAlive
+    from xclaim.errors import PayloadReadError
     from xclaim.queues.bound_queue import BoundQueue
 
 _MOST_SHOWN = 10
+_MOST_CHARACTERS = 200
 _MOST = timedelta(days=1)  # Airflow waits no longer for a retry, whatever its backoff says
 
 
@@ -103,6 +117,7 @@ class TaskKeeper:
         self._instance: Any = None
         self._keep_alive: KeepAlive | None = None
         self._dead: list[Message] = []
+        self._unreadable: dict[int, str] = {}
         self._looked_up: set[tuple[str, str]] = set()
 
     def note_claimant(self, instance: Any) -> None:
@@ -152,6 +167,20 @@ class TaskKeeper:
         if message.queue != name and message.queue == dead_letter_queue(name):
             self._dead.append(message)
 
+    def unreadable(self, message: Message, error: PayloadReadError) -> None:
+        """Note a message that no function was called with: it fails a task.
+
+        :param message: as it was released.
+        :param error: why it cannot be read.
+        """
+        if message.queue == self._queue.name:  # else it is dead, and noted as that
+            self._unreadable[message.id] = str(error_text(error))
+
+    def take_unreadable(self) -> dict[int, str]:
+        """Return what could not be read, will be tried again, and has failed no task yet."""
+        unreadable, self._unreadable = self._unreadable, {}
+        return unreadable
+
     def take_dead(self) -> list[Message]:
         """Return what has become a dead letter and has failed no task yet."""
         dead, self._dead = self._dead, []
@@ -160,11 +189,16 @@ class TaskKeeper:
     def fail_if_dead(self) -> None:
         """End the task as failed if one of its messages has become a dead letter.
 
-        :raises AirflowFailException: there is one, and it is not to be ignored.
+        Or if one could not be read, and was released without any work on it.
+
+        :raises AirflowFailException: there is a dead letter, and it is not to be ignored.
+        :raises MessagesFailedError: there is one that could not be read and is tried again.
         """
-        dead = self.take_dead()
+        dead, unreadable = self.take_dead(), self.take_unreadable()
         if dead and self._on_dead is OnDead.FAIL:
             raise dead_letters_error(self._queue.name, dead)
+        if unreadable:
+            raise MessagesFailedError(unreadable)
 
     def fail_if_spent(self, task: TaskIdentity, claimed_by: str, claim_key: str) -> None:
         """Fail a retry whose message is dead: it would find nothing, or another one.
@@ -259,15 +293,19 @@ def dead_letters_error(queue: str, dead: Sequence[Message]) -> Exception:
     from airflow.sdk.exceptions import AirflowFailException
 
     shown = ", ".join(
-        f"{message.id} after {message.attempts} attempts ({message.last_error or 'killed'!s:.200})"
+        f"{message.id} after {message.attempts} attempts ({_said(message.last_error)})"
         for message in dead[:_MOST_SHOWN]
     )
     more = len(dead) - _MOST_SHOWN
     others = f" and {more} more" if more > 0 else ""
     return AirflowFailException(
         f"dead letter of queue {queue!r}: message {shown}{others}; "
-        f"when the cause is mended, `xclaim redrive {shlex.quote(queue)}` brings them back"
+        f"when the cause is mended, {suggested('redrive', queue)} brings them back"
     )
+
+
+def _said(error: str | None) -> str:
+    return visible(error[:_MOST_CHARACTERS]) if error else "killed"  # it may quote a payload
 
 
 def is_retried(instance: Any, error: BaseException | str) -> bool:

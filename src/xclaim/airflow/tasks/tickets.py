@@ -8,7 +8,7 @@ a plain dict, with a few facts more. ``ticket_to_xcom`` makes it, ``ticket_from_
 
 ``id``, ``attempts`` and ``payload`` only in a ticket for one message, and the payload only if it is
 plain JSON in the row: templates read them. The checksum finds what was changed by accident; it is
-no signature.
+no signature. So what settles a ticket says itself behind which connection.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def checked_batches(max_batches: Any) -> int:
 def ticket_to_xcom(xclaim_conn_id: str, claims: Sequence[Claim]) -> dict[str, Any]:
     """Return the ticket for claims that were made by one call under a key of their own."""
     from xclaim import Ticket
+    from xclaim.connections.payload_work import unreadable
 
     xcom = {
         **Ticket.of(claims).to_dict(),
@@ -116,13 +117,22 @@ def ticket_to_xcom(xclaim_conn_id: str, claims: Sequence[Claim]) -> dict[str, An
     if len(claims) == 1:
         message = claims[0].message
         xcom |= {"id": message.id, "attempts": message.attempts}
-        if message.codec is None:  # else it may be large, or secret, or none that JSON has
+        # Else it may be large, or secret, or none that JSON has; or nobody can read it.
+        if message.codec is None and unreadable(message) is None:
             xcom["payload"] = message.stored
     return {**xcom, "checksum": _checksum(xcom)}
 
 
-def ticket_from_xcom(xcom: object) -> Ticket:
-    """Return the ticket. Raise InvalidArgumentError if it is none, or was changed on its way."""
+def ticket_from_xcom(xcom: object, xclaim_conn_id: str, queue: str | None = None) -> Ticket:
+    """Return the ticket. Raise InvalidArgumentError if it is none, or was changed on its way.
+
+    Whoever may write an XCom may write any ticket. So it chooses neither the connection nor, where
+    a queue is named, the queue: it says which it was made with, and that has to be the same.
+
+    :param xcom: what the claiming task returned.
+    :param xclaim_conn_id: where it is looked for.
+    :param queue: which it has to be of.
+    """
     from xclaim import Ticket
 
     if not isinstance(xcom, Mapping):
@@ -138,6 +148,17 @@ def ticket_from_xcom(xcom: object) -> Ticket:
         raise InvalidArgumentError(
             f"the ticket of {ticket.claimed_by!r} in {ticket.queue!r} was changed since it was "
             "made: pass on the whole dict as the claiming task returned it"
+        )
+    made_with = xcom.get("xclaim_conn_id")
+    if made_with != xclaim_conn_id:
+        raise InvalidArgumentError(
+            f"the ticket was made with the connection {made_with!r:.100}, and is not settled on a "
+            f"connection that an XCom names: this is {xclaim_conn_id!r}; if the ticket is right, "
+            "pass its connection as xclaim_conn_id"
+        )
+    if queue is not None and ticket.queue != queue:
+        raise InvalidArgumentError(
+            f"the ticket is of queue {ticket.queue!r:.100}, and only one of {queue!r} is taken here"
         )
     return ticket
 

@@ -136,14 +136,15 @@ class XclaimXComBackend(BaseXCom):
 
     @classmethod
     def purge(cls, xcom: XComResult, *args: Any) -> None:  # noqa: ARG003  (as Airflow calls it)
-        """Delete the object of an XCom, but not one that belongs to another XCom.
+        """Delete the object of the XCom that is being deleted, and no object of another one.
+
+        Called by itself it deletes nothing: of an XCom it is told only the key, not whose it is.
 
         :param xcom: what the database has.
         """
         try:
             reference = reference_in(xcom.value)
-            owner = None if reference is None else Owner.of_uri(reference.uri)
-            if reference is not None and owner in (None, _deleted.get() or owner):
+            if reference is not None and _is_deleted(reference.uri):
                 delete(xcom_settings(), reference)
         except Exception:  # whatever it is, the task can do its work; clean_xcoms comes by later
             _logger.warning("the object of XCom %r was not deleted", xcom.key, exc_info=True)
@@ -180,6 +181,12 @@ class XclaimXComBackend(BaseXCom):
         if stored is None:
             return None
         return [await asyncio.to_thread(cls.deserialize_value, each) for each in stored]
+
+
+def _is_deleted(uri: str) -> bool:
+    # Whoever may write an XCom may write any reference into it.
+    owner = _deleted.get()
+    return owner is not None and owner.owns(uri)
 
 
 def _is_read_by_airflow(key: str) -> bool:

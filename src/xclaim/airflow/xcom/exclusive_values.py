@@ -7,9 +7,10 @@ task claims it in a ``with`` block, or as an argument of ``@task.exclusive``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
+from copy import copy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -91,6 +92,7 @@ class ExclusiveValue:
         self.task = task
         self.payload = payload
         self._block: AbstractContextManager[list[Claim | None]] | None = None
+        self._connections: Collection[str] = (_DEFAULT_CONNECTION,)
 
     def __repr__(self) -> str:
         """Return where it is; not the value, which may be confidential and ends up in logs."""
@@ -114,11 +116,25 @@ class ExclusiveValue:
     def _place(self) -> tuple[Any, ...]:
         return self.xclaim_conn_id, self.queue, self.message_id
 
+    def on(self, xclaim_conn_id: str) -> ExclusiveValue:
+        """Return the value, to be claimed on this connection: ``with value.on("payroll") as ...``.
+
+        Without it a block claims on ``xclaim_default`` only: an XCom does not choose a connection.
+
+        :param xclaim_conn_id: the one that ``exclusive()`` was called with.
+        """
+        chosen = copy(self)
+        chosen._connections = (xclaim_conn_id,)  # noqa: SLF001  (of its own class)
+        return chosen
+
     def __enter__(self) -> Claim | None:
-        """Claim the message and keep the lease alive."""
+        """Claim the message and keep the lease alive.
+
+        :raises InvalidArgumentError: the value is of another connection, see ``on``.
+        """
         if self._block is not None:
             raise InvalidArgumentError(f"{self!r} is claimed by this block already")
-        block = consume_values([self])
+        block = consume_values([self], connections=self._connections)
         (claim,) = block.__enter__()
         self._block = block
         return claim
@@ -197,6 +213,7 @@ def push_values(values: Iterable[ExclusiveValue], key: str) -> None:
 def consume_values(
     values: Iterable[ExclusiveValue],
     *,
+    connections: Collection[str] = (_DEFAULT_CONNECTION,),
     lease: timedelta = LEASE,
     lease_limit: timedelta = LEASE_LIMIT,
     **on_failure: Any,
@@ -206,12 +223,15 @@ def consume_values(
     Yields None for what an earlier try of the same task has consumed.
 
     :param values: each with its message.
+    :param connections: those that the DAG names; a value of another one is refused.
     :param lease: extended from a thread, each third of it.
     :param lease_limit: how long that goes on at most.
     :param on_failure: ``retry``, ``on_error`` and ``on_dead`` of ``XclaimHook.queue``.
     :raises ExclusiveValueLostError: another task has one of them; then none is claimed.
+    :raises InvalidArgumentError: one is of a connection that the DAG does not name.
     """
     listed = list(values)
+    _check_connections(listed, connections)
     hooks = {value.xclaim_conn_id: _hook(value.xclaim_conn_id) for value in listed}
     claims = _claim_all(hooks, listed, lease)
     held: dict[tuple[str, str], list[Claim]] = {}
@@ -228,6 +248,17 @@ def consume_values(
             )
             blocks.enter_context(_unless_others_failed(block, of_queue, listed_ids))
         yield claims
+
+
+def _check_connections(values: Iterable[ExclusiveValue], connections: Collection[str]) -> None:
+    # The place comes from an XCom: whoever may write one would consume in any database there is.
+    for value in values:
+        if value.xclaim_conn_id not in connections:
+            raise InvalidArgumentError(
+                f"{value!r} is of the connection {value.xclaim_conn_id!r:.100}, which an XCom does "
+                f"not choose; the DAG names {', '.join(map(repr, connections))}: if it is right, "
+                "use @task.exclusive(xclaim_conn_id=...) or `with value.on(...)`"
+            )
 
 
 @contextmanager
@@ -312,7 +343,7 @@ def _hook(connection: str) -> XclaimHook:
     from xclaim.airflow.hooks import XclaimHook
     from xclaim.airflow.xcom.settings import xcom_settings
 
-    return XclaimHook(connection, fallback=xcom_settings().payloads)
+    return XclaimHook(connection, fallback=xcom_settings().fallback)
 
 
 def _unique_key(task: TaskIdentity, key: str, position: int) -> str:

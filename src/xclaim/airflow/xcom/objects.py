@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
-from xclaim.airflow.xcom.serde import AirflowSerde, PlainJson
+from xclaim.airflow.xcom.serde import PlainJson, XComSerde
 from xclaim.errors import (
     EncryptionKeyError,
     PayloadCorruptedError,
@@ -27,6 +27,7 @@ from xclaim.errors import (
 if TYPE_CHECKING:
     from xclaim.airflow.xcom.settings import XcomSettings
     from xclaim.payloads.envelope import Envelope
+    from xclaim.payloads.envelope import Owner as PayloadOwner
 
 MARK: Final = "__xclaim__"
 _IN_MEMORY = 256 * 1024 * 1024
@@ -46,6 +47,13 @@ class Owner(NamedTuple):
     def folders(self) -> tuple[str, ...]:
         """The folders its objects lie in."""
         return self.dag_id, self.run_id, self.task_id, str(self.map_index), self.key
+
+    def owns(self, uri: str) -> bool:
+        """Return whether the object lies in this owner's folders, also where names were cut."""
+        from xclaim.payloads.stores.references import folder_of
+
+        *_, dag_id, run_id, task_id, map_index, key, _ = uri.split("/")
+        return (dag_id, run_id, task_id, map_index, key) == tuple(map(folder_of, self.folders))
 
     @classmethod
     def of_uri(cls, uri: str) -> Owner | None:
@@ -126,7 +134,7 @@ def write(
 
     options = settings.payload_options
     destination = Destination(options.require_storage(), owner.folders, threshold=None)
-    with Sink(options, destination, codec) as sink:
+    with Sink(options, destination, codec, _bound_to(owner)) as sink:
         encode(cast("BinaryIO", sink))
         prepared = sink.finish()
     return {MARK: "object", **prepared.stored, "codec": prepared.codec}
@@ -155,9 +163,10 @@ def read(settings: XcomSettings, reference: ObjectReference) -> Any:
             f"the XCom is encrypted with the key {reference.key}, and [xclaim] xcom_encryption is "
             "not set here: set it in every process that runs tasks or triggers"
         )
-    codec = codec_named(reference.codec.partition("+")[0], [AirflowSerde(), PlainJson()])
+    codec = codec_named(reference.codec.partition("+")[0], [XComSerde(), PlainJson()])
     try:
-        with opened(settings.payload_options, reference.envelope) as file, _whole(file) as whole:
+        opening = opened(settings.payload_options, reference.envelope, _written_for(reference.uri))
+        with opening as file, _whole(file) as whole:
             return codec.decode(whole)
     except PayloadGoneError as error:
         raise PayloadGoneError(
@@ -174,6 +183,21 @@ def delete(settings: XcomSettings, reference: ObjectReference) -> None:
     :param reference: as it stood in the column.
     """
     settings.storage().delete([reference.uri])
+
+
+def _bound_to(owner: Owner) -> PayloadOwner:
+    """Return what an encrypted object is bound to: the folders it lies in."""
+    from xclaim.payloads.envelope import Owner as PayloadOwner
+    from xclaim.payloads.stores.references import folder_of
+
+    return PayloadOwner(tuple(map(folder_of, owner.folders)))
+
+
+def _written_for(uri: str) -> PayloadOwner:
+    # Whose XCom is read Airflow does not always say, and a name may be too long to be kept whole.
+    from xclaim.payloads.envelope import Owner as PayloadOwner
+
+    return PayloadOwner(tuple(uri.split("/")[-1 - len(Owner._fields) : -1]))
 
 
 def _not_ours() -> PayloadCorruptedError:

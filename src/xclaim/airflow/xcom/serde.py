@@ -31,8 +31,9 @@ class PlainJson:
 class AirflowSerde:
     """Objects of classes, as Airflow's serde writes them: dataclasses, attrs, pydantic models.
 
-    For a queue: ``Payloads(codecs=[AirflowSerde()])``. Decoding loads only classes that Airflow's
-    ``[core] allowed_deserialization_classes`` allows.
+    For a queue: ``Payloads(codecs=[AirflowSerde()])``. Decoding imports only classes that the user
+    allows by ``[core] allowed_deserialization_classes``, and runs no constructor of theirs; what
+    Airflow allows by default does not count.
     """
 
     name = "airflow-serde"
@@ -53,6 +54,23 @@ class AirflowSerde:
         file.write(text.encode())
 
     def decode(self, file: BinaryIO) -> Any:
+        """Return the value.
+
+        Raise PayloadCorruptedError if it is no JSON, and PayloadRefusedError for a class that is
+        not allowed.
+        """
+        from xclaim.airflow.xcom.serde_values import value_of
+
+        return value_of(_loaded(file))
+
+
+class XComSerde(AirflowSerde):
+    """The same for an XCom's object, which is read as Airflow reads every XCom.
+
+    Who may write an XCom decides what Airflow's own serde makes of it, wherever it lies.
+    """
+
+    def decode(self, file: BinaryIO) -> Any:
         """Return the value. Raise PayloadCorruptedError if it is no JSON.
 
         What serde itself refuses, a class that is not allowed say, it says itself.
@@ -65,5 +83,5 @@ class AirflowSerde:
 def _loaded(file: BinaryIO) -> Any:
     try:
         return json.load(file)
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise PayloadCorruptedError(f"the payload is not JSON ({error})") from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from xclaim.airflow.payload_settings import keys_of, place
+from xclaim.airflow.payload_settings import keys_of, payloads_of, place
 from xclaim.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -56,24 +56,32 @@ class XcomSettings:
             storage=self.storage(),
             compression="zstd" if self.compresses else None,
             keys=self.keys,
+            allow_unencrypted=True,  # small XComs never are, nor are those of before
         )
 
     @property
-    def payloads(self) -> Payloads:
-        """How the values of ``exclusive()`` are stored: as those of queues, else as XComs are."""
-        from xclaim import Payloads
+    def fallback(self) -> Mapping[str, Any]:
+        """How values of ``exclusive()`` are stored, as options of ``Payloads``: as XComs are.
+
+        Each option is for where neither the connection nor the environment gives it.
+        """
         from xclaim.airflow.xcom.serde import AirflowSerde
 
         storage = None
         if self.location is not None:
             storage = _storage(self.location, json.dumps(self.options), 1)
-        return Payloads.from_environment() or Payloads(
-            storage=storage,
-            threshold=self.threshold,
-            compression="zstd" if self.compresses else None,
-            keys=self.keys,
-            codecs=[AirflowSerde()],
-        )
+        return {
+            "storage": storage,
+            "threshold": self.threshold,
+            "compression": "zstd" if self.compresses else None,
+            "keys": self.keys,
+            "codecs": [AirflowSerde()],
+        }
+
+    @property
+    def payloads(self) -> Payloads:
+        """How values of ``exclusive()`` are stored behind a connection that says nothing of it."""
+        return payloads_of({}, self.fallback)
 
 
 @cache
@@ -86,13 +94,13 @@ def _storage(location: str, options: str, folders: int) -> Storage:
 @cache
 def xcom_settings() -> XcomSettings:
     """Return what is configured. Raise InvalidArgumentError naming the option that is wrong."""
-    from xclaim.payloads.options import THRESHOLD, threshold_of
+    from xclaim.payloads.options import THRESHOLD, bytes_of
 
     threshold = _text("xcom_threshold", str(THRESHOLD))
     return XcomSettings(
         location=_location(_text("xcom_storage")),
         options=_options(_text("xcom_storage_options")),
-        threshold=threshold_of(f"[{_SECTION}] xcom_threshold", threshold),
+        threshold=bytes_of(f"[{_SECTION}] xcom_threshold", threshold),
         compresses=_compresses(_text("xcom_compression")),
         keys=keys_of(f"[{_SECTION}] xcom_encryption", _text("xcom_encryption")),
     )
