@@ -35,16 +35,30 @@ install = \
 		$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(2) --editable '.[$(3)]'; \
 	fi
 
+# $(call install_hashed,folder): the same for development and CI, with the packages of others taken only if
+# their digests are those in requirements-dev.txt. Hatchling, which builds our own, is not among them.
+install_hashed = \
+	python=$$($(find_python)); \
+	if uv --version >/dev/null 2>&1; then \
+		[ -x $(1)/bin/python ] && $(1)/bin/python -c '' || uv venv --quiet --clear --python "$$python" $(1); \
+		uv pip install --quiet --python $(1)/bin/python --require-hashes --requirement requirements-dev.txt; \
+		uv pip install --quiet --python $(1)/bin/python --no-deps --editable .; \
+	else \
+		$(1)/bin/python -m pip --version >/dev/null 2>&1 || "$$python" -m venv --clear $(1); \
+		$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt; \
+		$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; \
+	fi
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
-install: $(VENV)/.installed ## Make .venv with everything, at the versions in constraints.txt
+install: $(VENV)/.installed ## Make .venv with everything, at the versions and digests in requirements-dev.txt
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml requirements-dev.txt
 	@echo "installing into $(VENV)"
-	@$(call install,$(VENV),constraints.txt,dev)
+	@$(call install_hashed,$(VENV))
 	@$(VENV)/bin/python -m tests.payloads.emulators || echo "no Azurite: the tests of Azure storage will fail" >&2
 	@touch $@
 
@@ -146,10 +160,12 @@ build: $(VENV)/.installed ## Build the sdist, and the wheel from it, into dist
 
 # Constraints keep no markers: a package that is not wanted somewhere is not installed there anyway.
 .PHONY: constraints
-constraints: ## Refresh constraints.txt to the newest versions (needs uv)
+constraints: ## Refresh constraints.txt and requirements-dev.txt to the newest versions (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --all-extras \
 		--upgrade --no-annotate --no-header pyproject.toml | sed 's/ ;.*//' >constraints.new
 	mv constraints.new constraints.txt
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev --constraint constraints.txt \
+		--generate-hashes --no-annotate --no-header pyproject.toml --output-file requirements-dev.txt
 
 .PHONY: clean
 clean: ## Remove the environments and everything built
