@@ -87,8 +87,8 @@ def deep() -> list[Any]:
         (Point(1), "allow=.Point"),
         ({"at": Point(1)}, r"payload\.at is of type .*allow=.Point"),
         ({Level.HIGH}, "allow=.Level"),
-        (cycle(), "contains itself or is nested"),
-        (deep(), "contains itself or is nested"),
+        (cycle(), "contain a cycle, or be nested"),
+        (deep(), "contain a cycle, or be nested"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isascii() else "",
 )
