@@ -155,7 +155,7 @@ def test_wherever_a_signal_strikes_a_connection_is_as_before(sqlite_url: str, ve
             struck += was_struck
             gc.collect()
 
-            assert not forks._in_verbs
+            assert threading.get_ident() not in forks._in_verbs  # others may be in one
             assert queue._queue._per_thread is not None
             queue._queue._per_thread.close()
             assert not queue._queue._per_thread._all
