@@ -275,11 +275,16 @@ def test_the_listening_connection_ends_after_the_last_waiter(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listening, "_LINGER", 0.05)
+    before = {*threading.enumerate()}  # other tests' may be still there
 
     assert Queue("orders", engine).claim(wait=SHORT) is None
 
     until(lambda: not listens(engine))
-    until(lambda: not [each for each in threading.enumerate() if each.name == "xclaim-listen"])
+    until(
+        lambda: (
+            not [each for each in {*threading.enumerate()} - before if each.name == "xclaim-listen"]
+        )
+    )
 
 
 def test_an_interrupted_wait_has_claimed_nothing(engine: Engine, fresh_postgresql_url: str) -> None:

@@ -419,11 +419,12 @@ def consume_many(queue: Queue) -> None:
 def test_an_interrupt_while_the_keep_alive_starts_leaves_none_behind(
     database_url: str, monkeypatch: pytest.MonkeyPatch, block: Block
 ) -> None:
-    start = threading.Thread.start
+    start, started = threading.Thread.start, list[threading.Thread]()
 
     def start_and_strike(thread: threading.Thread) -> None:
         start(thread)
         if thread.name == "xclaim-keep-alive":
+            started.append(thread)
             raise_signal()
 
     with filled(database_url, 5) as (queue, _):
@@ -434,7 +435,8 @@ def test_an_interrupt_while_the_keep_alive_starts_leaves_none_behind(
 
         assert queue.counts().claimed == 1
         assert not attempts_counted(queue)
-    until(lambda: not any(each.name == "xclaim-keep-alive" for each in threading.enumerate()))
+    assert started
+    until(lambda: not any(each.is_alive() for each in started))
 
 
 def test_a_second_interrupt_does_not_keep_what_the_first_gave_up(
