@@ -40,7 +40,7 @@ IN_A_DAG = {
     "and the hook": SDK + "from xclaim.airflow.hooks import XclaimHook",
     "and operators, sensor": SDK + "import xclaim.airflow.operators, xclaim.airflow.sensors",
     "a @task": SDK + "task(lambda: 1)",
-    "a @task.exclusive": SDK + "task.exclusive(queue='q')(lambda message: 1)",
+    "a @task.exclusive": SDK + "task.exclusive(queue_name='q')(lambda message: 1)",
 }
 
 

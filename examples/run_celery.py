@@ -47,7 +47,7 @@ from xclaim import Message
 
 @dag(schedule=None, default_args={"retries": 2, "retry_delay": timedelta(seconds=1)})
 def celery_crowd() -> None:
-    @task.exclusive(queue="crowd", lease=timedelta(seconds=30))
+    @task.exclusive(queue_name="crowd", lease=timedelta(seconds=30))
     def work(number: int, message: Message) -> int:
         time.sleep(3)
         return message.id

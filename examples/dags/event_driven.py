@@ -37,7 +37,7 @@ pushed = Asset(
 def event_driven() -> None:
     """Work off everything that is there."""
 
-    @task.exclusive(queue=QUEUE, batch=100, drain=True, on_empty="succeed")
+    @task.exclusive(queue_name=QUEUE, batch=100, drain=True, on_empty="succeed")
     def handle(messages: list[Message]) -> int:
         return len(messages)
 

@@ -37,7 +37,7 @@ def exclusive_hand_over() -> None:
 
     @task
     def write_invoice() -> Any:
-        return exclusive({"amount": 120}, queue="invoices")
+        return exclusive({"amount": 120}, queue_name="invoices")
 
     @task.exclusive
     def deliver(parcel: Message) -> int:

@@ -38,12 +38,12 @@ def share_out() -> None:
     def count_workers() -> list[int]:
         return list(range(get_current_context()["params"]["workers"]))
 
-    @task.exclusive(queue=QUEUE, lease=timedelta(minutes=2))
+    @task.exclusive(queue_name=QUEUE, lease=timedelta(minutes=2))
     def pack(worker: int, message: Message) -> dict[str, int]:
         print(f"worker {worker} packs {message.payload}, attempt {message.attempts}")
         return {"worker": worker, "order": message.payload["order"]}
 
-    @task.exclusive(queue=QUEUE, batch=3, drain=True, max_seconds=600, on_empty="succeed")
+    @task.exclusive(queue_name=QUEUE, batch=3, drain=True, max_seconds=600, on_empty="succeed")
     def pack_what_is_left(messages: list[Message]) -> int:
         return len(messages)
 

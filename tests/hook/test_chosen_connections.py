@@ -109,12 +109,12 @@ def test_a_ticket_of_another_queue_is_refused_where_the_dag_names_one(hook: Xcla
     assert ticket is not None
 
     with pytest.raises(InvalidArgumentError, match="only one of 'orders'"):
-        hook.resume(ticket, queue="orders")
+        hook.resume(ticket, queue_name="orders")
     with pytest.raises(InvalidArgumentError, match="only one of 'orders'"):
         AckOperator(task_id="ack", ticket=ticket, queue_name="orders").execute({})
 
     assert hook.queue("payroll").counts().claimed == 1
-    assert len(hook.resume(ticket, queue="payroll")) == 1
+    assert len(hook.resume(ticket, queue_name="payroll")) == 1
 
 
 def test_a_ticket_can_name_any_queue_of_its_connection(payroll: Queue) -> None:

@@ -42,7 +42,7 @@ def test_the_function_gets_the_message_and_its_value_goes_into_an_xcom(
     queue.push({"order": 4711})
     with dag("one") as built:
 
-        @task.exclusive(queue="orders")
+        @task.exclusive(queue_name="orders")
         def pack(message: Message) -> dict[str, Any]:
             return {"order": message.payload["order"], "attempts": message.attempts}
 
@@ -62,7 +62,7 @@ def test_an_empty_queue_ends_the_task_as_asked(
 ) -> None:
     with dag(f"empty_{on_empty}") as built:
 
-        @task.exclusive(queue="orders", on_empty=on_empty)
+        @task.exclusive(queue_name="orders", on_empty=on_empty)
         def pack(message: Message) -> int:
             return message.id
 
@@ -77,7 +77,7 @@ def test_an_empty_queue_ends_the_task_as_asked(
 def test_an_empty_queue_can_fail_the_task(run: Run) -> None:
     with dag("empty_fail") as built:
 
-        @task.exclusive(queue="orders", on_empty="fail")
+        @task.exclusive(queue_name="orders", on_empty="fail")
         def pack(message: Message) -> int:
             return message.id
 
@@ -94,7 +94,7 @@ def test_an_exception_releases_the_message_with_it_and_the_retry_claims_it(
     pushed = queue.push("poison")
     with dag("raises") as built:
 
-        @task.exclusive(queue="orders")
+        @task.exclusive(queue_name="orders")
         def pack(message: Message) -> str | None:
             if message.attempts < 3:
                 raise ValueError(f"attempt {message.attempts}")
@@ -115,7 +115,7 @@ def test_a_poison_message_ends_in_the_dead_letter_queue(run: Run, queue: Queue) 
     queue.push("poison", max_attempts=2)
     with dag("poison") as built:
 
-        @task.exclusive(queue="orders")
+        @task.exclusive(queue_name="orders")
         def pack(message: Message) -> None:
             raise ValueError(f"always {message.id}")
 
@@ -132,7 +132,7 @@ def test_mapped_tasks_share_the_messages_out(run: Run, queue: Queue) -> None:
     queue.push_many(list(range(5)))
     with dag("mapped") as built:
 
-        @task.exclusive(queue="orders")
+        @task.exclusive(queue_name="orders")
         def pack(worker: int, message: Message, shelf: str) -> str:
             return f"{shelf}{worker}:{message.payload}"
 
@@ -151,7 +151,7 @@ def test_override_changes_the_queue_and_the_name(run: Run, connected: str) -> No
         returns.push("back")
         with dag("override") as built:
 
-            @task.exclusive(queue="orders", argument="order")
+            @task.exclusive(queue_name="orders", argument="order")
             def pack(order: Message) -> Any:
                 return order.payload
 
@@ -166,7 +166,7 @@ def test_a_batch_is_passed_as_a_list(run: Run, queue: Queue) -> None:
     queue.push_many(list(range(5)))
     with dag("batch") as built:
 
-        @task.exclusive(queue="orders", batch=3)
+        @task.exclusive(queue_name="orders", batch=3)
         def pack(messages: list[Message]) -> list[int]:
             return [message.payload for message in messages]
 
@@ -182,7 +182,7 @@ def test_drain_goes_on_until_the_queue_is_empty(run: Run, queue: Queue) -> None:
     queue.push_many(list(range(7)))
     with dag("drain") as built:
 
-        @task.exclusive(queue="orders", batch=3, drain=True)
+        @task.exclusive(queue_name="orders", batch=3, drain=True)
         def pack(messages: list[Message]) -> int | None:
             return len(messages) if len(messages) > 1 else None
 
@@ -198,7 +198,7 @@ def test_drain_stops_when_the_time_is_up(run: Run, queue: Queue) -> None:
     queue.push_many(list(range(7)))
     with dag("drain_time") as built:
 
-        @task.exclusive(queue="orders", drain=True, max_seconds=0.000001)
+        @task.exclusive(queue_name="orders", drain=True, max_seconds=0.000001)
         def pack(message: Message) -> int:
             return int(message.payload)
 
@@ -214,7 +214,7 @@ def test_a_sigterm_begins_no_further_message(run: Run, queue: Queue) -> None:
     queue.push_many(list(range(7)))
     with dag("drain_kill") as built:
 
-        @task.exclusive(queue="orders", drain=True)
+        @task.exclusive(queue_name="orders", drain=True)
         def pack(message: Message, **context: Any) -> int:
             if message.payload == 2:
                 context["task"].on_kill()
@@ -232,7 +232,7 @@ def test_an_exception_in_a_drain_keeps_what_was_done(run: Run, queue: Queue) -> 
     queue.push_many(list(range(4)))
     with dag("drain_raises") as built:
 
-        @task.exclusive(queue="orders", drain=True)
+        @task.exclusive(queue_name="orders", drain=True)
         def pack(message: Message) -> int:
             if message.payload == 2 and message.attempts == 1:
                 raise ValueError("boom")
@@ -250,7 +250,7 @@ def test_the_queue_name_is_a_template(run: Run, queue: Queue) -> None:
     queue.push(1)
     with dag("template") as built:
 
-        @task.exclusive(queue="{{ 'orders' }}")
+        @task.exclusive(queue_name="{{ 'orders' }}")
         def pack(message: Message) -> str:
             return message.queue
 
@@ -264,21 +264,21 @@ def test_the_queue_name_is_a_template(run: Run, queue: Queue) -> None:
 def test_a_missing_parameter_is_refused_when_the_file_is_parsed() -> None:
     with pytest.raises(InvalidArgumentError, match=r"pack\(order\) has no parameter 'message'"):
 
-        @task.exclusive(queue="orders")
+        @task.exclusive(queue_name="orders")
         def pack(order: Message) -> None: ...
 
 
 def test_a_parameter_that_airflow_fills_in_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="'ti' is a key of Airflow's context"):
 
-        @task.exclusive(queue="orders", argument="ti")
+        @task.exclusive(queue_name="orders", argument="ti")
         def pack(ti: Message) -> None: ...
 
 
 def test_an_async_function_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="pack is async"):
 
-        @task.exclusive(queue="orders")
+        @task.exclusive(queue_name="orders")
         async def pack(message: Message) -> None: ...
 
 
@@ -297,14 +297,27 @@ def test_bad_options_are_refused_when_the_file_is_parsed(
 ) -> None:
     with pytest.raises(InvalidArgumentError, match=complaint):
 
-        @task.exclusive(queue="orders", **options)
+        @task.exclusive(queue_name="orders", **options)
         def pack(message: Message, messages: Message) -> None: ...
 
 
 def test_passing_the_message_oneself_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="is filled in with the message"), dag("given"):
 
-        @task.exclusive(queue="orders")
+        @task.exclusive(queue_name="orders")
         def pack(message: Message) -> None: ...
 
         pack(message=1)
+
+
+def test_the_workers_of_a_task_are_chosen_as_for_any_other() -> None:
+    with dag("workers") as built:
+
+        @task.exclusive(queue_name="orders", queue="large-machines")
+        def pack(message: Message) -> None: ...
+
+        pack()
+
+    packing = built.get_task("pack")
+    assert packing.queue == "large-machines"
+    assert getattr(packing, "queue_name", None) == "orders"

@@ -63,7 +63,7 @@ def test_one_bad_message_of_many_makes_one_task_red(run: Run, orders: Queue, way
     orders.push_many(list(range(20)))
     with dag(f"one_bad_{way}") as built:
 
-        @task.exclusive(queue="orders", drain=True, on_error=way)
+        @task.exclusive(queue_name="orders", drain=True, on_error=way)
         def pack(worker: int, message: Message) -> int:
             return work_on(message) + worker
 
@@ -81,7 +81,7 @@ def test_a_task_gets_the_message_back_that_it_failed_with(run: Run, orders: Queu
     seen: list[tuple[int, int]] = []
     with dag("back") as built:
 
-        @task.exclusive(queue="orders")
+        @task.exclusive(queue_name="orders")
         def pack(message: Message) -> int:
             seen.append((message.payload, message.attempts))
             if message.attempts < 3:
@@ -99,7 +99,7 @@ def test_a_message_that_is_released_is_for_others(run: Run, orders: Queue) -> No
     orders.push_many([BAD, 1])
     with dag("release") as built:
 
-        @task.exclusive(queue="orders", on_error="release")
+        @task.exclusive(queue_name="orders", on_error="release")
         def pack(message: Message) -> int:
             return work_on(message)
 
@@ -116,7 +116,7 @@ def test_a_dead_letter_fails_its_task_at_once(run: Run, orders: Queue, *, drain:
     orders.push(BAD, max_attempts=2)
     with dag(f"dead_{drain}", retries=5) as built:
 
-        @task.exclusive(queue="orders", drain=drain)
+        @task.exclusive(queue_name="orders", drain=drain)
         def pack(message: Message) -> int:
             return work_on(message)
 
@@ -133,7 +133,9 @@ def test_a_dead_letter_can_be_ignored(run: Run, orders: Queue) -> None:
     orders.push_many([BAD, 1])
     with dag("ignored") as built:
 
-        @task.exclusive(queue="orders", drain=True, on_dead="ignore", retry=Retry(max_attempts=1))
+        @task.exclusive(
+            queue_name="orders", drain=True, on_dead="ignore", retry=Retry(max_attempts=1)
+        )
         def pack(message: Message) -> int:
             return work_on(message)
 
@@ -148,7 +150,7 @@ def test_a_drain_that_continues_names_what_failed(run: Run, orders: Queue) -> No
     seen: list[int] = []
     with dag("names", retries=1) as built:
 
-        @task.exclusive(queue="orders", drain=True, on_error="continue")
+        @task.exclusive(queue_name="orders", drain=True, on_error="continue")
         def pack(message: Message) -> int:
             seen.append(message.id)
             return work_on(message)
@@ -166,7 +168,7 @@ def test_a_retry_of_a_drain_that_continued_goes_on(run: Run, orders: Queue) -> N
     orders.push_many([BAD, 1])
     with dag("goes_on") as built:
 
-        @task.exclusive(queue="orders", drain=True, on_error="continue")
+        @task.exclusive(queue_name="orders", drain=True, on_error="continue")
         def pack(message: Message) -> int:
             if message.attempts == 1:
                 return work_on(message)
@@ -183,7 +185,7 @@ def test_of_a_batch_only_what_failed_comes_back(run: Run, orders: Queue) -> None
     sizes: list[int] = []
     with dag("batch") as built:
 
-        @task.exclusive(queue="orders", batch=10, on_error="continue")
+        @task.exclusive(queue_name="orders", batch=10, on_error="continue")
         def pack(messages: list[Message]) -> list[int]:
             sizes.append(len(messages))
             bad = [each.id for each in messages if each.payload == BAD and each.attempts == 1]
@@ -445,7 +447,7 @@ def test_the_last_try_of_a_drain_has_each_message_once(run: Run, orders: Queue) 
     with dag("last", retries=0) as built:
 
         @task.exclusive(
-            queue="orders",
+            queue_name="orders",
             drain=True,
             on_error="continue",
             retry=Retry(first=timedelta(0), max_attempts=None),
@@ -515,7 +517,7 @@ def test_the_log_of_a_task_tells_what_became_of_each_message(
         def fill() -> None:
             XclaimHook().queue("orders").push_many([1, BAD, 2], max_attempts=2)
 
-        @task.exclusive(queue="orders", drain=True)
+        @task.exclusive(queue_name="orders", drain=True)
         def pack(message: Message) -> int:
             return work_on(message)
 
@@ -573,6 +575,6 @@ def test_what_makes_no_sense_is_refused_where_it_is_said(
     with pytest.raises(InvalidArgumentError):
         hook.queue("orders", **wrong)
     with pytest.raises(InvalidArgumentError):
-        task.exclusive(queue="orders", **wrong)(work_on)
+        task.exclusive(queue_name="orders", **wrong)(work_on)
     with pytest.raises(InvalidArgumentError):
         task.exclusive(**wrong)(work_on)

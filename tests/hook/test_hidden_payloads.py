@@ -151,7 +151,7 @@ def test_the_log_of_the_task_has_no_payload(
     with dag("log") as built:
         push()
 
-        @task.exclusive(queue="pay", on_empty="succeed")
+        @task.exclusive(queue_name="pay", on_empty="succeed")
         def pay(message: Message) -> None:
             assert message.payload == {"iban": SECRET}
 
@@ -179,7 +179,7 @@ def test_an_operator_keeps_no_payload_when_its_function_has_returned(
 
     with dag("operator") as built:
 
-        @task.exclusive(queue="pay", on_success_callback=look)
+        @task.exclusive(queue_name="pay", on_success_callback=look)
         def pay(message: Any) -> None:
             assert message.payload == {"iban": SECRET}
 

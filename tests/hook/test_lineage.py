@@ -106,7 +106,7 @@ def test_the_factory_and_the_hook_name_a_queue_alike() -> None:
 
     url = make_url("postgresql+psycopg://me:secret@db:6000/shop")
 
-    asset = create_asset(host="db", port=6000, database="shop", queue="orders/eu")
+    asset = create_asset(host="db", port=6000, database="shop", queue_name="orders/eu")
 
     assert asset.uri == queue_uri(url, "orders/eu") == "xclaim://db:6000/shop/orders%2Feu"
 

@@ -58,7 +58,7 @@ def test_a_drain_goes_on_and_the_task_is_red(
     orders.push_many(["innocent"] * 5)
     with dag(f"drain_{batch}") as built:
 
-        @task.exclusive(queue="orders", drain=True, batch=batch, argument="got")
+        @task.exclusive(queue_name="orders", drain=True, batch=batch, argument="got")
         def pack(got: Any) -> None:
             for message in got if batch > 1 else [got]:
                 assert message.payload == "innocent"
@@ -79,7 +79,7 @@ def test_a_task_that_found_nothing_else_is_red_and_not_skipped(
     write(connected, name)
     with dag(f"alone_{len(name)}") as built:
 
-        @task.exclusive(queue="orders", retries=0)
+        @task.exclusive(queue_name="orders", retries=0)
         def pack(message: Message) -> Any:
             return message.payload
 

@@ -45,7 +45,7 @@ def create_asset(
     host: str = "",
     port: int = _DEFAULT_PORT,
     database: str,
-    queue: str,
+    queue_name: str,
     extra: dict[str, Any] | None = None,
 ) -> Asset:
     """Return the asset of a queue.
@@ -53,12 +53,12 @@ def create_asset(
     :param host: of PostgreSQL; empty for a SQLite file.
     :param port: of PostgreSQL.
     :param database: its name, or the file's path.
-    :param queue: the queue's name.
+    :param queue_name: the queue's name.
     :param extra: kept with the asset.
     """
     from airflow.sdk import Asset
 
-    path = f"{quote(database, safe='')}/{quote(queue, safe='')}"
+    path = f"{quote(database, safe='')}/{quote(queue_name, safe='')}"
     return Asset(uri=f"{SCHEME}://{_place(host, port)}/{path}", extra=extra)
 
 

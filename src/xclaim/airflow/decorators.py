@@ -35,7 +35,7 @@ __all__ = [
     "hand_over_task",
 ]
 
-_OF_QUEUES = ("queue_name", "argument", "batch", "drain", "max_seconds")
+_OF_QUEUES = ("argument", "batch", "drain", "max_seconds")
 
 
 class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
@@ -246,7 +246,7 @@ class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
 def _no_value(name: str) -> str:
     return (
         f"{name} is passed no exclusive value: pass it what a task returned as exclusive(value), "
-        "or name a queue with @task.exclusive(queue=...)"
+        "or name a queue with @task.exclusive(queue_name=...)"
     )
 
 
@@ -254,28 +254,26 @@ def exclusive_task(
     python_callable: Callable[..., Any] | None = None,
     multiple_outputs: bool | None = None,  # noqa: FBT001  (as Airflow's own decorators have it)
     *,
-    queue: str | None = None,
+    queue_name: str | None = None,
     **kwargs: Any,
 ) -> Any:
     """Make a task of a function that gets a message which nobody else has.
 
-    With ``queue`` it gets the next message of that queue. Without, it is called with what other
-    tasks returned as ``exclusive(value)``, and gets the messages of these.
-
-    ``queue`` names the message queue. Airflow's own ``queue``, which says which workers run a task,
-    is set with ``.override(queue=...)``; that of the messages with ``.override(queue_name=...)``.
+    With ``queue_name`` it gets the next message of that queue. Without, it is called with what
+    other tasks returned as ``exclusive(value)``, and gets the messages of these. ``queue`` is
+    Airflow's own, as in any task: on which workers it runs.
 
     :param python_callable: the function.
     :param multiple_outputs: whether to unroll a returned dict into several XComs.
-    :param queue: the message queue's name. (templated)
+    :param queue_name: the queue's name. (templated)
     :param kwargs: of ExclusiveDecoratedOperator or HandOverDecoratedOperator, and of any operator.
     """
-    if queue is None:
+    if queue_name is None:
         return hand_over_task(python_callable, multiple_outputs, **kwargs)
     decorate = task_decorator_factory(
         multiple_outputs=multiple_outputs,
         decorated_operator_class=ExclusiveDecoratedOperator,
-        queue_name=queue,
+        queue_name=queue_name,
         **kwargs,
     )
 
@@ -304,8 +302,8 @@ def hand_over_task(
     of_queues = sorted(set(_OF_QUEUES) & kwargs.keys())
     if of_queues:
         raise InvalidArgumentError(
-            f"{', '.join(of_queues)} of @task.exclusive needs queue=...: without it the function "
-            "gets the messages of the exclusive values it is passed"
+            f"{', '.join(of_queues)} of @task.exclusive needs queue_name=...: without it the "
+            "function gets the messages of the exclusive values it is passed"
         )
     _check_choices(kwargs, has_others=False)
     decorate = task_decorator_factory(

@@ -74,7 +74,7 @@ class XclaimHook(BaseHook):
 
     def queue(
         self,
-        name: str,
+        queue_name: str,
         *,
         type: type[T_co] | None = None,
         retry: Retry = RETRY,
@@ -83,7 +83,7 @@ class XclaimHook(BaseHook):
     ) -> TaskQueue[T_co]:
         """Return a queue on this hook's database.
 
-        :param name: the queue's name.
+        :param queue_name: the queue's name.
         :param type: what its payloads are: a dataclass, a TypedDict or a pydantic model.
         :param retry: how long a message rests after a failed attempt, and how many it has.
         :param on_error: ``retry``: a task that raises keeps its message for its own retry;
@@ -95,7 +95,7 @@ class XclaimHook(BaseHook):
 
         database = self._database()
         return TaskQueue(
-            name,
+            queue_name,
             self.get_conn(),
             lineage=self._lineage,
             schema=database.schema,
@@ -122,7 +122,7 @@ class XclaimHook(BaseHook):
 
     def claim_ticket(
         self,
-        queue: str,
+        queue_name: str,
         size: int = 1,
         *,
         lease: timedelta = TICKET_LEASE,
@@ -133,20 +133,20 @@ class XclaimHook(BaseHook):
         The ticket is a plain dict for an XCom; the other task passes it to ``resume``. A retry of
         this task gets the same messages again, unless they have been resumed.
 
-        :param queue: the queue's name.
+        :param queue_name: the queue's name.
         :param size: how many messages the ticket is for, at most.
         :param lease: how long the ticket may wait to be resumed; then the messages go back.
         :param retry: how long messages rest whose leases ran out, which a claim gives back.
         """
-        with ticket_claimant(queue) as who:
-            claims = self.queue(queue, retry=retry).claim_many(size, lease=lease, **who.keys)
+        with ticket_claimant(queue_name) as who:
+            claims = self.queue(queue_name, retry=retry).claim_many(size, lease=lease, **who.keys)
             who.has_claimed = bool(claims)
         open_claims.forget(claims)  # they outlive the task
         return ticket_to_xcom(self.xclaim_conn_id, claims) if claims else None
 
     def claim_batches(
         self,
-        queue: str,
+        queue_name: str,
         size: int,
         max_batches: int | None = None,
         *,
@@ -155,7 +155,7 @@ class XclaimHook(BaseHook):
     ) -> list[dict[str, Any]]:
         """Claim messages in batches for mapped tasks; return a ticket for each, to expand over.
 
-        :param queue: the queue's name.
+        :param queue_name: the queue's name.
         :param size: how many messages a ticket is for, at most.
         :param max_batches: how many tickets at most; by default, and never more than, Airflow's
             ``[core] max_map_length``, over which nothing can be expanded.
@@ -164,14 +164,14 @@ class XclaimHook(BaseHook):
         """
         tickets: list[dict[str, Any]] = []
         for _ in range(checked_batches(max_batches)):
-            ticket = self.claim_ticket(queue, size, lease=lease, retry=retry)
+            ticket = self.claim_ticket(queue_name, size, lease=lease, retry=retry)
             if ticket is None:
                 break
             tickets.append(ticket)
         return tickets
 
     def resume(
-        self, ticket: Mapping[str, Any], *, queue: str | None = None, lease: timedelta = LEASE
+        self, ticket: Mapping[str, Any], *, queue_name: str | None = None, lease: timedelta = LEASE
     ) -> list[Claim]:
         """Take over the claims of a ticket; the first task to do so has them, and its retries.
 
@@ -180,7 +180,7 @@ class XclaimHook(BaseHook):
 
         :param ticket: as ``claim_ticket``, ``claim_batches``, ClaimOperator or ClaimSensor
             returned it.
-        :param queue: refuse a ticket of another queue.
+        :param queue_name: refuse a ticket of another queue.
         :param lease: counted from now.
         :raises InvalidArgumentError: it is no ticket, was changed, or is of another connection or
             queue.
@@ -188,7 +188,7 @@ class XclaimHook(BaseHook):
         """
         from xclaim import TicketLostError
 
-        known = ticket_from_xcom(ticket, self.xclaim_conn_id, queue)
+        known = ticket_from_xcom(ticket, self.xclaim_conn_id, queue_name)
         task_queue = self.queue(known.queue)
         claims = task_queue.resume(known, lease=lease)
         if not claims and not was_settled(task_queue, ticket, current_task()):
@@ -200,7 +200,7 @@ class XclaimHook(BaseHook):
         self,
         ticket: Mapping[str, Any],
         *,
-        queue: str | None = None,
+        queue_name: str | None = None,
         lease: timedelta = LEASE,
         lease_limit: timedelta = LEASE_LIMIT,
         **on_failure: Any,
@@ -208,14 +208,14 @@ class XclaimHook(BaseHook):
         """Resume a ticket for a block: ack at its end, release if it raises.
 
         :param ticket: as for ``resume``.
-        :param queue: refuse a ticket of another queue.
+        :param queue_name: refuse a ticket of another queue.
         :param lease: extended from a thread, each third of it.
         :param lease_limit: how long that goes on at most.
         :param on_failure: ``retry``, ``on_error`` and ``on_dead`` of ``queue``.
         :raises InvalidArgumentError: as ``resume``.
         :raises TicketLostError: nothing is held for it any more.
         """
-        claims = self.resume(ticket, queue=queue, lease=lease)
+        claims = self.resume(ticket, queue_name=queue_name, lease=lease)
         task_queue = self.queue(ticket["queue"], **on_failure)
         with task_queue.working_on(claims, lease=lease, lease_limit=lease_limit) as held:
             yield held

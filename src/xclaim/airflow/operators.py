@@ -252,7 +252,7 @@ class _TicketOperator(_XclaimOperator):
 
     def resume(self) -> list[Claim]:
         """Resume the ticket."""
-        return self.hook.resume(self.ticket, queue=self.queue_name)
+        return self.hook.resume(self.ticket, queue_name=self.queue_name)
 
 
 class AckOperator(_TicketOperator):

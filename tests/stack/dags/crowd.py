@@ -12,7 +12,7 @@ def crowd() -> None:
     def numbers() -> list[int]:
         return list(range((get_current_context()["dag_run"].conf or {}).get("size", 10)))
 
-    @task.exclusive(queue="crowd")
+    @task.exclusive(queue_name="crowd")
     def work(number: int, message: Message) -> list[int]:
         return [number, message.id]
 

@@ -14,7 +14,7 @@ for on_error in ("retry", "continue"):
         default_args={"retries": 2, "retry_delay": timedelta(seconds=1)},
     ) as dag:
 
-        @task.exclusive(queue="{{ dag_run.conf['queue'] }}", drain=True, on_error=on_error)
+        @task.exclusive(queue_name="{{ dag_run.conf['queue'] }}", drain=True, on_error=on_error)
         def pack(worker: int, message: Message[Any]) -> str:
             if message.payload == "bad":
                 raise ValueError("cannot be packed")

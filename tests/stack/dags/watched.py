@@ -14,7 +14,7 @@ WATCHER = AssetWatcher(
 
 @dag(schedule=[Asset("watched_messages", watchers=[WATCHER])])
 def watched() -> None:
-    @task.exclusive(queue="watched", batch=100, drain=True, on_empty="succeed")
+    @task.exclusive(queue_name="watched", batch=100, drain=True, on_empty="succeed")
     def drain(messages: list[Message]) -> int:
         return len(messages)
 

@@ -32,7 +32,7 @@ _MAX_QUEUE_BYTES = 200
 
 
 def exclusive(
-    value: Any, queue: str | None = None, *, xclaim_conn_id: str = _DEFAULT_CONNECTION
+    value: Any, queue_name: str | None = None, *, xclaim_conn_id: str = _DEFAULT_CONNECTION
 ) -> ExclusiveValue:
     """Return what a task returns so that the value is consumed by one task only.
 
@@ -40,7 +40,7 @@ def exclusive(
     cleared and returns another value withdraws the former one if nobody has taken it.
 
     :param value: anything a message can hold.
-    :param queue: the queue's name, by default ``<dag_id>.<task_id>``.
+    :param queue_name: the queue's name, by default ``<dag_id>.<task_id>``.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
     :raises InvalidArgumentError: it is not a running task that calls.
     """
@@ -52,7 +52,10 @@ def exclusive(
             "exclusive() is for the value that a running task returns: call it in the task"
         )
     return ExclusiveValue(
-        queue=queue or _queue_of(task), xclaim_conn_id=xclaim_conn_id, task=task, payload=value
+        queue=queue_name or _queue_of(task),
+        xclaim_conn_id=xclaim_conn_id,
+        task=task,
+        payload=value,
     )
 
 
@@ -357,7 +360,7 @@ def _queue_of(task: TaskIdentity) -> str:
     if len(name.encode()) > _MAX_QUEUE_BYTES:
         raise InvalidArgumentError(
             f"the queue that exclusive() names after the task is longer than {_MAX_QUEUE_BYTES} "
-            f"bytes ({name!r}): pass exclusive(value, queue=...)"
+            f"bytes ({name!r}): pass exclusive(value, queue_name=...)"
         )
     return name
 
