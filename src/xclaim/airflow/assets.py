@@ -94,7 +94,7 @@ class LineageReports:
     def _report(self, add: str, instance_id: str, uri: str) -> None:
         if (add, instance_id, uri) in self._reported:
             return
-        from airflow.sdk.lineage import get_hook_lineage_collector
+        from xclaim.airflow.versions import get_hook_lineage_collector
 
         self._reported.add((add, instance_id, uri))
         getattr(get_hook_lineage_collector(), add)(context=self._hook, uri=uri)

@@ -89,10 +89,10 @@ def database_behind(conn_id: str) -> Database:
     :raises DatabaseUrlError: there is no such connection, or it cannot be used.
     """
     from airflow.models.connection import Connection
-    from airflow.sdk.exceptions import AirflowException
 
     from xclaim.airflow.connections import database_of
     from xclaim.airflow.payload_settings import payloads_of
+    from xclaim.airflow.versions import AirflowException
     from xclaim.cli.database import Database
     from xclaim.errors import DatabaseUrlError
 

@@ -26,9 +26,8 @@ class MessagesLink(BaseOperatorLink):
         :param operator: whose link it is.
         :param ti_key: the task instance.
         """
-        from airflow.sdk.configuration import conf
-
         from xclaim.airflow.tasks.identity import natural_key
+        from xclaim.airflow.versions import conf
 
         template = conf.get("xclaim", "messages_url", fallback="")
         names = {

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.links import MessagesLink
@@ -19,6 +18,7 @@ from xclaim.airflow.tasks.hidden import Hidden, revealed
 from xclaim.airflow.tasks.identity import AUTOMATIC
 from xclaim.airflow.tasks.rerun import OnRerun
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
+from xclaim.airflow.versions import AirflowException, AirflowSkipException
 from xclaim.arguments import MAX_LIMIT, whole_number
 from xclaim.errors import InvalidArgumentError
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry, checked_retry

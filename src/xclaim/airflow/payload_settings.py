@@ -112,7 +112,7 @@ def keys_of(option: str, choice: str) -> Keys | None:
         case "":
             return None
         case "airflow":
-            from airflow.sdk.configuration import conf
+            from xclaim.airflow.versions import conf
 
             keys = conf.get("core", "fernet_key", fallback="")
             if not keys:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from airflow.plugins_manager import AirflowPlugin
-
 from xclaim.airflow import listener
+from xclaim.airflow.versions import AirflowPlugin
 
 
 class XclaimPlugin(AirflowPlugin):

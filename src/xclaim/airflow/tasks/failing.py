@@ -290,7 +290,7 @@ def dead_letters_error(queue: str, dead: Sequence[Message]) -> Exception:
     :param queue: of which they were.
     :param dead: the messages.
     """
-    from airflow.sdk.exceptions import AirflowFailException
+    from xclaim.airflow.versions import AirflowFailException
 
     shown = ", ".join(
         f"{message.id} after {message.attempts} attempts ({_said(message.last_error)})"
@@ -327,24 +327,24 @@ def is_final(error: BaseException | str) -> bool:
 
 @cache
 def _final() -> tuple[type[BaseException], ...]:
-    from airflow.sdk import exceptions
+    from xclaim.airflow import versions
 
     # Of these Airflow makes a failure without a retry, or none at all.
     return (
-        exceptions.AirflowFailException,
-        exceptions.AirflowSensorTimeout,
-        exceptions.AirflowSkipException,
-        exceptions.AirflowTaskTerminated,
+        versions.AirflowFailException,
+        versions.AirflowSensorTimeout,
+        versions.AirflowSkipException,
+        versions.AirflowTaskTerminated,
     )
 
 
 @cache
 def _put_off() -> tuple[type[BaseException], ...]:
-    from airflow.sdk import exceptions
+    from xclaim.airflow import versions
 
     # As far as this Airflow has them.
     names = ("TaskDeferred", "AirflowRescheduleException", "TaskAwaitingInput")
-    return tuple(getattr(exceptions, name) for name in names if hasattr(exceptions, name))
+    return tuple(getattr(versions, name) for name in names if hasattr(versions, name))
 
 
 def keep_alive(extend: Callable[[], object], lease: timedelta) -> KeepAlive:

@@ -88,7 +88,7 @@ def checked_batches(max_batches: Any) -> int:
 
     :param max_batches: by default as many as Airflow expands over.
     """
-    from airflow.sdk.configuration import conf
+    from xclaim.airflow.versions import conf
 
     longest: int = conf.getint("core", "max_map_length", fallback=1024)
     if max_batches is None:

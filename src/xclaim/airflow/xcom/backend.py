@@ -281,6 +281,6 @@ def _serialized(value: Any, key: str) -> Any:
 
 @cache
 def _allow_exclusive_values() -> None:
-    from airflow.sdk.serde import allow_class
+    from xclaim.airflow.versions import allow_class
 
     allow_class(ExclusiveValue)

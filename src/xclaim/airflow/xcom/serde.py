@@ -45,10 +45,10 @@ class AirflowSerde:
 
     def encode(self, value: Any, file: BinaryIO) -> None:
         """Write the value. Raise PayloadError if serde does not know it."""
-        from airflow.sdk.serde import serialize
+        from xclaim.airflow.versions import serde
 
         try:
-            text = json.dumps(serialize(value))
+            text = json.dumps(serde.serialize(value))
         except (AttributeError, RecursionError, TypeError, ValueError) as error:
             raise PayloadError(f"Airflow's serde cannot write the payload: {error}") from error
         file.write(text.encode())
@@ -75,9 +75,9 @@ class XComSerde(AirflowSerde):
 
         What serde itself refuses, a class that is not allowed say, it says itself.
         """
-        from airflow.sdk.serde import deserialize
+        from xclaim.airflow.versions import serde
 
-        return deserialize(_loaded(file))
+        return serde.deserialize(_loaded(file))
 
 
 def _loaded(file: BinaryIO) -> Any:

@@ -70,7 +70,7 @@ def _refuse_if(is_slow: bool) -> None:  # noqa: FBT001  (its only argument)
 
 def _maker(name: str) -> Callable[[int, Any], Any]:
     """Return what makes an instance of the class of its version and its values."""
-    from airflow.sdk import serde
+    from xclaim.airflow.versions import serde
 
     registered = serde._deserializers.get(name)  # noqa: SLF001  (there is no public way)
     is_plain = registered is not None and registered.__name__.rpartition(".")[2] in _PLAIN
@@ -87,11 +87,12 @@ def _maker(name: str) -> Callable[[int, Any], Any]:
 
 
 def _maker_of(kind: type) -> Callable[[int, Any], Any]:
-    from airflow.sdk.serde.serializers import pydantic
-    from airflow.sdk.serde.typing import is_pydantic_model
+    from xclaim.airflow.versions import is_pydantic_model, pydantic_serializer
 
     if is_pydantic_model(kind):
-        return lambda version, values: pydantic.deserialize(kind, version, _checked(values))
+        return lambda version, values: pydantic_serializer.deserialize(
+            kind, version, _checked(values)
+        )
     if hasattr(kind, "deserialize"):  # the class's own way, and the user has allowed the class
         return lambda version, values: kind.deserialize(values, version)
     if is_dataclass(kind):
@@ -134,7 +135,7 @@ def _default_of(field: Any) -> Any:
 
 def _class_named(name: str) -> type:
     """Return the class of an allowed name. Raise PayloadRefusedError if there is none of it."""
-    from airflow.sdk import serde
+    from xclaim.airflow.versions import serde
 
     module_name, _, class_name = name.rpartition(".")
     try:
@@ -156,7 +157,7 @@ def _class_named(name: str) -> type:
 
 
 def _is_allowed(name: str) -> bool:
-    from airflow.sdk import serde
+    from xclaim.airflow.versions import serde
 
     # A wildcard does not import a `__main__`: that would run a program.
     module = name.rpartition(".")[0]
@@ -173,7 +174,7 @@ def _is_allowed(name: str) -> bool:
 
 @cache
 def _patterns() -> tuple[list[str], list[re.Pattern[str]]]:
-    from airflow.sdk.configuration import conf
+    from xclaim.airflow.versions import conf
 
     patterns = conf.get("core", "allowed_deserialization_classes", fallback="").split()
     expressions = conf.get("core", "allowed_deserialization_classes_regexp", fallback="").split()

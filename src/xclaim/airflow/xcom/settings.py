@@ -107,7 +107,7 @@ def xcom_settings() -> XcomSettings:
 
 
 def _text(option: str, default: str = "") -> str:
-    from airflow.sdk.configuration import conf
+    from xclaim.airflow.versions import conf
 
     return str(conf.get(_SECTION, option, fallback=default) or default).strip()
 

@@ -1,0 +1,147 @@
+"""What differs between the versions of Airflow, 3.1, 3.2 and 3.3, in one place.
+
+A name is looked up when it is first asked for, where the newest version has it and then where older
+ones have it, so that to import this module costs nothing. docs/adr/0037 says why
+``airflow.providers.common.compat.sdk`` does not do.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import airflow
+
+if TYPE_CHECKING:  # as the newest version has them
+    from types import ModuleType
+
+    from airflow.sdk import serde
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowRescheduleException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        AirflowTaskTerminated,
+        TaskDeferred,
+    )
+    from airflow.sdk.lineage import HookLineageCollector, get_hook_lineage_collector
+    from airflow.sdk.plugins_manager import AirflowPlugin
+    from airflow.sdk.serde.serializers import pydantic as pydantic_serializer
+    from airflow.sdk.serde.typing import is_pydantic_model
+
+__all__ = [
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowPlugin",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "AirflowTaskTerminated",
+    "HookLineageCollector",
+    "TaskDeferred",
+    "allow_class",
+    "conf",
+    "get_hook_lineage_collector",
+    "get_hook_lineage_readers_plugins",
+    "is_pydantic_model",
+    "pydantic_serializer",
+    "serde",
+]
+
+_OLDEST = (3, 1)
+_EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
+_LINEAGE = ("airflow.sdk.lineage", "airflow.lineage.hook")
+# Which modules have a name: the newest version's first, that of 3.1 last.
+_PLACES = {
+    "AirflowException": _EXCEPTIONS,
+    "AirflowFailException": _EXCEPTIONS,
+    "AirflowPlugin": ("airflow.sdk.plugins_manager", "airflow.plugins_manager"),
+    "AirflowRescheduleException": _EXCEPTIONS,
+    "AirflowSensorTimeout": _EXCEPTIONS,
+    "AirflowSkipException": _EXCEPTIONS,
+    "AirflowTaskTerminated": _EXCEPTIONS,
+    "HookLineageCollector": _LINEAGE,
+    "TaskAwaitingInput": _EXCEPTIONS,  # 3.3 only
+    "TaskDeferred": _EXCEPTIONS,
+    "conf": ("airflow.sdk.configuration", "airflow.configuration"),
+    "get_hook_lineage_collector": _LINEAGE,
+    "is_pydantic_model": ("airflow.sdk.serde.typing", "airflow.serialization.typing"),
+}
+# The same for what is a module itself.
+_MODULES = {
+    "pydantic_serializer": (
+        "airflow.sdk.serde.serializers.pydantic",
+        "airflow.serialization.serializers.pydantic",
+    ),
+    "serde": ("airflow.sdk.serde", "airflow.serialization.serde"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return what this Airflow has under the name, wherever it has it."""
+    if name in _MODULES:
+        return _module_of(name, None)
+    if name in _PLACES:
+        return getattr(_module_of(name, name), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def allow_class(kind: type) -> None:
+    """Let Airflow's serde read instances of a class in this process.
+
+    :param kind: the class.
+    """
+    serde = __getattr__("serde")
+    if hasattr(serde, "allow_class"):
+        serde.allow_class(kind)
+    else:  # before 3.3 there is no public way
+        serde._extra_allowed.add(f"{kind.__module__}.{kind.__qualname__}")  # noqa: SLF001
+
+
+def get_hook_lineage_readers_plugins() -> list[type]:
+    """Return the classes that read hook lineage here; without any the collector does nothing."""
+    try:
+        from airflow.sdk import plugins_manager
+    except ImportError:
+        return _readers_of_3_1()
+    return list(plugins_manager.get_hook_lineage_readers_plugins())
+
+
+def check(version: str | None) -> None:
+    """Raise ImportError if this is an Airflow that xclaim cannot work with.
+
+    :param version: Airflow's; None where there is only its task SDK.
+    """
+    found = re.match(r"(\d+)\.(\d+)", version or "")
+    if found and tuple(map(int, found.groups())) < _OLDEST:
+        raise ImportError(
+            f"xclaim needs Apache Airflow 3.1 or later, and this is {version}: Airflow 2 and 3.0 "
+            "ask for an SQLAlchemy below 2, which cannot speak to PostgreSQL through psycopg 3"
+        )
+
+
+@cache
+def _module_of(name: str, attribute: str | None) -> ModuleType:
+    for place in (_MODULES if attribute is None else _PLACES)[name]:
+        try:
+            module = import_module(place)
+        except ModuleNotFoundError as error:
+            if not place.startswith(str(error.name)):  # it is there, and lacks something itself
+                raise
+            continue
+        if attribute is None or hasattr(module, attribute):
+            return module
+    raise AttributeError(f"this Airflow has no {name}")
+
+
+def _readers_of_3_1() -> list[type]:
+    manager = import_module("airflow.plugins_manager")
+    manager.initialize_hook_lineage_readers_plugins()
+    return list(manager.hook_lineage_reader_classes or [])
+
+
+check(getattr(airflow, "__version__", None))
