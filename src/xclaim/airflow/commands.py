@@ -88,11 +88,12 @@ def database_behind(conn_id: str) -> Database:
     :param conn_id: of a connection of type xclaim, postgres or sqlite.
     :raises DatabaseUrlError: there is no such connection, or it cannot be used.
     """
+    from xclaim.airflow.versions import AirflowException
+
     from airflow.models.connection import Connection
 
     from xclaim.airflow.connections import database_of
     from xclaim.airflow.payload_settings import payloads_of
-    from xclaim.airflow.versions import AirflowException
     from xclaim.cli.database import Database
     from xclaim.errors import DatabaseUrlError
 

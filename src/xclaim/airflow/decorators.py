@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import xclaim.airflow.versions  # noqa: F401  (refuses an Airflow that is too old)
+
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk.bases.decorator import (
     DecoratedOperator,

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import xclaim.airflow.versions  # noqa: F401  (refuses an Airflow that is too old)
+
 from airflow.sdk import BaseHook
 
 from xclaim.airflow.assets import LineageReports

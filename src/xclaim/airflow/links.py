@@ -26,8 +26,9 @@ class MessagesLink(BaseOperatorLink):
         :param operator: whose link it is.
         :param ti_key: the task instance.
         """
-        from xclaim.airflow.tasks.identity import natural_key
         from xclaim.airflow.versions import conf
+
+        from xclaim.airflow.tasks.identity import natural_key
 
         template = conf.get("xclaim", "messages_url", fallback="")
         names = {

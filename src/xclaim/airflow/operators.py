@@ -9,6 +9,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from xclaim.airflow.versions import AirflowException, AirflowSkipException
+
 from airflow.sdk import BaseOperator
 
 from xclaim.airflow.hooks import XclaimHook
@@ -18,7 +20,6 @@ from xclaim.airflow.tasks.hidden import Hidden, revealed
 from xclaim.airflow.tasks.identity import AUTOMATIC
 from xclaim.airflow.tasks.rerun import OnRerun
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
-from xclaim.airflow.versions import AirflowException, AirflowSkipException
 from xclaim.arguments import MAX_LIMIT, whole_number
 from xclaim.errors import InvalidArgumentError
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry, checked_retry

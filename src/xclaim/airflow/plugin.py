@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from xclaim.airflow import listener
 from xclaim.airflow.versions import AirflowPlugin
+
+from xclaim.airflow import listener
 
 
 class XclaimPlugin(AirflowPlugin):

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from xclaim.airflow.versions import conf
+
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, timezone
 
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.links import MessagesLink
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
-from xclaim.airflow.versions import conf
 from xclaim.arguments import MAX_LIMIT, whole_number
 from xclaim.retry import RETRY, Retry, checked_retry
 

@@ -15,6 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import xclaim.airflow.versions  # noqa: F401  (refuses an Airflow that is too old)
+
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from xclaim.airflow.hooks import XclaimHook

@@ -16,6 +16,8 @@ from functools import cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import xclaim.airflow.versions  # noqa: F401  (refuses an Airflow that is too old)
+
 from airflow.sdk.bases.xcom import BaseXCom
 
 from xclaim.airflow.xcom.cleaning import clean_xcoms
