@@ -137,7 +137,11 @@ def _unread_xcom_settings() -> Iterator[None]:
 
 def _run(dag: Any, **conf: Any) -> DagRun:
     from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    try:
+        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    except ModuleNotFoundError:  # Airflow 3.1
+        from airflow.models.dagbag import DagBag, sync_bag_to_db
 
     DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
     bag = DagBag(dag_folder=os.devnull)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from airflow import sdk
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException
+from xclaim.airflow.versions import AirflowFailException
 
 from tests.eventually import until
 from tests.hook.conftest import RETRIES, DagRun, within_rerun, within_task
@@ -326,7 +326,7 @@ def test_without_a_retry_nothing_stays_with_the_task(run: Run, orders: Queue, wa
 
 
 def test_what_is_put_off_has_not_failed(queue: TaskQueue) -> None:
-    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
+    from xclaim.airflow.versions import AirflowRescheduleException, TaskDeferred
 
     pushed = queue.push(1)
     for error in (

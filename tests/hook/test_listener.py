@@ -188,7 +188,7 @@ def test_a_stream_of_another_try_is_left_open(queue: TaskQueue) -> None:
 def test_the_plugin_is_found_by_airflow() -> None:
     from importlib.metadata import entry_points
 
-    from airflow.plugins_manager import AirflowPlugin
+    from xclaim.airflow.versions import AirflowPlugin
 
     (point,) = entry_points(group="airflow.plugins", name="xclaim")
 

@@ -220,7 +220,7 @@ def test_a_class_brings_its_own_way_if_it_is_allowed(allowed: Any) -> None:
 
 
 def test_a_class_that_code_allows_is_allowed(allowed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow.sdk import serde
+    from xclaim.airflow.versions import serde
 
     allowed()
     monkeypatch.setattr(serde, "_extra_allowed", set(serde._extra_allowed))

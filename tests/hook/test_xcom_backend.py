@@ -180,7 +180,7 @@ def outcome(work: Callable[[], Any]) -> str:
 
 
 def test_there_is_a_sample_of_each_type_that_serde_knows() -> None:
-    from airflow.sdk import serde
+    from xclaim.airflow.versions import serde
 
     known = {name for name in serde._serializers if name.split(".")[0] in sys.modules}
     tested_below = {"pandas.DataFrame", "pandas.core.frame.DataFrame", "pydantic.main.BaseModel"}
@@ -192,7 +192,7 @@ def test_there_is_a_sample_of_each_type_that_serde_knows() -> None:
 def test_a_pydantic_model_comes_back_if_airflow_allows_it(
     xcom_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow.sdk import serde
+    from xclaim.airflow.versions import serde
 
     serde.allow_class(Order)
 
