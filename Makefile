@@ -78,6 +78,13 @@ $(VENV_BENCH)/.installed: pyproject.toml constraints.txt
 	@$(call install,.matrix/$*,constraints.txt,test)
 	@touch $@
 
+# The same with one version of Airflow: make .matrix/airflow-3.1.8/.installed
+.matrix/airflow-%/.installed: pyproject.toml constraints/airflow-%.txt
+	@echo "installing into .matrix/airflow-$*"
+	@$(call install,.matrix/airflow-$*,constraints/airflow-$*.txt,dev)
+	@.matrix/airflow-$*/bin/python -m tests.payloads.emulators || echo "no Azurite: the tests of Azure storage will fail" >&2
+	@touch $@
+
 $(VENV_20).txt: constraints.txt Makefile
 	@sed 's/^sqlalchemy==.*/sqlalchemy==$(SQLALCHEMY_20)/' constraints.txt >$@
 
@@ -117,6 +124,21 @@ MATRIX :=
 .PHONY: test-matrix
 test-matrix: $(VENV)/.installed ## Run the core's tests on each PostgreSQL and each Python that can be had
 	$(VENV)/bin/python -m tests.matrix $(MATRIX) -- $(IN_PARALLEL) $(CORE)
+
+AIRFLOW_TESTS := tests/hook tests/stack
+# Those that constraints/ knows; by default all of them, one after the other.
+AIRFLOWS := $(patsubst constraints/airflow-%.in,%,$(sort $(wildcard constraints/airflow-*.in)))
+VERSION := $(AIRFLOWS)
+
+.PHONY: test-airflow
+test-airflow: ## Run the tests of Airflow on each version, or one: make test-airflow VERSION=3.1.8
+	$(if $(filter-out $(AIRFLOWS),$(VERSION)),$(error There is no constraints/airflow-$(firstword \
+		$(filter-out $(AIRFLOWS),$(VERSION))).in; those there are: $(AIRFLOWS)))
+	@for version in $(VERSION); do \
+		$(MAKE) --no-print-directory .matrix/airflow-$$version/.installed; \
+		echo "Airflow $$version"; \
+		.matrix/airflow-$$version/bin/python -m pytest $(IN_PARALLEL) $(AIRFLOW_TESTS); \
+	done
 
 .PHONY: interleavings
 interleavings: $(VENV)/.installed ## Run every order of the steps of two and three sessions
@@ -160,12 +182,18 @@ build: $(VENV)/.installed ## Build the sdist, and the wheel from it, into dist
 
 # Constraints keep no markers: a package that is not wanted somewhere is not installed there anyway.
 .PHONY: constraints
-constraints: ## Refresh constraints.txt and requirements-dev.txt to the newest versions (needs uv)
+constraints: ## Refresh constraints and requirements-dev.txt to the newest versions (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --all-extras \
 		--upgrade --no-annotate --no-header pyproject.toml | sed 's/ ;.*//' >constraints.new
 	mv constraints.new constraints.txt
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --constraint constraints.txt \
 		--generate-hashes --no-annotate --no-header pyproject.toml --output-file requirements-dev.txt
+	for version in $(AIRFLOWS); do \
+		uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --extra dev \
+			--constraint constraints/airflow-$$version.in --upgrade --no-annotate --no-header pyproject.toml \
+			| sed 's/ ;.*//' >constraints.new; \
+		mv constraints.new constraints/airflow-$$version.txt; \
+	done
 
 .PHONY: clean
 clean: ## Remove the environments and everything built

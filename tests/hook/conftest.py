@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -82,9 +83,12 @@ def within_rerun(try_number: int = 4, **values: Any) -> AbstractContextManager[A
 
 @pytest.fixture(scope="session")
 def _metadata() -> None:
+    from airflow.sdk.execution_time import supervisor
     from airflow.utils.db import initdb
 
     initdb()
+    # Airflow 3.1 and 3.2 make one for each task of `dag.test()`, in seconds; 3.3 keeps it.
+    supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
 
 
 @pytest.fixture

@@ -1,29 +1,45 @@
-"""`airflow xclaim ...`: the commands of xclaim through an Airflow connection."""
+"""`airflow xclaim ...`: the commands of xclaim through an Airflow connection.
+
+And `python -m xclaim.airflow ...`, which is the same on every Airflow.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from tests.airflow_versions import since
 from tests.hook.conftest import connection_uri
 from xclaim.cli.app import COMMANDS
 
 pytestmark = pytest.mark.airflow
 
-
-@pytest.fixture
-def parser() -> Any:
-    """Return Airflow's own parser, which has the commands of all providers."""
-    from airflow.cli.cli_parser import get_parser
-
-    return get_parser()
+Parse = Callable[[Sequence[str]], Any]
 
 
-def run(parser: Any, *words: str) -> object:
-    """Run `airflow xclaim ...` and return its exit status."""
-    arguments = parser.parse_args(["xclaim", *words])
+@pytest.fixture(
+    params=[
+        pytest.param("airflow xclaim", marks=since("3.2", "commands of providers")),
+        "python -m xclaim.airflow",
+    ]
+)
+def parser(request: pytest.FixtureRequest) -> Parse:
+    """Return Airflow's own parser, which has the commands of all providers, and ours."""
+    if request.param == "airflow xclaim":
+        from airflow.cli.cli_parser import get_parser
+
+        return lambda words: get_parser().parse_args(["xclaim", *words])
+    from xclaim.airflow.__main__ import command_parser
+
+    return command_parser().parse_args
+
+
+def run(parser: Parse, *words: str) -> object:
+    """Run a command and return its exit status."""
+    arguments = parser(words)
     with pytest.raises(SystemExit) as ending:
         arguments.func(arguments)
     return ending.value.code
@@ -40,10 +56,10 @@ def test_every_command_but_the_demo_is_there() -> None:
 
 @pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "demo"])
 def test_every_command_has_its_help(
-    parser: Any, name: str, capsys: pytest.CaptureFixture[str]
+    parser: Parse, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ending:
-        parser.parse_args(["xclaim", name, "--help"])
+        parser([name, "--help"])
 
     shown = capsys.readouterr().out
     assert ending.value.code == 0
@@ -52,7 +68,7 @@ def test_every_command_has_its_help(
 
 
 def test_the_schema_is_upgraded_through_a_connection(
-    parser: Any,
+    parser: Parse,
     empty_database_url: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -66,7 +82,7 @@ def test_the_schema_is_upgraded_through_a_connection(
 
 
 def test_arguments_reach_the_command(
-    parser: Any, connected: str, capsys: pytest.CaptureFixture[str]
+    parser: Parse, connected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert connected
     pushed = run(
@@ -85,7 +101,7 @@ def test_arguments_reach_the_command(
 
 
 def test_a_status_is_handed_on(
-    parser: Any, connected: str, capsys: pytest.CaptureFixture[str]
+    parser: Parse, connected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert connected
 
@@ -95,7 +111,7 @@ def test_a_status_is_handed_on(
 
 
 def test_a_connection_that_is_not_there_is_named(
-    parser: Any, capsys: pytest.CaptureFixture[str]
+    parser: Parse, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = run(parser, "stats", "--conn-id", "nobody_s")
 
@@ -104,7 +120,7 @@ def test_a_connection_that_is_not_there_is_named(
 
 
 def test_the_password_of_a_connection_is_not_shown(
-    parser: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    parser: Parse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SHOP", "postgresql://me:hunter2@127.0.0.1:1/shop")
 

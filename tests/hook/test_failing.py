@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+from xclaim.airflow.versions import AirflowFailException
+
 import pytest
 from airflow import sdk
 from airflow.sdk import DAG
-from xclaim.airflow.versions import AirflowFailException
 
 from tests.eventually import until
 from tests.hook.conftest import RETRIES, DagRun, within_rerun, within_task

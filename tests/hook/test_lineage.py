@@ -115,10 +115,10 @@ def test_the_factory_and_the_hook_name_a_queue_alike() -> None:
 def test_each_task_reports_once_what_it_claims_from_in_whatever_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from airflow.sdk import lineage
+    from xclaim.airflow import versions
 
-    collector = lineage.HookLineageCollector()  # type: ignore[no-untyped-call]
-    monkeypatch.setattr(lineage, "get_hook_lineage_collector", lambda: collector)
+    collector = versions.HookLineageCollector()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(versions, "get_hook_lineage_collector", lambda: collector)
     queue = XclaimHook().queue("orders")
     queue.push_many([1, 2, 3, 4])
 

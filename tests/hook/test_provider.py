@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from packaging.version import Version
 
+from tests.airflow_versions import since
 from xclaim import __version__
 from xclaim.airflow.provider import get_provider_info
 
@@ -45,6 +46,7 @@ def test_airflow_lists_the_hook_and_its_connection_type() -> None:
     assert hook["conn_id_attribute_name"] == "xclaim_conn_id"
 
 
+@since("3.2", "fields of connections that a provider declares")
 def test_the_form_has_our_fields() -> None:
     from airflow.providers_manager import ProvidersManager
 

@@ -220,11 +220,11 @@ def test_a_class_brings_its_own_way_if_it_is_allowed(allowed: Any) -> None:
 
 
 def test_a_class_that_code_allows_is_allowed(allowed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from xclaim.airflow.versions import serde
+    from xclaim.airflow.versions import allow_class, serde
 
     allowed()
     monkeypatch.setattr(serde, "_extra_allowed", set(serde._extra_allowed))
-    serde.allow_class(Parcel)
+    allow_class(Parcel)
 
     assert read(forged(f"{__name__}.Parcel", {"label": "a"})) == Parcel("a")
 

@@ -14,6 +14,7 @@ import pytest
 from airflow.triggers.base import TriggerEvent
 from sqlalchemy import make_url, text
 
+from tests.airflow_versions import since
 from tests.eventually import PATIENCE, until
 from tests.hook.conftest import within_task
 from tests.proxy import Proxy
@@ -196,6 +197,7 @@ def test_another_queue_is_no_event(connected: str) -> None:
         play(scene)
 
 
+@since("3.3", "shared streams of triggers")
 def test_watchers_of_one_connection_share_a_stream(queue: Queue) -> None:
     from airflow.triggers.shared_stream import SharedStreamManager
 
@@ -358,10 +360,10 @@ def test_the_scheme_leads_to_the_trigger() -> None:
 
 @pytest.mark.usefixtures("connected")
 def test_lineage_is_reported_once_for_each_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow.sdk import lineage
+    from xclaim.airflow import versions
 
-    collector = lineage.HookLineageCollector()  # type: ignore[no-untyped-call]
-    monkeypatch.setattr(lineage, "get_hook_lineage_collector", lambda: collector)
+    collector = versions.HookLineageCollector()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(versions, "get_hook_lineage_collector", lambda: collector)
     hook = XclaimHook()
 
     with within_task():

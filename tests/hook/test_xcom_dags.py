@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from xclaim.airflow.versions import command_line
+
 import pendulum
 import pytest
 from airflow import sdk
@@ -318,7 +320,8 @@ def test_after_db_clean_the_command_of_airflow_deletes_the_objects(
         skip_archive=True,
         confirm=False,
     )
-    command = [sys.executable, "-m", "airflow", "xclaim", "clean-xcoms", "--older-than-hours", "0"]
+    words = command_line("clean-xcoms --older-than-hours 0").removeprefix("python -m ").split()
+    command = [sys.executable, "-m", *words]
 
     assert printed([*command, "--dry-run"], xcom_environment) == "deleted=3 kept=0 unknown=0"
     assert len(objects(xcom_folder)) == 3

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib import import_module
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import airflow
@@ -44,15 +45,18 @@ __all__ = [
     "HookLineageCollector",
     "TaskDeferred",
     "allow_class",
+    "command_line",
     "conf",
     "get_hook_lineage_collector",
     "get_hook_lineage_readers_plugins",
     "is_pydantic_model",
     "pydantic_serializer",
     "serde",
+    "serialized_by_name",
 ]
 
 _OLDEST = (3, 1)
+_COMMANDS_SINCE = (3, 2)
 _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
 _LINEAGE = ("airflow.sdk.lineage", "airflow.lineage.hook")
 # Which modules have a name: the newest version's first, that of 3.1 last.
@@ -102,6 +106,15 @@ def allow_class(kind: type) -> None:
         serde._extra_allowed.add(f"{kind.__module__}.{kind.__qualname__}")  # noqa: SLF001
 
 
+def serialized_by_name(kind: type) -> bool:
+    """Return whether Airflow's serde has a serializer of its own for a class.
+
+    :param kind: the class.
+    """
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return name in __getattr__("serde")._serializers  # noqa: SLF001  (there is no public way)
+
+
 def get_hook_lineage_readers_plugins() -> list[type]:
     """Return the classes that read hook lineage here; without any the collector does nothing."""
     try:
@@ -111,17 +124,31 @@ def get_hook_lineage_readers_plugins() -> list[type]:
     return list(plugins_manager.get_hook_lineage_readers_plugins())
 
 
+def command_line(words: str) -> str:
+    """Return what to type for a command of xclaim: 3.1 asks no provider for commands.
+
+    :param words: the command and its arguments, as ``upgrade --conn-id shop``.
+    """
+    if _numbers(getattr(airflow, "__version__", "")) < _COMMANDS_SINCE:
+        return f"python -m xclaim.airflow {words}"
+    return f"airflow xclaim {words}"
+
+
 def check(version: str | None) -> None:
     """Raise ImportError if this is an Airflow that xclaim cannot work with.
 
     :param version: Airflow's; None where there is only its task SDK.
     """
-    found = re.match(r"(\d+)\.(\d+)", version or "")
-    if found and tuple(map(int, found.groups())) < _OLDEST:
+    if _numbers(version or "") < _OLDEST:
         raise ImportError(
             f"xclaim needs Apache Airflow 3.1 or later, and this is {version}: Airflow 2 and 3.0 "
             "ask for an SQLAlchemy below 2, which cannot speak to PostgreSQL through psycopg 3"
         )
+
+
+def _numbers(version: str) -> tuple[float, ...]:
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return tuple(map(int, found.groups())) if found else (inf,)  # without core: a later one
 
 
 @cache

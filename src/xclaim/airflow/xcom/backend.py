@@ -267,8 +267,12 @@ def _is_small_frame(value: Any, threshold: int) -> bool:
 
 def _is_frame(value: Any) -> bool:
     """Return whether Airflow's serde knows it, too, and can keep it in the database."""
+    from xclaim.airflow.versions import serialized_by_name
+
     pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(value, pandas.DataFrame)
+    if pandas is None or not isinstance(value, pandas.DataFrame):
+        return False
+    return serialized_by_name(pandas.DataFrame)  # before 3.3 not those of pandas 3
 
 
 def _serialized(value: Any, key: str) -> Any:
