@@ -145,7 +145,10 @@ def _run(dag: Any, **conf: Any) -> DagRun:
     try:
         from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     except ModuleNotFoundError:  # Airflow 3.1
-        from airflow.models.dagbag import DagBag, sync_bag_to_db
+        from airflow.models.dagbag import (  # type: ignore[no-redef]
+            DagBag,
+            sync_bag_to_db,
+        )
 
     DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
     bag = DagBag(dag_folder=os.devnull)
