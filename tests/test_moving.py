@@ -1,4 +1,4 @@
-"""The bridges of the guides `moving-from-*`, as they stand there, between the old queue and ours."""
+"""The bridges of the guides `moving-from-*`, as they stand there."""
 
 from __future__ import annotations
 
