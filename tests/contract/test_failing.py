@@ -395,6 +395,17 @@ def test_a_delay_of_ones_own_is_followed(plain: Queue) -> None:
     assert abs(released.available_at - failure.at - timedelta(hours=3)) < SECOND
 
 
+def test_what_no_attempt_can_mend_is_given_up_at_once(plain: Queue, dead_letters: Queue) -> None:
+    hopeless = plain.push("hopeless")
+
+    with plain.consume(retry=Retry(max_attempts=5)) as claimed:
+        assert claimed is not None
+        released = plain.release(claimed, error="no such item", retry=Retry(max_attempts=1))
+
+    assert released.is_dead_letter
+    assert [letter.id for letter in dead_letters.peek()] == [hopeless.id]
+
+
 def test_after_twenty_attempts_a_message_is_dead(queue: Queue, dead_letters: Queue) -> None:
     message = queue.push(1)
 

@@ -141,13 +141,14 @@ class AsyncVerbs(Generic[T_co]):
         delay: timedelta | None = None,
         error: object = None,
         count: bool = True,
+        retry: Retry | None = None,
     ) -> Message[T_co]:
         """Give the message back and return it as it is now. Raise ClaimLostError if not held.
 
         As ``Queue.release``.
         """
         return await bridged(
-            self._queue.settle, verbs.RELEASE, claim, delay=delay, error=error, count=count
+            self._queue.release, claim, retry, delay=delay, error=error, count=count
         )
 
     async def extend(self, claim: Claim[T_co], *, lease: timedelta = LEASE) -> Claim[T_co]:

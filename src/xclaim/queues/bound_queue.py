@@ -134,6 +134,12 @@ class BoundQueue:
             return self._runner.run(verb, claim, **options)
         return self._settle_held(holding, verb, [claim], claim, options)
 
+    def release(self, claim: Claim, retry: Retry | None, **options: Any) -> Message:
+        """Give a message back, by a retry of this call if there is one."""
+        if retry is not None:
+            options["retry"] = checked_retry(retry)
+        return self.settle(verbs.RELEASE, claim, **options)
+
     def settle_many(self, verb: Verb[None], claims: Iterable[Claim], **options: Any) -> None:
         """Run a verb on claims of this queue. Raise ClaimLostError naming all that were lost."""
         listed = list(claims)

@@ -207,6 +207,7 @@ class Queue(Generic[T_co]):
         delay: timedelta | None = None,
         error: object = None,
         count: bool = True,
+        retry: Retry | None = None,
     ) -> Message[T_co]:
         """Give the message back and return it as it is now. Raise ClaimLostError if not held.
 
@@ -214,9 +215,10 @@ class Queue(Generic[T_co]):
         the message comes back after the pause that the queue's ``retry`` says, or after ``delay``.
         Without one it keeps its place in the queue. A message whose attempts are used up becomes a
         dead letter; ``count=False`` hands it back without counting the attempt, which then is no
-        failure.
+        failure. ``retry``: by default that of the block that holds it, else the queue's;
+        ``Retry(max_attempts=1)`` gives it up at once.
         """
-        return self._queue.settle(verbs.RELEASE, claim, delay=delay, error=error, count=count)
+        return self._queue.release(claim, retry, delay=delay, error=error, count=count)
 
     def extend(self, claim: Claim[T_co], *, lease: timedelta = LEASE) -> Claim[T_co]:
         """Let the lease end ``lease`` from now; return the claim with its new expiry.

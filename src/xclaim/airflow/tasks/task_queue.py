@@ -381,6 +381,7 @@ class TaskQueue(Queue[T_co]):
         delay: timedelta | None = None,
         error: object = None,
         count: bool = True,
+        retry: Retry | None = None,
     ) -> Message[T_co]:
         """Give the message back, and return it as it is now.
 
@@ -389,10 +390,12 @@ class TaskQueue(Queue[T_co]):
             queue's ``retry`` says, without one at once.
         :param error: why the attempt failed, an exception or a text, which is kept.
         :param count: False hands it back without counting the attempt.
+        :param retry: by default that of the block that holds it, else the queue's;
+            ``Retry(max_attempts=1)`` gives it up at once.
         :raises ClaimLostError: it is no longer held.
         """
         with open_claims.settling([claim]):
-            message = super().release(claim, delay=delay, error=error, count=count)
+            message = super().release(claim, delay=delay, error=error, count=count, retry=retry)
         self.keeper.released(message)
         return message
 
