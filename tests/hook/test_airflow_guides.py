@@ -158,8 +158,16 @@ def test_a_large_xcom_is_counted_and_cleaned(run: Run) -> None:
     assert [sorted(each) for each in cleaned.xcoms("clean")] == [["deleted", "kept", "unknown"]]
 
 
+def test_what_failed_is_tried_again_alone(run: Run, connected: str) -> None:
+    done = run(dag("heavy_orders"))
+
+    assert (done.state, done.tries("pack")) == ("success", [2])
+    assert done.xcoms("pack") == [[2]]
+    assert consumed("heavy", connected) == 3
+
+
 def test_every_dag_of_the_guides_is_run_here() -> None:
     source = Path(__file__).read_text()
 
-    assert len(dag_files()) >= 16
+    assert len(dag_files()) >= 17
     assert {name for name in dag_files() if f'dag("{name}")' not in source} == set()
