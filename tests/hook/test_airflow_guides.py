@@ -23,6 +23,12 @@ DAG_FILE = re.compile(r"^```python\n# dags/(\w+)\.py\n(.*?)^```$", re.DOTALL | r
 Run = Callable[..., DagRun]
 
 
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """Return the database that the pages use; what they show is tested on both elsewhere."""
+    return sqlite_url
+
+
 def dag_files() -> dict[str, str]:
     """Return the code of each DAG file of the Airflow guides, by its name."""
     pages = [*GUIDES.glob("airflow-*.md"), GUIDES / "moving-from-xcom.md"]
