@@ -71,7 +71,7 @@ def test_the_queries_run_on_every_database(database_url: str) -> None:
 
 
 def test_the_queries_of_the_run_book_run(fresh_postgresql_url: str) -> None:
-    text_of_page = (README.parent / "docs" / "reliability.md").read_text()
+    text_of_page = (README.parent / "docs" / "operations" / "run-book.md").read_text()
     queries = [code for _, language, _, code in BLOCK.findall(text_of_page) if language == "sql"]
     engine = create_engine(fresh_postgresql_url)
 

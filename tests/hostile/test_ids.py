@@ -20,7 +20,7 @@ from xclaim.operations.rotation import rotate_keys
 DATABASES = ("sqlite", "postgresql")
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations" / "audit.md"
 
 
 def write(engine: Engine, *ids: int) -> None:
@@ -118,7 +118,7 @@ def test_what_the_docs_say_makes_room_for_new_ids(engine: Engine, facade: Facade
 
 
 def way_out() -> list[str]:
-    """Return the statements of docs/operations.md that change sqlite_sequence, and move the row."""
+    """Return the statements of the page that change sqlite_sequence, and move the row."""
     (block,) = [
         block
         for block in re.findall(r"```sql\n(.*?)```", OPERATIONS.read_text(), re.DOTALL)

@@ -1,6 +1,7 @@
 """Tasks that are killed, cleared and marked: no message is lost, none is consumed twice.
 
-As `docs/airflow.md` promises, in a real Airflow: each test holds a line of that page to account.
+As `docs/guides/airflow-failures.md` promises, in a real Airflow: each test holds a line of that
+page to account.
 """
 
 from __future__ import annotations
