@@ -58,7 +58,7 @@ def objects(page: str) -> Iterator[tuple[str, Any]]:
     """Yield every public class, function, method and property of a page, with its full name."""
     for module_name in MODULES[page]:
         module = import_module(module_name)
-        for name in _public_names(module):
+        for name in public_names(module):
             value = getattr(module, name)
             if _is_ours(value):
                 yield f"{module_name}.{name}", value
@@ -97,7 +97,8 @@ def _shown(default: Any) -> Any:
     return _Name(default.__name__) if inspect.isfunction(default) else default
 
 
-def _public_names(module: ModuleType) -> list[str]:
+def public_names(module: ModuleType) -> list[str]:
+    """Return the names of what is public in a module."""
     if hasattr(module, "__all__"):
         return sorted(module.__all__)
     return sorted(
@@ -108,7 +109,7 @@ def _public_names(module: ModuleType) -> list[str]:
 
 
 def _lines(module: ModuleType) -> Iterator[str]:
-    for name in _public_names(module):
+    for name in public_names(module):
         value = getattr(module, name)
         if not inspect.isclass(value):
             yield f"{name}{parameters(value) or ''}"
