@@ -62,7 +62,7 @@ def objects(page: str) -> Iterator[tuple[str, Any]]:
             value = getattr(module, name)
             if _is_ours(value):
                 yield f"{module_name}.{name}", value
-                for member, found in _members(value).items():
+                for member, found in members_of(value).items():
                     if parameters(found) is not None or _is_property(found):
                         yield f"{module_name}.{name}.{member}", found
 
@@ -118,11 +118,11 @@ def _lines(module: ModuleType) -> Iterator[str]:
         yield f"class {name}({bases})" if bases else f"class {name}"
         if "__init__" in vars(value) and value.__init__.__module__ != "typing":  # a Protocol's
             yield f"    __init__{parameters(value.__init__)}"
-        for member, found in _members(value).items():
+        for member, found in members_of(value).items():
             yield f"    {member}{parameters(found) or ''}"
 
 
-def _members(value: Any) -> dict[str, Any]:
+def members_of(value: Any) -> dict[str, Any]:
     """Return the public members that a class of ours has from itself or from other classes of ours.
 
     Fields of dataclasses without a default are among them: they are slots.

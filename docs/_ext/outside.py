@@ -51,9 +51,7 @@ def _path_of(node: nodes.Element, folder: Path) -> Path | None:
 
 def _files(environment: BuildEnvironment) -> dict[str, set[str]]:
     """Return which files each page links to; Sphinx keeps it for the next build."""
-    if not hasattr(environment, "files_shown"):
-        environment.files_shown = {}
-    found: dict[str, set[str]] = environment.files_shown
+    found: dict[str, set[str]] = vars(environment).setdefault("files_shown", {})
     return found
 
 

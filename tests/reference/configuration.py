@@ -17,26 +17,32 @@ from xclaim.payloads.options import MAX_IN_ROW, THRESHOLD
 
 SOURCES = Path(__file__).parents[2] / "src" / "xclaim"
 _NAME = re.compile(r"XCLAIM_[A-Z_]+")
-_SECRET = "may hold a password or a key: give it as a secret"  # noqa: S105
+_SECRET = "may hold a password or a key: give it as a secret"
 _MEANINGS: dict[str, tuple[str, str]] = {  # the default, and what it says
     "XCLAIM_DATABASE_URL": (
         code(DEFAULT_URL),
-        "The database of the command line: `postgresql://user:password@host/database` or "
-        f"`sqlite:///file`. In Python you pass it. It {_SECRET}.",
+        (
+            "The database of the command line: `postgresql://user:password@host/database` or "
+            f"`sqlite:///file`. In Python you pass it. It {_SECRET}."
+        ),
     ),
     "XCLAIM_SCHEMA": (
         "the search path",
-        "The PostgreSQL schema of the table, for the command line and for queues without `schema=`.",
+        "The PostgreSQL schema of the table, for commands and queues without one.",
     ),
     "XCLAIM_STORAGE": (
         "all in the row",
-        "Where large payloads go: `s3://bucket/prefix`, `gs://`, `abfs://`, `file:///folder`. "
-        "[Payloads](../payloads.md#large-payloads) lists them.",
+        (
+            "Where large payloads go: `s3://bucket/prefix`, `gs://`, `abfs://`, `file:///folder`. "
+            "[Payloads](../payloads.md#large-payloads) lists them."
+        ),
     ),
     "XCLAIM_STORAGE_OPTIONS": (
         "",
-        'A JSON object for the client of the storage: `{"endpoint_url": "http://..."}`. '
-        f"It {_SECRET}.",
+        (
+            'A JSON object for the client of the storage: `{"endpoint_url": "http://..."}`. '
+            f"It {_SECRET}."
+        ),
     ),
     "XCLAIM_STORAGE_THRESHOLD": (
         code(str(THRESHOLD)),
@@ -48,8 +54,10 @@ _MEANINGS: dict[str, tuple[str, str]] = {  # the default, and what it says
     ),
     "XCLAIM_FERNET_KEYS": (
         "not encrypted",
-        "Fernet keys between commas, with which every payload is encrypted: the first encrypts, "
-        f"all decrypt. It {_SECRET}.",
+        (
+            "Fernet keys between commas; every payload is encrypted: the first encrypts, "
+            f"all decrypt. It {_SECRET}."
+        ),
     ),
     "XCLAIM_ALLOW_UNENCRYPTED": (
         code("false"),

@@ -25,7 +25,7 @@ _WAY_OUT: dict[type[XclaimError], str] = {
     ),
     ExclusiveValueLostError: (
         "Read the value once, in one task. The error's text says who has it, and the "
-        "[page on payloads](../payloads.md#exclusive-values) which tasks may read it."
+        "[guide](../guides/airflow-exclusive-values.md) which tasks may read it."
     ),
     errors.MessagesFailedError: (
         "You raise it in a block that has claimed several messages. Those not named in it are done."
@@ -42,22 +42,22 @@ _WAY_OUT: dict[type[XclaimError], str] = {
         "Run `xclaim upgrade`. If the schema is newer than this xclaim, run `pip install --upgrade "
         "xclaim`."
     ),
-    errors.HiddenRowsError: "Do it as the owner of the table, whom row-level security hides nothing.",
+    errors.HiddenRowsError: "Do it as the owner of the table, who sees all messages.",
     errors.PayloadError: (
         "Its text names the place in the payload. Push less, use a "
         "[payload storage](../payloads.md#large-payloads), or register a codec for the type."
     ),
     errors.PayloadReadError: "See its kinds below; the message keeps its attempts and its payload.",
     errors.PayloadCorruptedError: "Correct the row or the object and redrive, or withdraw it.",
-    errors.PayloadGoneError: "Restore the object from a backup and redrive, or withdraw the message.",
+    errors.PayloadGoneError: "Restore the object and redrive, or withdraw the message.",
     errors.PayloadRefusedError: (
         "If you trust it, say so: `Payloads(allow=..., max_size=..., storage=...)`."
     ),
     errors.UnknownCodecError: "Register the codec in the consumer too, or upgrade xclaim there.",
-    errors.EncryptionKeyError: "Give the worker the key, in `XCLAIM_FERNET_KEYS`, and start it again.",
+    errors.EncryptionKeyError: "Give the worker the key (`XCLAIM_FERNET_KEYS`) and restart it.",
     errors.StorageError: "Look at the storage and its credentials. At a push nothing was pushed.",
     errors.InvalidArgumentError: "Its text names the argument and what it may be.",
-    errors.DatabaseUrlError: "Its text shows the URL, without the password, and what is wrong in it.",
+    errors.DatabaseUrlError: "Its text says what is wrong in it, without the password.",
 }
 
 

@@ -16,25 +16,23 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import text
-
 from tests.reference import markdown
 from tests.reference.markdown import code, table
 from xclaim import Claim, ClaimLostError, Queue, verbs
 from xclaim.operations import migrate
 
 SOURCES = Path(__file__).parents[2] / "src"
-_LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
+LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
 _LOGGERS = ("_logger", "_log", "self.log")
 _NOW = timedelta(0)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
 _PLACE = re.compile(r"%[-.\d]*[a-z]")
 
-_MEANINGS = {
+MEANINGS = {
     "the database is away (%s), asking again in %.1f s, for %.0f s more": (
         "A loop has lost its connection and goes on when the database is back. Nothing is lost."
     ),
-    "the database is back after %.1f s": "The loop goes on. What it held and lost, others may have.",
+    "the database is back after %.1f s": "The loop goes on. What it lost, others may have.",
     "message %s in %r cannot be read and was released (%s)": (
         "A loop cannot read a payload. After its attempts it is a dead letter: see "
         "[payloads](../payloads.md#when-a-payload-cannot-be-read)."
@@ -50,7 +48,7 @@ _MEANINGS = {
     "drained %s": "How a draining task ended: calls, messages and failures.",
     "pushed %d messages to %s": "What a `PushOperator` has pushed.",
     "%s: %s": "What a `MaintenanceOperator` has done to a queue, and what is in it now.",
-    "a stream was not closed: %s": "At the end of a task. Its messages come back after their lease.",
+    "a stream was not closed: %s": "At a task's end. Its messages come back after their lease.",
     "message ... was not released: %s": (
         "At the end of a task. The message comes back after its lease."
     ),
@@ -109,7 +107,7 @@ def page() -> str:
         table(
             ("level", "line", "module", "meaning"),
             [
-                (line.level, code(_shown(line.text)), code(line.module), _MEANINGS[line.text])
+                (line.level, code(_shown(line.text)), code(line.module), MEANINGS[line.text])
                 for line in lines
             ],
         ),
@@ -120,7 +118,7 @@ def _shown(format_: str) -> str:
     return _PLACE.sub("...", format_)
 
 
-# ---------------------------------------------------------------------------------------- the verbs
+# --------------------------------------------------------------------------------------- the verbs
 
 
 def _verb_lines() -> Iterator[tuple[str, str, str]]:
@@ -241,7 +239,7 @@ _SCENES: tuple[tuple[str, Callable[[Queue], object]], ...] = (
 )
 
 
-# ----------------------------------------------------------------------------------- all other lines
+# --------------------------------------------------------------------------------- all other lines
 
 
 def lines_in_the_code() -> Iterator[Line]:
@@ -266,7 +264,7 @@ def _formats(call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
 
 def _level(node: ast.expr) -> str:
     """Return the level at which a method of one of our loggers logs; else nothing."""
-    if isinstance(node, ast.Attribute) and node.attr in _LEVELS:
+    if isinstance(node, ast.Attribute) and node.attr in LEVELS:
         return node.attr if ast.unparse(node.value) in _LOGGERS else ""
     return ""
 

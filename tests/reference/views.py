@@ -85,7 +85,7 @@ def page() -> str:
     return markdown.page(
         "Views",
         "What to ask in SQL: the six views, and each column. From PostgreSQL 15 on a view shows "
-        "what the role that asks may see; [operations](../operations.md#looking) says how to use "
+        "what the role that asks may see; [monitoring](../operations/monitoring.md) uses "
         "them.",
         *[part for name in found for part in _section(name, found[name])],
     )
@@ -94,9 +94,7 @@ def page() -> str:
 def columns(engine: Engine) -> dict[str, list[str]]:
     """Return the columns of each view in a database."""
     found = inspect(engine)
-    return {
-        name: [column["name"] for column in found.get_columns(name)] for name in _VIEWS
-    }
+    return {name: [column["name"] for column in found.get_columns(name)] for name in _VIEWS}
 
 
 def _section(name: str, names: list[str]) -> Iterator[str]:
