@@ -36,7 +36,8 @@ myst_heading_anchors = 4
 # lead nowhere: nobody has to make one. What others document is not looked up: no network.
 nitpicky = True
 _PUBLIC = "|".join(re.escape(name) for names in MODULES.values() for name in names)
-nitpick_ignore_regex = [("py:.*", rf"(?!({_PUBLIC})\.\w+$).*")]
+_TYPE_VARIABLE = r"xclaim\..*\.[A-Z](_co)?"
+nitpick_ignore_regex = [("py:.*", rf"(?!({_PUBLIC})\.\w+$).*"), ("py:class", _TYPE_VARIABLE)]
 
 toc_object_entries = False  # hundreds of names in the list of pages, on each page
 autodoc_typehints = "signature"

@@ -57,21 +57,23 @@ def test_the_words_after_a_language_are_not_shown(site: Path) -> None:
     assert "text output" not in shown
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("# A page\n\n[gone](gone.md)\n", "gone.md"),
-        ("# A page\n\n[no such heading](index.md#nowhere)\n", "nowhere"),
-        ("# A page\n\n[no such file](../../gone.py)\n", "gone.py"),
-        ("# A page\n\n```{eval-rst}\n.. autofunction:: xclaim.no_such\n```\n", "no_such"),
-        ('# A page\n\n<img src="https://elsewhere.example/dot.png">\n', "elsewhere.example"),
-    ],
-    ids=["page", "anchor", "file", "name", "request"],
-)
-def test_what_leads_nowhere_fails_the_build(text: str, complaint: str, tmp_path: Path) -> None:
+FAULTY = """\
+# A page
+
+[no such page](gone.md), [no such heading](index.md#nowhere), [no such file](../../gone.py)
+
+<img src="https://elsewhere.example/dot.png">
+
+```{eval-rst}
+.. autofunction:: xclaim.no_such
+```
+"""
+
+
+def test_what_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
     source = tmp_path / "docs"
     source.mkdir()
-    (source / "index.md").write_text(text)
+    (source / "index.md").write_text(FAULTY)
     configuration = (ROOT / "docs" / "conf.py").read_text()
     (source / "conf.py").write_text(
         configuration.replace("Path(__file__).resolve().parent", f"Path({str(ROOT / 'docs')!r})")
@@ -79,5 +81,6 @@ def test_what_leads_nowhere_fails_the_build(text: str, complaint: str, tmp_path:
 
     built = build(source, tmp_path)
 
+    complaints = ("gone.md", "nowhere", "gone.py", "no_such", "elsewhere.example")
     assert built.returncode != 0
-    assert complaint in built.stderr
+    assert [each for each in complaints if each not in built.stderr] == []
