@@ -1,34 +1,64 @@
-"""The README: what a newcomer has after its blocks, and its queries on every database."""
+"""The README's blocks, run in their order as a newcomer would; and the links of every page."""
 
+import os
+import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from tests.pages import ROOT, plain_environment, read_page, run
 from xclaim import Queue, create_engine
 from xclaim.operations import migrate
 
+ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[!.]*/**/*.md")]
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+BLOCK = re.compile(r"^( *)```(\w+)( no-run)?\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 
 
-def codes(language: str) -> list[str]:
-    """Return the blocks in a language."""
-    return [block.code for block in read_page(README).blocks if block.language == language]
+def blocks() -> list[tuple[str, bool, str]]:
+    """Return language, whether it is to be run, and code of each block."""
+    return [
+        (language, not no_run, textwrap.dedent(body))
+        for _indent, language, no_run, body in BLOCK.findall(README.read_text())
+    ]
+
+
+def run_block(language: str, code: str, folder: Path, namespace: dict[str, Any]) -> None:
+    """Run a block; the python ones share their names, as in one session."""
+    if language == "python":
+        exec(compile(code, str(README), "exec"), namespace)  # noqa: S102  (our own README)
+        return
+    scripts = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    bash = ["/bin/bash", "-ec", code]
+    subprocess.run(bash, cwd=folder, env=environment, check=True)
 
 
 @pytest.mark.slow
-def test_the_blocks_run_from_install_to_the_first_ack(tmp_path: Path) -> None:
-    run(read_page(README), tmp_path, plain_environment())
+def test_the_blocks_run_from_install_to_the_first_ack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XCLAIM_DATABASE_URL", raising=False)
+    namespace: dict[str, Any] = {}
 
-    with Queue("orders", f"sqlite:///{tmp_path}/xclaim.db") as queue:
+    for language, is_run, code in blocks():
+        if is_run and language in ("bash", "python"):
+            run_block(language, code, tmp_path, namespace)
+
+    with Queue("orders", "sqlite:///xclaim.db") as queue:
         assert queue.counts().consumed == 2
         assert queue.counts().available == 0
 
 
 def test_the_queries_run_on_every_database(database_url: str) -> None:
-    sql = "".join(codes("sql"))
+    sql = "".join(code for language, _, code in blocks() if language == "sql")
     statements = [query for query in sql.split(";") if query.strip()]
     engine = create_engine(database_url)
     migrate.upgrade(engine)
@@ -40,6 +70,25 @@ def test_the_queries_run_on_every_database(database_url: str) -> None:
     assert len(results) == 6
 
 
+def test_the_queries_of_the_run_book_run(fresh_postgresql_url: str) -> None:
+    text_of_page = (README.parent / "docs" / "reliability.md").read_text()
+    queries = [code for _, language, _, code in BLOCK.findall(text_of_page) if language == "sql"]
+    engine = create_engine(fresh_postgresql_url)
+
+    with engine.connect() as connection:
+        results = [connection.exec_driver_sql(query).all() for query in queries]
+
+    engine.dispose()
+    assert len(results) == 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    links = LINK.findall(page.read_text())
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
 def test_the_readme_stays_short() -> None:
     assert len(README.read_text().splitlines()) < 200
 
@@ -47,7 +96,7 @@ def test_the_readme_stays_short() -> None:
 @pytest.mark.airflow
 def test_the_dag_of_the_readme_is_a_dag() -> None:
     pytest.importorskip("airflow")
-    (code,) = [code for code in codes("python") if "@dag" in code]
+    (code,) = [code for _, _, code in blocks() if "@dag" in code]
     namespace: dict[str, Any] = {}
 
     exec(compile(code.replace("\norders()", "\nbuilt = orders()"), "readme", "exec"), namespace)  # noqa: S102

@@ -35,14 +35,17 @@ def _redirect(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def _unknown_pages(doctree: nodes.document) -> Iterator[nodes.Element]:
-    """Yield the links to Markdown that is not among the pages, as MyST leaves them."""
+    """Yield the links to folders, and to Markdown that is not among the pages, as MyST has them."""
     for node in doctree.findall(addnodes.pending_xref):
-        if node["refdomain"] == "doc" and Path(node["reftarget"]).is_absolute():
+        is_markdown = node["refdomain"] == "doc" and Path(node["reftarget"]).is_absolute()
+        if is_markdown or (node["reftype"] == "myst" and "/" in node["reftarget"]):
             yield node
 
 
 def _path_of(node: nodes.Element, folder: Path) -> Path | None:
     path = (folder / node["reftarget"]).resolve()
+    if path.is_dir() and path.is_relative_to(_ROOT):
+        return path
     if isinstance(node, addnodes.pending_xref):
         path = path.with_name(f"{path.name}.md")
     is_shown = path.suffix in _LANGUAGES and path.is_relative_to(_ROOT) and path.is_file()
@@ -63,12 +66,20 @@ def _pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Yield the pages to be written."""
     for name in sorted({name for names in _files(app.env).values() for name in names}):
         shown = name.removeprefix(f"{_FOLDER}/")
-        path = _ROOT / shown
+        text, language = _shown(_ROOT / shown)
         code = app.builder.highlighter.highlight_block(  # type: ignore[attr-defined]  # of HTML
-            path.read_text(), _LANGUAGES[path.suffix]
+            text, language
         )
         title = html.escape(shown)
         yield name, {"title": title, "body": f"<h1>{title}</h1>\n{code}"}, "page.html"
+
+
+def _shown(path: Path) -> tuple[str, str]:
+    """Return a text and its language: a file, or the names in a folder."""
+    if path.is_dir():
+        names = sorted(each.name for each in path.iterdir() if not each.name.startswith((".", "_")))
+        return "\n".join(names), "text"
+    return path.read_text(), _LANGUAGES[path.suffix]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
