@@ -43,7 +43,7 @@ def _unknown_pages(doctree: nodes.document) -> Iterator[nodes.Element]:
 
 
 def _path_of(node: nodes.Element, folder: Path) -> Path | None:
-    path = (folder / node["reftarget"]).resolve()
+    path: Path = (folder / node["reftarget"]).resolve()
     if path.is_dir() and path.is_relative_to(_ROOT):
         return path
     if isinstance(node, addnodes.pending_xref):
