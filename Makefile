@@ -105,7 +105,7 @@ format: $(VENV)/.installed ## Format the code and repair what ruff can
 IN_PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 # What asks the database more than SQLAlchemy or Python is not repeated.
 CORE := -m "not airflow and not wheel" \
-	$(addprefix --ignore tests/,cli stack torture model payloads typing cancelling test_failover.py test_benchmarks.py)
+	$(addprefix --ignore tests/,cli stack torture model payloads typing cancelling test_failover.py test_benchmarks.py test_pages.py test_site.py)
 # Unmarked tests are quick. To look at the folders that import Airflow takes ten seconds alone.
 QUICK := -m "not airflow and not emulator and not slow and not wheel" $(addprefix --ignore tests/,hook stack)
 
@@ -170,6 +170,11 @@ bench-payloads: $(VENV)/.installed ## Measure what payloads and XComs cost, half
 demo: $(VENV)/.installed ## Run the example DAG in a real Airflow on an embedded PostgreSQL
 	$(VENV)/bin/python -m examples.run_demo
 
+.PHONY: docs
+docs: $(VENV)/.installed ## Build the site into docs/_build/html; a warning is an error, and so is a link that leads nowhere
+	$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -d docs/_build/doctrees docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 .PHONY: fuzz
 fuzz: $(VENV)/.installed ## Fuzz the decoders for a minute with atheris: make fuzz FUZZ_SECONDS=3600
 	@$(call install,$(VENV),constraints.txt,fuzz)
@@ -198,4 +203,5 @@ constraints: ## Refresh constraints and requirements-dev.txt to the newest versi
 .PHONY: clean
 clean: ## Remove the environments and everything built
 	rm -rf .matrix $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) benchmarks/output tests/torture/output dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -58,11 +58,11 @@ def objects(page: str) -> Iterator[tuple[str, Any]]:
     """Yield every public class, function, method and property of a page, with its full name."""
     for module_name in MODULES[page]:
         module = import_module(module_name)
-        for name in _public_names(module):
+        for name in public_names(module):
             value = getattr(module, name)
             if _is_ours(value):
                 yield f"{module_name}.{name}", value
-                for member, found in _members(value).items():
+                for member, found in members_of(value).items():
                     if parameters(found) is not None or _is_property(found):
                         yield f"{module_name}.{name}.{member}", found
 
@@ -97,7 +97,8 @@ def _shown(default: Any) -> Any:
     return _Name(default.__name__) if inspect.isfunction(default) else default
 
 
-def _public_names(module: ModuleType) -> list[str]:
+def public_names(module: ModuleType) -> list[str]:
+    """Return the names of what is public in a module."""
     if hasattr(module, "__all__"):
         return sorted(module.__all__)
     return sorted(
@@ -108,7 +109,7 @@ def _public_names(module: ModuleType) -> list[str]:
 
 
 def _lines(module: ModuleType) -> Iterator[str]:
-    for name in _public_names(module):
+    for name in public_names(module):
         value = getattr(module, name)
         if not inspect.isclass(value):
             yield f"{name}{parameters(value) or ''}"
@@ -117,11 +118,11 @@ def _lines(module: ModuleType) -> Iterator[str]:
         yield f"class {name}({bases})" if bases else f"class {name}"
         if "__init__" in vars(value) and value.__init__.__module__ != "typing":  # a Protocol's
             yield f"    __init__{parameters(value.__init__)}"
-        for member, found in _members(value).items():
+        for member, found in members_of(value).items():
             yield f"    {member}{parameters(found) or ''}"
 
 
-def _members(value: Any) -> dict[str, Any]:
+def members_of(value: Any) -> dict[str, Any]:
     """Return the public members that a class of ours has from itself or from other classes of ours.
 
     Fields of dataclasses without a default are among them: they are slots.

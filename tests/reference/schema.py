@@ -1,0 +1,127 @@
+"""The page of the table, from its declaration; what a column means is said here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex
+
+from tests.reference import markdown
+from tests.reference.markdown import block, code, table
+from xclaim.sql.schema import (
+    AUTOVACUUM,
+    CHECKS,
+    FILLFACTOR,
+    REVISION,
+    VERSION_TABLE_NAME,
+    message_table,
+)
+
+_DIALECTS: tuple[Any, Any] = (postgresql.dialect(), sqlite.dialect())  # type: ignore[no-untyped-call]
+COLUMNS = {
+    "id": "Given by the database, each higher than those before. Never given twice.",
+    "created_at": "When it was pushed. All times are the database's clock, in UTC.",
+    "available_at": "From when it can be claimed: later than now for what is delayed or rests.",
+    "max_attempts": "After so many failed attempts it is a dead letter. NULL: never.",
+    "priority": "Higher is claimed first.",
+    "attempts": "How often it was claimed.",
+    "claimed_at": "When the present or last claim was made. NULL while it is available.",
+    "claim_expires_at": "When the lease of the present claim runs out.",
+    "consumed_at": "When it was acked.",
+    "claim_token": "The receipt of the present claim: whoever has it may settle the message.",
+    "status": "`available`, `claimed` or `consumed`.",
+    "claimed_by": "Who holds it.",
+    "consumed_by": "Who acked it.",
+    "claim_key": "Names a claimant that may come back for it, such as a task instance.",
+    "last_error": "What the last failed attempt raised, in 10,000 characters at most.",
+    "last_error_class": "The class of that exception.",
+    "failures": "The last twenty failed attempts; the view `xclaim_failures` takes them apart.",
+    "queue": "Where it waits: `<name>.dead` for a dead letter.",
+    "origin_queue": "Where it was pushed to.",
+    "unique_key": "Given by the producer: there is one message of it in its `origin_queue`.",
+    "codec": "How the payload is encoded. NULL: it is plain JSON.",
+    "headers": "A JSON object of the producer's: in Airflow its DAG, run and task.",
+    "payload": "The payload, or what stands for one that is encoded or stored elsewhere.",
+}
+_CHECKS = {
+    "ck_xclaim_message_status": "There are three statuses.",
+    "ck_xclaim_message_claimed": "What is claimed has a token, a claimant and an end of its lease.",
+    "ck_xclaim_message_consumed": "What is consumed has a time and a consumer.",
+    "ck_xclaim_message_attempts": "Attempts are counted from 0, and at least one is allowed.",
+    "ck_xclaim_message_queue": "Every message is in a queue, and came from one.",
+}
+_INDEXES = {
+    "ix_xclaim_message_claim": "`claim`: what is available, in its order.",
+    "ix_xclaim_message_expiry": "`expire`: leases that ran out.",
+    "ix_xclaim_message_claim_key": "`claim(claim_key=...)`: what a claimant held before.",
+    "ix_xclaim_message_consumed": "`prune`: what was consumed before a time.",
+    "uq_xclaim_message_unique_key": "`push(unique_key=...)`: pushed once.",
+}
+
+
+def page() -> str:
+    """Return the page."""
+    name = message_table().name
+    return markdown.page(
+        "Schema",
+        f"The table `{name}` with its columns, checks and indexes. `xclaim upgrade` makes it; this "
+        f"is revision {REVISION}, which the table `{VERSION_TABLE_NAME}` keeps.",
+        "## Columns",
+        table(("column", "PostgreSQL", "SQLite", "NULL", "default", "meaning"), _columns()),
+        "On SQLite JSON is text, and so is a time: ISO 8601 in UTC, which sorts as it should.",
+        "## Checks",
+        "The database refuses whatever breaks one of these, whoever writes it.",
+        table(("check", "promise", "condition"), _checks()),
+        "## Indexes",
+        "Each serves one verb, and is partial: what is consumed costs a claim nothing.",
+        table(("index", "serves"), _indexes()),
+        block("\n\n".join(_statements()), "sql"),
+        "## Storage",
+        "On PostgreSQL the table is made with these settings, for rows that are rewritten two or "
+        "three times.",
+        table(("setting", "value"), _storage()),
+        "## Besides the table",
+        "The [views](views.md). On PostgreSQL the function `xclaim_delete(bigint[], text)`, by "
+        "which a [maintainer](../security.md) deletes. The statements that xclaim sends stand in "
+        "[postgresql.sql](../sql/postgresql.sql) and [sqlite.sql](../sql/sqlite.sql).",
+    )
+
+
+def _columns() -> Iterator[tuple[str, ...]]:
+    for column in message_table().columns:
+        default: Any = column.server_default
+        identity = "identity" if column.identity is not None else ""
+        yield (
+            code(column.name),
+            *(column.type.compile(dialect=dialect).lower() for dialect in _DIALECTS),
+            "yes" if column.nullable else "no",
+            identity or (code(default.arg.text) if default is not None else ""),
+            COLUMNS[column.name],
+        )
+
+
+def _checks() -> Iterator[tuple[str, ...]]:
+    for name, condition in CHECKS.items():
+        yield code(name), _CHECKS[name], code(condition)
+
+
+def _indexes() -> Iterator[tuple[str, ...]]:
+    for index in _sorted_indexes():
+        yield code(str(index.name)), _INDEXES[str(index.name)]
+
+
+def _statements() -> Iterator[str]:
+    for index in _sorted_indexes():
+        made = str(CreateIndex(index).compile(dialect=_DIALECTS[0]))
+        yield made.replace(" ON ", "\n    ON ").replace(" WHERE ", "\n WHERE ") + ";"
+
+
+def _sorted_indexes() -> list[Any]:
+    return sorted(message_table().indexes, key=lambda index: str(index.name))
+
+
+def _storage() -> Iterator[tuple[str, str]]:
+    for name, value in {"fillfactor": FILLFACTOR, **AUTOVACUUM}.items():
+        yield code(name), str(value)

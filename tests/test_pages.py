@@ -1,0 +1,217 @@
+"""Every page of the documentation: its blocks run, and print what the page shows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.hook.conftest import connection_uri
+from tests.pages import ROOT, Page, PageError, plain_environment, read_page, run
+from xclaim.operations import migrate
+
+DOCS = ROOT / "docs"
+FOLDERS = ("", "start", "guides", "operations")
+PATHS = [ROOT / "README.md", *(path for name in FOLDERS for path in (DOCS / name).glob("*.md"))]
+PAGES = [page for page in map(read_page, sorted(PATHS)) if page.blocks]
+# The README's are run by test_readme.py, which looks at the queue behind them as well.
+RUNNING = [
+    page
+    for page in PAGES
+    if page.path.parent != ROOT and any(block.is_run for block in page.blocks)
+]
+
+
+def parameters(pages: Iterable[Page]) -> list[object]:
+    """Return the pages as parameters, those that need Airflow marked so."""
+    return [
+        pytest.param(
+            page,
+            id=page.name.removesuffix(".md"),
+            marks=[pytest.mark.airflow] if is_of_airflow(page) else [],
+        )
+        for page in pages
+    ]
+
+
+def is_of_airflow(page: Page) -> bool:
+    """Return whether a page runs Airflow."""
+    return bool(page.needs & {"airflow", "empty-airflow"}) or any(
+        "dag" in block.words for block in page.blocks
+    )
+
+
+@pytest.fixture(scope="module")
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a metadata database, made by Airflow's own command."""
+    home = tmp_path_factory.mktemp("airflow")
+    environment = plain_environment() | airflow_settings(home)
+    migrate_metadata = [sys.executable, "-m", "airflow", "db", "migrate"]
+    subprocess.run(migrate_metadata, env=environment, check=True, capture_output=True)
+    return home
+
+
+def airflow_settings(home: Path) -> dict[str, str]:
+    """Return the variables of an Airflow with its files in a folder."""
+    return {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home.parent / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+
+
+@pytest.fixture
+def environment(page: Page, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Return the variables of a terminal, with what the page says that it needs."""
+    variables = plain_environment()
+    url = f"sqlite:///{tmp_path}/xclaim.db"
+    if "postgresql" in page.needs:
+        url = request.getfixturevalue("empty_postgresql_url")
+        variables["XCLAIM_DATABASE_URL"] = url
+    if page.needs & {"airflow", "schema"}:
+        migrate.upgrade(url)
+    if "airflow" in page.needs:
+        made: Path = request.getfixturevalue("airflow_home")
+        home = tmp_path / "airflow"
+        home.mkdir()
+        (tmp_path / "dags").mkdir()
+        (home / "airflow.db").write_bytes((made / "airflow.db").read_bytes())
+        variables |= airflow_settings(home)
+        variables["AIRFLOW_CONN_XCLAIM_DEFAULT"] = connection_uri(url)
+    return variables
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", parameters(RUNNING))
+def test_the_blocks_of_a_page_run_in_their_order(
+    page: Page, environment: dict[str, str], tmp_path: Path
+) -> None:
+    run(page, tmp_path, environment)
+
+
+@pytest.mark.parametrize("page", parameters(PAGES))
+def test_a_block_that_is_not_run_says_why(page: Page) -> None:
+    unsaid = [block.line for block in page.blocks if "no-run" in block.words and not block.reason]
+
+    assert unsaid == []
+
+
+def test_few_blocks_are_not_run() -> None:
+    blocks = [block for page in PAGES for block in page.blocks]
+
+    left_out = [block for block in blocks if "no-run" in block.words]
+
+    assert len(left_out) <= max(16, len(blocks) // 6)
+
+
+def written(path: Path, *lines: str) -> Page:
+    """Return a page of our own."""
+    path = path / "page.md"
+    path.write_text("\n".join(lines))
+    return read_page(path)
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        ("```bash", "false", "```"),
+        ("```bash", "false | true", "nonsense", "true", "```"),
+        ("```bash fails", "true", "```"),
+        ("```python", "1 / 0", "```"),
+        ("```python", "raise SystemExit(0)", "```"),
+        ("```python fails", "1 / 1", "```"),
+        ("```sql", "SELECT * FROM nowhere", "```"),
+        ("```python", "import os; os._exit(0)", "```"),
+        ("```bash", "echo one", "```", "```text output", "two", "```"),
+        ("```bash", "echo one", "```", "```text output", "on", "```"),
+        ("```bash", "echo one; echo two", "```", "```text output", "one", "```"),
+        ("```python", "print(1)", "```", "```text output", "1...2", "```"),
+    ],
+)
+def test_what_does_not_do_as_the_page_says_fails(blocks: tuple[str, ...], tmp_path: Path) -> None:
+    page = written(tmp_path, *blocks)
+
+    with pytest.raises(PageError, match=r"page\.md:\d"):
+        run(page, tmp_path, plain_environment())
+
+
+@pytest.mark.parametrize("word", ["norun", "no_run", "outputs", "no-run needs a server"])
+def test_a_word_that_is_not_known_is_an_error(word: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not known"):
+        written(tmp_path, f"```bash {word}", "true", "```")
+
+
+def test_a_page_is_one_terminal_and_one_session(tmp_path: Path) -> None:
+    page = written(
+        tmp_path,
+        "```bash",
+        "mkdir work; cd work; export COLOUR='light blue'",
+        "```",
+        "```python",
+        "import os",
+        "def colour(): return os.environ['COLOUR']",
+        "```",
+        "```python",
+        "# later/worker.py",
+        "print('later')",
+        "```",
+        "```python",
+        "print(colour(), os.path.basename(os.getcwd()), __name__)",
+        "```",
+        "```text output",
+        "light blue work __main__",
+        "```",
+        "```bash fails",
+        "python later/worker.py; ls nowhere",
+        "```",
+        "It says:",
+        "```text output",
+        "later",
+        "...nowhere...",
+        "```",
+        "```bash no-run: it would destroy the house",
+        "exit 1",
+        "```",
+        "```text output",
+        "not compared",
+        "```",
+    )
+
+    run(page, tmp_path, plain_environment())
+
+    assert (tmp_path / "work" / "later" / "worker.py").exists()
+
+
+def test_an_error_shows_the_lines_of_the_page(tmp_path: Path) -> None:
+    page = written(
+        tmp_path,
+        "```python fails",
+        "def divide():",
+        "    1 / 0",
+        "divide()",
+        "```",
+        "```text output",
+        "Traceback (most recent call last):",
+        '  File "...page.md", line 4, in <module>',
+        "    divide()",
+        "...",
+        "ZeroDivisionError: division by zero",
+        "```",
+    )
+
+    run(page, tmp_path, plain_environment())
+
+
+def test_only_a_newcomer_installs(tmp_path: Path) -> None:
+    page = written(tmp_path, "```bash install", "touch installed", "```")
+
+    run(page, tmp_path, plain_environment())
+    assert not (tmp_path / "installed").exists()
+
+    run(page, tmp_path, plain_environment(), install=True)
+    assert (tmp_path / "installed").exists()
