@@ -65,13 +65,14 @@ def _make(folder: Path, options: argparse.Namespace) -> list[Path]:
         raise ReleaseError("no Python to try the distributions on")
     for version, python in found.items():
         _try_on(version, python, built, folder / version, is_with_airflow=options.airflow)
-    _write_bill(folder / next(iter(found)) / "extras", bill)
+    _write_bill(folder / list(found)[-1] / "extras", bill)
     return [*built, bill]
 
 
 def _build(folder: Path) -> Distributions:
-    built = distributions.build(ROOT, folder / "built")
-    again = distributions.build(ROOT, folder / "again")
+    made_at = tree.committed_at(ROOT)
+    built = distributions.build(ROOT, folder / "built", made_at=made_at)
+    again = distributions.build(ROOT, folder / "again", made_at=made_at)
     if distributions.digests([*built]) != distributions.digests([*again]):
         raise ReleaseError("two builds of the same files differ")
     faults = list(distributions.faults(ROOT, built))

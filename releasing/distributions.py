@@ -17,8 +17,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from readme_renderer import markdown
-
 from releasing import tree
 
 # The last is what the renderer gives each heading for itself.
@@ -38,15 +36,15 @@ class Distributions:
         yield self.wheel
 
 
-def build(root: Path, folder: Path) -> Distributions:
+def build(root: Path, folder: Path, *, made_at: str) -> Distributions:
     """Build the sdist, and the wheel from it, into the folder.
 
-    Without isolation: the versions of what builds are those of this environment. All files get
-    the time of the last commit, so that the same commit gives the same bytes.
+    Without isolation: the versions of what builds are those of this environment. All files are
+    `made_at` that second, so that the same files give the same bytes.
     """
     subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(root)],
-        env=os.environ | {"SOURCE_DATE_EPOCH": tree.committed_at(root)},
+        env=os.environ | {"SOURCE_DATE_EPOCH": made_at},
         check=True,
         capture_output=True,
         text=True,
@@ -80,6 +78,8 @@ def description(found: Message) -> str:
 
 def dead_links(text: str) -> list[str]:
     """Return what the links and images of a Markdown text lead to, where that is no address."""
+    from readme_renderer import markdown  # not in every environment that tests run in
+
     html = markdown.render(text)
     if html is None:
         raise ValueError("PyPI could not render the description")
@@ -122,22 +122,15 @@ def _names_in_wheel(wheel: Path) -> set[str]:
         return set(files.namelist())
 
 
-def _files(root: Path, *folders: str) -> set[str]:
-    """Return what git has, or would have: nothing that .gitignore names."""
-    listing = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
-    names = tree.git(root, *listing, "--", *folders).split("\0")
-    return {name for name in names if name and (root / name).exists()}
-
-
 def _expected_in_sdist(root: Path) -> set[str]:
-    return _files(root) | {"PKG-INFO"}
+    return tree.files(root) | {"PKG-INFO"}
 
 
 def _expected_in_wheel(root: Path) -> set[str]:
     information = f"xclaim-{tree.version(root)}.dist-info"
     return (
-        {name.removeprefix("src/") for name in _files(root, "src/xclaim")}
-        | {f"xclaim/{name}" for name in _files(root, "migrations")}
+        {name.removeprefix("src/") for name in tree.files(root, "src/xclaim")}
+        | {f"xclaim/{name}" for name in tree.files(root, "migrations")}
         | {f"{information}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")}
         | {f"{information}/licenses/LICENSE"}
     )

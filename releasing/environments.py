@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class Environment:
 def install(python: str, folder: Path, requirement: str, constraints: Path) -> Environment:
     """Make an environment with what is required, by uv where there is one, else by pip."""
     environment = Environment(folder=folder)
-    if shutil.which("uv") is not None:
+    if _has_uv():
         _run("uv", "venv", "--quiet", "--clear", "--python", python, str(folder))
         installer = ["uv", "pip", "install", "--quiet", "--python", str(environment.python)]
     else:
@@ -85,9 +86,9 @@ def try_airflow(environment: Environment) -> None:
 
 def write_bill(environment: Environment, root: Path, version: str, path: Path, epoch: str) -> None:
     """Write which packages were there when the extras were tried, as CycloneDX (an SBOM)."""
-    command = ["cyclonedx-py", "environment", "--output-reproducible", "--mc-type", "library"]
-    project = ["--pyproject", str(root / "pyproject.toml"), str(environment.python)]
-    bill = json.loads(_run(*command, *project, SOURCE_DATE_EPOCH=epoch))
+    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible"]
+    project = ["--mc-type", "library", "--pyproject", str(root / "pyproject.toml")]
+    bill = json.loads(_run(*command, *project, str(environment.python), SOURCE_DATE_EPOCH=epoch))
     # The version is dynamic, which the program leaves out.
     bill["metadata"]["component"] |= {"version": version, "purl": f"pkg:pypi/xclaim@{version}"}
     path.write_text(json.dumps(bill, indent=2) + "\n")
@@ -95,6 +96,14 @@ def write_bill(environment: Environment, root: Path, version: str, path: Path, e
 
 def _run_trial(environment: Environment, name: str, **variables: str) -> None:
     environment.run("python", "-I", str(_TRIALS / f"{name}.py"), **variables)
+
+
+def _has_uv() -> bool:
+    """Whether uv runs: what pyenv puts on the PATH may not."""
+    uv = shutil.which("uv")
+    if uv is None:
+        return False
+    return subprocess.run([uv, "--version"], capture_output=True, check=False).returncode == 0
 
 
 def _without_settings() -> dict[str, str]:

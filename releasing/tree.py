@@ -21,11 +21,15 @@ def version(root: Path) -> str:
 
 def obstacles(root: Path) -> Iterator[str]:
     """Yield a sentence for each reason not to publish what is there."""
+    if not (root / ".git").exists():
+        yield f"{root} is no checkout of git, so nobody knows what would be published"
+        return
     fragments = sorted(path.name for path in (root / "news").glob("*") if path.name != "README.md")
     if fragments:
+        are = "news fragment is" if len(fragments) == 1 else "news fragments are"
         yield (
-            f"{len(fragments)} news fragments are in no release of CHANGELOG.md "
-            f"({_some(fragments)}): see news/README.md"
+            f"{len(fragments)} {are} in no release of CHANGELOG.md ({_some(fragments)}): "
+            "see news/README.md"
         )
     yield from _of_the_changelog(root)
     changed = git(root, "status", "--porcelain").splitlines()
@@ -37,6 +41,13 @@ def git(root: Path, *arguments: str) -> str:
     """Return what git prints. Raise CalledProcessError where there is no checkout."""
     command = ["git", "-C", str(root), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def files(root: Path, *folders: str) -> set[str]:
+    """Return the files that git has or would have: none that .gitignore names."""
+    listing = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    names = git(root, *listing, "--", *folders).split("\0")
+    return {name for name in names if name and (root / name).exists()}
 
 
 def committed_at(root: Path) -> str:
