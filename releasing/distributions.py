@@ -57,8 +57,25 @@ def build(root: Path, folder: Path, *, made_at: str) -> Distributions:
 def faults(root: Path, built: Distributions) -> Iterator[str]:
     """Yield a sentence for whatever is wrong with the two files."""
     yield from _differences("sdist", _names_in_sdist(built.sdist), _expected_in_sdist(root))
-    yield from _differences("wheel", _names_in_wheel(built.wheel), _expected_in_wheel(root))
+    yield from _differences("wheel", names_in_wheel(built.wheel), expected_in_wheel(root))
     yield from _faults_of_metadata(root, metadata(built.wheel))
+
+
+def names_in_wheel(wheel: Path) -> set[str]:
+    """Return what is in the wheel."""
+    with zipfile.ZipFile(wheel) as files:
+        return set(files.namelist())
+
+
+def expected_in_wheel(root: Path) -> set[str]:
+    """Return what belongs into the wheel of this checkout."""
+    information = f"xclaim-{tree.version(root)}.dist-info"
+    return (
+        {name.removeprefix("src/") for name in tree.files(root, "src/xclaim")}
+        | {f"xclaim/{name}" for name in tree.files(root, "migrations")}
+        | {f"{information}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")}
+        | {f"{information}/licenses/LICENSE"}
+    )
 
 
 def metadata(wheel: Path) -> Message:
@@ -117,23 +134,8 @@ def _names_in_sdist(sdist: Path) -> set[str]:
         return {member.name.partition("/")[2] for member in files if member.isfile()}
 
 
-def _names_in_wheel(wheel: Path) -> set[str]:
-    with zipfile.ZipFile(wheel) as files:
-        return set(files.namelist())
-
-
 def _expected_in_sdist(root: Path) -> set[str]:
     return tree.files(root) | {"PKG-INFO"}
-
-
-def _expected_in_wheel(root: Path) -> set[str]:
-    information = f"xclaim-{tree.version(root)}.dist-info"
-    return (
-        {name.removeprefix("src/") for name in tree.files(root, "src/xclaim")}
-        | {f"xclaim/{name}" for name in tree.files(root, "migrations")}
-        | {f"{information}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")}
-        | {f"{information}/licenses/LICENSE"}
-    )
 
 
 def _faults_of_metadata(root: Path, found: Message) -> Iterator[str]:
