@@ -170,7 +170,7 @@ build: $(VENV)/.installed ## Build the sdist, and the wheel from it, into dist
 	$(VENV)/bin/python -m build
 
 # To see what it would say of work that is not finished: make release RELEASE=--try
-# With fewer: make release RELEASE="--python 3.12 --no-airflow"
+# And less of it: make release RELEASE="--try --python 3.12 --no-airflow"
 RELEASE :=
 
 .PHONY: release

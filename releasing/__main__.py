@@ -31,7 +31,7 @@ class ReleaseError(Exception):
 def main() -> int:
     """Do it, and return the status."""
     options = _options()
-    obstacles = list(tree.obstacles(ROOT))
+    obstacles = [*tree.obstacles(ROOT), *_left_out(options)]
     for obstacle in obstacles:
         print(f"not ready: {obstacle}")
     if obstacles and not options.is_try:
@@ -50,6 +50,12 @@ def main() -> int:
     if options.is_try:
         print("This was a try: what it built is not to be published.")
     return 0
+
+
+def _left_out(options: argparse.Namespace) -> Iterator[str]:
+    """Yield a sentence if less is tried than a release has to pass."""
+    if tuple(options.python) != PYTHONS or not options.airflow:
+        yield "a release is tried on each Python and in Airflow: not with --python or --no-airflow"
 
 
 def _make(folder: Path, options: argparse.Namespace) -> list[Path]:

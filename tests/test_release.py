@@ -85,6 +85,22 @@ def test_what_may_not_be_published_is_not_built(
     assert not (checkout / "dist").exists()
 
 
+@pytest.mark.parametrize("less", [["--no-airflow"], ["--python", "3.12"]])
+def test_what_was_not_tried_everywhere_is_not_published(
+    less: list[str],
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(release, "ROOT", checkout)
+    monkeypatch.setattr("sys.argv", ["releasing", *less])
+
+    status = release.main()
+
+    assert status == 1
+    assert "not ready: a release is tried on each Python" in capsys.readouterr().out
+
+
 def test_the_digests_are_those_that_sha256sum_checks(tmp_path: Path) -> None:
     (tmp_path / "wheel").write_bytes(b"a wheel")
 
