@@ -179,11 +179,12 @@ release: $(VENV_RELEASE)/.installed ## Build what is published into dist, check 
 
 # Constraints keep no markers: a package that is not wanted somewhere is not installed there anyway.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header
+GROUPS := bench dev fuzz release
 LOCK := $(COMPILE) --constraint constraints.txt --generate-hashes
 
 .PHONY: constraints
 constraints: ## Refresh constraints.txt and both requirements files to the newest versions (needs uv)
-	$(COMPILE) --fork-strategy fewest --upgrade --all-extras $(addprefix --group ,bench dev fuzz release) \
+	$(COMPILE) --fork-strategy fewest --upgrade --all-extras $(addprefix --group ,$(GROUPS)) \
 		pyproject.toml | sed 's/ ;.*//' >constraints.new
 	mv constraints.new constraints.txt
 	$(LOCK) --all-extras --group dev pyproject.toml --output-file requirements-dev.txt

@@ -68,6 +68,12 @@ def test_no_group_asks_an_index_for_xclaim(group: str) -> None:
     assert "xclaim" not in names_in(PROJECT["dependency-groups"][group])
 
 
+def test_make_refreshes_the_constraints_of_each_group() -> None:
+    (named,) = re.findall(r"^GROUPS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert {*named.split(), "test"} == set(PROJECT["dependency-groups"])  # `dev` includes `test`
+
+
 def test_make_installs_by_digest() -> None:
     makefile = (ROOT / "Makefile").read_text()
 
