@@ -12,7 +12,6 @@ from typing import Any
 
 import docker
 import pytest
-import yaml
 from docker.errors import ImageNotFound
 from docker.utils.build import exclude_paths
 
@@ -61,6 +60,8 @@ def test_nothing_else_of_the_checkout_gets_into_the_image(tmp_path: Path) -> Non
 
 
 def test_compose_builds_it_and_finds_the_example_dags() -> None:
+    import yaml  # not in the environments of the core
+
     services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     airflow = services["airflow"]
     (volume,) = airflow["volumes"]
