@@ -9,6 +9,7 @@ SHELL := bash
 VENV := .venv
 VENV_20 := .venv-sqlalchemy20
 VENV_BENCH := .venv-bench
+VENV_RELEASE := .venv-release
 SQLALCHEMY_20 := 2.0.58
 PYTHON ?=
 FUZZ_SECONDS ?= 60
@@ -24,30 +25,36 @@ find_python = \
 		"Install one, or name it: make install PYTHON=/path/to/python" >&2; \
 	exit 1
 
-# $(call install,folder,constraints,extra): an environment with the checkout itself, editable.
-install = \
+# $(call new_environment,folder): one that runs. A pip of before 25.1 knows no dependency groups, and a new Python has
+# an older one.
+PIP := pip==26.3
+new_environment = \
 	python=$$($(find_python)); \
 	if uv --version >/dev/null 2>&1; then \
 		[ -x $(1)/bin/python ] && $(1)/bin/python -c '' || uv venv --quiet --clear --python "$$python" $(1); \
-		uv pip install --quiet --python $(1)/bin/python --constraint $(2) --editable '.[$(3)]'; \
+		install="uv pip install --quiet --python $(1)/bin/python"; \
 	else \
 		$(1)/bin/python -m pip --version >/dev/null 2>&1 || "$$python" -m venv --clear $(1); \
-		$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(2) --editable '.[$(3)]'; \
+		install="$(1)/bin/python -m pip install --quiet --disable-pip-version-check"; \
+		$$install $(PIP); \
 	fi
 
-# $(call install_hashed,folder): the same for development and CI, with the packages of others taken only if
-# their digests are those in requirements-dev.txt. Hatchling, which builds our own, is not among them.
+# $(call install,folder,constraints,extras,group): an environment with the checkout itself, editable, and with a
+# group of pyproject.toml.
+install = \
+	$(call new_environment,$(1)); \
+	$$install --constraint $(2) --group $(4) --editable '.[$(3)]'
+
+# $(call install_hashed,folder,requirements): an environment with the packages of others, taken only if their digests
+# are those in the file. Of the checkout, install_checkout adds what `make` has no digest of: Hatchling builds it.
 install_hashed = \
-	python=$$($(find_python)); \
-	if uv --version >/dev/null 2>&1; then \
-		[ -x $(1)/bin/python ] && $(1)/bin/python -c '' || uv venv --quiet --clear --python "$$python" $(1); \
-		uv pip install --quiet --python $(1)/bin/python --require-hashes --requirement requirements-dev.txt; \
-		uv pip install --quiet --python $(1)/bin/python --no-deps --editable .; \
-	else \
-		$(1)/bin/python -m pip --version >/dev/null 2>&1 || "$$python" -m venv --clear $(1); \
-		$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt; \
-		$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; \
-	fi
+	$(call new_environment,$(1)); \
+	$$install --require-hashes --requirement $(2)
+install_checkout = $$install --no-deps --editable .
+
+# The extras that the groups `test` and `fuzz` need.
+CORE_EXTRAS := arrow,embedded,encryption,pydantic,storage
+DEV_EXTRAS := $(CORE_EXTRAS),azure,gcs,messaging,s3
 
 .PHONY: help
 help: ## Show this list
@@ -58,30 +65,35 @@ install: $(VENV)/.installed ## Make .venv with everything, at the versions and d
 
 $(VENV)/.installed: pyproject.toml requirements-dev.txt
 	@echo "installing into $(VENV)"
-	@$(call install_hashed,$(VENV))
+	@$(call install_hashed,$(VENV),requirements-dev.txt); $(install_checkout)
 	@$(VENV)/bin/python -m tests.payloads.emulators || echo "no Azurite: the tests of Azure storage will fail" >&2
 	@touch $@
 
 $(VENV_20)/.installed: pyproject.toml $(VENV_20).txt
 	@echo "installing into $(VENV_20), with SQLAlchemy $(SQLALCHEMY_20)"
-	@$(call install,$(VENV_20),$(VENV_20).txt,test)
+	@$(call install,$(VENV_20),$(VENV_20).txt,$(CORE_EXTRAS),test)
 	@touch $@
 
 $(VENV_BENCH)/.installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV_BENCH), with the peers"
-	@$(call install,$(VENV_BENCH),constraints.txt,bench)
+	@$(call install,$(VENV_BENCH),constraints.txt,embedded,bench)
+	@touch $@
+
+$(VENV_RELEASE)/.installed: pyproject.toml requirements-release.txt
+	@echo "installing into $(VENV_RELEASE)"
+	@$(call install_hashed,$(VENV_RELEASE),requirements-release.txt)
 	@touch $@
 
 # Of the matrix, which names the Python: make .matrix/3.12/.installed PYTHON=python3.12
 .matrix/%/.installed: pyproject.toml constraints.txt
 	@echo "installing into .matrix/$*"
-	@$(call install,.matrix/$*,constraints.txt,test)
+	@$(call install,.matrix/$*,constraints.txt,$(CORE_EXTRAS),test)
 	@touch $@
 
 # The same with one version of Airflow: make .matrix/airflow-3.1.8/.installed
 .matrix/airflow-%/.installed: pyproject.toml constraints/airflow-%.txt
 	@echo "installing into .matrix/airflow-$*"
-	@$(call install,.matrix/airflow-$*,constraints/airflow-$*.txt,dev)
+	@$(call install,.matrix/airflow-$*,constraints/airflow-$*.txt,$(DEV_EXTRAS),dev)
 	@.matrix/airflow-$*/bin/python -m tests.payloads.emulators || echo "no Azurite: the tests of Azure storage will fail" >&2
 	@touch $@
 
@@ -177,7 +189,7 @@ docs: $(VENV)/.installed ## Build the site into docs/_build/html; a warning is a
 
 .PHONY: fuzz
 fuzz: $(VENV)/.installed ## Fuzz the decoders for a minute with atheris: make fuzz FUZZ_SECONDS=3600
-	@$(call install,$(VENV),constraints.txt,fuzz)
+	@$(call install,$(VENV),constraints.txt,$(CORE_EXTRAS),fuzz)
 	$(VENV)/bin/python -m tests.fuzz $(FUZZ_SECONDS)
 
 .PHONY: build
@@ -185,23 +197,34 @@ build: $(VENV)/.installed ## Build the sdist, and the wheel from it, into dist
 	rm -rf dist
 	$(VENV)/bin/python -m build
 
+# To see what it would say of work that is not finished: make release RELEASE=--try
+# And less of it: make release RELEASE="--try --python 3.12 --no-airflow"
+RELEASE :=
+
+.PHONY: release
+release: $(VENV_RELEASE)/.installed ## Build what is published into dist, check it, and use it on each Python that can be had
+	$(VENV_RELEASE)/bin/python -m releasing $(RELEASE)
+
 # Constraints keep no markers: a package that is not wanted somewhere is not installed there anyway.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header
+GROUPS := bench dev fuzz release
+LOCK := $(COMPILE) --constraint constraints.txt --generate-hashes
+
 .PHONY: constraints
-constraints: ## Refresh constraints and requirements-dev.txt to the newest versions (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --all-extras \
-		--upgrade --no-annotate --no-header pyproject.toml | sed 's/ ;.*//' >constraints.new
+constraints: ## Refresh constraints.txt and both requirements files to the newest versions (needs uv)
+	$(COMPILE) --fork-strategy fewest --upgrade --all-extras $(addprefix --group ,$(GROUPS)) \
+		pyproject.toml | sed 's/ ;.*//' >constraints.new
 	mv constraints.new constraints.txt
-	uv pip compile --quiet --universal --python-version 3.11 --extra dev --constraint constraints.txt \
-		--generate-hashes --no-annotate --no-header pyproject.toml --output-file requirements-dev.txt
+	$(LOCK) --all-extras --group dev pyproject.toml --output-file requirements-dev.txt
+	$(LOCK) --group release --output-file requirements-release.txt
 	for version in $(AIRFLOWS); do \
-		uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --extra dev \
-			--constraint constraints/airflow-$$version.in --upgrade --no-annotate --no-header pyproject.toml \
-			| sed 's/ ;.*//' >constraints.new; \
+		$(COMPILE) --fork-strategy fewest --upgrade --all-extras --group dev \
+			--constraint constraints/airflow-$$version.in pyproject.toml | sed 's/ ;.*//' >constraints.new; \
 		mv constraints.new constraints/airflow-$$version.txt; \
 	done
 
 .PHONY: clean
 clean: ## Remove the environments and everything built
-	rm -rf .matrix $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) benchmarks/output tests/torture/output dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .matrix $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) $(VENV_RELEASE) benchmarks/output tests/torture/output dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	rm -rf docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

