@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset, BaseHook
+    from airflow.sdk import Asset
     from sqlalchemy import URL
 
 SCHEME = "xclaim"
@@ -60,44 +60,6 @@ def create_asset(
 
     path = f"{quote(database, safe='')}/{quote(queue_name, safe='')}"
     return Asset(uri=f"{SCHEME}://{_place(host, port)}/{path}", extra=extra)
-
-
-class LineageReports:
-    """Tells Airflow's lineage collector which queues a hook's tasks pushed to and claimed from.
-
-    Once for each task, queue and direction: collectors keep a hundred assets, and a task may claim
-    a million times.
-
-    :param hook: which pushes and claims.
-    """
-
-    def __init__(self, hook: BaseHook) -> None:
-        self._hook = hook
-        self._reported: set[tuple[str, str, str]] = set()
-
-    def pushed(self, instance_id: str, uri: str) -> None:
-        """Report the queue as an output of the task.
-
-        :param instance_id: of the task instance's try.
-        :param uri: of the queue.
-        """
-        self._report("add_output_asset", instance_id, uri)
-
-    def claimed(self, instance_id: str, uri: str) -> None:
-        """Report the queue as an input of the task.
-
-        :param instance_id: of the task instance's try.
-        :param uri: of the queue.
-        """
-        self._report("add_input_asset", instance_id, uri)
-
-    def _report(self, add: str, instance_id: str, uri: str) -> None:
-        if (add, instance_id, uri) in self._reported:
-            return
-        from airflow.sdk.lineage import get_hook_lineage_collector
-
-        self._reported.add((add, instance_id, uri))
-        getattr(get_hook_lineage_collector(), add)(context=self._hook, uri=uri)
 
 
 def _place(host: str | None, port: int | None) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from xclaim.airflow.assets import LineageReports
+from xclaim.airflow.lineage import LineageReports
 from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.tasks.failing import OnDead, OnError, checked_on_error
 from xclaim.airflow.tasks.identity import current_task

@@ -1,0 +1,82 @@
+"""Lineage: which queues a task has pushed to and claimed from, for whoever reads that of Airflow."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseHook
+
+_COLLECTORS = ("airflow.sdk.lineage", "airflow.lineage.hook")  # of Airflow 3.2 and later, and of 3.1
+
+
+class LineageReports:
+    """Tells Airflow's lineage collector which queues a hook's tasks pushed to and claimed from.
+
+    Once for each task, queue and direction: collectors keep a hundred assets, and a task may claim
+    a million times.
+
+    :param hook: which pushes and claims.
+    """
+
+    def __init__(self, hook: BaseHook) -> None:
+        self._hook = hook
+        self._reported: set[tuple[str, str, str]] = set()
+
+    def pushed(self, instance_id: str, uri: str) -> None:
+        """Report the queue as an output of the task.
+
+        :param instance_id: of the task instance's try.
+        :param uri: of the queue.
+        """
+        self._report("add_output_asset", instance_id, uri)
+
+    def claimed(self, instance_id: str, uri: str) -> None:
+        """Report the queue as an input of the task.
+
+        :param instance_id: of the task instance's try.
+        :param uri: of the queue.
+        """
+        self._report("add_input_asset", instance_id, uri)
+
+    def _report(self, add: str, instance_id: str, uri: str) -> None:
+        if (add, instance_id, uri) in self._reported:
+            return
+        self._reported.add((add, instance_id, uri))
+        if (collector := _collector()) is not None:
+            getattr(collector, add)(context=self._hook, uri=uri)
+
+
+def _collector() -> Any:
+    """Return Airflow's collector of lineage, None if nobody would read it.
+
+    To make one loads the asset factories of all providers, half a second of a core with Amazon's,
+    and without readers it drops what it is told.
+    """
+    made = next((sys.modules[name] for name in _COLLECTORS if name in sys.modules), None)
+    if made is not None and _has_made_one(made):
+        return made.get_hook_lineage_collector()
+    if not _has_readers():
+        return None
+    from airflow.providers.common.compat.sdk import get_hook_lineage_collector
+
+    return get_hook_lineage_collector()
+
+
+def _has_made_one(module: Any) -> bool:
+    try:
+        return module.get_hook_lineage_collector.cache_info().currsize != 0
+    except AttributeError:  # Airflow 3.1 keeps it in a global; or somebody has put in their own
+        return getattr(module, "_hook_lineage_collector", module) is not None
+
+
+def _has_readers() -> bool:
+    try:
+        from airflow.sdk.plugins_manager import get_hook_lineage_readers_plugins
+    except ImportError:  # Airflow 3.1
+        from airflow import plugins_manager
+
+        plugins_manager.initialize_hook_lineage_readers_plugins()
+        return bool(plugins_manager.hook_lineage_reader_classes)
+    return bool(get_hook_lineage_readers_plugins())
