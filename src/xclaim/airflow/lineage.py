@@ -1,4 +1,4 @@
-"""Lineage: which queues a task has pushed to and claimed from, for whoever reads that of Airflow."""
+"""Lineage: which queues a task pushed to and claimed from, for whoever reads that in Airflow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow.sdk import BaseHook
 
-_COLLECTORS = ("airflow.sdk.lineage", "airflow.lineage.hook")  # of Airflow 3.2 and later, and of 3.1
+_COLLECTORS = (
+    "airflow.sdk.lineage",
+    "airflow.lineage.hook",
+)  # of Airflow 3.2 and later, and of 3.1
 
 
 class LineageReports:
