@@ -6,10 +6,11 @@ asset factories no task is to load. Two ways to run a task:
 * in a process of its own, as with Celery, Kubernetes and Edge: from the start of the interpreter;
 * forked from a scheduler, as by its LocalExecutor: from the moment the executor begins with it.
 
-The end is the first line of a function that does nothing or gets a message, and for a function that
-pushes and claims the line at which it has its message. The processor is that of the task's own
-process, since it was forked. A task that did nothing where xclaim is not even installed shows what
-it costs the others. A run ends if a message was not consumed, or if xclaim came from elsewhere.
+A task has started at the first line of its function. That of `@task.exclusive` has its message by
+then; the one that pushes and claims by itself also says when it has its message. The processor is
+that of the task's own process, since it was forked. A task that does nothing where xclaim is not
+even installed shows what it costs the others. A run ends if a message was not consumed, or if
+xclaim came from elsewhere.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -46,7 +47,14 @@ PROVIDERS = ("amazon", "google", "microsoft-azure")
 MOST = 1.05  # of what a task takes that does nothing
 NOTHING, PUSH_AND_CLAIM, EXCLUSIVE = "nothing", "push_and_claim", "exclusive"
 DAG_OF = {NOTHING: "idle_task", PUSH_AND_CLAIM: "claiming_tasks", EXCLUSIVE: "claiming_tasks"}
+# How often each says that it has arrived, and where it is then.
+POINTS = {
+    NOTHING: ("first line",),
+    PUSH_AND_CLAIM: ("first line", "has its message"),
+    EXCLUSIVE: ("first line, with its message",),
+}
 Start = tuple[float, float]  # seconds by the clock, and of the processor
+Run = Callable[[], list[Start]]  # of a task: a start for each of its points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +64,17 @@ class Contender:
     task_id: str
     source: Path
     side: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict, hash=False)
+    is_without_xclaim: bool = False
 
     def __str__(self) -> str:
         """Return what it is, for the table."""
-        return ", ".join(filter(None, [self.task_id, self.side, *self.extra]))
+        without = "xclaim not installed" if self.is_without_xclaim else ""
+        return ", ".join(filter(None, [self.task_id, self.side, without]))
+
+    @property
+    def extra(self) -> dict[str, str]:
+        """Return what its environment has besides."""
+        return {airflow_task.WITHOUT_XCLAIM: "yes"} if self.is_without_xclaim else {}
 
 
 def main() -> None:
@@ -95,13 +109,12 @@ def _contenders(sources: Mapping[str, Path]) -> Iterator[Contender]:
     for side, source in sources.items():
         for task_id in DAG_OF:
             yield Contender(task_id=task_id, source=source, side=side)
-    without = {airflow_task.WITHOUT_XCLAIM: "yes"}
-    yield Contender(task_id=NOTHING, source=ROOT / "src", extra=without)
+    yield Contender(task_id=NOTHING, source=ROOT / "src", is_without_xclaim=True)
 
 
 def _measure(
     way: str,
-    starts: Mapping[Contender, Callable[[], Start]],
+    starts: Mapping[Contender, Run],
     queues: Mapping[str, Queue],
     rounds: int,
 ) -> None:
@@ -115,29 +128,32 @@ def _measure(
         if consumed != expected:
             raise WrongResultError(f"{name}: {consumed} consumed, not {expected}")
     print(f"\n{way}, {rounds} rounds")
-    print(f"{'':44}{'clock':>9}{'ratio':>8}{'processor':>12}{'more':>10}")
+    print(f"{'':56}{'clock':>9}{'ratio':>8}{'processor':>12}{'more':>10}")
     for each in starts:
-        _print(each, taken[str(each)], taken[f"{NOTHING}{each.side and ', '}{each.side}"])
+        nothing = taken[f"{NOTHING}{each.side and ', '}{each.side}"]
+        for number, point in enumerate(POINTS[each.task_id]):
+            times = [starts_of_round[number] for starts_of_round in taken[str(each)]]
+            _print(f"{each}: {point}", times, [only for (only,) in nothing])
 
 
-def _print(contender: Contender, times: list[Start], nothing: list[Start]) -> None:
+def _print(title: str, times: list[Start], nothing: list[Start]) -> None:
     pairs = list(zip(times, nothing, strict=True))
     ratio = statistics.median(one[0] / other[0] for one, other in pairs)
     more = statistics.median(one[1] - other[1] for one, other in pairs)
     clock, processor = (statistics.median(column) for column in zip(*times, strict=True))
     print(
-        f"{contender!s:44}{clock * 1000:6.0f} ms{ratio:8.3f}{processor * 1000:9.0f} ms"
+        f"{title:56}{clock * 1000:6.0f} ms{ratio:8.3f}{processor * 1000:9.0f} ms"
         f"{more * 1000:+7.0f} ms{'  missed' if ratio > MOST else ''}"
     )
 
 
-def _fed(each: Contender, start: Callable[[], Start], queues: Mapping[str, Queue]) -> Start:
+def _fed(each: Contender, start: Run, queues: Mapping[str, Queue]) -> list[Start]:
     if each.task_id == EXCLUSIVE:
         queues[EXCLUSIVE].push({"order": 1})
     return start()
 
 
-def _in_a_process_of_its_own(each: Contender) -> Start:
+def _in_a_process_of_its_own(each: Contender) -> list[Start]:
     began = time.monotonic()
     subprocess.run(
         [sys.executable, "-m", MODULE, DAG_OF[each.task_id], each.task_id],
@@ -148,32 +164,34 @@ def _in_a_process_of_its_own(each: Contender) -> Start:
     return _start(each, began)
 
 
-def _forked(each: Contender, scheduler: Side) -> Start:
+def _forked(each: Contender, scheduler: Side) -> list[Start]:
     began = scheduler.ask(act="run", dag_id=DAG_OF[each.task_id], task_id=each.task_id)
     return _start(each, began)
 
 
 def _schedulers(contenders: Iterable[Contender], stack: ExitStack) -> dict[Contender, Side]:
-    started: dict[str, Side] = {}
+    started: dict[tuple[str, bool], Side] = {}
     for each in contenders:
-        name = f"{each.side} {' '.join(each.extra)}"
-        if name not in started:
+        kind = each.side, each.is_without_xclaim
+        if kind not in started:
             with _environment(each.extra):
-                started[name] = stack.enter_context(one_side(MODULE, each.source, name))
-    return {each: started[f"{each.side} {' '.join(each.extra)}"] for each in contenders}
+                started[kind] = stack.enter_context(one_side(MODULE, each.source, str(each)))
+    return {each: started[each.side, each.is_without_xclaim] for each in contenders}
 
 
-def _start(each: Contender, began: float) -> Start:
+def _start(each: Contender, began: float) -> list[Start]:
     arrivals = Path(os.environ[airflow_task.ARRIVALS])
     lines = arrivals.read_text().splitlines() if arrivals.exists() else []
     arrivals.unlink(missing_ok=True)
-    if len(lines) != 1:
+    if len(lines) != len(POINTS[each.task_id]):
         log = Path(os.environ["AIRFLOW_HOME"]) / "logs" / "task.log"
         raise WrongResultError(f"{each} arrived {len(lines)} times:\n{log.read_text()[-5000:]}")
-    note = json.loads(lines[0])
-    if not note["is_right"] or note["source"] not in {None, str(each.source)}:
-        raise WrongResultError(f"{each}: {note}")
-    return note["at"] - began, note["processor"]
+    notes = [json.loads(line) for line in lines]
+    if any(
+        not note["is_right"] or note["source"] not in {None, str(each.source)} for note in notes
+    ):
+        raise WrongResultError(f"{each}: {notes}")
+    return [(note["at"] - began, note["processor"]) for note in notes]
 
 
 def _providers() -> list[str]:
@@ -198,6 +216,7 @@ def _settings(home: Path, url: str) -> dict[str, str]:
 def _environment(settings: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(settings)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: with what pip has compiled
     try:
         yield
     finally:

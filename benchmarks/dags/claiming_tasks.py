@@ -16,6 +16,7 @@ def claiming_tasks() -> None:
 
     @task
     def push_and_claim() -> None:
+        arrived()
         queue = XclaimHook().queue("push_and_claim")
         queue.push({"order": 1})
         with queue.consume() as claim:
@@ -26,7 +27,7 @@ def claiming_tasks() -> None:
         arrived(message.payload == {"order": 1})
 
     push_and_claim()
-    exclusive()
+    exclusive()  # type: ignore[call-arg]
 
 
 claiming_tasks()

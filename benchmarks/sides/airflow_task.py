@@ -12,13 +12,14 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from benchmarks.sides.process import serve
 
 ARRIVALS = "XCLAIM_BENCHMARK_ARRIVALS"  # the file in which tasks say when they have arrived
 WITHOUT_XCLAIM = "XCLAIM_BENCHMARK_WITHOUT_XCLAIM"  # set: as if it were not installed
 _LONG_AGO = "2026-01-01T00:00:00Z"
-_RUN = {
+_RUN: dict[str, Any] = {
     "logical_date": _LONG_AGO,
     "data_interval_start": _LONG_AGO,
     "data_interval_end": _LONG_AGO,
@@ -35,7 +36,7 @@ _RUN = {
 def arrived(is_right: bool = True) -> None:  # noqa: FBT001, FBT002  (as in assert)
     """Note when the task has come so far, and what it has taken of a processor since its fork.
 
-    :param is_right: whether it has what it came for.
+    :param is_right: whether it has what it should have by now.
     """
     xclaim = sys.modules.get("xclaim")
     note = {
@@ -43,7 +44,6 @@ def arrived(is_right: bool = True) -> None:  # noqa: FBT001, FBT002  (as in asse
         "processor": time.process_time(),
         "is_right": is_right,
         "source": xclaim and str(Path(str(xclaim.__file__)).parents[1]),
-        "boto3": "boto3" in sys.modules,
     }
     with Path(os.environ[ARRIVALS]).open("a") as file:
         file.write(f"{json.dumps(note)}\n")

@@ -69,7 +69,7 @@ def _collector() -> Any:
 
 def _has_made_one(module: Any) -> bool:
     try:
-        return module.get_hook_lineage_collector.cache_info().currsize != 0
+        return bool(module.get_hook_lineage_collector.cache_info().currsize)
     except AttributeError:  # Airflow 3.1 keeps it in a global; or somebody has put in their own
         return getattr(module, "_hook_lineage_collector", module) is not None
 
@@ -80,6 +80,6 @@ def _has_readers() -> bool:
     except ImportError:  # Airflow 3.1
         from airflow import plugins_manager
 
-        plugins_manager.initialize_hook_lineage_readers_plugins()
-        return bool(plugins_manager.hook_lineage_reader_classes)
+        plugins_manager.initialize_hook_lineage_readers_plugins()  # type: ignore[attr-defined]
+        return bool(plugins_manager.hook_lineage_reader_classes)  # type: ignore[attr-defined]
     return bool(get_hook_lineage_readers_plugins())
