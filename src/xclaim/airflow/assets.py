@@ -6,9 +6,10 @@ Of a SQLite file ``xclaim://file/path/queue``, the path with its slashes encoded
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, quote
+from urllib.parse import SplitResult, quote, urlsplit
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.sdk import Asset
     from sqlalchemy import URL
 
@@ -60,6 +61,29 @@ def create_asset(
 
     path = f"{quote(database, safe='')}/{quote(queue_name, safe='')}"
     return Asset(uri=f"{SCHEME}://{_place(host, port)}/{path}", extra=extra)
+
+
+def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:  # noqa: ARG001
+    """Return the dataset that OpenLineage is to know a queue by.
+
+    :param asset: the queue's, with a sanitized URI.
+    :param lineage_context: the hook that reported it, if one did.
+    """
+    return openlineage_dataset(asset.uri)
+
+
+def openlineage_dataset(uri: str) -> Dataset:
+    """Return the dataset of a queue: namespace and name are the two halves of the asset's URI.
+
+    A queue, and not the table: all queues share one table, and each task that pushes would lead to
+    each that claims.
+
+    :param uri: of the asset.
+    """
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+
+    parts = urlsplit(uri)
+    return Dataset(namespace=f"{SCHEME}://{parts.netloc}", name=parts.path.lstrip("/"))
 
 
 def _place(host: str | None, port: int | None) -> str:

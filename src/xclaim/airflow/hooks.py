@@ -106,6 +106,15 @@ class XclaimHook(BaseHook):
             payloads=self._chosen_payloads(),
         )
 
+    def asset_uri(self, queue_name: str) -> str:
+        """Return the URI of the asset that a queue is.
+
+        :param queue_name: the queue's name.
+        """
+        from xclaim.airflow.assets import queue_uri
+
+        return queue_uri(self._database().url, queue_name)
+
     def is_encrypted(self) -> bool:
         """Return whether the payloads of this hook's queues are encrypted."""
         return self._chosen_payloads().keys is not None

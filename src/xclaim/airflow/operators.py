@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from xclaim.airflow.hooks import XclaimHook
+from xclaim.airflow.lineage import operator_lineage
 from xclaim.airflow.links import MessagesLink
 from xclaim.airflow.tasks.failing import OnDead, checked_on_dead
 from xclaim.airflow.tasks.hidden import Hidden, revealed
@@ -24,6 +25,7 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry, checked_retry
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context, XComArg
 
     from xclaim import Claim
@@ -174,6 +176,10 @@ class PushOperator(_XclaimOperator):
         self.log.info("pushed %d messages to %s", len(messages), self.queue_name)
         return [message.id for message in messages]
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return the queue as what the task has written."""
+        return operator_lineage(outputs=[self.hook.asset_uri(self.queue_name)])
+
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
     ) -> None:
@@ -227,6 +233,10 @@ class ClaimOperator(_XclaimOperator):
             end_empty(self.on_empty, self.queue_name)
         return ticket
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return the queue as what the task has read."""
+        return operator_lineage(inputs=[self.hook.asset_uri(self.queue_name)])
+
 
 class _TicketOperator(_XclaimOperator):
     """What settles a ticket, in the database that the DAG names: whoever wrote the XCom does not.
@@ -253,6 +263,10 @@ class _TicketOperator(_XclaimOperator):
     def resume(self) -> list[Claim]:
         """Resume the ticket."""
         return self.hook.resume(self.ticket, queue_name=self.queue_name)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return the ticket's queue as what the task has read."""
+        return operator_lineage(inputs=[self.hook.asset_uri(self.ticket["queue"])])
 
 
 class AckOperator(_TicketOperator):
