@@ -109,7 +109,9 @@ def _contenders(sources: Mapping[str, Path]) -> Iterator[Contender]:
     for side, source in sources.items():
         for task_id in DAG_OF:
             yield Contender(task_id=task_id, source=source, side=side)
-    yield Contender(task_id=NOTHING, source=ROOT / "src", is_without_xclaim=True)
+    yield Contender(
+        task_id=NOTHING, source=ROOT / "src", side=next(iter(sources)), is_without_xclaim=True
+    )
 
 
 def _measure(

@@ -20,7 +20,7 @@ from xclaim.airflow.tasks.hidden import Hidden, revealed
 from xclaim.airflow.tasks.identity import AUTOMATIC
 from xclaim.airflow.tasks.rerun import OnRerun
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
-from xclaim.arguments import MAX_LIMIT, whole_number
+from xclaim.arguments import MAX_LIMIT, optional_seconds, seconds, whole_number
 from xclaim.errors import InvalidArgumentError
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry, checked_retry
 
@@ -157,6 +157,7 @@ class PushOperator(_XclaimOperator):
         self.unique_keys = unique_keys
         self.on_rerun = on_rerun
         self.priority = priority
+        optional_seconds("delay", delay)
         self.delay = delay
         self.max_attempts = max_attempts
         self.headers = headers
@@ -221,6 +222,7 @@ class ClaimOperator(_XclaimOperator):
         self.retry = checked_retry(retry)
         self.queue_name = queue_name
         self.size = whole_number("size", size, 1, MAX_LIMIT)
+        seconds("lease", lease)
         self.lease = lease
         self.on_empty = checked_on_empty(on_empty)
 
@@ -315,6 +317,7 @@ class ReleaseOperator(_TicketOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.error = error
+        optional_seconds("delay", delay)
         self.delay = delay
         self.count = count
         self.retry = checked_retry(retry)
@@ -365,6 +368,7 @@ class MaintenanceOperator(_XclaimOperator):
         self.queue_names = queue_names
         self.expire = expire
         self.redrive = redrive
+        optional_seconds("prune_older_than", prune_older_than)
         self.prune_older_than = prune_older_than
         self.limit = limit
         self.retry = checked_retry(retry)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.plugins_manager import AirflowPlugin
+from airflow.providers.common.compat.sdk import AirflowPlugin
 
 from xclaim.airflow import listener
 

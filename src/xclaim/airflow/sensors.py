@@ -13,7 +13,7 @@ from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.lineage import operator_lineage
 from xclaim.airflow.links import MessagesLink
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
-from xclaim.arguments import MAX_LIMIT, whole_number
+from xclaim.arguments import MAX_LIMIT, seconds, whole_number
 from xclaim.retry import RETRY, Retry, checked_retry
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class ClaimSensor(BaseSensorOperator):
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.queue_name = queue_name
         self.size = whole_number("size", size, 1, MAX_LIMIT)
+        seconds("lease", lease)
         self.lease = lease
         self.retry = checked_retry(retry)
         self.deferrable = (
