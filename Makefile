@@ -9,6 +9,7 @@ SHELL := bash
 VENV := .venv
 VENV_20 := .venv-sqlalchemy20
 VENV_BENCH := .venv-bench
+VENV_TASKS := .venv-tasks
 SQLALCHEMY_20 := 2.0.58
 PYTHON ?=
 FUZZ_SECONDS ?= 60
@@ -70,6 +71,17 @@ $(VENV_20)/.installed: pyproject.toml $(VENV_20).txt
 $(VENV_BENCH)/.installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV_BENCH), with the peers"
 	@$(call install,$(VENV_BENCH),constraints.txt,bench)
+	@touch $@
+
+# Heavy ones, which a task pays for whose asset factories are loaded.
+PROVIDERS := $(addprefix apache-airflow-providers-,amazon google microsoft-azure)
+comma := ,
+
+$(VENV_TASKS)/.installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV_TASKS), with $(PROVIDERS)"
+	@$(call install,$(VENV_TASKS),constraints.txt,airflow$(comma)embedded)
+	@if uv --version >/dev/null 2>&1; then uv pip install --quiet --python $(VENV_TASKS)/bin/python $(PROVIDERS); \
+		else $(VENV_TASKS)/bin/python -m pip install --quiet --disable-pip-version-check $(PROVIDERS); fi
 	@touch $@
 
 # Of the matrix, which names the Python: make .matrix/3.12/.installed PYTHON=python3.12
@@ -144,6 +156,10 @@ bench-payloads: $(VENV)/.installed ## Measure what payloads and XComs cost, half
 	$(VENV)/bin/python -m benchmarks.payload_cost
 	$(VENV)/bin/python -m benchmarks.xcom_cost
 
+.PHONY: bench-tasks
+bench-tasks: $(VENV_TASKS)/.installed ## Measure when a task starts that claims, beside one that does nothing, ten minutes
+	$(VENV_TASKS)/bin/python -m benchmarks.task_start
+
 .PHONY: demo
 demo: $(VENV)/.installed ## Run the example DAG in a real Airflow on an embedded PostgreSQL
 	$(VENV)/bin/python -m examples.run_demo
@@ -169,5 +185,5 @@ constraints: ## Refresh constraints.txt and requirements-dev.txt to the newest v
 
 .PHONY: clean
 clean: ## Remove the environments and everything built
-	rm -rf .matrix $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) benchmarks/output tests/torture/output dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .matrix $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) $(VENV_TASKS) benchmarks/output tests/torture/output dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
