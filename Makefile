@@ -73,7 +73,8 @@ $(VENV_BENCH)/.installed: pyproject.toml constraints.txt
 	@$(call install,$(VENV_BENCH),constraints.txt,bench)
 	@touch $@
 
-# Heavy ones, which a task pays for whose asset factories are loaded.
+# Heavy ones, which a task pays for whose asset factories are loaded. What they need does not go with
+# constraints.txt in all.
 PROVIDERS := $(addprefix apache-airflow-providers-,amazon google microsoft-azure)
 comma := ,
 
