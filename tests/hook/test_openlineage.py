@@ -41,7 +41,8 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> lineage.HookLineageCollector:
 
 
 def found_of(operator: Any, state: str = "success") -> Found:
-    metadata = ExtractorManager().extract_metadata(
+    manager: Any = ExtractorManager  # typed where it is installed
+    metadata = manager().extract_metadata(
         dagrun=SimpleNamespace(run_id="manual"),
         task=operator,
         task_instance_state=state,
