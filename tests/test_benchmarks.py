@@ -289,7 +289,7 @@ def test_a_task_that_has_not_got_its_message_is_no_measurement(
     contender = task_start.Contender(task_id=task_start.PUSH_AND_CLAIM, source=ROOT / "src")
 
     with pytest.raises(WrongResultError, match="arrived 1 times:\nwhy it failed"):
-        task_start._start(contender, 0)
+        task_start._start(contender, (0, 0))
 
 
 def test_a_task_with_another_message_is_no_measurement(
@@ -300,4 +300,4 @@ def test_a_task_with_another_message_is_no_measurement(
     contender = task_start.Contender(task_id=task_start.EXCLUSIVE, source=ROOT / "src")
 
     with pytest.raises(WrongResultError, match="is_right"):
-        task_start._start(contender, 0)
+        task_start._start(contender, (0, 0))
