@@ -10,6 +10,7 @@ VENV := .venv
 VENV_20 := .venv-sqlalchemy20
 VENV_BENCH := .venv-bench
 VENV_RELEASE := .venv-release
+VENV_TASKS := .venv-tasks
 SQLALCHEMY_20 := 2.0.58
 PYTHON ?=
 FUZZ_SECONDS ?= 60
@@ -82,6 +83,15 @@ $(VENV_BENCH)/.installed: pyproject.toml constraints.txt
 $(VENV_RELEASE)/.installed: pyproject.toml requirements-release.txt
 	@echo "installing into $(VENV_RELEASE)"
 	@$(call install_hashed,$(VENV_RELEASE),requirements-release.txt)
+	@touch $@
+
+# Heavy ones, which a task pays for whose asset factories are loaded. What they need does not go with
+# constraints.txt in all.
+PROVIDERS := $(addprefix apache-airflow-providers-,amazon google microsoft-azure)
+
+$(VENV_TASKS)/.installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV_TASKS), with $(PROVIDERS)"
+	@$(call new_environment,$(VENV_TASKS)); $$install --constraint constraints.txt --editable '.[airflow,embedded]'; $$install $(PROVIDERS)
 	@touch $@
 
 # Of the matrix, which names the Python: make .matrix/3.12/.installed PYTHON=python3.12
@@ -178,6 +188,10 @@ bench-payloads: $(VENV)/.installed ## Measure what payloads and XComs cost, half
 	$(VENV)/bin/python -m benchmarks.payload_cost
 	$(VENV)/bin/python -m benchmarks.xcom_cost
 
+.PHONY: bench-tasks
+bench-tasks: $(VENV_TASKS)/.installed ## Measure when a task starts that claims, beside one that does nothing, ten minutes
+	$(VENV_TASKS)/bin/python -m benchmarks.task_start
+
 .PHONY: demo
 demo: $(VENV)/.installed ## Run the example DAG in a real Airflow on an embedded PostgreSQL
 	$(VENV)/bin/python -m examples.run_demo
@@ -225,6 +239,6 @@ constraints: ## Refresh constraints.txt and both requirements files to the newes
 
 .PHONY: clean
 clean: ## Remove the environments and everything built
-	rm -rf .matrix $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) $(VENV_RELEASE) benchmarks/output tests/torture/output dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .matrix $(VENV) $(VENV_20) $(VENV_20).txt $(VENV_BENCH) $(VENV_RELEASE) $(VENV_TASKS) benchmarks/output tests/torture/output dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	rm -rf docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

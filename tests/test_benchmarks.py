@@ -9,13 +9,22 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from benchmarks import against, concurrency, failing_cost, payload_targets, targets, turns
+from benchmarks import (
+    against,
+    concurrency,
+    failing_cost,
+    payload_targets,
+    targets,
+    task_start,
+    turns,
+)
 from benchmarks.contenders import SAME, SHORTEST, SQLITE_XCLAIM, XCLAIM
 from benchmarks.crew import open_session
 from benchmarks.figures import Figures
 from benchmarks.measuring import WrongResultError, check_left
 from benchmarks.messages import in_chunks, payloads
 from benchmarks.server import unconsumed
+from benchmarks.sides import airflow_task
 from benchmarks.sides.checkout import NOW, ROOT, earlier
 from benchmarks.sides.laps import ASYNC_QUEUE, LAPS, QUEUE, Lap
 from benchmarks.sides.process import Side, SideFailedError, one_side
@@ -267,3 +276,28 @@ def test_connections_are_counted_in_the_log_of_the_server(tmp_path: Path) -> Non
 
 def _of_psycopg(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def test_a_task_that_has_not_got_its_message_is_no_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "task.log").write_text("why it failed")
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setenv(airflow_task.ARRIVALS, str(tmp_path / "arrivals"))
+    airflow_task.arrived()  # at its first line, and then no more
+    contender = task_start.Contender(task_id=task_start.PUSH_AND_CLAIM, source=ROOT / "src")
+
+    with pytest.raises(WrongResultError, match="arrived 1 times:\nwhy it failed"):
+        task_start._start(contender, (0, 0))
+
+
+def test_a_task_with_another_message_is_no_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(airflow_task.ARRIVALS, str(tmp_path / "arrivals"))
+    airflow_task.arrived(is_right=False)
+    contender = task_start.Contender(task_id=task_start.EXCLUSIVE, source=ROOT / "src")
+
+    with pytest.raises(WrongResultError, match="is_right"):
+        task_start._start(contender, (0, 0))

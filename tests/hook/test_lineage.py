@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,6 +136,88 @@ def test_each_task_reports_once_what_it_claims_from_in_whatever_way(
 
     assert not collector.collected_assets.outputs
     assert [source.count for source in collector.collected_assets.inputs] == [2]
+
+
+# A plugin that reads lineage, as OpenLineage's does.
+READER = """
+from airflow.plugins_manager import AirflowPlugin
+from airflow.sdk.lineage import HookLineageReader
+
+class Reading(AirflowPlugin):
+    name = "reading"
+    hook_lineage_readers = [HookLineageReader]
+"""
+# What Airflow runs in the process of a task, up to the task's end.
+TASK = """
+import json, sys
+from airflow.sdk.listener import get_listener_manager
+from tests.hook.conftest import within_task
+from xclaim.airflow.hooks import XclaimHook
+
+get_listener_manager()
+with within_task():
+    queue = XclaimHook().queue("orders")
+    queue.push({"order": 1})
+    claim = queue.claim()
+assert claim is not None
+
+from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
+was_loaded = bool(ProvidersManagerTaskRuntime()._asset_factories), "boto3" in sys.modules
+from airflow.sdk.lineage import get_hook_lineage_collector
+found = get_hook_lineage_collector().collected_assets
+uris = [[each.asset.uri for each in side] for side in (found.inputs, found.outputs)]
+print(json.dumps([was_loaded, uris]))
+"""
+
+
+def run_task(plugins: Path) -> Any:
+    result = subprocess.run(
+        [sys.executable, "-c", TASK],
+        env=os.environ | {"AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins)},
+        cwd=Path(__file__).parents[2],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_task_loads_no_asset_factories_that_nobody_needs(tmp_path: Path) -> None:
+    was_loaded, uris = run_task(tmp_path)
+
+    assert was_loaded == [False, False]
+    assert uris == [[], []]
+
+
+@pytest.mark.usefixtures("connected")
+def test_whoever_reads_lineage_is_told_what_a_task_claims_and_pushes(tmp_path: Path) -> None:
+    (tmp_path / "reading.py").write_text(READER)
+
+    was_loaded, (inputs, outputs) = run_task(tmp_path)
+
+    assert was_loaded == [True, True]
+    assert inputs == outputs == [XclaimHook().asset_uri("orders")]
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_collector_that_is_there_is_used_though_nobody_reads_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from airflow.sdk import lineage
+
+    collector = lineage.HookLineageCollector()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(lineage, "HookLineageCollector", lambda: collector)
+    monkeypatch.setattr(lineage, "NoOpCollector", lambda: collector)
+    lineage.get_hook_lineage_collector.cache_clear()
+    lineage.get_hook_lineage_collector()
+
+    with within_task():
+        XclaimHook().queue("orders").push(1)
+
+    lineage.get_hook_lineage_collector.cache_clear()
+    (output,) = collector.collected_assets.outputs
+    assert output.asset.uri == XclaimHook().asset_uri("orders")
 
 
 def test_the_link_leads_where_the_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:

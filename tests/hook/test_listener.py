@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.hook.conftest import within_task
 from xclaim import Claim, ClaimLostError, InvalidArgumentError, Message, Queue, Ticket
+from xclaim.airflow import listener
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.tasks.task_queue import TaskQueue
@@ -185,13 +187,9 @@ def test_a_stream_of_another_try_is_left_open(queue: TaskQueue) -> None:
     assert [claim.payload for claim in stream] == [2]
 
 
-def test_the_plugin_is_found_by_airflow() -> None:
-    from importlib.metadata import entry_points
+# Of a scheduler, and of a task. Airflow goes by the name of a plugin's class, not by its identity.
+@pytest.mark.parametrize("module", ["airflow.listeners.listener", "airflow.sdk.listener"])
+def test_airflow_finds_the_plugin_and_its_listener(module: str) -> None:
+    manager = importlib.import_module(module).get_listener_manager()
 
-    from xclaim.airflow.versions import AirflowPlugin
-
-    (point,) = entry_points(group="airflow.plugins", name="xclaim")
-
-    plugin = point.load()
-    assert issubclass(plugin, AirflowPlugin)
-    assert plugin.listeners
+    assert listener in manager.pm.get_plugins()

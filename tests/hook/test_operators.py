@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from tests.hook.conftest import DagRun
 from xclaim import InvalidArgumentError, Queue
@@ -224,4 +224,26 @@ def test_bad_options_are_refused_when_the_file_is_parsed(
     make: Callable[[], Any], complaint: str
 ) -> None:
     with pytest.raises(InvalidArgumentError, match=complaint):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (lambda: ClaimOperator(task_id="t", queue_name="q", lease=300), "lease"),  # type: ignore[arg-type]
+        (lambda: ClaimSensor(task_id="t", queue_name="q", lease=300), "lease"),  # type: ignore[arg-type]
+        (lambda: PushOperator(task_id="t", queue_name="q", payloads=[], delay=5), "delay"),  # type: ignore[arg-type]
+        (lambda: ReleaseOperator(task_id="t", ticket={}, delay=5), "delay"),  # type: ignore[arg-type]
+        (
+            lambda: MaintenanceOperator(task_id="t", queue_names=[], prune_older_than=30),  # type: ignore[arg-type]
+            "prune_older_than",
+        ),
+        (lambda: task.exclusive(queue_name="q", lease=300)(lambda message: message), "lease"),
+        (lambda: task.exclusive(lease_limit=300)(lambda value: value), "lease_limit"),
+    ],
+)
+def test_a_duration_without_its_unit_is_refused_when_the_dag_is_read(
+    make: Callable[[], Any], argument: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"{argument} must be a timedelta, not"):
         make()

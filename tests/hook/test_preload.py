@@ -47,6 +47,20 @@ def test_a_task_imports_and_compiles_nothing_again(
     assert result.stdout.splitlines()[-1] == "[] 0"
 
 
+def test_a_task_loads_nothing_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
+
+    from xclaim.airflow import listener
+
+    calls: list[str] = []
+    monkeypatch.setattr(listener, "preload", lambda: calls.append("preload"))
+
+    listener.on_starting(TaskRunnerMarker())
+    listener.on_starting(SimpleNamespace())
+
+    assert calls == ["preload"]
+
+
 def test_without_psycopg_a_component_starts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     from xclaim.airflow.listener import on_starting
 

@@ -18,7 +18,7 @@ from tests.airflow_versions import since
 from tests.eventually import PATIENCE, until
 from tests.hook.conftest import within_task
 from tests.proxy import Proxy
-from xclaim import AsyncQueue, Queue, SchemaVersionError, create_engine
+from xclaim import AsyncQueue, InvalidArgumentError, Queue, SchemaVersionError, create_engine
 from xclaim.airflow import triggers
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.triggers import AvailableTrigger, WakeUpTrigger
@@ -377,3 +377,17 @@ def test_lineage_is_reported_once_for_each_queue(monkeypatch: pytest.MonkeyPatch
     assert output.asset.uri.startswith("xclaim://")
     assert output.asset.uri.endswith("/orders")
     assert (output.count, source.count) == (1, 1)
+
+
+def test_a_trigger_takes_durations_as_airflow_does_in_seconds_or_with_their_unit() -> None:
+    trigger = WakeUpTrigger(queue_name="q", debounce=1, nag_every=timedelta(minutes=2))
+
+    _, values = trigger.serialize()
+
+    assert (values["debounce"], values["nag_every"], values["poll_every"]) == (1, 120.0, 2.0)
+
+
+@pytest.mark.parametrize("duration", [-1, "1", True, float("nan"), timedelta(seconds=-1), None])
+def test_a_trigger_refuses_what_is_no_duration_before_it_is_stored(duration: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="debounce must"):
+        WakeUpTrigger(queue_name="q", debounce=duration)

@@ -6,10 +6,11 @@ Of a SQLite file ``xclaim://file/path/queue``, the path with its slashes encoded
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, quote
+from urllib.parse import SplitResult, quote, urlsplit
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset, BaseHook
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+    from airflow.sdk import Asset
     from sqlalchemy import URL
 
 SCHEME = "xclaim"
@@ -62,42 +63,27 @@ def create_asset(
     return Asset(uri=f"{SCHEME}://{_place(host, port)}/{path}", extra=extra)
 
 
-class LineageReports:
-    """Tells Airflow's lineage collector which queues a hook's tasks pushed to and claimed from.
+def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:  # noqa: ARG001
+    """Return the dataset that OpenLineage is to know a queue by.
 
-    Once for each task, queue and direction: collectors keep a hundred assets, and a task may claim
-    a million times.
-
-    :param hook: which pushes and claims.
+    :param asset: the queue's, with a sanitized URI.
+    :param lineage_context: the hook that reported it, if one did.
     """
+    return openlineage_dataset(asset.uri)
 
-    def __init__(self, hook: BaseHook) -> None:
-        self._hook = hook
-        self._reported: set[tuple[str, str, str]] = set()
 
-    def pushed(self, instance_id: str, uri: str) -> None:
-        """Report the queue as an output of the task.
+def openlineage_dataset(uri: str) -> Dataset:
+    """Return the dataset of a queue: namespace and name are the two halves of the asset's URI.
 
-        :param instance_id: of the task instance's try.
-        :param uri: of the queue.
-        """
-        self._report("add_output_asset", instance_id, uri)
+    A queue, and not the table: all queues share one table, and each task that pushes would lead to
+    each that claims.
 
-    def claimed(self, instance_id: str, uri: str) -> None:
-        """Report the queue as an input of the task.
+    :param uri: of the asset.
+    """
+    from airflow.providers.common.compat.openlineage.facet import Dataset
 
-        :param instance_id: of the task instance's try.
-        :param uri: of the queue.
-        """
-        self._report("add_input_asset", instance_id, uri)
-
-    def _report(self, add: str, instance_id: str, uri: str) -> None:
-        if (add, instance_id, uri) in self._reported:
-            return
-        from xclaim.airflow.versions import get_hook_lineage_collector
-
-        self._reported.add((add, instance_id, uri))
-        getattr(get_hook_lineage_collector(), add)(context=self._hook, uri=uri)
+    parts = urlsplit(uri)
+    return Dataset(namespace=f"{SCHEME}://{parts.netloc}", name=parts.path.lstrip("/"))
 
 
 def _place(host: str | None, port: int | None) -> str:

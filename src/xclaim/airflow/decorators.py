@@ -23,7 +23,7 @@ from xclaim.airflow.tasks.draining import Drain
 from xclaim.airflow.tasks.failing import OnDead, OnError, checked_on_dead, checked_on_error
 from xclaim.airflow.xcom.call_arguments import HandedOver
 from xclaim.airflow.xcom.exclusive_values import consume_values
-from xclaim.arguments import LEASE, LEASE_LIMIT, MAX_LIMIT, whole_number
+from xclaim.arguments import LEASE, LEASE_LIMIT, MAX_LIMIT, seconds, whole_number
 from xclaim.errors import InvalidArgumentError
 from xclaim.retry import RETRY, Retry, checked_retry
 
@@ -326,6 +326,8 @@ def _check_choices(options: Mapping[str, Any], *, has_others: bool) -> None:
     checked_on_error(options.get("on_error", OnError.RETRY), has_others=has_others)
     checked_on_dead(options.get("on_dead", OnDead.FAIL))
     checked_retry(options.get("retry", RETRY))
+    seconds("lease", options.get("lease", LEASE))
+    seconds("lease_limit", options.get("lease_limit", LEASE_LIMIT))
 
 
 def check_plain(function: Callable[..., Any]) -> None:

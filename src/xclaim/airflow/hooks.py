@@ -15,7 +15,7 @@ import xclaim.airflow.versions  # noqa: F401  (refuses an Airflow that is too ol
 
 from airflow.sdk import BaseHook
 
-from xclaim.airflow.assets import LineageReports
+from xclaim.airflow.lineage import LineageReports
 from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.tasks.failing import OnDead, OnError, checked_on_error
 from xclaim.airflow.tasks.identity import current_task
@@ -107,6 +107,15 @@ class XclaimHook(BaseHook):
             type=type,
             payloads=self._chosen_payloads(),
         )
+
+    def asset_uri(self, queue_name: str) -> str:
+        """Return the URI of the asset that a queue is.
+
+        :param queue_name: the queue's name.
+        """
+        from xclaim.airflow.assets import queue_uri
+
+        return queue_uri(self._database().url, queue_name)
 
     def is_encrypted(self) -> bool:
         """Return whether the payloads of this hook's queues are encrypted."""

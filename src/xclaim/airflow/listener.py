@@ -18,14 +18,19 @@ from xclaim.airflow.preload import preload
 from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.tasks.failing import until_retry
 
+_TASK = "TaskRunnerMarker"  # of airflow.sdk.execution_time.task_runner, which only tasks import
+
 
 @hookimpl
-def on_starting(component: Any) -> None:  # noqa: ARG001  (Airflow passes it by name)
+def on_starting(component: Any) -> None:
     """Load what tasks use before a scheduler forks them.
 
     A triggerer and a DAG processor come here as well, and cannot be told apart yet: Airflow calls
-    this before it says which component it is. No task comes here, and no other command.
+    this before it says which component it is. A task comes here too, and loads what it uses itself:
+    most tasks use nothing of it.
     """
+    if type(component).__name__ == _TASK:
+        return
     with suppress(ImportError):  # psycopg, where all queues are of SQLite
         preload()
 

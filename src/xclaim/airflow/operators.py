@@ -14,17 +14,19 @@ from xclaim.airflow.versions import AirflowException, AirflowSkipException
 from airflow.sdk import BaseOperator
 
 from xclaim.airflow.hooks import XclaimHook
+from xclaim.airflow.lineage import operator_lineage
 from xclaim.airflow.links import MessagesLink
 from xclaim.airflow.tasks.failing import OnDead, checked_on_dead
 from xclaim.airflow.tasks.hidden import Hidden, revealed
 from xclaim.airflow.tasks.identity import AUTOMATIC
 from xclaim.airflow.tasks.rerun import OnRerun
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
-from xclaim.arguments import MAX_LIMIT, whole_number
+from xclaim.arguments import MAX_LIMIT, optional_seconds, seconds, whole_number
 from xclaim.errors import InvalidArgumentError
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry, checked_retry
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context, XComArg
 
     from xclaim import Claim
@@ -156,6 +158,7 @@ class PushOperator(_XclaimOperator):
         self.unique_keys = unique_keys
         self.on_rerun = on_rerun
         self.priority = priority
+        optional_seconds("delay", delay)
         self.delay = delay
         self.max_attempts = max_attempts
         self.headers = headers
@@ -174,6 +177,10 @@ class PushOperator(_XclaimOperator):
         )
         self.log.info("pushed %d messages to %s", len(messages), self.queue_name)
         return [message.id for message in messages]
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return the queue as what the task has written."""
+        return operator_lineage(outputs=[self.hook.asset_uri(self.queue_name)])
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
@@ -216,6 +223,7 @@ class ClaimOperator(_XclaimOperator):
         self.retry = checked_retry(retry)
         self.queue_name = queue_name
         self.size = whole_number("size", size, 1, MAX_LIMIT)
+        seconds("lease", lease)
         self.lease = lease
         self.on_empty = checked_on_empty(on_empty)
 
@@ -227,6 +235,10 @@ class ClaimOperator(_XclaimOperator):
         if ticket is None:
             end_empty(self.on_empty, self.queue_name)
         return ticket
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return the queue as what the task has read."""
+        return operator_lineage(inputs=[self.hook.asset_uri(self.queue_name)])
 
 
 class _TicketOperator(_XclaimOperator):
@@ -254,6 +266,10 @@ class _TicketOperator(_XclaimOperator):
     def resume(self) -> list[Claim]:
         """Resume the ticket."""
         return self.hook.resume(self.ticket, queue_name=self.queue_name)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return the ticket's queue as what the task has read."""
+        return operator_lineage(inputs=[self.hook.asset_uri(self.ticket["queue"])])
 
 
 class AckOperator(_TicketOperator):
@@ -302,6 +318,7 @@ class ReleaseOperator(_TicketOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.error = error
+        optional_seconds("delay", delay)
         self.delay = delay
         self.count = count
         self.retry = checked_retry(retry)
@@ -352,6 +369,7 @@ class MaintenanceOperator(_XclaimOperator):
         self.queue_names = queue_names
         self.expire = expire
         self.redrive = redrive
+        optional_seconds("prune_older_than", prune_older_than)
         self.prune_older_than = prune_older_than
         self.limit = limit
         self.retry = checked_retry(retry)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 def preload() -> None:
     """Import what a task uses, and compile the statements of a claim and an ack for PostgreSQL."""
-    from xclaim.airflow.versions import get_hook_lineage_collector  # noqa: F401
-
-    from xclaim.airflow import connections, hooks  # noqa: F401
+    from xclaim.airflow import connections, decorators, sensors  # noqa: F401
     from xclaim.airflow.tasks import task_queue  # noqa: F401
     from xclaim.queues.warm_up import warm_up
 

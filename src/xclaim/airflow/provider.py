@@ -33,6 +33,7 @@ def get_provider_info() -> dict[str, Any]:
                 "schemes": ["xclaim"],
                 "handler": "xclaim.airflow.assets.sanitize_uri",
                 "factory": "xclaim.airflow.assets.create_asset",
+                "to_openlineage_converter": "xclaim.airflow.assets.convert_asset_to_openlineage",
             }
         ],
         "cli": ["xclaim.airflow.commands.get_commands"],

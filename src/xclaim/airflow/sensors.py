@@ -12,12 +12,14 @@ from xclaim.airflow.versions import conf
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, timezone
 
 from xclaim.airflow.hooks import XclaimHook
+from xclaim.airflow.lineage import operator_lineage
 from xclaim.airflow.links import MessagesLink
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
-from xclaim.arguments import MAX_LIMIT, whole_number
+from xclaim.arguments import MAX_LIMIT, seconds, whole_number
 from xclaim.retry import RETRY, Retry, checked_retry
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 
@@ -56,6 +58,7 @@ class ClaimSensor(BaseSensorOperator):
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.queue_name = queue_name
         self.size = whole_number("size", size, 1, MAX_LIMIT)
+        seconds("lease", lease)
         self.lease = lease
         self.retry = checked_retry(retry)
         self.deferrable = (
@@ -106,3 +109,7 @@ class ClaimSensor(BaseSensorOperator):
             kwargs={"ends_at": end.isoformat()},
             timeout=max(end - timezone.utcnow(), timedelta(0)),
         )
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return the queue as what the task has read."""
+        return operator_lineage(inputs=[self.hook.asset_uri(self.queue_name)])

@@ -20,6 +20,7 @@ import xclaim.airflow.versions  # noqa: F401  (refuses an Airflow that is too ol
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from xclaim.airflow.hooks import XclaimHook
+from xclaim.arguments import MAX_DURATION, number, seconds
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -100,10 +101,12 @@ class WakeUpTrigger(BaseEventTrigger):
 
     :param queue_name: the queue's name.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
-    :param debounce: seconds to wait for more before it fires, woken or at a look of its own.
-    :param nag_every: seconds until it fires again for what is still there.
-    :param poll_every: seconds between two looks without a wake-up: of producers that send none, of
+    :param debounce: seconds, or a timedelta, to wait for more before it fires, woken or at a look
+        of its own.
+    :param nag_every: how long until it fires again for what is still there.
+    :param poll_every: how long between two looks without a wake-up: of producers that send none, of
         delays that ended, and while the listening connection is down.
+    :raises InvalidArgumentError: one of these is no duration.
     """
 
     def __init__(
@@ -111,16 +114,16 @@ class WakeUpTrigger(BaseEventTrigger):
         *,
         queue_name: str,
         xclaim_conn_id: str = XclaimHook.default_conn_name,
-        debounce: float = 0.5,
-        nag_every: float = 60.0,
-        poll_every: float = 2.0,
+        debounce: timedelta | float = 0.5,
+        nag_every: timedelta | float = 60.0,
+        poll_every: timedelta | float = 2.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.queue_name = queue_name
         self.xclaim_conn_id = xclaim_conn_id
-        self.debounce = debounce
-        self.nag_every = nag_every
-        self.poll_every = poll_every
+        self.debounce = _in_seconds("debounce", debounce)
+        self.nag_every = _in_seconds("nag_every", nag_every)
+        self.poll_every = _in_seconds("poll_every", poll_every)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return how to make this trigger again."""
@@ -191,6 +194,12 @@ class WakeUpTrigger(BaseEventTrigger):
         stream = self.open_shared_stream(self.serialize()[1])
         async for event in self.filter_shared_stream(stream):
             yield event
+
+
+def _in_seconds(name: str, value: timedelta | float) -> float:
+    if isinstance(value, timedelta):
+        return seconds(name, value)
+    return number(name, value, 0, MAX_DURATION.total_seconds())
 
 
 def _event(**payload: str) -> TriggerEvent:

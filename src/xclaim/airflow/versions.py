@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # as the newest version has them
     from airflow.sdk.serde.typing import is_pydantic_model
 
 __all__ = [
+    "LINEAGE",
     "AirflowException",
     "AirflowFailException",
     "AirflowPlugin",
@@ -58,7 +59,7 @@ __all__ = [
 _OLDEST = (3, 1)
 _COMMANDS_SINCE = (3, 2)
 _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
-_LINEAGE = ("airflow.sdk.lineage", "airflow.lineage.hook")
+LINEAGE = ("airflow.sdk.lineage", "airflow.lineage.hook")
 # Which modules have a name: the newest version's first, that of 3.1 last.
 _PLACES = {
     "AirflowException": _EXCEPTIONS,
@@ -68,11 +69,11 @@ _PLACES = {
     "AirflowSensorTimeout": _EXCEPTIONS,
     "AirflowSkipException": _EXCEPTIONS,
     "AirflowTaskTerminated": _EXCEPTIONS,
-    "HookLineageCollector": _LINEAGE,
+    "HookLineageCollector": LINEAGE,
     "TaskAwaitingInput": _EXCEPTIONS,  # 3.3 only
     "TaskDeferred": _EXCEPTIONS,
     "conf": ("airflow.sdk.configuration", "airflow.configuration"),
-    "get_hook_lineage_collector": _LINEAGE,
+    "get_hook_lineage_collector": LINEAGE,
     "is_pydantic_model": ("airflow.sdk.serde.typing", "airflow.serialization.typing"),
 }
 # The same for what is a module itself.

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from xclaim import Claim, Message, Payloads, Queue, Ticket
-from xclaim.airflow.assets import LineageReports, queue_uri
+from xclaim.airflow.assets import queue_uri
+from xclaim.airflow.lineage import LineageReports
 from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.tasks.failing import (
     OnDead,
