@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf, timezone
 
 from xclaim.airflow.hooks import XclaimHook
-from xclaim.airflow.links import MessagesLink
+from xclaim.airflow.links import LinkedToMessages
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
 from xclaim.arguments import MAX_LIMIT, whole_number
 from xclaim.retry import RETRY, Retry, checked_retry
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ClaimSensor(BaseSensorOperator):
+class ClaimSensor(LinkedToMessages, BaseSensorOperator):
     """Wait until there is a message, claim it, and return the ticket.
 
     The claim is made by the worker; a trigger only waits. It outlives the sensor: a task downstream
@@ -36,7 +36,6 @@ class ClaimSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("queue_name", "xclaim_conn_id")
-    operator_extra_links = (MessagesLink(),)
     ui_color = "#e8f3ee"
 
     def __init__(

@@ -204,9 +204,14 @@ def _reconnecting() -> Reconnecting:
 
 
 async def _database(xclaim_conn_id: str) -> Database:
-    from xclaim.airflow.connections import database_of
+    from airflow.sdk.exceptions import AirflowNotFoundException
 
-    return database_of(await XclaimHook.aget_connection(xclaim_conn_id))
+    from xclaim.airflow.connections import database_of, missing_connection
+
+    try:
+        return database_of(await XclaimHook.aget_connection(xclaim_conn_id))
+    except AirflowNotFoundException as error:
+        raise missing_connection(xclaim_conn_id) from error
 
 
 def _queue(database: Database, name: str) -> AsyncQueue:
@@ -217,8 +222,11 @@ def _queue(database: Database, name: str) -> AsyncQueue:
 
 def _engine(database: Database) -> AsyncEngine:
     from xclaim import create_async_engine
+    from xclaim.connections.missing_files import refuse_always
 
     engines = _engines.setdefault(asyncio.get_running_loop(), {})
     if database not in engines:
-        engines[database] = create_async_engine(database.url, pool_pre_ping=True)
+        engine = create_async_engine(database.url, **database.engine_options)
+        refuse_always(engine.sync_engine)
+        engines[database] = engine
     return engines[database]

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
-from xclaim.connections import forks, settings
+from xclaim.connections import forks, missing_files, settings
 from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy
 from xclaim.connections.calls import current_call
 from xclaim.errors import DatabaseUrlError
@@ -110,13 +110,20 @@ def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
 
 
 def create_verb_engine(url: str | URL) -> Engine:
-    """Return an engine for verbs only: in autocommit, as is each connection of its pool."""
-    return create_engine(url, **_verb_options(url))
+    """Return an engine for verbs only: in autocommit, as is each connection of its pool.
+
+    It makes no SQLite file, in which there would be no table.
+    """
+    engine = create_engine(url, **_verb_options(url))
+    missing_files.refuse_always(engine)
+    return engine
 
 
 def create_async_verb_engine(url: str | URL) -> AsyncEngine:
     """Return the same for asyncio."""
-    return create_async_engine(url, **_verb_options(url))
+    engine = create_async_engine(url, **_verb_options(url))
+    missing_files.refuse_always(engine.sync_engine)
+    return engine
 
 
 def parse_url(url: str | URL) -> URL:
