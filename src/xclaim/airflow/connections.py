@@ -78,14 +78,16 @@ class Database:
 
     @property
     def engine_options(self) -> dict[str, Any]:
-        """The options of an engine on it: its errors name these commands.
+        """The options of an engine on it: it makes no file, and its errors name these commands.
 
         The ping costs a fifth of the rate, but a task may work for hours between its claim and its
         ack.
         """
+        from xclaim.connections.missing_files import MAKES_NO_FILE
         from xclaim.sql.revision import COMMANDS
 
-        return {"pool_pre_ping": True, "execution_options": {COMMANDS: self.commands}}
+        ours = {COMMANDS: self.commands, MAKES_NO_FILE: True}
+        return {"pool_pre_ping": True, "execution_options": ours}
 
 
 def missing_connection(conn_id: str) -> DatabaseUrlError:

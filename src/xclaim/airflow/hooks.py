@@ -244,12 +244,9 @@ class XclaimHook(BaseHook):
 
     def _new_engine(self) -> Engine:
         from xclaim import create_engine
-        from xclaim.connections.missing_files import refuse_always
 
         database = self._database()
-        engine = create_engine(database.url, **database.engine_options)
-        refuse_always(engine)
-        return engine
+        return create_engine(database.url, **database.engine_options)
 
     def _chosen_payloads(self) -> Payloads:
         from xclaim.airflow.payload_settings import payloads_of

@@ -222,11 +222,8 @@ def _queue(database: Database, name: str) -> AsyncQueue:
 
 def _engine(database: Database) -> AsyncEngine:
     from xclaim import create_async_engine
-    from xclaim.connections.missing_files import refuse_always
 
     engines = _engines.setdefault(asyncio.get_running_loop(), {})
     if database not in engines:
-        engine = create_async_engine(database.url, **database.engine_options)
-        refuse_always(engine.sync_engine)
-        engines[database] = engine
+        engines[database] = create_async_engine(database.url, **database.engine_options)
     return engines[database]

@@ -16,6 +16,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from xclaim.connections import forks, missing_files, settings
 from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy
 from xclaim.connections.calls import current_call
+from xclaim.connections.missing_files import MAKES_NO_FILE
 from xclaim.errors import DatabaseUrlError
 from xclaim.payloads import plain_json
 
@@ -114,16 +115,12 @@ def create_verb_engine(url: str | URL) -> Engine:
 
     It makes no SQLite file, in which there would be no table.
     """
-    engine = create_engine(url, **_verb_options(url))
-    missing_files.refuse_always(engine)
-    return engine
+    return create_engine(url, **_verb_options(url))
 
 
 def create_async_verb_engine(url: str | URL) -> AsyncEngine:
     """Return the same for asyncio."""
-    engine = create_async_engine(url, **_verb_options(url))
-    missing_files.refuse_always(engine.sync_engine)
-    return engine
+    return create_async_engine(url, **_verb_options(url))
 
 
 def parse_url(url: str | URL) -> URL:
@@ -215,7 +212,7 @@ def is_verb_engine(engine: Engine | AsyncEngine) -> bool:
 def _verb_options(url: str | URL) -> dict[str, Any]:
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return {} if is_in_memory(parsed) else dict(_POOL)
+        return {} if is_in_memory(parsed) else {**_POOL, "execution_options": {MAKES_NO_FILE: True}}
     return {
         **_POOL,
         "isolation_level": "AUTOCOMMIT",
@@ -285,6 +282,8 @@ def _check_psycopg() -> None:
 
 
 def _prepare(engine: Engine) -> None:
+    if engine.get_execution_options().get(MAKES_NO_FILE):
+        missing_files.refuse_always(engine)  # before the next, which connects
     if not is_in_memory(engine.url):  # whose one connection is the database
         forks.protect(engine)
     dialect: Any = engine.dialect

@@ -17,6 +17,9 @@ from xclaim.errors import Commands, SchemaVersionError
 from xclaim.sql.revision import commands_of
 from xclaim.sql.schema import REVISION
 
+# An execution option of ours: the engine is for a queue, and connects to no file that is not there.
+MAKES_NO_FILE = "xclaim_makes_no_file"
+
 
 def is_missing(url: URL) -> bool:
     """Return whether the URL is of a SQLite file that is not there."""
