@@ -43,13 +43,13 @@ def look(task_id: str) -> Any:
 
 
 def exclusive_dag() -> Any:
-    from airflow.sdk import dag
+    from airflow.sdk import DAG, task
 
     from xclaim.airflow import XclaimHook, exclusive_task
     from xclaim.airflow.xcom import exclusive
 
-    @dag
-    def linked() -> None:
+    with DAG("linked") as dag:
+
         @exclusive_task(queue_name="orders", on_empty="succeed")
         def pack(worker: int, message: Any) -> Any:  # noqa: ARG001
             return look("pack")
@@ -57,8 +57,6 @@ def exclusive_dag() -> Any:
         @exclusive_task
         def take(value: Any) -> Any:  # noqa: ARG001
             return look("take")
-
-        from airflow.sdk import task
 
         @task
         def push() -> Any:
@@ -69,7 +67,7 @@ def exclusive_dag() -> Any:
         pushed >> pack.expand(worker=[1, 2])
         take(pushed)
 
-    return linked()
+    return dag
 
 
 def test_the_link_of_a_decorated_task_is_there_while_it_runs(
