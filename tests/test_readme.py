@@ -18,15 +18,49 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[!.]*/**/*.md")]
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
-BLOCK = re.compile(r"^( *)```(\w+)( no-run)?\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^( *)```(\w+)( no-run| airflow)?\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+FILE = re.compile(r" <<'END'\n(.*?)^END$", re.DOTALL | re.MULTILINE)
 
 
 def blocks() -> list[tuple[str, bool, str]]:
-    """Return language, whether it is to be run, and code of each block."""
+    """Return language, whether it is to be run by itself, and code of each block."""
     return [
-        (language, not no_run, textwrap.dedent(body))
-        for _indent, language, no_run, body in BLOCK.findall(README.read_text())
+        (language, not kind, textwrap.dedent(body))
+        for _indent, language, kind, body in BLOCK.findall(README.read_text())
     ]
+
+
+def airflow_commands() -> list[str]:
+    """Return what the README says of Airflow, command by command; a file goes with its command."""
+    found = "".join(
+        body for _, _, kind, body in BLOCK.findall(README.read_text()) if kind == " airflow"
+    )
+    files = FILE.findall(found)
+    return [
+        command.replace("<<FILE", f"<<'END'\n{files.pop(0)}END") if "<<FILE" in command else command
+        for command in FILE.sub(" <<FILE", found).splitlines()
+    ]
+
+
+def run_in_airflow(commands: list[str], home: Path) -> None:
+    """Run the commands in one shell whose user has nothing but the programs of this environment."""
+    scripts = Path(sys.executable).parent
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AIRFLOW", "_AIRFLOW", "XCLAIM"))
+    }
+    environment |= {"HOME": str(home), "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["/bin/bash", "-ec", "\n".join(commands)],
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def run_block(language: str, code: str, folder: Path, namespace: dict[str, Any]) -> None:
@@ -93,10 +127,41 @@ def test_the_readme_stays_short() -> None:
     assert len(README.read_text().splitlines()) < 200
 
 
+def test_the_first_ack_in_airflow_takes_six_commands() -> None:
+    commands = [" ".join(command.split()[:2]) for command in airflow_commands()]
+
+    assert commands == [
+        "pip install",
+        'export AIRFLOW_CONN_XCLAIM_DEFAULT="sqlite:///$PWD/xclaim.db"',
+        "airflow xclaim",
+        "mkdir -p",
+        "airflow standalone",
+        "airflow dags",
+        "xclaim stats",  # after the ack
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.airflow
+def test_the_commands_of_airflow_lead_to_acked_messages(tmp_path: Path) -> None:
+    """Word by word, but for what downloads, and `airflow standalone` with its trigger.
+
+    In their place the DAG runs in one process, which takes seconds and not minutes.
+    """
+    pytest.importorskip("airflow")
+    _install, *said, _standalone, _trigger, look = airflow_commands()
+
+    run_in_airflow([*said, "airflow db migrate", "airflow dags test orders", look], tmp_path)
+
+    with Queue("orders", f"sqlite:///{tmp_path}/xclaim.db") as queue:
+        assert queue.counts().consumed == 100
+        assert queue.counts().available == 0
+
+
 @pytest.mark.airflow
 def test_the_dag_of_the_readme_is_a_dag() -> None:
     pytest.importorskip("airflow")
-    (code,) = [code for _, _, code in blocks() if "@dag" in code]
+    (code,) = [file for command in airflow_commands() for file in FILE.findall(command)]
     namespace: dict[str, Any] = {}
 
     exec(compile(code.replace("\norders()", "\nbuilt = orders()"), "readme", "exec"), namespace)  # noqa: S102

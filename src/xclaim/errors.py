@@ -27,6 +27,8 @@ Ours can be pickled and copied, whatever their constructors take: a worker proce
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -133,11 +135,29 @@ class DuplicateMessageError(XclaimError):
         super().__init__(problem)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commands:
+    """How the commands of xclaim are called on a database: within Airflow by its connection.
+
+    ``place`` are the options that name the database, ``schema`` is what they say already.
+    """
+
+    program: str = "xclaim"
+    place: str = ""
+    schema: str | None = None
+
+    def command(self, words: str, schema: str | None = None) -> str:
+        """Return a command to be copied, for the same database and PostgreSQL schema."""
+        option = "" if schema == self.schema else schema_option(schema)
+        return f"`{self.program} {words}{self.place}{option}`"
+
+
 class SchemaVersionError(XclaimError):
     """The database does not have the schema this xclaim needs.
 
     ``found`` is its Alembic revision (``None``: no xclaim schema there), ``expected`` ours.
-    ``schema`` is the PostgreSQL schema that was looked at, if one is named.
+    ``schema`` is the PostgreSQL schema that was looked at, if one is named. ``missing_file`` is the
+    SQLite file that is not there: only a migration makes one.
     """
 
     def __init__(
@@ -147,32 +167,46 @@ class SchemaVersionError(XclaimError):
         expected: str,
         newer: bool = False,
         schema: str | None = None,
+        missing_file: Path | None = None,
+        commands: Commands = Commands(),
     ) -> None:
         self.found = found
         self.expected = expected
         self.schema = schema
+        self.missing_file = missing_file
         place = "" if schema is None else f" in {schema!r}"
-        option = schema_option(schema)
-        if found is None:
+        upgrade = commands.command("upgrade", schema)
+        if missing_file is not None:
+            problem = _without_file(missing_file, upgrade)
+        elif found is None:
             where = "this database" if schema is None else f"schema {schema!r} of this database"
-            problem = f"no xclaim schema in {where}: run `xclaim upgrade{option}`"
+            problem = f"no xclaim schema in {where}: run {upgrade}"
         elif newer:
             problem = (
                 f"the xclaim schema{place} is at revision {found}, newer than the {expected} this "
                 "xclaim knows: run `pip install --upgrade xclaim`"
             )
         elif found == expected:
+            downgrade = commands.command("downgrade base --yes", schema)
             problem = (
                 f"the xclaim schema{place} is marked {found} but its table does not fit: restore "
-                f"it, or run `xclaim downgrade base --yes{option}` and `xclaim upgrade{option}` "
-                "(which drops the messages)"
+                f"it, or run {downgrade} and {upgrade} (which drops the messages)"
             )
         else:
             problem = (
                 f"the xclaim schema{place} is at revision {found}, this xclaim needs {expected}: "
-                f"run `xclaim upgrade{option}`"
+                f"run {upgrade}"
             )
         super().__init__(problem)
+
+
+def _without_file(path: Path, upgrade: str) -> str:
+    if path.parent.is_dir():
+        return f"there is no SQLite file {path}: run {upgrade}, which makes it"
+    return (
+        f"there is no SQLite file {path}, and no folder for it: make that with "
+        f"`mkdir -p {shlex.quote(str(path.parent))}`, then run {upgrade}"
+    )
 
 
 class HiddenRowsError(XclaimError):

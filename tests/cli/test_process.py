@@ -116,7 +116,8 @@ def test_a_missing_file_is_not_created_but_explained(
     done = nowhere(*arguments)
 
     assert done.status == 4
-    assert done.errors == ["error: no xclaim schema in this database: run `xclaim upgrade`"]
+    missing = f"there is no SQLite file {nowhere.folder / 'xclaim.db'}"
+    assert done.errors == [f"error: {missing}: run `xclaim upgrade`, which makes it"]
     assert list(nowhere.folder.iterdir()) == []
 
 

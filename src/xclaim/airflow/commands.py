@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from argparse import BooleanOptionalAction
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -73,13 +74,23 @@ def run_command(command: Any, arguments: Any) -> None:
     except XclaimError as error:
         say(f"error: {error}")
         raise SystemExit(WRONG_USE) from error
-    logger = logging.getLogger("xclaim")
-    propagates, logger.propagate = logger.propagate, False  # Airflow logs to stdout, as JSON goes
-    try:
+    with _quiet_stdout():
         status = status_of(group, _words(command, arguments), database)
-    finally:
-        logger.propagate = propagates
     raise SystemExit(status)
+
+
+@contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """Keep log lines away from stdout, where the JSON goes and where Airflow logs to."""
+    loggers = [logging.getLogger(name) for name in ("xclaim", "alembic")]
+    propagate = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, propagates in zip(loggers, propagate, strict=True):
+            logger.propagate = propagates
 
 
 def database_behind(conn_id: str) -> Database:
@@ -92,24 +103,21 @@ def database_behind(conn_id: str) -> Database:
 
     from airflow.models.connection import Connection
 
-    from xclaim.airflow.connections import database_of
+    from xclaim.airflow.connections import database_of, missing_connection
     from xclaim.airflow.payload_settings import payloads_of
     from xclaim.cli.database import Database
-    from xclaim.errors import DatabaseUrlError
 
     try:
         connection = Connection.get_connection_from_secrets(conn_id)
     except AirflowException as error:
-        raise DatabaseUrlError(
-            f"Airflow has no connection {conn_id!r}: see `airflow connections list`, or name "
-            "another with --conn-id"
-        ) from error
+        raise missing_connection(conn_id) from error
     found = database_of(connection)
     return Database(
         url=found.url.render_as_string(hide_password=False),
         schema=found.schema,
         quiet=False,
         payloads=payloads_of(found.payload_options, {}),
+        commands=found.commands,
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xclaim.airflow.payload_settings import options_of
-from xclaim.errors import DatabaseUrlError
+from xclaim.errors import Commands, DatabaseUrlError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -59,12 +62,56 @@ class Database:
     """Where the message table is, and what the connection says of how payloads are stored.
 
     ``schema`` is the PostgreSQL schema if one is named. ``payload_options`` are options of
-    ``Payloads``, those that the connection gives.
+    ``Payloads``, those that the connection gives. ``conn_id`` is for errors: two connections may
+    lead to one database.
     """
 
     url: URL
     schema: str | None
     payload_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    conn_id: str = field(compare=False)
+
+    @property
+    def commands(self) -> Commands:
+        """How one calls our commands on it."""
+        return Commands(program="airflow xclaim", place=_option(self.conn_id), schema=self.schema)
+
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """The options of an engine on it: it makes no file, and its errors name these commands.
+
+        The ping costs a fifth of the rate, but a task may work for hours between its claim and its
+        ack.
+        """
+        from xclaim.connections.missing_files import MAKES_NO_FILE
+        from xclaim.sql.revision import COMMANDS
+
+        ours = {COMMANDS: self.commands, MAKES_NO_FILE: True}
+        return {"pool_pre_ping": True, "execution_options": ours}
+
+
+def missing_connection(conn_id: str) -> DatabaseUrlError:
+    """Return the error that says how the connection is made, and what comes then.
+
+    :param conn_id: which Airflow does not know.
+    """
+    quoted = shlex.quote(conn_id)
+    return DatabaseUrlError(
+        f"Airflow has no connection {conn_id!r}: make it, as by `airflow connections add {quoted} "
+        "--conn-uri postgresql://user:password@host/database` (or sqlite:////folder/xclaim.db), "
+        f"then its table by `airflow xclaim upgrade{_option(conn_id)}`"
+    )
+
+
+def _option(conn_id: str) -> str:
+    shown = "ID_OF_THIS_CONNECTION" if _is_drawn(conn_id) else shlex.quote(conn_id)
+    return f" --conn-id {shown}"
+
+
+def _is_drawn(conn_id: str) -> bool:
+    """Return whether it may be an id that Airflow's button *Test* has drawn for a moment."""
+    is_exported = f"AIRFLOW_CONN_{conn_id.upper()}" in os.environ
+    return is_exported and re.fullmatch("[A-Za-z]{8}", conn_id) is not None
 
 
 def database_of(connection: ConnectionLike) -> Database:
@@ -112,6 +159,7 @@ def _postgresql(connection: ConnectionLike) -> Database:
     return Database(
         url=url,
         schema=extras.get("xclaim_schema") or None,
+        conn_id=connection.conn_id,
         payload_options=options_of(connection.conn_id, extras),
     )
 
@@ -138,7 +186,7 @@ def _sqlite(connection: ConnectionLike) -> Database:
         )
     url = URL.create("sqlite", database=path)
     options = options_of(connection.conn_id, extras)
-    return Database(url=url, schema=None, payload_options=options)
+    return Database(url=url, schema=None, conn_id=connection.conn_id, payload_options=options)
 
 
 def _extras(connection: ConnectionLike) -> dict[str, Any]:

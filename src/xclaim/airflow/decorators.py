@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 import xclaim.airflow.versions  # noqa: F401  (refuses an Airflow that is too old)
 
@@ -17,7 +17,7 @@ from airflow.sdk.bases.decorator import (
 from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
 
 from xclaim.airflow.hooks import XclaimHook
-from xclaim.airflow.links import MessagesLink
+from xclaim.airflow.links import LinkedToMessages
 from xclaim.airflow.operators import OnEmpty, checked_on_empty, end_empty, end_with
 from xclaim.airflow.tasks.draining import Drain
 from xclaim.airflow.tasks.failing import OnDead, OnError, checked_on_dead, checked_on_error
@@ -28,7 +28,18 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.retry import RETRY, Retry, checked_retry
 
 if TYPE_CHECKING:
+    from airflow.sdk.bases.decorator import Task
+
     from xclaim import Claim
+    from xclaim.airflow.decorator_types import (
+        DecoratesAny,
+        DecoratesMessage,
+        DecoratesMessages,
+        HandOverOptions,
+        QueueOptions,
+    )
+
+R = TypeVar("R")
 
 __all__ = [
     "ExclusiveDecoratedOperator",
@@ -40,7 +51,7 @@ __all__ = [
 _OF_QUEUES = ("argument", "batch", "drain", "max_seconds")
 
 
-class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
+class ExclusiveDecoratedOperator(LinkedToMessages, DecoratedOperator, PythonOperator):
     """Calls the function with a message, or a batch of them; acks when it returns.
 
     :param queue_name: the queue's name. (templated)
@@ -65,7 +76,6 @@ class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
         "queue_name",
         "xclaim_conn_id",
     )
-    operator_extra_links = (MessagesLink(),)
     custom_operator_name = "@task.exclusive"
     ui_color = "#e8f3ee"
 
@@ -163,7 +173,7 @@ class ExclusiveDecoratedOperator(DecoratedOperator, PythonOperator):
         return self.max_seconds is None or seconds < self.max_seconds
 
 
-class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
+class HandOverDecoratedOperator(LinkedToMessages, DecoratedOperator, PythonOperator):
     """Calls the function with the messages of the exclusive values it is passed.
 
     A value may be an argument, or stand in one that is a list or a dict. All are acked when the
@@ -184,7 +194,6 @@ class HandOverDecoratedOperator(DecoratedOperator, PythonOperator):
     """
 
     template_fields: Sequence[str] = (*PythonOperator.template_fields, "xclaim_conn_id")
-    operator_extra_links = (MessagesLink(),)
     custom_operator_name = "@task.exclusive"
     ui_color = "#e8f3ee"
 
@@ -252,6 +261,24 @@ def _no_value(name: str) -> str:
     )
 
 
+@overload
+def exclusive_task(  # type: ignore[overload-overlap]  # 1 is an int, too
+    *, queue_name: str, batch: Literal[1] = ..., **options: Unpack[QueueOptions]
+) -> DecoratesMessage: ...
+@overload
+def exclusive_task(
+    *, queue_name: str, batch: int, **options: Unpack[QueueOptions]
+) -> DecoratesMessages: ...
+@overload
+def exclusive_task(
+    *, queue_name: str, argument: str, batch: int = ..., **options: Unpack[QueueOptions]
+) -> DecoratesAny: ...
+@overload
+def exclusive_task(
+    *, queue_name: None = ..., **options: Unpack[HandOverOptions]
+) -> DecoratesAny: ...
+@overload
+def exclusive_task(python_callable: Callable[..., R], /) -> Task[..., R]: ...
 def exclusive_task(
     python_callable: Callable[..., Any] | None = None,
     multiple_outputs: bool | None = None,  # noqa: FBT001  (as Airflow's own decorators have it)

@@ -123,12 +123,8 @@ class XclaimHook(BaseHook):
 
     def get_conn(self) -> Engine:
         """Return the SQLAlchemy engine, made once per process."""
-        from xclaim import create_engine
-
         if self._engine is None:
-            # The ping costs a fifth of the rate, but a task may work for hours between its claim
-            # and its ack.
-            self._engine = create_engine(self._database().url, pool_pre_ping=True)
+            self._engine = self._new_engine()
         return self._engine
 
     def claim_ticket(
@@ -232,19 +228,36 @@ class XclaimHook(BaseHook):
             yield held
 
     def test_connection(self) -> tuple[bool, str]:
-        """Connect and compare the schema's revision: whether it fits, and what to do if not."""
+        """Connect and compare the schema's revision: whether it fits, and what to do if not.
+
+        A SQLite file that is not there is not made.
+        """
         from sqlalchemy.exc import SQLAlchemyError
 
         from xclaim.errors import XclaimError
-        from xclaim.operations import migrate
 
         try:
-            migrate.check(self.get_conn(), schema=self._database().schema)
+            self._check_schema()
         except XclaimError as error:
             return False, str(error)
         except SQLAlchemyError as error:
             return False, f"the database cannot be reached: {getattr(error, 'orig', None) or error}"
         return True, "the xclaim schema is up to date"
+
+    def _check_schema(self) -> None:
+        from xclaim.operations import migrate
+
+        engine = self._new_engine()
+        try:
+            migrate.check(engine, schema=self._database().schema)
+        finally:  # or SQLite's write-ahead log would stay beside its file
+            engine.dispose()
+
+    def _new_engine(self) -> Engine:
+        from xclaim import create_engine
+
+        database = self._database()
+        return create_engine(database.url, **database.engine_options)
 
     def _chosen_payloads(self) -> Payloads:
         from xclaim.airflow.payload_settings import payloads_of
@@ -254,8 +267,13 @@ class XclaimHook(BaseHook):
         return payloads_of(self._database().payload_options, self._fallback)
 
     def _database(self) -> Database:
-        from xclaim.airflow.connections import database_of
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        from xclaim.airflow.connections import database_of, missing_connection
 
         if self._found is None:  # asked once: in a task each question goes to the API server
-            self._found = database_of(self.get_connection(self.xclaim_conn_id))
+            try:
+                self._found = database_of(self.get_connection(self.xclaim_conn_id))
+            except AirflowNotFoundException as error:
+                raise missing_connection(self.xclaim_conn_id) from error
         return self._found

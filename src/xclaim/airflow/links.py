@@ -7,8 +7,16 @@ from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
+from xclaim.airflow.provider import MESSAGES_URL
+
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    from collections.abc import Collection
+
+    from airflow.sdk import BaseOperator, Context
+
+    _Operator = BaseOperator
+else:
+    _Operator = object  # an operator of its own would come before the constructor of another one
 
 
 class MessagesLink(BaseOperatorLink):
@@ -30,7 +38,7 @@ class MessagesLink(BaseOperatorLink):
 
         from xclaim.airflow.tasks.identity import natural_key
 
-        template = conf.get("xclaim", "messages_url", fallback="")
+        template = conf.get("xclaim", "messages_url", fallback=MESSAGES_URL)
         names = {
             "dag_id": ti_key.dag_id,
             "run_id": ti_key.run_id,
@@ -43,4 +51,42 @@ class MessagesLink(BaseOperatorLink):
         }
         for name, value in names.items():
             template = template.replace(f"{{{name}}}", quote(value, safe=""))
-        return str(template)
+        base_url = conf.get("api", "base_url", fallback="").rstrip("/")
+        return str(template.replace("{base_url}", base_url))
+
+
+class LinkedToMessages(_Operator):
+    """A task that shows its link while it runs: Airflow itself writes links when a task has ended.
+
+    Before ``execute``, and so not within the task's ``execution_timeout``.
+    """
+
+    operator_extra_links: Collection[BaseOperatorLink] = (MessagesLink(),)
+
+    def pre_execute(self, context: Context) -> None:
+        """Show the link.
+
+        :param context: of the running task.
+        """
+        super().pre_execute(context)
+        _show(self, context["ti"])
+
+
+def _show(operator: Any, instance: Any) -> None:
+    # As Airflow does at the end: in its own database, whatever XCom backend is configured.
+    from airflow.sdk.bases.xcom import BaseXCom
+
+    for link in operator.operator_extra_links:
+        try:
+            url = link.get_link(operator, ti_key=instance)
+            if url:
+                BaseXCom.set(
+                    key=link.xcom_key,
+                    value=url,
+                    dag_id=instance.dag_id,
+                    run_id=instance.run_id,
+                    task_id=instance.task_id,
+                    map_index=instance.map_index,
+                )
+        except Exception:  # a task does its work without its link
+            operator.log.exception("the link %s cannot be shown while the task runs", link.name)

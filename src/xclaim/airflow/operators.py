@@ -15,7 +15,7 @@ from airflow.sdk import BaseOperator
 
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.lineage import operator_lineage
-from xclaim.airflow.links import MessagesLink
+from xclaim.airflow.links import LinkedToMessages
 from xclaim.airflow.tasks.failing import OnDead, checked_on_dead
 from xclaim.airflow.tasks.hidden import Hidden, revealed
 from xclaim.airflow.tasks.identity import AUTOMATIC
@@ -89,14 +89,13 @@ def end_with(on_empty: OnEmpty, reason: str) -> None:
             return
 
 
-class _XclaimOperator(BaseOperator):
+class _XclaimOperator(LinkedToMessages, BaseOperator):
     """What the operators share: the connection, and the link to the messages.
 
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
     """
 
     template_fields: Sequence[str] = ("xclaim_conn_id",)
-    operator_extra_links = (MessagesLink(),)
     ui_color = "#e8f3ee"
 
     def __init__(

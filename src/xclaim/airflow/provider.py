@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+# Where the link Messages leads unless [xclaim] messages_url says otherwise; "" is no link.
+MESSAGES_URL = ""
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return what there is, as Airflow's provider schema wants it."""
@@ -44,13 +47,13 @@ def get_provider_info() -> dict[str, Any]:
                     "messages_url": {
                         "description": (
                             "Where the link Messages of a task leads. Filled in: {task_instance}, "
-                            "{dag_id}, {run_id}, {task_id}, {map_index}, {try_number}. Empty: no "
-                            "link."
+                            "{dag_id}, {run_id}, {task_id}, {map_index}, {try_number} and, of "
+                            "Airflow's own pages, {base_url}. Empty: no link."
                         ),
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "https://grafana.example/d/xclaim?var-task={task_instance}",
-                        "default": "",
+                        "default": MESSAGES_URL,
                     },
                     **_XCOM_OPTIONS,
                 },

@@ -13,7 +13,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue, timezone
 
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.lineage import operator_lineage
-from xclaim.airflow.links import MessagesLink
+from xclaim.airflow.links import LinkedToMessages
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
 from xclaim.arguments import MAX_LIMIT, seconds, whole_number
 from xclaim.retry import RETRY, Retry, checked_retry
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ClaimSensor(BaseSensorOperator):
+class ClaimSensor(LinkedToMessages, BaseSensorOperator):
     """Wait until there is a message, claim it, and return the ticket.
 
     The claim is made by the worker; a trigger only waits. It outlives the sensor: a task downstream
@@ -40,7 +40,6 @@ class ClaimSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("queue_name", "xclaim_conn_id")
-    operator_extra_links = (MessagesLink(),)
     ui_color = "#e8f3ee"
 
     def __init__(

@@ -215,9 +215,14 @@ def _reconnecting() -> Reconnecting:
 
 
 async def _database(xclaim_conn_id: str) -> Database:
-    from xclaim.airflow.connections import database_of
+    from airflow.sdk.exceptions import AirflowNotFoundException
 
-    return database_of(await XclaimHook.aget_connection(xclaim_conn_id))
+    from xclaim.airflow.connections import database_of, missing_connection
+
+    try:
+        return database_of(await XclaimHook.aget_connection(xclaim_conn_id))
+    except AirflowNotFoundException as error:
+        raise missing_connection(xclaim_conn_id) from error
 
 
 def _queue(database: Database, name: str) -> AsyncQueue:
@@ -231,5 +236,5 @@ def _engine(database: Database) -> AsyncEngine:
 
     engines = _engines.setdefault(asyncio.get_running_loop(), {})
     if database not in engines:
-        engines[database] = create_async_engine(database.url, pool_pre_ping=True)
+        engines[database] = create_async_engine(database.url, **database.engine_options)
     return engines[database]

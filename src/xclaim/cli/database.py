@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial, wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from xclaim.cli.outcomes import DatabaseError, RefusedError, say
+from xclaim.errors import Commands
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -31,13 +32,15 @@ _READ_ONLY = "25006"
 class Database:
     """What --url, --schema and --quiet chose; None: the environment, then the default.
 
-    ``payloads``: how payloads are stored, if an Airflow connection says so.
+    ``payloads``: how payloads are stored, if an Airflow connection says so; ``commands``: how one
+    calls our commands on it.
     """
 
     url: str | None
     schema: str | None
     quiet: bool
     payloads: Payloads | None = None
+    commands: Commands = field(default_factory=Commands)
 
     @contextmanager
     def engine(self, *, create: bool = False) -> Iterator[Engine]:
@@ -49,20 +52,26 @@ class Database:
         from sqlalchemy.exc import SQLAlchemyError
 
         from xclaim.connections.engine import parse_url
-        from xclaim.sql.revision import mismatch
+        from xclaim.connections.missing_files import is_missing, missing
 
         url = parse_url(self.url or os.environ.get("XCLAIM_DATABASE_URL") or DEFAULT_URL)
         if not self.quiet:
             say(f"database: {_shown(url)}")
-        if not create and _is_missing_file(url):
-            raise mismatch(None, self.schema)
-        engine = _connected(url)
+        if not create and is_missing(url):
+            raise missing(url, self._commands())
+        engine = _connected(url, self._commands())
         try:
             yield engine
         except SQLAlchemyError as error:
             raise _refusal(error) from error
         finally:
             engine.dispose()
+
+    def _commands(self) -> Commands:
+        """Return how to call a command as this one was: a SQLite file has no secret to show."""
+        if self.url is not None and self.url.startswith("sqlite") and not self.commands.place:
+            return replace(self.commands, place=f" --url {shlex.quote(self.url)}")
+        return self.commands
 
     @contextmanager
     def queue(self, name: str, *, notify: bool = False) -> Iterator[Queue]:
@@ -167,18 +176,13 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_database
 
 
-def _is_missing_file(url: URL) -> bool:
-    if url.get_backend_name() != "sqlite" or url.query or url.database in (None, "", ":memory:"):
-        return False
-    return not Path(str(url.database)).exists()
-
-
-def _connected(url: URL) -> Engine:
+def _connected(url: URL, commands: Commands) -> Engine:
     from sqlalchemy.exc import SQLAlchemyError
 
     from xclaim.connections.engine import create_engine
+    from xclaim.sql.revision import COMMANDS
 
-    engine = create_engine(url)
+    engine = create_engine(url, execution_options={COMMANDS: commands})
     try:
         engine.connect().close()  # the pool keeps it, the command will use it
     except (SQLAlchemyError, UnicodeError) as error:  # a host name may be no IDNA

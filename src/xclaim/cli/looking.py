@@ -210,7 +210,7 @@ def _stats(database: Database) -> list[dict[str, Any]]:
         schema = database.resolved_schema(engine)
         found = read_revision(connection, schema)
         if needs_upgrade(found):
-            raise mismatch(found, schema)
+            raise mismatch(found, schema, connection)
         rows = shown(connection, schema, queue_stats, {})
     lines = [row._asdict() for row in rows]
     for line in lines:

@@ -13,9 +13,10 @@ from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
-from xclaim.connections import forks, settings
+from xclaim.connections import forks, missing_files, settings
 from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy
 from xclaim.connections.calls import current_call
+from xclaim.connections.missing_files import MAKES_NO_FILE
 from xclaim.errors import DatabaseUrlError
 from xclaim.payloads import plain_json
 
@@ -110,7 +111,10 @@ def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
 
 
 def create_verb_engine(url: str | URL) -> Engine:
-    """Return an engine for verbs only: in autocommit, as is each connection of its pool."""
+    """Return an engine for verbs only: in autocommit, as is each connection of its pool.
+
+    It makes no SQLite file, in which there would be no table.
+    """
     return create_engine(url, **_verb_options(url))
 
 
@@ -208,7 +212,7 @@ def is_verb_engine(engine: Engine | AsyncEngine) -> bool:
 def _verb_options(url: str | URL) -> dict[str, Any]:
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return {} if is_in_memory(parsed) else dict(_POOL)
+        return {} if is_in_memory(parsed) else {**_POOL, "execution_options": {MAKES_NO_FILE: True}}
     return {
         **_POOL,
         "isolation_level": "AUTOCOMMIT",
@@ -278,6 +282,8 @@ def _check_psycopg() -> None:
 
 
 def _prepare(engine: Engine) -> None:
+    if engine.get_execution_options().get(MAKES_NO_FILE):
+        missing_files.refuse_always(engine)  # before the next, which connects
     if not is_in_memory(engine.url):  # whose one connection is the database
         forks.protect(engine)
     dialect: Any = engine.dialect

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
+from xclaim.connections import missing_files
 from xclaim.connections.direct import run
 from xclaim.payloads.plain_json import decode_strictly
 from xclaim.sql import statements
@@ -99,11 +100,12 @@ def audit(
     Raise SchemaVersionError where there is no xclaim schema, HiddenRowsError where row-level
     security hides messages from the role. Nothing is written.
     """
+    missing_files.refuse(engine)
     schema = schema_on(engine, schema)
     reading = _Reading(engine, schema)
     with reading.connection() as connection:
         if read_revision(connection, schema) is None:
-            raise mismatch(None, schema)
+            raise mismatch(None, schema, connection)
     reading.refuse_hidden_rows()
     first = reading.first(None if newest is None else arguments.limit(newest))
     rows, checks = _check_rows(

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from xclaim.connections import missing_files
 from xclaim.connections.autocommit import needs_transaction
 from xclaim.connections.direct import run
 from xclaim.errors import SchemaVersionError, schema_option, suggested
@@ -68,8 +69,10 @@ class Finding:
 def examine(engine: Engine, *, schema: str | None = None) -> list[Finding]:
     """Look at everything, and return a finding for each thing there is to say.
 
-    Nothing is written. What the role may not see is a finding, too.
+    Nothing is written. What the role may not see is a finding, too. Raise SchemaVersionError where
+    there is no SQLite file.
     """
+    missing_files.refuse(engine)
     schema = schema_on(engine, schema)
     examinations = _EVERYWHERE
     examinations += _SQLITE if engine.dialect.name == SQLITE.name else _POSTGRESQL
@@ -142,7 +145,7 @@ def _schema_version(connection: Connection, schema: str | None) -> Finding:
     if found == REVISION:
         return Finding(name="schema_version", level=Level.OK, found=f"revision {found}")
     level = Level.WARNING if found is not None and is_newer(found) else Level.PROBLEM
-    said, _, remedy = str(mismatch(found, schema)).partition(": ")
+    said, _, remedy = str(mismatch(found, schema, connection)).partition(": ")
     return Finding(name="schema_version", level=level, found=said, remedy=remedy)
 
 

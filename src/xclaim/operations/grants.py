@@ -128,7 +128,7 @@ def plan(
     _check_revision(connection, resolved)
     rows = run(connection, facts(resolved, grant.role), {})
     if not rows:
-        raise mismatch(None, resolved)
+        raise mismatch(None, resolved, connection)
     found = facts_of(rows[0])
     _refuse_powerful(grant, found)
     places = run(connection, diagnosing.open_path(), {})
@@ -161,7 +161,7 @@ def _checked(kind: str, role: str, queues: Iterable[str], *, shows_payloads: boo
 def _check_revision(connection: Connection, schema: str | None) -> None:
     found = read_revision(connection, schema)
     if needs_upgrade(found):
-        raise mismatch(found, schema)
+        raise mismatch(found, schema, connection)
 
 
 def _refuse_powerful(grant: Grant, found: Facts) -> None:

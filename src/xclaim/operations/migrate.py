@@ -21,9 +21,9 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, Table, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from xclaim.connections import direct
+from xclaim.connections import direct, missing_files
 from xclaim.connections.busy_files import is_busy
-from xclaim.connections.engine import create_engine
+from xclaim.connections.engine import create_engine, parse_url
 from xclaim.errors import InvalidArgumentError
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
 from xclaim.sql.revision import (
@@ -88,7 +88,8 @@ def downgrade(bind: Bind, revision: str, *, schema: str | None = None) -> None:
     def steps(scripts: ScriptDirectory, heads: Any) -> Iterable[RevisionStep]:
         return scripts._downgrade_revs(revision, heads)  # noqa: SLF001  (see upgrade)
 
-    _migrate(bind, revision, schema, steps)
+    if not _has_no_file(bind):
+        _migrate(bind, revision, schema, steps)
 
 
 def messages_lost(bind: Bind, revision: str, *, schema: str | None = None) -> dict[str, int] | None:
@@ -98,6 +99,8 @@ def messages_lost(bind: Bind, revision: str, *, schema: str | None = None) -> di
     some of them from the role.
     """
     scripts = script_directory()
+    if _has_no_file(bind):
+        return None
     with _reading(bind) as connection:
         resolved = schema_on(connection, schema)
         found = read_revision(connection, resolved)
@@ -119,6 +122,8 @@ def _by_status(table: Table, _dialect: object) -> Any:
 
 def current(bind: Bind, *, schema: str | None = None) -> str | None:
     """Return the revision of the schema, None if there is none."""
+    if _has_no_file(bind):
+        return None
     with _reading(bind) as connection:
         return read_revision(connection, schema_on(connection, schema))
 
@@ -127,13 +132,13 @@ def check(bind: Bind, *, schema: str | None = None) -> None:
     """Raise SchemaVersionError, saying what to run, unless the schema is the one this xclaim needs.
 
     A newer schema is refused as well; the verbs themselves keep working on it where they can, so
-    that workers can be replaced one by one.
+    that workers can be replaced one by one. A SQLite file that is not there is not made.
     """
     with _reading(bind) as connection:
         resolved = schema_on(connection, schema)
         found = read_revision(connection, resolved)
-    if found != REVISION:
-        raise mismatch(found, resolved)
+        if found != REVISION:
+            raise mismatch(found, resolved, connection)
 
 
 def script_location() -> Path:
@@ -229,7 +234,7 @@ def _migrate(bind: Bind, revision: str, schema: str | None, steps: Steps) -> Non
         with placed(connection, resolved) as place:
             found = read_revision(connection, place)
             if found is not None and is_newer(found):
-                raise mismatch(found, resolved)
+                raise mismatch(found, resolved, connection)
             if found is None and has_message_table(connection, place):
                 raise InvalidArgumentError(_NO_REVISION)
             options = {**context_options(place), "fn": chosen}
@@ -299,8 +304,20 @@ def _reading(bind: Bind) -> Iterator[Connection]:
         yield bind
         return
     # In autocommit: a transaction on SQLite would wait for whoever writes.
-    with _engine(bind) as engine, engine.connect() as connection:
-        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+    with _engine(bind) as engine:
+        missing_files.refuse(engine)
+        with engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _has_no_file(bind: Bind) -> bool:
+    match bind:
+        case Connection():
+            return False
+        case Engine():
+            return missing_files.is_missing(bind.url)
+        case url:
+            return missing_files.is_missing(parse_url(url))
 
 
 @contextmanager
@@ -317,6 +334,7 @@ def _engine(bind: str | Engine) -> Iterator[Engine]:
 
 def _connection(engine: Engine) -> Connection:
     if dialect_of(engine.dialect.name) is SQLITE:
+        missing_files.make(engine)
         return engine.connect()
     # Whatever the engine or role sets: autocommit would give the lock back at once, and a snapshot
     # from before the lock would not show the migration we waited for.

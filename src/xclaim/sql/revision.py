@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, Engine, inspect
 
-from xclaim.errors import SchemaVersionError
+from xclaim.errors import Commands, SchemaVersionError
 from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.schema import (
     REVISION,
@@ -15,6 +15,8 @@ from xclaim.sql.schema import (
     message_table,
 )
 
+# An execution option of ours: how somebody calls our commands who has this engine.
+COMMANDS = "xclaim_commands"
 _FIND = "SELECT pg_catalog.to_regclass(%(name)s::pg_catalog.text)"
 
 
@@ -50,10 +52,24 @@ def needs_upgrade(found: str | None) -> bool:
     return found is None or (found != REVISION and not is_newer(found))
 
 
-def mismatch(found: str | None, schema: str | None) -> SchemaVersionError:
-    """Return the error that says what was found, what is needed, and what to run."""
-    newer = found is not None and is_newer(found)
-    return SchemaVersionError(found=found, expected=REVISION, newer=newer, schema=schema)
+def mismatch(found: str | None, schema: str | None, connection: Connection) -> SchemaVersionError:
+    """Return the error that says what was found, what is needed, and what to run.
+
+    ``connection``: one of the engine that the commands are about.
+    """
+    return SchemaVersionError(
+        found=found,
+        expected=REVISION,
+        newer=found is not None and is_newer(found),
+        schema=schema,
+        commands=commands_of(connection),
+    )
+
+
+def commands_of(bind: Engine | Connection) -> Commands:
+    """Return how commands are called on a database: as its engine was told, else without more."""
+    commands: Commands = bind.get_execution_options().get(COMMANDS, Commands())
+    return commands
 
 
 def has_message_table(connection: Connection, schema: str | None) -> bool:

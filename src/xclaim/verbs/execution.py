@@ -131,11 +131,12 @@ def _schema_error(
 ) -> SchemaVersionError | None:
     state = getattr(error.orig, "sqlstate", None)
     if state in _NO_TABLE:
-        return mismatch(None, schema)
+        return mismatch(None, schema, connection)
     if state == _NO_COLUMN:
         # In a caller's transaction, which the failed statement aborted, nothing can be asked.
         asked = is_autocommit(connection)
-        return mismatch(read_revision(connection, schema) if asked else "unknown", schema)
+        found = read_revision(connection, schema) if asked else "unknown"
+        return mismatch(found, schema, connection)
     if getattr(error.orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
         return _schema_error_on_sqlite(connection)
     return None
@@ -144,10 +145,10 @@ def _schema_error(
 def _schema_error_on_sqlite(connection: Connection) -> SchemaVersionError | None:
     """Return what is missing; None if nothing is, and it is another error, as of some value."""
     if not has_message_table(connection, None):
-        return mismatch(None, None)
+        return mismatch(None, None, connection)
     if is_whole(connection):
         return None
-    return mismatch(read_revision(connection, None), None)
+    return mismatch(read_revision(connection, None), None, connection)
 
 
 def _drop_if_read_only(connection: Connection, error: DBAPIError) -> None:

@@ -1,0 +1,126 @@
+"""A SQLite file that is not there: only a migration makes it, others say that it is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from xclaim import AsyncQueue, Queue, SchemaVersionError, create_engine
+from xclaim.operations import migrate
+from xclaim.operations.audit import audit
+from xclaim.operations.doctor import examine
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return an empty folder."""
+    return tmp_path
+
+
+@pytest.fixture
+def url(folder: Path) -> str:
+    """Return the URL of a file that is not there."""
+    return f"sqlite:///{folder / 'my shop.db'}"
+
+
+def count(url: str) -> object:
+    with Queue("orders", url) as queue:
+        return queue.counts()
+
+
+def push(url: str) -> object:
+    with Queue("orders", url) as queue:
+        return queue.push(1)
+
+
+def count_async(url: str) -> object:
+    async def run() -> object:
+        async with AsyncQueue("orders", url) as queue:
+            return await queue.counts()
+
+    return asyncio.run(run())
+
+
+LOOKS: dict[str, Callable[[str], object]] = {
+    "audit": lambda url: audit(create_engine(url)),
+    "check": migrate.check,
+    "check by engine": lambda url: migrate.check(create_engine(url)),
+    "count": count,
+    "count with asyncio": count_async,
+    "doctor": lambda url: examine(create_engine(url)),
+    "push": push,
+}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_nobody_but_a_migration_makes_the_file(
+    folder: Path, url: str, look: Callable[[str], object]
+) -> None:
+    with pytest.raises(SchemaVersionError) as caught:
+        look(url)
+
+    path = folder / "my shop.db"
+    assert caught.value.missing_file == path
+    assert str(caught.value) == (
+        f"there is no SQLite file {path}: run `xclaim upgrade --url 'sqlite:///{path}'`, which "
+        "makes it"
+    )
+    assert list(folder.iterdir()) == []
+
+
+def test_there_is_no_revision_and_nothing_to_take_back_where_there_is_no_file(
+    folder: Path, url: str
+) -> None:
+    migrate.downgrade(url, "base")
+
+    assert migrate.current(url) is None
+    assert migrate.messages_lost(url, "base") is None
+    assert list(folder.iterdir()) == []
+
+
+def test_a_missing_folder_is_named(folder: Path) -> None:
+    with pytest.raises(SchemaVersionError, match="no folder for it") as caught:
+        count(f"sqlite:///{folder}/not here/queue.db")
+
+    assert f"`mkdir -p '{folder}/not here'`" in str(caught.value)
+
+
+@pytest.mark.parametrize("bind", [str, create_engine])
+def test_a_migration_makes_the_file(url: str, bind: Callable[[str], object]) -> None:
+    migrate.upgrade(bind(url))  # type: ignore[arg-type]
+
+    with Queue("orders", url) as queue:
+        queue.push(1)
+        assert queue.counts().available == 1
+
+
+def test_a_file_that_goes_away_is_not_made_again(folder: Path, url: str) -> None:
+    migrate.upgrade(url)
+    (folder / "my shop.db").unlink()
+
+    with pytest.raises(SchemaVersionError, match="there is no SQLite file"):
+        count(url)
+
+    assert list(folder.iterdir()) == []
+
+
+def test_an_application_makes_its_own_file(folder: Path, url: str) -> None:
+    engine = create_engine(url)
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE shop (id INTEGER)")
+
+    engine.dispose()
+    assert (folder / "my shop.db").exists()
+
+
+def test_a_database_in_memory_has_no_file() -> None:
+    queue = Queue("orders", "sqlite://")
+
+    with pytest.raises(SchemaVersionError, match="no xclaim schema in this database"):
+        queue.counts()
+
+    queue.close()
