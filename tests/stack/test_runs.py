@@ -41,7 +41,7 @@ def all_bodies(
     stack: Stack, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SideBySide]:
     """Start the bodies of all tests of this module that were asked for."""
-    functions = [getattr(item, "function", None) for item in request.session.items]
+    functions: list[Any] = [getattr(item, "function", None) for item in request.session.items]
     bodies = [function.body for function in functions if hasattr(function, "body")]
     folders = [tmp_path_factory.mktemp(body.__name__) for body in bodies]
     with ThreadPoolExecutor(len(bodies) or 1) as threads:

@@ -1,4 +1,4 @@
-"""DAGs as they stand in tutorials and answers: they know nothing of xclaim or of an XCom backend."""
+"""DAGs as they stand in tutorials: they know nothing of xclaim, nor of an XCom backend."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def seed_user_id() -> None:
     def greet(user_id: int) -> str:
         return f"hello, user {user_id}"
 
-    greet(get_user_id())
+    greet(get_user_id())  # type: ignore[arg-type]  # an XCom stands for its value
 
 
 with DAG("seed_sum", schedule=None) as sum_dag:
@@ -49,6 +49,12 @@ with DAG("seed_sql", schedule=None) as sql_dag:
         sql="SELECT {{ ti.xcom_pull(task_ids='get_id') }} + max(user_id) FROM visits",
     )
     [get_id, create] >> insert >> select
+
+    @task
+    def first_value(rows: Any) -> int:
+        return int(rows[0][0])
+
+    first_value(select.output)
 
 
 @dag(schedule=None)
