@@ -14,6 +14,7 @@ import pytest
 from tests.eventually import PATIENCE
 from tests.payloads import emulators
 from tests.payloads.emulators import Emulator
+from xclaim.airflow.payload_settings import place
 from xclaim.payloads.stores.storage import Reference, Storage
 
 pytestmark = pytest.mark.airflow
@@ -81,6 +82,14 @@ def test_a_connection_is_looked_up_when_the_first_object_is_asked_for() -> None:
     storage = Storage(ObjectStoragePath("s3://unknown_connection@bucket/payloads"))
 
     assert storage.url == "s3://bucket/payloads"
+
+
+@pytest.mark.parametrize("scheme", ["abfs", "abfss", "wasb", "wasbs"])
+def test_a_container_of_a_connection_is_named_by_any_of_azures_schemes(scheme: str) -> None:
+    storage = Storage(place(f"{scheme}://wasb_default@container/payloads"))
+
+    assert storage.url.partition("://")[2] == "container/payloads"
+    assert storage.url.startswith("abfs")
 
 
 def test_a_storage_with_a_connection_is_pickled_without_its_password(connected: str) -> None:

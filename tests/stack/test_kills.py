@@ -84,7 +84,7 @@ def test_a_task_that_is_cleared_while_it_runs_passes_its_message_on(scene: Scene
 def test_the_message_of_a_task_marked_failed_comes_back_with_its_lease(scene: Scene) -> None:
     first = scene.event("claimed")
 
-    scene.run.mark_failed("work")
+    scene.run.mark("work", "failed")
     claimed = wait(scene.stack.home, scene.queue.claim)
 
     assert scene.run.end() == "failed"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.stack.conftest import Run, Stack
+from tests.stack.seeds import SEEDS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1800)]
 
@@ -61,3 +62,17 @@ def test_mapped_workers_get_an_exclusive_value_each(stack: Stack) -> None:
     assert sorted(returned(run, "work")) == [[0, 1], [1, 1], [2, 1], [3, 2], [4, 1], [5, 1]]
     with stack.queue("hand_over.produce") as queue:
         assert queue.counts().consumed == 6
+
+
+def test_dags_as_they_circulate_run_unchanged(stack: Stack) -> None:
+    runs = [stack.start(dag_id) for dag_id in SEEDS]
+
+    states = [run.end() for run in runs]
+
+    assert states == ["success"] * len(SEEDS)
+    values = [
+        returned(run, task_id) for run, (task_id, _) in zip(runs, SEEDS.values(), strict=True)
+    ]
+    assert values == [expected for _, expected in SEEDS.values()]
+    (reference,) = returned(runs[-1], "extract")
+    assert reference["__xclaim__"] == "object"

@@ -28,6 +28,7 @@ STORAGE_EXTRAS = (
     "xclaim_allow_unencrypted",
 )
 _AZURE = ("abfs", "abfss", "wasb", "wasbs")
+_AIRFLOW_CALLS_IT = {"wasb": "abfs", "wasbs": "abfss"}
 
 
 def options_of(conn_id: str, extras: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -96,7 +97,8 @@ def place(location: str) -> Any:
         return location
     from airflow.sdk import ObjectStoragePath
 
-    return ObjectStoragePath(location)
+    scheme = _AIRFLOW_CALLS_IT.get(parts.scheme, parts.scheme)
+    return ObjectStoragePath(parts._replace(scheme=scheme).geturl())
 
 
 def keys_of(option: str, choice: str) -> Keys | None:
