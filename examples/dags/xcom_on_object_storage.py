@@ -39,7 +39,7 @@ def xcom_on_object_storage() -> None:
 
     @task
     def clean() -> dict[str, int]:
-        from airflow.sdk.configuration import conf
+        from airflow.configuration import conf
 
         from xclaim.airflow.xcom import clean_xcoms
 

@@ -1,7 +1,8 @@
 """More mapped tasks than messages; as many that do nothing; and as many of which some skip."""
 
+from xclaim.airflow.versions import AirflowSkipException
+
 from airflow.sdk import dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
 
 from xclaim import Message
 
