@@ -266,7 +266,8 @@ def plain_environment() -> dict[str, str]:
         if not name.startswith(("XCLAIM_", "AIRFLOW_", "_AIRFLOW_"))
     }
     scripts = Path(sys.executable).parent
-    return ours | {"PATH": f"{scripts}{os.pathsep}{ours['PATH']}", "TZ": "UTC"}
+    path = f"{scripts}{os.pathsep}{ours['PATH']}"
+    return ours | {"PATH": path, "TZ": "UTC", "COLUMNS": "120"}  # as wide as the tables of a page
 
 
 def main() -> None:
