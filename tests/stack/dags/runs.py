@@ -76,8 +76,10 @@ def torn_down() -> None:
         tell("tidied up", payload=message.payload)
 
     pushed = push_some()
-    tidied = tidy_up()  # type: ignore[call-arg]  # xclaim passes the message
-    pushed >> work() >> tidied.as_teardown(setups=pushed)
+    # xclaim passes the message
+    worked = work()  # type: ignore[call-arg]
+    tidied = tidy_up()  # type: ignore[call-arg]
+    pushed >> worked >> tidied.as_teardown(setups=pushed)
 
 
 @dag(schedule=None)
