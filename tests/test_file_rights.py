@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from xclaim import AsyncQueue, Payloads, Queue, create_engine
+from xclaim import Payloads, Queue, create_async_engine, create_engine
 from xclaim.cli import main
 from xclaim.connections import private_files
 from xclaim.operations.doctor import Finding, Level, examine
@@ -49,15 +49,13 @@ def test_a_sqlite_file_is_its_owners_with_log_and_shared_memory(tmp_path: Path) 
 
 @pytest.mark.usefixtures("umask")
 def test_so_it_is_with_asyncio(tmp_path: Path) -> None:
-    upgrade(f"sqlite:///{tmp_path}/template.db")
-    (tmp_path / "template.db").rename(tmp_path / "kept.db")
+    async def make() -> None:
+        engine = create_async_engine(f"sqlite:///{tmp_path}/y.db")
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql("CREATE TABLE there (id INTEGER)")
+        await engine.dispose()
 
-    async def push() -> None:
-        async with AsyncQueue("orders", f"sqlite:///{tmp_path}/y.db") as queue:
-            with pytest.raises(Exception, match="schema"):
-                await queue.push(1)
-
-    asyncio.run(push())
+    asyncio.run(make())
 
     assert mode(tmp_path / "y.db") == 0o600
 
