@@ -76,8 +76,9 @@ def torn_down() -> None:
         tell("tidied up", payload=message.payload)
 
     pushed = push_some()
-    tidied = tidy_up()  # type: ignore[call-arg]  # xclaim passes the message
-    pushed >> work() >> tidied.as_teardown(setups=pushed)
+    worked = work()  # type: ignore[call-arg, misc]  # xclaim passes the message
+    tidied = tidy_up()  # type: ignore[call-arg, misc]
+    pushed >> worked >> tidied.as_teardown(setups=pushed)
 
 
 @dag(schedule=None)
