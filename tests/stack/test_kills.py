@@ -44,6 +44,7 @@ def test_an_orphan_that_outlives_its_supervisor_cannot_ack(scene: Scene) -> None
     first = scene.event("claimed")
 
     os.kill(first["parent"], signal.SIGKILL)
+    scene.run.lose_heartbeats()
     second = scene.event("claimed", 2)
     scene.event("acked")
     os.kill(first["pid"], 0)  # the first try is still at work
@@ -61,6 +62,7 @@ def test_the_retry_after_a_lost_worker_resumes_its_message(scene: Scene) -> None
 
     os.kill(first["parent"], signal.SIGKILL)
     os.kill(first["pid"], signal.SIGKILL)
+    scene.run.lose_heartbeats()
     second = scene.event("claimed", 2)
 
     assert (second["id"], second["try"]) == (first["id"], 2)
