@@ -27,7 +27,7 @@ def claiming_tasks() -> None:
         arrived(message.payload == {"order": 1})
 
     push_and_claim()
-    exclusive()  # type: ignore[call-arg]
+    exclusive()  # type: ignore[call-arg, misc]
 
 
 claiming_tasks()

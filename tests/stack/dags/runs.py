@@ -77,8 +77,8 @@ def torn_down() -> None:
 
     pushed = push_some()
     # xclaim passes the message
-    worked = work()  # type: ignore[call-arg]
-    tidied = tidy_up()  # type: ignore[call-arg]
+    worked = work()  # type: ignore[call-arg, misc]
+    tidied = tidy_up()  # type: ignore[call-arg, misc]
     pushed >> worked >> tidied.as_teardown(setups=pushed)
 
 
