@@ -28,7 +28,8 @@ def returned(run: Run, task_id: str) -> list[Any]:
             params={"map_index": each["map_index"]},
         )
         value = entry.json()["value"]
-        values.append(json.loads(value) if isinstance(value, str) else value)
+        is_shown_as_json = isinstance(value, str) and value.startswith(("[", "{"))
+        values.append(json.loads(value) if is_shown_as_json else value)
     return values
 
 
