@@ -28,8 +28,16 @@ def returned(run: Run, task_id: str) -> list[Any]:
             params={"map_index": each["map_index"]},
         )
         value = entry.json()["value"]
-        values.append(json.loads(value) if isinstance(value, str) else value)
+        values.append(unquoted(value))
     return values
+
+
+def unquoted(value: Any) -> Any:
+    """Return what the API shows as JSON, in a text; a text that is none stays as it is."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def objects(stack: Stack, run: Run) -> list[Path]:
