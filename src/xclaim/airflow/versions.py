@@ -46,6 +46,7 @@ __all__ = [
     "HookLineageCollector",
     "TaskDeferred",
     "allow_class",
+    "async_method",
     "command_line",
     "conf",
     "get_hook_lineage_collector",
@@ -123,6 +124,19 @@ def get_hook_lineage_readers_plugins() -> list[type]:
     except ImportError:
         return _readers_of_3_1()
     return list(plugins_manager.get_hook_lineage_readers_plugins())
+
+
+def async_method(xcoms: type, name: str) -> Any:
+    """Return the asynchronous method of XComs; before 3.3 the other one, called off the loop.
+
+    :param xcoms: Airflow's class, or one that inherits from it.
+    :param name: of the synchronous method.
+    """
+    if hasattr(xcoms, f"a{name}"):
+        return getattr(xcoms, f"a{name}")
+    from asgiref.sync import sync_to_async
+
+    return sync_to_async(getattr(xcoms, name))
 
 
 def command_line(words: str) -> str:

@@ -16,7 +16,7 @@ from functools import cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import xclaim.airflow.versions  # noqa: F401  (refuses an Airflow that is too old)
+from xclaim.airflow.versions import async_method
 
 from airflow.sdk.bases.xcom import BaseXCom
 
@@ -162,7 +162,7 @@ class XclaimXComBackend(BaseXCom):
         names = ("dag_id", "task_id", "run_id", "map_index")
         owner = {name: options[name] for name in names if name in options}
         stored = await asyncio.to_thread(cls.serialize_value, value, key=key, **owner)
-        await StoredXCom.aset(key, stored, **options)
+        await async_method(StoredXCom, "set")(key, stored, **options)
 
     @classmethod
     async def aget_one(cls, **options: Any) -> Any:
@@ -170,7 +170,7 @@ class XclaimXComBackend(BaseXCom):
 
         :param options: as of ``get_one``.
         """
-        stored = await StoredXCom.aget_one(**options)
+        stored = await async_method(StoredXCom, "get_one")(**options)
         return None if stored is None else await asyncio.to_thread(cls.deserialize_value, stored)
 
     @classmethod
@@ -179,7 +179,7 @@ class XclaimXComBackend(BaseXCom):
 
         :param options: as of ``get_all``.
         """
-        stored = await StoredXCom.aget_all(**options)
+        stored = await async_method(StoredXCom, "get_all")(**options)
         if stored is None:
             return None
         return [await asyncio.to_thread(cls.deserialize_value, each) for each in stored]
