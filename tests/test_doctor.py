@@ -59,7 +59,7 @@ def test_a_database_without_the_table_is_a_problem(empty_database_url: str) -> N
 
     engine.dispose()
     assert found.level is Level.PROBLEM
-    assert found.remedy == "run `xclaim upgrade`"
+    assert (found.remedy or "").startswith("run `xclaim upgrade")
 
 
 def test_an_older_schema_is_a_problem(engine: Engine, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from xclaim import AsyncQueue, Queue, SchemaVersionError, create_engine
 from xclaim.operations import migrate
 from xclaim.operations.audit import audit
-from xclaim.operations.doctor import examine
+from xclaim.operations.doctor import Level, examine
 
 
 @pytest.fixture
@@ -50,7 +50,6 @@ LOOKS: dict[str, Callable[[str], object]] = {
     "check by engine": lambda url: migrate.check(create_engine(url)),
     "count": count,
     "count with asyncio": count_async,
-    "doctor": lambda url: examine(create_engine(url)),
     "push": push,
 }
 
@@ -67,6 +66,17 @@ def test_nobody_but_a_migration_makes_the_file(
     assert str(caught.value) == (
         f"there is no SQLite file {path}: run `xclaim upgrade --url 'sqlite:///{path}'`, which "
         "makes it"
+    )
+    assert list(folder.iterdir()) == []
+
+
+def test_a_doctor_makes_no_file_either_and_names_what_does(folder: Path, url: str) -> None:
+    (found,) = examine(create_engine(url))
+
+    assert found.level is Level.PROBLEM
+    assert (
+        found.remedy
+        == f"run `xclaim upgrade --url 'sqlite:///{folder / 'my shop.db'}'`, which makes it"
     )
     assert list(folder.iterdir()) == []
 

@@ -118,7 +118,7 @@ def test_stats_of_an_older_schema_say_what_to_run(
         main(["stats", "--quiet", "--url", sqlite_url])
 
     assert ending.value.code == 4
-    assert "needs 0002: run `xclaim upgrade`" in capsys.readouterr().err
+    assert f"needs 0002: run `xclaim upgrade --url {sqlite_url}`" in capsys.readouterr().err
 
 
 def test_expire_gives_back_lapsed_claims(xclaim: CommandLine, queue: Queue) -> None:

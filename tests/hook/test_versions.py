@@ -99,14 +99,14 @@ def test_the_module_alone_imports_nothing_of_airflow() -> None:
 
 @pytest.mark.parametrize(
     ("version", "command"),
-    [("3.1.8", "python -m xclaim.airflow upgrade"), ("3.2.0", "airflow xclaim upgrade")],
+    [("3.1.8", "python -m xclaim.airflow"), ("3.2.0", "airflow xclaim")],
 )
 def test_what_to_type_depends_on_the_version(
     monkeypatch: pytest.MonkeyPatch, version: str, command: str
 ) -> None:
     monkeypatch.setattr(airflow, "__version__", version)
 
-    assert versions.command_line("upgrade") == command
+    assert versions.program() == command
 
 
 def test_readers_of_lineage_are_those_of_the_plugins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,12 @@ from sqlalchemy import text
 
 from tests.hook.conftest import connection_uri, within_task
 from xclaim import DatabaseUrlError, SchemaVersionError, create_engine
+from xclaim.airflow import versions
 from xclaim.operations import migrate
 
 pytestmark = pytest.mark.airflow
 
-UPGRADE = "`airflow xclaim upgrade --conn-id shop`"
+UPGRADE = f"`{versions.program()} upgrade --conn-id shop`"
 
 
 def count(conn_id: str) -> object:
@@ -171,7 +172,7 @@ def test_a_missing_connection_names_the_commands_that_make_it(use: Callable[[str
 
     quoted = shlex.quote("nobody's")
     assert f"`airflow connections add {quoted} --conn-uri" in str(caught.value)
-    assert f"`airflow xclaim upgrade --conn-id {quoted}`" in str(caught.value)
+    assert f"`{versions.program()} upgrade --conn-id {quoted}`" in str(caught.value)
     assert reason_of("nobody's") == str(caught.value)
 
 

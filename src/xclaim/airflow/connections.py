@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from xclaim.airflow import versions
 from xclaim.airflow.payload_settings import options_of
 from xclaim.errors import Commands, DatabaseUrlError
 
@@ -74,7 +75,7 @@ class Database:
     @property
     def commands(self) -> Commands:
         """How one calls our commands on it."""
-        return Commands(program="airflow xclaim", place=_option(self.conn_id), schema=self.schema)
+        return Commands(program=versions.program(), place=_option(self.conn_id), schema=self.schema)
 
     @property
     def engine_options(self) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def missing_connection(conn_id: str) -> DatabaseUrlError:
     return DatabaseUrlError(
         f"Airflow has no connection {conn_id!r}: make it, as by `airflow connections add {quoted} "
         "--conn-uri postgresql://user:password@host/database` (or sqlite:////folder/xclaim.db), "
-        f"then its table by `airflow xclaim upgrade{_option(conn_id)}`"
+        f"then its table by `{versions.program()} upgrade{_option(conn_id)}`"
     )
 
 

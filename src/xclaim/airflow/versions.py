@@ -47,11 +47,11 @@ __all__ = [
     "TaskDeferred",
     "allow_class",
     "async_method",
-    "command_line",
     "conf",
     "get_hook_lineage_collector",
     "get_hook_lineage_readers_plugins",
     "is_pydantic_model",
+    "program",
     "pydantic_serializer",
     "serde",
     "serialized_by_name",
@@ -139,14 +139,11 @@ def async_method(xcoms: type, name: str) -> Any:
     return sync_to_async(getattr(xcoms, name))
 
 
-def command_line(words: str) -> str:
-    """Return what to type for a command of xclaim: 3.1 asks no provider for commands.
-
-    :param words: the command and its arguments, as ``upgrade --conn-id shop``.
-    """
+def program() -> str:
+    """Return what the commands of xclaim begin with: 3.1 asks no provider for commands."""
     if _numbers(getattr(airflow, "__version__", "")) < _COMMANDS_SINCE:
-        return f"python -m xclaim.airflow {words}"
-    return f"airflow xclaim {words}"
+        return "python -m xclaim.airflow"
+    return "airflow xclaim"
 
 
 def check(version: str | None) -> None:

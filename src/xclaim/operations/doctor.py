@@ -69,10 +69,12 @@ class Finding:
 def examine(engine: Engine, *, schema: str | None = None) -> list[Finding]:
     """Look at everything, and return a finding for each thing there is to say.
 
-    Nothing is written. What the role may not see is a finding, too. Raise SchemaVersionError where
-    there is no SQLite file.
+    Nothing is written, and no file is made. What the role may not see is a finding, too.
     """
-    missing_files.refuse(engine)
+    try:
+        missing_files.refuse(engine)
+    except SchemaVersionError as error:
+        return [_unfit(error, Level.PROBLEM)]
     schema = schema_on(engine, schema)
     examinations = _EVERYWHERE
     examinations += _SQLITE if engine.dialect.name == SQLITE.name else _POSTGRESQL
@@ -145,7 +147,11 @@ def _schema_version(connection: Connection, schema: str | None) -> Finding:
     if found == REVISION:
         return Finding(name="schema_version", level=Level.OK, found=f"revision {found}")
     level = Level.WARNING if found is not None and is_newer(found) else Level.PROBLEM
-    said, _, remedy = str(mismatch(found, schema, connection)).partition(": ")
+    return _unfit(mismatch(found, schema, connection), level)
+
+
+def _unfit(error: SchemaVersionError, level: Level) -> Finding:
+    said, _, remedy = str(error).partition(": ")
     return Finding(name="schema_version", level=level, found=said, remedy=remedy)
 
 
