@@ -1,4 +1,4 @@
-"""One real Airflow for the run: every component, LocalExecutor, metadata on PostgreSQL.
+"""One real Airflow for the tests here: every component, LocalExecutor, metadata on PostgreSQL.
 
 It starts in some 20 seconds, with the first test that asks for it.
 """
@@ -208,7 +208,7 @@ class Run:
         return f"/dags/{self.dag_id}/dagRuns/{self.run_id}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # and not longer: the rest of the suite needs the processor
 def stack(
     postgresql_server: str, _template_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
