@@ -11,6 +11,7 @@ import pytest
 
 from tests.hook.conftest import connection_uri
 from tests.pages import ROOT, Page, PageError, plain_environment, read_page, run
+from tests.test_moving import RUN_HERE
 from xclaim.operations import migrate
 
 DOCS = ROOT / "docs"
@@ -107,6 +108,28 @@ def test_few_blocks_are_not_run() -> None:
     left_out = [block for block in blocks if "no-run" in block.words]
 
     assert len(left_out) <= max(16, len(blocks) // 6)
+
+
+@pytest.mark.parametrize("page", parameters(PAGES))
+def test_what_a_page_tells_to_save_is_run(page: Page) -> None:
+    unused = [
+        block.file
+        for number, block in enumerate(page.blocks)
+        if block.file is not None and not is_used(page, number, Path(block.file))
+    ]
+
+    assert unused == []
+
+
+def is_used(page: Page, number: int, file: Path) -> bool:
+    """Return whether a later block or a test runs what a block is saved as."""
+    if "dags" in file.parts:  # tests/hook/test_airflow_guides.py
+        return True
+    if file.name in RUN_HERE.get(page.path.name, ()):
+        return True
+    names = {file.stem, *file.parts[:-1]}
+    later = [block.code for block in page.blocks[number + 1 :] if block.is_run or block.file]
+    return any(name in code for code in later for name in names)
 
 
 def written(path: Path, *lines: str) -> Page:
