@@ -29,6 +29,7 @@ MODULES = {
         "xclaim.verb",
     ),
     "airflow": (
+        "xclaim.airflow",
         "xclaim.airflow.decorators",
         "xclaim.airflow.hooks",
         "xclaim.airflow.operators",

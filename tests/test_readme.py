@@ -104,18 +104,6 @@ def test_the_queries_run_on_every_database(database_url: str) -> None:
     assert len(results) == 6
 
 
-def test_the_queries_of_the_run_book_run(fresh_postgresql_url: str) -> None:
-    text_of_page = (README.parent / "docs" / "operations" / "run-book.md").read_text()
-    queries = [code for _, language, _, code in BLOCK.findall(text_of_page) if language == "sql"]
-    engine = create_engine(fresh_postgresql_url)
-
-    with engine.connect() as connection:
-        results = [connection.exec_driver_sql(query).all() for query in queries]
-
-    engine.dispose()
-    assert len(results) == 3
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_to_a_file(page: Path) -> None:
     links = LINK.findall(page.read_text())

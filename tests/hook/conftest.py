@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import make_url
 
+from tests.airflow_versions import since
+
 if TYPE_CHECKING:
     from xclaim.airflow.hooks import XclaimHook
     from xclaim.airflow.tasks.task_queue import TaskQueue
@@ -26,6 +28,7 @@ collect_ignore_glob = [] if importlib.util.find_spec("airflow") else ["test_*.py
 
 
 RETRIES = 2
+Parse = Callable[[Sequence[str]], Any]
 
 
 def connection_uri(database_url: str) -> str:
@@ -104,6 +107,34 @@ def run(
 ) -> Callable[..., DagRun]:
     """Return the same, with `xclaim_default` set up."""
     return run_anywhere
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("airflow xclaim", marks=since("3.2", "commands of providers")),
+        "python -m xclaim.airflow",
+    ]
+)
+def parser(request: pytest.FixtureRequest) -> Parse:
+    """Return Airflow's own parser, which has the commands of all providers, and ours."""
+    if request.param == "airflow xclaim":
+        from airflow.cli.cli_parser import get_parser
+
+        return lambda words: get_parser().parse_args(["xclaim", *words])
+    from xclaim.airflow.__main__ import command_parser
+
+    return command_parser().parse_args
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the collector that hooks report lineage to, as if somebody read it."""
+    from xclaim.airflow import versions
+
+    module = sys.modules[versions.get_hook_lineage_collector.__module__]
+    collector = versions.HookLineageCollector()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(module, "get_hook_lineage_collector", lambda: collector)
+    return collector
 
 
 @pytest.fixture

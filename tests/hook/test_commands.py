@@ -6,35 +6,13 @@ And `python -m xclaim.airflow ...`, which is the same on every Airflow.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import pytest
 
-from tests.airflow_versions import since
-from tests.hook.conftest import connection_uri
+from tests.hook.conftest import Parse, connection_uri
 from xclaim.cli.app import COMMANDS
 
 pytestmark = pytest.mark.airflow
-
-Parse = Callable[[Sequence[str]], Any]
-
-
-@pytest.fixture(
-    params=[
-        pytest.param("airflow xclaim", marks=since("3.2", "commands of providers")),
-        "python -m xclaim.airflow",
-    ]
-)
-def parser(request: pytest.FixtureRequest) -> Parse:
-    """Return Airflow's own parser, which has the commands of all providers, and ours."""
-    if request.param == "airflow xclaim":
-        from airflow.cli.cli_parser import get_parser
-
-        return lambda words: get_parser().parse_args(["xclaim", *words])
-    from xclaim.airflow.__main__ import command_parser
-
-    return command_parser().parse_args
 
 
 def run(parser: Parse, *words: str) -> object:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests.airflow_versions import since
 from tests.hook.conftest import within_task
 from xclaim import Queue, create_engine
 from xclaim.airflow.hooks import XclaimHook
@@ -118,12 +119,8 @@ def test_the_factory_and_the_hook_name_a_queue_alike() -> None:
 
 @pytest.mark.usefixtures("connected")
 def test_each_task_reports_once_what_it_claims_from_in_whatever_way(
-    monkeypatch: pytest.MonkeyPatch,
+    collector: Any,
 ) -> None:
-    from xclaim.airflow import versions
-
-    collector = versions.HookLineageCollector()  # type: ignore[no-untyped-call]
-    monkeypatch.setattr(versions, "get_hook_lineage_collector", lambda: collector)
     queue = XclaimHook().queue("orders")
     queue.push_many([1, 2, 3, 4])
 
@@ -151,6 +148,7 @@ class Reading(AirflowPlugin):
 TASK = """
 import json, sys
 from airflow.sdk.listener import get_listener_manager
+from tests.airflow_versions import since
 from tests.hook.conftest import within_task
 from xclaim.airflow.hooks import XclaimHook
 
@@ -182,6 +180,7 @@ def run_task(plugins: Path) -> Any:
     return json.loads(result.stdout.splitlines()[-1])
 
 
+@since("3.2", "the task SDK's own listeners and providers")
 @pytest.mark.usefixtures("connected")
 def test_a_task_loads_no_asset_factories_that_nobody_needs(tmp_path: Path) -> None:
     was_loaded, uris = run_task(tmp_path)
@@ -190,6 +189,7 @@ def test_a_task_loads_no_asset_factories_that_nobody_needs(tmp_path: Path) -> No
     assert uris == [[], []]
 
 
+@since("3.2", "the task SDK's own listeners and providers")
 @pytest.mark.usefixtures("connected")
 def test_whoever_reads_lineage_is_told_what_a_task_claims_and_pushes(tmp_path: Path) -> None:
     (tmp_path / "reading.py").write_text(READER)
@@ -200,6 +200,7 @@ def test_whoever_reads_lineage_is_told_what_a_task_claims_and_pushes(tmp_path: P
     assert inputs == outputs == [XclaimHook().asset_uri("orders")]
 
 
+@since("3.2", "the task SDK's own collector of lineage")
 @pytest.mark.usefixtures("connected")
 def test_a_collector_that_is_there_is_used_though_nobody_reads_it(
     monkeypatch: pytest.MonkeyPatch,
@@ -211,11 +212,12 @@ def test_a_collector_that_is_there_is_used_though_nobody_reads_it(
     monkeypatch.setattr(lineage, "NoOpCollector", lambda: collector)
     lineage.get_hook_lineage_collector.cache_clear()
     lineage.get_hook_lineage_collector()
+    try:
+        with within_task():
+            XclaimHook().queue("orders").push(1)
+    finally:
+        lineage.get_hook_lineage_collector.cache_clear()
 
-    with within_task():
-        XclaimHook().queue("orders").push(1)
-
-    lineage.get_hook_lineage_collector.cache_clear()
     (output,) = collector.collected_assets.outputs
     assert output.asset.uri == XclaimHook().asset_uri("orders")
 

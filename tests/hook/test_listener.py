@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.airflow_versions import since
 from tests.hook.conftest import within_task
 from xclaim import Claim, ClaimLostError, InvalidArgumentError, Message, Queue, Ticket
 from xclaim.airflow import listener
@@ -188,7 +189,13 @@ def test_a_stream_of_another_try_is_left_open(queue: TaskQueue) -> None:
 
 
 # Of a scheduler, and of a task. Airflow goes by the name of a plugin's class, not by its identity.
-@pytest.mark.parametrize("module", ["airflow.listeners.listener", "airflow.sdk.listener"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "airflow.listeners.listener",
+        pytest.param("airflow.sdk.listener", marks=since("3.2", "a listener of the task SDK")),
+    ],
+)
 def test_airflow_finds_the_plugin_and_its_listener(module: str) -> None:
     manager = importlib.import_module(module).get_listener_manager()
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from airflow.providers.openlineage.extractors.manager import ExtractorManager
-from airflow.sdk import Asset, lineage, task
+from airflow.sdk import Asset, task
 
 from tests.hook.conftest import within_task
 from xclaim import Queue
@@ -27,17 +27,14 @@ pytestmark = pytest.mark.airflow
 Found = tuple[list[str], list[str]]  # URIs of what was read, and written
 
 
-@pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> lineage.HookLineageCollector:
-    """Return the collector that hooks report to while somebody reads it."""
-    collector = lineage.HookLineageCollector()  # type: ignore[no-untyped-call]
-    monkeypatch.setattr(lineage, "get_hook_lineage_collector", lambda: collector)
+@pytest.fixture(autouse=True)
+def read(collector: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenLineage looks where Airflow's providers find the collector of any version."""
     monkeypatch.setattr(
         "airflow.providers.common.compat.sdk.get_hook_lineage_collector",
         lambda: collector,
         raising=False,
     )
-    return collector
 
 
 def found_of(operator: Any, state: str = "success") -> Found:
@@ -93,7 +90,7 @@ def test_a_failed_push_was_for_its_queue_as_well(orders: str) -> None:
     assert found_of(operator, "failed") == ([], [orders])
 
 
-def test_maintenance_moves_no_data(orders: str, collector: lineage.HookLineageCollector) -> None:
+def test_maintenance_moves_no_data(orders: str, collector: Any) -> None:
     operator = MaintenanceOperator(task_id="tidy", queue_names=["orders"])
 
     with within_task():
@@ -105,7 +102,7 @@ def test_maintenance_moves_no_data(orders: str, collector: lineage.HookLineageCo
 
 
 def test_an_exclusive_task_reads_its_queue_and_writes_what_its_function_does(
-    orders: str, collector: lineage.HookLineageCollector
+    orders: str, collector: Any
 ) -> None:
     def forward(message: Any) -> None:
         XclaimHook().queue("paid").push(message.payload)

@@ -359,11 +359,7 @@ def test_the_scheme_leads_to_the_trigger() -> None:
 
 
 @pytest.mark.usefixtures("connected")
-def test_lineage_is_reported_once_for_each_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xclaim.airflow import versions
-
-    collector = versions.HookLineageCollector()  # type: ignore[no-untyped-call]
-    monkeypatch.setattr(versions, "get_hook_lineage_collector", lambda: collector)
+def test_lineage_is_reported_once_for_each_queue(collector: Any) -> None:
     hook = XclaimHook()
 
     with within_task():

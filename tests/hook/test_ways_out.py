@@ -6,12 +6,11 @@ import asyncio
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from tests.hook.conftest import connection_uri, within_task
+from tests.hook.conftest import Parse, connection_uri, within_task
 from xclaim import DatabaseUrlError, SchemaVersionError, create_engine
 from xclaim.airflow import versions
 from xclaim.operations import migrate
@@ -184,24 +183,16 @@ def test_the_id_that_the_button_draws_is_not_shown(
     assert "--conn-id ID_OF_THIS_CONNECTION" in reason_of("qRsTuVwX")
 
 
-@pytest.fixture
-def parser() -> Any:
-    """Return Airflow's own parser."""
-    from airflow.cli.cli_parser import get_parser
-
-    return get_parser()
-
-
 @pytest.mark.parametrize("words", ["stats", "doctor", "audit", "claim orders", "push orders 1"])
 def test_the_command_line_names_it_too_and_makes_no_file(
     shop: Callable[[str], str],
-    parser: Any,
+    parser: Parse,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     words: str,
 ) -> None:
     conn_id = shop(f"sqlite:///{tmp_path}/shop.db")
-    arguments = parser.parse_args(["xclaim", *words.split(), "--conn-id", conn_id])
+    arguments = parser([*words.split(), "--conn-id", conn_id])
 
     with pytest.raises(SystemExit) as ending:
         arguments.func(arguments)
@@ -212,9 +203,9 @@ def test_the_command_line_names_it_too_and_makes_no_file(
 
 
 def test_the_command_line_names_what_makes_a_connection(
-    parser: Any, capsys: pytest.CaptureFixture[str]
+    parser: Parse, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = parser.parse_args(["xclaim", "upgrade"])
+    arguments = parser(["upgrade"])
 
     with pytest.raises(SystemExit) as ending:
         arguments.func(arguments)
@@ -224,10 +215,10 @@ def test_the_command_line_names_what_makes_a_connection(
 
 
 def test_an_upgrade_through_a_connection_prints_nothing_but_json(
-    shop: Callable[[str], str], parser: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    shop: Callable[[str], str], parser: Parse, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     conn_id = shop(f"sqlite:///{tmp_path}/shop.db")
-    arguments = parser.parse_args(["xclaim", "upgrade", "--conn-id", conn_id])
+    arguments = parser(["upgrade", "--conn-id", conn_id])
 
     with pytest.raises(SystemExit) as ending:
         arguments.func(arguments)

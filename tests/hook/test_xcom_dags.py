@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from xclaim.airflow.versions import command_line
+from xclaim.airflow.versions import program
 
 import pendulum
 import pytest
@@ -320,7 +320,7 @@ def test_after_db_clean_the_command_of_airflow_deletes_the_objects(
         skip_archive=True,
         confirm=False,
     )
-    words = command_line("clean-xcoms --older-than-hours 0").removeprefix("python -m ").split()
+    words = f"{program().removeprefix('python -m ')} clean-xcoms --older-than-hours 0".split()
     command = [sys.executable, "-m", *words]
 
     assert printed([*command, "--dry-run"], xcom_environment) == "deleted=3 kept=0 unknown=0"

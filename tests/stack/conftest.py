@@ -35,6 +35,7 @@ QUICK = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+    "AIRFLOW__CORE__PARALLELISM": "32",  # tasks that wait for each other, of several tests
 }
 PATIENT = {
     # Airflow's own defaults are 5 seconds, 3 times, 30 and 50 seconds.

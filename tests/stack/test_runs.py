@@ -359,7 +359,7 @@ def triggerer_of(run: Run) -> int | None:
 def test_the_tries_after_a_killed_scheduler_take_the_messages_over(
     stack: Stack, tmp_path: Path, all_bodies: SideBySide
 ) -> None:
-    wait_for_all(all_bodies.values())  # it would take their tasks for dead as well
+    wait_for_all(all_bodies.values(), timeout=1200)  # it would take their tasks for dead as well
     with opened(stack, tmp_path) as orphaned, opened(stack, tmp_path) as killed:
         lives_on, dies = orphaned.event("claimed"), killed.event("claimed")
 

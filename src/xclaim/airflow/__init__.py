@@ -18,12 +18,16 @@ _MODULE_OF = {"XclaimHook": "hooks", "exclusive_task": "decorators"}
 __all__ = ["XclaimHook", "exclusive_task"]
 
 
-def __getattr__(name: str) -> Any:
+def _load(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'xclaim.airflow' has no attribute {name!r}")
     value = getattr(import_module(f"xclaim.airflow.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:  # which takes any name for one of this package's
+    __getattr__ = _load
 
 
 def __dir__() -> list[str]:

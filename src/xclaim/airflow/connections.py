@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -89,6 +90,18 @@ class Database:
 
         ours = {COMMANDS: self.commands, MAKES_NO_FILE: True}
         return {"pool_pre_ping": True, "execution_options": ours}
+
+
+@contextmanager
+def asking_for(conn_id: str) -> Iterator[None]:
+    """Raise DatabaseUrlError, which says how to make it, if Airflow has no such connection.
+
+    :param conn_id: which the block asks Airflow for.
+    """
+    try:
+        yield
+    except versions.AirflowNotFoundException as error:
+        raise missing_connection(conn_id) from error
 
 
 def missing_connection(conn_id: str) -> DatabaseUrlError:

@@ -267,13 +267,9 @@ class XclaimHook(BaseHook):
         return payloads_of(self._database().payload_options, self._fallback)
 
     def _database(self) -> Database:
-        from airflow.sdk.exceptions import AirflowNotFoundException
-
-        from xclaim.airflow.connections import database_of, missing_connection
+        from xclaim.airflow.connections import asking_for, database_of
 
         if self._found is None:  # asked once: in a task each question goes to the API server
-            try:
+            with asking_for(self.xclaim_conn_id):
                 self._found = database_of(self.get_connection(self.xclaim_conn_id))
-            except AirflowNotFoundException as error:
-                raise missing_connection(self.xclaim_conn_id) from error
         return self._found

@@ -6,7 +6,6 @@ reported of all others: of ``@task.exclusive``, too, whose function may write el
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -78,18 +77,7 @@ def _collector() -> Any:
     To make one loads the asset factories of all providers, half a second of a core with Amazon's,
     and without readers it drops what it is told.
     """
-    made = next((sys.modules[name] for name in versions.LINEAGE if name in sys.modules), None)
-    if made is not None and _has_made_one(made):
-        return made.get_hook_lineage_collector()
-    if not versions.get_hook_lineage_readers_plugins():
-        return None
+    made = versions.made_collector()
+    if made is not None or not versions.get_hook_lineage_readers_plugins():
+        return made
     return versions.get_hook_lineage_collector()
-
-
-def _has_made_one(module: Any) -> bool:
-    function = module.get_hook_lineage_collector
-    if function.__module__ != module.__name__:  # somebody has put in their own, a test say
-        return True
-    if hasattr(function, "cache_info"):
-        return bool(function.cache_info().currsize)
-    return module._hook_lineage_collector is not None  # noqa: SLF001  (of Airflow 3.1)

@@ -215,14 +215,10 @@ def _reconnecting() -> Reconnecting:
 
 
 async def _database(xclaim_conn_id: str) -> Database:
-    from airflow.sdk.exceptions import AirflowNotFoundException
+    from xclaim.airflow.connections import asking_for, database_of
 
-    from xclaim.airflow.connections import database_of, missing_connection
-
-    try:
+    with asking_for(xclaim_conn_id):
         return database_of(await XclaimHook.aget_connection(xclaim_conn_id))
-    except AirflowNotFoundException as error:
-        raise missing_connection(xclaim_conn_id) from error
 
 
 def _queue(database: Database, name: str) -> AsyncQueue:

@@ -8,6 +8,7 @@ ones have it, so that to import this module costs nothing. docs/adr/0037 says wh
 from __future__ import annotations
 
 import re
+import sys
 from functools import cache
 from importlib import import_module
 from math import inf
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # as the newest version has them
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
+        AirflowNotFoundException,
         AirflowRescheduleException,
         AirflowSensorTimeout,
         AirflowSkipException,
@@ -35,9 +37,9 @@ if TYPE_CHECKING:  # as the newest version has them
     from airflow.sdk.serde.typing import is_pydantic_model
 
 __all__ = [
-    "LINEAGE",
     "AirflowException",
     "AirflowFailException",
+    "AirflowNotFoundException",
     "AirflowPlugin",
     "AirflowRescheduleException",
     "AirflowSensorTimeout",
@@ -51,6 +53,7 @@ __all__ = [
     "get_hook_lineage_collector",
     "get_hook_lineage_readers_plugins",
     "is_pydantic_model",
+    "made_collector",
     "program",
     "pydantic_serializer",
     "serde",
@@ -60,21 +63,22 @@ __all__ = [
 _OLDEST = (3, 1)
 _COMMANDS_SINCE = (3, 2)
 _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
-LINEAGE = ("airflow.sdk.lineage", "airflow.lineage.hook")
+_LINEAGE = ("airflow.sdk.lineage", "airflow.lineage.hook")
 # Which modules have a name: the newest version's first, that of 3.1 last.
 _PLACES = {
     "AirflowException": _EXCEPTIONS,
     "AirflowFailException": _EXCEPTIONS,
+    "AirflowNotFoundException": _EXCEPTIONS,
     "AirflowPlugin": ("airflow.sdk.plugins_manager", "airflow.plugins_manager"),
     "AirflowRescheduleException": _EXCEPTIONS,
     "AirflowSensorTimeout": _EXCEPTIONS,
     "AirflowSkipException": _EXCEPTIONS,
     "AirflowTaskTerminated": _EXCEPTIONS,
-    "HookLineageCollector": LINEAGE,
+    "HookLineageCollector": _LINEAGE,
     "TaskAwaitingInput": _EXCEPTIONS,  # 3.3 only
     "TaskDeferred": _EXCEPTIONS,
     "conf": ("airflow.sdk.configuration", "airflow.configuration"),
-    "get_hook_lineage_collector": LINEAGE,
+    "get_hook_lineage_collector": _LINEAGE,
     "is_pydantic_model": ("airflow.sdk.serde.typing", "airflow.serialization.typing"),
 }
 # The same for what is a module itself.
@@ -87,7 +91,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def _look_up(name: str) -> Any:
     """Return what this Airflow has under the name, wherever it has it."""
     if name in _MODULES:
         return _module_of(name, None)
@@ -96,12 +100,16 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+if not TYPE_CHECKING:  # which takes any name for one of this module's
+    __getattr__ = _look_up
+
+
 def allow_class(kind: type) -> None:
     """Let Airflow's serde read instances of a class in this process.
 
     :param kind: the class.
     """
-    serde = __getattr__("serde")
+    serde = _look_up("serde")
     if hasattr(serde, "allow_class"):
         serde.allow_class(kind)
     else:  # before 3.3 there is no public way
@@ -114,7 +122,7 @@ def serialized_by_name(kind: type) -> bool:
     :param kind: the class.
     """
     name = f"{kind.__module__}.{kind.__qualname__}"
-    return name in __getattr__("serde")._serializers  # noqa: SLF001  (there is no public way)
+    return name in _look_up("serde")._serializers  # noqa: SLF001  (there is no public way)
 
 
 def get_hook_lineage_readers_plugins() -> list[type]:
@@ -124,6 +132,21 @@ def get_hook_lineage_readers_plugins() -> list[type]:
     except ImportError:
         return _readers_of_3_1()
     return list(plugins_manager.get_hook_lineage_readers_plugins())
+
+
+def made_collector() -> HookLineageCollector | None:
+    """Return the collector of hook lineage if there is one already: to make one is dear."""
+    module = next((sys.modules[place] for place in _LINEAGE if place in sys.modules), None)
+    if module is None:
+        return None
+    function = module.get_hook_lineage_collector
+    if function.__module__ != module.__name__:  # somebody has put in their own, a test say
+        is_made = True
+    elif hasattr(function, "cache_info"):
+        is_made = bool(function.cache_info().currsize)
+    else:
+        is_made = module._hook_lineage_collector is not None  # noqa: SLF001  (of 3.1)
+    return function() if is_made else None
 
 
 def async_method(xcoms: type, name: str) -> Any:

@@ -28,15 +28,14 @@ def is_missing(url: URL) -> bool:
 
 def missing(url: URL, commands: Commands) -> SchemaVersionError:
     """Return the error that names the file and what makes it."""
-    return SchemaVersionError(
-        found=None, expected=REVISION, missing_file=_file_of(url), commands=commands
-    )
+    return _missing(Path(url.database or "").absolute(), commands)
 
 
 def refuse(engine: Engine) -> None:
     """Raise SchemaVersionError, naming the file, if the engine's SQLite file is not there."""
-    if is_missing(engine.url):
-        raise missing(engine.url, _commands_of(engine))
+    path = _file_of(engine.url)
+    if path is not None:
+        raise _missing(path, _commands_of(engine, path))
 
 
 def refuse_always(engine: Engine) -> None:
@@ -53,11 +52,15 @@ def make(engine: Engine) -> None:
         private_files.make(engine.url.database)
 
 
-def _commands_of(engine: Engine) -> Commands:
+def _missing(path: Path, commands: Commands) -> SchemaVersionError:
+    return SchemaVersionError(found=None, expected=REVISION, missing_file=path, commands=commands)
+
+
+def _commands_of(engine: Engine, path: Path) -> Commands:
     commands = commands_of(engine)
     if commands != Commands():
         return commands
-    return Commands(place=f" --url {shlex.quote(f'sqlite:///{_file_of(engine.url)}')}")
+    return Commands(place=f" --url {shlex.quote(f'sqlite:///{path}')}")
 
 
 def _file_of(url: URL) -> Path | None:
