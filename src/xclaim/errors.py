@@ -203,6 +203,9 @@ class SchemaVersionError(XclaimError):
 def _without_file(path: Path, upgrade: str) -> str:
     if path.parent.is_dir():
         return f"there is no SQLite file {path}: run {upgrade}, which makes it"
+    nearest = next(parent for parent in path.parents if parent.exists())
+    if not nearest.is_dir():
+        return f"there is no SQLite file {path}, as {nearest} is no folder: name another file"
     return (
         f"there is no SQLite file {path}, and no folder for it: make that with "
         f"`mkdir -p {shlex.quote(str(path.parent))}`, then run {upgrade}"

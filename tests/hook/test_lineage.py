@@ -16,6 +16,7 @@ from tests.airflow_versions import since
 from tests.hook.conftest import within_task
 from xclaim import Queue, create_engine
 from xclaim.airflow.hooks import XclaimHook
+from xclaim.airflow.lineage import LineageReports
 
 pytestmark = pytest.mark.airflow
 
@@ -87,6 +88,11 @@ def test_other_consumers_are_shown_as_they_are(connected: str, consumer: str | N
         ("xclaim://db/shop/orders", "xclaim://db:5432/shop/orders"),
         ("xclaim://me:secret@db:6000/shop/orders?x=1#y", "xclaim://db:6000/shop/orders"),
         ("xclaim://file/file.db/orders", "xclaim://file/file.db/orders"),
+        ("xclaim://DB.Example/Shop/Orders", "xclaim://db.example:5432/Shop/Orders"),
+        ("xclaim://[::1]/shop/orders", "xclaim://[::1]:5432/shop/orders"),
+        ("xclaim://[::1]:6000/shop/a%2fb", "xclaim://[::1]:6000/shop/a%2Fb"),
+        ("xclaim://h1,H2:5433/shop/orders", "xclaim://h1:5432,h2:5433/shop/orders"),
+        ("xclaim://%2frun%2FA/shop/orders", "xclaim://%2Frun%2FA:5432/shop/orders"),
     ],
 )
 def test_an_asset_has_one_form_and_no_password(uri: str, asset: str) -> None:
@@ -115,6 +121,66 @@ def test_the_factory_and_the_hook_name_a_queue_alike() -> None:
     asset = create_asset(host="db", port=6000, database="shop", queue_name="orders/eu")
 
     assert asset.uri == queue_uri(url, "orders/eu") == "xclaim://db:6000/shop/orders%2Feu"
+
+
+CONNECTIONS = {
+    "postgresql://me@DB.Example/shop": "xclaim://db.example:5432/shop/orders",
+    "postgresql://me@[::1]/shop": "xclaim://[::1]:5432/shop/orders",
+    "postgresql://me@%2Fcloudsql%2Fp%3Ar%3A7/shop": "xclaim://%2Fcloudsql%2Fp%3Ar%3A7:5432/shop/orders",
+    "postgresql:///shop": "xclaim://localhost:5432/shop/orders",
+    "postgresql://me@db": "xclaim://db:5432/me/orders",
+    "postgresql://db": "xclaim://db:5432/postgres/orders",
+    "postgresql://me@h1%3A5432%2Ch2%3A5433/shop": "xclaim://h1:5432,h2:5433/shop/orders",
+    "postgresql://me@h1%2C%3A%3A2:6000/shop": "xclaim://h1:6000,%3A%3A2:6000/shop/orders",
+    "sqlite:////data/a b.db": "xclaim://file/%2Fdata%2Fa%20b.db/orders",
+    "sqlite:///:memory:": "xclaim://file/%3Amemory%3A/orders",
+}
+
+
+@pytest.mark.parametrize(("connection", "uri"), CONNECTIONS.items())
+def test_a_queue_is_one_dataset_however_its_connection_is_written(
+    connection: str, uri: str, collector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk import Asset
+
+    from xclaim.airflow.assets import convert_asset_to_openlineage, openlineage_dataset
+
+    monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", connection)
+    hook = XclaimHook()
+
+    LineageReports(hook).pushed("one", hook.asset_uri("orders"))
+
+    (output,) = collector.collected_assets.outputs
+    assert hook.asset_uri("orders") == output.asset.uri == Asset(uri).uri == uri
+    dataset = openlineage_dataset(uri)
+    assert convert_asset_to_openlineage(output.asset, hook) == dataset
+    assert f"{dataset.namespace}/{dataset.name}" == uri
+
+
+def test_the_factory_takes_a_file_and_a_socket() -> None:
+    from xclaim.airflow.assets import create_asset
+
+    file = create_asset(database="/data/a.db", queue_name="orders")
+    socket = create_asset(host="/run/pg", database="shop", queue_name="orders")
+
+    assert file.uri == "xclaim://file/%2Fdata%2Fa.db/orders"
+    assert socket.uri == "xclaim://%2Frun%2Fpg:5432/shop/orders"
+
+
+@pytest.mark.usefixtures("collector")
+def test_a_task_does_its_work_though_lineage_cannot_be_told(
+    hook: XclaimHook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    too_long = f"xclaim://file/{'x' * 2_000}/orders"  # Airflow takes 1,500 characters
+    monkeypatch.setattr("xclaim.airflow.tasks.task_queue.queue_uri", lambda *_: too_long)
+    queue = hook.queue("orders")
+
+    with within_task():
+        queue.push(1)
+        claim = queue.claim()
+
+    assert claim is not None
+    assert caplog.text.count("lineage is not told of the queue xclaim://file/") == 2
 
 
 @pytest.mark.usefixtures("connected")

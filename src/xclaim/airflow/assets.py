@@ -1,21 +1,28 @@
 """Assets of the scheme ``xclaim``: a queue, as ``xclaim://host:port/database/queue``.
 
-Of a SQLite file ``xclaim://file/path/queue``, the path with its slashes encoded.
+Of a SQLite file ``xclaim://file/path/queue``, the path with its slashes encoded; of a PostgreSQL
+that is reached through a Unix socket the socket's folder stands for the host, likewise encoded. A
+queue has one such URI, so that it is one dataset to whoever reads lineage.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.sdk import Asset
     from sqlalchemy import URL
 
 SCHEME = "xclaim"
 _DEFAULT_PORT = 5432
-_FILE = "file"
+_FILE = "file"  # and no port: a host may have the same name
+_LOCAL = "localhost"  # where PostgreSQL is looked for that has no host
+_WITH_PORT = re.compile(r"(\[.*\]|[^:]*)(?::(\d*))?")
 
 
 def queue_uri(url: URL, queue: str) -> str:
@@ -24,8 +31,11 @@ def queue_uri(url: URL, queue: str) -> str:
     :param url: the database's.
     :param queue: the queue's name.
     """
-    database = quote(url.database or "", safe="")
-    return f"{SCHEME}://{_place(url.host, url.port)}/{database}/{quote(queue, safe='')}"
+    if url.get_backend_name() == "sqlite":
+        return _uri(_FILE, url.database or ":memory:", queue)
+    # PostgreSQL's own default is the database of the user's name.
+    database = url.database or url.username or "postgres"
+    return _uri(_hosts(url.host or _LOCAL, url.port), database, queue)
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
@@ -38,7 +48,9 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
         raise ValueError(
             f"an xclaim asset is xclaim://host:port/database/queue, not {uri.geturl()!r}"
         )
-    return uri._replace(netloc=_place(uri.hostname, uri.port), query="", fragment="")
+    hosts = uri.netloc.rpartition("@")[2]
+    place = _FILE if hosts.lower() in ("", _FILE) else _hosts(hosts, None, unquote)
+    return urlsplit(_uri(place, unquote(database), unquote(queue)))
 
 
 def create_asset(
@@ -51,7 +63,7 @@ def create_asset(
 ) -> Asset:
     """Return the asset of a queue.
 
-    :param host: of PostgreSQL; empty for a SQLite file.
+    :param host: of PostgreSQL, or the folder of its Unix socket; empty for a SQLite file.
     :param port: of PostgreSQL.
     :param database: its name, or the file's path.
     :param queue_name: the queue's name.
@@ -59,8 +71,8 @@ def create_asset(
     """
     from airflow.sdk import Asset
 
-    path = f"{quote(database, safe='')}/{quote(queue_name, safe='')}"
-    return Asset(uri=f"{SCHEME}://{_place(host, port)}/{path}", extra=extra)
+    place = _FILE if host in ("", _FILE) else _hosts(host, port)
+    return Asset(uri=_uri(place, database, queue_name), extra=extra)
 
 
 def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:  # noqa: ARG001
@@ -86,5 +98,29 @@ def openlineage_dataset(uri: str) -> Dataset:
     return Dataset(namespace=f"{SCHEME}://{parts.netloc}", name=parts.path.lstrip("/"))
 
 
-def _place(host: str | None, port: int | None) -> str:
-    return f"{host}:{port or _DEFAULT_PORT}" if host and host != _FILE else _FILE
+def _uri(place: str, database: str, queue: str) -> str:
+    return f"{SCHEME}://{place}/{quote(database, safe='')}/{quote(queue, safe='')}"
+
+
+def _hosts(hosts: str, port: int | None, read: Callable[[str], str] = str) -> str:
+    """Return each of the hosts with its port: libpq takes several, with a comma between.
+
+    ``read`` takes a host out of how it is written.
+    """
+    names = hosts.split(",")
+    written = []
+    for each in names:
+        found = None if each.startswith("/") else _WITH_PORT.fullmatch(each)
+        name, said = found.groups() if found else (each, None)
+        shown = _shown_host(read(name), is_alone=len(names) == 1)
+        written.append(f"{shown}:{said or port or _DEFAULT_PORT}")
+    return ",".join(written)
+
+
+def _shown_host(name: str, *, is_alone: bool) -> str:
+    if name.startswith("/"):  # the folder of a socket: its case matters
+        return quote(name, safe="")
+    name = name.strip("[]").lower()
+    if ":" in name and is_alone:  # urlsplit takes no brackets after another host
+        return f"[{quote(name, safe=':')}]"
+    return quote(name, safe="")

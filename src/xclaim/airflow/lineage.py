@@ -49,8 +49,11 @@ class LineageReports:
         if (add, instance_id, uri) in self._reported:
             return
         self._reported.add((add, instance_id, uri))
-        if (collector := _collector()) is not None:
-            getattr(collector, add)(context=self._hook, uri=uri)
+        try:
+            if (collector := _collector()) is not None:
+                getattr(collector, add)(context=self._hook, uri=uri)
+        except Exception:  # a task does its work without its lineage
+            self._hook.log.exception("lineage is not told of the queue %s", uri)
 
 
 def operator_lineage(

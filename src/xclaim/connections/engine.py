@@ -282,6 +282,9 @@ def _check_psycopg() -> None:
 
 
 def _prepare(engine: Engine) -> None:
+    if COMMANDS not in engine.get_execution_options():
+        place = missing_files.url_option(engine.url)
+        engine.update_execution_options(**{COMMANDS: Commands(place=place)})
     if engine.get_execution_options().get(MAKES_NO_FILE):
         missing_files.refuse_always(engine)  # before the next, which connects
     if not is_in_memory(engine.url):  # whose one connection is the database

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 MODE = 0o600
 _MADE_BY_SQLITE = ("", "rwc")  # modes of a URI in which SQLite makes a file that is not there
+_OPENED_ONLY = ("ro", "rw")  # not "memory"
 
 
 def make(database: object, *, is_uri: bool = False) -> None:
@@ -31,15 +32,21 @@ def make(database: object, *, is_uri: bool = False) -> None:
             os.close(descriptor)
 
 
-def file_of(database: object, *, is_uri: bool = False) -> str | None:
-    """Return the file that SQLite would make of a name or URI that is not there; None if none."""
+def file_of(database: object, *, is_uri: bool = False, any_mode: bool = False) -> str | None:
+    """Return the file that SQLite would make of a name or URI that is not there; None if none.
+
+    :param database: as it is given to SQLite.
+    :param is_uri: whether that may be a URI.
+    :param any_mode: return also the file of a URI whose mode makes none.
+    """
     if not isinstance(database, str | bytes | os.PathLike):
         return None
     name = os.fsdecode(database)
     if is_uri and name.startswith("file:"):
         parts = urlsplit(name)
         options = parse_qs(parts.query)
+        modes = (*_MADE_BY_SQLITE, *_OPENED_ONLY) if any_mode else _MADE_BY_SQLITE
         # Another "vfs" may keep its files elsewhere, or have none.
-        is_made = options.get("mode", [""])[-1] in _MADE_BY_SQLITE and "vfs" not in options
+        is_made = options.get("mode", [""])[-1] in modes and "vfs" not in options
         name = unquote(parts.path) if is_made else ""
     return None if name in ("", ":memory:") else name
