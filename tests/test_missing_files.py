@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
+from sqlalchemy.exc import OperationalError
 
 from xclaim import AsyncQueue, Queue, SchemaVersionError, create_engine
 from xclaim.operations import migrate
@@ -96,6 +99,67 @@ def test_a_missing_folder_is_named(folder: Path) -> None:
         count(f"sqlite:///{folder}/not here/queue.db")
 
     assert f"`mkdir -p '{folder}/not here'`" in str(caught.value)
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(folder: Path) -> None:
+    (folder / "shop").write_text("no folder")
+
+    with pytest.raises(SchemaVersionError, match=f"as {folder}/shop is no folder") as caught:
+        count(f"sqlite:///{folder}/shop/new/queue.db")
+
+    assert "mkdir" not in str(caught.value)
+
+
+def test_what_cannot_be_seen_sqlite_says_itself(folder: Path) -> None:
+    with pytest.raises(OperationalError, match="unable to open database file"):
+        count(f"sqlite:///{folder}/{'x' * 300}.db")
+
+
+def test_a_folder_that_others_may_not_enter_is_no_error_of_ours(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:  # root, who runs the tests elsewhere, may enter any
+        raise PermissionError(path)
+
+    (folder / "folder.db").mkdir()
+    monkeypatch.setattr(Path, "exists", refuse)
+
+    with pytest.raises(OperationalError, match="unable to open database file"):
+        count(f"sqlite:///{folder}/folder.db")
+
+
+@pytest.mark.parametrize("mode", ["", "mode=rwc&", "mode=rw&", "mode=ro&"])
+def test_a_uri_makes_no_file_either(folder: Path, mode: str) -> None:
+    path = folder / "my shop.db"
+
+    with pytest.raises(SchemaVersionError) as caught:
+        count(f"sqlite:///file:{path}?{mode}uri=true")
+
+    assert f"run `xclaim upgrade --url 'sqlite:///{path}'`" in str(caught.value)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_uri_in_memory_has_no_file() -> None:
+    with pytest.raises(SchemaVersionError, match="run `xclaim upgrade`$"):
+        count("sqlite:///file:shop?mode=memory&uri=true")
+
+
+@pytest.mark.parametrize("name", ["it's.db", "50%.db", "a b#c.db", "a%41.db"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_command_upgrades_that_very_file(folder: Path, name: str, is_there: bool) -> None:
+    path = folder / name
+    if is_there:
+        path.touch()
+    engine = create_engine(URL.create("sqlite", database=str(path)))
+
+    with pytest.raises(SchemaVersionError) as caught, Queue("orders", engine) as queue:
+        queue.counts()
+
+    engine.dispose()
+    command = str(caught.value).partition("`")[2].rpartition("`")[0]
+    *_, upgraded = shlex.split(command)
+    migrate.upgrade(upgraded)
+    assert [each.name for each in folder.iterdir() if each.stat().st_size] == [name]
 
 
 @pytest.mark.parametrize("bind", [str, create_engine])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from argparse import BooleanOptionalAction
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,19 +71,46 @@ def run_command(command: Any, arguments: Any) -> None:
     from xclaim.cli.outcomes import WRONG_USE, say, status_of
     from xclaim.errors import XclaimError
 
-    try:
-        database = database_behind(arguments.conn_id)
-    except XclaimError as error:
-        say(f"error: {error}")
-        raise SystemExit(WRONG_USE) from error
-    with _quiet_stdout():
+    with _own_stdout(), _quiet_loggers():
+        try:
+            database = database_behind(arguments.conn_id)
+        except XclaimError as error:
+            say(f"error: {error}")
+            raise SystemExit(WRONG_USE) from error
         status = status_of(group, _words(command, arguments), database)
     raise SystemExit(status)
 
 
 @contextmanager
-def _quiet_stdout() -> Iterator[None]:
-    """Keep log lines away from stdout, where the JSON goes and where Airflow logs to."""
+def _own_stdout() -> Iterator[None]:
+    """Keep stdout for the JSON: what Airflow logs there goes to stderr.
+
+    It logs through the ``sys.stdout`` that it found when it was imported, so that it has to be
+    another file.
+    """
+    theirs = sys.stdout
+    try:
+        number, stderr = theirs.fileno(), sys.stderr.fileno()
+    except (OSError, ValueError):  # in memory, where somebody calls this within a process
+        yield
+        return
+    theirs.flush()
+    kept = os.dup(number)
+    os.dup2(stderr, number)
+    sys.stdout = os.fdopen(os.dup(kept), "w", encoding=theirs.encoding, errors=theirs.errors)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        theirs.flush()
+        sys.stdout = theirs
+        os.dup2(kept, number)
+        os.close(kept)
+
+
+@contextmanager
+def _quiet_loggers() -> Iterator[None]:
+    """Keep log lines from Airflow's handlers, the command line shows them itself."""
     loggers = [logging.getLogger(name) for name in ("xclaim", "alembic")]
     propagate = [logger.propagate for logger in loggers]
     for logger in loggers:
@@ -111,7 +140,7 @@ def database_behind(conn_id: str) -> Database:
         connection = Connection.get_connection_from_secrets(conn_id)
     except AirflowException as error:
         raise missing_connection(conn_id) from error
-    found = database_of(connection)
+    found = database_of(connection, conn_id)
     return Database(
         url=found.url.render_as_string(hide_password=False),
         schema=found.schema,
@@ -127,13 +156,15 @@ def clean_xcoms(arguments: Any) -> None:
     :param arguments: of the command line.
     """
     from xclaim.airflow.xcom.cleaning import clean_xcoms_by_database
+    from xclaim.cli.outcomes import WRONG_USE, say
     from xclaim.errors import XclaimError
 
     age = timedelta(hours=arguments.older_than_hours)
     try:
         counts = clean_xcoms_by_database(age, dry_run=arguments.dry_run)
     except XclaimError as error:
-        raise SystemExit(str(error)) from error
+        say(f"error: {error}")
+        raise SystemExit(WRONG_USE) from error
     print(" ".join(f"{name}={count}" for name, count in counts.items()))  # noqa: T201
 
 

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,6 +42,7 @@ _QUERY_EXTRAS = (
     "target_session_attrs",
 )
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
+_is_tested: ContextVar[bool] = ContextVar("is_tested", default=False)
 
 
 class ConnectionLike(Protocol):
@@ -122,42 +124,61 @@ def _option(conn_id: str) -> str:
     return f" --conn-id {shown}"
 
 
+@contextmanager
+def testing() -> Iterator[None]:
+    """Let errors in the block name no id that Airflow's button *Test* has drawn for a moment."""
+    token = _is_tested.set(True)
+    try:
+        yield
+    finally:
+        _is_tested.reset(token)
+
+
 def _is_drawn(conn_id: str) -> bool:
     """Return whether it may be an id that Airflow's button *Test* has drawn for a moment."""
     is_exported = f"AIRFLOW_CONN_{conn_id.upper()}" in os.environ
-    return is_exported and re.fullmatch("[A-Za-z]{8}", conn_id) is not None
+    is_like_it = re.fullmatch("[A-Za-z]{8}", conn_id) is not None
+    return _is_tested.get() and is_exported and is_like_it
 
 
-def database_of(connection: ConnectionLike) -> Database:
+def database_of(connection: ConnectionLike, conn_id: str | None = None) -> Database:
     """Return the database a connection leads to.
 
     :param connection: of type ``xclaim`` (with a host PostgreSQL, without one a SQLite file named
         in the schema field), ``postgres``, ``sqlite``, or a URI of these.
+    :param conn_id: what it was asked for by, where Airflow may have dropped its id.
     :raises DatabaseUrlError: for another type, or when there is no file; without any secret.
     """
+    conn_id = conn_id or str(connection.conn_id)
     match connection.conn_type:
         case "xclaim" if connection.host:
-            return _postgresql(connection)
+            return _postgresql(connection, conn_id)
         case "xclaim" | "sqlite":
-            return _sqlite(connection)
+            return _sqlite(connection, conn_id)
         case conn_type if conn_type in _POSTGRESQL:
-            return _postgresql(connection)
+            return _postgresql(connection, conn_id)
+        case "generic":
+            raise DatabaseUrlError(
+                f"connection {conn_id!r} has the type 'generic', which Airflow makes of a type "
+                "whose provider is not installed: make it again, as by `airflow connections add "
+                "--conn-type xclaim`, or with `--conn-uri postgresql://user:password@host/database`"
+            )
         case conn_type:
             raise DatabaseUrlError(
-                f"connection {connection.conn_id!r} has the type {conn_type!r}, which xclaim "
+                f"connection {conn_id!r} has the type {conn_type!r}, which xclaim "
                 "cannot use: make it one of xclaim, postgres, sqlite"
             )
 
 
-def _postgresql(connection: ConnectionLike) -> Database:
+def _postgresql(connection: ConnectionLike, conn_id: str) -> Database:
     from sqlalchemy import URL
 
     if "@" in (connection.host or ""):  # which errors and logs would show
         raise DatabaseUrlError(
-            f"the host of connection {connection.conn_id!r} has an @: in a URI write %40 for an @ "
+            f"the host of connection {conn_id!r} has an @: in a URI write %40 for an @ "
             "in the password, %2F for a /, %23 for a # and %25 for a %"
         )
-    extras = _extras(connection)
+    extras = _extras(connection, conn_id)
     query = {
         name: str(extras[name]) for name in _QUERY_EXTRAS if extras.get(name) not in (None, "")
     }
@@ -173,12 +194,12 @@ def _postgresql(connection: ConnectionLike) -> Database:
     return Database(
         url=url,
         schema=extras.get("xclaim_schema") or None,
-        conn_id=connection.conn_id,
-        payload_options=options_of(connection.conn_id, extras),
+        conn_id=conn_id,
+        payload_options=options_of(conn_id, extras),
     )
 
 
-def _sqlite(connection: ConnectionLike) -> Database:
+def _sqlite(connection: ConnectionLike, conn_id: str) -> Database:
     from sqlalchemy import URL
 
     path = connection.host or connection.schema
@@ -189,25 +210,23 @@ def _sqlite(connection: ConnectionLike) -> Database:
             else "fill in the host for PostgreSQL, or the file's path as schema"
         )
         raise DatabaseUrlError(
-            f"connection {connection.conn_id!r} of type {connection.conn_type!r} names no "
-            f"database: {way_out}"
+            f"connection {conn_id!r} of type {connection.conn_type!r} names no database: {way_out}"
         )
-    extras = _extras(connection)
+    extras = _extras(connection, conn_id)
     if extras.get("xclaim_schema"):
         raise DatabaseUrlError(
-            f"connection {connection.conn_id!r} names a schema, and SQLite has none: remove the "
+            f"connection {conn_id!r} names a schema, and SQLite has none: remove the "
             "extra 'xclaim_schema', or fill in the host for PostgreSQL"
         )
     url = URL.create("sqlite", database=path)
-    options = options_of(connection.conn_id, extras)
-    return Database(url=url, schema=None, conn_id=connection.conn_id, payload_options=options)
+    options = options_of(conn_id, extras)
+    return Database(url=url, schema=None, conn_id=conn_id, payload_options=options)
 
 
-def _extras(connection: ConnectionLike) -> dict[str, Any]:
+def _extras(connection: ConnectionLike, conn_id: str) -> dict[str, Any]:
     extras: object = connection.extra_dejson
     if not isinstance(extras, dict):
         raise DatabaseUrlError(
-            f"the extra of connection {connection.conn_id!r} is no JSON object: write "
-            '{"name": "value"}'
+            f'the extra of connection {conn_id!r} is no JSON object: write {{"name": "value"}}'
         )
     return extras

@@ -234,10 +234,12 @@ class XclaimHook(BaseHook):
         """
         from sqlalchemy.exc import SQLAlchemyError
 
+        from xclaim.airflow.connections import testing
         from xclaim.errors import XclaimError
 
         try:
-            self._check_schema()
+            with testing():
+                self._check_schema()
         except XclaimError as error:
             return False, str(error)
         except SQLAlchemyError as error:
@@ -271,5 +273,7 @@ class XclaimHook(BaseHook):
 
         if self._found is None:  # asked once: in a task each question goes to the API server
             with asking_for(self.xclaim_conn_id):
-                self._found = database_of(self.get_connection(self.xclaim_conn_id))
+                self._found = database_of(
+                    self.get_connection(self.xclaim_conn_id), self.xclaim_conn_id
+                )
         return self._found

@@ -76,7 +76,9 @@ def _show(operator: Any, instance: Any) -> None:
     # As Airflow does at the end: in its own database, whatever XCom backend is configured.
     from airflow.sdk.bases.xcom import BaseXCom
 
-    for link in operator.operator_extra_links:
+    # Not a link that a subclass adds: it may need what only ``execute`` makes.
+    ours = (link for link in operator.operator_extra_links if isinstance(link, MessagesLink))
+    for link in ours:
         try:
             url = link.get_link(operator, ti_key=instance)
             if url:

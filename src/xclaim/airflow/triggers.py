@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _FIRED_LATELY = 10.0  # seconds in which a worker claims what its trigger saw
 _MOST_LOOKED_AT = 1_000
+_SHORTEST = 0.1  # seconds between two looks: a triggerer has other triggers, and a database others
 _RECONNECT = timedelta(minutes=10)  # what waits for messages can wait for a database, too
 
 _engines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Database, AsyncEngine]]
@@ -106,7 +107,8 @@ class WakeUpTrigger(BaseEventTrigger):
     :param nag_every: how long until it fires again for what is still there.
     :param poll_every: how long between two looks without a wake-up: of producers that send none, of
         delays that ended, and while the listening connection is down.
-    :raises InvalidArgumentError: one of these is no duration.
+    :raises InvalidArgumentError: one of these is no duration, or ``nag_every`` or ``poll_every``
+        is below a tenth of a second.
     """
 
     def __init__(
@@ -121,9 +123,9 @@ class WakeUpTrigger(BaseEventTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         self.queue_name = queue_name
         self.xclaim_conn_id = xclaim_conn_id
-        self.debounce = _in_seconds("debounce", debounce)
-        self.nag_every = _in_seconds("nag_every", nag_every)
-        self.poll_every = _in_seconds("poll_every", poll_every)
+        self.debounce = _in_seconds("debounce", debounce, 0)
+        self.nag_every = _in_seconds("nag_every", nag_every, _SHORTEST)
+        self.poll_every = _in_seconds("poll_every", poll_every, _SHORTEST)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return how to make this trigger again."""
@@ -196,10 +198,10 @@ class WakeUpTrigger(BaseEventTrigger):
             yield event
 
 
-def _in_seconds(name: str, value: timedelta | float) -> float:
+def _in_seconds(name: str, value: timedelta | float, lowest: float) -> float:
     if isinstance(value, timedelta):
-        return seconds(name, value)
-    return number(name, value, 0, MAX_DURATION.total_seconds())
+        value = seconds(name, value)
+    return float(number(name, value, lowest, MAX_DURATION.total_seconds()))
 
 
 def _event(**payload: str) -> TriggerEvent:
@@ -218,7 +220,7 @@ async def _database(xclaim_conn_id: str) -> Database:
     from xclaim.airflow.connections import asking_for, database_of
 
     with asking_for(xclaim_conn_id):
-        return database_of(await XclaimHook.aget_connection(xclaim_conn_id))
+        return database_of(await XclaimHook.aget_connection(xclaim_conn_id), xclaim_conn_id)
 
 
 def _queue(database: Database, name: str) -> AsyncQueue:

@@ -164,7 +164,7 @@ def async_method(xcoms: type, name: str) -> Any:
 
 def program() -> str:
     """Return what the commands of xclaim begin with: 3.1 asks no provider for commands."""
-    if _numbers(getattr(airflow, "__version__", "")) < _COMMANDS_SINCE:
+    if _numbers(getattr(airflow, "__version__", None)) < _COMMANDS_SINCE:
         return "python -m xclaim.airflow"
     return "airflow xclaim"
 
@@ -174,15 +174,15 @@ def check(version: str | None) -> None:
 
     :param version: Airflow's; None where there is only its task SDK.
     """
-    if _numbers(version or "") < _OLDEST:
+    if _numbers(version) < _OLDEST:
         raise ImportError(
             f"xclaim needs Apache Airflow 3.1 or later, and this is {version}: Airflow 2 and 3.0 "
             "ask for an SQLAlchemy below 2, which cannot speak to PostgreSQL through psycopg 3"
         )
 
 
-def _numbers(version: str) -> tuple[float, ...]:
-    found = re.match(r"(\d+)\.(\d+)", version)
+def _numbers(version: str | None) -> tuple[float, ...]:
+    found = re.match(r"(\d+)\.(\d+)", version or "")
     return tuple(map(int, found.groups())) if found else (inf,)  # without core: a later one
 
 

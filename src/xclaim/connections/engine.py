@@ -17,8 +17,9 @@ from xclaim.connections import forks, missing_files, settings
 from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy
 from xclaim.connections.calls import current_call
 from xclaim.connections.missing_files import MAKES_NO_FILE
-from xclaim.errors import DatabaseUrlError
+from xclaim.errors import Commands, DatabaseUrlError
 from xclaim.payloads import plain_json
+from xclaim.sql.revision import COMMANDS
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -282,8 +283,8 @@ def _check_psycopg() -> None:
 
 
 def _prepare(engine: Engine) -> None:
-    if COMMANDS not in engine.get_execution_options():
-        place = missing_files.url_option(engine.url)
+    place = missing_files.url_option(engine.url)
+    if place and COMMANDS not in engine.get_execution_options():
         engine.update_execution_options(**{COMMANDS: Commands(place=place)})
     if engine.get_execution_options().get(MAKES_NO_FILE):
         missing_files.refuse_always(engine)  # before the next, which connects
