@@ -140,7 +140,7 @@ def test_a_uri_makes_no_file_either(folder: Path, mode: str) -> None:
 
 
 def test_a_uri_in_memory_has_no_file() -> None:
-    with pytest.raises(SchemaVersionError, match="run `xclaim upgrade`$"):
+    with pytest.raises(SchemaVersionError, match=r"run `xclaim upgrade`$"):
         count("sqlite:///file:shop?mode=memory&uri=true")
 
 

@@ -6,10 +6,13 @@ And `python -m xclaim.airflow ...`, which is the same on every Airflow.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from tests.hook.conftest import Parse, connection_uri
+from xclaim import Queue
 from xclaim.cli.app import COMMANDS
 
 pytestmark = pytest.mark.airflow
@@ -107,3 +110,56 @@ def test_the_password_of_a_connection_is_not_shown(
     captured = capsys.readouterr()
     assert status == 4
     assert "hunter2" not in captured.out + captured.err
+
+
+def test_a_connection_whose_id_airflow_drops_is_used(
+    parser: Parse,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MY SHOP;", connection_uri(database_url))
+
+    status = run(parser, "push", "orders", "1", "--conn-id", "my shop;")
+
+    assert status == 0
+    assert json.loads(capsys.readouterr().out)["queue"] == "orders"
+
+
+@pytest.mark.parametrize("words", ["push orders 1", "stats"])
+def test_stdout_has_json_only_whatever_airflow_logs(connected: str, words: str) -> None:
+    code = """
+import logging, sys
+from airflow.models import connection
+from xclaim.airflow.__main__ import main
+
+ask = connection.Connection.get_connection_from_secrets
+log = logging.StreamHandler(sys.stdout)
+logging.getLogger("noisy").addHandler(log)
+
+def noisy(conn_id):
+    logging.getLogger("noisy").warning("a line of Airflow's")
+    return ask(conn_id)
+
+connection.Connection.get_connection_from_secrets = noisy
+main(sys.argv[1:])
+"""
+    with Queue("orders", connected) as queue:
+        queue.push(1)
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words.split()], check=False, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["queue"] for line in done.stdout.splitlines()] == ["orders"]
+    assert "a line of Airflow's" in done.stderr
+
+
+def test_objects_of_xcoms_without_a_storage_are_wrong_use(
+    parser: Parse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run(parser, "clean-xcoms", "--dry-run")
+
+    assert status == 2
+    assert "error: " in capsys.readouterr().err

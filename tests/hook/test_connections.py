@@ -109,3 +109,8 @@ def test_a_connection_that_leads_nowhere_is_refused_by_its_id(
 
     assert "my_queue" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_type_that_airflow_did_not_know_has_a_way_out() -> None:
+    with pytest.raises(DatabaseUrlError, match="--conn-type xclaim`, or with `--conn-uri"):
+        database_of(connection(conn_type="generic", host="db"))

@@ -106,6 +106,37 @@ def test_the_link_of_an_operator_is_there_while_it_runs(
     assert done.xcoms("wait") == ["https://g/wait/-1"]
 
 
+def test_a_link_of_a_subclass_waits_for_what_its_task_pushes(
+    run_on_sqlite: Callable[..., DagRun],
+) -> None:
+    from airflow.sdk import DAG, BaseOperatorLink
+
+    from xclaim.airflow.links import MessagesLink
+    from xclaim.airflow.operators import MaintenanceOperator
+
+    asked: list[str] = []
+
+    class Report(BaseOperatorLink):
+        name = "Report"
+
+        def get_link(self, operator: Any, *, ti_key: Any) -> str:
+            asked.append("report")
+            return "https://g/report"
+
+    class Reporting(MaintenanceOperator):
+        operator_extra_links = (MessagesLink(), Report())
+
+        def execute(self, context: Any) -> Any:
+            return [look("tidy"), *asked]
+
+    with DAG("linked_reports") as dag:
+        Reporting(task_id="tidy", queue_names=["orders"])
+
+    done = run_on_sqlite(dag)
+
+    assert done.xcoms("tidy") == [["https://g/tidy/-1"]]
+
+
 def test_an_xcom_backend_does_not_put_the_link_elsewhere(
     run_on_sqlite: Callable[..., DagRun], xcom_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -387,3 +388,25 @@ def test_a_trigger_takes_durations_as_airflow_does_in_seconds_or_with_their_unit
 def test_a_trigger_refuses_what_is_no_duration_before_it_is_stored(duration: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="debounce must"):
         WakeUpTrigger(queue_name="q", debounce=duration)
+
+
+@pytest.mark.parametrize("name", ["poll_every", "nag_every"])
+@pytest.mark.parametrize("value", [0, 0.0, 0.01, timedelta(0), -1])
+def test_a_trigger_does_not_look_without_a_rest(name: str, value: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=name):
+        WakeUpTrigger(queue_name="orders", **{name: value})
+
+
+def test_equal_durations_are_serialized_alike() -> None:
+    every: list[Any] = [60, 60.0, timedelta(minutes=1)]
+
+    written = {
+        json.dumps(
+            WakeUpTrigger(
+                queue_name="orders", nag_every=value, poll_every=value, debounce=value
+            ).serialize()
+        )
+        for value in every
+    }
+
+    assert len(written) == 1

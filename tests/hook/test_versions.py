@@ -139,3 +139,14 @@ def printed(code: str) -> str:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     return result.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("version", "program"), [(None, "airflow xclaim"), ("3.1.8", "python -m xclaim.airflow")]
+)
+def test_the_task_sdk_alone_has_a_program_too(
+    version: str | None, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow.__version__", version)
+
+    assert versions.program() == program

@@ -183,6 +183,18 @@ def test_the_id_that_the_button_draws_is_not_shown(
     assert "--conn-id ID_OF_THIS_CONNECTION" in reason_of("qRsTuVwX")
 
 
+def test_an_id_of_eight_letters_is_shown_where_no_button_was_pressed(
+    monkeypatch: pytest.MonkeyPatch, empty_database_url: str
+) -> None:
+    from xclaim.airflow.hooks import XclaimHook
+
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES", connection_uri(empty_database_url))
+    hook = XclaimHook("postgres")
+
+    with pytest.raises(SchemaVersionError, match="--conn-id postgres`"):
+        hook.queue("orders").push(1)
+
+
 @pytest.mark.parametrize("words", ["stats", "doctor", "audit", "claim orders", "push orders 1"])
 def test_the_command_line_names_it_too_and_makes_no_file(
     shop: Callable[[str], str],

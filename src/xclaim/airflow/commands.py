@@ -7,7 +7,7 @@ import os
 import sys
 from argparse import BooleanOptionalAction
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -91,7 +91,7 @@ def _own_stdout() -> Iterator[None]:
     theirs = sys.stdout
     try:
         number, stderr = theirs.fileno(), sys.stderr.fileno()
-    except (OSError, ValueError):  # in memory, where somebody calls this within a process
+    except (AttributeError, OSError, ValueError):  # closed, or in memory
         yield
         return
     theirs.flush()
@@ -102,6 +102,8 @@ def _own_stdout() -> Iterator[None]:
         yield
         sys.stdout.flush()
     finally:
+        with suppress(OSError):  # nobody reads
+            sys.stdout.close()
         theirs.flush()
         sys.stdout = theirs
         os.dup2(kept, number)
@@ -160,12 +162,13 @@ def clean_xcoms(arguments: Any) -> None:
     from xclaim.errors import XclaimError
 
     age = timedelta(hours=arguments.older_than_hours)
-    try:
-        counts = clean_xcoms_by_database(age, dry_run=arguments.dry_run)
-    except XclaimError as error:
-        say(f"error: {error}")
-        raise SystemExit(WRONG_USE) from error
-    print(" ".join(f"{name}={count}" for name, count in counts.items()))  # noqa: T201
+    with _own_stdout():
+        try:
+            counts = clean_xcoms_by_database(age, dry_run=arguments.dry_run)
+        except XclaimError as error:
+            say(f"error: {error}")
+            raise SystemExit(WRONG_USE) from error
+        print(" ".join(f"{name}={count}" for name, count in counts.items()))  # noqa: T201
 
 
 def _arguments(command: Any) -> Iterator[Any]:
