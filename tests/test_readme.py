@@ -52,7 +52,7 @@ def run_in_airflow(commands: list[str], home: Path) -> None:
     }
     environment |= {"HOME": str(home), "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        ["/bin/bash", "-ec", "\n".join(commands)],
+        ["/bin/bash", "-o", "pipefail", "-ec", "\n".join(commands)],
         cwd=home,
         env=environment,
         stdout=subprocess.PIPE,
@@ -70,7 +70,7 @@ def run_block(language: str, code: str, folder: Path, namespace: dict[str, Any])
         return
     scripts = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
-    bash = ["/bin/bash", "-ec", code]
+    bash = ["/bin/bash", "-o", "pipefail", "-ec", code]
     subprocess.run(bash, cwd=folder, env=environment, check=True)
 
 
