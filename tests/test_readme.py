@@ -139,9 +139,9 @@ def test_the_commands_of_airflow_lead_to_acked_messages(tmp_path: Path) -> None:
     pytest.importorskip("airflow")
     _install, *said, _standalone, _trigger, look = airflow_commands()
 
-    run_in_airflow([*said, "airflow db migrate", "airflow dags test orders", look], tmp_path)
+    run_in_airflow([*said, "airflow db migrate", "airflow dags test parcels", look], tmp_path)
 
-    with Queue("orders", f"sqlite:///{tmp_path}/xclaim.db") as queue:
+    with Queue("parcels", f"sqlite:///{tmp_path}/xclaim.db") as queue:
         assert queue.counts().consumed == 100
         assert queue.counts().available == 0
 
@@ -154,4 +154,4 @@ def test_the_dag_of_the_readme_is_a_dag() -> None:
 
     exec(compile(code.replace("\norders()", "\nbuilt = orders()"), "readme", "exec"), namespace)  # noqa: S102
 
-    assert sorted(namespace["built"].task_ids) == ["pack", "push_orders"]
+    assert sorted(namespace["built"].task_ids) == ["pack", "push_parcels"]
