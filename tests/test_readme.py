@@ -152,6 +152,6 @@ def test_the_dag_of_the_readme_is_a_dag() -> None:
     (code,) = [file for command in airflow_commands() for file in FILE.findall(command)]
     namespace: dict[str, Any] = {}
 
-    exec(compile(code.replace("\norders()", "\nbuilt = orders()"), "readme", "exec"), namespace)  # noqa: S102
+    exec(compile(code.replace("\nparcels()", "\nbuilt = parcels()"), "readme", "exec"), namespace)  # noqa: S102
 
     assert sorted(namespace["built"].task_ids) == ["pack", "push_parcels"]
