@@ -1,8 +1,9 @@
 """Run the code blocks of a page as a newcomer does: in their order, in an empty folder.
 
 `python -m tests.pages docs/guides/fan-out.md` runs one page. CONTRIBUTING.md says what the words
-after a block's language mean. A word that is not known is an error: else a misspelt `no-run` would
-run, and a misspelt `output` would be compared with nothing.
+after a block's language mean. A word, a language or a fence that is not known is an error: else a
+misspelt `no-run` would run, `sh` for `bash` would not, and a misspelt `output` would be compared
+with nothing.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ SESSION = Path(__file__).resolve().parent / "page_session.py"
 WORDS = frozenset({"airflow", "dag", "fails", "install", "no-run", "output"})
 NEEDS = frozenset({"airflow", "empty-airflow", "postgresql", "schema"})
 RUN = ("bash", "python", "sql")
+SHOWN = frozenset({"csv", "diff", "dockerfile", "html", "ini", "json", "text", "toml", "yaml"})
+INSTEAD = {"console": "bash", "py": "python", "sh": "bash", "shell": "bash", "yml": "yaml"}
 
-_BLOCK = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w+)(?P<info>[^\n]*)\n(?P<code>.*?)^(?P=indent)```$",
-    re.DOTALL | re.MULTILINE,
-)
+_FENCE = re.compile(r"^[\s>]*(?:(?:[-*+]|\d+[.)])\s+)*(?:`{3,}|~{3,})")
+_OPENING = re.compile(r"(?P<indent> *)```(?P<language>[\w-]+|\{[\w-]+\})(?P<info>[^\n`]*)")
 _FILE = re.compile(r"(?:#|--|//) ([\w./-]+\.\w+)")
 _NEEDS = re.compile(r"^<!-- page: (.+) -->$", re.MULTILINE)
+_LIKE_NEEDS = re.compile(r"^[ \t>]*<!--\s*pages?\b.*$", re.IGNORECASE | re.MULTILINE)
 
 
 class PageError(AssertionError):
@@ -57,10 +59,14 @@ class Block:
         return found[1] if found and "no-run" not in self.words else None
 
     @property
+    def is_left(self) -> bool:
+        """Return whether it is for somebody else: test_readme.py runs Airflow's."""
+        return bool(self.words & {"airflow", "install", "no-run"})
+
+    @property
     def is_run(self) -> bool:
         """Return whether the suite runs it."""
-        is_left = self.words & {"airflow", "install", "no-run"}  # test_readme.py runs Airflow's
-        return self.language in RUN and not self.file and not is_left
+        return self.language in RUN and not self.file and not self.is_left
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +88,74 @@ class Page:
 
 
 def read_page(path: Path) -> Page:
-    """Read a page. Raise ValueError for a word that is not known."""
+    """Read a page. Raise ValueError for what would be neither run nor known as something to show.
+
+    That is a fence or language that is not known, and a word or an output in a wrong place.
+    """
     text = path.read_text()
+    blocks = tuple(_blocks(text, path))
+    for before, block in zip((None, *blocks), blocks, strict=False):
+        _refuse_misplaced(before, block, path)
+    return Page(path.resolve(), _needs(text, path), blocks)
+
+
+def _needs(text: str, path: Path) -> frozenset[str]:
+    for found in _LIKE_NEEDS.findall(text):
+        if not _NEEDS.fullmatch(found):
+            raise ValueError(f"{path}: write {found.strip()} as <!-- page: ... -->, at the left")
     needs = frozenset(word for words in _NEEDS.findall(text) for word in words.split())
     _refuse_unknown(needs - NEEDS, path)
-    return Page(path.resolve(), needs, tuple(_blocks(text, path)))
+    return needs
 
 
 def _blocks(text: str, path: Path) -> Iterator[Block]:
-    for found in _BLOCK.finditer(text):
-        names, _, reason = found["info"].partition(":")
-        words = frozenset(names.split())
-        _refuse_unknown(words - WORDS, path)
-        yield Block(
-            language=found["language"],
-            words=words,
-            reason=reason.strip(),
-            code=textwrap.dedent(found["code"]),
-            line=text.count("\n", 0, found.start("code")) + 1,
-        )
+    lines = iter(enumerate(text.splitlines(), 1))
+    for number, line in lines:
+        if not _FENCE.match(line):
+            continue
+        opening = _OPENING.fullmatch(line)
+        if opening is None:
+            raise ValueError(f"{path}:{number}: {line!r} opens no block: write ```language")
+        code = "".join(_until_closed(lines, opening["indent"], f"{path}:{number}"))
+        if not opening["language"].startswith("{"):  # a directive of the site
+            yield _block(opening, code, path, number)
+
+
+def _until_closed(lines: Iterator[tuple[int, str]], indent: str, opened: str) -> Iterator[str]:
+    for _, line in lines:
+        if line == f"{indent}```":
+            return
+        if _FENCE.match(line):
+            raise ValueError(f"{opened}: {line!r} does not close the block: write ``` alone")
+        yield line + "\n"
+    raise ValueError(f"{opened}: the block is not closed")
+
+
+def _block(opening: re.Match[str], code: str, path: Path, number: int) -> Block:
+    language = opening["language"]
+    if language not in SHOWN.union(RUN):
+        instead = INSTEAD.get(language.lower(), language.lower())
+        known = [instead] if instead in SHOWN.union(RUN) else sorted(SHOWN.union(RUN))
+        raise ValueError(f"{path}:{number}: write {' or '.join(known)} instead of {language}")
+    names, _, reason = opening["info"].partition(":")
+    words = frozenset(names.split())
+    _refuse_unknown(words - WORDS, path)
+    return Block(
+        language=language,
+        words=words,
+        reason=reason.strip(),
+        code=textwrap.dedent(code),
+        line=number + 1,
+    )
+
+
+def _refuse_misplaced(before: Block | None, block: Block, path: Path) -> None:
+    allowed = {"output"} if block.language == "text" else WORDS - {"output"}
+    if block.words and (block.words - allowed or block.language not in ("text", *RUN)):
+        words = ", ".join(sorted(block.words))
+        raise ValueError(f"{path}:{block.line}: {words} does not belong after {block.language}")
+    if "output" in block.words and (before is None or not (before.is_run or before.is_left)):
+        raise ValueError(f"{path}:{block.line}: the block before it is not run: it prints nothing")
 
 
 def _refuse_unknown(words: frozenset[str], path: Path) -> None:
@@ -125,7 +180,7 @@ class Terminal:
         keep = f"trap 'env -0 >{shlex.quote(str(variables))}' EXIT\n"
         with printed.open("wb") as output:
             ended = subprocess.run(
-                ["/bin/bash", "-ec", keep + code],
+                ["/bin/bash", "-o", "pipefail", "-ec", keep + code],
                 cwd=self.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ from tests.test_moving import RUN_HERE
 from xclaim.operations import migrate
 
 DOCS = ROOT / "docs"
-FOLDERS = ("", "start", "guides", "operations")
+FOLDERS = ("", "start", "guides", "operations", "reference")
 PATHS = [ROOT / "README.md", *(path for name in FOLDERS for path in (DOCS / name).glob("*.md"))]
 PAGES = [page for page in map(read_page, sorted(PATHS)) if page.blocks]
 # The README's are run by test_readme.py, which looks at the queue behind them as well.
@@ -143,7 +143,10 @@ def written(path: Path, *lines: str) -> Page:
     "blocks",
     [
         ("```bash", "false", "```"),
-        ("```bash", "false | true", "nonsense", "true", "```"),
+        ("```bash", "false | true", "```"),
+        ("```bash", "(exit 3) | cat > file", "true", "```"),
+        ("```bash", "yes | head -1", "```"),
+        ("```bash fails", "true | true", "```"),
         ("```bash fails", "true", "```"),
         ("```python", "1 / 0", "```"),
         ("```python", "raise SystemExit(0)", "```"),
@@ -167,6 +170,108 @@ def test_what_does_not_do_as_the_page_says_fails(blocks: tuple[str, ...], tmp_pa
 def test_a_word_that_is_not_known_is_an_error(word: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not known"):
         written(tmp_path, f"```bash {word}", "true", "```")
+
+
+@pytest.mark.parametrize(
+    ("language", "instead"),
+    [
+        ("sh", "bash"),
+        ("shell", "bash"),
+        ("console", "bash"),
+        ("Bash", "bash"),
+        ("py", "python"),
+        ("Python", "python"),
+        ("SQL", "sql"),
+        ("ruby", "bash or .* or python or .* or yaml"),
+    ],
+)
+def test_a_language_that_is_not_known_is_an_error(
+    language: str, instead: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=rf"page\.md:3: write {instead} instead of {language}$"):
+        written(tmp_path, "# Title", "", f"```{language}", "exit 1", "```")
+
+
+@pytest.mark.parametrize("language", ["ini", "toml", "yaml", "json", "text", "dockerfile"])
+def test_a_language_that_nobody_runs_is_shown(language: str, tmp_path: Path) -> None:
+    page = written(tmp_path, f"```{language}", "nonsense", "```")
+
+    assert not any(block.is_run for block in page.blocks)
+    run(page, tmp_path, plain_environment())
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("````bash", "exit 1", "````"),
+        ("~~~bash", "exit 1", "~~~"),
+        ("``` bash", "exit 1", "```"),
+        ("```", "exit 1", "```"),
+        ("```{.bash}", "exit 1", "```"),
+        ("\t```bash", "exit 1", "\t```"),
+        ("> ```bash", "> exit 1", "> ```"),
+        ("- ```bash", "  exit 1", "  ```"),
+        ("1. ```bash", "   exit 1", "   ```"),
+        ("```bash", "exit 1", "``` "),
+        ("```bash", "exit 1", "  ```"),
+        ("```bash", "exit 1", "````"),
+        ("```bash", "exit 1"),
+        ("```bash", "exit 1", "", "```python", "1 / 0", "```"),
+        ("```python", "1 / 1", "```", "", "```"),
+    ],
+)
+def test_a_fence_that_would_not_be_found_is_an_error(
+    lines: tuple[str, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"page\.md:\d+: .*block"):
+        written(tmp_path, *lines)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        (),
+        ("```yaml", "a: 1", "```"),
+        ("```text", "nothing", "```"),
+        ("```python", "# worker.py", "print(1)", "```"),
+        ("```bash", "echo 1", "```", "```text output", "1", "```"),
+    ],
+)
+def test_an_output_of_what_is_not_run_is_an_error(before: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="prints nothing"):
+        written(tmp_path, *before, "```text output", "1", "```")
+
+
+@pytest.mark.parametrize("word", ["no-run: a reason", "install", "airflow"])
+def test_an_output_of_what_others_run_is_left_alone(word: str, tmp_path: Path) -> None:
+    page = written(tmp_path, f"```bash {word}", "exit 1", "```", "```text output", "1", "```")
+
+    run(page, tmp_path, plain_environment())
+
+
+@pytest.mark.parametrize(
+    "opening", ["python output", "bash output", "sql output", "json output", "text fails"]
+)
+def test_a_word_of_another_language_is_an_error(opening: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not belong after"):
+        written(tmp_path, "```bash", "true", "```", f"```{opening}", "1", "```")
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "<!-- Page: postgresql -->",
+        "<!-- PAGE: postgresql -->",
+        "  <!-- page: postgresql -->",
+        "<!--page: postgresql-->",
+        "<!-- page postgresql -->",
+        "<!-- page: postgresql --> ",
+        "<!-- page: postgresq -->",
+    ],
+)
+def test_a_comment_that_would_not_be_found_is_an_error(comment: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="page"):
+        written(tmp_path, "# Title", comment)
 
 
 def test_a_page_is_one_terminal_and_one_session(tmp_path: Path) -> None:

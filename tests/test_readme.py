@@ -52,7 +52,7 @@ def run_in_airflow(commands: list[str], home: Path) -> None:
     }
     environment |= {"HOME": str(home), "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        ["/bin/bash", "-ec", "\n".join(commands)],
+        ["/bin/bash", "-o", "pipefail", "-ec", "\n".join(commands)],
         cwd=home,
         env=environment,
         stdout=subprocess.PIPE,
@@ -70,7 +70,7 @@ def run_block(language: str, code: str, folder: Path, namespace: dict[str, Any])
         return
     scripts = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
-    bash = ["/bin/bash", "-ec", code]
+    bash = ["/bin/bash", "-o", "pipefail", "-ec", code]
     subprocess.run(bash, cwd=folder, env=environment, check=True)
 
 
@@ -139,9 +139,9 @@ def test_the_commands_of_airflow_lead_to_acked_messages(tmp_path: Path) -> None:
     pytest.importorskip("airflow")
     _install, *said, _standalone, _trigger, look = airflow_commands()
 
-    run_in_airflow([*said, "airflow db migrate", "airflow dags test orders", look], tmp_path)
+    run_in_airflow([*said, "airflow db migrate", "airflow dags test parcels", look], tmp_path)
 
-    with Queue("orders", f"sqlite:///{tmp_path}/xclaim.db") as queue:
+    with Queue("parcels", f"sqlite:///{tmp_path}/xclaim.db") as queue:
         assert queue.counts().consumed == 100
         assert queue.counts().available == 0
 
@@ -152,6 +152,6 @@ def test_the_dag_of_the_readme_is_a_dag() -> None:
     (code,) = [file for command in airflow_commands() for file in FILE.findall(command)]
     namespace: dict[str, Any] = {}
 
-    exec(compile(code.replace("\norders()", "\nbuilt = orders()"), "readme", "exec"), namespace)  # noqa: S102
+    exec(compile(code.replace("\nparcels()", "\nbuilt = parcels()"), "readme", "exec"), namespace)  # noqa: S102
 
-    assert sorted(namespace["built"].task_ids) == ["pack", "push_orders"]
+    assert sorted(namespace["built"].task_ids) == ["pack", "push_parcels"]

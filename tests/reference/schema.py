@@ -77,7 +77,7 @@ def page() -> str:
         "## Indexes",
         "Each serves one verb, and is partial: what is consumed costs a claim nothing.",
         table(("index", "serves"), _indexes()),
-        block("\n\n".join(_statements()), "sql"),
+        block("\n\n".join(_statements()), "sql no-run: xclaim upgrade runs them"),
         "## Storage",
         "On PostgreSQL the table is made with these settings, for rows that are rewritten two or "
         "three times.",
