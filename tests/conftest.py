@@ -49,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(home.cleanup)
     os.environ |= {
         "AIRFLOW_HOME": home.name,
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0",  # what fails against hope is seen at once
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.name}/airflow.db",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",

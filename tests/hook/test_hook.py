@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 
+from xclaim.airflow.versions import program
+
 import pytest
 
 from tests.hook.conftest import connection_uri
@@ -28,7 +30,7 @@ def test_a_connection_without_the_schema_says_what_to_run(
     is_fine, reason = XclaimHook().test_connection()
 
     assert not is_fine
-    assert "xclaim upgrade" in reason
+    assert f"{program()} upgrade" in reason
 
 
 def test_an_unreachable_or_unfit_connection_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,7 @@ from sqlalchemy import (
 from sqlalchemy import Dialect as SqlDialect
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import Function
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from xclaim.errors import DatabaseUrlError
@@ -501,7 +502,8 @@ class _Sqlite(Dialect):
         is_whole = and_(_is_json(array), func.length(array) < _MOST_KEPT)
         valid = case((is_whole, array), else_=_quoted("null"))
         is_array = func.json_type(valid) == _quoted("array")
-        is_full = func.json_array_length(valid) >= literal_column(str(most))
+        # Not func's: sqlalchemy_utils, which Airflow 3.1 has, puts its own there, not to be cached.
+        is_full = Function[Any]("json_array_length", valid) >= literal_column(str(most))
         kept = case(
             (~is_array, _quoted("[]")),
             (is_full, func.json_remove(array, _quoted("$[0]"))),

@@ -302,14 +302,15 @@ class _Place:
     def __getstate__(self) -> dict[str, Any]:
         """Return all but the options, and a path's own ones: they may be credentials."""
         state = self.__dict__ | {"_store": None, "_process": None, "options": {}, "path": None}
-        # Airflow's path forgets its connection when it is pickled (seen in 3.3).
-        connection_id = getattr(self.path, "conn_id", None)
+        # Airflow's path forgets its connection when it is pickled (seen in 3.3). That of 3.1 has it
+        # among its options.
+        options = getattr(self.path, "storage_options", None) or {}
+        connection_id = getattr(self.path, "conn_id", None) or options.get("conn_id")
         if connection_id is not None:
             state["path"] = _ConnectedPath(type(self.path), self.location.url, connection_id)
             state["lacks_options"] |= bool(self.options)
         else:
-            given = self.options or getattr(self.path, "storage_options", None)
-            state["lacks_options"] |= bool(given)
+            state["lacks_options"] |= bool(self.options or options)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
