@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from xclaim.airflow.versions import serialized_by_name
+
+import pandas
 import pytest
 from airflow.sdk import DAG
 
@@ -97,6 +100,8 @@ def seeds() -> dict[str, Any]:
 def test_a_dag_as_it_circulates_runs_unchanged(
     run_anywhere: Run, place: str, seeds: dict[str, Any], seed: str
 ) -> None:
+    if (seed, place) == ("seed_frame", "database") and not serialized_by_name(pandas.DataFrame):
+        pytest.skip("this Airflow's serde knows no DataFrame of this pandas: it needs a storage")
     task_id, returned = SEEDS[seed]
 
     done = run_anywhere(seeds[seed])
