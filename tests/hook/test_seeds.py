@@ -13,7 +13,7 @@ from typing import Any
 
 from xclaim.airflow.versions import serialized_by_name
 
-import pandas
+import pandas as pd
 import pytest
 from airflow.sdk import DAG
 
@@ -100,7 +100,7 @@ def seeds() -> dict[str, Any]:
 def test_a_dag_as_it_circulates_runs_unchanged(
     run_anywhere: Run, place: str, seeds: dict[str, Any], seed: str
 ) -> None:
-    if (seed, place) == ("seed_frame", "database") and not serialized_by_name(pandas.DataFrame):
+    if (seed, place) == ("seed_frame", "database") and not serialized_by_name(pd.DataFrame):
         pytest.skip("this Airflow's serde knows no DataFrame of this pandas: it needs a storage")
     task_id, returned = SEEDS[seed]
 
