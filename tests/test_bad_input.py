@@ -383,7 +383,7 @@ def test_an_old_schema_says_what_to_run(empty_database_url: str, tmp_path: Path)
 
     with (
         later_xclaim(tmp_path),
-        pytest.raises(SchemaVersionError, match="needs 0002: run `xclaim upgrade`") as caught,
+        pytest.raises(SchemaVersionError, match="needs 0002: run `xclaim upgrade") as caught,
     ):
         migrate.check(empty_database_url)
 
@@ -398,7 +398,7 @@ def test_an_old_table_that_does_not_fit_says_what_to_run(
 
     with (
         later_xclaim(tmp_path),
-        pytest.raises(SchemaVersionError, match="needs 0002: run `xclaim upgrade`") as caught,
+        pytest.raises(SchemaVersionError, match="needs 0002: run `xclaim upgrade") as caught,
     ):
         queue.claim()
 

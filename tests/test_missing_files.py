@@ -12,9 +12,14 @@ from sqlalchemy import URL
 from sqlalchemy.exc import OperationalError
 
 from xclaim import AsyncQueue, Queue, SchemaVersionError, create_engine
+from xclaim.connections.direct import is_direct
+from xclaim.connections.engine import create_verb_engine
+from xclaim.connections.missing_files import MAKES_NO_FILE
+from xclaim.errors import Commands
 from xclaim.operations import migrate
 from xclaim.operations.audit import audit
 from xclaim.operations.doctor import Level, examine
+from xclaim.sql.revision import COMMANDS
 
 
 @pytest.fixture
@@ -82,6 +87,19 @@ def test_a_doctor_makes_no_file_either_and_names_what_does(folder: Path, url: st
         == f"run `xclaim upgrade --url 'sqlite:///{folder / 'my shop.db'}'`, which makes it"
     )
     assert list(folder.iterdir()) == []
+
+
+def test_what_an_engine_is_told_of_commands_keeps_its_statements_on_the_short_way(
+    database_url: str, sqlite_url: str
+) -> None:
+    told = {COMMANDS: Commands(program="airflow xclaim"), MAKES_NO_FILE: True}
+    of_airflow = create_engine(database_url, execution_options=told)
+    of_a_queue = create_verb_engine(sqlite_url)
+
+    for engine in (of_airflow, of_a_queue):
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            assert is_direct(connection)
+        engine.dispose()
 
 
 def test_there_is_no_revision_and_nothing_to_take_back_where_there_is_no_file(

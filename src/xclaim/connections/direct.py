@@ -22,8 +22,10 @@ from sqlalchemy import Connection, Dialect, Text, Uuid, make_url
 from xclaim.connections import settings
 from xclaim.connections.autocommit import AT_ONCE, needs_transaction, new_transaction
 from xclaim.connections.engine import DEFAULT_ISOLATION_LEVEL
+from xclaim.connections.missing_files import MAKES_NO_FILE
 from xclaim.sql import full_names
 from xclaim.sql.dialects import POSTGRESQL, UtcTimestamp, text_of, time_of, token_of
+from xclaim.sql.revision import COMMANDS
 from xclaim.sql.schema import message_table
 from xclaim.sql.statements import Statement
 
@@ -31,6 +33,7 @@ _PLAIN_AUTOCOMMIT = (
     {"isolation_level": "AUTOCOMMIT"},
     {DEFAULT_ISOLATION_LEVEL: "AUTOCOMMIT"},
 )
+_OURS = frozenset({COMMANDS, MAKES_NO_FILE})  # what they say is of no concern to a statement
 _PARAMETERS = re.compile(r"%%|%\((\w+)\)s")
 _logger = logging.getLogger("sqlalchemy.engine.Engine")
 
@@ -40,12 +43,18 @@ def is_direct(connection: Connection) -> bool:
     engine: Any = connection.engine
     return (
         not connection.dialect.is_async
-        and connection.get_execution_options() in _PLAIN_AUTOCOMMIT
+        and _is_plain_autocommit(connection.get_execution_options())
         and not engine.echo
         and not _logger.isEnabledFor(logging.INFO)
         # The flag is quick to read, and False on nearly all engines: then no event is asked for.
         and not (engine._has_events and _is_listened_to(engine))  # noqa: SLF001
     )
+
+
+def _is_plain_autocommit(options: Mapping[str, Any]) -> bool:
+    if not _OURS.isdisjoint(options):
+        options = {name: value for name, value in options.items() if name not in _OURS}
+    return options in _PLAIN_AUTOCOMMIT
 
 
 def _is_listened_to(engine: Any) -> bool:
