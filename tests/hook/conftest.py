@@ -134,6 +134,8 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Any:
     module = sys.modules[versions.get_hook_lineage_collector.__module__]
     collector = versions.HookLineageCollector()  # type: ignore[no-untyped-call]
     monkeypatch.setattr(module, "get_hook_lineage_collector", lambda: collector)
+    if hasattr(module, "_hook_lineage_collector"):  # where Airflow 3.1 keeps it
+        monkeypatch.setattr(module, "_hook_lineage_collector", collector)
     return collector
 
 
