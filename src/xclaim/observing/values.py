@@ -1,0 +1,290 @@
+"""What is seen of queues and messages: values that a page, a scrape or a command shows.
+
+Times are aware UTC, by the database's clock. None of them holds a token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from xclaim.message import Status
+
+
+class Verdict(StrEnum):
+    """How a queue does, in one word."""
+
+    RUNNING = "running"  # messages are consumed, or held by somebody
+    IDLE = "idle"  # nothing waits, nothing is held
+    STALLED = "stalled"  # messages wait, and nobody claims
+    FAILING = "failing"  # what is worked on fails, or new dead letters come
+    PAUSED = "paused"
+
+
+class Action(StrEnum):
+    """What somebody may do to a queue or a message."""
+
+    PUSH = "push"
+    REDRIVE = "redrive"
+    RELEASE = "release"
+    WITHDRAW = "withdraw"
+    EXPIRE = "expire"
+    PAUSE = "pause"  # and unpause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many there are: exactly, or at least, because counting ends at a bound.
+
+    ``estimate``: what the database's statistics say, where it is more than ``at_least``.
+    """
+
+    at_least: int
+    is_exact: bool = True
+    estimate: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentiles:
+    """Of the messages that were consumed last, ``messages`` of them."""
+
+    p50: timedelta
+    p95: timedelta
+    p99: timedelta
+    messages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A number for each step of time, the earliest first. ``is_complete``: nothing was left out."""
+
+    begins_at: datetime
+    step: timedelta
+    values: tuple[int, ...]
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Since when a queue hands out nothing, who paused it, and why."""
+
+    paused_at: datetime
+    paused_by: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """What was consumed of a queue lately; what the newest consumed messages say of its speed.
+
+    ``waiting``: from available to claimed; ``work``: from claimed to consumed. None: nothing was
+    consumed.
+    """
+
+    consumed_per_minute: float
+    consumed: Chart
+    waiting: Percentiles | None
+    work: Percentiles | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSummary:
+    """A queue as one line of a list, with its dead letters (those of ``<name>.dead``).
+
+    ``available`` can be claimed now; ``delayed`` later, of which and of the available ``retrying``
+    failed before. ``claimed`` is held, of which ``lapsed`` beyond the lease. ``oldest_waiting``:
+    for how long the message has been available that waits longest; ``oldest_claim``: for how long
+    the claim is held that was made first. ``flow`` is None where it was not asked for.
+    """
+
+    name: str
+    verdict: Verdict
+    available: Count
+    delayed: Count
+    retrying: Count
+    claimed: Count
+    lapsed: Count
+    dead: Count
+    oldest_waiting: timedelta | None
+    oldest_claim: timedelta | None
+    last_consumed_at: datetime | None
+    pause: Pause | None
+    flow: Flow | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A message as one line of a list. ``excerpt``: the beginning of its payload as JSON text.
+
+    ``excerpt`` is None where the role may not read payloads, ``error`` where it may not read
+    errors.
+    """
+
+    id: int
+    queue: str
+    origin_queue: str
+    status: Status
+    is_delayed: bool
+    is_lapsed: bool
+    is_dead: bool
+    priority: int
+    unique_key: str | None
+    attempts: int
+    max_attempts: int | None
+    created_at: datetime
+    available_at: datetime
+    claimed_at: datetime | None
+    claim_expires_at: datetime | None
+    consumed_at: datetime | None
+    claimed_by: str | None
+    consumed_by: str | None
+    error_class: str | None
+    error: str | None
+    excerpt: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Some of the messages that a search is after, the newest first.
+
+    ``older``: the cursor to go on with, None at the end. A search for what no index has reads so
+    many rows and then stops: ``messages`` may be none although there is an ``older``. ``looked_at``
+    is how many rows were read, down to ``looked_back_to``, when the last of them was pushed.
+    """
+
+    messages: tuple[Listed, ...]
+    older: str | None
+    looked_at: int
+    looked_back_to: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """An Airflow task instance, as headers or the name of a claimant say it."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int | None
+
+
+class Happened(StrEnum):
+    """What can happen to a message."""
+
+    PUSHED = "pushed"
+    AVAILABLE = "available"  # its delay is over
+    CLAIMED = "claimed"
+    LAPSED = "lapsed"  # its lease is over, and nobody has given it back
+    FAILED = "failed"
+    DIED = "died"  # it became a dead letter
+    CONSUMED = "consumed"
+    COMES_BACK = "comes back"  # in the future
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One thing that happened to a message, or will."""
+
+    at: datetime
+    what: Happened
+    by: str | None = None
+    task: Task | None = None
+    attempt: int | None = None
+    error_class: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """A message with everything that is known of it, its moments in the order of time.
+
+    ``payload`` and ``headers`` are JSON text, indented; None where the role may not read them.
+    ``payload_note`` says what is not shown: that it is encoded, stored elsewhere, cut or unreadable.
+    ``is_cut``: of a large payload only the beginning is there.
+    """
+
+    message: Listed
+    moments: tuple[Moment, ...]
+    producer: Task | None
+    consumer: Task | None
+    payload: str | None
+    payload_note: str | None
+    headers: str | None
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """One claim: who holds which message, since when and until when."""
+
+    id: int
+    queue: str
+    claimed_by: str
+    task: Task | None
+    attempts: int
+    claimed_at: datetime
+    claim_expires_at: datetime
+    is_lapsed: bool
+    error_class: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letters:
+    """Dead letters of one queue with the same error: its class, and the first line of its text.
+
+    ``first_line`` is None where the role may not read errors: then they are grouped by class.
+    ``queue`` is the one they died in, without ``.dead``.
+    """
+
+    queue: str
+    error_class: str | None
+    first_line: str | None
+    count: int
+    first_died_at: datetime
+    last_died_at: datetime
+    newest_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What an Airflow task instance, or all of a run, has pushed, holds and has consumed.
+
+    Each as many as were asked for, the newest first. Its failed attempts are in ``failed``.
+    """
+
+    pushed: tuple[Listed, ...]
+    held: tuple[Listed, ...]
+    consumed: tuple[Listed, ...]
+    failed: tuple[Listed, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rights:
+    """What the database role may see and do, as the database says it.
+
+    ``refusals``: for each action that is not allowed, why. ``hides_rows``: row-level security hides
+    messages from the role.
+    """
+
+    role: str | None
+    sees_payloads: bool
+    sees_errors: bool
+    hides_rows: bool
+    refusals: dict[Action, str]
+
+    def may(self, action: Action) -> bool:
+        """Return whether the role may do it."""
+        return action not in self.refusals
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the rights as JSON-serialisable values."""
+        return {
+            "role": self.role,
+            "sees_payloads": self.sees_payloads,
+            "sees_errors": self.sees_errors,
+            "hides_rows": self.hides_rows,
+            "may": [str(action) for action in Action if self.may(action)],
+        }
