@@ -1,0 +1,114 @@
+"""Look at a page as a browser, a reader of screens and a narrow window do, and say what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urldefrag, urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Response
+
+# WCAG 2.2 at level AA, and what the checker calls good practice.
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_ERRORS = 400
+
+
+@dataclass
+class Looked:
+    """A page in a browser, with everything it complained about."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, address: str) -> Response | None:
+        response = self.page.goto(address)
+        if response is not None and response.status >= _ERRORS:
+            self.complaints.append(f"{address}: {response.status}")
+        return response
+
+    def check(self) -> None:
+        """Add what a reader of screens, or a narrow window, would find wrong here."""
+        where = self.page.url
+        found: Any = Axe().run(self.page, options={"runOnly": _RULES}).response
+        for violation in found["violations"]:
+            nodes = "; ".join(node["html"][:160] for node in violation["nodes"][:3])
+            self.complaints.append(f"{where}: {violation['id']}: {violation['help']}: {nodes}")
+        wide = self.page.evaluate(
+            "() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        if wide[0] > wide[1]:
+            self.complaints.append(f"{where}: {wide[0]} px in a window of {wide[1]}")
+
+    def links(self) -> Iterator[str]:
+        """Yield the addresses within the same server that the page leads to."""
+        here = urlsplit(self.page.url)
+        hrefs = self.page.eval_on_selector_all("a[href]", "all => all.map(each => each.href)")
+        for href in hrefs:
+            address = urldefrag(href).url
+            if urlsplit(address)[:2] == here[:2]:
+                yield address
+
+
+@contextmanager
+def looking(
+    browser: Browser, *, width: int = 1280, height: int = 800, scheme: str = "light", **options: Any
+) -> Iterator[Looked]:
+    """Yield a page that notes errors of scripts, refused requests and what the policy refused."""
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,  # type: ignore[arg-type]  # light or dark
+        reduced_motion="reduce",
+        **options,
+    )
+    page = context.new_page()
+    looked = Looked(page)
+    page.on("console", lambda said: _note(looked, said.type, said.text))
+    page.on("pageerror", lambda error: looked.complaints.append(f"{page.url}: {error}"))
+    page.on("dialog", lambda dialog: _refuse(looked, dialog))
+    try:
+        yield looked
+    finally:
+        context.close()
+
+
+def _note(looked: Looked, kind: str, text: str) -> None:
+    if kind in ("error", "warning"):
+        looked.complaints.append(f"{looked.page.url}: {text}")
+
+
+def _refuse(looked: Looked, dialog: Any) -> None:
+    looked.complaints.append(f"{looked.page.url}: a dialog: {dialog.message}")
+    dialog.dismiss()
+
+
+def crawl(looked: Looked, address: str, *, most: int = 60) -> list[str]:
+    """Open all that a page leads to, each kind of page a few times; check each; return which."""
+    waiting, seen, kinds = [address], {address}, dict[str, int]()
+    opened = []
+    while waiting and len(opened) < most:
+        now = waiting.pop(0)
+        kind = _kind(now)
+        kinds[kind] = kinds.get(kind, 0) + 1
+        if kinds[kind] > _OF_A_KIND:
+            continue
+        looked.open(now)
+        looked.check()
+        opened.append(now)
+        for link in looked.links():
+            if link not in seen:
+                seen.add(link)
+                waiting.append(link)
+    return opened
+
+
+_OF_A_KIND = 3
+
+
+def _kind(address: str) -> str:
+    """Return the path and the names of what is asked, without what they are."""
+    parts = urlsplit(address)
+    names = sorted(each.partition("=")[0] for each in parts.query.split("&"))
+    return f"{parts.path}?{'&'.join(names)}"
