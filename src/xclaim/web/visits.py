@@ -95,10 +95,13 @@ class Visit:
         """Return the address of a page without a place, for a form that chooses one."""
         return address(self.request.scope, page)
 
+    def has(self, page: str) -> bool:
+        """Return whether there is such a page."""
+        return f"/{page}" in self.settings.pages
+
     def navigation(self) -> list[tuple[str, str]]:
         """Return the pages that the navigation leads to, and their names."""
-        pages = self.settings.pages
-        return [(path, name) for path, name in _NAVIGATION if f"/{path}" in pages]
+        return [(path, name) for path, name in _NAVIGATION if self.has(path)]
 
     def task_link(self, task: Task | None) -> str | None:
         """Return the address of a task instance in Airflow, if there is one."""
