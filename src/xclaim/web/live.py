@@ -121,8 +121,10 @@ class Live:
             raise AccessDeniedError(404, "there is nothing of this name to watch")
         key = (topic, id(visit.place.engine), visit.place.schema, _asked(request))
         is_new = key not in self._watched
-        if self._is_closed or self._listeners >= LISTENERS or (
-            is_new and len(self._watched) >= TOPICS
+        if (
+            self._is_closed
+            or self._listeners >= LISTENERS
+            or (is_new and len(self._watched) >= TOPICS)
         ):
             raise AccessDeniedError(
                 503, "too many pages are watched already: reload this one to see what is new"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xclaim.web.access import Person
     from xclaim.web.settings import Settings
 
-THREADS = 16  # of all dashboards in the process; as many connections are in use at most
+THREADS = 12  # of all dashboards in the process: fewer than an engine has connections, 15
 _T = TypeVar("_T")
 _threads: WeakKeyDictionary[object, anyio.CapacityLimiter] = WeakKeyDictionary()
 

@@ -18,7 +18,7 @@ from xclaim.web.rendering import render
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from xclaim.observing import Observer  # type: ignore[attr-defined]  # read1 makes it
+    from xclaim.observing import Observer
     from xclaim.observing.values import Rights, Task
     from xclaim.web.access import Person
     from xclaim.web.places import Place

@@ -9,7 +9,7 @@ from xclaim.observing.values import Action, Charted
 from xclaim.web.cells import Cells, cells_of
 from xclaim.web.charts import bars_of
 from xclaim.web.failures import PageNotFoundError
-from xclaim.web.parts import part_of
+from xclaim.web.parts import Part, part_of
 from xclaim.web.routes import page
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def show_queue(visit: Visit) -> Response:
         actions=_actions(visit, queue),
         spans=_SPANS,
         span=span,
-        charts=[(title, part_of(lambda: _bars(visit, name, what, span)))
-                for what, (title, _) in _WORDS.items()],
+        charts=[_chart(visit, name, what, span) for what in Charted],
         failing=part_of(lambda: observer.failing(name, _LISTED)),
         letters=part_of(lambda: observer.dead_letters(name)),
         claims=part_of(lambda: observer.claims(name, limit=_LISTED)),
@@ -85,15 +84,13 @@ def _actions(visit: Visit, queue: QueueSummary) -> list[tuple[Action, str, str]]
     """Return what the page offers: the action, its page, and its name."""
     pause = ("pause", "Pause") if queue.pause is None else ("unpause", "Unpause")
     offered = {**_ACTIONS, Action.PAUSE: pause}
-    return [
-        (action, path, text)
-        for action, (path, text) in offered.items()
-        if visit.has(path)
-    ]
+    return [(action, path, text) for action, (path, text) in offered.items() if visit.has(path)]
 
 
-def _bars(visit: Visit, name: str, what: Charted, span: str) -> Bars:
-    return bars_of(visit.observer.chart(name, what, _SPANS[span][1]), _WORDS[what][1])
+def _chart(visit: Visit, name: str, what: Charted, span: str) -> tuple[str, Part[Bars]]:
+    title, word = _WORDS[what]
+    length = _SPANS[span][1]
+    return title, part_of(lambda: bars_of(visit.observer.chart(name, what, length), word))
 
 
 ROUTES = (page("/queue", show_queue),)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from xclaim.observing.values import QueueSummary
+    from xclaim.observing.values import Count, QueueSummary
     from xclaim.web.live import Poll
     from xclaim.web.visits import Visit
 
@@ -114,7 +114,7 @@ def _ordered(queues: Sequence[QueueSummary], sorts: Sorts) -> list[QueueSummary]
     return sorted(by_urgency, key=_SORTED_BY[sorts.by], reverse=not sorts.is_ascending)
 
 
-def _size(count: Any) -> int:
+def _size(count: Count) -> int:
     return count.at_least if count.estimate is None else max(count.at_least, count.estimate)
 
 
