@@ -18,6 +18,7 @@ from xclaim.sql.statements.claiming import (
 )
 from xclaim.sql.statements.letters import Letters
 from xclaim.sql.statements.looking import (
+    clock,
     counts,
     dead_letters,
     failing_messages,
@@ -82,6 +83,7 @@ __all__ = [
     "claim",
     "claim_one",
     "clashing_keys",
+    "clock",
     "counts",
     "dead_letters",
     "described",
