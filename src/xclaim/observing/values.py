@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from xclaim.message import Status
+from xclaim.message import Pause, Status
 
 
 class Verdict(StrEnum):
@@ -64,15 +64,6 @@ class Chart:
     step: timedelta
     values: tuple[int, ...]
     is_complete: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
-    """Since when a queue hands out nothing, who paused it, and why."""
-
-    paused_at: datetime
-    paused_by: str
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
