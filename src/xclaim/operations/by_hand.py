@@ -8,10 +8,7 @@ runs this process.
 
 from __future__ import annotations
 
-import getpass
 import logging
-import os
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -21,6 +18,7 @@ from sqlalchemy import Engine
 
 from xclaim import arguments
 from xclaim.arguments import visible
+from xclaim.connections.log_lines import operator
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim, Message, Status
 from xclaim.payloads.payloads import Payloads
@@ -212,16 +210,6 @@ def clock(engine: Engine, *, schema: str | None = None) -> datetime:
     return as_utc(row.now)
 
 
-def operator() -> str:
-    """Return who runs this process, as ``user@host``."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container's user may have no name
-        user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
-
-
-def _note(done: str, claim: Claim, by: str | None) -> None:
     message = claim.message
     note(
         f"{done} message %s in %r, attempt %s, which %r held since %s",

@@ -4,6 +4,7 @@ A claim that starts at the head of its index walks over the entries of all messa
 for as long as an old snapshot keeps them from being removed. So it starts behind the last message
 that was claimed, and at the head again after a quarter of a second, or when there is too little.
 A message that arrives before that position (released, higher priority, late commit) waits so long.
+And for so long a queue that another process has paused still hands out messages.
 """
 
 from __future__ import annotations
@@ -75,12 +76,19 @@ class Hints:
         """Note that a claim starts at the head of the index now."""
         self._looked_back_at = time.monotonic()
 
-    def remember(self, connection: Connection, claims: Sequence[Claim]) -> None:
-        """Note what a claim found, in its order; not in a transaction, which may be rolled back."""
+    def remember(self, connection: Connection, claims: Sequence[Claim], start: Start) -> None:
+        """Note what a claim found, in its order; not in a transaction, which may be rolled back.
+
+        Where the head has nothing there is no position: the queue may be paused, which only a claim
+        from the head asks. For the same reason one that began behind a position does not bring it
+        back when another has found that meanwhile.
+        """
         if not is_autocommit(connection):
             return
         self._found = (self._found or 0) + 1 if claims else 0
-        if claims:
+        if not claims:
+            self._position = None
+        elif start is not Start.POSITION or self._position is not None:
             last = claims[-1].message
             self._position = Position(last.priority, last.available_at, last.id)
 

@@ -39,6 +39,7 @@ from xclaim.sql.statements.looking import (
     stuck_claims,
 )
 from xclaim.sql.statements.parts import Statement
+from xclaim.sql.statements.pausing import pause, paused, paused_queues, unpause
 from xclaim.sql.statements.pushing import clashing_keys, push, push_once
 from xclaim.sql.statements.settling import (
     ack,
@@ -108,6 +109,9 @@ __all__ = [
     "may_delete",
     "newest",
     "note_failure",
+    "pause",
+    "paused",
+    "paused_queues",
     "peek",
     "prunable",
     "prune",
@@ -127,6 +131,7 @@ __all__ = [
     "stored_objects",
     "stuck_claims",
     "unencrypted",
+    "unpause",
     "withdraw",
     "withdraw_as_maintainer",
     "withdraw_by_id",
