@@ -37,6 +37,7 @@ _STEP = 200  # messages of one statement, and ids in a line of the log
 _EXPIRED_AT_ONCE = 1_000
 _MOST_NAMED = 10  # ids with one reason
 _SAID = 300  # characters of an error
+_LONG_NAME = 80  # characters of a name that are shown
 _NOT_ALLOWED = ("42501", "25006")  # PostgreSQL: insufficient privilege, read-only transaction
 _DONE = {
     Action.REDRIVE: "redriven",
@@ -61,7 +62,7 @@ class Hand:
     @classmethod
     def of(cls, person: Person, place: Place) -> Hand:
         """Return the hand of a person in a place; the log says both."""
-        by = f"{person.name} (dashboard of {place.name})"
+        by = f"{_cut(person.name)} (dashboard of {_cut(place.name)})"
         return cls(by=by, engine=place.engine, schema=place.schema, payloads=place.payloads)
 
     def queue(self, name: str) -> Queue:
@@ -212,15 +213,16 @@ def expire(hand: Hand, name: str, *, patience: timedelta = PATIENCE) -> Deed:
     return deed
 
 
-def as_shown(chosen: Chosen, shown: frozenset[int], action: Action) -> tuple[Chosen, Deed]:
-    """Return of what is found now that which the preview had, and a deed that tells the difference.
+def pause(hand: Hand, name: str, reason: str | None) -> None:
+    """Let the queue hand out nothing; that is logged by the verb."""
+    with hand.queue(name) as queue:
+        queue.pause(reason=reason, by=hand.by)
 
-    So that nothing is done to a message that nobody was asked about.
-    """
-    kept = {name: [id_ for id_ in ids if id_ in shown] for name, ids in chosen.items()}
-    found = sum(map(len, chosen.values()))
-    still = sum(map(len, kept.values()))
-    return kept, Deed(action=action, unseen=found - still, gone=len(shown) - still)
+
+def unpause(hand: Hand, name: str) -> bool:
+    """Let it hand out messages again, and return whether it was paused."""
+    with hand.queue(name) as queue:
+        return queue.unpause(by=hand.by)
 
 
 def failure(error: Exception) -> str:
@@ -304,11 +306,15 @@ def _tell_those_left(
 def _state(message: Message) -> str:
     match message.status:
         case Status.CLAIMED:
-            return f"claimed meanwhile by {visible(message.claimed_by or '')}"
+            return f"claimed meanwhile by {visible(_cut(message.claimed_by or ''))}"
         case Status.CONSUMED:
-            return f"consumed meanwhile by {visible(message.consumed_by or '')}"
+            return f"consumed meanwhile by {visible(_cut(message.consumed_by or ''))}"
         case Status.AVAILABLE:
             return "locked by somebody just now"
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONG_NAME else f"{name[:_LONG_NAME]}..."
 
 
 def _line(text: str) -> str:

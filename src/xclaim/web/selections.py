@@ -59,6 +59,12 @@ def select(observer: Observer, action: Action, filter_: str, limit: int) -> Sele
     return Selection(chosen=chosen, others=others, is_complete=found.is_complete)
 
 
+def as_shown(chosen: Chosen, shown: frozenset[int]) -> tuple[Chosen, int]:
+    """Return of what is found now that which the preview had, and how many it had not."""
+    kept = {name: [id_ for id_ in ids if id_ in shown] for name, ids in chosen.items()}
+    return kept, sum(map(len, chosen.values())) - sum(map(len, kept.values()))
+
+
 def limit_of(given: str) -> int:
     """Return how many messages at most, from a field of an address or form."""
     if not given:

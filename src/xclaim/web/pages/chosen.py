@@ -92,7 +92,7 @@ def ask(visit: Visit, what: Action) -> Response:
         limit=limit,
         preview=_preview(visit, given, selection),
         fields=fields,
-        back=way_back(visit, visit.query("back"), visit.query("back_to")).url(visit),
+        back=way_back(visit.query("back"), visit.query("back_to")).url(visit),
     )
 
 
@@ -107,7 +107,7 @@ def act(visit: Visit, form: Form, what: Action) -> Response:
     deed = _DO[what](Hand.of(visit.person, visit.place), kept, form)
     deed.unseen = unseen
     deed.gone = len(shown) - sum(map(len, kept.values()))
-    back = way_back(visit, form.get("back", ""), form.get("back_to", ""))
+    back = way_back(form.get("back", ""), form.get("back_to", ""))
     if what is Action.WITHDRAW and deed.done:
         back = back.without_the_message()
     return back.redirect(visit, flash=" ".join(deed.said()))
