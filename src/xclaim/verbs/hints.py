@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Pool
 
 from xclaim.connections.autocommit import is_autocommit
-from xclaim.message import Claim
+from xclaim.message import Claim, Message
 from xclaim.sql.dialects import POSTGRESQL, Dialect, dialect_of
 from xclaim.sql.statements import Start
 
@@ -80,16 +80,16 @@ class Hints:
         """Note what a claim found, in its order; not in a transaction, which may be rolled back.
 
         Where the head has nothing there is no position: the queue may be paused, which only a claim
-        from the head asks. For the same reason one that began behind a position does not bring it
-        back when another has found that meanwhile.
+        from the head asks. What was not handed out from there brings none back.
         """
         if not is_autocommit(connection):
             return
         self._found = (self._found or 0) + 1 if claims else 0
         if not claims:
             self._position = None
-        elif start is not Start.POSITION or self._position is not None:
-            last = claims[-1].message
+            return
+        last = claims[-1].message
+        if self._position is not None or _is_from_the_head(last, start):
             self._position = Position(last.priority, last.available_at, last.id)
 
     def forget(self, *, above: int | None = None) -> None:
@@ -119,6 +119,12 @@ class Hints:
     def expects_some(self) -> bool:
         """Return whether the last claim found something, or there was none yet."""
         return self._found != 0
+
+
+def _is_from_the_head(message: Message, start: Start) -> bool:
+    # What was taken back by its claim key was not: it is tried for the second time at least.
+    may_be_taken_back = message.claim_key is not None and message.attempts > 1
+    return start is not Start.POSITION and not may_be_taken_back
 
 
 def recall(connection: Connection, schema: str | None, queue: str) -> Hints:
