@@ -216,26 +216,20 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Matched:
-    """The ids of messages of one queue that are in one state."""
-
-    queue: str
-    status: Status
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Matching:
-    """The messages that a bulk action is about; more may match unless ``is_complete``."""
+    """The messages that a bulk action is about: their ids, by queue and status.
 
-    matched: tuple[Matched, ...]
+    More may match unless ``is_complete``. ``looked_at`` is how many were read.
+    """
+
+    ids: dict[tuple[str, Status], tuple[int, ...]]
     is_complete: bool
     looked_at: int
 
     @property
     def count(self) -> int:
         """How many messages they are."""
-        return sum(len(each.ids) for each in self.matched)
+        return sum(map(len, self.ids.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,11 +308,11 @@ class Held:
 class Claims:
     """Some of the claims, by queue, those whose lease ends first before the others.
 
-    ``further``: the cursor to go on with, None at the end.
+    ``next``: the cursor to go on with, None at the end.
     """
 
-    held: tuple[Held, ...]
-    further: str | None
+    page: tuple[Held, ...]
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
