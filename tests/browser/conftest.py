@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, sync_playwright
-from starlette.types import ASGIApp
 
 from tests.browser.chromium import WHY_NOT, executable
-from tests.eventually import until
+from tests.browser.serving import served
 from tests.web.dashboards import Dashboard, SignedIn
 from xclaim import create_engine
 
@@ -37,23 +33,6 @@ def browser() -> Iterator[Browser]:
         chromium = driver.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
         yield chromium
         chromium.close()
-
-
-@contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
-    """Serve an application at a free port of the loopback; yield its address."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        until(lambda: server.started)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        server.force_exit = True  # a stream of events would be waited for
-        thread.join()
 
 
 @pytest.fixture
