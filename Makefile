@@ -162,6 +162,10 @@ test-airflow: ## Run the tests of Airflow on each version, or one: make test-air
 		.matrix/airflow-$$version/bin/python -m pytest $(IN_PARALLEL) $(AIRFLOW_TESTS); \
 	done
 
+.PHONY: screenshots
+screenshots: $(VENV)/.installed ## Take the pictures of the dashboard anew (needs Chromium)
+	$(VENV)/bin/python -m tests.browser.screenshots
+
 .PHONY: interleavings
 interleavings: $(VENV)/.installed ## Run every order of the steps of two and three sessions
 	$(VENV)/bin/python -m tests.model

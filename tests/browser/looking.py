@@ -1,4 +1,4 @@
-"""Look at a page as a browser, a reader of screens and a narrow window do, and say what is wrong."""
+"""Look at a page as a browser, a screen reader and a narrow window do; say what is wrong."""
 
 from __future__ import annotations
 
