@@ -109,7 +109,7 @@ def _of_database(error: SQLAlchemyError) -> Failure:
 def failure_page(scope: Scope, error: BaseException, **context: Any) -> Response:
     """Return the page for an error, with the headers that it asks for."""
     failure = failure_of(error)
-    if failure.status >= 500 and not isinstance(error, XclaimError | AccessDeniedError):
+    if failure.status >= 500 and not isinstance(error, XclaimError | AccessDeniedError):  # noqa: PLR2004
         logger.error("a page failed: %s", type(error).__name__, exc_info=error)
     if isinstance(error, AccessDeniedError) and "location" in error.headers:
         return Response(status_code=error.status, headers=error.headers)

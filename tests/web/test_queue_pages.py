@@ -1,0 +1,250 @@
+"""The pages of queues: what needs somebody first, and nothing that a row says is taken for HTML."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+
+from tests.web.dashboards import Dashboard, dashboard_of
+from xclaim import Queue
+from xclaim.retry import Retry
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\"onmouseover='alert(1)",
+    "</td></table><h1>gone",
+    "{{ 7 * 7 }}{% raw %}",
+    "../../etc/passwd?x=1&y=2#z",
+    "javascript:alert(1)",
+    "evil\u202etxt.exe",
+    "örders ☕ 日本",
+    "a b\tc",
+]
+ROW = re.compile(r'<tr data-queue="([^"]*)">(.*?)</tr>', re.DOTALL)
+
+
+def rows_of(page: str) -> dict[str, str]:
+    """Return the rows of the list by the names of their queues, in their order."""
+    return {unescape(name): row for name, row in ROW.findall(page)}
+
+
+def cell(page: str, key: str) -> str:
+    found = re.search(rf'data-cell="{re.escape(key)}"[^>]*>([^<]*)<', page)
+    assert found is not None, key
+    return unescape(found.group(1))
+
+
+def test_a_queue_is_listed_with_what_it_has(dashboard: Dashboard) -> None:
+    orders = dashboard.queue("orders")
+    orders.push_many([{"id": number} for number in range(5)])
+    orders.push({"id": 9}, delay=timedelta(hours=1))
+    orders.claim()
+
+    page = dashboard.get("queues").text
+
+    assert [cell(page, f"{key}:orders") for key in ("available", "delayed", "claimed", "dead")] == [
+        "4",
+        "1",
+        "1",
+        "0",
+    ]
+    assert cell(page, "verdict:orders") == "running"
+
+
+def test_what_fails_stands_before_what_is_idle(dashboard: Dashboard) -> None:
+    idle = dashboard.queue("a-idle")
+    idle.push(1)
+    claimed = idle.claim()
+    assert claimed is not None
+    idle.ack(claimed)
+    failing = Queue("z-failing", dashboard.engine, retry=Retry(max_attempts=1))
+    failing.push(1)
+    claimed = failing.claim()
+    assert claimed is not None
+    failing.release(claimed, error="ValueError: no")
+
+    page = dashboard.get("queues").text
+
+    assert list(rows_of(page)) == ["z-failing", "a-idle"]
+
+
+def test_a_heading_sorts_and_says_so(dashboard: Dashboard) -> None:
+    for name, messages in (("few", 1), ("many", 3), ("some", 2)):
+        dashboard.queue(name).push_many(list(range(messages)))
+
+    down, up = dashboard.get("queues", sort="-available"), dashboard.get("queues", sort="available")
+    by_name, nonsense = dashboard.get("queues", sort="name"), dashboard.get("queues", sort="x'--")
+
+    assert list(rows_of(down.text)) == ["many", "some", "few"]
+    assert list(rows_of(up.text)) == ["few", "some", "many"]
+    assert list(rows_of(by_name.text)) == ["few", "many", "some"]
+    assert 'aria-sort="descending"' in down.text
+    assert nonsense.status_code == 200
+
+
+def test_a_name_filters(dashboard: Dashboard) -> None:
+    for name in ("orders", "reorders", "parcels"):
+        dashboard.queue(name).push(1)
+
+    found, nothing = dashboard.get("queues", named="order"), dashboard.get("queues", named="%_")
+
+    assert sorted(rows_of(found.text)) == ["orders", "reorders"]
+    assert rows_of(nothing.text) == {}
+    assert "No queue is like that" in nothing.text
+
+
+def test_a_list_goes_on_by_name(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xclaim.web.pages import queues
+
+    monkeypatch.setattr(queues, "LIMIT", 2)
+    for name in ("a", "b", "c"):
+        dashboard.queue(name).push(1)
+
+    first = dashboard.get("queues")
+    led_to = re.search(r'href="\./([^"]*)" rel="next"', first.text)
+    assert led_to is not None
+    second = dashboard.get(unescape(led_to.group(1)))
+
+    assert list(rows_of(first.text)) == ["a", "b"]
+    assert list(rows_of(second.text)) == ["c"]
+    assert 'rel="first"' in second.text
+
+
+def test_an_empty_database_says_how_a_queue_begins(dashboard: Dashboard) -> None:
+    assert "There is no queue yet" in dashboard.get("queues").text
+
+
+def test_flows_are_asked_for_by_name(dashboard: Dashboard) -> None:
+    orders = dashboard.queue("orders")
+    orders.push_many([1, 2, 3])
+    orders.ack_many(orders.claim_many(3))
+
+    cells = dashboard.get("flows", name=["orders", "unknown", "orders"]).json()
+
+    assert set(cells) >= {"rate:orders", "waiting:orders", "work:orders", "spark:orders"}
+    assert cells["spark:orders"]["label"].startswith("3 consumed in ")
+    assert cells["spark:orders"]["path"].startswith("M0.0 ")
+
+
+def test_a_page_has_no_flow_and_the_queue_s_own_has(dashboard: Dashboard) -> None:
+    orders = dashboard.queue("orders")
+    orders.push(1)
+    orders.ack_many(orders.claim_many(1))
+
+    listed, own = dashboard.get("queues").text, dashboard.get("queue", name="orders").text
+
+    assert cell(listed, "rate:orders") == "…"
+    assert cell(own, "rate:orders") not in ("…", "–")  # noqa: RUF001
+    assert "Work: from claimed to consumed" in own
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_text_on_every_page(dashboard: Dashboard, name: str) -> None:
+    queue = dashboard.queue(name)
+    queue.push(1)
+
+    listed = dashboard.get("queues")
+    link = re.search(r'href="\./(queue\?name=[^"]*)"', listed.text)
+    assert link is not None
+    own = dashboard.get(unescape(link.group(1)))
+
+    assert (listed.status_code, own.status_code) == (200, 200)
+    assert list(rows_of(listed.text)) == [name]
+    for page in (listed.text, own.text):
+        assert cell(page, f"available:{name}") == "1"
+        _assert_harmless(page)
+
+
+@pytest.mark.parametrize("error", HOSTILE)
+def test_hostile_errors_and_claimants_are_text(dashboard: Dashboard, error: str) -> None:
+    queue = Queue("orders", dashboard.engine, retry=Retry(max_attempts=1))
+    queue.push_many([error, error, error])
+    queue.claim(claimed_by=error)
+    for delay in (None, timedelta(0)):
+        claimed = queue.claim(claimed_by=error)
+        assert claimed is not None
+        queue.release(claimed, error=f"{error}: {error}", delay=delay)
+
+    page = dashboard.get("queue", name="orders")
+
+    assert page.status_code == 200
+    _assert_harmless(page.text)
+
+
+def _assert_harmless(page: str) -> None:
+    """Assert that nothing in the page came from a row as HTML, or can turn its text."""
+    assert re.findall(r"<script[^>]*>", page) == [
+        each for each in re.findall(r"<script[^>]*>", page) if 'src="./static/dashboard.js' in each
+    ]
+    assert re.search(r"<[^>]*\son\w+\s*=", re.sub(r'"[^"]*"', '""', page)) is None
+    assert re.search(r"<[^>]*\sstyle\s*=", page) is None
+    assert "<h1>gone" not in page
+    assert "49" not in re.findall(r"<bdi>([^<]*)</bdi>", page)
+    assert re.search(r'(?:href|src|action)="\s*(?:javascript|data|https?):', page) is None
+    visible = re.sub(r'data-[\w-]+="[^"]*"|value="[^"]*"', "", page)
+    assert "\u202e" not in visible
+
+
+@pytest.mark.parametrize("name", ["", "unknown", "<b>"])
+def test_a_queue_that_is_not_there_is_said(dashboard: Dashboard, name: str) -> None:
+    answer = dashboard.get("queue", name=name)
+
+    assert answer.status_code == 404
+    assert "<b>" not in answer.text
+
+
+@pytest.mark.parametrize("span", ["1h", "24h", "7d", "x", ""])
+def test_charts_say_in_words_what_they_show(dashboard: Dashboard, span: str) -> None:
+    orders = dashboard.queue("orders")
+    orders.push_many([1, 2])
+    orders.ack_many(orders.claim_many(2))
+
+    page = dashboard.get("queue", name="orders", span=span).text
+
+    labels = re.findall(r'<svg viewBox="0 0 600 120"[^>]*aria-label="([^"]*)"', page)
+    assert [label.partition(" in ")[0] for label in labels] == [
+        "Consumed: 2 consumed",
+        "Pushed: 2 pushed",
+        "New dead letters: 0 became dead letters",
+    ]
+
+
+def test_the_stream_of_a_page_is_that_page_s(dashboard: Dashboard) -> None:
+    dashboard.queue("a&b").push(1)
+
+    listed, own = dashboard.get("queues", named="a&").text, dashboard.get("queue", name="a&b").text
+
+    assert 'data-live="./events?topic=queues&amp;named=a%26"' in listed
+    assert 'data-live="./events?topic=queue&amp;name=a%26b"' in own
+
+
+def test_a_person_who_may_only_look_is_told_so(database_url: str) -> None:
+    with dashboard_of(database_url, read_only=True) as dashboard:
+        dashboard.queue("orders").push(1)
+        page = dashboard.get("queue", name="orders").text
+
+    assert '<span class="badge">read-only</span>' in page
+
+
+@pytest.mark.parametrize("value", [0, 1, 7])
+def test_every_value_of_a_line_is_within_its_frame(value: int) -> None:
+    from xclaim.web.charts import spark_path
+
+    points = re.findall(r"([\d.]+) ([\d.]+)", spark_path([value, 0, value * 2]))
+
+    assert [x for x, _ in points] == ["0.0", "50.0", "100.0"]
+    assert all(0 <= float(y) <= 24 for _, y in points)
+
+
+def test_a_table_that_is_wide_can_be_scrolled_by_keyboard(dashboard: Dashboard) -> None:
+    dashboard.queue("orders").push(1)
+
+    page: Any = dashboard.get("queues").text
+
+    assert re.search(r'<div class="scrolls" role="region" tabindex="0" aria-label="[^"]+">', page)
+    assert page.count("<caption>") == page.count("<table")
+    assert page.count('<th scope="') == page.count("<th ")
