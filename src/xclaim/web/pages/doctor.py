@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from xclaim.operations import doctor
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _WORST_FIRST = (Level.PROBLEM, Level.WARNING, Level.OK)
 _MOST_AUDITED = 20_000  # of the newest: some tens of milliseconds
+_TIMEOUT = timedelta(seconds=2)
 _MESSAGE = re.compile(r"message (-?[0-9]{1,19})\b", re.ASCII)
 
 
@@ -35,7 +37,7 @@ class Example:
 def show_doctor(visit: Visit) -> Response:
     """Show what the doctor finds, what is worst first."""
     place = visit.place
-    findings = part_of(lambda: doctor.examine(place.engine, schema=place.schema))
+    findings = part_of(lambda: doctor.examine(place.engine, schema=place.schema, timeout=_TIMEOUT))
     return visit.render(
         "doctor.html",
         findings=findings,
