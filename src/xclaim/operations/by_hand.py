@@ -202,26 +202,6 @@ def note(done: str, *values: object, by: str | None = None) -> None:
     _logger.warning(f"operator %s {done}", operator() if by is None else visible(by), *values)
 
 
-def clock(engine: Engine, *, schema: str | None = None) -> datetime:
-    """Return what time it is for the database, to which the times of its messages compare."""
-    schema = schema_on(engine, schema)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        (row,) = execute(connection, schema, statements.clock, {})
-    return as_utc(row.now)
-
-
-    message = claim.message
-    note(
-        f"{done} message %s in %r, attempt %s, which %r held since %s",
-        message.id,
-        message.queue,
-        message.attempts,
-        claim.claimed_by,
-        message.claimed_at and message.claimed_at.isoformat(timespec="seconds"),
-        by=by,
-    )
-
-
 def _seen(engine: Engine, schema: str | None) -> str:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         return of_what_is_seen(connection, schema)

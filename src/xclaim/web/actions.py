@@ -160,7 +160,7 @@ def release(
 ) -> Deed:
     """Take claims from their holders, who cannot settle them any more; the messages come back.
 
-    Those that were claimed by ``claimed_until``, as ``by_hand.clock`` told it: whoever claimed later
+    Those that were claimed by ``claimed_until``, as ``Observer.now`` told it: whoever claimed later
     is not the one that was meant. With an ``error`` the attempts have failed.
     """
 
