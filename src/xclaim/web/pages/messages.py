@@ -12,11 +12,12 @@ from xclaim.observing.values import Action
 from xclaim.web.pages.filtering import refuse_to_probe
 from xclaim.web.parts import part_of
 from xclaim.web.routes import page
+from xclaim.web.selections import is_for
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from xclaim.observing.values import Completion, Found
+    from xclaim.observing.values import Found
     from xclaim.web.visits import Visit
 
 _LIMIT = 50
@@ -64,7 +65,7 @@ def show_messages(visit: Visit) -> Response:
 def complete(visit: Visit) -> Response:
     """Return how what is typed into the filter can go on, for the script."""
     return JSONResponse(
-        [{"text": each.text, "says": each.says} for each in _completions(visit, visit.query("text"))]
+        [{"text": text, "says": says} for text, says in _completions(visit, visit.query("text"))]
     )
 
 
@@ -85,16 +86,27 @@ def _page(
         is_first=not visit.query("before"),
         completions=_completions(visit, given),
         examples=EXAMPLES,
-        actions=_ACTIONS,
-        rights=part_of(visit.rights) if given.strip() and found is not None else None,
+        actions=_actions(found),
+        rights=part_of(visit.rights) if given.strip() else None,
     )
 
 
-def _completions(visit: Visit, text: str) -> list[Completion]:
+def _actions(found: Found | None) -> list[tuple[Action, str]]:
+    """Return what can be done to some of the messages that are shown."""
+    shown = () if found is None else found.messages
+    return [
+        (action, text)
+        for action, text in _ACTIONS.items()
+        if any(is_for(action, each.queue, each.status) for each in shown)
+    ]
+
+
+def _completions(visit: Visit, text: str) -> list[tuple[str, str]]:
+    """Return whole filters that the text can become, and what is new in each."""
     if len(text) > _LONGEST:
         return []
-    part = part_of(lambda: visit.observer.completions(text))
-    return part.value or []
+    found = part_of(lambda: visit.observer.completions(text)).value or []
+    return [(text[: each.position] + each.text, each.says or each.text) for each in found]
 
 
 ROUTES = (page("/messages", show_messages), page("/completions", complete))
