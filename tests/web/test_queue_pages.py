@@ -15,17 +15,17 @@ from tests.web.dashboards import Dashboard, dashboard_of
 from xclaim import Queue
 from xclaim.retry import Retry
 
-HOSTILE = [
+NAMES = [
     "<script>alert(1)</script>",
     "\"onmouseover='alert(1)",
     "</td></table><h1>gone",
     "{{ 7 * 7 }}{% raw %}",
     "../../etc/passwd?x=1&y=2#z",
     "javascript:alert(1)",
-    "evil\u202etxt.exe",
     "örders ☕ 日本",
-    "a b\tc",
 ]
+NO_NAMES = ["evil\u202etxt.exe", "a b\tc"]  # which no verb takes, and SQL of others may write
+HOSTILE = NAMES + NO_NAMES
 ROW = re.compile(r'<tr data-queue="([^"]*)">(.*?)</tr>', re.DOTALL)
 
 
@@ -161,11 +161,11 @@ def test_hostile_names_are_text_on_every_page(dashboard: Dashboard) -> None:
     own = [dashboard.get(unescape(link)) for link in links]
 
     assert sorted(rows_of(listed.text)) == sorted(HOSTILE)
-    assert {page.status_code for page in (listed, *own)} == {200}
-    assert len(own) == len(HOSTILE)
+    assert listed.status_code == 200
+    assert sorted(page.status_code for page in own) == [200] * len(NAMES) + [400] * len(NO_NAMES)
     for page in (listed, *own):
         _assert_harmless(page.text)
-    for name in HOSTILE:
+    for name in NAMES:
         assert sum(f'data-cell="dead:{escape(name)}"' in page.text for page in own) == 1
 
 

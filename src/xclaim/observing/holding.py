@@ -16,7 +16,7 @@ from xclaim.observing import rows
 from xclaim.observing.asking import Question
 from xclaim.observing.filters import Filter, OfStatus, OfText, StatusWord, TextName
 from xclaim.observing.places import Place, from_cursor, to_cursor
-from xclaim.observing.searching import Ask, in_bytes, queue_names, readable, search
+from xclaim.observing.searching import Ask, all_queue_names, in_bytes, readable, search
 from xclaim.observing.values import Claims, Letters, Listed
 from xclaim.sql.statements import observing_messages as statements
 from xclaim.sql.statements.observing_messages import Readable, Walk
@@ -139,12 +139,8 @@ def _dead_letters(
 
 
 def _dead_queues(question: Question) -> list[str]:
-    names: list[str] = []
-    after = ""
-    while more := queue_names(question, Walk.WAITING, after):
-        names += [name for name in more if name.endswith(DEAD_LETTER_SUFFIX)]
-        after = more[-1]
-    return names
+    names = all_queue_names(question, Walk.WAITING)
+    return [name for name in names if name.endswith(DEAD_LETTER_SUFFIX)]
 
 
 def _of_queue(question: Question, name: str, may: Readable, *, sends_bytes: bool) -> list[Letters]:

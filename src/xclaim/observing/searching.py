@@ -453,10 +453,9 @@ class Search:
         if place is not None and place.queue is not None:
             after = place.queue
             yield after
-        while names := queue_names(self.question, self.plan.walk, after):
-            for after in names:
-                if not self.plan.only_dead or after.endswith(DEAD_LETTER_SUFFIX):
-                    yield after
+        for name in all_queue_names(self.question, self.plan.walk, after):
+            if not self.plan.only_dead or name.endswith(DEAD_LETTER_SUFFIX):
+                yield name
 
 
 def queue_names(
@@ -465,6 +464,20 @@ def queue_names(
     """Return the names of queues behind another one that an index has messages of."""
     parameters = {"queue_name": after, "message_limit": most}
     return [row.queue for row in question.rows(statements.next_queue, parameters, walk=walk)]
+
+
+def all_queue_names(question: Question, walk: Walk, after: str = "") -> Iterator[str]:
+    """Yield the names of all queues behind another one that an index has messages of."""
+    seen: set[str] = set()
+    names: Sequence[str] = ()
+    while not names or len(names) == MOST_NAMES:
+        names = queue_names(question, walk, after)
+        # A name that is no Unicode is marked where it is none, and sorts elsewhere.
+        if not names or names[-1] in seen:
+            return
+        yield from names
+        after = names[-1]
+        seen.add(after)
 
 
 def in_bytes(build: Callable[..., Any]) -> Callable[..., Any]:

@@ -75,7 +75,7 @@ def examine(
     """Look at everything, and return a finding for each thing there is to say.
 
     Nothing is written, and no file is made. What the role may not see is a finding, too, and so is
-    what could not be counted within ``timeout``, which is for each thing that messages are read for.
+    what could not be counted within ``timeout``, which each thing has that messages are read for.
     """
     try:
         missing_files.refuse(engine)

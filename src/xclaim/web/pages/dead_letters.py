@@ -1,4 +1,4 @@
-"""Dead letters, grouped by their error: what died of the same is looked at and redriven together."""
+"""Dead letters by their error: what died of the same is looked at and redriven together."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ACTIONS = {Action.REDRIVE: "Redrive", Action.WITHDRAW: "Withdraw"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Dead letters of the same error, and the filter that finds them; None: nothing sets them apart."""
+    """Dead letters of the same error. ``filter`` finds them; None: nothing sets them apart."""
 
     letters: Letters
     filter: str | None

@@ -1,4 +1,4 @@
-"""Doctor and audit: what surrounds the queues and slows them down, and whether every row is sound."""
+"""Doctor and audit: what surrounds the queues and slows them down; whether every row is sound."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def ask_audit(visit: Visit) -> Response:
     return visit.render("audit.html", audit=None, examples={}, newest=_MOST_AUDITED)
 
 
-def run_audit(visit: Visit, form: Form) -> Response:
+def run_audit(visit: Visit, _form: Form) -> Response:
     """Check the promises of the newest messages, and show what breaks them."""
     place = visit.place
     found = part_of(lambda: audit(place.engine, newest=_MOST_AUDITED, schema=place.schema))

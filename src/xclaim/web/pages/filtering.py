@@ -42,7 +42,11 @@ def filter_of_letters(letters: Letters, *, with_text: bool) -> str | None:
     terms: list[Term] = [
         OfStatus(word=StatusWord.DEAD),
         OfText(name=TextName.QUEUE, text=letters.queue),
-        *(OfText(name=TextName.ERROR, text=each.strip()) for each in errors if each and each.strip()),
+        *(
+            OfText(name=TextName.ERROR, text=each.strip())
+            for each in errors
+            if each and each.strip()
+        ),
     ]
     return str(Filter(tuple(terms))) if len(terms) > 2 else None  # noqa: PLR2004
 

@@ -56,7 +56,10 @@ def show_messages(visit: Visit) -> Response:
     except FilterError as error:
         place = min(max(error.position, 0), len(given))
         wrong = Wrong(
-            problem=str(error), before=given[:place][-80:], after=given[place:][:80], place=place + 1
+            problem=str(error),
+            before=given[:place][-80:],
+            after=given[place:][:80],
+            place=place + 1,
         )
         return _page(visit, given, wrong=wrong, status=400)
     return _page(visit, given, found=found)
