@@ -14,6 +14,8 @@ from playwright.sync_api import Browser, Page, Response
 # WCAG 2.2 at level AA, and what the checker calls good practice.
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 _ERRORS = 400
+_WIDTHS = (400, 3840)
+_SIZES = "() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
 
 
 @dataclass
@@ -30,17 +32,20 @@ class Looked:
         return response
 
     def check(self) -> None:
-        """Add what a reader of screens, or a narrow window, would find wrong here."""
+        """Add what a screen reader, or a narrow or wide window, would find wrong here."""
         where = self.page.url
         found: Any = Axe().run(self.page, options={"runOnly": _RULES}).response
         for violation in found["violations"]:
             nodes = "; ".join(node["html"][:160] for node in violation["nodes"][:3])
             self.complaints.append(f"{where}: {violation['id']}: {violation['help']}: {nodes}")
-        wide = self.page.evaluate(
-            "() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-        )
-        if wide[0] > wide[1]:
-            self.complaints.append(f"{where}: {wide[0]} px in a window of {wide[1]}")
+        usual = self.page.viewport_size
+        for width in _WIDTHS:
+            self.page.set_viewport_size({"width": width, "height": 900})
+            has, shown = self.page.evaluate(_SIZES)
+            if has > shown:
+                self.complaints.append(f"{where}: {has} px in a window of {shown}")
+        if usual is not None:
+            self.page.set_viewport_size(usual)
 
     def links(self) -> Iterator[str]:
         """Yield the addresses within the same server that the page leads to."""
@@ -84,18 +89,22 @@ def _refuse(looked: Looked, dialog: Any) -> None:
     dialog.dismiss()
 
 
-def crawl(looked: Looked, address: str, *, most: int = 60) -> list[str]:
-    """Open all that a page leads to, each kind of page a few times; check each; return which."""
+def crawl(looked: Looked, address: str, *, checks: bool = True) -> list[str]:
+    """Open all that a page leads to, each kind of page a few times; return which.
+
+    ``checks``: check each kind once.
+    """
     waiting, seen, kinds = [address], {address}, dict[str, int]()
     opened = []
-    while waiting and len(opened) < most:
+    while waiting:
         now = waiting.pop(0)
         kind = _kind(now)
         kinds[kind] = kinds.get(kind, 0) + 1
         if kinds[kind] > _OF_A_KIND:
             continue
         looked.open(now)
-        looked.check()
+        if checks and kinds[kind] == 1:
+            looked.check()
         opened.append(now)
         for link in looked.links():
             if link not in seen:
@@ -104,7 +113,7 @@ def crawl(looked: Looked, address: str, *, most: int = 60) -> list[str]:
     return opened
 
 
-_OF_A_KIND = 3
+_OF_A_KIND = 2
 
 
 def _kind(address: str) -> str:
