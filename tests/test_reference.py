@@ -65,7 +65,16 @@ def test_each_verb_that_logs_is_shown(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "xclaim")
     page = path_of("log-lines").read_text()
 
-    said = ("pushed", "claimed", "acked", "handed back", "released", "kept", "redrove", "pruned")
+    said: tuple[str, ...] = (
+        "pushed",
+        "claimed",
+        "acked",
+        "handed back",
+        "released",
+        "kept",
+        "redrove",
+        "pruned",
+    )
     said += ("withdrew", "ran out", "lost", "paused", "unpaused")
 
     assert [verb for verb in said if verb not in page] == []
