@@ -20,6 +20,7 @@ def every_verb(queue: Queue) -> list[object]:
     _released_and_redriven(queue)
     _looked_at(queue)
     _handed_over(queue)
+    _paused(queue)
     with queue.consume() as claimed:
         assert claimed is None
     return payloads
@@ -61,6 +62,17 @@ def _released_and_redriven(queue: Queue) -> None:
     pushed = queue.push("to be withdrawn", unique_key=str(uuid4()))
     assert queue.withdraw([str(pushed.unique_key)]) == 1
     assert queue.withdraw(ids=[message.id for message in queue.peek(9)]) == 2
+
+
+def _paused(queue: Queue) -> None:
+    pushed = queue.push("waits")
+    queue.pause(reason=TEXT, by=TEXT)
+    assert queue.claim() is None
+    pause = queue.pause()
+    assert (pause.reason, pause.paused_by) == (TEXT, TEXT)
+    assert queue.paused() == pause
+    assert queue.unpause()
+    assert queue.withdraw(ids=[pushed.id]) == 1
 
 
 def _looked_at(queue: Queue) -> None:
