@@ -71,7 +71,7 @@ def test_a_place_of_others_is_not_there(shops: Shops) -> None:
     assert "south" not in browser.get("/queues").text
 
 
-def test_nobody_s_place_is_said(tmp_path: Path) -> None:
+def test_that_there_is_no_place_is_said() -> None:
     answer = Browser(create_app(Shops({}), SignedIn())).get("/queues")
 
     assert answer.status_code == 404

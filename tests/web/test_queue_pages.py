@@ -23,9 +23,9 @@ HOSTILE = [
     "../../etc/passwd?x=1&y=2#z",
     "javascript:alert(1)",
     "örders ☕ 日本",
+    "evil\u202etxt.exe",  # no verb takes this and the next, and SQL of others may write them
+    "a b\tc",
 ]
-NO_HOSTILE = ["evil\u202etxt.exe", "a b\tc"]  # which no verb takes, and SQL of others may write
-HOSTILE = NAMES + NO_NAMES
 ROW = re.compile(r'<tr data-queue="([^"]*)">(.*?)</tr>', re.DOTALL)
 
 
