@@ -10,12 +10,13 @@ from typing import Any
 from xclaim import arguments
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import InvalidArgumentError
+from xclaim.message import Pause
 from xclaim.observing import flowing
 from xclaim.observing.asking import Question
 from xclaim.observing.estimating import estimated
 from xclaim.observing.names import base_of, queue_of
 from xclaim.observing.times import as_time
-from xclaim.observing.values import Count, Pause, QueueSummary
+from xclaim.observing.values import Count, QueueSummary
 from xclaim.observing.verdicts import Seen, verdict
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import QUEUE_TABLE_NAME
