@@ -2,11 +2,13 @@
 
 A PostgreSQL of its own gets 200 queues: one with a million delayed messages, one with a million
 that are tried again, one with a million lapsed claims, one with 60,000 priorities, the others with
-what is usual, and most of it consumed. It takes three minutes to make; ``--keep FOLDER`` keeps it
-for the next time. Each question is asked some times, and its time (the best) and the pages that it
-reads (shared buffers, hit or read, of all its statements and their planning) stand beside those of
-the view ``xclaim_queue_stats``, which counts every row. What a question says must fit what the view
-says, or the run ends. The limits: the list of queues 300 ms, a scrape 50 ms.
+what is usual, half of them with dead letters, and most of it consumed. It takes two minutes to
+make; ``--keep FOLDER`` keeps it for the next time. Each question is asked some times, and its time
+(the best) and the pages that it reads (shared buffers, hit or read, of all its statements and their
+planning) stand beside those of the view ``xclaim_queue_stats``, which counts every row. What a
+question says must fit what the view says, or the run ends. The limits: the list of queues 300 ms
+and 1,000 pages, a scrape 50 ms. For the first time they read more, which is remembered for some
+seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from benchmarks.measuring import WrongResultError
 from xclaim import create_engine
 from xclaim.connections import direct
 from xclaim.embedded import embedded_postgresql
-from xclaim.observing import Observer, asking
+from xclaim.observing import Observer, asking, remembering
 from xclaim.observing.values import Charted, Count, QueueSummary
 from xclaim.operations import migrate
 
@@ -43,6 +45,7 @@ _SETTINGS = {
 _PATIENT = timedelta(minutes=1)
 _TIMES = 5
 _LIMITS = {"queues": 0.3, "measures": 0.05}  # seconds
+_MOST_PAGES = {"queues": 1_000}
 _DROPPED = {
     "ix_xclaim_message_claim": "(queue, priority DESC, available_at, id)"
     " WHERE status = 'available' AND available_at IS NOT NULL",
@@ -241,9 +244,11 @@ def run(engine: Engine) -> dict[str, dict[str, float]]:
     names = [summary.name for summary in found]
     before = observer.measures().looked_until - timedelta(minutes=1)
     looks: dict[str, Callable[[], Any]] = {
+        "queues, for the first time": lambda: _forgetful(observer.queues),
         "queues": observer.queues,
         "queues, 50 of them": lambda: observer.queues(limit=50),
         "flows of 25": lambda: observer.flows(names[50:75]),
+        "measures, for the first time": lambda: _forgetful(observer.measures),
         "measures": observer.measures,
         "measures, with a minute's": lambda: observer.measures(consumed_after=before),
         "queue": lambda: observer.queue("queue-110"),
@@ -259,6 +264,12 @@ def run(engine: Engine) -> dict[str, dict[str, float]]:
     return {"xclaim_queue_stats": figures, **{name: measured(look) for name, look in looks.items()}}
 
 
+def _forgetful(look: Callable[[], Any]) -> Any:
+    """Look as a process does that has not looked before, or not for some seconds."""
+    remembering._remembered.clear()  # noqa: SLF001
+    return look()
+
+
 def report(figures: dict[str, dict[str, float]]) -> bool:
     """Print the table; return whether all stay within their limits."""
     whole = figures["xclaim_queue_stats"]
@@ -272,7 +283,10 @@ def report(figures: dict[str, dict[str, float]]) -> bool:
     late = [name for name, limit in _LIMITS.items() if figures[name]["seconds"] > limit]
     for name in late:
         print(f"{name} takes longer than {_LIMITS[name] * 1000:.0f} ms")
-    return not late
+    large = [name for name, most in _MOST_PAGES.items() if figures[name]["pages"] > most]
+    for name in large:
+        print(f"{name} reads more than {_MOST_PAGES[name]:,} pages")
+    return not late and not large
 
 
 def main() -> int:

@@ -69,6 +69,8 @@ NAMES = (
 OBSERVING = {
     "waiting_queues": (POSTGRESQL, SQLITE),
     "held_queues": (POSTGRESQL, SQLITE),
+    "first_entries": (POSTGRESQL,),
+    "first_claims": (POSTGRESQL,),
     "consumed_queues": (POSTGRESQL, SQLITE),
     "paused_queues": (POSTGRESQL, SQLITE),
     "summaries": (POSTGRESQL,),

@@ -1566,6 +1566,50 @@ WITH RECURSIVE walk AS ( SELECT (SELECT queue
     FROM walk
     WHERE queue IS NOT NULL;
 
+-- first_entries
+-- Return of each queue what its first ``bound`` entries are, by one descent (PostgreSQL).
+WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.oldest_at, first.newest_at, 1 AS
+      number
+    FROM ( SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.available_at <=
+      statement_timestamp() THEN 1 END) AS due, min(CASE WHEN entry.available_at <= statement_timestamp() THEN
+      entry.available_at END) AS oldest_at, max(entry.available_at) AS newest_at
+    FROM (SELECT queue, available_at
+    FROM xclaim_message AS behind
+    WHERE status = 'available' AND available_at >= '-infinity'
+    ORDER BY queue, priority DESC, available_at
+    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue
+    ORDER BY entry.queue
+    LIMIT 1 ) AS first
+    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, walk.number + 1
+    FROM walk CROSS JOIN LATERAL ( SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.available_at
+      <= statement_timestamp() THEN 1 END) AS due, min(CASE WHEN entry.available_at <= statement_timestamp()
+      THEN entry.available_at END) AS oldest_at, max(entry.available_at) AS newest_at
+    FROM (SELECT queue, available_at
+    FROM xclaim_message AS behind
+    WHERE status = 'available' AND available_at >= '-infinity' AND behind.queue > walk.queue
+    ORDER BY queue, priority DESC, available_at
+    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue
+    ORDER BY entry.queue
+    LIMIT 1 ) AS found
+    WHERE walk.number < %(most)s::INTEGER) SELECT queue, entries, due, CASE WHEN walk.oldest_at IS NOT NULL
+      THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN least(greatest(walk.newest_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at
+    FROM walk;
+
+-- first_claims
+-- Count the claims of each queue among the first ``bound`` by queue (PostgreSQL).
+SELECT entry.queue, count(*) AS claimed, count(CASE WHEN entry.claim_expires_at <= statement_timestamp() THEN
+      1 END) AS lapsed, CASE WHEN min(entry.claim_expires_at) IS NOT NULL THEN
+      least(greatest(min(entry.claim_expires_at), '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claim_expires_at
+    FROM (SELECT queue, claim_expires_at
+    FROM xclaim_message
+    WHERE claim_expires_at IS NOT NULL
+    ORDER BY queue, claim_expires_at
+    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue
+    ORDER BY entry.queue;
+
 -- consumed_queues
 -- Return the queues that have a consumed message, and when the last one was consumed.
 WITH RECURSIVE walk AS ( (SELECT queue, consumed_at, 1 AS number
