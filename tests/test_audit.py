@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from xclaim import InvalidArgumentError, Queue, SchemaVersionError, create_engine
+from xclaim.errors import ObservationTimeoutError
 from xclaim.operations.audit import Audit, Check, audit
 from xclaim.sql.schema import CHECKS
 from xclaim.sql.statements import auditing
