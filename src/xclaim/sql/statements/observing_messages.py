@@ -241,9 +241,9 @@ def counted_to(table: Table, dialect: Dialect, *, way: Way) -> Statement:
 @lru_cache
 def next_queue(table: Table, dialect: Dialect, *, walk: Walk) -> Statement:
     """Return the names of queues behind one, as many as ``LIMIT``: a descent of an index each."""
-    first = _next_name(table, dialect, walk, table.alias("first"), QUEUE)
+    first = _next_name(dialect, walk, table.alias("first"), QUEUE)
     found = select(first.label("name"), ONE.label("number")).cte("found", recursive=True)
-    following = _next_name(table, dialect, walk, table.alias("following"), found.c.name)
+    following = _next_name(dialect, walk, table.alias("following"), found.c.name)
     found = found.union_all(
         select(following, found.c.number + ONE).where(
             found.c.name.is_not(None), found.c.number < LIMIT
@@ -254,7 +254,7 @@ def next_queue(table: Table, dialect: Dialect, *, walk: Walk) -> Statement:
 
 
 def _next_name(
-    table: Table, dialect: Dialect, walk: Walk, row: FromClause, after: ColumnElement[str]
+    dialect: Dialect, walk: Walk, row: FromClause, after: ColumnElement[str]
 ) -> ColumnElement[str]:
     return (
         select(row.c.queue)
@@ -375,7 +375,13 @@ def held(
     return found.order_by(*by).limit(LIMIT)
 
 
-_HELD = ("id", "queue", "claimed_by", "attempts", "claimed_at", "claim_expires_at") + (
+_HELD = (
+    "id",
+    "queue",
+    "claimed_by",
+    "attempts",
+    "claimed_at",
+    "claim_expires_at",
     "last_error_class",
 )
 
@@ -556,7 +562,7 @@ def _order_names(way: Way) -> tuple[str, ...]:
 
 
 def _order(row: FromClause, way: Way, *, backwards: bool = False) -> list[ColumnElement[Any]]:
-    columns = [*(row.c[name] for name in _order_names(way)), row.c.id]
+    columns: list[ColumnElement[Any]] = [*(row.c[name] for name in _order_names(way)), row.c.id]
     return columns if backwards else [column.desc() for column in columns]
 
 
@@ -601,7 +607,7 @@ def _condition(
     return ~func.coalesce(test, literal_column("1 = 0"))
 
 
-def _test(
+def _test(  # noqa: PLR0911  (one for each term)
     row: FromClause, dialect: Dialect, condition: Condition, may: Readable
 ) -> ColumnElement[bool]:
     number = condition.number
@@ -651,7 +657,9 @@ def _claimant(row: FromClause) -> ColumnElement[str]:
     return func.coalesce(row.c.consumed_by, row.c.claimed_by, type_=Text())
 
 
-def _has_status(row: FromClause, dialect: Dialect, test: Test) -> ColumnElement[bool]:
+def _has_status(  # noqa: PLR0911  (one for each word)
+    row: FromClause, dialect: Dialect, test: Test
+) -> ColumnElement[bool]:
     dead: ColumnElement[str] = literal_column("'.dead'", Text)
     four: ColumnElement[int] = literal_column("4", Integer)
     is_dead = func.substr(row.c.queue, func.length(row.c.queue) - four, type_=Text()) == dead
