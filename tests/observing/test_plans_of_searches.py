@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from tests import databases
 from xclaim import create_engine
+from xclaim.operations.migrate import upgrade
 from xclaim.sql import full_names
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect
 from xclaim.sql.schema import message_table
@@ -18,7 +20,7 @@ from xclaim.sql.statements.observing_messages import (
     Due,
     Part,
     Readable,
-    Test,
+    Trait,
     Walk,
     Way,
 )
@@ -30,27 +32,31 @@ INSERT INTO xclaim_message (queue, origin_queue, status, payload, headers, uniqu
        consumed_by, last_error)
 SELECT CASE WHEN n % 10 = 9 THEN 'q3.dead' ELSE 'q' || n % 7 END, 'q' || n % 7,
        CASE WHEN n % 10 < 7 THEN 'consumed' WHEN n % 10 = 7 THEN 'claimed' ELSE 'available' END,
-       '{"n": 1}', '{"dag_id": "etl"}', CASE WHEN n % 3 = 0 THEN 'key-' || n END,
-       '2026-01-01 00:00:00.000', '2026-01-01 00:00:00.000',
-       CASE WHEN n % 10 < 8 THEN '2026-01-01 00:00:00.000' END{time},
-       CASE WHEN n % 10 = 7 THEN '2026-01-01 00:00:00.000' END{time},
+       CAST('{"n": 1}' AS JSONB), CAST('{"dag_id": "etl"}' AS JSONB),
+       CASE WHEN n % 3 = 0 THEN 'key-' || n END, CAST(NOW AS TIMESTAMPTZ), CAST(NOW AS TIMESTAMPTZ),
+       CASE WHEN n % 10 < 8 THEN CAST(NOW AS TIMESTAMPTZ) END,
+       CASE WHEN n % 10 = 7 THEN CAST(NOW AS TIMESTAMPTZ) END,
        CASE WHEN n % 10 = 7 THEN 'etl/r/t#1@h' END,
-       CASE WHEN n % 10 = 7 THEN '00000000000000000000000000000001' END{uuid},
+       CASE WHEN n % 10 = 7 THEN CAST('00000000000000000000000000000001' AS UUID) END,
        CASE WHEN n % 10 = 7 THEN 'etl/r/t' END,
-       CASE WHEN n % 10 < 7 THEN '2026-01-01 00:00:00.000' END{time},
+       CASE WHEN n % 10 < 7 THEN CAST(NOW AS TIMESTAMPTZ) END,
        CASE WHEN n % 10 < 7 THEN 'etl/r/t#1@h' END,
        CASE WHEN n % 10 = 9 THEN 'it failed' END
-  FROM {numbers}
+  FROM NUMBERS
 """
 NUMBERS = {
     "postgresql": f"generate_series(1, {ROWS}) AS numbers (n)",
     "sqlite": "(WITH RECURSIVE numbers (n) AS"
     f" (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {ROWS}) SELECT n FROM numbers)",
 }
+NOWS = {
+    "postgresql": "CAST('2026-01-01 00:00:00+00' AS TIMESTAMPTZ) + n * interval '1 second'",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', '2026-01-01', n || ' seconds')",
+}
 CONDITIONS = (
-    Condition(test=Test.PAYLOAD, number=0, steps=1, kind="number"),
-    Condition(test=Test.RUN, number=1),
-    Condition(test=Test.CLAIMED, number=2),
+    Condition(test=Trait.PAYLOAD, number=0, steps=1, kind="number"),
+    Condition(test=Trait.RUN, number=1),
+    Condition(test=Trait.CLAIMED, number=2),
 )
 VALUES: dict[str, Any] = {
     "text_0": "2",
@@ -73,7 +79,7 @@ VALUES: dict[str, Any] = {
     "producer_map_index": "-1",
     "message_table": "xclaim_message",
 }
-PLACES = {"postgresql": "1767225600000000", "sqlite": "t" + b"2026-01-01 00:00:00.000".hex()}
+PLACES = {"postgresql": "1767255600000000", "sqlite": "t" + b"2026-01-01 08:20:00.000".hex()}
 MAY = Readable()
 WAYS = [
     Way(walk=walk, due=due, is_begun=is_begun)
@@ -93,33 +99,24 @@ WAYS = [
 def large(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
-    from tests import databases
-    from xclaim.operations.migrate import upgrade
-
     if request.param == "postgresql":
         server = request.getfixturevalue("postgresql_server")
         with databases.temporary_database(server) as url:
-            yield from _filled(url, upgrade)
+            yield from _filled(url)
     else:
         path = tmp_path_factory.mktemp("plans") / "xclaim.db"
-        yield from _filled(databases.sqlite_url(path), upgrade)
+        yield from _filled(databases.sqlite_url(path))
 
 
-def _filled(url: str, upgrade: Any) -> Iterator[Engine]:
+def _filled(url: str) -> Iterator[Engine]:
     upgrade(url)
     engine = create_engine(url)
     is_postgresql = engine.dialect.name == "postgresql"
-    fill = FILL.format(
-        numbers=NUMBERS[engine.dialect.name],
-        time="::timestamptz" if is_postgresql else "",
-        uuid="::uuid" if is_postgresql else "",
-    )
-    if is_postgresql:
-        fill = fill.replace(
-            "'2026-01-01 00:00:00.000', '2026-01-01 00:00:00.000',\n",
-            "'2026-01-01 00:00:00'::timestamptz, '2026-01-01 00:00:00'::timestamptz,\n",
-        ).replace('\'{"n": 1}\', \'{"dag_id": "etl"}\'', "'{\"n\": 1}'::jsonb, '{}'::jsonb")
-        fill = fill.replace(" END{time}", " END")
+    fill = FILL.replace("NUMBERS", NUMBERS[engine.dialect.name])
+    fill = fill.replace("NOW", NOWS[engine.dialect.name])
+    if not is_postgresql:
+        for type_ in ("JSONB", "TIMESTAMPTZ", "UUID"):
+            fill = fill.replace(f"AS {type_}", "AS TEXT")
     with engine.begin() as connection:
         connection.exec_driver_sql(fill.replace("%", "%%") if is_postgresql else fill)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

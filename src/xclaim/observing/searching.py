@@ -46,7 +46,7 @@ from xclaim.sql.statements.observing_messages import (
     Condition,
     Due,
     Readable,
-    Test,
+    Trait,
     Walk,
     Way,
 )
@@ -276,18 +276,18 @@ def _condition(term: Any, number: int) -> Condition:
             return made
 
 
-def _test(term: Any) -> Test:
+def _test(term: Any) -> Trait:
     match term:
         case OfStatus():
-            return Test(term.word)
+            return Trait(term.word)
         case OfText():
-            return Test(term.name)
+            return Trait(term.name)
         case OfIds():
-            return Test.IDS
+            return Trait.IDS
         case OfRange():
-            return Test.RANGE
+            return Trait.RANGE
         case _:
-            return Test.PAYLOAD
+            return Trait.PAYLOAD
 
 
 def _parameters(term: Any, number: int, dialect: Dialect) -> dict[str, Any]:
@@ -351,7 +351,7 @@ class Search:
         return looked
 
     def _first_size(self, tests_: Tests, limit: int) -> int:
-        into = any(condition.test is Test.PAYLOAD for condition in tests_.conditions)
+        into = any(condition.test is Trait.PAYLOAD for condition in tests_.conditions)
         return _FIRST_LOOK_INTO if into else max(_FIRST_LOOK, limit + 1)
 
     def _is_over(self) -> bool:
