@@ -108,8 +108,8 @@
     pause.addEventListener("click", () => {
       isPaused = !isPaused;
       pause.setAttribute("aria-pressed", String(isPaused));
-      pause.textContent = isPaused ? "Go on" : "Pause";
-      state.textContent = isPaused ? "Paused" : "Live";
+      pause.textContent = isPaused ? "Go on" : "Hold the numbers";
+      state.textContent = isPaused ? "Held" : "Live";
       open();
     });
     document.addEventListener("visibilitychange", open);
