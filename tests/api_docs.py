@@ -27,6 +27,7 @@ MODULES = {
         "xclaim.operations.orphans",
         "xclaim.operations.rotation",
         "xclaim.verb",
+        "xclaim.web",
     ),
     "airflow": (
         "xclaim.airflow",

@@ -314,3 +314,14 @@ def test_no_paused_queue_is_fine(engine: Engine) -> None:
     Queue("orders", engine).unpause()
 
     assert finding(engine, "paused", Level.OK).found == "no queue is paused"
+
+
+def test_what_could_not_be_counted_in_time_is_a_finding(database_url: str) -> None:
+    engine = create_engine(database_url)
+    Queue("orders", engine).push(1)
+
+    findings = examine(engine, timeout=timedelta(seconds=60))
+    engine.dispose()
+
+    assert [each.name for each in findings if "in time" in each.found] == []
+    assert {"stuck_claims", "failing", "dead_letters"} <= {each.name for each in findings}

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from tests.hostile import rows
 from tests.hostile.test_surfaces import DATABASES, fill
 from tests.retrying import AT_ONCE
-from xclaim import Queue
+from xclaim import Claim, Queue
 from xclaim.observing import Observer
 from xclaim.observing.filters import StatusWord
 
@@ -95,7 +95,7 @@ def test_every_look_sees_the_other_rows(engine: Engine, database: str) -> None:
     fill(engine, database)
     queue = Queue("other", engine, retry=AT_ONCE)
     queue.push_many([1, 2, 3], max_attempts=1)
-    queue.release(queue.claim(), error=ValueError("no"))
+    queue.release(claimed(queue), error=ValueError("no"))
     queue.claim(claimed_by="d/r/t[3]#1@host")
     observer = Observer(engine, timeout=LONG)
 
@@ -110,6 +110,7 @@ def test_every_look_sees_the_other_rows(engine: Engine, database: str) -> None:
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_names_with_slashes_and_line_feeds_are_no_tasks(engine: Engine, database: str) -> None:
+    assert engine.dialect.name == database
     names = ["a\nb/c", "a//b#1@c", "/r/t#1@h", "d/r\n/s/t[1]#2@h", "d/r/t[x]#1@h", "d/r/t#1@h/x"]
     with engine.begin() as connection:
         for name in names:
@@ -126,12 +127,20 @@ def test_names_with_slashes_and_line_feeds_are_no_tasks(engine: Engine, database
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_headers_and_failures_by_hand_are_no_lineage(engine: Engine, database: str) -> None:
+    assert engine.dialect.name == database
     with engine.begin() as connection:
         for headers in ('{"dag_id": 7, "run_id": [], "task_id": {}}', "[1]", '{"dag_id": "d"}'):
-            rows.row(headers=f"'{headers}'", failures="""'[{"attempt": {}}, 7]'""").write(connection)
+            row = rows.row(headers=f"'{headers}'", failures="""'[{"attempt": {}}, 7]'""")
+            row.write(connection)
     observer = Observer(engine, timeout=LONG)
 
     lives = [observer.message(message.id) for message in observer.search("").messages]
 
     assert [life.producer for life in lives if life is not None] == [None] * 3
     assert [len(life.moments) for life in lives if life is not None] == [1] * 3
+
+
+def claimed(queue: Queue, **options: Any) -> Claim:
+    claim = queue.claim(**options)
+    assert claim is not None
+    return claim

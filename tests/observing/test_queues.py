@@ -9,8 +9,10 @@ from sqlalchemy import Engine, text
 
 from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
 from xclaim import Claim, InvalidArgumentError, Queue, SchemaVersionError, create_engine
+from xclaim.connections.engine import create_verb_engine
 from xclaim.observing import Observer, listing
-from xclaim.observing.values import Count, QueueSummary, Verdict
+from xclaim.observing.values import Charted, Count, QueueSummary, Verdict
+from xclaim.operations import migrate
 
 CLOSE = timedelta(seconds=30)  # between two looks at the clock
 
@@ -311,3 +313,60 @@ def test_without_our_schema_it_is_said_what_to_run(empty_postgresql_url: str) ->
         with pytest.raises(SchemaVersionError, match="xclaim upgrade"):
             look()
     engine.dispose()
+
+
+@pytest.mark.parametrize("schema", ["mine", "of %s", 'a "b"', "a:now", "{table}", "<messages>"])
+def test_a_schema_that_is_named_is_looked_at(empty_postgresql_url: str, schema: str) -> None:
+    engine = create_engine(empty_postgresql_url)
+    migrate.upgrade(engine, schema=schema)
+    with Queue("orders", engine, schema=schema) as queue:
+        queue.push(1)
+    observer = Observer(engine, schema)
+
+    (found,) = observer.queues()
+
+    assert found.available == exactly(1)
+    assert observer.queue("orders") is not None
+    assert observer.rights("orders").refusals == {}
+    assert observer.measures().queues[0].backlog == exactly(1)
+    assert sum(observer.chart("orders", Charted.PUSHED, HOUR).values) == 1
+    engine.dispose()
+
+
+def test_what_others_put_into_the_search_path_is_not_called(fresh_postgresql_url: str) -> None:
+    engine = create_engine(
+        fresh_postgresql_url, connect_args={"options": "-c search_path=traps,public,pg_catalog"}
+    )
+    Queue("orders", engine).push(1)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA traps"))
+        connection.execute(
+            text(
+                "CREATE FUNCTION traps.statement_timestamp() RETURNS timestamptz LANGUAGE plpgsql"
+                " AS $$ BEGIN RAISE 'trapped'; END $$"
+            )
+        )
+        connection.execute(
+            text(
+                "CREATE FUNCTION traps.count(anyelement) RETURNS bigint LANGUAGE plpgsql"
+                " AS $$ BEGIN RAISE 'trapped'; END $$"
+            )
+        )
+    observer = Observer(engine)
+
+    assert observer.queues()[0].available == exactly(1)
+    assert observer.queue("orders") is not None
+    observer.measures()
+    observer.rights("orders")
+    for what in Charted:
+        observer.chart("orders", what, HOUR)
+    engine.dispose()
+
+
+def test_a_file_that_was_closed_is_looked_at_again(sqlite_url: str) -> None:
+    engine = create_verb_engine(sqlite_url)
+    Queue("orders", engine).push(1)
+
+    for _ in range(2):
+        assert Observer(engine).queues()[0].available == exactly(1)
+        engine.dispose()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
 
-from tests.web.asking import do, form_of, said_after, send
+from tests.web.asking import Form, do, form_of, said_after, send
 from tests.web.dashboards import Dashboard
 from xclaim import Claim, Queue, Retry
 from xclaim.web import Person
@@ -413,3 +414,32 @@ def test_an_action_leads_to_a_page_of_ours(
     answer = send(dashboard, form, back=back, back_to="https://evil.example")
 
     assert answer.headers["location"].startswith("./messages?")
+
+
+@pytest.mark.parametrize(
+    "said", ['it said "no\\" :-* ', "x" * 5_000, "é\u202e" * 300, "status:dead", "\ttab"]
+)
+def test_what_died_of_one_error_is_redriven_alone(
+    dashboard: Dashboard, orders: Queue[Any], said: str
+) -> None:
+    died(orders, error=KeyError("another"))
+    died(orders, error=ValueError(said))
+    page = dashboard.get("dead-letters", queue="orders").text
+    links = [unescape(part.partition('"')[0]) for part in page.split('href="./redrive?')[1:]]
+    (link,) = [each for each in links if "ValueError" in each]
+
+    form = Form(dashboard.browser.get(f"/redrive?{link}").text)
+
+    assert said_after(dashboard, send(dashboard, form)) == "1 message redriven."
+
+
+def test_many_reasons_are_told_in_few_words(dashboard: Dashboard, orders: Queue[Any]) -> None:
+    ids = [message.id for message in orders.push_many(range(30))]
+    for number in range(30):
+        claimed(orders, claimed_by=f"worker {number} " + "x" * 900)
+    hand = Hand(by="ada", engine=dashboard.engine)
+
+    deed = withdraw(hand, {"orders": ids})
+
+    assert deed.said()[-1] == "Not done: 26 messages more, for such reasons."
+    assert len(" ".join(deed.said())) < 1_500

@@ -14,6 +14,7 @@ from tests.web.asking import form_of, send
 from tests.web.dashboards import OPERATOR, Dashboard, SignedIn, dashboard_of
 from xclaim import Queue, Retry
 from xclaim.web import Person
+from xclaim.web.actions import Hand, withdraw
 
 ONCE = Retry(max_attempts=1)
 ENDED = timedelta(0)
@@ -318,3 +319,23 @@ def test_a_maintainer_redrives_and_withdraws_and_does_not_release(office: People
     assert withdrawn.status_code == 303
     assert queue.find(["mine"]) == []
     assert refused.status_code == 403
+
+
+def test_the_database_refuses_what_the_page_would_have_refused(office: People) -> None:
+    id_ = office.owned().push("hunter2", delay=timedelta(hours=1)).id
+    hand = Hand(by="eve", engine=office.engines["observer"])
+
+    deed = withdraw(hand, {"orders": [id_]})
+
+    assert deed.failed is not None
+    assert "the database does not allow it to its role here" in deed.failed
+    assert "hunter2" not in " ".join(deed.said())
+    assert office.owned().get(id_) is not None
+
+
+def test_a_role_of_one_queue_is_offered_what_it_may_do_there(office: People) -> None:
+    looking = Dashboard(office.engines["maintainer"])
+
+    shown = [looking.get(page).text for page in ("dead-letters", "messages?filter=queue:orders")]
+
+    assert not [page for page in shown if 'class="button" href="./redrive?' not in page]

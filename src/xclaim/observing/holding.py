@@ -58,13 +58,9 @@ def _claims(
         place = from_cursor(_KIND, after, question.dialect)
         if names is None:
             found += _held(question, place, limit + 1, is_of_queue=False, sends_bytes=sends_bytes)
-        for name in names or ():
-            begun = place if place is not None and place.queue == name else None
-            if place is not None and begun is None and not found and name != place.queue:
-                if names is not None and _is_before(names, name, place):
-                    continue
+        for name in _from(names or [], place):
+            here = place if place is not None and place.queue == name else Place(queue=name)
             missing = limit + 1 - len(found)
-            here = begun or Place(queue=name)
             if missing:
                 found += _held(question, here, missing, is_of_queue=True, sends_bytes=sends_bytes)
     page = found[:limit]
@@ -73,8 +69,10 @@ def _claims(
     return Claims(page=tuple(map(rows.held, page)), next=cursor)
 
 
-def _is_before(names: list[str], name: str, place: Place) -> bool:
-    return place.queue in names and names.index(name) < names.index(place.queue)
+def _from(names: list[str], place: Place | None) -> list[str]:
+    """Return the names from that of a place on."""
+    is_begun = place is not None and place.queue in names
+    return names[names.index(str(place.queue)) :] if place is not None and is_begun else names
 
 
 def _cursor(row: Any) -> str:

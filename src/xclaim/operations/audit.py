@@ -6,9 +6,11 @@ for it. A message that changes between two parts is seen once, as it was then.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from math import isqrt
 from typing import Any
 
@@ -18,6 +20,8 @@ from sqlalchemy.exc import DBAPIError
 from xclaim import arguments
 from xclaim.connections import missing_files
 from xclaim.connections.direct import run
+from xclaim.errors import ObservationTimeoutError
+from xclaim.observing.asking import is_ended, limiting
 from xclaim.payloads.plain_json import decode_strictly
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
@@ -31,6 +35,7 @@ from xclaim.verbs.unsendable import is_unsendable, look
 __all__ = ["Audit", "Check", "audit"]
 
 _TABLES = (message_table(), queue_table())
+_ASKED = "whether every message is sound"
 _PART = 20_000  # rows read at a time: some tens of milliseconds
 _PAGE = 100  # of these, whose payloads are read
 _SAMPLE = 10  # broken rows that are named
@@ -95,15 +100,17 @@ def audit(
     queue: str | None = None,
     newest: int | None = None,
     schema: str | None = None,
+    timeout: timedelta | None = None,
 ) -> Audit:
     """Check every promise, of all messages, of one queue, or of so many of the newest.
 
     Raise SchemaVersionError where there is no xclaim schema, HiddenRowsError where row-level
-    security hides messages from the role. Nothing is written.
+    security hides messages from the role, ObservationTimeoutError when it takes longer than
+    ``timeout``, if there is one. Nothing is written.
     """
     missing_files.refuse(engine)
     schema = schema_on(engine, schema)
-    reading = _Reading(engine, schema)
+    reading = _Reading(engine, schema, None if timeout is None else _Clock(timeout))
     with reading.connection() as connection:
         if read_revision(connection, schema) is None:
             raise mismatch(None, schema, connection)
@@ -137,19 +144,55 @@ class _Rows:
     last: int = 0
 
 
+class _Clock:
+    """How much time is left."""
+
+    def __init__(self, timeout: timedelta) -> None:
+        self._seconds = timeout.total_seconds()
+        self._ends_at = time.monotonic() + self._seconds
+
+    def left(self) -> timedelta:
+        """Return it; raise ObservationTimeoutError if it is none."""
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise self.error()
+        return timedelta(seconds=left)
+
+    def error(self) -> ObservationTimeoutError:
+        """Return what is raised when it is over."""
+        return ObservationTimeoutError(_ASKED, self._seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
     engine: Engine
     schema: str | None
+    clock: _Clock | None = None
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Yield a connection that cannot write, in a short transaction."""
+        if self.clock is not None:
+            with self._limited(self.clock) as connection:
+                yield connection
+            return
         options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"}
         if self.engine.dialect.name == POSTGRESQL.name:
             options = {"isolation_level": "READ COMMITTED", "postgresql_readonly": True}
         with self.engine.connect().execution_options(**options) as connection:
             yield connection
+
+    @contextmanager
+    def _limited(self, clock: _Clock) -> Iterator[Connection]:
+        left = clock.left()
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            try:
+                with limiting(connection, self.schema, left, _ASKED):
+                    yield connection
+            except DBAPIError as error:
+                if is_ended(error):
+                    raise clock.error() from error
+                raise
 
     def rows(self, build: Callable[..., statements.Statement], parameters: dict[str, Any]) -> Any:
         with self.connection() as connection:

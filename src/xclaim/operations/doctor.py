@@ -23,7 +23,7 @@ from xclaim.connections import missing_files
 from xclaim.connections.autocommit import needs_transaction
 from xclaim.connections.direct import run
 from xclaim.errors import SchemaVersionError, schema_option, suggested
-from xclaim.observing.asking import limiting
+from xclaim.observing.asking import is_ended, limiting
 from xclaim.operations.audit import sound_checks, sound_indexes
 from xclaim.payloads.payloads import Payloads
 from xclaim.sql import statements
@@ -44,7 +44,6 @@ _BLOATED = 64 * 2**20, 400  # bytes of an index, and of each of its entries (usu
 _MANY_DEAD = 50_000, 0.5  # dead rows, and their share of all
 _CONNECTIONS_LEFT = 0.1
 _MOST_ERRORS = 5  # classes of errors in a finding
-_QUERY_CANCELED, _SQLITE_INTERRUPT = "57014", 9
 
 
 class Level(StrEnum):
@@ -147,7 +146,7 @@ def _tried(examination: Examination, connection: Connection, schema: str | None)
     except (DBAPIError, SchemaVersionError) as error:
         name = examination.__name__.removeprefix("_")
         refused = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        if _is_ended(error):
+        if isinstance(error, DBAPIError) and is_ended(error):
             return [
                 Finding(
                     name=name,
@@ -164,13 +163,6 @@ def _tried(examination: Examination, connection: Connection, schema: str | None)
                 remedy="run it as the owner of the table, or grant pg_monitor",
             )
         ]
-
-
-def _is_ended(error: Exception) -> bool:
-    """Return whether the database ended the statement because its time was over."""
-    cause = getattr(error, "orig", None)
-    state, code = getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorcode", None)
-    return state == _QUERY_CANCELED or code == _SQLITE_INTERRUPT
 
 
 def _schema_version(connection: Connection, schema: str | None) -> Finding:

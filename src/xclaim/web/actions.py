@@ -35,6 +35,7 @@ PATIENCE = timedelta(seconds=20)  # proxies wait for an answer at least so long
 _STEP = 200  # messages of one statement, and ids in a line of the log
 _EXPIRED_AT_ONCE = 1_000
 _MOST_NAMED = 10  # ids with one reason
+_MOST_REASONS = 4
 _SAID = 300  # characters of an error
 _LONG_NAME = 80  # characters of a name that are shown
 _NOT_ALLOWED = ("42501", "25006")  # PostgreSQL: insufficient privilege, read-only transaction
@@ -104,8 +105,12 @@ class Deed:
     def said(self) -> list[str]:
         """Return it as sentences: what was done, then what was not and why."""
         said = [f"{counted(self.done)} {_DONE[self.action]}."]
-        for why, ids in self.refused.items():
+        reasons = list(self.refused.items())
+        for why, ids in reasons[:_MOST_REASONS]:
             said.append(f"Not done: {counted(len(ids))} ({_some(ids)}): {why}.")
+        others = sum(len(ids) for _, ids in reasons[_MOST_REASONS:])
+        if others:
+            said.append(f"Not done: {counted(others)} more, for such reasons.")
         said += [f"Not done: {counted(n)}: {why}." for why, n in self.unnamed.items()]
         if self.gone:
             said.append(f"Not done: {counted(self.gone)} of the preview changed meanwhile.")
