@@ -62,7 +62,7 @@ def granted(server: tuple[str, tuple[str, ...]]) -> Iterator[People]:
 @pytest.fixture
 def office(granted: People) -> People:
     with granted.owner.begin() as connection:
-        connection.execute(text("TRUNCATE xclaim_message"))
+        connection.execute(text("TRUNCATE xclaim_message, xclaim_queue"))
     return granted
 
 
@@ -544,3 +544,89 @@ def test_statuses_of_a_message_hold_for_everybody_who_writes(office: People) -> 
 
     with pytest.raises(IntegrityError):
         office.run("consumer", "UPDATE xclaim_message SET status = 'consumed'")
+
+
+# Settings of queues.
+
+
+def test_everybody_with_a_role_knows_whether_the_queue_is_paused(office: People) -> None:
+    pause = office.owned().pause(reason="why", by="ann")
+
+    for who in EVERYBODY:
+        assert office.queue(who).paused() == pause
+
+
+def test_a_maintainer_pauses_and_unpauses(office: People) -> None:
+    office.owned().push(1)
+
+    office.queue("maintainer").pause(reason="why")
+    assert office.queue("consumer").claim() is None
+    assert office.queue("maintainer").unpause() is True
+    letters = office.queue("maintainer", "orders.dead").pause()
+
+    assert office.queue("consumer").claim() is not None
+    assert office.queue("consumer", "orders.dead").paused() == letters
+
+
+@pytest.mark.parametrize("who", ["producer", "consumer", "observer", "reader"])
+def test_only_a_maintainer_pauses(office: People, who: str) -> None:
+    office.owned().pause()
+
+    with refused():
+        office.queue(who).pause()
+    with refused():
+        office.queue(who).unpause()
+    for change in ("UPDATE xclaim_queue SET paused_at = NULL", "DELETE FROM xclaim_queue"):
+        with refused():
+            office.run(who, change)
+
+
+def test_a_maintainer_deletes_and_renames_no_setting(office: People) -> None:
+    office.owned().pause()
+
+    for change in ("UPDATE xclaim_queue SET queue = 'invoices'", "DELETE FROM xclaim_queue"):
+        with refused():
+            office.run("maintainer", change)
+
+
+def test_the_settings_of_another_queue_are_neither_seen_nor_changed(
+    office: People, server: tuple[str, tuple[str, ...]]
+) -> None:
+    _, queues = server
+    theirs = office.owned("invoices").pause(reason="not for everybody")
+
+    if not queues:
+        assert office.queue("consumer", "invoices").paused() == theirs
+        return
+    for who in EVERYBODY:
+        assert office.queue(who, "invoices").paused() is None
+        assert office.run(who, "SELECT queue FROM xclaim_queue WHERE queue = 'invoices'") == []
+    with refused():
+        office.queue("maintainer", "invoices").pause()
+    with refused():
+        office.queue("maintainer", "parcels").pause()
+    assert office.queue("maintainer", "invoices").unpause() is False
+    assert office.owned("invoices").paused() == theirs
+
+
+@pytest.mark.parametrize("mode", LOCK_MODES)
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_no_role_can_lock_the_settings(office: People, who: str, mode: str) -> None:
+    with refused():
+        office.run(who, f"LOCK TABLE xclaim_queue IN {mode} MODE NOWAIT")
+
+
+def test_a_consumer_without_a_right_on_the_settings_is_told_so(office: People) -> None:
+    office.owned().push(1)
+    office.queue("consumer").expire()  # so that its next claim looks from the head
+    consumer = role_of(office, "consumer")
+    columns = "queue, paused_at, paused_by, reason"
+    with office.owner.begin() as connection:
+        connection.execute(text(f"REVOKE SELECT ({columns}) ON xclaim_queue FROM {consumer}"))
+
+    try:
+        with refused():
+            office.queue("consumer").claim()
+    finally:
+        with office.owner.begin() as connection:
+            connection.execute(text(f"GRANT SELECT ({columns}) ON xclaim_queue TO {consumer}"))

@@ -205,6 +205,15 @@ def _withdraw(queue: Queue) -> None:
     queue.withdraw(["order-1"])
 
 
+def _pause(queue: Queue) -> None:
+    queue.pause(by="ann@ops1", reason="the warehouse is being moved")
+
+
+def _unpause(queue: Queue) -> None:
+    _pause(queue)
+    queue.unpause(by="ann@ops1")
+
+
 def _keep(queue: Queue) -> None:
     queue._queue.settle(verbs.NOTE_FAILURE, _claimed(queue), error=TimeoutError())
 
@@ -236,6 +245,8 @@ _SCENES: tuple[tuple[str, Callable[[Queue], object]], ...] = (
     ("Dead letters were given back to their queue.", _redrive),
     ("Consumed messages were deleted.", _prune),
     ("Messages were deleted that nobody had claimed.", _withdraw),
+    ("Somebody paused the queue, which hands out nothing from then on.", _pause),
+    ("Somebody let it go on.", _unpause),
 )
 
 
