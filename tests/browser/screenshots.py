@@ -5,7 +5,6 @@ Of a shop of an hour's work in the embedded PostgreSQL; each in light, and the f
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
@@ -52,8 +51,7 @@ def main() -> None:
         raise SystemExit(WHY_NOT)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory() as folder,
-        embedded_postgresql(Path(folder)) as url,
+        embedded_postgresql(durable=False) as url,
         sync_playwright() as driver,
     ):
         engine = create_engine(url)
