@@ -261,3 +261,22 @@ def test_a_database_that_is_back_is_an_event() -> None:
 
     assert len(returns) == 1
     assert returns[0].seconds > 0
+
+
+def test_for_a_listener_that_sleeps_no_event_is_made(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    awake = False
+    events: list[VerbEvent] = []
+    add_listener(events.append, is_awake=lambda: awake)
+    try:
+        with monkeypatch.context() as patch:
+            patch.delattr("xclaim.connections.runner.VerbEvent")
+            queue.push(1)
+        awake = True
+        queue.push(2)
+    finally:
+        remove_listener(events.append)
+
+    assert shown(events) == [("push_many", "orders", 1)]
+    assert events[0].messages[0].payload == 2

@@ -80,7 +80,8 @@ class Verb(Generic[T]):
         return None if message is None else str(message.queue)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: that would take thrice as long to make, for each verb.
+@dataclass(slots=True, kw_only=True)
 class VerbEvent:
     """One verb was run: on which queue, with which messages, how long, and how it ended.
 

@@ -16,6 +16,7 @@ from xclaim.verb import LapseEvent, ReturnEvent, VerbEvent
 
 Event = TypeVar("Event")
 Listener = Callable[[VerbEvent], object]
+IsAwake = Callable[[], bool]
 
 _lock = threading.Lock()
 _logger = logging.getLogger("xclaim")
@@ -29,29 +30,34 @@ class Topic(Generic[Event]):
     """
 
     def __init__(self) -> None:
-        self._listeners: tuple[Callable[[Event], object], ...] = ()  # replaced as a whole
+        # Replaced as a whole, so that reading needs no lock.
+        self._listeners: tuple[tuple[Callable[[Event], object], IsAwake | None], ...] = ()
 
-    def add(self, listener: Callable[[Event], object]) -> None:
-        """Call the listener from now on."""
+    def add(self, listener: Callable[[Event], object], *, is_awake: IsAwake | None = None) -> None:
+        """Call the listener from now on; while ``is_awake`` says no, no event is made for it."""
         with _lock:
-            self._listeners = (*self._listeners, listener)
+            self._listeners = (*self._listeners, (listener, is_awake))
 
     def remove(self, listener: Callable[[Event], object]) -> None:
         """Call it no more; one that is not there is no error."""
         with _lock:
-            self._listeners = tuple(each for each in self._listeners if each != listener)
+            self._listeners = tuple(each for each in self._listeners if each[0] != listener)
 
     def is_listened_to(self) -> bool:
         """Return whether anybody wants to know."""
-        return bool(self._listeners)
+        for _, is_awake in self._listeners:  # noqa: SIM110  (asked for each verb: any() is slower)
+            if is_awake is None or is_awake():
+                return True
+        return False
 
     def emit(self, event: Event) -> None:
         """Tell the listeners."""
         is_finished = is_in_a_call()
         with outside_of_calls():  # tasks that a listener starts are not a part of this one
-            for listener in self._listeners:
+            for listener, is_awake in self._listeners:
                 try:
-                    listener(event)
+                    if is_awake is None or is_awake():
+                        listener(event)
                 except BaseException as error:
                     if not isinstance(error, Exception) and not is_finished:
                         raise  # an interrupt, which in a call that is finished waits for its end
@@ -63,12 +69,13 @@ LAPSES: Topic[LapseEvent] = Topic()
 RETURNS: Topic[ReturnEvent] = Topic()
 
 
-def add_listener(listener: Listener) -> None:
+def add_listener(listener: Listener, *, is_awake: IsAwake | None = None) -> None:
     """Call the listener after each verb of this process, in the thread or task that ran it.
 
     It must be quick and must not raise; what it raises is logged, and the verb is not changed.
+    ``is_awake`` is asked before each verb, and must not raise: while it says no there is no event.
     """
-    VERBS.add(listener)
+    VERBS.add(listener, is_awake=is_awake)
 
 
 def remove_listener(listener: Listener) -> None:
