@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import click
 
 from xclaim import __version__
-from xclaim.cli import examining, granting, looking, pushing, settling, tending
+from xclaim.cli import examining, granting, looking, measuring, pushing, settling, tending
 from xclaim.cli.database import Database, place_options
 from xclaim.cli.outcomes import WRONG_USE, status_of
 
@@ -42,6 +42,7 @@ COMMANDS = (
     *looking.COMMANDS,
     *tending.COMMANDS,
     *examining.COMMANDS,
+    *measuring.COMMANDS,
     *granting.COMMANDS,
 )
 for command in COMMANDS:
