@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim.connections import busy_files, calls, events, forks, log_lines
 from xclaim.connections.calls import begin, current_call
+from xclaim.connections.companions import PUSHES, Push, accompanied, url_of
 from xclaim.connections.payload_work import (
     IN_THE_ROW,
     delete_consumed,
@@ -178,7 +179,7 @@ class Runner:
 
     def _run(self, verb: Verb[T], arguments: tuple[Any, ...], options: dict[str, Any]) -> T:
         if verb.pushes:
-            result: Any = self._push(verb, arguments, options)
+            result: Any = self._accompanied_push(verb, arguments, options)
         elif verb.acks and self.payloads.after_ack is not AfterAck.KEEP:
             result = self._ack(verb, arguments, {**options, "after": self.payloads.after_ack})
         elif deletes_objects(self.payloads, verb) and self._commits:
@@ -186,6 +187,18 @@ class Runner:
         else:
             result = self._execute(verb, arguments, options)
         return read_by(self.payloads, result)  # type: ignore[no-any-return]
+
+    def _accompanied_push(
+        self, verb: Verb[Any], arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        if not PUSHES.are_wanted():
+            return self._push(verb, arguments, options)
+        queue, values = arguments
+        given = options.get("headers")
+        push = Push(queue=queue, count=len(values), headers=given, url=url_of(self.bind))
+        return accompanied(
+            push, lambda headers: self._push(verb, arguments, {**options, "headers": headers})
+        )
 
     def _push(self, verb: Verb[Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         queue, values = arguments
