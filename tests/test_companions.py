@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 
-from tests.contract.facades import Blocking
+from tests.contract.facades import Blocking, lose
 from xclaim import (
     AsyncQueue,
     Claim,
@@ -114,7 +114,10 @@ def test_headers_are_added_to_a_push(queue: Queue, along: Along) -> None:
 
     assert pushed.headers == {"traceparent": "00-1-2-01"}
     assert [each.headers for each in many] == [{"traceparent": "00-1-2-01", "of": "mine"}] * 2
-    assert [message.headers for message in queue.peek(3)] == [pushed.headers, *[many[0].headers] * 2]
+    assert [message.headers for message in queue.peek(3)] == [
+        pushed.headers,
+        *[many[0].headers] * 2,
+    ]
     assert [(push.queue, push.count) for push in along.pushes] == [("orders", 1), ("orders", 2)]
     assert along.pushed == [(1, None), (2, None)]
 
@@ -282,14 +285,12 @@ def test_what_is_settled_by_hand_has_that_outcome(
     assert along.events[0].error == ("in vain" if outcome is Outcome.FAILED else None)
 
 
-def test_a_claim_that_was_lost_ends_as_that(queue: Queue, along: Along) -> None:
+def test_a_claim_that_was_lost_ends_as_that(queue: Queue, engine: Engine, along: Along) -> None:
     queue.push(1)
 
     with pytest.raises(ClaimLostError), queue.consume() as claim:
-        key = cast(Claim, claim).message.claim_key
-        take_away(queue, cast(Claim, claim))
+        lose(engine, cast(Claim, claim))
 
-    assert key is None
     assert along.outcomes == [([1], "lost")]
     assert isinstance(along.events[0].error, ClaimLostError)
 
@@ -307,14 +308,14 @@ def test_each_message_of_a_stream_is_worked_on_until_the_next_is_asked_for(
 
 
 def test_of_a_stream_the_one_that_was_lost_is_told_from_the_others(
-    queue: Queue, along: Along
+    queue: Queue, engine: Engine, along: Along
 ) -> None:
     queue.push_many([1, 2, 3])
 
     with pytest.raises(ClaimLostError):
         for claim in queue.stream():
             if claim.payload == 2:
-                take_away(queue, claim)
+                lose(engine, claim)
 
     assert along.outcomes == [([1], "acked"), ([2], "lost"), ([3], "acked")]
 
@@ -330,12 +331,6 @@ def test_a_stream_that_is_left_ends_the_work_on_its_message(queue: Queue, along:
     assert along.outcomes == [([1], "acked"), ([2], "failed")]
 
 
-async def leave_by_an_error(queue: AsyncQueue) -> None:
-    async with aclosing(cast(Any, queue.stream())) as claims:
-        async for _ in claims:
-            raise ValueError("of the loop")
-
-
 def test_a_transaction_is_work_as_well(queue: Queue, along: Along) -> None:
     queue.push_many([1, 2])
 
@@ -346,8 +341,3 @@ def test_a_transaction_is_work_as_well(queue: Queue, along: Along) -> None:
 
     assert along.log == ["begin 1", "in work", "left", "begin 2", "left"]
     assert along.outcomes == [([1], "acked"), ([2], "failed")]
-
-
-def take_away(queue: Queue, claim: Claim) -> None:
-    """Let somebody else have what is claimed."""
-    queue.extend(claim, lease=-timedelta_of_a_day())
