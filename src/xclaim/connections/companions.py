@@ -16,8 +16,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim.connections.calls import is_in_a_call, outside_of_calls
+from xclaim.errors import PayloadError, XclaimError
+from xclaim.payloads.plain_json import encode_headers
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -43,14 +46,14 @@ class Push:
     queue: str
     count: int
     headers: Any
-    url: URL
+    url: URL | None
 
 
 class PushCompanion:
     """Comes along with one push; all of it happens in the thread or task that pushes."""
 
     def headers(self) -> Mapping[str, Any]:
-        """Return headers to add. Those of the caller win."""
+        """Return headers to add. Those of the caller win; what does not fit is left out."""
         return {}
 
     def ended(self, messages: Sequence[Message], error: BaseException | None) -> None:
@@ -76,7 +79,7 @@ class Work:
 
     queue: str
     claims: tuple[Claim, ...]
-    url: URL
+    url: URL | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,35 +115,48 @@ class WorkCompanion:
 
 Beginning = TypeVar("Beginning")
 Companion = TypeVar("Companion")
+Listener = Callable[[Beginning], Companion | None]
+IsAwake = Callable[[], bool]
 
 
 class Companions(Generic[Beginning, Companion]):
     """Who comes along with what begins: each returns a companion, or None."""
 
     def __init__(self) -> None:
-        self._listeners: tuple[Callable[[Beginning], Companion | None], ...] = ()
+        # Replaced as a whole, so that reading needs no lock.
+        self._listeners: tuple[tuple[Listener[Beginning, Companion], IsAwake | None], ...] = ()
         self._lock = threading.Lock()
 
-    def add(self, listener: Callable[[Beginning], Companion | None]) -> None:
+    def add(
+        self, listener: Listener[Beginning, Companion], *, is_awake: IsAwake | None = None
+    ) -> None:
         """Call the listener at each begin, in the thread or task and the context of the caller.
 
-        It must be quick; what it raises, or its companion, is logged and changes nothing.
+        It must be quick; what it raises, or its companion, is logged and changes nothing. While
+        ``is_awake`` says no, nothing is made for it.
         """
         with self._lock:
-            self._listeners = (*self._listeners, listener)
+            self._listeners = (*self._listeners, (listener, is_awake))
 
-    def remove(self, listener: Callable[[Beginning], Companion | None]) -> None:
+    def remove(self, listener: Listener[Beginning, Companion]) -> None:
         """Call it no more; one that is not there is no error."""
         with self._lock:
-            self._listeners = tuple(each for each in self._listeners if each != listener)
+            self._listeners = tuple(each for each in self._listeners if each[0] != listener)
 
     def are_wanted(self) -> bool:
         """Return whether anybody wants to come along."""
-        return bool(self._listeners)
+        for _, is_awake in self._listeners:  # noqa: SIM110  (asked for each message: any() is slower)
+            if is_awake is None or is_awake():
+                return True
+        return False
 
     def begin(self, beginning: Beginning) -> list[Companion]:
         """Tell all that something begins, and return who comes along."""
-        made = (guarded(listener, beginning) for listener in self._listeners)
+        made = (
+            guarded(listener, beginning)
+            for listener, is_awake in self._listeners
+            if is_awake is None or is_awake()
+        )
         return [each for each in made if each is not None]
 
 
@@ -161,11 +177,14 @@ PUSHES: Companions[Push, PushCompanion] = Companions()
 WORKS: Companions[Work, WorkCompanion] = Companions()
 
 
-def url_of(bind: Engine | Connection | OrmSession) -> URL:
-    """Return the URL of the database that a queue is on."""
+def url_of(bind: Engine | Connection | OrmSession) -> URL | None:
+    """Return the URL of the database that a queue is on; None if a session does not know yet."""
     if isinstance(bind, Engine | Connection):
         return bind.engine.url
-    return bind.database().engine.url
+    try:
+        return bind.database().engine.url
+    except (SQLAlchemyError, XclaimError):  # which is what the verb raises
+        return None
 
 
 def accompanied(push: Push, run: Callable[[Any], list[Message]]) -> list[Message]:
@@ -188,9 +207,15 @@ def accompanied(push: Push, run: Callable[[Any], list[Message]]) -> list[Message
 
 
 def _with_others(given: Any, others: Mapping[str, Any] | None) -> Any:
+    """Return the headers with others, as far as they fit beside those of the caller."""
     if not others or not (given is None or isinstance(given, Mapping)):
         return given  # what is no mapping is refused by the push itself
-    return {**others, **(given or {})}
+    both = {**others, **(given or {})}
+    try:
+        encode_headers(both)
+    except PayloadError:
+        return given
+    return both
 
 
 class Worked:

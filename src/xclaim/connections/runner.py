@@ -13,7 +13,7 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim.connections import busy_files, calls, events, forks, log_lines
@@ -148,7 +148,7 @@ class Runner:
                 queue=verb.queue_in(arguments),
                 acked=len(outcome.get("settled", ())) if verb.acks else 0,
                 seconds=seconds,
-                url=_url_of(self.bind),
+                url=url_of(self.bind),
                 is_open=not self._commits,
                 **outcome,
             )
@@ -282,15 +282,6 @@ def _failure(error: BaseException, claims: list[Claim]) -> dict[str, Any]:
     lost = {claim.token for claim in error.claims}
     settled = [claim for claim in claims if claim.token not in lost]  # of a batch the others were
     return {"error": error, "count": len(settled), "settled": settled, "lost": error.claims}
-
-
-def _url_of(bind: Engine | Connection | OrmSession) -> URL | None:
-    if isinstance(bind, OrmSession):
-        try:
-            bind = bind.database()
-        except (SQLAlchemyError, XclaimError):  # which is what the verb has raised
-            return None
-    return bind.engine.url
 
 
 def _has_begun() -> bool:
