@@ -36,6 +36,7 @@ from xclaim.connections.companions import (
     WorkCompanion,
     WorkEvent,
 )
+from xclaim.message import readable_headers
 from xclaim.telemetry.attributes import OPERATIONS, SYSTEM, error_type, of_server
 from xclaim.telemetry.creation import (
     MOST_LINKS,
@@ -47,7 +48,6 @@ from xclaim.telemetry.creation import (
 )
 from xclaim.telemetry.current import enter, here, leave
 
-from xclaim.message import readable_headers
 if TYPE_CHECKING:
     from uuid import UUID
 
@@ -68,13 +68,16 @@ _OTHER = "_OTHER"  # the conventions' word for an error without a class
 class Traces:
     """Makes spans of what the queues of this process do.
 
-    Without a ``provider`` with the global one, from when somebody has set it. ``parent``: the work
-    on one message belongs to the trace of its push, at its first attempt.
+    Without a ``provider`` with the global one, from when somebody has set it.
+    ``message_is_parent``: the work on one message belongs to the trace of its push, at its first
+    attempt.
     """
 
-    def __init__(self, provider: TracerProvider | None = None, *, parent: bool = False) -> None:
+    def __init__(
+        self, provider: TracerProvider | None = None, *, message_is_parent: bool = False
+    ) -> None:
         self._provider = provider
-        self._parent = parent
+        self._message_is_parent = message_is_parent
         self._tracer: Tracer | None = None
         self._in_work: dict[UUID, SpanContext] = {}  # by the tokens of claims
 
@@ -111,7 +114,9 @@ class Traces:
         """Begin the span of the work on a message or a batch."""
         if self._tracer is None:
             return None
-        return _Processing(self._tracer, work, self._in_work, parent=self._parent)
+        return _Processing(
+            self._tracer, work, self._in_work, message_is_parent=self._message_is_parent
+        )
 
     def of_verb(self, event: VerbEvent) -> None:
         """Make the spans of a claim and of what was settled; of a claim without a message none."""
@@ -193,11 +198,16 @@ class _Processing(WorkCompanion):
     """The span of the work on a message or a batch, which is current until its block is left."""
 
     def __init__(
-        self, tracer: Tracer, work: Work, in_work: dict[UUID, SpanContext], *, parent: bool
+        self,
+        tracer: Tracer,
+        work: Work,
+        in_work: dict[UUID, SpanContext],
+        *,
+        message_is_parent: bool,
     ) -> None:
         messages = [claim.message for claim in work.claims]
         context, links = here(), links_to(messages)
-        if parent and links and len(messages) == 1 and messages[0].attempts <= 1:
+        if message_is_parent and links and len(messages) == 1 and messages[0].attempts <= 1:
             ambient = get_current_span(context).get_span_context()
             context = context_in(readable_headers(messages[0]), context)
             links += [Link(ambient)] if ambient.is_valid else []
