@@ -43,15 +43,8 @@ class Measured:
             for point in metric.data.data_points
         ]
 
-    def total(self, name: str, **attributes: object) -> float:
-        return sum(
-            getattr(point, "value", None) or getattr(point, "sum", 0)
-            for point in self.points(name)
-            if all(
-                point.attributes.get(key.replace("_", ".")) == value
-                for key, value in attributes.items()
-            )
-        )
+    def total(self, name: str) -> float:
+        return float(sum(point.value for point in self.points(name)))
 
     def names(self, name: str, attribute: str) -> set[Any]:
         return {point.attributes.get(attribute) for point in self.points(name)}
@@ -218,6 +211,51 @@ def test_extended_leases_are_counted(queue: Queue, measured: Measured) -> None:
     queue.extend(cast(Claim, queue.claim()))
 
     assert measured.total("xclaim.lease.extensions") == 1
+
+
+def test_the_work_on_a_message_is_timed(queue: Queue, measured: Measured) -> None:
+    queue.push_many([1, 2])
+    with queue.consume():
+        pass
+    with queue.consume_many(5):
+        pass
+
+    (point,) = measured.points("messaging.process.duration")
+    assert point.count == 2
+    assert 0 < point.sum < 60
+    assert point.attributes["messaging.operation.type"] == "process"
+    assert point.attributes["messaging.destination.name"] == "orders"
+
+
+def test_work_that_fails_is_timed_with_the_class_of_its_error(
+    queue: Queue, measured: Measured
+) -> None:
+    queue.push(1)
+    with pytest.raises(ZeroDivisionError), queue.consume():
+        raise ZeroDivisionError
+
+    (point,) = measured.points("messaging.process.duration")
+    assert point.attributes["error.type"] == "ZeroDivisionError"
+
+
+def test_work_that_is_released_with_a_text_has_no_class_of_it(
+    queue: Queue, measured: Measured
+) -> None:
+    queue.push(1)
+    with queue.consume() as claim:
+        queue.release(cast(Claim, claim), error="no such order 4711")
+
+    (point,) = measured.points("messaging.process.duration")
+    assert point.attributes["error.type"] == "released"
+
+
+def test_each_message_of_a_stream_is_work(queue: Queue, measured: Measured) -> None:
+    queue.push_many(range(5))
+
+    assert len(list(queue.stream(batch=2))) == 5
+
+    (point,) = measured.points("messaging.process.duration")
+    assert point.count == 5
 
 
 def test_a_database_that_is_back_is_counted(measured: Measured) -> None:

@@ -6,6 +6,7 @@ Nothing heavy is imported here: SQLAlchemy, Alembic and Rich cost more than ever
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -51,4 +52,8 @@ for command in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    if "XCLAIM_OTEL" in os.environ:
+        from xclaim.telemetry import instrument_if_asked
+
+        instrument_if_asked()
     sys.exit(status_of(group, None if arguments is None else list(arguments)))

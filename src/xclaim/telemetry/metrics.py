@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.metrics import MeterProvider, get_meter_provider
 
 from xclaim.connections import events
+from xclaim.connections.companions import WORKS, WorkCompanion
 from xclaim.telemetry.attributes import OPERATIONS, Operation, error_type, of_operation, of_server
 from xclaim.telemetry.instruments import Instruments, instruments_of
 from xclaim.telemetry.labels import QueueLabels
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
+    from xclaim.connections.companions import Work, WorkEvent
     from xclaim.message import Claim
     from xclaim.verb import LapseEvent, ReturnEvent, VerbEvent
 
 MOST_QUEUES = 100  # that are labels
 _ADDS_NOTHING = "opentelemetry.metrics"  # the API's own providers, which have no SDK behind them
 _EXTENSIONS = ("extend", "extend_many")
+_PROCESS = Operation("process", "process")
 _LAPSED, _RELEASED = "lapsed", "released"  # why a message became a dead letter
 _Attributes = dict[str, str | int]
 
@@ -47,12 +50,14 @@ class Metrics:
         events.VERBS.add(self.measure, is_awake=self.is_awake)
         events.LAPSES.add(self.measure_lapse, is_awake=self.is_awake)
         events.RETURNS.add(self.measure_return, is_awake=self.is_awake)
+        WORKS.add(self.come_along, is_awake=self.is_awake)
 
     def stop(self) -> None:
         """Listen no more."""
         events.VERBS.remove(self.measure)
         events.LAPSES.remove(self.measure_lapse)
         events.RETURNS.remove(self.measure_return)
+        WORKS.remove(self.come_along)
 
     def is_awake(self) -> bool:
         """Return whether there is a provider that does something with what is measured."""
@@ -96,6 +101,20 @@ class Metrics:
         if self._instruments is not None:
             self._instruments.reconnects.add(1, {"messaging.system": "xclaim"})
 
+    def come_along(self, work: Work) -> WorkCompanion:
+        """Return what measures the work when it has ended."""
+        return _Worker(self)
+
+    def measure_work(self, event: WorkEvent) -> None:
+        """Measure work on a message, or on a batch."""
+        if self._instruments is None:
+            return
+        work = event.work
+        attributes = self._kept(_PROCESS, self._queues.label(work.queue), work.url)
+        if event.error is not None:
+            attributes = {**attributes, "error.type": _kind_of(event.error)}
+        self._instruments.process_duration.record(event.seconds, attributes)
+
     def _measure_dead(
         self, instruments: Instruments, queue: str | None, died: int, reason: str
     ) -> None:
@@ -119,6 +138,21 @@ class Metrics:
             attributes = {**of_operation(operation), **destination, **of_server(url)}
             self._attributes[key] = attributes
         return attributes
+
+
+class _Worker(WorkCompanion):
+    """Waits for the end of work, and has it measured."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def ended(self, event: WorkEvent) -> None:
+        self._metrics.measure_work(event)
+
+
+def _kind_of(error: object) -> str:
+    # What was released with a text has no class.
+    return "released" if isinstance(error, str) else error_type(error)
 
 
 def _measure_push(instruments: Instruments, event: VerbEvent, attributes: _Attributes) -> None:
