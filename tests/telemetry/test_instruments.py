@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from sqlalchemy import make_url
@@ -353,6 +354,27 @@ def test_without_a_provider_nobody_listens() -> None:
         assert not events.VERBS.is_listened_to()
     finally:
         uninstrument()
+
+
+def test_a_provider_that_is_set_later_or_replaced_is_found(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers = [InMemoryMetricReader(), InMemoryMetricReader()]
+    providers: list[Any] = [NoOpMeterProvider(), *(MeterProvider([each]) for each in readers)]
+    now = 0
+    monkeypatch.setattr("xclaim.telemetry.metrics.get_meter_provider", lambda: providers[now])
+    monkeypatch.setattr("xclaim.telemetry.providers._ASK_AGAIN", 0.0)
+    instrument()
+    try:
+        with Queue("orders", sqlite_url) as queue:
+            for pushed in (1, 2, 3):
+                queue.push_many(range(pushed))
+                now = min(now + 1, 2)
+    finally:
+        uninstrument()
+
+    sent = [Measured(each).total("messaging.client.sent.messages") for each in readers]
+    assert sent == [2, 3]
 
 
 def test_every_verb_that_changes_something_is_measured() -> None:
