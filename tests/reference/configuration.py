@@ -65,8 +65,10 @@ _MEANINGS: dict[str, tuple[str, str]] = {  # the default, and what it says
     ),
     "XCLAIM_OTEL": (
         "",
-        "`1`: the command line and every process of Airflow measure and trace with OpenTelemetry. "
-        "[Monitoring](../operations/monitoring.md#what-workers-measure) tells what.",
+        (
+            "`1`: the command line and every process of Airflow measure and trace with "
+            "OpenTelemetry. [Monitoring](../operations/monitoring.md#what-workers-measure) has more."
+        ),
     ),
     "XCLAIM_TRACEBACK": (
         "",

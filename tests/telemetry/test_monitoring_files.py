@@ -20,9 +20,8 @@ MONITORING = Path(str(files("xclaim.telemetry") / "monitoring"))
 ALERTS = MONITORING / "alerts.yml"
 BOARD: dict[str, Any] = json.loads((MONITORING / "board.json").read_text())
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
-# Each rule begins on a line of its own, and so does its expression; an environment may have no YAML.
+# Read without YAML, which the environments of the core do not have.
 EXPRESSIONS = re.findall(r"^ +expr: (>\n(?: {10}.+\n)+|.+\n)", ALERTS.read_text(), re.MULTILINE)
-NO_METRICS = {"and", "or", "unless", "by", "without", "bound", "queue", "offset"}
 
 
 def prometheus_names(shape: Shape) -> list[str]:
