@@ -63,11 +63,18 @@ _MEANINGS: dict[str, tuple[str, str]] = {  # the default, and what it says
         code("false"),
         "`true` reads what is not encrypted as well, while a queue is moved to encryption.",
     ),
+    "XCLAIM_METRICS_TOKEN": (
+        "",
+        (
+            "Who sends it as a bearer token may read `/metrics` of `xclaim dashboard`, and nothing "
+            f"else. It {_SECRET}."
+        ),
+    ),
     "XCLAIM_OTEL": (
         "",
         (
             "`1`: the command line and every process of Airflow measure and trace with "
-            "OpenTelemetry. [Monitoring](../operations/monitoring.md#what-workers-measure) has more."
+            "OpenTelemetry, as [monitoring](../operations/monitoring.md#what-workers-measure) tells."
         ),
     ),
     "XCLAIM_TRACEBACK": (

@@ -42,7 +42,8 @@ def metrics(
     port: int | None,
     host: str | None,
     path: Path | None,
-    file: str | None,
+    alerts: bool,
+    board: bool,
     database: Database,
 ) -> int:
     """Print metrics for Prometheus, or serve them.
@@ -51,12 +52,14 @@ def metrics(
     is read-only, and costs the same however large the table is. While the database is down
     xclaim_up is 0, and the exit status of a single look is 4.
     """
+    if alerts or board:
+        if (alerts and board) or port is not None or path is not None or host is not None:
+            raise click.UsageError("--alerts and --board print a file each: no other option")
+        return _print("alerts.yml" if alerts else "board.json")
     if port is None and host is not None:
         raise click.UsageError("--host says where --port listens: give --port, as in --port 9187")
     if port is not None and path is not None:
         raise click.UsageError("--port and --output exclude each other")
-    if file is not None:
-        return _print(file, port, path)
     from xclaim.observing.observer import Observer
 
     with database.engine_not_connected() as engine:
@@ -71,10 +74,8 @@ def metrics(
     return 0 if scrape.is_up else NO_DATABASE
 
 
-def _print(file: str, port: int | None, path: Path | None) -> int:
+def _print(file: str) -> int:
     """Print a file of the package."""
-    if port is not None or path is not None:
-        raise click.UsageError("--alerts and --board are printed: no --port, no --output")
     emit((files("xclaim.telemetry") / "monitoring" / file).read_bytes())
     return 0
 

@@ -16,6 +16,7 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.web.gate import HEALTH, Gate
 from xclaim.web.live import Live
 from xclaim.web.pages import one_queue, queues
+from xclaim.web.pages.metrics import Metrics
 from xclaim.web.settings import Settings, TaskLinks
 from xclaim.web.signing import Signer
 from xclaim.web.static_files import STATIC_ROUTE
@@ -60,6 +61,7 @@ def create_app(
         live.route,
         *queues.ROUTES,
         *one_queue.ROUTES,
+        Metrics().route,
     ]
     settings = Settings(
         places=places,
