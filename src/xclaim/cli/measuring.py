@@ -36,6 +36,8 @@ _MISSING = (
     type=click.Path(dir_okay=False, path_type=Path),
     help="Instead of stdout this file, replaced as a whole, as node_exporter's textfile reads it.",
 )
+@click.option("--alerts", is_flag=True, help="Print alert rules for Prometheus instead.")
+@click.option("--board", is_flag=True, help="Print a board for Grafana instead.")
 @place_options
 def metrics(
     *,
