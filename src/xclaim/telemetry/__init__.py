@@ -6,6 +6,7 @@ a queue: who does not ask for it pays nothing.
 
 from __future__ import annotations
 
+import logging
 import os
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ VARIABLE = "XCLAIM_OTEL"
 PARENT_VARIABLE = "XCLAIM_OTEL_MESSAGE_IS_PARENT"
 _NO = ("", "0", "false", "no", "off")
 _lock = Lock()
+_logger = logging.getLogger("xclaim")
 _running: tuple[Metrics, Traces] | None = None
 
 
@@ -67,9 +69,17 @@ def uninstrument() -> None:
 
 
 def instrument_if_asked() -> None:
-    """Do what ``instrument`` does where ``XCLAIM_OTEL=1`` asks for it."""
-    if is_said(VARIABLE):
+    """Do what ``instrument`` does where ``XCLAIM_OTEL=1`` asks for it.
+
+    Without the extra that is only said in the log: the work is what counts.
+    """
+    if not is_said(VARIABLE):
+        return
+    try:
         instrument()
+    except ImportError as error:
+        said = "%s is set, and nothing is measured: install xclaim[otel] (%s)"
+        _logger.warning(said, VARIABLE, error)
 
 
 def is_said(variable: str) -> bool:

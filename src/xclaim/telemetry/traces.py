@@ -47,6 +47,7 @@ from xclaim.telemetry.creation import (
     written,
 )
 from xclaim.telemetry.current import enter, here, leave
+from xclaim.telemetry.providers import Awake
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -59,10 +60,15 @@ if TYPE_CHECKING:
     from xclaim.verb import VerbEvent
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
-_ADDS_NOTHING = "opentelemetry.trace"  # the API's own providers, which have no SDK behind them
 _MOST_FRAMES = 50  # of a traceback
 _MOST_EVENTS = 128  # as many as the SDK keeps of a span by default
 _OTHER = "_OTHER"  # the conventions' word for an error without a class
+
+
+def _tracer_of(provider: TracerProvider) -> Tracer:
+    from xclaim import __version__
+
+    return provider.get_tracer("xclaim", __version__, schema_url=SCHEMA_URL)
 
 
 class Traces:
@@ -76,9 +82,9 @@ class Traces:
     def __init__(
         self, provider: TracerProvider | None = None, *, message_is_parent: bool = False
     ) -> None:
-        self._provider = provider
+        self._awake = Awake(provider, get_tracer_provider, _tracer_of)
+        self.is_awake = self._awake.is_awake
         self._message_is_parent = message_is_parent
-        self._tracer: Tracer | None = None
         self._in_work: dict[UUID, SpanContext] = {}  # by the tokens of claims
 
     def start(self) -> None:
@@ -94,42 +100,31 @@ class Traces:
         WORKS.remove(self.of_work)
         events.VERBS.remove(self.of_verb)
 
-    def is_awake(self) -> bool:
-        """Return whether there is a provider that does something with spans."""
-        if self._tracer is not None:  # it is set once, and never back
-            return True
-        provider = self._provider or get_tracer_provider()
-        if type(provider).__module__.startswith(_ADDS_NOTHING):
-            return False
-        from xclaim import __version__
-
-        self._tracer = provider.get_tracer("xclaim", __version__, schema_url=SCHEMA_URL)
-        return True
-
     def of_push(self, push: Push) -> PushCompanion | None:
         """Begin the span of a push."""
-        return None if self._tracer is None else _Sending(self._tracer, push)
+        tracer = self._awake.made()
+        return None if tracer is None else _Sending(tracer, push)
 
     def of_work(self, work: Work) -> WorkCompanion | None:
         """Begin the span of the work on a message or a batch."""
-        if self._tracer is None:
+        tracer = self._awake.made()
+        if tracer is None:
             return None
-        return _Processing(
-            self._tracer, work, self._in_work, message_is_parent=self._message_is_parent
-        )
+        return _Processing(tracer, work, self._in_work, message_is_parent=self._message_is_parent)
 
     def of_verb(self, event: VerbEvent) -> None:
         """Make the spans of a claim and of what was settled; of a claim without a message none."""
         operation = OPERATIONS.get(event.verb)
         kind = None if operation is None else operation.type
-        if self._tracer is None or kind not in ("receive", "settle"):
+        tracer = self._awake.made()
+        if tracer is None or kind not in ("receive", "settle"):
             return
         given = [*event.settled, *event.lost]
         has_failed = event.error is not None and not given
         if kind == "receive" and (event.claims or has_failed):
-            self._make(self._tracer, event, "receive", event.claims, here())
+            self._make(tracer, event, "receive", event.claims, here())
         if given or (kind == "settle" and has_failed):
-            self._make(self._tracer, event, "settle", given, self._context_of(given))
+            self._make(tracer, event, "settle", given, self._context_of(given))
 
     def _make(
         self,
