@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 from opentelemetry import baggage
 from opentelemetry.context import attach
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import get_current_span
 
 from tests.telemetry.spans import Spans, id_of, parent_of, traced
@@ -155,8 +156,7 @@ def test_threads_work_beside_each_other(queue: Queue, spans: Spans) -> None:
         thread.join()
 
     for process in spans.all("process orders"):
-        assert process.attributes is not None
-        of_it = spans.one(f"of {process.attributes['messaging.message.id']}")
+        of_it = spans.one(f"of {message_of(process)}")
         assert parent_of(of_it) == id_of(process)
 
 
@@ -170,6 +170,12 @@ def test_the_child_of_a_fork_ends_no_work_of_its_parent(queue: Queue, spans: Spa
 
     assert os.waitstatus_to_exitcode(status) == 0
     assert len(spans.all("process orders")) == 1
+
+
+def message_of(span: ReadableSpan) -> str:
+    """Return the id of the message that a span is about."""
+    assert span.attributes is not None
+    return str(span.attributes["messaging.message.id"])
 
 
 Scene = Callable[[AsyncQueue, Spans], Coroutine[Any, Any, None]]
@@ -200,8 +206,7 @@ async def streams(queue: AsyncQueue, spans: Spans) -> None:
         await asyncio.sleep(0)
         spans.tracer.start_span(f"of {claim.message.id}").end()
     for process in spans.all("process orders"):
-        assert process.attributes is not None
-        of_it = spans.one(f"of {process.attributes['messaging.message.id']}")
+        of_it = spans.one(f"of {message_of(process)}")
         assert parent_of(of_it) == id_of(process)
 
 
@@ -236,8 +241,7 @@ async def works_in_parallel(queue: AsyncQueue, spans: Spans) -> None:
 
     await asyncio.gather(*(work() for _ in range(4)))
     for process in spans.all("process orders"):
-        assert process.attributes is not None
-        of_it = spans.one(f"of {process.attributes['messaging.message.id']}")
+        of_it = spans.one(f"of {message_of(process)}")
         assert parent_of(of_it) == id_of(process)
 
 
