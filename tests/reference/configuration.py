@@ -63,6 +63,13 @@ _MEANINGS: dict[str, tuple[str, str]] = {  # the default, and what it says
         code("false"),
         "`true` reads what is not encrypted as well, while a queue is moved to encryption.",
     ),
+    "XCLAIM_OTEL": (
+        "",
+        (
+            "`1`: the command line and every process of Airflow measure and trace with "
+            "OpenTelemetry. [Monitoring](../operations/monitoring.md#what-workers-measure) has more."
+        ),
+    ),
     "XCLAIM_TRACEBACK": (
         "",
         "Anything: the command line prints the traceback of an error besides its one line.",

@@ -13,7 +13,16 @@ from collections.abc import Sequence
 import click
 
 from xclaim import __version__
-from xclaim.cli import examining, granting, looking, measuring, pushing, settling, tending
+from xclaim.cli import (
+    examining,
+    granting,
+    looking,
+    measuring,
+    pushing,
+    settling,
+    showing,
+    tending,
+)
 from xclaim.cli.database import Database, place_options
 from xclaim.cli.outcomes import WRONG_USE, status_of
 
@@ -45,6 +54,7 @@ COMMANDS = (
     *examining.COMMANDS,
     *measuring.COMMANDS,
     *granting.COMMANDS,
+    *showing.COMMANDS,
 )
 for command in COMMANDS:
     group.add_command(command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,14 @@ _MISSING = (
     help="Instead of stdout this file, replaced as a whole, as node_exporter's textfile reads it.",
 )
 @place_options
-def metrics(*, port: int | None, host: str | None, path: Path | None, database: Database) -> int:
+def metrics(
+    *,
+    port: int | None,
+    host: str | None,
+    path: Path | None,
+    file: str | None,
+    database: Database,
+) -> int:
     """Print metrics for Prometheus, or serve them.
 
     Once, to stdout; with --port at http://127.0.0.1:PORT/metrics until it is interrupted. Each look
@@ -47,6 +55,8 @@ def metrics(*, port: int | None, host: str | None, path: Path | None, database: 
         raise click.UsageError("--host says where --port listens: give --port, as in --port 9187")
     if port is not None and path is not None:
         raise click.UsageError("--port and --output exclude each other")
+    if file is not None:
+        return _print(file, port, path)
     from xclaim.observing.observer import Observer
 
     with database.engine_not_connected() as engine:
@@ -59,6 +69,14 @@ def metrics(*, port: int | None, host: str | None, path: Path | None, database: 
     else:
         _replace(path, scrape.body)
     return 0 if scrape.is_up else NO_DATABASE
+
+
+def _print(file: str, port: int | None, path: Path | None) -> int:
+    """Print a file of the package."""
+    if port is not None or path is not None:
+        raise click.UsageError("--alerts and --board are printed: no --port, no --output")
+    emit((files("xclaim.telemetry") / "monitoring" / file).read_bytes())
+    return 0
 
 
 def _exposition(observer: Observer, *, counts: bool) -> Exposition:
