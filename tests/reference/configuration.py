@@ -74,7 +74,16 @@ _MEANINGS: dict[str, tuple[str, str]] = {  # the default, and what it says
         "",
         (
             "`1`: the command line and every process of Airflow measure and trace with "
-            "OpenTelemetry, as [monitoring](../operations/monitoring.md#what-workers-measure) tells."
+            "OpenTelemetry. [Monitoring](../operations/monitoring.md#what-workers-measure) and "
+            "[Traces](../guides/tracing.md) have more."
+        ),
+    ),
+    "XCLAIM_OTEL_MESSAGE_IS_PARENT": (
+        code("false"),
+        (
+            "`1`: the span of the work on a message belongs to the trace of its push, at the first "
+            "attempt. [Tracing](../guides/tracing.md#links-and-when-the-push-is-the-parent) has "
+            "more."
         ),
     ),
     "XCLAIM_TRACEBACK": (

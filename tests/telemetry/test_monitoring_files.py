@@ -13,7 +13,7 @@ import pytest
 
 from tests.promtool import needs_promtool, promtool
 from xclaim.telemetry.instruments import SHAPES, Shape
-from xclaim.telemetry.prometheus import NAMES
+from xclaim.telemetry.prometheus import GAUGES, NAMES
 
 ROOT = Path(__file__).parents[2]
 MONITORING = Path(str(files("xclaim.telemetry") / "monitoring"))
@@ -81,6 +81,16 @@ def test_each_alert_is_told_of_on_the_page() -> None:
 
     for alert in re.findall(r"- alert: (\w+)", ALERTS.read_text()):
         assert f"`{alert}`" in page
+
+
+def test_each_metric_is_on_the_page_with_what_it_is() -> None:
+    page = (ROOT / "docs" / "operations" / "monitoring.md").read_text()
+
+    for gauge in GAUGES:
+        assert f"| `{gauge.name}` | `queue` | {gauge.text} |" in page
+    for shape in SHAPES.values():
+        assert re.search(rf"\| `{shape.name}` \| .* \| {re.escape(shape.description)} \|", page)
+    assert {*re.findall(r"^\| `(xclaim_\w+)` \| ", page, re.MULTILINE)} >= {*NAMES}
 
 
 def test_every_alert_has_a_test() -> None:
