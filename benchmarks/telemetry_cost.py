@@ -160,7 +160,7 @@ def _filled(database: str, server: Server, rounds: int) -> Iterator[Queue]:
 def _check(reader: InMemoryMetricReader, expected: int) -> None:
     data = reader.get_metrics_data()
     counted = {
-        metric.name: sum(point.value for point in metric.data.data_points)
+        metric.name: sum(getattr(point, "value", 0) for point in metric.data.data_points)
         for resource in (data.resource_metrics if data else ())
         for scope in resource.scope_metrics
         for metric in scope.metrics

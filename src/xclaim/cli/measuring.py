@@ -70,7 +70,7 @@ def metrics(
             return _serve(_exposition(observer, counts=True), host or _HOST, port)
         scrape = _exposition(observer, counts=False).scrape()
     if path is None:
-        emit(scrape.body)
+        emit(scrape.body.removesuffix(b"\n"))  # which it adds
     else:
         _replace(path, scrape.body)
     return 0 if scrape.is_up else NO_DATABASE
@@ -78,7 +78,8 @@ def metrics(
 
 def _print(file: str) -> int:
     """Print a file of the package."""
-    emit((files("xclaim.telemetry") / "monitoring" / file).read_bytes())
+    body = (files("xclaim.telemetry") / "monitoring" / file).read_bytes()
+    emit(body.removesuffix(b"\n"))  # which it adds
     return 0
 
 
