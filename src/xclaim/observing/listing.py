@@ -10,11 +10,13 @@ from typing import Any
 from xclaim import arguments
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import InvalidArgumentError
+from xclaim.message import Pause
 from xclaim.observing import flowing
 from xclaim.observing.asking import Question
 from xclaim.observing.estimating import estimated
+from xclaim.observing.names import base_of, queue_of
 from xclaim.observing.times import as_time
-from xclaim.observing.values import Count, Pause, QueueSummary
+from xclaim.observing.values import Count, QueueSummary
 from xclaim.observing.verdicts import Seen, verdict
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import QUEUE_TABLE_NAME
@@ -70,7 +72,7 @@ def queues(question: Question, *, named: str, after: str | None, limit: int) -> 
 
 def queue(question: Question, name: str) -> QueueSummary | None:
     """Return one queue with its flow."""
-    name = arguments.redriven(name)
+    name = queue_of(name)
     pauses = _settings(question)
     last = flowing.last_consumed(question, name)
     known = Known([name], {} if last is None else {name: last}, _pauses(pauses))
@@ -224,7 +226,7 @@ def _since(now: datetime, time: datetime | None) -> timedelta | None:
 
 def _names(rows: Iterable[Any]) -> set[str]:
     """Return the names of queues, and those of whose dead letters there are some."""
-    return {row.queue.removesuffix(DEAD_LETTER_SUFFIX) or row.queue for row in rows}
+    return {base_of(row.queue) for row in rows}
 
 
 def _settings(question: Question) -> dict[str, Any]:
