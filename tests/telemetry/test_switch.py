@@ -45,6 +45,22 @@ def test_the_command_measures_where_the_variable_says_so(said: str, is_on: bool)
     assert listens(OF_THE_COMMAND, XCLAIM_OTEL=said) is is_on
 
 
+@pytest.mark.parametrize("kind", ["METER", "TRACER"])
+def test_a_provider_that_is_named_wrongly_ends_nothing(kind: str) -> None:
+    environment = {"XCLAIM_OTEL": "1", f"OTEL_PYTHON_{kind}_PROVIDER": "nonsense"}
+    done = subprocess.run(
+        [sys.executable, "-c", OF_THE_COMMAND],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("xclaim, version")
+    assert "XCLAIM_OTEL is set, and nothing is measured" in done.stderr
+
+
 @pytest.mark.airflow
 @pytest.mark.parametrize(("said", "is_on"), [("1", True), ("0", False)])
 def test_airflow_measures_where_the_variable_says_so(said: str, is_on: bool) -> None:
