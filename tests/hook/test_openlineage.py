@@ -69,6 +69,17 @@ def test_a_push_writes_its_queue(orders: str) -> None:
     assert found_of(operator) == ([], [orders])
 
 
+def test_a_push_says_how_many_messages_it_has_written(orders: str) -> None:
+    operator = PushOperator(task_id="push", queue_name="orders", payloads=[3, 4, 5])
+
+    with within_task():
+        operator.execute({})
+
+    (written,) = operator.get_openlineage_facets_on_complete(None).outputs
+    assert written.outputFacets["outputStatistics"].rowCount == 3
+    assert f"{written.namespace}/{written.name}" == orders
+
+
 def test_what_claims_and_what_settles_a_ticket_read_its_queue(orders: str) -> None:
     claim = ClaimOperator(task_id="claim", queue_name="orders")
     wait = ClaimSensor(task_id="wait", queue_name="orders")

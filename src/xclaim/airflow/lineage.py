@@ -57,12 +57,13 @@ class LineageReports:
 
 
 def operator_lineage(
-    *, inputs: Iterable[str] = (), outputs: Iterable[str] = ()
+    *, inputs: Iterable[str] = (), outputs: Iterable[str] = (), pushed: int | None = None
 ) -> OperatorLineage[Any, Any]:
     """Return what an operator has read and written, as OpenLineage wants it.
 
     :param inputs: the URIs of queues it claimed from.
     :param outputs: the URIs of queues it pushed to.
+    :param pushed: how many messages that were, if it is known.
     """
     from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -70,7 +71,23 @@ def operator_lineage(
 
     return OperatorLineage(
         inputs=[openlineage_dataset(uri) for uri in inputs],
-        outputs=[openlineage_dataset(uri) for uri in outputs],
+        outputs=[_written(openlineage_dataset(uri), pushed) for uri in outputs],
+    )
+
+
+def _written(dataset: Any, rows: int | None) -> Any:
+    """Return a dataset with how many rows were written to it."""
+    if rows is None:
+        return dataset
+    from airflow.providers.common.compat.openlineage.facet import (
+        OutputDataset,
+        OutputStatisticsOutputDatasetFacet,
+    )
+
+    return OutputDataset(
+        namespace=dataset.namespace,
+        name=dataset.name,
+        outputFacets={"outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=rows)},
     )
 
 

@@ -161,6 +161,7 @@ class PushOperator(_XclaimOperator):
         self.delay = delay
         self.max_attempts = max_attempts
         self.headers = headers
+        self._pushed: int | None = None  # so many messages, for lineage
 
     def execute(self, context: Context) -> list[int]:
         """Push the payloads and return the ids of their messages, in the same order."""
@@ -174,12 +175,14 @@ class PushOperator(_XclaimOperator):
             max_attempts=self.max_attempts,
             headers=revealed(self.headers),
         )
+        self._pushed = len(messages)
         self.log.info("pushed %d messages to %s", len(messages), self.queue_name)
         return [message.id for message in messages]
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """Return the queue as what the task has written."""
-        return operator_lineage(outputs=[self.hook.asset_uri(self.queue_name)])
+        """Return the queue as what the task has written, and how many messages."""
+        uri = self.hook.asset_uri(self.queue_name)
+        return operator_lineage(outputs=[uri], pushed=self._pushed)
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xclaim.airflow.versions import AirflowPlugin
 
 from xclaim.airflow import listener
+from xclaim.telemetry import instrument_if_asked
 
 
 class XclaimPlugin(AirflowPlugin):
@@ -12,3 +13,6 @@ class XclaimPlugin(AirflowPlugin):
 
     name = "xclaim"
     listeners = [listener]  # noqa: RUF012  (as Airflow declares it)
+
+
+instrument_if_asked()  # XCLAIM_OTEL=1: every process of Airflow loads its plugins

@@ -21,6 +21,7 @@ from xclaim.web.pages import (
     dead_letters,
     doctor,
     messages,
+    metrics,
     one_message,
     one_queue,
     push,
@@ -79,6 +80,7 @@ def create_app(
         *chosen.ROUTES,
         *switches.ROUTES,
         *push.ROUTES,
+        metrics.Metrics().route,
     ]
     settings = Settings(
         places=places,
