@@ -3,8 +3,8 @@
 `consume`, one message after another, and `stream`: without traces; with `instrument()` and no
 provider, as where nobody reads; and, to see what is paid for, with the SDK, sampled out and
 exported to a list. They take turns in one process, in a SQLite file and on a durable embedded
-PostgreSQL. The limit: with traces on and nobody who reads at least 0.98 of the rate without. "again"
-is once more without traces: what the machine makes of the same. The spans are counted.
+PostgreSQL. The limit: with traces on and nobody who reads at least 0.98 of the rate without.
+"again" is once more without traces: what the machine makes of the same. The spans are counted.
 """
 
 from __future__ import annotations
@@ -147,10 +147,9 @@ def _table(rows: list[dict[str, Any]]) -> Iterator[str]:
         ratio, limit = row["ratio"], row["limit"]
         said = "" if limit is None else f">= {limit}"
         missed = " MISSED" if limit is not None and ratio["high"] < limit else ""
-        yield (
-            f"| {row['database']} | {row['loop']} | {row['traces']} | {row['us']} "
-            f"| {ratio['median']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f}) | {said}{missed} |"
-        )
+        spread = f"{ratio['median']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})"
+        of = f"{row['database']} | {row['loop']} | {row['traces']}"
+        yield f"| {of} | {row['us']} | {spread} | {said}{missed} |"
 
 
 def _options() -> argparse.Namespace:
