@@ -34,7 +34,7 @@ from xclaim.observing.values import Charted, Count, QueueSummary
 from xclaim.operations import migrate
 
 OUTPUT = Path(__file__).parent / "output" / "observing.json"
-_SETTINGS = {
+SETTINGS = {
     "shared_buffers": "1GB",
     "max_wal_size": "8GB",
     "maintenance_work_mem": "512MB",
@@ -300,7 +300,7 @@ def _database(url: str | None, folder: Path) -> Iterator[str]:
     if url is not None:
         yield url
         return
-    with embedded_postgresql(folder / "postgresql", durable=False, settings=_SETTINGS) as own:
+    with embedded_postgresql(folder / "postgresql", durable=False, settings=SETTINGS) as own:
         yield own
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as open_metrics_in,
 )
@@ -20,6 +22,7 @@ from xclaim import Queue, create_engine
 from xclaim.observing.observer import Observer
 from xclaim.observing.values import Count, Measures, QueueMeasures
 from xclaim.telemetry.prometheus import NAMES, Exposition, labels_of
+from xclaim.telemetry.serving import serving
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 NO_WAIT = timedelta(0)
@@ -238,6 +241,40 @@ def test_scrapes_at_the_same_time_share_one_look(engine: Engine) -> None:
         thread.join()
 
     assert len(statements) == of_one_look
+
+
+def test_a_served_exposition_answers_at_its_address_until_it_is_ended(engine: Engine) -> None:
+    Queue("orders", engine).push(1)
+    with serving(exposition(engine), "127.0.0.1", 0) as (address, thread):
+        with urllib.request.urlopen(address) as answer:  # noqa: S310  (ours)
+            everything = answer.read()
+        with urllib.request.urlopen(f"{address}?name[]=xclaim_up") as answer:  # noqa: S310
+            one = answer.read()
+
+    assert values(everything)["xclaim_backlog"] == {"orders": 1}
+    assert set(values(one)) == {"xclaim_up"}
+    assert not thread.is_alive()
+
+
+def test_what_is_described_is_what_is_exposed(engine: Engine) -> None:
+    Queue("orders", engine).push(1)
+    metrics = exposition(engine)
+
+    described = {family.name for family in metrics.describe()}
+
+    collected = {family.name for family in metrics.collect()}
+    assert collected <= described
+    assert {f"{name}_total" if name == "xclaim_consumed" else name for name in described} == {
+        *NAMES
+    }
+
+
+def test_it_can_be_a_collector_of_a_registry_of_ones_own(engine: Engine) -> None:
+    Queue("orders", engine).push(1)
+    registry = CollectorRegistry()
+    registry.register(exposition(engine))
+
+    assert registry.get_sample_value("xclaim_claimed", {"queue": "orders"}) == 0
 
 
 @needs_promtool

@@ -53,6 +53,8 @@ def instrument(
         if _running is None:
             metrics = Metrics(meter_provider)
             traces = Traces(tracer_provider, message_is_parent=message_is_parent)
+            for each in (metrics, traces):
+                each.is_awake()  # raises what is wrong with a provider before either listens
             metrics.start()
             traces.start()
             _running = metrics, traces
@@ -71,7 +73,8 @@ def uninstrument() -> None:
 def instrument_if_asked() -> None:
     """Do what ``instrument`` does where ``XCLAIM_OTEL=1`` asks for it.
 
-    Without the extra that is only said in the log: the work is what counts.
+    If it cannot be, for want of the extra or because OpenTelemetry is configured wrongly, that is
+    only said in the log: the work is what counts.
     """
     if not is_said(VARIABLE):
         return
@@ -80,6 +83,8 @@ def instrument_if_asked() -> None:
     except ImportError as error:
         said = "%s is set, and nothing is measured: install xclaim[otel] (%s)"
         _logger.warning(said, VARIABLE, error)
+    except Exception:
+        _logger.warning("%s is set, and nothing is measured", VARIABLE, exc_info=True)
 
 
 def is_said(variable: str) -> bool:

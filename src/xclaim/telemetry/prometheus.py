@@ -159,8 +159,13 @@ class Exposition(Collector):
         return Scrape(body=encode(registry), content_type=content_type, is_up=is_up)
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: the registry would look at the database for the names."""
-        return ()
+        """Return the metrics without their values, for which the database is not asked."""
+        for gauge in GAUGES:
+            yield GaugeMetricFamily(gauge.name, gauge.text)
+        for named in (BACKLOG, SNAPSHOT, TOOK, UP):
+            yield GaugeMetricFamily(*named)
+        if self._counts:
+            yield CounterMetricFamily(*CONSUMED)
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics, for a registry of one's own."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import start_http_server
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ def serving(exposition: Exposition, host: str, port: int) -> Iterator[tuple[str,
 
     Port 0 is a free one. Raise OSError if it cannot listen there.
     """
-    server, thread = start_http_server(port, addr=host, registry=exposition)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(exposition)
+    server, thread = start_http_server(port, addr=host, registry=registry)
     shown = f"[{host}]" if ":" in host else host
     try:
         yield f"http://{shown}:{server.server_port}/metrics", thread
