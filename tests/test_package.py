@@ -45,6 +45,7 @@ def test_the_extras_are_what_users_choose_from() -> None:
         "pydantic",
         "s3",
         "storage",
+        "web",
     ]
 
 

@@ -1,0 +1,127 @@
+"""What can go wrong, as a page that says the way out. It shows no statement and no traceback."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from xclaim.errors import (
+    HiddenRowsError,
+    InvalidArgumentError,
+    SchemaVersionError,
+    XclaimError,
+)
+from xclaim.web.access import AccessDeniedError
+from xclaim.web.addresses import Scope, address
+from xclaim.web.rendering import render
+
+logger = logging.getLogger(__name__)
+
+
+class PageNotFoundError(XclaimError):
+    """There is no such page, queue, message or place."""
+
+
+_UNAUTHORIZED, _NOT_FOUND = 401, 404
+_OURS: tuple[tuple[type[XclaimError], int, str], ...] = (
+    (PageNotFoundError, _NOT_FOUND, "Not found"),
+    (SchemaVersionError, 503, "No messages here yet"),
+    (HiddenRowsError, 403, "Refused"),
+    (InvalidArgumentError, 400, "That cannot be"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An error as somebody is told of it: what happened, and the way out."""
+
+    status: int
+    title: str
+    text: str
+    way_out: str = ""
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return what to say of an error; of one that is not ours, nothing that it says itself."""
+    match error:
+        case AccessDeniedError():
+            title = "Not signed in" if error.status == _UNAUTHORIZED else "Refused"
+            return Failure(status=error.status, title=title, text=error.reason)
+        case XclaimError():
+            return _of_xclaim(error)
+        case HTTPException():
+            return _of_http(error)
+        case SQLAlchemyError():
+            return _of_database(error)
+        case _:
+            text = "This is a fault of the dashboard or of what it uses; its log has the details."
+            way_out = "Reload the page. If that does not help, report what the log says."
+            return Failure(status=500, title="Something broke", text=text, way_out=way_out)
+
+
+def _of_http(error: HTTPException) -> Failure:
+    if error.status_code == _NOT_FOUND:
+        text = "There is no such page here."
+        return Failure(status=_NOT_FOUND, title="Not found", text=text)
+    text = "This address is for something else: it does not take what was sent to it."
+    return Failure(status=error.status_code, title="Refused", text=text)
+
+
+def _of_xclaim(error: XclaimError) -> Failure:
+    # By its name: the read model need not be imported to say that it is not there.
+    if type(error).__name__ == "ObservationTimeoutError":
+        return Failure(
+            status=503,
+            title="That took too long",
+            text=str(error),
+            way_out="Reload the page, or ask for less: one queue, a shorter time.",
+        )
+    for kind, status, title in _OURS:
+        if isinstance(error, kind):
+            return Failure(status=status, title=title, text=str(error))
+    return Failure(status=409, title="Refused", text=str(error))
+
+
+def _of_database(error: SQLAlchemyError) -> Failure:
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    if state == "42501":  # insufficient_privilege
+        return Failure(
+            status=403,
+            title="Refused",
+            text="The role of this dashboard may not do that in the database.",
+            way_out="Use a role that may: `xclaim grants` makes them.",
+        )
+    reason = type(error.orig).__name__ if isinstance(error, DBAPIError) else type(error).__name__
+    return Failure(
+        status=503,
+        title="The database cannot be reached",
+        text=f"It did not answer, or refused ({reason}).",
+        way_out="`xclaim doctor` says what is wrong with it. This page works again when it does.",
+    )
+
+
+def failure_page(scope: Scope, error: BaseException, **context: Any) -> Response:
+    """Return the page for an error, with the headers that it asks for."""
+    failure = failure_of(error)
+    if failure.status >= 500 and not isinstance(error, XclaimError):  # noqa: PLR2004
+        logger.error("a page failed: %s", type(error).__name__, exc_info=error)
+    if isinstance(error, AccessDeniedError) and "location" in error.headers:
+        return Response(status_code=error.status, headers=error.headers)
+    response = render(
+        "failure.html",
+        status=failure.status,
+        failure=failure,
+        home=address(scope, ""),
+        root=address(scope, ""),
+        **context,
+    )
+    if isinstance(error, AccessDeniedError):
+        response.headers.update(error.headers)
+    elif isinstance(error, HTTPException):
+        response.headers.update(error.headers or {})
+    return response

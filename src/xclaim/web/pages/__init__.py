@@ -1,0 +1,1 @@
+"""The pages and actions, a module for each subject."""

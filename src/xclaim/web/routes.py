@@ -1,0 +1,98 @@
+"""Routes: a page is a function of a visit, and so is an action, which also gets its form.
+
+Both are plain blocking functions, and run in threads: a question to the database never holds up
+the event loop. They have threads of their own, so that a slow database takes none from the
+application this one is mounted in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import current_token
+from starlette.routing import Route
+
+from xclaim.web.failures import PageNotFoundError
+from xclaim.web.forms import Form, read_form
+from xclaim.web.visits import Visit
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from xclaim.web.access import Person
+    from xclaim.web.settings import Settings
+
+THREADS = 16  # of all dashboards in the process; as many connections are in use at most
+_T = TypeVar("_T")
+_threads: WeakKeyDictionary[object, anyio.CapacityLimiter] = WeakKeyDictionary()
+
+
+def page(path: str, show: Callable[[Visit], Response]) -> Route:
+    """Return the route of a page, for GET and HEAD; it changes nothing."""
+
+    async def endpoint(request: Request) -> Response:
+        return await in_thread(lambda: show(_visit(request, request.query_params.get("place"))))
+
+    return Route(path, endpoint, methods=["GET"], name=path)
+
+
+def action(path: str, act: Callable[[Visit, Form], Response]) -> Route:
+    """Return the route of an action, for POST with the form of a page of ours."""
+
+    async def endpoint(request: Request) -> Response:
+        form = await read_form(request, settings_of(request).signer, person_of(request))
+        place = form.get("place") or request.query_params.get("place")
+        return await in_thread(lambda: act(_visit(request, place), form))
+
+    return Route(path, endpoint, methods=["POST"], name=f"{path} (action)")
+
+
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Return what the function returns; it is called in one of our threads."""
+    return await anyio.to_thread.run_sync(work, limiter=_limiter())
+
+
+def person_of(request: Request) -> Person:
+    """Return who asks, as the gate found out."""
+    person: Person = request.scope["xclaim.person"]
+    return person
+
+
+def settings_of(request: Request) -> Settings:
+    """Return what the application was made with."""
+    settings: Settings = request.scope["xclaim.settings"]
+    return settings
+
+
+def _visit(request: Request, place_name: str | None) -> Visit:
+    settings, person = settings_of(request), person_of(request)
+    names = list(settings.places.names(person))
+    name = place_name or (names[0] if names else None)
+    if name is None:
+        raise PageNotFoundError(
+            f"there is no database that {person.name} may look at: ask who runs this dashboard"
+        )
+    if name not in names:  # whether there is such a one is not his to know
+        raise PageNotFoundError(
+            f"there is no place {name!r} that {person.name} may look at: choose another"
+        )
+    return Visit(
+        request=request,
+        settings=settings,
+        person=person,
+        place_names=names,
+        place=settings.places.open(name, person),
+    )
+
+
+def _limiter() -> anyio.CapacityLimiter:
+    """Return the threads of this event loop: a limiter belongs to the loop it was made in."""
+    loop = current_token()
+    if loop not in _threads:
+        _threads[loop] = anyio.CapacityLimiter(THREADS)
+    return _threads[loop]
