@@ -23,7 +23,7 @@ from xclaim import (
     TicketLostError,
     XclaimError,
 )
-from xclaim.errors import UnfinishedError
+from xclaim.errors import FilterError, ObservationTimeoutError, UnfinishedError
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +65,8 @@ EXAMPLES: dict[type[XclaimError], Callable[[], XclaimError]] = {
     DuplicateMessageError: lambda: DuplicateMessageError("orders", ["a", "b"]),
     MessagesFailedError: lambda: MessagesFailedError({17: "boom", 18: "away"}),
     UnfinishedError: UnfinishedError,
+    FilterError: lambda: FilterError("`colour` is no field: write `queue:`", 7),
+    ObservationTimeoutError: lambda: ObservationTimeoutError("which queues there are", 2.0),
     SchemaVersionError: lambda: SchemaVersionError(found="0001", expected="0002"),
 }
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from tests.contract.facades import Blocking
-from xclaim import AsyncQueue, Claim, ClaimLostError, InvalidArgumentError, Queue
-from xclaim.connections.events import add_listener, remove_listener
-from xclaim.verb import VerbEvent
+from xclaim import AsyncQueue, Claim, ClaimLostError, InvalidArgumentError, Queue, create_engine
+from xclaim.connections.concurrency import THREADS
+from xclaim.connections.events import LAPSES, RETURNS, add_listener, remove_listener
+from xclaim.consuming.reconnecting import Reconnecting
+from xclaim.verb import LapseEvent, ReturnEvent, VerbEvent
 
 
 @pytest.fixture
@@ -127,3 +132,151 @@ def test_a_listener_that_fails_changes_no_verb(
 
     assert queue.get(message.id) is not None
     assert "a listener to verbs failed" in caplog.text
+
+
+def test_a_claim_names_what_it_handed_out_and_the_ack_what_it_settled(
+    queue: Queue, seen: list[VerbEvent]
+) -> None:
+    queue.push_many([1, 2])
+    claims = queue.claim_many(2)
+    queue.ack_many(claims)
+
+    pushed, claimed, acked = seen
+    assert [message.payload for message in pushed.messages] == [1, 2]
+    assert claimed.claims == claims
+    assert (list(acked.settled), acked.acked, acked.lost) == (claims, 2, ())
+
+
+def test_what_was_pushed_before_is_named_as_repeated(queue: Queue, seen: list[VerbEvent]) -> None:
+    first = queue.push(1, unique_key="once")
+    queue.push_many([1, 2], unique_keys=["once", "twice"])
+
+    assert (list(seen[0].repeated), list(seen[1].repeated)) == ([], [first.id])
+    assert seen[1].count == 2
+
+
+def test_of_a_batch_the_lost_claims_are_named_beside_the_others(
+    queue: Queue, seen: list[VerbEvent]
+) -> None:
+    queue.push_many([1, 2, 3])
+    claims = queue.claim_many(3)
+    queue.ack(claims[1])
+
+    with pytest.raises(ClaimLostError):
+        queue.ack_many(claims)
+
+    event = seen[-1]
+    assert list(event.lost) == [claims[1]]
+    assert list(event.settled) == [claims[0], claims[2]]
+    assert (event.count, event.acked) == (2, 2)
+
+
+def test_a_stream_names_in_one_event_what_it_acked_and_what_it_claimed(
+    queue: Queue, seen: list[VerbEvent]
+) -> None:
+    queue.push_many([1, 2, 3])
+
+    claims = list(queue.stream(batch=2))
+
+    handed_out = [claim for event in seen for claim in event.claims]
+    settled = [claim for event in seen if event.acked for claim in event.settled]
+    assert handed_out == claims
+    assert settled == claims
+
+
+def test_a_release_for_the_last_time_has_made_a_dead_letter(
+    queue: Queue, seen: list[VerbEvent]
+) -> None:
+    queue.push_many([1, 2], max_attempts=1)
+    first, second = queue.claim_many(2)
+
+    queue.release(first, error="broken")
+    queue.release(second, count=False)
+
+    assert [event.died for event in seen] == [0, 0, 1, 0]
+    assert [message.id for message in seen[2].messages] == [first.message.id]
+
+
+def test_an_extension_settles_its_claim_and_has_no_message(
+    queue: Queue, seen: list[VerbEvent]
+) -> None:
+    queue.push(1)
+    claim = cast(Claim, queue.claim())
+
+    queue.extend(claim)
+
+    assert (list(seen[-1].settled), seen[-1].messages, seen[-1].count) == ([claim], (), 1)
+
+
+def test_leases_that_ran_out_are_an_event_of_whoever_gives_them_back(queue: Queue) -> None:
+    lapsed: list[LapseEvent] = []
+    LAPSES.add(lapsed.append)
+    try:
+        queue.push_many([1, 2], max_attempts=1)
+        queue.push(3)
+        queue.claim_many(3, lease=timedelta(0))
+        again = queue.claim()
+        queue.expire()
+    finally:
+        LAPSES.remove(lapsed.append)
+
+    assert sum(event.count for event in lapsed) == 3
+    assert sum(event.died for event in lapsed) == 2
+    assert {event.queue for event in lapsed} == {"orders"}
+    assert again is None or again.payload == 3
+
+
+def test_in_a_transaction_of_the_caller_the_event_says_that_it_may_be_rolled_back(
+    database_url: str, seen: list[VerbEvent]
+) -> None:
+    engine = create_engine(database_url)
+    Queue("orders", engine).push(1)
+    with engine.begin() as connection:
+        Queue("orders", connection).push(2)
+    with Session(engine) as session:
+        Queue("orders", session).push(3)
+    engine.dispose()
+
+    assert [event.is_open for event in seen] == [False, True, True]
+    assert [event.url for event in seen] == [engine.url] * 3
+
+
+def test_a_database_that_is_back_is_an_event() -> None:
+    returns: list[ReturnEvent] = []
+    RETURNS.add(returns.append)
+    away = OperationalError("SELECT", {}, Exception(), connection_invalidated=True)
+    outcomes = iter([away, away, None])
+
+    def call() -> None:
+        outcome = next(outcomes)
+        if outcome is not None:
+            raise outcome
+
+    again = Reconnecting(timedelta(minutes=1), lambda: True, THREADS)
+    try:
+        again.run(call)
+        again.run(lambda: None)
+    finally:
+        RETURNS.remove(returns.append)
+
+    assert len(returns) == 1
+    assert returns[0].seconds > 0
+
+
+def test_for_a_listener_that_sleeps_no_event_is_made(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    awake = False
+    events: list[VerbEvent] = []
+    add_listener(events.append, is_awake=lambda: awake)
+    try:
+        with monkeypatch.context() as patch:
+            patch.delattr("xclaim.connections.runner.VerbEvent")
+            queue.push(1)
+        awake = True
+        queue.push(2)
+    finally:
+        remove_listener(events.append)
+
+    assert shown(events) == [("push_many", "orders", 1)]
+    assert events[0].messages[0].payload == 2

@@ -19,9 +19,11 @@ from tests import databases
 from tests.later_xclaim import LATER, later_xclaim
 from xclaim import Queue, create_engine
 from xclaim.operations import migrate
-from xclaim.sql.schema import REVISION, REVISIONS, TABLE_NAME, VERSION_TABLE_NAME, message_table
+from xclaim.sql import schema as declared
+from xclaim.sql.schema import REVISION, REVISIONS, VERSION_TABLE_NAME, message_table
 
 ROOT = Path(__file__).parents[1]
+OURS = set(declared.tables().tables)
 
 
 @pytest.fixture
@@ -138,36 +140,42 @@ def test_the_migrated_schema_equals_the_declared_one_to_alembic(engine: Engine) 
                 "compare_server_default": _compare_default
                 if engine.dialect.name == "sqlite"
                 else True,
-                "include_name": lambda name, kind, _parents: kind != "table" or name == TABLE_NAME,
+                "include_name": lambda name, kind, _parents: kind != "table" or name in OURS,
             },
         )
-        differences = compare_metadata(context, message_table().metadata)
+        differences = compare_metadata(context, declared.tables())
 
     assert differences == []
 
 
 # The columns, and what else there is, in the order the database has them.
 SQLITE_CATALOG = [
-    "SELECT type, name, sql FROM sqlite_master WHERE tbl_name = 'xclaim_message' ORDER BY name"
+    """
+    SELECT type, name, sql FROM sqlite_master
+     WHERE tbl_name IN ('xclaim_message', 'xclaim_queue') ORDER BY name
+    """
 ]
 POSTGRESQL_CATALOG = [
     """
     SELECT attname, atttypid::regtype::text, attnotnull, attidentity, pg_get_expr(adbin, adrelid)
       FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-     WHERE attrelid = 'xclaim_message'::regclass AND attnum > 0
-     ORDER BY attnum
+     WHERE attrelid IN ('xclaim_message'::regclass, 'xclaim_queue'::regclass) AND attnum > 0
+     ORDER BY attrelid::regclass::text, attnum
     """,
     """
     SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
-     WHERE conrelid = 'xclaim_message'::regclass ORDER BY conname
+     WHERE conrelid IN ('xclaim_message'::regclass, 'xclaim_queue'::regclass) ORDER BY conname
     """,
-    "SELECT indexdef FROM pg_indexes WHERE tablename = 'xclaim_message' ORDER BY indexname",
+    """
+    SELECT indexdef FROM pg_indexes
+     WHERE tablename IN ('xclaim_message', 'xclaim_queue') ORDER BY indexname
+    """,
     "SELECT unnest(reloptions) FROM pg_class WHERE oid = 'xclaim_message'::regclass ORDER BY 1",
 ]
 
 
 def catalog(engine: Engine) -> list[Any]:
-    """Return what the database itself says of the table: what Alembic's compare does not see."""
+    """Return what the database itself says of the tables: what Alembic's compare does not see."""
     queries = SQLITE_CATALOG if engine.dialect.name == "sqlite" else POSTGRESQL_CATALOG
     with engine.connect() as connection:
         return [[_normalised(row) for row in connection.execute(text(query))] for query in queries]
@@ -182,7 +190,7 @@ def test_the_migrated_schema_equals_the_declared_one_to_the_database(engine: Eng
     migrated = catalog(engine)
     migrate.downgrade(engine, "base")
 
-    message_table().metadata.create_all(engine)
+    declared.tables().create_all(engine)
 
     assert catalog(engine) == migrated
     assert all(migrated)
@@ -191,9 +199,14 @@ def test_the_migrated_schema_equals_the_declared_one_to_the_database(engine: Eng
 def test_the_columns_stand_in_their_declared_order(engine: Engine) -> None:
     migrate.upgrade(engine)
 
-    columns = [column["name"] for column in inspect(engine).get_columns(TABLE_NAME)]
+    found = {
+        name: [column["name"] for column in inspect(engine).get_columns(name)] for name in OURS
+    }
 
-    assert columns == [column.name for column in message_table().c]
+    assert found == {
+        name: [column.name for column in table.c]
+        for name, table in declared.tables().tables.items()
+    }
 
 
 def test_the_code_knows_the_revisions_of_the_migrations() -> None:
@@ -238,7 +251,7 @@ def test_a_postgresql_schema_is_created_and_used(postgresql: Engine) -> None:
     assert tables(postgresql) == set()
     views = {"xclaim_queue_stats", "xclaim_lineage", "xclaim_overview"}
     views |= {"xclaim_failing", "xclaim_dead_letters", "xclaim_failures"}
-    assert tables(postgresql, 'Work "1"') == {TABLE_NAME, VERSION_TABLE_NAME, *views}
+    assert tables(postgresql, 'Work "1"') == {*OURS, VERSION_TABLE_NAME, *views}
     queue = Queue("orders", postgresql, schema='Work "1"')
     queue.push(1)
     queue.ack_many(queue.claim_many(1))

@@ -41,6 +41,8 @@ def test_the_extras_are_what_users_choose_from() -> None:
         "encryption",
         "gcs",
         "messaging",
+        "metrics",
+        "otel",
         "postgresql",
         "pydantic",
         "s3",

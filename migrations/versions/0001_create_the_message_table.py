@@ -1,4 +1,4 @@
-"""Create the message table and its views.
+"""Create the message table, its views, and the table of settings.
 
 Revision ID: 0001
 Revises:
@@ -279,8 +279,9 @@ VIEWS = (
 
 
 def upgrade(op: Operations, schema: str | None = None) -> None:
-    """Create the table, its partial indexes, its views, and the function that deletes."""
+    """Create the tables, partial indexes, views, and the function that deletes."""
     _create_table(op, schema)
+    _create_queue_table(op, schema)
     _create_indexes(op, schema)
     _create_views(op, schema)
     if _is_postgresql(op):
@@ -288,11 +289,12 @@ def upgrade(op: Operations, schema: str | None = None) -> None:
 
 
 def downgrade(op: Operations, schema: str | None = None) -> None:
-    """Drop the function and the views, then the table, and with it every message."""
+    """Drop the function and the views, then the tables, and with them every message."""
     if _is_postgresql(op):
         _run(op, f"DROP FUNCTION {_qualified(op, 'xclaim_delete', schema)}(bigint[], text)")
     for name in reversed(VIEWS):
         _run(op, f"DROP VIEW {_qualified(op, name, schema)}")
+    op.drop_table("xclaim_queue", schema=schema)
     op.drop_table("xclaim_message", schema=schema)
 
 
@@ -334,6 +336,23 @@ def _create_table(op: Operations, schema: str | None) -> None:
     )
     if _is_postgresql(op):
         _run(op, f"ALTER TABLE {_qualified(op, 'xclaim_message', schema)} SET ({STORAGE})")
+
+
+def _create_queue_table(op: Operations, schema: str | None) -> None:
+    """Create the settings of queues, one row for each that has any."""
+    paused = (
+        "(paused_at IS NULL) = (paused_by IS NULL) AND (paused_at IS NOT NULL OR reason IS NULL)"
+    )
+    op.create_table(
+        "xclaim_queue",
+        sa.Column("queue", sa.Text, primary_key=True),
+        sa.Column("paused_at", sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")),
+        sa.Column("paused_by", sa.Text),
+        sa.Column("reason", sa.Text),
+        sa.CheckConstraint("queue <> ''", name="ck_xclaim_queue_name"),
+        sa.CheckConstraint(paused, name="ck_xclaim_queue_paused"),
+        schema=schema,
+    )
 
 
 def _checks() -> list[sa.CheckConstraint]:

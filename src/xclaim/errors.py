@@ -17,7 +17,9 @@
     │   ├── UnknownCodecError       no codec of this name is registered here
     │   └── EncryptionKeyError      the key it was encrypted with is not there
     ├── StorageError            the payload storage cannot be reached, or refuses to read or write
+    ├── ObservationTimeoutError     a look at the database took too long and was ended
     ├── InvalidArgumentError    an argument is out of its range                (a ValueError)
+    │   └── FilterError             a filter of messages cannot be understood
     └── DatabaseUrlError        the database URL cannot be used                (a ValueError)
 
 Errors of the database itself (it is down, a lock timed out) are SQLAlchemy's and pass untouched.
@@ -258,6 +260,36 @@ class StorageError(XclaimError):
 
 class InvalidArgumentError(XclaimError, ValueError):
     """An argument has the wrong type or is out of range; the message names it and the way out."""
+
+
+class FilterError(InvalidArgumentError):
+    """A filter of messages cannot be understood. ``position``: at which character, the first is 0.
+
+    The text says what is wrong there and what to write instead.
+    """
+
+    def __init__(self, problem: str, position: int) -> None:
+        self.position = position
+        super().__init__(problem)
+
+
+class ObservationTimeoutError(XclaimError):
+    """A look at the database took longer than it may, and was ended. Nothing was changed.
+
+    ``question`` is what was asked for, ``seconds`` what it had.
+    """
+
+    def __init__(self, question: str, seconds: float, *, is_locked: bool = False) -> None:
+        self.question = question
+        self.seconds = seconds
+        if is_locked:
+            reason = "somebody has locked the table or the file: find out who, and ask again"
+        else:
+            reason = "ask for less, ask again when the database has less to do, or give it more"
+        super().__init__(
+            f"the database did not say {question} within {seconds:g} seconds, and the look was "
+            f"ended: {reason} (timeout= of the Observer)"
+        )
 
 
 class DatabaseUrlError(XclaimError, ValueError):

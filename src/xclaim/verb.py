@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from xclaim.message import Message
+
 if TYPE_CHECKING:
+    from sqlalchemy import URL
+
     from xclaim.message import Claim
 
 T = TypeVar("T")
@@ -76,14 +80,22 @@ class Verb(Generic[T]):
         return None if message is None else str(message.queue)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: that would take thrice as long to make, for each verb.
+@dataclass(slots=True, kw_only=True)
 class VerbEvent:
-    """One verb was run: on which queue, for how many messages, how long, and how it ended.
+    """One verb was run: on which queue, with which messages, how long, and how it ended.
 
     ``count`` is how many messages it returned or changed, ``acked`` how many of its claims it has
     acked (``ack_and_claim`` does both). ``seconds`` is measured by the monotonic clock, from the
     encoding of payloads to the answer of the database. ``error`` is what was raised, None if it
     went well.
+
+    ``claims`` was handed out. Of the claims that the verb was given, ``settled`` are those it has
+    acked, released or extended, and ``lost`` those that were no longer held; after an error that is
+    no ClaimLostError nobody knows, and both are empty. ``messages`` was pushed, of which those with
+    the ids in ``repeated`` were there already; after a release it is the message as it is now.
+
+    ``url`` is the database's. ``is_open``: it ran in a transaction that may still be rolled back.
     """
 
     verb: str
@@ -92,16 +104,70 @@ class VerbEvent:
     acked: int = 0
     seconds: float
     error: BaseException | None = None
+    claims: Sequence[Claim] = ()
+    settled: Sequence[Claim] = ()
+    lost: Sequence[Claim] = ()
+    messages: Sequence[Message] = ()
+    repeated: Sequence[int] = ()
+    url: URL | None = None
+    is_open: bool = False
+
+    @property
+    def died(self) -> int:
+        """How many messages the verb has made dead letters: what was released for the last time.
+
+        Those whose lease ran out are in a ``LapseEvent``.
+        """
+        if not self.settled:
+            return 0
+        return sum(message.queue != self.queue for message in self.messages)
 
 
-def count_of(result: Any, settled: int) -> int:
-    """Return how many messages a verb has returned or changed, as its event says it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LapseEvent:
+    """Messages were given back because their lease ran out: by ``expire``, or by a claim.
+
+    ``died`` of the ``count`` messages have become dead letters.
+    """
+
+    queue: str
+    count: int
+    died: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnEvent:
+    """The database is back, for a loop that has asked it again and again for so many seconds."""
+
+    seconds: float
+
+
+def outcome_of(verb: Verb[Any], result: Any, given: Sequence[Claim]) -> dict[str, Any]:
+    """Return what the event of a verb that went well says of its result and the claims it got."""
+    settled = () if verb.reads else given
+    if verb.undone_by is not None:
+        claims = _listed(result)
+        return {"count": len(claims), "claims": claims, "settled": settled}
+    if verb.pushes:
+        return {"count": len(result), "messages": result}
+    if verb.over is Over.CLAIM and isinstance(result, Message):
+        return {"count": 1, "settled": settled, "messages": [result]}
+    return {"count": _count_of(result, len(given)), "settled": settled}
+
+
+def _listed(result: Any) -> list[Any]:
+    if isinstance(result, list):
+        return result
+    return [] if result is None else [result]
+
+
+def _count_of(result: Any, given: int) -> int:
     match result:
         case int():
             return int(result)
         case list():
             return len(result)
         case None:
-            return settled
+            return given
         case _:
             return 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex
 
@@ -14,9 +15,11 @@ from xclaim.sql.schema import (
     AUTOVACUUM,
     CHECKS,
     FILLFACTOR,
+    QUEUE_CHECKS,
     REVISION,
     VERSION_TABLE_NAME,
     message_table,
+    queue_table,
 )
 
 _DIALECTS: tuple[Any, Any] = (postgresql.dialect(), sqlite.dialect())  # type: ignore[no-untyped-call]
@@ -45,6 +48,16 @@ COLUMNS = {
     "headers": "A JSON object of the producer's: in Airflow its DAG, run and task.",
     "payload": "The payload, or what stands for one that is encoded or stored elsewhere.",
 }
+QUEUE_COLUMNS = {
+    "queue": "The queue that the settings are for.",
+    "paused_at": "Since when it hands out nothing. NULL: it is not paused.",
+    "paused_by": "Who paused it.",
+    "reason": "Why, if somebody said so.",
+}
+_QUEUE_CHECKS = {
+    "ck_xclaim_queue_name": "Every setting is that of a queue.",
+    "ck_xclaim_queue_paused": "Somebody has paused what is paused; what is not has no reason.",
+}
 _CHECKS = {
     "ck_xclaim_message_status": "There are three statuses.",
     "ck_xclaim_message_claimed": "What is claimed has a token, a claimant and an end of its lease.",
@@ -69,11 +82,14 @@ def page() -> str:
         f"The table `{name}` with its columns, checks and indexes. `xclaim upgrade` makes it; this "
         f"is revision {REVISION}, which the table `{VERSION_TABLE_NAME}` keeps.",
         "## Columns",
-        table(("column", "PostgreSQL", "SQLite", "NULL", "default", "meaning"), _columns()),
+        table(
+            ("column", "PostgreSQL", "SQLite", "NULL", "default", "meaning"),
+            _columns(message_table(), COLUMNS),
+        ),
         "On SQLite JSON is text, and so is a time: ISO 8601 in UTC, which sorts as it should.",
         "## Checks",
         "The database refuses whatever breaks one of these, whoever writes it.",
-        table(("check", "promise", "condition"), _checks()),
+        table(("check", "promise", "condition"), _checks(CHECKS, _CHECKS)),
         "## Indexes",
         "Each serves one verb, and is partial: what is consumed costs a claim nothing.",
         table(("index", "serves"), _indexes()),
@@ -82,6 +98,14 @@ def page() -> str:
         "On PostgreSQL the table is made with these settings, for rows that are rewritten two or "
         "three times.",
         table(("setting", "value"), _storage()),
+        "## Settings of queues",
+        f"The table `{queue_table().name}` has a row for each queue that was ever paused; all "
+        "others have none. A claim that looks from the head of the queue reads it.",
+        table(
+            ("column", "PostgreSQL", "SQLite", "NULL", "default", "meaning"),
+            _columns(queue_table(), QUEUE_COLUMNS),
+        ),
+        table(("check", "promise", "condition"), _checks(QUEUE_CHECKS, _QUEUE_CHECKS)),
         "## Besides the table",
         "The [views](views.md). On PostgreSQL the function `xclaim_delete(bigint[], text)`, by "
         "which a [maintainer](../security.md) deletes. The statements that xclaim sends stand in "
@@ -89,8 +113,8 @@ def page() -> str:
     )
 
 
-def _columns() -> Iterator[tuple[str, ...]]:
-    for column in message_table().columns:
+def _columns(of_table: Table, meanings: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    for column in of_table.columns:
         default: Any = column.server_default
         identity = "identity" if column.identity is not None else ""
         yield (
@@ -98,13 +122,15 @@ def _columns() -> Iterator[tuple[str, ...]]:
             *(column.type.compile(dialect=dialect).lower() for dialect in _DIALECTS),
             "yes" if column.nullable else "no",
             identity or (code(default.arg.text) if default is not None else ""),
-            COLUMNS[column.name],
+            meanings[column.name],
         )
 
 
-def _checks() -> Iterator[tuple[str, ...]]:
-    for name, condition in CHECKS.items():
-        yield code(name), _CHECKS[name], code(condition)
+def _checks(
+    conditions: Mapping[str, str], promises: Mapping[str, str]
+) -> Iterator[tuple[str, ...]]:
+    for name, condition in conditions.items():
+        yield code(name), promises[name], code(condition)
 
 
 def _indexes() -> Iterator[tuple[str, ...]]:

@@ -26,7 +26,7 @@ from xclaim.connections.missing_files import MAKES_NO_FILE
 from xclaim.sql import full_names
 from xclaim.sql.dialects import POSTGRESQL, UtcTimestamp, text_of, time_of, token_of
 from xclaim.sql.revision import COMMANDS
-from xclaim.sql.schema import message_table
+from xclaim.sql.schema import message_table, queue_table
 from xclaim.sql.statements import Statement
 
 _PLAIN_AUTOCOMMIT = (
@@ -210,7 +210,8 @@ def _sqlite() -> Dialect:
 def _reader(names: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
     """Return what makes a named tuple of a row of SQLite, of text, bytes and numbers."""
     row_type: Any = namedtuple("Row", names)  # type: ignore[misc]  # known only here
-    types = {column.name: column.type for column in message_table().columns}
+    columns = [*message_table().columns, *queue_table().columns]
+    types = {column.name: column.type for column in columns}
     found = [_READERS.get(type(types[name])) if name in types else text_of for name in names]
     readers = [(index, reader) for index, reader in enumerate(found) if reader is not None]
 

@@ -13,7 +13,7 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim.connections import busy_files, calls, events, forks, log_lines
@@ -34,7 +34,7 @@ from xclaim.payloads.payloads import Payloads
 from xclaim.payloads.stores.references import OwnObject
 from xclaim.retry import RETRY, Retry, checked_retry
 from xclaim.sql.schema import translated
-from xclaim.verb import Verb, VerbEvent, count_of
+from xclaim.verb import Verb, VerbEvent, outcome_of
 
 if TYPE_CHECKING:
     from xclaim.connections.concurrency import Concurrency
@@ -122,30 +122,36 @@ class Runner:
 
     def run_once(self, verb: Verb[T], *arguments: Any, **options: Any) -> T:
         """Run a verb within a call that somebody else finishes."""
-        if not events.is_listened_to():
+        if not events.VERBS.is_listened_to():
             return self._logged(verb, arguments, options)
-        began, settled = time.monotonic(), len(verb.claims_in(arguments))
-        result: T | None = None
-        error: BaseException | None = None
+        if verb.pushes:
+            options["repeated"] = []
+        began = time.monotonic()
+        claims = verb.claims_in(arguments)
         try:
             result = self._logged(verb, arguments, options)
-            return result
-        except BaseException as raised:
-            error = raised
-            # Of a batch the others were settled; of any other error nobody knows.
-            settled = settled - len(raised.claims) if isinstance(raised, ClaimLostError) else 0
+        except BaseException as error:
+            self._emit(verb, arguments, began, **_failure(error, claims))
             raise
-        finally:
-            events.emit(
-                VerbEvent(
-                    verb=verb.name,
-                    queue=verb.queue_in(arguments),
-                    count=count_of(result, settled) if error is None else settled,
-                    acked=settled if verb.acks else 0,
-                    seconds=time.monotonic() - began,
-                    error=error,
-                )
+        outcome = outcome_of(verb, result, claims)
+        self._emit(verb, arguments, began, **outcome, repeated=options.get("repeated", ()))
+        return result
+
+    def _emit(
+        self, verb: Verb[Any], arguments: tuple[Any, ...], began: float, **outcome: Any
+    ) -> None:
+        seconds = time.monotonic() - began
+        events.VERBS.emit(
+            VerbEvent(
+                verb=verb.name,
+                queue=verb.queue_in(arguments),
+                acked=len(outcome.get("settled", ())) if verb.acks else 0,
+                seconds=seconds,
+                url=_url_of(self.bind),
+                is_open=not self._commits,
+                **outcome,
             )
+        )
 
     def hand_back(self, verb: Verb[Any], claims: list[Claim], error: BaseException) -> None:
         """Give back what was claimed for nobody; what cannot be given back now is noted."""
@@ -160,7 +166,7 @@ class Runner:
     def _logged(self, verb: Verb[T], arguments: tuple[Any, ...], options: dict[str, Any]) -> T:
         is_wanted = log_lines.is_wanted(verb, self.log_level)
         if is_wanted and verb.pushes:
-            options["repeated"] = []
+            options.setdefault("repeated", [])
         try:
             result = self._run(verb, arguments, options)
         except ClaimLostError as error:
@@ -254,6 +260,24 @@ class Runner:
             return self._per_thread.run(run)
         with busy_files.pooled(engine) as connection:
             return run(connection)
+
+
+def _failure(error: BaseException, claims: list[Claim]) -> dict[str, Any]:
+    """Return what the event of a verb says that raised."""
+    if not isinstance(error, ClaimLostError):  # of any other error nobody knows what was done
+        return {"error": error, "count": 0}
+    lost = {claim.token for claim in error.claims}
+    settled = [claim for claim in claims if claim.token not in lost]  # of a batch the others were
+    return {"error": error, "count": len(settled), "settled": settled, "lost": error.claims}
+
+
+def _url_of(bind: Engine | Connection | OrmSession) -> URL | None:
+    if isinstance(bind, OrmSession):
+        try:
+            bind = bind.database()
+        except (SQLAlchemyError, XclaimError):  # which is what the verb has raised
+            return None
+    return bind.engine.url
 
 
 def _has_begun() -> bool:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from xclaim import arguments
+from xclaim.connections import events
 from xclaim.connections.calls import time_left
 from xclaim.connections.engine import READ_ONLY
+from xclaim.verb import ReturnEvent
 
 if TYPE_CHECKING:
     from xclaim.connections.concurrency import Concurrency
@@ -104,6 +106,7 @@ class Reconnecting:
             away = time.monotonic() - self._away_since
             _logger.warning("the database is back after %.1f s", away)
             self._away_since = None
+            events.RETURNS.emit(ReturnEvent(seconds=away))
 
 
 def is_passing(error: DBAPIError, *, has_connected: bool, in_a_hurry: bool = False) -> bool:

@@ -66,6 +66,14 @@ class Chart:
     is_complete: bool = True
 
 
+class Charted(StrEnum):
+    """What a chart is of."""
+
+    CONSUMED = "consumed"
+    PUSHED = "pushed"
+    DIED = "died"  # became dead letters
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
     """Since when a queue hands out nothing, who paused it, and why."""
@@ -112,6 +120,43 @@ class QueueSummary:
     last_consumed_at: datetime | None
     pause: Pause | None
     flow: Flow | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueMeasures:
+    """What a scrape of metrics says of a queue; ``queue`` is None for all others together.
+
+    ``backlog`` is what can be claimed now. Ages are in seconds, 0 where there is nothing.
+    ``consumed`` is how many were consumed between ``consumed_after`` and ``looked_until``: who
+    scrapes adds them up. None: nobody asked. ``is_paused`` is None for the others together.
+    """
+
+    queue: str | None
+    backlog: Count
+    delayed: Count
+    retrying: Count
+    claimed: Count
+    lapsed: Count
+    dead: Count
+    consumed: Count | None
+    oldest_available_seconds: float
+    oldest_claim_seconds: float
+    is_paused: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """What a scrape of metrics needs: the busiest queues, and all others together if there are any.
+
+    ``looked_until``: to be given as ``consumed_after`` to the next. ``oldest_snapshot_seconds``:
+    for how long the oldest transaction is open that keeps dead rows from being removed; None where
+    there is none, or the role may not see it. ``took_seconds``: how long it took to ask.
+    """
+
+    queues: tuple[QueueMeasures, ...]
+    looked_until: datetime
+    oldest_snapshot_seconds: float | None
+    took_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +247,8 @@ class Life:
     """A message with everything that is known of it, its moments in the order of time.
 
     ``payload`` and ``headers`` are JSON text, indented; None where the role may not read them.
-    ``payload_note`` says what is not shown: that it is encoded, stored elsewhere, cut or unreadable.
+    ``payload_note`` says what is not shown: that it is encoded, stored elsewhere, cut or cannot be
+    read.
     ``is_cut``: of a large payload only the beginning is there.
     """
 

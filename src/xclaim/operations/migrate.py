@@ -33,7 +33,7 @@ from xclaim.sql.revision import (
     quoted,
     read_revision,
 )
-from xclaim.sql.schema import REVISION, TABLE_NAME, VERSION_TABLE_NAME, message_table
+from xclaim.sql.schema import REVISION, VERSION_TABLE_NAME, tables
 from xclaim.sql.statements import diagnosing
 from xclaim.verbs import refuse_hidden_rows, schema_on
 from xclaim.verbs.execution import execute
@@ -43,6 +43,7 @@ __all__ = ["check", "current", "downgrade", "upgrade"]
 Bind = str | Engine | Connection
 Steps = Callable[[ScriptDirectory, Any], Iterable[RevisionStep]]
 
+_OURS = {table.name for table in tables().tables.values()}
 _PACKAGE = Path(__file__).parents[1]
 _logger = logging.getLogger(__name__)
 # Any number nobody else locks by: the first bytes of sha256("xclaim").
@@ -208,7 +209,7 @@ def _create_schema(connection: Connection, schema: str) -> None:
 def context_options(schema: str | None) -> dict[str, Any]:
     """Return how a MigrationContext is configured: here, and in env.py for the command line."""
     return {
-        "target_metadata": message_table(schema).metadata,
+        "target_metadata": tables(schema),
         "version_table": VERSION_TABLE_NAME,
         "version_table_schema": schema,
         "include_schemas": schema is not None,
@@ -257,7 +258,7 @@ def _is_ours(name: str | None, kind: str, schema: str | None) -> bool:
     """Keep autogenerate and compare away from the tables of an application or of Airflow."""
     if kind == "schema":
         return name == schema
-    return kind != "table" or name == TABLE_NAME
+    return kind != "table" or name in _OURS
 
 
 def _refuse_autocommit(connection: Connection) -> None:

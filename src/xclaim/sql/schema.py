@@ -1,4 +1,4 @@
-"""The message table: its columns, checks and indexes, as the migrations build them.
+"""The tables: their columns, checks and indexes, as the migrations build them.
 
 ``REVISION`` is the migration this code needs. Every CHECK is an invariant of design, every index
 serves one verb, and each index is partial so that history costs nothing on the claim path.
@@ -33,6 +33,7 @@ from xclaim.sql.dialects import Json, UtcTimestamp
 REVISIONS = ("0001",)
 REVISION = REVISIONS[-1]
 TABLE_NAME = "xclaim_message"
+QUEUE_TABLE_NAME = "xclaim_queue"
 VERSION_TABLE_NAME = "xclaim_alembic_version"
 VIEW_NAME = "xclaim_queue_stats"
 LINEAGE_VIEW_NAME = "xclaim_lineage"
@@ -75,6 +76,12 @@ CHECKS = {
     ATTEMPTS_CHECK_NAME: "attempts >= 0 AND max_attempts >= 1",
     "ck_xclaim_message_queue": "queue <> '' AND origin_queue <> ''",
 }
+QUEUE_CHECKS = {
+    "ck_xclaim_queue_name": "queue <> ''",
+    "ck_xclaim_queue_paused": (
+        "(paused_at IS NULL) = (paused_by IS NULL) AND (paused_at IS NOT NULL OR reason IS NULL)"
+    ),
+}
 
 
 def translated(bind: Engine | Connection, schema: str | None) -> str | None:
@@ -84,11 +91,50 @@ def translated(bind: Engine | Connection, schema: str | None) -> str | None:
 
 
 @lru_cache
+def tables(schema: str | None = None) -> MetaData:
+    """Return all tables of ours, in a PostgreSQL schema when one is named."""
+    metadata = MetaData(schema=schema)
+    _add_message_table(metadata)
+    _add_queue_table(metadata)
+    return metadata
+
+
+@lru_cache
 def message_table(schema: str | None = None) -> Table:
     """Return the message table, in a PostgreSQL schema when one is named."""
+    return _of(tables(schema), TABLE_NAME)
+
+
+@lru_cache
+def queue_table(schema: str | None = None) -> Table:
+    """Return the table of settings, in a PostgreSQL schema when one is named."""
+    return _of(tables(schema), QUEUE_TABLE_NAME)
+
+
+def _of(metadata: MetaData, name: str) -> Table:
+    return next(table for table in metadata.tables.values() if table.name == name)
+
+
+def _add_queue_table(metadata: MetaData) -> None:
+    """Add the settings of queues: a row for each queue that has one, all others have the defaults.
+
+    A claim that looks from the head reads it, by its primary key.
+    """
+    Table(
+        QUEUE_TABLE_NAME,
+        metadata,
+        Column("queue", Text, primary_key=True),
+        Column("paused_at", UtcTimestamp),
+        Column("paused_by", Text),
+        Column("reason", Text),
+        *[CheckConstraint(condition, name=name) for name, condition in QUEUE_CHECKS.items()],
+    )
+
+
+def _add_message_table(metadata: MetaData) -> None:
     table = Table(
         TABLE_NAME,
-        MetaData(schema=schema),
+        metadata,
         Column(
             "id",
             BigInteger().with_variant(Integer, "sqlite"),
@@ -129,7 +175,6 @@ def message_table(schema: str | None = None) -> Table:
     # Not the table's `postgresql_with`, which only SQLAlchemy 2.1 knows.
     stored = DDL(f"ALTER TABLE %(fullname)s SET ({settings})")  # type: ignore[no-untyped-call]
     event.listen(table, "after_create", stored.execute_if(dialect="postgresql"))
-    return table
 
 
 def _add_indexes(table: Table) -> None:

@@ -72,11 +72,11 @@ def execute(
     try:
         return direct.run(connection, statement, parameters, named=named, prepare=prepare)
     except DBAPIError as error:
-        schema_error = _schema_error(connection, schema, error)
-        if schema_error is None:
+        found = schema_error(connection, schema, error)
+        if found is None:
             _drop_if_read_only(connection, error)
             raise
-        raise schema_error from error
+        raise found from error
 
 
 def is_allowed(connection: Connection, schema: str | None, build: Build) -> bool:
@@ -126,9 +126,10 @@ def as_utc(time: Any) -> Any:
     return time if time is None or time.tzinfo is UTC else time.astimezone(UTC)
 
 
-def _schema_error(
+def schema_error(
     connection: Connection, schema: str | None, error: DBAPIError
 ) -> SchemaVersionError | None:
+    """Return what is said instead of a database's error for a missing or old schema, else None."""
     state = getattr(error.orig, "sqlstate", None)
     if state in _NO_TABLE:
         return mismatch(None, schema, connection)

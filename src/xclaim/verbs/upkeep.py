@@ -11,13 +11,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
-from xclaim.connections import log_lines
+from xclaim.connections import events, log_lines
 from xclaim.connections.autocommit import is_autocommit
 from xclaim.payloads.stores.references import OwnObject
 from xclaim.retry import RETRY, Retry
 from xclaim.sql import statements
 from xclaim.sql.dialects import dialect_of
-from xclaim.verb import Verb
+from xclaim.verb import LapseEvent, Verb
 from xclaim.verbs.execution import Build, execute, is_allowed
 from xclaim.verbs.failing import pause_parameters
 from xclaim.verbs.hints import recall
@@ -86,6 +86,9 @@ def _note_lapsed(connection: Connection, queue: str, rows: Sequence[Any]) -> Non
     if rows:
         is_open = not is_autocommit(connection)
         log_lines.write(partial(log_lines.lapsed, queue, rows), is_open=is_open)
+        if events.LAPSES.is_listened_to():
+            died = sum(row.queue != queue for row in rows)
+            events.LAPSES.emit(LapseEvent(queue=queue, count=len(rows), died=died))
 
 
 def count_prunable(

@@ -1,0 +1,151 @@
+"""What the events of verbs say, as measurements of OpenTelemetry.
+
+Through its API only: who runs the process chooses the SDK, and while there is none nothing is
+measured, and no event is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry.metrics import MeterProvider, get_meter_provider
+
+from xclaim.connections import events
+from xclaim.telemetry.attributes import OPERATIONS, Operation, error_type, of_operation, of_server
+from xclaim.telemetry.instruments import Instruments, instruments_of
+from xclaim.telemetry.labels import QueueLabels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import URL
+
+    from xclaim.message import Claim
+    from xclaim.verb import LapseEvent, ReturnEvent, VerbEvent
+
+MOST_QUEUES = 100  # that are labels
+_ADDS_NOTHING = "opentelemetry.metrics"  # the API's own providers, which have no SDK behind them
+_EXTENSIONS = ("extend", "extend_many")
+_LAPSED, _RELEASED = "lapsed", "released"  # why a message became a dead letter
+_Attributes = dict[str, str | int]
+
+
+class Metrics:
+    """Listens to verbs and measures them, with the instruments of one provider.
+
+    Without a ``provider`` it is the global one, from when somebody has set it.
+    """
+
+    def __init__(self, provider: MeterProvider | None = None) -> None:
+        self._queues = QueueLabels(MOST_QUEUES)
+        self._attributes: dict[tuple[object, ...], _Attributes] = {}
+        self._instruments = None if provider is None else instruments_of(provider)
+
+    def start(self) -> None:
+        """Listen. Raise what the API raises for a provider that the environment names wrongly."""
+        self.is_awake()
+        events.VERBS.add(self.measure, is_awake=self.is_awake)
+        events.LAPSES.add(self.measure_lapse, is_awake=self.is_awake)
+        events.RETURNS.add(self.measure_return, is_awake=self.is_awake)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        events.VERBS.remove(self.measure)
+        events.LAPSES.remove(self.measure_lapse)
+        events.RETURNS.remove(self.measure_return)
+
+    def is_awake(self) -> bool:
+        """Return whether there is a provider that does something with what is measured."""
+        if self._instruments is not None:  # it is set once, and never back
+            return True
+        provider = get_meter_provider()
+        if type(provider).__module__.startswith(_ADDS_NOTHING):
+            return False
+        self._instruments = instruments_of(provider)
+        return True
+
+    def measure(self, event: VerbEvent) -> None:
+        """Measure a verb."""
+        operation = OPERATIONS.get(event.verb)
+        instruments = self._instruments
+        if operation is None or instruments is None:
+            return
+        attributes = self._of(operation, event)
+        failed = attributes
+        if event.error is not None:
+            failed = {**attributes, "error.type": error_type(event.error)}
+        instruments.operation_duration.record(event.seconds, failed)
+        if operation.type == "send":
+            _measure_push(instruments, event, attributes)
+        elif operation.type == "receive":
+            _measure_claims(instruments, event, attributes)
+        elif event.verb in _EXTENSIONS and event.settled:
+            instruments.extensions.add(len(event.settled), attributes)
+        if event.lost:
+            instruments.lost.add(len(event.lost), attributes)
+        if event.died:
+            self._measure_dead(instruments, event.queue, event.died, _RELEASED)
+
+    def measure_lapse(self, event: LapseEvent) -> None:
+        """Measure leases that ran out: those that made dead letters."""
+        if self._instruments is not None and event.died:
+            self._measure_dead(self._instruments, event.queue, event.died, _LAPSED)
+
+    def measure_return(self, event: ReturnEvent) -> None:
+        """Count a database that is back."""
+        if self._instruments is not None:
+            self._instruments.reconnects.add(1, {"messaging.system": "xclaim"})
+
+    def _measure_dead(
+        self, instruments: Instruments, queue: str | None, died: int, reason: str
+    ) -> None:
+        attributes = {
+            "messaging.system": "xclaim",
+            "messaging.destination.name": self._queues.label(queue or ""),
+            "xclaim.dead_letter.reason": reason,
+        }
+        instruments.dead_letters.add(died, attributes)
+
+    def _of(self, operation: Operation, event: VerbEvent) -> _Attributes:
+        queue = None if event.queue is None else self._queues.label(event.queue)
+        return self._kept(operation, queue, event.url)
+
+    def _kept(self, operation: Operation, queue: str | None, url: URL | None) -> _Attributes:
+        server = (None, None) if url is None else (url.host, url.port)
+        key = (operation.name, queue, *server)
+        attributes = self._attributes.get(key)
+        if attributes is None:
+            destination = {} if queue is None else {"messaging.destination.name": queue}
+            attributes = {**of_operation(operation), **destination, **of_server(url)}
+            self._attributes[key] = attributes
+        return attributes
+
+
+def _measure_push(instruments: Instruments, event: VerbEvent, attributes: _Attributes) -> None:
+    pushed = len({message.id for message in event.messages} - set(event.repeated))
+    if pushed:
+        instruments.sent.add(pushed, attributes)
+
+
+def _measure_claims(instruments: Instruments, event: VerbEvent, attributes: _Attributes) -> None:
+    if not event.claims:
+        if event.error is None:
+            instruments.empty.add(1, attributes)
+        return
+    instruments.consumed.add(len(event.claims), attributes)
+    for claim in event.claims:
+        instruments.attempts.record(claim.message.attempts, attributes)
+    for seconds in _waits(event.claims):
+        instruments.wait.record(seconds, attributes)
+
+
+def _waits(claims: Iterable[Claim]) -> Iterable[float]:
+    """Return how long messages have waited.
+
+    Of one that a retry may have taken back from its earlier attempt nobody knows: it was held.
+    """
+    for claim in claims:
+        message = claim.message
+        if message.claimed_at is None or (message.claim_key is not None and message.attempts > 1):
+            continue
+        yield max(0.0, (message.claimed_at - message.available_at).total_seconds())
