@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from xclaim.errors import InvalidArgumentError
 from xclaim.web.gate import HEALTH, Gate
-from xclaim.web.pages import queues
+from xclaim.web.pages import queues, task
 from xclaim.web.settings import Settings, TaskLinks
 from xclaim.web.signing import Signer
 from xclaim.web.static_files import STATIC_ROUTE
@@ -56,6 +56,7 @@ def create_app(
         Route(HEALTH, _healthy, methods=["GET"]),
         STATIC_ROUTE,
         *queues.ROUTES,
+        *task.ROUTES,
     ]
     settings = Settings(
         places=places,
