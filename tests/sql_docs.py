@@ -56,6 +56,7 @@ NAMES = (
     "failing_queues",
     "is_known",
     "receipt",
+    "clock",
     "queue_stats",
     "stuck_claims",
     "dead_letters",

@@ -94,6 +94,9 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
     ORDER BY top.priority DESC
     LIMIT 1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
@@ -143,8 +146,10 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
 WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     FROM xclaim_message AS wanted
     WHERE wanted.id = %(message_id)s::BIGINT AND wanted.queue = %(queue_name)s::text AND (wanted.status =
-      'available' AND wanted.available_at <= statement_timestamp() OR wanted.status = 'claimed' AND
-      wanted.claim_key = %(key)s::text AND wanted.claimed_by <> %(claimant)s::text AND NOT
+      'available' AND wanted.available_at <= statement_timestamp() AND NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL)) OR wanted.status
+      = 'claimed' AND wanted.claim_key = %(key)s::text AND wanted.claimed_by <> %(claimant)s::text AND NOT
       coalesce(wanted.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE
       wanted.max_attempts END, 1 = 0)) AND CASE WHEN (wanted.attempts < 0 OR wanted.max_attempts < 1 OR
       wanted.consumed_at IS NOT NULL OR wanted.consumed_by IS NOT NULL OR wanted.origin_queue = '') THEN false
@@ -524,6 +529,9 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
     ORDER BY top.priority DESC
     LIMIT 1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
@@ -1027,6 +1035,9 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
     ORDER BY top.priority DESC
     LIMIT 1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
@@ -1175,6 +1186,9 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
     ORDER BY top.priority DESC
     LIMIT 1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
@@ -1236,7 +1250,9 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     ORDER BY top.priority DESC
     LIMIT 1) AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.attempts < 0 OR
       waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN false ELSE true END
+      waiting.origin_queue = '') THEN false ELSE true END AND NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE

@@ -56,6 +56,9 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
     ORDER BY top.priority DESC
     LIMIT 1 OFFSET :param_1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
@@ -100,11 +103,13 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
 WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     FROM xclaim_message AS wanted
     WHERE wanted.id = :message_id AND wanted.queue = :queue_name AND (wanted.status = 'available' AND
-      wanted.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') OR wanted.status = 'claimed' AND
-      wanted.claim_key = :key AND wanted.claimed_by != :claimant AND coalesce(wanted.attempts >= CASE WHEN
-      :is_limited THEN :most_attempts ELSE wanted.max_attempts END, 1 = 0) = 0) AND CASE WHEN (wanted.attempts
-      < 0 OR wanted.max_attempts < 1 OR wanted.consumed_at IS NOT NULL OR wanted.consumed_by IS NOT NULL OR
-      wanted.origin_queue = '') THEN 0 ELSE 1 END = 1) UPDATE xclaim_message
+      wanted.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL)) OR wanted.status =
+      'claimed' AND wanted.claim_key = :key AND wanted.claimed_by != :claimant AND coalesce(wanted.attempts >=
+      CASE WHEN :is_limited THEN :most_attempts ELSE wanted.max_attempts END, 1 = 0) = 0) AND CASE WHEN
+      (wanted.attempts < 0 OR wanted.max_attempts < 1 OR wanted.consumed_at IS NOT NULL OR wanted.consumed_by
+      IS NOT NULL OR wanted.origin_queue = '') THEN 0 ELSE 1 END = 1) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
       %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
@@ -517,6 +522,9 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
     ORDER BY top.priority DESC
     LIMIT 1 OFFSET :param_2) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
@@ -883,6 +891,9 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
     ORDER BY top.priority DESC
     LIMIT 1 OFFSET :param_2) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import click
 
 from xclaim import __version__
-from xclaim.cli import examining, granting, looking, pushing, settling, tending
+from xclaim.cli import examining, granting, looking, pushing, settling, showing, tending
 from xclaim.cli.database import Database, place_options
 from xclaim.cli.outcomes import WRONG_USE, status_of
 
@@ -43,6 +43,7 @@ COMMANDS = (
     *tending.COMMANDS,
     *examining.COMMANDS,
     *granting.COMMANDS,
+    *showing.COMMANDS,
 )
 for command in COMMANDS:
     group.add_command(command)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,68 +15,22 @@ from xclaim.arguments import refuse_constant, visible
 from xclaim.cli.json_text import json_text
 from xclaim.cli.options import Output
 from xclaim.cli.outcomes import emit, say
+from xclaim.payloads import exact_json
 
 if TYPE_CHECKING:
     from xclaim.message import Claim
 
 T = TypeVar("T")
 
-_MOST_SHOWN = 60  # characters of what is refused
-
 UPCOMING_COLUMNS = ("id", "queue", "priority", "attempts", "available_at", "last_error", "payload")
 MESSAGE_COLUMNS = ("id", "queue", "status", "attempts", "available_at", "last_error", "payload")
 CLAIM_COLUMNS = ("id", "queue", "attempts", "claimed_by", "claim_expires_at", "payload")
-
-
-class _NotExactError(ValueError):
-    """A number that would not come back as it is written, or a key that stands twice."""
 
 
 class NotExactError(click.UsageError):
     """The text is JSON, and would not come back as it is written."""
 
 
-def _exact_float(text: str) -> float:
-    from xclaim.payloads.plain_json import exact_number  # not for commands that read none
-
-    number = None if math.isinf(float(text)) else exact_number(text)
-    if isinstance(number, float) and (number or not text.startswith("-")):
-        return number
-    raise _not_exact(text)
-
-
-def _exact_int(text: str) -> int:
-    if text == "-0":
-        raise _not_exact(text)
-    try:
-        return int(text)
-    except ValueError:  # Python's own limit, against texts that take minutes to read
-        raise _NotExactError(f"a number has {len(text):,} digits: push it as text") from None
-
-
-def _not_exact(text: str) -> _NotExactError:
-    return _NotExactError(
-        f"the number {text[:_MOST_SHOWN]} would not come back as it is written: round it, or push "
-        "it as text"
-    )
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
-        raise _NotExactError(f"the key {double[:_MOST_SHOWN]!a} stands twice in an object")
-    return found
-
-
-# json.loads would make one for each line.
-_exact_decoder = json.JSONDecoder(
-    parse_constant=refuse_constant,
-    parse_float=_exact_float,
-    parse_int=_exact_int,
-    object_pairs_hook=_without_doubles,
-)
 _decoder = json.JSONDecoder(parse_constant=refuse_constant)
 
 
@@ -87,13 +40,13 @@ def parse_json(text: str, place: str) -> Any:
     Refused is what Python would accept and change: NaN and Infinity, numbers that a float does not
     hold exactly, and keys that stand twice.
     """
-    return _decoded(_exact_decoder, text, place)
+    return _decoded(exact_json.DECODER, text, place)
 
 
 def _decoded(decoder: json.JSONDecoder, text: str, place: str) -> Any:
     try:
         return decoder.decode(text)
-    except _NotExactError as error:
+    except exact_json.NotExactError as error:
         raise NotExactError(f"{place}: {error}") from None
     except json.JSONDecodeError as error:
         problem = f"{error.msg} at character {error.pos + 1}"

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from xclaim.message import Status
+from xclaim.message import Pause, Status
 
 
 class Verdict(StrEnum):
@@ -72,15 +72,6 @@ class Charted(StrEnum):
     CONSUMED = "consumed"
     PUSHED = "pushed"
     DIED = "died"  # became dead letters
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
-    """Since when a queue hands out nothing, who paused it, and why."""
-
-    paused_at: datetime
-    paused_by: str
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

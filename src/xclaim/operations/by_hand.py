@@ -2,15 +2,13 @@
 
 An operator has no claim: he takes the receipt of the one that is on the row now, and settles with
 it as its holder would. If the claim changes hands in between, nothing is done. Each of these writes
-one line to the logger ``xclaim``, at the level WARNING, that says who it was.
+one line to the logger ``xclaim``, at the level WARNING, that says who it was: ``by``, or else whoever
+runs this process.
 """
 
 from __future__ import annotations
 
-import getpass
 import logging
-import os
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -19,6 +17,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from xclaim import arguments
+from xclaim.arguments import visible
+from xclaim.connections.log_lines import operator
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim, Message, Status
 from xclaim.payloads.payloads import Payloads
@@ -131,6 +131,7 @@ def ack(
     *,
     schema: str | None = None,
     payloads: Payloads | None = None,
+    by: str | None = None,
 ) -> None:
     """Mark the message of somebody else's claim consumed.
 
@@ -138,7 +139,7 @@ def ack(
     """
     with Queue(claim.message.queue, engine, schema=schema, payloads=payloads) as queue:
         queue.ack(claim)
-    _note("acked", claim)
+    _note("acked", claim, by)
 
 
 def release(
@@ -149,6 +150,7 @@ def release(
     error: object = None,
     count: bool = True,
     schema: str | None = None,
+    by: str | None = None,
 ) -> Message:
     """Give back the message of somebody else's claim, as ``Queue.release`` does.
 
@@ -156,7 +158,7 @@ def release(
     """
     with Queue(claim.message.queue, engine, schema=schema) as queue:
         message = queue.release(claim, delay=delay, error=error, count=count)
-    _note("released", claim)
+    _note("released", claim, by)
     return message
 
 
@@ -167,6 +169,7 @@ def withdraw(
     *,
     schema: str | None = None,
     payloads: Payloads | None = None,
+    by: str | None = None,
 ) -> int:
     """Delete messages that nobody has claimed, also dead letters; return how many.
 
@@ -187,32 +190,35 @@ def withdraw(
         count = withdrawn_from.withdraw(ids=asked)
     if count:
         shown = ", ".join(map(str, asked))
-        _logger.warning(
-            "operator %s withdrew %s from %r: message %s", operator(), count, queue, shown
-        )
+        note("withdrew %s from %r: message %s", count, queue, shown, by=by)
     return count
 
 
-def operator() -> str:
-    """Return who runs this process, as ``user@host``."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container's user may have no name
-        user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
+def note(done: str, *values: object, by: str | None = None) -> None:
+    """Write to the log what was done by hand: a format with its values, as ``logging`` takes them.
+
+    ``by`` is shown in one line that turns no terminal around, whatever name it is.
+    """
+    _logger.warning(f"operator %s {done}", operator() if by is None else visible(by), *values)
 
 
-def _note(done: str, claim: Claim) -> None:
+def clock(engine: Engine, *, schema: str | None = None) -> datetime:
+    """Return what time it is for the database, to which the times of its messages compare."""
+    schema = schema_on(engine, schema)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        (row,) = execute(connection, schema, statements.clock, {})
+    return as_utc(row.now)
+
+
     message = claim.message
-    _logger.warning(
-        "operator %s %s message %s in %r, attempt %s, which %r held since %s",
-        operator(),
-        done,
+    note(
+        f"{done} message %s in %r, attempt %s, which %r held since %s",
         message.id,
         message.queue,
         message.attempts,
         claim.claimed_by,
         message.claimed_at and message.claimed_at.isoformat(timespec="seconds"),
+        by=by,
     )
 
 

@@ -14,7 +14,8 @@ from starlette.routing import Route
 
 from xclaim.errors import InvalidArgumentError
 from xclaim.web.gate import HEALTH, Gate
-from xclaim.web.pages import queues, task
+from xclaim.web.live import Live
+from xclaim.web.pages import one_queue, queues, task
 from xclaim.web.settings import Settings, TaskLinks
 from xclaim.web.signing import Signer
 from xclaim.web.static_files import STATIC_ROUTE
@@ -52,10 +53,13 @@ def create_app(
         raise InvalidArgumentError(
             f"frame_ancestors is {frame_ancestors!r}: pass a sequence of origins, as (\"'self'\",)"
         )
+    live = Live({**queues.TOPICS, **one_queue.TOPICS})
     routes: list[Route] = [
         Route(HEALTH, _healthy, methods=["GET"]),
         STATIC_ROUTE,
+        live.route,
         *queues.ROUTES,
+        *one_queue.ROUTES,
         *task.ROUTES,
     ]
     settings = Settings(
@@ -73,6 +77,7 @@ def create_app(
         middleware=[Middleware(Gate, settings=settings)],
         exception_handlers={HTTPException: _pass_on},
     )
+    app.state.live = live  # whoever serves it closes that before it waits for connections
     app.router.redirect_slashes = False  # its redirect would be absolute, and so leave a proxy
     return app
 

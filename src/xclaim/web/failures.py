@@ -13,6 +13,7 @@ from starlette.responses import Response
 from xclaim.errors import (
     HiddenRowsError,
     InvalidArgumentError,
+    ObservationTimeoutError,
     SchemaVersionError,
     XclaimError,
 )
@@ -73,8 +74,7 @@ def _of_http(error: HTTPException) -> Failure:
 
 
 def _of_xclaim(error: XclaimError) -> Failure:
-    # By its name: the read model need not be imported to say that it is not there.
-    if type(error).__name__ == "ObservationTimeoutError":
+    if isinstance(error, ObservationTimeoutError):
         return Failure(
             status=503,
             title="That took too long",

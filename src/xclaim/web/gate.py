@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
+from starlette.responses import RedirectResponse
 
 from xclaim.web.access import AccessDeniedError, Person
 from xclaim.web.addresses import path_of
@@ -57,6 +58,10 @@ class Gate:
             await send(message)
 
         scope["xclaim.settings"] = self._settings
+        if not path_of(scope):
+            onwards = RedirectResponse(f"./{_last_name(scope)}/", status_code=307)
+            await onwards(scope, receive, send_with_headers)
+            return
         try:
             if not is_open_to_all(path_of(scope)):
                 scope["xclaim.person"] = await self._identify(Request(scope))
@@ -77,6 +82,10 @@ class Gate:
             may_act=person.may_act and not self._settings.is_read_only,
             may_see_payloads=person.may_see_payloads and not self._settings.hides_payloads,
         )
+
+
+def _last_name(scope: Scope) -> str:
+    return str(scope["path"]).rpartition("/")[2]
 
 
 def is_open_to_all(path: str) -> bool:

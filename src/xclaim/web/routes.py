@@ -3,6 +3,9 @@
 Both are plain blocking functions, and run in threads: a question to the database never holds up
 the event loop. They have threads of their own, so that a slow database takes none from the
 application this one is mounted in.
+
+The path of an action is its word, as ``/redrive``: for GET the page that asks, with the queue as
+``?queue=``, and for POST what it does.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from xclaim.web.access import Person
     from xclaim.web.settings import Settings
 
-THREADS = 16  # of all dashboards in the process; as many connections are in use at most
+THREADS = 12  # of all dashboards in the process: fewer than an engine has connections, 15
 _T = TypeVar("_T")
 _threads: WeakKeyDictionary[object, anyio.CapacityLimiter] = WeakKeyDictionary()
 
@@ -36,7 +39,7 @@ def page(path: str, show: Callable[[Visit], Response]) -> Route:
     """Return the route of a page, for GET and HEAD; it changes nothing."""
 
     async def endpoint(request: Request) -> Response:
-        return await in_thread(lambda: show(_visit(request, request.query_params.get("place"))))
+        return await in_thread(lambda: show(visit_of(request)))
 
     return Route(path, endpoint, methods=["GET"], name=path)
 
@@ -46,8 +49,7 @@ def action(path: str, act: Callable[[Visit, Form], Response]) -> Route:
 
     async def endpoint(request: Request) -> Response:
         form = await read_form(request, settings_of(request).signer, person_of(request))
-        place = form.get("place") or request.query_params.get("place")
-        return await in_thread(lambda: act(_visit(request, place), form))
+        return await in_thread(lambda: act(visit_of(request, form.get("place")), form))
 
     return Route(path, endpoint, methods=["POST"], name=f"{path} (action)")
 
@@ -69,10 +71,12 @@ def settings_of(request: Request) -> Settings:
     return settings
 
 
-def _visit(request: Request, place_name: str | None) -> Visit:
+def visit_of(request: Request, place_name: str | None = None) -> Visit:
+    """Return the visit to a place, by default the one of the address. It may block."""
+    place_name = place_name or request.query_params.get("place")
     settings, person = settings_of(request), person_of(request)
     names = list(settings.places.names(person))
-    name = place_name or (names[0] if names else None)
+    name = place_name or next(iter(names), None)
     if name is None:
         raise PageNotFoundError(
             f"there is no database that {person.name} may look at: ask who runs this dashboard"

@@ -18,7 +18,7 @@ from xclaim.web.rendering import render
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from xclaim.observing import Observer  # type: ignore[attr-defined]  # read1 makes it
+    from xclaim.observing import Observer
     from xclaim.observing.values import Rights, Task
     from xclaim.web.access import Person
     from xclaim.web.places import Place
@@ -103,10 +103,13 @@ class Visit:
         """Return the address of a page without a place, for a form that chooses one."""
         return address(self.request.scope, page)
 
+    def has(self, page: str) -> bool:
+        """Return whether there is such a page."""
+        return f"/{page}" in self.settings.pages
+
     def navigation(self) -> list[tuple[str, str]]:
         """Return the pages that the navigation leads to, and their names."""
-        pages = self.settings.pages
-        return [(path, name) for path, name in _NAVIGATION if f"/{path}" in pages]
+        return [(path, name) for path, name in _NAVIGATION if self.has(path)]
 
     def task_link(self, task: Task | None) -> str | None:
         """Return the address of a task instance in Airflow, if there is one."""

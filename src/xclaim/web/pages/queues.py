@@ -2,31 +2,153 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse
 
 from xclaim.observing.values import Verdict
+from xclaim.web.cells import Cells, cells_of, flow_cells
 from xclaim.web.routes import page
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.responses import Response
 
-    from xclaim.observing.values import QueueSummary
+    from xclaim.observing.values import Count, QueueSummary
+    from xclaim.web.live import Poll
     from xclaim.web.visits import Visit
 
+LIMIT = 200
+_MOST_FLOWS = 50
+_FLOW_LASTS = 5.0  # seconds: many browsers look at the same rows
+_MOST_KEPT = 2_000
 _URGENCY = (Verdict.FAILING, Verdict.STALLED, Verdict.PAUSED, Verdict.RUNNING, Verdict.IDLE)
-_LIMIT = 200
+_NEVER = timedelta(-1)
+_SORTED_BY = {
+    "name": lambda queue: queue.name,
+    "verdict": lambda queue: -_URGENCY.index(queue.verdict),
+    "available": lambda queue: _size(queue.available),
+    "delayed": lambda queue: _size(queue.delayed),
+    "retrying": lambda queue: _size(queue.retrying),
+    "claimed": lambda queue: _size(queue.claimed),
+    "lapsed": lambda queue: _size(queue.lapsed),
+    "dead": lambda queue: _size(queue.dead),
+    "oldest_waiting": lambda queue: queue.oldest_waiting or _NEVER,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sorts:
+    """By what a table is sorted, and the links of its columns that sort it otherwise.
+
+    ``query`` is what those links keep of the address.
+    """
+
+    page: str
+    query: dict[str, Any]
+    by: str
+    is_ascending: bool
+    keys: frozenset[str]
+
+    def next(self, key: str) -> str:
+        """Return the field `sort` of a column's link: numbers begin with the largest."""
+        if key != self.by:
+            return key if key == "name" else f"-{key}"
+        return f"-{key}" if self.is_ascending else key
 
 
 def show_queues(visit: Visit) -> Response:
-    """Show the queues of the place."""
-    found = visit.observer.queues(
-        named=visit.query("named"), after=visit.query("after") or None, limit=_LIMIT
+    """Show the queues of the place, some at a time, in the order that was asked for."""
+    found = _found(visit)
+    sort = visit.query("sort")
+    by = sort.removeprefix("-")
+    sorts = Sorts(
+        page="queues",
+        query={"named": visit.query("named"), "after": visit.query("after")},
+        by=by if by in _SORTED_BY else "",
+        is_ascending=not sort.startswith("-"),
+        keys=frozenset(_SORTED_BY),
     )
-    return visit.render("queues.html", queues=sorted(found, key=_urgency), limit=_LIMIT)
+    return visit.render(
+        "queues.html",
+        queues=_ordered(found, sorts),
+        cells={name: cell for queue in found for name, cell in cells_of(queue).items()},
+        sorts=sorts,
+        after=max(queue.name for queue in found) if len(found) == LIMIT else None,
+        limit=LIMIT,
+    )
 
 
-def _urgency(queue: QueueSummary) -> tuple[int, str]:
-    return _URGENCY.index(queue.verdict), queue.name
+def show_flows(visit: Visit) -> Response:
+    """Return the cells of the flow of some queues: of those that are in view in a browser."""
+    names = visit.request.query_params.getlist("name")[:_MOST_FLOWS]
+    return JSONResponse(_flows.cells(visit, list(dict.fromkeys(names))))
 
 
-ROUTES = (page("/", show_queues), page("/queues", show_queues))
+def watch_queues(visit: Visit) -> Poll:
+    """Return what asks for the cells of the page, and for the names that it should have."""
+
+    def poll() -> Cells:
+        found = _found(visit)
+        cells = {name: cell for queue in found for name, cell in cells_of(queue).items()}
+        return cells | {"names": {"names": [queue.name for queue in found]}}
+
+    return poll
+
+
+def _found(visit: Visit) -> list[QueueSummary]:
+    return visit.observer.queues(
+        named=visit.query("named").strip(), after=visit.query("after") or None, limit=LIMIT
+    )
+
+
+def _ordered(queues: Sequence[QueueSummary], sorts: Sorts) -> list[QueueSummary]:
+    by_urgency = sorted(queues, key=lambda queue: (_URGENCY.index(queue.verdict), queue.name))
+    if not sorts.by:
+        return by_urgency
+    return sorted(by_urgency, key=_SORTED_BY[sorts.by], reverse=not sorts.is_ascending)
+
+
+def _size(count: Count) -> int:
+    return count.at_least if count.estimate is None else max(count.at_least, count.estimate)
+
+
+class _Flows:
+    """Flows that were asked for moments ago, for all browsers that show the same rows."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._kept: dict[tuple[Any, ...], tuple[float, Cells]] = {}
+
+    def cells(self, visit: Visit, names: Sequence[str]) -> Cells:
+        """Return the cells of the queues that there are."""
+        now = time.monotonic()
+        # The engine itself, and not its id: that would be another one's once it is gone.
+        keys = {name: (visit.place.engine, visit.place.schema, name) for name in names}
+        with self._lock:
+            kept = {
+                name: self._kept[key]
+                for name, key in keys.items()
+                if key in self._kept and now - self._kept[key][0] < _FLOW_LASTS
+            }
+        missing = [name for name in names if name not in kept]
+        if missing:
+            flows = visit.observer.flows(missing)
+            fresh = {name: (now, flow_cells(name, flow)) for name, flow in flows.items()}
+            with self._lock:
+                if len(self._kept) > _MOST_KEPT:
+                    self._kept.clear()
+                self._kept |= {keys[name]: value for name, value in fresh.items() if name in keys}
+            kept |= fresh
+        return {key: cell for _, cells in kept.values() for key, cell in cells.items()}
+
+
+_flows = _Flows()
+
+ROUTES = (page("/", show_queues), page("/queues", show_queues), page("/flows", show_flows))
+TOPICS = {"queues": watch_queues}

@@ -1,0 +1,328 @@
+"""What the dashboard does to queues and messages: each action, without the pages around it.
+
+An action of many messages does what was shown before, some at a time and for so long; what was not
+done is told with the reason. Each step is one line of the log that says who it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from xclaim import Queue, arguments
+from xclaim.arguments import visible
+from xclaim.errors import ClaimLostError, InvalidArgumentError, XclaimError
+from xclaim.message import Message, Status
+from xclaim.observing.values import Action
+from xclaim.operations import by_hand
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from xclaim.observing.values import Rights
+    from xclaim.payloads.payloads import Payloads
+    from xclaim.web.access import Person
+    from xclaim.web.places import Place
+
+MOST = 10_000  # messages of one action
+PATIENCE = timedelta(seconds=20)  # proxies wait for an answer at least so long
+_STEP = 200  # messages of one statement, and ids in a line of the log
+_EXPIRED_AT_ONCE = 1_000
+_MOST_NAMED = 10  # ids with one reason
+_SAID = 300  # characters of an error
+_LONG_NAME = 80  # characters of a name that are shown
+_NOT_ALLOWED = ("42501", "25006")  # PostgreSQL: insufficient privilege, read-only transaction
+_DONE = {
+    Action.REDRIVE: "redriven",
+    Action.RELEASE: "released",
+    Action.WITHDRAW: "withdrawn",
+    Action.EXPIRE: "given back",
+}
+
+Chosen = Mapping[str, Sequence[int]]  # ids by the queue that they are in
+Step = Callable[[Queue, Sequence[int], "Deed"], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hand:
+    """Who acts, and where."""
+
+    by: str
+    engine: Engine
+    schema: str | None = None
+    payloads: Payloads | None = None
+
+    @classmethod
+    def of(cls, person: Person, place: Place) -> Hand:
+        """Return the hand of a person in a place; the log says both."""
+        by = f"{_cut(person.name)} (dashboard of {_cut(place.name)})"
+        return cls(by=by, engine=place.engine, schema=place.schema, payloads=place.payloads)
+
+    def queue(self, name: str) -> Queue:
+        """Return the queue as the role of the place has it."""
+        return Queue(name, self.engine, schema=self.schema, payloads=self.payloads)
+
+    def note(self, done: str, *values: object) -> None:
+        """Write to the log what was done, and who did it."""
+        by_hand.note(done, *values, by=self.by)
+
+
+@dataclass(slots=True, kw_only=True)
+class Deed:
+    """What came of an action.
+
+    ``done``: of how many messages; ``refused``: why others stay as they are, with their ids;
+    ``unnamed``: the same of those that cannot be told; ``left``: how many were not reached in time,
+    or because it ``failed``. ``unseen``: how many were left alone, as the preview did not have them;
+    ``gone``: how many of the preview are not what was asked for any more.
+    """
+
+    action: Action
+    done: int = 0
+    refused: dict[str, list[int]] = field(default_factory=dict)
+    unnamed: Counter[str] = field(default_factory=Counter)
+    left: int = 0
+    unseen: int = 0
+    gone: int = 0
+    failed: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was asked for was done."""
+        return not (self.refused or self.unnamed or self.left or self.gone or self.failed)
+
+    def refuse(self, why: str, *ids: int) -> None:
+        """Note that these messages stay as they are."""
+        self.refused.setdefault(why, []).extend(ids)
+
+    def said(self) -> list[str]:
+        """Return it as sentences: what was done, then what was not and why."""
+        said = [f"{counted(self.done)} {_DONE[self.action]}."]
+        for why, ids in self.refused.items():
+            said.append(f"Not done: {counted(len(ids))} ({_some(ids)}): {why}.")
+        said += [f"Not done: {counted(n)}: {why}." for why, n in self.unnamed.items()]
+        if self.gone:
+            said.append(f"Not done: {counted(self.gone)} of the preview changed meanwhile.")
+        if self.unseen:
+            said.append(f"Left alone: {counted(self.unseen)} that came after the preview.")
+        if self.failed:
+            said.append(f"It ended early: {self.failed}.")
+        if self.left:
+            said.append(f"Not reached: {counted(self.left)}. Ask for it again to go on.")
+        return said
+
+
+def refusal(
+    action: Action, *, person: Person, rights: Rights, is_read_only: bool = False
+) -> str | None:
+    """Return why the person may not do it here, None if he may; the database is asked again."""
+    if is_read_only:
+        return "this dashboard is read-only"
+    if not person.may_act:
+        return f"{visible(person.name)} may look here, and change nothing"
+    return rights.refusals.get(action)
+
+
+def redrive(hand: Hand, chosen: Chosen, *, patience: timedelta = PATIENCE) -> Deed:
+    """Move dead letters back to the queues they died in."""
+
+    def step(queue: Queue, ids: Sequence[int], deed: Deed) -> None:
+        try:
+            count = queue.redrive(ids=ids)
+        except InvalidArgumentError:  # one of them is no dead letter: which?
+            if len(ids) == 1:
+                deed.refuse("no dead letter of its queue any more", *ids)
+                return
+            half = len(ids) // 2
+            step(queue, ids[:half], deed)
+            step(queue, ids[half:], deed)
+            return
+        _note(hand, deed, "redrove", count, queue, ids)
+        _tell_those_left(queue, ids, len(ids) - count, deed, stays_in=queue.name)
+
+    return _step_by_step(hand, Action.REDRIVE, chosen, step, patience)
+
+
+def withdraw(hand: Hand, chosen: Chosen, *, patience: timedelta = PATIENCE) -> Deed:
+    """Delete messages that nobody has claimed."""
+
+    def step(queue: Queue, ids: Sequence[int], deed: Deed) -> None:
+        count = queue.withdraw(ids=ids)
+        _note(hand, deed, "withdrew", count, queue, ids)
+        _tell_those_left(queue, ids, len(ids) - count, deed)
+
+    return _step_by_step(hand, Action.WITHDRAW, chosen, step, patience)
+
+
+def release(
+    hand: Hand,
+    chosen: Chosen,
+    *,
+    claimed_until: datetime,
+    error: str | None = None,
+    count: bool = True,
+    patience: timedelta = PATIENCE,
+) -> Deed:
+    """Take claims from their holders, who cannot settle them any more; the messages come back.
+
+    Those that were claimed by ``claimed_until``, as ``by_hand.clock`` told it: whoever claimed later
+    is not the one that was meant. With an ``error`` the attempts have failed.
+    """
+
+    def step(queue: Queue, ids: Sequence[int], deed: Deed) -> None:
+        (id_,) = ids
+        try:
+            claim = by_hand.receipt(hand.engine, queue.name, id_, schema=hand.schema)
+            claimed_at = claim.message.claimed_at
+            if claimed_at is None or claimed_at > claimed_until:
+                deed.refuse("claimed anew after you had looked", id_)
+                return
+            options = {"error": error, "count": count, "schema": hand.schema, "by": hand.by}
+            by_hand.release(hand.engine, claim, **options)  # type: ignore[arg-type]
+        except InvalidArgumentError:
+            deed.refuse("nobody holds it any more", id_)
+        except ClaimLostError:
+            deed.refuse("it changed hands meanwhile", id_)
+        else:
+            deed.done += 1
+
+    return _step_by_step(hand, Action.RELEASE, chosen, step, patience, size=1)
+
+
+def expire(hand: Hand, name: str, *, patience: timedelta = PATIENCE) -> Deed:
+    """Give back the messages of a queue whose lease ran out."""
+    deed = Deed(action=Action.EXPIRE)
+    end = time.monotonic() + patience.total_seconds()
+    with _ending_early(deed), hand.queue(name) as queue:
+        count = _EXPIRED_AT_ONCE
+        while count == _EXPIRED_AT_ONCE:
+            if deed.done and time.monotonic() > end:
+                deed.failed = "time was up; ask for it again to go on"
+                break
+            count = queue.expire(limit=_EXPIRED_AT_ONCE)
+            deed.done += count
+    if deed.done:
+        hand.note("gave back %s of %r whose lease had run out", deed.done, name)
+    return deed
+
+
+def pause(hand: Hand, name: str, reason: str | None) -> None:
+    """Let the queue hand out nothing; that is logged by the verb."""
+    with hand.queue(name) as queue:
+        queue.pause(reason=reason, by=hand.by)
+
+
+def unpause(hand: Hand, name: str) -> bool:
+    """Let it hand out messages again, and return whether it was paused."""
+    with hand.queue(name) as queue:
+        return queue.unpause(by=hand.by)
+
+
+def failure(error: Exception) -> str:
+    """Return what went wrong, without payloads: of an error of the database, what it is about."""
+    if not isinstance(error, DBAPIError):
+        return _line(str(error))
+    state = getattr(error.orig, "sqlstate", None)
+    said = _line(str(error.orig))
+    if state in _NOT_ALLOWED or "readonly" in said:
+        return f"the database does not allow it to its role here ({said})"
+    if isinstance(error, OperationalError):
+        return f"the database could not do it ({said})"
+    return f"the database could not do it ({type(error).__name__}): its log has more"
+
+
+def counted(count: int) -> str:
+    """Return how many messages."""
+    return f"{count:,} message" + ("" if count == 1 else "s")
+
+
+def _step_by_step(
+    hand: Hand,
+    action: Action,
+    chosen: Chosen,
+    step: Step,
+    patience: timedelta,
+    *,
+    size: int = _STEP,
+) -> Deed:
+    deed = Deed(action=action)
+    deed.left = sum(map(len, chosen.values()))
+    end = time.monotonic() + patience.total_seconds()
+    for name, ids in chosen.items():
+        with _ending_early(deed), hand.queue(name) as queue:
+            for begin in range(0, len(ids), size):
+                some = ids[begin : begin + size]
+                step(queue, some, deed)
+                deed.left -= len(some)
+                if time.monotonic() > end:
+                    return deed
+        if deed.failed:
+            break
+    return deed
+
+
+@contextmanager
+def _ending_early(deed: Deed) -> Iterator[None]:
+    try:
+        yield
+    except (DBAPIError, XclaimError) as error:
+        deed.failed = failure(error)
+
+
+def _note(
+    hand: Hand, deed: Deed, done: str, count: int, queue: Queue, ids: Sequence[int]
+) -> None:
+    deed.done += count
+    if count:
+        named = ", ".join(map(str, ids))
+        hand.note(f"{done} %s from %r: of message %s", count, queue.name, named)
+
+
+def _tell_those_left(
+    queue: Queue, ids: Sequence[int], count: int, deed: Deed, *, stays_in: str | None = None
+) -> None:
+    """Tell which of the messages stay as they are, and why: they changed in between.
+
+    ``stays_in``: only those that are in this queue do.
+    """
+    if not count:
+        return
+    for id_ in ids:
+        message = queue.get(id_)
+        if message is not None and stays_in in (None, message.queue):
+            deed.refuse(_state(message), id_)
+            count -= 1
+    if count > 0:
+        deed.unnamed["gone meanwhile"] += count
+
+
+def _state(message: Message) -> str:
+    match message.status:
+        case Status.CLAIMED:
+            return f"claimed meanwhile by {visible(_cut(message.claimed_by or ''))}"
+        case Status.CONSUMED:
+            return f"consumed meanwhile by {visible(_cut(message.consumed_by or ''))}"
+        case Status.AVAILABLE:
+            return "locked by somebody just now"
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONG_NAME else f"{name[:_LONG_NAME]}..."
+
+
+def _line(text: str) -> str:
+    first = text.strip().partition("\n")[0]
+    return visible(first[:_SAID]).rstrip(".")
+
+
+def _some(ids: Sequence[int]) -> str:
+    named = ", ".join(map(str, ids[:_MOST_NAMED]))
+    more = len(ids) - _MOST_NAMED
+    return f"{named} and {more:,} more" if more > 0 else named

@@ -1,0 +1,211 @@
+"""Pages that change while somebody looks, by server-sent events.
+
+What many browsers watch is asked once: there is one poller for a place and a page, which all its
+listeners share. Each is sent what has changed since it was sent something, so that one that reads
+slowly misses steps and no values. A stream ends after half a minute, and the browser asks anew: a
+session that is no longer good, or a server that is to stop, is not held up by an open page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from xclaim.errors import XclaimError
+from xclaim.web.access import AccessDeniedError
+from xclaim.web.failures import failure_of
+from xclaim.web.routes import in_thread, settings_of, visit_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+    from starlette.types import Send
+
+    from xclaim.web.cells import Cells
+    from xclaim.web.visits import Visit
+
+logger = logging.getLogger(__name__)
+
+Poll = Callable[[], "Cells"]
+LISTENERS = 64  # of one application: each is an open connection
+TOPICS = 32  # of one application: each is asked for again and again
+_LIFETIME = 30.0  # seconds of one stream
+_LOOKS_AGAIN = 10.0  # whether the person may still look
+_PAUSE, _LONGEST_PAUSE = 2.0, 30.0
+_SHARE = 10  # a poller rests for so many times as long as its question took
+_LINGERS = 5.0  # after its last listener, who may only have asked anew
+_RETRY = 2_000  # milliseconds, until a browser asks anew
+
+
+class Watched:
+    """One page of one place, asked for as long as somebody listens."""
+
+    def __init__(self, poll: Poll) -> None:
+        self._poll = poll
+        self._changed = asyncio.Event()
+        self.listeners = 0
+        self.cells: Cells = {}
+        self.trouble: str | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Ask, and wake the listeners, until there are none."""
+        loop = asyncio.get_running_loop()
+        left_at = loop.time()
+        pause = _PAUSE
+        while True:
+            began_at = loop.time()
+            await self._ask()
+            took = loop.time() - began_at
+            pause = min(pause * 2, _LONGEST_PAUSE) if self.trouble else max(_PAUSE, _SHARE * took)
+            self.wake()
+            await asyncio.sleep(min(pause, _LONGEST_PAUSE))
+            if self.listeners:
+                left_at = loop.time()
+            elif loop.time() - left_at >= _LINGERS:
+                return
+
+    async def _ask(self) -> None:
+        try:
+            self.cells = await in_thread(self._poll)
+        except Exception as error:  # noqa: BLE001  (it is said, and asked again)
+            self.trouble = failure_of(error).title
+            if not isinstance(error, XclaimError):
+                logger.warning("a page that is watched cannot be asked: %s", type(error).__name__)
+        else:
+            self.trouble = None
+
+    def wake(self) -> None:
+        """Let the listeners look."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def change(self, seconds: float) -> None:
+        """Return at the next answer, or after so many seconds."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+class Live:
+    """All that is watched of one application."""
+
+    def __init__(self, topics: Mapping[str, Callable[[Visit], Poll]]) -> None:
+        self._topics = topics
+        self._watched: dict[Hashable, Watched] = {}
+        self._listeners = 0
+        self._is_closed = False
+        self.route = Route("/events", self._events, methods=["GET"], name="/events")
+
+    def close(self) -> None:
+        """End all streams: the server is to stop. Call it in the event loop."""
+        self._is_closed = True
+        for watched in self._watched.values():
+            watched.wake()
+            if watched.task is not None:
+                watched.task.cancel()
+
+    async def _events(self, request: Request) -> Response:
+        visit = await in_thread(lambda: visit_of(request))
+        topic = visit.query("topic")
+        if topic not in self._topics:
+            raise AccessDeniedError(404, "there is nothing of this name to watch")
+        key = (topic, id(visit.place.engine), visit.place.schema, _asked(request))
+        is_new = key not in self._watched
+        if (
+            self._is_closed
+            or self._listeners >= LISTENERS
+            or (is_new and len(self._watched) >= TOPICS)
+        ):
+            raise AccessDeniedError(
+                503, "too many pages are watched already: reload this one to see what is new"
+            )
+        return EventStream(self._stream(request, key, self._topics[topic](visit)))
+
+    def _join(self, key: Hashable, poll: Poll) -> Watched:
+        watched = self._watched.get(key)
+        if watched is None or watched.task is None or watched.task.done():
+            watched = self._watched[key] = Watched(poll)
+            watched.task = asyncio.create_task(watched.run())
+            watched.task.add_done_callback(lambda _: self._leave(key))
+        return watched
+
+    def _leave(self, key: Hashable) -> None:
+        watched = self._watched[key]
+        if watched.task is not None and watched.task.done():  # else it has been begun anew
+            del self._watched[key]
+
+    async def _stream(self, request: Request, key: Hashable, poll: Poll) -> AsyncIterator[str]:
+        self._listeners += 1
+        watched = self._join(key, poll)
+        watched.listeners += 1
+        try:
+            async for event in self._changes(request, watched):
+                yield event
+        finally:
+            watched.listeners -= 1
+            self._listeners -= 1
+
+    async def _changes(self, request: Request, watched: Watched) -> AsyncIterator[str]:
+        loop = asyncio.get_running_loop()
+        ends_at, looks_at = loop.time() + _LIFETIME, loop.time() + _LOOKS_AGAIN
+        sent: Cells = {}
+        trouble: str | None = None
+        yield f"retry: {_RETRY}\n\n"
+        while not self._is_closed and loop.time() < ends_at:
+            if loop.time() >= looks_at:
+                looks_at = loop.time() + _LOOKS_AGAIN
+                if not await _may_still_look(request):
+                    yield _event("over", {"text": "You are no longer signed in: reload the page."})
+                    return
+            cells = watched.cells
+            new = {name: cell for name, cell in cells.items() if sent.get(name) != cell}
+            if watched.trouble != trouble:
+                trouble = watched.trouble
+                yield _event("trouble", {"text": trouble or ""})
+            yield _event("cells", new) if new else ": nothing new\n\n"
+            sent = cells
+            await watched.change(min(_LOOKS_AGAIN, max(0.0, ends_at - loop.time())))
+
+
+class EventStream(StreamingResponse):
+    """A stream of events, closed when the browser has gone."""
+
+    def __init__(self, events: AsyncIterator[str]) -> None:
+        super().__init__(
+            events,
+            media_type="text/event-stream",
+            headers={"x-accel-buffering": "no"},  # of nginx, which would keep it back
+        )
+        self._events = events
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the events; what they hold is let go at once, whatever ends them."""
+        async with aclosing(self._events):  # type: ignore[type-var]  # it is a generator
+            await super().stream_response(send)
+
+
+async def _may_still_look(request: Request) -> bool:
+    try:
+        await settings_of(request).access.identify(request)
+    except Exception:  # noqa: BLE001  (whatever it is, the door closes)
+        return False
+    return True
+
+
+def _asked(request: Request) -> Hashable:
+    return tuple(sorted(request.query_params.multi_items()))
+
+
+def _event(name: str, value: object) -> str:
+    # JSON has no line break of its own, which would end the event.
+    return f"event: {name}\ndata: {json.dumps(value)}\n\n"

@@ -1,0 +1,200 @@
+"""Redrive, withdraw and release: what a filter finds, asked about first, then done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from xclaim.errors import InvalidArgumentError
+from xclaim.observing.values import Action
+from xclaim.operations import by_hand
+from xclaim.web import actions, selections
+from xclaim.web.actions import Deed, Hand
+from xclaim.web.pages.ways_back import way_back
+from xclaim.web.routes import action, page
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    from xclaim.observing.values import Rights
+    from xclaim.web.forms import Form
+    from xclaim.web.selections import Selection
+    from xclaim.web.visits import Visit
+
+_PREVIEWED = 20  # messages that are shown before an action
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """How an action is asked about."""
+
+    button: str
+    noun: str
+    consequence: str
+    none: str
+    is_dangerous: bool
+
+
+_ASKED = {
+    Action.REDRIVE: _Asked(
+        button="Redrive",
+        noun="dead letter",
+        consequence="go back to the queue they died in, can be claimed at once, and start again with "
+        "no attempts counted.",
+        none="no dead letter that could go back",
+        is_dangerous=False,
+    ),
+    Action.WITHDRAW: _Asked(
+        button="Withdraw",
+        noun="message",
+        consequence="are deleted for good, with their payloads. What is claimed or consumed stays.",
+        none="no message that nobody has claimed",
+        is_dangerous=True,
+    ),
+    Action.RELEASE: _Asked(
+        button="Release",
+        noun="claim",
+        consequence="are taken from who holds them: they come back, and who worked on them cannot "
+        "ack them any more.",
+        none="no message that is claimed",
+        is_dangerous=True,
+    ),
+}
+
+
+def ask(visit: Visit, what: Action) -> Response:
+    """Show what the action would be done to, and ask."""
+    given, limit = visit.query("filter"), selections.limit_of(visit.query("limit"))
+    _refuse_all(given, what)
+    asked_at = by_hand.clock(visit.place.engine, schema=visit.place.schema)
+    selection = selections.select(visit, what, given, limit)
+    rights = visit.rights(selection.only_queue)
+    visit.require(what, rights)
+    fields = {
+        "filter": given,
+        "limit": str(limit),
+        "shown": selections.as_text(selection.ids),
+        "asked_at": asked_at.isoformat(),
+        "back": visit.query("back"),
+        "back_to": visit.query("back_to"),
+    }
+    return visit.render(
+        "act_on_chosen.html",
+        title=_title(what, selection),
+        text=_text(what, selection),
+        asked=_ASKED[what],
+        action=what,
+        selection=selection,
+        limit=limit,
+        preview=_preview(visit, given, selection),
+        fields=fields,
+        back=way_back(visit.query("back"), visit.query("back_to")).url(visit),
+    )
+
+
+def act(visit: Visit, form: Form, what: Action) -> Response:
+    """Do it to what the preview showed, as far as the filter finds it still."""
+    given, limit = form.get("filter", ""), selections.limit_of(form.get("limit", ""))
+    _refuse_all(given, what)
+    shown = selections.from_text(form.get("shown", ""))
+    selection = selections.select(visit, what, given, limit)
+    visit.require(what, visit.rights(selection.only_queue))
+    kept, unseen = selections.as_shown(selection.chosen, shown)
+    deed = _DO[what](Hand.of(visit.person, visit.place), kept, form)
+    deed.unseen = unseen
+    deed.gone = len(shown) - sum(map(len, kept.values()))
+    back = way_back(form.get("back", ""), form.get("back_to", ""))
+    if what is Action.WITHDRAW and deed.done:
+        back = back.without_the_message()
+    return back.redirect(visit, flash=" ".join(deed.said()))
+
+
+def _redrive(hand: Hand, chosen: actions.Chosen, form: Form) -> Deed:
+    return actions.redrive(hand, chosen)
+
+
+def _withdraw(hand: Hand, chosen: actions.Chosen, form: Form) -> Deed:
+    return actions.withdraw(hand, chosen)
+
+
+def _release(hand: Hand, chosen: actions.Chosen, form: Form) -> Deed:
+    return actions.release(
+        hand,
+        chosen,
+        claimed_until=_time(form.get("asked_at", "")),
+        error=form.get("reason", "").strip() or None,
+        count="uncounted" not in form,
+    )
+
+
+_DO: dict[Action, Callable[[Hand, actions.Chosen, Any], Deed]] = {
+    Action.REDRIVE: _redrive,
+    Action.WITHDRAW: _withdraw,
+    Action.RELEASE: _release,
+}
+
+
+def _refuse_all(given: str, what: Action) -> None:
+    if not given.strip():
+        raise InvalidArgumentError(
+            f"{what} is for what a filter finds, and there is none: choose messages first"
+        )
+
+
+def _time(given: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(given)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise InvalidArgumentError("the form does not say when you looked: open it again")
+    return found
+
+
+def _title(what: Action, selection: Selection) -> str:
+    asked, count = _ASKED[what], len(selection.ids)
+    if not count:
+        return f"{asked.button}: nothing to do"
+    return f"{asked.button} {_counted(count, asked.noun)}?"
+
+
+def _text(what: Action, selection: Selection) -> str:
+    asked, count = _ASKED[what], len(selection.ids)
+    if not count:
+        return f"The filter finds {asked.none}. It may have been done already."
+    subject = "It" if count == 1 else "They"
+    return f"{subject} {asked.consequence}" if count > 1 else f"{subject} {_singular(what)}"
+
+
+def _singular(what: Action) -> str:
+    return {
+        Action.REDRIVE: "goes back to the queue it died in, can be claimed at once, and starts again "
+        "with no attempts counted.",
+        Action.WITHDRAW: "is deleted for good, with its payload.",
+        Action.RELEASE: "is taken from who holds it: it comes back, and who worked on it cannot ack "
+        "it any more.",
+    }[what]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def _preview(visit: Visit, given: str, selection: Selection) -> list[Any]:
+    wanted = set(selection.ids)
+    found = visit.observer.search(given, limit=_PREVIEWED * 2)
+    return [each for each in found.messages if each.id in wanted][:_PREVIEWED]
+
+
+def _routes(what: Action) -> tuple[Route, Route]:
+    return (
+        page(f"/{what}", partial(ask, what=what)),
+        action(f"/{what}", partial(act, what=what)),
+    )
+
+
+ROUTES = tuple(route for what in _ASKED for route in _routes(what))

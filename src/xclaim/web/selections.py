@@ -1,0 +1,125 @@
+"""Which messages an action is about: what a filter finds, as the preview showed it.
+
+The ids of the preview travel in its form, so that nothing is done to a message that nobody saw
+counted. They are no secret and no permission: they only narrow what the filter finds again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xclaim.arguments import DEAD_LETTER_SUFFIX
+from xclaim.errors import InvalidArgumentError
+from xclaim.message import Status
+from xclaim.observing.values import Action
+from xclaim.web.actions import MOST, Chosen
+
+if TYPE_CHECKING:
+    from xclaim.observing import Observer
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_USUAL = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What a filter finds that an action can be done to.
+
+    ``others``: how many more it finds that the action is not for. ``is_complete``: it found all.
+    """
+
+    chosen: Chosen
+    others: int
+    is_complete: bool
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids, of all queues."""
+        return [id_ for ids in self.chosen.values() for id_ in ids]
+
+    @property
+    def only_queue(self) -> str | None:
+        """The queue that all of them are in, None if there are none or more queues."""
+        names = list(self.chosen)
+        return names[0] if len(names) == 1 else None
+
+
+def select(observer: Observer, action: Action, filter_: str, limit: int) -> Selection:
+    """Return what the filter finds now, as far as the action can be done to it."""
+    found = observer.matching(filter_, limit=limit)
+    chosen: dict[str, list[int]] = {}
+    others = 0
+    for (queue, status), ids in _by_queue_and_status(found.ids):
+        if _is_for(action, queue, status):
+            chosen.setdefault(queue, []).extend(ids)
+        else:
+            others += len(ids)
+    return Selection(chosen=chosen, others=others, is_complete=found.is_complete)
+
+
+def as_shown(chosen: Chosen, shown: frozenset[int]) -> tuple[Chosen, int]:
+    """Return of what is found now that which the preview had, and how many it had not."""
+    kept = {name: [id_ for id_ in ids if id_ in shown] for name, ids in chosen.items()}
+    return kept, sum(map(len, chosen.values())) - sum(map(len, kept.values()))
+
+
+def limit_of(given: str) -> int:
+    """Return how many messages at most, from a field of an address or form."""
+    if not given:
+        return _USUAL
+    if not given.isdecimal() or not given.isascii() or not 1 <= int(given[:9]) <= MOST:
+        raise InvalidArgumentError(f"the limit must be a whole number from 1 to {MOST:,}")
+    return int(given[:9])
+
+
+def as_text(ids: Iterable[int]) -> str:
+    """Return ids as text for a form: each as its distance from the one before, in base 36."""
+    parts, last = [], 0
+    for id_ in sorted(ids):
+        parts.append(_base_36(id_ - last))
+        last = id_
+    return ".".join(parts)
+
+
+def from_text(text: str) -> frozenset[int]:
+    """Return the ids of a form. Raise InvalidArgumentError for what ``as_text`` has not made."""
+    ids, last = [], 0
+    parts = text.split(".") if text else []
+    if len(parts) > MOST:
+        raise InvalidArgumentError(f"the preview has more than {MOST:,} messages: look again")
+    for part in parts:
+        try:
+            last += int(part[:20], 36)
+        except ValueError:
+            raise InvalidArgumentError("the preview of this form cannot be read: look again") from None
+        ids.append(last)
+    return frozenset(ids)
+
+
+def _base_36(number: int) -> str:
+    sign = "-" if number < 0 else ""
+    number, digits = abs(number), ""
+    while number or not digits:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+    return sign + digits
+
+
+def _is_for(action: Action, queue: str, status: Status) -> bool:
+    match action:
+        case Action.REDRIVE:
+            return status is Status.AVAILABLE and queue.endswith(DEAD_LETTER_SUFFIX)
+        case Action.WITHDRAW:
+            return status is Status.AVAILABLE
+        case Action.RELEASE:
+            return status is Status.CLAIMED
+        case _:
+            raise ValueError(f"{action} is not done to chosen messages")
+
+
+def _by_queue_and_status(
+    found: Mapping[tuple[str, Status], Sequence[int]],
+) -> Iterable[tuple[tuple[str, Status], Sequence[int]]]:
+    return found.items()
