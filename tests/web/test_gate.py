@@ -1,0 +1,230 @@
+"""Nothing is answered before it is known who asks; and what each answer carries."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Mount, Route
+
+from tests.web.dashboards import OPERATOR, Browser, Dashboard, SignedIn
+from xclaim.errors import InvalidArgumentError
+from xclaim.web import AccessDeniedError, OnePlace, Person, Place, create_app
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+OPEN = {"/healthz", "/static/{name}"}
+
+
+class Broken:
+    """Says of nobody who he is."""
+
+    def __init__(self, outcome: object) -> None:
+        self._outcome = outcome
+
+    async def identify(self, request: Request) -> Person:
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return cast("Person", self._outcome)
+
+
+def addresses(app: Starlette) -> list[tuple[str, str]]:
+    """Return the methods and paths of the routes that are not open to everybody."""
+    assert all(isinstance(route, Route) for route in app.routes)
+    return [
+        (method, route.path)
+        for route in app.routes
+        if isinstance(route, Route) and route.path not in OPEN
+        for method in sorted(route.methods or ())
+    ]
+
+
+def with_access(dashboard: Dashboard, access: Any, **options: Any) -> Browser:
+    place = OnePlace(Place(name="shop", engine=dashboard.engine))
+    return Browser(create_app(place, access, **options))
+
+
+def test_no_route_is_open_to_nobody(dashboard: Dashboard) -> None:
+    dashboard.access.person = None
+
+    answers = {each: dashboard.browser.send(*each) for each in addresses(dashboard.app)}
+
+    assert answers
+    assert {answer.status_code for answer in answers.values()} == {401}
+    assert all(
+        "sign in first" in answer.text
+        for (method, _), answer in answers.items()
+        if method != "HEAD"
+    )
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [ValueError("hunter2"), PermissionError("hunter2"), None, "ada", object(), {"name": "ada"}],
+    ids=repr,
+)
+def test_the_door_is_closed_if_it_cannot_be_told_who_asks(
+    dashboard: Dashboard, outcome: object
+) -> None:
+    browser = with_access(dashboard, Broken(outcome))
+
+    answers = [browser.send(*each) for each in addresses(dashboard.app)]
+
+    assert {answer.status_code for answer in answers} <= {403, 500}
+    assert all("hunter2" not in answer.text for answer in answers)
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/queues/", "/static", "/healthz/x", "/./queues", "//"]
+)
+def test_what_there_is_not_is_closed_too(dashboard: Dashboard, path: str) -> None:
+    dashboard.access.person = None
+
+    answer = dashboard.browser.get(path)
+
+    assert answer.status_code == 401
+
+
+def test_health_says_ok_to_everybody_and_nothing_else(dashboard: Dashboard) -> None:
+    dashboard.access.person = None
+
+    answer = dashboard.get("healthz")
+
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+def test_access_may_send_somebody_elsewhere_and_ask_for_a_password(dashboard: Dashboard) -> None:
+    elsewhere = with_access(dashboard, Broken(AccessDeniedError(303, "", {"location": "/login"})))
+    asked = with_access(
+        dashboard, Broken(AccessDeniedError(401, "who?", {"www-authenticate": "Basic"}))
+    )
+
+    answers = elsewhere.get("/queues"), asked.get("/queues")
+
+    assert (answers[0].status_code, answers[0].headers["location"]) == (303, "/login")
+    assert (answers[1].status_code, answers[1].headers["www-authenticate"]) == (401, "Basic")
+
+
+def test_every_answer_carries_the_policy(dashboard: Dashboard) -> None:
+    asked = [*addresses(dashboard.app), ("GET", "/nothing"), ("DELETE", "/queues")]
+    answers = [dashboard.browser.send(*each) for each in asked]
+    answers += [dashboard.get("healthz"), dashboard.get("static/dashboard.css")]
+    dashboard.access.person = None
+    answers += [dashboard.get("queues")]
+
+    policies = {answer.headers["content-security-policy"] for answer in answers}
+
+    assert policies == {POLICY}
+    assert {answer.headers["x-content-type-options"] for answer in answers} == {"nosniff"}
+    assert {answer.headers["x-frame-options"] for answer in answers} == {"DENY"}
+    assert {answer.headers["referrer-policy"] for answer in answers} == {"same-origin"}
+
+
+def test_pages_are_not_kept_and_files_are_for_as_long_as_they_are_the_same(
+    dashboard: Dashboard,
+) -> None:
+    page = dashboard.get("nothing")
+    address = page.text.partition('rel="stylesheet" href="./')[2].partition('"')[0]
+
+    named, other = dashboard.get(address), dashboard.get("static/dashboard.css?v=other")
+
+    assert page.headers["cache-control"] == "no-store"
+    assert named.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert other.headers["cache-control"] == "no-cache"
+    assert named.content == other.content
+
+
+@pytest.mark.parametrize("name", ["..%2Fapplication.py", "nothing.css", "../gate.py", "%00"])
+def test_no_other_file_is_served(dashboard: Dashboard, name: str) -> None:
+    answer = dashboard.get(f"static/{name}")
+
+    assert answer.status_code == 404
+
+
+def test_frames_are_for_those_who_are_named(dashboard: Dashboard) -> None:
+    browser = with_access(dashboard, SignedIn(), frame_ancestors=("'self'", "https://a.example"))
+
+    headers = browser.get("/healthz").headers
+
+    assert "frame-ancestors 'self' https://a.example" in headers["content-security-policy"]
+    assert "x-frame-options" not in headers
+
+
+@pytest.mark.parametrize("ancestors", ["'self'", ["'self'; script-src *"], ["a\r\nb"], ["a b"]])
+def test_frame_ancestors_add_nothing_else_to_the_policy(
+    dashboard: Dashboard, ancestors: Any
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="frame_ancestors"):
+        with_access(dashboard, SignedIn(), frame_ancestors=ancestors)
+
+
+@pytest.mark.parametrize("mode", ["no-cors", "cors", "same-origin"])
+def test_another_site_loads_nothing(dashboard: Dashboard, mode: str) -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": mode}
+
+    answer = dashboard.browser.get("/queues", headers=headers)
+
+    assert answer.status_code == 403
+    assert "another site may only link here" in answer.text
+
+
+def test_a_socket_is_refused(dashboard: Dashboard) -> None:
+    scope = {"type": "websocket", "path": "/events", "headers": []}
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(dashboard.app(scope, receive, send))
+
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+def test_read_only_and_hidden_payloads_hold_for_everybody(dashboard: Dashboard) -> None:
+    seen: list[Person] = []
+
+    def remember(request: Request) -> Any:
+        seen.append(request.scope["xclaim.person"])
+        raise AccessDeniedError(403, "seen")
+
+    place = OnePlace(Place(name="shop", engine=dashboard.engine))
+    app = create_app(place, SignedIn(OPERATOR), read_only=True, hides_payloads=True)
+    app.router.routes.append(Route("/remember", remember))
+    answer = Browser(app).get("/remember")
+
+    assert answer.status_code == 403
+    assert seen == [Person(name="ada", may_act=False, may_see_payloads=False)]
+
+
+def test_it_is_mounted_under_a_prefix(dashboard: Dashboard) -> None:
+    outer = Starlette(routes=[Mount("/tools/queues", dashboard.app)])
+    browser = Browser(outer)
+
+    page, bare = browser.get("/tools/queues/a/b"), browser.get("/tools/queues")
+
+    assert 'href="../static/dashboard.css?v=' in page.text
+    assert browser.get("/tools/queues/static/dashboard.css").status_code == 200
+    assert browser.get("/tools/queues/healthz").text == "ok\n"
+    assert bare.status_code == 307
+    assert bare.headers["location"].endswith("/tools/queues/")
+
+
+@pytest.mark.parametrize("path", ["/tools", "/tools/queues", "/queues"])
+def test_a_proxy_may_take_its_prefix_off_or_leave_it(dashboard: Dashboard, path: str) -> None:
+    from xclaim.web.alone.serving import under
+
+    dashboard.access.person = None
+    browser = Browser(under("/tools", dashboard.app))
+
+    answer = browser.get(path)
+
+    expected = (307, "./tools/") if path == "/tools" else (401, None)
+    assert (answer.status_code, answer.headers.get("location")) == expected
