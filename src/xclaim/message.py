@@ -310,6 +310,20 @@ for _name in _PARSED:
     setattr(Message, _name, _WhenAsked(_name))
 
 
+def readable_headers(message: Message) -> Mapping[str, Any]:
+    """Return the headers, ``{}`` if they cannot be read.
+
+    For who only looks: that they cannot is not noted, and found out by who needs them.
+    """
+    noted = message.read_error
+    try:
+        headers: Mapping[str, Any] = message.headers
+    except PayloadReadError:
+        object.__setattr__(message, "_read_error", noted)
+        return {}
+    return headers
+
+
 def _as_it_is(message: Message, name: str) -> Any:
     """Return a field as it was given, parsed or not."""
     return _SLOTS[name].__get__(message)

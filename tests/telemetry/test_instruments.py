@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from sqlalchemy import make_url
@@ -43,15 +44,8 @@ class Measured:
             for point in metric.data.data_points
         ]
 
-    def total(self, name: str, **attributes: object) -> float:
-        return sum(
-            getattr(point, "value", None) or getattr(point, "sum", 0)
-            for point in self.points(name)
-            if all(
-                point.attributes.get(key.replace("_", ".")) == value
-                for key, value in attributes.items()
-            )
-        )
+    def total(self, name: str) -> float:
+        return float(sum(point.value for point in self.points(name)))
 
     def names(self, name: str, attribute: str) -> set[Any]:
         return {point.attributes.get(attribute) for point in self.points(name)}
@@ -220,6 +214,51 @@ def test_extended_leases_are_counted(queue: Queue, measured: Measured) -> None:
     assert measured.total("xclaim.lease.extensions") == 1
 
 
+def test_the_work_on_a_message_is_timed(queue: Queue, measured: Measured) -> None:
+    queue.push_many([1, 2])
+    with queue.consume():
+        pass
+    with queue.consume_many(5):
+        pass
+
+    (point,) = measured.points("messaging.process.duration")
+    assert point.count == 2
+    assert 0 < point.sum < 60
+    assert point.attributes["messaging.operation.type"] == "process"
+    assert point.attributes["messaging.destination.name"] == "orders"
+
+
+def test_work_that_fails_is_timed_with_the_class_of_its_error(
+    queue: Queue, measured: Measured
+) -> None:
+    queue.push(1)
+    with pytest.raises(ZeroDivisionError), queue.consume():
+        raise ZeroDivisionError
+
+    (point,) = measured.points("messaging.process.duration")
+    assert point.attributes["error.type"] == "ZeroDivisionError"
+
+
+def test_work_that_is_released_with_a_text_has_no_class_of_it(
+    queue: Queue, measured: Measured
+) -> None:
+    queue.push(1)
+    with queue.consume() as claim:
+        queue.release(cast(Claim, claim), error="no such order 4711")
+
+    (point,) = measured.points("messaging.process.duration")
+    assert point.attributes["error.type"] == "released"
+
+
+def test_each_message_of_a_stream_is_work(queue: Queue, measured: Measured) -> None:
+    queue.push_many(range(5))
+
+    assert len(list(queue.stream(batch=2))) == 5
+
+    (point,) = measured.points("messaging.process.duration")
+    assert point.count == 5
+
+
 def test_a_database_that_is_back_is_counted(measured: Measured) -> None:
     events.RETURNS.emit(ReturnEvent(seconds=3.0))
 
@@ -315,6 +354,27 @@ def test_without_a_provider_nobody_listens() -> None:
         assert not events.VERBS.is_listened_to()
     finally:
         uninstrument()
+
+
+def test_a_provider_that_is_set_later_or_replaced_is_found(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers = [InMemoryMetricReader(), InMemoryMetricReader()]
+    providers: list[Any] = [NoOpMeterProvider(), *(MeterProvider([each]) for each in readers)]
+    now = 0
+    monkeypatch.setattr("xclaim.telemetry.metrics.get_meter_provider", lambda: providers[now])
+    monkeypatch.setattr("xclaim.telemetry.providers._ASK_AGAIN", 0.0)
+    instrument()
+    try:
+        with Queue("orders", sqlite_url) as queue:
+            for pushed in (1, 2, 3):
+                queue.push_many(range(pushed))
+                now = min(now + 1, 2)
+    finally:
+        uninstrument()
+
+    sent = [Measured(each).total("messaging.client.sent.messages") for each in readers]
+    assert sent == [2, 3]
 
 
 def test_every_verb_that_changes_something_is_measured() -> None:

@@ -13,6 +13,7 @@ from xclaim.airflow.versions import AirflowPlugin
 
 from xclaim.airflow import listener
 from xclaim.airflow.provider import DASHBOARD, TASK_TAB
+from xclaim.telemetry import instrument_if_asked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -91,3 +92,6 @@ class XclaimPlugin(AirflowPlugin):
             "url_route": TASK_TAB,
         },
     ]
+
+
+instrument_if_asked()  # XCLAIM_OTEL=1: every process of Airflow loads its plugins

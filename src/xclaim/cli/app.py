@@ -6,13 +6,23 @@ Nothing heavy is imported here: SQLAlchemy, Alembic and Rich cost more than ever
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 import click
 
 from xclaim import __version__
-from xclaim.cli import examining, granting, looking, pushing, settling, showing, tending
+from xclaim.cli import (
+    examining,
+    granting,
+    looking,
+    measuring,
+    pushing,
+    settling,
+    showing,
+    tending,
+)
 from xclaim.cli.database import Database, place_options
 from xclaim.cli.outcomes import WRONG_USE, status_of
 
@@ -42,6 +52,7 @@ COMMANDS = (
     *looking.COMMANDS,
     *tending.COMMANDS,
     *examining.COMMANDS,
+    *measuring.COMMANDS,
     *granting.COMMANDS,
     *showing.COMMANDS,
 )
@@ -51,4 +62,8 @@ for command in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    if "XCLAIM_OTEL" in os.environ:
+        from xclaim.telemetry import instrument_if_asked
+
+        instrument_if_asked()
     sys.exit(status_of(group, None if arguments is None else list(arguments)))

@@ -51,6 +51,27 @@ class Database:
         """
         from sqlalchemy.exc import SQLAlchemyError
 
+        engine = _connected(self._place(create=create), self._commands())
+        try:
+            yield engine
+        except SQLAlchemyError as error:
+            raise _refusal(error) from error
+        finally:
+            engine.dispose()
+
+    @contextmanager
+    def engine_not_connected(self) -> Iterator[Engine]:
+        """Yield an engine that has not connected, for what goes on while the database is down."""
+        from xclaim.connections.engine import create_engine
+
+        engine = create_engine(self._place(create=False))
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+    def _place(self, *, create: bool) -> URL:
+        """Return the URL of the database, and say on stderr which one it is."""
         from xclaim.connections.engine import parse_url
         from xclaim.connections.missing_files import is_missing, missing
 
@@ -59,13 +80,7 @@ class Database:
             say(f"database: {_shown(url)}")
         if not create and is_missing(url):
             raise missing(url, self._commands())
-        engine = _connected(url, self._commands())
-        try:
-            yield engine
-        except SQLAlchemyError as error:
-            raise _refusal(error) from error
-        finally:
-            engine.dispose()
+        return url
 
     def _commands(self) -> Commands:
         """Return how to call a command as this one was: a SQLite file has no secret to show."""

@@ -13,11 +13,12 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim.connections import busy_files, calls, events, forks, log_lines
 from xclaim.connections.calls import begin, current_call
+from xclaim.connections.companions import PUSHES, Push, accompanied, url_of
 from xclaim.connections.payload_work import (
     IN_THE_ROW,
     delete_consumed,
@@ -147,7 +148,7 @@ class Runner:
                 queue=verb.queue_in(arguments),
                 acked=len(outcome.get("settled", ())) if verb.acks else 0,
                 seconds=seconds,
-                url=_url_of(self.bind),
+                url=url_of(self.bind),
                 is_open=not self._commits,
                 **outcome,
             )
@@ -184,7 +185,7 @@ class Runner:
 
     def _run(self, verb: Verb[T], arguments: tuple[Any, ...], options: dict[str, Any]) -> T:
         if verb.pushes:
-            result: Any = self._push(verb, arguments, options)
+            result: Any = self._accompanied_push(verb, arguments, options)
         elif verb.acks and self.payloads.after_ack is not AfterAck.KEEP:
             result = self._ack(verb, arguments, {**options, "after": self.payloads.after_ack})
         elif deletes_objects(self.payloads, verb) and self._commits:
@@ -192,6 +193,18 @@ class Runner:
         else:
             result = self._execute(verb, arguments, options)
         return read_by(self.payloads, result)  # type: ignore[no-any-return]
+
+    def _accompanied_push(
+        self, verb: Verb[Any], arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        if not PUSHES.are_wanted():
+            return self._push(verb, arguments, options)
+        queue, values = arguments
+        given = options.get("headers")
+        push = Push(queue=queue, count=len(values), headers=given, url=url_of(self.bind))
+        return accompanied(
+            push, lambda headers: self._push(verb, arguments, {**options, "headers": headers})
+        )
 
     def _push(self, verb: Verb[Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         queue, values = arguments
@@ -269,15 +282,6 @@ def _failure(error: BaseException, claims: list[Claim]) -> dict[str, Any]:
     lost = {claim.token for claim in error.claims}
     settled = [claim for claim in claims if claim.token not in lost]  # of a batch the others were
     return {"error": error, "count": len(settled), "settled": settled, "lost": error.claims}
-
-
-def _url_of(bind: Engine | Connection | OrmSession) -> URL | None:
-    if isinstance(bind, OrmSession):
-        try:
-            bind = bind.database()
-        except (SQLAlchemyError, XclaimError):  # which is what the verb has raised
-            return None
-    return bind.engine.url
 
 
 def _has_begun() -> bool:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from xclaim import verbs
 from xclaim.connections import calls
+from xclaim.connections.companions import Outcome, Works
 from xclaim.connections.payload_work import takes_long, unreadable
 from xclaim.connections.runner import note_failed_release
 from xclaim.consuming.claims_ahead import ClaimsAhead
@@ -69,6 +70,7 @@ class Holding:
         self._process_id = os.getpid()
         self.claims = ClaimsAhead()
         self.is_done = False  # whether the block has ended well, and only its ack may be missing
+        self.works = Works(runner.bind)
         self._runner = runner
         self._again = again
         self._keeper = keeper
@@ -79,27 +81,32 @@ class Holding:
         self._without_key = 0  # messages in a row
         _open[self] = None
 
-    def settle_by_hand(self, claims: list[Claim], run: Callable[..., T]) -> T:
+    def settle_by_hand(
+        self, claims: list[Claim], run: Callable[..., T], outcome: Outcome, error: object
+    ) -> T:
         """Let ``run`` settle claims that are held here, of which this is nobody's task any more.
 
-        What was lost stays: the ack at the end reports it. Who is interrupted meanwhile may go on
-        with the block, so that it is noted within the call that settles.
+        ``outcome`` is what that makes of the work on them, with this ``error``. What was lost
+        stays: the ack at the end reports it. Who is interrupted meanwhile may go on with the block,
+        so that it is noted within the call that settles.
         """
 
         def settle() -> T:
             try:
                 result = run()
-            except ClaimLostError as error:
-                lost = {claim.token for claim in error.claims}
-                self._note_settled([each for each in claims if each.token not in lost])
+            except ClaimLostError as raised:
+                lost = {claim.token for claim in raised.claims}
+                settled = [each for each in claims if each.token not in lost]
+                self._note_settled(settled, outcome, error)
                 raise
-            self._note_settled(claims)
+            self._note_settled(claims, outcome, error)
             return result
 
         return self._runner.concurrency.finish(settle)
 
-    def _note_settled(self, claims: list[Claim]) -> None:
+    def _note_settled(self, claims: list[Claim], outcome: Outcome, error: object) -> None:
         self.claims.settle(claims)
+        self.works.settle(claims, outcome, error)
         self._settled_by_hand.update(claim.message.id for claim in claims)
 
     @property
@@ -157,6 +164,7 @@ class Holding:
         """Begin the work on all that is held, and return it."""
         if self.claims.has_waiting():
             self.keep_alive()
+            self.works.begin(self.claims.waiting())
         return self.claims.start_all()  # last: what is interrupted before is handed back uncounted
 
     def keep_alive(self) -> None:
@@ -173,6 +181,7 @@ class Holding:
 
     def finish(self) -> None:
         """End the work: ack all. Raise ClaimLostError naming those that others have."""
+        self.works.leave()
         self.claims.finish_current()
         self.is_done = True
         self.end_keep_alive()
@@ -215,6 +224,7 @@ class Holding:
         traceback: TracebackType | None,
     ) -> bool:
         """Wind up after an error. An ack that only the second attempt could do is no error."""
+        self.works.leave(error)
         if error is None:
             return False
         is_settled = self.wind_up(error, within=calls.BOUND)
@@ -232,6 +242,8 @@ class Holding:
                 raise
             note_failed_release(error, self.claims.held(), cause)
             return False
+        finally:
+            self.works.end(error)
 
     def _wind_up(self, error: BaseException) -> bool:
         try:
@@ -271,10 +283,15 @@ class Holding:
     def _ack_by(self, verb: Verb[None], claims: list[Claim]) -> None:
         try:
             self._runner.run_once(verb, claims)
-        except ClaimLostError:
-            self.claims.settle(claims)  # the others were acked, these are lost
+        except ClaimLostError as lost:
+            self.note_acked(claims, lost)
             raise
+        self.note_acked(claims)
+
+    def note_acked(self, claims: list[Claim], lost: ClaimLostError | None = None) -> None:
+        """Note that claims were acked, but for those that were lost."""
         self.claims.settle(claims)
+        self.works.acked(claims, lost)
 
     def _settle_set_aside(self) -> None:
         for claim, error in self.claims.unreadable():
@@ -284,11 +301,17 @@ class Holding:
         if claims := [*others, *self.claims.waiting()]:
             self._attempt(partial(self._runner.run_once, verbs.HAND_BACK, claims))
             self.claims.settle(claims)
+            self.works.settle(claims, Outcome.RELEASED)
 
     def _release(self, claim: Claim, error: BaseException) -> None:
         with suppress(ClaimLostError):  # who has the message now may keep it
             self._attempt(partial(self._fail, claim, error))
         self.claims.settle([claim])
+        self._note_failure(claim, error_of(claim, error))
+
+    def _note_failure(self, claim: Claim, error: BaseException | str) -> None:
+        is_put_off = self._keeper.is_no_failure(error)
+        self.works.settle([claim], Outcome.RELEASED if is_put_off else Outcome.FAILED, error)
 
     def _finish_but_for(self, error: BaseException) -> None:
         """Note that what did not fail is done, where the error says what did."""

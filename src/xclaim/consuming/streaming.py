@@ -37,6 +37,7 @@ class Stream:
         self._wait = wait
         self._holding = loop.holding(claimant["lease"], lease_limit)
         self._claims = self._holding.claims
+        self._works = self._holding.works
         self._is_begun = False
         self._was_read: Claim | None = None  # ahead, by somebody who may wait for it
         self._released: set[int] = set()  # ids of what could not be read
@@ -64,6 +65,7 @@ class Stream:
 
         What cannot be read is set aside, to be released at the next turn.
         """
+        self._works.leave()
         if self._holding.is_of_a_parent():
             return None
         while (claim := self._claims.advance(self._is_ready)) is not None:
@@ -71,6 +73,7 @@ class Stream:
             if error is None:
                 self._holding.is_read()
                 self._has_handed_out = True
+                self._works.begin((claim,))
                 return claim
             self._claims.set_aside(claim, error)
         return None
@@ -102,6 +105,7 @@ class Stream:
         Raise ClaimLostError naming what could not be acked, if the stream was left on purpose.
         """
         concurrency = self._loop.runner.concurrency
+        self._works.leave(None if isinstance(error, GeneratorExit) else error)
         if error is None:
             self._holding.end_keep_alive()
             return
@@ -130,10 +134,10 @@ class Stream:
         def run() -> bool:
             try:
                 claims = self._loop.runner.run_once(verb, *arguments, **self._claimant)
-            except ClaimLostError:
-                self._claims.settle(acks or [])  # the others were acked
+            except ClaimLostError as lost:
+                self._holding.note_acked(acks or [], lost)
                 raise
-            self._claims.settle(acks or [])
+            self._holding.note_acked(acks or [])
             self._claims.fill(claims)
             return bool(claims)
 

@@ -14,6 +14,7 @@ from xclaim import verbs
 from xclaim.connections import calls
 from xclaim.connections.busy_files import for_a_verb
 from xclaim.connections.calls import begin
+from xclaim.connections.companions import Outcome
 from xclaim.consuming.holding import Holding, error_of
 from xclaim.errors import ClaimLostError
 from xclaim.message import Claim, Message, Status
@@ -48,8 +49,11 @@ class Transaction(Holding):
         self._is_acked = False
         self._is_settled = False  # by hand
         self._released: Message | None = None  # by hand
+        self._by_hand: tuple[Outcome, object] | None = None  # what that makes of the work
 
-    def settle_by_hand(self, claims: list[Claim], run: Callable[..., T]) -> T:
+    def settle_by_hand(
+        self, claims: list[Claim], run: Callable[..., T], outcome: Outcome, error: object
+    ) -> T:
         """Settle the claim in the transaction: on SQLite that is the one writer.
 
         Its row is locked from then on, so that the lease is extended no more.
@@ -60,13 +64,14 @@ class Transaction(Holding):
         def settle() -> T:
             try:
                 result = run() if connection is None else run(self._runner.joined(connection))
-            except ClaimLostError as error:
-                lost = {claim.token for claim in error.claims}
+            except ClaimLostError as raised:
+                lost = {claim.token for claim in raised.claims}
                 self._is_settled = any(
                     self.holds(each) for each in claims if each.token not in lost
                 )
                 raise
             self._is_settled = True
+            self._by_hand = outcome, error
             self._released = result if isinstance(result, Message) else None
             return result
 
@@ -78,11 +83,13 @@ class Transaction(Holding):
         is_sqlite = self._engine.dialect.name == SQLITE.name  # whose one writer this will be
         if self.claims.has_waiting() and not is_sqlite:
             self.keep_alive()
+        self.works.begin(self.claims.waiting())
         claims = self.claims.start_all()
         return (claims[0] if claims else None), connection
 
     def commit(self) -> None:
         """Ack and commit. Raise ClaimLostError if the claim was lost; nothing is committed then."""
+        self.works.leave()
         if not self.is_of_a_parent():
             self.end_keep_alive()
             self._runner.concurrency.finish(self._commit)
@@ -116,7 +123,7 @@ class Transaction(Holding):
         if self._is_settled and not self._is_held(joined, claim.message):
             return
         joined.run_once(verbs.ACK, claim)
-        self._released = None
+        self._released = self._by_hand = None
 
     def _is_held(self, joined: Runner, claimed: Message) -> bool:
         """Return whether what was settled by hand is held still: the block has rolled that back."""
@@ -130,6 +137,7 @@ class Transaction(Holding):
     def _note_commit(self, claims: list[Claim]) -> None:
         self.is_done = True
         self.claims.settle(claims)
+        self.works.settle(claims, *(self._by_hand or (Outcome.ACKED,)))
         if self._released is None:
             self._runner.delete_consumed(claims)
 

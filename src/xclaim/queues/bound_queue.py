@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from xclaim import arguments, verbs
 from xclaim.connections import forks
+from xclaim.connections.companions import Outcome
 from xclaim.connections.concurrency import Concurrency, within_asyncio
 from xclaim.connections.engine import check_driver, is_in_memory, is_verb_engine, shown_url
 from xclaim.connections.payload_work import read_by, settings_of
@@ -169,7 +170,9 @@ class BoundQueue:
         def run(runner: Runner = self._runner) -> T:
             return runner.run(verb, given, **options)
 
-        return holding.settle_by_hand(claims, run)
+        error = options.get("error") if options.get("count", True) else None
+        outcome = Outcome.RELEASED if error is None else Outcome.FAILED
+        return holding.settle_by_hand(claims, run, Outcome.ACKED if verb.acks else outcome, error)
 
     def claim_many(self, limit: int, claimant: Claimant, wait: timedelta | None) -> list[Claim]:
         """Claim up to ``limit``, at once or within ``wait``."""

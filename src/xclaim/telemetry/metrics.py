@@ -11,21 +11,31 @@ from typing import TYPE_CHECKING
 from opentelemetry.metrics import MeterProvider, get_meter_provider
 
 from xclaim.connections import events
-from xclaim.telemetry.attributes import OPERATIONS, Operation, error_type, of_operation, of_server
+from xclaim.connections.companions import WORKS, WorkCompanion
+from xclaim.telemetry.attributes import (
+    OPERATIONS,
+    SYSTEM,
+    Operation,
+    error_type,
+    of_operation,
+    of_server,
+)
 from xclaim.telemetry.instruments import Instruments, instruments_of
 from xclaim.telemetry.labels import QueueLabels
+from xclaim.telemetry.providers import Awake
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sqlalchemy import URL
 
+    from xclaim.connections.companions import Work, WorkEvent
     from xclaim.message import Claim
     from xclaim.verb import LapseEvent, ReturnEvent, VerbEvent
 
 MOST_QUEUES = 100  # that are labels
-_ADDS_NOTHING = "opentelemetry.metrics"  # the API's own providers, which have no SDK behind them
 _EXTENSIONS = ("extend", "extend_many")
+_PROCESS = Operation("process", "process")
 _LAPSED, _RELEASED = "lapsed", "released"  # why a message became a dead letter
 _Attributes = dict[str, str | int]
 
@@ -39,7 +49,8 @@ class Metrics:
     def __init__(self, provider: MeterProvider | None = None) -> None:
         self._queues = QueueLabels(MOST_QUEUES)
         self._attributes: dict[tuple[object, ...], _Attributes] = {}
-        self._instruments = None if provider is None else instruments_of(provider)
+        self._awake = Awake(provider, get_meter_provider, instruments_of)
+        self.is_awake = self._awake.is_awake
 
     def start(self) -> None:
         """Listen. Raise what the API raises for a provider that the environment names wrongly."""
@@ -47,27 +58,19 @@ class Metrics:
         events.VERBS.add(self.measure, is_awake=self.is_awake)
         events.LAPSES.add(self.measure_lapse, is_awake=self.is_awake)
         events.RETURNS.add(self.measure_return, is_awake=self.is_awake)
+        WORKS.add(self.come_along, is_awake=self.is_awake)
 
     def stop(self) -> None:
         """Listen no more."""
         events.VERBS.remove(self.measure)
         events.LAPSES.remove(self.measure_lapse)
         events.RETURNS.remove(self.measure_return)
-
-    def is_awake(self) -> bool:
-        """Return whether there is a provider that does something with what is measured."""
-        if self._instruments is not None:  # it is set once, and never back
-            return True
-        provider = get_meter_provider()
-        if type(provider).__module__.startswith(_ADDS_NOTHING):
-            return False
-        self._instruments = instruments_of(provider)
-        return True
+        WORKS.remove(self.come_along)
 
     def measure(self, event: VerbEvent) -> None:
         """Measure a verb."""
         operation = OPERATIONS.get(event.verb)
-        instruments = self._instruments
+        instruments = self._awake.made()
         if operation is None or instruments is None:
             return
         attributes = self._of(operation, event)
@@ -88,19 +91,35 @@ class Metrics:
 
     def measure_lapse(self, event: LapseEvent) -> None:
         """Measure leases that ran out: those that made dead letters."""
-        if self._instruments is not None and event.died:
-            self._measure_dead(self._instruments, event.queue, event.died, _LAPSED)
+        instruments = self._awake.made()
+        if instruments is not None and event.died:
+            self._measure_dead(instruments, event.queue, event.died, _LAPSED)
 
     def measure_return(self, event: ReturnEvent) -> None:
         """Count a database that is back."""
-        if self._instruments is not None:
-            self._instruments.reconnects.add(1, {"messaging.system": "xclaim"})
+        instruments = self._awake.made()
+        if instruments is not None:
+            instruments.reconnects.add(1, {"messaging.system": SYSTEM})
+
+    def come_along(self, work: Work) -> WorkCompanion:
+        """Return what measures the work when it has ended."""
+        return _Worker(self)
+
+    def measure_work(self, event: WorkEvent) -> None:
+        """Measure work on a message, or on a batch."""
+        instruments, work = self._awake.made(), event.work
+        if instruments is None:
+            return
+        attributes = self._kept(_PROCESS, self._queues.label(work.queue), work.url)
+        if event.error is not None:
+            attributes = {**attributes, "error.type": _kind_of(event.error)}
+        instruments.process_duration.record(event.seconds, attributes)
 
     def _measure_dead(
         self, instruments: Instruments, queue: str | None, died: int, reason: str
     ) -> None:
         attributes = {
-            "messaging.system": "xclaim",
+            "messaging.system": SYSTEM,
             "messaging.destination.name": self._queues.label(queue or ""),
             "xclaim.dead_letter.reason": reason,
         }
@@ -119,6 +138,21 @@ class Metrics:
             attributes = {**of_operation(operation), **destination, **of_server(url)}
             self._attributes[key] = attributes
         return attributes
+
+
+class _Worker(WorkCompanion):
+    """Waits for the end of work, and has it measured."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def ended(self, event: WorkEvent) -> None:
+        self._metrics.measure_work(event)
+
+
+def _kind_of(error: object) -> str:
+    # What was released with a text has no class.
+    return "released" if isinstance(error, str) else error_type(error)
 
 
 def _measure_push(instruments: Instruments, event: VerbEvent, attributes: _Attributes) -> None:
