@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # as the newest version has them
         TaskDeferred,
     )
     from airflow.sdk.lineage import HookLineageCollector, get_hook_lineage_collector
+    from airflow.sdk.observability.stats import Stats
     from airflow.sdk.plugins_manager import AirflowPlugin
     from airflow.sdk.serde.serializers import pydantic as pydantic_serializer
     from airflow.sdk.serde.typing import is_pydantic_model
@@ -46,6 +47,7 @@ __all__ = [
     "AirflowSkipException",
     "AirflowTaskTerminated",
     "HookLineageCollector",
+    "Stats",
     "TaskDeferred",
     "allow_class",
     "async_method",
@@ -75,6 +77,7 @@ _PLACES = {
     "AirflowSkipException": _EXCEPTIONS,
     "AirflowTaskTerminated": _EXCEPTIONS,
     "HookLineageCollector": _LINEAGE,
+    "Stats": ("airflow.sdk.observability.stats", "airflow.stats"),  # of tasks
     "TaskAwaitingInput": _EXCEPTIONS,  # 3.3 only
     "TaskDeferred": _EXCEPTIONS,
     "conf": ("airflow.sdk.configuration", "airflow.configuration"),

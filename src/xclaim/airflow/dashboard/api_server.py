@@ -26,10 +26,29 @@ from airflow.models.dag import DagModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+try:
+    from airflow.observability.stats import Stats
+except ImportError:  # before 3.2 there is one for all processes
+    from airflow.stats import Stats
+
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from xclaim.airflow.connections import ConnectionLike
+
+__all__ = [
+    "Method",
+    "Stats",
+    "base_path",
+    "connection",
+    "connections_of",
+    "is_listed",
+    "may_read_tasks",
+    "may_use_connection",
+    "named_connections",
+    "secret",
+    "user_of",
+]
 
 Method = Literal["GET", "PUT"]
 

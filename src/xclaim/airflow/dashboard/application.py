@@ -8,6 +8,7 @@ from xclaim.airflow.dashboard import api_server
 from xclaim.airflow.dashboard.access import AirflowAccess
 from xclaim.airflow.dashboard.places import ConnectionPlaces
 from xclaim.airflow.links import path_of_task
+from xclaim.airflow.stats import QueueStats, is_on
 from xclaim.web import create_app
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def make() -> Starlette:
-    """Return the application."""
+    """Return the application; what it does to queues is counted by Airflow's metrics."""
+    if is_on():
+        QueueStats(api_server.Stats, dict).start()
     return create_app(
         ConnectionPlaces(),
         AirflowAccess(),
