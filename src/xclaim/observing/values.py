@@ -95,7 +95,8 @@ class QueueSummary:
     ``available`` can be claimed now; ``delayed`` later, of which and of the available ``retrying``
     failed before. ``claimed`` is held, of which ``lapsed`` beyond the lease. ``oldest_waiting``:
     for how long the message has been available that waits longest; ``oldest_claim``: for how long
-    the claim is held that was made first. ``flow`` is None where it was not asked for.
+    the claim is held that was made first. ``flow`` is None where it was not asked for. ``reason``
+    says in a few words why the verdict is this.
     """
 
     name: str
@@ -111,6 +112,7 @@ class QueueSummary:
     last_consumed_at: datetime | None
     pause: Pause | None
     flow: Flow | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
