@@ -12,8 +12,9 @@ import pytest
 
 from tests.hook.conftest import connection_uri
 from xclaim.airflow.hooks import XclaimHook
-from xclaim.airflow.tasks.identity import TaskIdentity, shortened
+from xclaim.airflow.tasks.identity import TaskIdentity
 from xclaim.operations import migrate
+from xclaim.task_names import shortened
 
 pytestmark = pytest.mark.airflow
 

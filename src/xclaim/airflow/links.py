@@ -37,7 +37,7 @@ class MessagesLink(BaseOperatorLink):
         """
         from xclaim.airflow.versions import conf
 
-        from xclaim.airflow.tasks.identity import natural_key
+        from xclaim.task_names import natural_key
 
         template = conf.get("xclaim", "messages_url", fallback=MESSAGES_URL)
         base_url = (conf.get("api", "base_url", fallback="") or "").rstrip("/")

@@ -157,7 +157,7 @@ class Listed:
     """A message as one line of a list. ``excerpt``: the beginning of its payload as JSON text.
 
     ``excerpt`` is None where the role may not read payloads, ``error`` where it may not read
-    errors.
+    errors. ``excerpt_note`` says why it is empty: the payload is encoded, large or cannot be sent.
     """
 
     id: int
@@ -181,6 +181,7 @@ class Listed:
     error_class: str | None
     error: str | None
     excerpt: str | None
+    excerpt_note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +197,32 @@ class Found:
     older: str | None
     looked_at: int
     looked_back_to: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What may stand in a filter from ``position`` on, in the place of what stands there."""
+
+    text: str
+    position: int
+    says: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matching:
+    """The messages that a bulk action is about: their ids, by queue and status.
+
+    More may match unless ``is_complete``. ``looked_at`` is how many were read.
+    """
+
+    ids: dict[tuple[str, Status], tuple[int, ...]]
+    is_complete: bool
+    looked_at: int
+
+    @property
+    def count(self) -> int:
+        """How many messages they are."""
+        return sum(map(len, self.ids.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,11 +298,23 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """Some of the claims, by queue, those whose lease ends first before the others.
+
+    ``next``: the cursor to go on with, None at the end.
+    """
+
+    page: tuple[Held, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Letters:
     """Dead letters of one queue with the same error: its class, and the first line of its text.
 
     ``first_line`` is None where the role may not read errors: then they are grouped by class.
-    ``queue`` is the one they died in, without ``.dead``.
+    ``queue`` is the one they died in, without ``.dead``. ``is_complete``: all letters of the queue
+    were counted, and not the newest alone.
     """
 
     queue: str
@@ -285,19 +324,30 @@ class Letters:
     first_died_at: datetime
     last_died_at: datetime
     newest_id: int
+    is_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What an Airflow task instance, or all of a run, has pushed, holds and has consumed.
 
-    Each as many as were asked for, the newest first. Its failed attempts are in ``failed``.
+    Each as many as were asked for, the newest first. Its failed attempts are in ``failed``. No
+    index knows who has pushed or consumed: the newest messages are read, ``looked_at`` of them,
+    down to ``looked_back_to``, and ``older`` is the cursor to go on with; None: all were read.
     """
 
     pushed: tuple[Listed, ...]
     held: tuple[Listed, ...]
     consumed: tuple[Listed, ...]
     failed: tuple[Listed, ...]
+    looked_at: int = 0
+    looked_back_to: datetime | None = None
+    older: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all messages were looked at, and not the newest alone."""
+        return self.older is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,9 @@ expressions the statements are built from.
 from __future__ import annotations
 
 import json
+import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Integer,
     Join,
     LargeBinary,
+    Numeric,
     Select,
     Text,
     Uuid,
@@ -34,6 +36,7 @@ from sqlalchemy import (
     case,
     cast,
     column,
+    exists,
     extract,
     func,
     literal_column,
@@ -43,7 +46,7 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy import Dialect as SqlDialect
-from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, INTERVAL, JSONB, TIMESTAMP, array
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import Function
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -54,6 +57,10 @@ from xclaim.errors import DatabaseUrlError
 # more than 256 MB, and what was written by hand must not keep a message from being released.
 _MOST_KEPT: ColumnElement[int] = literal_column("524288")
 _MOST_OF_A_FIELD: ColumnElement[int] = literal_column("4096")  # characters
+# Times of PostgreSQL, in microseconds since 1970: 4714 BC to 294276 AD.
+_FIRST_TIME, _LAST_TIME = -210_866_803_200_000_000, 9_224_318_015_999_999_999
+_MICROSECONDS = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_ENDS = ("infinite", "finite")
 CHANNEL = "xclaim"  # of NOTIFY; the payload is the name of the queue
 _SECRET_BYTES = 16  # as many bits as a token has
 
@@ -330,6 +337,88 @@ class Dialect:
             func.jsonb_build_array(func.jsonb_build_object(*named))
         )
 
+    def place(self, time: ColumnElement[datetime]) -> ColumnElement[str]:
+        """Return a time as text from which ``time_at`` makes exactly the same one.
+
+        Microseconds since 1970, or infinity: a driver may have no date for it.
+        """
+        million: ColumnElement[Any] = literal_column("1000000")
+        return cast(func.trunc(extract("epoch", time) * million), Text)
+
+    def time_at(self, name: str) -> ColumnElement[datetime]:
+        """Return the time that ``place_parameters`` of the same name stand for."""
+        infinite, finite = (bindparam(f"{name}_{each}", type_=Text) for each in _ENDS)
+        began: ColumnElement[Any] = literal_column("'1970-01-01 00:00:00+00'::timestamptz")
+        return case(
+            (infinite != _quoted(""), cast(infinite, TIMESTAMP(timezone=True))),
+            else_=began + cast(finite, INTERVAL),
+        )
+
+    def place_parameters(self, name: str, place: str) -> dict[str, Any]:
+        """Return the parameters of ``time_at``. Raise ValueError for what is no place."""
+        if place in ("Infinity", "-Infinity"):
+            return {f"{name}_infinite": place.lower(), f"{name}_finite": "0"}
+        if not _MICROSECONDS.fullmatch(place) or not _FIRST_TIME <= int(place) <= _LAST_TIME:
+            raise ValueError(f"{place:.40} is no time")
+        return {f"{name}_infinite": "", f"{name}_finite": f"{place} microseconds"}
+
+    def position_in(self, text: ColumnElement[str], part: ColumnElement[str]) -> ColumnElement[int]:
+        """Return at which character a text has another first, from 1; 0 if it has not."""
+        return func.strpos(text, part)
+
+    def after_last_slash(self, text: ColumnElement[str]) -> ColumnElement[str]:
+        """Return what is behind the last slash of a text; all of it if it has none."""
+        last: ColumnElement[Any] = literal_column("-1")
+        return func.split_part(text, _quoted("/"), last, type_=Text())
+
+    def beginning(
+        self, document: ColumnElement[Any], characters: int, most_bytes: int
+    ) -> ColumnElement[str]:
+        """Return the beginning of JSON as text; NULL for a document of more bytes than so many.
+
+        PostgreSQL prints all of a document to show its beginning.
+        """
+        is_small = func.pg_column_size(document) <= literal_column(str(most_bytes))
+        first, most = literal_column("1", Integer), literal_column(str(characters), Integer)
+        return case((is_small, func.substr(cast(document, Text), first, most, type_=Text())))
+
+    def size(self, document: ColumnElement[Any]) -> ColumnElement[int]:
+        """Return about how many bytes a document has, as it is stored: nothing of it is read."""
+        return func.pg_column_size(document, type_=Integer())
+
+    def has_value(
+        self, document: ColumnElement[Any], steps: Sequence[str], value: str, kind: str
+    ) -> ColumnElement[bool]:
+        """Return whether a JSON document has a scalar at the end of some steps, or in an array.
+
+        ``steps`` and ``value`` are names of parameters, ``kind`` the JSON type of the value, which
+        is given as JSON text. A step is a name, or a number for the element of an array.
+        """
+        found = document
+        if steps:
+            way = array([bindparam(step, type_=Text) for step in steps])
+            found = document.op("#>", return_type=JSONB())(way)
+        wanted = cast(bindparam(value, type_=Text), JSONB)
+        return found.op("@>", return_type=Boolean())(wanted)
+
+    def value_parameter(self, value: str) -> Any:
+        """Return JSON text of a scalar as ``has_value`` takes it."""
+        return value
+
+    def has_element_with(
+        self, document: ColumnElement[Any], name: str, test: Callable[[Any], ColumnElement[bool]]
+    ) -> ColumnElement[bool]:
+        """Return whether a JSON array has an object whose field passes a test."""
+        is_array = func.jsonb_typeof(document) == _quoted("array")
+        elements = func.jsonb_array_elements(
+            case((is_array, document), else_=cast(_quoted("[]"), JSONB))
+        )
+        element = elements.table_valued(column("value", JSONB), joins_implicitly=True)
+        element = element.render_derived(name="element")
+        return exists(
+            select(literal_column("1")).select_from(element).where(test(self.field(element.c.value, name)))
+        )
+
     def rows(self, **columns: TypeEngine[Any]) -> FromClause:
         """Return the bound lists as a table, with a ``position`` column that keeps their order.
 
@@ -511,6 +600,70 @@ class _Sqlite(Dialect):
         )
         return func.json_insert(kept, _quoted("$[#]"), func.json_object(*named), type_=Text())
 
+    def place(self, time: ColumnElement[datetime]) -> ColumnElement[str]:
+        # Any bytes: what is no text is a blob, which sorts behind all texts.
+        kind = func.substr(func.typeof(time), literal_column("1"), literal_column("1"))
+        return kind.concat(func.hex(cast(time, LargeBinary))).cast(Text)
+
+    def time_at(self, name: str) -> ColumnElement[datetime]:
+        kind, value = bindparam(f"{name}_kind", type_=Text), bindparam(f"{name}_bytes")
+        return case((kind == _quoted("t"), cast(value, Text)), else_=value)
+
+    def place_parameters(self, name: str, place: str) -> dict[str, Any]:
+        if not place or place[0] not in "tb":
+            raise ValueError(f"{place:.40} is no time")
+        return {f"{name}_kind": place[0], f"{name}_bytes": bytes.fromhex(place[1:])}
+
+    def position_in(self, text: ColumnElement[str], part: ColumnElement[str]) -> ColumnElement[int]:
+        return func.instr(text, part)
+
+    def after_last_slash(self, text: ColumnElement[str]) -> ColumnElement[str]:
+        # Without the characters that are no slash, from its end, a text ends in a slash.
+        others = func.replace(text, _quoted("/"), _quoted(""))
+        path = func.rtrim(text, others)
+        return func.substr(text, func.length(path) + literal_column("1"), type_=Text())
+
+    def beginning(
+        self, document: ColumnElement[Any], characters: int, most_bytes: int
+    ) -> ColumnElement[str]:
+        first, most = literal_column("1", Integer), literal_column(str(characters), Integer)
+        return func.substr(document, first, most, type_=Text())
+
+    def size(self, document: ColumnElement[Any]) -> ColumnElement[int]:
+        return func.length(cast(document, LargeBinary), type_=Integer())
+
+    def has_value(
+        self, document: ColumnElement[Any], steps: Sequence[str], value: str, kind: str
+    ) -> ColumnElement[bool]:
+        # Step by step, as a table of what each has: a path would take a number for an index alone,
+        # and has no way to write a quotation mark.
+        wanted = bindparam(value)
+        whole = case((_is_json(document), document), else_=_quoted("null"))
+        if not steps:
+            scalar = func.json_extract(whole, _quoted("$"))
+            return _has_scalar(func.json_type(whole), scalar, wanted, kind)
+        conditions: list[ColumnElement[bool]] = []
+        inner: ColumnElement[Any] = whole
+        for step in steps:
+            member = _members(inner, f"{step}_member")
+            conditions.append(cast(member.c.key, Text) == bindparam(step, type_=Text))
+            is_container = member.c.type.in_([_quoted("object"), _quoted("array")])
+            inner = case((is_container, member.c.value), else_=_quoted("null"))
+        conditions.append(_has_scalar(member.c.type, member.c.value, wanted, kind))
+        return exists(select(literal_column("1")).where(*conditions))
+
+    def value_parameter(self, value: str) -> Any:
+        return json.loads(value) if value.startswith('"') else value
+
+    def has_element_with(
+        self, document: ColumnElement[Any], name: str, test: Callable[[Any], ColumnElement[bool]]
+    ) -> ColumnElement[bool]:
+        whole = case((_is_json(document), document), else_=_quoted("null"))
+        element = _members(_array(func.json_type(whole), whole), "element")
+        is_object = element.c.type == _quoted("object")
+        field = case((is_object, func.json_extract(element.c.value, _quoted(f"$.{name}"))))
+        return exists(select(literal_column("1")).where(test(cast(field, Text))))
+
     def rows(self, **columns: TypeEngine[Any]) -> FromClause:
         item = func.json_each(bindparam("rows", type_=Text)).table_valued("key", "value")
         extracted: list[ColumnElement[Any]] = [
@@ -559,6 +712,41 @@ def _is_json(column: ColumnElement[Any]) -> ColumnElement[bool]:
     return case((is_text, func.json_valid(column)), else_=literal_column("0")) == literal_column(
         "1"
     )
+
+
+def _members(document: ColumnElement[Any], name: str) -> Any:
+    """Return what a JSON document of SQLite has, as a table: itself if it has no members."""
+    return func.json_each(document).table_valued(
+        column("key"), column("value"), column("type", Text), name=name, joins_implicitly=True
+    )
+
+
+def _array(type_: ColumnElement[str], document: ColumnElement[Any]) -> ColumnElement[Any]:
+    return case((type_ == _quoted("array"), document), else_=_quoted("[]"))
+
+
+def _has_scalar(
+    type_: ColumnElement[str], found: ColumnElement[Any], wanted: ColumnElement[Any], kind: str
+) -> ColumnElement[bool]:
+    """Return whether a value of SQLite's JSON is the wanted one, or an array that has it."""
+    element = _members(_array(type_, found), f"{wanted.key}_element")
+    has_it = exists(
+        select(literal_column("1")).where(_is_scalar(element.c.type, element.c.value, wanted, kind))
+    )
+    return or_(_is_scalar(type_, found, wanted, kind), has_it)
+
+
+def _is_scalar(
+    type_: ColumnElement[str], found: ColumnElement[Any], wanted: ColumnElement[Any], kind: str
+) -> ColumnElement[bool]:
+    match kind:
+        case "text":
+            return and_(type_ == _quoted("text"), found == wanted)
+        case "number":
+            is_number = type_.in_([_quoted("integer"), _quoted("real")])
+            return and_(is_number, found == cast(wanted, Numeric))
+        case _:
+            return type_ == cast(wanted, Text)  # true, false and null are types of their own
 
 
 def _quoted(text: str) -> ColumnElement[str]:

@@ -26,7 +26,6 @@ from xclaim.operations import by_hand
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from xclaim.observing.values import Rights
     from xclaim.payloads.payloads import Payloads
     from xclaim.web.access import Person
     from xclaim.web.places import Place
@@ -117,17 +116,6 @@ class Deed:
         if self.left:
             said.append(f"Not reached: {counted(self.left)}. Ask for it again to go on.")
         return said
-
-
-def refusal(
-    action: Action, *, person: Person, rights: Rights, is_read_only: bool = False
-) -> str | None:
-    """Return why the person may not do it here, None if he may; the database is asked again."""
-    if is_read_only:
-        return "this dashboard is read-only"
-    if not person.may_act:
-        return f"{visible(person.name)} may look here, and change nothing"
-    return rights.refusals.get(action)
 
 
 def redrive(hand: Hand, chosen: Chosen, *, patience: timedelta = PATIENCE) -> Deed:

@@ -350,7 +350,7 @@ def _hook(connection: str) -> XclaimHook:
 
 
 def _unique_key(task: TaskIdentity, key: str, position: int) -> str:
-    from xclaim.airflow.tasks.identity import shortened
+    from xclaim.task_names import shortened
 
     return shortened(f"{task.natural_key}/{key}", f"/exclusive/{position}")
 

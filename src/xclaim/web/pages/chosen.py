@@ -9,10 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xclaim.errors import InvalidArgumentError
+from xclaim.observing.filters import StatusWord
 from xclaim.observing.values import Action
 from xclaim.operations import by_hand
 from xclaim.web import actions, selections
 from xclaim.web.actions import Deed, Hand
+from xclaim.web.pages.filtering import filter_of, refuse_to_probe
 from xclaim.web.pages.ways_back import way_back
 from xclaim.web.routes import action, page
 
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from xclaim.web.selections import Selection
     from xclaim.web.visits import Visit
 
+_ALL_OF_A_QUEUE = {
+    Action.REDRIVE: StatusWord.DEAD,
+    Action.WITHDRAW: StatusWord.AVAILABLE,
+    Action.RELEASE: StatusWord.CLAIMED,
+}
 _PREVIEWED = 20  # messages that are shown before an action
 
 
@@ -35,8 +42,8 @@ class _Asked:
     button: str
     noun: str
     consequence: str
+    of_one: str
     none: str
-    is_dangerous: bool
 
 
 _ASKED = {
@@ -45,35 +52,41 @@ _ASKED = {
         noun="dead letter",
         consequence="go back to the queue they died in, can be claimed at once, and start again with "
         "no attempts counted.",
+        of_one="goes back to the queue it died in, can be claimed at once, and starts again with no "
+        "attempts counted.",
         none="no dead letter that could go back",
-        is_dangerous=False,
     ),
     Action.WITHDRAW: _Asked(
         button="Withdraw",
         noun="message",
         consequence="are deleted for good, with their payloads. What is claimed or consumed stays.",
+        of_one="is deleted for good, with its payload.",
         none="no message that nobody has claimed",
-        is_dangerous=True,
     ),
     Action.RELEASE: _Asked(
         button="Release",
         noun="claim",
         consequence="are taken from who holds them: they come back, and who worked on them cannot "
         "ack them any more.",
+        of_one="is taken from who holds it: it comes back, and who worked on it cannot ack it any "
+        "more.",
         none="no message that is claimed",
-        is_dangerous=True,
     ),
 }
 
 
 def ask(visit: Visit, what: Action) -> Response:
     """Show what the action would be done to, and ask."""
-    given, limit = visit.query("filter"), selections.limit_of(visit.query("limit"))
-    _refuse_all(given, what)
+    given, limit = _filter(visit, what), selections.limit_of(visit.query("limit"))
+    _check(visit, given, what)
     asked_at = by_hand.clock(visit.place.engine, schema=visit.place.schema)
-    selection = selections.select(visit, what, given, limit)
+    selection = selections.select(visit.observer, what, given, limit)
     rights = visit.rights(selection.only_queue)
     visit.require(what, rights)
+    back = way_back(visit.query("back"), visit.query("back_to")).url(visit)
+    title, text = _title(what, selection), _text(what, selection)
+    if not selection.ids:
+        return visit.render("nothing_to_do.html", title=title, text=text, back=back)
     fields = {
         "filter": given,
         "limit": str(limit),
@@ -84,24 +97,25 @@ def ask(visit: Visit, what: Action) -> Response:
     }
     return visit.render(
         "act_on_chosen.html",
-        title=_title(what, selection),
-        text=_text(what, selection),
-        asked=_ASKED[what],
+        page=str(what),
+        button=_ASKED[what].button,
+        title=title,
+        text=text,
         action=what,
         selection=selection,
         limit=limit,
         preview=_preview(visit, given, selection),
         fields=fields,
-        back=way_back(visit.query("back"), visit.query("back_to")).url(visit),
+        back=back,
     )
 
 
 def act(visit: Visit, form: Form, what: Action) -> Response:
     """Do it to what the preview showed, as far as the filter finds it still."""
     given, limit = form.get("filter", ""), selections.limit_of(form.get("limit", ""))
-    _refuse_all(given, what)
+    _check(visit, given, what)
     shown = selections.from_text(form.get("shown", ""))
-    selection = selections.select(visit, what, given, limit)
+    selection = selections.select(visit.observer, what, given, limit)
     visit.require(what, visit.rights(selection.only_queue))
     kept, unseen = selections.as_shown(selection.chosen, shown)
     deed = _DO[what](Hand.of(visit.person, visit.place), kept, form)
@@ -138,7 +152,14 @@ _DO: dict[Action, Callable[[Hand, actions.Chosen, Any], Deed]] = {
 }
 
 
-def _refuse_all(given: str, what: Action) -> None:
+def _filter(visit: Visit, what: Action) -> str:
+    """Return the filter of the address, or that of the queue it names: all it is for there."""
+    given, queue = visit.query("filter"), visit.query("queue")
+    return filter_of(queue, _ALL_OF_A_QUEUE[what]) if queue and not given else given
+
+
+def _check(visit: Visit, given: str, what: Action) -> None:
+    refuse_to_probe(visit, given)
     if not given.strip():
         raise InvalidArgumentError(
             f"{what} is for what a filter finds, and there is none: choose messages first"
@@ -166,18 +187,7 @@ def _text(what: Action, selection: Selection) -> str:
     asked, count = _ASKED[what], len(selection.ids)
     if not count:
         return f"The filter finds {asked.none}. It may have been done already."
-    subject = "It" if count == 1 else "They"
-    return f"{subject} {asked.consequence}" if count > 1 else f"{subject} {_singular(what)}"
-
-
-def _singular(what: Action) -> str:
-    return {
-        Action.REDRIVE: "goes back to the queue it died in, can be claimed at once, and starts again "
-        "with no attempts counted.",
-        Action.WITHDRAW: "is deleted for good, with its payload.",
-        Action.RELEASE: "is taken from who holds it: it comes back, and who worked on it cannot ack "
-        "it any more.",
-    }[what]
+    return f"It {asked.of_one}" if count == 1 else f"They {asked.consequence}"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -108,7 +108,7 @@ def expire(visit: Visit, form: Form) -> Response:
 
 
 def _queue(visit: Visit, what: Action) -> QueueSummary:
-    name = visit.query("name")
+    name = visit.query("queue")
     visit.require(what, visit.rights(name))
     queue = visit.observer.queue(name)
     if queue is None:
@@ -117,7 +117,7 @@ def _queue(visit: Visit, what: Action) -> QueueSummary:
 
 
 def _acting(visit: Visit, form: Form, what: Action) -> tuple[str, Hand]:
-    name = form.get("name", "")
+    name = form.get("queue", "")
     visit.require(what, visit.rights(name))
     return name, Hand.of(visit.person, visit.place)
 
@@ -140,7 +140,7 @@ def _confirm(
         button=button,
         title=title,
         text=text,
-        fields={"name": queue.name, "back": back, "back_to": back_to, **fields},
+        fields={"queue": queue.name, "back": back, "back_to": back_to, **fields},
         back=way_back(back, back_to).url(visit),
     )
 

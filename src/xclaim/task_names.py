@@ -1,0 +1,61 @@
+"""How Airflow's task instances are named where they push and claim: made, and read again.
+
+``dag/run/task[map]`` is unambiguous: neither dag ids nor task ids may contain a slash or a bracket,
+so the first slash ends the dag and the last one begins the task, whatever the run id contains. A
+claimant is that and ``#try@host``. The view ``xclaim_lineage`` reads them in the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import NamedTuple
+
+from xclaim.arguments import MAX_KEY_BYTES
+
+_CLAIMANT = re.compile(
+    r"(?P<dag>[^/]+)/(?P<run>.*)/(?P<task>[^/#\[]+)(?:\[(?P<map>[0-9]{1,9})\])?"
+    r"#(?P<attempt>[0-9]{1,9})@[^/@]*",
+    re.DOTALL | re.ASCII,
+)
+_CUT = re.compile(r"~[0-9a-f]{64}#[0-9]+@[^/@]*")
+
+
+class TaskName(NamedTuple):
+    """A task instance; ``map_index`` is -1 for one that is not mapped."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+
+
+def natural_key(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+    """Return ``dag/run/task[map]``."""
+    mapped = f"[{map_index}]" if map_index >= 0 else ""
+    return f"{dag_id}/{run_id}/{task_id}{mapped}"
+
+
+def shortened(text: str, ending: str = "") -> str:
+    """Return the text and its ending; where that is too long for a key, cut, with a digest."""
+    room = MAX_KEY_BYTES - len(ending.encode())
+    if len(text.encode()) <= room:
+        return text + ending
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    head = text.encode()[: room - len(digest) - 1].decode(errors="ignore")
+    return f"{head}~{digest}{ending}"
+
+
+def task_of(claimant: str | None) -> TaskName | None:
+    """Return the task instance that a claimant is, None for any other and for one that was cut."""
+    found = None if claimant is None else _CLAIMANT.fullmatch(claimant)
+    if claimant is None or found is None or _CUT.search(claimant):
+        return None
+    return TaskName(
+        dag_id=found["dag"],
+        run_id=found["run"],
+        task_id=found["task"],
+        map_index=-1 if found["map"] is None else int(found["map"]),
+        try_number=int(found["attempt"]),
+    )

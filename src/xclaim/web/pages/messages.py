@@ -1,0 +1,100 @@
+"""Messages: those that a filter finds, the newest first, and what can be done to all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+
+from xclaim.errors import FilterError
+from xclaim.observing.values import Action
+from xclaim.web.pages.filtering import refuse_to_probe
+from xclaim.web.parts import part_of
+from xclaim.web.routes import page
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from xclaim.observing.values import Completion, Found
+    from xclaim.web.visits import Visit
+
+_LIMIT = 50
+_LONGEST = 2_000  # characters of what is completed
+_ACTIONS = {
+    Action.REDRIVE: "Redrive",
+    Action.RELEASE: "Release",
+    Action.WITHDRAW: "Withdraw",
+}
+EXAMPLES = (
+    ("status:dead", "dead letters"),
+    ("status:retrying", "what failed and is tried again"),
+    ("status:lapsed", "claims whose lease is over"),
+    ("by:worker-7*", "held or consumed by a worker"),
+    ("payload.customer.id:17", "a value in the payload"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrong:
+    """What is wrong with a filter, and what stands before and after that place."""
+
+    problem: str
+    before: str
+    after: str
+    place: int
+
+
+def show_messages(visit: Visit) -> Response:
+    """Show messages. A filter that cannot be read is shown with the place that is wrong."""
+    given = visit.query("filter")
+    before = visit.query("before") or None
+    try:
+        refuse_to_probe(visit, given)
+        found = visit.observer.search(given, limit=_LIMIT, before=before)
+    except FilterError as error:
+        place = min(max(error.position, 0), len(given))
+        wrong = Wrong(
+            problem=str(error), before=given[:place][-80:], after=given[place:][:80], place=place + 1
+        )
+        return _page(visit, given, wrong=wrong, status=400)
+    return _page(visit, given, found=found)
+
+
+def complete(visit: Visit) -> Response:
+    """Return how what is typed into the filter can go on, for the script."""
+    return JSONResponse(
+        [{"text": each.text, "says": each.says} for each in _completions(visit, visit.query("text"))]
+    )
+
+
+def _page(
+    visit: Visit,
+    given: str,
+    *,
+    found: Found | None = None,
+    wrong: Wrong | None = None,
+    status: int = 200,
+) -> Response:
+    return visit.render(
+        "messages.html",
+        status=status,
+        given=given,
+        found=found,
+        wrong=wrong,
+        is_first=not visit.query("before"),
+        completions=_completions(visit, given),
+        examples=EXAMPLES,
+        actions=_ACTIONS,
+        rights=part_of(visit.rights) if given.strip() and found is not None else None,
+    )
+
+
+def _completions(visit: Visit, text: str) -> list[Completion]:
+    if len(text) > _LONGEST:
+        return []
+    part = part_of(lambda: visit.observer.completions(text))
+    return part.value or []
+
+
+ROUTES = (page("/messages", show_messages), page("/completions", complete))

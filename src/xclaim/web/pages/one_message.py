@@ -1,0 +1,72 @@
+"""One message: what it is, what happened to it, and what can be done about it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from xclaim.arguments import HIGHEST_ID
+from xclaim.message import Status
+from xclaim.observing.values import Action
+from xclaim.web.failures import PageNotFoundError
+from xclaim.web.pages.filtering import filter_of_id
+from xclaim.web.parts import part_of
+from xclaim.web.routes import page
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from xclaim.observing.values import Life, Listed
+    from xclaim.web.visits import Visit
+
+_MOST_DIGITS = len(str(HIGHEST_ID))
+
+
+def show_message(visit: Visit) -> Response:
+    """Show a message. What is hidden from the person is not in the page."""
+    given = visit.query("id").strip()
+    life = _life(visit, given)
+    if life is None:
+        raise PageNotFoundError(
+            f"there is no message {given[:40]!r} here: it was pruned or withdrawn, or this role "
+            "does not see it"
+        )
+    message = life.message
+    return visit.render(
+        "message.html",
+        life=life,
+        message=message,
+        filter_of_it=filter_of_id(message.id),
+        actions=_actions(message),
+        rights=part_of(lambda: visit.rights(message.queue)),
+        python=_python(message),
+        sql=f"SELECT * FROM xclaim_message WHERE id = {message.id};",
+    )
+
+
+def _life(visit: Visit, given: str) -> Life | None:
+    is_id = given.isascii() and given.isdecimal() and len(given) <= _MOST_DIGITS
+    if not is_id or not 1 <= int(given) <= HIGHEST_ID:
+        return None
+    return visit.observer.message(int(given))
+
+
+def _actions(message: Listed) -> list[tuple[Action, str]]:
+    """Return what can be done to a message as it is now."""
+    match message.status:
+        case Status.CLAIMED:
+            return [(Action.RELEASE, "Release the claim")]
+        case Status.AVAILABLE if message.is_dead:
+            return [(Action.REDRIVE, "Redrive"), (Action.WITHDRAW, "Withdraw")]
+        case Status.AVAILABLE:
+            return [(Action.WITHDRAW, "Withdraw")]
+        case Status.CONSUMED:
+            return []
+
+
+def _python(message: Listed) -> str:
+    # As JSON, whose text in quotes is the same in Python, also of a name with quotes in it.
+    return f"Queue({json.dumps(message.queue)}, url).get({message.id})"
+
+
+ROUTES = (page("/message", show_message),)
