@@ -43,7 +43,71 @@ class TaskIdentity:
     first_try: int = 1  # of this run of the task: more than 1 after somebody has cleared it
 
     @property
-    def running_instance() -> Any:
+    def natural_key(self) -> str:
+        """``dag/run/task[map]``: the same for every try, and for a cleared and rerun task."""
+        return natural_key(self.dag_id, self.run_id, self.task_id, self.map_index)
+
+    @property
+    def claim_key(self) -> str:
+        """By which a later try takes back what an earlier one still holds."""
+        return shortened(self.natural_key)
+
+    @property
+    def claimed_by(self) -> str:
+        """``dag/run/task[map]#try@host``, readable."""
+        return shortened(self.natural_key, f"#{self.try_number}@{socket.gethostname()}")
+
+    def unique_key(self, sequence: int) -> str:
+        """Return the key of this task instance's push number ``sequence`` to a queue."""
+        return shortened(self.natural_key, f"/{sequence}")
+
+    def unique_key_of_rerun(self, sequence: int) -> str:
+        """Return such a key that is another one after the task was cleared; retries share it."""
+        rerun = f"#{self.first_try}" if self.first_try > 1 else ""
+        return shortened(self.natural_key, f"{rerun}/{sequence}")
+
+    def ticket_key(self, sequence: int) -> str:
+        """Return the claim key of this task instance's ticket number ``sequence`` of a queue."""
+        return shortened(self.natural_key, f"/ticket/{sequence}")
+
+    def resumption_key(self, ticket: str) -> str:
+        """Return the claim key under which this task instance resumes a ticket."""
+        digest = hashlib.sha256(ticket.encode()).hexdigest()[:_DIGEST_LENGTH]
+        return shortened(self.natural_key, f"/resumes/{digest}")
+
+    def message_key(self, message_id: int) -> str:
+        """Return the claim key under which this task instance claims one certain message."""
+        return shortened(self.natural_key, f"/message/{message_id}")
+
+    def is_named_in(self, consumed_by: str | None) -> bool:
+        """Return whether a try of this task instance consumed the message."""
+        return consumed_by is not None and consumed_by.startswith(f"{self.natural_key}#")
+
+    def has_tried_as(self, claimed_by: str | None) -> bool:
+        """Return whether a claimant was a try of the task since it was cleared last."""
+        if claimed_by is None or not self.is_named_in(claimed_by):
+            return False
+        number = re.search(r"#(\d+)@[^@]*$", claimed_by)
+        return number is not None and int(number[1]) >= self.first_try
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether an earlier try of the same run of the task has failed."""
+        return self.try_number > self.first_try
+
+    @property
+    def lineage(self) -> dict[str, Any]:
+        """The headers that say which task pushed a message."""
+        return {
+            "dag_id": self.dag_id,
+            "run_id": self.run_id,
+            "task_id": self.task_id,
+            "map_index": self.map_index,
+            "try_number": self.try_number,
+        }
+
+
+def running_instance() -> Any:
     """Return Airflow's task instance this code runs in, None outside of one."""
     from airflow.sdk import get_current_context
 
