@@ -313,9 +313,7 @@ class _Parsing:
             raise FilterError(
                 f"{name} is empty text, which no message has: leave the term out", value.position
             )
-        return OfText(
-            name=name, text=value.text, is_prefix=value.is_prefix, is_negated=is_negated
-        )
+        return OfText(name=name, text=value.text, is_prefix=value.is_prefix, is_negated=is_negated)
 
     def _of_ids(self, value: _Value, *, is_negated: bool) -> OfIds | OfRange:
         if value.is_quoted or value.is_prefix:
@@ -336,9 +334,7 @@ class _Parsing:
             )
         return OfIds(ids=tuple(sorted(ids)), is_negated=is_negated)
 
-    def _of_payload(
-        self, steps: tuple[str, ...], value: _Value, *, is_negated: bool
-    ) -> OfPayload:
+    def _of_payload(self, steps: tuple[str, ...], value: _Value, *, is_negated: bool) -> OfPayload:
         if value.is_prefix:
             raise FilterError(
                 "a value in the payload is compared as a whole: leave out the star, or put it in "

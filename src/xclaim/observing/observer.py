@@ -11,9 +11,35 @@ from sqlalchemy import Engine
 from xclaim import arguments
 from xclaim.connections.engine import check_driver
 from xclaim.errors import InvalidArgumentError
-from xclaim.observing import charting, flowing, listing, measuring, permitting
+from xclaim.observing import (
+    charting,
+    completing,
+    flowing,
+    holding,
+    listing,
+    lives,
+    measuring,
+    permitting,
+    searching,
+    working,
+)
 from xclaim.observing.asking import Question, asking
-from xclaim.observing.values import Chart, Charted, Flow, Measures, QueueSummary, Rights
+from xclaim.observing.values import (
+    Chart,
+    Charted,
+    Claims,
+    Completion,
+    Flow,
+    Found,
+    Letters,
+    Life,
+    Listed,
+    Matching,
+    Measures,
+    QueueSummary,
+    Rights,
+    Work,
+)
 
 _TIMEOUT = timedelta(seconds=2)
 
@@ -87,3 +113,57 @@ class Observer:
         return asking(self._engine, self._schema, self._timeout, what)
 
     # Messages
+
+    def search(self, filter: str = "", *, limit: int = 50, before: str | None = None) -> Found:  # noqa: A002
+        """Return the messages that a filter is about, the newest first, 500 at most.
+
+        ``before`` is the cursor ``older`` of what was found last. No payload that is encoded or in
+        a storage is searched. Raise FilterError for a filter or cursor that is none.
+        """
+        return searching.search(self._asking, self._timeout, filter, limit=limit, before=before)
+
+    def completions(self, text: str) -> list[Completion]:
+        """Return what the last word of a filter may become."""
+        return completing.completions(self._asking, text)
+
+    def message(self, message_id: int) -> Life | None:
+        """Return a message with all that is known of it, None if there is no such message."""
+        return lives.life(self._asking, message_id)
+
+    def claims(
+        self, queue: str | None = None, *, limit: int = 100, after: str | None = None
+    ) -> Claims:
+        """Return who holds what, those whose lease ends first before the others.
+
+        Of a queue and its dead letters, or by queue. ``after`` is the cursor ``next``.
+        """
+        return holding.claims(self._asking, queue, limit=limit, after=after)
+
+    def failing(self, queue: str, limit: int = 50) -> list[Listed]:
+        """Return messages of a queue that failed and are tried again, the next try first."""
+        return holding.failing(self._asking, self._timeout, queue, limit)
+
+    def dead_letters(self, queue: str | None = None) -> list[Letters]:
+        """Return the dead letters of a queue, or of all, by their error: the newest of each."""
+        return holding.dead_letters(self._asking, self._timeout, queue)
+
+    def work(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str | None = None,
+        map_index: int | None = None,
+        *,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> Work:
+        """Return what an Airflow task, or all of a run, has pushed, holds, consumed and failed.
+
+        ``map_index`` -1 is a task that is not mapped, None any. ``before`` is the cursor ``older``.
+        """
+        of = (dag_id, run_id, task_id, map_index)
+        return working.work(self._asking, self._timeout, of, limit=limit, before=before)
+
+    def matching(self, filter: str, *, limit: int) -> Matching:  # noqa: A002
+        """Return the ids of the messages that a filter is about, 10,000 at most."""
+        return searching.matching(self._asking, self._timeout, filter, limit=limit)

@@ -416,7 +416,9 @@ class Dialect:
         element = elements.table_valued(column("value", JSONB), joins_implicitly=True)
         element = element.render_derived(name="element")
         return exists(
-            select(literal_column("1")).select_from(element).where(test(self.field(element.c.value, name)))
+            select(literal_column("1"))
+            .select_from(element)
+            .where(test(self.field(element.c.value, name)))
         )
 
     def rows(self, **columns: TypeEngine[Any]) -> FromClause:

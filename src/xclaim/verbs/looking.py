@@ -108,7 +108,11 @@ def failures(
         "message_id": arguments.message_id(message_id),
     }
     rows = unless_unsendable(connection, schema, statements.failures, parameters)
-    text = rows[0].failures if rows else None
+    return failures_of(rows[0].failures if rows else None)
+
+
+def failures_of(text: str | bytes | None) -> list[Failure]:
+    """Return the failures that a row has as JSON text, without what somebody wrote by hand."""
     kept = None if text is None else _parsed(text)
     read = map(_as_failure, kept if isinstance(kept, list) else ())
     return [failure for failure in read if failure is not None]

@@ -60,7 +60,7 @@ PLACE_ID = bindparam("place_id", type_=BigInteger)
 PRIORITY = bindparam("priority", type_=Integer)
 LOOK = bindparam("look", type_=Integer)
 _CHARACTERS = 300
-_MOST_SHOWN = 100_000
+MOST_SHOWN = 100_000
 
 _SHOWN = (
     "id",
@@ -102,6 +102,13 @@ class Walk(StrEnum):
     WAITING = "waiting"  # of a queue and a priority, by the claim index
     HELD = "held"  # of a queue, by the end of the lease
     CONSUMED = "consumed"  # of a queue, by the index on consumed messages
+
+
+TIMES = {
+    Walk.WAITING: "available_at",
+    Walk.HELD: "claim_expires_at",
+    Walk.CONSUMED: "consumed_at",
+}
 
 
 class Due(StrEnum):
@@ -219,6 +226,18 @@ def looked_through(table: Table, dialect: Dialect, *, way: Way) -> Statement:
     return last.order_by(*_order(looked, way, backwards=True)).limit(ONE)
 
 
+@lru_cache(64)
+def counted_to(table: Table, dialect: Dialect, *, way: Way) -> Statement:
+    """Count the next ``LOOK`` messages down to one of them."""
+    looked = _looked(table, dialect, way, ("id", *_order_names(way))).subquery("looked")
+    end: list[ColumnElement[Any]] = [bindparam("end_id", type_=BigInteger)]
+    if way.walk in TIMES:
+        end.insert(0, dialect.time_at("end"))
+    columns = [*(looked.c[name] for name in _order_names(way)), looked.c.id]
+    is_before = tuple_(*columns) >= tuple_(*end) if way.walk in TIMES else looked.c.id >= end[0]
+    return select(func.count().label("looked_at")).select_from(looked).where(is_before)
+
+
 @lru_cache
 def next_queue(table: Table, dialect: Dialect, *, walk: Walk) -> Statement:
     """Return the names of queues behind one, as many as ``LIMIT``: a descent of an index each."""
@@ -316,10 +335,10 @@ def look_at(table: Table, dialect: Dialect, *, may: Readable) -> Statement:
 def document(table: Table, dialect: Dialect, *, name: str) -> Statement:
     """Return the beginning of a JSON column of a message, and how large it is."""
     column = table.c[name]
-    shown = dialect.beginning(column, _MOST_SHOWN + 1, _LARGE)
-    return select(
-        _text(dialect, shown, "text"), dialect.size(column).label("size")
-    ).where(table.c.id == ID)
+    shown = dialect.beginning(column, MOST_SHOWN + 1, _LARGE)
+    return select(_text(dialect, shown, "text"), dialect.size(column).label("size")).where(
+        table.c.id == ID
+    )
 
 
 @lru_cache
@@ -416,9 +435,7 @@ class Part:
 
 
 @lru_cache
-def work(
-    table: Table, dialect: Dialect, *, way: Way, part: Part, may: Readable
-) -> Statement:
+def work(table: Table, dialect: Dialect, *, way: Way, part: Part, may: Readable) -> Statement:
     """Return those of the next ``LOOK`` messages that a part of a DAG run has had to do with.
 
     With what: ``is_pushed``, ``is_held``, ``is_consumed``, ``is_failed``.
@@ -493,9 +510,7 @@ def _columns_for(conditions: Iterable[Condition], may: Readable) -> tuple[str, .
     return tuple(sorted(names))
 
 
-def _looked(
-    table: Table, dialect: Dialect, way: Way, names: Iterable[str]
-) -> Select[Any]:
+def _looked(table: Table, dialect: Dialect, way: Way, names: Iterable[str]) -> Select[Any]:
     return (
         select(*[table.c[name] for name in names])
         .where(*_range(table, dialect, way))
@@ -520,16 +535,9 @@ def _range(table: Table, dialect: Dialect, way: Way) -> list[ColumnElement[bool]
             case Due.LATER:
                 found.append(table.c.available_at > dialect.now())
     if way.is_begun:
-        time = table.c[_TIMES[way.walk]]
+        time = table.c[TIMES[way.walk]]
         found.append(tuple_(time, table.c.id) < tuple_(dialect.time_at("place"), PLACE_ID))
     return found
-
-
-_TIMES = {
-    Walk.WAITING: "available_at",
-    Walk.HELD: "claim_expires_at",
-    Walk.CONSUMED: "consumed_at",
-}
 
 
 def _of_index(row: FromClause, dialect: Dialect, walk: Walk) -> ColumnElement[bool]:
@@ -544,7 +552,7 @@ def _of_index(row: FromClause, dialect: Dialect, walk: Walk) -> ColumnElement[bo
 
 
 def _order_names(way: Way) -> tuple[str, ...]:
-    return (_TIMES[way.walk],) if way.walk in _TIMES else ()
+    return (TIMES[way.walk],) if way.walk in TIMES else ()
 
 
 def _order(row: FromClause, way: Way, *, backwards: bool = False) -> list[ColumnElement[Any]]:

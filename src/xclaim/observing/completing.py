@@ -1,0 +1,61 @@
+"""What may come next in a filter that somebody types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from xclaim.observing.asking import Question
+from xclaim.observing.filters import MOST_CHARACTERS, PAYLOAD, TERMS, OfText, StatusWord, TextName
+from xclaim.observing.searching import Ask, queue_names
+from xclaim.observing.values import Completion
+from xclaim.sql.statements.observing_messages import Walk
+
+_MOST = 20
+_MOST_NAMES = 500  # of each index
+_TYPED = re.compile(r'(?:"(?:[^"\\]|\\.)*"?|[^\s"])*\Z')  # the last word, with its quotes
+
+
+def completions(ask: Ask, text: str) -> list[Completion]:
+    """Return what the last word of a filter may become: terms, statuses, and queues there are."""
+    if not isinstance(text, str) or len(text) > MOST_CHARACTERS:
+        return []
+    position = _last_word(text)
+    typed = text[position:]
+    position += typed.startswith("-")
+    name, colon, value = typed.removeprefix("-").partition(":")
+    if not colon:
+        return [
+            Completion(
+                text=f"{term}{'.' if term == PAYLOAD else ':'}", position=position, says=says
+            )
+            for term, says in TERMS.items()
+            if term.startswith(name)
+        ]
+    found = _values(ask, name, value.removeprefix('"'))
+    return [Completion(text=each, position=position) for each in found]
+
+
+def _last_word(text: str) -> int:
+    found = _TYPED.search(text)
+    return len(text) if found is None else found.start()
+
+
+def _values(ask: Ask, name: str, begun: str) -> list[str]:
+    match name:
+        case "status":
+            return [f"status:{word}" for word in StatusWord if word.startswith(begun)]
+        case "queue":
+            with ask("which queues there are") as question:
+                names = sorted(set(_queues(question, begun)))[:_MOST]
+            return [str(OfText(name=TextName.QUEUE, text=each)) for each in names]
+        case _:
+            return []
+
+
+def _queues(question: Question, begun: str) -> Iterator[str]:
+    for walk in (Walk.WAITING, Walk.HELD, Walk.CONSUMED):
+        names = queue_names(question, walk, most=_MOST_NAMES)
+        if begun and len(names) == _MOST_NAMES:  # there are more: those behind what was typed
+            names = [*names, *queue_names(question, walk, begun, most=_MOST)]
+        yield from (name for name in names if name.startswith(begun))

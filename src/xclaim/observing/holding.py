@@ -1,0 +1,169 @@
+"""Who holds what, what failed and is tried again, and what died of which error."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from xclaim import arguments
+from xclaim.arguments import DEAD_LETTER_SUFFIX
+from xclaim.errors import ObservationTimeoutError
+from xclaim.observing import rows
+from xclaim.observing.asking import Question
+from xclaim.observing.filters import Filter, OfStatus, OfText, StatusWord, TextName
+from xclaim.observing.places import Place, from_cursor, to_cursor
+from xclaim.observing.searching import Ask, in_bytes, queue_names, readable, search
+from xclaim.observing.values import Claims, Letters, Listed
+from xclaim.sql.statements import observing_messages as statements
+from xclaim.sql.statements.observing_messages import Readable, Walk
+from xclaim.verbs.execution import as_utc
+from xclaim.verbs.unsendable import is_unsendable
+
+MOST_LETTERS = 10_000  # of a queue that are grouped by their error
+_MOST_HELD = 1_000
+_KIND = "claims"
+
+
+def claims(ask: Ask, queue: str | None, *, limit: int, after: str | None) -> Claims:
+    """Return who holds what, by queue and by the end of the lease, and where to go on."""
+    most = arguments.whole_number("limit", limit, 1, _MOST_HELD)
+    names = None if queue is None else _with_dead(arguments.queue_name(queue))
+    look = partial(_claims, ask, names, most, after)
+    try:
+        return look(sends_bytes=False)
+    except DBAPIError as error:
+        if not is_unsendable(error):
+            raise
+    return look(sends_bytes=True)
+
+
+def _with_dead(queue: str) -> list[str]:
+    return list(dict.fromkeys([queue, arguments.dead_letter_queue(queue)]))
+
+
+def _claims(
+    ask: Ask,
+    names: list[str] | None,
+    limit: int,
+    after: str | None,
+    *,
+    sends_bytes: bool,
+) -> Claims:
+    found: list[Any] = []
+    with ask("who holds which messages") as question:
+        place = from_cursor(_KIND, after, question.dialect)
+        if names is None:
+            found += _held(question, place, limit + 1, is_of_queue=False, sends_bytes=sends_bytes)
+        for name in names or ():
+            begun = place if place is not None and place.queue == name else None
+            if place is not None and begun is None and not found and name != place.queue:
+                if names is not None and _is_before(names, name, place):
+                    continue
+            missing = limit + 1 - len(found)
+            here = begun or Place(queue=name)
+            if missing:
+                found += _held(question, here, missing, is_of_queue=True, sends_bytes=sends_bytes)
+    page = found[:limit]
+    last = page[-1] if len(found) > limit else None
+    cursor = None if last is None else _cursor(last)
+    return Claims(page=tuple(map(rows.held, page)), next=cursor)
+
+
+def _is_before(names: list[str], name: str, place: Place) -> bool:
+    return place.queue in names and names.index(name) < names.index(place.queue)
+
+
+def _cursor(row: Any) -> str:
+    return to_cursor(_KIND, Place(queue=row.queue, time=row.place, id=row.id))
+
+
+def _held(
+    question: Question, place: Place | None, limit: int, *, is_of_queue: bool, sends_bytes: bool
+) -> list[Any]:
+    parameters: dict[str, Any] = {"message_limit": limit}
+    is_begun = place is not None and place.time is not None
+    if place is not None and place.queue is not None:
+        parameters["queue_name"] = place.queue
+    if place is not None and place.time is not None:
+        parameters["place_id"] = place.id
+        parameters |= question.dialect.place_parameters("place", place.time)
+    build = in_bytes(statements.held) if sends_bytes else statements.held
+    found = question.rows(build, parameters, is_of_queue=is_of_queue, is_begun=is_begun)
+    return rows.decoded(found) if sends_bytes else list(found)
+
+
+def failing(ask: Ask, timeout: timedelta, queue: str, limit: int) -> list[Listed]:
+    """Return the messages of a queue that failed and are tried again, the next try first."""
+    name = arguments.queue_name(queue)
+    asked = Filter((OfStatus(word=StatusWord.RETRYING), OfText(name=TextName.QUEUE, text=name)))
+    found = search(ask, timeout, str(asked), limit=limit, before=None).messages
+    return sorted(found, key=lambda message: (message.available_at, message.id))
+
+
+def dead_letters(ask: Ask, timeout: timedelta, queue: str | None) -> list[Letters]:
+    """Return the dead letters by queue, class and first line of the error; the newest of a queue.
+
+    Of all queues those that there was time for.
+    """
+    names = None if queue is None else [arguments.dead_letter_queue(arguments.queue_name(queue))]
+    look = partial(_dead_letters, ask, timeout, names)
+    try:
+        return look(sends_bytes=False)
+    except DBAPIError as error:
+        if not is_unsendable(error):
+            raise
+    return look(sends_bytes=True)
+
+
+def _dead_letters(
+    ask: Ask, timeout: timedelta, names: list[str] | None, *, sends_bytes: bool
+) -> list[Letters]:
+    ends_at = time.monotonic() + timeout.total_seconds() / 2
+    found: list[Letters] = []
+    with ask("what the dead letters died of") as question:
+        may = readable(question)
+        for name in _dead_queues(question) if names is None else names:
+            try:
+                found += _of_queue(question, name, may, sends_bytes=sends_bytes)
+            except ObservationTimeoutError:
+                if not found:
+                    raise
+                break
+            if time.monotonic() >= ends_at:
+                break
+    return found
+
+
+def _dead_queues(question: Question) -> list[str]:
+    names: list[str] = []
+    after = ""
+    while more := queue_names(question, Walk.WAITING, after):
+        names += [name for name in more if name.endswith(DEAD_LETTER_SUFFIX)]
+        after = more[-1]
+    return names
+
+
+def _of_queue(question: Question, name: str, may: Readable, *, sends_bytes: bool) -> list[Letters]:
+    build = in_bytes(statements.letters_by_error) if sends_bytes else statements.letters_by_error
+    parameters = {"queue_name": name, "look": MOST_LETTERS}
+    found = question.rows(build, parameters, may=may)
+    if sends_bytes:
+        found = rows.decoded(found)
+    is_complete = sum(row.letters for row in found) < MOST_LETTERS
+    return [
+        Letters(
+            queue=name.removesuffix(DEAD_LETTER_SUFFIX),
+            error_class=row.last_error_class,
+            first_line=row.first_line,
+            count=row.letters,
+            first_died_at=as_utc(row.available_at),
+            last_died_at=as_utc(row.claimed_at),
+            newest_id=row.id,
+            is_complete=is_complete,
+        )
+        for row in found
+    ]

@@ -1,0 +1,186 @@
+"""What a task of Airflow has pushed, holds, has consumed and failed at.
+
+No index knows producers and consumers, and none should: each push and ack would pay for it. So the
+newest messages are read, 50,000 at most, and who looks can go on. What is held is found by the
+index on claims, and what was consumed lately also by that on consumed messages, however long ago
+it was pushed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from xclaim import arguments
+from xclaim.errors import InvalidArgumentError, ObservationTimeoutError
+from xclaim.observing import rows
+from xclaim.observing.asking import Question
+from xclaim.observing.places import Place, from_cursor, to_cursor
+from xclaim.observing.searching import (
+    Ask,
+    Looked,
+    Plan,
+    Search,
+    Tests,
+    queue_names,
+    readable,
+    with_excerpts,
+)
+from xclaim.observing.values import Listed, Work
+from xclaim.sql.statements import observing_messages as statements
+from xclaim.sql.statements.observing_messages import Part, Readable, Walk
+from xclaim.task_names import natural_key
+from xclaim.verbs.unsendable import is_unsendable
+
+MOST_LOOKED_AT = 50_000
+_MOST_LISTED = 500
+_KINDS = ("pushed", "held", "consumed", "failed")
+_NEWEST_CONSUMED = 250  # of each queue
+_MOST_QUEUES = 200
+_OF_TASKS = 10_000  # claims that are looked through
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Of:
+    """Of which task, or of which run."""
+
+    part: Part
+    parameters: dict[str, Any]
+
+
+def work(
+    ask: Ask,
+    timeout: timedelta,
+    of: tuple[str, str, str | None, int | None],
+    *,
+    limit: int,
+    before: str | None,
+) -> Work:
+    """Return what a task, or a run, has had to do with, ``limit`` of each kind at most."""
+    most = arguments.whole_number("limit", limit, 1, _MOST_LISTED)
+    asked = _asked(*of)
+    look = partial(_work, ask, timeout, asked, most, before)
+    try:
+        return look(sends_bytes=False)
+    except DBAPIError as error:
+        if not is_unsendable(error):
+            raise
+    return look(sends_bytes=True)
+
+
+def _asked(dag_id: str, run_id: str, task_id: str | None, map_index: int | None) -> _Of:
+    arguments.key("dag_id", dag_id)
+    arguments.key("run_id", run_id)
+    parameters: dict[str, Any] = {"producer_dag_id": dag_id, "producer_run_id": run_id}
+    if task_id is None:
+        if map_index is not None:
+            raise InvalidArgumentError("map_index is that of a task: pass task_id as well")
+        claimant = f"{dag_id}/{run_id}/"
+        return _Of(
+            part=Part(is_task=False, is_mapped=False),
+            parameters={**parameters, "claimant_0": claimant},
+        )
+    arguments.key("task_id", task_id)
+    parameters["producer_task_id"] = task_id
+    unmapped = natural_key(dag_id, run_id, task_id, -1)
+    if map_index is None:
+        parameters |= {"claimant_0": f"{unmapped}#", "claimant_1": f"{unmapped}["}
+        return _Of(part=Part(is_task=True, is_mapped=False), parameters=parameters)
+    index = arguments.whole_number("map_index", map_index, -1, 2**31 - 1)
+    parameters["producer_map_index"] = str(index)
+    parameters["claimant_0"] = f"{natural_key(dag_id, run_id, task_id, index)}#"
+    return _Of(part=Part(is_task=True, is_mapped=True), parameters=parameters)
+
+
+def _work(
+    ask: Ask,
+    timeout: timedelta,
+    asked: _Of,
+    limit: int,
+    before: str | None,
+    *,
+    sends_bytes: bool,
+) -> Work:
+    began = time.monotonic()
+    third = timeout.total_seconds() / 3
+    with ask("what the task has done") as question:
+        may = readable(question)
+        place = from_cursor(Walk.IDS, before, question.dialect)
+        sight = _Sight(question, may, asked, sends_bytes=sends_bytes)
+        found: dict[int, Any] = {}
+        try:
+            if place is None:  # who goes on has seen these
+                _add(found, sight.held(limit, began + third))
+                _add(found, sight.consumed(limit, began + third))
+        except ObservationTimeoutError:
+            raise
+        looked = sight.newest(4 * limit, place, began + 2 * third)
+    _add(found, looked.rows)
+    lists = {kind: _of_kind(found, kind, limit) for kind in _KINDS}
+    wanted = {row.id: row for listed in lists.values() for row in listed}
+    shown = _shown(ask, began + timeout.total_seconds(), may, list(wanted.values()))
+    return Work(
+        **{kind: tuple(shown[row.id] for row in listed) for kind, listed in lists.items()},
+        looked_at=looked.count,
+        looked_back_to=looked.back_to,
+        older=None if looked.place is None else to_cursor(Walk.IDS, looked.place),
+    )
+
+
+def _add(found: dict[int, Any], more: Iterable[Any]) -> None:
+    found.update((row.id, row) for row in more)
+
+
+def _of_kind(found: dict[int, Any], kind: str, limit: int) -> list[Any]:
+    of_kind = [row for row in found.values() if getattr(row, f"is_{kind}")]
+    return sorted(of_kind, key=lambda row: row.id, reverse=True)[:limit]
+
+
+def _shown(ask: Ask, ends_at: float, may: Readable, found: list[Any]) -> dict[int, Listed]:
+    return {message.id: message for message in with_excerpts(ask, ends_at, may, found)}
+
+
+class _Sight:
+    """What is seen of the work of a task, by each of the ways there are."""
+
+    def __init__(self, question: Question, may: Readable, asked: _Of, *, sends_bytes: bool) -> None:
+        self._question = question
+        self._may = may
+        self._asked = asked
+        self._sends_bytes = sends_bytes
+
+    def held(self, limit: int, ends_at: float) -> list[Any]:
+        return self._search(Plan(walk=Walk.HELD), _OF_TASKS, limit, None, ends_at).rows
+
+    def consumed(self, limit: int, ends_at: float) -> list[Any]:
+        found: list[Any] = []
+        for name in queue_names(self._question, Walk.CONSUMED, most=_MOST_QUEUES):
+            if time.monotonic() >= ends_at:
+                break
+            plan = Plan(walk=Walk.CONSUMED, queues=(name,))
+            found += self._search(plan, _NEWEST_CONSUMED, limit, None, ends_at).rows
+        return found
+
+    def newest(self, limit: int, place: Place | None, ends_at: float) -> Looked:
+        return self._search(Plan(walk=Walk.IDS), MOST_LOOKED_AT, limit, place, ends_at)
+
+    def _search(
+        self, plan: Plan, most: int, limit: int, place: Place | None, ends_at: float
+    ) -> Looked:
+        search = Search(
+            question=self._question,
+            plan=plan,
+            may=self._may,
+            ends_at=ends_at,
+            sends_bytes=self._sends_bytes,
+            build=statements.work,
+            most=most,
+            options={"part": self._asked.part, "may": self._may},
+        )
+        return search.found(Tests(conditions=(), parameters=self._asked.parameters), limit, place)
