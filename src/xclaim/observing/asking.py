@@ -157,12 +157,23 @@ def asking(engine: Engine, schema: str | None, timeout: timedelta, what: str) ->
     """
     missing_files.refuse(engine)
     resolved = schema_on(engine, schema)
+    with (
+        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        limiting(connection, resolved, timeout, what) as question,
+    ):
+        yield question
+
+
+@contextmanager
+def limiting(
+    connection: Connection, schema: str | None, timeout: timedelta, what: str
+) -> Iterator[Question]:
+    """Limit what the block asks on a connection under autocommit, as ``asking`` does."""
     seconds = timeout.total_seconds()
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        open_look = _on_sqlite if connection.dialect.name == SQLITE.name else _on_postgresql
-        question = Question(connection, resolved, what, seconds)
-        with open_look(connection, question, seconds):
-            yield question
+    open_look = _on_sqlite if connection.dialect.name == SQLITE.name else _on_postgresql
+    question = Question(connection, schema, what, seconds)
+    with open_look(connection, question, seconds):
+        yield question
 
 
 @contextmanager

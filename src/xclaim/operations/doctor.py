@@ -8,8 +8,9 @@ from __future__ import annotations
 import shlex
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +23,7 @@ from xclaim.connections import missing_files
 from xclaim.connections.autocommit import needs_transaction
 from xclaim.connections.direct import run
 from xclaim.errors import SchemaVersionError, schema_option, suggested
+from xclaim.observing.asking import limiting
 from xclaim.operations.audit import sound_checks, sound_indexes
 from xclaim.payloads.payloads import Payloads
 from xclaim.sql import statements
@@ -42,6 +44,7 @@ _BLOATED = 64 * 2**20, 400  # bytes of an index, and of each of its entries (usu
 _MANY_DEAD = 50_000, 0.5  # dead rows, and their share of all
 _CONNECTIONS_LEFT = 0.1
 _MOST_ERRORS = 5  # classes of errors in a finding
+_QUERY_CANCELED, _SQLITE_INTERRUPT = "57014", 9
 
 
 class Level(StrEnum):
@@ -66,10 +69,13 @@ class Finding:
         return asdict(self)
 
 
-def examine(engine: Engine, *, schema: str | None = None) -> list[Finding]:
+def examine(
+    engine: Engine, *, schema: str | None = None, timeout: timedelta | None = None
+) -> list[Finding]:
     """Look at everything, and return a finding for each thing there is to say.
 
-    Nothing is written, and no file is made. What the role may not see is a finding, too.
+    Nothing is written, and no file is made. What the role may not see is a finding, too, and so is
+    what could not be counted within ``timeout``, which is for each thing that messages are read for.
     """
     try:
         missing_files.refuse(engine)
@@ -83,12 +89,21 @@ def examine(engine: Engine, *, schema: str | None = None) -> list[Finding]:
         if findings[0].level is Level.PROBLEM:
             return findings
         for examination in examinations:
-            findings += _tried(examination, connection, schema)
+            with _limited(connection, schema, timeout if examination in _READING else None):
+                findings += _tried(examination, connection, schema)
         for hidden, names in _hidden(connection, schema):
             findings = [*_of_what_is_seen(findings, names), hidden]
     if engine.dialect.name == POSTGRESQL.name:
         findings.append(_pooler(engine))
     return findings
+
+
+def _limited(
+    connection: Connection, schema: str | None, timeout: timedelta | None
+) -> AbstractContextManager[object]:
+    if timeout is None:
+        return nullcontext()
+    return limiting(connection, schema, timeout, "what surrounds the queues")
 
 
 def _hidden(connection: Connection, schema: str | None) -> Iterator[tuple[Finding, set[str]]]:
@@ -132,6 +147,15 @@ def _tried(examination: Examination, connection: Connection, schema: str | None)
     except (DBAPIError, SchemaVersionError) as error:
         name = examination.__name__.removeprefix("_")
         refused = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        if _is_ended(error):
+            return [
+                Finding(
+                    name=name,
+                    level=Level.WARNING,
+                    found=f"could not look in time ({refused})",
+                    remedy="run `xclaim doctor`, which takes the time it needs",
+                )
+            ]
         return [
             Finding(
                 name=name,
@@ -140,6 +164,13 @@ def _tried(examination: Examination, connection: Connection, schema: str | None)
                 remedy="run it as the owner of the table, or grant pg_monitor",
             )
         ]
+
+
+def _is_ended(error: Exception) -> bool:
+    """Return whether the database ended the statement because its time was over."""
+    cause = getattr(error, "orig", None)
+    state, code = getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorcode", None)
+    return state == _QUERY_CANCELED or code == _SQLITE_INTERRUPT
 
 
 def _schema_version(connection: Connection, schema: str | None) -> Finding:
@@ -547,6 +578,7 @@ _EVERYWHERE: tuple[Examination, ...] = (
     _dead_letters,
     _payload_folder,
 )
+_READING = (_stuck_claims, _failing, _dead_letters)  # messages, of which there may be millions
 _SQLITE: tuple[Examination, ...] = (_sqlite_settings, _file_rights)
 _POSTGRESQL: tuple[Examination, ...] = (
     _bloat,

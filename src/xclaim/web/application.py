@@ -15,7 +15,19 @@ from starlette.routing import Route
 from xclaim.errors import InvalidArgumentError
 from xclaim.web.gate import HEALTH, Gate
 from xclaim.web.live import Live
-from xclaim.web.pages import one_queue, queues, task
+from xclaim.web.pages import (
+    chosen,
+    claims,
+    dead_letters,
+    doctor,
+    messages,
+    one_message,
+    one_queue,
+    push,
+    queues,
+    switches,
+    task,
+)
 from xclaim.web.settings import Settings, TaskLinks
 from xclaim.web.signing import Signer
 from xclaim.web.static_files import STATIC_ROUTE
@@ -60,6 +72,14 @@ def create_app(
         live.route,
         *queues.ROUTES,
         *one_queue.ROUTES,
+        *messages.ROUTES,
+        *one_message.ROUTES,
+        *dead_letters.ROUTES,
+        *claims.ROUTES,
+        *doctor.ROUTES,
+        *chosen.ROUTES,
+        *switches.ROUTES,
+        *push.ROUTES,
         *task.ROUTES,
     ]
     settings = Settings(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+from xclaim.arguments import visible
 from xclaim.observing.values import Count
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -48,6 +49,17 @@ def ago(value: datetime | None) -> str:
 def moment(value: datetime) -> str:
     """Return a time in UTC: ``2026-11-26 23:51:43 UTC``."""
     return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def since(value: datetime) -> str:
+    """Return how far away a time is: ``5 min ago``, ``in 20 s``."""
+    away = datetime.now(UTC) - value
+    return f"{duration(away)} ago" if away >= timedelta(0) else f"in {duration(-away)}"
+
+
+def readable(text: str) -> str:
+    """Return text of several lines as it is, but for what would turn or hide a part of it."""
+    return "\n".join(visible(line.replace("\t", "    ")) for line in text.split("\n"))
 
 
 def _of_large_units(seconds: int) -> str:

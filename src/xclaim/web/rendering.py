@@ -34,6 +34,8 @@ def environment() -> Environment:
         "duration": formats.duration,
         "moment": formats.moment,
         "number": formats.number,
+        "readable": formats.readable,
+        "since": formats.since,
         "visible": visible,
     }
     templates.globals["static"] = static_files.address_of

@@ -134,5 +134,5 @@ class Visit:
     def redirect(self, page: str, *, flash: str | None = None, **query: Any) -> Response:
         """Return the way to a page after an action; it shows the flash once."""
         if flash is not None:
-            query["flash"] = self.settings.signer.sign(_FLASH, self.person, flash[:500])
+            query["flash"] = self.settings.signer.sign(_FLASH, self.person, flash[:1_500])
         return RedirectResponse(self.url(page, **query), status_code=303)

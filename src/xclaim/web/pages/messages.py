@@ -16,7 +16,7 @@ from xclaim.web.routes import page
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from xclaim.observing.values import Completion, Found
+    from xclaim.observing.values import Found
     from xclaim.web.visits import Visit
 
 _LIMIT = 50
@@ -64,7 +64,7 @@ def show_messages(visit: Visit) -> Response:
 def complete(visit: Visit) -> Response:
     """Return how what is typed into the filter can go on, for the script."""
     return JSONResponse(
-        [{"text": each.text, "says": each.says} for each in _completions(visit, visit.query("text"))]
+        [{"text": text, "says": says} for text, says in _completions(visit, visit.query("text"))]
     )
 
 
@@ -90,11 +90,12 @@ def _page(
     )
 
 
-def _completions(visit: Visit, text: str) -> list[Completion]:
+def _completions(visit: Visit, text: str) -> list[tuple[str, str]]:
+    """Return whole filters that the text can become, and what is new in each."""
     if len(text) > _LONGEST:
         return []
-    part = part_of(lambda: visit.observer.completions(text))
-    return part.value or []
+    found = part_of(lambda: visit.observer.completions(text)).value or []
+    return [(text[: each.position] + each.text, each.says or each.text) for each in found]
 
 
 ROUTES = (page("/messages", show_messages), page("/completions", complete))

@@ -1,0 +1,57 @@
+"""Claims: who holds what, since when, and how much of the lease is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from xclaim.observing.values import Action
+from xclaim.web.pages.filtering import filter_of_id
+from xclaim.web.parts import part_of
+from xclaim.web.routes import page
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from xclaim.observing.values import Held
+    from xclaim.web.visits import Visit
+
+_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A claim with how much of its lease has gone by: from 0 to 100."""
+
+    held: Held
+    gone: int
+    filter: str
+
+
+def show_claims(visit: Visit) -> Response:
+    """Show the claims of one queue or of all, those whose lease is over before the others."""
+    queue = visit.query("queue")
+    found = visit.observer.claims(queue or None, limit=_LIMIT, after=visit.query("after") or None)
+    now = datetime.now(UTC)
+    held = sorted(found.page, key=lambda each: not each.is_lapsed)
+    return visit.render(
+        "claims.html",
+        queue=queue,
+        leases=[_lease(each, now) for each in held],
+        more=None if found.next is None else {"after": found.next},
+        is_first=not visit.query("after"),
+        release=Action.RELEASE,
+        rights=part_of(lambda: visit.rights(queue or None)),
+    )
+
+
+def _lease(held: Held, now: datetime) -> Lease:
+    whole = (held.claim_expires_at - held.claimed_at).total_seconds()
+    gone = (now - held.claimed_at).total_seconds()
+    # The browser's machine may have another clock: what the database says of a lapse holds.
+    share = 100 if held.is_lapsed or whole <= 0 else min(max(round(100 * gone / whole), 0), 99)
+    return Lease(held=held, gone=share, filter=filter_of_id(held.id))
+
+
+ROUTES = (page("/claims", show_claims),)

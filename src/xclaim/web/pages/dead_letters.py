@@ -1,0 +1,79 @@
+"""Dead letters, grouped by their error: what died of the same is looked at and redriven together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from xclaim.arguments import DEAD_LETTER_SUFFIX
+from xclaim.observing.filters import StatusWord
+from xclaim.observing.values import Action
+from xclaim.web.pages.filtering import filter_of, filter_of_letters
+from xclaim.web.parts import Part, part_of
+from xclaim.web.routes import page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.responses import Response
+
+    from xclaim.observing.values import Letters, Rights
+    from xclaim.web.visits import Visit
+
+_MOST_GROUPS = 200
+_ACTIONS = {Action.REDRIVE: "Redrive", Action.WITHDRAW: "Withdraw"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Dead letters of the same error, and the filter that finds them; None: nothing sets them apart."""
+
+    letters: Letters
+    filter: str | None
+
+
+def show_dead_letters(visit: Visit) -> Response:
+    """Show the dead letters of one queue or of all, the largest group first."""
+    queue = visit.query("queue").removesuffix(DEAD_LETTER_SUFFIX)
+    found = visit.observer.dead_letters(queue or None)
+    if not visit.sees_payloads:
+        found = _by_class(found)
+    groups = [
+        Group(letters=each, filter=filter_of_letters(each, with_text=visit.sees_payloads))
+        for each in sorted(found, key=lambda each: (-each.count, each.queue))
+    ]
+    return visit.render(
+        "dead_letters.html",
+        queue=queue,
+        groups=groups[:_MOST_GROUPS],
+        left=len(groups[_MOST_GROUPS:]),
+        all_of_it=filter_of(queue, StatusWord.DEAD) if queue else None,
+        actions=_ACTIONS,
+        rights=_rights(visit, queue),
+    )
+
+
+def _rights(visit: Visit, queue: str) -> Part[Rights]:
+    return part_of(lambda: visit.rights(queue or None))
+
+
+def _by_class(found: Iterable[Letters]) -> list[Letters]:
+    """Return the groups without what the errors say, of which only the class is shown."""
+    groups: dict[tuple[str, str | None], Letters] = {}
+    for each in found:
+        key = (each.queue, each.error_class)
+        one = replace(each, first_line=None)
+        groups[key] = _together(groups[key], one) if key in groups else one
+    return list(groups.values())
+
+
+def _together(one: Letters, other: Letters) -> Letters:
+    newest = max(one, other, key=lambda each: each.last_died_at)
+    return replace(
+        newest,
+        count=one.count + other.count,
+        first_died_at=min(one.first_died_at, other.first_died_at),
+    )
+
+
+ROUTES = (page("/dead-letters", show_dead_letters),)

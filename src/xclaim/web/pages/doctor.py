@@ -1,0 +1,78 @@
+"""Doctor and audit: what surrounds the queues and slows them down, and whether every row is sound."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from xclaim.operations import doctor
+from xclaim.operations.audit import audit
+from xclaim.operations.doctor import Level
+from xclaim.web.parts import part_of
+from xclaim.web.routes import action, page
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from xclaim.operations.audit import Audit, Check
+    from xclaim.web.forms import Form
+    from xclaim.web.visits import Visit
+
+_WORST_FIRST = (Level.PROBLEM, Level.WARNING, Level.OK)
+_MOST_AUDITED = 20_000  # of the newest: some tens of milliseconds
+_TIMEOUT = timedelta(seconds=2)
+_MESSAGE = re.compile(r"message (-?[0-9]{1,19})\b", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """What breaks a promise, and the message it is, if it is one."""
+
+    text: str
+    id: int | None
+
+
+def show_doctor(visit: Visit) -> Response:
+    """Show what the doctor finds, what is worst first."""
+    place = visit.place
+    findings = part_of(lambda: doctor.examine(place.engine, schema=place.schema, timeout=_TIMEOUT))
+    return visit.render(
+        "doctor.html",
+        findings=findings,
+        ordered=sorted(findings.value or (), key=lambda each: _WORST_FIRST.index(each.level)),
+        newest=_MOST_AUDITED,
+    )
+
+
+def ask_audit(visit: Visit) -> Response:
+    """Say what an audit is, and ask: it reads much, and so is never run by itself."""
+    return visit.render("audit.html", audit=None, examples={}, newest=_MOST_AUDITED)
+
+
+def run_audit(visit: Visit, form: Form) -> Response:
+    """Check the promises of the newest messages, and show what breaks them."""
+    place = visit.place
+    found = part_of(lambda: audit(place.engine, newest=_MOST_AUDITED, schema=place.schema))
+    examples = {} if found.value is None else _examples(found.value)
+    return visit.render("audit.html", audit=found, examples=examples, newest=_MOST_AUDITED)
+
+
+def _examples(found: Audit) -> dict[str, list[Example]]:
+    return {check.name: _of_check(check) for check in found.checks if check.broken}
+
+
+def _of_check(check: Check) -> list[Example]:
+    examples = []
+    for text in check.examples:
+        match = _MESSAGE.match(text)
+        examples.append(Example(text=text, id=None if match is None else int(match[1])))
+    return examples
+
+
+ROUTES = (
+    page("/doctor", show_doctor),
+    page("/audit", ask_audit),
+    action("/audit", run_audit),
+)
