@@ -56,7 +56,7 @@ def get_provider_info() -> dict[str, Any]:
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "https://grafana.example/d/xclaim?var-task={task_instance}",
-                        "default": MESSAGES_URL,
+                        "default": None,  # MESSAGES_URL: Airflow 3.1 would fill in its braces
                     },
                     "dashboard_connections": {
                         "description": (
