@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
+from tests.airflow_versions import since
 from tests.web.dashboards import Browser
 from xclaim import Queue
 
@@ -145,9 +146,10 @@ def test_a_token_that_is_not_good_opens_nothing(
     assert "orders" not in answer.text
 
 
+@since("3.2", "revokes a token when its user signs out")
 @pytest.mark.usefixtures("connected")
 def test_after_signing_out_the_token_opens_nothing(
-    browser_of: Callable[[str | None], Browser], _metadata: None
+    browser_of: Callable[[str | None], Browser],
 ) -> None:
     browser = browser_of("ada")
     token = browser.cookies[COOKIE]
@@ -208,7 +210,7 @@ def test_a_tab_needs_the_right_to_read_the_task_instances_of_its_dag(
 
     def refuse(**options: Any) -> bool:
         asked.append((options["method"], options["access_entity"], options["details"].id))
-        return options["details"].id != "secret"
+        return bool(options["details"].id != "secret")
 
     monkeypatch.setattr(get_auth_manager(), "is_authorized_dag", refuse)
     browser = browser_of("ada")

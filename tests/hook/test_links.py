@@ -196,7 +196,11 @@ def test_the_link_may_be_to_a_page_of_airflow(
     ("map_index", "base_url", "expected"),
     [
         (-1, "https://a.example/x/", "https://a.example/x/dags/shop/runs/r%2B1%3A2/tasks/g.work"),
-        (3, "https://a.example", "https://a.example/dags/shop/runs/r%2B1%3A2/tasks/g.work/mapped/3"),
+        (
+            3,
+            "https://a.example",
+            "https://a.example/dags/shop/runs/r%2B1%3A2/tasks/g.work/mapped/3",
+        ),
         (-1, "", "dags/shop/runs/r%2B1%3A2/tasks/g.work"),
     ],
 )

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.hook.conftest import within_task
-from xclaim import ClaimLostError, Queue
+from xclaim import Claim, ClaimLostError, Queue
 from xclaim.airflow.hooks import XclaimHook
 
 pytestmark = pytest.mark.airflow
@@ -68,6 +68,11 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     return sent
 
 
+def claimed(queue: Queue[Any]) -> Claim[Any]:
+    (claim,) = queue.claim_many(1)
+    return claim
+
+
 @pytest.mark.usefixtures("connected")
 def test_a_task_sends_what_it_pushes_claims_and_settles(sent: Sent) -> None:
     with within_task():
@@ -75,7 +80,7 @@ def test_a_task_sends_what_it_pushes_claims_and_settles(sent: Sent) -> None:
         queue.push_many(range(4))
         with queue.consume() as claims:
             assert claims
-        queue.release(queue.claim(), error="no stock")
+        queue.release(claimed(queue), error="no stock")
 
     assert sent.counts["xclaim.pushed"] == 4
     assert sent.counts["xclaim.claimed"] == 2
@@ -105,12 +110,12 @@ def test_what_is_lost_and_what_dies_is_counted(connected: str, sent: Sent) -> No
     with within_task():
         queue = XclaimHook().queue("orders", on_dead="ignore")
         queue.push_many(["lost", "dies"], max_attempts=1)
-        first = queue.claim()
+        first = claimed(queue)
         with Queue("orders", connected) as other:
             other.release(first, count=False)
         with pytest.raises(ClaimLostError):
             queue.ack(first)
-        queue.release(queue.claim(), error="broken")
+        queue.release(claimed(queue), error="broken")
 
     assert sent.counts["xclaim.lost"] == 1
     assert sent.counts["xclaim.dead"] == 1
@@ -123,7 +128,7 @@ def test_upkeep_sends_how_the_queue_is(sent: Sent) -> None:
     with within_task():
         XclaimHook().queue("orders").push_many(range(3))
         operator = MaintenanceOperator(task_id="tidy", queue_names=["orders"])
-        operator.execute({})  # type: ignore[typeddict-item]
+        operator.execute({})
 
     assert sent.gauges["xclaim.queue.available"] == 3
     assert sent.gauges["xclaim.queue.dead_letters"] == 0

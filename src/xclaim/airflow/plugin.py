@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _RUN = f"{DASHBOARD}/task?dag={{DAG_ID}}&run={{RUN_ID}}"
-_MISSING = b"The dashboard needs xclaim's extra web: pip install 'xclaim[web]' where the API server runs.\n"
+_MISSING = (
+    b"The dashboard needs xclaim's extra web where the API server runs: pip install 'xclaim[web]'\n"
+)
 
 
 class Dashboard:

@@ -20,16 +20,12 @@ from airflow.api_fastapi.auth.managers.models.resource_details import (
 from airflow.api_fastapi.auth.tokens import get_signing_key
 from airflow.api_fastapi.core_api.security import bearer_scheme, get_user
 from airflow.configuration import conf
-from airflow.exceptions import AirflowNotFoundException
 from airflow.models import Connection
 from airflow.models.dag import DagModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-try:
-    from airflow.observability.stats import Stats
-except ImportError:  # before 3.2 there is one for all processes
-    from airflow.stats import Stats
+from xclaim.airflow.versions import AirflowNotFoundException, ServerStats
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -38,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Method",
-    "Stats",
+    "ServerStats",
     "base_path",
     "connection",
     "connections_of",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def make() -> Starlette:
     """Return the application; what it does to queues is counted by Airflow's metrics."""
     if is_on():
-        QueueStats(api_server.Stats, dict).start()
+        QueueStats(api_server.ServerStats, dict).start()
     return create_app(
         ConnectionPlaces(),
         AirflowAccess(),

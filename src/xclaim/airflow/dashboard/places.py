@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from xclaim.airflow.connections import database_of, missing_connection
 from xclaim.airflow.dashboard import api_server
+from xclaim.airflow.dashboard.access import user_in
 from xclaim.airflow.dashboard.engines import Engines
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.web import AccessDeniedError, Place
 
 if TYPE_CHECKING:
     from xclaim.airflow.connections import Database
-    from xclaim.airflow.dashboard.access import AirflowUser
+    from xclaim.web import Person
 
 _DEFAULT = XclaimHook.default_conn_name
 
@@ -27,17 +28,17 @@ class ConnectionPlaces:
     def __init__(self) -> None:
         self._engines = Engines()
 
-    def names(self, person: AirflowUser) -> list[str]:
+    def names(self, person: Person) -> list[str]:
         """Return the ids of the connections, the default first.
 
         :param person: who asks.
         :raises AccessDeniedError: they may read none.
         """
-        offered = _offered()
+        offered, user = _offered(), user_in(person)
         readable = [
             conn_id
             for conn_id in offered
-            if api_server.may_use_connection(person.user, conn_id, "GET")
+            if api_server.may_use_connection(user, conn_id, "GET")
         ]
         if not readable:
             raise AccessDeniedError(
@@ -47,7 +48,7 @@ class ConnectionPlaces:
             )
         return readable
 
-    def open(self, name: str, person: AirflowUser) -> Place:
+    def open(self, name: str, person: Person) -> Place:
         """Return the database of a connection.
 
         Who may edit the connection may act and see payloads: they could as well have its password.
@@ -60,7 +61,7 @@ class ConnectionPlaces:
         if name not in self.names(person):  # whoever calls has asked, but this is the door
             raise AccessDeniedError(403, f"{person.name} may not read connection {name!r}")
         database = _database(name)
-        may_edit = api_server.may_use_connection(person.user, name, "PUT")
+        may_edit = api_server.may_use_connection(user_in(person), name, "PUT")
         return Place(
             name=name,
             engine=self._engines.of(name, database),
