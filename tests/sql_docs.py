@@ -56,7 +56,6 @@ NAMES = (
     "failing_queues",
     "is_known",
     "receipt",
-    "clock",
     "queue_stats",
     "stuck_claims",
     "dead_letters",

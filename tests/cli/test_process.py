@@ -20,7 +20,7 @@ from xclaim.operations import migrate
 COMMANDS = (
     *("upgrade", "downgrade", "push", "claim", "ack", "release", "extend", "peek", "stats"),
     *("expire", "redrive", "prune", "demo", "grants", "get", "find", "failures"),
-    *("claims", "withdraw", "rotate-keys", "audit", "doctor"),
+    *("claims", "withdraw", "rotate-keys", "audit", "doctor", "dashboard"),
 )
 
 

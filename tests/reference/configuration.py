@@ -30,6 +30,11 @@ _MEANINGS: dict[str, tuple[str, str]] = {  # the default, and what it says
         "the search path",
         "The PostgreSQL schema of the table, for commands and queues without one.",
     ),
+    "XCLAIM_DASHBOARD_USER": ("", "Who is let in by `xclaim dashboard --auth basic`."),
+    "XCLAIM_DASHBOARD_PASSWORD": (
+        "",
+        "His password, of eight characters or more. It has to be kept as a secret.",
+    ),
     "XCLAIM_STORAGE": (
         "all in the row",
         (

@@ -53,7 +53,7 @@ def test_a_place_that_is_not_his_is_not_said_to_be_there(dashboard: Dashboard) -
 def test_what_fails_is_said_without_what_it_says_itself(
     dashboard: Dashboard, error: Exception, status: int, said: str
 ) -> None:
-    def fail(request: Any) -> Any:
+    def fail(_request: Any) -> Any:
         raise error
 
     dashboard.app.router.routes.append(Route("/fail", fail))

@@ -173,15 +173,16 @@ def test_pages_that_ask_for_different_things_are_watched_apart(watch: Watch) -> 
 
 
 def test_nobody_is_asked_when_nobody_listens(watch: Watch) -> None:
-    async def look() -> dict[Any, Any]:
+    async def look() -> int:
         async with listening(watch) as listener:
             await listener.event("cells")
-        async with asyncio.timeout(PATIENCE):
-            while watch.live._watched:
-                await asyncio.sleep(0.01)
-        return watch.live._watched
+            (watched,) = watch.live._watched.values()
+        assert watched.task is not None
+        await asyncio.wait_for(watched.task, PATIENCE)
+        await asyncio.sleep(0)  # what is called when it is done
+        return len(watch.live._watched)
 
-    assert asyncio.run(look()) == {}
+    assert asyncio.run(look()) == 0
 
 
 def test_trouble_is_said_and_passes(watch: Watch) -> None:

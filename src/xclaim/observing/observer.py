@@ -24,6 +24,7 @@ from xclaim.observing import (
     working,
 )
 from xclaim.observing.asking import Question, asking
+from xclaim.observing.times import now_of
 from xclaim.observing.values import (
     Chart,
     Charted,
@@ -167,3 +168,10 @@ class Observer:
     def matching(self, filter: str, *, limit: int) -> Matching:  # noqa: A002
         """Return the ids of the messages that a filter is about, 10,000 at most."""
         return searching.matching(self._asking, self._timeout, filter, limit=limit)
+
+    # Actions
+
+    def now(self) -> datetime:
+        """Return the time by the database's clock, which the times of its messages go by."""
+        with self._asking("what time it is") as question:
+            return now_of(question)

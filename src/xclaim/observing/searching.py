@@ -133,7 +133,7 @@ def _search(
         plan = planned(question, filter_)
         place = from_cursor(plan.walk, before, question.dialect)
         search_ = Search(
-            question=question, plan=plan, may=may, ends_at=ends_at, sends_bytes=sends_bytes
+            question=question, plan=plan, may=may, ends_at=ends_at, sends_bytes=sends_bytes, most=MOST_LOOKED_AT
         )
         looked = search_.found(tests(filter_, may, question.dialect), limit, place)
     shown = with_excerpts(ask, ends_at, may, looked.rows)
@@ -314,9 +314,9 @@ class Search:
     plan: Plan
     may: Readable
     ends_at: float
+    most: int
     sends_bytes: bool = False
     build: Callable[..., Any] = statements.search
-    most: int = MOST_LOOKED_AT
     options: dict[str, Any] = field(default_factory=dict)
     _looked: Looked = field(default_factory=Looked)
 

@@ -2,8 +2,8 @@
 
 An operator has no claim: he takes the receipt of the one that is on the row now, and settles with
 it as its holder would. If the claim changes hands in between, nothing is done. Each of these writes
-one line to the logger ``xclaim``, at the level WARNING, that says who it was: ``by``, or else whoever
-runs this process.
+one line to the logger ``xclaim``, at the level WARNING, that says who it was: ``by``, else who runs this
+process.
 """
 
 from __future__ import annotations
@@ -202,14 +202,7 @@ def note(done: str, *values: object, by: str | None = None) -> None:
     _logger.warning(f"operator %s {done}", operator() if by is None else visible(by), *values)
 
 
-def clock(engine: Engine, *, schema: str | None = None) -> datetime:
-    """Return what time it is for the database, to which the times of its messages compare."""
-    schema = schema_on(engine, schema)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        (row,) = execute(connection, schema, statements.clock, {})
-    return as_utc(row.now)
-
-
+def _note(done: str, claim: Claim, by: str | None) -> None:
     message = claim.message
     note(
         f"{done} message %s in %r, attempt %s, which %r held since %s",

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from xclaim.errors import XclaimError
-
 if TYPE_CHECKING:
     from starlette.requests import Request
 
@@ -36,7 +34,7 @@ class Access(Protocol):
         ...
 
 
-class AccessDeniedError(XclaimError):
+class AccessDeniedError(Exception):
     """Who asks is not let in. ``reason`` is shown to him, and should say the way in.
 
     ``status`` is the HTTP status: 401, 403, or 303 with a ``location`` in ``headers``.

@@ -160,7 +160,7 @@ def release(
 ) -> Deed:
     """Take claims from their holders, who cannot settle them any more; the messages come back.
 
-    Those that were claimed by ``claimed_until``, as ``by_hand.clock`` told it: whoever claimed later
+    Those that were claimed by ``claimed_until``, as ``Observer.now`` told it: whoever claimed later
     is not the one that was meant. With an ``error`` the attempts have failed.
     """
 
@@ -172,8 +172,9 @@ def release(
             if claimed_at is None or claimed_at > claimed_until:
                 deed.refuse("claimed anew after you had looked", id_)
                 return
-            options = {"error": error, "count": count, "schema": hand.schema, "by": hand.by}
-            by_hand.release(hand.engine, claim, **options)  # type: ignore[arg-type]
+            by_hand.release(
+                hand.engine, claim, error=error, count=count, schema=hand.schema, by=hand.by
+            )
         except InvalidArgumentError:
             deed.refuse("nobody holds it any more", id_)
         except ClaimLostError:

@@ -24,13 +24,12 @@ from xclaim.web.rendering import render
 logger = logging.getLogger(__name__)
 
 
-class PageNotFoundError(XclaimError):
+class PageNotFoundError(Exception):
     """There is no such page, queue, message or place."""
 
 
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
 _OURS: tuple[tuple[type[XclaimError], int, str], ...] = (
-    (PageNotFoundError, _NOT_FOUND, "Not found"),
     (SchemaVersionError, 503, "No messages here yet"),
     (HiddenRowsError, 403, "Refused"),
     (InvalidArgumentError, 400, "That cannot be"),
@@ -53,6 +52,8 @@ def failure_of(error: BaseException) -> Failure:
         case AccessDeniedError():
             title = "Not signed in" if error.status == _UNAUTHORIZED else "Refused"
             return Failure(status=error.status, title=title, text=error.reason)
+        case PageNotFoundError():
+            return Failure(status=_NOT_FOUND, title="Not found", text=str(error))
         case XclaimError():
             return _of_xclaim(error)
         case HTTPException():
@@ -108,7 +109,7 @@ def _of_database(error: SQLAlchemyError) -> Failure:
 def failure_page(scope: Scope, error: BaseException, **context: Any) -> Response:
     """Return the page for an error, with the headers that it asks for."""
     failure = failure_of(error)
-    if failure.status >= 500 and not isinstance(error, XclaimError):  # noqa: PLR2004
+    if failure.status >= 500 and not isinstance(error, XclaimError | AccessDeniedError):  # noqa: PLR2004
         logger.error("a page failed: %s", type(error).__name__, exc_info=error)
     if isinstance(error, AccessDeniedError) and "location" in error.headers:
         return Response(status_code=error.status, headers=error.headers)

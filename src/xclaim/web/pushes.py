@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from xclaim import arguments
 from xclaim.errors import DuplicateMessageError, PayloadError, StorageError
-from xclaim.operations import by_hand
+from xclaim.observing import Observer
 from xclaim.payloads.exact_json import decode_exactly
 from xclaim.retry import MAX_ATTEMPTS
 
@@ -83,7 +83,7 @@ def read(form: Mapping[str, str]) -> Draft:
 
 def push(hand: Hand, draft: Draft) -> Pushed:
     """Push the message. Raise FieldsError for what only the queue can tell."""
-    before = by_hand.clock(hand.engine, schema=hand.schema)
+    before = Observer(hand.engine, schema=hand.schema).now()
     try:
         with hand.queue(draft.queue) as queue:
             message = queue.push(

@@ -6,7 +6,7 @@ counted. They are no secret and no permission: they only narrow what the filter 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,9 +41,9 @@ class Selection:
 
     @property
     def only_queue(self) -> str | None:
-        """The queue that all of them are in, None if there are none or more queues."""
-        names = list(self.chosen)
-        return names[0] if len(names) == 1 else None
+        """The queue that all of them are of, dead letters too; None if there are none or more."""
+        names = {name.removesuffix(DEAD_LETTER_SUFFIX) for name in self.chosen}
+        return names.pop() if len(names) == 1 else None
 
 
 def select(observer: Observer, action: Action, filter_: str, limit: int) -> Selection:
@@ -51,8 +51,8 @@ def select(observer: Observer, action: Action, filter_: str, limit: int) -> Sele
     found = observer.matching(filter_, limit=limit)
     chosen: dict[str, list[int]] = {}
     others = 0
-    for (queue, status), ids in _by_queue_and_status(found.ids):
-        if _is_for(action, queue, status):
+    for (queue, status), ids in found.ids.items():
+        if is_for(action, queue, status):
             chosen.setdefault(queue, []).extend(ids)
         else:
             others += len(ids)
@@ -107,7 +107,8 @@ def _base_36(number: int) -> str:
     return sign + digits
 
 
-def _is_for(action: Action, queue: str, status: Status) -> bool:
+def is_for(action: Action, queue: str, status: Status) -> bool:
+    """Return whether the action can be done to messages of this queue and status."""
     match action:
         case Action.REDRIVE:
             return status is Status.AVAILABLE and queue.endswith(DEAD_LETTER_SUFFIX)
@@ -117,9 +118,3 @@ def _is_for(action: Action, queue: str, status: Status) -> bool:
             return status is Status.CLAIMED
         case _:
             raise ValueError(f"{action} is not done to chosen messages")
-
-
-def _by_queue_and_status(
-    found: Mapping[tuple[str, Status], Sequence[int]],
-) -> Iterable[tuple[tuple[str, Status], Sequence[int]]]:
-    return found.items()

@@ -18,7 +18,6 @@ from xclaim.sql.statements.claiming import (
 )
 from xclaim.sql.statements.letters import Letters
 from xclaim.sql.statements.looking import (
-    clock,
     counts,
     dead_letters,
     failing_messages,
@@ -84,7 +83,6 @@ __all__ = [
     "claim",
     "claim_one",
     "clashing_keys",
-    "clock",
     "counts",
     "dead_letters",
     "described",

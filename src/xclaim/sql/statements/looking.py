@@ -236,12 +236,6 @@ def receipt(table: Table, dialect: Dialect) -> Statement:
 
 
 @lru_cache
-def clock(_table: Table, dialect: Dialect) -> Statement:
-    """Return what time it is for the database."""
-    return select(dialect.now().label("now"))
-
-
-@lru_cache
 def stuck_claims(table: Table, dialect: Dialect) -> Statement:
     """Count by queue the claims whose lease ran out a while ago, and those held for very long."""
     seconds = seconds_parameter("lapsed_seconds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,11 @@ def bound(host: str, port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
+        way_out = "name an address of this machine with --host"
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            way_out = "choose another port with --port, where 0 takes a free one"
         raise InvalidArgumentError(
-            f"cannot listen at {host}:{port} ({error.strerror}): another dashboard may run there; "
-            "choose another with --port, where 0 takes a free one"
+            f"cannot listen at {host}:{port} ({error.strerror}): {way_out}"
         ) from error
     return listener
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from xclaim.errors import InvalidArgumentError
 from xclaim.observing.filters import StatusWord
 from xclaim.observing.values import Action
-from xclaim.operations import by_hand
 from xclaim.web import actions, selections
 from xclaim.web.actions import Deed, Hand
 from xclaim.web.pages.filtering import filter_of, refuse_to_probe
@@ -79,7 +78,7 @@ def ask(visit: Visit, what: Action) -> Response:
     """Show what the action would be done to, and ask."""
     given, limit = _filter(visit, what), selections.limit_of(visit.query("limit"))
     _check(visit, given, what)
-    asked_at = by_hand.clock(visit.place.engine, schema=visit.place.schema)
+    asked_at = visit.observer.now()
     selection = selections.select(visit.observer, what, given, limit)
     rights = visit.rights(selection.only_queue)
     visit.require(what, rights)

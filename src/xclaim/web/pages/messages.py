@@ -12,6 +12,7 @@ from xclaim.observing.values import Action
 from xclaim.web.pages.filtering import refuse_to_probe
 from xclaim.web.parts import part_of
 from xclaim.web.routes import page
+from xclaim.web.selections import is_for
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -85,9 +86,19 @@ def _page(
         is_first=not visit.query("before"),
         completions=_completions(visit, given),
         examples=EXAMPLES,
-        actions=_ACTIONS,
-        rights=part_of(visit.rights) if given.strip() and found is not None else None,
+        actions=_actions(found),
+        rights=part_of(visit.rights) if given.strip() else None,
     )
+
+
+def _actions(found: Found | None) -> list[tuple[Action, str]]:
+    """Return what can be done to some of the messages that are shown."""
+    shown = () if found is None else found.messages
+    return [
+        (action, text)
+        for action, text in _ACTIONS.items()
+        if any(is_for(action, each.queue, each.status) for each in shown)
+    ]
 
 
 def _completions(visit: Visit, text: str) -> list[tuple[str, str]]:

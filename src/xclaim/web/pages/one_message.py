@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from xclaim.arguments import HIGHEST_ID
+from xclaim.arguments import DEAD_LETTER_SUFFIX, HIGHEST_ID
 from xclaim.message import Status
 from xclaim.observing.values import Action
 from xclaim.web.failures import PageNotFoundError
@@ -38,7 +38,7 @@ def show_message(visit: Visit) -> Response:
         message=message,
         filter_of_it=filter_of_id(message.id),
         actions=_actions(message),
-        rights=part_of(lambda: visit.rights(message.queue)),
+        rights=part_of(lambda: visit.rights(message.queue.removesuffix(DEAD_LETTER_SUFFIX))),
         python=_python(message),
         sql=f"SELECT * FROM xclaim_message WHERE id = {message.id};",
     )

@@ -1,0 +1,277 @@
+"""What became of a message, who holds what, and what died of which error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.retrying import AT_ONCE
+from xclaim import Queue, create_engine
+from xclaim.errors import FilterError, InvalidArgumentError
+from xclaim.observing import Observer
+from xclaim.observing.values import Happened, Task
+
+LONG = timedelta(minutes=5)
+LATER = timedelta(days=1)
+PRODUCER = {"dag_id": "etl", "run_id": "r/1", "task_id": "load", "map_index": -1, "try_number": 1}
+BY = "etl/r/2/pack[7]#2@host"
+PACK = Task(dag_id="etl", run_id="r/2", task_id="pack", map_index=7, try_number=2)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def observer(engine: Engine) -> Observer:
+    return Observer(engine, timeout=LONG)
+
+
+@pytest.fixture
+def queue(engine: Engine) -> Queue:
+    return Queue("orders", engine, retry=AT_ONCE)
+
+
+def test_a_life_has_every_moment_in_its_order(queue: Queue, observer: Observer) -> None:
+    message = queue.push({"id": 1}, headers=PRODUCER)
+    queue.release(queue.claim(claimed_by="me"), error=KeyError("cup"))
+    queue.ack(queue.claim(claimed_by=BY))
+
+    life = observer.message(message.id)
+
+    assert life is not None
+    happened = [moment.what for moment in life.moments]
+    assert happened[0] is Happened.PUSHED
+    assert happened[-2:] == [Happened.CLAIMED, Happened.CONSUMED]
+    assert Happened.FAILED in happened
+    (failed,) = [moment for moment in life.moments if moment.what is Happened.FAILED]
+    assert (failed.by, failed.attempt, failed.error_class) == ("me", 1, "KeyError")
+    assert failed.error == "KeyError: 'cup'"
+    assert life.moments[-1].task == life.consumer == PACK
+    assert life.moments[0].task == life.producer
+    assert life.producer == Task(**PRODUCER)
+    assert life.payload == '{\n  "id": 1\n}'
+    assert json.loads(life.headers or "") == PRODUCER
+
+
+def test_a_life_goes_on_in_the_future(queue: Queue, observer: Observer) -> None:
+    delayed = queue.push(1, delay=LATER)
+    retried = queue.push(2)
+    queue.release(queue.claim(), delay=LATER, error="x")
+    held = queue.push(3)
+    queue.claim(lease=LONG, claimed_by=BY)
+
+    lives = [observer.message(each.id) for each in (delayed, retried, held)]
+
+    lasts = [life.moments[-1] for life in lives if life is not None]
+    assert [last.what for last in lasts] == [Happened.COMES_BACK] * 3
+    assert lasts[2].task == PACK
+
+
+def test_a_lapsed_claim_and_a_death_are_moments(queue: Queue, observer: Observer) -> None:
+    dead = queue.push(1, max_attempts=1)
+    queue.release(queue.claim(), error=ValueError("no"))
+    lapsed = queue.push(2)
+    queue.claim(lease=timedelta(0))
+
+    of_dead, of_lapsed = observer.message(dead.id), observer.message(lapsed.id)
+
+    assert of_dead is not None
+    assert of_lapsed is not None
+    assert of_dead.moments[-1].what is Happened.DIED
+    assert of_dead.moments[-1].error_class == "ValueError"
+    assert Happened.LAPSED in [moment.what for moment in of_lapsed.moments]
+
+
+def test_there_is_no_life_of_a_message_that_is_not_there(observer: Observer) -> None:
+    assert observer.message(17) is None
+    with pytest.raises(InvalidArgumentError, match="message id"):
+        observer.message(0)
+
+
+def test_a_large_payload_is_cut(queue: Queue, observer: Observer) -> None:
+    message = queue.push({"text": "x" * 10_000_000, "number": 1})
+
+    life = observer.message(message.id)
+    (listed,) = observer.search("").messages
+
+    assert life is not None
+    assert life.payload is not None
+    assert len(life.payload) == 100_000
+    assert life.is_cut
+    assert "only its first 100,000 characters are shown" in (life.payload_note or "")
+    assert len(life.message.excerpt or "") <= 300
+    assert len(listed.excerpt or "") <= 300
+
+
+def test_claims_are_paged_by_queue_and_end(engine: Engine, observer: Observer) -> None:
+    for name in ("b", "a", "c"):
+        queue = Queue(name, engine)
+        queue.push_many([1, 2, 3])
+        for minutes in (3, 1, 2):
+            queue.claim(claimed_by=BY, lease=timedelta(minutes=minutes))
+
+    pages, cursor = [], None
+    while True:
+        claims = observer.claims(limit=2, after=cursor)
+        pages += claims.page
+        cursor = claims.next
+        if cursor is None:
+            break
+    of_queue = observer.claims("b", limit=2)
+    rest = observer.claims("b", limit=2, after=of_queue.next)
+
+    assert [held.queue for held in pages] == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
+    assert len({held.id for held in pages}) == 9
+    ends = [held.claim_expires_at for held in pages[:3]]
+    assert ends == sorted(ends)
+    assert pages[0].task == PACK
+    assert [*of_queue.page, *rest.page] == pages[3:6]
+    assert rest.next is None
+    with pytest.raises(FilterError):
+        observer.claims(after="forged")
+
+
+def test_claims_of_a_queue_have_those_on_its_dead_letters(
+    queue: Queue, engine: Engine, observer: Observer
+) -> None:
+    dead = queue.push(1, max_attempts=1)
+    queue.release(queue.claim(), error="x")
+    Queue("orders.dead", engine).claim()
+    alive = queue.push(2)
+    queue.claim()
+
+    first = observer.claims("orders", limit=1)
+    second = observer.claims("orders", limit=1, after=first.next)
+
+    assert [first.page[0].id, second.page[0].id] == [alive.id, dead.id]
+    assert second.next is None
+
+
+def test_what_failed_comes_in_the_order_of_its_next_try(queue: Queue, observer: Observer) -> None:
+    pushed = queue.push_many([1, 2, 3])
+    claims = queue.claim_many(3)
+    for claimed, hours in zip(claims, (3, 1, 2), strict=True):
+        queue.release(claimed, error="x", delay=timedelta(hours=hours))
+    queue.push(4, delay=LATER)
+
+    failing = observer.failing("orders", 10)
+
+    assert [message.id for message in failing] == [pushed[1].id, pushed[2].id, pushed[0].id]
+
+
+def test_dead_letters_are_grouped_by_class_and_first_line(
+    queue: Queue, engine: Engine, observer: Observer
+) -> None:
+    errors = ["one\nof many", "one\nof others", "two", ValueError("bad"), ValueError("bad")]
+    for error in errors:
+        queue.push(1, max_attempts=1)
+        queue.release(queue.claim(), error=error)
+    other = Queue("other", engine)
+    other.push(1, max_attempts=1)
+    other.release(other.claim(), error="one")
+
+    letters = observer.dead_letters("orders")
+    everywhere = observer.dead_letters()
+
+    assert {(each.error_class, each.first_line): each.count for each in letters} == {
+        (None, "one"): 2,
+        (None, "two"): 1,
+        ("ValueError", "ValueError: bad"): 2,
+    }
+    assert {each.queue for each in letters} == {"orders"}
+    assert all(each.is_complete for each in letters)
+    assert all(each.first_died_at <= each.last_died_at for each in letters)
+    assert {each.queue for each in everywhere} == {"orders", "other"}
+
+
+def test_the_work_of_a_task_is_what_it_pushed_holds_consumed_and_failed(
+    queue: Queue, observer: Observer
+) -> None:
+    of_pack = {**PRODUCER, "run_id": "r/2", "task_id": "pack", "map_index": 7}
+    pushed = queue.push("pushed", headers=of_pack)
+    queue.push("of another", headers={**of_pack, "map_index": 8})
+    queue.push("of another task", headers={**of_pack, "task_id": "packs"})
+    consumed, held, failed, others = (queue.push(name, priority=1) for name in "chfo")
+    queue.ack(queue.claim(claimed_by=BY))
+    queue.claim(claimed_by=BY, lease=LATER)
+    queue.release(queue.claim(claimed_by=BY), error="x", delay=LATER)
+    queue.claim(claimed_by="etl/r/2/pack[70]#1@host", lease=LATER)
+
+    work = observer.work("etl", "r/2", "pack", 7)
+    of_task = observer.work("etl", "r/2", "pack")
+    of_run = observer.work("etl", "r/2")
+    of_none = observer.work("etl", "r/3")
+
+    assert ids(work.pushed) == [pushed.id]
+    assert ids(work.consumed) == [consumed.id]
+    assert ids(work.held) == [held.id]
+    assert ids(work.failed) == [failed.id]
+    assert work.is_complete
+    assert work.looked_at == 7
+    assert ids(of_task.held) == [others.id, held.id]
+    assert len(of_task.pushed) == 2
+    assert len(of_run.pushed) == 3
+    assert (of_none.pushed, of_none.held, of_none.consumed, of_none.failed) == ((), (), (), ())
+
+
+def ids(messages: object) -> list[int]:
+    return [message.id for message in messages]  # type: ignore[attr-defined]
+
+
+def test_work_goes_on_where_it_stopped(
+    queue: Queue, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xclaim.observing.working.MOST_LOOKED_AT", 10)
+    first = queue.push(1, headers=PRODUCER)
+    queue.push_many([2] * 15)
+
+    begun = observer.work("etl", "r/1")
+    rest = observer.work("etl", "r/1", before=begun.older)
+
+    assert not begun.is_complete
+    assert begun.looked_at == 10
+    assert begun.pushed == ()
+    assert ids(rest.pushed) == [first.id]
+    assert rest.is_complete
+
+
+def test_an_index_without_its_task_is_refused(observer: Observer) -> None:
+    with pytest.raises(InvalidArgumentError, match="task_id"):
+        observer.work("etl", "r", map_index=1)
+
+
+COMPLETED = {
+    "": ["status:", "queue:", "key:"],
+    "sta": ["status:"],
+    "queue:orders -sta": ["status:"],
+    "status:d": ["status:delayed", "status:dead"],
+    "queue:o": ["queue:orders", "queue:orders.dead", 'queue:"other one"'],
+    'queue:"oth': ['queue:"other one"'],
+    "key:a": [],
+    "payl": ["payload."],
+    "nothing:": [],
+    "\x00\ud800": [],
+}
+
+
+def test_a_filter_is_completed(queue: Queue, engine: Engine, observer: Observer) -> None:
+    queue.push(1, max_attempts=1)
+    queue.release(queue.claim(), error="x")
+    Queue("other one", engine).push(1)
+    queue.push(1)
+
+    found = {text: observer.completions(text) for text in COMPLETED}
+
+    for text, expected in COMPLETED.items():
+        assert sorted(each.text for each in found[text][: len(expected) or None]) == sorted(
+            expected
+        ), text
+    assert found["queue:orders -sta"][0].position == len("queue:orders -")

@@ -1,0 +1,433 @@
+"""Every action of the dashboard asks, does exactly what it has shown, and says what it did."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.web.asking import do, form_of, said_after, send
+from tests.web.dashboards import Dashboard
+from xclaim import Claim, Queue, Retry
+from xclaim.web import Person
+from xclaim.web.actions import Hand, redrive, withdraw
+
+ONCE = Retry(max_attempts=1)
+ENDED = timedelta(0)
+
+
+@pytest.fixture
+def orders(dashboard: Dashboard) -> Queue[Any]:
+    return dashboard.queue("orders")
+
+
+def claimed(queue: Queue[Any], **options: Any) -> Claim:
+    claim = queue.claim(**options)
+    assert claim is not None
+    return claim
+
+
+def died(queue: Queue[Any], payload: Any = 1, error: Exception | None = None) -> int:
+    queue.push(payload)
+    claim = claimed(queue)
+    queue.release(claim, error=error or ValueError("out of tea"), retry=ONCE)
+    return claim.message.id
+
+
+def test_dead_letters_are_redriven_by_filter(dashboard: Dashboard, orders: Queue[Any]) -> None:
+    ids = {died(orders, payload) for payload in range(3)}
+
+    said = do(dashboard, "redrive", filter="status:dead error:ValueError")
+
+    assert said == "3 messages redriven."
+    assert {message.id for message in orders.peek(10)} == ids
+
+
+def test_the_dead_letters_of_a_queue_are_redriven_from_its_page(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    died(orders)
+    died(dashboard.queue("letters"))
+
+    said = do(dashboard, "redrive", queue="orders")
+
+    assert said == "1 message redriven."
+    assert orders.counts().available == 1
+    assert dashboard.queue("letters.dead").counts().available == 1
+
+
+def test_what_came_after_the_preview_is_left_alone(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    died(orders)
+    form = form_of(dashboard, "redrive", filter="status:dead")
+    died(orders)
+
+    said = said_after(dashboard, send(dashboard, form))
+
+    assert said == "1 message redriven. Left alone: 1 message that came after the preview."
+    assert dashboard.queue("orders.dead").counts().available == 1
+
+
+def test_what_was_taken_after_the_preview_is_told(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    died(orders)
+    died(orders)
+    form = form_of(dashboard, "redrive", filter="status:dead")
+    claimed(dashboard.queue("orders.dead"))
+
+    said = said_after(dashboard, send(dashboard, form))
+
+    assert said == (
+        "1 message redriven. Not done: 1 message of the preview changed meanwhile."
+    )
+
+
+def test_a_form_that_is_sent_twice_does_it_once(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    died(orders)
+    form = form_of(dashboard, "redrive", filter="status:dead")
+    send(dashboard, form)
+
+    said = said_after(dashboard, send(dashboard, form))
+
+    assert said == "0 messages redriven. Not done: 1 message of the preview changed meanwhile."
+    assert orders.counts().available == 1
+
+
+def test_a_message_is_withdrawn(dashboard: Dashboard, orders: Queue[Any]) -> None:
+    id_ = orders.push(1).id
+
+    said = do(dashboard, "withdraw", filter=f"id:{id_}", back="message", back_to=id_)
+
+    assert said == "1 message withdrawn."
+    assert orders.get(id_) is None
+
+
+def test_what_is_claimed_is_not_withdrawn(dashboard: Dashboard, orders: Queue[Any]) -> None:
+    id_ = orders.push(1).id
+    form = form_of(dashboard, "withdraw", filter=f"id:{id_}")
+    claimed(orders, claimed_by="worker")
+
+    said = said_after(dashboard, send(dashboard, form))
+
+    assert said == "0 messages withdrawn. Not done: 1 message of the preview changed meanwhile."
+    assert orders.get(id_) is not None
+
+
+def test_a_claim_is_released_with_the_reason(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push(1)
+    claim = claimed(orders, claimed_by="worker")
+
+    said = do(
+        dashboard, "release", {"reason": "it hangs"}, filter=f"id:{claim.message.id}"
+    )
+
+    assert said == "1 message released."
+    message = orders.get(claim.message.id)
+    assert message is not None
+    assert message.last_error == "it hangs"
+    assert message.claimed_by is None
+
+
+def test_a_claim_that_was_made_after_the_preview_is_not_released(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push(1)
+    first = claimed(orders, claimed_by="first")
+    form = form_of(dashboard, "release", filter=f"id:{first.message.id}")
+    orders.release(first)
+    claimed(orders, claimed_by="second")
+
+    said = said_after(dashboard, send(dashboard, form))
+
+    assert "0 messages released." in said
+    assert f"({first.message.id}): claimed anew after you had looked." in said
+    message = orders.get(first.message.id)
+    assert message is not None
+    assert message.claimed_by == "second"
+
+
+def test_lapsed_claims_are_given_back(dashboard: Dashboard, orders: Queue[Any]) -> None:
+    orders.push(1)
+    claimed(orders, lease=ENDED)
+
+    said = do(dashboard, "expire", queue="orders")
+
+    assert said == "1 message given back."
+
+
+def test_a_queue_is_paused_and_unpaused(dashboard: Dashboard, orders: Queue[Any]) -> None:
+    orders.push(1)
+
+    said = do(dashboard, "pause", {"reason": "the bank is down"}, queue="orders")
+
+    pause = orders.paused()
+    assert said == "orders is paused: it hands out nothing until it is unpaused."
+    assert pause is not None
+    assert pause.reason == "the bank is down"
+    assert pause.paused_by.startswith("ada (dashboard of ")
+    assert do(dashboard, "unpause", queue="orders") == "orders hands out messages again."
+    assert orders.paused() is None
+
+
+def test_a_pause_that_was_made_anew_is_not_ended_by_an_old_form(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push(1)
+    orders.pause(by="ada")
+    form = form_of(dashboard, "unpause", queue="orders")
+    orders.unpause()
+    orders.pause(by="bob")
+
+    said = said_after(dashboard, send(dashboard, form))
+
+    assert said == "bob has paused orders anew meanwhile: nothing was done."
+    assert orders.paused() is not None
+
+
+def test_a_message_is_pushed(dashboard: Dashboard, orders: Queue[Any]) -> None:
+    fields = {
+        "payload": '{"id": 1.5}',
+        "unique_key": "k",
+        "priority": "3",
+        "delay": "2",
+        "delay_unit": "h",
+        "max_attempts": "none",
+    }
+
+    said = do(dashboard, "push", fields, queue="orders")
+
+    (message,) = orders.find(["k"])
+    assert said == f"Pushed message {message.id}."
+    assert message.payload == {"id": 1.5}
+    assert (message.priority, message.max_attempts) == (3, None)
+    assert message.available_at is not None
+    assert message.available_at - message.created_at == timedelta(hours=2)
+
+
+def test_a_form_that_is_sent_twice_pushes_once(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    form = form_of(dashboard, "push", queue="orders")
+    send(dashboard, form, payload="1")
+
+    said = said_after(dashboard, send(dashboard, form, payload="1"))
+
+    (message,) = orders.peek(10)
+    assert said == (
+        f"Message {message.id} was there already under this key: nothing was pushed."
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "problem"),
+    [
+        ("queue", "orders.dead", "dead-letter queue"),
+        ("queue", "", "queue name is empty"),
+        ("payload", "", "there is no payload"),
+        ("payload", '{"secret": 17,}', "this is not JSON"),
+        ("payload", "NaN", "this is not JSON"),
+        ("payload", "1e999", "this is not JSON"),
+        ("payload", "[" * 5_000, "this is not JSON"),
+        ("payload", "[" * 200 + "]" * 200, "nested"),
+        ("unique_key", "x" * 1_001, "1,001 bytes"),
+        ("priority", "40000", "priority must lie between"),
+        ("priority", "high", "the priority must be a whole number"),
+        ("delay", "-1", "delay must lie between"),
+        ("delay", "9" * 12, "ten years"),
+        ("max_attempts", "0", "max_attempts must lie between"),
+    ],
+)
+def test_what_is_wrong_is_said_at_its_field_and_the_input_is_kept(
+    dashboard: Dashboard, orders: Queue[Any], field: str, given: str, problem: str
+) -> None:
+    form = form_of(dashboard, "push", queue="orders")
+    kept = {"payload": '{"kept": "<yes>"}', "delay_unit": "d"}
+
+    answer = send(dashboard, form, **{**kept, field: given})
+
+    assert answer.status_code == 422
+    assert f'id="{field}-wrong"' in answer.text
+    assert problem in answer.text
+    if field != "payload":
+        assert "{&#34;kept&#34;: &#34;&lt;yes&gt;&#34;}" in answer.text
+    assert orders.counts().available == 0
+
+
+def test_another_payload_under_a_key_is_said_at_the_key(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push(1, unique_key="k")
+    form = form_of(dashboard, "push", queue="orders")
+
+    answer = send(dashboard, form, payload="2", unique_key="k")
+
+    assert answer.status_code == 422
+    assert "the queue has another payload under this key" in answer.text
+
+
+def test_the_log_says_who_did_it_and_no_payload(
+    dashboard: Dashboard, orders: Queue[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    orders.push("hunter2")
+    held = claimed(orders)
+    letter = died(orders, "hunter2", ValueError("hunter2"))
+    orders.push("hunter2", delay=timedelta(hours=1))
+    caplog.clear()
+
+    with caplog.at_level(logging.WARNING, logger="xclaim"):
+        do(dashboard, "redrive", filter="status:dead")
+        do(dashboard, "release", filter="status:claimed")
+        do(dashboard, "withdraw", filter="status:delayed")
+        do(dashboard, "push", {"payload": '"hunter2"'}, queue="letters")
+
+    said = [record.getMessage() for record in caplog.records if record.name == "xclaim"]
+    mine = [line for line in said if line.startswith("operator ada (dashboard of shop) ")]
+    assert [line.split()[5] for line in mine] == ["redrove", "released", "withdrew", "pushed"]
+    assert f"of message {letter}" in mine[0]
+    assert f"message {held.message.id} in 'orders', attempt 1" in mine[1]
+    assert not [line for line in said if "hunter2" in line or held.token in line]
+
+
+def test_a_name_that_would_turn_the_log_around_is_escaped(
+    dashboard: Dashboard, orders: Queue[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    dashboard.access.person = Person(
+        name="ada\noperator bob \u202e" + "x" * 10_000, may_act=True, may_see_payloads=True
+    )
+    orders.push(1)
+
+    with caplog.at_level(logging.WARNING, logger="xclaim"):
+        do(dashboard, "withdraw", filter="queue:orders")
+
+    (line,) = [each.getMessage() for each in caplog.records if "withdrew" in each.getMessage()]
+    assert line.isprintable()
+    assert len(line) < 400
+
+
+def test_an_action_ends_in_time_and_says_how_far_it_came(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    messages = orders.push_many(range(450))
+    hand = Hand(by="ada", engine=dashboard.engine)
+
+    deed = withdraw(hand, {"orders": [each.id for each in messages]}, patience=timedelta(0))
+
+    assert deed.said() == [
+        "200 messages withdrawn.",
+        "Not reached: 250 messages. Ask for it again to go on.",
+    ]
+    assert orders.counts().available == 250
+
+
+def test_each_message_that_changed_in_the_last_moment_is_told(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    dead = [died(orders, payload) for payload in range(3)]
+    free = orders.push(7).id
+    hand = Hand(by="ada", engine=dashboard.engine)
+
+    deed = redrive(hand, {"orders.dead": [*dead, free]})
+
+    assert deed.said() == [
+        "3 messages redriven.",
+        f"Not done: 1 message ({free}): no dead letter of its queue any more.",
+    ]
+
+
+def test_a_claimed_message_is_told_by_its_holder(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    ids = [orders.push(payload).id for payload in range(3)]
+    held = claimed(orders, claimed_by="worker \u202e7")
+    gone = 10**9
+    hand = Hand(by="ada", engine=dashboard.engine)
+
+    deed = withdraw(hand, {"orders": [*ids, gone]})
+
+    assert deed.said() == [
+        "2 messages withdrawn.",
+        f"Not done: 1 message ({held.message.id}): claimed meanwhile by worker \\u202e7.",
+        "Not done: 1 message: gone meanwhile.",
+    ]
+
+
+@pytest.mark.parametrize("page", ["redrive", "release", "withdraw"])
+def test_without_a_filter_nothing_is_chosen(dashboard: Dashboard, page: str) -> None:
+    answer = dashboard.get(page, filter=" ")
+
+    assert answer.status_code == 400
+    assert "choose messages first" in answer.text
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "10001", "9" * 5_000, "ten", "\u0661"])
+def test_a_limit_that_is_none_is_refused(dashboard: Dashboard, limit: str) -> None:
+    answer = dashboard.get("withdraw", filter="queue:orders", limit=limit)
+
+    assert answer.status_code == 400
+    assert "from 1 to 10,000" in answer.text
+
+
+def test_what_was_found_beyond_the_limit_stays(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many(range(5))
+
+    said = do(dashboard, "withdraw", filter="queue:orders", limit=3)
+
+    assert said == "3 messages withdrawn."
+    assert orders.counts().available == 2
+
+
+def test_ten_thousand_are_withdrawn_at_once(dashboard: Dashboard, orders: Queue[Any]) -> None:
+    orders.push_many(range(10_000))
+
+    said = do(dashboard, "withdraw", filter="queue:orders", limit=10_000)
+
+    assert said == "10,000 messages withdrawn."
+
+
+@pytest.mark.parametrize("shown", ["-", "!", "1." * 20_000, "\u202e"])
+def test_a_preview_that_nobody_made_is_refused(
+    dashboard: Dashboard, orders: Queue[Any], shown: str
+) -> None:
+    orders.push(1)
+    form = form_of(dashboard, "withdraw", filter="queue:orders")
+
+    answer = send(dashboard, form, shown=shown)
+
+    assert answer.status_code == 400
+    assert orders.counts().available == 1
+
+
+@pytest.mark.parametrize("asked_at", ["", "yesterday", "2026-01-01T00:00:00"])
+def test_a_release_that_does_not_say_when_it_was_asked_is_refused(
+    dashboard: Dashboard, orders: Queue[Any], asked_at: str
+) -> None:
+    orders.push(1)
+    claimed(orders)
+    form = form_of(dashboard, "release", filter="queue:orders")
+
+    answer = send(dashboard, form, asked_at=asked_at)
+
+    assert answer.status_code == 400
+    assert orders.counts().claimed == 1
+
+
+@pytest.mark.parametrize("back", ["https://evil.example", "//evil.example", "javascript:x", ""])
+def test_an_action_leads_to_a_page_of_ours(
+    dashboard: Dashboard, orders: Queue[Any], back: str
+) -> None:
+    orders.push(1)
+    form = form_of(dashboard, "withdraw", filter="queue:orders")
+
+    answer = send(dashboard, form, back=back, back_to="https://evil.example")
+
+    assert answer.headers["location"].startswith("./messages?")

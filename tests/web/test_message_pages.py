@@ -1,0 +1,325 @@
+"""Messages, a message, dead letters, claims, doctor and audit: what they show, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.people import People, people
+from tests.web.asking import form_of, send
+from tests.web.dashboards import OPERATOR, Dashboard, SignedIn, dashboard_of
+from xclaim import Queue, Retry
+from xclaim.web import Person
+
+ONCE = Retry(max_attempts=1)
+ENDED = timedelta(0)
+SCRIPT = "<script>alert(1)</script>"
+HOSTILE = f"{SCRIPT}\"'><img src=x onerror=y>\u202e\u2066 😀 javascript:alert(1)"
+PAGES = (
+    "messages",
+    "messages?filter=status:dead",
+    "message?id=1",
+    "message?id=2",
+    "message?id=3",
+    "dead-letters",
+    "dead-letters?queue=orders",
+    "claims",
+    "claims?queue=orders",
+    "doctor",
+    "audit",
+)
+ASKING = (
+    "redrive?filter=status:dead",
+    "withdraw?filter=status:available",
+    "release?filter=status:claimed",
+    "expire?queue=orders",
+    "pause?queue=orders",
+    "push?queue=orders",
+)
+
+
+@pytest.fixture
+def orders(dashboard: Dashboard) -> Queue[Any]:
+    return dashboard.queue("orders")
+
+
+def fill(queue: Queue[Any], value: str = "secret") -> None:
+    """Make message 1 a dead letter, 2 claimed and lapsed, 3 available."""
+    queue.push({"v": value}, unique_key=value[:100], headers={"h": value})
+    claim = queue.claim(claimed_by=value[:100])
+    assert claim is not None
+    queue.release(claim, error=ValueError(f"{value}\nof two lines"), retry=ONCE)
+    queue.push({"v": value})
+    queue.claim(claimed_by=value[:100], lease=ENDED)
+    queue.push({"v": value})
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ASKING])
+def test_each_page_is_shown(dashboard: Dashboard, orders: Queue[Any], page: str) -> None:
+    fill(orders)
+
+    answer = dashboard.get(page)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.text.count("<h1>") == 1
+    assert "style=" not in answer.text
+    assert " on" + "click" not in answer.text
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ASKING])
+def test_what_others_have_written_stays_text(
+    dashboard: Dashboard, orders: Queue[Any], page: str
+) -> None:
+    fill(orders, HOSTILE)
+
+    shown = dashboard.get(page).text
+
+    assert SCRIPT not in shown
+    assert "<img" not in shown
+    assert not {"\u202e", "\u2066"} & {*shown}
+    assert 'href="javascript:' not in shown
+
+
+def test_a_queue_of_a_hostile_name_can_be_looked_at_and_acted_on(dashboard: Dashboard) -> None:
+    name = "a&b=c#?/%2e ../<script>'\"é"
+    fill(dashboard.queue(name))
+
+    pages = [
+        dashboard.get("dead-letters", queue=name),
+        dashboard.get("claims", queue=name),
+        dashboard.get("pause", queue=name),
+        dashboard.get("redrive", queue=name),
+    ]
+
+    assert [page.status_code for page in pages] == [200] * 4
+    assert "Redrive 1 dead letter?" in pages[-1].text
+    assert not [page for page in pages if "<script>'" in page.text]
+
+
+def test_an_error_of_a_megabyte_is_cut_in_lists_and_whole_in_no_page(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    fill(orders, "x" * 1_000_000)
+
+    sizes = [len(dashboard.get(page).text) for page in PAGES]
+
+    assert max(sizes) < 2_000_000
+    assert len(dashboard.get("messages").text) < 50_000
+    assert len(dashboard.get("dead-letters").text) < 50_000
+
+
+def test_the_place_of_what_is_wrong_in_a_filter_is_shown(dashboard: Dashboard) -> None:
+    answer = dashboard.get("messages", filter='queue:orders stat:"<b>"')
+
+    assert answer.status_code == 400
+    assert 'aria-invalid="true"' in answer.text
+    assert "(at character 14)" in answer.text
+    assert "<mark>s</mark>" in answer.text
+    assert 'value="queue:orders stat:&#34;&lt;b&gt;&#34;"' in answer.text
+
+
+@pytest.mark.parametrize(
+    "given", ['"', "payload.", ":", "-", "\x00", "a" * 3_000, "id:" + "9" * 40, "\u202e:x"]
+)
+def test_no_filter_breaks_the_page(dashboard: Dashboard, given: str) -> None:
+    answer = dashboard.get("messages", filter=given)
+
+    assert answer.status_code == 400
+    assert "filter-wrong" in answer.text
+
+
+def test_older_messages_are_a_page_further(dashboard: Dashboard, orders: Queue[Any]) -> None:
+    orders.push_many(range(60))
+
+    first = dashboard.get("messages", filter="queue:orders")
+    _, _, rest = first.text.partition('rel="next"')
+    link = first.text.rpartition('rel="next"')[0].rpartition('href="')[2].partition('"')[0]
+    second = dashboard.browser.get("/" + link.replace("&amp;", "&").removeprefix("./"))
+
+    assert rest
+    assert first.text.count("message?id=") == 50
+    assert second.text.count("message?id=") == 10
+    assert 'value="queue:orders"' in second.text
+
+
+def test_where_there_is_nothing_the_page_says_what_to_do(dashboard: Dashboard) -> None:
+    assert "There is no message yet." in dashboard.get("messages").text
+    assert "No message fits." in dashboard.get("messages", filter="key:none").text
+    assert "There are none" in dashboard.get("dead-letters").text
+    assert "Nobody holds a message" in dashboard.get("claims").text
+    assert dashboard.get("message", id="7").status_code == 404
+    assert dashboard.get("pause", queue="none").status_code == 404
+
+
+@pytest.mark.parametrize("given", ["", "x", "-1", "0", "1.5", "9" * 5_000, "\u0661", HOSTILE])
+def test_what_is_no_id_is_not_found(dashboard: Dashboard, given: str) -> None:
+    answer = dashboard.get("message", id=given)
+
+    assert answer.status_code == 404
+    assert SCRIPT not in answer.text
+
+
+def test_the_life_of_a_message_is_told_in_order(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    fill(orders, "boom")
+
+    shown = dashboard.get("message", id=1).text
+
+    moments = [shown.index(f"<strong>{what}</strong>") for what in ("Pushed", "Failed", "Died")]
+    assert moments[0] < min(moments[1:])
+    assert "<details>" in shown
+    assert "of two lines" in shown
+    assert "Queue(&#34;orders.dead&#34;, url).get(1)" in shown
+
+
+def test_a_task_leads_to_airflow_only_where_there_are_links(database_url: str) -> None:
+    by = "d/r/t[3]#1@host"
+    with dashboard_of(database_url) as alone, dashboard_of(
+        database_url, links=lambda task: f"/dags/{task.dag_id}/{task.map_index}"
+    ) as linked:
+        alone.queue("orders").push(1)
+        alone.queue("orders").claim(claimed_by=by)
+
+        assert "/dags/d/3" not in alone.get("message", id=1).text
+        assert 'href="/dags/d/3"' in linked.get("message", id=1).text
+        assert 'href="/dags/d/3"' in linked.get("claims").text
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ASKING])
+def test_hidden_payloads_are_not_sent_to_the_browser(database_url: str, page: str) -> None:
+    with dashboard_of(database_url, hides_payloads=True) as hiding:
+        queue = hiding.queue("orders")
+        queue.push({"v": "hunter2"}, headers={"h": "hunter2"})
+        claim = queue.claim()
+        assert claim is not None
+        queue.release(claim, error=ValueError("hunter2"), retry=ONCE)
+        queue.push({"v": "hunter2"})
+        queue.claim(lease=ENDED)
+        queue.push({"v": "hunter2"})
+
+        assert "hunter2" not in hiding.get(page).text
+
+
+@pytest.mark.parametrize("given", ["payload.v:hunter2", "error:hunter2", "-payload.v:x"])
+@pytest.mark.parametrize("page", ["messages", "withdraw", "redrive"])
+def test_hidden_payloads_are_not_searched(database_url: str, page: str, given: str) -> None:
+    with dashboard_of(database_url, hides_payloads=True) as hiding:
+        hiding.queue("orders").push({"v": "hunter2"})
+
+        answer = hiding.get(page, filter=given)
+
+    assert answer.status_code == 400
+    assert "hidden here" in answer.text
+
+
+@pytest.mark.parametrize(
+    "person",
+    [None, Person(name="eve", may_see_payloads=True)],
+    ids=["read-only", "who may only look"],
+)
+def test_who_may_not_act_is_offered_nothing_and_refused(
+    database_url: str, person: Person | None
+) -> None:
+    with dashboard_of(database_url) as owner:
+        fill(owner.queue("orders"))
+        forms = [form_of(owner, page) for page in ASKING]
+        looking = Dashboard(
+            owner.engine,
+            access=SignedIn(person or OPERATOR),
+            options={"read_only": person is None},
+        )
+        shown = [looking.get(page) for page in PAGES if page != "audit"]
+        token = looking.token_of("audit")
+        asked = [looking.get(page) for page in ASKING]
+        posted = [
+            send(looking, form, csrf_token=token, payload="1", reason="x") for form in forms
+        ]
+
+        assert [page.status_code for page in shown] == [200] * len(shown)
+        assert not [page for page in shown if 'class="button" href="./redrive' in page.text]
+        assert {page.status_code for page in asked} == {403}
+        assert {page.status_code for page in posted} == {403}
+        counts = owner.queue("orders").counts()
+        assert (counts.available, counts.claimed) == (1, 1)
+        assert owner.queue("orders").paused() is None
+
+
+def test_an_audit_is_run_when_it_is_asked_for_and_leads_to_what_is_broken(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    (message,) = orders.push_many([1])
+    with dashboard.engine.begin() as connection:
+        connection.execute(text("UPDATE xclaim_message SET attempts = 30"))
+
+    before = dashboard.get("audit")
+    after = send(dashboard, form_of(dashboard, "audit"))
+
+    assert "Not sound" not in before.text
+    assert after.status_code == 200
+    assert "Not sound: see what is broken below." in after.text
+    assert f'href="./message?id={message.id}"' in after.text
+
+
+def test_the_doctor_shows_what_is_worst_first(dashboard: Dashboard, orders: Queue[Any]) -> None:
+    fill(orders)
+
+    shown = dashboard.get("doctor").text
+
+    assert "xclaim redrive orders" in shown
+    assert shown.index("state warning") < shown.index("state ok")
+
+
+def test_completions_are_whole_filters(dashboard: Dashboard, orders: Queue[Any]) -> None:
+    orders.push(1)
+
+    answer = dashboard.get("completions", text="status:dead que")
+
+    assert answer.json()[0]["text"].startswith("status:dead queue:")
+
+
+@pytest.fixture(scope="module")
+def office(postgresql_server: str) -> Iterator[People]:
+    with people(postgresql_server, None, ["orders"]) as all_of_them:
+        fill(all_of_them.owned(), "hunter2")
+        yield all_of_them
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_observer_sees_everything_but_payloads(office: People, page: str) -> None:
+    looking = Dashboard(office.engines["observer"])
+
+    answer = looking.get(page)
+
+    assert answer.status_code == 200, answer.text
+    if not page.startswith("claims"):
+        shown = answer.text.replace(">hunter2</bdi>", "")  # the key and the claimant are no secret
+        assert "hunter2" not in shown
+
+
+def test_an_observer_may_not_act_and_is_told_why(office: People) -> None:
+    looking = Dashboard(office.engines["observer"])
+
+    asked = [looking.get(page) for page in ASKING]
+
+    assert {page.status_code for page in asked} == {403}
+    assert not [page for page in asked if "is refused: " not in page.text]
+
+
+def test_a_maintainer_redrives_and_withdraws_and_does_not_release(office: People) -> None:
+    looking = Dashboard(office.engines["maintainer"])
+    queue = office.owned()
+    queue.push("for the maintainer", unique_key="mine")
+
+    withdrawn = send(looking, form_of(looking, "withdraw", filter="key:mine"))
+    refused = looking.get("release", filter="status:claimed")
+
+    assert withdrawn.status_code == 303
+    assert queue.find(["mine"]) == []
+    assert refused.status_code == 403
+
+
