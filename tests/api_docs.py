@@ -26,6 +26,7 @@ MODULES = {
         "xclaim.operations.migrate",
         "xclaim.operations.orphans",
         "xclaim.operations.rotation",
+        "xclaim.telemetry",
         "xclaim.verb",
     ),
     "airflow": (

@@ -68,6 +68,29 @@ _MEANINGS: dict[str, tuple[str, str]] = {  # the default, and what it says
         code("false"),
         "`true` reads what is not encrypted as well, while a queue is moved to encryption.",
     ),
+    "XCLAIM_METRICS_TOKEN": (
+        "",
+        (
+            "Who sends it as a bearer token may read `/metrics` of `xclaim dashboard`, and nothing "
+            f"else. It {_SECRET}."
+        ),
+    ),
+    "XCLAIM_OTEL": (
+        "",
+        (
+            "`1`: the command line and every process of Airflow measure and trace with "
+            "OpenTelemetry. [Monitoring](../operations/monitoring.md#what-workers-measure) and "
+            "[Traces](../guides/tracing.md) have more."
+        ),
+    ),
+    "XCLAIM_OTEL_MESSAGE_IS_PARENT": (
+        code("false"),
+        (
+            "`1`: the span of the work on a message belongs to the trace of its push, at the first "
+            "attempt. [Tracing](../guides/tracing.md#links-and-when-the-push-is-the-parent) has "
+            "more."
+        ),
+    ),
     "XCLAIM_TRACEBACK": (
         "",
         "Anything: the command line prints the traceback of an error besides its one line.",

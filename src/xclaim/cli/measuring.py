@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,14 +36,28 @@ _MISSING = (
     type=click.Path(dir_okay=False, path_type=Path),
     help="Instead of stdout this file, replaced as a whole, as node_exporter's textfile reads it.",
 )
+@click.option("--alerts", is_flag=True, help="Print alert rules for Prometheus instead.")
+@click.option("--board", is_flag=True, help="Print a board for Grafana instead.")
 @place_options
-def metrics(*, port: int | None, host: str | None, path: Path | None, database: Database) -> int:
+def metrics(
+    *,
+    port: int | None,
+    host: str | None,
+    path: Path | None,
+    alerts: bool,
+    board: bool,
+    database: Database,
+) -> int:
     """Print metrics for Prometheus, or serve them.
 
     Once, to stdout; with --port at http://127.0.0.1:PORT/metrics until it is interrupted. Each look
     is read-only, and costs the same however large the table is. While the database is down
     xclaim_up is 0, and the exit status of a single look is 4.
     """
+    if alerts or board:
+        if (alerts and board) or port is not None or path is not None or host is not None:
+            raise click.UsageError("--alerts and --board print a file each: no other option")
+        return _print("alerts.yml" if alerts else "board.json")
     if port is None and host is not None:
         raise click.UsageError("--host says where --port listens: give --port, as in --port 9187")
     if port is not None and path is not None:
@@ -59,6 +74,12 @@ def metrics(*, port: int | None, host: str | None, path: Path | None, database: 
     else:
         _replace(path, scrape.body)
     return 0 if scrape.is_up else NO_DATABASE
+
+
+def _print(file: str) -> int:
+    """Print a file of the package."""
+    emit((files("xclaim.telemetry") / "monitoring" / file).read_bytes())
+    return 0
 
 
 def _exposition(observer: Observer, *, counts: bool) -> Exposition:

@@ -93,6 +93,7 @@ def dashboard(
     with bound(host, port) as listener, database.engine() as engine:
         address = _address(host, listener.getsockname()[1], prefix)
         access = _access(auth or "token", trusted_proxies, address)
+        access = _with_scrapers(access)
         if is_loopback(host) or allowed_hosts:
             access = only_hosts(access, allowed_hosts)
         app = _app(engine, database, access, read_only=read_only, hides_payloads=hide_payloads)
@@ -129,6 +130,13 @@ def _access(auth: str, trusted_proxies: tuple[str, ...], address: str) -> Access
         proxies = [each for given in trusted_proxies for each in given.split(",")]
         return ProxyHeader(auth.removeprefix(_PROXY_HEADER), proxies)
     raise click.UsageError(f"--auth is {auth!r}: write token, basic or proxy-header:NAME")
+
+
+def _with_scrapers(access: Access) -> Access:
+    from xclaim.web.alone.scrapers import VARIABLE, ScrapersToken
+
+    token = os.environ.get(VARIABLE)
+    return access if not token else ScrapersToken(access, token)
 
 
 def _links(address: str) -> Access:

@@ -196,7 +196,8 @@ class Exposition(Collector):
             _logger.warning("metrics: the database answers again")
         self._is_up = True
         if self._counts:
-            self._looked_until = measures.looked_until
+            until = self._looked_until or measures.looked_until
+            self._looked_until = max(until, measures.looked_until)  # a clock may be set back
             # Only of the queues there are: those of a queue that comes back begin anew.
             self._consumed = {
                 label: self._consumed.get(label, 0) + _counted(queue.consumed)
@@ -268,7 +269,7 @@ def labels_of(queues: Sequence[QueueMeasures]) -> list[str]:
 
 
 def _counted(count: Count | None) -> int:
-    return 0 if count is None else count.at_least
+    return 0 if count is None else max(count.at_least, count.estimate or 0)
 
 
 def _shown(error: Exception) -> str:

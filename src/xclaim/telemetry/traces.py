@@ -152,9 +152,9 @@ class Traces:
 
     def _context_of(self, claims: Sequence[Claim]) -> Context:
         """Return the context for settling claims: that of the work on them, if it is one."""
-        works = {self._in_work.get(claim.token) for claim in claims}
-        work = works.pop() if len(works) == 1 else None
-        if work is None:
+        works = [self._in_work.get(claim.token) for claim in claims]
+        work = works[0] if works else None
+        if work is None or any(each is not work for each in works):
             return here()
         return set_span_in_context(NonRecordingSpan(work), here())
 
@@ -215,8 +215,7 @@ class _Processing(WorkCompanion):
         )
         self._tokens = [claim.token for claim in work.claims]
         self._in_work = in_work
-        for token in self._tokens:
-            in_work[token] = self._span.get_span_context()
+        in_work.update(dict.fromkeys(self._tokens, self._span.get_span_context()))
         self._context = enter(set_span_in_context(self._span, context))
         self._left_at = 0
 

@@ -28,6 +28,7 @@ from xclaim.web.pages import (
     switches,
     task,
 )
+from xclaim.web.pages.metrics import Metrics
 from xclaim.web.settings import Settings, TaskLinks
 from xclaim.web.signing import Signer
 from xclaim.web.static_files import STATIC_ROUTE
@@ -81,6 +82,7 @@ def create_app(
         *switches.ROUTES,
         *push.ROUTES,
         *task.ROUTES,
+        Metrics().route,
     ]
     settings = Settings(
         places=places,

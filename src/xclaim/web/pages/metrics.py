@@ -1,0 +1,51 @@
+"""The metrics of a place, for Prometheus: as ``xclaim metrics`` has them."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from xclaim.web.failures import PageNotFoundError
+from xclaim.web.routes import page
+
+if TYPE_CHECKING:
+    from starlette.routing import Route
+
+    from xclaim.telemetry.prometheus import Exposition
+    from xclaim.web.places import Place
+    from xclaim.web.visits import Visit
+
+_NEEDED = "metrics need the package prometheus-client: install xclaim[web], which brings it"
+
+
+class Metrics:
+    """The page, and for each place what counts from scrape to scrape: one for all who scrape."""
+
+    def __init__(self) -> None:
+        self._expositions: dict[str, tuple[Place, Exposition]] = {}
+        self._lock = Lock()
+
+    @property
+    def route(self) -> Route:
+        """Return its route."""
+        return page("/metrics", self.show)
+
+    def show(self, visit: Visit) -> Response:
+        """Show the metrics as they are asked for; a database that is down is one of them."""
+        scrape = self._exposition_of(visit).scrape(visit.request.headers.get("accept"))
+        return Response(scrape.body, headers={"content-type": scrape.content_type})
+
+    def _exposition_of(self, visit: Visit) -> Exposition:
+        try:
+            from xclaim.telemetry.prometheus import Exposition
+        except ImportError as error:
+            raise PageNotFoundError(_NEEDED) from error
+        name = visit.place.name
+        with self._lock:
+            place, exposition = self._expositions.get(name, (None, None))
+            if exposition is None or place != visit.place:  # it may lead elsewhere by now
+                exposition = Exposition(visit.observer)
+                self._expositions[name] = visit.place, exposition
+            return exposition

@@ -1,0 +1,121 @@
+"""`xclaim metrics`: once, as a file, and served."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+import urllib.error
+import urllib.request
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from tests import programs
+from tests.cli.command_line import UNREACHABLE, XCLAIM, CommandLine
+
+
+def test_it_prints_what_a_scrape_would_get(xclaim: CommandLine) -> None:
+    xclaim("push", "orders", "1")
+
+    printed = xclaim("metrics")
+
+    assert printed.status == 0
+    assert 'xclaim_backlog{bound="exact",queue="orders"} 1.0' in printed.stdout
+    assert "xclaim_up 1.0" in printed.stdout
+    assert "xclaim_consumed_total" not in printed.stdout  # a single look cannot add up
+
+
+def test_while_the_database_is_down_it_says_so_as_a_metric(xclaim: CommandLine) -> None:
+    printed = xclaim("metrics", "--url", UNREACHABLE)
+
+    assert printed.status == 4
+    assert "xclaim_up 0.0" in printed.stdout
+    assert "does not answer" in "".join(printed.errors)
+    assert "hunter2" not in printed.stdout + printed.stderr
+
+
+def test_a_file_is_replaced_as_a_whole_and_others_may_read_it(
+    xclaim: CommandLine, tmp_path: Path
+) -> None:
+    xclaim("push", "orders", "1")
+    path = tmp_path / "xclaim.prom"
+    path.write_text("before")
+
+    done = xclaim("metrics", "--output", str(path))
+
+    assert (done.status, done.stdout) == (0, "")
+    assert 'queue="orders"' in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert [each.name for each in tmp_path.iterdir() if "xclaim.prom" in each.name] == [path.name]
+
+
+def test_a_folder_that_is_not_there_is_said_in_a_line(xclaim: CommandLine) -> None:
+    xclaim("push", "orders", "1")
+
+    done = xclaim("metrics", "--output", "nowhere/xclaim.prom")
+
+    assert done.status == 74
+    assert len(done.errors) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--host", "0.0.0.0"],  # noqa: S104  (it is refused)
+        ["--port", "0", "--output", "x.prom"],
+        ["--port", "70000"],
+        ["--alerts", "--port", "0"],
+        ["--board", "--output", "x"],
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_use(
+    xclaim: CommandLine, options: list[str]
+) -> None:
+    assert xclaim("metrics", *options).status == 2
+
+
+def test_the_alerts_and_the_board_are_printed_without_a_database(xclaim: CommandLine) -> None:
+    alerts, board = xclaim("metrics", "--alerts"), xclaim("metrics", "--board")
+
+    package = files("xclaim.telemetry") / "monitoring"
+    assert alerts.stdout == (package / "alerts.yml").read_text()
+    assert json.loads(board.stdout)["title"] == "xclaim"
+    assert not list(xclaim.folder.glob("*.db"))
+
+
+def test_it_serves_until_it_is_interrupted(xclaim: CommandLine) -> None:
+    xclaim("push", "orders", "1")
+    port = programs.free_port()
+    server = programs.start(
+        [*XCLAIM, "metrics", "--port", str(port)],
+        port,
+        cwd=xclaim.folder,
+        env=xclaim.environment,
+    )
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            body = answer.read().decode()
+        server.send_signal(signal.SIGINT)
+        status = server.wait(timeout=60)
+    finally:
+        programs.stop(server)
+
+    assert 'xclaim_consumed_total{queue="orders"} 0.0' in body
+    assert status == 130
+
+
+def test_a_port_that_is_taken_is_said_in_a_line(xclaim: CommandLine) -> None:
+    import socket
+
+    xclaim("push", "orders", "1")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+
+        done = xclaim("metrics", "--port", str(taken.getsockname()[1]))
+
+    assert done.status == 74
+    assert len(done.errors) == 1
+    assert "in use" in done.errors[0]

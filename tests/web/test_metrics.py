@@ -1,0 +1,90 @@
+"""The metrics of the dashboard: behind the gate, and for who has the token of scrapers."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.web.dashboards import Browser, Dashboard, SignedIn
+from xclaim.errors import InvalidArgumentError
+from xclaim.web import OnePlace, Place, create_app
+from xclaim.web.alone.scrapers import ScrapersToken
+
+TOKEN = "0123456789abcdef"
+BEARER = {"authorization": f"Bearer {TOKEN}"}
+
+
+def scraped_by(engine: Engine, access: SignedIn, **headers: str) -> Browser:
+    place = OnePlace(Place(name="shop", engine=engine))
+    return Browser(create_app(place, ScrapersToken(access, TOKEN)), headers=headers)
+
+
+def test_who_is_signed_in_sees_the_metrics_of_the_queues(dashboard: Dashboard) -> None:
+    dashboard.queue("orders").push(1)
+
+    answer = dashboard.get("metrics")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 'xclaim_backlog{bound="exact",queue="orders"} 1.0' in answer.text
+
+
+def test_the_format_is_that_of_the_header(dashboard: Dashboard) -> None:
+    accept = {"accept": "application/openmetrics-text; version=1.0.0"}
+
+    answer = dashboard.browser.get("/metrics", headers=accept)
+
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert answer.text.endswith("# EOF\n")
+
+
+def test_scrapes_share_what_they_have_counted(dashboard: Dashboard) -> None:
+    dashboard.queue("orders").push(1)
+
+    first, second = dashboard.get("metrics"), dashboard.get("metrics")
+
+    assert 'xclaim_consumed_total{queue="orders"} 0.0' in first.text
+    assert first.text == second.text  # within a second it is one look
+
+
+def test_who_has_the_token_reads_the_metrics(dashboard: Dashboard) -> None:
+    scraper = scraped_by(dashboard.engine, SignedIn(None), **BEARER)
+
+    answer = scraper.get("/metrics")
+
+    assert answer.status_code == 200
+    assert "xclaim_up 1.0" in answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/queue", "/metrics/", "/metrics/x", "/healthz/../", "/live"]
+)
+def test_the_token_opens_nothing_else(dashboard: Dashboard, path: str) -> None:
+    scraper = scraped_by(dashboard.engine, SignedIn(None), **BEARER)
+
+    assert scraper.get(path).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN],
+)
+def test_without_the_token_nothing_is_read(dashboard: Dashboard, authorization: str) -> None:
+    scraper = scraped_by(dashboard.engine, SignedIn(None), authorization=authorization)
+
+    answer = scraper.get("/metrics")
+
+    assert answer.status_code == 401
+    assert "xclaim_" not in answer.text
+
+
+def test_with_a_token_for_scrapers_people_sign_in_as_before(dashboard: Dashboard) -> None:
+    browser = scraped_by(dashboard.engine, SignedIn())
+
+    assert browser.get("/metrics").status_code == 200
+    assert browser.get("/").status_code == 200
+
+
+def test_a_short_token_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="at least 16 characters"):
+        ScrapersToken(SignedIn(), "short")
