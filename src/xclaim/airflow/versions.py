@@ -19,6 +19,7 @@ import airflow
 if TYPE_CHECKING:  # as the newest version has them
     from types import ModuleType
 
+    from airflow.observability.stats import Stats as ServerStats
     from airflow.sdk import serde
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
@@ -32,7 +33,6 @@ if TYPE_CHECKING:  # as the newest version has them
         TaskDeferred,
     )
     from airflow.sdk.lineage import HookLineageCollector, get_hook_lineage_collector
-    from airflow.observability.stats import Stats as ServerStats
     from airflow.sdk.observability.stats import Stats
     from airflow.sdk.plugins_manager import AirflowPlugin
     from airflow.sdk.serde.serializers import pydantic as pydantic_serializer

@@ -11,6 +11,8 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from xclaim.airflow.versions import AirflowNotFoundException, ServerStats
+
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import (
     ConnectionDetails,
@@ -24,8 +26,6 @@ from airflow.models import Connection
 from airflow.models.dag import DagModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
-
-from xclaim.airflow.versions import AirflowNotFoundException, ServerStats
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -36,9 +36,7 @@ class ConnectionPlaces:
         """
         offered, user = _offered(), user_in(person)
         readable = [
-            conn_id
-            for conn_id in offered
-            if api_server.may_use_connection(user, conn_id, "GET")
+            conn_id for conn_id in offered if api_server.may_use_connection(user, conn_id, "GET")
         ]
         if not readable:
             raise AccessDeniedError(
