@@ -54,7 +54,7 @@ install_hashed = \
 install_checkout = $$install --no-deps --editable .
 
 # The extras that the groups `test` and `fuzz` need.
-CORE_EXTRAS := arrow,embedded,encryption,metrics,otel,pydantic,storage
+CORE_EXTRAS := arrow,embedded,encryption,metrics,otel,pydantic,storage,web
 DEV_EXTRAS := $(CORE_EXTRAS),azure,gcs,messaging,s3
 
 .PHONY: help

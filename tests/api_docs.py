@@ -28,6 +28,7 @@ MODULES = {
         "xclaim.operations.rotation",
         "xclaim.telemetry",
         "xclaim.verb",
+        "xclaim.web",
     ),
     "airflow": (
         "xclaim.airflow",

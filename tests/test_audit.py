@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from xclaim import InvalidArgumentError, Queue, SchemaVersionError, create_engine
+from xclaim.errors import ObservationTimeoutError
 from xclaim.operations.audit import Audit, Check, audit
 from xclaim.sql.schema import CHECKS
 from xclaim.sql.statements import auditing
@@ -291,3 +292,15 @@ def test_an_audit_without_a_table_says_what_to_run(empty_database_url: str) -> N
 def test_a_number_of_newest_that_is_none_is_refused(engine: Engine, newest: int) -> None:
     with pytest.raises(InvalidArgumentError):
         audit(engine, newest=newest)
+
+
+def test_an_audit_ends_when_its_time_is_over(database_url: str) -> None:
+    engine = create_engine(database_url)
+    Queue("orders", engine).push_many([1, 2])
+
+    in_time = audit(engine, timeout=timedelta(hours=1))
+    with pytest.raises(ObservationTimeoutError, match="whether every message is sound"):
+        audit(engine, timeout=timedelta(0))
+
+    assert in_time == audit(engine)
+    engine.dispose()

@@ -294,3 +294,34 @@ def test_what_a_finding_says_to_run_can_be_run_for_any_queue(engine: Engine, que
 
     shown = {"orders": "`xclaim redrive orders`", "-rf": "`xclaim redrive -- -rf`"}
     assert shown[queue] in remedy
+
+
+def test_a_paused_queue_is_named_with_who_paused_it_and_why(engine: Engine) -> None:
+    Queue("orders", engine).pause(by="ann", reason="the mill is on fire")
+    Queue("orders.dead", engine).pause(by="bob")
+
+    orders, letters = [each for each in examine(engine) if each.name == "paused"]
+
+    assert "'orders' hands out nothing: ann paused it at" in orders.found
+    assert "(the mill is on fire)" in orders.found
+    assert orders.remedy == "`xclaim unpause orders` lets it go on"
+    assert letters.level is Level.WARNING
+    assert "'orders.dead'" in letters.found
+
+
+def test_no_paused_queue_is_fine(engine: Engine) -> None:
+    Queue("orders", engine).pause()
+    Queue("orders", engine).unpause()
+
+    assert finding(engine, "paused", Level.OK).found == "no queue is paused"
+
+
+def test_what_could_not_be_counted_in_time_is_a_finding(database_url: str) -> None:
+    engine = create_engine(database_url)
+    Queue("orders", engine).push(1)
+
+    findings = examine(engine, timeout=timedelta(seconds=60))
+    engine.dispose()
+
+    assert [each.name for each in findings if "in time" in each.found] == []
+    assert {"stuck_claims", "failing", "dead_letters"} <= {each.name for each in findings}

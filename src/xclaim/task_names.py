@@ -14,7 +14,7 @@ from typing import NamedTuple
 from xclaim.arguments import MAX_KEY_BYTES
 
 _CLAIMANT = re.compile(
-    r"(?P<dag>[^/]+)/(?P<run>.*)/(?P<task>[^/#\[]+)(?:\[(?P<map>[0-9]{1,9})\])?"
+    r"(?P<dag>[^/]+)/(?P<run>.+)/(?P<task>[^/#\[]+)(?:\[(?P<map>[0-9]{1,9})\])?"
     r"#(?P<attempt>[0-9]{1,9})@[^/@]*",
     re.DOTALL | re.ASCII,
 )

@@ -96,6 +96,7 @@ def test_stats_count_every_queue_by_state(
         "retrying": 0,
         "next_try_at": None,
         "head_attempts": 0,
+        "paused_at": None,
     }
     assert all(0 <= age < 60 for age in ages)
     assert other["queue"] == "parcels"
@@ -329,3 +330,59 @@ def test_the_demo_keeps_to_a_queue_of_its_own(
     assert line["queue"].startswith("demo-")
     assert line["queue"] in shown.stdout
     assert line["consumed"] == 100
+
+
+def test_pause_and_unpause_a_queue(xclaim: CommandLine, queue: Queue) -> None:
+    queue.push(1)
+
+    paused = xclaim("pause", "orders", "--reason", "the mill is on fire")
+    claimed = xclaim("claim", "orders")
+    unpaused = xclaim("unpause", "orders")
+    again = xclaim("unpause", "orders")
+
+    assert (paused.status, claimed.status, unpaused.status, again.status) == (0, 1, 0, 0)
+    (said,) = paused.values
+    assert (said["queue"], said["reason"]) == ("orders", "the mill is on fire")
+    assert f"paused since {said['paused_at'][:10]}" in paused.stderr
+    assert "the mill is on fire" in paused.stderr
+    assert unpaused.values == [{"queue": "orders", "was_paused": True}]
+    assert again.values == [{"queue": "orders", "was_paused": False}]
+    assert queue.claim() is not None
+
+
+def test_pause_says_that_a_queue_is_unknown(sqlite_xclaim: CommandLine) -> None:
+    paused = sqlite_xclaim("pause", "oders")
+
+    assert paused.status == 0
+    assert "queue 'oders' is unknown" in paused.stderr
+
+
+def test_stats_show_since_when_a_queue_is_paused(xclaim: CommandLine, queue: Queue) -> None:
+    queue.push(1)
+    paused_at = queue.pause().paused_at
+
+    of_all = xclaim("stats").values
+    of_one = xclaim("stats", "orders", "--table")
+    queue.unpause()
+
+    assert [(line["queue"], line["paused_at"]) for line in of_all] == [
+        ("orders", paused_at.isoformat())
+    ]
+    assert "paused" in of_one.stdout
+    assert xclaim("stats", "orders").values[0]["paused_at"] is None
+
+
+def test_stats_show_a_paused_queue_that_has_no_message(
+    xclaim: CommandLine, queue: Queue, database_url: str
+) -> None:
+    queue.push(1)
+    with Queue("invoices", database_url) as empty, Queue("orders.dead", database_url) as letters:
+        empty.pause()
+        letters.pause()
+
+    lines = xclaim("stats").values
+
+    assert [line["queue"] for line in lines] == ["invoices", "orders"]
+    assert lines[0]["available"] == 0
+    assert lines[0]["paused_at"] is not None
+    assert lines[1]["paused_at"] is None

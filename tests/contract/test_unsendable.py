@@ -30,8 +30,11 @@ from xclaim import (
     Queue,
     Status,
     Ticket,
+    create_engine,
 )
 from xclaim.cli.app import group
+from xclaim.errors import FilterError
+from xclaim.observing import Observer
 from xclaim.operations.audit import audit
 from xclaim.operations.by_hand import held
 from xclaim.operations.doctor import examine
@@ -456,3 +459,48 @@ def test_the_view_of_failures_shows_the_others(engine: Engine, name: str, put: P
         ).all()
 
     assert [row.error for row in shown] == ["it failed", None]
+
+
+def test_what_cannot_be_sent_is_seen_as_far_as_it_can(
+    contract_url: str, name: str, put: Put
+) -> None:
+    engine = create_engine(contract_url)
+    observer = Observer(engine, timeout=timedelta(minutes=5))
+    innocent = Queue(name, engine).push("innocent").id
+    by_payload = put()
+    by_key = put(payload="1", unique_key="?")
+    by_claimant = put(payload="1", claimed_by="?", **CLAIMED, **NOT_LAPSED)
+    by_headers = put(payload="1", headers='{"?": 1}')
+
+    found = observer.search(f"queue:{name}").messages
+    lives = {each.id: observer.message(each.id) for each in found}
+    held = observer.claims(name).page
+    matching = observer.matching(f"queue:{name}", limit=99)
+    engine.dispose()
+
+    excerpts = {message.id: message.excerpt for message in found}
+    assert excerpts == {
+        innocent: '"innocent"',
+        by_payload: "",
+        by_key: "1",
+        by_claimant: "1",
+        by_headers: "1",
+    }
+    assert all(life is not None for life in lives.values())
+    of_payload = lives[by_payload]
+    assert of_payload is not None
+    assert of_payload.payload is None
+    assert "cannot be sent" in str(of_payload.payload_note)
+    assert [claim.id for claim in held] == [by_claimant]
+    assert matching.count == 5
+
+
+def test_a_filter_with_a_character_that_the_database_lacks_is_refused(
+    contract_url: str, name: str
+) -> None:
+    engine = create_engine(contract_url)
+    observer = Observer(engine, timeout=timedelta(minutes=5))
+
+    with pytest.raises(FilterError, match="encoding lacks"):
+        observer.search(f"queue:{name} key:☃*")
+    engine.dispose()

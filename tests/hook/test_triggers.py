@@ -410,3 +410,32 @@ def test_equal_durations_are_serialized_alike() -> None:
     }
 
     assert len(written) == 1
+
+
+def test_a_trigger_waits_while_its_queue_is_paused(queue: Queue) -> None:
+    async def scene() -> None:
+        await asyncio.to_thread(queue.pause)
+        await push(queue)
+        watch = Watch(AvailableTrigger(queue_name="orders").run())
+        assert await watch.is_quiet()
+
+        await asyncio.to_thread(queue.unpause)
+        await watch.next()
+        await watch.close()
+
+    play(scene)
+
+
+def test_a_watcher_fires_again_for_what_it_fired_for_before_a_pause(queue: Queue) -> None:
+    async def scene() -> None:
+        watch = Watch(wake_up(poll_every=0.1, nag_every=3600.0).run())
+        await push(queue)
+        await watch.next()
+        await asyncio.to_thread(queue.pause)
+        assert await watch.is_quiet()
+
+        await asyncio.to_thread(queue.unpause)
+        await watch.next()
+        await watch.close()
+
+    play(scene)

@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from tests.retrying import AT_ONCE
-from xclaim import Queue, create_engine
+from xclaim import Claim, Queue, create_engine
 from xclaim.errors import FilterError, InvalidArgumentError
 from xclaim.observing import Observer
-from xclaim.observing.values import Happened, Task
+from xclaim.observing.values import Happened, Held, Task
 
 LONG = timedelta(minutes=5)
 LATER = timedelta(days=1)
-PRODUCER = {"dag_id": "etl", "run_id": "r/1", "task_id": "load", "map_index": -1, "try_number": 1}
+PRODUCER: dict[str, Any] = {
+    "dag_id": "etl",
+    "run_id": "r/1",
+    "task_id": "load",
+    "map_index": -1,
+    "try_number": 1,
+}
 BY = "etl/r/2/pack[7]#2@host"
 PACK = Task(dag_id="etl", run_id="r/2", task_id="pack", map_index=7, try_number=2)
 
@@ -41,8 +48,8 @@ def queue(engine: Engine) -> Queue:
 
 def test_a_life_has_every_moment_in_its_order(queue: Queue, observer: Observer) -> None:
     message = queue.push({"id": 1}, headers=PRODUCER)
-    queue.release(queue.claim(claimed_by="me"), error=KeyError("cup"))
-    queue.ack(queue.claim(claimed_by=BY))
+    queue.release(claimed(queue, claimed_by="me"), error=KeyError("cup"))
+    queue.ack(claimed(queue, claimed_by=BY))
 
     life = observer.message(message.id)
 
@@ -64,7 +71,7 @@ def test_a_life_has_every_moment_in_its_order(queue: Queue, observer: Observer) 
 def test_a_life_goes_on_in_the_future(queue: Queue, observer: Observer) -> None:
     delayed = queue.push(1, delay=LATER)
     retried = queue.push(2)
-    queue.release(queue.claim(), delay=LATER, error="x")
+    queue.release(claimed(queue), delay=LATER, error="x")
     held = queue.push(3)
     queue.claim(lease=LONG, claimed_by=BY)
 
@@ -77,7 +84,7 @@ def test_a_life_goes_on_in_the_future(queue: Queue, observer: Observer) -> None:
 
 def test_a_lapsed_claim_and_a_death_are_moments(queue: Queue, observer: Observer) -> None:
     dead = queue.push(1, max_attempts=1)
-    queue.release(queue.claim(), error=ValueError("no"))
+    queue.release(claimed(queue), error=ValueError("no"))
     lapsed = queue.push(2)
     queue.claim(lease=timedelta(0))
 
@@ -118,7 +125,8 @@ def test_claims_are_paged_by_queue_and_end(engine: Engine, observer: Observer) -
         for minutes in (3, 1, 2):
             queue.claim(claimed_by=BY, lease=timedelta(minutes=minutes))
 
-    pages, cursor = [], None
+    pages: list[Held] = []
+    cursor = None
     while True:
         claims = observer.claims(limit=2, after=cursor)
         pages += claims.page
@@ -143,7 +151,7 @@ def test_claims_of_a_queue_have_those_on_its_dead_letters(
     queue: Queue, engine: Engine, observer: Observer
 ) -> None:
     dead = queue.push(1, max_attempts=1)
-    queue.release(queue.claim(), error="x")
+    queue.release(claimed(queue), error="x")
     Queue("orders.dead", engine).claim()
     alive = queue.push(2)
     queue.claim()
@@ -158,8 +166,8 @@ def test_claims_of_a_queue_have_those_on_its_dead_letters(
 def test_what_failed_comes_in_the_order_of_its_next_try(queue: Queue, observer: Observer) -> None:
     pushed = queue.push_many([1, 2, 3])
     claims = queue.claim_many(3)
-    for claimed, hours in zip(claims, (3, 1, 2), strict=True):
-        queue.release(claimed, error="x", delay=timedelta(hours=hours))
+    for each, hours in zip(claims, (3, 1, 2), strict=True):
+        queue.release(each, error="x", delay=timedelta(hours=hours))
     queue.push(4, delay=LATER)
 
     failing = observer.failing("orders", 10)
@@ -173,10 +181,10 @@ def test_dead_letters_are_grouped_by_class_and_first_line(
     errors = ["one\nof many", "one\nof others", "two", ValueError("bad"), ValueError("bad")]
     for error in errors:
         queue.push(1, max_attempts=1)
-        queue.release(queue.claim(), error=error)
+        queue.release(claimed(queue), error=error)
     other = Queue("other", engine)
     other.push(1, max_attempts=1)
-    other.release(other.claim(), error="one")
+    other.release(claimed(other), error="one")
 
     letters = observer.dead_letters("orders")
     everywhere = observer.dead_letters()
@@ -200,9 +208,9 @@ def test_the_work_of_a_task_is_what_it_pushed_holds_consumed_and_failed(
     queue.push("of another", headers={**of_pack, "map_index": 8})
     queue.push("of another task", headers={**of_pack, "task_id": "packs"})
     consumed, held, failed, others = (queue.push(name, priority=1) for name in "chfo")
-    queue.ack(queue.claim(claimed_by=BY))
+    queue.ack(claimed(queue, claimed_by=BY))
     queue.claim(claimed_by=BY, lease=LATER)
-    queue.release(queue.claim(claimed_by=BY), error="x", delay=LATER)
+    queue.release(claimed(queue, claimed_by=BY), error="x", delay=LATER)
     queue.claim(claimed_by="etl/r/2/pack[70]#1@host", lease=LATER)
 
     work = observer.work("etl", "r/2", "pack", 7)
@@ -264,7 +272,7 @@ COMPLETED = {
 
 def test_a_filter_is_completed(queue: Queue, engine: Engine, observer: Observer) -> None:
     queue.push(1, max_attempts=1)
-    queue.release(queue.claim(), error="x")
+    queue.release(claimed(queue), error="x")
     Queue("other one", engine).push(1)
     queue.push(1)
 
@@ -275,3 +283,9 @@ def test_a_filter_is_completed(queue: Queue, engine: Engine, observer: Observer)
             expected
         ), text
     assert found["queue:orders -sta"][0].position == len("queue:orders -")
+
+
+def claimed(queue: Queue, **options: Any) -> Claim:
+    claim = queue.claim(**options)
+    assert claim is not None
+    return claim

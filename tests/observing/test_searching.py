@@ -211,11 +211,11 @@ def test_pages_have_each_message_once(watcher: Observer, filter_: str, queue: st
     assert len(set(listed)) == len(listed)
 
 
-def paged(observer: Observer, filter_: str, **options: int) -> Iterator[Found]:
-    page = observer.search(filter_, **options)
+def paged(observer: Observer, filter_: str, limit: int = 50) -> Iterator[Found]:
+    page = observer.search(filter_, limit=limit)
     yield page
     while page.older is not None:
-        page = observer.search(filter_, before=page.older, **options)
+        page = observer.search(filter_, limit=limit, before=page.older)
         yield page
 
 
@@ -291,9 +291,7 @@ def test_an_encoded_payload_is_said_to_be(engine: Engine, observer: Observer) ->
     assert searched == ()
 
 
-def test_what_matches_is_given_by_queue_and_status(
-    watcher: Observer, ids: dict[str, int]
-) -> None:
+def test_what_matches_is_given_by_queue_and_status(watcher: Observer, ids: dict[str, int]) -> None:
     all_of_it = watcher.matching("queue:orders", limit=10_000)
     some_of_it = watcher.matching("queue:orders", limit=3)
 

@@ -56,9 +56,13 @@ def send(dashboard: Dashboard, form: Form, **fields: Any) -> Response:
     )
 
 
-def do(dashboard: Dashboard, page: str, /, fields: dict[str, Any] | None = None, **query: Any) -> str:
+def do(
+    dashboard: Dashboard, page: str, /, fields: dict[str, Any] | None = None, **query: Any
+) -> str:
     """Ask and answer; return what is said on the page that somebody then comes to."""
-    return said_after(dashboard, send(dashboard, form_of(dashboard, page, **query), **(fields or {})))
+    return said_after(
+        dashboard, send(dashboard, form_of(dashboard, page, **query), **(fields or {}))
+    )
 
 
 def said_after(dashboard: Dashboard, answer: Response) -> str:

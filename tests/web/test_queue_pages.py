@@ -22,8 +22,8 @@ HOSTILE = [
     "{{ 7 * 7 }}{% raw %}",
     "../../etc/passwd?x=1&y=2#z",
     "javascript:alert(1)",
-    "evil\u202etxt.exe",
     "örders ☕ 日本",
+    "evil\u202etxt.exe",  # no verb takes this and the next, and SQL of others may write them
     "a b\tc",
 ]
 ROW = re.compile(r'<tr data-queue="([^"]*)">(.*?)</tr>', re.DOTALL)
@@ -189,9 +189,9 @@ def test_hostile_errors_and_claimants_are_text(dashboard: Dashboard) -> None:
 
 def _assert_harmless(page: str) -> None:
     """Assert that nothing in the page came from a row as HTML, or can turn its text."""
-    assert re.findall(r"<script[^>]*>", page) == [
-        each for each in re.findall(r"<script[^>]*>", page) if 'src="./static/dashboard.js' in each
-    ]
+    scripts = re.findall(r'<script(?: src="\./static/(?:theme|dashboard)\.js\?v=\w+")?[^>]*>', page)
+    assert len(scripts) == page.count("<script") <= 2
+    assert all("./static/" in script for script in scripts)
     assert re.search(r"<[^>]*\son\w+\s*=", re.sub(r'"[^"]*"', '""', page)) is None
     assert re.search(r"<[^>]*\sstyle\s*=", page) is None
     assert "<h1>gone" not in page

@@ -176,6 +176,13 @@ def limiting(
         yield question
 
 
+def is_ended(error: DBAPIError) -> bool:
+    """Return whether the database ended a statement because its time was over."""
+    state = getattr(error.orig, "sqlstate", None)
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    return state == _QUERY_CANCELED or code == _SQLITE_INTERRUPT
+
+
 @contextmanager
 def _on_postgresql(connection: Connection, _question: Question, seconds: float) -> Iterator[None]:
     _send(connection, _BEGIN.format(milliseconds=_milliseconds(seconds)))

@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from xclaim import arguments
+from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import InvalidArgumentError
 from xclaim.observing.asking import Question
+from xclaim.observing.names import queue_of
 from xclaim.observing.times import as_time, now_of
 from xclaim.observing.values import Chart, Charted
 from xclaim.sql.statements import observing_queues
@@ -22,7 +24,7 @@ _SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(days=31)
 
 def chart(question: Question, name: str, what: Charted, span: timedelta) -> Chart:
     """Return how much happened of it in each step of the span, up to now."""
-    queue = arguments.redriven(name)
+    queue = queue_of(name)
     charted = _checked(what)
     arguments.seconds("span", span)
     if not _SHORTEST <= span <= _LONGEST:
@@ -124,7 +126,7 @@ def _pushed(question: Question, queue: str, steps: Steps) -> Chart:
 
 
 def _died(question: Question, queue: str, steps: Steps) -> Chart:
-    parameters = {"dead_letter_queue": arguments.dead_letter_queue(queue), "bound": _READ}
+    parameters = {"dead_letter_queue": queue + DEAD_LETTER_SUFFIX, "bound": _READ}
     rows = question.rows(observing_queues.newest_dead, parameters)
     times = [as_time(row.available_at) for row in rows]
     reaches_back = len(rows) < _READ or min(times) < steps.begins_at

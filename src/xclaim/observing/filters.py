@@ -1,10 +1,11 @@
-"""The language in which messages are searched for: terms that all have to be true.
+r"""The language in which messages are searched for: terms that all have to be true.
 
     status:dead queue:orders payload.customer.id:17 error:"timed out" -by:nightly*
 
 A term is a name, a colon and a value, with a minus in front for what is not so. ``"..."`` is text
-as it stands, with ``\\"`` and ``\\\\`` in it; a star at the end of a value is any ending. What stands
-behind ``payload`` is JSON: ``17``, ``true`` and ``null`` are what they look like, ``"17"`` is text.
+as it stands, with a backslash before each quotation mark and backslash in it; a star at the end of
+a value is any ending. What stands behind ``payload`` is JSON: ``17``, ``true`` and ``null`` are
+what they look like, ``"17"`` is text.
 
 ``parse`` knows no database and raises nothing but FilterError. ``str()`` of what it returns is a
 filter again, the same one.

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from xclaim import arguments
 from xclaim.errors import InvalidArgumentError
 from xclaim.observing.asking import Question
 from xclaim.observing.charting import Steps, consumed_charts
+from xclaim.observing.names import queue_of
 from xclaim.observing.times import as_time, now_of
 from xclaim.observing.values import Chart, Flow, Percentiles
 from xclaim.sql.statements import observing_queues
@@ -52,7 +52,7 @@ def last_consumed(question: Question, name: str) -> datetime | None:
 def _checked(names: Iterable[str]) -> list[str]:
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise InvalidArgumentError(f"names must be a list, not {type(names).__name__}: [name]")
-    wanted = list(dict.fromkeys(map(arguments.redriven, names)))
+    wanted = list(dict.fromkeys(map(queue_of, names)))
     if len(wanted) > MOST_NAMES:
         raise InvalidArgumentError(
             f"names are {len(wanted)}, which is more than {MOST_NAMES}: ask for those in view"

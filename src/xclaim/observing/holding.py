@@ -16,7 +16,7 @@ from xclaim.observing import rows
 from xclaim.observing.asking import Question
 from xclaim.observing.filters import Filter, OfStatus, OfText, StatusWord, TextName
 from xclaim.observing.places import Place, from_cursor, to_cursor
-from xclaim.observing.searching import Ask, in_bytes, queue_names, readable, search
+from xclaim.observing.searching import Ask, all_queue_names, in_bytes, readable, search
 from xclaim.observing.values import Claims, Letters, Listed
 from xclaim.sql.statements import observing_messages as statements
 from xclaim.sql.statements.observing_messages import Readable, Walk
@@ -58,13 +58,9 @@ def _claims(
         place = from_cursor(_KIND, after, question.dialect)
         if names is None:
             found += _held(question, place, limit + 1, is_of_queue=False, sends_bytes=sends_bytes)
-        for name in names or ():
-            begun = place if place is not None and place.queue == name else None
-            if place is not None and begun is None and not found and name != place.queue:
-                if names is not None and _is_before(names, name, place):
-                    continue
+        for name in _from(names or [], place):
+            here = place if place is not None and place.queue == name else Place(queue=name)
             missing = limit + 1 - len(found)
-            here = begun or Place(queue=name)
             if missing:
                 found += _held(question, here, missing, is_of_queue=True, sends_bytes=sends_bytes)
     page = found[:limit]
@@ -73,8 +69,10 @@ def _claims(
     return Claims(page=tuple(map(rows.held, page)), next=cursor)
 
 
-def _is_before(names: list[str], name: str, place: Place) -> bool:
-    return place.queue in names and names.index(name) < names.index(place.queue)
+def _from(names: list[str], place: Place | None) -> list[str]:
+    """Return the names from that of a place on."""
+    is_begun = place is not None and place.queue in names
+    return names[names.index(str(place.queue)) :] if place is not None and is_begun else names
 
 
 def _cursor(row: Any) -> str:
@@ -139,12 +137,8 @@ def _dead_letters(
 
 
 def _dead_queues(question: Question) -> list[str]:
-    names: list[str] = []
-    after = ""
-    while more := queue_names(question, Walk.WAITING, after):
-        names += [name for name in more if name.endswith(DEAD_LETTER_SUFFIX)]
-        after = more[-1]
-    return names
+    names = all_queue_names(question, Walk.WAITING)
+    return [name for name in names if name.endswith(DEAD_LETTER_SUFFIX)]
 
 
 def _of_queue(question: Question, name: str, may: Readable, *, sends_bytes: bool) -> list[Letters]:

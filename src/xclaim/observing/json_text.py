@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{},:]|[^\s\[\]{},:"]+', re.DOTALL)
+_PARTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{},:]|[^\s\[\]{},:"]+', re.DOTALL)
 _INDENT = "  "
 _DEEPEST = 40  # levels that are indented: further ones would be nothing but space
 
@@ -28,22 +28,22 @@ def indented(text: str, most: int) -> str:
 def _pieces(text: str) -> Iterator[str]:
     depth = 0
     before = ""
-    for found in _TOKENS.finditer(text):
-        token = found[0]
-        if token in ("]", "}"):
+    for found in _PARTS.finditer(text):
+        part = found[0]
+        if part in ("]", "}"):
             depth = max(0, depth - 1)
             if before not in ("[", "{"):
                 yield _line(depth)
         elif before in ("[", "{"):
             yield _line(depth)
-        yield token
-        if token in ("[", "{"):
+        yield part
+        if part in ("[", "{"):
             depth += 1
-        elif token == ",":
+        elif part == ",":
             yield _line(depth)
-        elif token == ":":
+        elif part == ":":
             yield " "
-        before = token
+        before = part
 
 
 def _line(depth: int) -> str:

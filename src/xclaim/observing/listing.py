@@ -10,11 +10,21 @@ from typing import Any
 from xclaim import arguments
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import InvalidArgumentError
+from xclaim.message import Pause
 from xclaim.observing import flowing
 from xclaim.observing.asking import Question
 from xclaim.observing.estimating import estimated
+from xclaim.observing.names import base_of, queue_of
+from xclaim.observing.remembering import (
+    FEW,
+    Memory,
+    Slow,
+    memory_of,
+    seen_anew,
+    with_claims,
+)
 from xclaim.observing.times import as_time
-from xclaim.observing.values import Count, Pause, QueueSummary
+from xclaim.observing.values import Count, QueueSummary
 from xclaim.observing.verdicts import Seen, verdict
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import QUEUE_TABLE_NAME
@@ -26,7 +36,9 @@ _LEVELS = 32  # priorities of a queue that are looked at one by one, as a claim 
 _ENTRIES = 20_000  # counted of all queues of a list together, of each range
 _MOST_ENTRIES = 10_000  # of one queue
 _LEAST_ENTRIES = 100
-_ROWS_PER_ENTRY = 10  # a row that is read costs as much as so many entries
+_GLANCED = 20  # entries of each of many queues
+_CLAIMS_GLANCED = 2_000
+_ROWS_PER_ENTRY = 20  # a row that is read costs more than an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,7 @@ class Known:
     names: Sequence[str]
     consumed_at: Mapping[str, datetime]
     pauses: Mapping[str, Pause]
+    glance: _Glance | None = None
 
 
 def queues(question: Question, *, named: str, after: str | None, limit: int) -> list[QueueSummary]:
@@ -70,7 +83,7 @@ def queues(question: Question, *, named: str, after: str | None, limit: int) -> 
 
 def queue(question: Question, name: str) -> QueueSummary | None:
     """Return one queue with its flow."""
-    name = arguments.redriven(name)
+    name = queue_of(name)
     pauses = _settings(question)
     last = flowing.last_consumed(question, name)
     known = Known([name], {} if last is None else {name: last}, _pauses(pauses))
@@ -82,29 +95,91 @@ def queue(question: Question, name: str) -> QueueSummary | None:
     return replace(found, flow=flowing.flows(question, [name])[name])
 
 
-def find(question: Question) -> Known:
-    """Return all queues: those that have a message, whatever its status, or a setting."""
+def find(question: Question, *, anew: bool = False) -> Known:
+    """Return all queues: those that have a message, whatever its status, or a setting.
+
+    ``anew``: what was consumed last is not remembered from some seconds ago, but looked for.
+    """
+    settings = _settings(question)
+    glance: _Glance | None = None
+    slow: Slow | None = None
+    if question.is_sqlite:
+        slow = _slowly(question)
+        names = _names(question.rows(observing_queues.waiting_queues, {"most": MOST_QUEUES}))
+    else:
+        glance = _glance(question)
+        slow = None if anew else glance.memory.slow()
+        if slow is None:
+            slow = _slowly(question)
+            glance.memory.keep_slow(slow)
+        names = {base_of(name) for name in (*glance.waiting, *glance.claims)}
+    found = {*names, *map(base_of, slow.names), *settings}
+    return Known(sorted(found), slow.consumed_at, _pauses(settings), glance)
+
+
+def _slowly(question: Question) -> Slow:
     most = {"most": MOST_QUEUES}
     consumed = question.rows(observing_queues.consumed_queues, most)
-    settings = _settings(question)
-    found = {
-        *_names(question.rows(observing_queues.waiting_queues, most)),
-        *_names(question.rows(observing_queues.held_queues, most)),
-        *_names(consumed),
-        *settings,
-    }
-    return Known(
-        sorted(found),
+    held = question.rows(observing_queues.held_queues, most)
+    return Slow(
+        frozenset(row.queue for row in (*consumed, *held)),
         {row.queue: as_time(row.consumed_at) for row in consumed},
-        _pauses(settings),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """What is seen of all queues of PostgreSQL at little cost: the first entries of each."""
+
+    now: datetime
+    waiting: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    has_all_claims: bool
+    memory: Memory
+
+
+def _glance(question: Question) -> _Glance:
+    (here,) = question.rows(observing_queues.who_and_when)
+    parameters = {"most": MOST_QUEUES, "bound": _GLANCED}
+    waiting = question.rows(observing_queues.first_entries, parameters)
+    claims = question.rows(observing_queues.first_claims, {"bound": _CLAIMS_GLANCED})
+    has_all = sum(row.claimed for row in claims) < _CLAIMS_GLANCED
+    return _Glance(
+        now=as_time(here.now),
+        waiting={row.queue: row for row in waiting},
+        claims={row.queue: row for row in (claims if has_all else claims[:-1])},
+        has_all_claims=has_all,
+        memory=memory_of(question.connection, question.schema, here.role),
     )
 
 
 def summaries(question: Question, known: Known, names: Sequence[str]) -> list[QueueSummary]:
-    """Return what waits, is held and died in these queues, in their order."""
+    """Return what waits, is held and died in these queues, in their order.
+
+    Of many queues what takes long to see may have been seen some seconds ago.
+    """
     bounds = Bounds.of(len(names))
-    rows = _rows(question, names, bounds)
+    if known.glance is None or len(names) <= FEW:
+        rows = _rows(question, names, bounds)
+    else:
+        rows = _rows_of_many(question, known.glance, names, bounds)
     return [_summary(rows[name], known, bounds) for name in names if name in rows]
+
+
+def _rows_of_many(
+    question: Question, glance: _Glance, names: Sequence[str], bounds: Bounds
+) -> dict[str, Any]:
+    rows = glance.memory.rows(names)
+    anew = _rows(question, [name for name in names if name not in rows], bounds)
+    glance.memory.keep_rows(anew)
+    for name, row in rows.items():
+        waiting = glance.waiting.get(name)
+        dead = glance.waiting.get(name + DEAD_LETTER_SUFFIX)
+        seen = seen_anew(row, waiting, dead, _GLANCED)._replace(now=glance.now)
+        if glance.has_all_claims or name in glance.claims:
+            seen = with_claims(seen, glance.claims.get(name))
+        rows[name] = seen
+    return rows | anew
 
 
 def _rows(question: Question, names: Sequence[str], bounds: Bounds) -> dict[str, Any]:
@@ -224,7 +299,7 @@ def _since(now: datetime, time: datetime | None) -> timedelta | None:
 
 def _names(rows: Iterable[Any]) -> set[str]:
     """Return the names of queues, and those of whose dead letters there are some."""
-    return {row.queue.removesuffix(DEAD_LETTER_SUFFIX) or row.queue for row in rows}
+    return {base_of(row.queue) for row in rows}
 
 
 def _settings(question: Question) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def measures(question: Question, *, consumed_after: datetime | None) -> Measures
     """Return what a scrape needs; ``consumed_after``: as the measures before said."""
     began = time.monotonic()
     _check(consumed_after)
-    known = listing.find(question)
+    known = listing.find(question, anew=consumed_after is not None)
     names = known.names[:MOST_LOOKED_AT]
     summaries = listing.summaries(question, known, names)
     looked_until = now_of(question) - _SETTLED_AFTER

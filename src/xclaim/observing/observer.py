@@ -115,7 +115,7 @@ class Observer:
 
     # Messages
 
-    def search(self, filter: str = "", *, limit: int = 50, before: str | None = None) -> Found:  # noqa: A002
+    def search(self, filter: str = "", *, limit: int = 50, before: str | None = None) -> Found:
         """Return the messages that a filter is about, the newest first, 500 at most.
 
         ``before`` is the cursor ``older`` of what was found last. No payload that is encoded or in
@@ -165,7 +165,7 @@ class Observer:
         of = (dag_id, run_id, task_id, map_index)
         return working.work(self._asking, self._timeout, of, limit=limit, before=before)
 
-    def matching(self, filter: str, *, limit: int) -> Matching:  # noqa: A002
+    def matching(self, filter: str, *, limit: int) -> Matching:
         """Return the ids of the messages that a filter is about, 10,000 at most."""
         return searching.matching(self._asking, self._timeout, filter, limit=limit)
 

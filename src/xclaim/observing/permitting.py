@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from xclaim import arguments
+from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.observing.asking import Question
+from xclaim.observing.names import queue_of
 from xclaim.observing.values import Action, Rights
 from xclaim.sql.revision import commands_of, qualified
 from xclaim.sql.schema import DELETE_NAME, QUEUE_TABLE_NAME, TABLE_NAME, message_table
@@ -89,7 +90,7 @@ _ROWS = {
 
 def rights(question: Question, queue: str | None) -> Rights:
     """Return what the role may see and do, to messages of the queue if one is named."""
-    name = None if queue is None else arguments.redriven(queue)
+    name = None if queue is None else queue_of(queue)
     if question.is_sqlite:
         return _of_file(question)
     return _of_role(question, name)
@@ -197,7 +198,7 @@ class _Policies:
         all_of = [getattr(policy, needed.side) for policy in holding if not policy.permits]
         if "true" in one_of and not all_of:
             return True
-        names = {"queue_name": queue, "dead_letter_queue": arguments.dead_letter_queue(queue)}
+        names = {"queue_name": queue, "dead_letter_queue": queue + DEAD_LETTER_SUFFIX}
         parameters = {name: value for name, value in names.items() if f":{name}" in needed.row}
         statement = observing_rights.meets(self.table, needed.row, one_of, all_of)
         return question.is_so(statement, parameters)

@@ -7,12 +7,12 @@ message; when 10,000 were looked at, or half of the time is over, the search sto
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
@@ -30,6 +30,7 @@ from xclaim.observing.filters import (
     OfStatus,
     OfText,
     StatusWord,
+    Term,
     TextName,
     parse,
 )
@@ -45,13 +46,14 @@ from xclaim.sql.statements.observing_messages import (
     Condition,
     Due,
     Readable,
-    Test,
+    Trait,
     Walk,
     Way,
 )
 from xclaim.verbs.execution import as_utc
 from xclaim.verbs.unsendable import is_unsendable
 
+T = TypeVar("T")
 Ask = Callable[[str], AbstractContextManager[Question]]
 
 MOST_LOOKED_AT = 10_000
@@ -133,7 +135,12 @@ def _search(
         plan = planned(question, filter_)
         place = from_cursor(plan.walk, before, question.dialect)
         search_ = Search(
-            question=question, plan=plan, may=may, ends_at=ends_at, sends_bytes=sends_bytes, most=MOST_LOOKED_AT
+            question=question,
+            plan=plan,
+            may=may,
+            ends_at=ends_at,
+            most=MOST_LOOKED_AT,
+            sends_bytes=sends_bytes,
         )
         looked = search_.found(tests(filter_, may, question.dialect), limit, place)
     shown = with_excerpts(ask, ends_at, may, looked.rows)
@@ -170,7 +177,7 @@ def _half(timeout: timedelta) -> float:
     return time.monotonic() + timeout.total_seconds() / 2
 
 
-def _sendable(look: Callable[..., Any]) -> Any:
+def _sendable(look: Callable[..., T]) -> T:
     """Look, and again with texts as bytes if one cannot be sent as the text it is."""
     try:
         return look(sends_bytes=False)
@@ -202,14 +209,14 @@ def planned(question: Question, filter_: Filter) -> Plan:
     """Return the way by the index that leaves the least to be looked at."""
     terms = [term for term in filter_.terms if not term.is_negated]
     chosen = [set(term.ids) for term in terms if isinstance(term, OfIds)]
-    chosen += [_keyed(question, term.text) for term in terms if _is_exact(term, TextName.KEY)]
+    chosen += [_keyed(question, key) for key in _exact(terms, TextName.KEY)]
     if chosen:
         return Plan(walk=Walk.CHOSEN, ids=tuple(sorted(set.intersection(*chosen))))
     ranges = [term for term in terms if isinstance(term, OfRange)]
     if ranges:
         lowest, highest = max(each.first for each in ranges), min(each.last for each in ranges)
         return Plan(walk=Walk.IDS, lowest=lowest, highest=highest)
-    queue = next((term.text for term in terms if _is_exact(term, TextName.QUEUE)), None)
+    queue = next(iter(_exact(terms, TextName.QUEUE)), None)
     words = {term.word for term in terms if isinstance(term, OfStatus)}
     for word, (walk, due) in _WALKS.items():
         if word in words:
@@ -221,8 +228,9 @@ def planned(question: Question, filter_: Filter) -> Plan:
     return Plan(walk=Walk.IDS)
 
 
-def _is_exact(term: Any, name: TextName) -> bool:
-    return isinstance(term, OfText) and term.name is name and not term.is_prefix
+def _exact(terms: Iterable[Term], name: TextName) -> list[str]:
+    texts = [term for term in terms if isinstance(term, OfText) and term.name is name]
+    return [term.text for term in texts if not term.is_prefix]
 
 
 def _keyed(question: Question, key: str) -> set[int]:
@@ -268,18 +276,18 @@ def _condition(term: Any, number: int) -> Condition:
             return made
 
 
-def _test(term: Any) -> Test:
+def _test(term: Any) -> Trait:
     match term:
         case OfStatus():
-            return Test(term.word)
+            return Trait(term.word)
         case OfText():
-            return Test(term.name)
+            return Trait(term.name)
         case OfIds():
-            return Test.IDS
+            return Trait.IDS
         case OfRange():
-            return Test.RANGE
+            return Trait.RANGE
         case _:
-            return Test.PAYLOAD
+            return Trait.PAYLOAD
 
 
 def _parameters(term: Any, number: int, dialect: Dialect) -> dict[str, Any]:
@@ -327,7 +335,7 @@ class Search:
             self.options = {"conditions": tests_.conditions, "may": self.may}
         size = self._first_size(tests_, limit)
         for part in self._parts(place):
-            here = part
+            here: Place | None = part
             while here is not None:
                 looked.place = here
                 if len(looked.rows) == limit or looked.count >= self.most or self._is_over():
@@ -343,7 +351,7 @@ class Search:
         return looked
 
     def _first_size(self, tests_: Tests, limit: int) -> int:
-        into = any(condition.test is Test.PAYLOAD for condition in tests_.conditions)
+        into = any(condition.test is Trait.PAYLOAD for condition in tests_.conditions)
         return _FIRST_LOOK_INTO if into else max(_FIRST_LOOK, limit + 1)
 
     def _is_over(self) -> bool:
@@ -453,10 +461,9 @@ class Search:
         if place is not None and place.queue is not None:
             after = place.queue
             yield after
-        while names := queue_names(self.question, self.plan.walk, after):
-            for after in names:
-                if not self.plan.only_dead or after.endswith(DEAD_LETTER_SUFFIX):
-                    yield after
+        for name in all_queue_names(self.question, self.plan.walk, after):
+            if not self.plan.only_dead or name.endswith(DEAD_LETTER_SUFFIX):
+                yield name
 
 
 def queue_names(
@@ -465,6 +472,20 @@ def queue_names(
     """Return the names of queues behind another one that an index has messages of."""
     parameters = {"queue_name": after, "message_limit": most}
     return [row.queue for row in question.rows(statements.next_queue, parameters, walk=walk)]
+
+
+def all_queue_names(question: Question, walk: Walk, after: str = "") -> Iterator[str]:
+    """Yield the names of all queues behind another one that an index has messages of."""
+    seen: set[str] = set()
+    names: Sequence[str] = ()
+    while not names or len(names) == MOST_NAMES:
+        names = queue_names(question, walk, after)
+        # A name that is no Unicode is marked where it is none, and sorts elsewhere.
+        if not names or names[-1] in seen:
+            return
+        yield from names
+        after = names[-1]
+        seen.add(after)
 
 
 def in_bytes(build: Callable[..., Any]) -> Callable[..., Any]:

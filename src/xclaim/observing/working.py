@@ -19,7 +19,6 @@ from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
 from xclaim.errors import InvalidArgumentError, ObservationTimeoutError
-from xclaim.observing import rows
 from xclaim.observing.asking import Question
 from xclaim.observing.places import Place, from_cursor, to_cursor
 from xclaim.observing.searching import (

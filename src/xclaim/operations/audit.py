@@ -6,9 +6,11 @@ for it. A message that changes between two parts is seen once, as it was then.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from math import isqrt
 from typing import Any
 
@@ -18,11 +20,13 @@ from sqlalchemy.exc import DBAPIError
 from xclaim import arguments
 from xclaim.connections import missing_files
 from xclaim.connections.direct import run
+from xclaim.errors import ObservationTimeoutError
+from xclaim.observing.asking import is_ended, limiting
 from xclaim.payloads.plain_json import decode_strictly
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
 from xclaim.sql.revision import mismatch, read_revision
-from xclaim.sql.schema import CHECKS, TABLE_NAME, message_table
+from xclaim.sql.schema import CHECKS, QUEUE_CHECKS, TABLE_NAME, message_table, queue_table
 from xclaim.sql.statements import auditing, diagnosing
 from xclaim.verbs import refuse_hidden_rows, schema_on
 from xclaim.verbs.execution import execute
@@ -30,6 +34,8 @@ from xclaim.verbs.unsendable import is_unsendable, look
 
 __all__ = ["Audit", "Check", "audit"]
 
+_TABLES = (message_table(), queue_table())
+_ASKED = "whether every message is sound"
 _PART = 20_000  # rows read at a time: some tens of milliseconds
 _PAGE = 100  # of these, whose payloads are read
 _SAMPLE = 10  # broken rows that are named
@@ -47,7 +53,7 @@ _SAID = {
     auditing.READABLE: "payload, headers and failures are what xclaim writes, and Python reads it",
     "unique_keys": "a unique key is one message of its queue",
     "tokens": "a token is one claim",
-    "columns": "the table has the columns of the schema",
+    "columns": "the tables have the columns of the schema",
     "checks": "the CHECK constraints are there, and hold for all rows",
     "indexes": "the indexes are there, and valid",
 }
@@ -94,15 +100,17 @@ def audit(
     queue: str | None = None,
     newest: int | None = None,
     schema: str | None = None,
+    timeout: timedelta | None = None,
 ) -> Audit:
     """Check every promise, of all messages, of one queue, or of so many of the newest.
 
     Raise SchemaVersionError where there is no xclaim schema, HiddenRowsError where row-level
-    security hides messages from the role. Nothing is written.
+    security hides messages from the role, ObservationTimeoutError when it takes longer than
+    ``timeout``, if there is one. Nothing is written.
     """
     missing_files.refuse(engine)
     schema = schema_on(engine, schema)
-    reading = _Reading(engine, schema)
+    reading = _Reading(engine, schema, None if timeout is None else _Clock(timeout))
     with reading.connection() as connection:
         if read_revision(connection, schema) is None:
             raise mismatch(None, schema, connection)
@@ -136,19 +144,55 @@ class _Rows:
     last: int = 0
 
 
+class _Clock:
+    """How much time is left."""
+
+    def __init__(self, timeout: timedelta) -> None:
+        self._seconds = timeout.total_seconds()
+        self._ends_at = time.monotonic() + self._seconds
+
+    def left(self) -> timedelta:
+        """Return it; raise ObservationTimeoutError if it is none."""
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise self.error()
+        return timedelta(seconds=left)
+
+    def error(self) -> ObservationTimeoutError:
+        """Return what is raised when it is over."""
+        return ObservationTimeoutError(_ASKED, self._seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
     engine: Engine
     schema: str | None
+    clock: _Clock | None = None
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Yield a connection that cannot write, in a short transaction."""
+        if self.clock is not None:
+            with self._limited(self.clock) as connection:
+                yield connection
+            return
         options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"}
         if self.engine.dialect.name == POSTGRESQL.name:
             options = {"isolation_level": "READ COMMITTED", "postgresql_readonly": True}
         with self.engine.connect().execution_options(**options) as connection:
             yield connection
+
+    @contextmanager
+    def _limited(self, clock: _Clock) -> Iterator[Connection]:
+        left = clock.left()
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            try:
+                with limiting(connection, self.schema, left, _ASKED):
+                    yield connection
+            except DBAPIError as error:
+                if is_ended(error):
+                    raise clock.error() from error
+                raise
 
     def rows(self, build: Callable[..., statements.Statement], parameters: dict[str, Any]) -> Any:
         with self.connection() as connection:
@@ -279,8 +323,8 @@ def _check(name: str, checked: int, broken: int, rows: Any) -> Check:
 def _check_schema(reading: _Reading) -> list[Check]:
     with reading.connection() as connection:
         wanted = {
-            "columns": {column.name for column in message_table().columns},
-            "checks": set(CHECKS),
+            "columns": {_named(table.name, column.name) for table in _TABLES for column in table.c},
+            "checks": {*CHECKS, *QUEUE_CHECKS},
             "indexes": {str(index.name) for index in message_table().indexes},
         }
         found = {
@@ -301,17 +345,36 @@ def _check_schema(reading: _Reading) -> list[Check]:
 
 
 def _columns(connection: Connection, schema: str | None) -> set[str]:
+    names = [table.name for table in _TABLES]
+    return {_named(name, each) for name in names for each in _columns_of(connection, schema, name)}
+
+
+def _columns_of(connection: Connection, schema: str | None, table: str) -> list[str]:
     if connection.dialect.name == SQLITE.name:
-        return {column["name"] for column in inspect(connection).get_columns(TABLE_NAME)}
-    return {row.attname for row in run(connection, diagnosing.columns(), {"schema": schema})}
+        inspector = inspect(connection)
+        found = inspector.get_columns(table) if inspector.has_table(table) else []
+        return [column["name"] for column in found]
+    rows = run(connection, diagnosing.columns(table), {"schema": schema})
+    return [row.attname for row in rows]
+
+
+def _named(table: str, column: str) -> str:
+    """Return the name of a column; of another table than that of messages with its table."""
+    return column if table == TABLE_NAME else f"{table}.{column}"
 
 
 def sound_checks(connection: Connection, schema: str | None) -> set[str]:
     """Return the names of the CHECK constraints that hold for all rows."""
+    return {name for table in _TABLES for name in _sound_checks_of(connection, schema, table.name)}
+
+
+def _sound_checks_of(connection: Connection, schema: str | None, table: str) -> list[str]:
     if connection.dialect.name == SQLITE.name:
-        found = inspect(connection).get_check_constraints(TABLE_NAME)
-        return {str(check["name"]) for check in found}
-    return {row.conname for row in run(connection, diagnosing.valid_checks(), {"schema": schema})}
+        inspector = inspect(connection)
+        found = inspector.get_check_constraints(table) if inspector.has_table(table) else []
+        return [str(check["name"]) for check in found]
+    rows = run(connection, diagnosing.valid_checks(table), {"schema": schema})
+    return [row.conname for row in rows]
 
 
 def sound_indexes(connection: Connection, schema: str | None) -> set[str]:

@@ -2,8 +2,8 @@
 
 An operator has no claim: he takes the receipt of the one that is on the row now, and settles with
 it as its holder would. If the claim changes hands in between, nothing is done. Each of these writes
-one line to the logger ``xclaim``, at the level WARNING, that says who it was: ``by``, else who runs this
-process.
+one line to the logger ``xclaim``, at the level WARNING, that says who it was: ``by``, or who runs
+this process.
 """
 
 from __future__ import annotations
@@ -199,7 +199,8 @@ def note(done: str, *values: object, by: str | None = None) -> None:
 
     ``by`` is shown in one line that turns no terminal around, whatever name it is.
     """
-    _logger.warning(f"operator %s {done}", operator() if by is None else visible(by), *values)
+    who = operator() if by is None else visible(by)
+    _logger.warning("operator %s " + done, who, *values)  # noqa: G003  (a format of ours)
 
 
 def _note(done: str, claim: Claim, by: str | None) -> None:

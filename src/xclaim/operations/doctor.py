@@ -23,13 +23,13 @@ from xclaim.connections import missing_files
 from xclaim.connections.autocommit import needs_transaction
 from xclaim.connections.direct import run
 from xclaim.errors import SchemaVersionError, schema_option, suggested
-from xclaim.observing.asking import limiting
+from xclaim.observing.asking import is_ended, limiting
 from xclaim.operations.audit import sound_checks, sound_indexes
 from xclaim.payloads.payloads import Payloads
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
 from xclaim.sql.revision import is_newer, mismatch, quoted, read_revision
-from xclaim.sql.schema import AUTOVACUUM, CHECKS, REVISION, TABLE_NAME, message_table
+from xclaim.sql.schema import AUTOVACUUM, CHECKS, QUEUE_CHECKS, REVISION, TABLE_NAME, message_table
 from xclaim.sql.statements import diagnosing
 from xclaim.verbs import hides_rows, schema_on
 from xclaim.verbs.execution import as_utc
@@ -44,7 +44,6 @@ _BLOATED = 64 * 2**20, 400  # bytes of an index, and of each of its entries (usu
 _MANY_DEAD = 50_000, 0.5  # dead rows, and their share of all
 _CONNECTIONS_LEFT = 0.1
 _MOST_ERRORS = 5  # classes of errors in a finding
-_QUERY_CANCELED, _SQLITE_INTERRUPT = "57014", 9
 
 
 class Level(StrEnum):
@@ -75,7 +74,7 @@ def examine(
     """Look at everything, and return a finding for each thing there is to say.
 
     Nothing is written, and no file is made. What the role may not see is a finding, too, and so is
-    what could not be counted within ``timeout``, which is for each thing that messages are read for.
+    what could not be counted within ``timeout``, which each thing has that messages are read for.
     """
     try:
         missing_files.refuse(engine)
@@ -115,7 +114,7 @@ def _hidden(connection: Connection, schema: str | None) -> Iterator[tuple[Findin
             found="row-level security hides messages from this role",
             remedy="run it as the owner of the table, or as a role with BYPASSRLS",
         )
-        yield finding, {"stuck_claims", "failing", "dead_letters"}
+        yield finding, {"paused", "stuck_claims", "failing", "dead_letters"}
     if connection.dialect.name == SQLITE.name:
         return
     (row,) = run(connection, diagnosing.sees_sessions(), {})
@@ -147,7 +146,7 @@ def _tried(examination: Examination, connection: Connection, schema: str | None)
     except (DBAPIError, SchemaVersionError) as error:
         name = examination.__name__.removeprefix("_")
         refused = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        if _is_ended(error):
+        if isinstance(error, DBAPIError) and is_ended(error):
             return [
                 Finding(
                     name=name,
@@ -166,13 +165,6 @@ def _tried(examination: Examination, connection: Connection, schema: str | None)
         ]
 
 
-def _is_ended(error: Exception) -> bool:
-    """Return whether the database ended the statement because its time was over."""
-    cause = getattr(error, "orig", None)
-    state, code = getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorcode", None)
-    return state == _QUERY_CANCELED or code == _SQLITE_INTERRUPT
-
-
 def _schema_version(connection: Connection, schema: str | None) -> Finding:
     found = read_revision(connection, schema)
     if found == REVISION:
@@ -189,7 +181,7 @@ def _unfit(error: SchemaVersionError, level: Level) -> Finding:
 def _parts_of_the_table(connection: Connection, schema: str | None) -> Iterator[Finding]:
     wanted = {
         "indexes": ({str(each.name) for each in message_table().indexes}, sound_indexes),
-        "checks": (set(CHECKS), sound_checks),
+        "checks": ({*CHECKS, *QUEUE_CHECKS}, sound_checks),
     }
     for name, (names, sound) in wanted.items():
         missing = sorted(names - sound(connection, schema))
@@ -230,6 +222,22 @@ def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Findin
         )
     if not lapsed and not held:
         yield Finding(name="stuck_claims", level=Level.OK, found="none")
+
+
+def _paused(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    rows = shown(connection, schema, statements.paused_queues, {})
+    option = schema_option(schema)
+    for row in rows:
+        why = f" ({row.reason})" if row.reason else ""
+        yield Finding(
+            name="paused",
+            level=Level.WARNING,
+            found=f"{row.queue!r} hands out nothing: {row.paused_by or 'somebody'} paused it at "
+            f"{as_utc(row.paused_at):%Y-%m-%d %H:%M:%S} UTC{why}",
+            remedy=f"{suggested('unpause', row.queue, option=option)} lets it go on",
+        )
+    if not rows:
+        yield Finding(name="paused", level=Level.OK, found="no queue is paused")
 
 
 def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Finding]:
@@ -573,6 +581,7 @@ def _rights_of_others(path: Path) -> bool:
 
 _EVERYWHERE: tuple[Examination, ...] = (
     _parts_of_the_table,
+    _paused,
     _stuck_claims,
     _failing,
     _dead_letters,

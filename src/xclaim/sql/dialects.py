@@ -608,7 +608,8 @@ class _Sqlite(Dialect):
         return kind.concat(func.hex(cast(time, LargeBinary))).cast(Text)
 
     def time_at(self, name: str) -> ColumnElement[datetime]:
-        kind, value = bindparam(f"{name}_kind", type_=Text), bindparam(f"{name}_bytes")
+        kind = bindparam(f"{name}_kind", type_=Text)
+        value = bindparam(f"{name}_bytes", type_=LargeBinary)
         return case((kind == _quoted("t"), cast(value, Text)), else_=value)
 
     def place_parameters(self, name: str, place: str) -> dict[str, Any]:
@@ -639,20 +640,18 @@ class _Sqlite(Dialect):
     ) -> ColumnElement[bool]:
         # Step by step, as a table of what each has: a path would take a number for an index alone,
         # and has no way to write a quotation mark.
-        wanted = bindparam(value)
+        wanted = bindparam(value, type_=Text)
         whole = case((_is_json(document), document), else_=_quoted("null"))
-        if not steps:
-            scalar = func.json_extract(whole, _quoted("$"))
-            return _has_scalar(func.json_type(whole), scalar, wanted, kind)
         conditions: list[ColumnElement[bool]] = []
-        inner: ColumnElement[Any] = whole
+        type_, found = func.json_type(whole), func.json_extract(whole, _quoted("$"))
         for step in steps:
-            member = _members(inner, f"{step}_member")
+            member = _members(whole, f"{step}_member")
             conditions.append(cast(member.c.key, Text) == bindparam(step, type_=Text))
-            is_container = member.c.type.in_([_quoted("object"), _quoted("array")])
-            inner = case((is_container, member.c.value), else_=_quoted("null"))
-        conditions.append(_has_scalar(member.c.type, member.c.value, wanted, kind))
-        return exists(select(literal_column("1")).where(*conditions))
+            type_, found = member.c.type, member.c.value
+            is_container = type_.in_([_quoted("object"), _quoted("array")])
+            whole = case((is_container, found), else_=_quoted("null"))
+        has_it = _has_scalar(type_, found, wanted, kind)
+        return exists(select(literal_column("1")).where(*conditions, has_it)) if steps else has_it
 
     def value_parameter(self, value: str) -> Any:
         return json.loads(value) if value.startswith('"') else value

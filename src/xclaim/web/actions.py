@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from xclaim import Queue, arguments
+from xclaim import Queue
 from xclaim.arguments import visible
 from xclaim.errors import ClaimLostError, InvalidArgumentError, XclaimError
 from xclaim.message import Message, Status
@@ -35,6 +35,7 @@ PATIENCE = timedelta(seconds=20)  # proxies wait for an answer at least so long
 _STEP = 200  # messages of one statement, and ids in a line of the log
 _EXPIRED_AT_ONCE = 1_000
 _MOST_NAMED = 10  # ids with one reason
+_MOST_REASONS = 4
 _SAID = 300  # characters of an error
 _LONG_NAME = 80  # characters of a name that are shown
 _NOT_ALLOWED = ("42501", "25006")  # PostgreSQL: insufficient privilege, read-only transaction
@@ -79,7 +80,7 @@ class Deed:
 
     ``done``: of how many messages; ``refused``: why others stay as they are, with their ids;
     ``unnamed``: the same of those that cannot be told; ``left``: how many were not reached in time,
-    or because it ``failed``. ``unseen``: how many were left alone, as the preview did not have them;
+    or because it ``failed``. ``unseen``: how many were left alone, which the preview did not have;
     ``gone``: how many of the preview are not what was asked for any more.
     """
 
@@ -104,8 +105,12 @@ class Deed:
     def said(self) -> list[str]:
         """Return it as sentences: what was done, then what was not and why."""
         said = [f"{counted(self.done)} {_DONE[self.action]}."]
-        for why, ids in self.refused.items():
+        reasons = list(self.refused.items())
+        for why, ids in reasons[:_MOST_REASONS]:
             said.append(f"Not done: {counted(len(ids))} ({_some(ids)}): {why}.")
+        others = sum(len(ids) for _, ids in reasons[_MOST_REASONS:])
+        if others:
+            said.append(f"Not done: {counted(others)} more, for such reasons.")
         said += [f"Not done: {counted(n)}: {why}." for why, n in self.unnamed.items()]
         if self.gone:
             said.append(f"Not done: {counted(self.gone)} of the preview changed meanwhile.")
@@ -132,10 +137,11 @@ def redrive(hand: Hand, chosen: Chosen, *, patience: timedelta = PATIENCE) -> De
             step(queue, ids[:half], deed)
             step(queue, ids[half:], deed)
             return
-        _note(hand, deed, "redrove", count, queue, ids)
+        deed.done += count
+        _note(hand, "redrove", count, queue, ids)
         _tell_those_left(queue, ids, len(ids) - count, deed, stays_in=queue.name)
 
-    return _step_by_step(hand, Action.REDRIVE, chosen, step, patience)
+    return _step_by_step(hand, Action.REDRIVE, chosen, step=step, patience=patience)
 
 
 def withdraw(hand: Hand, chosen: Chosen, *, patience: timedelta = PATIENCE) -> Deed:
@@ -143,10 +149,11 @@ def withdraw(hand: Hand, chosen: Chosen, *, patience: timedelta = PATIENCE) -> D
 
     def step(queue: Queue, ids: Sequence[int], deed: Deed) -> None:
         count = queue.withdraw(ids=ids)
-        _note(hand, deed, "withdrew", count, queue, ids)
+        deed.done += count
+        _note(hand, "withdrew", count, queue, ids)
         _tell_those_left(queue, ids, len(ids) - count, deed)
 
-    return _step_by_step(hand, Action.WITHDRAW, chosen, step, patience)
+    return _step_by_step(hand, Action.WITHDRAW, chosen, step=step, patience=patience)
 
 
 def release(
@@ -182,7 +189,7 @@ def release(
         else:
             deed.done += 1
 
-    return _step_by_step(hand, Action.RELEASE, chosen, step, patience, size=1)
+    return _step_by_step(hand, Action.RELEASE, chosen, step=step, patience=patience, size=1)
 
 
 def expire(hand: Hand, name: str, *, patience: timedelta = PATIENCE) -> Deed:
@@ -236,9 +243,9 @@ def _step_by_step(
     hand: Hand,
     action: Action,
     chosen: Chosen,
+    *,
     step: Step,
     patience: timedelta,
-    *,
     size: int = _STEP,
 ) -> Deed:
     deed = Deed(action=action)
@@ -265,10 +272,7 @@ def _ending_early(deed: Deed) -> Iterator[None]:
         deed.failed = failure(error)
 
 
-def _note(
-    hand: Hand, deed: Deed, done: str, count: int, queue: Queue, ids: Sequence[int]
-) -> None:
-    deed.done += count
+def _note(hand: Hand, done: str, count: int, queue: Queue, ids: Sequence[int]) -> None:
     if count:
         named = ", ".join(map(str, ids))
         hand.note(f"{done} %s from %r: of message %s", count, queue.name, named)

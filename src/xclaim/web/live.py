@@ -129,6 +129,8 @@ class Live:
             raise AccessDeniedError(
                 503, "too many pages are watched already: reload this one to see what is new"
             )
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         return EventStream(self._stream(request, key, self._topics[topic](visit)))
 
     def _join(self, key: Hashable, poll: Poll) -> Watched:

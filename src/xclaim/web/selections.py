@@ -93,7 +93,9 @@ def from_text(text: str) -> frozenset[int]:
         try:
             last += int(part[:20], 36)
         except ValueError:
-            raise InvalidArgumentError("the preview of this form cannot be read: look again") from None
+            raise InvalidArgumentError(
+                "the preview of this form cannot be read: look again"
+            ) from None
         ids.append(last)
     return frozenset(ids)
 

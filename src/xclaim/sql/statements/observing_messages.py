@@ -128,7 +128,7 @@ class Way:
     is_begun: bool = False
 
 
-class Test(StrEnum):
+class Trait(StrEnum):
     """What is tested of each message; those about text are named as the terms are."""
 
     AVAILABLE = "available"
@@ -154,7 +154,7 @@ class Test(StrEnum):
 class Condition:
     """A test without its values, which are parameters that end in its ``number``."""
 
-    test: Test
+    test: Trait
     number: int
     is_prefix: bool = False
     is_negated: bool = False
@@ -241,9 +241,9 @@ def counted_to(table: Table, dialect: Dialect, *, way: Way) -> Statement:
 @lru_cache
 def next_queue(table: Table, dialect: Dialect, *, walk: Walk) -> Statement:
     """Return the names of queues behind one, as many as ``LIMIT``: a descent of an index each."""
-    first = _next_name(table, dialect, walk, table.alias("first"), QUEUE)
+    first = _next_name(dialect, walk, table.alias("first"), QUEUE)
     found = select(first.label("name"), ONE.label("number")).cte("found", recursive=True)
-    following = _next_name(table, dialect, walk, table.alias("following"), found.c.name)
+    following = _next_name(dialect, walk, table.alias("following"), found.c.name)
     found = found.union_all(
         select(following, found.c.number + ONE).where(
             found.c.name.is_not(None), found.c.number < LIMIT
@@ -254,7 +254,7 @@ def next_queue(table: Table, dialect: Dialect, *, walk: Walk) -> Statement:
 
 
 def _next_name(
-    table: Table, dialect: Dialect, walk: Walk, row: FromClause, after: ColumnElement[str]
+    dialect: Dialect, walk: Walk, row: FromClause, after: ColumnElement[str]
 ) -> ColumnElement[str]:
     return (
         select(row.c.queue)
@@ -375,7 +375,13 @@ def held(
     return found.order_by(*by).limit(LIMIT)
 
 
-_HELD = ("id", "queue", "claimed_by", "attempts", "claimed_at", "claim_expires_at") + (
+_HELD = (
+    "id",
+    "queue",
+    "claimed_by",
+    "attempts",
+    "claimed_at",
+    "claim_expires_at",
     "last_error_class",
 )
 
@@ -503,9 +509,9 @@ def _columns_for(conditions: Iterable[Condition], may: Readable) -> tuple[str, .
     if may.last_error:
         names.add("last_error")
     for each in conditions:
-        if each.test is Test.PAYLOAD:
+        if each.test is Trait.PAYLOAD:
             names.add("payload")
-        if each.test in (Test.RUN, Test.DAG, Test.TASK) and may.headers:
+        if each.test in (Trait.RUN, Trait.DAG, Trait.TASK) and may.headers:
             names.add("headers")
     return tuple(sorted(names))
 
@@ -556,7 +562,7 @@ def _order_names(way: Way) -> tuple[str, ...]:
 
 
 def _order(row: FromClause, way: Way, *, backwards: bool = False) -> list[ColumnElement[Any]]:
-    columns = [*(row.c[name] for name in _order_names(way)), row.c.id]
+    columns: list[ColumnElement[Any]] = [*(row.c[name] for name in _order_names(way)), row.c.id]
     return columns if backwards else [column.desc() for column in columns]
 
 
@@ -601,36 +607,36 @@ def _condition(
     return ~func.coalesce(test, literal_column("1 = 0"))
 
 
-def _test(
+def _test(  # noqa: PLR0911  (one for each term)
     row: FromClause, dialect: Dialect, condition: Condition, may: Readable
 ) -> ColumnElement[bool]:
     number = condition.number
     text = bindparam(f"text_{number}", type_=Text)
     match condition.test:
-        case Test.IDS:
+        case Trait.IDS:
             # With a comma at both ends, so that they are one parameter on both databases.
             comma: ColumnElement[Any] = literal_column("','", Text)
             one = comma.concat(cast(row.c.id, Text)).concat(comma)
             return dialect.position_in(text, one) > ZERO
-        case Test.RANGE:
+        case Trait.RANGE:
             first = bindparam(f"first_{number}", type_=BigInteger)
             last = bindparam(f"last_{number}", type_=BigInteger)
             return and_(row.c.id >= first, row.c.id <= last)
-        case Test.PAYLOAD:
+        case Trait.PAYLOAD:
             steps = [f"step_{number}_{each}" for each in range(condition.steps)]
             has = dialect.has_value(row.c.payload, steps, f"text_{number}", condition.kind)
             return case((row.c.codec.is_(None), has), else_=literal_column("1 = 0"))
-        case Test.QUEUE if condition.is_prefix:
+        case Trait.QUEUE if condition.is_prefix:
             return _begins_with(row.c.queue, text)
-        case Test.QUEUE:
+        case Trait.QUEUE:
             return row.c.queue.in_([text, bindparam(f"dead_{number}", type_=Text)])
-        case Test.KEY:
+        case Trait.KEY:
             return _is(row.c.unique_key, text, condition)
-        case Test.BY:
+        case Trait.BY:
             return _is(_claimant(row), text, condition)
-        case Test.RUN | Test.DAG | Test.TASK:
+        case Trait.RUN | Trait.DAG | Trait.TASK:
             return _is_of_airflow(row, dialect, condition, text, may)
-        case Test.ERROR:
+        case Trait.ERROR:
             return _has_error(row, text, may)
         case _:
             return _has_status(row, dialect, condition.test)
@@ -651,23 +657,25 @@ def _claimant(row: FromClause) -> ColumnElement[str]:
     return func.coalesce(row.c.consumed_by, row.c.claimed_by, type_=Text())
 
 
-def _has_status(row: FromClause, dialect: Dialect, test: Test) -> ColumnElement[bool]:
+def _has_status(  # noqa: PLR0911  (one for each word)
+    row: FromClause, dialect: Dialect, test: Trait
+) -> ColumnElement[bool]:
     dead: ColumnElement[str] = literal_column("'.dead'", Text)
     four: ColumnElement[int] = literal_column("4", Integer)
     is_dead = func.substr(row.c.queue, func.length(row.c.queue) - four, type_=Text()) == dead
     waits = and_(row.c.status == AVAILABLE, ~is_dead)
     match test:
-        case Test.AVAILABLE:
+        case Trait.AVAILABLE:
             return and_(waits, row.c.available_at <= dialect.now())
-        case Test.DELAYED:
+        case Trait.DELAYED:
             return and_(waits, row.c.available_at > dialect.now())
-        case Test.RETRYING:
+        case Trait.RETRYING:
             return and_(waits, row.c.attempts > ZERO)
-        case Test.CLAIMED:
+        case Trait.CLAIMED:
             return row.c.status == CLAIMED
-        case Test.LAPSED:
+        case Trait.LAPSED:
             return and_(row.c.status == CLAIMED, row.c.claim_expires_at <= dialect.now())
-        case Test.CONSUMED:
+        case Trait.CONSUMED:
             return row.c.status == CONSUMED
         case _:
             return and_(row.c.status == AVAILABLE, is_dead)
@@ -702,10 +710,10 @@ def _is_of_airflow(
     first = dialect.position_in(claimant, slash)
     is_task = and_(first > ONE, dialect.position_in(claimant, literal_column("'#'", Text)) > ZERO)
     match condition.test:
-        case Test.DAG:
+        case Trait.DAG:
             is_it = _begins_with(claimant, text if condition.is_prefix else text.concat(slash))
             is_it = and_(is_it, first > func.length(text))
-        case Test.RUN:
+        case Trait.RUN:
             rest = func.substr(claimant, first + ONE, type_=Text())
             is_it = _begins_with(rest, text)
             if not condition.is_prefix:

@@ -32,6 +32,7 @@ _PARAMETERS: dict[str, Any] = {
     "after": UtcTimestamp(),
     "until": UtcTimestamp(),
 }
+_MESSAGES, _SETTINGS = "<messages>", "<settings>"
 _WAITING = "status = 'available' AND {present}"
 _HELD = "claim_expires_at IS NOT NULL"
 _DONE = "consumed_at IS NOT NULL"
@@ -40,15 +41,18 @@ _DONE = "consumed_at IS NOT NULL"
 def _text(sql: str, table: Table, dialect: Dialect, **parts: str) -> TextClause:
     is_sqlite = dialect is SQLITE
     named = {
-        "table": qualified(table.name, table.schema),
-        "queue_table": qualified(QUEUE_TABLE_NAME, table.schema),
+        "table": _MESSAGES,
+        "queue_table": _SETTINGS,
         "now": "strftime('%Y-%m-%d %H:%M:%f', 'now')" if is_sqlite else "statement_timestamp()",
         "present": "available_at IS NOT NULL" if is_sqlite else "available_at >= '-infinity'",
     }
     while "{" in sql:
         sql = sql.format(**named, **parts)
+    # At last: the name of a schema may have whatever is special above.
+    for place, name in ((_MESSAGES, table.name), (_SETTINGS, QUEUE_TABLE_NAME)):
+        sql = sql.replace(place, qualified(name, table.schema).replace(":", "\\:"))
     found = text(sql)
-    names = [name for name in found._bindparams]  # noqa: C416, SLF001  (it has no other list)
+    names = list(found._bindparams)  # noqa: SLF001  (it has no other list)
     return found.bindparams(*[bindparam(name, type_=_PARAMETERS[name]) for name in names])
 
 
@@ -74,6 +78,65 @@ def waiting_queues(table: Table, dialect: Dialect) -> TextClause:
 def held_queues(table: Table, dialect: Dialect) -> TextClause:
     """Return the queues that have a claimed message, by one index descent each."""
     return _text(_WALK, table, dialect, indexed=_HELD)
+
+
+_FIRST_ENTRIES = """
+SELECT entry.queue, count(*) AS entries,
+       count(CASE WHEN entry.available_at <= {now} THEN 1 END) AS due,
+       min(CASE WHEN entry.available_at <= {now} THEN entry.available_at END) AS oldest_at,
+       max(entry.available_at) AS newest_at
+  FROM (SELECT queue, available_at FROM {table} AS behind
+         WHERE {waiting} {condition}
+         ORDER BY queue, priority DESC, available_at LIMIT :bound) AS entry
+ GROUP BY entry.queue ORDER BY entry.queue LIMIT 1
+"""
+_COLUMNS = "{0}.queue, {0}.entries, {0}.due, {0}.oldest_at, {0}.newest_at"
+_FIRST_OF_EACH = """
+WITH RECURSIVE walk AS (
+SELECT {of_first}, 1 AS number FROM ({first}) AS first
+UNION ALL
+SELECT {of_found}, walk.number + 1
+  FROM walk CROSS JOIN LATERAL ({behind}) AS found WHERE walk.number < :most)
+SELECT queue, entries, due, {oldest_at} AS oldest_at, {newest_at} AS newest_at FROM walk
+"""
+
+
+@lru_cache
+def first_entries(table: Table, dialect: Dialect) -> TextClause:
+    """Return of each queue what its first ``bound`` entries are, by one descent (PostgreSQL)."""
+    return _text(
+        _FIRST_OF_EACH,
+        table,
+        dialect,
+        of_first=_COLUMNS.format("first"),
+        of_found=_COLUMNS.format("found"),
+        first=_FIRST_ENTRIES.replace("{condition}", ""),
+        behind=_FIRST_ENTRIES.replace("{condition}", "AND behind.queue > walk.queue"),
+        waiting=_WAITING,
+        oldest_at=_bounded("walk.oldest_at"),
+        newest_at=_bounded("walk.newest_at"),
+    )
+
+
+@lru_cache
+def first_claims(table: Table, dialect: Dialect) -> TextClause:
+    """Count the claims of each queue among the first ``bound`` by queue (PostgreSQL)."""
+    sql = (
+        "SELECT entry.queue, count(*) AS claimed,"
+        " count(CASE WHEN entry.claim_expires_at <= {now} THEN 1 END) AS lapsed,"
+        " {expires_at} AS claim_expires_at"
+        " FROM (SELECT queue, claim_expires_at FROM {table} WHERE {held}"
+        " ORDER BY queue, claim_expires_at LIMIT :bound) AS entry"
+        " GROUP BY entry.queue ORDER BY entry.queue"
+    )
+    expires_at = _bounded("min(entry.claim_expires_at)")
+    return _text(sql, table, dialect, held=_HELD, expires_at=expires_at)
+
+
+@lru_cache
+def who_and_when(table: Table, dialect: Dialect) -> TextClause:
+    """Return the role that looks, and the time by the database's clock (PostgreSQL)."""
+    return _text("SELECT current_user::text AS role, {now} AS now", table, dialect)
 
 
 _LAST = """

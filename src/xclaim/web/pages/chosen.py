@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from xclaim.observing.values import Rights
     from xclaim.web.forms import Form
     from xclaim.web.selections import Selection
     from xclaim.web.visits import Visit
@@ -49,10 +48,10 @@ _ASKED = {
     Action.REDRIVE: _Asked(
         button="Redrive",
         noun="dead letter",
-        consequence="go back to the queue they died in, can be claimed at once, and start again with "
+        consequence="go back to the queue they died in, can be claimed at once, and start again "
+        "with no attempts counted.",
+        of_one="goes back to the queue it died in, can be claimed at once, and starts again with "
         "no attempts counted.",
-        of_one="goes back to the queue it died in, can be claimed at once, and starts again with no "
-        "attempts counted.",
         none="no dead letter that could go back",
     ),
     Action.WITHDRAW: _Asked(
@@ -126,11 +125,11 @@ def act(visit: Visit, form: Form, what: Action) -> Response:
     return back.redirect(visit, flash=" ".join(deed.said()))
 
 
-def _redrive(hand: Hand, chosen: actions.Chosen, form: Form) -> Deed:
+def _redrive(hand: Hand, chosen: actions.Chosen, _form: Form) -> Deed:
     return actions.redrive(hand, chosen)
 
 
-def _withdraw(hand: Hand, chosen: actions.Chosen, form: Form) -> Deed:
+def _withdraw(hand: Hand, chosen: actions.Chosen, _form: Form) -> Deed:
     return actions.withdraw(hand, chosen)
 
 

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from xclaim.observing.values import Action
-from xclaim.web.pages.filtering import filter_of_id
-from xclaim.web.parts import part_of
+from xclaim.web.pages.filtering import filter_of_id, rights_to
 from xclaim.web.routes import page
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def show_claims(visit: Visit) -> Response:
         more=None if found.next is None else {"after": found.next},
         is_first=not visit.query("after"),
         release=Action.RELEASE,
-        rights=part_of(lambda: visit.rights(queue or None)),
+        rights=rights_to(visit, [queue] if queue else [each.queue for each in held]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Dead letters, grouped by their error: what died of the same is looked at and redriven together."""
+"""Dead letters by their error: what died of the same is looked at and redriven together."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.observing.filters import StatusWord
 from xclaim.observing.values import Action
-from xclaim.web.pages.filtering import filter_of, filter_of_letters
-from xclaim.web.parts import Part, part_of
+from xclaim.web.pages.filtering import filter_of, filter_of_letters, rights_to
 from xclaim.web.routes import page
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from xclaim.observing.values import Letters, Rights
+    from xclaim.observing.values import Letters
     from xclaim.web.visits import Visit
 
 _MOST_GROUPS = 200
@@ -26,7 +25,7 @@ _ACTIONS = {Action.REDRIVE: "Redrive", Action.WITHDRAW: "Withdraw"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Dead letters of the same error, and the filter that finds them; None: nothing sets them apart."""
+    """Dead letters of the same error. ``filter`` finds them; None: nothing sets them apart."""
 
     letters: Letters
     filter: str | None
@@ -49,12 +48,8 @@ def show_dead_letters(visit: Visit) -> Response:
         left=len(groups[_MOST_GROUPS:]),
         all_of_it=filter_of(queue, StatusWord.DEAD) if queue else None,
         actions=_ACTIONS,
-        rights=_rights(visit, queue),
+        rights=rights_to(visit, [queue] if queue else [each.queue for each in found]),
     )
-
-
-def _rights(visit: Visit, queue: str) -> Part[Rights]:
-    return part_of(lambda: visit.rights(queue or None))
 
 
 def _by_class(found: Iterable[Letters]) -> list[Letters]:

@@ -1,4 +1,4 @@
-"""Doctor and audit: what surrounds the queues and slows them down, and whether every row is sound."""
+"""Doctor and audit: what surrounds the queues and slows them down; whether every row is sound."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from xclaim.operations.audit import Audit, Check
     from xclaim.web.forms import Form
+    from xclaim.web.places import Place
     from xclaim.web.visits import Visit
 
 _WORST_FIRST = (Level.PROBLEM, Level.WARNING, Level.OK)
 _MOST_AUDITED = 20_000  # of the newest: some tens of milliseconds
 _TIMEOUT = timedelta(seconds=2)
+_AUDIT_TIMEOUT = timedelta(seconds=20)  # somebody waits for it
 _MESSAGE = re.compile(r"message (-?[0-9]{1,19})\b", re.ASCII)
 
 
@@ -51,12 +53,16 @@ def ask_audit(visit: Visit) -> Response:
     return visit.render("audit.html", audit=None, examples={}, newest=_MOST_AUDITED)
 
 
-def run_audit(visit: Visit, form: Form) -> Response:
+def run_audit(visit: Visit, _form: Form) -> Response:
     """Check the promises of the newest messages, and show what breaks them."""
     place = visit.place
-    found = part_of(lambda: audit(place.engine, newest=_MOST_AUDITED, schema=place.schema))
+    found = part_of(lambda: _audited(place))
     examples = {} if found.value is None else _examples(found.value)
     return visit.render("audit.html", audit=found, examples=examples, newest=_MOST_AUDITED)
+
+
+def _audited(place: Place) -> Audit:
+    return audit(place.engine, newest=_MOST_AUDITED, schema=place.schema, timeout=_AUDIT_TIMEOUT)
 
 
 def _examples(found: Audit) -> dict[str, list[Example]]:

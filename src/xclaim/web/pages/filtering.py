@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xclaim.arguments import DEAD_LETTER_SUFFIX, is_storable_text
 from xclaim.errors import FilterError
 from xclaim.observing.filters import (
     Filter,
@@ -16,10 +17,15 @@ from xclaim.observing.filters import (
     TextName,
     parse,
 )
+from xclaim.web.parts import Part, part_of
 
 if TYPE_CHECKING:
-    from xclaim.observing.values import Letters
+    from collections.abc import Iterable
+
+    from xclaim.observing.values import Letters, Rights
     from xclaim.web.visits import Visit
+
+_LONGEST_TEXT = 500  # characters of an error; a filter has 2,000
 
 
 def filter_of(queue: str, status: StatusWord | None = None) -> str:
@@ -38,11 +44,17 @@ def filter_of_letters(letters: Letters, *, with_text: bool) -> str | None:
 
     ``with_text``: also by the first line of the error.
     """
-    errors = [letters.error_class, letters.first_line if with_text else None]
+    # The beginning is enough: `error` finds what has it anywhere.
+    text = (letters.first_line or "")[:_LONGEST_TEXT] if with_text else ""
+    errors = [each for each in (letters.error_class, text) if each and is_storable_text(each)]
     terms: list[Term] = [
         OfStatus(word=StatusWord.DEAD),
         OfText(name=TextName.QUEUE, text=letters.queue),
-        *(OfText(name=TextName.ERROR, text=each.strip()) for each in errors if each and each.strip()),
+        *(
+            OfText(name=TextName.ERROR, text=each.strip())
+            for each in errors
+            if each and each.strip()
+        ),
     ]
     return str(Filter(tuple(terms))) if len(terms) > 2 else None  # noqa: PLR2004
 
@@ -60,3 +72,13 @@ def refuse_to_probe(visit: Visit, given: str) -> None:
             raise FilterError(
                 "texts of errors are hidden here, so they are not searched", max(place, 0)
             )
+
+
+def rights_to(visit: Visit, queues: Iterable[str]) -> Part[Rights]:
+    """Return the rights to these queues: to the one that all are of, else to all that there are.
+
+    A role may have been granted one queue only.
+    """
+    names = {name.removesuffix(DEAD_LETTER_SUFFIX) for name in queues}
+    only = names.pop() if len(names) == 1 else None
+    return part_of(lambda: visit.rights(only))

@@ -9,15 +9,15 @@ from starlette.responses import JSONResponse
 
 from xclaim.errors import FilterError
 from xclaim.observing.values import Action
-from xclaim.web.pages.filtering import refuse_to_probe
-from xclaim.web.parts import part_of
+from xclaim.web.pages.filtering import refuse_to_probe, rights_to
+from xclaim.web.parts import Part, part_of
 from xclaim.web.routes import page
 from xclaim.web.selections import is_for
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from xclaim.observing.values import Found
+    from xclaim.observing.values import Found, Rights
     from xclaim.web.visits import Visit
 
 _LIMIT = 50
@@ -56,7 +56,10 @@ def show_messages(visit: Visit) -> Response:
     except FilterError as error:
         place = min(max(error.position, 0), len(given))
         wrong = Wrong(
-            problem=str(error), before=given[:place][-80:], after=given[place:][:80], place=place + 1
+            problem=str(error),
+            before=given[:place][-80:],
+            after=given[place:][:80],
+            place=place + 1,
         )
         return _page(visit, given, wrong=wrong, status=400)
     return _page(visit, given, found=found)
@@ -87,8 +90,12 @@ def _page(
         completions=_completions(visit, given),
         examples=EXAMPLES,
         actions=_actions(found),
-        rights=part_of(visit.rights) if given.strip() else None,
+        rights=_rights(visit, found) if given.strip() else None,
     )
+
+
+def _rights(visit: Visit, found: Found | None) -> Part[Rights]:
+    return rights_to(visit, () if found is None else (each.queue for each in found.messages))
 
 
 def _actions(found: Found | None) -> list[tuple[Action, str]]:

@@ -48,9 +48,7 @@ def push(visit: Visit, form: Form) -> Response:
         return _form(visit, form, error.errors, back_to=queue, status=_UNPROCESSABLE)
     said = f"Pushed message {pushed.message.id}."
     if pushed.was_there:
-        said = (
-            f"Message {pushed.message.id} was there already under this key: nothing was pushed."
-        )
+        said = f"Message {pushed.message.id} was there already under this key: nothing was pushed."
     return visit.redirect("message", flash=said, id=pushed.message.id)
 
 

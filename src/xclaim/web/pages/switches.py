@@ -95,8 +95,8 @@ def ask_expire(visit: Visit) -> Response:
         page="expire",
         button="Give back",
         title=f"Give back what lapsed claims of {queue.name} hold?",
-        text=f"Now there are {counted(queue.lapsed)}. They have failed: they come back after a pause "
-        "that began with their claim, or are dead letters if their attempts are used up.",
+        text=f"Now there are {counted(queue.lapsed)}. They have failed: they come back after a "
+        "pause that began with their claim, or are dead letters if their attempts are used up.",
     )
 
 
@@ -153,8 +153,8 @@ def _nothing(visit: Visit, queue: QueueSummary, text: str, title: str) -> Respon
 
 
 def _back(visit: Visit, form: Form, name: str, said: str) -> Response:
-    back = form.get("back", "")
-    return way_back(back, form.get("back_to", "") if back else "").redirect(visit, flash=said)
+    back, to = form.get("back") or "queue", form.get("back_to") or name
+    return way_back(back, to).redirect(visit, flash=said)
 
 
 ROUTES = (

@@ -6,38 +6,22 @@
   const FLOWS_EVERY = 15000;
   const LONGEST_ADDRESS = 4000;
 
-  /* ---- light and dark: the system's, or what was chosen here ---- */
+  /* ---- light and dark: the system's, or what is chosen here; theme.js has set it ---- */
 
   const themes = ["system", "light", "dark"];
-  const kept = (() => {
-    try { return window.localStorage.getItem("xclaim-theme"); } catch { return null; } // refused in some frames
-  })();
-  const showTheme = (theme) => {
-    if (theme === "light" || theme === "dark") root.dataset.theme = theme;
-    else delete root.dataset.theme;
-  };
-  showTheme(kept);
-
   const button = document.querySelector("[data-theme-button]");
   if (button) {
-    let theme = themes.includes(kept) ? kept : "system";
+    let theme = root.dataset.theme || "system";
     const name = () => { button.textContent = `Theme: ${theme}`; };
     name();
     button.hidden = false;
     button.addEventListener("click", () => {
       theme = themes[(themes.indexOf(theme) + 1) % themes.length];
       try { window.localStorage.setItem("xclaim-theme", theme); } catch { /* then until the next page */ }
-      showTheme(theme);
+      if (theme === "system") delete root.dataset.theme;
+      else root.dataset.theme = theme;
       name();
     });
-  }
-
-  /* ---- a choice that submits its form at once ---- */
-
-  for (const choice of document.querySelectorAll("[data-submits]")) {
-    choice.addEventListener("change", () => choice.form.requestSubmit());
-    const submit = choice.form.querySelector("button");
-    if (submit) submit.classList.add("visually-hidden");
   }
 
   /* ---- links out of the frame that Airflow shows this in ---- */

@@ -1,0 +1,232 @@
+"""On a large table no search reads more than it says: by EXPLAIN, each goes by its index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from tests import databases
+from xclaim import create_engine
+from xclaim.operations.migrate import upgrade
+from xclaim.sql import full_names
+from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect
+from xclaim.sql.schema import message_table
+from xclaim.sql.statements import observing_messages as statements
+from xclaim.sql.statements.observing_messages import (
+    Condition,
+    Due,
+    Part,
+    Readable,
+    Trait,
+    Walk,
+    Way,
+)
+
+ROWS = 60_000
+FILL = """
+INSERT INTO xclaim_message (queue, origin_queue, status, payload, headers, unique_key, created_at,
+       available_at, claimed_at, claim_expires_at, claimed_by, claim_token, claim_key, consumed_at,
+       consumed_by, last_error)
+SELECT CASE WHEN n % 10 = 9 THEN 'q3.dead' ELSE 'q' || n % 7 END, 'q' || n % 7,
+       CASE WHEN n % 10 < 7 THEN 'consumed' WHEN n % 10 = 7 THEN 'claimed' ELSE 'available' END,
+       CAST('{"n": 1}' AS JSONB), CAST('{"dag_id": "etl"}' AS JSONB),
+       CASE WHEN n % 3 = 0 THEN 'key-' || n END, CAST(NOW AS TIMESTAMPTZ), CAST(NOW AS TIMESTAMPTZ),
+       CASE WHEN n % 10 < 8 THEN CAST(NOW AS TIMESTAMPTZ) END,
+       CASE WHEN n % 10 = 7 THEN CAST(NOW AS TIMESTAMPTZ) END,
+       CASE WHEN n % 10 = 7 THEN 'etl/r/t#1@h' END,
+       CASE WHEN n % 10 = 7 THEN CAST('00000000000000000000000000000001' AS UUID) END,
+       CASE WHEN n % 10 = 7 THEN 'etl/r/t' END,
+       CASE WHEN n % 10 < 7 THEN CAST(NOW AS TIMESTAMPTZ) END,
+       CASE WHEN n % 10 < 7 THEN 'etl/r/t#1@h' END,
+       CASE WHEN n % 10 = 9 THEN 'it failed' END
+  FROM NUMBERS
+"""
+NUMBERS = {
+    "postgresql": f"generate_series(1, {ROWS}) AS numbers (n)",
+    "sqlite": "(WITH RECURSIVE numbers (n) AS"
+    f" (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {ROWS}) SELECT n FROM numbers)",
+}
+NOWS = {
+    "postgresql": "CAST('2026-01-01 00:00:00+00' AS TIMESTAMPTZ) + n * interval '1 second'",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', '2026-01-01', n || ' seconds')",
+}
+CONDITIONS = (
+    Condition(test=Trait.PAYLOAD, number=0, steps=1, kind="number"),
+    Condition(test=Trait.RUN, number=1),
+    Condition(test=Trait.CLAIMED, number=2),
+)
+VALUES: dict[str, Any] = {
+    "text_0": "2",
+    "step_0_0": "n",
+    "text_1": "r",
+    "queue_name": "q3",
+    "priority": 0,
+    "from_id": 2**63 - 1,
+    "to_id": 0,
+    "look": 500,
+    "message_limit": 50,
+    "place_id": 30_000,
+    "end_id": 40,
+    "key": "key-3",
+    "message_id": 7,
+    "claimant_0": "etl/r/t#",
+    "producer_dag_id": "etl",
+    "producer_run_id": "r",
+    "producer_task_id": "t",
+    "producer_map_index": "-1",
+    "message_table": "xclaim_message",
+}
+PLACES = {"postgresql": "1767255600000000", "sqlite": "t" + b"2026-01-01 08:20:00.000".hex()}
+MAY = Readable()
+WAYS = [
+    Way(walk=walk, due=due, is_begun=is_begun)
+    for walk, due in [
+        (Walk.IDS, Due.ANY),
+        (Walk.CHOSEN, Due.ANY),
+        (Walk.HELD, Due.ANY),
+        (Walk.CONSUMED, Due.ANY),
+        *((Walk.WAITING, due) for due in Due),
+    ]
+    for is_begun in (False, True)
+    if walk not in (Walk.IDS, Walk.CHOSEN) or not is_begun
+]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def large(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgresql_server")
+        with databases.temporary_database(server) as url:
+            yield from _filled(url)
+    else:
+        path = tmp_path_factory.mktemp("plans") / "xclaim.db"
+        yield from _filled(databases.sqlite_url(path))
+
+
+def _filled(url: str) -> Iterator[Engine]:
+    upgrade(url)
+    engine = create_engine(url)
+    is_postgresql = engine.dialect.name == "postgresql"
+    fill = FILL.replace("NUMBERS", NUMBERS[engine.dialect.name])
+    fill = fill.replace("NOW", NOWS[engine.dialect.name])
+    if not is_postgresql:
+        for type_ in ("JSONB", "TIMESTAMPTZ", "UUID"):
+            fill = fill.replace(f"AS {type_}", "AS TEXT")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(fill.replace("%", "%%") if is_postgresql else fill)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE xclaim_message" if is_postgresql else "ANALYZE"))
+    yield engine
+    engine.dispose()
+
+
+def plan(engine: Engine, build: Any, **options: Any) -> list[str]:
+    """Return the lines of the plan; on PostgreSQL the statement is run."""
+    dialect: Dialect = POSTGRESQL if engine.dialect.name == "postgresql" else SQLITE
+    statement = build(message_table(), dialect, **options)
+    compiler: Any = full_names.dialect() if dialect is POSTGRESQL else engine.dialect
+    compiled = statement.compile(dialect=compiler)
+    place = PLACES[dialect.name]
+    values = {
+        **VALUES,
+        **dialect.place_parameters("place", place),
+        **dialect.place_parameters("end", place),
+        **dialect.row_parameters(id=[7, 8, 9]),
+    }
+    used = {name: values.get(name, value) for name, value in compiled.params.items()}
+    with engine.connect() as connection:
+        if dialect is POSTGRESQL:
+            sql = f"EXPLAIN (ANALYZE, COSTS OFF) {compiled}"
+            return [str(line) for line in connection.exec_driver_sql(sql, used).scalars()]
+        given = tuple(used[name] for name in compiled.positiontup or ())
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", given).all()
+        return [str(row[-1]) for row in rows]
+
+
+def refuse_scans(lines: list[str]) -> None:
+    scans = [
+        line
+        for line in lines
+        if "Seq Scan on" in line or line.strip() in ("SCAN xclaim_message", "SCAN message")
+    ]
+    assert not scans, "\n".join(lines)
+
+
+INDEXES = {
+    Walk.HELD: "ix_xclaim_message_expiry",
+    Walk.CONSUMED: "ix_xclaim_message_consumed",
+    Walk.WAITING: "ix_xclaim_message_claim",
+}
+
+
+@pytest.mark.parametrize("build", [statements.search, statements.search_ids])
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_a_search_goes_by_its_index(large: Engine, way: Way, build: Any) -> None:
+    lines = plan(large, build, way=way, conditions=CONDITIONS, may=MAY)
+
+    told = "\n".join(lines)
+    if large.dialect.name == "postgresql":
+        refuse_scans(lines)
+        assert INDEXES.get(way.walk, "xclaim_message_pkey") in told
+    elif way.walk in INDEXES:
+        assert INDEXES[way.walk] in told
+    else:
+        assert "INTEGER PRIMARY KEY" in told
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_what_was_looked_through_is_counted_by_its_index(large: Engine, way: Way) -> None:
+    for build in (statements.looked_through, statements.counted_to):
+        lines = plan(large, build, way=way)
+
+        refuse_scans(lines)
+        told = "\n".join(lines)
+        assert INDEXES.get(way.walk, "PRIMARY KEY") in told or "pkey" in told
+
+
+LOOKS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "keyed ids": (statements.keyed_ids, {}),
+    "queues that wait": (statements.next_queue, {"walk": Walk.WAITING}),
+    "queues that are held": (statements.next_queue, {"walk": Walk.HELD}),
+    "queues that were consumed": (statements.next_queue, {"walk": Walk.CONSUMED}),
+    "a level": (statements.next_level, {}),
+    "beginnings": (statements.beginnings, {}),
+    "one message": (statements.look_at, {"may": MAY}),
+    "a document": (statements.document, {"name": "payload"}),
+    "claims": (statements.held, {"is_of_queue": False, "is_begun": False}),
+    "further claims": (statements.held, {"is_of_queue": False, "is_begun": True}),
+    "claims of a queue": (statements.held, {"is_of_queue": True, "is_begun": False}),
+    "further claims of a queue": (statements.held, {"is_of_queue": True, "is_begun": True}),
+    "letters": (statements.letters_by_error, {"may": MAY}),
+    "work": (
+        statements.work,
+        {"way": Way(walk=Walk.IDS), "part": Part(is_task=True, is_mapped=True), "may": MAY},
+    ),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look_reads_an_index_and_not_the_table(large: Engine, look: str) -> None:
+    build, options = LOOKS[look]
+
+    lines = plan(large, build, **options)
+
+    refuse_scans(lines)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_a_search_reads_no_more_than_it_looks_at(large: Engine, way: Way) -> None:
+    if large.dialect.name == "sqlite":
+        way = Way(walk=Walk.IDS)  # SQLite does not say how much it has read
+    rows = [
+        int(line.partition("rows=")[2].split(".")[0].split(" ")[0])
+        for line in plan(large, statements.search, way=way, conditions=CONDITIONS, may=MAY)
+        if "actual" in line and "rows=" in line and "Scan" in line
+    ]
+
+    assert all(number <= VALUES["look"] for number in rows)
