@@ -122,6 +122,19 @@ class VerbEvent:
             return 0
         return sum(message.queue != self.queue for message in self.messages)
 
+    @property
+    def waits(self) -> list[float]:
+        """For how many seconds the claimed messages had been available.
+
+        Of one that a retry may have taken back from its earlier attempt nobody knows: it was held.
+        """
+        return [
+            max(0.0, (claim.message.claimed_at - claim.message.available_at).total_seconds())
+            for claim in self.claims
+            if claim.message.claimed_at is not None
+            and (claim.message.claim_key is None or claim.message.attempts <= 1)
+        ]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LapseEvent:

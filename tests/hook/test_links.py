@@ -176,11 +176,10 @@ def test_a_task_without_a_url_shows_none(
     assert done.xcoms("pack") == []
 
 
-def test_the_default_stands_in_one_place_and_may_be_a_page_of_airflow(
+def test_the_link_may_be_to_a_page_of_airflow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from xclaim.airflow.links import MessagesLink
-    from xclaim.airflow.provider import MESSAGES_URL, get_provider_info
 
     monkeypatch.setenv("AIRFLOW__XCLAIM__MESSAGES_URL", "{base_url}/xclaim/{dag_id}")
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example/a/")
@@ -190,6 +189,32 @@ def test_the_default_stands_in_one_place_and_may_be_a_page_of_airflow(
 
     link = MessagesLink().get_link(SimpleNamespace(), ti_key=key)  # type: ignore[arg-type]
 
-    options = get_provider_info()["config"]["xclaim"]["options"]
-    assert options["messages_url"]["default"] == MESSAGES_URL
     assert link == "https://airflow.example/a/xclaim/shop"
+
+
+@pytest.mark.parametrize(
+    ("map_index", "base_url", "expected"),
+    [
+        (-1, "https://a.example/x/", "https://a.example/x/dags/shop/runs/r%2B1%3A2/tasks/g.work"),
+        (
+            3,
+            "https://a.example",
+            "https://a.example/dags/shop/runs/r%2B1%3A2/tasks/g.work/mapped/3",
+        ),
+        (-1, "", "dags/shop/runs/r%2B1%3A2/tasks/g.work"),
+    ],
+)
+def test_without_a_setting_the_link_leads_to_the_tab_of_the_task(
+    monkeypatch: pytest.MonkeyPatch, map_index: int, base_url: str, expected: str
+) -> None:
+    from xclaim.airflow.links import MessagesLink
+
+    monkeypatch.delenv("AIRFLOW__XCLAIM__MESSAGES_URL")
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    key: Any = SimpleNamespace(
+        dag_id="shop", run_id="r+1:2", task_id="g.work", map_index=map_index, try_number=1
+    )
+
+    link = MessagesLink().get_link(SimpleNamespace(), ti_key=key)  # type: ignore[arg-type]
+
+    assert link == f"{expected}/plugin/xclaim-task"

@@ -121,6 +121,16 @@ class XclaimHook(BaseHook):
         """Return whether the payloads of this hook's queues are encrypted."""
         return self._chosen_payloads().keys is not None
 
+    def measure(self, queue_name: str, counts: Mapping[str, int]) -> None:
+        """Send how a queue is to Airflow's metrics, if these go anywhere.
+
+        :param queue_name: the queue's name.
+        :param counts: how many messages there are of each kind, as ``Queue.counts`` says it.
+        """
+        from xclaim.airflow.stats import measure_queue
+
+        measure_queue(queue_name, counts, self.get_conn(), self._database().schema)
+
     def get_conn(self) -> Engine:
         """Return the SQLAlchemy engine, made once per process."""
         if self._engine is None:

@@ -20,16 +20,17 @@ else:
 
 
 class MessagesLink(BaseOperatorLink):
-    """The page that ``[xclaim] messages_url`` names, with the task's own names filled in.
+    """What the task has pushed, holds and has consumed: the tab of its page in Airflow.
 
-    For example a dashboard that reads the view ``xclaim_lineage``:
-    ``https://grafana.example/d/xclaim?var-task={task_instance}``. Without that setting no link.
+    Or the page that ``[xclaim] messages_url`` names, with the task's own names filled in, as one
+    that reads the view ``xclaim_lineage``:
+    ``https://grafana.example/d/xclaim?var-task={task_instance}``. Empty: no link.
     """
 
     name = "Messages"
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """Return the URL, empty when none is configured.
+        """Return the URL, empty when the setting is empty.
 
         :param operator: whose link it is.
         :param ti_key: the task instance.
@@ -39,20 +40,38 @@ class MessagesLink(BaseOperatorLink):
         from xclaim.task_names import natural_key
 
         template = conf.get("xclaim", "messages_url", fallback=MESSAGES_URL)
-        names = {
+        base_url = (conf.get("api", "base_url", fallback="") or "").rstrip("/")
+        names = (ti_key.dag_id, ti_key.run_id, ti_key.task_id, ti_key.map_index)
+        values = {
             "dag_id": ti_key.dag_id,
             "run_id": ti_key.run_id,
             "task_id": ti_key.task_id,
             "map_index": str(ti_key.map_index),
             "try_number": str(ti_key.try_number),
-            "task_instance": natural_key(
-                ti_key.dag_id, ti_key.run_id, ti_key.task_id, ti_key.map_index
-            ),
+            "task_instance": natural_key(*names),
         }
-        for name, value in names.items():
+        for name, value in values.items():
             template = template.replace(f"{{{name}}}", quote(value, safe=""))
-        base_url = conf.get("api", "base_url", fallback="").rstrip("/")
+        template = template.replace("{task_page}", _joined(base_url, path_of_task(*names)))
         return str(template.replace("{base_url}", base_url))
+
+
+def path_of_task(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+    """Return where the page of a task instance is below the address of Airflow's UI.
+
+    :param dag_id: of its DAG.
+    :param run_id: of its run.
+    :param task_id: of its task.
+    :param map_index: -1 for a task that is not mapped.
+    """
+    dag, run, task = (quote(name, safe="") for name in (dag_id, run_id, task_id))
+    mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
+    return f"dags/{dag}/runs/{run}/tasks/{task}{mapped}"
+
+
+def _joined(base_url: str, path: str) -> str:
+    # Without a base_url it is relative to that of the UI, which only the API server may know.
+    return f"{base_url}/{path}" if base_url else path
 
 
 class LinkedToMessages(_Operator):

@@ -386,9 +386,11 @@ class MaintenanceOperator(_XclaimOperator):
     def _tidy(self, name: str) -> dict[str, int]:
         queue = self.hook.queue(name, retry=self.retry)
         age = self.prune_older_than
-        return {
+        done = {
             "expired": queue.expire(limit=self.limit) if self.expire else 0,
             "redriven": queue.redrive(limit=self.limit) if self.redrive else 0,
             "pruned": 0 if age is None else queue.prune(older_than=age, limit=self.limit),
-            **asdict(queue.counts()),
         }
+        counts = asdict(queue.counts())
+        self.hook.measure(name, counts)
+        return {**done, **counts}

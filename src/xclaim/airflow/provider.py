@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+DASHBOARD = "xclaim"  # the path of the dashboard on the API server
+TASK_TAB = "xclaim-task"  # the name of the tab of a task instance in the address of Airflow's UI
 # Where the link Messages leads unless [xclaim] messages_url says otherwise; "" is no link.
-MESSAGES_URL = ""
+MESSAGES_URL = f"{{task_page}}/plugin/{TASK_TAB}"
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -46,14 +48,26 @@ def get_provider_info() -> dict[str, Any]:
                 "options": {
                     "messages_url": {
                         "description": (
-                            "Where the link Messages of a task leads. Filled in: {task_instance}, "
+                            "Where the link Messages of a task leads; by default to the tab "
+                            "Messages of its page in Airflow. Filled in: {task_instance}, "
                             "{dag_id}, {run_id}, {task_id}, {map_index}, {try_number} and, of "
-                            "Airflow's own pages, {base_url}. Empty: no link."
+                            "Airflow's own pages, {base_url} and {task_page}. Empty: no link."
                         ),
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "https://grafana.example/d/xclaim?var-task={task_instance}",
-                        "default": MESSAGES_URL,
+                        "default": None,  # MESSAGES_URL: Airflow 3.1 would fill in its braces
+                    },
+                    "dashboard_connections": {
+                        "description": (
+                            "Ids of connections, separated by commas, that the dashboard offers "
+                            "beside those of type xclaim which it can list: those of a secrets "
+                            "backend, and those of type postgres or sqlite."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "shop_queues,warehouse",
+                        "default": "",
                     },
                     **_XCOM_OPTIONS,
                 },

@@ -19,6 +19,7 @@ import airflow
 if TYPE_CHECKING:  # as the newest version has them
     from types import ModuleType
 
+    from airflow.observability.stats import Stats as ServerStats
     from airflow.sdk import serde
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # as the newest version has them
         TaskDeferred,
     )
     from airflow.sdk.lineage import HookLineageCollector, get_hook_lineage_collector
+    from airflow.sdk.observability.stats import Stats
     from airflow.sdk.plugins_manager import AirflowPlugin
     from airflow.sdk.serde.serializers import pydantic as pydantic_serializer
     from airflow.sdk.serde.typing import is_pydantic_model
@@ -46,6 +48,8 @@ __all__ = [
     "AirflowSkipException",
     "AirflowTaskTerminated",
     "HookLineageCollector",
+    "ServerStats",
+    "Stats",
     "TaskDeferred",
     "allow_class",
     "async_method",
@@ -75,12 +79,16 @@ _PLACES = {
     "AirflowSkipException": _EXCEPTIONS,
     "AirflowTaskTerminated": _EXCEPTIONS,
     "HookLineageCollector": _LINEAGE,
+    "ServerStats": ("airflow.observability.stats", "airflow.stats"),
+    "Stats": ("airflow.sdk.observability.stats", "airflow.stats"),  # of tasks
     "TaskAwaitingInput": _EXCEPTIONS,  # 3.3 only
     "TaskDeferred": _EXCEPTIONS,
     "conf": ("airflow.sdk.configuration", "airflow.configuration"),
     "get_hook_lineage_collector": _LINEAGE,
     "is_pydantic_model": ("airflow.sdk.serde.typing", "airflow.serialization.typing"),
 }
+# What is called otherwise there: tasks and the API server have each their own of that name.
+_CALLED = {"ServerStats": "Stats"}
 # The same for what is a module itself.
 _MODULES = {
     "pydantic_serializer": (
@@ -96,7 +104,8 @@ def _look_up(name: str) -> Any:
     if name in _MODULES:
         return _module_of(name, None)
     if name in _PLACES:
-        return getattr(_module_of(name, name), name)
+        attribute = _CALLED.get(name, name)
+        return getattr(_module_of(name, attribute), attribute)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

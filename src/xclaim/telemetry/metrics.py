@@ -25,8 +25,6 @@ from xclaim.telemetry.labels import QueueLabels
 from xclaim.telemetry.providers import Awake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sqlalchemy import URL
 
     from xclaim.connections.companions import Work, WorkEvent
@@ -169,17 +167,5 @@ def _measure_claims(instruments: Instruments, event: VerbEvent, attributes: _Att
     instruments.consumed.add(len(event.claims), attributes)
     for claim in event.claims:
         instruments.attempts.record(claim.message.attempts, attributes)
-    for seconds in _waits(event.claims):
+    for seconds in event.waits:
         instruments.wait.record(seconds, attributes)
-
-
-def _waits(claims: Iterable[Claim]) -> Iterable[float]:
-    """Return how long messages have waited.
-
-    Of one that a retry may have taken back from its earlier attempt nobody knows: it was held.
-    """
-    for claim in claims:
-        message = claim.message
-        if message.claimed_at is None or (message.claim_key is not None and message.attempts > 1):
-            continue
-        yield max(0.0, (message.claimed_at - message.available_at).total_seconds())

@@ -21,13 +21,14 @@ from xclaim.web.pages import (
     dead_letters,
     doctor,
     messages,
-    metrics,
     one_message,
     one_queue,
     push,
     queues,
     switches,
+    task,
 )
+from xclaim.web.pages.metrics import Metrics
 from xclaim.web.settings import Settings, TaskLinks
 from xclaim.web.signing import Signer
 from xclaim.web.static_files import STATIC_ROUTE
@@ -80,7 +81,8 @@ def create_app(
         *chosen.ROUTES,
         *switches.ROUTES,
         *push.ROUTES,
-        metrics.Metrics().route,
+        *task.ROUTES,
+        Metrics().route,
     ]
     settings = Settings(
         places=places,

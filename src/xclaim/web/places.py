@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 class Place:
     """A database with queues: an engine, kept for as long as the dashboard runs, and a schema.
 
-    ``payloads``: how payloads are stored there, for what is pushed from the dashboard.
+    ``payloads``: how payloads are stored there, for what is pushed from the dashboard. ``may_act``
+    and ``may_see_payloads`` take away from what the person may it was opened for.
     """
 
     name: str
     engine: Engine
     schema: str | None = None
     payloads: Payloads | None = None
+    may_act: bool = True
+    may_see_payloads: bool = True
 
 
 class Places(Protocol):

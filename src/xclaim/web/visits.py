@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,14 @@ class Visit:
     person: Person
     place_names: Sequence[str]
     place: Place
+
+    def __post_init__(self) -> None:
+        """Let the person do here what the place allows."""
+        self.person = replace(
+            self.person,
+            may_act=self.person.may_act and self.place.may_act,
+            may_see_payloads=self.person.may_see_payloads and self.place.may_see_payloads,
+        )
 
     @cached_property
     def observer(self) -> Observer:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from xclaim import Claim, Message, Payloads, Queue, Ticket
+from xclaim.airflow import stats
 from xclaim.airflow.assets import queue_uri
 from xclaim.airflow.lineage import LineageReports
 from xclaim.airflow.tasks import open_claims
@@ -79,6 +80,7 @@ class TaskQueue(Queue[T_co]):
         )
         if running_instance() is not None:  # a task's log tells of its messages, one by one
             self._queue.log_level = logging.INFO
+            stats.of_tasks()
         self._transaction = engine.begin
         self._joined_queue = partial(
             Queue, name, schema=schema, retry=retry, type=type, payloads=payloads

@@ -24,6 +24,22 @@
     });
   }
 
+  /* ---- links out of the frame that Airflow shows this in ---- */
+
+  /* Its sandbox lets no frame move the page around it. A link of that page is not of the frame, and may. */
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-leaves]");
+    if (!link || window.parent === window || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    try {
+      const outer = window.parent.document;
+      const way = Object.assign(outer.createElement("a"), { href: link.href });
+      event.preventDefault();
+      outer.body.append(way);
+      way.click();
+      way.remove();
+    } catch { /* a page of others is around this one: the link opens here */ }
+  });
+
   /* ---- what an action has said is said once, also after a reload ---- */
 
   const here = new URL(window.location.href);

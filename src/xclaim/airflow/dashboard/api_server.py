@@ -1,0 +1,164 @@
+"""What Airflow's API server knows: who asks, what they may do, and which connections there are.
+
+Everything here is Airflow's own and promised by nobody, so no other module of the dashboard imports
+Airflow. It asks as the API server's own routes do, through the interface of every auth manager.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from xclaim.airflow.versions import AirflowNotFoundException, ServerStats
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import (
+    ConnectionDetails,
+    DagAccessEntity,
+    DagDetails,
+)
+from airflow.api_fastapi.auth.tokens import get_signing_key
+from airflow.api_fastapi.core_api.security import bearer_scheme, get_user
+from airflow.configuration import conf
+from airflow.models import Connection
+from airflow.models.dag import DagModel
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from xclaim.airflow.connections import ConnectionLike
+
+__all__ = [
+    "Method",
+    "ServerStats",
+    "base_path",
+    "connection",
+    "connections_of",
+    "is_listed",
+    "may_read_tasks",
+    "may_use_connection",
+    "named_connections",
+    "secret",
+    "user_of",
+]
+
+Method = Literal["GET", "PUT"]
+
+_EXPORTED = "AIRFLOW_CONN_"
+_MOST = 500  # more connections of one type nobody looks through
+
+
+async def user_of(request: Request) -> Any:
+    """Return the user who sent the request, of the auth manager's own class.
+
+    By the Bearer token, else by the cookie of Airflow's UI.
+
+    :param request: to a page of the dashboard.
+    :raises HTTPException: there is no token, or it is not valid.
+    """
+    return await get_user(request, None, await bearer_scheme(request))
+
+
+def may_use_connection(user: Any, conn_id: str, method: Method) -> bool:
+    """Return whether the user may read (GET) or edit (PUT) a connection.
+
+    :param user: as ``user_of`` returned it.
+    :param conn_id: of the connection.
+    :param method: what of it.
+    """
+    details = ConnectionDetails(conn_id=conn_id, team_name=_team_of(conn_id))
+    return bool(
+        get_auth_manager().is_authorized_connection(method=method, details=details, user=user)
+    )
+
+
+def may_read_tasks(user: Any, dag_id: str) -> bool:
+    """Return whether the user may read the task instances of a DAG.
+
+    :param user: as ``user_of`` returned it.
+    :param dag_id: of the DAG.
+    """
+    details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
+    return bool(
+        get_auth_manager().is_authorized_dag(
+            method="GET", access_entity=DagAccessEntity.TASK_INSTANCE, details=details, user=user
+        )
+    )
+
+
+def connections_of(conn_type: str) -> set[str]:
+    """Return the ids of the connections of a type that can be listed.
+
+    Those are in Airflow's database and in the environment. A secrets backend lists nothing.
+
+    :param conn_type: of the connections.
+    """
+    with create_session() as session:
+        statement = select(Connection.conn_id).where(Connection.conn_type == conn_type)
+        stored = set(session.scalars(statement.order_by(Connection.conn_id).limit(_MOST)))
+    return stored | {
+        name.removeprefix(_EXPORTED).lower()
+        for name in list(os.environ)  # the button Test puts one in and takes it out
+        if name.startswith(_EXPORTED) and _type_of(os.environ.get(name, "")) == conn_type
+    }
+
+
+def is_listed(conn_id: str) -> bool:
+    """Return whether there is such a connection, of any type, in Airflow's database or exported.
+
+    :param conn_id: of the connection.
+    """
+    if f"{_EXPORTED}{conn_id.upper()}" in os.environ:
+        return True
+    with create_session() as session:
+        statement = select(Connection.conn_id).where(Connection.conn_id == conn_id)
+        return session.scalar(statement) is not None
+
+
+def connection(conn_id: str) -> ConnectionLike | None:
+    """Return the connection, wherever Airflow finds it; None if nowhere.
+
+    :param conn_id: of the connection.
+    """
+    try:
+        found: ConnectionLike = Connection.get_connection_from_secrets(conn_id)
+    except AirflowNotFoundException:
+        return None
+    return found
+
+
+def named_connections() -> list[str]:
+    """Return the ids in ``[xclaim] dashboard_connections``."""
+    names = conf.get("xclaim", "dashboard_connections", fallback="") or ""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def secret() -> bytes:
+    """Return what all processes of the API server know and nobody else."""
+    return str(get_signing_key("api", "secret_key")).encode()
+
+
+def base_path() -> str:
+    """Return the path under which Airflow's UI is, with a slash at its end."""
+    return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/") + "/"
+
+
+def _team_of(conn_id: str) -> str | None:
+    if not conf.getboolean("core", "multi_team", fallback=False):
+        return None
+    team: str | None = Connection.get_team_name(conn_id)
+    return team
+
+
+def _type_of(exported: str) -> str | None:
+    """Return the type of a connection that the environment has, as a URI or as JSON."""
+    if not exported.lstrip().startswith("{"):
+        return exported.partition(":")[0].replace("-", "_")
+    try:
+        return str(json.loads(exported).get("conn_type"))
+    except ValueError:
+        return None

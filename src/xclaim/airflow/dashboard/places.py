@@ -1,0 +1,84 @@
+"""The databases that the dashboard shows inside Airflow: those of its connections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xclaim.airflow.connections import database_of, missing_connection
+from xclaim.airflow.dashboard import api_server
+from xclaim.airflow.dashboard.access import user_in
+from xclaim.airflow.dashboard.engines import Engines
+from xclaim.airflow.hooks import XclaimHook
+from xclaim.web import AccessDeniedError, Place
+
+if TYPE_CHECKING:
+    from xclaim.airflow.connections import Database
+    from xclaim.web import Person
+
+_DEFAULT = XclaimHook.default_conn_name
+
+
+class ConnectionPlaces:
+    """The connections of type xclaim that a user may read.
+
+    And of any type that the hook takes: ``xclaim_default``, and those that ``[xclaim]
+    dashboard_connections`` names. Rights are asked of the auth manager with each page.
+    """
+
+    def __init__(self) -> None:
+        self._engines = Engines()
+
+    def names(self, person: Person) -> list[str]:
+        """Return the ids of the connections, the default first.
+
+        :param person: who asks.
+        :raises AccessDeniedError: they may read none.
+        """
+        offered, user = _offered(), user_in(person)
+        readable = [
+            conn_id for conn_id in offered if api_server.may_use_connection(user, conn_id, "GET")
+        ]
+        if not readable:
+            raise AccessDeniedError(
+                403,
+                f"{person.name} may read none of the connections {', '.join(offered)}: this page "
+                "needs the right to read one of them in Airflow",
+            )
+        return readable
+
+    def open(self, name: str, person: Person) -> Place:
+        """Return the database of a connection.
+
+        Who may edit the connection may act and see payloads: they could as well have its password.
+
+        :param name: one of ``names``.
+        :param person: who asks.
+        :raises AccessDeniedError: they may not read it, or it is none of those.
+        :raises DatabaseUrlError: there is no such connection, or it leads to no database of ours.
+        """
+        if name not in self.names(person):  # whoever calls has asked, but this is the door
+            raise AccessDeniedError(403, f"{person.name} may not read connection {name!r}")
+        database = _database(name)
+        may_edit = api_server.may_use_connection(user_in(person), name, "PUT")
+        return Place(
+            name=name,
+            engine=self._engines.of(name, database),
+            schema=database.schema,
+            may_act=may_edit,
+            may_see_payloads=may_edit,
+        )
+
+
+def _offered() -> list[str]:
+    listed = api_server.connections_of(XclaimHook.conn_type) | {*api_server.named_connections()}
+    others = sorted(listed - {_DEFAULT})
+    # Without any other it is offered all the same: its page says how it is made.
+    has_default = not others or _DEFAULT in listed or api_server.is_listed(_DEFAULT)
+    return [_DEFAULT, *others] if has_default else others
+
+
+def _database(conn_id: str) -> Database:
+    connection = api_server.connection(conn_id)
+    if connection is None:
+        raise missing_connection(conn_id)
+    return database_of(connection, conn_id)

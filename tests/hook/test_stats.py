@@ -1,0 +1,225 @@
+"""Airflow's own metrics: what a task sends of its queues, and where it goes."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.hook.conftest import within_task
+from xclaim import Claim, ClaimLostError, Queue
+from xclaim.airflow.hooks import XclaimHook
+
+pytestmark = pytest.mark.airflow
+
+
+class Sent:
+    """Takes what Airflow would send."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.times: dict[str, list[timedelta]] = {}
+        self.gauges: dict[str, float] = {}
+        self.tags: dict[str, dict[str, str]] = {}
+
+    def incr(self, name: str, count: int, *, tags: dict[str, str]) -> None:
+        self.counts[name] = self.counts.get(name, 0) + count
+        self.tags[name] = tags
+
+    def timing(self, name: str, value: timedelta, *, tags: dict[str, str]) -> None:
+        self.times.setdefault(name, []).append(value)
+        self.tags[name] = tags
+
+    def gauge(self, name: str, value: float, *, tags: dict[str, str]) -> None:
+        self.gauges[name] = value
+        self.tags[name] = tags
+
+
+@pytest.fixture(autouse=True)
+def _afresh() -> Iterator[None]:
+    """Let this process ask anew whether metrics are on, and listen no more at the end."""
+    from xclaim.airflow import stats
+
+    stats.of_tasks.cache_clear()
+    yield
+    began = stats.of_tasks()
+    if began is not None:
+        began.stop()
+    stats.of_tasks.cache_clear()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
+    """Metrics are on, with tags; what is sent is here."""
+    from xclaim.airflow import versions
+
+    sent = Sent()
+    monkeypatch.setenv("AIRFLOW__METRICS__OTEL_ON", "True")
+    monkeypatch.setattr(versions, "Stats", sent, raising=False)
+    return sent
+
+
+def claimed(queue: Queue[Any]) -> Claim[Any]:
+    (claim,) = queue.claim_many(1)
+    return claim
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_task_sends_what_it_pushes_claims_and_settles(sent: Sent) -> None:
+    with within_task():
+        queue = XclaimHook().queue("orders")
+        queue.push_many(range(4))
+        with queue.consume() as claims:
+            assert claims
+        queue.release(claimed(queue), error="no stock")
+
+    assert sent.counts["xclaim.pushed"] == 4
+    assert sent.counts["xclaim.claimed"] == 2
+    assert sent.counts["xclaim.acked"] == 1
+    assert sent.counts["xclaim.released"] == 1
+    assert len(sent.times["xclaim.wait"]) == 2
+    assert len(sent.times["xclaim.work"]) == 1
+    assert "xclaim.lost" not in sent.counts
+    assert sent.tags["xclaim.acked"] == {
+        "queue": "orders",
+        "dag_id": "shop",
+        "task_id": "group.work",
+    }
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_retried_push_is_not_counted_twice(sent: Sent) -> None:
+    with within_task(id="1"):
+        XclaimHook().queue("orders").push("once")
+    with within_task(2, id="2"):
+        XclaimHook().queue("orders").push("once")
+
+    assert sent.counts["xclaim.pushed"] == 1
+
+
+def test_what_is_lost_and_what_dies_is_counted(connected: str, sent: Sent) -> None:
+    with within_task():
+        queue = XclaimHook().queue("orders", on_dead="ignore")
+        queue.push_many(["lost", "dies"], max_attempts=1)
+        first = claimed(queue)
+        with Queue("orders", connected) as other:
+            other.release(first, count=False)
+        with pytest.raises(ClaimLostError):
+            queue.ack(first)
+        queue.release(claimed(queue), error="broken")
+
+    assert sent.counts["xclaim.lost"] == 1
+    assert sent.counts["xclaim.dead"] == 1
+
+
+@pytest.mark.usefixtures("connected")
+def test_upkeep_sends_how_the_queue_is(sent: Sent) -> None:
+    from xclaim.airflow.operators import MaintenanceOperator
+
+    with within_task():
+        XclaimHook().queue("orders").push_many(range(3))
+        operator = MaintenanceOperator(task_id="tidy", queue_names=["orders"])
+        operator.execute({})
+
+    assert sent.gauges["xclaim.queue.available"] == 3
+    assert sent.gauges["xclaim.queue.dead_letters"] == 0
+    assert sent.gauges["xclaim.queue.oldest_waiting"] >= 0
+
+
+@pytest.mark.usefixtures("connected")
+def test_where_tags_are_dropped_the_queue_is_in_the_name(
+    sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
+
+    with within_task():
+        XclaimHook().queue("orders.north/2 ü").push("one")
+
+    assert sent.counts == {"xclaim.pushed.orders__north_2__": 1}
+
+
+@pytest.mark.usefixtures("connected")
+def test_without_metrics_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xclaim.connections import events
+
+    before = events.VERBS.is_listened_to()
+    with within_task():
+        XclaimHook().queue("orders").push("one")
+
+    assert monkeypatch is not None
+    assert not before
+    assert not events.VERBS.is_listened_to()
+
+
+SENDING = """
+import xclaim.airflow.versions
+from tests.hook.conftest import within_task
+from xclaim.airflow.hooks import XclaimHook
+from airflow.sdk.execution_time import task_runner  # which has Airflow's own
+{initialize}
+with within_task():
+    XclaimHook().queue("orders").push("one")
+"""
+INITIALIZE = """
+try:
+    from airflow.sdk.observability.metrics import stats_utils
+except ImportError:
+    pass  # 3.1 needs none
+else:
+    from airflow.sdk.observability.stats import Stats
+    import inspect
+    more = {"export_legacy_names": True}
+    if "export_legacy_names" not in inspect.signature(Stats.initialize).parameters:
+        more = {}
+    Stats.initialize(factory=stats_utils.get_stats_factory(), **more)
+"""
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Takes metrics as an OpenTelemetry collector does; Airflow's own exporter sends them."""
+
+    received: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        self.received.append(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_collector_receives_it_of_airflows_own_exporter(connected: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        settings: dict[str, str] = {
+            "AIRFLOW__METRICS__OTEL_ON": "True",
+            "AIRFLOW__METRICS__OTEL_HOST": "127.0.0.1",
+            "AIRFLOW__METRICS__OTEL_PORT": str(server.server_address[1]),
+        }
+        subprocess.run(
+            [sys.executable, "-c", SENDING.format(initialize=INITIALIZE)],
+            env=os.environ | settings,
+            check=True,
+            cwd=Path(__file__).parents[2],
+        )
+        server.shutdown()
+
+    assert connected
+    received = gzip_free(b"".join(Collector.received))
+    assert b"airflow.xclaim.pushed" in received
+    assert b"orders" in received
+    assert b"group.work" in received
+
+
+def gzip_free(body: bytes) -> bytes:
+    return gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
