@@ -305,11 +305,19 @@ def test_bad_arguments_are_refused(observer: Observer) -> None:
         observer.chart("orders", "pushed", SECOND)  # type: ignore[arg-type]
 
 
-def test_without_our_schema_it_is_said_what_to_run(empty_postgresql_url: str) -> None:
-    engine = create_engine(empty_postgresql_url)
+def test_without_our_schema_it_is_said_what_to_run(empty_database_url: str) -> None:
+    engine = create_engine(empty_database_url)
+    engine.connect().close()  # which makes the file
     observer = Observer(engine)
 
-    for look in (observer.queues, observer.measures, lambda: observer.queue("a")):
+    for look in (
+        observer.queues,
+        observer.measures,
+        observer.rights,
+        lambda: observer.queue("a"),
+        lambda: observer.flows(["a"]),
+        lambda: observer.chart("a", Charted.PUSHED, HOUR),
+    ):
         with pytest.raises(SchemaVersionError, match="xclaim upgrade"):
             look()
     engine.dispose()

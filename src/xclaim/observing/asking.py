@@ -32,6 +32,7 @@ Build = Callable[..., Any]  # of a statement, from the table and the dialect
 _QUERY_CANCELED = "57014"
 _LOCK_NOT_AVAILABLE = "55P03"
 _SQLITE_INTERRUPT = 9
+_SQLITE_NOT_WRITABLE = (3, 8, 10, 14)  # no permission, read-only, the file system, not to be opened
 _SQLITE_STEPS = 5_000  # of its virtual machine between two looks at the clock: some 0.1 ms
 _CLOSE = 0.005  # seconds: by how much the clock of the server may be ahead of ours
 _MUCH = 0.1  # of the time: when so much of it was used, the database is told what is left
@@ -116,7 +117,10 @@ class Question:
         try:
             _send(self.connection, f"DELETE FROM {TABLE_NAME} WHERE false")  # noqa: S608
         except DBAPIError as error:
-            return is_busy(error.orig)
+            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+            if is_busy(error.orig) or code in _SQLITE_NOT_WRITABLE:
+                return code not in _SQLITE_NOT_WRITABLE
+            raise schema_error(self.connection, self.schema, error) or error from None
         finally:
             _send(self.connection, "ROLLBACK")
             _send(self.connection, "PRAGMA query_only = 1")
@@ -144,7 +148,8 @@ class Question:
         if is_locked or is_ended:
             return ObservationTimeoutError(self._what, self._timeout, is_locked=is_locked)
         if self.dialect is POSTGRESQL and not self.connection.invalidated:
-            _send(self.connection, "ROLLBACK")  # else nothing more could be asked
+            with suppress(DBAPIError):
+                _send(self.connection, "ROLLBACK")  # else nothing more could be asked
         return schema_error(self.connection, self.schema, error)
 
 

@@ -11,7 +11,7 @@ from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.observing.asking import Question
 from xclaim.observing.names import queue_of
 from xclaim.observing.values import Action, Rights
-from xclaim.sql.revision import commands_of, qualified
+from xclaim.sql.revision import commands_of, mismatch, qualified
 from xclaim.sql.schema import DELETE_NAME, QUEUE_TABLE_NAME, TABLE_NAME, message_table
 from xclaim.sql.statements import observing_rights
 from xclaim.verbs import hides_rows
@@ -117,6 +117,8 @@ def _of_role(question: Question, queue: str | None) -> Rights:
     (role,) = question.run(
         observing_rights.role(), {"message_table": message, "delete_function": function}
     )
+    if not role.is_there:
+        raise mismatch(None, question.schema, question.connection)
     columns = _columns(question, TABLE_NAME)
     refused = dict(_refused(question, role, columns))
     hides = hides_rows(question.connection, question.schema)

@@ -20,7 +20,7 @@ SELECT attname::text AS name,
  WHERE attrelid = to_regclass(:named_table)::oid AND attnum > 0 AND NOT attisdropped
 """
 _ROLE = """
-SELECT current_user::text AS role,
+SELECT current_user::text AS role, to_regclass(:message_table) IS NOT NULL AS is_there,
        coalesce(has_table_privilege(to_regclass(:message_table)::oid, 'DELETE'), false)
          AS may_delete,
        coalesce(has_function_privilege(to_regprocedure(:delete_function)::oid, 'EXECUTE'), false)
@@ -44,7 +44,7 @@ _IS_LIMITED = (
 
 @lru_cache
 def role() -> TextClause:
-    """Return the role, whether it may delete messages, and whether nothing can be written."""
+    """Return the role, whether the table is there, and what holds for all of its actions."""
     return text(_ROLE).bindparams(
         bindparam("message_table", type_=Text), bindparam("delete_function", type_=Text)
     )
