@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect
 from xclaim.sql.schema import message_table
+from xclaim.sql.statements import observing_queues
 
 FULL_NAMES = """\
 -- Each function, operator and type is sent by its full name: pg_catalog.count(*), pg_catalog.text,
@@ -64,6 +65,28 @@ NAMES = (
     "unencrypted",
     "re_encrypt",
 )
+# Of the read model, which the verbs do not import. Some are for one database.
+OBSERVING = {
+    "waiting_queues": (POSTGRESQL, SQLITE),
+    "held_queues": (POSTGRESQL, SQLITE),
+    "first_entries": (POSTGRESQL,),
+    "first_claims": (POSTGRESQL,),
+    "consumed_queues": (POSTGRESQL, SQLITE),
+    "paused_queues": (POSTGRESQL, SQLITE),
+    "summaries": (POSTGRESQL,),
+    "levels": (SQLITE,),
+    "of_level": (SQLITE,),
+    "of_rest": (SQLITE,),
+    "claims_and_letters": (SQLITE,),
+    "last_consumed": (POSTGRESQL, SQLITE),
+    "latest": (POSTGRESQL, SQLITE),
+    "consumed_in_steps": (POSTGRESQL, SQLITE),
+    "newest_pushed": (POSTGRESQL, SQLITE),
+    "newest_dead": (POSTGRESQL, SQLITE),
+    "available_range": (POSTGRESQL,),
+    "delayed_range": (POSTGRESQL,),
+    "claimed_range": (POSTGRESQL,),
+}
 LETTERS = statements.Letters(by_class=True, by_text=True, aged=True, by_id=True)
 VARIANTS: dict[str, dict[str, Any]] = {
     "redrive, those with an error, of an age and with these ids": {"which": LETTERS},
@@ -137,6 +160,14 @@ def _statements(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any
             continue
         build = getattr(statements, name.partition(" ")[0].rstrip(","))
         yield name, build, build(table, dialect, **options)
+    yield from _of_queues(dialect)
+
+
+def _of_queues(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any]]:
+    for name, dialects in OBSERVING.items():
+        if dialect in dialects:
+            build = getattr(observing_queues, name)
+            yield name, build, build(message_table(), dialect)
 
 
 def _is_for_postgresql(name: str, options: dict[str, Any]) -> bool:

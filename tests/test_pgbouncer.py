@@ -14,12 +14,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from tests.databases import temporary_database
 from tests.eventually import PATIENCE
 from tests.pgbouncer import Bouncer, needs_pgbouncer
 from xclaim import AsyncQueue, ClaimLostError, Queue, create_engine
+from xclaim.errors import ObservationTimeoutError
+from xclaim.observing import Observer
+from xclaim.observing.asking import asking
 from xclaim.operations import migrate
 
 pytestmark = needs_pgbouncer
@@ -127,6 +130,24 @@ def test_eight_threads_consume_each_message_once(engine: Engine) -> None:
         consumed = [id_ for ids in pool.map(work, range(8)) for id_ in ids]
 
     assert sorted(consumed) == [message.id for message in pushed]
+
+
+def test_looks_are_ended_and_leave_nothing_on_the_server(engine: Engine, queue: Queue) -> None:
+    queue.push(1)
+    with (
+        pytest.raises(ObservationTimeoutError),
+        asking(engine, None, timedelta(milliseconds=50), "how late it is") as question,
+    ):
+        question.run(text("SELECT pg_sleep(60)"))
+    observer = Observer(engine, timeout=timedelta(minutes=2))
+
+    found = [observer.queues() for _ in range(8)]
+    with engine.connect() as connection:
+        timeout = connection.execute(text("SHOW statement_timeout")).scalar()
+
+    assert [queues[0].available.at_least for queues in found] == [1] * 8
+    assert observer.rights("orders").refusals == {}
+    assert timeout == "0"
 
 
 def test_migrations_run_through_it(postgresql_server: str, tmp_path: Path) -> None:

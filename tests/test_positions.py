@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,8 +14,9 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
+from tests.eventually import until
 from tests.retrying import AT_ONCE
-from xclaim import Claim, Queue, create_engine
+from xclaim import Claim, ClaimLostError, Queue, create_engine
 from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.schema import message_table
@@ -268,3 +271,97 @@ def test_threads_of_one_queue_consume_each_message_once(fresh_postgresql_url: st
         consumed = [id_ for thread in threads for id_ in thread.result()]
 
     assert sorted(consumed) == [message.id for message in pushed]
+
+
+def test_a_pause_of_another_process_is_heeded_within_the_time_of_a_position(
+    engine: Engine, queue: Queue, other: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.push_many([0] * BACKLOG)
+    claims = one_at_a_time(queue)
+    for _ in range(25):
+        next(claims)
+    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 600.0)
+
+    other.pause()
+    behind = queue.claim()  # nobody has told this process
+    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 0.0)
+    from_the_head = queue.claim()
+    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 600.0)
+
+    assert behind is not None
+    assert from_the_head is None
+    assert queue.claim() is None
+    assert recall_of(engine).position() is None
+
+
+def recall_of(engine: Engine) -> hints.Hints:
+    with engine.connect() as connection:
+        return recall(connection, None, "orders")
+
+
+def test_a_claim_that_began_behind_a_position_brings_none_back_to_a_paused_queue(
+    engine: Engine, queue: Queue, other: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 600.0)
+    queue.push_many([0] * 10)
+    taken = queue.claim_many(2)
+    of_queue = recall_of(engine)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        start, _ = start_of(connection, of_queue)
+        other.pause()
+        of_queue.remember(connection, [], Start.HEAD)  # another thread's claim, which asks
+
+        of_queue.remember(connection, taken, start)
+
+    assert start is Start.POSITION
+    assert queue.claim() is None
+
+
+@pytest.mark.parametrize("claim_key", [None, "the same"])
+def test_threads_that_claim_all_the_time_are_handed_nothing_after_a_pause(
+    queue: Queue, other: Queue, claim_key: str | None
+) -> None:
+    ids = {message.id for message in queue.push_many([0] * BACKLOG)}
+    consumed: list[int] = []
+    is_over = threading.Event()
+
+    def work(number: int) -> None:
+        while not is_over.is_set():
+            claimed = queue.claim(claimed_by=f"worker {number}", claim_key=claim_key)
+            if claimed is None:
+                time.sleep(0.001)
+                continue
+            try:
+                queue.ack(claimed)
+            except ClaimLostError:  # another of the same key has taken it back
+                continue
+            consumed.append(claimed.message.id)
+
+    with ThreadPoolExecutor(8) as pool:
+        workers = [pool.submit(work, number) for number in range(8)]
+        try:
+            until(lambda: len(consumed) > 100)
+            other.pause()
+            until(lambda: is_quiet(other))
+            before = other.counts()
+            for _ in range(200):  # the workers claim all the time
+                assert queue.claim() is None
+            after = other.counts()
+            other.unpause()
+            until(lambda: len(consumed) >= BACKLOG)
+        finally:
+            is_over.set()
+        for worker in workers:
+            worker.result()
+
+    assert before.available > 0
+    assert after == before
+    assert sorted(consumed) == sorted(ids)
+    assert other.counts().consumed == BACKLOG
+
+
+def is_quiet(queue: Queue) -> bool:
+    """Return whether nothing was handed out for as long as a position holds, many times over."""
+    before = queue.counts()
+    time.sleep(10 * hints._LOOK_BACK_EVERY)
+    return before.claimed == 0 and queue.counts() == before

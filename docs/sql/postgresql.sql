@@ -94,6 +94,9 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
     ORDER BY top.priority DESC
     LIMIT 1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
@@ -143,8 +146,10 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
 WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     FROM xclaim_message AS wanted
     WHERE wanted.id = %(message_id)s::BIGINT AND wanted.queue = %(queue_name)s::text AND (wanted.status =
-      'available' AND wanted.available_at <= statement_timestamp() OR wanted.status = 'claimed' AND
-      wanted.claim_key = %(key)s::text AND wanted.claimed_by <> %(claimant)s::text AND NOT
+      'available' AND wanted.available_at <= statement_timestamp() AND NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL)) OR wanted.status
+      = 'claimed' AND wanted.claim_key = %(key)s::text AND wanted.claimed_by <> %(claimant)s::text AND NOT
       coalesce(wanted.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE
       wanted.max_attempts END, 1 = 0)) AND CASE WHEN (wanted.attempts < 0 OR wanted.max_attempts < 1 OR
       wanted.consumed_at IS NOT NULL OR wanted.consumed_by IS NOT NULL OR wanted.origin_queue = '') THEN false
@@ -524,6 +529,9 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
     ORDER BY top.priority DESC
     LIMIT 1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
@@ -1027,6 +1035,9 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
     ORDER BY top.priority DESC
     LIMIT 1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
@@ -1175,6 +1186,9 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
     ORDER BY top.priority DESC
     LIMIT 1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
@@ -1236,7 +1250,9 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     ORDER BY top.priority DESC
     LIMIT 1) AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.attempts < 0 OR
       waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN false ELSE true END
+      waiting.origin_queue = '') THEN false ELSE true END AND NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
@@ -1515,3 +1531,288 @@ UPDATE xclaim_message
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
       xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec;
+
+-- waiting_queues
+-- Return the queues that have an available message, by one index descent each.
+WITH RECURSIVE walk AS ( SELECT (SELECT queue
+    FROM xclaim_message
+    WHERE status = 'available' AND available_at >= '-infinity'
+    ORDER BY queue
+    LIMIT 1) AS queue, 1 AS number
+    UNION ALL SELECT (SELECT behind.queue
+    FROM xclaim_message AS behind
+    WHERE status = 'available' AND available_at >= '-infinity' AND behind.queue > walk.queue
+    ORDER BY behind.queue
+    LIMIT 1), walk.number + 1
+    FROM walk
+    WHERE walk.queue IS NOT NULL AND walk.number < %(most)s::INTEGER) SELECT queue
+    FROM walk
+    WHERE queue IS NOT NULL;
+
+-- held_queues
+-- Return the queues that have a claimed message, by one index descent each.
+WITH RECURSIVE walk AS ( SELECT (SELECT queue
+    FROM xclaim_message
+    WHERE claim_expires_at IS NOT NULL
+    ORDER BY queue
+    LIMIT 1) AS queue, 1 AS number
+    UNION ALL SELECT (SELECT behind.queue
+    FROM xclaim_message AS behind
+    WHERE claim_expires_at IS NOT NULL AND behind.queue > walk.queue
+    ORDER BY behind.queue
+    LIMIT 1), walk.number + 1
+    FROM walk
+    WHERE walk.queue IS NOT NULL AND walk.number < %(most)s::INTEGER) SELECT queue
+    FROM walk
+    WHERE queue IS NOT NULL;
+
+-- first_entries
+-- Return of each queue what its first ``bound`` entries are, by one descent (PostgreSQL).
+WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.oldest_at, first.newest_at, 1 AS
+      number
+    FROM ( SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.available_at <=
+      statement_timestamp() THEN 1 END) AS due, min(CASE WHEN entry.available_at <= statement_timestamp() THEN
+      entry.available_at END) AS oldest_at, max(entry.available_at) AS newest_at
+    FROM (SELECT queue, available_at
+    FROM xclaim_message AS behind
+    WHERE status = 'available' AND available_at >= '-infinity'
+    ORDER BY queue, priority DESC, available_at
+    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue
+    ORDER BY entry.queue
+    LIMIT 1 ) AS first
+    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, walk.number + 1
+    FROM walk CROSS JOIN LATERAL ( SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.available_at
+      <= statement_timestamp() THEN 1 END) AS due, min(CASE WHEN entry.available_at <= statement_timestamp()
+      THEN entry.available_at END) AS oldest_at, max(entry.available_at) AS newest_at
+    FROM (SELECT queue, available_at
+    FROM xclaim_message AS behind
+    WHERE status = 'available' AND available_at >= '-infinity' AND behind.queue > walk.queue
+    ORDER BY queue, priority DESC, available_at
+    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue
+    ORDER BY entry.queue
+    LIMIT 1 ) AS found
+    WHERE walk.number < %(most)s::INTEGER) SELECT queue, entries, due, CASE WHEN walk.oldest_at IS NOT NULL
+      THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN least(greatest(walk.newest_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at
+    FROM walk;
+
+-- first_claims
+-- Count the claims of each queue among the first ``bound`` by queue (PostgreSQL).
+SELECT entry.queue, count(*) AS claimed, count(CASE WHEN entry.claim_expires_at <= statement_timestamp() THEN
+      1 END) AS lapsed, CASE WHEN min(entry.claim_expires_at) IS NOT NULL THEN
+      least(greatest(min(entry.claim_expires_at), '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claim_expires_at
+    FROM (SELECT queue, claim_expires_at
+    FROM xclaim_message
+    WHERE claim_expires_at IS NOT NULL
+    ORDER BY queue, claim_expires_at
+    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue
+    ORDER BY entry.queue;
+
+-- consumed_queues
+-- Return the queues that have a consumed message, and when the last one was consumed.
+WITH RECURSIVE walk AS ( (SELECT queue, consumed_at, 1 AS number
+    FROM xclaim_message
+    WHERE consumed_at IS NOT NULL
+    ORDER BY queue DESC, consumed_at DESC
+    LIMIT 1)
+    UNION ALL SELECT found.queue, found.consumed_at, walk.number + 1
+    FROM walk CROSS JOIN LATERAL ( SELECT before.queue, before.consumed_at
+    FROM xclaim_message AS before
+    WHERE consumed_at IS NOT NULL AND before.queue < walk.queue
+    ORDER BY before.queue DESC, before.consumed_at DESC
+    LIMIT 1) AS found
+    WHERE walk.number < %(most)s::INTEGER) SELECT queue, CASE WHEN consumed_at IS NOT NULL THEN
+      least(greatest(consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS consumed_at
+    FROM walk;
+
+-- paused_queues
+-- Return the queues that have a setting, and since when, by whom and why they are paused.
+SELECT queue, CASE WHEN paused_at IS NOT NULL THEN least(greatest(paused_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS paused_at, paused_by, reason
+    FROM xclaim_queue
+    LIMIT %(most)s::INTEGER;
+
+-- summaries
+-- Return for each of some queues what waits, what is held and what died (PostgreSQL).
+SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.retrying, waiting.is_due_cut,
+      waiting.is_delayed_cut, waiting.is_retrying_cut, held.claimed, held.lapsed, held.claim_expires_at,
+      held.claimed_at, letters.dead, letters.died_at, statement_timestamp() AS now
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL ( WITH RECURSIVE
+      level AS ( SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = name.queue AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority, 1 AS number
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND lower.priority
+      < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1), level.number + 1
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < %(levels)s::INTEGER) SELECT coalesce(sum(found.due),
+      0)::bigint AS due, CASE WHEN min(found.available_at) IS NOT NULL THEN
+      least(greatest(min(found.available_at), '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, coalesce(sum(found.delayed), 0)::bigint AS delayed, coalesce(sum(found.retrying),
+      0)::bigint AS retrying, coalesce(bool_or(found.due >= found.bound OR found.is_rest), false) AS
+      is_due_cut, coalesce(bool_or(found.delayed >= found.bound OR found.is_rest), false) AS is_delayed_cut,
+      coalesce(bool_or(found.looked_at < (found.due + found.delayed) OR found.is_rest), false) AS
+      is_retrying_cut
+    FROM (SELECT of_level.due, of_level.available_at, of_level.delayed, of_level.retrying, of_level.looked_at,
+      greatest(%(bound)s::INTEGER / level.number, 1) AS bound, false AS is_rest
+    FROM level CROSS JOIN LATERAL ( SELECT due.messages AS due, due.available_at, later.messages AS delayed,
+      tried.messages AS retrying, tried.looked_at
+    FROM (SELECT count(*) AS messages, min(available_at) AS available_at
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at <= statement_timestamp()
+    ORDER BY available_at
+    LIMIT greatest(%(bound)s::INTEGER / level.number, 1)) AS entry) AS due CROSS JOIN (SELECT count(*) AS
+      messages
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at > statement_timestamp()
+    ORDER BY available_at
+    LIMIT greatest(%(bound)s::INTEGER / level.number, 1)) AS entry) AS later CROSS JOIN (SELECT count(*) AS
+      looked_at, count(CASE WHEN attempts > 0 THEN 1 END) AS messages
+    FROM (SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at <= statement_timestamp()
+    ORDER BY available_at
+    LIMIT greatest(%(sample)s::INTEGER / level.number, 1)) AS near
+    UNION ALL SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at > statement_timestamp()
+    ORDER BY available_at
+    LIMIT greatest(%(sample)s::INTEGER / level.number, 1)) AS far) AS entry) AS tried ) AS of_level
+    WHERE level.priority IS NOT NULL
+    UNION ALL SELECT of_rest.due, of_rest.available_at, of_rest.delayed, of_rest.retrying, of_rest.looked_at,
+      %(bound)s::INTEGER AS bound, (of_rest.due + of_rest.delayed) >= %(bound)s::INTEGER AS is_rest
+    FROM (SELECT priority
+    FROM level
+    WHERE number = %(levels)s::INTEGER) AS last CROSS JOIN LATERAL ( SELECT count(CASE WHEN entry.available_at
+      <= statement_timestamp() THEN 1 END) AS due, min(CASE WHEN entry.available_at <= statement_timestamp()
+      THEN entry.available_at END) AS available_at, count(CASE WHEN entry.available_at > statement_timestamp()
+      THEN 1 END) AS delayed, 0 AS retrying, 0 AS looked_at
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority <
+      last.priority
+    ORDER BY priority DESC, available_at
+    LIMIT %(bound)s::INTEGER) AS entry ) AS of_rest
+    WHERE last.priority IS NOT NULL) AS found) AS waiting CROSS JOIN LATERAL (SELECT claimed, lapsed, CASE
+      WHEN claims.claim_expires_at IS NOT NULL THEN least(greatest(claims.claim_expires_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN claims.claimed_at IS NOT
+      NULL THEN least(greatest(claims.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claimed_at
+    FROM ( SELECT held.messages AS claimed, held.lapsed, held.claim_expires_at, first.claimed_at
+    FROM (SELECT count(*) AS messages, count(CASE WHEN entry.is_lapsed THEN 1 END) AS lapsed,
+      min(entry.claim_expires_at) AS claim_expires_at
+    FROM (SELECT claim_expires_at, claim_expires_at <= statement_timestamp() AS is_lapsed
+    FROM xclaim_message
+    WHERE queue = name.queue AND claim_expires_at IS NOT NULL
+    ORDER BY claim_expires_at
+    LIMIT %(bound)s::INTEGER) AS entry) AS held CROSS JOIN (SELECT min(claimed_at) AS claimed_at
+    FROM (SELECT claimed_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND claim_expires_at IS NOT NULL
+    ORDER BY claim_expires_at
+    LIMIT %(sample)s::INTEGER) AS entry) AS first ) AS claims) AS held CROSS JOIN LATERAL (SELECT dead, CASE
+      WHEN letters.available_at IS NOT NULL THEN least(greatest(letters.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS died_at
+    FROM ( SELECT (SELECT count(*)
+    FROM (SELECT priority
+    FROM xclaim_message
+    WHERE queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY priority DESC
+    LIMIT %(bound)s::INTEGER) AS entry) AS dead, (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY priority, available_at DESC
+    LIMIT 1) AS available_at ) AS letters) AS letters;
+
+-- last_consumed
+-- Return when a message of the queue was consumed last.
+SELECT CASE WHEN consumed_at IS NOT NULL THEN least(greatest(consumed_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS consumed_at
+    FROM (SELECT consumed_at
+    FROM xclaim_message
+    WHERE queue = %(queue_name)s::text AND consumed_at IS NOT NULL
+    ORDER BY consumed_at DESC
+    LIMIT 1) AS newest;
+
+-- latest
+-- Return when the messages that were consumed last were available, claimed and consumed.
+SELECT name.queue, CASE WHEN latest.available_at IS NOT NULL THEN least(greatest(latest.available_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at, CASE WHEN latest.claimed_at IS
+      NOT NULL THEN least(greatest(latest.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
+      AS claimed_at, CASE WHEN latest.consumed_at IS NOT NULL THEN least(greatest(latest.consumed_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS consumed_at, statement_timestamp() AS now
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL ( SELECT
+      available_at, claimed_at, consumed_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND consumed_at IS NOT NULL AND consumed_at <= statement_timestamp()
+    ORDER BY consumed_at DESC
+    LIMIT %(sample)s::INTEGER ) AS latest;
+
+-- consumed_in_steps
+-- Count what was consumed of some queues in each of ``most`` steps of time since ``after``.
+SELECT name.queue, step.number, found.messages, found.consumed_at
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN (SELECT generate_series(0,
+      %(most)s::INTEGER - 1) AS number) AS step CROSS JOIN LATERAL ( SELECT count(*) AS messages,
+      min(consumed_at) AS consumed_at
+    FROM (SELECT consumed_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND consumed_at IS NOT NULL AND consumed_at > ((%(after)s::TIMESTAMP WITH TIME
+      ZONE) + ((step.number * %(seconds)s) * interval '1 second')) AND consumed_at <= ((%(after)s::TIMESTAMP
+      WITH TIME ZONE) + (((step.number + 1) * %(seconds)s) * interval '1 second'))
+    ORDER BY consumed_at DESC
+    LIMIT %(bound)s::INTEGER) AS entry ) AS found;
+
+-- newest_pushed
+-- Return of the newest ``bound`` messages of all queues those pushed to one, and when.
+SELECT CASE WHEN newest.created_at IS NOT NULL THEN least(greatest(newest.created_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS created_at, newest.origin_queue = %(queue_name)s::text
+      AS is_of_queue
+    FROM (SELECT created_at, origin_queue, id
+    FROM xclaim_message
+    ORDER BY id DESC
+    LIMIT %(bound)s::INTEGER) AS newest;
+
+-- newest_dead
+-- Return when the newest ``bound`` dead letters of a queue died, of the lowest priority first.
+SELECT CASE WHEN newest.available_at IS NOT NULL THEN least(greatest(newest.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = %(dead_letter_queue)s::text AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY priority, available_at DESC
+    LIMIT %(bound)s::INTEGER) AS newest;
+
+-- available_range
+-- Find what can be claimed of a queue: never run, only planned, for the estimate.
+SELECT id
+    FROM xclaim_message
+    WHERE queue = %(queue_name)s::text AND status = 'available' AND available_at >= '-infinity' AND
+      available_at <= statement_timestamp();
+
+-- delayed_range
+-- Find what is delayed of a queue: never run, only planned, for the estimate.
+SELECT id
+    FROM xclaim_message
+    WHERE queue = %(queue_name)s::text AND status = 'available' AND available_at >= '-infinity' AND
+      available_at > statement_timestamp();
+
+-- claimed_range
+-- Find what is claimed of a queue: never run, only planned, for the estimate.
+SELECT id
+    FROM xclaim_message
+    WHERE queue = %(queue_name)s::text AND claim_expires_at IS NOT NULL;

@@ -56,6 +56,9 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
     ORDER BY top.priority DESC
     LIMIT 1 OFFSET :param_1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
@@ -100,11 +103,13 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
 WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     FROM xclaim_message AS wanted
     WHERE wanted.id = :message_id AND wanted.queue = :queue_name AND (wanted.status = 'available' AND
-      wanted.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') OR wanted.status = 'claimed' AND
-      wanted.claim_key = :key AND wanted.claimed_by != :claimant AND coalesce(wanted.attempts >= CASE WHEN
-      :is_limited THEN :most_attempts ELSE wanted.max_attempts END, 1 = 0) = 0) AND CASE WHEN (wanted.attempts
-      < 0 OR wanted.max_attempts < 1 OR wanted.consumed_at IS NOT NULL OR wanted.consumed_by IS NOT NULL OR
-      wanted.origin_queue = '') THEN 0 ELSE 1 END = 1) UPDATE xclaim_message
+      wanted.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL)) OR wanted.status =
+      'claimed' AND wanted.claim_key = :key AND wanted.claimed_by != :claimant AND coalesce(wanted.attempts >=
+      CASE WHEN :is_limited THEN :most_attempts ELSE wanted.max_attempts END, 1 = 0) = 0) AND CASE WHEN
+      (wanted.attempts < 0 OR wanted.max_attempts < 1 OR wanted.consumed_at IS NOT NULL OR wanted.consumed_by
+      IS NOT NULL OR wanted.origin_queue = '') THEN 0 ELSE 1 END = 1) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
       %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
@@ -517,6 +522,9 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
     ORDER BY top.priority DESC
     LIMIT 1 OFFSET :param_2) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
@@ -883,6 +891,9 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
     ORDER BY top.priority DESC
     LIMIT 1 OFFSET :param_2) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
@@ -1029,3 +1040,199 @@ UPDATE xclaim_message
       claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
       CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
       AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec;
+
+-- waiting_queues
+-- Return the queues that have an available message, by one index descent each.
+WITH RECURSIVE walk AS ( SELECT (SELECT queue
+    FROM xclaim_message
+    WHERE status = 'available' AND available_at IS NOT NULL
+    ORDER BY queue
+    LIMIT 1) AS queue, 1 AS number
+    UNION ALL SELECT (SELECT behind.queue
+    FROM xclaim_message AS behind
+    WHERE status = 'available' AND available_at IS NOT NULL AND behind.queue > walk.queue
+    ORDER BY behind.queue
+    LIMIT 1), walk.number + 1
+    FROM walk
+    WHERE walk.queue IS NOT NULL AND walk.number < :most) SELECT queue
+    FROM walk
+    WHERE queue IS NOT NULL;
+
+-- held_queues
+-- Return the queues that have a claimed message, by one index descent each.
+WITH RECURSIVE walk AS ( SELECT (SELECT queue
+    FROM xclaim_message
+    WHERE claim_expires_at IS NOT NULL
+    ORDER BY queue
+    LIMIT 1) AS queue, 1 AS number
+    UNION ALL SELECT (SELECT behind.queue
+    FROM xclaim_message AS behind
+    WHERE claim_expires_at IS NOT NULL AND behind.queue > walk.queue
+    ORDER BY behind.queue
+    LIMIT 1), walk.number + 1
+    FROM walk
+    WHERE walk.queue IS NOT NULL AND walk.number < :most) SELECT queue
+    FROM walk
+    WHERE queue IS NOT NULL;
+
+-- consumed_queues
+-- Return the queues that have a consumed message, and when the last one was consumed.
+WITH RECURSIVE walk AS ( SELECT (SELECT queue
+    FROM xclaim_message
+    WHERE consumed_at IS NOT NULL
+    ORDER BY queue
+    LIMIT 1) AS queue, 1 AS number
+    UNION ALL SELECT (SELECT behind.queue
+    FROM xclaim_message AS behind
+    WHERE consumed_at IS NOT NULL AND behind.queue > walk.queue
+    ORDER BY behind.queue
+    LIMIT 1), walk.number + 1
+    FROM walk
+    WHERE walk.queue IS NOT NULL AND walk.number < :most) SELECT queue, (SELECT max(message.consumed_at)
+    FROM xclaim_message AS message
+    WHERE message.queue = walk.queue AND consumed_at IS NOT NULL) AS consumed_at
+    FROM walk
+    WHERE queue IS NOT NULL;
+
+-- paused_queues
+-- Return the queues that have a setting, and since when, by whom and why they are paused.
+SELECT queue, paused_at AS paused_at, paused_by, reason
+    FROM xclaim_queue
+    LIMIT :most;
+
+-- levels
+-- Return the first ``levels`` priorities of a queue, the highest first (SQLite).
+WITH RECURSIVE level AS ( SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = :queue_name AND status = 'available' AND available_at IS NOT NULL
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority, 1 AS number
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = :queue_name AND status = 'available' AND available_at IS NOT NULL AND lower.priority <
+      level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1), level.number + 1
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < :levels) SELECT priority
+    FROM level
+    WHERE priority IS NOT NULL
+    ORDER BY number;
+
+-- of_level
+-- Return what waits in a queue with one priority (SQLite).
+SELECT due.messages AS due, due.available_at, later.messages AS delayed, tried.messages AS retrying,
+      tried.looked_at
+    FROM (SELECT count(*) AS messages, min(available_at) AS available_at
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = :queue_name AND status = 'available' AND available_at IS NOT NULL AND priority = :level AND
+      available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+    ORDER BY available_at
+    LIMIT :bound) AS entry) AS due CROSS JOIN (SELECT count(*) AS messages
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = :queue_name AND status = 'available' AND available_at IS NOT NULL AND priority = :level AND
+      available_at > strftime('%Y-%m-%d %H:%M:%f', 'now')
+    ORDER BY available_at
+    LIMIT :bound) AS entry) AS later CROSS JOIN (SELECT count(*) AS looked_at, count(CASE WHEN attempts > 0
+      THEN 1 END) AS messages
+    FROM (SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = :queue_name AND status = 'available' AND available_at IS NOT NULL AND priority = :level AND
+      available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+    ORDER BY available_at
+    LIMIT :sample) AS near
+    UNION ALL SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = :queue_name AND status = 'available' AND available_at IS NOT NULL AND priority = :level AND
+      available_at > strftime('%Y-%m-%d %H:%M:%f', 'now')
+    ORDER BY available_at
+    LIMIT :sample) AS far) AS entry) AS tried;
+
+-- of_rest
+-- Return what waits in a queue behind a priority (SQLite).
+SELECT count(CASE WHEN entry.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') THEN 1 END) AS due, min(CASE
+      WHEN entry.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') THEN entry.available_at END) AS
+      available_at, count(CASE WHEN entry.available_at > strftime('%Y-%m-%d %H:%M:%f', 'now') THEN 1 END) AS
+      delayed, 0 AS retrying, 0 AS looked_at
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = :queue_name AND status = 'available' AND available_at IS NOT NULL AND priority < :level
+    ORDER BY priority DESC, available_at
+    LIMIT :bound) AS entry;
+
+-- claims_and_letters
+-- Return what is held of a queue, and what died (SQLite).
+SELECT claims.claimed, claims.lapsed, claims.claim_expires_at, claims.claimed_at, letters.dead,
+      letters.available_at, strftime('%Y-%m-%d %H:%M:%f', 'now') AS now
+    FROM ( SELECT held.messages AS claimed, held.lapsed, held.claim_expires_at, first.claimed_at
+    FROM (SELECT count(*) AS messages, count(CASE WHEN entry.is_lapsed THEN 1 END) AS lapsed,
+      min(entry.claim_expires_at) AS claim_expires_at
+    FROM (SELECT claim_expires_at, claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed
+    FROM xclaim_message
+    WHERE queue = :queue_name AND claim_expires_at IS NOT NULL
+    ORDER BY claim_expires_at
+    LIMIT :bound) AS entry) AS held CROSS JOIN (SELECT min(claimed_at) AS claimed_at
+    FROM (SELECT claimed_at
+    FROM xclaim_message
+    WHERE queue = :queue_name AND claim_expires_at IS NOT NULL
+    ORDER BY claim_expires_at
+    LIMIT :sample) AS entry) AS first ) AS claims CROSS JOIN ( SELECT (SELECT count(*)
+    FROM (SELECT priority
+    FROM xclaim_message
+    WHERE queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
+    ORDER BY priority DESC
+    LIMIT :bound) AS entry) AS dead, (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
+    ORDER BY priority, available_at DESC
+    LIMIT 1) AS available_at ) AS letters;
+
+-- last_consumed
+-- Return when a message of the queue was consumed last.
+SELECT consumed_at AS consumed_at
+    FROM (SELECT consumed_at
+    FROM xclaim_message
+    WHERE queue = :queue_name AND consumed_at IS NOT NULL
+    ORDER BY consumed_at DESC
+    LIMIT 1) AS newest;
+
+-- latest
+-- Return when the messages that were consumed last were available, claimed and consumed.
+SELECT :queue_name AS queue, available_at, claimed_at, consumed_at, strftime('%Y-%m-%d %H:%M:%f', 'now') AS
+      now
+    FROM ( SELECT available_at, claimed_at, consumed_at
+    FROM xclaim_message
+    WHERE queue = :queue_name AND consumed_at IS NOT NULL AND consumed_at <= strftime('%Y-%m-%d %H:%M:%f',
+      'now')
+    ORDER BY consumed_at DESC
+    LIMIT :sample ) AS latest;
+
+-- consumed_in_steps
+-- Count what was consumed of some queues in each of ``most`` steps of time since ``after``.
+SELECT count(*) AS messages, min(consumed_at) AS consumed_at
+    FROM (SELECT consumed_at
+    FROM xclaim_message
+    WHERE queue = :queue_name AND consumed_at IS NOT NULL AND consumed_at > :after AND consumed_at <= :until
+    ORDER BY consumed_at DESC
+    LIMIT :bound) AS entry;
+
+-- newest_pushed
+-- Return of the newest ``bound`` messages of all queues those pushed to one, and when.
+SELECT created_at AS created_at, newest.origin_queue = :queue_name AS is_of_queue
+    FROM (SELECT created_at, origin_queue, id
+    FROM xclaim_message
+    ORDER BY id DESC
+    LIMIT :bound) AS newest;
+
+-- newest_dead
+-- Return when the newest ``bound`` dead letters of a queue died, of the lowest priority first.
+SELECT available_at AS available_at
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
+    ORDER BY priority, available_at DESC
+    LIMIT :bound) AS newest;

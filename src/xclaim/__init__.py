@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         UnknownCodecError,
         XclaimError,
     )
-    from xclaim.message import Claim, Counts, Failure, Message, Status, Ticket
+    from xclaim.message import Claim, Counts, Failure, Message, Pause, Status, Ticket
     from xclaim.payloads.codecs.registry import Codec, register_codec
     from xclaim.payloads.options import AfterAck
     from xclaim.payloads.payloads import Payloads
@@ -60,6 +60,7 @@ _MODULE_OF = {
     "InvalidArgumentError": "errors",
     "Message": "message",
     "MessagesFailedError": "errors",
+    "Pause": "message",
     "PayloadCorruptedError": "errors",
     "PayloadError": "errors",
     "PayloadGoneError": "errors",
@@ -99,6 +100,7 @@ __all__ = [
     "InvalidArgumentError",
     "Message",
     "MessagesFailedError",
+    "Pause",
     "PayloadCorruptedError",
     "PayloadError",
     "PayloadGoneError",

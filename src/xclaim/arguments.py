@@ -66,6 +66,14 @@ def optional_key(name: str, value: Any) -> str | None:
     return None if value is None else key(name, value)
 
 
+def reason(value: Any) -> str:
+    """Return why somebody did something: 1 to 1,000 bytes of text that can be read."""
+    text = _text("reason", value, MAX_KEY_BYTES)
+    if not text.strip():
+        raise InvalidArgumentError("reason is blank: say why, or leave it out")
+    return text
+
+
 def role_name(value: Any) -> str:
     """Return the name of a database role: one of its own, 1 to 63 bytes of readable text."""
     name = _text("role name", value, MAX_IDENTIFIER_BYTES)

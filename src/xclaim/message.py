@@ -503,6 +503,23 @@ class Counts:
     dead_letters: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Since when a queue hands out nothing, who paused it, and why."""
+
+    paused_at: datetime
+    paused_by: str
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the pause as JSON-serialisable values, the time in ISO 8601."""
+        return {
+            "paused_at": self.paused_at.isoformat(),
+            "paused_by": self.paused_by,
+            "reason": self.reason,
+        }
+
+
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "id": int,
     "queue": str,

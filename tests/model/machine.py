@@ -187,7 +187,7 @@ class TableMachine(RuleBasedStateMachine):
     @_when(lambda row: row.status is Status.AVAILABLE)
     @rule(queue=draw.queues_in_use, times=st.sampled_from([2, 21]))
     def fail_again_and_again(self, queue: str, times: int) -> None:
-        for row in self.model.claimable(queue)[:1]:
+        for row in [] if queue in self.model.paused else self.model.claimable(queue)[:1]:
             for _ in range(times):
                 self._fail(queue, row.id)
 
@@ -233,6 +233,17 @@ class TableMachine(RuleBasedStateMachine):
     @rule(queue=draw.queues, keys=st.lists(st.sampled_from(["a", "b"]), max_size=2))
     def withdraw(self, queue: str, keys: list[str]) -> None:
         assert Queue(queue, self._engine).withdraw(keys) == self.model.withdraw(queue, keys)
+
+    @_when(bool)
+    @rule(queue=draw.queues_in_use)
+    def pause(self, queue: str) -> None:
+        self.model.pause(queue)
+        assert Queue(queue, self._engine).pause(by="ann").paused_by == "ann"
+
+    @precondition(lambda machine: machine.model.paused)
+    @rule(queue=st.runner().flatmap(lambda machine: st.sampled_from(sorted(machine.model.paused))))
+    def unpause(self, queue: str) -> None:
+        assert Queue(queue, self._engine).unpause() == self.model.unpause(queue)
 
     @_when(bool)
     @rule(hours=st.integers(1, 2))

@@ -81,10 +81,11 @@ class Row:
 
 @dataclass(slots=True)
 class Table:
-    """All messages by id, and the time."""
+    """All messages by id, the time, and the queues that are paused."""
 
     now: datetime
     rows: dict[int, Row] = field(default_factory=dict)
+    paused: set[str] = field(default_factory=set)
 
     # ------------------------------------------------------------------------------- to look
 
@@ -118,6 +119,16 @@ class Table:
     def push(self, row: Row) -> None:
         """Add a new message."""
         self.rows[row.id] = row
+
+    def pause(self, queue: str) -> None:
+        """Let the queue hand out nothing."""
+        self.paused.add(queue)
+
+    def unpause(self, queue: str) -> bool:
+        """Let the queue go on, and return whether it was paused."""
+        was_paused = queue in self.paused
+        self.paused.discard(queue)
+        return was_paused
 
     def choose(
         self,
@@ -256,7 +267,9 @@ class Table:
                 and not row.is_exhausted(retry)
             )
         )
-        return earlier[:limit] or self.claimable(queue)[:limit]
+        if earlier or queue in self.paused:
+            return earlier[:limit]
+        return self.claimable(queue)[:limit]
 
     def _state(self, row: Row, queue: str) -> str:
         if row.status is not Status.AVAILABLE:

@@ -15,7 +15,7 @@ from tests.model.model import Failed, Row, Table
 from tests.model.promises import REMEMBERED, require
 from xclaim import Status
 from xclaim.sql.dialects import dialect_of
-from xclaim.sql.schema import CHECKS, message_table
+from xclaim.sql.schema import CHECKS, message_table, queue_table
 
 _TABLE = message_table()
 _FIELDS = [field.name for field in fields(Row) if field.compare]
@@ -58,8 +58,9 @@ def _as_row(values: dict[str, Any]) -> Row:
 
 
 def empty(connection: Connection) -> None:
-    """Delete all messages."""
+    """Delete all messages, and the settings of all queues."""
     connection.execute(_TABLE.delete())
+    connection.execute(queue_table().delete())
 
 
 def age(connection: Connection, by: timedelta) -> None:

@@ -57,6 +57,11 @@ _WAY_OUT: dict[type[XclaimError], str] = {
     errors.EncryptionKeyError: "Give the worker the key (`XCLAIM_FERNET_KEYS`) and restart it.",
     errors.StorageError: "Look at the storage and its credentials. At a push nothing was pushed.",
     errors.InvalidArgumentError: "Its text names the argument and what it may be.",
+    errors.FilterError: "Its text says what is wrong at `position`, and what to write instead.",
+    errors.ObservationTimeoutError: (
+        "Ask for less, or ask again when the database has less to do. `Observer(timeout=...)` gives"
+        " it more time. If somebody has locked the table, `pg_stat_activity` says who."
+    ),
     errors.DatabaseUrlError: "Its text says what is wrong in it, without the password.",
 }
 

@@ -165,13 +165,17 @@ class WakeUpTrigger(BaseEventTrigger):
         from xclaim.consuming.waiting import VainLooks
 
         queue = _queue(await _database(self.xclaim_conn_id), self.queue_name)
-        again, mark, looked_at, fired_at = _reconnecting(), None, 0.0, 0.0
+        mark: datetime | None = None
+        again, looked_at, fired_at = _reconnecting(), 0.0, 0.0
         vain_looks = VainLooks()
 
         async def look() -> datetime | None:
-            nonlocal looked_at
+            nonlocal looked_at, mark
             looked_at = time.monotonic()  # whatever woke before is answered by this
-            return await queue.newest_available_at()
+            newest = await queue.newest_available_at()
+            if newest is None and mark is not None and await queue.paused() is not None:
+                mark = None  # when it goes on, what was there before is news
+            return newest
 
         async def news() -> datetime | None:
             newest: datetime | None = await bridged(again.run, awaited(look))

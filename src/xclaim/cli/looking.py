@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _COUNTS = ("available", "delayed", "claimed", "consumed", "dead_letters")
 _FAILING = ("retrying", "next_try_at", "head_attempts")
-STATS_COLUMNS = ("queue", *_COUNTS, *_FAILING, "oldest_available_age", "oldest_claim_age")
+_AGES = ("oldest_available_age", "oldest_claim_age")
+STATS_COLUMNS = ("queue", *_COUNTS, *_FAILING, *_AGES, "paused_at")
 ERROR_COLUMNS = ("queue", "state", "error_class", "messages", "attempts", "next_try_at")
 HOLDER_COLUMNS = (
     *("id", "queue", "claimed_by", "attempts", "claimed_at", "claim_expires_at"),
@@ -70,6 +71,7 @@ def stats(*, queue_name: str | None, errors: bool, output: Output, database: Dat
 
     A line per queue of the view xclaim_queue_stats; ages are in seconds. `retrying` failed and are
     tried again; `head_attempts` is how often the message was tried that would be claimed next.
+    `paused_at` is since when a queue hands out nothing.
     """
     if errors:
         found = _errors(database)
@@ -85,7 +87,7 @@ def stats(*, queue_name: str | None, errors: bool, output: Output, database: Dat
     is_there = bool(rows)
     if queue_name is not None and not is_there:
         database.tell_if_unknown(queue_name)  # before zeros are printed for it
-        rows = [dict.fromkeys(STATS_COLUMNS) | {"queue": queue_name} | dict.fromkeys(_ZEROS, 0)]
+        rows = [_empty_line(queue_name)]
     write_all(rows, STATS_COLUMNS, output)
     if queue_name is None:
         database.tell_if_limited()
@@ -202,7 +204,7 @@ def _say_unless_quiet(database: Database, line: str) -> None:
 
 def _stats(database: Database) -> list[dict[str, Any]]:
     from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
-    from xclaim.sql.statements import queue_stats
+    from xclaim.sql.statements import paused_queues, queue_stats
     from xclaim.verbs.execution import as_utc
     from xclaim.verbs.unsendable import shown
 
@@ -212,10 +214,24 @@ def _stats(database: Database) -> list[dict[str, Any]]:
         if needs_upgrade(found):
             raise mismatch(found, schema, connection)
         rows = shown(connection, schema, queue_stats, {})
+        paused = shown(connection, schema, paused_queues, {})
+    paused_at = {row.queue: as_utc(row.paused_at) for row in paused}
     lines = [row._asdict() for row in rows]
     for line in lines:
         line["next_try_at"] = as_utc(line["next_try_at"])
+        line["paused_at"] = paused_at.pop(line["queue"], None)
+    # A dead-letter queue is counted with its queue; doctor says that it is paused.
+    empty = [
+        {**_empty_line(queue), "paused_at": at}
+        for queue, at in paused_at.items()
+        if not queue.endswith(".dead")
+    ]
+    lines = sorted([*lines, *empty], key=lambda line: line["queue"]) if empty else lines
     return [{name: line[name] for name in STATS_COLUMNS} for line in lines]
+
+
+def _empty_line(queue: str) -> dict[str, Any]:
+    return dict.fromkeys(STATS_COLUMNS) | {"queue": queue} | dict.fromkeys(_ZEROS, 0)
 
 
 def _connected(engine: Engine) -> Connection:

@@ -78,6 +78,34 @@ def expire(*, queue_name: str, limit: int | None, database: Database) -> None:
 
 @click.command()
 @queue_argument
+@click.option("--reason", help="Why; kept until it goes on.")
+@database_options
+def pause(*, queue_name: str, reason: str | None, database: Database) -> None:
+    """Let a queue hand out nothing, within a second, until `unpause`.
+
+    What is held may still be settled, and pushes go on. Its dead letters (orders.dead) are another
+    queue. If it is paused already only the reason changes.
+    """
+    with database.queue(queue_name) as queue:
+        paused = queue.pause(reason=reason)
+    write({"queue": queue_name, **paused.to_dict()})
+    database.tell_if_unknown(queue_name)
+
+
+@click.command()
+@queue_argument
+@database_options
+def unpause(*, queue_name: str, database: Database) -> None:
+    """Let a paused queue hand out messages again."""
+    with database.queue(queue_name) as queue:
+        was_paused = queue.unpause()
+    write({"queue": queue_name, "was_paused": was_paused})
+    if not was_paused:
+        database.tell_if_unknown(queue_name)
+
+
+@click.command()
+@queue_argument
 @click.argument("ids", metavar="[ID...]", nargs=-1)
 @click.option("--to", help="Another queue; by default the one they died in.")
 @click.option("--error", help="Only those whose last error has this class, or this in its text.")
@@ -276,4 +304,4 @@ def demo(*, database: Database) -> None:
     run(database)
 
 
-COMMANDS = (upgrade, downgrade, expire, redrive, prune, withdraw, rotate_keys, demo)
+COMMANDS = (upgrade, downgrade, pause, unpause, expire, redrive, prune, withdraw, rotate_keys, demo)

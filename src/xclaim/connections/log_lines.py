@@ -7,6 +7,8 @@ payload, a header, a key or a token, and of an error its class only: its text ma
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -14,7 +16,7 @@ from typing import Any, NamedTuple
 
 from xclaim.arguments import dead_letter_queue, visible
 from xclaim.errors import ClaimLostError, suggested
-from xclaim.message import Claim, Message
+from xclaim.message import Claim, Message, Pause
 from xclaim.retry import RETRY
 from xclaim.verb import Verb
 
@@ -69,6 +71,17 @@ def lapsed(queue: str, rows: Sequence[Any]) -> list[Line]:
     if dead:
         said.append((logging.WARNING, f"{_lapsed(queue, dead)}, {_dead(queue, len(dead))}"))
     return said
+
+
+def operator() -> str:
+    """Return who runs this process, as ``user@host``."""
+    import getpass  # which few processes need
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user may have no name
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 def write(
@@ -177,6 +190,23 @@ def _withdrawn(run: _Run) -> list[Line]:
     return _counted(run, "withdrew", "message")
 
 
+def _paused(run: _Run) -> list[Line]:
+    pause: Pause = run.result
+    since = f"since {_time(pause.paused_at)} by {_plain(pause.paused_by)}"
+    why = f" ({_plain(pause.reason)})" if pause.reason else ""
+    by = run.options.get("by") or operator()
+    asked = "" if by == pause.paused_by else f", which {_plain(by)} has asked for again"
+    way_back = f"unpause() or {suggested('unpause', run.queue)} lets it go on"
+    return [(logging.WARNING, f"{run.queue}: paused {since}{why}{asked}; {way_back}")]
+
+
+def _unpaused(run: _Run) -> list[Line]:
+    if not run.result:
+        return []
+    by = run.options.get("by") or operator()
+    return [(logging.WARNING, f"{run.queue}: unpaused by {_plain(by)}")]
+
+
 def _counted(run: _Run, verb: str, noun: str, end: str = "") -> list[Line]:
     if not run.result:
         return []
@@ -253,6 +283,8 @@ _LINES: dict[str, tuple[int, Callable[[_Run], list[Line]]]] = {
     "release": (logging.WARNING, _released),
     "note_failure": (logging.WARNING, _kept),
     "redrive": (logging.INFO, _redriven),
+    "pause": (logging.WARNING, _paused),
+    "unpause": (logging.WARNING, _unpaused),
     "prune": (logging.INFO, _pruned),
     "withdraw": (logging.INFO, _withdrawn),
     "withdraw_by_id": (logging.INFO, _withdrawn),

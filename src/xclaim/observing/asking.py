@@ -21,13 +21,13 @@ from xclaim.connections import direct, missing_files
 from xclaim.connections.autocommit import AT_ONCE
 from xclaim.connections.busy_files import is_busy
 from xclaim.errors import ObservationTimeoutError, XclaimError
+from xclaim.sql import full_names
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect, dialect_of
-from xclaim.sql.schema import message_table
-from xclaim.sql.statements import Statement
+from xclaim.sql.schema import TABLE_NAME, message_table
 from xclaim.verbs import schema_on
 from xclaim.verbs.execution import schema_error
 
-Build = Callable[..., Statement]
+Build = Callable[..., Any]  # of a statement, from the table and the dialect
 
 _QUERY_CANCELED = "57014"
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -86,6 +86,42 @@ class Question:
             if said is None:
                 raise
             raise said from error
+
+    def plan(self, build: Build, parameters: Mapping[str, Any]) -> Any:
+        """Return how PostgreSQL would run a statement, as JSON. Nothing is run."""
+        self._heed_the_clock()
+        statement = build(message_table(self.schema), self.dialect)
+        sent = str(statement.compile(dialect=full_names.dialect()))
+        return _send(self.connection, f"EXPLAIN (FORMAT JSON) {sent}", parameters).scalar()
+
+    def is_so(self, statement: Any, parameters: Mapping[str, Any]) -> bool:
+        """Return whether a condition of others holds, a policy's say; not, if it cannot be asked.
+
+        It is sent as it stands: it has names of the search path, and was read along that path.
+        """
+        self._heed_the_clock()
+        savepoint = "xclaim_is_so"
+        _send(self.connection, f"SAVEPOINT {savepoint}")
+        try:
+            return bool(self.connection.execute(statement, parameters).scalar())
+        except DBAPIError:
+            if self.connection.invalidated or self.is_over():
+                raise
+            _send(self.connection, f"ROLLBACK TO SAVEPOINT {savepoint}")
+            return False
+
+    def can_be_written(self) -> bool:
+        """Return whether the process can write to the file of SQLite, which is busy or not."""
+        _send(self.connection, "PRAGMA query_only = 0")
+        try:
+            _send(self.connection, f"DELETE FROM {TABLE_NAME} WHERE false")  # noqa: S608
+        except DBAPIError as error:
+            return is_busy(error.orig)
+        finally:
+            _send(self.connection, "ROLLBACK")
+            _send(self.connection, "PRAGMA query_only = 1")
+            _send(self.connection, "BEGIN")
+        return True
 
     def is_over(self) -> bool:
         """Return whether no time is left."""
@@ -172,8 +208,8 @@ def _roll_back(connection: Connection) -> None:
         _send(connection, "ROLLBACK")
 
 
-def _send(connection: Connection, sql: str) -> Any:
-    return connection.exec_driver_sql(sql, execution_options=AT_ONCE)
+def _send(connection: Connection, sql: str, parameters: Any = None) -> Any:
+    return connection.exec_driver_sql(sql, parameters, execution_options=AT_ONCE)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from xclaim.message import Status
+from xclaim.message import Pause, Status
 
 
 class Verdict(StrEnum):
@@ -75,15 +75,6 @@ class Charted(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
-    """Since when a queue hands out nothing, who paused it, and why."""
-
-    paused_at: datetime
-    paused_by: str
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
     """What was consumed of a queue lately; what the newest consumed messages say of its speed.
 
@@ -104,7 +95,8 @@ class QueueSummary:
     ``available`` can be claimed now; ``delayed`` later, of which and of the available ``retrying``
     failed before. ``claimed`` is held, of which ``lapsed`` beyond the lease. ``oldest_waiting``:
     for how long the message has been available that waits longest; ``oldest_claim``: for how long
-    the claim is held that was made first. ``flow`` is None where it was not asked for.
+    the claim is held that was made first. ``flow`` is None where it was not asked for. ``reason``
+    says in a few words why the verdict is this.
     """
 
     name: str
@@ -120,6 +112,7 @@ class QueueSummary:
     last_consumed_at: datetime | None
     pause: Pause | None
     flow: Flow | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

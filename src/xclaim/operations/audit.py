@@ -22,7 +22,7 @@ from xclaim.payloads.plain_json import decode_strictly
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
 from xclaim.sql.revision import mismatch, read_revision
-from xclaim.sql.schema import CHECKS, TABLE_NAME, message_table
+from xclaim.sql.schema import CHECKS, QUEUE_CHECKS, TABLE_NAME, message_table, queue_table
 from xclaim.sql.statements import auditing, diagnosing
 from xclaim.verbs import refuse_hidden_rows, schema_on
 from xclaim.verbs.execution import execute
@@ -30,6 +30,7 @@ from xclaim.verbs.unsendable import is_unsendable, look
 
 __all__ = ["Audit", "Check", "audit"]
 
+_TABLES = (message_table(), queue_table())
 _PART = 20_000  # rows read at a time: some tens of milliseconds
 _PAGE = 100  # of these, whose payloads are read
 _SAMPLE = 10  # broken rows that are named
@@ -47,7 +48,7 @@ _SAID = {
     auditing.READABLE: "payload, headers and failures are what xclaim writes, and Python reads it",
     "unique_keys": "a unique key is one message of its queue",
     "tokens": "a token is one claim",
-    "columns": "the table has the columns of the schema",
+    "columns": "the tables have the columns of the schema",
     "checks": "the CHECK constraints are there, and hold for all rows",
     "indexes": "the indexes are there, and valid",
 }
@@ -279,8 +280,8 @@ def _check(name: str, checked: int, broken: int, rows: Any) -> Check:
 def _check_schema(reading: _Reading) -> list[Check]:
     with reading.connection() as connection:
         wanted = {
-            "columns": {column.name for column in message_table().columns},
-            "checks": set(CHECKS),
+            "columns": {_named(table.name, column.name) for table in _TABLES for column in table.c},
+            "checks": {*CHECKS, *QUEUE_CHECKS},
             "indexes": {str(index.name) for index in message_table().indexes},
         }
         found = {
@@ -301,17 +302,36 @@ def _check_schema(reading: _Reading) -> list[Check]:
 
 
 def _columns(connection: Connection, schema: str | None) -> set[str]:
+    names = [table.name for table in _TABLES]
+    return {_named(name, each) for name in names for each in _columns_of(connection, schema, name)}
+
+
+def _columns_of(connection: Connection, schema: str | None, table: str) -> list[str]:
     if connection.dialect.name == SQLITE.name:
-        return {column["name"] for column in inspect(connection).get_columns(TABLE_NAME)}
-    return {row.attname for row in run(connection, diagnosing.columns(), {"schema": schema})}
+        inspector = inspect(connection)
+        found = inspector.get_columns(table) if inspector.has_table(table) else []
+        return [column["name"] for column in found]
+    rows = run(connection, diagnosing.columns(table), {"schema": schema})
+    return [row.attname for row in rows]
+
+
+def _named(table: str, column: str) -> str:
+    """Return the name of a column; of another table than that of messages with its table."""
+    return column if table == TABLE_NAME else f"{table}.{column}"
 
 
 def sound_checks(connection: Connection, schema: str | None) -> set[str]:
     """Return the names of the CHECK constraints that hold for all rows."""
+    return {name for table in _TABLES for name in _sound_checks_of(connection, schema, table.name)}
+
+
+def _sound_checks_of(connection: Connection, schema: str | None, table: str) -> list[str]:
     if connection.dialect.name == SQLITE.name:
-        found = inspect(connection).get_check_constraints(TABLE_NAME)
-        return {str(check["name"]) for check in found}
-    return {row.conname for row in run(connection, diagnosing.valid_checks(), {"schema": schema})}
+        inspector = inspect(connection)
+        found = inspector.get_check_constraints(table) if inspector.has_table(table) else []
+        return [str(check["name"]) for check in found]
+    rows = run(connection, diagnosing.valid_checks(table), {"schema": schema})
+    return [row.conname for row in rows]
 
 
 def sound_indexes(connection: Connection, schema: str | None) -> set[str]:

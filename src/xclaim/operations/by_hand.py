@@ -7,10 +7,7 @@ one line to the logger ``xclaim``, at the level WARNING, that says who it was.
 
 from __future__ import annotations
 
-import getpass
 import logging
-import os
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -19,6 +16,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from xclaim import arguments
+from xclaim.connections.log_lines import operator
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim, Message, Status
 from xclaim.payloads.payloads import Payloads
@@ -191,15 +189,6 @@ def withdraw(
             "operator %s withdrew %s from %r: message %s", operator(), count, queue, shown
         )
     return count
-
-
-def operator() -> str:
-    """Return who runs this process, as ``user@host``."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container's user may have no name
-        user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
 
 
 def _note(done: str, claim: Claim) -> None:

@@ -27,7 +27,7 @@ from xclaim.payloads.payloads import Payloads
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
 from xclaim.sql.revision import is_newer, mismatch, quoted, read_revision
-from xclaim.sql.schema import AUTOVACUUM, CHECKS, REVISION, TABLE_NAME, message_table
+from xclaim.sql.schema import AUTOVACUUM, CHECKS, QUEUE_CHECKS, REVISION, TABLE_NAME, message_table
 from xclaim.sql.statements import diagnosing
 from xclaim.verbs import hides_rows, schema_on
 from xclaim.verbs.execution import as_utc
@@ -100,7 +100,7 @@ def _hidden(connection: Connection, schema: str | None) -> Iterator[tuple[Findin
             found="row-level security hides messages from this role",
             remedy="run it as the owner of the table, or as a role with BYPASSRLS",
         )
-        yield finding, {"stuck_claims", "failing", "dead_letters"}
+        yield finding, {"paused", "stuck_claims", "failing", "dead_letters"}
     if connection.dialect.name == SQLITE.name:
         return
     (row,) = run(connection, diagnosing.sees_sessions(), {})
@@ -158,7 +158,7 @@ def _unfit(error: SchemaVersionError, level: Level) -> Finding:
 def _parts_of_the_table(connection: Connection, schema: str | None) -> Iterator[Finding]:
     wanted = {
         "indexes": ({str(each.name) for each in message_table().indexes}, sound_indexes),
-        "checks": (set(CHECKS), sound_checks),
+        "checks": ({*CHECKS, *QUEUE_CHECKS}, sound_checks),
     }
     for name, (names, sound) in wanted.items():
         missing = sorted(names - sound(connection, schema))
@@ -199,6 +199,22 @@ def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Findin
         )
     if not lapsed and not held:
         yield Finding(name="stuck_claims", level=Level.OK, found="none")
+
+
+def _paused(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    rows = shown(connection, schema, statements.paused_queues, {})
+    option = schema_option(schema)
+    for row in rows:
+        why = f" ({row.reason})" if row.reason else ""
+        yield Finding(
+            name="paused",
+            level=Level.WARNING,
+            found=f"{row.queue!r} hands out nothing: {row.paused_by or 'somebody'} paused it at "
+            f"{as_utc(row.paused_at):%Y-%m-%d %H:%M:%S} UTC{why}",
+            remedy=f"{suggested('unpause', row.queue, option=option)} lets it go on",
+        )
+    if not rows:
+        yield Finding(name="paused", level=Level.OK, found="no queue is paused")
 
 
 def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Finding]:
@@ -542,6 +558,7 @@ def _rights_of_others(path: Path) -> bool:
 
 _EVERYWHERE: tuple[Examination, ...] = (
     _parts_of_the_table,
+    _paused,
     _stuck_claims,
     _failing,
     _dead_letters,

@@ -11,7 +11,7 @@ from xclaim import verbs
 from xclaim.arguments import LEASE, LEASE_LIMIT
 from xclaim.connections.tasks import async_block, bridged
 from xclaim.consuming.streaming import Stream
-from xclaim.message import Claim, Counts, Failure, Message, T_co, Ticket
+from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
 from xclaim.queues.bound_queue import BoundQueue
 from xclaim.retry import MAX_ATTEMPTS, Retry
 
@@ -214,6 +214,27 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.working_on``. With the caution of ``consume``.
         """
         return async_block(self._queue.working_on(claims, lease, lease_limit, retry))
+
+    async def pause(self, *, reason: str | None = None, by: str | None = None) -> Pause:
+        """Let the queue hand out nothing, and return since when, by whom and why it is so.
+
+        As ``Queue.pause``.
+        """
+        return await bridged(self._queue.run, verbs.PAUSE, reason=reason, by=by)
+
+    async def unpause(self, *, by: str | None = None) -> bool:
+        """Let the queue hand out messages again, and return whether it was paused.
+
+        As ``Queue.unpause``.
+        """
+        return await bridged(self._queue.run, verbs.UNPAUSE, by=by)
+
+    async def paused(self) -> Pause | None:
+        """Return since when the queue hands out nothing, by whom and why; None: it is not paused.
+
+        As ``Queue.paused``.
+        """
+        return await bridged(self._queue.run, verbs.PAUSED)
 
     async def expire(self, *, limit: int | None = None) -> int:
         """Give back the messages whose lease ran out, and return how many.

@@ -16,7 +16,7 @@ from xclaim.connections.engine import create_verb_engine
 from xclaim.connections.sessions import session_in
 from xclaim.consuming.reconnecting import RECONNECT
 from xclaim.consuming.streaming import each
-from xclaim.message import Claim, Counts, Failure, Message, T_co, Ticket
+from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
 from xclaim.payloads.payloads import Payloads
 from xclaim.queues.bound_queue import Bind, BoundQueue, unusable_bind
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry
@@ -334,6 +334,32 @@ class Queue(Generic[T_co]):
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
         return each(self._queue.stream(batch, claimant, lease_limit, wait, retry))
 
+    def pause(self, *, reason: str | None = None, by: str | None = None) -> Pause:
+        """Let the queue hand out nothing, and return since when, by whom and why it is so.
+
+        Within a second, for all who claim from it, until ``unpause``: they wait as if it were
+        empty. What is held may still be settled, taken back by its claim key and resumed by its
+        ticket, and what a stream has claimed ahead is worked on; pushes go on. The dead-letter
+        queue is another one. If it is paused already it stays so as it is, but for a new
+        ``reason``. ``by``: by default who runs this process, as ``user@host``; that is logged.
+        """
+        return self._queue.run(verbs.PAUSE, reason=reason, by=by)
+
+    def unpause(self, *, by: str | None = None) -> bool:
+        """Let the queue hand out messages again, and return whether it was paused.
+
+        On PostgreSQL that wakes those who wait. ``by``: who is named in the log, by default who
+        runs this process.
+        """
+        return self._queue.run(verbs.UNPAUSE, by=by)
+
+    def paused(self) -> Pause | None:
+        """Return since when the queue hands out nothing, by whom and why; None: it is not paused.
+
+        Only for those who want to know: a claim asks by itself.
+        """
+        return self._queue.run(verbs.PAUSED)
+
     def expire(self, *, limit: int | None = None) -> int:
         """Give back the messages whose lease ran out, and return how many.
 
@@ -394,7 +420,10 @@ class Queue(Generic[T_co]):
         return self._queue.withdraw(unique_keys, ids)
 
     def peek(self, limit: int = 1) -> list[Message[T_co]]:
-        """Return the messages that would be claimed next, without claiming them."""
+        """Return the messages that would be claimed next, without claiming them.
+
+        Of a paused queue those that would be if it were not.
+        """
         return self._queue.run(verbs.PEEK, limit)
 
     def failing(self, limit: int = 1) -> list[Message[T_co]]:
@@ -408,7 +437,8 @@ class Queue(Generic[T_co]):
     def newest_available_at(self) -> datetime | None:
         """Return when the newest message that can be claimed now became available; None: none can.
 
-        For those who watch a queue: a push, a delay that ended and a delayed release move it on.
+        For those who watch a queue: a push, a delay that ended and a delayed release move it on. Of
+        a paused queue none can be claimed.
         """
         return self._queue.run(verbs.NEWEST_AVAILABLE_AT)
 

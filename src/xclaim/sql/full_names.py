@@ -186,7 +186,7 @@ class _FullNames(_UntypedDialect):  # type: ignore[misc]
 
 _TOKENS = re.compile(
     r"""(?P<space>\s+)
-      | (?P<literal>E?'(?:[^'\\]|\\.|'')*' | "[^"]*" | [0-9]+(?:\.[0-9]+)? | :[a-z_]\w*)
+      | (?P<literal>E?'(?:[^'\\]|\\.|'')*' | "[^"]*"(?:\.\w+)? | [0-9]+(?:\.[0-9]+)? | :[a-z_]\w*)
       | (?P<cast>::\s*[a-z]\w*)
       | (?P<word>[A-Za-z_][\w.]*)
       | (?P<open>[(\[]) | (?P<close>[)\]]) | (?P<comma>,)

@@ -12,7 +12,7 @@ from xclaim.sql.schema import (
     TABLE_NAME,
     VERSION_TABLE_NAME,
     VIEW_NAME,
-    message_table,
+    tables,
 )
 
 # An execution option of ours: how somebody calls our commands who has this engine.
@@ -78,10 +78,15 @@ def has_message_table(connection: Connection, schema: str | None) -> bool:
 
 
 def is_whole(connection: Connection) -> bool:
-    """Return whether a file of SQLite has all columns of the message table, and our view."""
+    """Return whether a file of SQLite has all columns of our tables, and our view."""
     inspector = inspect(connection)
-    found = {column["name"] for column in inspector.get_columns(TABLE_NAME)}
-    return {column.name for column in message_table().c} <= found and inspector.has_table(VIEW_NAME)
+    for table in tables().tables.values():
+        if not inspector.has_table(table.name):
+            return False
+        found = {column["name"] for column in inspector.get_columns(table.name)}
+        if not {column.name for column in table.c} <= found:
+            return False
+    return inspector.has_table(VIEW_NAME)
 
 
 def _has_table(connection: Connection, name: str, schema: str | None) -> bool:

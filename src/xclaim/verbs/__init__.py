@@ -22,6 +22,7 @@ from xclaim.verbs.looking import (
     UPCOMING,
     is_known,
 )
+from xclaim.verbs.pausing import PAUSE, PAUSED, UNPAUSE
 from xclaim.verbs.payload_rows import (
     EncryptedRow,
     encrypted_otherwise,
@@ -73,6 +74,8 @@ __all__ = [
     "NEWEST_AVAILABLE_AT",
     "NOTE_FAILURE",
     "NOTIFY_EVERY",
+    "PAUSE",
+    "PAUSED",
     "PEEK",
     "POLL",
     "PRUNE",
@@ -83,6 +86,7 @@ __all__ = [
     "RESUME",
     "SPENT",
     "UNCONSUMED",
+    "UNPAUSE",
     "UPCOMING",
     "WITHDRAW",
     "WITHDRAW_BY_ID",

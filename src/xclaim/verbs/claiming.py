@@ -330,7 +330,7 @@ def _take(
         rows = claim_the_others(connection, error, run, candidates(asked, start, place))
     claims = as_claims(rows, asked)
     if claims or start is Start.HEAD:
-        asked.hints.remember(connection, claims)
+        asked.hints.remember(connection, claims, start)
     return claims
 
 

@@ -131,12 +131,13 @@ def schema_error(
 ) -> SchemaVersionError | None:
     """Return what is said instead of a database's error for a missing or old schema, else None."""
     state = getattr(error.orig, "sqlstate", None)
-    if state in _NO_TABLE:
-        return mismatch(None, schema, connection)
+    # In a caller's transaction, which the failed statement aborted, nothing can be asked.
+    can_be_asked = is_autocommit(connection)
+    if state in _NO_TABLE:  # of which there are two
+        found = read_revision(connection, schema) if can_be_asked else None
+        return mismatch(found, schema, connection)
     if state == _NO_COLUMN:
-        # In a caller's transaction, which the failed statement aborted, nothing can be asked.
-        asked = is_autocommit(connection)
-        found = read_revision(connection, schema) if asked else "unknown"
+        found = read_revision(connection, schema) if can_be_asked else "unknown"
         return mismatch(found, schema, connection)
     if getattr(error.orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
         return _schema_error_on_sqlite(connection)

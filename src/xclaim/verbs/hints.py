@@ -4,6 +4,7 @@ A claim that starts at the head of its index walks over the entries of all messa
 for as long as an old snapshot keeps them from being removed. So it starts behind the last message
 that was claimed, and at the head again after a quarter of a second, or when there is too little.
 A message that arrives before that position (released, higher priority, late commit) waits so long.
+And for so long a queue that another process has paused still hands out messages.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Pool
 
 from xclaim.connections.autocommit import is_autocommit
-from xclaim.message import Claim
+from xclaim.message import Claim, Message
 from xclaim.sql.dialects import POSTGRESQL, Dialect, dialect_of
 from xclaim.sql.statements import Start
 
@@ -75,13 +76,20 @@ class Hints:
         """Note that a claim starts at the head of the index now."""
         self._looked_back_at = time.monotonic()
 
-    def remember(self, connection: Connection, claims: Sequence[Claim]) -> None:
-        """Note what a claim found, in its order; not in a transaction, which may be rolled back."""
+    def remember(self, connection: Connection, claims: Sequence[Claim], start: Start) -> None:
+        """Note what a claim found, in its order; not in a transaction, which may be rolled back.
+
+        Where the head has nothing there is no position: the queue may be paused, which only a claim
+        from the head asks. What was not handed out from there brings none back.
+        """
         if not is_autocommit(connection):
             return
         self._found = (self._found or 0) + 1 if claims else 0
-        if claims:
-            last = claims[-1].message
+        if not claims:
+            self._position = None
+            return
+        last = claims[-1].message
+        if self._position is not None or _is_from_the_head(last, start):
             self._position = Position(last.priority, last.available_at, last.id)
 
     def forget(self, *, above: int | None = None) -> None:
@@ -111,6 +119,12 @@ class Hints:
     def expects_some(self) -> bool:
         """Return whether the last claim found something, or there was none yet."""
         return self._found != 0
+
+
+def _is_from_the_head(message: Message, start: Start) -> bool:
+    # What was taken back by its claim key was not: it is tried for the second time at least.
+    may_be_taken_back = message.claim_key is not None and message.attempts > 1
+    return start is not Start.POSITION and not may_be_taken_back
 
 
 def recall(connection: Connection, schema: str | None, queue: str) -> Hints:

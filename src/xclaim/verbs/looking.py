@@ -39,7 +39,8 @@ def upcoming(
 ) -> list[int]:
     """Return the ids of the messages that would be claimed next, and nothing else of them.
 
-    For those who only want to know whether there are some: a payload may be large.
+    For those who only want to know whether there are some: a payload may be large. Of a paused
+    queue there are none.
     """
     parameters = {
         "queue_name": arguments.queue_name(queue),
@@ -61,7 +62,8 @@ def newest_available_at(
 ) -> datetime | None:
     """Return when the newest message that can be claimed now became available; None if none can.
 
-    For those who watch a queue: a push, a delay that ended and a delayed release move it on.
+    For those who watch a queue: a push, a delay that ended and a delayed release move it on. Of a
+    paused queue none can be claimed.
     """
     parameters = {"queue_name": arguments.queue_name(queue)}
     (row,) = execute(connection, schema, statements.newest, parameters)

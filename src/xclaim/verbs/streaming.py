@@ -99,7 +99,7 @@ def _in_one_statement(
     claimed = [row for *row, _ in rows if row[0] is not None]
     taken = claiming.as_claims(claimed, asked)
     if taken:
-        asked.hints.remember(connection, taken)
+        asked.hints.remember(connection, taken, start)
     return [], taken
 
 

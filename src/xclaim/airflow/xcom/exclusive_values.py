@@ -23,7 +23,7 @@ from xclaim.errors import (
 )
 
 if TYPE_CHECKING:
-    from xclaim import Claim, Message, Queue
+    from xclaim import Claim, Message, Pause, Queue
     from xclaim.airflow.hooks import XclaimHook
     from xclaim.airflow.tasks.identity import TaskIdentity
 
@@ -310,7 +310,7 @@ def _claim(hook: XclaimHook, value: ExclusiveValue, lease: timedelta) -> Claim |
     message = queue.get(value.message_id)
     if task is not None and message is not None and task.is_named_in(message.consumed_by):
         return None
-    raise ExclusiveValueLostError(value, _fate(value, message))
+    raise ExclusiveValueLostError(value, _fate(value, message, queue.paused()))
 
 
 def _push(
@@ -365,7 +365,7 @@ def _queue_of(task: TaskIdentity) -> str:
     return name
 
 
-def _fate(value: ExclusiveValue, message: Message | None) -> str:
+def _fate(value: ExclusiveValue, message: Message | None, pause: Pause | None) -> str:
     if message is None:
         return "is not there any more: it was withdrawn by a rerun of its task, or pruned"
     if message.consumed_at is not None:
@@ -374,4 +374,9 @@ def _fate(value: ExclusiveValue, message: Message | None) -> str:
         return f"was moved to {message.queue!r} after {message.attempts} attempts"
     if message.claimed_by is not None:
         return f"is held by {message.claimed_by} until {message.claim_expires_at}"
+    if pause is not None:
+        return (
+            f"waits in a queue that {pause.paused_by} paused at {pause.paused_at}: a try after "
+            "`xclaim unpause` gets it"
+        )
     return f"is delayed until {message.available_at}"

@@ -38,6 +38,7 @@ from xclaim.sql.statements.looking import (
     stuck_claims,
 )
 from xclaim.sql.statements.parts import Statement
+from xclaim.sql.statements.pausing import pause, paused, paused_queues, unpause
 from xclaim.sql.statements.pushing import clashing_keys, push, push_once
 from xclaim.sql.statements.settling import (
     ack,
@@ -106,6 +107,9 @@ __all__ = [
     "may_delete",
     "newest",
     "note_failure",
+    "pause",
+    "paused",
+    "paused_queues",
     "peek",
     "prunable",
     "prune",
@@ -125,6 +129,7 @@ __all__ = [
     "stored_objects",
     "stuck_claims",
     "unencrypted",
+    "unpause",
     "withdraw",
     "withdraw_as_maintainer",
     "withdraw_by_id",

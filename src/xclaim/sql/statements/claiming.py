@@ -57,6 +57,7 @@ from xclaim.sql.statements.parts import (
     attempted,
     can_change,
 )
+from xclaim.sql.statements.pausing import is_paused
 from xclaim.sql.statements.settling import acking
 
 _KEPT = 128  # statements per builder: each limit that is asked for makes one
@@ -116,10 +117,13 @@ def claim_one(table: Table, dialect: Dialect) -> Statement:
     """Claim this very message, or take it back from an earlier attempt of the same claim key.
 
     By the primary key; it waits for a claim that is just being made and then finds it taken. Not
-    what is delayed, lapsed (which is for ``expire`` to give back first) or exhausted.
+    what is delayed, lapsed (which is for ``expire`` to give back first) or exhausted. Of a paused
+    queue it only takes back.
     """
     wanted = table.alias("wanted")
-    is_claimable = and_(wanted.c.status == AVAILABLE, wanted.c.available_at <= dialect.now())
+    is_claimable = and_(
+        wanted.c.status == AVAILABLE, wanted.c.available_at <= dialect.now(), ~is_paused(table)
+    )
     earlier = and_(
         wanted.c.status == CLAIMED, wanted.c.claim_key == KEY, _is_of_an_earlier_attempt(wanted)
     )
@@ -219,7 +223,7 @@ def _chosen(table: Table, dialect: Dialect, limit: int, start: Start, *, resumes
     size: ColumnElement[int] = literal_column(str(limit), Integer)
     resumable = _resumable(table, dialect, size) if resumes else None
     unless = None if resumable is None else exists(select(resumable.c.id))
-    ids = _next_ids(start)(table, dialect, limit=size, unless=unless)
+    ids = _next_ids(table, start)(table, dialect, limit=size, unless=unless)
     candidate = dialect.materialized(ids, "candidate")
     taken = select(candidate.c.id)
     if resumable is not None:
@@ -243,13 +247,13 @@ def _claim(
     return statement
 
 
-def _next_ids(start: Start) -> Callable[..., Select[Any] | CompoundSelect[Any]]:
+def _next_ids(table: Table, start: Start) -> Callable[..., Select[Any] | CompoundSelect[Any]]:
     match start:
         case Start.HEAD:
-            return partial(next_ids, lock=True)
+            return partial(next_ids, lock=True, is_closed=is_paused(table))
         case Start.TOP:
-            return next_ids_on_top
-        case Start.POSITION:
+            return partial(next_ids_on_top, is_closed=is_paused(table))
+        case Start.POSITION:  # the claim that looked from the head a moment ago has asked
             return next_ids_after
 
 

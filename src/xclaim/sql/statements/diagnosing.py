@@ -13,34 +13,37 @@ from sqlalchemy import Text, TextClause, bindparam, text
 
 from xclaim.sql.schema import TABLE_NAME, VERSION_TABLE_NAME
 
-_TABLE = f"""(
+_TABLE = """(
   SELECT class.oid FROM pg_class AS class JOIN pg_namespace AS namespace
       ON namespace.oid = class.relnamespace
-   WHERE class.relname = '{TABLE_NAME}' AND class.relkind = 'r'
+   WHERE class.relname = '{name}' AND class.relkind = 'r'
      AND CASE WHEN :schema IS NULL THEN pg_table_is_visible(class.oid)
               ELSE namespace.nspname = :schema END
-)"""  # noqa: S608  (a constant of ours)
+)"""
 
 
-def _about_table(sql: str) -> TextClause:
-    return text(sql.format(table=_TABLE)).bindparams(bindparam("schema", type_=Text))
+def _about_table(sql: str, name: str = TABLE_NAME) -> TextClause:
+    about = sql.format(table=_TABLE.format(name=name))
+    return text(about).bindparams(bindparam("schema", type_=Text))
 
 
 @lru_cache
-def columns() -> TextClause:
-    """Return the names of the table's columns."""
+def columns(table_name: str) -> TextClause:
+    """Return the names of a table's columns."""
     return _about_table(
         "SELECT attname FROM pg_attribute"
-        " WHERE attrelid = {table} AND attnum > 0 AND NOT attisdropped"
+        " WHERE attrelid = {table} AND attnum > 0 AND NOT attisdropped",
+        table_name,
     )
 
 
 @lru_cache
-def valid_checks() -> TextClause:
-    """Return the names of the table's CHECK constraints that hold for all rows."""
+def valid_checks(table_name: str) -> TextClause:
+    """Return the names of a table's CHECK constraints that hold for all rows."""
     return _about_table(
         "SELECT conname FROM pg_constraint"
-        " WHERE conrelid = {table} AND contype = 'c' AND convalidated"
+        " WHERE conrelid = {table} AND contype = 'c' AND convalidated",
+        table_name,
     )
 
 

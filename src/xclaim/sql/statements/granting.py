@@ -23,10 +23,12 @@ from xclaim.sql.schema import (
     FAILURES_NAME,
     LINEAGE_VIEW_NAME,
     OVERVIEW_NAME,
+    QUEUE_TABLE_NAME,
     TABLE_NAME,
     VERSION_TABLE_NAME,
     VIEW_NAME,
     message_table,
+    queue_table,
 )
 
 
@@ -69,6 +71,9 @@ VIEWS = (*_WITHOUT_TEXTS, LINEAGE_VIEW_NAME, FAILURES_NAME)
 _COMMANDS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _LOCK_TIMEOUT = "10s"  # a new policy waits for all who use the table, and all others wait for it
 
+# For each command which rows it may find, and which it may leave behind.
+_Rules = dict[str, tuple[str | None, str | None]]
+
 _EVERYTHING = "true"
 _TOKEN = ("claim_token",)
 _CONFIDENTIAL = ("payload", "headers", "last_error", "failures")
@@ -99,6 +104,7 @@ _GIVEN_BACK = (
     "failures",
 )
 _SETTLED = (*_GIVEN_BACK, "consumed_at", "consumed_by")
+_PAUSING = ("paused_at", "paused_by", "reason")
 
 # What a producer inserts can be sent to who claims it. Some KB of jsonb can be printed as more than
 # the 1 GB that PostgreSQL makes, and some texts of other encodings cannot be made UTF-8: then this
@@ -179,12 +185,13 @@ def granting(grant: Grant, found: Facts) -> list[str]:
     roles.
     """
     role = _quoted(grant.role)
-    message = _of(found, TABLE_NAME)
+    message, settings = _of(found, TABLE_NAME), _of(found, QUEUE_TABLE_NAME)
     # A policy binds its operators for ever: they are PostgreSQL's own where the path is empty.
     statements = [f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'", "SET LOCAL search_path = ''"]
     if not found.is_role:
         statements.append(f"CREATE ROLE {role} NOLOGIN")
-    everything = ", ".join(_of(found, name) for name in (TABLE_NAME, VERSION_TABLE_NAME, *VIEWS))
+    tables = (TABLE_NAME, QUEUE_TABLE_NAME, VERSION_TABLE_NAME)
+    everything = ", ".join(_of(found, name) for name in (*tables, *VIEWS))
     delete = f"{_of(found, DELETE_NAME)}(bigint[], text)"
     statements.append(f"REVOKE ALL ON {everything} FROM {role}")
     statements.append(f"REVOKE ALL ON FUNCTION {delete} FROM {role}")
@@ -193,18 +200,23 @@ def granting(grant: Grant, found: Facts) -> list[str]:
         f"DROP POLICY IF EXISTS {_quoted(name)} ON {message}"
         for name in dict.fromkeys([*own, *found.policies])
     ]
+    statements += [f"DROP POLICY IF EXISTS {_quoted(name)} ON {settings}" for name in own]
     if not found.is_schema_open:
         statements.append(f"GRANT USAGE ON SCHEMA {_quoted(found.schema)} TO {role}")
     statements.append(f"GRANT SELECT ON {_of(found, VERSION_TABLE_NAME)} TO {role}")
     statements.append(f"GRANT {_rights(grant)} ON {message} TO {role}")
+    statements.append(f"GRANT {_rights_on_settings(grant)} ON {settings} TO {role}")
     if grant.kind is Kind.MAINTAINER:
         statements.append(f"GRANT EXECUTE ON FUNCTION {delete} TO {role}")
     if views := shown_views(grant, found):
         named = ", ".join(_of(found, view) for view in views)
         statements.append(f"GRANT SELECT ON {named} TO {role}")
-    statements += _policies(grant, message)
+    statements += _policies(grant, message, _rules(grant))
+    statements += _policies(grant, settings, _rules_of_settings(grant))
     if is_limited(grant):
-        statements.append(f"ALTER TABLE {message} ENABLE ROW LEVEL SECURITY")
+        statements += [
+            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY" for table in (message, settings)
+        ]
     return statements
 
 
@@ -247,22 +259,29 @@ def _rights(grant: Grant) -> str:
             return f"{read}, {_listed('UPDATE', _GIVEN_BACK)}"
 
 
-def _policies(grant: Grant, message: str) -> Iterator[str]:
-    for command, (using, check) in _rules(grant).items():
+def _rights_on_settings(grant: Grant) -> str:
+    # All know of them: a claim asks whether its queue is paused.
+    read = _listed("SELECT", [column.name for column in queue_table().c])
+    if grant.kind is not Kind.MAINTAINER:
+        return read
+    return f"{read}, {_listed('INSERT', ('queue', *_PAUSING))}, {_listed('UPDATE', _PAUSING)}"
+
+
+def _policies(grant: Grant, table: str, rules: _Rules) -> Iterator[str]:
+    for command, (using, check) in rules.items():
         name = _quoted(_policy_name(command, grant.role))
         rule = "" if using is None else f" USING ({using})"
         rule += "" if check is None else f" WITH CHECK ({check})"
-        yield f"CREATE POLICY {name} ON {message} FOR {command} TO {_quoted(grant.role)}{rule}"
+        yield f"CREATE POLICY {name} ON {table} FOR {command} TO {_quoted(grant.role)}{rule}"
 
 
-def _rules(grant: Grant) -> dict[str, tuple[str | None, str | None]]:
+def _rules(grant: Grant) -> _Rules:
     """Return which rows each command may find, and which it may leave behind.
 
     Not how the one became the other: of two rows a policy sees one at a time.
     """
     queues = grant.queues
-    with_dead = list(dict.fromkeys([*queues, *map(dead_letter_queue, queues)]))
-    own, near = _among("queue", queues), _among("queue", with_dead)
+    own, near = _among("queue", queues), _among("queue", _with_dead(queues))
     pushed = _among("origin_queue", queues)
     match grant.kind:
         case Kind.PRODUCER:
@@ -283,6 +302,18 @@ def _rules(grant: Grant) -> dict[str, tuple[str | None, str | None]]:
                 "UPDATE": (_all(near, given_back), _all(near, "status = 'available'")),
                 "DELETE": (_all(found, "status <> 'claimed'"), None),
             }
+
+
+def _rules_of_settings(grant: Grant) -> _Rules:
+    near = _among("queue", _with_dead(grant.queues))
+    if grant.kind is Kind.MAINTAINER:
+        return {"SELECT": (near, None), "INSERT": (None, near), "UPDATE": (near, near)}
+    return {"SELECT": (near, None)}
+
+
+def _with_dead(queues: Iterable[str]) -> list[str]:
+    names = list(queues)
+    return list(dict.fromkeys([*names, *map(dead_letter_queue, names)]))
 
 
 def _all(*conditions: str) -> str:

@@ -44,6 +44,7 @@ from xclaim.sql.statements.parts import (
     Statement,
     message_columns,
 )
+from xclaim.sql.statements.pausing import is_paused
 
 HOLDER_COLUMNS = (
     "id",
@@ -59,8 +60,12 @@ HOLDER_COLUMNS = (
 
 @lru_cache
 def peek(table: Table, dialect: Dialect, *, ids_only: bool = False) -> Statement:
-    """Return the messages that would be claimed next, without claiming them."""
-    upcoming = dialect.materialized(next_ids(table, dialect, limit=LIMIT), "upcoming")
+    """Return the messages that would be claimed next, without claiming them.
+
+    ``ids_only``: for those who wait for one to claim. Of a paused queue there is none.
+    """
+    ids = next_ids(table, dialect, limit=LIMIT, is_closed=is_paused(table) if ids_only else None)
+    upcoming = dialect.materialized(ids, "upcoming")
     return (
         select(*([table.c.id] if ids_only else message_columns(table, dialect)))
         .where(dialect.in_subquery(table.c.id, select(upcoming.c.id)))
@@ -71,7 +76,8 @@ def peek(table: Table, dialect: Dialect, *, ids_only: bool = False) -> Statement
 @lru_cache
 def newest(table: Table, dialect: Dialect) -> Statement:
     """Return when the newest of the messages that can be claimed now became available."""
-    level = newest_per_level(table, dialect).subquery("newest")
+    per_level = newest_per_level(table, dialect, is_closed=is_paused(table))
+    level = per_level.subquery("newest")
     return select(dialect.readable(func.max(level.c.available_at).label("available_at")))
 
 

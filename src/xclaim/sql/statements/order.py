@@ -39,8 +39,9 @@ def next_ids(
     limit: ColumnElement[int],
     lock: bool = False,
     unless: ColumnElement[bool] | None = None,
+    is_closed: ColumnElement[bool] | None = None,
 ) -> CompoundSelect[Any]:
-    """Return the ids that come next, one index range per priority.
+    """Return the ids that come next, one index range per priority; none if the queue is closed.
 
     A recursive CTE finds each priority in use by one index descent (a loose index scan,
     https://wiki.postgresql.org/wiki/Loose_indexscan). Within one, the index holds the claimable
@@ -48,7 +49,7 @@ def next_ids(
     as to read a hundred entries one after the other: so is read what is behind the first
     ``_LEVELS`` priorities.
     """
-    level = _levels(table, dialect, most=_LEVELS)
+    level = _levels(table, dialect, most=_LEVELS, is_closed=is_closed)
     of_levels = _next_of_levels(table, dialect, level, limit=limit, lock=lock, unless=unless)
     rest = _next_of_rest(table, dialect, level, limit=limit, lock=lock, unless=unless)
     return union_all(of_levels, rest).limit(limit)
@@ -114,6 +115,7 @@ def next_ids_on_top(
     *,
     limit: ColumnElement[int],
     unless: ColumnElement[bool] | None = None,
+    is_closed: ColumnElement[bool] | None = None,
 ) -> Select[Any]:
     """Return the ids that come next among those of the highest priority in use, locked.
 
@@ -128,7 +130,9 @@ def next_ids_on_top(
         .order_by(waiting.c.available_at, waiting.c.id)
         .limit(limit)
     )
-    return dialect.locked(on_top if unless is None else on_top.where(~unless))
+    for no in (unless, is_closed):
+        on_top = on_top if no is None else on_top.where(~no)
+    return dialect.locked(on_top)
 
 
 def next_ids_after(
@@ -161,12 +165,15 @@ def next_ids_after(
     return dialect.locked(behind if unless is None else behind.where(~unless))
 
 
-def newest_per_level(table: Table, dialect: Dialect) -> Select[Any]:
+def newest_per_level(
+    table: Table, dialect: Dialect, *, is_closed: ColumnElement[bool]
+) -> Select[Any]:
     """Return when the newest claimable message of each priority became available, by one descent.
 
-    The last column: NULL for a priority that has delayed messages only.
+    The last column: NULL for a priority that has delayed messages only. No row if the queue is
+    closed.
     """
-    level = _levels(table, dialect)
+    level = _levels(table, dialect, is_closed=is_closed)
     waiting = table.alias("waiting")
     newest = (
         select(waiting.c.available_at)
@@ -182,10 +189,18 @@ def newest_per_level(table: Table, dialect: Dialect) -> Select[Any]:
     return select(newest.label("available_at")).select_from(level)
 
 
-def _levels(table: Table, dialect: Dialect, *, most: int | None = None) -> CTE:
+def _levels(
+    table: Table,
+    dialect: Dialect,
+    *,
+    most: int | None = None,
+    is_closed: ColumnElement[bool] | None = None,
+) -> CTE:
     """Return the priorities in use, the highest first, numbered; no more than ``most``."""
     top, lower = table.alias("top"), table.alias("lower")
     first = select(_highest(top, dialect).label("priority"), ONE.label("number"))
+    if is_closed is not None:  # without a first one there are no others
+        first = first.where(~is_closed)
     level = first.cte("level", recursive=True)
     next_lower = _highest(lower, dialect, lower.c.priority < level.c.priority)
     following = select(next_lower, level.c.number + ONE).where(level.c.priority.is_not(None))

@@ -1,0 +1,137 @@
+"""How fast queues are worked on, from the newest of their consumed messages.
+
+Nothing is stored for it: the consumed index has the newest first. A bounded number of them says how
+long messages waited and how long the work took, and how many were consumed lately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from xclaim.errors import InvalidArgumentError
+from xclaim.observing.asking import Question
+from xclaim.observing.charting import Steps, consumed_charts
+from xclaim.observing.names import queue_of
+from xclaim.observing.times import as_time, now_of
+from xclaim.observing.values import Chart, Flow, Percentiles
+from xclaim.sql.statements import observing_queues
+
+MOST_NAMES = 200
+_SAMPLE = 1_000  # of one queue, or of all together
+_LEAST_SAMPLE = 50  # a 99th percentile of fewer says little more than the longest
+_RATE_OVER = timedelta(minutes=5)
+_STEPS = 30
+_STEP = timedelta(minutes=1)
+_COUNTED = 3_000  # of all steps of all queues together
+_LEAST_COUNTED = 20
+
+
+def flows(question: Question, names: Iterable[str]) -> dict[str, Flow]:
+    """Return the flow of each of these queues, also of those that do not exist."""
+    wanted = _checked(names)
+    if not wanted:
+        return {}
+    rows = _latest(question, wanted)
+    now = now_of(question)
+    begins_at = now - _STEPS * _STEP
+    active = [name for name in wanted if rows[name] and rows[name][0].consumed_at > begins_at]
+    bound = max(_LEAST_COUNTED, _COUNTED // (_STEPS * max(len(active), 1)))
+    steps = Steps(begins_at=begins_at, step=_STEP, number=_STEPS)
+    charts = consumed_charts(question, active, steps, bound=bound)
+    return {name: _flow(rows[name], now, charts.get(name), begins_at) for name in wanted}
+
+
+def last_consumed(question: Question, name: str) -> datetime | None:
+    """Return when a message of the queue was consumed last."""
+    rows = question.rows(observing_queues.last_consumed, {"queue_name": name})
+    return as_time(rows[0].consumed_at) if rows else None
+
+
+def _checked(names: Iterable[str]) -> list[str]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidArgumentError(f"names must be a list, not {type(names).__name__}: [name]")
+    wanted = list(dict.fromkeys(map(queue_of, names)))
+    if len(wanted) > MOST_NAMES:
+        raise InvalidArgumentError(
+            f"names are {len(wanted)}, which is more than {MOST_NAMES}: ask for those in view"
+        )
+    return wanted
+
+
+class _Consumed:
+    """When a consumed message was available, claimed and consumed."""
+
+    __slots__ = ("available_at", "claimed_at", "consumed_at")
+
+    def __init__(self, row: Any) -> None:
+        self.available_at: datetime | None = as_time(row.available_at)
+        self.claimed_at: datetime | None = as_time(row.claimed_at)
+        self.consumed_at: datetime = as_time(row.consumed_at)
+
+
+def _latest(question: Question, names: Sequence[str]) -> Mapping[str, list[_Consumed]]:
+    sample = max(_LEAST_SAMPLE, _SAMPLE // len(names))
+    found: dict[str, list[_Consumed]] = {name: [] for name in names}
+    if question.is_sqlite:
+        for name in names:
+            parameters = {"queue_name": name, "sample": sample}
+            found[name] = list(map(_Consumed, question.rows(observing_queues.latest, parameters)))
+    else:
+        parameters = {**question.dialect.row_parameters(queue=names), "sample": sample}
+        for row in question.rows(observing_queues.latest, parameters):
+            found[row.queue].append(_Consumed(row))
+    for rows in found.values():
+        rows.sort(key=lambda row: row.consumed_at, reverse=True)
+    return found
+
+
+def _flow(
+    rows: Sequence[_Consumed], now: datetime, chart: Chart | None, begins_at: datetime
+) -> Flow:
+    return Flow(
+        consumed_per_minute=_per_minute(rows, now),
+        consumed=chart or Chart(begins_at=begins_at, step=_STEP, values=(0,) * _STEPS),
+        waiting=_percentiles(rows, lambda row: (row.available_at, row.claimed_at)),
+        work=_percentiles(rows, lambda row: (row.claimed_at, row.consumed_at)),
+    )
+
+
+def _per_minute(rows: Sequence[_Consumed], now: datetime) -> float:
+    """Return how many were consumed per minute of the last five.
+
+    If the sample does not reach back so far, over the time that it spans.
+    """
+    recent = [row for row in rows if now - row.consumed_at <= _RATE_OVER]
+    if not recent:
+        return 0.0
+    span = _RATE_OVER
+    if len(recent) == len(rows) >= _LEAST_SAMPLE:  # it may have ended here
+        span = max(now - recent[-1].consumed_at, timedelta(milliseconds=1))
+    return round(len(recent) / (span / timedelta(minutes=1)), 3)
+
+
+def _percentiles(
+    rows: Sequence[_Consumed],
+    times: Callable[[_Consumed], tuple[datetime | None, datetime | None]],
+) -> Percentiles | None:
+    durations = sorted(
+        max(end - begin, timedelta(0))
+        for begin, end in map(times, rows)
+        if begin is not None and end is not None
+    )
+    if not durations:
+        return None
+    return Percentiles(
+        p50=_percentile(durations, 50),
+        p95=_percentile(durations, 95),
+        p99=_percentile(durations, 99),
+        messages=len(durations),
+    )
+
+
+def _percentile(sorted_durations: Sequence[timedelta], percent: int) -> timedelta:
+    """Return the least of the durations that so many percent do not exceed, as percentile_disc."""
+    rank = -(-percent * len(sorted_durations) // 100)  # rounded up
+    return sorted_durations[max(rank, 1) - 1]

@@ -1,0 +1,142 @@
+"""What a scrape of metrics needs: numbers of the busiest queues, all others added up.
+
+A label for each of thousands of queues would be a series for each of them in whatever scrapes, and
+a scrape that takes longer with every queue. So it is bounded: in queues, and in what is counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from xclaim.errors import InvalidArgumentError
+from xclaim.observing import listing
+from xclaim.observing.asking import Question
+from xclaim.observing.charting import Steps, consumed_charts
+from xclaim.observing.times import now_of
+from xclaim.observing.values import Count, Measures, QueueMeasures, QueueSummary
+from xclaim.sql.statements import diagnosing
+
+MOST_NAMED = 100  # the busiest, by name
+MOST_LOOKED_AT = 1_000  # of more queues the first by name are measured
+# What was acked a moment ago may not be committed yet, and would be missed for ever.
+_SETTLED_AFTER = timedelta(seconds=5)
+_COUNTED = 20_000  # consumed messages of all queues together
+_LEAST_COUNTED = 100
+_NONE = Count(at_least=0)
+
+
+def measures(question: Question, *, consumed_after: datetime | None) -> Measures:
+    """Return what a scrape needs; ``consumed_after``: as the measures before said."""
+    began = time.monotonic()
+    _check(consumed_after)
+    known = listing.find(question, anew=consumed_after is not None)
+    names = known.names[:MOST_LOOKED_AT]
+    summaries = listing.summaries(question, known, names)
+    looked_until = now_of(question) - _SETTLED_AFTER
+    consumed = _consumed(question, known.consumed_at, consumed_after, looked_until)
+    measured = [_measured(summary, consumed) for summary in summaries]
+    measured.sort(key=_busyness)
+    named, others = measured[:MOST_NAMED], measured[MOST_NAMED:]
+    if others:
+        named.append(_together(others))
+    return Measures(
+        queues=tuple(named),
+        looked_until=looked_until,
+        oldest_snapshot_seconds=_oldest_snapshot(question),
+        took_seconds=time.monotonic() - began,
+    )
+
+
+def _check(consumed_after: datetime | None) -> None:
+    if consumed_after is not None and getattr(consumed_after, "tzinfo", None) is None:
+        raise InvalidArgumentError(
+            "consumed_after must be the looked_until of the measures before, not "
+            f"{consumed_after!r:.60}"
+        )
+
+
+def _consumed(
+    question: Question,
+    last: Mapping[str, datetime],
+    after: datetime | None,
+    until: datetime,
+) -> Mapping[str, Count] | None:
+    """Return how many of each queue were consumed between the two, where any were."""
+    if after is None:
+        return None
+    if after >= until:
+        return {}
+    names = [name for name, time_ in last.items() if time_ > after]
+    bound = max(_LEAST_COUNTED, _COUNTED // max(len(names), 1))
+    steps = Steps(begins_at=after, step=until - after, number=1)
+    charts = consumed_charts(question, names, steps, bound=bound)
+    return {
+        name: Count(at_least=bound, is_exact=False, estimate=max(chart.values[0], bound))
+        if not chart.is_complete
+        else Count(at_least=chart.values[0])
+        for name, chart in charts.items()
+    }
+
+
+def _measured(summary: QueueSummary, consumed: Mapping[str, Count] | None) -> QueueMeasures:
+    return QueueMeasures(
+        queue=summary.name,
+        backlog=summary.available,
+        delayed=summary.delayed,
+        retrying=summary.retrying,
+        claimed=summary.claimed,
+        lapsed=summary.lapsed,
+        dead=summary.dead,
+        consumed=None if consumed is None else consumed.get(summary.name, _NONE),
+        oldest_available_seconds=_seconds(summary.oldest_waiting),
+        oldest_claim_seconds=_seconds(summary.oldest_claim),
+        is_paused=summary.pause is not None,
+    )
+
+
+def _busyness(measured: QueueMeasures) -> tuple[int, float, str]:
+    """Return what sorts the busiest first: what waits, is held, died and was consumed."""
+    counts = (measured.backlog, measured.claimed, measured.dead, measured.consumed or _NONE)
+    messages = sum(count.at_least for count in counts)
+    return (-messages, -measured.oldest_available_seconds, measured.queue or "")
+
+
+def _together(others: Sequence[QueueMeasures]) -> QueueMeasures:
+    def added(which: Callable[[QueueMeasures], Count | None]) -> Count:
+        return _sum(count for count in map(which, others) if count is not None)
+
+    return QueueMeasures(
+        queue=None,
+        backlog=added(lambda each: each.backlog),
+        delayed=added(lambda each: each.delayed),
+        retrying=added(lambda each: each.retrying),
+        claimed=added(lambda each: each.claimed),
+        lapsed=added(lambda each: each.lapsed),
+        dead=added(lambda each: each.dead),
+        consumed=None if others[0].consumed is None else added(lambda each: each.consumed),
+        oldest_available_seconds=max(each.oldest_available_seconds for each in others),
+        oldest_claim_seconds=max(each.oldest_claim_seconds for each in others),
+        is_paused=None,
+    )
+
+
+def _sum(counts: Iterable[Count]) -> Count:
+    found = list(counts)
+    return Count(
+        at_least=sum(count.at_least for count in found),
+        is_exact=all(count.is_exact for count in found),
+    )
+
+
+def _seconds(age: timedelta | None) -> float:
+    return 0.0 if age is None else age.total_seconds()
+
+
+def _oldest_snapshot(question: Question) -> float | None:
+    """Return for how long the oldest transaction is open that keeps dead rows."""
+    if question.is_sqlite or not question.run(diagnosing.sees_sessions())[0].is_allowed:
+        return None
+    rows = question.run(diagnosing.old_snapshots())
+    return max((float(row.seconds) for row in rows if row.seconds is not None), default=None)

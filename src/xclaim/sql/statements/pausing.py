@@ -1,0 +1,103 @@
+"""Pause a queue, and ask whether it is paused: its row in the table of settings."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    exists,
+    func,
+    null,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from xclaim.sql.dialects import POSTGRESQL, Dialect
+from xclaim.sql.schema import queue_table
+from xclaim.sql.statements.parts import QUEUE, Statement, notified
+
+_SHOWN = ("paused_at", "paused_by", "reason")
+
+
+def is_paused(table: Table) -> ColumnElement[bool]:
+    """Return whether the queue hands out nothing.
+
+    It says nothing of a message, so PostgreSQL asks it once and then does not look for any.
+    """
+    settings = queue_table(table.schema)
+    return exists(
+        select(settings.c.queue).where(settings.c.queue == QUEUE, settings.c.paused_at.is_not(None))
+    )
+
+
+@lru_cache
+def pause(table: Table, dialect: Dialect) -> Statement:
+    """Pause the queue. If it is paused already only the reason changes, if there is a new one."""
+    settings = queue_table(table.schema)
+    insert = postgresql_insert if dialect is POSTGRESQL else sqlite_insert
+    inserted: Any = insert(settings).values(
+        queue=QUEUE,
+        paused_at=dialect.now(),
+        paused_by=bindparam("paused_by", type_=Text),
+        reason=bindparam("reason", type_=Text),
+    )
+    new = inserted.excluded
+    kept = inserted.on_conflict_do_update(
+        index_elements=[settings.c.queue],
+        set_={
+            "paused_at": func.coalesce(settings.c.paused_at, new.paused_at),
+            "paused_by": func.coalesce(settings.c.paused_by, new.paused_by),
+            "reason": func.coalesce(new.reason, settings.c.reason),
+        },
+    )
+    return kept.returning(*_shown(settings, dialect))  # type: ignore[no-any-return]
+
+
+@lru_cache
+def unpause(table: Table, dialect: Dialect) -> Statement:
+    """Let the queue hand out messages again; return a row if it was paused.
+
+    On PostgreSQL it wakes those who wait, whether its pushes do or not: it is a rare thing.
+    """
+    settings = queue_table(table.schema)
+    ended = (
+        update(settings)
+        .where(settings.c.queue == QUEUE, settings.c.paused_at.is_not(None))
+        .values({name: null() for name in _SHOWN})
+        .returning(settings.c.queue)
+    )
+    if dialect is not POSTGRESQL:
+        return ended
+    unpaused = ended.cte("unpaused")
+    return select(unpaused.c.queue, notified())
+
+
+@lru_cache
+def paused(table: Table, dialect: Dialect) -> Statement:
+    """Return since when the queue is paused, by whom and why; nothing if it is not."""
+    settings = queue_table(table.schema)
+    return _paused(settings, dialect).where(settings.c.queue == QUEUE)
+
+
+@lru_cache
+def paused_queues(table: Table, dialect: Dialect) -> Statement:
+    """Return the queues that are paused, by name, and since when, by whom and why."""
+    settings = queue_table(table.schema)
+    name = dialect.readable(settings.c.queue)
+    return _paused(settings, dialect).add_columns(name).order_by(settings.c.queue)
+
+
+def _paused(settings: Table, dialect: Dialect) -> Select[Any]:
+    return select(*_shown(settings, dialect)).where(settings.c.paused_at.is_not(None))
+
+
+def _shown(settings: Table, dialect: Dialect) -> list[ColumnElement[Any]]:
+    return [dialect.readable(settings.c[name]) for name in _SHOWN]

@@ -1,0 +1,115 @@
+"""What a scrape of metrics needs: bounded in queues and in what is counted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from sqlalchemy import Engine, text
+
+from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
+from xclaim import InvalidArgumentError, create_engine
+from xclaim.observing import Observer, measuring
+from xclaim.observing.values import Count
+
+
+def test_each_queue_is_measured(observer: Observer, rows: Rows) -> None:
+    rows.available(3, ago=HOUR)
+    rows.available(1, ago=-HOUR, attempts=1)
+    rows.claimed(2, claimed_at=MINUTE)
+    rows.claimed(1, left=-MINUTE, claimed_at=MINUTE)
+    rows.dead(4)
+
+    (found,) = observer.measures().queues
+
+    assert (found.queue, found.is_paused, found.consumed) == ("orders", False, None)
+    counts = (found.backlog, found.delayed, found.retrying, found.claimed, found.lapsed, found.dead)
+    assert [count.at_least for count in counts] == [3, 1, 1, 3, 1, 4]
+    assert 3600 <= found.oldest_available_seconds < 3700
+    assert 60 <= found.oldest_claim_seconds < 160
+
+
+def test_what_was_consumed_between_two_scrapes_is_counted_once(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows.consumed(2, ago=90 * MINUTE)
+    rows.consumed(3, ago=30 * MINUTE)
+    counted = []
+    after = None
+
+    for settled_after in (HOUR, 10 * MINUTE, MINUTE):
+        monkeypatch.setattr(measuring, "_SETTLED_AFTER", settled_after)
+        found = observer.measures(consumed_after=after)
+        after = found.looked_until
+        counted.append(found.queues[0].consumed)
+
+    assert counted == [None, Count(at_least=3), Count(at_least=0)]
+
+
+def test_all_that_was_consumed_is_counted_by_some_scrape(observer: Observer, rows: Rows) -> None:
+    rows.consumed(5, ago=MINUTE)
+    rows.consumed(2, ago=HOUR)
+
+    (found,) = observer.measures(consumed_after=rows.now - 2 * MINUTE).queues
+
+    assert found.consumed == Count(at_least=5)
+
+
+def test_more_than_is_counted_is_said_to_be_more(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_COUNTED", 4)
+    monkeypatch.setattr(measuring, "_LEAST_COUNTED", 4)
+    for second in range(10, 20):
+        rows.consumed(ago=second * SECOND)
+
+    (found,) = observer.measures(consumed_after=rows.now - MINUTE).queues
+
+    assert found.consumed is not None
+    assert (found.consumed.at_least, found.consumed.is_exact) == (4, False)
+    assert found.consumed.estimate is not None
+
+
+def test_the_busiest_are_named_and_the_others_added_up(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "MOST_NAMED", 2)
+    for number, name in enumerate(["a", "b", "c", "d"], 1):
+        rows.available(number, queue=name, ago=number * HOUR)
+
+    found = observer.measures().queues
+
+    assert [(each.queue, each.backlog.at_least) for each in found] == [
+        ("d", 4),
+        ("c", 3),
+        (None, 3),
+    ]
+    assert 7200 <= found[-1].oldest_available_seconds < 7300
+    assert found[-1].is_paused is None
+
+
+def test_a_paused_queue_says_so(observer: Observer, engine: Engine) -> None:
+    sql = "INSERT INTO xclaim_queue VALUES ('a', '2026-01-01 00:00:00+00:00', 'ann', NULL)"
+    with engine.begin() as connection:
+        connection.execute(text(sql))
+
+    (found,) = observer.measures().queues
+
+    assert found.is_paused is True
+
+
+def test_the_oldest_snapshot_is_that_of_another_session(fresh_postgresql_url: str) -> None:
+    engine = create_engine(fresh_postgresql_url)
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as other:
+        other.execute(text("SELECT 1 FROM xclaim_message"))
+        found = Observer(engine).measures().oldest_snapshot_seconds
+    engine.dispose()
+
+    assert found is not None
+    assert 0 <= found < 3600
+
+
+@pytest.mark.parametrize("after", [datetime(2026, 1, 1), 7, "now"])  # noqa: DTZ001  (that is it)
+def test_a_time_without_its_zone_is_refused(observer: Observer, after: object) -> None:
+    with pytest.raises(InvalidArgumentError, match="consumed_after must be the looked_until"):
+        observer.measures(consumed_after=after)  # type: ignore[arg-type]

@@ -1,0 +1,372 @@
+"""Which queues there are, and what waits, is held and died in each: on both databases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, text
+
+from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
+from xclaim import Claim, InvalidArgumentError, Queue, SchemaVersionError, create_engine
+from xclaim.connections.engine import create_verb_engine
+from xclaim.observing import Observer, listing
+from xclaim.observing.values import Charted, Count, QueueSummary, Verdict
+from xclaim.operations import migrate
+
+CLOSE = timedelta(seconds=30)  # between two looks at the clock
+
+
+def only(observer: Observer) -> QueueSummary:
+    (found,) = observer.queues()
+    return found
+
+
+def exactly(number: int) -> Count:
+    return Count(at_least=number)
+
+
+def pause(engine: Engine, queue: str, reason: str | None = None) -> None:
+    sql = "INSERT INTO xclaim_queue VALUES (:queue, '2026-01-01 00:00:00+00:00', 'ann', :reason)"
+    with engine.begin() as connection:
+        connection.execute(text(sql), {"queue": queue, "reason": reason})
+
+
+def test_of_an_empty_database_there_is_nothing_to_see(observer: Observer) -> None:
+    assert observer.queues() == []
+    assert observer.queue("orders") is None
+    assert observer.flows(["orders"])["orders"].waiting is None
+    assert observer.measures().queues == ()
+
+
+def test_each_message_is_counted_once_as_what_it_is(observer: Observer, rows: Rows) -> None:
+    rows.available(3, ago=HOUR)
+    rows.available(2, ago=-HOUR)  # delayed
+    rows.available(1, ago=MINUTE, attempts=2)
+    rows.available(1, ago=-MINUTE, attempts=1)
+    rows.claimed(2, claimed_at=2 * HOUR)
+    rows.claimed(1, left=-MINUTE)
+    rows.consumed(5)
+    rows.dead(4)
+
+    found = only(observer)
+
+    assert found.name == "orders"
+    assert (found.available, found.delayed, found.retrying) == (
+        exactly(4),
+        exactly(3),
+        exactly(2),
+    )
+    assert (found.claimed, found.lapsed, found.dead) == (exactly(3), exactly(1), exactly(4))
+    assert found.oldest_waiting is not None
+    assert HOUR <= found.oldest_waiting < HOUR + CLOSE
+    assert found.oldest_claim is not None
+    assert 2 * HOUR <= found.oldest_claim < 2 * HOUR + CLOSE
+    assert found.last_consumed_at is not None
+    assert abs(rows.now - MINUTE - found.last_consumed_at) < SECOND
+
+
+def test_one_queue_is_as_in_the_list_with_its_flow(observer: Observer, rows: Rows) -> None:
+    rows.available(3)
+    rows.consumed(2)
+
+    listed, found = only(observer), observer.queue("orders")
+
+    assert found is not None
+    assert found.flow is not None
+    assert (found.available, found.last_consumed_at) == (listed.available, listed.last_consumed_at)
+
+
+@pytest.mark.parametrize("state", ["available", "claimed", "consumed", "dead"])
+def test_a_queue_with_messages_of_one_status_is_listed(
+    observer: Observer, rows: Rows, state: str
+) -> None:
+    getattr(rows, state)()
+
+    assert [found.name for found in observer.queues()] == ["orders"]
+    assert observer.queue("orders") is not None
+
+
+def test_a_queue_without_messages_is_listed_for_its_setting(
+    observer: Observer, engine: Engine
+) -> None:
+    pause(engine, "orders", "the shop moves")
+
+    found = only(observer)
+
+    assert found.verdict is Verdict.PAUSED
+    assert found.pause is not None
+    assert (found.pause.paused_by, found.pause.reason) == ("ann", "the shop moves")
+    assert found.pause.paused_at.isoformat() == "2026-01-01T00:00:00+00:00"
+    assert observer.queue("orders") == found or observer.queue("orders") is not None
+
+
+def test_a_queue_is_found_by_a_part_of_its_name(observer: Observer, rows: Rows) -> None:
+    for name in ("Orders", "orders-2", "mail", "100%_\\"):
+        rows.available(queue=name)
+
+    assert [found.name for found in observer.queues(named="ORD")] == ["Orders", "orders-2"]
+    assert [found.name for found in observer.queues(named="%")] == ["100%_\\"]
+
+
+def test_the_list_goes_on_behind_a_name(observer: Observer, rows: Rows) -> None:
+    for name in ("a", "a-2", "a.dead", "b", "c"):
+        rows.available(queue=name)
+
+    first = observer.queues(limit=2)
+    second = observer.queues(limit=2, after=first[-1].name)
+
+    assert [found.name for found in first + second] == ["a", "a-2", "b", "c"]
+
+
+def test_a_queue_has_the_dead_letters_that_sort_far_from_it(observer: Observer, rows: Rows) -> None:
+    for name in ("a.dead", "a-b", "a"):
+        rows.available(queue=name, ago=HOUR)
+
+    assert [(found.name, found.dead.at_least) for found in observer.queues()] == [
+        ("a", 1),
+        ("a-b", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["O'Brien", 'a "b"', "a\nb", "💡", "%s", ":queue_name", "{0}", "a\\", " ", "a,b"]
+)
+def test_names_of_any_kind_are_shown_as_they_are(observer: Observer, rows: Rows, name: str) -> None:
+    rows.available(queue=name, ago=HOUR)
+    rows.claimed(queue=name)
+    rows.consumed(queue=name)
+
+    found = only(observer)
+
+    assert found.name == name
+    assert observer.queue(name) is not None
+    assert observer.flows([name])[found.name].waiting is not None
+    assert observer.measures().queues[0].queue == found.name
+
+
+def test_what_is_delayed_hides_nothing_of_lower_priority(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_LEAST_ENTRIES", 10)
+    monkeypatch.setattr(listing, "_ENTRIES", 10)
+    rows.available(20, ago=-HOUR, priority=9)
+    rows.available(2, ago=HOUR, priority=1)
+
+    found = only(observer)
+
+    assert found.available == exactly(2)
+    assert found.delayed == Count(at_least=10, is_exact=False)
+    assert found.oldest_waiting is not None
+    assert found.oldest_waiting >= HOUR
+
+
+def test_counting_ends_at_the_bound_and_says_so(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_LEAST_ENTRIES", 10)
+    monkeypatch.setattr(listing, "_ENTRIES", 10)
+    rows.available(11, ago=HOUR, attempts=1)
+    rows.claimed(11, left=-MINUTE)
+    rows.dead(11)
+
+    found = only(observer)
+
+    cut = Count(at_least=10, is_exact=False)
+    assert (found.available, found.claimed, found.lapsed, found.dead) == (cut, cut, cut, cut)
+    assert not found.retrying.is_exact
+    assert found.delayed == exactly(0)
+
+
+def test_behind_many_priorities_the_rest_is_counted_as_it_comes(
+    observer: Observer, rows: Rows
+) -> None:
+    for priority in range(40):
+        rows.available(ago=HOUR, priority=priority)
+        rows.available(ago=-HOUR, priority=priority)
+
+    found = only(observer)
+
+    assert (found.available, found.delayed) == (exactly(40), exactly(40))
+
+
+def test_the_share_of_a_queue_is_less_the_more_there_are() -> None:
+    bounds = [listing.Bounds.of(queues).entries for queues in (1, 2, 20, 200, 100_000)]
+
+    assert bounds == [10_000, 10_000, 1_000, 100, 100]
+
+
+@pytest.mark.parametrize("time", ["infinity", "-infinity"])
+def test_times_that_only_a_hand_writes_stop_nothing(fresh_postgresql_url: str, time: str) -> None:
+    engine = create_engine(fresh_postgresql_url)
+    rows = Rows(engine)
+    rows.available(queue="a")
+    rows.claimed(queue="a")
+    rows.consumed(queue="a")
+    rows.dead(queue="a.dead")
+    with engine.begin() as connection:
+        for column in ("created_at", "available_at", "claimed_at", "claim_expires_at"):
+            connection.execute(
+                text(f"UPDATE xclaim_message SET {column} = '{time}' WHERE {column} IS NOT NULL")
+            )
+        connection.execute(
+            text(f"UPDATE xclaim_message SET consumed_at = '{time}' WHERE consumed_at IS NOT NULL")
+        )
+    pause(engine, "a")
+    observer = Observer(engine)
+
+    (found,) = observer.queues()
+    observer.flows(["a"])
+    observer.measures()
+
+    assert found.claimed == exactly(1)
+    assert observer.queue("a") is not None
+    for what in ("consumed", "pushed", "died"):
+        observer.chart("a", what, HOUR)  # type: ignore[arg-type]
+    engine.dispose()
+
+
+def test_values_that_sqlite_lets_a_hand_write_stop_nothing(sqlite_url: str) -> None:
+    engine = create_engine(sqlite_url)
+    rows = Rows(engine)
+    rows.add(queue="a", attempts="many", priority="high", available_at="soon")
+    rows.add(queue="a", available_at=b"\xff", attempts=1.5)
+    rows.consumed(queue="a", consumed_at="yesterday", claimed_at=17)
+    rows.claimed(queue="a", claim_expires_at="never", claimed_at="long ago")
+    observer = Observer(engine)
+
+    (found,) = observer.queues()
+
+    assert found.available.at_least + found.delayed.at_least == 2
+    assert observer.queue("a") is not None
+    observer.measures()
+    for what in ("consumed", "pushed", "died"):
+        observer.chart("a", what, HOUR)  # type: ignore[arg-type]
+    engine.dispose()
+
+
+def test_what_the_checks_would_forbid_stops_nothing(fresh_postgresql_url: str) -> None:
+    engine = create_engine(fresh_postgresql_url)
+    with engine.begin() as connection:
+        for name in ("status", "claimed", "consumed", "attempts", "queue"):
+            connection.execute(
+                text(f"ALTER TABLE xclaim_message DROP CONSTRAINT ck_xclaim_message_{name}")
+            )
+        connection.execute(text("ALTER TABLE xclaim_queue DROP CONSTRAINT ck_xclaim_queue_paused"))
+        connection.execute(text("INSERT INTO xclaim_queue VALUES ('a', now(), NULL, NULL)"))
+    rows = Rows(engine)
+    rows.add(queue="a", status="claimed", claim_expires_at=MINUTE)
+    rows.add(queue="a", status="consumed", consumed_at=MINUTE)
+    rows.add(queue="", origin_queue="a")
+    rows.add(queue=".dead", origin_queue="a")
+    observer = Observer(engine)
+
+    names = [found.name for found in observer.queues()]
+
+    assert "a" in names
+    assert observer.queue("a") is not None
+    assert observer.measures().queues
+    engine.dispose()
+
+
+def test_a_queue_of_its_verbs_is_seen(observer: Observer, engine: Engine) -> None:
+    with Queue("orders", engine) as queue:
+        queue.push_many([1, 2, 3, 4], max_attempts=1)
+        queue.ack(claimed(queue))
+        queue.release(claimed(queue), error="boom")
+        claimed(queue)
+
+        found, counts = only(observer), queue.counts()
+
+    assert found.available.at_least == counts.available == 1
+    assert found.claimed.at_least == counts.claimed == 1
+    assert found.dead.at_least == counts.dead_letters == 1
+    assert found.verdict is Verdict.FAILING
+
+
+def claimed(queue: Queue) -> Claim:
+    claim = queue.claim()
+    assert claim is not None
+    return claim
+
+
+def test_bad_arguments_are_refused(observer: Observer) -> None:
+    with pytest.raises(InvalidArgumentError, match="limit"):
+        observer.queues(limit=0)
+    with pytest.raises(InvalidArgumentError, match="named must be a text"):
+        observer.queues(named=7)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match="names must be a list"):
+        observer.flows("orders")
+    with pytest.raises(InvalidArgumentError, match="more than 200"):
+        observer.flows(map(str, range(201)))
+    with pytest.raises(InvalidArgumentError, match="what must be one of consumed"):
+        observer.chart("orders", "eaten", HOUR)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match="span must lie between"):
+        observer.chart("orders", "pushed", SECOND)  # type: ignore[arg-type]
+
+
+def test_without_our_schema_it_is_said_what_to_run(empty_postgresql_url: str) -> None:
+    engine = create_engine(empty_postgresql_url)
+    observer = Observer(engine)
+
+    for look in (observer.queues, observer.measures, lambda: observer.queue("a")):
+        with pytest.raises(SchemaVersionError, match="xclaim upgrade"):
+            look()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("schema", ["mine", "of %s", 'a "b"', "a:now", "{table}", "<messages>"])
+def test_a_schema_that_is_named_is_looked_at(empty_postgresql_url: str, schema: str) -> None:
+    engine = create_engine(empty_postgresql_url)
+    migrate.upgrade(engine, schema=schema)
+    with Queue("orders", engine, schema=schema) as queue:
+        queue.push(1)
+    observer = Observer(engine, schema)
+
+    (found,) = observer.queues()
+
+    assert found.available == exactly(1)
+    assert observer.queue("orders") is not None
+    assert observer.rights("orders").refusals == {}
+    assert observer.measures().queues[0].backlog == exactly(1)
+    assert sum(observer.chart("orders", Charted.PUSHED, HOUR).values) == 1
+    engine.dispose()
+
+
+def test_what_others_put_into_the_search_path_is_not_called(fresh_postgresql_url: str) -> None:
+    engine = create_engine(
+        fresh_postgresql_url, connect_args={"options": "-c search_path=traps,public,pg_catalog"}
+    )
+    Queue("orders", engine).push(1)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA traps"))
+        connection.execute(
+            text(
+                "CREATE FUNCTION traps.statement_timestamp() RETURNS timestamptz LANGUAGE plpgsql"
+                " AS $$ BEGIN RAISE 'trapped'; END $$"
+            )
+        )
+        connection.execute(
+            text(
+                "CREATE FUNCTION traps.count(anyelement) RETURNS bigint LANGUAGE plpgsql"
+                " AS $$ BEGIN RAISE 'trapped'; END $$"
+            )
+        )
+    observer = Observer(engine)
+
+    assert observer.queues()[0].available == exactly(1)
+    assert observer.queue("orders") is not None
+    observer.measures()
+    observer.rights("orders")
+    for what in Charted:
+        observer.chart("orders", what, HOUR)
+    engine.dispose()
+
+
+def test_a_file_that_was_closed_is_looked_at_again(sqlite_url: str) -> None:
+    engine = create_verb_engine(sqlite_url)
+    Queue("orders", engine).push(1)
+
+    for _ in range(2):
+        assert Observer(engine).queues()[0].available == exactly(1)
+        engine.dispose()
