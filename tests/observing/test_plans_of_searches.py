@@ -66,7 +66,7 @@ VALUES: dict[str, Any] = {
     "priority": 0,
     "from_id": 2**63 - 1,
     "to_id": 0,
-    "look": 500,
+    "look": 100,
     "message_limit": 50,
     "place_id": 30_000,
     "end_id": 40,
