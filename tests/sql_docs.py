@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect
 from xclaim.sql.schema import message_table
+from xclaim.sql.statements import observing_messages as messages
 from xclaim.sql.statements import observing_queues
 
 FULL_NAMES = """\
@@ -122,6 +123,41 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "release, not counted": {"delayed": False, "counted": False, "with_error": False},
 }
+_MAY = messages.Readable()
+_NEWEST = messages.Way(walk=messages.Walk.IDS)
+_WAITING = messages.Way(walk=messages.Walk.WAITING, due=messages.Due.NOW, is_begun=True)
+_PAYLOAD = messages.Condition(test=messages.Trait.PAYLOAD, number=0, steps=2, kind="number")
+_RUN = messages.Condition(test=messages.Trait.RUN, number=1)
+OF_MESSAGES: dict[str, dict[str, Any]] = {
+    "readable": {},
+    "search, the newest by their payload": {
+        "way": _NEWEST,
+        "conditions": (_PAYLOAD,),
+        "may": _MAY,
+    },
+    "search, waiting and of an Airflow run": {
+        "way": _WAITING,
+        "conditions": (_RUN,),
+        "may": _MAY,
+    },
+    "search_ids": {"way": _NEWEST, "conditions": (_RUN,), "may": _MAY},
+    "looked_through": {"way": _WAITING},
+    "counted_to": {"way": _WAITING},
+    "next_queue": {"walk": messages.Walk.HELD},
+    "next_level": {},
+    "keyed_ids": {},
+    "beginnings": {},
+    "look_at": {"may": _MAY},
+    "document": {"name": "payload"},
+    "place_of_payload": {},
+    "held": {"is_of_queue": False, "is_begun": True},
+    "letters_by_error": {"may": _MAY},
+    "work": {
+        "way": _NEWEST,
+        "part": messages.Part(is_task=True, is_mapped=True),
+        "may": _MAY,
+    },
+}
 _OF_UNSENDABLE = ("candidates", "handed_on", "set_aside", "described")
 _BREAKS = (
     "FROM ", "WHERE ", "SET ", "RETURNING ", "ORDER BY ", "LIMIT ", "UNION ALL", "ON CONFLICT",
@@ -161,6 +197,11 @@ def _statements(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any
         build = getattr(statements, name.partition(" ")[0].rstrip(","))
         yield name, build, build(table, dialect, **options)
     yield from _of_queues(dialect)
+    for name, options in OF_MESSAGES.items():
+        if dialect is SQLITE and name == "readable":  # it has no roles
+            continue
+        build = getattr(messages, name.partition(",")[0])
+        yield name, build, build(table, dialect, **options)
 
 
 def _of_queues(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any]]:

@@ -1816,3 +1816,369 @@ SELECT id
 SELECT id
     FROM xclaim_message
     WHERE queue = %(queue_name)s::text AND claim_expires_at IS NOT NULL;
+
+-- readable
+-- Return which of the confidential columns the role may read (PostgreSQL only).
+SELECT has_column_privilege(%(message_table)s::text, 'payload', 'SELECT') AS payload,
+      has_column_privilege(%(message_table)s::text, 'headers', 'SELECT') AS headers,
+      has_column_privilege(%(message_table)s::text, 'last_error', 'SELECT') AS last_error,
+      has_column_privilege(%(message_table)s::text, 'failures', 'SELECT') AS failures;
+
+-- search, the newest by their payload
+-- Return those of the next ``LOOK`` messages that pass all tests, no more than ``LIMIT``.
+SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_queue, 1, 1000) AS
+      origin_queue, substr(looked.status, 1, 1000) AS status, looked.priority, substr(looked.unique_key, 1,
+      1000) AS unique_key, looked.attempts, looked.max_attempts, least(greatest(looked.created_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, least(greatest(looked.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, CASE WHEN (looked.claimed_at IS NOT NULL) THEN
+      least(greatest(looked.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claimed_at, CASE WHEN (looked.claim_expires_at IS NOT NULL) THEN least(greatest(looked.claim_expires_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN
+      (looked.consumed_at IS NOT NULL) THEN least(greatest(looked.consumed_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS consumed_at, substr(looked.claimed_by, 1, 1000) AS claimed_by,
+      substr(looked.consumed_by, 1, 1000) AS consumed_by, substr(looked.claim_key, 1, 1000) AS claim_key,
+      substr(looked.last_error_class, 1, 1000) AS last_error_class, substr(looked.codec, 1, 1000) AS codec,
+      substr(looked.last_error, 1, 1000) AS last_error, looked.status = 'available' AND looked.available_at >
+      statement_timestamp() AS is_later, looked.claim_expires_at <= statement_timestamp() AS is_lapsed
+    FROM (SELECT xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
+      xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
+      xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
+      AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
+      xclaim_message.created_at AS created_at, xclaim_message.id AS id, xclaim_message.last_error AS
+      last_error, xclaim_message.last_error_class AS last_error_class, xclaim_message.max_attempts AS
+      max_attempts, xclaim_message.origin_queue AS origin_queue, xclaim_message.payload AS payload,
+      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
+      xclaim_message.unique_key AS unique_key
+    FROM xclaim_message
+    WHERE xclaim_message.id <= %(from_id)s::BIGINT AND xclaim_message.id >= %(to_id)s::BIGINT
+    ORDER BY xclaim_message.id DESC
+    LIMIT %(look)s::INTEGER) AS looked
+    WHERE CASE WHEN (looked.codec IS NULL) THEN (looked.payload #> (ARRAY[%(step_0_0)s::text,
+      %(step_0_1)s::text])) @> CAST(%(text_0)s::text AS jsonb) ELSE 1 = 0 END
+    ORDER BY looked.id DESC
+    LIMIT %(message_limit)s::INTEGER;
+
+-- search, waiting and of an Airflow run
+-- Return those of the next ``LOOK`` messages that pass all tests, no more than ``LIMIT``.
+SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_queue, 1, 1000) AS
+      origin_queue, substr(looked.status, 1, 1000) AS status, looked.priority, substr(looked.unique_key, 1,
+      1000) AS unique_key, looked.attempts, looked.max_attempts, least(greatest(looked.created_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, least(greatest(looked.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, CASE WHEN (looked.claimed_at IS NOT NULL) THEN
+      least(greatest(looked.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claimed_at, CASE WHEN (looked.claim_expires_at IS NOT NULL) THEN least(greatest(looked.claim_expires_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN
+      (looked.consumed_at IS NOT NULL) THEN least(greatest(looked.consumed_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS consumed_at, substr(looked.claimed_by, 1, 1000) AS claimed_by,
+      substr(looked.consumed_by, 1, 1000) AS consumed_by, substr(looked.claim_key, 1, 1000) AS claim_key,
+      substr(looked.last_error_class, 1, 1000) AS last_error_class, substr(looked.codec, 1, 1000) AS codec,
+      substr(looked.last_error, 1, 1000) AS last_error, looked.status = 'available' AND looked.available_at >
+      statement_timestamp() AS is_later, looked.claim_expires_at <= statement_timestamp() AS is_lapsed,
+      CAST(trunc(EXTRACT(epoch
+    FROM looked.available_at) * 1000000) AS text) AS place
+    FROM (SELECT xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
+      xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
+      xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
+      AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
+      xclaim_message.created_at AS created_at, xclaim_message.headers AS headers, xclaim_message.id AS id,
+      xclaim_message.last_error AS last_error, xclaim_message.last_error_class AS last_error_class,
+      xclaim_message.max_attempts AS max_attempts, xclaim_message.origin_queue AS origin_queue,
+      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
+      xclaim_message.unique_key AS unique_key
+    FROM xclaim_message
+    WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at >= '-infinity' AND xclaim_message.priority = %(priority)s::INTEGER AND
+      xclaim_message.available_at <= statement_timestamp() AND (xclaim_message.available_at,
+      xclaim_message.id) < (CASE WHEN (%(place_infinite)s::text <> '') THEN CAST(%(place_infinite)s::text AS
+      TIMESTAMP WITH TIME ZONE) ELSE '1970-01-01 00:00:00+00'::timestamptz + CAST(%(place_finite)s::text AS
+      INTERVAL) END, %(place_id)s::BIGINT)
+    ORDER BY xclaim_message.available_at DESC, xclaim_message.id DESC
+    LIMIT %(look)s::INTEGER) AS looked
+    WHERE CASE WHEN (jsonb_typeof(looked.headers -> 'run_id') = ANY (ARRAY['string', 'number'])) THEN
+      substr(looked.headers ->> 'run_id', 1, 4096) END = %(text_1)s::text OR
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') > 1 AND strpos(coalesce(looked.consumed_by,
+      looked.claimed_by), '#') > 0 AND substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), 1, length(%(text_1)s::text)) =
+      %(text_1)s::text AND substr(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(%(text_1)s::text) + 1), 1,
+      length('/')) = '/' AND split_part(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(%(text_1)s::text) + 1), '/',
+      -1) = substr(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(%(text_1)s::text) + 1), 2)
+    ORDER BY looked.available_at DESC, looked.id DESC
+    LIMIT %(message_limit)s::INTEGER;
+
+-- search_ids
+-- Return the ids, queues and statuses of those of the next messages that pass all tests.
+SELECT looked.id, looked.queue, looked.status
+    FROM (SELECT xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
+      xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
+      xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
+      AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
+      xclaim_message.created_at AS created_at, xclaim_message.headers AS headers, xclaim_message.id AS id,
+      xclaim_message.last_error AS last_error, xclaim_message.last_error_class AS last_error_class,
+      xclaim_message.max_attempts AS max_attempts, xclaim_message.origin_queue AS origin_queue,
+      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
+      xclaim_message.unique_key AS unique_key
+    FROM xclaim_message
+    WHERE xclaim_message.id <= %(from_id)s::BIGINT AND xclaim_message.id >= %(to_id)s::BIGINT
+    ORDER BY xclaim_message.id DESC
+    LIMIT %(look)s::INTEGER) AS looked
+    WHERE CASE WHEN (jsonb_typeof(looked.headers -> 'run_id') = ANY (ARRAY['string', 'number'])) THEN
+      substr(looked.headers ->> 'run_id', 1, 4096) END = %(text_1)s::text OR
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') > 1 AND strpos(coalesce(looked.consumed_by,
+      looked.claimed_by), '#') > 0 AND substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), 1, length(%(text_1)s::text)) =
+      %(text_1)s::text AND substr(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(%(text_1)s::text) + 1), 1,
+      length('/')) = '/' AND split_part(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(%(text_1)s::text) + 1), '/',
+      -1) = substr(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(%(text_1)s::text) + 1), 2)
+    ORDER BY looked.id DESC
+    LIMIT %(message_limit)s::INTEGER;
+
+-- looked_through
+-- Return how many the next ``LOOK`` messages are, with the last of them.
+SELECT looked.id, least(greatest(looked.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
+      created_at, CAST(trunc(EXTRACT(epoch
+    FROM looked.available_at) * 1000000) AS text) AS place, (SELECT count(*) AS count_1
+    FROM (SELECT xclaim_message.id AS id, xclaim_message.created_at AS created_at, xclaim_message.available_at
+      AS available_at
+    FROM xclaim_message
+    WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at >= '-infinity' AND xclaim_message.priority = %(priority)s::INTEGER AND
+      xclaim_message.available_at <= statement_timestamp() AND (xclaim_message.available_at,
+      xclaim_message.id) < (CASE WHEN (%(place_infinite)s::text <> '') THEN CAST(%(place_infinite)s::text AS
+      TIMESTAMP WITH TIME ZONE) ELSE '1970-01-01 00:00:00+00'::timestamptz + CAST(%(place_finite)s::text AS
+      INTERVAL) END, %(place_id)s::BIGINT)
+    ORDER BY xclaim_message.available_at DESC, xclaim_message.id DESC
+    LIMIT %(look)s::INTEGER) AS looked) AS looked_at
+    FROM (SELECT xclaim_message.id AS id, xclaim_message.created_at AS created_at, xclaim_message.available_at
+      AS available_at
+    FROM xclaim_message
+    WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at >= '-infinity' AND xclaim_message.priority = %(priority)s::INTEGER AND
+      xclaim_message.available_at <= statement_timestamp() AND (xclaim_message.available_at,
+      xclaim_message.id) < (CASE WHEN (%(place_infinite)s::text <> '') THEN CAST(%(place_infinite)s::text AS
+      TIMESTAMP WITH TIME ZONE) ELSE '1970-01-01 00:00:00+00'::timestamptz + CAST(%(place_finite)s::text AS
+      INTERVAL) END, %(place_id)s::BIGINT)
+    ORDER BY xclaim_message.available_at DESC, xclaim_message.id DESC
+    LIMIT %(look)s::INTEGER) AS looked
+    ORDER BY looked.available_at, looked.id
+    LIMIT 1;
+
+-- counted_to
+-- Count the next ``LOOK`` messages down to one of them.
+SELECT count(*) AS looked_at
+    FROM (SELECT xclaim_message.id AS id, xclaim_message.available_at AS available_at
+    FROM xclaim_message
+    WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at >= '-infinity' AND xclaim_message.priority = %(priority)s::INTEGER AND
+      xclaim_message.available_at <= statement_timestamp() AND (xclaim_message.available_at,
+      xclaim_message.id) < (CASE WHEN (%(place_infinite)s::text <> '') THEN CAST(%(place_infinite)s::text AS
+      TIMESTAMP WITH TIME ZONE) ELSE '1970-01-01 00:00:00+00'::timestamptz + CAST(%(place_finite)s::text AS
+      INTERVAL) END, %(place_id)s::BIGINT)
+    ORDER BY xclaim_message.available_at DESC, xclaim_message.id DESC
+    LIMIT %(look)s::INTEGER) AS looked
+    WHERE (looked.available_at, looked.id) >= (CASE WHEN (%(end_infinite)s::text <> '') THEN
+      CAST(%(end_infinite)s::text AS TIMESTAMP WITH TIME ZONE) ELSE '1970-01-01 00:00:00+00'::timestamptz +
+      CAST(%(end_finite)s::text AS INTERVAL) END, %(end_id)s::BIGINT);
+
+-- next_queue
+-- Return the names of queues behind one, as many as ``LIMIT``: a descent of an index each.
+WITH RECURSIVE found(name, number) AS (SELECT (SELECT first.queue
+    FROM xclaim_message AS first
+    WHERE first.claim_expires_at IS NOT NULL AND first.queue > %(queue_name)s::text
+    ORDER BY first.queue
+    LIMIT 1) AS name, 1 AS number
+    UNION ALL SELECT (SELECT following.queue
+    FROM xclaim_message AS following
+    WHERE following.claim_expires_at IS NOT NULL AND following.queue > found.name
+    ORDER BY following.queue
+    LIMIT 1) AS anon_1, found.number + 1 AS anon_2
+    FROM found
+    WHERE found.name IS NOT NULL AND found.number < %(message_limit)s::INTEGER) SELECT found.name AS queue
+    FROM found
+    WHERE found.name IS NOT NULL
+    ORDER BY found.number;
+
+-- next_level
+-- Return the next lower priority in which messages of the queue wait.
+SELECT xclaim_message.priority
+    FROM xclaim_message
+    WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at >= '-infinity' AND xclaim_message.priority < %(priority)s::INTEGER
+    ORDER BY xclaim_message.priority DESC
+    LIMIT 1;
+
+-- keyed_ids
+-- Return the ids of the messages with a unique key, in whatever queue: a descent for each.
+WITH RECURSIVE origin(name, number) AS (SELECT (SELECT first.origin_queue
+    FROM xclaim_message AS first
+    WHERE first.unique_key IS NOT NULL
+    ORDER BY first.origin_queue
+    LIMIT 1) AS name, 1 AS number
+    UNION ALL SELECT (SELECT following.origin_queue
+    FROM xclaim_message AS following
+    WHERE following.unique_key IS NOT NULL AND following.origin_queue > origin.name
+    ORDER BY following.origin_queue
+    LIMIT 1) AS anon_1, origin.number + 1 AS anon_2
+    FROM origin
+    WHERE origin.name IS NOT NULL AND origin.number < 10000) SELECT found.id
+    FROM (SELECT (SELECT xclaim_message.id
+    FROM xclaim_message
+    WHERE xclaim_message.origin_queue = origin.name AND xclaim_message.unique_key = %(key)s::text) AS id
+    FROM origin) AS found
+    WHERE found.id IS NOT NULL
+    ORDER BY found.id;
+
+-- beginnings
+-- Return the beginning of the payloads of some messages, unless they are large or encoded.
+SELECT xclaim_message.id, CASE WHEN (xclaim_message.codec IS NULL) THEN CASE WHEN
+      (pg_column_size(xclaim_message.payload) <= 32768) THEN substr(CAST(xclaim_message.payload AS text), 1,
+      300) END END AS excerpt, pg_column_size(xclaim_message.payload) AS size
+    FROM xclaim_message
+    WHERE xclaim_message.id = ANY (array((SELECT item.id
+    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id, position))));
+
+-- look_at
+-- Return one message, without its JSON.
+SELECT xclaim_message.id, substr(xclaim_message.queue, 1, 1000) AS queue, substr(xclaim_message.origin_queue,
+      1, 1000) AS origin_queue, substr(xclaim_message.status, 1, 1000) AS status, xclaim_message.priority,
+      substr(xclaim_message.unique_key, 1, 1000) AS unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') AS created_at, least(greatest(xclaim_message.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT
+      NULL) THEN least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29
+      00:00:00+00') END AS claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
+      AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      consumed_at, substr(xclaim_message.claimed_by, 1, 1000) AS claimed_by,
+      substr(xclaim_message.consumed_by, 1, 1000) AS consumed_by, substr(xclaim_message.claim_key, 1, 1000) AS
+      claim_key, substr(xclaim_message.last_error_class, 1, 1000) AS last_error_class,
+      substr(xclaim_message.codec, 1, 1000) AS codec, substr(xclaim_message.last_error, 1, 10000) AS
+      last_error, xclaim_message.status = 'available' AND xclaim_message.available_at > statement_timestamp()
+      AS is_later, xclaim_message.claim_expires_at <= statement_timestamp() AS is_lapsed
+    FROM xclaim_message
+    WHERE xclaim_message.id = %(message_id)s::BIGINT;
+
+-- document
+-- Return the beginning of a JSON column of a message, and how large it is.
+SELECT CASE WHEN (pg_column_size(xclaim_message.payload) <= 2147483647) THEN
+      substr(CAST(xclaim_message.payload AS text), 1, 100001) END AS text,
+      pg_column_size(xclaim_message.payload) AS size
+    FROM xclaim_message
+    WHERE xclaim_message.id = %(message_id)s::BIGINT;
+
+-- place_of_payload
+-- Return whether an encoded payload is in the storage, and not in the row.
+SELECT CASE WHEN (jsonb_typeof(xclaim_message.payload -> 'uri') = ANY (ARRAY['string', 'number'])) THEN
+      substr(xclaim_message.payload ->> 'uri', 1, 4096) END IS NOT NULL AS is_stored
+    FROM xclaim_message
+    WHERE xclaim_message.id = %(message_id)s::BIGINT;
+
+-- held
+-- Return who holds what, by queue and by the end of the lease: no tokens.
+SELECT xclaim_message.id, substr(xclaim_message.queue, 1, 1000) AS queue, substr(xclaim_message.claimed_by, 1,
+      1000) AS claimed_by, xclaim_message.attempts, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
+      AS claim_expires_at, substr(xclaim_message.last_error_class, 1, 1000) AS last_error_class,
+      xclaim_message.claim_expires_at <= statement_timestamp() AS is_lapsed, CAST(trunc(EXTRACT(epoch
+    FROM xclaim_message.claim_expires_at) * 1000000) AS text) AS place
+    FROM xclaim_message
+    WHERE xclaim_message.claim_expires_at IS NOT NULL AND (xclaim_message.queue,
+      xclaim_message.claim_expires_at, xclaim_message.id) > (%(queue_name)s::text, CASE WHEN
+      (%(place_infinite)s::text <> '') THEN CAST(%(place_infinite)s::text AS TIMESTAMP WITH TIME ZONE) ELSE
+      '1970-01-01 00:00:00+00'::timestamptz + CAST(%(place_finite)s::text AS INTERVAL) END,
+      %(place_id)s::BIGINT)
+    ORDER BY xclaim_message.queue, xclaim_message.claim_expires_at, xclaim_message.id
+    LIMIT %(message_limit)s::INTEGER;
+
+-- letters_by_error
+-- Count the newest dead letters of a queue, ``LOOK`` of them, by their error.
+SELECT said.last_error_class AS last_error_class, said.first_line AS first_line, count(*) AS letters, CASE
+      WHEN (min(said.available_at) IS NOT NULL) THEN least(greatest(min(said.available_at), '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at, CASE WHEN (max(said.available_at) IS NOT
+      NULL) THEN least(greatest(max(said.available_at), '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00')
+      END AS claimed_at, max(said.id) AS id
+    FROM (SELECT newest.id AS id, newest.available_at AS available_at, substr(newest.last_error_class, 1,
+      1000) AS last_error_class, CASE WHEN (strpos(substr(newest.last_error, 1, 300), chr(10)) > 0) THEN
+      substr(substr(newest.last_error, 1, 300), 1, strpos(substr(newest.last_error, 1, 300), chr(10)) - 1)
+      ELSE substr(newest.last_error, 1, 300) END AS first_line
+    FROM (SELECT xclaim_message.id AS id, xclaim_message.available_at AS available_at,
+      xclaim_message.last_error_class AS last_error_class, xclaim_message.last_error AS last_error
+    FROM xclaim_message
+    WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at >= '-infinity'
+    ORDER BY xclaim_message.priority, xclaim_message.available_at DESC, xclaim_message.id DESC
+    LIMIT %(look)s::INTEGER) AS newest) AS said GROUP BY said.last_error_class, said.first_line
+    ORDER BY count(*) DESC, max(said.id) DESC;
+
+-- work
+-- Return those of the next ``LOOK`` messages that a part of a DAG run has had to do with.
+SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_queue, 1, 1000) AS
+      origin_queue, substr(looked.status, 1, 1000) AS status, looked.priority, substr(looked.unique_key, 1,
+      1000) AS unique_key, looked.attempts, looked.max_attempts, least(greatest(looked.created_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, least(greatest(looked.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, CASE WHEN (looked.claimed_at IS NOT NULL) THEN
+      least(greatest(looked.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claimed_at, CASE WHEN (looked.claim_expires_at IS NOT NULL) THEN least(greatest(looked.claim_expires_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN
+      (looked.consumed_at IS NOT NULL) THEN least(greatest(looked.consumed_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS consumed_at, substr(looked.claimed_by, 1, 1000) AS claimed_by,
+      substr(looked.consumed_by, 1, 1000) AS consumed_by, substr(looked.claim_key, 1, 1000) AS claim_key,
+      substr(looked.last_error_class, 1, 1000) AS last_error_class, substr(looked.codec, 1, 1000) AS codec,
+      substr(looked.last_error, 1, 1000) AS last_error, looked.status = 'available' AND looked.available_at >
+      statement_timestamp() AS is_later, looked.claim_expires_at <= statement_timestamp() AS is_lapsed,
+      coalesce(CASE WHEN (jsonb_typeof(looked.headers -> 'dag_id') = ANY (ARRAY['string', 'number'])) THEN
+      substr(looked.headers ->> 'dag_id', 1, 4096) END = %(producer_dag_id)s::text AND CASE WHEN
+      (jsonb_typeof(looked.headers -> 'run_id') = ANY (ARRAY['string', 'number'])) THEN substr(looked.headers
+      ->> 'run_id', 1, 4096) END = %(producer_run_id)s::text AND CASE WHEN (jsonb_typeof(looked.headers ->
+      'task_id') = ANY (ARRAY['string', 'number'])) THEN substr(looked.headers ->> 'task_id', 1, 4096) END =
+      %(producer_task_id)s::text AND CASE WHEN (jsonb_typeof(looked.headers -> 'map_index') = ANY
+      (ARRAY['string', 'number'])) THEN substr(looked.headers ->> 'map_index', 1, 4096) END =
+      %(producer_map_index)s::text, 1 = 0) AS is_pushed, coalesce(looked.status = 'claimed' AND
+      substr(looked.claimed_by, 1, length(%(claimant_0)s::text)) = %(claimant_0)s::text, 1 = 0) AS is_held,
+      coalesce(looked.status = 'consumed' AND substr(looked.consumed_by, 1, length(%(claimant_0)s::text)) =
+      %(claimant_0)s::text, 1 = 0) AS is_consumed, coalesce(CASE WHEN (looked.failures IS NOT NULL) THEN
+      EXISTS (SELECT 1
+    FROM jsonb_array_elements(CASE WHEN (jsonb_typeof(looked.failures) = 'array') THEN looked.failures ELSE
+      CAST('[]' AS jsonb) END) AS element(value)
+    WHERE substr(CASE WHEN (jsonb_typeof(element.value -> 'claimed_by') = ANY (ARRAY['string', 'number']))
+      THEN substr(element.value ->> 'claimed_by', 1, 4096) END, 1, length(%(claimant_0)s::text)) =
+      %(claimant_0)s::text) ELSE 1 = 0 END, 1 = 0) AS is_failed
+    FROM (SELECT xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
+      xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
+      xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
+      AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
+      xclaim_message.created_at AS created_at, xclaim_message.failures AS failures, xclaim_message.headers AS
+      headers, xclaim_message.id AS id, xclaim_message.last_error AS last_error,
+      xclaim_message.last_error_class AS last_error_class, xclaim_message.max_attempts AS max_attempts,
+      xclaim_message.origin_queue AS origin_queue, xclaim_message.priority AS priority, xclaim_message.queue
+      AS queue, xclaim_message.status AS status, xclaim_message.unique_key AS unique_key
+    FROM xclaim_message
+    WHERE xclaim_message.id <= %(from_id)s::BIGINT AND xclaim_message.id >= %(to_id)s::BIGINT
+    ORDER BY xclaim_message.id DESC
+    LIMIT %(look)s::INTEGER) AS looked
+    WHERE coalesce(CASE WHEN (jsonb_typeof(looked.headers -> 'dag_id') = ANY (ARRAY['string', 'number'])) THEN
+      substr(looked.headers ->> 'dag_id', 1, 4096) END = %(producer_dag_id)s::text AND CASE WHEN
+      (jsonb_typeof(looked.headers -> 'run_id') = ANY (ARRAY['string', 'number'])) THEN substr(looked.headers
+      ->> 'run_id', 1, 4096) END = %(producer_run_id)s::text AND CASE WHEN (jsonb_typeof(looked.headers ->
+      'task_id') = ANY (ARRAY['string', 'number'])) THEN substr(looked.headers ->> 'task_id', 1, 4096) END =
+      %(producer_task_id)s::text AND CASE WHEN (jsonb_typeof(looked.headers -> 'map_index') = ANY
+      (ARRAY['string', 'number'])) THEN substr(looked.headers ->> 'map_index', 1, 4096) END =
+      %(producer_map_index)s::text, 1 = 0) OR coalesce(looked.status = 'claimed' AND substr(looked.claimed_by,
+      1, length(%(claimant_0)s::text)) = %(claimant_0)s::text, 1 = 0) OR coalesce(looked.status = 'consumed'
+      AND substr(looked.consumed_by, 1, length(%(claimant_0)s::text)) = %(claimant_0)s::text, 1 = 0) OR
+      coalesce(CASE WHEN (looked.failures IS NOT NULL) THEN EXISTS (SELECT 1
+    FROM jsonb_array_elements(CASE WHEN (jsonb_typeof(looked.failures) = 'array') THEN looked.failures ELSE
+      CAST('[]' AS jsonb) END) AS element(value)
+    WHERE substr(CASE WHEN (jsonb_typeof(element.value -> 'claimed_by') = ANY (ARRAY['string', 'number']))
+      THEN substr(element.value ->> 'claimed_by', 1, 4096) END, 1, length(%(claimant_0)s::text)) =
+      %(claimant_0)s::text) ELSE 1 = 0 END, 1 = 0)
+    ORDER BY looked.id DESC
+    LIMIT %(message_limit)s::INTEGER;

@@ -1236,3 +1236,367 @@ SELECT available_at AS available_at
     WHERE queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
     ORDER BY priority, available_at DESC
     LIMIT :bound) AS newest;
+
+-- search, the newest by their payload
+-- Return those of the next ``LOOK`` messages that pass all tests, no more than ``LIMIT``.
+SELECT looked.id, CAST(substr(looked.queue, 1, 1000) AS BLOB) AS queue, CAST(substr(looked.origin_queue, 1,
+      1000) AS BLOB) AS origin_queue, CAST(substr(looked.status, 1, 1000) AS BLOB) AS status,
+      CAST(looked.priority AS INTEGER) AS priority, CAST(substr(looked.unique_key, 1, 1000) AS BLOB) AS
+      unique_key, CAST(looked.attempts AS INTEGER) AS attempts, CAST(looked.max_attempts AS INTEGER) AS
+      max_attempts, CAST(looked.created_at AS BLOB) AS created_at, CAST(looked.available_at AS BLOB) AS
+      available_at, CAST(looked.claimed_at AS BLOB) AS claimed_at, CAST(looked.claim_expires_at AS BLOB) AS
+      claim_expires_at, CAST(looked.consumed_at AS BLOB) AS consumed_at, CAST(substr(looked.claimed_by, 1,
+      1000) AS BLOB) AS claimed_by, CAST(substr(looked.consumed_by, 1, 1000) AS BLOB) AS consumed_by,
+      CAST(substr(looked.claim_key, 1, 1000) AS BLOB) AS claim_key, CAST(substr(looked.last_error_class, 1,
+      1000) AS BLOB) AS last_error_class, CAST(substr(looked.codec, 1, 1000) AS BLOB) AS codec,
+      CAST(substr(looked.last_error, 1, 1000) AS BLOB) AS last_error, looked.status = 'available' AND
+      looked.available_at > strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_later, looked.claim_expires_at <=
+      strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed
+    FROM (SELECT xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
+      xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
+      xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
+      AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
+      xclaim_message.created_at AS created_at, xclaim_message.id AS id, xclaim_message.last_error AS
+      last_error, xclaim_message.last_error_class AS last_error_class, xclaim_message.max_attempts AS
+      max_attempts, xclaim_message.origin_queue AS origin_queue, xclaim_message.payload AS payload,
+      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
+      xclaim_message.unique_key AS unique_key
+    FROM xclaim_message
+    WHERE xclaim_message.id <= :from_id AND xclaim_message.id >= :to_id
+    ORDER BY xclaim_message.id DESC
+    LIMIT :look OFFSET :param_1) AS looked
+    WHERE CASE WHEN (looked.codec IS NULL) THEN EXISTS (SELECT 1
+    FROM json_each(CASE WHEN (CASE WHEN (typeof(looked.payload) = 'text') THEN json_valid(looked.payload) ELSE
+      0 END = 1) THEN looked.payload ELSE 'null' END) AS step_0_0_member, json_each(CASE WHEN
+      (step_0_0_member.type IN ('object', 'array')) THEN step_0_0_member.value ELSE 'null' END) AS
+      step_0_1_member
+    WHERE CAST(step_0_0_member."key" AS TEXT) = :step_0_0 AND CAST(step_0_1_member."key" AS TEXT) = :step_0_1
+      AND (step_0_1_member.type IN ('integer', 'real') AND step_0_1_member.value = CAST(:text_0 AS NUMERIC) OR
+      (EXISTS (SELECT 1
+    FROM json_each(CASE WHEN (step_0_1_member.type = 'array') THEN step_0_1_member.value ELSE '[]' END) AS
+      text_0_element
+    WHERE text_0_element.type IN ('integer', 'real') AND text_0_element.value = CAST(:text_0 AS NUMERIC)))))
+      ELSE 1 = 0 END = 1
+    ORDER BY looked.id DESC
+    LIMIT :message_limit OFFSET :param_2;
+
+-- search, waiting and of an Airflow run
+-- Return those of the next ``LOOK`` messages that pass all tests, no more than ``LIMIT``.
+SELECT looked.id, CAST(substr(looked.queue, 1, 1000) AS BLOB) AS queue, CAST(substr(looked.origin_queue, 1,
+      1000) AS BLOB) AS origin_queue, CAST(substr(looked.status, 1, 1000) AS BLOB) AS status,
+      CAST(looked.priority AS INTEGER) AS priority, CAST(substr(looked.unique_key, 1, 1000) AS BLOB) AS
+      unique_key, CAST(looked.attempts AS INTEGER) AS attempts, CAST(looked.max_attempts AS INTEGER) AS
+      max_attempts, CAST(looked.created_at AS BLOB) AS created_at, CAST(looked.available_at AS BLOB) AS
+      available_at, CAST(looked.claimed_at AS BLOB) AS claimed_at, CAST(looked.claim_expires_at AS BLOB) AS
+      claim_expires_at, CAST(looked.consumed_at AS BLOB) AS consumed_at, CAST(substr(looked.claimed_by, 1,
+      1000) AS BLOB) AS claimed_by, CAST(substr(looked.consumed_by, 1, 1000) AS BLOB) AS consumed_by,
+      CAST(substr(looked.claim_key, 1, 1000) AS BLOB) AS claim_key, CAST(substr(looked.last_error_class, 1,
+      1000) AS BLOB) AS last_error_class, CAST(substr(looked.codec, 1, 1000) AS BLOB) AS codec,
+      CAST(substr(looked.last_error, 1, 1000) AS BLOB) AS last_error, looked.status = 'available' AND
+      looked.available_at > strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_later, looked.claim_expires_at <=
+      strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed, CAST(substr(typeof(looked.available_at), 1, 1) ||
+      hex(CAST(looked.available_at AS BLOB)) AS TEXT) AS place
+    FROM (SELECT xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
+      xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
+      xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
+      AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
+      xclaim_message.created_at AS created_at, xclaim_message.headers AS headers, xclaim_message.id AS id,
+      xclaim_message.last_error AS last_error, xclaim_message.last_error_class AS last_error_class,
+      xclaim_message.max_attempts AS max_attempts, xclaim_message.origin_queue AS origin_queue,
+      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
+      xclaim_message.unique_key AS unique_key
+    FROM xclaim_message
+    WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at IS NOT NULL AND xclaim_message.priority = :priority AND
+      xclaim_message.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND (xclaim_message.available_at,
+      xclaim_message.id) < (CASE WHEN (:place_kind = 't') THEN CAST(:place_bytes AS TEXT) ELSE :place_bytes
+      END, :place_id)
+    ORDER BY xclaim_message.available_at DESC, xclaim_message.id DESC
+    LIMIT :look OFFSET :param_1) AS looked
+    WHERE CAST(CASE WHEN (CASE WHEN (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0
+      END = 1) THEN json_extract(looked.headers, '$.run_id') END AS TEXT) = :text_1 OR
+      instr(coalesce(looked.consumed_by, looked.claimed_by), '/') > 1 AND instr(coalesce(looked.consumed_by,
+      looked.claimed_by), '#') > 0 AND substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      instr(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), 1, length(:text_1)) = :text_1 AND
+      substr(substr(substr(coalesce(looked.consumed_by, looked.claimed_by), instr(coalesce(looked.consumed_by,
+      looked.claimed_by), '/') + 1), length(:text_1) + 1), 1, length('/')) = '/' AND
+      substr(substr(substr(coalesce(looked.consumed_by, looked.claimed_by), instr(coalesce(looked.consumed_by,
+      looked.claimed_by), '/') + 1), length(:text_1) + 1),
+      length(rtrim(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      instr(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(:text_1) + 1),
+      replace(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      instr(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(:text_1) + 1), '/', ''))) + 1)
+      = substr(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      instr(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(:text_1) + 1), 2)
+    ORDER BY looked.available_at DESC, looked.id DESC
+    LIMIT :message_limit OFFSET :param_2;
+
+-- search_ids
+-- Return the ids, queues and statuses of those of the next messages that pass all tests.
+SELECT looked.id, CAST(looked.queue AS BLOB) AS queue, CAST(looked.status AS BLOB) AS status
+    FROM (SELECT xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
+      xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
+      xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
+      AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
+      xclaim_message.created_at AS created_at, xclaim_message.headers AS headers, xclaim_message.id AS id,
+      xclaim_message.last_error AS last_error, xclaim_message.last_error_class AS last_error_class,
+      xclaim_message.max_attempts AS max_attempts, xclaim_message.origin_queue AS origin_queue,
+      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
+      xclaim_message.unique_key AS unique_key
+    FROM xclaim_message
+    WHERE xclaim_message.id <= :from_id AND xclaim_message.id >= :to_id
+    ORDER BY xclaim_message.id DESC
+    LIMIT :look OFFSET :param_1) AS looked
+    WHERE CAST(CASE WHEN (CASE WHEN (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0
+      END = 1) THEN json_extract(looked.headers, '$.run_id') END AS TEXT) = :text_1 OR
+      instr(coalesce(looked.consumed_by, looked.claimed_by), '/') > 1 AND instr(coalesce(looked.consumed_by,
+      looked.claimed_by), '#') > 0 AND substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      instr(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), 1, length(:text_1)) = :text_1 AND
+      substr(substr(substr(coalesce(looked.consumed_by, looked.claimed_by), instr(coalesce(looked.consumed_by,
+      looked.claimed_by), '/') + 1), length(:text_1) + 1), 1, length('/')) = '/' AND
+      substr(substr(substr(coalesce(looked.consumed_by, looked.claimed_by), instr(coalesce(looked.consumed_by,
+      looked.claimed_by), '/') + 1), length(:text_1) + 1),
+      length(rtrim(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      instr(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(:text_1) + 1),
+      replace(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      instr(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(:text_1) + 1), '/', ''))) + 1)
+      = substr(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      instr(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(:text_1) + 1), 2)
+    ORDER BY looked.id DESC
+    LIMIT :message_limit OFFSET :param_2;
+
+-- looked_through
+-- Return how many the next ``LOOK`` messages are, with the last of them.
+SELECT looked.id, CAST(looked.created_at AS BLOB) AS created_at, CAST(substr(typeof(looked.available_at), 1,
+      1) || hex(CAST(looked.available_at AS BLOB)) AS TEXT) AS place, (SELECT count(*) AS count_1
+    FROM (SELECT xclaim_message.id AS id, xclaim_message.created_at AS created_at, xclaim_message.available_at
+      AS available_at
+    FROM xclaim_message
+    WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at IS NOT NULL AND xclaim_message.priority = :priority AND
+      xclaim_message.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND (xclaim_message.available_at,
+      xclaim_message.id) < (CASE WHEN (:place_kind = 't') THEN CAST(:place_bytes AS TEXT) ELSE :place_bytes
+      END, :place_id)
+    ORDER BY xclaim_message.available_at DESC, xclaim_message.id DESC
+    LIMIT :look OFFSET :param_1) AS looked) AS looked_at
+    FROM (SELECT xclaim_message.id AS id, xclaim_message.created_at AS created_at, xclaim_message.available_at
+      AS available_at
+    FROM xclaim_message
+    WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at IS NOT NULL AND xclaim_message.priority = :priority AND
+      xclaim_message.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND (xclaim_message.available_at,
+      xclaim_message.id) < (CASE WHEN (:place_kind = 't') THEN CAST(:place_bytes AS TEXT) ELSE :place_bytes
+      END, :place_id)
+    ORDER BY xclaim_message.available_at DESC, xclaim_message.id DESC
+    LIMIT :look OFFSET :param_2) AS looked
+    ORDER BY looked.available_at, looked.id
+    LIMIT 1 OFFSET :param_3;
+
+-- counted_to
+-- Count the next ``LOOK`` messages down to one of them.
+SELECT count(*) AS looked_at
+    FROM (SELECT xclaim_message.id AS id, xclaim_message.available_at AS available_at
+    FROM xclaim_message
+    WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at IS NOT NULL AND xclaim_message.priority = :priority AND
+      xclaim_message.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND (xclaim_message.available_at,
+      xclaim_message.id) < (CASE WHEN (:place_kind = 't') THEN CAST(:place_bytes AS TEXT) ELSE :place_bytes
+      END, :place_id)
+    ORDER BY xclaim_message.available_at DESC, xclaim_message.id DESC
+    LIMIT :look OFFSET :param_1) AS looked
+    WHERE (looked.available_at, looked.id) >= (CASE WHEN (:end_kind = 't') THEN CAST(:end_bytes AS TEXT) ELSE
+      :end_bytes END, :end_id);
+
+-- next_queue
+-- Return the names of queues behind one, as many as ``LIMIT``: a descent of an index each.
+WITH RECURSIVE found(name, number) AS (SELECT (SELECT first.queue
+    FROM xclaim_message AS first
+    WHERE first.claim_expires_at IS NOT NULL AND first.queue > :queue_name
+    ORDER BY first.queue
+    LIMIT 1 OFFSET :param_1) AS name, 1 AS number
+    UNION ALL SELECT (SELECT following.queue
+    FROM xclaim_message AS following
+    WHERE following.claim_expires_at IS NOT NULL AND following.queue > found.name
+    ORDER BY following.queue
+    LIMIT 1 OFFSET :param_2) AS anon_1, found.number + 1 AS anon_2
+    FROM found
+    WHERE found.name IS NOT NULL AND found.number < :message_limit) SELECT CAST(found.name AS BLOB) AS queue
+    FROM found
+    WHERE found.name IS NOT NULL
+    ORDER BY found.number;
+
+-- next_level
+-- Return the next lower priority in which messages of the queue wait.
+SELECT CAST(xclaim_message.priority AS INTEGER) AS priority
+    FROM xclaim_message
+    WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at IS NOT NULL AND xclaim_message.priority < :priority
+    ORDER BY xclaim_message.priority DESC
+    LIMIT 1 OFFSET :param_1;
+
+-- keyed_ids
+-- Return the ids of the messages with a unique key, in whatever queue: a descent for each.
+WITH RECURSIVE origin(name, number) AS (SELECT (SELECT first.origin_queue
+    FROM xclaim_message AS first
+    WHERE first.unique_key IS NOT NULL
+    ORDER BY first.origin_queue
+    LIMIT 1 OFFSET :param_1) AS name, 1 AS number
+    UNION ALL SELECT (SELECT following.origin_queue
+    FROM xclaim_message AS following
+    WHERE following.unique_key IS NOT NULL AND following.origin_queue > origin.name
+    ORDER BY following.origin_queue
+    LIMIT 1 OFFSET :param_2) AS anon_1, origin.number + 1 AS anon_2
+    FROM origin
+    WHERE origin.name IS NOT NULL AND origin.number < 10000) SELECT found.id
+    FROM (SELECT (SELECT xclaim_message.id
+    FROM xclaim_message
+    WHERE xclaim_message.origin_queue = origin.name AND xclaim_message.unique_key = :key) AS id
+    FROM origin) AS found
+    WHERE found.id IS NOT NULL
+    ORDER BY found.id;
+
+-- beginnings
+-- Return the beginning of the payloads of some messages, unless they are large or encoded.
+SELECT xclaim_message.id, CAST(CASE WHEN (xclaim_message.codec IS NULL) THEN substr(xclaim_message.payload, 1,
+      300) END AS BLOB) AS excerpt, length(CAST(xclaim_message.payload AS BLOB)) AS size
+    FROM xclaim_message
+    WHERE xclaim_message.id IN (SELECT item.id
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item);
+
+-- look_at
+-- Return one message, without its JSON.
+SELECT xclaim_message.id, CAST(substr(xclaim_message.queue, 1, 1000) AS BLOB) AS queue,
+      CAST(substr(xclaim_message.origin_queue, 1, 1000) AS BLOB) AS origin_queue,
+      CAST(substr(xclaim_message.status, 1, 1000) AS BLOB) AS status, CAST(xclaim_message.priority AS INTEGER)
+      AS priority, CAST(substr(xclaim_message.unique_key, 1, 1000) AS BLOB) AS unique_key,
+      CAST(xclaim_message.attempts AS INTEGER) AS attempts, CAST(xclaim_message.max_attempts AS INTEGER) AS
+      max_attempts, CAST(xclaim_message.created_at AS BLOB) AS created_at, CAST(xclaim_message.available_at AS
+      BLOB) AS available_at, CAST(xclaim_message.claimed_at AS BLOB) AS claimed_at,
+      CAST(xclaim_message.claim_expires_at AS BLOB) AS claim_expires_at, CAST(xclaim_message.consumed_at AS
+      BLOB) AS consumed_at, CAST(substr(xclaim_message.claimed_by, 1, 1000) AS BLOB) AS claimed_by,
+      CAST(substr(xclaim_message.consumed_by, 1, 1000) AS BLOB) AS consumed_by,
+      CAST(substr(xclaim_message.claim_key, 1, 1000) AS BLOB) AS claim_key,
+      CAST(substr(xclaim_message.last_error_class, 1, 1000) AS BLOB) AS last_error_class,
+      CAST(substr(xclaim_message.codec, 1, 1000) AS BLOB) AS codec, CAST(substr(xclaim_message.last_error, 1,
+      10000) AS BLOB) AS last_error, xclaim_message.status = 'available' AND xclaim_message.available_at >
+      strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_later, xclaim_message.claim_expires_at <= strftime('%Y-%m-%d
+      %H:%M:%f', 'now') AS is_lapsed
+    FROM xclaim_message
+    WHERE xclaim_message.id = :message_id;
+
+-- document
+-- Return the beginning of a JSON column of a message, and how large it is.
+SELECT CAST(substr(xclaim_message.payload, 1, 100001) AS BLOB) AS text, length(CAST(xclaim_message.payload AS
+      BLOB)) AS size
+    FROM xclaim_message
+    WHERE xclaim_message.id = :message_id;
+
+-- place_of_payload
+-- Return whether an encoded payload is in the storage, and not in the row.
+SELECT CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.payload) = 'text') THEN
+      json_valid(xclaim_message.payload) ELSE 0 END = 1) THEN json_extract(xclaim_message.payload, '$.uri')
+      END AS TEXT) IS NOT NULL AS is_stored
+    FROM xclaim_message
+    WHERE xclaim_message.id = :message_id;
+
+-- held
+-- Return who holds what, by queue and by the end of the lease: no tokens.
+SELECT xclaim_message.id, CAST(substr(xclaim_message.queue, 1, 1000) AS BLOB) AS queue,
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS BLOB) AS claimed_by, CAST(xclaim_message.attempts AS
+      INTEGER) AS attempts, CAST(xclaim_message.claimed_at AS BLOB) AS claimed_at,
+      CAST(xclaim_message.claim_expires_at AS BLOB) AS claim_expires_at,
+      CAST(substr(xclaim_message.last_error_class, 1, 1000) AS BLOB) AS last_error_class,
+      xclaim_message.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed,
+      CAST(substr(typeof(xclaim_message.claim_expires_at), 1, 1) || hex(CAST(xclaim_message.claim_expires_at
+      AS BLOB)) AS TEXT) AS place
+    FROM xclaim_message
+    WHERE xclaim_message.claim_expires_at IS NOT NULL AND (xclaim_message.queue,
+      xclaim_message.claim_expires_at, xclaim_message.id) > (:queue_name, CASE WHEN (:place_kind = 't') THEN
+      CAST(:place_bytes AS TEXT) ELSE :place_bytes END, :place_id)
+    ORDER BY xclaim_message.queue, xclaim_message.claim_expires_at, xclaim_message.id
+    LIMIT :message_limit OFFSET :param_1;
+
+-- letters_by_error
+-- Count the newest dead letters of a queue, ``LOOK`` of them, by their error.
+SELECT CAST(said.last_error_class AS BLOB) AS last_error_class, CAST(said.first_line AS BLOB) AS first_line,
+      count(*) AS letters, CAST(min(said.available_at) AS BLOB) AS available_at, CAST(max(said.available_at)
+      AS BLOB) AS claimed_at, max(said.id) AS id
+    FROM (SELECT newest.id AS id, newest.available_at AS available_at, substr(newest.last_error_class, 1,
+      1000) AS last_error_class, CASE WHEN (instr(substr(newest.last_error, 1, 300), char(10)) > 0) THEN
+      substr(substr(newest.last_error, 1, 300), 1, instr(substr(newest.last_error, 1, 300), char(10)) - 1)
+      ELSE substr(newest.last_error, 1, 300) END AS first_line
+    FROM (SELECT xclaim_message.id AS id, xclaim_message.available_at AS available_at,
+      xclaim_message.last_error_class AS last_error_class, xclaim_message.last_error AS last_error
+    FROM xclaim_message
+    WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at IS NOT NULL
+    ORDER BY xclaim_message.priority, xclaim_message.available_at DESC, xclaim_message.id DESC
+    LIMIT :look OFFSET :param_1) AS newest) AS said GROUP BY said.last_error_class, said.first_line
+    ORDER BY count(*) DESC, max(said.id) DESC;
+
+-- work
+-- Return those of the next ``LOOK`` messages that a part of a DAG run has had to do with.
+SELECT looked.id, CAST(substr(looked.queue, 1, 1000) AS BLOB) AS queue, CAST(substr(looked.origin_queue, 1,
+      1000) AS BLOB) AS origin_queue, CAST(substr(looked.status, 1, 1000) AS BLOB) AS status,
+      CAST(looked.priority AS INTEGER) AS priority, CAST(substr(looked.unique_key, 1, 1000) AS BLOB) AS
+      unique_key, CAST(looked.attempts AS INTEGER) AS attempts, CAST(looked.max_attempts AS INTEGER) AS
+      max_attempts, CAST(looked.created_at AS BLOB) AS created_at, CAST(looked.available_at AS BLOB) AS
+      available_at, CAST(looked.claimed_at AS BLOB) AS claimed_at, CAST(looked.claim_expires_at AS BLOB) AS
+      claim_expires_at, CAST(looked.consumed_at AS BLOB) AS consumed_at, CAST(substr(looked.claimed_by, 1,
+      1000) AS BLOB) AS claimed_by, CAST(substr(looked.consumed_by, 1, 1000) AS BLOB) AS consumed_by,
+      CAST(substr(looked.claim_key, 1, 1000) AS BLOB) AS claim_key, CAST(substr(looked.last_error_class, 1,
+      1000) AS BLOB) AS last_error_class, CAST(substr(looked.codec, 1, 1000) AS BLOB) AS codec,
+      CAST(substr(looked.last_error, 1, 1000) AS BLOB) AS last_error, looked.status = 'available' AND
+      looked.available_at > strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_later, looked.claim_expires_at <=
+      strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed, coalesce(CAST(CASE WHEN (CASE WHEN
+      (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0 END = 1) THEN
+      json_extract(looked.headers, '$.dag_id') END AS TEXT) = :producer_dag_id AND CAST(CASE WHEN (CASE WHEN
+      (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0 END = 1) THEN
+      json_extract(looked.headers, '$.run_id') END AS TEXT) = :producer_run_id AND CAST(CASE WHEN (CASE WHEN
+      (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0 END = 1) THEN
+      json_extract(looked.headers, '$.task_id') END AS TEXT) = :producer_task_id AND CAST(CASE WHEN (CASE WHEN
+      (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0 END = 1) THEN
+      json_extract(looked.headers, '$.map_index') END AS TEXT) = :producer_map_index, 1 = 0) AS is_pushed,
+      coalesce(looked.status = 'claimed' AND substr(looked.claimed_by, 1, length(:claimant_0)) = :claimant_0,
+      1 = 0) AS is_held, coalesce(looked.status = 'consumed' AND substr(looked.consumed_by, 1,
+      length(:claimant_0)) = :claimant_0, 1 = 0) AS is_consumed, coalesce(CASE WHEN (looked.failures IS NOT
+      NULL) THEN EXISTS (SELECT 1
+    FROM json_each(CASE WHEN (json_type(CASE WHEN (CASE WHEN (typeof(looked.failures) = 'text') THEN
+      json_valid(looked.failures) ELSE 0 END = 1) THEN looked.failures ELSE 'null' END) = 'array') THEN CASE
+      WHEN (CASE WHEN (typeof(looked.failures) = 'text') THEN json_valid(looked.failures) ELSE 0 END = 1) THEN
+      looked.failures ELSE 'null' END ELSE '[]' END) AS element
+    WHERE substr(CAST(CASE WHEN (element.type = 'object') THEN json_extract(element.value, '$.claimed_by') END
+      AS TEXT), 1, length(:claimant_0)) = :claimant_0) ELSE 1 = 0 END, 1 = 0) AS is_failed
+    FROM (SELECT xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
+      xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
+      xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
+      AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
+      xclaim_message.created_at AS created_at, xclaim_message.failures AS failures, xclaim_message.headers AS
+      headers, xclaim_message.id AS id, xclaim_message.last_error AS last_error,
+      xclaim_message.last_error_class AS last_error_class, xclaim_message.max_attempts AS max_attempts,
+      xclaim_message.origin_queue AS origin_queue, xclaim_message.priority AS priority, xclaim_message.queue
+      AS queue, xclaim_message.status AS status, xclaim_message.unique_key AS unique_key
+    FROM xclaim_message
+    WHERE xclaim_message.id <= :from_id AND xclaim_message.id >= :to_id
+    ORDER BY xclaim_message.id DESC
+    LIMIT :look OFFSET :param_1) AS looked
+    WHERE coalesce(CAST(CASE WHEN (CASE WHEN (typeof(looked.headers) = 'text') THEN json_valid(looked.headers)
+      ELSE 0 END = 1) THEN json_extract(looked.headers, '$.dag_id') END AS TEXT) = :producer_dag_id AND
+      CAST(CASE WHEN (CASE WHEN (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0 END =
+      1) THEN json_extract(looked.headers, '$.run_id') END AS TEXT) = :producer_run_id AND CAST(CASE WHEN
+      (CASE WHEN (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0 END = 1) THEN
+      json_extract(looked.headers, '$.task_id') END AS TEXT) = :producer_task_id AND CAST(CASE WHEN (CASE WHEN
+      (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0 END = 1) THEN
+      json_extract(looked.headers, '$.map_index') END AS TEXT) = :producer_map_index, 1 = 0) = 1 OR
+      coalesce(looked.status = 'claimed' AND substr(looked.claimed_by, 1, length(:claimant_0)) = :claimant_0,
+      1 = 0) = 1 OR coalesce(looked.status = 'consumed' AND substr(looked.consumed_by, 1, length(:claimant_0))
+      = :claimant_0, 1 = 0) = 1 OR coalesce(CASE WHEN (looked.failures IS NOT NULL) THEN EXISTS (SELECT 1
+    FROM json_each(CASE WHEN (json_type(CASE WHEN (CASE WHEN (typeof(looked.failures) = 'text') THEN
+      json_valid(looked.failures) ELSE 0 END = 1) THEN looked.failures ELSE 'null' END) = 'array') THEN CASE
+      WHEN (CASE WHEN (typeof(looked.failures) = 'text') THEN json_valid(looked.failures) ELSE 0 END = 1) THEN
+      looked.failures ELSE 'null' END ELSE '[]' END) AS element
+    WHERE substr(CAST(CASE WHEN (element.type = 'object') THEN json_extract(element.value, '$.claimed_by') END
+      AS TEXT), 1, length(:claimant_0)) = :claimant_0) ELSE 1 = 0 END, 1 = 0) = 1
+    ORDER BY looked.id DESC
+    LIMIT :message_limit OFFSET :param_2;

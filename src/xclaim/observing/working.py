@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
-from xclaim.errors import InvalidArgumentError, ObservationTimeoutError
+from xclaim.errors import InvalidArgumentError
 from xclaim.observing.asking import Question
 from xclaim.observing.places import Place, from_cursor, to_cursor
 from xclaim.observing.searching import (
@@ -42,7 +42,7 @@ _MOST_LISTED = 500
 _KINDS = ("pushed", "held", "consumed", "failed")
 _NEWEST_CONSUMED = 250  # of each queue
 _MOST_QUEUES = 200
-_OF_TASKS = 10_000  # claims that are looked through
+_MOST_CLAIMS = 10_000  # that are looked through
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +113,9 @@ def _work(
         place = from_cursor(Walk.IDS, before, question.dialect)
         sight = _Sight(question, may, asked, sends_bytes=sends_bytes)
         found: dict[int, Any] = {}
-        try:
-            if place is None:  # who goes on has seen these
-                _add(found, sight.held(limit, began + third))
-                _add(found, sight.consumed(limit, began + third))
-        except ObservationTimeoutError:
-            raise
+        if place is None:  # who goes on has seen these
+            _add(found, sight.held(limit, began + third))
+            _add(found, sight.consumed(limit, began + third))
         looked = sight.newest(4 * limit, place, began + 2 * third)
     _add(found, looked.rows)
     lists = {kind: _of_kind(found, kind, limit) for kind in _KINDS}
@@ -155,7 +152,7 @@ class _Sight:
         self._sends_bytes = sends_bytes
 
     def held(self, limit: int, ends_at: float) -> list[Any]:
-        return self._search(Plan(walk=Walk.HELD), _OF_TASKS, limit, None, ends_at).rows
+        return self._search(Plan(walk=Walk.HELD), _MOST_CLAIMS, limit, None, ends_at).rows
 
     def consumed(self, limit: int, ends_at: float) -> list[Any]:
         found: list[Any] = []

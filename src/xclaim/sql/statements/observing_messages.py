@@ -349,20 +349,16 @@ def place_of_payload(table: Table, dialect: Dialect) -> Statement:
 
 
 @lru_cache
-def held(
-    table: Table, dialect: Dialect, *, is_of_queue: bool, is_begun: bool, is_of_task: bool = False
-) -> Statement:
+def held(table: Table, dialect: Dialect, *, is_of_queue: bool, is_begun: bool) -> Statement:
     """Return who holds what, by queue and by the end of the lease: no tokens.
 
-    Of a queue, behind a place, or what was claimed under a key.
+    Of all queues or of one; from the beginning on, or behind a place.
     """
     found = select(
         *[_column(table, dialect, name) for name in _HELD],
         (table.c.claim_expires_at <= dialect.now()).label("is_lapsed"),
         dialect.place(table.c.claim_expires_at).label("place"),
     ).where(table.c.claim_expires_at.is_not(None))
-    if is_of_task:
-        return found.where(table.c.claim_key == KEY).limit(LIMIT)
     place = [dialect.time_at("place"), PLACE_ID]
     by: list[Any] = [table.c.claim_expires_at, table.c.id]
     if is_of_queue:
