@@ -220,7 +220,8 @@ def test_a_look_reads_an_index_and_not_the_table(large: Engine, look: str) -> No
     refuse_scans(lines)
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
+# Of the few claims of a queue PostgreSQL may read and sort all.
+@pytest.mark.parametrize("way", [way for way in WAYS if way.walk is not Walk.HELD], ids=str)
 def test_a_search_reads_no_more_than_it_looks_at(large: Engine, way: Way) -> None:
     if large.dialect.name == "sqlite":
         way = Way(walk=Walk.IDS)  # SQLite does not say how much it has read
