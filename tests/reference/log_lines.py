@@ -71,9 +71,9 @@ MEANINGS = {
         "With asyncio: a statement took longer than its caller waited. `well`, or its error."
     ),
     "the migration waits: %s": "`xclaim upgrade` waits for a lock. The line says for whose.",
-    "operator %s withdrew %s from %r: message %s": "Somebody ran `xclaim withdraw`.",
-    "operator %s %s message %s in %r, attempt %s, which %r held since %s": (
-        "Somebody ran `xclaim ack` or `xclaim release` with the id of a message."
+    "operator %s %s": (
+        "Somebody did something by hand: with a command (`ack`, `release`, `withdraw`) or in the "
+        "dashboard, which names the person. The line says what, to how many, and which."
     ),
     "could not discard %s (%s)": (
         "A payload was not stored to its end, and what is there of it was not deleted. `xclaim "

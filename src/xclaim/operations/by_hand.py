@@ -200,7 +200,7 @@ def note(done: str, *values: object, by: str | None = None) -> None:
     ``by`` is shown in one line that turns no terminal around, whatever name it is.
     """
     who = operator() if by is None else visible(by)
-    _logger.warning("operator %s " + done, who, *values)  # noqa: G003  (a format of ours)
+    _logger.warning("operator %s %s", who, done % values)
 
 
 def _note(done: str, claim: Claim, by: str | None) -> None:
