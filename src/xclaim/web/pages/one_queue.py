@@ -82,7 +82,9 @@ def _asked_for(visit: Visit) -> QueueSummary:
 
 def _actions(visit: Visit, queue: QueueSummary) -> list[tuple[Action, str, str]]:
     """Return what the page offers: the action, its page, and its name."""
-    pause = ("pause", "Pause the queue") if queue.pause is None else ("unpause", "Unpause the queue")
+    pause = (
+        ("pause", "Pause the queue") if queue.pause is None else ("unpause", "Unpause the queue")
+    )
     offered = {**_ACTIONS, Action.PAUSE: pause}
     return [(action, path, text) for action, (path, text) in offered.items() if visit.has(path)]
 
