@@ -71,6 +71,13 @@ MEANINGS = {
         "With asyncio: a statement took longer than its caller waited. `well`, or its error."
     ),
     "the migration waits: %s": "`xclaim upgrade` waits for a lock. The line says for whose.",
+    "a page failed: %s": (
+        "A page of the dashboard could not be shown. The traceback follows; whoever asked was told "
+        "that the log has it."
+    ),
+    "a page that is watched cannot be asked: %s": (
+        "Numbers of a page that somebody looks at could not be had; they are asked for again."
+    ),
     "operator %s withdrew %s from %r: message %s": "Somebody ran `xclaim withdraw`.",
     "operator %s %s message %s in %r, attempt %s, which %r held since %s": (
         "Somebody ran `xclaim ack` or `xclaim release` with the id of a message."
