@@ -71,6 +71,27 @@ MEANINGS = {
         "With asyncio: a statement took longer than its caller waited. `well`, or its error."
     ),
     "the migration waits: %s": "`xclaim upgrade` waits for a lock. The line says for whose.",
+    "a page failed: %s": (
+        "A page of the dashboard could not be shown. The traceback follows; whoever asked was told "
+        "that the log has it."
+    ),
+    "a page that is watched cannot be asked: %s": (
+        "Numbers of a page that somebody looks at could not be had; they are asked for again."
+    ),
+    "who asks for the dashboard cannot be told: %s at %s": (
+        "Airflow's auth manager raised, and the request was refused. The line has the error's "
+        "class and where it was raised."
+    ),
+    "how long messages wait in %s cannot be measured: %s": (
+        "A gauge of `MaintenanceOperator` was left out, because the database did not answer it."
+    ),
+    "metrics: the database does not answer (%s)": (
+        "`xclaim metrics` or the dashboard could not look: `xclaim_up` is 0 from now on."
+    ),
+    "metrics: the database answers again": "Scrapes have all metrics again.",
+    "%s is set, and nothing is measured": (
+        "`XCLAIM_OTEL=1`, and OpenTelemetry could not be set up. The traceback follows."
+    ),
     "operator %s %s": (
         "Somebody did something by hand: with a command (`ack`, `release`, `withdraw`) or in the "
         "dashboard, which names the person. The line says what, to how many, and which."
