@@ -92,6 +92,12 @@ MEANINGS = {
     "%s is set, and nothing is measured": (
         "`XCLAIM_OTEL=1`, and OpenTelemetry could not be set up. The traceback follows."
     ),
+    "%s is set, and nothing is measured: install xclaim[otel] (%s)": (
+        "`XCLAIM_OTEL=1`, and the extra is not installed."
+    ),
+    "what comes along with a push or with work failed": (
+        "What measures or traces raised. The push or the work was done all the same."
+    ),
     "operator %s %s": (
         "Somebody did something by hand: with a command (`ack`, `release`, `withdraw`) or in the "
         "dashboard, which names the person. The line says what, to how many, and which."

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from xclaim.connections.companions import Work, WorkEvent
-    from xclaim.message import Claim
     from xclaim.verb import LapseEvent, ReturnEvent, VerbEvent
 
 MOST_QUEUES = 100  # that are labels
