@@ -73,6 +73,7 @@ def test_a_form_of_ours_is_done(deeds: Deeds) -> None:
         form_token(SIGNER, OPERATOR)[:-3],
         SIGNER.sign("flash", OPERATOR, ""),
     ],
+    ids=["empty", "short", "dots", "letters", "of another", "of another secret", "cut", "a flash"],
 )
 def test_a_form_without_a_token_for_the_person_is_refused(deeds: Deeds, token: str) -> None:
     answer = deeds.browser.post("/act", data={"csrf_token": token}, headers=OURS)

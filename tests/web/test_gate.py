@@ -66,7 +66,7 @@ def test_no_route_is_open_to_nobody(dashboard: Dashboard) -> None:
 @pytest.mark.parametrize(
     "outcome",
     [ValueError("hunter2"), PermissionError("hunter2"), None, "ada", object(), {"name": "ada"}],
-    ids=repr,
+    ids=["an error", "no right", "nobody", "a name", "an object", "a mapping"],
 )
 def test_the_door_is_closed_if_it_cannot_be_told_who_asks(
     dashboard: Dashboard, outcome: object
