@@ -21,7 +21,7 @@ from xclaim.web.access import AccessDeniedError
 from xclaim.web.addresses import Scope, address
 from xclaim.web.rendering import render
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger("xclaim")
 
 
 class PageNotFoundError(Exception):
@@ -110,7 +110,7 @@ def failure_page(scope: Scope, error: BaseException, **context: Any) -> Response
     """Return the page for an error, with the headers that it asks for."""
     failure = failure_of(error)
     if failure.status >= 500 and not isinstance(error, XclaimError | AccessDeniedError):  # noqa: PLR2004
-        logger.error("a page failed: %s", type(error).__name__, exc_info=error)
+        _logger.error("a page failed: %s", type(error).__name__, exc_info=error)
     if isinstance(error, AccessDeniedError) and "location" in error.headers:
         return Response(status_code=error.status, headers=error.headers)
     response = render(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from xclaim.web.cells import Cells
     from xclaim.web.visits import Visit
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger("xclaim")
 
 Poll = Callable[[], "Cells"]
 LISTENERS = 64  # of one application: each is an open connection
@@ -79,7 +79,7 @@ class Watched:
         except Exception as error:  # noqa: BLE001  (it is said, and asked again)
             self.trouble = failure_of(error).title
             if not isinstance(error, XclaimError):
-                logger.warning("a page that is watched cannot be asked: %s", type(error).__name__)
+                _logger.warning("a page that is watched cannot be asked: %s", type(error).__name__)
         else:
             self.trouble = None
 

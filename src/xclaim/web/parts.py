@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -10,7 +9,6 @@ from typing import Generic, TypeVar
 from xclaim.errors import XclaimError
 from xclaim.web.failures import Failure, failure_of
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
