@@ -83,11 +83,13 @@ def is_deferred(instance: dict[str, Any]) -> bool:
 
 def test_a_crowd_shares_few_messages_out(stack: Stack) -> None:
     with stack.queue("crowd") as queue:
-        queue.push_many(list(range(6)))
+        pushed = queue.push_many(list(range(6)))
         run = stack.start("crowd", size=10)
 
         assert run.end() == "success"
 
         states = sorted(str(each["state"]) for each in run.instances("work"))
         assert states == ["skipped"] * 4 + ["success"] * 6
-        assert queue.counts().consumed == 6
+        assert queue.counts().available == 0
+        now = [queue.get(message.id) for message in pushed]
+        assert [each.status for each in now if each is not None] == ["consumed"] * 6
