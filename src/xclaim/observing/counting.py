@@ -26,7 +26,7 @@ class Bounds:
     def of(cls, queues: int, *, others: int | None = None) -> Bounds:
         """Share what a list of so many queues may read."""
         entries = share(_ENTRIES, queues)
-        return cls(entries, entries // _ROWS_PER_ENTRY, others or entries)
+        return cls(entries, max(entries // _ROWS_PER_ENTRY, 1), others or entries)
 
 
 def share(entries: int, queues: int) -> int:

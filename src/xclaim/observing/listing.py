@@ -13,7 +13,7 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.message import Pause
 from xclaim.observing import flowing
 from xclaim.observing.asking import Build, Question
-from xclaim.observing.counting import MOST_ENTRIES, Bounds, Counted, share
+from xclaim.observing.counting import Bounds, Counted, share
 from xclaim.observing.estimating import estimated
 from xclaim.observing.glancing import Glance, glance
 from xclaim.observing.names import base_of, checked, queue_of
@@ -230,15 +230,14 @@ def _count_dead(question: Question, rows: Mapping[str, Counted]) -> None:
 
 
 def _counted(question: Question, build: Build, names: Sequence[str]) -> dict[str, tuple[Any, bool]]:
-    """Count each further, and what the others leave of what may be counted together."""
+    """Count each, and those that have more again, up to what the others leave of the bound."""
     found: dict[str, tuple[Any, bool]] = {}
-    left = _COUNTED
-    while names and left > 0:
-        bound = share(left, len(names))
+    left, counted = _COUNTED, 0
+    while names and (bound := share(left, len(names))) > counted:
         rows = _of_each(question, build, names, bound=bound)
         found |= {row.queue: (row, row.entries >= bound) for row in rows}
-        left -= sum(row.entries for row in rows)
-        names = [row.queue for row in rows if row.entries >= bound] if bound < MOST_ENTRIES else []
+        left, counted = left - sum(row.entries for row in rows), bound
+        names = [row.queue for row in rows if row.entries >= bound]
     return found
 
 
