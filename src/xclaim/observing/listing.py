@@ -15,7 +15,7 @@ from xclaim.observing import flowing
 from xclaim.observing.asking import Build, Question
 from xclaim.observing.counting import Bounds, Counted, share
 from xclaim.observing.estimating import estimated
-from xclaim.observing.glancing import Glance, glance
+from xclaim.observing.glancing import CLAIMS, ENTRIES, Glance, glance
 from xclaim.observing.names import base_of, checked, queue_of
 from xclaim.observing.remembering import FEW, Memory, Slow, memory_of
 from xclaim.observing.times import as_time
@@ -189,12 +189,15 @@ def measured(question: Question, known: Known, names: Sequence[str]) -> list[Que
         rows = _rows(question, names, Bounds.of(len(names), others=others))
         return [_summary(rows[name], known) for name in names]
     if len(names) <= FEW:
-        rows = _rows(question, names, Bounds.of(len(names)))
+        bounds = Bounds.of(len(names))
+        claims = dead = bounds.others
+        rows = _rows(question, names, bounds)
     else:
+        claims, dead = CLAIMS, ENTRIES
         rows = {name: known.glance.of(name) for name in names}
         _add_waiting(question, known.glance, rows)
-    _count_claims(question, rows)
-    _count_dead(question, rows)
+    _count_claims(question, rows, claims)
+    _count_dead(question, rows, dead)
     return [_summary(rows[name], known) for name in names]
 
 
@@ -214,29 +217,32 @@ def _add_waiting(question: Question, glance: Glance, rows: Mapping[str, Counted]
         rows[row.queue].claimed_at = row.claimed_at
 
 
-def _count_claims(question: Question, rows: Mapping[str, Counted]) -> None:
+def _count_claims(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
     cut = [name for name, row in rows.items() if row.is_claimed_cut]
-    for name, (found, is_cut) in _counted(question, observing_queues.counted_claims, cut).items():
+    counted = _counted(question, observing_queues.counted_claims, cut, so_far)
+    for name, (found, is_cut) in counted.items():
         rows[name].claimed, rows[name].is_claimed_cut = found.entries, is_cut
         rows[name].lapsed = found.due
         rows[name].is_lapsed_cut = is_cut and found.due == found.entries
 
 
-def _count_dead(question: Question, rows: Mapping[str, Counted]) -> None:
+def _count_dead(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
     cut = {name + DEAD_LETTER_SUFFIX: name for name, row in rows.items() if row.is_dead_cut}
-    counted = _counted(question, observing_queues.counted_entries, list(cut))
+    counted = _counted(question, observing_queues.counted_entries, list(cut), so_far)
     for name, (found, is_cut) in counted.items():
         rows[cut[name]].dead, rows[cut[name]].is_dead_cut = found.entries, is_cut
 
 
-def _counted(question: Question, build: Build, names: Sequence[str]) -> dict[str, tuple[Any, bool]]:
-    """Count each, and those that have more again, up to what the others leave of the bound."""
+def _counted(
+    question: Question, build: Build, names: Sequence[str], so_far: int
+) -> dict[str, tuple[Any, bool]]:
+    """Count those that were counted ``so_far`` further, and again what the others leave of that."""
     found: dict[str, tuple[Any, bool]] = {}
-    left, counted = _COUNTED, 0
-    while names and (bound := share(left, len(names))) > counted:
+    left = _COUNTED
+    while names and (bound := share(left, len(names))) > so_far:
         rows = _of_each(question, build, names, bound=bound)
         found |= {row.queue: (row, row.entries >= bound) for row in rows}
-        left, counted = left - sum(row.entries for row in rows), bound
+        left, so_far = left - sum(row.entries for row in rows), bound
         names = [row.queue for row in rows if row.entries >= bound]
     return found
 
