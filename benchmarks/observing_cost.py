@@ -7,8 +7,8 @@ make; ``--keep FOLDER`` keeps it for the next time. Each question is asked some 
 (the best) and the pages that it reads (shared buffers, hit or read, of all its statements and their
 planning) stand beside those of the view ``xclaim_queue_stats``, which counts every row. What a
 question says must fit what the view says, or the run ends. The limits: the list of queues 300 ms
-and 1,000 pages, a scrape 50 ms. For the first time they read more, which is remembered for some
-seconds.
+and 1,000 pages, a scrape 50 ms. For the first time the list reads more: when something of each
+queue was consumed last, which is remembered for some seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmarks.measuring import WrongResultError
 from xclaim import create_engine
 from xclaim.connections import direct
 from xclaim.embedded import embedded_postgresql
-from xclaim.observing import Observer, asking, remembering
+from xclaim.observing import Observer, asking, counting, remembering
 from xclaim.observing.values import Charted, Count, QueueSummary
 from xclaim.operations import migrate
 
@@ -226,6 +226,20 @@ def check(found: list[QueueSummary], view: dict[str, Any]) -> None:
             raise WrongResultError(f"{summary.name}: the oldest is {row.oldest_available_age}")
 
 
+def check_measures(observer: Observer, view: dict[str, Any]) -> None:
+    """Raise WrongResultError unless a scrape has all dead letters and lapsed claims of the view."""
+    for measured in observer.measures().queues:
+        if measured.queue is None:
+            continue
+        row = view[measured.queue]
+        if measured.dead != Count(at_least=row.dead_letters):
+            raise WrongResultError(f"{measured.queue}: not {row.dead_letters}, {measured.dead}")
+        if measured.claimed.at_least != min(row.claimed, counting.MOST_ENTRIES):
+            raise WrongResultError(f"{measured.queue}: not {row.claimed}, {measured.claimed}")
+        if not _fits(measured.backlog, row.available):
+            raise WrongResultError(f"{measured.queue}: not {row.available}, {measured.backlog}")
+
+
 def _fits(count: Count, real: int) -> bool:
     return count.at_least == real if count.is_exact else count.at_least <= real
 
@@ -242,11 +256,15 @@ def run(engine: Engine) -> dict[str, dict[str, float]]:
             raise WrongResultError(f"{summary.name} is not found alone")
         check([one], {summary.name: view[summary.name]})
     names = [summary.name for summary in found]
+    check_measures(observer, view)
+    for summary in observer.closely(names[:50]).values():
+        check([summary], {summary.name: view[summary.name]})
     before = observer.measures().looked_until - timedelta(minutes=1)
     looks: dict[str, Callable[[], Any]] = {
         "queues, for the first time": lambda: _forgetful(observer.queues),
         "queues": observer.queues,
         "queues, 50 of them": lambda: observer.queues(limit=50),
+        "closely, 25 of them": lambda: observer.closely(names[50:75]),
         "flows of 25": lambda: observer.flows(names[50:75]),
         "measures, for the first time": lambda: _forgetful(observer.measures),
         "measures": observer.measures,

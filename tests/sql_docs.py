@@ -68,13 +68,19 @@ NAMES = (
 )
 # Of the read model, which the verbs do not import. Some are for one database.
 OBSERVING = {
-    "waiting_queues": (POSTGRESQL, SQLITE),
-    "held_queues": (POSTGRESQL, SQLITE),
+    "waiting_queues": (SQLITE,),
+    "held_queues": (SQLITE,),
     "first_entries": (POSTGRESQL,),
     "first_claims": (POSTGRESQL,),
+    "counted_entries": (POSTGRESQL,),
+    "counted_claims": (POSTGRESQL,),
+    "tried": (POSTGRESQL,),
+    "first_claimed": (POSTGRESQL,),
+    "last_died": (POSTGRESQL,),
     "consumed_queues": (POSTGRESQL, SQLITE),
     "paused_queues": (POSTGRESQL, SQLITE),
     "summaries": (POSTGRESQL,),
+    "waits": (POSTGRESQL,),
     "levels": (SQLITE,),
     "of_level": (SQLITE,),
     "of_rest": (SQLITE,),

@@ -1532,83 +1532,148 @@ UPDATE xclaim_message
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
       xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec;
 
--- waiting_queues
--- Return the queues that have an available message, by one index descent each.
-WITH RECURSIVE walk AS ( SELECT (SELECT queue
-    FROM xclaim_message
-    WHERE status = 'available' AND available_at >= '-infinity'
-    ORDER BY queue
-    LIMIT 1) AS queue, 1 AS number
-    UNION ALL SELECT (SELECT behind.queue
-    FROM xclaim_message AS behind
-    WHERE status = 'available' AND available_at >= '-infinity' AND behind.queue > walk.queue
-    ORDER BY behind.queue
-    LIMIT 1), walk.number + 1
-    FROM walk
-    WHERE walk.queue IS NOT NULL AND walk.number < %(most)s::INTEGER) SELECT queue
-    FROM walk
-    WHERE queue IS NOT NULL;
-
--- held_queues
--- Return the queues that have a claimed message, by one index descent each.
-WITH RECURSIVE walk AS ( SELECT (SELECT queue
-    FROM xclaim_message
-    WHERE claim_expires_at IS NOT NULL
-    ORDER BY queue
-    LIMIT 1) AS queue, 1 AS number
-    UNION ALL SELECT (SELECT behind.queue
-    FROM xclaim_message AS behind
-    WHERE claim_expires_at IS NOT NULL AND behind.queue > walk.queue
-    ORDER BY behind.queue
-    LIMIT 1), walk.number + 1
-    FROM walk
-    WHERE walk.queue IS NOT NULL AND walk.number < %(most)s::INTEGER) SELECT queue
-    FROM walk
-    WHERE queue IS NOT NULL;
-
 -- first_entries
--- Return of each queue what its first ``bound`` entries are, by one descent (PostgreSQL).
-WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.oldest_at, first.newest_at, 1 AS
-      number
-    FROM ( SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.available_at <=
-      statement_timestamp() THEN 1 END) AS due, min(CASE WHEN entry.available_at <= statement_timestamp() THEN
-      entry.available_at END) AS oldest_at, max(entry.available_at) AS newest_at
-    FROM (SELECT queue, available_at
+-- Return of each queue what waits among its first entries, ``bound`` at most (PostgreSQL).
+WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.oldest_at, first.newest_at,
+      first.is_cut, first.is_last, 1 AS number
+    FROM ( SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, is_full AND number = queues AS is_cut, is_full AND
+      (number = queues OR number = (queues - 1) AND of_last < %(least)s::INTEGER) AS is_last, is_full AND
+      queues > 1 AND number = queues AND entries < %(least)s::INTEGER AS is_left_out
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, row_number() OVER (ORDER BY queue) AS number,
+      count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
+      first_value(entries) OVER (ORDER BY queue DESC) AS of_last
+    FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
+      END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at,
+      max(entry.at) AS newest_at
+    FROM (SELECT queue, available_at AS at
     FROM xclaim_message AS behind
     WHERE status = 'available' AND available_at >= '-infinity'
     ORDER BY queue, priority DESC, available_at
-    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue
-    ORDER BY entry.queue
-    LIMIT 1 ) AS first
-    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, walk.number + 1
-    FROM walk CROSS JOIN LATERAL ( SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.available_at
-      <= statement_timestamp() THEN 1 END) AS due, min(CASE WHEN entry.available_at <= statement_timestamp()
-      THEN entry.available_at END) AS oldest_at, max(entry.available_at) AS newest_at
-    FROM (SELECT queue, available_at
+    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
+    WHERE NOT is_left_out ) AS first
+    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, found.is_cut,
+      found.is_last, walk.number + 1
+    FROM walk CROSS JOIN LATERAL ( SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, is_full AND number = queues AS is_cut, is_full AND
+      (number = queues OR number = (queues - 1) AND of_last < %(least)s::INTEGER) AS is_last, is_full AND
+      queues > 1 AND number = queues AND entries < %(least)s::INTEGER AS is_left_out
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, row_number() OVER (ORDER BY queue) AS number,
+      count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
+      first_value(entries) OVER (ORDER BY queue DESC) AS of_last
+    FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
+      END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at,
+      max(entry.at) AS newest_at
+    FROM (SELECT queue, available_at AS at
     FROM xclaim_message AS behind
     WHERE status = 'available' AND available_at >= '-infinity' AND behind.queue > walk.queue
     ORDER BY queue, priority DESC, available_at
-    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue
-    ORDER BY entry.queue
-    LIMIT 1 ) AS found
-    WHERE walk.number < %(most)s::INTEGER) SELECT queue, entries, due, CASE WHEN walk.oldest_at IS NOT NULL
-      THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
-      oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN least(greatest(walk.newest_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at
+    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
+    WHERE NOT is_left_out ) AS found
+    WHERE walk.is_last AND walk.number < %(most)s::INTEGER) SELECT queue, entries, due, is_cut, CASE WHEN
+      walk.oldest_at IS NOT NULL THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29
+      00:00:00+00') END AS oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN least(greatest(walk.newest_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at
     FROM walk;
 
 -- first_claims
--- Count the claims of each queue among the first ``bound`` by queue (PostgreSQL).
-SELECT entry.queue, count(*) AS claimed, count(CASE WHEN entry.claim_expires_at <= statement_timestamp() THEN
-      1 END) AS lapsed, CASE WHEN min(entry.claim_expires_at) IS NOT NULL THEN
-      least(greatest(min(entry.claim_expires_at), '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
-      claim_expires_at
-    FROM (SELECT queue, claim_expires_at
-    FROM xclaim_message
+-- Return of each queue its claims, ``bound`` at most, and of them the lapsed (PostgreSQL).
+WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.oldest_at, first.newest_at,
+      first.is_cut, first.is_last, 1 AS number
+    FROM ( SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, is_full AND number = queues AS is_cut, is_full AND
+      (number = queues OR number = (queues - 1) AND of_last < %(bound)s::INTEGER) AS is_last, is_full AND
+      queues > 1 AND number = queues AND entries < %(bound)s::INTEGER AS is_left_out
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, row_number() OVER (ORDER BY queue) AS number,
+      count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
+      first_value(entries) OVER (ORDER BY queue DESC) AS of_last
+    FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
+      END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at,
+      max(entry.at) AS newest_at
+    FROM (SELECT queue, claim_expires_at AS at
+    FROM xclaim_message AS behind
     WHERE claim_expires_at IS NOT NULL
     ORDER BY queue, claim_expires_at
-    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue
-    ORDER BY entry.queue;
+    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
+    WHERE NOT is_left_out ) AS first
+    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, found.is_cut,
+      found.is_last, walk.number + 1
+    FROM walk CROSS JOIN LATERAL ( SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, is_full AND number = queues AS is_cut, is_full AND
+      (number = queues OR number = (queues - 1) AND of_last < %(bound)s::INTEGER) AS is_last, is_full AND
+      queues > 1 AND number = queues AND entries < %(bound)s::INTEGER AS is_left_out
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, row_number() OVER (ORDER BY queue) AS number,
+      count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
+      first_value(entries) OVER (ORDER BY queue DESC) AS of_last
+    FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
+      END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at,
+      max(entry.at) AS newest_at
+    FROM (SELECT queue, claim_expires_at AS at
+    FROM xclaim_message AS behind
+    WHERE claim_expires_at IS NOT NULL AND behind.queue > walk.queue
+    ORDER BY queue, claim_expires_at
+    LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
+    WHERE NOT is_left_out ) AS found
+    WHERE walk.is_last AND walk.number < %(most)s::INTEGER) SELECT queue, entries, due, is_cut, CASE WHEN
+      walk.oldest_at IS NOT NULL THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29
+      00:00:00+00') END AS oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN least(greatest(walk.newest_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at
+    FROM walk;
+
+-- counted_entries
+-- Count what waits in some queues, ``bound`` of each at most (PostgreSQL).
+SELECT name.queue, found.entries, found.due
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL (SELECT count(*) AS
+      entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1 END) AS due
+    FROM (SELECT available_at AS at
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY priority DESC, available_at
+    LIMIT %(bound)s::INTEGER) AS entry) AS found;
+
+-- counted_claims
+-- Count the claims of some queues, ``bound`` of each at most, the lapsed first (PostgreSQL).
+SELECT name.queue, found.entries, found.due
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL (SELECT count(*) AS
+      entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1 END) AS due
+    FROM (SELECT claim_expires_at AS at
+    FROM xclaim_message
+    WHERE queue = name.queue AND claim_expires_at IS NOT NULL
+    ORDER BY claim_expires_at
+    LIMIT %(bound)s::INTEGER) AS entry) AS found;
+
+-- tried
+-- Return of some queues which of the first ``sample`` messages failed before (PostgreSQL).
+SELECT name.queue, found.looked_at, found.retrying
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL (SELECT count(*) AS
+      looked_at, count(CASE WHEN attempts > 0 THEN 1 END) AS retrying
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY priority DESC, available_at
+    LIMIT %(sample)s::INTEGER) AS entry) AS found;
+
+-- first_claimed
+-- Return of some queues when the first of ``sample`` claims was made (PostgreSQL).
+SELECT name.queue, CASE WHEN found.claimed_at IS NOT NULL THEN least(greatest(found.claimed_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL (SELECT
+      min(entry.claimed_at) AS claimed_at
+    FROM (SELECT claimed_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND claim_expires_at IS NOT NULL
+    ORDER BY claim_expires_at
+    LIMIT %(sample)s::INTEGER) AS entry) AS found;
+
+-- last_died
+-- Return when the last message died, of some queues of dead letters (PostgreSQL).
+SELECT name.queue, CASE WHEN found.available_at IS NOT NULL THEN least(greatest(found.available_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS died_at
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY priority, available_at DESC
+    LIMIT 1) AS found;
 
 -- consumed_queues
 -- Return the queues that have a consumed message, and when the last one was consumed.
@@ -1720,7 +1785,7 @@ SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.r
     FROM xclaim_message
     WHERE queue = name.queue AND claim_expires_at IS NOT NULL
     ORDER BY claim_expires_at
-    LIMIT %(bound)s::INTEGER) AS entry) AS held CROSS JOIN (SELECT min(claimed_at) AS claimed_at
+    LIMIT %(others)s::INTEGER) AS entry) AS held CROSS JOIN (SELECT min(claimed_at) AS claimed_at
     FROM (SELECT claimed_at
     FROM xclaim_message
     WHERE queue = name.queue AND claim_expires_at IS NOT NULL
@@ -1733,11 +1798,86 @@ SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.r
     FROM xclaim_message
     WHERE queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity'
     ORDER BY priority DESC
-    LIMIT %(bound)s::INTEGER) AS entry) AS dead, (SELECT available_at
+    LIMIT %(others)s::INTEGER) AS entry) AS dead, (SELECT available_at
     FROM xclaim_message
     WHERE queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity'
     ORDER BY priority, available_at DESC
     LIMIT 1) AS available_at ) AS letters) AS letters;
+
+-- waits
+-- Return for each of some queues what waits, as ``summaries`` does (PostgreSQL).
+SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.retrying, waiting.is_due_cut,
+      waiting.is_delayed_cut, waiting.is_retrying_cut
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL ( WITH RECURSIVE
+      level AS ( SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = name.queue AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority, 1 AS number
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND lower.priority
+      < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1), level.number + 1
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < %(levels)s::INTEGER) SELECT coalesce(sum(found.due),
+      0)::bigint AS due, CASE WHEN min(found.available_at) IS NOT NULL THEN
+      least(greatest(min(found.available_at), '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, coalesce(sum(found.delayed), 0)::bigint AS delayed, coalesce(sum(found.retrying),
+      0)::bigint AS retrying, coalesce(bool_or(found.due >= found.bound OR found.is_rest), false) AS
+      is_due_cut, coalesce(bool_or(found.delayed >= found.bound OR found.is_rest), false) AS is_delayed_cut,
+      coalesce(bool_or(found.looked_at < (found.due + found.delayed) OR found.is_rest), false) AS
+      is_retrying_cut
+    FROM (SELECT of_level.due, of_level.available_at, of_level.delayed, of_level.retrying, of_level.looked_at,
+      greatest(%(bound)s::INTEGER / level.number, 1) AS bound, false AS is_rest
+    FROM level CROSS JOIN LATERAL ( SELECT due.messages AS due, due.available_at, later.messages AS delayed,
+      tried.messages AS retrying, tried.looked_at
+    FROM (SELECT count(*) AS messages, min(available_at) AS available_at
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at <= statement_timestamp()
+    ORDER BY available_at
+    LIMIT greatest(%(bound)s::INTEGER / level.number, 1)) AS entry) AS due CROSS JOIN (SELECT count(*) AS
+      messages
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at > statement_timestamp()
+    ORDER BY available_at
+    LIMIT greatest(%(bound)s::INTEGER / level.number, 1)) AS entry) AS later CROSS JOIN (SELECT count(*) AS
+      looked_at, count(CASE WHEN attempts > 0 THEN 1 END) AS messages
+    FROM (SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at <= statement_timestamp()
+    ORDER BY available_at
+    LIMIT greatest(%(sample)s::INTEGER / level.number, 1)) AS near
+    UNION ALL SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at > statement_timestamp()
+    ORDER BY available_at
+    LIMIT greatest(%(sample)s::INTEGER / level.number, 1)) AS far) AS entry) AS tried ) AS of_level
+    WHERE level.priority IS NOT NULL
+    UNION ALL SELECT of_rest.due, of_rest.available_at, of_rest.delayed, of_rest.retrying, of_rest.looked_at,
+      %(bound)s::INTEGER AS bound, (of_rest.due + of_rest.delayed) >= %(bound)s::INTEGER AS is_rest
+    FROM (SELECT priority
+    FROM level
+    WHERE number = %(levels)s::INTEGER) AS last CROSS JOIN LATERAL ( SELECT count(CASE WHEN entry.available_at
+      <= statement_timestamp() THEN 1 END) AS due, min(CASE WHEN entry.available_at <= statement_timestamp()
+      THEN entry.available_at END) AS available_at, count(CASE WHEN entry.available_at > statement_timestamp()
+      THEN 1 END) AS delayed, 0 AS retrying, 0 AS looked_at
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority <
+      last.priority
+    ORDER BY priority DESC, available_at
+    LIMIT %(bound)s::INTEGER) AS entry ) AS of_rest
+    WHERE last.priority IS NOT NULL) AS found) AS waiting;
 
 -- last_consumed
 -- Return when a message of the queue was consumed last.

@@ -1175,7 +1175,7 @@ SELECT claims.claimed, claims.lapsed, claims.claim_expires_at, claims.claimed_at
     FROM xclaim_message
     WHERE queue = :queue_name AND claim_expires_at IS NOT NULL
     ORDER BY claim_expires_at
-    LIMIT :bound) AS entry) AS held CROSS JOIN (SELECT min(claimed_at) AS claimed_at
+    LIMIT :others) AS entry) AS held CROSS JOIN (SELECT min(claimed_at) AS claimed_at
     FROM (SELECT claimed_at
     FROM xclaim_message
     WHERE queue = :queue_name AND claim_expires_at IS NOT NULL
@@ -1185,7 +1185,7 @@ SELECT claims.claimed, claims.lapsed, claims.claim_expires_at, claims.claimed_at
     FROM xclaim_message
     WHERE queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
     ORDER BY priority DESC
-    LIMIT :bound) AS entry) AS dead, (SELECT available_at
+    LIMIT :others) AS entry) AS dead, (SELECT available_at
     FROM xclaim_message
     WHERE queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
     ORDER BY priority, available_at DESC

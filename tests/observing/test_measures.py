@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
 from xclaim import InvalidArgumentError, create_engine
-from xclaim.observing import Observer, measuring
+from xclaim.observing import Observer, counting, glancing, listing, measuring
 from xclaim.observing.values import Count
 
 
@@ -113,3 +113,41 @@ def test_the_oldest_snapshot_is_that_of_another_session(fresh_postgresql_url: st
 def test_a_time_without_its_zone_is_refused(observer: Observer, after: object) -> None:
     with pytest.raises(InvalidArgumentError, match="consumed_after must be the looked_until"):
         observer.measures(consumed_after=after)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("few", [0, 10])
+def test_dead_letters_and_claims_are_counted_further_than_what_waits(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(listing, "FEW", few)
+    for name in ("a", "b"):
+        rows.dead(150, queue=f"{name}.dead")
+        rows.claimed(30, queue=name, left=-MINUTE, claimed_at=HOUR)
+        rows.claimed(20, queue=name)
+        rows.available(150, queue=name, ago=HOUR, priority=5)
+        rows.available(2, queue=name, ago=2 * HOUR)
+    monkeypatch.setattr(counting, "_LEAST_ENTRIES", 10)
+    monkeypatch.setattr(counting, "_ENTRIES", 20)
+    monkeypatch.setattr(glancing, "ENTRIES", 20)
+    monkeypatch.setattr(glancing, "CLAIMS", 10)
+
+    for found in observer.measures().queues:
+        counts = (found.dead, found.claimed, found.lapsed)
+        assert counts == tuple(Count(at_least=number) for number in (150, 50, 30))
+        assert not found.backlog.is_exact
+        assert found.oldest_available_seconds >= 7200  # of the lower priority
+        assert found.oldest_claim_seconds >= 3600
+
+
+def test_dead_letters_beyond_the_bound_are_said_to_be_more(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_COUNTED", 40)
+    monkeypatch.setattr(counting, "_LEAST_ENTRIES", 10)
+    monkeypatch.setattr(counting, "_ENTRIES", 10)
+    monkeypatch.setattr(counting, "MOST_ENTRIES", 25)
+    rows.dead(60, queue="a.dead")
+
+    (found,) = observer.measures().queues
+
+    assert found.dead == Count(at_least=25, is_exact=False)

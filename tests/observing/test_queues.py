@@ -10,7 +10,8 @@ from sqlalchemy import Engine, text
 from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
 from xclaim import Claim, InvalidArgumentError, Queue, SchemaVersionError, create_engine
 from xclaim.connections.engine import create_verb_engine
-from xclaim.observing import Observer, listing
+from xclaim.observing import Observer, counting
+from xclaim.observing.counting import Bounds
 from xclaim.observing.values import Charted, Count, QueueSummary, Verdict
 from xclaim.operations import migrate
 
@@ -148,8 +149,8 @@ def test_names_of_any_kind_are_shown_as_they_are(observer: Observer, rows: Rows,
 def test_what_is_delayed_hides_nothing_of_lower_priority(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "_LEAST_ENTRIES", 10)
-    monkeypatch.setattr(listing, "_ENTRIES", 10)
+    monkeypatch.setattr(counting, "_LEAST_ENTRIES", 10)
+    monkeypatch.setattr(counting, "_ENTRIES", 10)
     rows.available(20, ago=-HOUR, priority=9)
     rows.available(2, ago=HOUR, priority=1)
 
@@ -164,8 +165,8 @@ def test_what_is_delayed_hides_nothing_of_lower_priority(
 def test_counting_ends_at_the_bound_and_says_so(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "_LEAST_ENTRIES", 10)
-    monkeypatch.setattr(listing, "_ENTRIES", 10)
+    monkeypatch.setattr(counting, "_LEAST_ENTRIES", 10)
+    monkeypatch.setattr(counting, "_ENTRIES", 10)
     rows.available(11, ago=HOUR, attempts=1)
     rows.claimed(11, left=-MINUTE)
     rows.dead(11)
@@ -191,7 +192,7 @@ def test_behind_many_priorities_the_rest_is_counted_as_it_comes(
 
 
 def test_the_share_of_a_queue_is_less_the_more_there_are() -> None:
-    bounds = [listing.Bounds.of(queues).entries for queues in (1, 2, 20, 200, 100_000)]
+    bounds = [Bounds.of(queues).entries for queues in (1, 2, 20, 200, 100_000)]
 
     assert bounds == [10_000, 10_000, 1_000, 100, 100]
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event, text
 from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
 from tests.people import people
 from xclaim import create_engine
-from xclaim.observing import Observer, listing, remembering
+from xclaim.observing import Observer, glancing, listing, remembering
 from xclaim.observing.values import Count, QueueSummary, Verdict
 
 SEEN_ANEW = ("available", "delayed", "claimed", "lapsed", "dead")
@@ -116,8 +116,68 @@ def test_a_look_at_what_is_remembered_counts_as_one_anew(many: Engine, seed: int
     for name, found in real.items():
         for what in SEEN_ANEW:
             count, is_really = getattr(remembered[name], what), getattr(found, what).at_least
-            assert count.at_least <= is_really or is_really >= listing._GLANCED
+            assert count.at_least <= is_really or is_really >= glancing.LEAST
             assert not count.is_exact or count.at_least == is_really or is_really > 20
+
+
+def test_small_queues_are_seen_by_one_step_and_large_ones_hide_none(
+    many: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glancing, "ENTRIES", 12)
+    monkeypatch.setattr(glancing, "LEAST", 4)
+    monkeypatch.setattr(glancing, "CLAIMS", 5)
+    random = Random(1)  # noqa: S311
+    rows = Rows(many)
+    sizes = {f"q{number:02}": random.randrange(1, 30) for number in range(20)}
+    for name, size in sizes.items():
+        rows.available(size, queue=name, ago=HOUR)
+        rows.dead(1 + size % 3, queue=f"{name}.dead")
+        rows.claimed(size % 8, queue=name, left=-MINUTE)
+
+    found = anew(many)
+
+    assert list(found) == list(sizes)
+    for name, size in sizes.items():
+        available, claimed, lapsed = found[name].available, found[name].claimed, found[name].lapsed
+        assert available.at_least == size if available.is_exact else 4 <= available.at_least <= size
+        assert available.is_exact or size >= 4
+        assert claimed.at_least == min(size % 8, 5)
+        assert lapsed == claimed
+        assert claimed.is_exact == (size % 8 < 5)
+        assert found[name].dead == Count(at_least=1 + size % 3)
+
+
+def test_what_was_looked_at_closely_is_in_the_list_for_a_while(many: Engine) -> None:
+    rows = Rows(many)
+    rows.available(300, queue="a", ago=HOUR)
+    rows.available(2, queue="a", ago=-HOUR)
+    rows.available(queue="b")
+    before = anew(many)["a"]
+
+    closely = Observer(many).closely(["a"])["a"]
+    after = again(many)["a"]
+
+    assert (before.available, before.delayed) == (
+        Count(at_least=glancing.ENTRIES, is_exact=False),
+        Count(at_least=0, is_exact=False),
+    )
+    assert closely.available == after.available == Count(at_least=300)
+    assert closely.delayed == after.delayed == Count(at_least=2)
+
+
+def test_of_many_queues_failing_ones_are_seen_at_once(many: Engine) -> None:
+    rows = Rows(many)
+    rows.available(3, queue="fails", ago=HOUR, attempts=1)
+    rows.available(3, queue="waits", ago=HOUR)
+    rows.dead(200, queue="dies.dead", ago=HOUR)
+    rows.dead(1, queue="dies.dead", ago=SECOND)
+
+    found = anew(many)
+
+    assert found["fails"].verdict is Verdict.FAILING
+    assert found["fails"].retrying == Count(at_least=3)
+    assert found["waits"].verdict is Verdict.STALLED
+    assert found["dies"].verdict is Verdict.FAILING
 
 
 def test_what_is_consumed_is_counted_whatever_is_remembered(many: Engine) -> None:

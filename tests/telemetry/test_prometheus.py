@@ -141,6 +141,20 @@ def test_what_is_counted_no_further_says_so() -> None:
     assert 'xclaim_backlog{bound="at_least",queue="orders"} 10000.0' in body
 
 
+def test_dead_letters_and_claims_that_are_counted_no_further_say_so() -> None:
+    cut = Count(at_least=10_000, is_exact=False)
+    looked = Exposition(Looks([measures(dead=cut, claimed=cut)]))  # type: ignore[arg-type]
+
+    body = looked.scrape().body.decode()
+
+    said = [line for line in body.splitlines() if line.startswith("xclaim_counted_no_further")]
+    assert said == [
+        'xclaim_counted_no_further{metric="xclaim_claimed",queue="orders"} 1.0',
+        'xclaim_counted_no_further{metric="xclaim_dead_letters",queue="orders"} 1.0',
+    ]
+    assert 'xclaim_dead_letters{queue="orders"} 10000.0' in body
+
+
 @pytest.mark.parametrize("accept", [None, OPEN_METRICS])
 def test_hostile_names_are_labels_like_others(engine: Engine, accept: str | None) -> None:
     for name in HOSTILE:
@@ -306,27 +320,21 @@ class Looks:
         return answer
 
 
-def measures(*, consumed: int | None = None, backlog: Count = NONE) -> Measures:
+def measures(*, consumed: int | None = None, **counts: Count) -> Measures:
     count = None if consumed is None else Count(at_least=consumed)
     return Measures(
-        queues=(of_queue("orders", consumed=count, backlog=backlog),),
+        queues=(of_queue("orders", consumed=count, **counts),),
         looked_until=LOOKED_UNTIL,
         oldest_snapshot_seconds=None,
         took_seconds=0.0,
     )
 
 
-def of_queue(
-    name: str | None, *, consumed: Count | None = None, backlog: Count = NONE
-) -> QueueMeasures:
+def of_queue(name: str | None, *, consumed: Count | None = None, **counts: Count) -> QueueMeasures:
+    names = ("backlog", "delayed", "retrying", "claimed", "lapsed", "dead")
     return QueueMeasures(
+        **{name: counts.get(name, NONE) for name in names},
         queue=name,
-        backlog=backlog,
-        delayed=NONE,
-        retrying=NONE,
-        claimed=NONE,
-        lapsed=NONE,
-        dead=NONE,
         consumed=consumed,
         oldest_available_seconds=0.0,
         oldest_claim_seconds=0.0,

@@ -140,6 +140,17 @@ def test_flows_are_asked_for_by_name(dashboard: Dashboard) -> None:
     assert cells["spark:orders"]["path"].startswith("M0.0 ")
 
 
+def test_of_those_in_view_is_told_what_a_glance_does_not_see(dashboard: Dashboard) -> None:
+    orders = dashboard.queue("orders")
+    orders.push_many(range(200))
+    orders.release(orders.claim_many(1)[0], error="broken")
+
+    cells = dashboard.get("flows", name=["orders"]).json()
+
+    assert cells["available:orders"]["text"] == "199"
+    assert cells["retrying:orders"]["text"] == "1"
+
+
 def test_a_page_has_no_flow_and_the_queue_s_own_has(dashboard: Dashboard) -> None:
     orders = dashboard.queue("orders")
     orders.push(1)

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from xclaim.errors import InvalidArgumentError
 from xclaim.observing.asking import Question
 from xclaim.observing.charting import Steps, consumed_charts
-from xclaim.observing.names import queue_of
+from xclaim.observing.names import checked
 from xclaim.observing.times import as_time, now_of
 from xclaim.observing.values import Chart, Flow, Percentiles
 from xclaim.sql.statements import observing_queues
@@ -30,7 +29,7 @@ _LEAST_COUNTED = 20
 
 def flows(question: Question, names: Iterable[str]) -> dict[str, Flow]:
     """Return the flow of each of these queues, also of those that do not exist."""
-    wanted = _checked(names)
+    wanted = checked(names, MOST_NAMES)
     if not wanted:
         return {}
     rows = _latest(question, wanted)
@@ -47,17 +46,6 @@ def last_consumed(question: Question, name: str) -> datetime | None:
     """Return when a message of the queue was consumed last."""
     rows = question.rows(observing_queues.last_consumed, {"queue_name": name})
     return as_time(rows[0].consumed_at) if rows else None
-
-
-def _checked(names: Iterable[str]) -> list[str]:
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise InvalidArgumentError(f"names must be a list, not {type(names).__name__}: [name]")
-    wanted = list(dict.fromkeys(map(queue_of, names)))
-    if len(wanted) > MOST_NAMES:
-        raise InvalidArgumentError(
-            f"names are {len(wanted)}, which is more than {MOST_NAMES}: ask for those in view"
-        )
-    return wanted
 
 
 class _Consumed:

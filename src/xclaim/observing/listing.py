@@ -12,48 +12,26 @@ from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Pause
 from xclaim.observing import flowing
-from xclaim.observing.asking import Question
+from xclaim.observing.asking import Build, Question
+from xclaim.observing.counting import Bounds, Counted, share
 from xclaim.observing.estimating import estimated
-from xclaim.observing.names import base_of, queue_of
-from xclaim.observing.remembering import (
-    FEW,
-    Memory,
-    Slow,
-    memory_of,
-    seen_anew,
-    with_claims,
-)
+from xclaim.observing.glancing import CLAIMS, ENTRIES, Glance, glance
+from xclaim.observing.names import base_of, checked, queue_of
+from xclaim.observing.remembering import FEW, Memory, Slow, memory_of
 from xclaim.observing.times import as_time
 from xclaim.observing.values import Count, QueueSummary
-from xclaim.observing.verdicts import Seen, verdict
+from xclaim.observing.verdicts import FAILING_FOR, Seen, verdict
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import QUEUE_TABLE_NAME
 from xclaim.sql.statements import observing_queues, observing_rights
 
 MOST_QUEUES = 10_000  # names that are looked for
 _MOST_LISTED = 1_000
+_MOST_CLOSELY = 50
 _LEVELS = 32  # priorities of a queue that are looked at one by one, as a claim does
-_ENTRIES = 20_000  # counted of all queues of a list together, of each range
-_MOST_ENTRIES = 10_000  # of one queue
-_LEAST_ENTRIES = 100
-_GLANCED = 20  # entries of each of many queues
-_CLAIMS_GLANCED = 2_000
-_ROWS_PER_ENTRY = 20  # a row that is read costs more than an entry
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much is counted of each queue: ``entries`` of an index range, ``rows`` that are read."""
-
-    entries: int
-    rows: int
-
-    @classmethod
-    def of(cls, queues: int) -> Bounds:
-        """Share what a list of so many queues may read."""
-        shared = _ENTRIES // max(queues, 1)
-        entries = min(max(shared, _LEAST_ENTRIES), _MOST_ENTRIES)
-        return cls(entries, entries // _ROWS_PER_ENTRY)
+_MOST_TRIED = 20  # queues whose verdict needs rows
+_TRIED = 5  # of their rows
+_COUNTED = 100_000  # claims of all queues together, and dead letters, for a scrape
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +41,8 @@ class Known:
     names: Sequence[str]
     consumed_at: Mapping[str, datetime]
     pauses: Mapping[str, Pause]
-    glance: _Glance | None = None
+    glance: Glance | None = None
+    memory: Memory | None = None
 
 
 def queues(question: Question, *, named: str, after: str | None, limit: int) -> list[QueueSummary]:
@@ -78,7 +57,7 @@ def queues(question: Question, *, named: str, after: str | None, limit: int) -> 
         for name in known.names
         if folded in name.casefold() and (after is None or name > after)
     ]
-    return summaries(question, known, wanted[:limit])
+    return _summaries(question, known, wanted[:limit])
 
 
 def queue(question: Question, name: str) -> QueueSummary | None:
@@ -87,7 +66,7 @@ def queue(question: Question, name: str) -> QueueSummary | None:
     pauses = _settings(question)
     last = flowing.last_consumed(question, name)
     known = Known([name], {} if last is None else {name: last}, _pauses(pauses))
-    (found,) = summaries(question, known, [name])
+    (found,) = _summaries(question, known, [name])
     counts = (found.available, found.delayed, found.claimed, found.dead)
     if name not in pauses and last is None and not any(count.at_least for count in counts):
         return None
@@ -101,138 +80,219 @@ def find(question: Question, *, anew: bool = False) -> Known:
     ``anew``: what was consumed last is not remembered from some seconds ago, but looked for.
     """
     settings = _settings(question)
-    glance: _Glance | None = None
-    slow: Slow | None = None
     if question.is_sqlite:
         slow = _slowly(question)
-        names = _names(question.rows(observing_queues.waiting_queues, {"most": MOST_QUEUES}))
-    else:
-        glance = _glance(question)
-        slow = None if anew else glance.memory.slow()
-        if slow is None:
-            slow = _slowly(question)
-            glance.memory.keep_slow(slow)
-        names = {base_of(name) for name in (*glance.waiting, *glance.claims)}
-    found = {*names, *map(base_of, slow.names), *settings}
-    return Known(sorted(found), slow.consumed_at, _pauses(settings), glance)
+        most = {"most": MOST_QUEUES}
+        waiting = question.rows(observing_queues.waiting_queues, most)
+        held = question.rows(observing_queues.held_queues, most)
+        found = {*settings, *(base_of(row.queue) for row in (*waiting, *held))}
+        found |= set(map(base_of, slow.names))
+        return Known(sorted(found), slow.consumed_at, _pauses(settings))
+    seen = glance(question, MOST_QUEUES)
+    memory = memory_of(question.connection, question.schema, seen.role)
+    slow = _remembered(question, memory, anew=anew)
+    found = {*settings, *map(base_of, (*seen.waiting, *seen.claims, *slow.names))}
+    return Known(sorted(found), slow.consumed_at, _pauses(settings), seen, memory)
+
+
+def _remembered(question: Question, memory: Memory, *, anew: bool = False) -> Slow:
+    slow = None if anew else memory.slow()
+    if slow is None:
+        slow = _slowly(question)
+        memory.keep_slow(slow)
+    return slow
 
 
 def _slowly(question: Question) -> Slow:
-    most = {"most": MOST_QUEUES}
-    consumed = question.rows(observing_queues.consumed_queues, most)
-    held = question.rows(observing_queues.held_queues, most)
+    rows = question.rows(observing_queues.consumed_queues, {"most": MOST_QUEUES})
     return Slow(
-        frozenset(row.queue for row in (*consumed, *held)),
-        {row.queue: as_time(row.consumed_at) for row in consumed},
+        frozenset(row.queue for row in rows), {row.queue: as_time(row.consumed_at) for row in rows}
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Glance:
-    """What is seen of all queues of PostgreSQL at little cost: the first entries of each."""
+def closely(question: Question, names: Iterable[str]) -> dict[str, QueueSummary]:
+    """Look closely at these queues, also those that do not exist; a list remembers it for a while.
 
-    now: datetime
-    waiting: Mapping[str, Any]
-    claims: Mapping[str, Any]
-    has_all_claims: bool
-    memory: Memory
-
-
-def _glance(question: Question) -> _Glance:
-    (here,) = question.rows(observing_queues.who_and_when)
-    parameters = {"most": MOST_QUEUES, "bound": _GLANCED}
-    waiting = question.rows(observing_queues.first_entries, parameters)
-    claims = question.rows(observing_queues.first_claims, {"bound": _CLAIMS_GLANCED})
-    has_all = sum(row.claimed for row in claims) < _CLAIMS_GLANCED
-    return _Glance(
-        now=as_time(here.now),
-        waiting={row.queue: row for row in waiting},
-        claims={row.queue: row for row in (claims if has_all else claims[:-1])},
-        has_all_claims=has_all,
-        memory=memory_of(question.connection, question.schema, here.role),
-    )
+    A list of many queues has but a glance at each.
+    """
+    wanted = checked(names, _MOST_CLOSELY)
+    pauses = _pauses(_settings(question))
+    if question.is_sqlite:
+        known = Known(wanted, _slowly(question).consumed_at, pauses)
+    else:
+        (here,) = question.rows(observing_queues.who_and_when)
+        memory = memory_of(question.connection, question.schema, here.role)
+        known = Known(wanted, _remembered(question, memory).consumed_at, pauses, memory=memory)
+    return {found.name: found for found in _summaries(question, known, wanted)}
 
 
-def summaries(question: Question, known: Known, names: Sequence[str]) -> list[QueueSummary]:
+def _summaries(question: Question, known: Known, names: Sequence[str]) -> list[QueueSummary]:
     """Return what waits, is held and died in these queues, in their order.
 
-    Of many queues what takes long to see may have been seen some seconds ago.
+    Of many queues a glance says it, over what was seen closely some seconds ago.
     """
-    bounds = Bounds.of(len(names))
     if known.glance is None or len(names) <= FEW:
+        rows = _rows(question, names, Bounds.of(len(names)))
+        if known.memory is not None:
+            known.memory.keep_rows(rows)
+    else:
+        rows = _glanced(question, known, known.glance, names)
+    return [_summary(rows[name], known) for name in names]
+
+
+def _glanced(
+    question: Question, known: Known, glance: Glance, names: Sequence[str]
+) -> dict[str, Counted]:
+    remembered = known.memory.rows(names) if known.memory is not None else {}
+    rows = {name: glance.of(name, remembered.get(name)) for name in names}
+    _add_deaths(question, glance, rows)
+    tried = [
+        name for name in names if name not in remembered and _needs_rows(rows[name], known, glance)
+    ]
+    _add_tried(question, glance, rows, tried[:_MOST_TRIED])
+    if known.memory is not None:
+        known.memory.keep_rows({name: rows[name] for name in tried[:_MOST_TRIED]})
+    return rows
+
+
+def _needs_rows(row: Counted, known: Known, glance: Glance) -> bool:
+    """Whether the verdict depends on whether messages were tried before, which no index says."""
+    last = known.consumed_at.get(row.queue)
+    is_worked_on = last is not None and glance.now - last <= FAILING_FOR
+    return row.queue in glance.waiting and row.queue not in known.pauses and not is_worked_on
+
+
+def _add_deaths(question: Question, glance: Glance, rows: Mapping[str, Counted]) -> None:
+    """Add when the newest of many dead letters died, which is not among the first."""
+    names = {name + DEAD_LETTER_SUFFIX: name for name in rows}
+    cut = [name for name in names if name in glance.waiting and glance.waiting[name].is_cut]
+    for row in _of_each(question, observing_queues.last_died, cut):
+        rows[names[row.queue]].died_at = row.died_at
+
+
+def _add_tried(
+    question: Question, glance: Glance, rows: Mapping[str, Counted], names: Sequence[str]
+) -> None:
+    for row in _of_each(question, observing_queues.tried, names, sample=_TRIED):
+        rows[row.queue].retrying = row.retrying
+        seen = glance.waiting[row.queue]
+        rows[row.queue].is_retrying_cut = seen.is_cut or row.looked_at < seen.entries
+
+
+def measured(question: Question, known: Known, names: Sequence[str]) -> list[QueueSummary]:
+    """Return what a scrape needs of these queues: nothing of it is remembered.
+
+    Claims and dead letters, of which there should be few, are counted further than what waits.
+    """
+    others = share(_COUNTED, len(names))
+    if known.glance is None:
+        rows = _rows(question, names, Bounds.of(len(names), others=others))
+        return [_summary(rows[name], known) for name in names]
+    if len(names) <= FEW:
+        bounds = Bounds.of(len(names))
+        claims = dead = bounds.others
         rows = _rows(question, names, bounds)
     else:
-        rows = _rows_of_many(question, known.glance, names, bounds)
-    return [_summary(rows[name], known, bounds) for name in names if name in rows]
+        claims, dead = CLAIMS, ENTRIES
+        rows = {name: known.glance.of(name) for name in names}
+        _add_waiting(question, known.glance, rows)
+    _count_claims(question, rows, claims)
+    _count_dead(question, rows, dead)
+    return [_summary(rows[name], known) for name in names]
 
 
-def _rows_of_many(
-    question: Question, glance: _Glance, names: Sequence[str], bounds: Bounds
-) -> dict[str, Any]:
-    rows = glance.memory.rows(names)
-    anew = _rows(question, [name for name in names if name not in rows], bounds)
-    glance.memory.keep_rows(anew)
-    for name, row in rows.items():
-        waiting = glance.waiting.get(name)
-        dead = glance.waiting.get(name + DEAD_LETTER_SUFFIX)
-        seen = seen_anew(row, waiting, dead, _GLANCED)._replace(now=glance.now)
-        if glance.has_all_claims or name in glance.claims:
-            seen = with_claims(seen, glance.claims.get(name))
-        rows[name] = seen
-    return rows | anew
+def _add_waiting(question: Question, glance: Glance, rows: Mapping[str, Counted]) -> None:
+    bounds = Bounds.of(len(rows))
+    names = [name for name in rows if name in glance.waiting]
+    numbers = {"bound": bounds.entries, "sample": bounds.rows, "levels": _LEVELS}
+    for row in _of_each(question, observing_queues.waits, names, **numbers):
+        counted = rows[row.queue]
+        counted.retrying, counted.is_retrying_cut = row.retrying, row.is_retrying_cut
+        if glance.waiting[row.queue].is_cut:
+            counted.available_at = row.available_at
+            counted.due, counted.is_due_cut = row.due, row.is_due_cut
+            counted.delayed, counted.is_delayed_cut = row.delayed, row.is_delayed_cut
+    held = [name for name in rows if name in glance.claims]
+    for row in _of_each(question, observing_queues.first_claimed, held, sample=bounds.rows):
+        rows[row.queue].claimed_at = row.claimed_at
 
 
-def _rows(question: Question, names: Sequence[str], bounds: Bounds) -> dict[str, Any]:
+def _count_claims(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
+    cut = [name for name, row in rows.items() if row.is_claimed_cut]
+    counted = _counted(question, observing_queues.counted_claims, cut, so_far)
+    for name, (found, is_cut) in counted.items():
+        rows[name].claimed, rows[name].is_claimed_cut = found.entries, is_cut
+        rows[name].lapsed = found.due
+        rows[name].is_lapsed_cut = is_cut and found.due == found.entries
+
+
+def _count_dead(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
+    cut = {name + DEAD_LETTER_SUFFIX: name for name, row in rows.items() if row.is_dead_cut}
+    counted = _counted(question, observing_queues.counted_entries, list(cut), so_far)
+    for name, (found, is_cut) in counted.items():
+        rows[cut[name]].dead, rows[cut[name]].is_dead_cut = found.entries, is_cut
+
+
+def _counted(
+    question: Question, build: Build, names: Sequence[str], so_far: int
+) -> dict[str, tuple[Any, bool]]:
+    """Count those that were counted ``so_far`` further, and again what the others leave of that."""
+    found: dict[str, tuple[Any, bool]] = {}
+    left = _COUNTED
+    while names and (bound := share(left, len(names))) > so_far:
+        rows = _of_each(question, build, names, bound=bound)
+        found |= {row.queue: (row, row.entries >= bound) for row in rows}
+        left, so_far = left - sum(row.entries for row in rows), bound
+        names = [row.queue for row in rows if row.entries >= bound]
+    return found
+
+
+def _of_each(
+    question: Question, build: Build, names: Sequence[str], **numbers: int
+) -> Sequence[Any]:
+    """Ask one statement of PostgreSQL for each of the queues."""
+    if not names:
+        return []
+    return question.rows(build, {**question.dialect.row_parameters(queue=names), **numbers})
+
+
+def _rows(question: Question, names: Sequence[str], bounds: Bounds) -> dict[str, Counted]:
+    """Look closely at each queue."""
     if question.is_sqlite:
         return {name: _row_of_sqlite(question, name, bounds) for name in names}
-    parameters = {
-        **question.dialect.row_parameters(queue=names),
-        "bound": bounds.entries,
-        "sample": bounds.rows,
-        "levels": _LEVELS,
-    }
-    found = question.rows(observing_queues.summaries, parameters) if names else []
-    return {row.queue: row for row in found}
+    numbers = {"bound": bounds.entries, "others": bounds.others, "sample": bounds.rows}
+    found = _of_each(question, observing_queues.summaries, names, levels=_LEVELS, **numbers)
+    return {row.queue: _with_cuts(Counted(**row._asdict()), bounds) for row in found}
 
 
-@dataclass(slots=True, kw_only=True)
-class _Row:
-    """What PostgreSQL returns in one row, put together from several of SQLite's."""
-
-    queue: str
-    now: Any
-    claimed: int
-    lapsed: int
-    claim_expires_at: Any
-    claimed_at: Any
-    dead: int
-    died_at: Any
-    due: int = 0
-    available_at: Any = None
-    delayed: int = 0
-    retrying: int = 0
-    is_due_cut: bool = False
-    is_delayed_cut: bool = False
-    is_retrying_cut: bool = False
-
-    def add(self, part: Any, bound: int) -> None:
-        """Add what waits with one priority."""
-        times = [time for time in (self.available_at, part.available_at) if time is not None]
-        self.available_at = min(times, key=as_time, default=None)
-        self.due += part.due
-        self.delayed += part.delayed
-        self.retrying += part.retrying
-        self.is_due_cut |= part.due >= bound
-        self.is_delayed_cut |= part.delayed >= bound
-        self.is_retrying_cut |= part.looked_at < part.due + part.delayed
+def _with_cuts(row: Counted, bounds: Bounds) -> Counted:
+    row.is_claimed_cut = row.claimed >= bounds.others
+    row.is_lapsed_cut = row.lapsed >= bounds.others
+    row.is_dead_cut = row.dead >= bounds.others
+    return row
 
 
-def _row_of_sqlite(question: Question, name: str, bounds: Bounds) -> _Row:
+def _add_level(row: Counted, part: Any, bound: int) -> None:
+    """Add what waits with one priority, on SQLite."""
+    times = [time for time in (row.available_at, part.available_at) if time is not None]
+    row.available_at = min(times, key=as_time, default=None)
+    row.due += part.due
+    row.delayed += part.delayed
+    row.retrying += part.retrying
+    row.is_due_cut |= part.due >= bound
+    row.is_delayed_cut |= part.delayed >= bound
+    row.is_retrying_cut |= part.looked_at < part.due + part.delayed
+
+
+def _row_of_sqlite(question: Question, name: str, bounds: Bounds) -> Counted:
     of_queue = {"queue_name": name}
     parts = {"bound": bounds.entries, "sample": bounds.rows}
     names = {**of_queue, "dead_letter_queue": name + DEAD_LETTER_SUFFIX}
-    (other,) = question.rows(observing_queues.claims_and_letters, {**names, **parts})
-    row = _Row(
+    (other,) = question.rows(
+        observing_queues.claims_and_letters,
+        {**names, "others": bounds.others, "sample": bounds.rows},
+    )
+    row = Counted(
         queue=name,
         now=other.now,
         claimed=other.claimed,
@@ -247,17 +307,17 @@ def _row_of_sqlite(question: Question, name: str, bounds: Bounds) -> _Row:
         shared = {name: max(1, part // number) for name, part in parts.items()}
         parameters = {**of_queue, **shared, "level": level.priority}
         (part,) = question.rows(observing_queues.of_level, parameters)
-        row.add(part, shared["bound"])
+        _add_level(row, part, shared["bound"])
     if len(levels) == _LEVELS:
         parameters = {**of_queue, "bound": bounds.entries, "level": levels[-1].priority}
         (rest,) = question.rows(observing_queues.of_rest, parameters)
-        row.add(rest, bounds.entries)
+        _add_level(row, rest, bounds.entries)
         if rest.due + rest.delayed >= bounds.entries:
             row.is_due_cut = row.is_delayed_cut = row.is_retrying_cut = True
-    return row
+    return _with_cuts(row, bounds)
 
 
-def _summary(row: Any, known: Known, bounds: Bounds) -> QueueSummary:
+def _summary(row: Counted, known: Known) -> QueueSummary:
     now = as_time(row.now)
     last = known.consumed_at.get(row.queue)
     pause = known.pauses.get(row.queue)
@@ -275,7 +335,6 @@ def _summary(row: Any, known: Known, bounds: Bounds) -> QueueSummary:
         died_at=as_time(row.died_at),
     )
     word, reason = verdict(seen)
-    is_held_cut = row.claimed >= bounds.entries
     return QueueSummary(
         name=row.queue,
         verdict=word,
@@ -283,9 +342,9 @@ def _summary(row: Any, known: Known, bounds: Bounds) -> QueueSummary:
         available=Count(at_least=row.due, is_exact=not row.is_due_cut),
         delayed=Count(at_least=row.delayed, is_exact=not row.is_delayed_cut),
         retrying=Count(at_least=row.retrying, is_exact=not row.is_retrying_cut),
-        claimed=Count(at_least=row.claimed, is_exact=not is_held_cut),
-        lapsed=Count(at_least=row.lapsed, is_exact=row.lapsed < bounds.entries),
-        dead=Count(at_least=row.dead, is_exact=row.dead < bounds.entries),
+        claimed=Count(at_least=row.claimed, is_exact=not row.is_claimed_cut),
+        lapsed=Count(at_least=row.lapsed, is_exact=not row.is_lapsed_cut),
+        dead=Count(at_least=row.dead, is_exact=not row.is_dead_cut),
         oldest_waiting=_since(now, oldest),
         oldest_claim=_since(now, claimed_at),
         last_consumed_at=last,
@@ -295,11 +354,6 @@ def _summary(row: Any, known: Known, bounds: Bounds) -> QueueSummary:
 
 def _since(now: datetime, time: datetime | None) -> timedelta | None:
     return None if time is None else max(now - time, timedelta(0))
-
-
-def _names(rows: Iterable[Any]) -> set[str]:
-    """Return the names of queues, and those of whose dead letters there are some."""
-    return {base_of(row.queue) for row in rows}
 
 
 def _settings(question: Question) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def measures(question: Question, *, consumed_after: datetime | None) -> Measures
     _check(consumed_after)
     known = listing.find(question, anew=consumed_after is not None)
     names = known.names[:MOST_LOOKED_AT]
-    summaries = listing.summaries(question, known, names)
+    summaries = listing.measured(question, known, names)
     looked_until = now_of(question) - _SETTLED_AFTER
     consumed = _consumed(question, known.consumed_at, consumed_after, looked_until)
     measured = [_measured(summary, consumed) for summary in summaries]

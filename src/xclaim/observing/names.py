@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from xclaim.arguments import DEAD_LETTER_SUFFIX
@@ -24,3 +25,15 @@ def queue_of(name: Any) -> str:
 def base_of(name: str) -> str:
     """Return the name of a queue without ``.dead``, if anything is left of it then."""
     return name.removesuffix(DEAD_LETTER_SUFFIX) or name
+
+
+def checked(names: Iterable[str], most: int) -> list[str]:
+    """Return the queues that are meant, each once, if they are not too many."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidArgumentError(f"names must be a list, not {type(names).__name__}: [name]")
+    wanted = list(dict.fromkeys(map(queue_of, names)))
+    if len(wanted) > most:
+        raise InvalidArgumentError(
+            f"names are {len(wanted)}, which is more than {most}: ask for those in view"
+        )
+    return wanted

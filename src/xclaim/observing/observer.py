@@ -81,7 +81,8 @@ class Observer:
         """Return the queues in the order of their names, without their flow.
 
         Those that have a message, whatever its status, or a setting. ``named``: whose name has this
-        text in it. ``after``: those behind this name, to go on.
+        text in it. ``after``: those behind this name, to go on. Of many the counts are of the first
+        messages of each, over what was seen ``closely`` some seconds ago.
         """
         with self._asking("which queues there are") as question:
             return listing.queues(question, named=named, after=after, limit=limit)
@@ -90,6 +91,14 @@ class Observer:
         """Return how fast these queues are worked on: for the rows of a list that are in view."""
         with self._asking("how fast the queues are worked on") as question:
             return flowing.flows(question, names)
+
+    def closely(self, names: Iterable[str]) -> dict[str, QueueSummary]:
+        """Return these queues, looked at closely: for the rows of a long list in view, 50 at most.
+
+        Also of those that do not exist.
+        """
+        with self._asking("how the queues do") as question:
+            return listing.closely(question, names)
 
     def queue(self, name: str) -> QueueSummary | None:
         """Return one queue with its flow. None: there is no message of it, and no setting."""

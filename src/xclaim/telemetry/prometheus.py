@@ -40,7 +40,7 @@ class Gauge:
 
     name: str
     text: str
-    of: Callable[[QueueMeasures], float | None]
+    of: Callable[[QueueMeasures], Count | float | None]
 
 
 GAUGES = (
@@ -57,27 +57,27 @@ GAUGES = (
     Gauge(
         "xclaim_claimed",
         "Messages that somebody holds.",
-        lambda queue: queue.claimed.at_least,
+        lambda queue: queue.claimed,
     ),
     Gauge(
         "xclaim_lapsed_claims",
         "Claims that are held beyond their lease: nobody has given them back yet.",
-        lambda queue: queue.lapsed.at_least,
+        lambda queue: queue.lapsed,
     ),
     Gauge(
         "xclaim_delayed",
         "Messages that can be claimed later.",
-        lambda queue: queue.delayed.at_least,
+        lambda queue: queue.delayed,
     ),
     Gauge(
         "xclaim_retrying",
         "Messages that wait for another attempt after one that failed.",
-        lambda queue: queue.retrying.at_least,
+        lambda queue: queue.retrying,
     ),
     Gauge(
         "xclaim_dead_letters",
         "Dead letters of the queue that nobody has settled.",
-        lambda queue: queue.dead.at_least,
+        lambda queue: queue.dead,
     ),
     Gauge(
         "xclaim_paused",
@@ -88,6 +88,10 @@ GAUGES = (
 BACKLOG = (
     "xclaim_backlog",
     "Messages that can be claimed now; bound says whether that is exact, or counted no further.",
+)
+CUT = (
+    "xclaim_counted_no_further",
+    "1 where counting ended at a bound: there may be more than the metric says.",
 )
 CONSUMED = (
     "xclaim_consumed",
@@ -103,6 +107,7 @@ UP = ("xclaim_up", "1 if the look at the database went well.")
 NAMES = (
     *(gauge.name for gauge in GAUGES),
     BACKLOG[0],
+    CUT[0],
     f"{CONSUMED[0]}_total",
     SNAPSHOT[0],
     TOOK[0],
@@ -162,7 +167,7 @@ class Exposition(Collector):
         """Return the metrics without their values, for which the database is not asked."""
         for gauge in GAUGES:
             yield GaugeMetricFamily(gauge.name, gauge.text)
-        for named in (BACKLOG, SNAPSHOT, TOOK, UP):
+        for named in (BACKLOG, CUT, SNAPSHOT, TOOK, UP):
             yield GaugeMetricFamily(*named)
         if self._counts:
             yield CounterMetricFamily(*CONSUMED)
@@ -236,13 +241,19 @@ class _Found(Collector):
 
     def _of_queues(self, queues: tuple[QueueMeasures, ...]) -> Iterator[Metric]:
         labelled = list(zip(labels_of(queues), queues, strict=True))
+        cut = GaugeMetricFamily(*CUT, labels=["queue", "metric"])
         for gauge in GAUGES:
             family = GaugeMetricFamily(gauge.name, gauge.text, labels=["queue"])
             for label, queue in labelled:
                 value = gauge.of(queue)
-                if value is not None:
+                if isinstance(value, Count):
+                    family.add_metric([label], value.at_least)
+                    if not value.is_exact:
+                        cut.add_metric([label, gauge.name], 1)
+                elif value is not None:
                     family.add_metric([label], value)
             yield family
+        yield cut
         backlog = GaugeMetricFamily(*BACKLOG, labels=["queue", "bound"])
         for label, queue in labelled:
             bound = "exact" if queue.backlog.is_exact else "at_least"

@@ -24,9 +24,11 @@ _PARAMETERS: dict[str, Any] = {
     "dead_letter_queue": Text(),
     "queues": Text(),
     "most": Integer(),
+    "least": Integer(),
     "levels": Integer(),
     "level": Integer(),
     "bound": Integer(),
+    "others": Integer(),
     "sample": Integer(),
     "seconds": Float(),
     "after": UtcTimestamp(),
@@ -80,30 +82,42 @@ def held_queues(table: Table, dialect: Dialect) -> TextClause:
     return _text(_WALK, table, dialect, indexed=_HELD)
 
 
+# The first entries behind a queue, by queue. Small queues share a page of the index: one descent
+# returns all that are complete among them. Of the last there may be more; with fewer than `least`
+# of it the next step begins with it.
 _FIRST_ENTRIES = """
-SELECT entry.queue, count(*) AS entries,
-       count(CASE WHEN entry.available_at <= {now} THEN 1 END) AS due,
-       min(CASE WHEN entry.available_at <= {now} THEN entry.available_at END) AS oldest_at,
-       max(entry.available_at) AS newest_at
-  FROM (SELECT queue, available_at FROM {table} AS behind
-         WHERE {waiting} {condition}
-         ORDER BY queue, priority DESC, available_at LIMIT :bound) AS entry
- GROUP BY entry.queue ORDER BY entry.queue LIMIT 1
+SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
+  FROM (SELECT queue, entries, due, oldest_at, newest_at,
+               is_full AND number = queues AS is_cut,
+               is_full AND (number = queues OR number = (queues - 1) AND of_last < {least})
+                 AS is_last,
+               is_full AND queues > 1 AND number = queues AND entries < {least} AS is_left_out
+          FROM (SELECT queue, entries, due, oldest_at, newest_at,
+                       row_number() OVER (ORDER BY queue) AS number,
+                       count(*) OVER () AS queues, (sum(entries) OVER ()) >= :bound AS is_full,
+                       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
+                  FROM (SELECT entry.queue, count(*) AS entries,
+                               count(CASE WHEN entry.at <= {now} THEN 1 END) AS due,
+                               min(CASE WHEN entry.at <= {now} THEN entry.at END) AS oldest_at,
+                               max(entry.at) AS newest_at
+                          FROM (SELECT queue, {at} AS at FROM {table} AS behind
+                                 WHERE {indexed} {condition}
+                                 ORDER BY queue, {order} LIMIT :bound) AS entry
+                         GROUP BY entry.queue) AS of_queue) AS numbered) AS step
+ WHERE NOT is_left_out
 """
-_COLUMNS = "{0}.queue, {0}.entries, {0}.due, {0}.oldest_at, {0}.newest_at"
+_COLUMNS = "{0}.queue, {0}.entries, {0}.due, {0}.oldest_at, {0}.newest_at, {0}.is_cut, {0}.is_last"
 _FIRST_OF_EACH = """
 WITH RECURSIVE walk AS (
 SELECT {of_first}, 1 AS number FROM ({first}) AS first
 UNION ALL
 SELECT {of_found}, walk.number + 1
-  FROM walk CROSS JOIN LATERAL ({behind}) AS found WHERE walk.number < :most)
-SELECT queue, entries, due, {oldest_at} AS oldest_at, {newest_at} AS newest_at FROM walk
+  FROM walk CROSS JOIN LATERAL ({behind}) AS found WHERE walk.is_last AND walk.number < :most)
+SELECT queue, entries, due, is_cut, {oldest_at} AS oldest_at, {newest_at} AS newest_at FROM walk
 """
 
 
-@lru_cache
-def first_entries(table: Table, dialect: Dialect) -> TextClause:
-    """Return of each queue what its first ``bound`` entries are, by one descent (PostgreSQL)."""
+def _first_of_each(table: Table, dialect: Dialect, **parts: str) -> TextClause:
     return _text(
         _FIRST_OF_EACH,
         table,
@@ -112,25 +126,95 @@ def first_entries(table: Table, dialect: Dialect) -> TextClause:
         of_found=_COLUMNS.format("found"),
         first=_FIRST_ENTRIES.replace("{condition}", ""),
         behind=_FIRST_ENTRIES.replace("{condition}", "AND behind.queue > walk.queue"),
-        waiting=_WAITING,
         oldest_at=_bounded("walk.oldest_at"),
         newest_at=_bounded("walk.newest_at"),
+        **parts,
     )
 
 
 @lru_cache
+def first_entries(table: Table, dialect: Dialect) -> TextClause:
+    """Return of each queue what waits among its first entries, ``bound`` at most (PostgreSQL).
+
+    Of those that are cut ``least`` were seen or more, in the order in which they are claimed.
+    """
+    order = "priority DESC, available_at"
+    parts = {"at": "available_at", "indexed": _WAITING, "order": order, "least": ":least"}
+    return _first_of_each(table, dialect, waiting=_WAITING, **parts)
+
+
+@lru_cache
 def first_claims(table: Table, dialect: Dialect) -> TextClause:
-    """Count the claims of each queue among the first ``bound`` by queue (PostgreSQL)."""
+    """Return of each queue its claims, ``bound`` at most, and of them the lapsed (PostgreSQL)."""
+    column = "claim_expires_at"
+    parts = {"at": column, "indexed": _HELD, "order": column, "least": ":bound"}
+    return _first_of_each(table, dialect, **parts)
+
+
+@lru_cache
+def counted_entries(table: Table, dialect: Dialect) -> TextClause:
+    """Count what waits in some queues, ``bound`` of each at most (PostgreSQL)."""
+    return _counted(table, dialect, indexed=_WAITING, at="available_at", order="priority DESC, ")
+
+
+@lru_cache
+def counted_claims(table: Table, dialect: Dialect) -> TextClause:
+    """Count the claims of some queues, ``bound`` of each at most, the lapsed first (PostgreSQL)."""
+    return _counted(table, dialect, indexed=_HELD, at="claim_expires_at", order="")
+
+
+def _counted(table: Table, dialect: Dialect, **parts: str) -> TextClause:
     sql = (
-        "SELECT entry.queue, count(*) AS claimed,"
-        " count(CASE WHEN entry.claim_expires_at <= {now} THEN 1 END) AS lapsed,"
-        " {expires_at} AS claim_expires_at"
-        " FROM (SELECT queue, claim_expires_at FROM {table} WHERE {held}"
-        " ORDER BY queue, claim_expires_at LIMIT :bound) AS entry"
-        " GROUP BY entry.queue ORDER BY entry.queue"
+        "SELECT name.queue, found.entries, found.due"
+        " FROM (SELECT unnest((:queues)::text[]) AS queue) AS name"
+        " CROSS JOIN LATERAL (SELECT count(*) AS entries,"
+        " count(CASE WHEN entry.at <= {now} THEN 1 END) AS due"
+        " FROM (SELECT {at} AS at FROM {table} WHERE queue = name.queue AND {indexed}"
+        " ORDER BY {order}{at} LIMIT :bound) AS entry) AS found"
     )
-    expires_at = _bounded("min(entry.claim_expires_at)")
-    return _text(sql, table, dialect, held=_HELD, expires_at=expires_at)
+    return _text(sql, table, dialect, **parts)
+
+
+@lru_cache
+def tried(table: Table, dialect: Dialect) -> TextClause:
+    """Return of some queues which of the first ``sample`` messages failed before (PostgreSQL)."""
+    sql = (
+        "SELECT name.queue, found.looked_at, found.retrying"
+        " FROM (SELECT unnest((:queues)::text[]) AS queue) AS name"
+        " CROSS JOIN LATERAL (SELECT count(*) AS looked_at,"
+        " count(CASE WHEN attempts > 0 THEN 1 END) AS retrying"
+        " FROM (SELECT attempts FROM {table} WHERE queue = name.queue AND {waiting}"
+        " ORDER BY priority DESC, available_at LIMIT :sample) AS entry) AS found"
+    )
+    return _text(sql, table, dialect, waiting=_WAITING)
+
+
+@lru_cache
+def first_claimed(table: Table, dialect: Dialect) -> TextClause:
+    """Return of some queues when the first of ``sample`` claims was made (PostgreSQL)."""
+    sql = (
+        "SELECT name.queue, {claimed_at} AS claimed_at"
+        " FROM (SELECT unnest((:queues)::text[]) AS queue) AS name"
+        " CROSS JOIN LATERAL (SELECT min(entry.claimed_at) AS claimed_at"
+        " FROM (SELECT claimed_at FROM {table} WHERE queue = name.queue AND {held}"
+        " ORDER BY claim_expires_at LIMIT :sample) AS entry) AS found"
+    )
+    return _text(sql, table, dialect, held=_HELD, claimed_at=_bounded("found.claimed_at"))
+
+
+@lru_cache
+def last_died(table: Table, dialect: Dialect) -> TextClause:
+    """Return when the last message died, of some queues of dead letters (PostgreSQL).
+
+    Of those with the lowest priority: most have the same.
+    """
+    sql = (
+        "SELECT name.queue, {died_at} AS died_at"
+        " FROM (SELECT unnest((:queues)::text[]) AS queue) AS name"
+        " CROSS JOIN LATERAL (SELECT available_at FROM {table} WHERE queue = name.queue"
+        " AND {waiting} ORDER BY priority, available_at DESC LIMIT 1) AS found"
+    )
+    return _text(sql, table, dialect, waiting=_WAITING, died_at=_bounded("found.available_at"))
 
 
 @lru_cache
@@ -228,7 +312,7 @@ SELECT held.messages AS claimed, held.lapsed, held.claim_expires_at, first.claim
   FROM (SELECT count(*) AS messages, count(CASE WHEN entry.is_lapsed THEN 1 END) AS lapsed,
                min(entry.claim_expires_at) AS claim_expires_at
           FROM (SELECT claim_expires_at, claim_expires_at <= {now} AS is_lapsed FROM {table}
-                 WHERE queue = {queue} AND {held} ORDER BY claim_expires_at LIMIT :bound)
+                 WHERE queue = {queue} AND {held} ORDER BY claim_expires_at LIMIT :others)
                 AS entry) AS held
  CROSS JOIN (SELECT min(claimed_at) AS claimed_at
           FROM (SELECT claimed_at FROM {table}
@@ -238,18 +322,13 @@ SELECT held.messages AS claimed, held.lapsed, held.claim_expires_at, first.claim
 # When the last one died, of those with the lowest priority: most have the same.
 _LETTERS = """
 SELECT (SELECT count(*) FROM (SELECT priority FROM {table}
-         WHERE queue = {dead} AND {waiting} ORDER BY priority DESC LIMIT :bound) AS entry)
+         WHERE queue = {dead} AND {waiting} ORDER BY priority DESC LIMIT :others) AS entry)
          AS dead,
        (SELECT available_at FROM {table}
          WHERE queue = {dead} AND {waiting} ORDER BY priority, available_at DESC LIMIT 1)
          AS available_at
 """
-_SUMMARIES = """
-SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.retrying,
-       waiting.is_due_cut, waiting.is_delayed_cut, waiting.is_retrying_cut,
-       held.claimed, held.lapsed, held.claim_expires_at, held.claimed_at,
-       letters.dead, letters.died_at, {now} AS now
-  FROM (SELECT unnest((:queues)::text[]) AS queue) AS name
+_WAITS = """
  CROSS JOIN LATERAL ({levels}
    SELECT coalesce(sum(found.due), 0)::bigint AS due, {oldest} AS available_at,
           coalesce(sum(found.delayed), 0)::bigint AS delayed,
@@ -271,6 +350,15 @@ SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.r
              FROM (SELECT priority FROM level WHERE number = :levels) AS last
             CROSS JOIN LATERAL ({of_rest}) AS of_rest
             WHERE last.priority IS NOT NULL) AS found) AS waiting
+"""
+_WAITING_COLUMNS = """name.queue, waiting.due, waiting.available_at, waiting.delayed,
+       waiting.retrying, waiting.is_due_cut, waiting.is_delayed_cut, waiting.is_retrying_cut"""
+_SUMMARIES = """
+SELECT {waiting_columns},
+       held.claimed, held.lapsed, held.claim_expires_at, held.claimed_at,
+       letters.dead, letters.died_at, {now} AS now
+  FROM (SELECT unnest((:queues)::text[]) AS queue) AS name
+{waits}
  CROSS JOIN LATERAL (SELECT claimed, lapsed, {claim_expires_at} AS claim_expires_at,
                             {claimed_at} AS claimed_at FROM ({claims}) AS claims) AS held
  CROSS JOIN LATERAL (SELECT dead, {available_at} AS died_at FROM ({letters}) AS letters) AS letters
@@ -292,30 +380,50 @@ def summaries(table: Table, _dialect: Dialect) -> TextClause:
     """Return for each of some queues what waits, what is held and what died (PostgreSQL).
 
     ``bound`` entries are counted of each range at most, of a second priority half as many, and so
-    on; of ``sample`` rows the attempts and times of claiming are read. Behind ``levels`` priorities
-    the entries are read as they come.
+    on; of claims and dead letters ``others``. Of ``sample`` rows the attempts and times of claiming
+    are read. Behind ``levels`` priorities the entries are read as they come.
     """
-    of_level = _of_level("level.priority", "greatest(:bound / level.number, 1)")
-    return _text(
+    return _of_waiting(
         _SUMMARIES,
         table,
         _dialect,
+        claims=_CLAIMS,
+        letters=_LETTERS,
+        dead="(name.queue || '.dead')",
+        held=_HELD,
+        claim_expires_at=_bounded("claims.claim_expires_at"),
+        claimed_at=_bounded("claims.claimed_at"),
+        available_at=_bounded("letters.available_at"),
+    )
+
+
+@lru_cache
+def waits(table: Table, dialect: Dialect) -> TextClause:
+    """Return for each of some queues what waits, as ``summaries`` does (PostgreSQL)."""
+    sql = (
+        "SELECT {waiting_columns} FROM (SELECT unnest((:queues)::text[]) AS queue) AS name {waits}"
+    )
+    return _of_waiting(sql, table, dialect)
+
+
+def _of_waiting(sql: str, table: Table, dialect: Dialect, **parts: str) -> TextClause:
+    of_level = _of_level("level.priority", "greatest(:bound / level.number, 1)")
+    return _text(
+        sql,
+        table,
+        dialect,
+        waiting_columns=_WAITING_COLUMNS,
+        waits=_WAITS,
         levels=_LEVELS,
         top=_TOP,
         next=_NEXT,
         of_level=of_level.replace("{sample}", "greatest(:sample / level.number, 1)"),
         of_rest=_OF_REST,
         last="last.priority",
-        claims=_CLAIMS,
-        letters=_LETTERS,
         queue="name.queue",
-        dead="(name.queue || '.dead')",
         waiting=_WAITING,
-        held=_HELD,
         oldest=_bounded("min(found.available_at)"),
-        claim_expires_at=_bounded("claims.claim_expires_at"),
-        claimed_at=_bounded("claims.claimed_at"),
-        available_at=_bounded("letters.available_at"),
+        **parts,
     )
 
 

@@ -85,7 +85,10 @@ def show_queues(visit: Visit) -> Response:
 
 
 def show_flows(visit: Visit) -> Response:
-    """Return the cells of the flow of some queues: of those that are in view in a browser."""
+    """Return the cells of some queues, those that are in view in a browser: their flow, and counts.
+
+    The list of many has but a glance at each.
+    """
     names = visit.request.query_params.getlist("name")[:_MOST_FLOWS]
     return JSONResponse(_flows.cells(visit, list(dict.fromkeys(names))))
 
@@ -138,8 +141,12 @@ class _Flows:
             }
         missing = [name for name in names if name not in kept]
         if missing:
-            flows = visit.observer.flows(missing)
-            fresh = {name: (now, flow_cells(name, flow)) for name, flow in flows.items()}
+            flows, seen = visit.observer.flows(missing), visit.observer.closely(missing)
+            fresh = {
+                name: (now, flow_cells(name, flow) | cells_of(seen[name]))
+                for name, flow in flows.items()
+                if name in seen
+            }
             with self._lock:
                 if len(self._kept) > _MOST_KEPT:
                     self._kept.clear()

@@ -1,0 +1,61 @@
+"""What was counted of a queue, and how far counting went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+MOST_ENTRIES = 10_000  # of one queue
+_ENTRIES = 20_000  # counted of all queues of a list together, of each range
+_LEAST_ENTRIES = 100
+_ROWS_PER_ENTRY = 20  # a row that is read costs more than an entry
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much is counted of each queue: ``entries`` of an index range, ``rows`` that are read.
+
+    ``others``: entries of its claims and of its dead letters.
+    """
+
+    entries: int
+    rows: int
+    others: int
+
+    @classmethod
+    def of(cls, queues: int, *, others: int | None = None) -> Bounds:
+        """Share what a list of so many queues may read."""
+        entries = share(_ENTRIES, queues)
+        return cls(entries, max(entries // _ROWS_PER_ENTRY, 1), others or entries)
+
+
+def share(entries: int, queues: int) -> int:
+    """Return how many entries of each queue may be counted, so that they are no more together."""
+    return min(max(entries // max(queues, 1), _LEAST_ENTRIES), MOST_ENTRIES)
+
+
+@dataclass(slots=True, kw_only=True)
+class Counted:
+    """What was counted of a queue, by its index entries; times as the database gives them.
+
+    Where counting ended at a bound, the count is cut: there may be more.
+    """
+
+    queue: str
+    now: Any
+    claimed: int = 0
+    lapsed: int = 0
+    claim_expires_at: Any = None
+    claimed_at: Any = None
+    dead: int = 0
+    died_at: Any = None
+    due: int = 0
+    available_at: Any = None
+    delayed: int = 0
+    retrying: int = 0
+    is_due_cut: bool = False
+    is_delayed_cut: bool = False
+    is_retrying_cut: bool = False
+    is_claimed_cut: bool = False
+    is_lapsed_cut: bool = False
+    is_dead_cut: bool = False

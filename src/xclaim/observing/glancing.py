@@ -1,0 +1,103 @@
+"""A glance at all queues of PostgreSQL: the first entries of each, by one descent or less.
+
+To look at one queue closely takes some sixty pages of the database: each of its priorities, rows
+for what no index has. Of many queues the first entries alone are read, those of small ones from the
+same page. Of what is among them all is known; of more, that it is more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from xclaim.arguments import DEAD_LETTER_SUFFIX
+from xclaim.observing.asking import Question
+from xclaim.observing.counting import Counted
+from xclaim.observing.times import as_time
+from xclaim.sql.statements import observing_queues
+
+ENTRIES = 128  # about a page of the index
+LEAST = 20  # seen of a queue that has more
+CLAIMS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """The first entries of each queue at ``now``, as ``role`` sees them."""
+
+    role: str
+    now: datetime
+    waiting: Mapping[str, Any]
+    claims: Mapping[str, Any]
+
+    def of(self, name: str, known: Counted | None = None) -> Counted:
+        """Return what is seen of a queue; over what is ``known``, if it was looked at closely."""
+        counted = replace(known, now=self.now) if known else _unknown(name, self.now)
+        _put_waiting(counted, self.waiting.get(name))
+        _put_dead(counted, self.waiting.get(name + DEAD_LETTER_SUFFIX))
+        _put_claims(counted, self.claims.get(name))
+        return counted
+
+
+def glance(question: Question, most: int) -> Glance:
+    """Look at the first entries of ``most`` queues."""
+    (here,) = question.rows(observing_queues.who_and_when)
+    bounds = {"most": most, "bound": ENTRIES, "least": LEAST}
+    waiting = question.rows(observing_queues.first_entries, bounds)
+    claims = question.rows(observing_queues.first_claims, {"most": most, "bound": CLAIMS})
+    return Glance(
+        role=here.role,
+        now=as_time(here.now),
+        waiting={row.queue: row for row in waiting},
+        claims={row.queue: row for row in claims},
+    )
+
+
+def _unknown(name: str, now: datetime) -> Counted:
+    return Counted(
+        queue=name,
+        now=now,
+        is_due_cut=True,
+        is_delayed_cut=True,
+        is_retrying_cut=True,
+        is_dead_cut=True,
+    )
+
+
+def _put_waiting(counted: Counted, seen: Any) -> None:
+    entries, due, oldest = (seen.entries, seen.due, seen.oldest_at) if seen else (0, 0, None)
+    if seen is None or not seen.is_cut:
+        counted.due, counted.delayed, counted.available_at = due, entries - due, oldest
+        counted.is_due_cut = counted.is_delayed_cut = False
+        counted.retrying = min(counted.retrying, entries)
+        counted.is_retrying_cut = counted.is_retrying_cut and entries > 0
+        return
+    delayed = entries - due
+    times = [as_time(time) for time in (counted.available_at, oldest) if time is not None]
+    counted.available_at = min(times, default=None)
+    counted.is_due_cut |= due > counted.due
+    counted.is_delayed_cut |= delayed > counted.delayed
+    counted.due = max(counted.due, due)
+    counted.delayed = max(counted.delayed, delayed)
+
+
+def _put_dead(counted: Counted, seen: Any) -> None:
+    if seen is None:
+        counted.dead, counted.died_at, counted.is_dead_cut = 0, None, False
+    elif not seen.is_cut:
+        counted.dead, counted.died_at, counted.is_dead_cut = seen.entries, seen.newest_at, False
+    else:  # which is the newest, the first entries do not say
+        counted.is_dead_cut |= seen.entries > counted.dead
+        counted.dead = max(counted.dead, seen.entries)
+
+
+def _put_claims(counted: Counted, seen: Any) -> None:
+    if seen is None:
+        counted.claimed_at = None
+    counted.claimed = seen.entries if seen else 0
+    counted.lapsed = seen.due if seen else 0
+    counted.claim_expires_at = seen.oldest_at if seen else None
+    counted.is_claimed_cut = bool(seen and seen.is_cut)
+    counted.is_lapsed_cut = counted.is_claimed_cut and counted.lapsed == counted.claimed
