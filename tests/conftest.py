@@ -182,6 +182,15 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"empty_{request.param}_url"))
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, for the tests of one file: what drives it has an event loop in our thread."""
+    from tests.browser.chromium import opened
+
+    with opened() as chromium:
+        yield chromium
+
+
 @pytest.fixture
 def only_wake_ups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody look by himself while a test is patient: what is found was found by a wake-up."""

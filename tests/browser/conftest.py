@@ -1,4 +1,4 @@
-"""A real browser over dashboards that a real server serves."""
+"""Dashboards that a real server serves, for the browser."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.chromium import WHY_NOT, executable
 from tests.browser.serving import served
 from tests.web.dashboards import Dashboard, SignedIn
 from xclaim import create_engine
@@ -22,17 +20,6 @@ class Served:
     def __init__(self, dashboard: Dashboard, address: str) -> None:
         self.dashboard = dashboard
         self.address = address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, for the tests of one file: what drives it has an event loop in our thread."""
-    if executable() is None:
-        pytest.skip(WHY_NOT)
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

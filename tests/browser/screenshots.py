@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from sqlalchemy import Engine, text
 
-from tests.browser.chromium import WHY_NOT, executable
+from tests.browser.chromium import opened
 from tests.browser.serving import served
 from tests.web.dashboards import Dashboard
 from xclaim import Queue, create_engine
@@ -48,17 +48,14 @@ _ONE_ATTEMPT = Retry(max_attempts=1)
 
 def main() -> None:
     """Take all of them."""
-    if executable() is None:
-        raise SystemExit(WHY_NOT)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (
         embedded_postgresql(durable=False) as url,
-        sync_playwright() as driver,
+        opened() as chromium,
     ):
         engine = create_engine(url)
         upgrade(engine)
         failed = _fill(engine)
-        chromium = driver.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
         with served(Dashboard(engine).app) as address:
             for name, path in PICTURES.items():
                 target = f"{address}/{path.format(failed=failed)}"

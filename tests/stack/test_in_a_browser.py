@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import browser as browser  # a fixture
 from tests.browser.looking import looking
 from tests.stack.conftest import Stack
 
