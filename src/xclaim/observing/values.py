@@ -58,12 +58,17 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A number for each step of time, the earliest first. ``is_complete``: nothing was left out."""
+    """A number for each step of time, the earliest first. ``is_complete``: all were counted.
+
+    ``is_estimate``: where counting ended, the number is reckoned from the time that those took
+    which were counted; it may be too high. Else there are at least so many.
+    """
 
     begins_at: datetime
     step: timedelta
     values: tuple[int, ...]
     is_complete: bool = True
+    is_estimate: bool = False
 
 
 class Charted(StrEnum):
