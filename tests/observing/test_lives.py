@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from sqlalchemy import Engine
 from tests.retrying import AT_ONCE
 from xclaim import Claim, Queue, create_engine
 from xclaim.errors import FilterError, InvalidArgumentError
-from xclaim.observing import Observer
+from xclaim.observing import Observer, holding
 from xclaim.observing.values import Happened, Held, Task
 
 LONG = timedelta(minutes=5)
@@ -186,7 +188,7 @@ def test_dead_letters_are_grouped_by_class_and_first_line(
     other.push(1, max_attempts=1)
     other.release(claimed(other), error="one")
 
-    letters = observer.dead_letters("orders")
+    letters = observer.dead_letters("orders").groups
     everywhere = observer.dead_letters()
 
     assert {(each.error_class, each.first_line): each.count for each in letters} == {
@@ -197,7 +199,38 @@ def test_dead_letters_are_grouped_by_class_and_first_line(
     assert {each.queue for each in letters} == {"orders"}
     assert all(each.is_complete for each in letters)
     assert all(each.first_died_at <= each.last_died_at for each in letters)
-    assert {each.queue for each in everywhere} == {"orders", "other"}
+    assert {each.queue for each in everywhere.groups} == {"orders", "other"}
+    assert everywhere.is_complete
+
+
+def test_letters_beyond_those_that_are_counted_are_told_of(
+    queue: Queue, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "MOST_LETTERS", 2)
+    for _ in range(3):
+        queue.push(1, max_attempts=1)
+        queue.release(claimed(queue), error="one")
+
+    (letters,) = observer.dead_letters("orders").groups
+
+    assert (letters.count, letters.is_complete) == (2, False)
+
+
+def test_queues_whose_letters_there_was_no_time_for_are_told_of(
+    engine: Engine, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        queue = Queue(name, engine)
+        queue.push(1, max_attempts=1)
+        queue.release(claimed(queue), error="no")
+    times = itertools.count(0, LONG.total_seconds() / 2)
+    clock = SimpleNamespace(monotonic=lambda: next(times))
+    monkeypatch.setattr(holding, "time", clock)
+
+    letters = observer.dead_letters()
+
+    assert [each.queue for each in letters.groups] == ["one"]
+    assert not letters.is_complete
 
 
 def test_the_work_of_a_task_is_what_it_pushed_holds_consumed_and_failed(

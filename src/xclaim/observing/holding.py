@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from xclaim.observing.asking import Question
 from xclaim.observing.filters import Filter, OfStatus, OfText, StatusWord, TextName
 from xclaim.observing.places import Place, from_cursor, to_cursor
 from xclaim.observing.searching import Ask, all_queue_names, in_bytes, readable, search
-from xclaim.observing.values import Claims, Letters, Listed
+from xclaim.observing.values import Claims, DeadLetters, Letters, Listed
 from xclaim.sql.statements import observing_messages as statements
 from xclaim.sql.statements.observing_messages import Readable, Walk
 from xclaim.verbs.execution import as_utc
@@ -102,7 +103,7 @@ def failing(ask: Ask, timeout: timedelta, queue: str, limit: int) -> list[Listed
     return sorted(found, key=lambda message: (message.available_at, message.id))
 
 
-def dead_letters(ask: Ask, timeout: timedelta, queue: str | None) -> list[Letters]:
+def dead_letters(ask: Ask, timeout: timedelta, queue: str | None) -> DeadLetters:
     """Return the dead letters by queue, class and first line of the error; the newest of a queue.
 
     Of all queues those that there was time for.
@@ -119,26 +120,29 @@ def dead_letters(ask: Ask, timeout: timedelta, queue: str | None) -> list[Letter
 
 def _dead_letters(
     ask: Ask, timeout: timedelta, names: list[str] | None, *, sends_bytes: bool
-) -> list[Letters]:
+) -> DeadLetters:
     ends_at = time.monotonic() + timeout.total_seconds() / 2
     found: list[Letters] = []
+    is_complete = True
     with ask("what the dead letters died of") as question:
         may = readable(question)
-        for name in _dead_queues(question) if names is None else names:
-            try:
+        try:
+            for name in _dead_queues(question) if names is None else names:
+                is_complete = not found or time.monotonic() < ends_at
+                if not is_complete:
+                    break
                 found += _of_queue(question, name, may, sends_bytes=sends_bytes)
-            except ObservationTimeoutError:
-                if not found:
-                    raise
-                break
-            if time.monotonic() >= ends_at:
-                break
-    return found
+        except ObservationTimeoutError:
+            if not found:
+                raise
+            is_complete = False
+    return DeadLetters(groups=tuple(found), is_complete=is_complete)
 
 
-def _dead_queues(question: Question) -> list[str]:
-    names = all_queue_names(question, Walk.WAITING)
-    return [name for name in names if name.endswith(DEAD_LETTER_SUFFIX)]
+def _dead_queues(question: Question) -> Iterator[str]:
+    for name in all_queue_names(question, Walk.WAITING):
+        if name.endswith(DEAD_LETTER_SUFFIX):
+            yield name
 
 
 def _of_queue(question: Question, name: str, may: Readable, *, sends_bytes: bool) -> list[Letters]:

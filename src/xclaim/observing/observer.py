@@ -30,9 +30,9 @@ from xclaim.observing.values import (
     Charted,
     Claims,
     Completion,
+    DeadLetters,
     Flow,
     Found,
-    Letters,
     Life,
     Listed,
     Matching,
@@ -144,7 +144,7 @@ class Observer:
         """Return messages of a queue that failed and are tried again, the next try first."""
         return holding.failing(self._asking, self._timeout, queue, limit)
 
-    def dead_letters(self, queue: str | None = None) -> list[Letters]:
+    def dead_letters(self, queue: str | None = None) -> DeadLetters:
         """Return the dead letters of a queue, or of all, by their error: the newest of each."""
         return holding.dead_letters(self._asking, self._timeout, queue)
 

@@ -319,7 +319,7 @@ class Letters:
 
     ``first_line`` is None where the role may not read errors: then they are grouped by class.
     ``queue`` is the one they died in, without ``.dead``. ``is_complete``: all letters of the queue
-    were counted, and not the newest alone.
+    were counted, and not the newest alone, of which there are at least ``count``.
     """
 
     queue: str
@@ -329,6 +329,14 @@ class Letters:
     first_died_at: datetime
     last_died_at: datetime
     newest_id: int
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetters:
+    """Dead letters by queue and error. ``is_complete``: no queue was left out for want of time."""
+
+    groups: tuple[Letters, ...]
     is_complete: bool = True
 
 

@@ -43,7 +43,7 @@ class Bars:
 
 
 def total_of(chart: Chart) -> str:
-    """Return how many in all, and how sure that is: ``1,200``, ``at least 1,200``, ``about ...``."""
+    """Return how many in all, and how sure that is: ``1,200``, ``about 1,200``."""
     total = sum(chart.values)
     if chart.is_estimate:
         return estimate(total)
