@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -35,12 +33,12 @@ from xclaim.observing.filters import (
     parse,
 )
 from xclaim.observing.places import Place, from_cursor, to_cursor
+from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Found, Listed, Matching
 from xclaim.sql.dialects import Dialect
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import TABLE_NAME
 from xclaim.sql.statements import observing_messages as statements
-from xclaim.sql.statements import unsendable
 from xclaim.sql.statements.observing_messages import (
     MOST_NAMES,
     Condition,
@@ -54,7 +52,6 @@ from xclaim.verbs.execution import as_utc
 from xclaim.verbs.unsendable import is_unsendable
 
 T = TypeVar("T")
-Ask = Callable[[str], AbstractContextManager[Question]]
 
 MOST_LOOKED_AT = 10_000
 _MOST_IDS = 10_000  # of a bulk action
@@ -110,25 +107,17 @@ def search(ask: Ask, timeout: timedelta, filter_: str, *, limit: int, before: st
     """Return the messages that a filter is about, the newest first, and where to go on."""
     parsed = parse(filter_)
     most = arguments.whole_number("limit", limit, 1, _MOST_LISTED)
-    return _sendable(partial(_search, ask, timeout, parsed, most, before))
+    return _sendable(ask, lambda each: _search(each, timeout, parsed, most, before))
 
 
 def matching(ask: Ask, timeout: timedelta, filter_: str, *, limit: int) -> Matching:
     """Return the ids of the messages that a filter is about, by queue and status."""
     parsed = parse(filter_)
     most = arguments.whole_number("limit", limit, 1, _MOST_IDS)
-    return _sendable(partial(_matching, ask, timeout, parsed, most))
+    return _sendable(ask, lambda each: _matching(each, timeout, parsed, most))
 
 
-def _search(
-    ask: Ask,
-    timeout: timedelta,
-    filter_: Filter,
-    limit: int,
-    before: str | None,
-    *,
-    sends_bytes: bool,
-) -> Found:
+def _search(ask: Ask, timeout: timedelta, filter_: Filter, limit: int, before: str | None) -> Found:
     ends_at = _half(timeout)
     with ask("which messages these are") as question:
         may = readable(question)
@@ -140,7 +129,6 @@ def _search(
             may=may,
             ends_at=ends_at,
             most=MOST_LOOKED_AT,
-            sends_bytes=sends_bytes,
         )
         looked = search_.found(tests(filter_, may, question.dialect), limit, place)
     shown = with_excerpts(ask, ends_at, may, looked.rows)
@@ -148,9 +136,7 @@ def _search(
     return Found(messages=shown, older=older, looked_at=looked.count, looked_back_to=looked.back_to)
 
 
-def _matching(
-    ask: Ask, timeout: timedelta, filter_: Filter, limit: int, *, sends_bytes: bool
-) -> Matching:
+def _matching(ask: Ask, timeout: timedelta, filter_: Filter, limit: int) -> Matching:
     with ask("which messages these are") as question:
         may = readable(question)
         search_ = Search(
@@ -158,7 +144,6 @@ def _matching(
             plan=planned(question, filter_),
             may=may,
             ends_at=_half(timeout),
-            sends_bytes=sends_bytes,
             build=statements.search_ids,
             most=5 * MOST_LOOKED_AT,
         )
@@ -177,15 +162,10 @@ def _half(timeout: timedelta) -> float:
     return time.monotonic() + timeout.total_seconds() / 2
 
 
-def _sendable(look: Callable[..., T]) -> T:
-    """Look, and again with texts as bytes if one cannot be sent as the text it is."""
+def _sendable(ask: Ask, look: Callable[[Ask], T]) -> T:
+    """Look as ``sendable`` does; what cannot be sent even so is of the filter."""
     try:
-        return look(sends_bytes=False)
-    except DBAPIError as error:
-        if not is_unsendable(error):
-            raise
-    try:
-        return look(sends_bytes=True)
+        return sendable(ask, look)
     except DBAPIError as error:
         if not is_unsendable(error):
             raise
@@ -323,7 +303,6 @@ class Search:
     may: Readable
     ends_at: float
     most: int
-    sends_bytes: bool = False
     build: Callable[..., Any] = statements.search
     options: dict[str, Any] = field(default_factory=dict)
     _looked: Looked = field(default_factory=Looked)
@@ -364,7 +343,7 @@ class Search:
         size = min(size, self.most - looked.count)
         way = Way(walk=self.plan.walk, due=self.plan.due, is_begun=place.time is not None)
         begins = {**values, **self._parameters(place), "look": size}
-        found = self._rows(
+        found = self.question.texts(
             self.build, {**begins, "message_limit": missing + 1}, way=way, **self.options
         )
         if len(found) > missing:  # there is at least one more
@@ -375,7 +354,7 @@ class Search:
             self._count_to(way, until, last)
             return self._behind(place, last)
         looked.rows += found
-        through = self._rows(statements.looked_through, begins, way=way)
+        through = self.question.texts(statements.looked_through, begins, way=way)
         if not through:
             return None
         (end,) = through
@@ -387,7 +366,9 @@ class Search:
         """Count what was looked at up to a message that was found."""
         looked = self._looked
         looked.back_to = as_utc(getattr(last, "created_at", None)) or looked.back_to
-        counted = self._rows(statements.counted_to, {**parameters, **self._end(last)}, way=way)
+        counted = self.question.texts(
+            statements.counted_to, {**parameters, **self._end(last)}, way=way
+        )
         looked.count += counted[0].looked_at
 
     def _end(self, row: Any) -> dict[str, Any]:
@@ -395,11 +376,6 @@ class Search:
         if self.plan.walk in statements.TIMES:
             end |= self.question.dialect.place_parameters("end", row.place)
         return end
-
-    def _rows(self, build: Callable[..., Any], parameters: dict[str, Any], **options: Any) -> Any:
-        if not self.sends_bytes:
-            return self.question.rows(build, parameters, **options)
-        return rows.decoded(self.question.rows(in_bytes(build), parameters, **options))
 
     def _parameters(self, place: Place) -> dict[str, Any]:
         match self.plan.walk:
@@ -486,15 +462,6 @@ def all_queue_names(question: Question, walk: Walk, after: str = "") -> Iterator
         yield from names
         after = names[-1]
         seen.add(after)
-
-
-def in_bytes(build: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what builds a statement so that its texts are sent as bytes (PostgreSQL only)."""
-
-    def made(table: Any, dialect: Any, **options: Any) -> Any:
-        return unsendable.in_bytes(build(table, dialect, **options))
-
-    return made
 
 
 def with_excerpts(
