@@ -153,9 +153,8 @@ def _kind_of(error: object) -> str:
 
 
 def _measure_push(instruments: Instruments, event: VerbEvent, attributes: _Attributes) -> None:
-    pushed = len({message.id for message in event.messages} - set(event.repeated))
-    if pushed:
-        instruments.sent.add(pushed, attributes)
+    if event.pushed:
+        instruments.sent.add(event.pushed, attributes)
 
 
 def _measure_claims(instruments: Instruments, event: VerbEvent, attributes: _Attributes) -> None:
