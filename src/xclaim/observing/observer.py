@@ -51,6 +51,8 @@ class Observer:
     Each method is one read-only transaction that takes ``timeout`` at most, else it raises
     ObservationTimeoutError; none reads more than a bounded number of rows, however large the table
     is. ``schema``: as for a Queue. An observer may be used by several threads.
+    Of more than 50 queues some numbers are remembered for 30 seconds (``QueueSummary``), for all
+    observers of the same pool, schema and role; all else is as it is when it is asked.
     """
 
     def __init__(

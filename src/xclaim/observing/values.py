@@ -38,7 +38,8 @@ class Action(StrEnum):
 class Count:
     """How many there are: exactly, or at least, because counting ends at a bound.
 
-    ``estimate``: what the database's statistics say, where it is more than ``at_least``.
+    ``estimate``: what the database's statistics say, where it is more than ``at_least``. Among many
+    queues a count that is not small may be half a minute old (``QueueSummary``).
     """
 
     at_least: int
@@ -102,6 +103,10 @@ class QueueSummary:
     for how long the message has been available that waits longest; ``oldest_claim``: for how long
     the claim is held that was made first. ``flow`` is None where it was not asked for. ``reason``
     says in a few words why the verdict is this.
+
+    Where there are more than 50 queues, counts beyond 20, ``retrying``, ``oldest_claim`` and
+    ``last_consumed_at`` may be remembered, for 30 seconds at most. Of a queue that has many claims
+    ``oldest_claim`` is of those that were looked at.
     """
 
     name: str
