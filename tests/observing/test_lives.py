@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.retrying import AT_ONCE
-from xclaim import Claim, Queue, create_engine
+from xclaim import Claim, Queue
 from xclaim.errors import FilterError, InvalidArgumentError
 from xclaim.observing import Observer, holding
 from xclaim.observing.values import Happened, Held, Task
@@ -29,18 +28,6 @@ PRODUCER: dict[str, Any] = {
 }
 BY = "etl/r/2/pack[7]#2@host"
 PACK = Task(dag_id="etl", run_id="r/2", task_id="pack", map_index=7, try_number=2)
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = create_engine(database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def observer(engine: Engine) -> Observer:
-    return Observer(engine, timeout=LONG)
 
 
 @pytest.fixture

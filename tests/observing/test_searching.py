@@ -23,18 +23,6 @@ LATER = timedelta(days=1)
 LINEAGE = {"dag_id": "etl", "run_id": "r/1", "task_id": "load", "map_index": 3, "try_number": 1}
 
 
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = create_engine(database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def observer(engine: Engine) -> Observer:
-    return Observer(engine, timeout=LONG)
-
-
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def settled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
