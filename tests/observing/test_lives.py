@@ -290,6 +290,22 @@ COMPLETED = {
 }
 
 
+def test_the_work_of_a_run_is_not_that_of_another_whose_name_goes_on(
+    queue: Queue, observer: Observer
+) -> None:
+    queue.push_many(range(6))
+    for claimant in ("etl/r/pack#1@host", "etl/r/2/pack[7]#2@host"):
+        queue.claim(claimed_by=claimant)
+        queue.ack(claimed(queue, claimed_by=claimant))
+        queue.release(claimed(queue, claimed_by=claimant), error="no")
+
+    run, other = observer.work("etl", "r"), observer.work("etl", "r/2")
+
+    for kind in ("held", "consumed", "failed"):
+        (mine,), (its,) = getattr(run, kind), getattr(other, kind)
+        assert mine.id != its.id
+
+
 def test_a_filter_is_completed(queue: Queue, engine: Engine, observer: Observer) -> None:
     queue.push(1, max_attempts=1)
     queue.release(claimed(queue), error="x")

@@ -370,3 +370,18 @@ def test_that_there_was_no_time_for_all_queues_is_shown(
 
     assert "no time to read all queues" not in complete
     assert "no time to read all queues" in cut
+
+
+def test_the_work_of_a_run_goes_on_where_the_page_has_stopped_looking(
+    dashboard: Dashboard, orders: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xclaim.observing.working.MOST_LOOKED_AT", 2)
+    first, *_ = orders.push_many(range(3), headers={"dag_id": "etl", "run_id": "r"})
+
+    newest = dashboard.get("task", dag="etl", run="r").text
+    link = newest.rpartition('rel="next"')[0].rpartition('href="')[2].partition('"')[0]
+    rest = dashboard.browser.get("/" + link.replace("&amp;", "&").removeprefix("./")).text
+
+    assert "Search further back" in newest
+    assert f"message?id={first.id}" not in newest
+    assert f"message?id={first.id}" in rest
