@@ -13,7 +13,7 @@ from tests import databases
 from tests.retrying import AT_ONCE
 from xclaim import Queue, Status, create_engine
 from xclaim.errors import FilterError
-from xclaim.observing import Observer, searching
+from xclaim.observing import Observer, searching, walking
 from xclaim.observing.filters import StatusWord
 from xclaim.observing.values import Found
 from xclaim.operations.migrate import upgrade
@@ -212,7 +212,7 @@ def test_a_search_stops_after_so_many_messages_and_goes_on(
     engine: Engine, observer: Observer, monkeypatch: pytest.MonkeyPatch, walk: str
 ) -> None:
     monkeypatch.setattr(searching, "MOST_LOOKED_AT", 10)
-    monkeypatch.setattr(searching, "_FIRST_LOOK_INTO", 4)
+    monkeypatch.setattr(walking, "_FIRST_LOOK_INTO", 4)
     consumed = Queue("c", engine)
     orders = Queue("orders", engine)
     consumed.push_many([{"n": number} for number in range(25)])

@@ -14,9 +14,11 @@ from xclaim.observing import rows
 from xclaim.observing.asking import Question
 from xclaim.observing.filters import Filter, OfStatus, OfText, StatusWord, TextName
 from xclaim.observing.places import Place, from_cursor, to_cursor
-from xclaim.observing.searching import all_queue_names, readable, search
+from xclaim.observing.planning import readable
+from xclaim.observing.searching import search
 from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Claims, DeadLetters, Letters, Listed
+from xclaim.observing.walking import all_queue_names
 from xclaim.sql.statements import observing_messages as statements
 from xclaim.sql.statements.observing_messages import Readable, Walk
 from xclaim.verbs.execution import as_utc

@@ -15,8 +15,9 @@ from xclaim.errors import ObservationTimeoutError
 from xclaim.message import Failure, Status
 from xclaim.observing import rows
 from xclaim.observing.asking import Question
+from xclaim.observing.excerpts import shown_size
 from xclaim.observing.json_text import indented
-from xclaim.observing.searching import readable, shown_size
+from xclaim.observing.planning import readable
 from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Happened, Life, Listed, Moment
 from xclaim.sql.statements import observing_messages as statements

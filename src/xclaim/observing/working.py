@@ -17,18 +17,12 @@ from typing import Any
 from xclaim import arguments
 from xclaim.errors import InvalidArgumentError
 from xclaim.observing.asking import Question
+from xclaim.observing.excerpts import with_excerpts
 from xclaim.observing.places import Place, from_cursor, to_cursor
-from xclaim.observing.searching import (
-    Looked,
-    Plan,
-    Search,
-    Tests,
-    queue_names,
-    readable,
-    with_excerpts,
-)
+from xclaim.observing.planning import Plan, Tests, readable
 from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Listed, Work
+from xclaim.observing.walking import Looked, Search, queue_names
 from xclaim.sql.statements import observing_messages as statements
 from xclaim.sql.statements.observing_messages import Part, Readable, Walk
 from xclaim.task_names import natural_key
