@@ -20,6 +20,8 @@ MODULES = {
         "xclaim",
         "xclaim.connections.events",
         "xclaim.embedded",
+        "xclaim.observing",
+        "xclaim.observing.values",
         "xclaim.operations.audit",
         "xclaim.operations.doctor",
         "xclaim.operations.grants",

@@ -113,6 +113,11 @@ class VerbEvent:
     is_open: bool = False
 
     @property
+    def pushed(self) -> int:
+        """How many messages a push has added: not those that were there already."""
+        return len({message.id for message in self.messages} - {*self.repeated})
+
+    @property
     def died(self) -> int:
         """How many messages the verb has made dead letters: what was released for the last time.
 

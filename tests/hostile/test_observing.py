@@ -102,7 +102,7 @@ def test_every_look_sees_the_other_rows(engine: Engine, database: str) -> None:
     seen = {name: look(observer) for name, look in LOOKS.items()}
 
     assert "other" in [held.queue for held in seen["claims"].page]
-    assert "other" in [letters.queue for letters in seen["dead letters"]]
+    assert "other" in [letters.queue for letters in seen["dead letters"].groups]
     assert [message.queue for message in seen["the work of a task"].held] == ["other"]
     assert "queue:other" in [each.text for each in seen["completions"]]
     assert seen["what matches"].is_complete

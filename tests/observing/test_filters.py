@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from xclaim.errors import FilterError, InvalidArgumentError
@@ -65,6 +67,7 @@ TERM = some.one_of(
 FILTERS = some.lists(TERM, max_size=6).map(lambda terms: Filter(tuple(terms)))
 
 
+@settings(max_examples=60)
 @given(FILTERS)
 def test_a_filter_that_is_written_and_read_again_is_the_same(filter_: Filter) -> None:
     assert parse(str(filter_)) == filter_
@@ -75,6 +78,7 @@ PIECES = some.sampled_from(
 )
 
 
+@settings(max_examples=60)
 @given(some.lists(PIECES | some.text(max_size=4) | some.integers().map(str)).map("".join))
 def test_any_text_is_a_filter_or_a_filter_error(text: str) -> None:
     parsed = refused = None
@@ -86,6 +90,22 @@ def test_any_text_is_a_filter_or_a_filter_error(text: str) -> None:
     assert parsed is None or parse(str(parsed)) == parsed
     assert refused is None or 0 <= refused.position <= len(text)
     assert str(refused or "").isprintable()
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "dashboard-actions.md"
+
+
+def test_the_guide_has_every_term_and_status_and_every_filter_in_it_is_one() -> None:
+    _, _, section = PAGE.read_text().partition("\n## Messages\n")
+    table = re.findall(r"^\| (`.*`) \|", section.partition("\n## ")[0], re.MULTILINE)
+    written = [filter_ for row in table for filter_ in re.findall(r"`([^`]+)`", row)]
+
+    terms = [term for filter_ in written for term in parse(filter_).terms]
+    names = {str(term).removeprefix("-").partition(":")[0].partition(".")[0] for term in terms}
+    statuses = {term.word for term in terms if isinstance(term, OfStatus)}
+
+    assert names == {*map(str, TERMS)}
+    assert statuses == {*StatusWord}
 
 
 MEANT = {

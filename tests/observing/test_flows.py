@@ -115,7 +115,7 @@ def test_a_chart_that_was_cut_says_so(
 
     chart = observer.chart("orders", what, HOUR)
 
-    assert (sum(chart.values), chart.is_complete) == (3, False)
+    assert (sum(chart.values), chart.is_complete, chart.is_estimate) == (3, False, False)
 
 
 def test_a_step_with_more_than_is_counted_is_reckoned(
@@ -127,6 +127,6 @@ def test_a_step_with_more_than_is_counted_is_reckoned(
 
     chart = observer.chart("orders", Charted.CONSUMED, 60 * HOUR)
 
-    assert not chart.is_complete
+    assert (chart.is_complete, chart.is_estimate) == (False, True)
     assert sum(chart.values[:-2]) == 0
     assert 180 < sum(chart.values) <= 720

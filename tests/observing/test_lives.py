@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from tests.retrying import AT_ONCE
-from xclaim import Claim, Queue, create_engine
+from xclaim import Claim, Queue
 from xclaim.errors import FilterError, InvalidArgumentError
-from xclaim.observing import Observer
+from xclaim.observing import Observer, holding
 from xclaim.observing.values import Happened, Held, Task
 
 LONG = timedelta(minutes=5)
@@ -27,18 +28,6 @@ PRODUCER: dict[str, Any] = {
 }
 BY = "etl/r/2/pack[7]#2@host"
 PACK = Task(dag_id="etl", run_id="r/2", task_id="pack", map_index=7, try_number=2)
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = create_engine(database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def observer(engine: Engine) -> Observer:
-    return Observer(engine, timeout=LONG)
 
 
 @pytest.fixture
@@ -186,7 +175,7 @@ def test_dead_letters_are_grouped_by_class_and_first_line(
     other.push(1, max_attempts=1)
     other.release(claimed(other), error="one")
 
-    letters = observer.dead_letters("orders")
+    letters = observer.dead_letters("orders").groups
     everywhere = observer.dead_letters()
 
     assert {(each.error_class, each.first_line): each.count for each in letters} == {
@@ -197,7 +186,38 @@ def test_dead_letters_are_grouped_by_class_and_first_line(
     assert {each.queue for each in letters} == {"orders"}
     assert all(each.is_complete for each in letters)
     assert all(each.first_died_at <= each.last_died_at for each in letters)
-    assert {each.queue for each in everywhere} == {"orders", "other"}
+    assert {each.queue for each in everywhere.groups} == {"orders", "other"}
+    assert everywhere.is_complete
+
+
+def test_letters_beyond_those_that_are_counted_are_told_of(
+    queue: Queue, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "MOST_LETTERS", 2)
+    for _ in range(3):
+        queue.push(1, max_attempts=1)
+        queue.release(claimed(queue), error="one")
+
+    (letters,) = observer.dead_letters("orders").groups
+
+    assert (letters.count, letters.is_complete) == (2, False)
+
+
+def test_queues_whose_letters_there_was_no_time_for_are_told_of(
+    engine: Engine, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        queue = Queue(name, engine)
+        queue.push(1, max_attempts=1)
+        queue.release(claimed(queue), error="no")
+    times = itertools.count(0, LONG.total_seconds() / 2)
+    clock = SimpleNamespace(monotonic=lambda: next(times))
+    monkeypatch.setattr(holding, "time", clock)
+
+    letters = observer.dead_letters()
+
+    assert [each.queue for each in letters.groups] == ["one"]
+    assert not letters.is_complete
 
 
 def test_the_work_of_a_task_is_what_it_pushed_holds_consumed_and_failed(
@@ -268,6 +288,22 @@ COMPLETED = {
     "nothing:": [],
     "\x00\ud800": [],
 }
+
+
+def test_the_work_of_a_run_is_not_that_of_another_whose_name_goes_on(
+    queue: Queue, observer: Observer
+) -> None:
+    queue.push_many(range(6))
+    for claimant in ("etl/r/pack#1@host", "etl/r/2/pack[7]#2@host"):
+        queue.claim(claimed_by=claimant)
+        queue.ack(claimed(queue, claimed_by=claimant))
+        queue.release(claimed(queue, claimed_by=claimant), error="no")
+
+    run, other = observer.work("etl", "r"), observer.work("etl", "r/2")
+
+    for kind in ("held", "consumed", "failed"):
+        (mine,), (its,) = getattr(run, kind), getattr(other, kind)
+        assert mine.id != its.id
 
 
 def test_a_filter_is_completed(queue: Queue, engine: Engine, observer: Observer) -> None:

@@ -13,7 +13,7 @@ from tests import databases
 from tests.retrying import AT_ONCE
 from xclaim import Queue, Status, create_engine
 from xclaim.errors import FilterError
-from xclaim.observing import Observer, searching
+from xclaim.observing import Observer, searching, walking
 from xclaim.observing.filters import StatusWord
 from xclaim.observing.values import Found
 from xclaim.operations.migrate import upgrade
@@ -21,18 +21,6 @@ from xclaim.operations.migrate import upgrade
 LONG = timedelta(minutes=5)
 LATER = timedelta(days=1)
 LINEAGE = {"dag_id": "etl", "run_id": "r/1", "task_id": "load", "map_index": 3, "try_number": 1}
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = create_engine(database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def observer(engine: Engine) -> Observer:
-    return Observer(engine, timeout=LONG)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -224,7 +212,7 @@ def test_a_search_stops_after_so_many_messages_and_goes_on(
     engine: Engine, observer: Observer, monkeypatch: pytest.MonkeyPatch, walk: str
 ) -> None:
     monkeypatch.setattr(searching, "MOST_LOOKED_AT", 10)
-    monkeypatch.setattr(searching, "_FIRST_LOOK_INTO", 4)
+    monkeypatch.setattr(walking, "_FIRST_LOOK_INTO", 4)
     consumed = Queue("c", engine)
     orders = Queue("orders", engine)
     consumed.push_many([{"n": number} for number in range(25)])

@@ -68,7 +68,7 @@ def test_every_look_answers_every_role(office: People, who: str) -> None:
 
     assert {held.queue for held in sees.claims().page} == {"orders"}
     assert sees.failing("orders", 10) or sees.search("status:available").messages
-    assert {letters.queue for letters in sees.dead_letters()} <= {"orders"}
+    assert {letters.queue for letters in sees.dead_letters().groups} <= {"orders"}
     assert sees.matching("", limit=99).count == 3
     assert [each.text for each in sees.completions("queue:")] == ["queue:orders"]
     assert len(of_task.held) == 1
@@ -96,7 +96,7 @@ def test_letters_are_grouped_by_class_where_errors_are_hidden(office: People, wh
     (claimed,) = queue.claim_many(1)
     queue.release(claimed, error=ValueError("secret"))
 
-    letters = observer(office, who).dead_letters("orders")
+    letters = observer(office, who).dead_letters("orders").groups
     queue.withdraw(ids=[claimed.message.id])
 
     assert [(each.error_class, each.first_line) for each in letters] == [("ValueError", None)]

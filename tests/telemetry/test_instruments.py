@@ -328,6 +328,21 @@ def test_on_postgresql_the_server_is_an_attribute(postgresql_url: str, measured:
     assert point.attributes["server.address"] == make_url(postgresql_url).host
 
 
+def test_each_database_has_its_own_server_however_its_url_names_it(
+    postgresql_url: str, sqlite_url: str, measured: Measured
+) -> None:
+    plain = make_url(postgresql_url)
+    host, port = str(plain.host), str(plain.port)
+    in_the_query = plain.set(host=None, port=None).update_query_dict({"host": host, "port": port})
+    for url in (sqlite_url, in_the_query, sqlite_url):
+        with Queue("orders", url) as queue:
+            queue.push(1)
+
+    points = measured.points("messaging.client.sent.messages")
+    sent = {point.attributes.get("server.address"): point.value for point in points}
+    assert sent == {None: 2, host: 1}
+
+
 def test_instrumenting_twice_measures_once(sqlite_url: str, measured: Measured) -> None:
     instrument()
     Instrumentor().instrument()

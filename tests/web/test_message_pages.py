@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from tests.people import People, people
 from tests.web.asking import form_of, send
 from tests.web.dashboards import OPERATOR, Dashboard, SignedIn, dashboard_of
 from xclaim import Queue, Retry
+from xclaim.observing import holding
 from xclaim.web import Person
 from xclaim.web.actions import Hand, withdraw
 
@@ -339,3 +343,45 @@ def test_a_role_of_one_queue_is_offered_what_it_may_do_there(office: People) -> 
     shown = [looking.get(page).text for page in ("dead-letters", "messages?filter=queue:orders")]
 
     assert not [page for page in shown if 'class="button" href="./redrive?' not in page]
+
+
+@pytest.mark.parametrize("page", ["dead-letters", "queue?name=orders"])
+def test_that_more_letters_died_of_it_than_were_counted_is_shown(
+    dashboard: Dashboard, orders: Queue[Any], monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    monkeypatch.setattr(holding, "MOST_LETTERS", 1)
+    fill(orders)
+
+    shown = dashboard.get(page).text
+
+    assert re.search(r'<td class="number">(<a [^>]*>)?\s*1\+', shown)
+
+
+def test_that_there_was_no_time_for_all_queues_is_shown(
+    dashboard: Dashboard, orders: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(orders)
+    complete = dashboard.get("dead-letters").text
+    times = itertools.count(0, 60)
+    monkeypatch.setattr(holding, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    fill(dashboard.queue("others"))
+
+    cut = dashboard.get("dead-letters").text
+
+    assert "no time to read all queues" not in complete
+    assert "no time to read all queues" in cut
+
+
+def test_the_work_of_a_run_goes_on_where_the_page_has_stopped_looking(
+    dashboard: Dashboard, orders: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xclaim.observing.working.MOST_LOOKED_AT", 2)
+    first, *_ = orders.push_many(range(3), headers={"dag_id": "etl", "run_id": "r"})
+
+    newest = dashboard.get("task", dag="etl", run="r").text
+    link = newest.rpartition('rel="next"')[0].rpartition('href="')[2].partition('"')[0]
+    rest = dashboard.browser.get("/" + link.replace("&amp;", "&").removeprefix("./")).text
+
+    assert "Search further back" in newest
+    assert f"message?id={first.id}" not in newest
+    assert f"message?id={first.id}" in rest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -13,7 +13,10 @@ from sqlalchemy import text
 
 from tests.web.dashboards import Dashboard, dashboard_of
 from xclaim import Queue
+from xclaim.observing.values import Chart, Flow
 from xclaim.retry import Retry
+from xclaim.web.cells import flow_cells
+from xclaim.web.charts import bars_of, spark_path
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -254,8 +257,6 @@ def test_a_person_who_may_only_look_is_told_so(database_url: str) -> None:
 
 @pytest.mark.parametrize("value", [0, 1, 7])
 def test_every_value_of_a_line_is_within_its_frame(value: int) -> None:
-    from xclaim.web.charts import spark_path
-
     points = re.findall(r"([\d.]+) ([\d.]+)", spark_path([value, 0, value * 2]))
 
     assert [x for x, _ in points] == ["0.0", "50.0", "100.0"]
@@ -270,3 +271,28 @@ def test_a_table_that_is_wide_can_be_scrolled_by_keyboard(dashboard: Dashboard) 
     assert re.search(r'<div class="scrolls" role="region" tabindex="0" aria-label="[^"]+">', page)
     assert page.count("<caption>") == page.count("<table")
     assert page.count('<th scope="') == page.count("<th ")
+
+
+@pytest.mark.parametrize(
+    ("is_complete", "is_estimate", "said"),
+    [(True, False, "1,234"), (False, False, "at least 1,234"), (False, True, "about 1,200")],
+)
+def test_how_sure_the_number_of_a_chart_is_stands_beside_it(
+    is_complete: bool, is_estimate: bool, said: str
+) -> None:
+    chart = Chart(
+        begins_at=datetime(2026, 11, 27, tzinfo=UTC),
+        step=timedelta(minutes=1),
+        values=(0, 1_234),
+        is_complete=is_complete,
+        is_estimate=is_estimate,
+    )
+    flow = Flow(consumed_per_minute=617.0, consumed=chart, waiting=None, work=None)
+
+    bars = bars_of(chart, "consumed")
+    cells = flow_cells("orders", flow)
+
+    assert bars.summary.startswith(f"{said} consumed in 2 min")
+    assert bool(bars.note) is not is_complete
+    assert cells["spark:orders"]["label"] == f"{said} consumed in 2 minutes"
+    assert cells["rate:orders"]["text"] == ("about 620" if is_estimate else "617")

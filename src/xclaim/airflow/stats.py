@@ -67,8 +67,7 @@ class QueueStats:
         if event.error is None and event.verb == "release":
             self._count("released", event.queue, event.count)
         if event.verb == "push_many":
-            pushed = {message.id for message in event.messages} - {*event.repeated}
-            self._count("pushed", event.queue, len(pushed))
+            self._count("pushed", event.queue, event.pushed)
         if event.verb in _CLAIMING:
             self._count("claimed", event.queue, len(event.claims))
             for seconds in event.waits:

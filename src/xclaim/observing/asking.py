@@ -21,9 +21,11 @@ from xclaim.connections import direct, missing_files
 from xclaim.connections.autocommit import AT_ONCE
 from xclaim.connections.busy_files import is_busy
 from xclaim.errors import ObservationTimeoutError, XclaimError
+from xclaim.observing.rows import decoded
 from xclaim.sql import full_names
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect, dialect_of
-from xclaim.sql.schema import TABLE_NAME, message_table
+from xclaim.sql.schema import message_table
+from xclaim.sql.statements import observing_rights, unsendable
 from xclaim.verbs import schema_on
 from xclaim.verbs.execution import schema_error
 
@@ -55,6 +57,7 @@ class Question:
         self.connection = connection
         self.schema = schema
         self.dialect: Dialect = dialect_of(connection.dialect.name)
+        self.sends_bytes = False  # of texts, because one of them cannot be sent as it is
         self._what = what
         self._timeout = timeout
         self._ends_at = time.monotonic() + timeout
@@ -75,6 +78,15 @@ class Question:
         """
         statement = build(message_table(self.schema), self.dialect, **options)
         return self.run(statement, parameters)
+
+    def texts(
+        self, build: Build, parameters: Mapping[str, Any] | None = None, **options: Any
+    ) -> Sequence[Any]:
+        """Do as ``rows``, also where texts have to be sent as bytes, which are read as texts."""
+        if not self.sends_bytes:
+            return self.rows(build, parameters, **options)
+        statement = build(message_table(self.schema), self.dialect, **options)
+        return decoded(self.run(unsendable.in_bytes(statement), parameters))
 
     def run(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
         """Run a statement that is built already, and return all its rows."""
@@ -115,7 +127,7 @@ class Question:
         """Return whether the process can write to the file of SQLite, which is busy or not."""
         _send(self.connection, "PRAGMA query_only = 0")
         try:
-            _send(self.connection, f"DELETE FROM {TABLE_NAME} WHERE false")  # noqa: S608
+            _send(self.connection, str(observing_rights.changes_nothing()))
         except DBAPIError as error:
             code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
             if is_busy(error.orig) or code in _SQLITE_NOT_WRITABLE:

@@ -58,7 +58,7 @@ def consumed_charts(
     """Return what was consumed of each queue in these steps.
 
     Of a step no more than ``bound`` are counted, the newest. Where there were more, the number is
-    reckoned from the time that so many took, and the chart is not complete.
+    reckoned from the time that so many took, and the chart is an estimate.
     """
     counted: dict[str, list[tuple[int, datetime | None]]] = {
         name: [(0, None)] * steps.number for name in names
@@ -107,11 +107,13 @@ def _reckoned(counted: Sequence[tuple[int, datetime | None]], steps: Steps, boun
             continue
         took = max(steps.begin(number) - earliest, timedelta(microseconds=1))
         values.append(max(messages, round(messages * (steps.step / took))))
+    is_complete = all(messages < bound for messages, _ in counted)
     return Chart(
         begins_at=steps.begins_at,
         step=steps.step,
         values=tuple(values),
-        is_complete=all(messages < bound for messages, _ in counted),
+        is_complete=is_complete,
+        is_estimate=not is_complete,
     )
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from xclaim.observing.asking import Question
 from xclaim.observing.filters import MOST_CHARACTERS, PAYLOAD, TERMS, OfText, StatusWord, TextName
-from xclaim.observing.searching import Ask, queue_names
+from xclaim.observing.sending import Ask
 from xclaim.observing.values import Completion
+from xclaim.observing.walking import queue_names
 from xclaim.sql.statements.observing_messages import Walk
 
 _MOST = 20

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import timedelta
-from functools import partial
 from typing import Any
-
-from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
 from xclaim.arguments import DEAD_LETTER_SUFFIX
@@ -16,12 +14,14 @@ from xclaim.observing import rows
 from xclaim.observing.asking import Question
 from xclaim.observing.filters import Filter, OfStatus, OfText, StatusWord, TextName
 from xclaim.observing.places import Place, from_cursor, to_cursor
-from xclaim.observing.searching import Ask, all_queue_names, in_bytes, readable, search
-from xclaim.observing.values import Claims, Letters, Listed
+from xclaim.observing.planning import readable
+from xclaim.observing.searching import search
+from xclaim.observing.sending import Ask, sendable
+from xclaim.observing.values import Claims, DeadLetters, Letters, Listed
+from xclaim.observing.walking import all_queue_names
 from xclaim.sql.statements import observing_messages as statements
 from xclaim.sql.statements.observing_messages import Readable, Walk
 from xclaim.verbs.execution import as_utc
-from xclaim.verbs.unsendable import is_unsendable
 
 MOST_LETTERS = 10_000  # of a queue that are grouped by their error
 _MOST_HELD = 1_000
@@ -32,37 +32,24 @@ def claims(ask: Ask, queue: str | None, *, limit: int, after: str | None) -> Cla
     """Return who holds what, by queue and by the end of the lease, and where to go on."""
     most = arguments.whole_number("limit", limit, 1, _MOST_HELD)
     names = None if queue is None else _with_dead(arguments.queue_name(queue))
-    look = partial(_claims, ask, names, most, after)
-    try:
-        return look(sends_bytes=False)
-    except DBAPIError as error:
-        if not is_unsendable(error):
-            raise
-    return look(sends_bytes=True)
+    return sendable(ask, lambda each: _claims(each, names, most, after))
 
 
 def _with_dead(queue: str) -> list[str]:
     return list(dict.fromkeys([queue, arguments.dead_letter_queue(queue)]))
 
 
-def _claims(
-    ask: Ask,
-    names: list[str] | None,
-    limit: int,
-    after: str | None,
-    *,
-    sends_bytes: bool,
-) -> Claims:
+def _claims(ask: Ask, names: list[str] | None, limit: int, after: str | None) -> Claims:
     found: list[Any] = []
     with ask("who holds which messages") as question:
         place = from_cursor(_KIND, after, question.dialect)
         if names is None:
-            found += _held(question, place, limit + 1, is_of_queue=False, sends_bytes=sends_bytes)
+            found += _held(question, place, limit + 1, is_of_queue=False)
         for name in _from(names or [], place):
             here = place if place is not None and place.queue == name else Place(queue=name)
             missing = limit + 1 - len(found)
             if missing:
-                found += _held(question, here, missing, is_of_queue=True, sends_bytes=sends_bytes)
+                found += _held(question, here, missing, is_of_queue=True)
     page = found[:limit]
     last = page[-1] if len(found) > limit else None
     cursor = None if last is None else _cursor(last)
@@ -79,9 +66,7 @@ def _cursor(row: Any) -> str:
     return to_cursor(_KIND, Place(queue=row.queue, time=row.place, id=row.id))
 
 
-def _held(
-    question: Question, place: Place | None, limit: int, *, is_of_queue: bool, sends_bytes: bool
-) -> list[Any]:
+def _held(question: Question, place: Place | None, limit: int, *, is_of_queue: bool) -> list[Any]:
     parameters: dict[str, Any] = {"message_limit": limit}
     is_begun = place is not None and place.time is not None
     if place is not None and place.queue is not None:
@@ -89,9 +74,8 @@ def _held(
     if place is not None and place.time is not None:
         parameters["place_id"] = place.id
         parameters |= question.dialect.place_parameters("place", place.time)
-    build = in_bytes(statements.held) if sends_bytes else statements.held
-    found = question.rows(build, parameters, is_of_queue=is_of_queue, is_begun=is_begun)
-    return rows.decoded(found) if sends_bytes else list(found)
+    options = {"is_of_queue": is_of_queue, "is_begun": is_begun}
+    return list(question.texts(statements.held, parameters, **options))
 
 
 def failing(ask: Ask, timeout: timedelta, queue: str, limit: int) -> list[Listed]:
@@ -102,51 +86,43 @@ def failing(ask: Ask, timeout: timedelta, queue: str, limit: int) -> list[Listed
     return sorted(found, key=lambda message: (message.available_at, message.id))
 
 
-def dead_letters(ask: Ask, timeout: timedelta, queue: str | None) -> list[Letters]:
+def dead_letters(ask: Ask, timeout: timedelta, queue: str | None) -> DeadLetters:
     """Return the dead letters by queue, class and first line of the error; the newest of a queue.
 
     Of all queues those that there was time for.
     """
     names = None if queue is None else [arguments.dead_letter_queue(arguments.queue_name(queue))]
-    look = partial(_dead_letters, ask, timeout, names)
-    try:
-        return look(sends_bytes=False)
-    except DBAPIError as error:
-        if not is_unsendable(error):
-            raise
-    return look(sends_bytes=True)
+    return sendable(ask, lambda each: _dead_letters(each, timeout, names))
 
 
-def _dead_letters(
-    ask: Ask, timeout: timedelta, names: list[str] | None, *, sends_bytes: bool
-) -> list[Letters]:
+def _dead_letters(ask: Ask, timeout: timedelta, names: list[str] | None) -> DeadLetters:
     ends_at = time.monotonic() + timeout.total_seconds() / 2
     found: list[Letters] = []
+    is_complete = True
     with ask("what the dead letters died of") as question:
         may = readable(question)
-        for name in _dead_queues(question) if names is None else names:
-            try:
-                found += _of_queue(question, name, may, sends_bytes=sends_bytes)
-            except ObservationTimeoutError:
-                if not found:
-                    raise
-                break
-            if time.monotonic() >= ends_at:
-                break
-    return found
+        try:
+            for name in _dead_queues(question) if names is None else names:
+                is_complete = not found or time.monotonic() < ends_at
+                if not is_complete:
+                    break
+                found += _of_queue(question, name, may)
+        except ObservationTimeoutError:
+            if not found:
+                raise
+            is_complete = False
+    return DeadLetters(groups=tuple(found), is_complete=is_complete)
 
 
-def _dead_queues(question: Question) -> list[str]:
-    names = all_queue_names(question, Walk.WAITING)
-    return [name for name in names if name.endswith(DEAD_LETTER_SUFFIX)]
+def _dead_queues(question: Question) -> Iterator[str]:
+    for name in all_queue_names(question, Walk.WAITING):
+        if name.endswith(DEAD_LETTER_SUFFIX):
+            yield name
 
 
-def _of_queue(question: Question, name: str, may: Readable, *, sends_bytes: bool) -> list[Letters]:
-    build = in_bytes(statements.letters_by_error) if sends_bytes else statements.letters_by_error
+def _of_queue(question: Question, name: str, may: Readable) -> list[Letters]:
     parameters = {"queue_name": name, "look": MOST_LETTERS}
-    found = question.rows(build, parameters, may=may)
-    if sends_bytes:
-        found = rows.decoded(found)
+    found = question.texts(statements.letters_by_error, parameters, may=may)
     is_complete = sum(row.letters for row in found) < MOST_LETTERS
     return [
         Letters(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -16,11 +15,12 @@ from xclaim.errors import ObservationTimeoutError
 from xclaim.message import Failure, Status
 from xclaim.observing import rows
 from xclaim.observing.asking import Question
+from xclaim.observing.excerpts import shown_size
 from xclaim.observing.json_text import indented
-from xclaim.observing.searching import Ask, readable, shown_size
+from xclaim.observing.planning import readable
+from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Happened, Life, Listed, Moment
 from xclaim.sql.statements import observing_messages as statements
-from xclaim.sql.statements import unsendable
 from xclaim.sql.statements.observing_messages import MOST_SHOWN, Readable
 from xclaim.verbs.looking import failures_of
 from xclaim.verbs.unsendable import is_unsendable
@@ -48,12 +48,7 @@ class _Document:
 def life(ask: Ask, message_id: int) -> Life | None:
     """Return a message with all that is known of it, None if there is no such message."""
     id_ = arguments.message_id(message_id)
-    try:
-        row, may = _row(ask, id_)
-    except DBAPIError as error:
-        if not is_unsendable(error):
-            raise
-        row, may = _row(ask, id_, in_bytes=True)
+    row, may = sendable(ask, lambda each: _row(each, id_))
     if row is None:
         return None
     headers = _document(ask, id_, "headers") if may.headers else _Document()
@@ -76,19 +71,11 @@ def life(ask: Ask, message_id: int) -> Life | None:
     )
 
 
-def _row(ask: Ask, id_: int, *, in_bytes: bool = False) -> tuple[Any, Readable]:
+def _row(ask: Ask, id_: int) -> tuple[Any, Readable]:
     with ask(_WHAT) as question:
         may = readable(question)
-        if in_bytes:
-            build: Callable[..., Any] = partial(_look_at_in_bytes, may=may)
-            found = rows.decoded(question.rows(build, {"message_id": id_}))
-        else:
-            found = list(question.rows(statements.look_at, {"message_id": id_}, may=may))
+        found = question.texts(statements.look_at, {"message_id": id_}, may=may)
         return (found[0] if found else None), may
-
-
-def _look_at_in_bytes(table: Any, dialect: Any, *, may: Readable) -> Any:
-    return unsendable.in_bytes(statements.look_at(table, dialect, may=may))
 
 
 def _payload(ask: Ask, row: Any, may: Readable) -> _Document:

@@ -30,9 +30,9 @@ from xclaim.observing.values import (
     Charted,
     Claims,
     Completion,
+    DeadLetters,
     Flow,
     Found,
-    Letters,
     Life,
     Listed,
     Matching,
@@ -51,6 +51,8 @@ class Observer:
     Each method is one read-only transaction that takes ``timeout`` at most, else it raises
     ObservationTimeoutError; none reads more than a bounded number of rows, however large the table
     is. ``schema``: as for a Queue. An observer may be used by several threads.
+    Of more than 50 queues some numbers are remembered for 30 seconds (``QueueSummary``), for all
+    observers of the same pool, schema and role; all else is as it is when it is asked.
     """
 
     def __init__(
@@ -153,7 +155,7 @@ class Observer:
         """Return messages of a queue that failed and are tried again, the next try first."""
         return holding.failing(self._asking, self._timeout, queue, limit)
 
-    def dead_letters(self, queue: str | None = None) -> list[Letters]:
+    def dead_letters(self, queue: str | None = None) -> DeadLetters:
         """Return the dead letters of a queue, or of all, by their error: the newest of each."""
         return holding.dead_letters(self._asking, self._timeout, queue)
 

@@ -60,31 +60,17 @@ class _RowNeeded:
     row: str
 
 
-_ROW = (
-    "SELECT 1::bigint AS id, CAST(:{queue} AS text) AS queue,"
-    " CAST(:queue_name AS text) AS origin_queue, '{status}'::text AS status,"
-    " {expires}::timestamptz AS claim_expires_at, NULL::timestamptz AS consumed_at,"
-    " NULL::text AS claimed_by, NULL::text AS consumed_by, 0::smallint AS priority,"
-    " 0 AS attempts, 20 AS max_attempts, now() AS created_at, now() AS available_at,"
-    " '1'::jsonb AS payload, '{{}}'::jsonb AS headers, NULL::text AS unique_key,"
-    " NULL::text AS codec"
-)
-_AVAILABLE = _ROW.format(queue="queue_name", status="available", expires="NULL")
-_DEAD = _ROW.format(queue="dead_letter_queue", status="available", expires="NULL")
-_HELD = _ROW.format(queue="queue_name", status="claimed", expires="'infinity'")
-_LAPSED = _ROW.format(queue="queue_name", status="claimed", expires="'-infinity'")
-_SETTING = (
-    "SELECT CAST(:queue_name AS text) AS queue, now() AS paused_at, 'x'::text AS paused_by,"
-    " 'x'::text AS reason"
-)
-_GIVEN_BACK = _RowNeeded("w", "leaves", _AVAILABLE)
+_GIVEN_BACK = _RowNeeded("w", "leaves", observing_rights.AVAILABLE)
 _ROWS = {
-    Action.PUSH: (_RowNeeded("a", "leaves", _AVAILABLE),),
-    Action.REDRIVE: (_RowNeeded("w", "finds", _DEAD), _GIVEN_BACK),
-    Action.RELEASE: (_RowNeeded("w", "finds", _HELD), _GIVEN_BACK),
-    Action.EXPIRE: (_RowNeeded("w", "finds", _LAPSED), _GIVEN_BACK),
-    Action.WITHDRAW: (_RowNeeded("d", "finds", _AVAILABLE),),
-    Action.PAUSE: (_RowNeeded("a", "leaves", _SETTING), _RowNeeded("w", "finds", _SETTING)),
+    Action.PUSH: (_RowNeeded("a", "leaves", observing_rights.AVAILABLE),),
+    Action.REDRIVE: (_RowNeeded("w", "finds", observing_rights.DEAD), _GIVEN_BACK),
+    Action.RELEASE: (_RowNeeded("w", "finds", observing_rights.HELD), _GIVEN_BACK),
+    Action.EXPIRE: (_RowNeeded("w", "finds", observing_rights.LAPSED), _GIVEN_BACK),
+    Action.WITHDRAW: (_RowNeeded("d", "finds", observing_rights.AVAILABLE),),
+    Action.PAUSE: (
+        _RowNeeded("a", "leaves", observing_rights.SETTING),
+        _RowNeeded("w", "finds", observing_rights.SETTING),
+    ),
 }
 
 

@@ -38,7 +38,8 @@ class Action(StrEnum):
 class Count:
     """How many there are: exactly, or at least, because counting ends at a bound.
 
-    ``estimate``: what the database's statistics say, where it is more than ``at_least``.
+    ``estimate``: what the database's statistics say, where it is more than ``at_least``. Among many
+    queues a count that is not small may be half a minute old (``QueueSummary``).
     """
 
     at_least: int
@@ -58,12 +59,17 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A number for each step of time, the earliest first. ``is_complete``: nothing was left out."""
+    """A number for each step of time, the earliest first. ``is_complete``: all were counted.
+
+    ``is_estimate``: where counting ended, the number is reckoned from the time that those took
+    which were counted; it may be too high. Else there are at least so many.
+    """
 
     begins_at: datetime
     step: timedelta
     values: tuple[int, ...]
     is_complete: bool = True
+    is_estimate: bool = False
 
 
 class Charted(StrEnum):
@@ -97,6 +103,10 @@ class QueueSummary:
     for how long the message has been available that waits longest; ``oldest_claim``: for how long
     the claim is held that was made first. ``flow`` is None where it was not asked for. ``reason``
     says in a few words why the verdict is this.
+
+    Where there are more than 50 queues, counts beyond 20, ``retrying``, ``oldest_claim`` and
+    ``last_consumed_at`` may be remembered, for 30 seconds at most. Of a queue that has many claims
+    ``oldest_claim`` is of those that were looked at.
     """
 
     name: str
@@ -314,7 +324,7 @@ class Letters:
 
     ``first_line`` is None where the role may not read errors: then they are grouped by class.
     ``queue`` is the one they died in, without ``.dead``. ``is_complete``: all letters of the queue
-    were counted, and not the newest alone.
+    were counted, and not the newest alone, of which there are at least ``count``.
     """
 
     queue: str
@@ -324,6 +334,14 @@ class Letters:
     first_died_at: datetime
     last_died_at: datetime
     newest_id: int
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetters:
+    """Dead letters by queue and error. ``is_complete``: no queue was left out for want of time."""
+
+    groups: tuple[Letters, ...]
     is_complete: bool = True
 
 

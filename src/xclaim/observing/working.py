@@ -12,30 +12,20 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any
-
-from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
 from xclaim.errors import InvalidArgumentError
 from xclaim.observing.asking import Question
+from xclaim.observing.excerpts import with_excerpts
 from xclaim.observing.places import Place, from_cursor, to_cursor
-from xclaim.observing.searching import (
-    Ask,
-    Looked,
-    Plan,
-    Search,
-    Tests,
-    queue_names,
-    readable,
-    with_excerpts,
-)
+from xclaim.observing.planning import Plan, Tests, readable
+from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Listed, Work
+from xclaim.observing.walking import Looked, Search, queue_names
 from xclaim.sql.statements import observing_messages as statements
 from xclaim.sql.statements.observing_messages import Part, Readable, Walk
 from xclaim.task_names import natural_key
-from xclaim.verbs.unsendable import is_unsendable
 
 MOST_LOOKED_AT = 50_000
 _MOST_LISTED = 500
@@ -64,13 +54,7 @@ def work(
     """Return what a task, or a run, has had to do with, ``limit`` of each kind at most."""
     most = arguments.whole_number("limit", limit, 1, _MOST_LISTED)
     asked = _asked(*of)
-    look = partial(_work, ask, timeout, asked, most, before)
-    try:
-        return look(sends_bytes=False)
-    except DBAPIError as error:
-        if not is_unsendable(error):
-            raise
-    return look(sends_bytes=True)
+    return sendable(ask, lambda each: _work(each, timeout, asked, most, before))
 
 
 def _asked(dag_id: str, run_id: str, task_id: str | None, map_index: int | None) -> _Of:
@@ -97,21 +81,13 @@ def _asked(dag_id: str, run_id: str, task_id: str | None, map_index: int | None)
     return _Of(part=Part(is_task=True, is_mapped=True), parameters=parameters)
 
 
-def _work(
-    ask: Ask,
-    timeout: timedelta,
-    asked: _Of,
-    limit: int,
-    before: str | None,
-    *,
-    sends_bytes: bool,
-) -> Work:
+def _work(ask: Ask, timeout: timedelta, asked: _Of, limit: int, before: str | None) -> Work:
     began = time.monotonic()
     third = timeout.total_seconds() / 3
     with ask("what the task has done") as question:
         may = readable(question)
         place = from_cursor(Walk.IDS, before, question.dialect)
-        sight = _Sight(question, may, asked, sends_bytes=sends_bytes)
+        sight = _Sight(question, may, asked)
         found: dict[int, Any] = {}
         if place is None:  # who goes on has seen these
             _add(found, sight.held(limit, began + third))
@@ -145,11 +121,10 @@ def _shown(ask: Ask, ends_at: float, may: Readable, found: list[Any]) -> dict[in
 class _Sight:
     """What is seen of the work of a task, by each of the ways there are."""
 
-    def __init__(self, question: Question, may: Readable, asked: _Of, *, sends_bytes: bool) -> None:
+    def __init__(self, question: Question, may: Readable, asked: _Of) -> None:
         self._question = question
         self._may = may
         self._asked = asked
-        self._sends_bytes = sends_bytes
 
     def held(self, limit: int, ends_at: float) -> list[Any]:
         return self._search(Plan(walk=Walk.HELD), _MOST_CLAIMS, limit, None, ends_at).rows
@@ -174,7 +149,6 @@ class _Sight:
             plan=plan,
             may=self._may,
             ends_at=ends_at,
-            sends_bytes=self._sends_bytes,
             build=statements.work,
             most=most,
             options={"part": self._asked.part, "may": self._may},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 SYSTEM = "xclaim"
 _POSTGRESQL_PORT = 5432
 

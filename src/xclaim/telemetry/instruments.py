@@ -6,18 +6,19 @@ https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider
 
 from xclaim import __version__
+from xclaim.telemetry.attributes import SCHEMA_URL
 
-SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 # Of the conventions: from a statement that goes well to one that waits for a lock.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 # A message may wait, and be worked on, for a day.
 _LONG_SECONDS = (*_SECONDS, 30, 60, 300, 900, 3_600, 14_400, 86_400)
+_SHAPE = "shape"
 _ATTEMPTS = (1, 2, 3, 5, 10, 15, 20)
 
 
@@ -42,87 +43,103 @@ class Shape:
         )
 
 
-SHAPES: dict[str, Shape] = {
-    "operation_duration": Shape(
-        name="messaging.client.operation.duration",
-        unit="s",
-        description="How long a verb took, from the encoding of payloads to the database's answer.",
-        buckets=_SECONDS,
-    ),
-    "sent": Shape(
-        name="messaging.client.sent.messages",
-        unit="{message}",
-        description="Messages that were pushed; not those that were there under their unique key.",
-    ),
-    "consumed": Shape(
-        name="messaging.client.consumed.messages",
-        unit="{message}",
-        description="Messages that were handed out, each time they were.",
-    ),
-    "process_duration": Shape(
-        name="messaging.process.duration",
-        unit="s",
-        description="How long the block ran that worked on a message, or on a batch of them.",
-        buckets=_LONG_SECONDS,
-    ),
-    "wait": Shape(
-        name="xclaim.message.wait.duration",
-        unit="s",
-        description="How long a message could have been claimed before it was.",
-        buckets=_LONG_SECONDS,
-    ),
-    "attempts": Shape(
-        name="xclaim.message.attempts",
-        unit="{attempt}",
-        description="Which attempt of its message a claim is.",
-        buckets=_ATTEMPTS,
-    ),
-    "lost": Shape(
-        name="xclaim.claim.lost",
-        unit="{claim}",
-        description="Claims that were no longer held when they were to be settled or extended.",
-    ),
-    "empty": Shape(
-        name="xclaim.claim.empty",
-        unit="{claim}",
-        description="Claims that found no message.",
-    ),
-    "dead_letters": Shape(
-        name="xclaim.dead_letters",
-        unit="{message}",
-        description="Messages that became dead letters.",
-    ),
-    "extensions": Shape(
-        name="xclaim.lease.extensions",
-        unit="{claim}",
-        description="Claims whose lease was extended.",
-    ),
-    "reconnects": Shape(
-        name="xclaim.reconnects",
-        unit="{reconnect}",
-        description="How often a loop got its database back after it was away.",
-    ),
-}
+def _of(**shape: Any) -> dict[str, Shape]:
+    return {_SHAPE: Shape(**shape)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruments:
-    """The instruments of one provider."""
+    """The instruments of one provider, each beside its shape."""
 
-    operation_duration: Any
-    sent: Any
-    consumed: Any
-    process_duration: Any
-    wait: Any
-    attempts: Any
-    lost: Any
-    empty: Any
-    dead_letters: Any
-    extensions: Any
-    reconnects: Any
+    operation_duration: Any = field(
+        metadata=_of(
+            name="messaging.client.operation.duration",
+            unit="s",
+            description="How long a verb took, from the encoding of payloads to the database's "
+            "answer.",
+            buckets=_SECONDS,
+        )
+    )
+    sent: Any = field(
+        metadata=_of(
+            name="messaging.client.sent.messages",
+            unit="{message}",
+            description="Messages that were pushed; not those that were there under their unique "
+            "key.",
+        )
+    )
+    consumed: Any = field(
+        metadata=_of(
+            name="messaging.client.consumed.messages",
+            unit="{message}",
+            description="Messages that were handed out, each time they were.",
+        )
+    )
+    process_duration: Any = field(
+        metadata=_of(
+            name="messaging.process.duration",
+            unit="s",
+            description="How long the block ran that worked on a message, or on a batch of them.",
+            buckets=_LONG_SECONDS,
+        )
+    )
+    wait: Any = field(
+        metadata=_of(
+            name="xclaim.message.wait.duration",
+            unit="s",
+            description="How long a message could have been claimed before it was.",
+            buckets=_LONG_SECONDS,
+        )
+    )
+    attempts: Any = field(
+        metadata=_of(
+            name="xclaim.message.attempts",
+            unit="{attempt}",
+            description="Which attempt of its message a claim is.",
+            buckets=_ATTEMPTS,
+        )
+    )
+    lost: Any = field(
+        metadata=_of(
+            name="xclaim.claim.lost",
+            unit="{claim}",
+            description="Claims that were no longer held when they were to be settled or extended.",
+        )
+    )
+    empty: Any = field(
+        metadata=_of(
+            name="xclaim.claim.empty",
+            unit="{claim}",
+            description="Claims that found no message.",
+        )
+    )
+    dead_letters: Any = field(
+        metadata=_of(
+            name="xclaim.dead_letters",
+            unit="{message}",
+            description="Messages that became dead letters.",
+        )
+    )
+    extensions: Any = field(
+        metadata=_of(
+            name="xclaim.lease.extensions",
+            unit="{claim}",
+            description="Claims whose lease was extended.",
+        )
+    )
+    reconnects: Any = field(
+        metadata=_of(
+            name="xclaim.reconnects",
+            unit="{reconnect}",
+            description="How often a loop got its database back after it was away.",
+        )
+    )
+
+
+SHAPES: dict[str, Shape] = {each.name: each.metadata[_SHAPE] for each in fields(Instruments)}
 
 
 def instruments_of(provider: MeterProvider) -> Instruments:
     """Return the instruments of a provider; the same ones each time."""
     meter = provider.get_meter("xclaim", __version__, SCHEMA_URL)
-    return Instruments(**{each.name: SHAPES[each.name].of(meter) for each in fields(Instruments)})
+    return Instruments(**{name: shape.of(meter) for name, shape in SHAPES.items()})

@@ -127,12 +127,12 @@ class Metrics:
         return self._kept(operation, queue, event.url)
 
     def _kept(self, operation: Operation, queue: str | None, url: URL | None) -> _Attributes:
-        server = (None, None) if url is None else (url.host, url.port)
-        key = (operation.name, queue, *server)
+        server = of_server(url)
+        key = (operation.name, queue, *server.values())
         attributes = self._attributes.get(key)
         if attributes is None:
             destination = {} if queue is None else {"messaging.destination.name": queue}
-            attributes = {**of_operation(operation), **destination, **of_server(url)}
+            attributes = {**of_operation(operation), **destination, **server}
             self._attributes[key] = attributes
         return attributes
 
@@ -153,9 +153,8 @@ def _kind_of(error: object) -> str:
 
 
 def _measure_push(instruments: Instruments, event: VerbEvent, attributes: _Attributes) -> None:
-    pushed = len({message.id for message in event.messages} - set(event.repeated))
-    if pushed:
-        instruments.sent.add(pushed, attributes)
+    if event.pushed:
+        instruments.sent.add(event.pushed, attributes)
 
 
 def _measure_claims(instruments: Instruments, event: VerbEvent, attributes: _Attributes) -> None:

@@ -37,7 +37,13 @@ from xclaim.connections.companions import (
     WorkEvent,
 )
 from xclaim.message import readable_headers
-from xclaim.telemetry.attributes import OPERATIONS, SYSTEM, error_type, of_server
+from xclaim.telemetry.attributes import (
+    OPERATIONS,
+    SCHEMA_URL,
+    SYSTEM,
+    error_type,
+    of_server,
+)
 from xclaim.telemetry.creation import (
     MOST_LINKS,
     context_in,
@@ -59,7 +65,6 @@ if TYPE_CHECKING:
     from xclaim.message import Claim, Message
     from xclaim.verb import VerbEvent
 
-SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 _MOST_FRAMES = 50  # of a traceback
 _MOST_EVENTS = 128  # as many as the SDK keeps of a span by default
 _OTHER = "_OTHER"  # the conventions' word for an error without a class

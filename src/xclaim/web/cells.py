@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from xclaim.web import charts
-from xclaim.web.formats import count, duration, number
+from xclaim.web.formats import count, duration, estimate, number
 
 if TYPE_CHECKING:
     from xclaim.observing.values import Flow, Percentiles, QueueSummary
@@ -39,13 +39,14 @@ def flow_cells(name: str, flow: Flow) -> Cells:
     """Return the cells of what was consumed of a queue lately."""
     consumed = flow.consumed
     minutes = consumed.step.total_seconds() * len(consumed.values) / 60
+    rate = estimate if consumed.is_estimate else number
     return {
-        f"rate:{name}": {"text": number(flow.consumed_per_minute)},
+        f"rate:{name}": {"text": rate(flow.consumed_per_minute)},
         f"waiting:{name}": {"text": _percentiles(flow.waiting)},
         f"work:{name}": {"text": _percentiles(flow.work)},
         f"spark:{name}": {
             "path": charts.spark_path(consumed.values),
-            "label": f"{sum(consumed.values):,} consumed in {number(round(minutes, 1))} minutes",
+            "label": f"{charts.total_of(consumed)} consumed in {number(round(minutes, 1))} minutes",
         },
     }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from xclaim.web.formats import duration, moment, number
+from xclaim.web.formats import duration, estimate, moment, number
 
 if TYPE_CHECKING:
     from xclaim.observing.values import Chart
@@ -39,18 +39,26 @@ class Bars:
     most: str
     summary: str
     rows: tuple[tuple[datetime, int], ...]
-    is_complete: bool
+    note: str = ""  # what is to be known of the numbers
+
+
+def total_of(chart: Chart) -> str:
+    """Return how many in all, and how sure that is: ``1,200``, ``about 1,200``."""
+    total = sum(chart.values)
+    if chart.is_estimate:
+        return estimate(total)
+    return f"{total:,}" if chart.is_complete else f"at least {total:,}"
 
 
 def bars_of(chart: Chart, what: str) -> Bars:
     """Return the chart as bars; ``what`` says of what, as in "1,200 consumed"."""
-    values, total = chart.values, sum(chart.values)
+    values = chart.values
     most = max(*values, 0) if values else 0
-    at_least = "" if chart.is_complete else "at least "
-    summary = f"{at_least}{total:,} {what} in {duration(chart.step * len(values))}"
-    if total:
+    summary = f"{total_of(chart)} {what} in {duration(chart.step * len(values))}"
+    if most:
         busiest = chart.begins_at + chart.step * values.index(most)
-        summary += f", at most {most:,} in {duration(chart.step)}, from {moment(busiest)}"
+        peak = estimate(most) if chart.is_estimate else f"{most:,}"
+        summary += f", at most {peak} in {duration(chart.step)}, from {moment(busiest)}"
     return Bars(
         path=_bars_path(values, most),
         most=number(most),
@@ -60,8 +68,14 @@ def bars_of(chart: Chart, what: str) -> Bars:
             for index, value in enumerate(values)
             if value
         ),
-        is_complete=chart.is_complete,
+        note=_note(chart),
     )
+
+
+def _note(chart: Chart) -> str:
+    if chart.is_estimate:
+        return "where there were many, some were counted and the number is reckoned from those"
+    return "" if chart.is_complete else "there are more, counting ended"
 
 
 def _bars_path(values: Sequence[int], most: int) -> str:

@@ -23,8 +23,13 @@ def count(value: Count) -> str:
     """Return how many: ``17``, ``10,000+``, ``10,000+ (about 480,000)``."""
     if value.is_exact:
         return number(value.at_least)
-    about = "" if value.estimate is None else f" (about {number(_rounded(value.estimate))})"
+    about = "" if value.estimate is None else f" ({estimate(value.estimate)})"
     return f"{number(value.at_least)}+{about}"
+
+
+def estimate(value: float) -> str:
+    """Return a number that was not counted: ``about 480,000``."""
+    return f"about {number(_rounded(round(value)) if value >= 100 else value)}"  # noqa: PLR2004
 
 
 def duration(value: timedelta | None) -> str:

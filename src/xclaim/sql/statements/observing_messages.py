@@ -447,7 +447,13 @@ def work(table: Table, dialect: Dialect, *, way: Way, part: Part, may: Readable)
     no: ColumnElement[Any] = literal_column("1 = 0")
 
     def is_it(claimant: ColumnElement[Any]) -> ColumnElement[bool]:
-        return or_(*[_begins_with(claimant, name) for name in _claimants(part)])
+        begins = [_begins_with(claimant, name) for name in _claimants(part)]
+        if part.is_task:
+            return or_(*begins)
+        # The last slash begins the task: a run may have slashes in its name, and begin as another.
+        (run,) = _claimants(part)
+        behind = func.substr(claimant, func.length(run) + ONE, type_=Text())
+        return and_(*begins, dialect.after_last_slash(claimant) == behind)
 
     is_pushed = _is_producer(looked, dialect, part) if may.headers else no
     has_failed: ColumnElement[bool] = no

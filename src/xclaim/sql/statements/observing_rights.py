@@ -11,6 +11,8 @@ from functools import lru_cache
 
 from sqlalchemy import Text, TextClause, bindparam, text
 
+from xclaim.sql.schema import TABLE_NAME
+
 _COLUMNS = """
 SELECT attname::text AS name,
        has_column_privilege(attrelid, attnum, 'SELECT') AS may_select,
@@ -41,6 +43,25 @@ _IS_LIMITED = (
     "SELECT coalesce(row_security_active(to_regclass(:named_table)::oid), false) AS is_limited"
 )
 
+# Rows that could be there, for `meets`: what an action finds, or leaves behind.
+_ROW = (
+    "SELECT 1::bigint AS id, CAST(:{queue} AS text) AS queue,"
+    " CAST(:queue_name AS text) AS origin_queue, '{status}'::text AS status,"
+    " {expires}::timestamptz AS claim_expires_at, NULL::timestamptz AS consumed_at,"
+    " NULL::text AS claimed_by, NULL::text AS consumed_by, 0::smallint AS priority,"
+    " 0 AS attempts, 20 AS max_attempts, now() AS created_at, now() AS available_at,"
+    " '1'::jsonb AS payload, '{{}}'::jsonb AS headers, NULL::text AS unique_key,"
+    " NULL::text AS codec"
+)
+AVAILABLE = _ROW.format(queue="queue_name", status="available", expires="NULL")
+DEAD = _ROW.format(queue="dead_letter_queue", status="available", expires="NULL")
+HELD = _ROW.format(queue="queue_name", status="claimed", expires="'infinity'")
+LAPSED = _ROW.format(queue="queue_name", status="claimed", expires="'-infinity'")
+SETTING = (
+    "SELECT CAST(:queue_name AS text) AS queue, now() AS paused_at, 'x'::text AS paused_by,"
+    " 'x'::text AS reason"
+)
+
 
 @lru_cache
 def role() -> TextClause:
@@ -66,6 +87,12 @@ def is_limited() -> TextClause:
 def policies() -> TextClause:
     """Return the policies of a table that hold for the role: which rows they find and leave."""
     return text(_POLICIES).bindparams(bindparam("named_table", type_=Text))
+
+
+@lru_cache
+def changes_nothing() -> TextClause:
+    """Return what the database refuses to a process that may not write, and changes nothing."""
+    return text(f"DELETE FROM {TABLE_NAME} WHERE false")  # noqa: S608
 
 
 def meets(named_table: str, row: str, one_of: Sequence[str], all_of: Sequence[str]) -> TextClause:

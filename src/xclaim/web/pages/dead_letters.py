@@ -34,9 +34,8 @@ class Group:
 def show_dead_letters(visit: Visit) -> Response:
     """Show the dead letters of one queue or of all, the largest group first."""
     queue = visit.query("queue").removesuffix(DEAD_LETTER_SUFFIX)
-    found = visit.observer.dead_letters(queue or None)
-    if not visit.sees_payloads:
-        found = _by_class(found)
+    letters = visit.observer.dead_letters(queue or None)
+    found = letters.groups if visit.sees_payloads else _by_class(letters.groups)
     groups = [
         Group(letters=each, filter=filter_of_letters(each, with_text=visit.sees_payloads))
         for each in sorted(found, key=lambda each: (-each.count, each.queue))
@@ -46,6 +45,8 @@ def show_dead_letters(visit: Visit) -> Response:
         queue=queue,
         groups=groups[:_MOST_GROUPS],
         left=len(groups[_MOST_GROUPS:]),
+        is_complete=letters.is_complete,
+        are_counted=all(each.is_complete for each in found),
         all_of_it=filter_of(queue, StatusWord.DEAD) if queue else None,
         actions=_ACTIONS,
         rights=rights_to(visit, [queue] if queue else [each.queue for each in found]),

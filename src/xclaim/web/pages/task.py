@@ -23,7 +23,10 @@ def show_task(visit: Visit) -> Response:
     if not dag_id or not run_id:
         raise InvalidArgumentError("name the DAG and the run: ?dag=...&run=..., and perhaps &task=")
     map_index = _map_index(visit) if task_id else None
-    work = visit.observer.work(dag_id, run_id, task_id or None, map_index, limit=_LIMIT)
+    before = visit.query("before") or None
+    work = visit.observer.work(
+        dag_id, run_id, task_id or None, map_index, limit=_LIMIT, before=before
+    )
     return visit.render(
         "task.html",
         dag_id=dag_id,
@@ -37,6 +40,9 @@ def show_task(visit: Visit) -> Response:
             ("Pushed", work.pushed),
         ),
         limit=_LIMIT,
+        older=None if work.older is None else {"before": work.older},
+        is_first=before is None,
+        looked_back_to=work.looked_back_to,
     )
 
 

@@ -1,0 +1,209 @@
+"""Go through messages in the order of an index, a number of them at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from xclaim.arguments import DEAD_LETTER_SUFFIX
+from xclaim.errors import ObservationTimeoutError
+from xclaim.observing.asking import Question
+from xclaim.observing.places import Place
+from xclaim.observing.planning import Plan, Tests
+from xclaim.sql.statements import observing_messages as statements
+from xclaim.sql.statements.observing_messages import (
+    MOST_NAMES,
+    Readable,
+    Trait,
+    Walk,
+    Way,
+)
+from xclaim.verbs.execution import as_utc
+
+_FIRST_LOOK = 250  # messages; each further look takes four times as many
+_FIRST_LOOK_INTO = 25  # payloads, any of which may be large
+_GROWTH = 4
+_TOP_PRIORITY = 2**31 - 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Looked:
+    """What a search has found so far, and how far it has looked."""
+
+    rows: list[Any] = field(default_factory=list)
+    count: int = 0
+    back_to: datetime | None = None
+    place: Place | None = None  # where to go on; None at the end
+
+
+@dataclass(slots=True, kw_only=True)
+class Search:
+    """One search: it goes its way until enough is found, looked at, or the time is over."""
+
+    question: Question
+    plan: Plan
+    may: Readable
+    ends_at: float
+    most: int
+    build: Callable[..., Any] = statements.search
+    options: dict[str, Any] = field(default_factory=dict)
+    _looked: Looked = field(default_factory=Looked)
+
+    def found(self, tests_: Tests, limit: int, place: Place | None) -> Looked:
+        """Return what was found from a place on, ``limit`` at most."""
+        looked = self._looked
+        if not self.options:
+            self.options = {"conditions": tests_.conditions, "may": self.may}
+        size = self._first_size(tests_, limit)
+        for part in self._parts(place):
+            here: Place | None = part
+            while here is not None:
+                looked.place = here
+                if len(looked.rows) == limit or looked.count >= self.most or self._is_over():
+                    return looked
+                try:
+                    here = self._look(here, size, limit, tests_.parameters)
+                except ObservationTimeoutError:
+                    if looked.count:
+                        return looked
+                    raise
+                size = min(_GROWTH * size, self.most)
+        looked.place = None
+        return looked
+
+    def _first_size(self, tests_: Tests, limit: int) -> int:
+        into = any(condition.test is Trait.PAYLOAD for condition in tests_.conditions)
+        return _FIRST_LOOK_INTO if into else max(_FIRST_LOOK, limit + 1)
+
+    def _is_over(self) -> bool:
+        return bool(self._looked.count) and time.monotonic() >= self.ends_at
+
+    def _look(self, place: Place, size: int, limit: int, values: dict[str, Any]) -> Place | None:
+        """Look at the next messages; return where the others are, None at the end of a part."""
+        looked = self._looked
+        missing = limit - len(looked.rows)
+        size = min(size, self.most - looked.count)
+        way = Way(walk=self.plan.walk, due=self.plan.due, is_begun=place.time is not None)
+        begins = {**values, **self._parameters(place), "look": size}
+        found = self.question.texts(
+            self.build, {**begins, "message_limit": missing + 1}, way=way, **self.options
+        )
+        if len(found) > missing:  # there is at least one more
+            found = found[:missing]
+            last = found[-1]
+            until = {**begins, "look": size}
+            looked.rows += found
+            self._count_to(way, until, last)
+            return self._behind(place, last)
+        looked.rows += found
+        through = self.question.texts(statements.looked_through, begins, way=way)
+        if not through:
+            return None
+        (end,) = through
+        looked.count += end.looked_at
+        looked.back_to = as_utc(end.created_at)
+        return self._behind(place, end) if end.looked_at == size else None
+
+    def _count_to(self, way: Way, parameters: dict[str, Any], last: Any) -> None:
+        """Count what was looked at up to a message that was found."""
+        looked = self._looked
+        looked.back_to = as_utc(getattr(last, "created_at", None)) or looked.back_to
+        counted = self.question.texts(
+            statements.counted_to, {**parameters, **self._end(last)}, way=way
+        )
+        looked.count += counted[0].looked_at
+
+    def _end(self, row: Any) -> dict[str, Any]:
+        end: dict[str, Any] = {"end_id": row.id}
+        if self.plan.walk in statements.TIMES:
+            end |= self.question.dialect.place_parameters("end", row.place)
+        return end
+
+    def _parameters(self, place: Place) -> dict[str, Any]:
+        match self.plan.walk:
+            case Walk.IDS:
+                from_id = self._from_id(place)
+                return {"from_id": from_id, "to_id": self.plan.lowest}
+            case Walk.CHOSEN:
+                ids = self.question.dialect.row_parameters(id=list(self.plan.ids))
+                return {"from_id": self._from_id(place), **ids}
+        found: dict[str, Any] = {"queue_name": place.queue}
+        if self.plan.walk is Walk.WAITING:
+            found["priority"] = place.priority
+        if place.time is not None:
+            found["place_id"] = place.id
+            found |= self.question.dialect.place_parameters("place", place.time)
+        return found
+
+    def _from_id(self, place: Place) -> int:
+        return self.plan.highest if place.id is None else min(self.plan.highest, place.id - 1)
+
+    def _behind(self, place: Place, row: Any) -> Place:
+        time_ = row.place if self.plan.walk in statements.TIMES else None
+        return Place(queue=place.queue, priority=place.priority, time=time_, id=row.id)
+
+    def _parts(self, place: Place | None) -> Iterator[Place]:
+        """Yield the beginnings of the parts of the index, the first of them where to go on."""
+        if self.plan.walk in (Walk.IDS, Walk.CHOSEN):
+            if self._from_id(place or Place()) >= self.plan.lowest:
+                yield place or Place()
+            return
+        for queue in self._queue_names(place):
+            begun = place if place is not None and place.queue == queue else None
+            if self.plan.walk is not Walk.WAITING:
+                yield begun or Place(queue=queue)
+                continue
+            yield from self._levels(queue, begun)
+
+    def _levels(self, queue: str, begun: Place | None) -> Iterator[Place]:
+        below = _TOP_PRIORITY
+        if begun is not None and begun.priority is not None:
+            yield begun
+            below = begun.priority
+        while True:
+            parameters = {"queue_name": queue, "priority": below}
+            found = self.question.rows(statements.next_level, parameters)
+            if not found:
+                return
+            below = found[0].priority
+            yield Place(queue=queue, priority=below)
+
+    def _queue_names(self, place: Place | None) -> Iterator[str]:
+        if self.plan.queues is not None:
+            names = list(self.plan.queues)
+            if place is not None and place.queue in names:
+                names = names[names.index(place.queue) :]
+            yield from names
+            return
+        after = ""
+        if place is not None and place.queue is not None:
+            after = place.queue
+            yield after
+        for name in all_queue_names(self.question, self.plan.walk, after):
+            if not self.plan.only_dead or name.endswith(DEAD_LETTER_SUFFIX):
+                yield name
+
+
+def queue_names(
+    question: Question, walk: Walk, after: str = "", *, most: int = MOST_NAMES
+) -> Sequence[str]:
+    """Return the names of queues behind another one that an index has messages of."""
+    parameters = {"queue_name": after, "message_limit": most}
+    return [row.queue for row in question.rows(statements.next_queue, parameters, walk=walk)]
+
+
+def all_queue_names(question: Question, walk: Walk, after: str = "") -> Iterator[str]:
+    """Yield the names of all queues behind another one that an index has messages of."""
+    seen: set[str] = set()
+    names: Sequence[str] = ()
+    while not names or len(names) == MOST_NAMES:
+        names = queue_names(question, walk, after)
+        # A name that is no Unicode is marked where it is none, and sorts elsewhere.
+        if not names or names[-1] in seen:
+            return
+        yield from names
+        after = names[-1]
+        seen.add(after)
