@@ -10,13 +10,13 @@ The path of an action is its word, as ``/redrive``: for GET the page that asks, 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
-from anyio.lowlevel import current_token
 from starlette.routing import Route
 
 from xclaim.web.failures import PageNotFoundError
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 THREADS = 12  # of all dashboards in the process: fewer than an engine has connections, 15
 _T = TypeVar("_T")
-_threads: WeakKeyDictionary[object, anyio.CapacityLimiter] = WeakKeyDictionary()
+_threads: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = (
+    WeakKeyDictionary()
+)
 
 
 def page(path: str, show: Callable[[Visit], Response]) -> Route:
@@ -96,7 +98,7 @@ def visit_of(request: Request, place_name: str | None = None) -> Visit:
 
 def _limiter() -> anyio.CapacityLimiter:
     """Return the threads of this event loop: a limiter belongs to the loop it was made in."""
-    loop = current_token()
+    loop = asyncio.get_running_loop()
     if loop not in _threads:
         _threads[loop] = anyio.CapacityLimiter(THREADS)
     return _threads[loop]
