@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -89,6 +90,15 @@ def _of_xclaim(error: XclaimError) -> Failure:
 
 
 def _of_database(error: SQLAlchemyError) -> Failure:
+    if isinstance(error, NoConnectionError):
+        return Failure(
+            status=503,
+            title="All connections are in use",
+            text="Other pages, or the application that this dashboard is in, have every connection "
+            "to the database; none came free in time.",
+            way_out="Reload the page in a while. `xclaim doctor` says whether something is locked, "
+            "which makes all of them wait.",
+        )
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
     if state == "42501":  # insufficient_privilege
         return Failure(

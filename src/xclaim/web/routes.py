@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
 THREADS = 12  # of all dashboards in the process: fewer than an engine has connections, 15
 _T = TypeVar("_T")
-_threads: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = (
-    WeakKeyDictionary()
-)
+_threads: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
 
 
 def page(path: str, show: Callable[[Visit], Response]) -> Route:
