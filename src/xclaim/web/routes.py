@@ -20,7 +20,7 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from xclaim.web.failures import PageNotFoundError
-from xclaim.web.forms import Form, read_form
+from xclaim.web.forms import MOST_BYTES, Form, form_of, read_body
 from xclaim.web.visits import Visit
 
 if TYPE_CHECKING:
@@ -44,12 +44,19 @@ def page(path: str, show: Callable[[Visit], Response]) -> Route:
     return Route(path, endpoint, methods=["GET"], name=path)
 
 
-def action(path: str, act: Callable[[Visit, Form], Response]) -> Route:
+def action(
+    path: str, act: Callable[[Visit, Form], Response], *, most_bytes: int = MOST_BYTES
+) -> Route:
     """Return the route of an action, for POST with the form of a page of ours."""
 
     async def endpoint(request: Request) -> Response:
-        form = await read_form(request, settings_of(request).signer, person_of(request))
-        return await in_thread(lambda: act(visit_of(request, form.get("place")), form))
+        body = await read_body(request, most_bytes)
+
+        def work() -> Response:
+            form = form_of(body, settings_of(request).signer, person_of(request))
+            return act(visit_of(request, form.get("place")), form)
+
+        return await in_thread(work)
 
     return Route(path, endpoint, methods=["POST"], name=f"{path} (action)")
 
