@@ -325,3 +325,22 @@ def test_what_could_not_be_counted_in_time_is_a_finding(database_url: str) -> No
 
     assert [each.name for each in findings if "in time" in each.found] == []
     assert {"stuck_claims", "failing", "dead_letters"} <= {each.name for each in findings}
+
+
+@pytest.mark.parametrize("table", ["xclaim_message", "xclaim_queue", "xclaim_alembic_version"])
+def test_a_locked_table_is_a_finding_and_is_not_waited_for(postgresql: Engine, table: str) -> None:
+    Queue("orders", postgresql).push(1)
+    with postgresql.connect() as other:
+        other.exec_driver_sql(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+
+        findings = examine(postgresql)  # it would wait for ever
+
+    assert [each for each in findings if "somebody has locked it" in each.found]
+    assert {"clock", "durability", "session", "writable"} <= {each.name for each in findings}
+
+
+def test_when_the_time_is_over_nothing_more_is_looked_at(engine: Engine) -> None:
+    findings = examine(engine, timeout=timedelta(microseconds=1))
+
+    assert {each.name for each in findings} >= {"paused", "stuck_claims", "failing"}
+    assert [each.name for each in findings if "took all the time" in each.found]

@@ -17,6 +17,7 @@ TURNED = "\u202etxt.exe"
 LONG = "x" * 3_000
 HOSTILE = (SCRIPT, IMAGE, LINK, TURNED, "{{ 7 * 7 }}", "a\nb", "\N{PILE OF POO}", LONG)
 SECRET = "what only its consumer should read"
+SECRET_ERROR = "what only who may see payloads should read of errors"
 _AT_ONCE = timedelta(0)
 _TASK = {"dag_id": "shop", "run_id": "manual__2026/11/27", "task_id": "push", "map_index": 3}
 _BY = "shop/manual__2026/11/27/work[3]#2@worker-1"
@@ -34,6 +35,8 @@ def fill(engine: Engine, name: str = "orders") -> None:
         assert claim is not None
         queue.release(claim, error=text, retry=Retry(max_attempts=1))
     queue.release(_claim(queue), error=ValueError(SCRIPT))
+    queue.release(_claim(queue), error=ValueError(SECRET_ERROR))
+    queue.release(_claim(queue), error=KeyError(SECRET_ERROR), retry=Retry(max_attempts=1))
     queue.ack_many(queue.claim_many(5, claimed_by=_BY))
     _claim(queue)
     _claim(queue, lease=_AT_ONCE)

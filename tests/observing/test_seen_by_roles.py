@@ -57,6 +57,7 @@ def test_a_role_sees_what_it_may_and_only_its_queue(office: People, who: str) ->
     assert all(life is not None and (life.producer is not None) is is_shown for life in lives)
     told = [moment for life in lives if life is not None for moment in life.moments]
     assert any(moment.what == "failed" for moment in told) is (who in SEES_FAILURES)
+    assert any("cup" in (moment.error or "") for moment in told) is is_shown
 
 
 @pytest.mark.parametrize("who", WHO)

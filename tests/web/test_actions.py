@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from html import unescape
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.web.asking import Form, do, form_of, said_after, send
-from tests.web.dashboards import Dashboard
+from tests.web.dashboards import Dashboard, dashboard_of
 from xclaim import Claim, Queue, Retry
-from xclaim.web import Person
+from xclaim.web import Person, actions
 from xclaim.web.actions import Hand, redrive, withdraw
 
 ONCE = Retry(max_attempts=1)
@@ -443,3 +446,65 @@ def test_many_reasons_are_told_in_few_words(dashboard: Dashboard, orders: Queue[
 
     assert deed.said()[-1] == "Not done: 26 messages more, for such reasons."
     assert len(" ".join(deed.said())) < 1_500
+
+
+@contextmanager
+def locked(engine: Engine) -> Iterator[None]:
+    """Let others read, and nobody write, as a long transaction or CREATE INDEX does."""
+    with engine.connect() as other:
+        if engine.dialect.name == "sqlite":
+            other.exec_driver_sql("SELECT 1")  # which begins as one that writes
+        else:
+            other.exec_driver_sql("LOCK TABLE xclaim_message, xclaim_queue IN SHARE MODE")
+        yield
+        other.rollback()
+
+
+@pytest.mark.parametrize(
+    ("page", "query", "fields"),
+    [
+        ("withdraw", {"filter": "queue:orders status:available"}, {}),
+        ("redrive", {"filter": "status:dead"}, {}),
+        ("release", {"filter": "status:claimed"}, {}),
+        ("expire", {"queue": "orders"}, {}),
+        ("pause", {"queue": "orders"}, {}),
+        ("push", {"queue": "orders"}, {"payload": "1"}),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_what_is_locked_is_said_in_time_and_is_not_done_later(
+    dashboard: Dashboard,
+    orders: Queue[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    page: str,
+    query: dict[str, str],
+    fields: dict[str, str],
+) -> None:
+    monkeypatch.setattr(actions, "PATIENCE", timedelta(0))
+    died(orders)
+    orders.push_many(range(3))
+    claimed(orders)
+    claimed(orders, lease=timedelta(0))
+    before = orders.counts()
+    form = form_of(dashboard, page, **query)
+
+    with locked(dashboard.engine):
+        answer = send(dashboard, form, **fields)  # it would wait until the lock is gone
+
+    said = answer.text if answer.status_code == 503 else said_after(dashboard, answer)
+    assert "locked" in said
+    assert orders.counts() == before
+    assert orders.paused() is None
+
+
+def test_the_file_is_waited_for_as_usual_after_an_action(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "PATIENCE", timedelta(0))
+    with dashboard_of(sqlite_url) as dashboard:
+        do(dashboard, "push", {"payload": "1"}, queue="orders")
+
+        with dashboard.engine.connect() as connection:
+            waits = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
+
+    assert waits == 30_000

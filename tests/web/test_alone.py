@@ -96,6 +96,17 @@ def test_a_link_lets_in_once(
     assert "set-cookie" not in answer.headers
 
 
+@pytest.mark.parametrize("path", ["/%E2%82%AC", "/x%0d%0aX-Injected:%20yes%0d%0a"])
+def test_a_link_leads_to_the_path_that_was_asked_for(
+    links: OneTimeLinks, terminal: Terminal, browser_of: Callable[..., Browser], path: str
+) -> None:
+    answer = browser_of(links).get(f"{path}?token={terminal.tokens[0]}")
+
+    assert answer.status_code == 303
+    assert answer.headers["location"].lower() == f".{path}".lower().replace(":", "%3a")
+    assert "x-injected" not in answer.headers
+
+
 def test_the_browser_that_used_a_link_may_open_it_again(
     links: OneTimeLinks, terminal: Terminal, browser_of: Callable[..., Browser]
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.routing import Route
 
 from tests.cli.command_line import UNREACHABLE
@@ -45,6 +46,7 @@ def test_a_place_that_is_not_his_is_not_said_to_be_there(dashboard: Dashboard) -
     ("error", "status", "said"),
     [
         (ObservationTimeoutError("the queues", 2), 503, "That took too long"),
+        (NoConnectionError("QueuePool limit, hunter2"), 503, "All connections are in use"),
         (ZeroDivisionError("<script>hunter2"), 500, "Something broke"),
         (OperationalError("SELECT 'hunter2'", {}, ValueError("hunter2")), 503, "cannot be reached"),
     ],

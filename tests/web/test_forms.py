@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from threading import get_ident
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from sqlalchemy import Engine
@@ -13,8 +15,10 @@ from starlette.responses import PlainTextResponse, Response
 
 from tests.web.dashboards import OPERATOR, Browser, SignedIn
 from xclaim import create_engine
-from xclaim.web import OnePlace, Person, Place
-from xclaim.web.forms import Form, form_token
+from xclaim.arguments import HIGHEST_ID
+from xclaim.web import OnePlace, Person, Place, forms, selections
+from xclaim.web.actions import MOST
+from xclaim.web.forms import MOST_BYTES, Form, form_token
 from xclaim.web.gate import Gate
 from xclaim.web.routes import action
 from xclaim.web.settings import Settings
@@ -104,6 +108,7 @@ def test_a_form_that_is_days_old_is_refused(deeds: Deeds, monkeypatch: pytest.Mo
         {"origin": "http://dashboard.example.evil.example"},
         {"origin": "http://dashboard.example:81"},
         {"origin": "null"},
+        {"origin": "http://["},
     ],
 )
 def test_a_form_of_another_site_is_refused(deeds: Deeds, headers: dict[str, str]) -> None:
@@ -149,7 +154,9 @@ def test_what_a_form_of_another_kind_says_is_not_read(deeds: Deeds, kind: str, s
     assert deeds.done == []
 
 
-@pytest.mark.parametrize("content", ["a=" + "x" * (4 << 20), "a=1&" * 6_000], ids=["long", "many"])
+@pytest.mark.parametrize(
+    "content", ["a=" + "x" * (256 << 10), "a=1&" * 6_000], ids=["long", "many"]
+)
 def test_too_much_is_refused(deeds: Deeds, content: str) -> None:
     headers = OURS | {"content-type": "application/x-www-form-urlencoded"}
 
@@ -157,6 +164,31 @@ def test_too_much_is_refused(deeds: Deeds, content: str) -> None:
 
     assert answer.status_code == 413
     assert deeds.done == []
+
+
+def test_the_ids_of_the_largest_preview_fit_into_a_form() -> None:
+    far_apart = range(1, HIGHEST_ID, HIGHEST_ID // MOST)
+
+    shown = selections.as_text(far_apart[:MOST])
+
+    assert len(shown) < MOST_BYTES * 3 / 4
+
+
+def test_a_form_is_read_beside_the_event_loop(
+    deeds: Deeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def remember(*arguments: Any, **options: Any) -> Any:
+        threads.append(get_ident())
+        return parse_qsl(*arguments, **options)
+
+    monkeypatch.setattr(forms, "parse_qsl", remember)
+
+    deeds.browser.post("/act", data={"csrf_token": form_token(SIGNER, OPERATOR)}, headers=OURS)
+
+    assert threads
+    assert get_ident() not in threads
 
 
 def test_what_is_no_text_does_not_break_a_form(deeds: Deeds) -> None:

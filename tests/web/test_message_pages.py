@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from starlette.routing import Route
 
 from tests.people import People, people
 from tests.web.asking import form_of, send
@@ -22,6 +23,7 @@ from xclaim.web.actions import Hand, withdraw
 
 ONCE = Retry(max_attempts=1)
 ENDED = timedelta(0)
+NO_PAGES = ("/events", "/static/{name}")
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = f"{SCRIPT}\"'><img src=x onerror=y>\u202e\u2066 😀 javascript:alert(1)"
 PAGES = (
@@ -194,19 +196,40 @@ def test_a_task_leads_to_airflow_only_where_there_are_links(database_url: str) -
         assert 'href="/dags/d/3"' in linked.get("claims").text
 
 
-@pytest.mark.parametrize("page", [*PAGES, *ASKING])
-def test_hidden_payloads_are_not_sent_to_the_browser(database_url: str, page: str) -> None:
-    with dashboard_of(database_url, hides_payloads=True) as hiding:
+@pytest.mark.parametrize(
+    ("person", "options"),
+    [
+        (OPERATOR, {"hides_payloads": True}),
+        (Person(name="eve", may_act=True, may_see_payloads=False), {}),
+    ],
+    ids=["a dashboard that hides them", "a person without the right"],
+)
+def test_no_page_sends_what_is_hidden_to_the_browser(
+    database_url: str, person: Person, options: dict[str, bool]
+) -> None:
+    with dashboard_of(database_url, **options) as hiding:
+        hiding.access.person = person
         queue = hiding.queue("orders")
-        queue.push({"v": "hunter2"}, headers={"h": "hunter2"})
-        claim = queue.claim()
-        assert claim is not None
-        queue.release(claim, error=ValueError("hunter2"), retry=ONCE)
-        queue.push({"v": "hunter2"})
-        queue.claim(lease=ENDED)
-        queue.push({"v": "hunter2"})
+        task = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1}
+        queue.push_many([{"v": "hunter2"}] * 4, headers={"h": "hunter2", **task})
+        for retry in (ONCE, Retry(), Retry()):
+            claim = queue.claim(claimed_by="d/r/t#1@host")
+            assert claim is not None
+            queue.release(claim, error=ValueError("hunter2 as an error"), retry=retry)
+        queue.claim(claimed_by="d/r/t#1@host", lease=ENDED)
 
-        assert "hunter2" not in hiding.get(page).text
+        queries = ("", "?name=orders", "?queue=orders", "?dag=d&run=r", "?dag=d&run=r&task=t")
+        paths = [route.path for route in hiding.app.routes if isinstance(route, Route)]
+        addresses = [
+            *(path[1:] + query for path in paths if path not in NO_PAGES for query in queries),
+            *PAGES,
+            *ASKING,
+            *(f"message?id={id_}" for id_ in range(1, 5)),
+        ]
+        shown = {each: hiding.get(each) for each in addresses}
+
+    assert sum(page.status_code == 200 for page in shown.values()) > len(paths)
+    assert not [each for each, page in shown.items() if "hunter2" in page.text]
 
 
 @pytest.mark.parametrize("given", ["payload.v:hunter2", "error:hunter2", "-payload.v:x"])

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from xclaim.connections.endings import ENDS_AT, seconds_left
 from xclaim.connections.engine import (
     DEFAULT_ISOLATION_LEVEL,
     IS_STRICTER,
@@ -22,6 +23,7 @@ from xclaim.sql.dialects import SQLITE
 # PostgreSQL has cursors, which an engine may choose for its results, for queries only.
 AT_ONCE: dict[str, Any] = {"stream_results": False, "yield_per": None}
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_LIMITS = "; SET LOCAL statement_timeout = {all}; SET LOCAL lock_timeout = {half}"
 _IDLE = 0  # of libpq's states of a transaction
 
 
@@ -48,7 +50,7 @@ def one_transaction(connection: Connection) -> Iterator[None]:
 def new_transaction(connection: Connection) -> Iterator[None]:
     """Let the block be a transaction, at READ COMMITTED, on a connection in autocommit."""
     is_sqlite = connection.dialect.name == SQLITE.name
-    begin = "BEGIN IMMEDIATE" if is_sqlite else _BEGIN
+    begin = "BEGIN IMMEDIATE" if is_sqlite else _BEGIN + _limits(connection)
     connection.exec_driver_sql(begin, execution_options=AT_ONCE)
     try:
         yield
@@ -59,17 +61,27 @@ def new_transaction(connection: Connection) -> Iterator[None]:
     connection.exec_driver_sql("COMMIT", execution_options=AT_ONCE)
 
 
+def _limits(connection: Connection) -> str:
+    seconds = seconds_left(connection)
+    if seconds is None:
+        return ""
+    return _LIMITS.format(all=round(seconds * 1_000), half=round(seconds * 500))
+
+
 def needs_transaction(connection: Connection, driver: Any) -> bool:
     """Return whether a statement would run at a stricter level than READ COMMITTED by itself.
 
-    Of a connection to PostgreSQL, and the driver's. In a transaction of the caller the level is the
-    caller's.
+    Or for longer than it may. Of a connection to PostgreSQL, and the driver's. In a transaction of
+    the caller the level is the caller's.
     """
     is_stricter = connection.info.get(IS_STRICTER)
-    if is_stricter is False or not driver.autocommit:
+    is_limited = ENDS_AT in connection.get_execution_options()
+    if (is_stricter is False and not is_limited) or not driver.autocommit:
         return False
     if driver.pgconn.transaction_status != _IDLE:
         return False
+    if is_limited:
+        return True
     if is_stricter is None:
         is_stricter = connection.info[IS_STRICTER] = _is_stricter(connection)
     return bool(is_stricter)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from xclaim.connections import private_files
+from xclaim.connections.endings import seconds_left
 
 T = TypeVar("T")
 
@@ -160,11 +161,28 @@ def for_a_verb(connection: Connection) -> Iterator[None]:
 @contextmanager
 def pooled(engine: Engine) -> Iterator[Connection]:
     """Yield a connection from the pool for a verb, on which each statement is committed."""
-    with engine.connect() as connection, for_a_verb(connection):
+    with engine.connect() as connection, _waiting_no_longer(connection), for_a_verb(connection):
         if not _commits_by_itself(connection):
             # A level that an engine's own options or listeners set comes after that of the verbs.
             connection.execution_options(isolation_level="AUTOCOMMIT")
         yield connection
+
+
+@contextmanager
+def _waiting_no_longer(connection: Connection) -> Iterator[None]:
+    """Let the block wait for a busy file for as long as its statements may take."""
+    seconds = seconds_left(connection)
+    if seconds is None or connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    (usual,) = driver.execute("PRAGMA busy_timeout").fetchone()
+    driver.execute(f"PRAGMA busy_timeout = {min(usual, round(seconds * 1_000))}")
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            driver.execute(f"PRAGMA busy_timeout = {usual}")
 
 
 def _commits_by_itself(connection: Connection) -> bool:

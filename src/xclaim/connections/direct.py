@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Dialect, Text, Uuid, make_url
 
 from xclaim.connections import settings
 from xclaim.connections.autocommit import AT_ONCE, needs_transaction, new_transaction
+from xclaim.connections.endings import ENDS_AT
 from xclaim.connections.engine import DEFAULT_ISOLATION_LEVEL
 from xclaim.connections.missing_files import MAKES_NO_FILE
 from xclaim.sql import full_names
@@ -33,7 +34,9 @@ _PLAIN_AUTOCOMMIT = (
     {"isolation_level": "AUTOCOMMIT"},
     {DEFAULT_ISOLATION_LEVEL: "AUTOCOMMIT"},
 )
-_OURS = frozenset({COMMANDS, MAKES_NO_FILE})  # what they say is of no concern to a statement
+_OURS = frozenset(
+    {COMMANDS, ENDS_AT, MAKES_NO_FILE}
+)  # what they say is of no concern to a statement
 _PARAMETERS = re.compile(r"%%|%\((\w+)\)s")
 _logger = logging.getLogger("sqlalchemy.engine.Engine")
 

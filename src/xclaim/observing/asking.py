@@ -43,7 +43,7 @@ _MUCH = 0.1  # of the time: when so much of it was used, the database is told wh
 # than to run it if it is bounded, and so does starting other processes for it.
 _BEGIN = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-    " SET LOCAL statement_timeout = {milliseconds}; SET LOCAL lock_timeout = 0;"
+    " SET LOCAL statement_timeout = {milliseconds}; SET LOCAL lock_timeout = {lock_milliseconds};"
     " SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0"
 )
 
@@ -155,7 +155,7 @@ class Question:
     def _said(self, error: DBAPIError) -> XclaimError | None:
         state = getattr(error.orig, "sqlstate", None)
         code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-        is_locked = state == _LOCK_NOT_AVAILABLE or is_busy(error.orig)
+        is_locked = is_locked_out(error)
         is_ended = self.is_over() and (state == _QUERY_CANCELED or code == _SQLITE_INTERRUPT)
         if is_locked or is_ended:
             return ObservationTimeoutError(self._what, self._timeout, is_locked=is_locked)
@@ -183,13 +183,25 @@ def asking(engine: Engine, schema: str | None, timeout: timedelta, what: str) ->
 
 @contextmanager
 def limiting(
-    connection: Connection, schema: str | None, timeout: timedelta, what: str
+    connection: Connection,
+    schema: str | None,
+    timeout: timedelta,
+    what: str,
+    *,
+    lock_timeout: timedelta = timedelta(0),
 ) -> Iterator[Question]:
-    """Limit what the block asks on a connection under autocommit, as ``asking`` does."""
+    """Limit what the block asks on a connection under autocommit, as ``asking`` does.
+
+    ``lock_timeout``: how much of the time may go by waiting for one lock of PostgreSQL, all if it
+    is none.
+    """
     seconds = timeout.total_seconds()
-    open_look = _on_sqlite if connection.dialect.name == SQLITE.name else _on_postgresql
     question = Question(connection, schema, what, seconds)
-    with open_look(connection, question, seconds):
+    if connection.dialect.name == SQLITE.name:
+        with _on_sqlite(connection, question, seconds):
+            yield question
+        return
+    with _on_postgresql(connection, seconds, lock_timeout.total_seconds()):
         yield question
 
 
@@ -200,9 +212,18 @@ def is_ended(error: DBAPIError) -> bool:
     return state == _QUERY_CANCELED or code == _SQLITE_INTERRUPT
 
 
+def is_locked_out(error: DBAPIError) -> bool:
+    """Return whether a statement has waited too long for somebody else's lock."""
+    return getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE or is_busy(error.orig)
+
+
 @contextmanager
-def _on_postgresql(connection: Connection, _question: Question, seconds: float) -> Iterator[None]:
-    _send(connection, _BEGIN.format(milliseconds=_milliseconds(seconds)))
+def _on_postgresql(connection: Connection, seconds: float, lock_seconds: float) -> Iterator[None]:
+    lock_milliseconds = _milliseconds(lock_seconds) if lock_seconds else 0
+    _send(
+        connection,
+        _BEGIN.format(milliseconds=_milliseconds(seconds), lock_milliseconds=lock_milliseconds),
+    )
     with _ended(connection):
         yield
 

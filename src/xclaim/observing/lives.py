@@ -57,6 +57,8 @@ def life(ask: Ask, message_id: int) -> Life | None:
     excerpt = (payload.text or "")[:_EXCERPT] if may.payload else None
     message = rows.listed(row, excerpt, payload.note)
     failures = [] if kept.text is None or kept.is_cut else failures_of(kept.text)
+    if not may.last_error:  # a maintainer may read them to add to them, with the texts in them
+        failures = [replace(each, error="") for each in failures]
     producer = None if headers.is_cut else rows.producer(headers.text)
     consumer = rows.claimant(message.consumed_by or message.claimed_by)
     return Life(
@@ -147,7 +149,7 @@ def _failed(failure: Failure) -> Moment:
         task=rows.claimant(failure.claimed_by),
         attempt=failure.attempt,
         error_class=failure.error_class,
-        error=failure.error,
+        error=failure.error or None,
     )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from xclaim import arguments
 from xclaim.arguments import visible
+from xclaim.connections.endings import ending_within
 from xclaim.connections.log_lines import operator
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim, Message, Status
@@ -192,6 +193,11 @@ def withdraw(
         shown = ", ".join(map(str, asked))
         note("withdrew %s from %r: message %s", count, queue, shown, by=by)
     return count
+
+
+def in_time(engine: Engine, patience: timedelta) -> Engine:
+    """Return the engine for what somebody waits for: it ends in time, or nothing of it is done."""
+    return ending_within(engine, patience)
 
 
 def note(done: str, *values: object, by: str | None = None) -> None:

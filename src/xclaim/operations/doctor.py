@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import shlex
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -23,7 +24,7 @@ from xclaim.connections import missing_files
 from xclaim.connections.autocommit import needs_transaction
 from xclaim.connections.direct import run
 from xclaim.errors import SchemaVersionError, schema_option, suggested
-from xclaim.observing.asking import is_ended, limiting
+from xclaim.observing.asking import is_ended, is_locked_out, limiting
 from xclaim.operations.audit import sound_checks, sound_indexes
 from xclaim.payloads.payloads import Payloads
 from xclaim.sql import statements
@@ -33,8 +34,12 @@ from xclaim.sql.schema import AUTOVACUUM, CHECKS, QUEUE_CHECKS, REVISION, TABLE_
 from xclaim.sql.statements import diagnosing
 from xclaim.verbs import hides_rows, schema_on
 from xclaim.verbs.execution import as_utc
-from xclaim.verbs.unsendable import shown
+from xclaim.verbs.unsendable import is_unsendable, shown
 
+_PATIENCE = timedelta(minutes=5)  # of who runs it by hand
+_TIMES = 3  # as long as one thing may take all things together
+_LOCKED = timedelta(seconds=1)
+_LONGER = "run `xclaim doctor`, which takes longer"
 _OLD_SNAPSHOT = 300.0  # seconds; dead rows begin to be felt after minutes of busy work
 _OLD_TRANSACTIONS = 50_000  # the same where no time is known: of slots, and of standbys
 _LAPSED = 60.0  # seconds after its lease: somebody who claims would have given it back
@@ -69,12 +74,13 @@ class Finding:
 
 
 def examine(
-    engine: Engine, *, schema: str | None = None, timeout: timedelta | None = None
+    engine: Engine, *, schema: str | None = None, timeout: timedelta = _PATIENCE
 ) -> list[Finding]:
     """Look at everything, and return a finding for each thing there is to say.
 
     Nothing is written, and no file is made. What the role may not see is a finding, too, and so is
-    what could not be counted within ``timeout``, which each thing has that messages are read for.
+    what could not be seen in time: each thing has ``timeout``, all of them together have three
+    times as long, and none waits for more than a second for a lock.
     """
     try:
         missing_files.refuse(engine)
@@ -84,25 +90,82 @@ def examine(
     examinations = _EVERYWHERE
     examinations += _SQLITE if engine.dialect.name == SQLITE.name else _POSTGRESQL
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        findings = [_schema_version(connection, schema)]
+        look = _Look(connection, schema, timeout, is_patient=timeout >= _PATIENCE)
+        findings = look.at(_schema_version)
         if findings[0].level is Level.PROBLEM:
             return findings
         for examination in examinations:
-            with _limited(connection, schema, timeout if examination in _READING else None):
-                findings += _tried(examination, connection, schema)
-        for hidden, names in _hidden(connection, schema):
-            findings = [*_of_what_is_seen(findings, names), hidden]
+            findings += look.at(examination)
+        try:
+            with look.limited(timeout):
+                hidden = list(_hidden(connection, schema))
+        except DBAPIError as error:
+            findings.append(_of_error("row_security", error))
+            hidden = []
+        for finding, names in hidden:
+            findings = [*_of_what_is_seen(findings, names), finding]
     if engine.dialect.name == POSTGRESQL.name:
         findings.append(_pooler(engine))
     return findings
 
 
-def _limited(
-    connection: Connection, schema: str | None, timeout: timedelta | None
-) -> AbstractContextManager[object]:
-    if timeout is None:
-        return nullcontext()
-    return limiting(connection, schema, timeout, "what surrounds the queues")
+Examination = Callable[[Connection, str | None], Iterator[Finding]]
+
+
+class _Look:
+    """A look at all things, each for so long, and at none any more when the time is over."""
+
+    def __init__(
+        self, connection: Connection, schema: str | None, timeout: timedelta, *, is_patient: bool
+    ) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._timeout = timeout
+        self._is_patient = is_patient
+        self._ends_at = time.monotonic() + _TIMES * timeout.total_seconds()
+
+    def at(self, examination: Examination) -> list[Finding]:
+        """Return what there is to say of one thing, or why it cannot be said."""
+        name = examination.__name__.removeprefix("_")
+        left = min(self._timeout, timedelta(seconds=self._ends_at - time.monotonic()))
+        if left <= timedelta(0):
+            return [_unseen(name, "not looked at: the others took all the time", _LONGER)]
+        try:
+            return self._seen(examination, left)
+        except (DBAPIError, SchemaVersionError) as error:
+            return [_of_error(name, error)]
+
+    def limited(self, timeout: timedelta) -> AbstractContextManager[object]:
+        """Limit what the block asks."""
+        what = "what surrounds the queues"
+        return limiting(self._connection, self._schema, timeout, what, lock_timeout=_LOCKED)
+
+    def _seen(self, examination: Examination, left: timedelta) -> list[Finding]:
+        if examination in _OF_THE_SESSION:
+            return list(examination(self._connection, self._schema))
+        try:
+            with self.limited(left):
+                return list(examination(self._connection, self._schema))
+        except DBAPIError as error:
+            if not (self._is_patient and is_unsendable(error)):
+                raise
+        # Rows that cannot be sent are looked for by what a transaction that failed does not do.
+        return list(examination(self._connection, self._schema))
+
+
+def _of_error(name: str, error: DBAPIError | SchemaVersionError) -> Finding:
+    refused = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    if isinstance(error, DBAPIError) and is_locked_out(error):
+        remedy = "look again; if it stays so, end the session that holds the lock (pg_locks)"
+        return _unseen(name, f"could not look: somebody has locked it ({refused})", remedy)
+    if isinstance(error, DBAPIError) and is_ended(error):
+        return _unseen(name, f"could not look in time ({refused})", _LONGER)
+    remedy = "run it as the owner of the table, or grant pg_monitor"
+    return _unseen(name, f"could not look ({refused})", remedy)
+
+
+def _unseen(name: str, found: str, remedy: str) -> Finding:
+    return Finding(name=name, level=Level.WARNING, found=found, remedy=remedy)
 
 
 def _hidden(connection: Connection, schema: str | None) -> Iterator[tuple[Finding, set[str]]]:
@@ -137,40 +200,13 @@ def _of_what_is_seen(findings: list[Finding], hidden: set[str]) -> list[Finding]
     ]
 
 
-Examination = Callable[[Connection, str | None], Iterator[Finding]]
-
-
-def _tried(examination: Examination, connection: Connection, schema: str | None) -> list[Finding]:
-    try:
-        return list(examination(connection, schema))
-    except (DBAPIError, SchemaVersionError) as error:
-        name = examination.__name__.removeprefix("_")
-        refused = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        if isinstance(error, DBAPIError) and is_ended(error):
-            return [
-                Finding(
-                    name=name,
-                    level=Level.WARNING,
-                    found=f"could not look in time ({refused})",
-                    remedy="run `xclaim doctor`, which takes the time it needs",
-                )
-            ]
-        return [
-            Finding(
-                name=name,
-                level=Level.WARNING,
-                found=f"could not look ({refused})",
-                remedy="run it as the owner of the table, or grant pg_monitor",
-            )
-        ]
-
-
-def _schema_version(connection: Connection, schema: str | None) -> Finding:
+def _schema_version(connection: Connection, schema: str | None) -> Iterator[Finding]:
     found = read_revision(connection, schema)
     if found == REVISION:
-        return Finding(name="schema_version", level=Level.OK, found=f"revision {found}")
+        yield Finding(name="schema_version", level=Level.OK, found=f"revision {found}")
+        return
     level = Level.WARNING if found is not None and is_newer(found) else Level.PROBLEM
-    return _unfit(mismatch(found, schema, connection), level)
+    yield _unfit(mismatch(found, schema, connection), level)
 
 
 def _unfit(error: SchemaVersionError, level: Level) -> Finding:
@@ -587,7 +623,6 @@ _EVERYWHERE: tuple[Examination, ...] = (
     _dead_letters,
     _payload_folder,
 )
-_READING = (_stuck_claims, _failing, _dead_letters)  # messages, of which there may be millions
 _SQLITE: tuple[Examination, ...] = (_sqlite_settings, _file_rights)
 _POSTGRESQL: tuple[Examination, ...] = (
     _bloat,
@@ -600,3 +635,5 @@ _POSTGRESQL: tuple[Examination, ...] = (
     _search_path,
     _clock,
 )
+# What a transaction of ours would change; they ask for nothing that could be locked.
+_OF_THE_SESSION: tuple[Examination, ...] = (_sqlite_settings, _session, _writable)

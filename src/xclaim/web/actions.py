@@ -20,6 +20,7 @@ from xclaim import Queue
 from xclaim.arguments import visible
 from xclaim.errors import ClaimLostError, InvalidArgumentError, XclaimError
 from xclaim.message import Message, Status
+from xclaim.observing.asking import is_ended, is_locked_out
 from xclaim.observing.values import Action
 from xclaim.operations import by_hand
 
@@ -61,9 +62,13 @@ class Hand:
 
     @classmethod
     def of(cls, person: Person, place: Place) -> Hand:
-        """Return the hand of a person in a place; the log says both."""
+        """Return the hand of a person in a place; the log says both.
+
+        It ends with the patience of who waits for it: what is done afterwards, nobody hears of.
+        """
         by = f"{_cut(person.name)} (dashboard of {_cut(place.name)})"
-        return cls(by=by, engine=place.engine, schema=place.schema, payloads=place.payloads)
+        engine = by_hand.in_time(place.engine, PATIENCE)
+        return cls(by=by, engine=engine, schema=place.schema, payloads=place.payloads)
 
     def queue(self, name: str) -> Queue:
         """Return the queue as the role of the place has it."""
@@ -227,6 +232,10 @@ def failure(error: Exception) -> str:
         return _line(str(error))
     state = getattr(error.orig, "sqlstate", None)
     said = _line(str(error.orig))
+    if is_locked_out(error):
+        return "somebody else has locked it just now: nothing more was done"
+    if is_ended(error):
+        return "the database took too long: nothing more was done"
     if state in _NOT_ALLOWED or "readonly" in said:
         return f"the database does not allow it to its role here ({said})"
     if isinstance(error, OperationalError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -17,6 +18,7 @@ from xclaim.errors import (
     SchemaVersionError,
     XclaimError,
 )
+from xclaim.observing.asking import is_ended, is_locked_out
 from xclaim.web.access import AccessDeniedError
 from xclaim.web.addresses import Scope, address
 from xclaim.web.rendering import render
@@ -89,6 +91,23 @@ def _of_xclaim(error: XclaimError) -> Failure:
 
 
 def _of_database(error: SQLAlchemyError) -> Failure:
+    if isinstance(error, NoConnectionError):
+        return Failure(
+            status=503,
+            title="All connections are in use",
+            text="Other pages, or the application that this dashboard is in, have every connection "
+            "to the database; none came free in time.",
+            way_out="Reload the page in a while. `xclaim doctor` says whether something is locked, "
+            "which makes all of them wait.",
+        )
+    if isinstance(error, DBAPIError) and (is_locked_out(error) or is_ended(error)):
+        return Failure(
+            status=503,
+            title="Locked just now",
+            text="Somebody else has locked the messages, or the database has much to do: it did "
+            "not answer in time, and nothing was done.",
+            way_out="Try again in a while. `xclaim doctor` says who holds up the others.",
+        )
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
     if state == "42501":  # insufficient_privilege
         return Failure(

@@ -10,17 +10,17 @@ The path of an action is its word, as ``/redrive``: for GET the page that asks, 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
-from anyio.lowlevel import current_token
 from starlette.routing import Route
 
 from xclaim.web.failures import PageNotFoundError
-from xclaim.web.forms import Form, read_form
+from xclaim.web.forms import MOST_BYTES, Form, form_of, read_body
 from xclaim.web.visits import Visit
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 THREADS = 12  # of all dashboards in the process: fewer than an engine has connections, 15
 _T = TypeVar("_T")
-_threads: WeakKeyDictionary[object, anyio.CapacityLimiter] = WeakKeyDictionary()
+_threads: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
 
 
 def page(path: str, show: Callable[[Visit], Response]) -> Route:
@@ -44,12 +44,19 @@ def page(path: str, show: Callable[[Visit], Response]) -> Route:
     return Route(path, endpoint, methods=["GET"], name=path)
 
 
-def action(path: str, act: Callable[[Visit, Form], Response]) -> Route:
+def action(
+    path: str, act: Callable[[Visit, Form], Response], *, most_bytes: int = MOST_BYTES
+) -> Route:
     """Return the route of an action, for POST with the form of a page of ours."""
 
     async def endpoint(request: Request) -> Response:
-        form = await read_form(request, settings_of(request).signer, person_of(request))
-        return await in_thread(lambda: act(visit_of(request, form.get("place")), form))
+        body = await read_body(request, most_bytes)
+
+        def work() -> Response:
+            form = form_of(body, settings_of(request).signer, person_of(request))
+            return act(visit_of(request, form.get("place")), form)
+
+        return await in_thread(work)
 
     return Route(path, endpoint, methods=["POST"], name=f"{path} (action)")
 
@@ -96,7 +103,7 @@ def visit_of(request: Request, place_name: str | None = None) -> Visit:
 
 def _limiter() -> anyio.CapacityLimiter:
     """Return the threads of this event loop: a limiter belongs to the loop it was made in."""
-    loop = current_token()
+    loop = asyncio.get_running_loop()
     if loop not in _threads:
         _threads[loop] = anyio.CapacityLimiter(THREADS)
     return _threads[loop]

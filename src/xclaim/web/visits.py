@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import RedirectResponse, Response
 
+from xclaim.observing.observer import Observer
 from xclaim.observing.values import Action
 from xclaim.web.access import AccessDeniedError
 from xclaim.web.addresses import address
 from xclaim.web.forms import form_token
+from xclaim.web.hiding import DiscreetObserver
 from xclaim.web.rendering import render
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from xclaim.observing import Observer
     from xclaim.observing.values import Rights, Task
     from xclaim.web.access import Person
     from xclaim.web.places import Place
@@ -58,10 +59,9 @@ class Visit:
 
     @cached_property
     def observer(self) -> Observer:
-        """The read model of the place."""
-        from xclaim.observing import Observer
-
-        return Observer(self.place.engine, schema=self.place.schema)
+        """The read model of the place, without what is hidden from the person."""
+        kind = Observer if self.sees_payloads else DiscreetObserver
+        return kind(self.place.engine, schema=self.place.schema)
 
     def rights(self, queue: str | None = None) -> Rights:
         """Return what the database role may do, of all queues or of one."""

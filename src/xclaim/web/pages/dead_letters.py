@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xclaim.arguments import DEAD_LETTER_SUFFIX
@@ -12,8 +12,6 @@ from xclaim.web.pages.filtering import filter_of, filter_of_letters, rights_to
 from xclaim.web.routes import page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from starlette.responses import Response
 
     from xclaim.observing.values import Letters
@@ -35,9 +33,9 @@ def show_dead_letters(visit: Visit) -> Response:
     """Show the dead letters of one queue or of all, the largest group first."""
     queue = visit.query("queue").removesuffix(DEAD_LETTER_SUFFIX)
     letters = visit.observer.dead_letters(queue or None)
-    found = letters.groups if visit.sees_payloads else _by_class(letters.groups)
+    found = letters.groups
     groups = [
-        Group(letters=each, filter=filter_of_letters(each, with_text=visit.sees_payloads))
+        Group(letters=each, filter=filter_of_letters(each))
         for each in sorted(found, key=lambda each: (-each.count, each.queue))
     ]
     return visit.render(
@@ -50,25 +48,6 @@ def show_dead_letters(visit: Visit) -> Response:
         all_of_it=filter_of(queue, StatusWord.DEAD) if queue else None,
         actions=_ACTIONS,
         rights=rights_to(visit, [queue] if queue else [each.queue for each in found]),
-    )
-
-
-def _by_class(found: Iterable[Letters]) -> list[Letters]:
-    """Return the groups without what the errors say, of which only the class is shown."""
-    groups: dict[tuple[str, str | None], Letters] = {}
-    for each in found:
-        key = (each.queue, each.error_class)
-        one = replace(each, first_line=None)
-        groups[key] = _together(groups[key], one) if key in groups else one
-    return list(groups.values())
-
-
-def _together(one: Letters, other: Letters) -> Letters:
-    newest = max(one, other, key=lambda each: each.last_died_at)
-    return replace(
-        newest,
-        count=one.count + other.count,
-        first_died_at=min(one.first_died_at, other.first_died_at),
     )
 
 

@@ -39,13 +39,10 @@ def filter_of_id(message_id: int) -> str:
     return str(Filter((OfIds(ids=(message_id,)),)))
 
 
-def filter_of_letters(letters: Letters, *, with_text: bool) -> str | None:
-    """Return the filter of dead letters with the same error; None if they have none to find.
-
-    ``with_text``: also by the first line of the error.
-    """
+def filter_of_letters(letters: Letters) -> str | None:
+    """Return the filter of dead letters with the same error; None if they have none to find."""
     # The beginning is enough: `error` finds what has it anywhere.
-    text = (letters.first_line or "")[:_LONGEST_TEXT] if with_text else ""
+    text = (letters.first_line or "")[:_LONGEST_TEXT]
     errors = [each for each in (letters.error_class, text) if each and is_storable_text(each)]
     terms: list[Term] = [
         OfStatus(word=StatusWord.DEAD),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xclaim.web.visits import Visit
 
 _UNPROCESSABLE = 422
+_MOST_BYTES = 4 * 1024 * 1024  # of a form, whose payload is encoded: larger is for a program
 _FIELDS = {
     "queue": "Queue",
     "payload": "Payload",
@@ -72,4 +73,4 @@ def _form(
     )
 
 
-ROUTES = (page("/push", ask), action("/push", push))
+ROUTES = (page("/push", ask), action("/push", push, most_bytes=_MOST_BYTES))
