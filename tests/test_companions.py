@@ -284,7 +284,7 @@ def test_an_interrupt_while_somebody_comes_along_with_a_push_is_raised_after_it(
 
 @pytest.mark.parametrize("ctrl_c", ["begin", "left", "ended"], indirect=True)
 def test_an_interrupt_while_somebody_comes_along_with_work_is_raised(
-    database_url: str, ctrl_c: CtrlC, along: Along
+    database_url: str, ctrl_c: CtrlC
 ) -> None:
     WORKS.add(ctrl_c.with_work)
 
