@@ -303,6 +303,24 @@ async def abandons(queue: AsyncQueue, spans: Spans) -> None:
     assert len(spans.all("process orders")) == 1
 
 
+async def is_broken_off(queue: AsyncQueue, spans: Spans) -> None:
+    async for _ in queue.stream():
+        break
+    assert is_clear()
+    await queue.push(5)
+    assert parent_of(spans.all("send orders")[-1]) is None
+
+
+async def raises_in_a_stream(queue: AsyncQueue, spans: Spans) -> None:
+    with pytest.raises(ValueError, match="of the loop"):
+        async for _ in queue.stream():
+            raise ValueError("of the loop")
+    gc.collect()
+    assert is_clear()
+    await queue.push(5)
+    assert parent_of(spans.all("send orders")[-1]) is None
+
+
 async def works_in_parallel(queue: AsyncQueue, spans: Spans) -> None:
     barrier = asyncio.Barrier(4)
 
@@ -359,6 +377,8 @@ async def is_cancelled(queue: AsyncQueue, spans: Spans) -> None:
         streams,
         leaves_early,
         abandons,
+        is_broken_off,
+        raises_in_a_stream,
         works_in_parallel,
         takes_turns,
         is_cancelled,

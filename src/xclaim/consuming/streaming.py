@@ -98,6 +98,10 @@ class Stream:
                 self._claims.set_aside(claim, error)
         return claim is not None
 
+    def abandon(self) -> None:
+        """End the work on the current message: nobody asks for the next one."""
+        self._works.leave()
+
     def close(self, error: BaseException | None, handed_out: Claim | None) -> None:
         """Settle what is held: ack the finished, release the current, hand back the others.
 
