@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from xclaim import (
     Queue,
     push,
 )
+from xclaim.connections import events
 from xclaim.connections.companions import (
     PUSHES,
     WORKS,
@@ -34,6 +36,7 @@ from xclaim.connections.companions import (
     WorkCompanion,
     WorkEvent,
 )
+from xclaim.verb import VerbEvent
 
 
 @dataclass
@@ -204,6 +207,104 @@ def test_what_a_companion_raises_is_logged_and_changes_nothing(
     assert [record.message for record in caplog.records] == [
         "what comes along with a push or with work failed"
     ] * 2
+
+
+@dataclass
+class CtrlC:
+    """Presses Ctrl-C at one moment of what it comes along with, once."""
+
+    moment: str
+    times: int = 1
+
+    def press(self, moment: str) -> None:
+        if moment == self.moment and self.times:
+            self.times -= 1
+            signal.raise_signal(signal.SIGINT)
+
+    def with_push(self, _: Push) -> PushCompanion:
+        self.press("begin")
+        return PressesInAPush(self)
+
+    def with_work(self, _: Work) -> WorkCompanion:
+        self.press("begin")
+        return PressesInWork(self)
+
+    def of_verb(self, event: VerbEvent) -> None:
+        self.press(event.verb)
+
+
+@dataclass
+class PressesInAPush(PushCompanion):
+    ctrl_c: CtrlC
+
+    def headers(self) -> Mapping[str, Any]:
+        self.ctrl_c.press("headers")
+        return {}
+
+    def ended(self, messages: Sequence[Message], error: BaseException | None) -> None:
+        self.ctrl_c.press("ended")
+
+
+@dataclass
+class PressesInWork(WorkCompanion):
+    ctrl_c: CtrlC
+
+    def left(self) -> None:
+        self.ctrl_c.press("left")
+
+    def ended(self, event: WorkEvent) -> None:
+        self.ctrl_c.press("ended")
+
+
+@pytest.fixture
+def ctrl_c(request: pytest.FixtureRequest) -> Iterator[CtrlC]:
+    ctrl_c = CtrlC(request.param)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield ctrl_c
+    signal.signal(signal.SIGINT, before)
+    PUSHES.remove(ctrl_c.with_push)
+    WORKS.remove(ctrl_c.with_work)
+    events.VERBS.remove(ctrl_c.of_verb)
+
+
+@pytest.mark.parametrize("ctrl_c", ["begin", "headers", "ended"], indirect=True)
+def test_an_interrupt_while_somebody_comes_along_with_a_push_is_raised_after_it(
+    database_url: str, ctrl_c: CtrlC, along: Along
+) -> None:
+    PUSHES.add(ctrl_c.with_push)
+
+    with Queue("orders", database_url) as queue:
+        with pytest.raises(KeyboardInterrupt):
+            queue.push(1)
+        counts = queue.counts()
+
+    assert counts.available == 1
+    assert along.pushed == [(1, None)]
+
+
+@pytest.mark.parametrize("ctrl_c", ["begin", "left", "ended"], indirect=True)
+def test_an_interrupt_while_somebody_comes_along_with_work_is_raised(
+    database_url: str, ctrl_c: CtrlC
+) -> None:
+    WORKS.add(ctrl_c.with_work)
+
+    with Queue("orders", database_url) as queue:
+        queue.push(1)
+        with pytest.raises(KeyboardInterrupt), queue.consume():
+            pass
+        counts = queue.counts()
+
+    assert counts.claimed == 0
+
+
+@pytest.mark.parametrize("ctrl_c", ["push_many"], indirect=True)
+def test_an_interrupt_while_a_listener_hears_of_a_refused_push_is_raised(
+    database_url: str, ctrl_c: CtrlC
+) -> None:
+    events.add_listener(ctrl_c.of_verb)
+
+    with Queue("orders", database_url) as queue, pytest.raises(KeyboardInterrupt):
+        queue.push(object())
 
 
 def test_the_work_of_a_block_begins_and_ends(queue: Queue, along: Along) -> None:

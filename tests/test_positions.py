@@ -317,6 +317,26 @@ def test_a_claim_that_began_behind_a_position_brings_none_back_to_a_paused_queue
     assert queue.claim() is None
 
 
+def test_what_is_taken_back_by_its_claim_key_keeps_no_position_of_a_paused_queue(
+    engine: Engine, queue: Queue, other: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.push_many([0] * 10)
+    held = queue.claim(claim_key="of a task", claimed_by="first attempt")
+    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 600.0)
+    queue.claim()
+    behind = recall_of(engine).position()
+    other.pause()
+    monkeypatch.setattr(recall_of(engine), "_looked_back_at", float("-inf"))
+
+    again = queue.claim(claim_key="of a task", claimed_by="second attempt")
+
+    assert behind is not None
+    assert held is not None
+    assert again is not None
+    assert again.message.id == held.message.id
+    assert queue.claim() is None
+
+
 @pytest.mark.parametrize("claim_key", [None, "the same"])
 def test_threads_that_claim_all_the_time_are_handed_nothing_after_a_pause(
     queue: Queue, other: Queue, claim_key: str | None

@@ -137,6 +137,8 @@ MEANT = {
     "payload.a:-1.5e3": (OfPayload(steps=("a",), json="-1.5e3"),),
     "payload.a:007": (OfPayload(steps=("a",), json='"007"'),),
     'payload."a.b c":1': (OfPayload(steps=("a.b c",), json="1"),),
+    'payload."":1': (OfPayload(steps=("",), json="1"),),
+    'payload.a."".b:1': (OfPayload(steps=("a", "", "b"), json="1"),),
     "payload:7": (OfPayload(steps=(), json="7"),),
     'payload.a:""': (OfPayload(steps=("a",), json='""'),),
 }

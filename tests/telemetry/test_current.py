@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import itertools
 import logging
 import os
+import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
+from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 import pytest
@@ -19,7 +24,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import get_current_span
 
 from tests.telemetry.spans import Spans, id_of, parent_of, traced
-from xclaim import AsyncQueue, Claim, Queue
+from xclaim import AsyncQueue, Claim, PayloadError, Queue, telemetry
+
+TELEMETRY = str(Path(telemetry.__file__).parent)
+ENOUGH = 5  # steps that were struck: else the test has seen nothing
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +148,72 @@ def test_what_the_block_derives_from_a_context_that_is_over_is_not_of_it(queue: 
     assert not get_current_span(derived).get_span_context().is_valid
 
 
+class CtrlC:
+    """Presses Ctrl-C where a function of the telemetry begins, at the n-th of a block."""
+
+    def __init__(self, step: int) -> None:
+        self._left = step
+
+    @property
+    def is_pressed(self) -> bool:
+        return self._left < 0
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(TELEMETRY):
+            self._left -= 1
+            if self._left == -1:
+                signal.raise_signal(signal.SIGINT)
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.setprofile(self)
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+        signal.signal(signal.SIGINT, self._before)
+
+
+def pushes_one(queue: Queue) -> None:
+    queue.push(1)
+
+
+def is_refused(queue: Queue) -> None:
+    with pytest.raises(PayloadError):
+        queue.push(object())
+
+
+def consumes_one(queue: Queue) -> None:
+    with queue.consume():
+        pass
+
+
+def streams_some(queue: Queue) -> None:
+    with closing(cast(Any, queue.stream(batch=2))) as claims:
+        next(claims)
+        next(claims)
+
+
+@pytest.mark.parametrize("call", [pushes_one, is_refused, consumes_one, streams_some])
+def test_an_interrupt_leaves_nothing_behind_and_is_raised_wherever_it_strikes(
+    queue: Queue, call: Callable[[Queue], None]
+) -> None:
+    for step in itertools.count():
+        ctrl_c = CtrlC(step)
+        queue.push_many([step, step])
+        is_raised = False
+
+        try:
+            with ctrl_c:
+                call(queue)
+        except KeyboardInterrupt:
+            is_raised = True
+
+        assert (step, is_clear(), is_raised) == (step, True, ctrl_c.is_pressed)
+        if not ctrl_c.is_pressed:
+            break
+    assert step > ENOUGH
+
+
 def test_threads_work_beside_each_other(queue: Queue, spans: Spans) -> None:
     barrier = threading.Barrier(4)
 
@@ -229,6 +303,24 @@ async def abandons(queue: AsyncQueue, spans: Spans) -> None:
     assert len(spans.all("process orders")) == 1
 
 
+async def is_broken_off(queue: AsyncQueue, spans: Spans) -> None:
+    async for _ in queue.stream():
+        break
+    assert is_clear()
+    await queue.push(5)
+    assert parent_of(spans.all("send orders")[-1]) is None
+
+
+async def raises_in_a_stream(queue: AsyncQueue, spans: Spans) -> None:
+    with pytest.raises(ValueError, match="of the loop"):
+        async for _ in queue.stream():
+            raise ValueError("of the loop")
+    gc.collect()
+    assert is_clear()
+    await queue.push(5)
+    assert parent_of(spans.all("send orders")[-1]) is None
+
+
 async def works_in_parallel(queue: AsyncQueue, spans: Spans) -> None:
     barrier = asyncio.Barrier(4)
 
@@ -285,6 +377,8 @@ async def is_cancelled(queue: AsyncQueue, spans: Spans) -> None:
         streams,
         leaves_early,
         abandons,
+        is_broken_off,
+        raises_in_a_stream,
         works_in_parallel,
         takes_turns,
         is_cancelled,

@@ -23,7 +23,8 @@ class Call:
 
     ``has_begun``: a statement was sent, so that leaving now would leave its outcome unknown.
     ``is_whole``: what is called within it is a part of it. ``is_owed``: it settles what nobody else
-    would. ``is_abandoned``: its caller could wait no longer, and nobody hears of its result.
+    would. ``is_beside``: what is called now is of others, who would keep an interrupt for
+    themselves. ``is_abandoned``: its caller could wait no longer, and nobody hears of its result.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class Call:
         "_token",
         "has_begun",
         "is_abandoned",
+        "is_beside",
         "is_owed",
         "is_whole",
     )
@@ -44,6 +46,7 @@ class Call:
         self.has_begun = False
         self.is_whole = is_whole
         self.is_owed = is_owed
+        self.is_beside = False
         self.is_abandoned = False
         self._is_cancelled = False
         self._token: Token[Call | None]
@@ -67,7 +70,7 @@ class Call:
 
     def can_be_left(self) -> bool:
         """Return whether nothing is lost by leaving the call now."""
-        return not (self.has_begun or self.is_owed)
+        return not (self.has_begun or self.is_owed or self.is_beside)
 
     def begin(self, connection: Connection) -> None:
         """Note the connection that the call uses from now on.
@@ -162,17 +165,22 @@ def attempt() -> Iterator[Call]:
 
 
 class _OutsideOfCalls:  # a generator would take thrice as long, for each verb that is listened to
-    __slots__ = ("_token",)
+    __slots__ = ("_call", "_token")
 
     def __enter__(self) -> None:
+        self._call = _current.get()
+        if self._call is not None:
+            self._call.is_beside = True
         self._token = _current.set(None)
 
     def __exit__(self, *_: object) -> None:
         _current.reset(self._token)
+        if self._call is not None:
+            self._call.is_beside = False
 
 
 def outside_of_calls() -> AbstractContextManager[None]:
-    """Let the block be a part of no call."""
+    """Let the block be a part of no call; an interrupt in it is raised when that ends."""
     return _OutsideOfCalls()
 
 

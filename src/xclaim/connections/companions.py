@@ -189,10 +189,11 @@ def url_of(bind: Engine | Connection | OrmSession) -> URL | None:
 
 def accompanied(push: Push, run: Callable[[Any], list[Message]]) -> list[Message]:
     """Run a push with the headers that it has then, and tell its companions how it has ended."""
-    companions = PUSHES.begin(push)
+    companions: list[PushCompanion] = []
     messages: list[Message] = []
     error: BaseException | None = None
     try:
+        companions += PUSHES.begin(push)
         headers = push.headers
         for each in companions:
             headers = _with_others(headers, guarded(each.headers))

@@ -224,10 +224,10 @@ class Holding:
         traceback: TracebackType | None,
     ) -> bool:
         """Wind up after an error. An ack that only the second attempt could do is no error."""
-        self.works.leave(error)
-        if error is None:
-            return False
-        is_settled = self.wind_up(error, within=calls.BOUND)
+        try:
+            self.works.leave(error)
+        finally:  # an interrupt may strike whoever comes along
+            is_settled = error is None or self.wind_up(error, within=calls.BOUND)
         return is_settled and self.is_done and isinstance(error, DBAPIError)
 
     def wind_up(self, error: BaseException, *, within: float | None) -> bool:

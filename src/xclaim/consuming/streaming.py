@@ -98,14 +98,23 @@ class Stream:
                 self._claims.set_aside(claim, error)
         return claim is not None
 
+    def abandon(self) -> None:
+        """End the work on the current message: nobody asks for the next one."""
+        self._works.leave()
+
     def close(self, error: BaseException | None, handed_out: Claim | None) -> None:
         """Settle what is held: ack the finished, release the current, hand back the others.
 
         ``error`` is what ended the stream, ``handed_out`` the last claim that the consumer got.
         Raise ClaimLostError naming what could not be acked, if the stream was left on purpose.
         """
+        try:
+            self._works.leave(None if isinstance(error, GeneratorExit) else error)
+        finally:  # an interrupt may strike whoever comes along
+            self._settle(error, handed_out)
+
+    def _settle(self, error: BaseException | None, handed_out: Claim | None) -> None:
         concurrency = self._loop.runner.concurrency
-        self._works.leave(None if isinstance(error, GeneratorExit) else error)
         if error is None:
             self._holding.end_keep_alive()
             return

@@ -233,8 +233,9 @@ class _Parsing:
         while self._peek() == ".":
             self._place += 1
             position = self._place
-            step = self._quoted() if self._peek() == '"' else self._name()
-            if not step:
+            is_quoted = self._peek() == '"'
+            step = self._quoted() if is_quoted else self._name()
+            if not step and not is_quoted:
                 raise FilterError(
                     "a step of the way into the payload is empty: write payload.customer.id:17, "
                     'or in quotes what is no plain name: payload."a.b":17',
@@ -432,7 +433,7 @@ def _written(text: str) -> str:
 
 
 def _written_step(step: str) -> str:
-    return step if not _has(step, _ENDS_A_STEP) else _in_quotes(step)
+    return step if step and not _has(step, _ENDS_A_STEP) else _in_quotes(step)
 
 
 def _written_json(value: str) -> str:

@@ -365,7 +365,7 @@ def _settings(question: Question) -> dict[str, Any]:
         if not wanted <= {column.name for column in columns if column.may_select}:
             return {}
     rows = question.rows(observing_queues.paused_queues, {"most": MOST_QUEUES})
-    return {row.queue: row for row in rows}
+    return {row.queue: row for row in rows if row.paused_at is not None}
 
 
 def _pauses(settings: Mapping[str, Any]) -> dict[str, Pause]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +15,7 @@ from xclaim.connections.engine import create_async_verb_engine
 from xclaim.connections.sessions import async_session_in
 from xclaim.connections.tasks import TASKS, async_block, bridged
 from xclaim.consuming.reconnecting import RECONNECT
+from xclaim.consuming.streaming import Stream
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim, Message, T_co
 from xclaim.payloads.payloads import Payloads
@@ -106,7 +107,7 @@ class AsyncQueue(AsyncVerbs[T_co]):
         within ``async with contextlib.aclosing(queue.stream()) as claims``.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
-        return each(self._queue.stream(batch, claimant, lease_limit, wait, retry))
+        return _Claims(self._queue.stream(batch, claimant, lease_limit, wait, retry))
 
     async def read(self, message: Message | Claim) -> Any:
         """Return the payload of a message or claim, read as this queue's settings say.
@@ -131,6 +132,29 @@ class AsyncQueue(AsyncVerbs[T_co]):
     def __repr__(self) -> str:
         """Return the name and the database, without its password."""
         return f"AsyncQueue({self.name!r}, {self._queue.shown_database()!r})"
+
+
+class _Claims(AsyncIterator[Claim[Any]]):
+    """The claims of a stream, whose work ends at once when the loop over them is left.
+
+    asyncio closes the generator later: until then it is nobody's any more, and what the task does
+    next is no part of the work on its last message.
+    """
+
+    __slots__ = ("_claims", "_stream")
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._claims: Any = each(stream)
+
+    def __anext__(self) -> Awaitable[Claim[Any]]:
+        return self._claims.__anext__()  # type: ignore[no-any-return]
+
+    def aclose(self) -> Awaitable[None]:
+        return self._claims.aclose()  # type: ignore[no-any-return]
+
+    def __del__(self) -> None:
+        self._stream.abandon()
 
 
 def _sync(bind: object) -> Bind:

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.context import attach, detach
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -179,14 +178,13 @@ class _Sending(PushCompanion):
             _attributes("send", "push_many", push.queue, push.url),
             [] if own is None else [Link(own)],
         )
-        self._context = set_span_in_context(self._span, before)
-        self._token = attach(self._context)
+        self._context = enter(set_span_in_context(self._span, before), self)
 
     def headers(self) -> Mapping[str, Any]:
         return {} if self._has_own else written(self._context)
 
     def ended(self, messages: Sequence[Message], error: BaseException | None) -> None:
-        detach(self._token)
+        leave(self._context)
         if self._span.is_recording():
             self._span.set_attributes(_of_messages(messages, self._count))
         if error is not None:
@@ -221,14 +219,15 @@ class _Processing(WorkCompanion):
         self._tokens = [claim.token for claim in work.claims]
         self._in_work = in_work
         in_work.update(dict.fromkeys(self._tokens, self._span.get_span_context()))
-        self._context = enter(set_span_in_context(self._span, context))
         self._left_at = 0
+        self._context = enter(set_span_in_context(self._span, context), self)
 
     def left(self) -> None:
+        leave(self._context)  # first: an interrupt may strike at once
         self._left_at = time.time_ns()
-        leave(self._context)
 
     def ended(self, event: WorkEvent) -> None:
+        leave(self._context)  # again, if an interrupt has struck before it was
         for token in self._tokens:
             self._in_work.pop(token, None)
         if self._span.is_recording():

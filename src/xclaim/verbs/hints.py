@@ -89,7 +89,9 @@ class Hints:
             self._position = None
             return
         last = claims[-1].message
-        if self._position is not None or _is_from_the_head(last, start):
+        if start is not Start.POSITION and not _is_from_the_head(last, start):
+            self._position = None
+        elif self._position is not None or start is not Start.POSITION:
             self._position = Position(last.priority, last.available_at, last.id)
 
     def forget(self, *, above: int | None = None) -> None:
