@@ -97,8 +97,8 @@ def remembering(function: Callable[..., None], calls: list[Any]) -> Callable[...
     return remember
 
 
-def test_who_has_the_token_reads_the_metrics(dashboard: Dashboard) -> None:
-    scraper = scraped_by(dashboard.engine, SignedIn(None), **BEARER)
+def test_who_has_the_token_reads_the_metrics(unused: Dashboard) -> None:
+    scraper = scraped_by(unused.engine, SignedIn(None), **BEARER)
 
     answer = scraper.get("/metrics")
 
@@ -109,8 +109,8 @@ def test_who_has_the_token_reads_the_metrics(dashboard: Dashboard) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/queue", "/metrics/", "/metrics/x", "/healthz/../", "/live"]
 )
-def test_the_token_opens_nothing_else(dashboard: Dashboard, path: str) -> None:
-    scraper = scraped_by(dashboard.engine, SignedIn(None), **BEARER)
+def test_the_token_opens_nothing_else(unused: Dashboard, path: str) -> None:
+    scraper = scraped_by(unused.engine, SignedIn(None), **BEARER)
 
     assert scraper.get(path).status_code == 401
 
@@ -119,8 +119,8 @@ def test_the_token_opens_nothing_else(dashboard: Dashboard, path: str) -> None:
     "authorization",
     ["", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN],
 )
-def test_without_the_token_nothing_is_read(dashboard: Dashboard, authorization: str) -> None:
-    scraper = scraped_by(dashboard.engine, SignedIn(None), authorization=authorization)
+def test_without_the_token_nothing_is_read(unused: Dashboard, authorization: str) -> None:
+    scraper = scraped_by(unused.engine, SignedIn(None), authorization=authorization)
 
     answer = scraper.get("/metrics")
 
@@ -128,8 +128,8 @@ def test_without_the_token_nothing_is_read(dashboard: Dashboard, authorization: 
     assert "xclaim_" not in answer.text
 
 
-def test_with_a_token_for_scrapers_people_sign_in_as_before(dashboard: Dashboard) -> None:
-    browser = scraped_by(dashboard.engine, SignedIn())
+def test_with_a_token_for_scrapers_people_sign_in_as_before(unused: Dashboard) -> None:
+    browser = scraped_by(unused.engine, SignedIn())
 
     assert browser.get("/metrics").status_code == 200
     assert browser.get("/").status_code == 200
