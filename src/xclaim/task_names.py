@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from typing import NamedTuple
+from urllib.parse import quote
 
 from xclaim.arguments import MAX_KEY_BYTES
 
@@ -35,6 +36,17 @@ def natural_key(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
     """Return ``dag/run/task[map]``."""
     mapped = f"[{map_index}]" if map_index >= 0 else ""
     return f"{dag_id}/{run_id}/{task_id}{mapped}"
+
+
+def path_of_run(dag_id: str, run_id: str) -> str:
+    """Return where the page of a run is below the address of Airflow's UI."""
+    return f"dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}"
+
+
+def path_of_task(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+    """Return where the page of a task instance is below the address of Airflow's UI."""
+    mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
+    return f"{path_of_run(dag_id, run_id)}/tasks/{quote(task_id, safe='')}{mapped}"
 
 
 def shortened(text: str, ending: str = "") -> str:

@@ -59,6 +59,11 @@ class Verb(Generic[T]):
         """The word for it."""
         return self.function.__name__
 
+    @property
+    def hands_out(self) -> bool:
+        """Whether it returns claims: those of its event are what it has handed out."""
+        return self.undone_by is not None
+
     def claims_in(self, arguments: Sequence[Any]) -> list[Claim]:
         """Return the claims among the arguments of a call."""
         match self.over:
@@ -163,7 +168,7 @@ class ReturnEvent:
 def outcome_of(verb: Verb[Any], result: Any, given: Sequence[Claim]) -> dict[str, Any]:
     """Return what the event of a verb that went well says of its result and the claims it got."""
     settled = () if verb.reads else given
-    if verb.undone_by is not None:
+    if verb.hands_out:
         claims = _listed(result)
         return {"count": len(claims), "claims": claims, "settled": settled}
     if verb.pushes:

@@ -75,16 +75,20 @@ def dashboard(xclaim: CommandLine, *options: str, **environment: str) -> Iterato
 def test_the_link_shows_the_queues_and_ctrl_c_ends_it(xclaim: CommandLine, queue: Queue) -> None:
     queue.push({"id": 1})
 
-    with dashboard(xclaim) as running, httpx.Client(timeout=PATIENCE) as browser:
+    options = ("--airflow-url", "https://airflow.example")
+
+    with dashboard(xclaim, *options) as running, httpx.Client(timeout=PATIENCE) as browser:
         address, token = running.link()
         shut = browser.get(f"{address}queues")
         page = browser.get(address, params={"token": token}, follow_redirects=True)
+        task = browser.get(f"{address}task", params={"dag": "shop", "run": "r", "task": "t"})
         status = running.interrupt()
 
     assert address.startswith("http://127.0.0.1:")
     assert shut.status_code == 401
     assert (page.status_code, str(page.url)) == (200, address)
     assert ">orders<" in page.text
+    assert 'href="https://airflow.example/dags/shop/runs/r/tasks/t"' in task.text
     assert status == 0
 
 
@@ -174,6 +178,9 @@ def test_a_proxy_is_believed_if_it_is_named(sqlite_xclaim: CommandLine) -> None:
         (["--auth", "proxy-header:X User", "--trusted-proxies", "::1"], "no name of a header"),
         (["--trusted-proxies", "::1"], "--trusted-proxies is for --auth proxy-header:NAME"),
         (["--root-path", "queues"], "--root-path is 'queues'"),
+        (["--airflow-url", "javascript:alert(1)"], "the URL of Airflow cannot be used"),
+        (["--airflow-url", "/airflow"], "--airflow-url is a path"),
+        (["--airflow-url", "https://a@b"], "without a user, a query or a fragment"),
         (["--host", "no such host", "--auth", "token"], "cannot listen at 'no such host'"),
         (["--host", "192.0.2.1", "--auth", "token"], "name an address of this machine"),
     ],

@@ -122,6 +122,38 @@ def test_what_is_lost_and_what_dies_is_counted(connected: str, sent: Sent) -> No
 
 
 @pytest.mark.usefixtures("connected")
+def test_what_a_ticket_hands_on_is_counted_as_all_claims_are(sent: Sent) -> None:
+    with within_task():
+        XclaimHook().queue("orders").push_many(range(2))
+        ticket = XclaimHook().claim_ticket("orders", 2)
+    claimed_first = sent.counts["xclaim.claimed"]
+
+    assert ticket is not None
+    with within_task(id="2"):
+        resumed = XclaimHook().resume(ticket)
+
+    assert (claimed_first, len(resumed)) == (2, 2)
+    assert sent.counts["xclaim.claimed"] == 4
+
+
+def test_the_gauge_of_a_queue_is_not_that_of_one_with_a_like_name(
+    connected: str, sent: Sent
+) -> None:
+    for name in ("orders2", "order-orders", "orders", "reorders"):
+        with Queue(name, connected) as queue:
+            queue.push(1)
+    with Queue("orders", connected) as queue:
+        queue.claim()
+
+    hook, waiting = XclaimHook(), []
+    for name in ("orders", "orders2", "none"):
+        hook.measure(name, {})
+        waiting.append(sent.gauges["xclaim.queue.oldest_waiting"] > 0)
+
+    assert waiting == [False, True, False]
+
+
+@pytest.mark.usefixtures("connected")
 def test_upkeep_sends_how_the_queue_is(sent: Sent) -> None:
     from xclaim.airflow.operators import MaintenanceOperator
 
@@ -148,14 +180,13 @@ def test_where_tags_are_dropped_the_queue_is_in_the_name(
 
 
 @pytest.mark.usefixtures("connected")
-def test_without_metrics_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_metrics_nobody_listens() -> None:
     from xclaim.connections import events
 
     before = events.VERBS.is_listened_to()
     with within_task():
         XclaimHook().queue("orders").push("one")
 
-    assert monkeypatch is not None
     assert not before
     assert not events.VERBS.is_listened_to()
 

@@ -44,15 +44,15 @@ def addresses(app: Starlette) -> list[tuple[str, str]]:
     ]
 
 
-def with_access(dashboard: Dashboard, access: Any, **options: Any) -> Browser:
-    place = OnePlace(Place(name="shop", engine=dashboard.engine))
+def with_access(unused: Dashboard, access: Any, **options: Any) -> Browser:
+    place = OnePlace(Place(name="shop", engine=unused.engine))
     return Browser(create_app(place, access, **options))
 
 
-def test_no_route_is_open_to_nobody(dashboard: Dashboard) -> None:
-    dashboard.access.person = None
+def test_no_route_is_open_to_nobody(unused: Dashboard) -> None:
+    unused.access.person = None
 
-    answers = {each: dashboard.browser.send(*each) for each in addresses(dashboard.app)}
+    answers = {each: unused.browser.send(*each) for each in addresses(unused.app)}
 
     assert answers
     assert {answer.status_code for answer in answers.values()} == {401}
@@ -69,11 +69,11 @@ def test_no_route_is_open_to_nobody(dashboard: Dashboard) -> None:
     ids=["an error", "no right", "nobody", "a name", "an object", "a mapping"],
 )
 def test_the_door_is_closed_if_it_cannot_be_told_who_asks(
-    dashboard: Dashboard, outcome: object
+    unused: Dashboard, outcome: object
 ) -> None:
-    browser = with_access(dashboard, Broken(outcome))
+    browser = with_access(unused, Broken(outcome))
 
-    answers = [browser.send(*each) for each in addresses(dashboard.app)]
+    answers = [browser.send(*each) for each in addresses(unused.app)]
 
     assert {answer.status_code for answer in answers} <= {403, 500}
     assert all("hunter2" not in answer.text for answer in answers)
@@ -82,26 +82,26 @@ def test_the_door_is_closed_if_it_cannot_be_told_who_asks(
 @pytest.mark.parametrize(
     "path", ["/nothing", "/queues/", "/static", "/healthz/x", "/./queues", "//"]
 )
-def test_what_there_is_not_is_closed_too(dashboard: Dashboard, path: str) -> None:
-    dashboard.access.person = None
+def test_what_there_is_not_is_closed_too(unused: Dashboard, path: str) -> None:
+    unused.access.person = None
 
-    answer = dashboard.browser.get(path)
+    answer = unused.browser.get(path)
 
     assert answer.status_code == 401
 
 
-def test_health_says_ok_to_everybody_and_nothing_else(dashboard: Dashboard) -> None:
-    dashboard.access.person = None
+def test_health_says_ok_to_everybody_and_nothing_else(unused: Dashboard) -> None:
+    unused.access.person = None
 
-    answer = dashboard.get("healthz")
+    answer = unused.get("healthz")
 
     assert (answer.status_code, answer.text) == (200, "ok\n")
 
 
-def test_access_may_send_somebody_elsewhere_and_ask_for_a_password(dashboard: Dashboard) -> None:
-    elsewhere = with_access(dashboard, Broken(AccessDeniedError(303, "", {"location": "/login"})))
+def test_access_may_send_somebody_elsewhere_and_ask_for_a_password(unused: Dashboard) -> None:
+    elsewhere = with_access(unused, Broken(AccessDeniedError(303, "", {"location": "/login"})))
     asked = with_access(
-        dashboard, Broken(AccessDeniedError(401, "who?", {"www-authenticate": "Basic"}))
+        unused, Broken(AccessDeniedError(401, "who?", {"www-authenticate": "Basic"}))
     )
 
     answers = elsewhere.get("/queues"), asked.get("/queues")
@@ -110,12 +110,12 @@ def test_access_may_send_somebody_elsewhere_and_ask_for_a_password(dashboard: Da
     assert (answers[1].status_code, answers[1].headers["www-authenticate"]) == (401, "Basic")
 
 
-def test_every_answer_carries_the_policy(dashboard: Dashboard) -> None:
-    asked = [*addresses(dashboard.app), ("GET", "/nothing"), ("DELETE", "/queues")]
-    answers = [dashboard.browser.send(*each) for each in asked]
-    answers += [dashboard.get("healthz"), dashboard.get("static/dashboard.css")]
-    dashboard.access.person = None
-    answers += [dashboard.get("queues")]
+def test_every_answer_carries_the_policy(unused: Dashboard) -> None:
+    asked = [*addresses(unused.app), ("GET", "/nothing"), ("DELETE", "/queues")]
+    answers = [unused.browser.send(*each) for each in asked]
+    answers += [unused.get("healthz"), unused.get("static/dashboard.css")]
+    unused.access.person = None
+    answers += [unused.get("queues")]
 
     policies = {answer.headers["content-security-policy"] for answer in answers}
 
@@ -126,12 +126,12 @@ def test_every_answer_carries_the_policy(dashboard: Dashboard) -> None:
 
 
 def test_pages_are_not_kept_and_files_are_for_as_long_as_they_are_the_same(
-    dashboard: Dashboard,
+    unused: Dashboard,
 ) -> None:
-    page = dashboard.get("nothing")
+    page = unused.get("nothing")
     address = page.text.partition('rel="stylesheet" href="./')[2].partition('"')[0]
 
-    named, other = dashboard.get(address), dashboard.get("static/dashboard.css?v=other")
+    named, other = unused.get(address), unused.get("static/dashboard.css?v=other")
 
     assert page.headers["cache-control"] == "no-store"
     assert named.headers["cache-control"] == "public, max-age=31536000, immutable"
@@ -140,14 +140,14 @@ def test_pages_are_not_kept_and_files_are_for_as_long_as_they_are_the_same(
 
 
 @pytest.mark.parametrize("name", ["..%2Fapplication.py", "nothing.css", "../gate.py", "%00"])
-def test_no_other_file_is_served(dashboard: Dashboard, name: str) -> None:
-    answer = dashboard.get(f"static/{name}")
+def test_no_other_file_is_served(unused: Dashboard, name: str) -> None:
+    answer = unused.get(f"static/{name}")
 
     assert answer.status_code == 404
 
 
-def test_frames_are_for_those_who_are_named(dashboard: Dashboard) -> None:
-    browser = with_access(dashboard, SignedIn(), frame_ancestors=("'self'", "https://a.example"))
+def test_frames_are_for_those_who_are_named(unused: Dashboard) -> None:
+    browser = with_access(unused, SignedIn(), frame_ancestors=("'self'", "https://a.example"))
 
     headers = browser.get("/healthz").headers
 
@@ -156,24 +156,22 @@ def test_frames_are_for_those_who_are_named(dashboard: Dashboard) -> None:
 
 
 @pytest.mark.parametrize("ancestors", ["'self'", ["'self'; script-src *"], ["a\r\nb"], ["a b"]])
-def test_frame_ancestors_add_nothing_else_to_the_policy(
-    dashboard: Dashboard, ancestors: Any
-) -> None:
+def test_frame_ancestors_add_nothing_else_to_the_policy(unused: Dashboard, ancestors: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="frame_ancestors"):
-        with_access(dashboard, SignedIn(), frame_ancestors=ancestors)
+        with_access(unused, SignedIn(), frame_ancestors=ancestors)
 
 
 @pytest.mark.parametrize("mode", ["no-cors", "cors", "same-origin"])
-def test_another_site_loads_nothing(dashboard: Dashboard, mode: str) -> None:
+def test_another_site_loads_nothing(unused: Dashboard, mode: str) -> None:
     headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": mode}
 
-    answer = dashboard.browser.get("/queues", headers=headers)
+    answer = unused.browser.get("/queues", headers=headers)
 
     assert answer.status_code == 403
     assert "another site may only link here" in answer.text
 
 
-def test_a_socket_is_refused(dashboard: Dashboard) -> None:
+def test_a_socket_is_refused(unused: Dashboard) -> None:
     scope = {"type": "websocket", "path": "/events", "headers": []}
     sent: list[Any] = []
 
@@ -183,19 +181,19 @@ def test_a_socket_is_refused(dashboard: Dashboard) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(dashboard.app(scope, receive, send))
+    asyncio.run(unused.app(scope, receive, send))
 
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 
-def test_read_only_and_hidden_payloads_hold_for_everybody(dashboard: Dashboard) -> None:
+def test_read_only_and_hidden_payloads_hold_for_everybody(unused: Dashboard) -> None:
     seen: list[Person] = []
 
     def remember(request: Request) -> Any:
         seen.append(request.scope["xclaim.person"])
         raise AccessDeniedError(403, "seen")
 
-    place = OnePlace(Place(name="shop", engine=dashboard.engine))
+    place = OnePlace(Place(name="shop", engine=unused.engine))
     app = create_app(place, SignedIn(OPERATOR), read_only=True, hides_payloads=True)
     app.router.routes.append(Route("/remember", remember))
     answer = Browser(app).get("/remember")
@@ -204,8 +202,8 @@ def test_read_only_and_hidden_payloads_hold_for_everybody(dashboard: Dashboard) 
     assert seen == [Person(name="ada", may_act=False, may_see_payloads=False)]
 
 
-def test_it_is_mounted_under_a_prefix(dashboard: Dashboard) -> None:
-    outer = Starlette(routes=[Mount("/tools/queues", dashboard.app)])
+def test_it_is_mounted_under_a_prefix(unused: Dashboard) -> None:
+    outer = Starlette(routes=[Mount("/tools/queues", unused.app)])
     browser = Browser(outer)
 
     page, bare = browser.get("/tools/queues/a/b"), browser.get("/tools/queues")
@@ -218,11 +216,11 @@ def test_it_is_mounted_under_a_prefix(dashboard: Dashboard) -> None:
 
 
 @pytest.mark.parametrize("path", ["/tools", "/tools/queues", "/queues"])
-def test_a_proxy_may_take_its_prefix_off_or_leave_it(dashboard: Dashboard, path: str) -> None:
+def test_a_proxy_may_take_its_prefix_off_or_leave_it(unused: Dashboard, path: str) -> None:
     from xclaim.web.alone.serving import under
 
-    dashboard.access.person = None
-    browser = Browser(under("/tools", dashboard.app))
+    unused.access.person = None
+    browser = Browser(under("/tools", unused.app))
 
     answer = browser.get(path)
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from starlette.routing import Route
 
 from tests.people import People, people
 from tests.web.asking import form_of, send
 from tests.web.dashboards import OPERATOR, Dashboard, SignedIn, dashboard_of
-from xclaim import Queue, Retry
+from xclaim import InvalidArgumentError, Queue, Retry
 from xclaim.observing import holding
 from xclaim.web import Person
 from xclaim.web.actions import Hand, withdraw
+from xclaim.web.airflow_pages import AirflowPages
 
 ONCE = Retry(max_attempts=1)
 ENDED = timedelta(0)
@@ -65,11 +66,47 @@ def fill(queue: Queue[Any], value: str = "secret") -> None:
     queue.push({"v": value})
 
 
-@pytest.mark.parametrize("page", [*PAGES, *ASKING])
-def test_each_page_is_shown(dashboard: Dashboard, orders: Queue[Any], page: str) -> None:
-    fill(orders)
+@pytest.fixture(scope="module")
+def filled(new_engine: Callable[[], Engine]) -> Engine:
+    engine = new_engine()
+    fill(Queue("orders", engine))
+    return engine
 
-    answer = dashboard.get(page)
+
+@pytest.fixture(scope="module")
+def hostile(new_engine: Callable[[], Engine]) -> Engine:
+    engine = new_engine()
+    fill(Queue("orders", engine), HOSTILE)
+    return engine
+
+
+@pytest.fixture(scope="module")
+def hidden(new_engine: Callable[[], Engine]) -> Engine:
+    """With a text where only payloads, headers and errors are."""
+    engine = new_engine()
+    queue = Queue("orders", engine, retry=ONCE)
+    queue.push({"v": "hunter2"}, headers={"h": "hunter2"})
+    claim = queue.claim()
+    assert claim is not None
+    queue.release(claim, error=ValueError("hunter2"))
+    queue.push({"v": "hunter2"})
+    queue.claim(lease=ENDED)
+    queue.push({"v": "hunter2"})
+    return engine
+
+
+@pytest.fixture(scope="module")
+def held_by_task(new_engine: Callable[[], Engine]) -> Engine:
+    engine = new_engine()
+    queue = Queue("orders", engine)
+    queue.push(1)
+    queue.claim(claimed_by="d/r/1/t[3]#1@host")
+    return engine
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ASKING])
+def test_each_page_is_shown(filled: Engine, page: str) -> None:
+    answer = Dashboard(filled).get(page)
 
     assert answer.status_code == 200, answer.text
     assert answer.text.count("<h1>") == 1
@@ -78,12 +115,8 @@ def test_each_page_is_shown(dashboard: Dashboard, orders: Queue[Any], page: str)
 
 
 @pytest.mark.parametrize("page", [*PAGES, *ASKING])
-def test_what_others_have_written_stays_text(
-    dashboard: Dashboard, orders: Queue[Any], page: str
-) -> None:
-    fill(orders, HOSTILE)
-
-    shown = dashboard.get(page).text
+def test_what_others_have_written_stays_text(hostile: Engine, page: str) -> None:
+    shown = Dashboard(hostile).get(page).text
 
     assert SCRIPT not in shown
     assert "<img" not in shown
@@ -130,8 +163,8 @@ def test_the_place_of_what_is_wrong_in_a_filter_is_shown(dashboard: Dashboard) -
 @pytest.mark.parametrize(
     "given", ['"', "payload.", ":", "-", "\x00", "a" * 3_000, "id:" + "9" * 40, "\u202e:x"]
 )
-def test_no_filter_breaks_the_page(dashboard: Dashboard, given: str) -> None:
-    answer = dashboard.get("messages", filter=given)
+def test_no_filter_breaks_the_page(filled: Engine, given: str) -> None:
+    answer = Dashboard(filled).get("messages", filter=given)
 
     assert answer.status_code == 400
     assert "filter-wrong" in answer.text
@@ -161,8 +194,8 @@ def test_where_there_is_nothing_the_page_says_what_to_do(dashboard: Dashboard) -
 
 
 @pytest.mark.parametrize("given", ["", "x", "-1", "0", "1.5", "9" * 5_000, "\u0661", HOSTILE])
-def test_what_is_no_id_is_not_found(dashboard: Dashboard, given: str) -> None:
-    answer = dashboard.get("message", id=given)
+def test_what_is_no_id_is_not_found(filled: Engine, given: str) -> None:
+    answer = Dashboard(filled).get("message", id=given)
 
     assert answer.status_code == 404
     assert SCRIPT not in answer.text
@@ -180,20 +213,75 @@ def test_the_life_of_a_message_is_told_in_order(dashboard: Dashboard, orders: Qu
     assert "Queue(&#34;orders.dead&#34;, url).get(1)" in shown
 
 
-def test_a_task_leads_to_airflow_only_where_there_are_links(database_url: str) -> None:
-    by = "d/r/t[3]#1@host"
-    with (
-        dashboard_of(database_url) as alone,
-        dashboard_of(
-            database_url, links=lambda task: f"/dags/{task.dag_id}/{task.map_index}"
-        ) as linked,
-    ):
-        alone.queue("orders").push(1)
-        alone.queue("orders").claim(claimed_by=by)
+RUN = "https://airflow.example/ui/dags/d/runs/r%2F1"
 
-        assert "/dags/d/3" not in alone.get("message", id=1).text
-        assert 'href="/dags/d/3"' in linked.get("message", id=1).text
-        assert 'href="/dags/d/3"' in linked.get("claims").text
+
+@pytest.mark.parametrize(
+    ("page", "query"),
+    [
+        ("message", {"id": 1}),
+        ("claims", {}),
+        ("queue", {"name": "orders"}),
+        ("task", {"dag": "d", "run": "r/1", "task": "t", "map": "3"}),
+    ],
+)
+def test_a_task_and_its_run_lead_to_airflow_where_it_is_named(
+    held_by_task: Engine, page: str, query: dict[str, Any]
+) -> None:
+    linked = Dashboard(held_by_task, options={"airflow_url": "https://airflow.example/ui/"})
+
+    shown, alone = linked.get(page, **query).text, Dashboard(held_by_task).get(page, **query).text
+
+    assert (
+        f'href="{RUN}" data-leaves><bdi>d/r/1</bdi></a>/<a href="{RUN}/tasks/t/mapped/3"' in shown
+    )
+    assert "data-leaves" not in alone
+    assert "d/r/1" in alone
+
+
+def test_a_run_alone_leads_to_airflow(held_by_task: Engine) -> None:
+    linked = Dashboard(held_by_task, options={"airflow_url": "/ui"})
+
+    shown = linked.get("task", dag="d", run="r/1").text
+
+    assert '<a href="/ui/dags/d/runs/r%2F1" data-leaves>' in shown
+
+
+def test_names_that_no_address_can_have_are_no_links(unused: Dashboard) -> None:
+    linked = Dashboard(unused.engine, options={"airflow_url": "/ui"})
+
+    pages = [
+        linked.get("task", dag=dag, run=run, task="t").text
+        for dag, run in (("..", "r"), ("d", "."))
+    ]
+
+    assert not [page for page in pages if "data-leaves" in page]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "JavaScript://airflow.example/%0aalert(1)",
+        "data:text/html,x",
+        "ftp://airflow.example",
+        "airflow.example",
+        "//evil.example",
+        "/\\evil.example",
+        "https://",
+        "https:airflow.example",
+        "https://user:hush@airflow.example",
+        "https://airflow.example:port",
+        "https://airflow.example/?next=",
+        "https://airflow.example/#",
+        " https://airflow.example",
+        "https://airflow.example\n",
+        "",
+    ],
+)
+def test_what_is_no_address_of_airflow_is_refused(url: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="the URL of Airflow cannot be used"):
+        AirflowPages(url)
 
 
 @pytest.mark.parametrize(
@@ -234,11 +322,10 @@ def test_no_page_sends_what_is_hidden_to_the_browser(
 
 @pytest.mark.parametrize("given", ["payload.v:hunter2", "error:hunter2", "-payload.v:x"])
 @pytest.mark.parametrize("page", ["messages", "withdraw", "redrive"])
-def test_hidden_payloads_are_not_searched(database_url: str, page: str, given: str) -> None:
-    with dashboard_of(database_url, hides_payloads=True) as hiding:
-        hiding.queue("orders").push({"v": "hunter2"})
+def test_hidden_payloads_are_not_searched(hidden: Engine, page: str, given: str) -> None:
+    hiding = Dashboard(hidden, options={"hides_payloads": True})
 
-        answer = hiding.get(page, filter=given)
+    answer = hiding.get(page, filter=given)
 
     assert answer.status_code == 400
     assert "hidden here" in answer.text

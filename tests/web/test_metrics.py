@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from sqlalchemy import Engine
 
-from tests.web.dashboards import Browser, Dashboard, SignedIn
+from tests.web.dashboards import OPERATOR, Browser, Dashboard, SignedIn
+from xclaim import Payloads
 from xclaim.errors import InvalidArgumentError
-from xclaim.web import OnePlace, Place, create_app
+from xclaim.web import OnePlace, Person, Place, create_app
 from xclaim.web.alone.scrapers import ScrapersToken
 
 TOKEN = "0123456789abcdef"
@@ -47,8 +51,54 @@ def test_scrapes_share_what_they_have_counted(dashboard: Dashboard) -> None:
     assert first.text == second.text  # within a second it is one look
 
 
-def test_who_has_the_token_reads_the_metrics(dashboard: Dashboard) -> None:
-    scraper = scraped_by(dashboard.engine, SignedIn(None), **BEARER)
+class Office:
+    """One database, in which each person may do something else."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def names(self, person: Person) -> list[str]:
+        return ["shop"]
+
+    def open(self, name: str, person: Person) -> Place:
+        return Place(
+            name=name, engine=self._engine, payloads=Payloads(), may_act=person == OPERATOR
+        )
+
+
+def test_persons_of_other_rights_share_what_was_counted(
+    dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xclaim.telemetry import prometheus
+
+    made: list[Any] = []
+    monkeypatch.setattr(
+        prometheus.Exposition, "__init__", remembering(prometheus.Exposition.__init__, made)
+    )
+    access = SignedIn()
+    browser = Browser(create_app(Office(dashboard.engine), access))
+
+    statuses = []
+    for person in (OPERATOR, Person(name="eve"), OPERATOR):
+        access.person = person
+        statuses.append(browser.get("/metrics").status_code)
+
+    assert statuses == [200] * 3
+    assert len(made) == 1
+
+
+def remembering(function: Callable[..., None], calls: list[Any]) -> Callable[..., None]:
+    """Return the function, which adds to ``calls`` what it was called on."""
+
+    def remember(of: Any, *arguments: Any, **options: Any) -> None:
+        calls.append(of)
+        function(of, *arguments, **options)
+
+    return remember
+
+
+def test_who_has_the_token_reads_the_metrics(unused: Dashboard) -> None:
+    scraper = scraped_by(unused.engine, SignedIn(None), **BEARER)
 
     answer = scraper.get("/metrics")
 
@@ -59,8 +109,8 @@ def test_who_has_the_token_reads_the_metrics(dashboard: Dashboard) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/queue", "/metrics/", "/metrics/x", "/healthz/../", "/live"]
 )
-def test_the_token_opens_nothing_else(dashboard: Dashboard, path: str) -> None:
-    scraper = scraped_by(dashboard.engine, SignedIn(None), **BEARER)
+def test_the_token_opens_nothing_else(unused: Dashboard, path: str) -> None:
+    scraper = scraped_by(unused.engine, SignedIn(None), **BEARER)
 
     assert scraper.get(path).status_code == 401
 
@@ -69,8 +119,8 @@ def test_the_token_opens_nothing_else(dashboard: Dashboard, path: str) -> None:
     "authorization",
     ["", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN],
 )
-def test_without_the_token_nothing_is_read(dashboard: Dashboard, authorization: str) -> None:
-    scraper = scraped_by(dashboard.engine, SignedIn(None), authorization=authorization)
+def test_without_the_token_nothing_is_read(unused: Dashboard, authorization: str) -> None:
+    scraper = scraped_by(unused.engine, SignedIn(None), authorization=authorization)
 
     answer = scraper.get("/metrics")
 
@@ -78,8 +128,8 @@ def test_without_the_token_nothing_is_read(dashboard: Dashboard, authorization: 
     assert "xclaim_" not in answer.text
 
 
-def test_with_a_token_for_scrapers_people_sign_in_as_before(dashboard: Dashboard) -> None:
-    browser = scraped_by(dashboard.engine, SignedIn())
+def test_with_a_token_for_scrapers_people_sign_in_as_before(unused: Dashboard) -> None:
+    browser = scraped_by(unused.engine, SignedIn())
 
     assert browser.get("/metrics").status_code == 200
     assert browser.get("/").status_code == 200

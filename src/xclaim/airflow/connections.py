@@ -66,13 +66,14 @@ class Database:
     """Where the message table is, and what the connection says of how payloads are stored.
 
     ``schema`` is the PostgreSQL schema if one is named. ``payload_options`` are options of
-    ``Payloads``, those that the connection gives. ``conn_id`` is for errors: two connections may
-    lead to one database.
+    ``Payloads``, those that the connection gives: they are made anew with each question, and two
+    that are equal do not compare so. ``conn_id`` is for errors: two connections may lead to one
+    database.
     """
 
     url: URL
     schema: str | None
-    payload_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    payload_options: Mapping[str, Any] = field(default_factory=dict, compare=False)
     conn_id: str = field(compare=False)
 
     @property

@@ -37,7 +37,7 @@ class MessagesLink(BaseOperatorLink):
         """
         from xclaim.airflow.versions import conf
 
-        from xclaim.task_names import natural_key
+        from xclaim.task_names import natural_key, path_of_task
 
         template = conf.get("xclaim", "messages_url", fallback=MESSAGES_URL)
         base_url = (conf.get("api", "base_url", fallback="") or "").rstrip("/")
@@ -54,19 +54,6 @@ class MessagesLink(BaseOperatorLink):
             template = template.replace(f"{{{name}}}", quote(value, safe=""))
         template = template.replace("{task_page}", _joined(base_url, path_of_task(*names)))
         return str(template.replace("{base_url}", base_url))
-
-
-def path_of_task(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
-    """Return where the page of a task instance is below the address of Airflow's UI.
-
-    :param dag_id: of its DAG.
-    :param run_id: of its run.
-    :param task_id: of its task.
-    :param map_index: -1 for a task that is not mapped.
-    """
-    dag, run, task = (quote(name, safe="") for name in (dag_id, run_id, task_id))
-    mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
-    return f"dags/{dag}/runs/{run}/tasks/{task}{mapped}"
 
 
 def _joined(base_url: str, path: str) -> str:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 Tags = dict[str, str]
 
 _logger = logging.getLogger(__name__)
-_CLAIMING = ("claim_many", "claim_message", "poll", "ack_and_claim")
 _MOST_QUEUES = 100  # that are told apart by one process
+_MOST_LIKE_IT = 20  # queues that are listed before the one that is looked for
 _LONGEST_NAME = 120  # characters of a queue in the name of a metric: StatsD takes 250 in all
 
 
@@ -68,10 +68,9 @@ class QueueStats:
             self._count("released", event.queue, event.count)
         if event.verb == "push_many":
             self._count("pushed", event.queue, event.pushed)
-        if event.verb in _CLAIMING:
-            self._count("claimed", event.queue, len(event.claims))
-            for seconds in event.waits:
-                self.time("wait", event.queue, seconds)
+        self._count("claimed", event.queue, len(event.claims))
+        for seconds in event.waits:
+            self.time("wait", event.queue, seconds)
         self._count("acked", event.queue, event.acked)
         self._count("lost", event.queue, len(event.lost))
         self._count("dead", event.queue, event.died)
@@ -198,11 +197,11 @@ def _oldest_waiting(queue: str, engine: Engine, schema: str | None) -> float | N
 
     from xclaim.observing import Observer
 
-    try:
-        summary = Observer(engine, schema=schema).queue(queue)
+    observer = Observer(engine, schema=schema)
+    try:  # not ``queue``, which looks for its flow as well
+        found = observer.queues(named=queue, after=queue[:-1], limit=_MOST_LIKE_IT)
     except (SQLAlchemyError, XclaimError) as error:  # a task does its work without its metrics
         _logger.warning("how long messages wait in %s cannot be measured: %s", queue, error)
         return None
-    if summary is None or summary.oldest_waiting is None:
-        return 0.0
-    return summary.oldest_waiting.total_seconds()
+    waiting = next((each.oldest_waiting for each in found if each.name == queue), None)
+    return 0.0 if waiting is None else waiting.total_seconds()

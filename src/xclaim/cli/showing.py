@@ -62,6 +62,11 @@ _NEEDED = ("starlette", "jinja2", "uvicorn", "anyio")
     metavar="PATH",
     help="The prefix under which a proxy serves it, as /queues.",
 )
+@click.option(
+    "--airflow-url",
+    metavar="URL",
+    help="Of Airflow's UI: names of runs and task instances are links to it then.",
+)
 @place_options
 def dashboard(
     *,
@@ -73,6 +78,7 @@ def dashboard(
     trusted_proxies: tuple[str, ...],
     allowed_hosts: tuple[str, ...],
     root_path: str,
+    airflow_url: str | None,
     database: Database,
 ) -> int:
     """Show the queues in a browser, until Ctrl-C.
@@ -90,13 +96,21 @@ def dashboard(
             "proxy-header:NAME), or leave --host out and reach it by `ssh -L`"
         )
     prefix = _prefix(root_path)
+    _check_airflow_url(airflow_url)
     with bound(host, port) as listener, database.engine() as engine:
         address = _address(host, listener.getsockname()[1], prefix)
         access = _access(auth or "token", trusted_proxies, address)
         access = _with_scrapers(access)
         if is_loopback(host) or allowed_hosts:
             access = only_hosts(access, allowed_hosts)
-        app = _app(engine, database, access, read_only=read_only, hides_payloads=hide_payloads)
+        app = _app(
+            engine,
+            database,
+            access,
+            read_only=read_only,
+            hides_payloads=hide_payloads,
+            airflow_url=airflow_url,
+        )
         if auth not in (None, "token"):
             say(f"dashboard: {address} (Ctrl-C ends it)")
         try:
@@ -192,6 +206,18 @@ def _prefix(root_path: str) -> str:
     if prefix and (not prefix.startswith("/") or {*prefix} & {*"?#% "}):
         raise click.UsageError(f"--root-path is {root_path!r}: write it as in --root-path /queues")
     return prefix
+
+
+def _check_airflow_url(url: str | None) -> None:
+    from xclaim.web.airflow_pages import AirflowPages
+
+    if url is None:
+        return
+    if url.startswith("/"):  # which an application may pass that has both on one server
+        raise click.UsageError(
+            "--airflow-url is a path: write it as in --airflow-url https://airflow.example"
+        )
+    AirflowPages(url)
 
 
 def _user_name() -> str:

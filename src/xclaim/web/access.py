@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ class Person:
     """
 
     name: str
-    may_act: bool = field(default=False)
-    may_see_payloads: bool = field(default=False)
+    may_act: bool = False
+    may_see_payloads: bool = False
 
 
 class Access(Protocol):

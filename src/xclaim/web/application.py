@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from xclaim.errors import InvalidArgumentError
+from xclaim.web.airflow_pages import AirflowPages
 from xclaim.web.gate import HEALTH, Gate
 from xclaim.web.live import Live
 from xclaim.web.pages import (
@@ -29,7 +30,7 @@ from xclaim.web.pages import (
     task,
 )
 from xclaim.web.pages.metrics import Metrics
-from xclaim.web.settings import Settings, TaskLinks
+from xclaim.web.settings import Settings
 from xclaim.web.signing import Signer
 from xclaim.web.static_files import STATIC_ROUTE
 
@@ -48,7 +49,7 @@ def create_app(
     read_only: bool = False,
     hides_payloads: bool = False,
     frame_ancestors: Sequence[str] = (),
-    links: TaskLinks | None = None,
+    airflow_url: str | None = None,
     secret: bytes | None = None,
 ) -> Starlette:
     """Return the dashboard as an ASGI application, to be served or mounted under any path.
@@ -56,16 +57,11 @@ def create_app(
     ``places``: the databases it shows; ``access``: says who asks, for every request.
     ``read_only``: nobody acts, whoever asks; ``hides_payloads``: nobody is shown a payload.
     ``frame_ancestors``: who may show it in a frame, as ``'self'``; nobody by default.
-    ``links``: from an Airflow task instance to its page.
+    ``airflow_url``: of Airflow's UI, to which the names of runs and task instances are links then.
     ``secret`` signs the forms; the same in all processes that serve one dashboard. By default each
     process makes its own.
     """
-    if isinstance(frame_ancestors, str) or any(
-        set(";, \r\n") & {*each} for each in frame_ancestors
-    ):
-        raise InvalidArgumentError(
-            f"frame_ancestors is {frame_ancestors!r}: pass a sequence of origins, as (\"'self'\",)"
-        )
+    _check_ancestors(frame_ancestors)
     live = Live({**queues.TOPICS, **one_queue.TOPICS})
     routes: list[Route] = [
         Route(HEALTH, _healthy, methods=["GET"]),
@@ -91,7 +87,7 @@ def create_app(
         is_read_only=read_only,
         hides_payloads=hides_payloads,
         frame_ancestors=tuple(frame_ancestors),
-        links=links,
+        airflow=None if airflow_url is None else AirflowPages(airflow_url),
         pages=frozenset(route.path for route in routes),
     )
     app = Starlette(

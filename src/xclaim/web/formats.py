@@ -46,11 +46,6 @@ def duration(value: timedelta | None) -> str:
     return _of_large_units(round(seconds))
 
 
-def ago(value: datetime | None) -> str:
-    """Return a time for sentences and cells; the browser shows its own clock's beside it."""
-    return "–" if value is None else moment(value)  # noqa: RUF001
-
-
 def moment(value: datetime) -> str:
     """Return a time in UTC: ``2026-11-26 23:51:43 UTC``."""
     return f"{value:%Y-%m-%d %H:%M:%S} UTC"

@@ -29,7 +29,6 @@ def environment() -> Environment:
         auto_reload=False,
     )
     templates.filters |= {
-        "ago": formats.ago,
         "count": formats.count,
         "duration": formats.duration,
         "moment": formats.moment,

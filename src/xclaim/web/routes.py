@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xclaim.web.access import Person
     from xclaim.web.settings import Settings
 
-THREADS = 12  # of all dashboards in the process: fewer than an engine has connections, 15
+THREADS = 12  # of all dashboards in the process: no more than an engine has connections
 _T = TypeVar("_T")
 _threads: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
 

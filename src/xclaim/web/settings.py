@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xclaim.observing.values import Task
     from xclaim.web.access import Access
+    from xclaim.web.airflow_pages import AirflowPages
     from xclaim.web.places import Places
     from xclaim.web.signing import Signer
-
-# From an Airflow task instance to its page; None where there is none.
-TaskLinks = Callable[["Task"], "str | None"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,5 +22,5 @@ class Settings:
     is_read_only: bool = False
     hides_payloads: bool = False
     frame_ancestors: tuple[str, ...] = ()
-    links: TaskLinks | None = None
+    airflow: AirflowPages | None = None
     pages: frozenset[str] = field(default_factory=frozenset)  # their paths, for the navigation

@@ -69,11 +69,11 @@ class Visit:
 
     @property
     def sees_payloads(self) -> bool:
-        """Whether payloads may be shown, as far as the dashboard and the person go.
+        """Whether payloads may be shown, as far as the dashboard and the person go (see the gate).
 
         The database has its own say: what the role may not read is None in what was read.
         """
-        return self.person.may_see_payloads and not self.settings.hides_payloads
+        return self.person.may_see_payloads
 
     def refusal(self, action: Action, rights: Rights) -> str | None:
         """Return why the person may not do it, None if he may."""
@@ -113,9 +113,13 @@ class Visit:
 
     def task_link(self, task: Task | None) -> str | None:
         """Return the address of a task instance in Airflow, if there is one."""
-        if task is None or self.settings.links is None:
-            return None
-        return self.settings.links(task)
+        airflow = self.settings.airflow
+        return None if task is None or airflow is None else airflow.of_task(task)
+
+    def run_link(self, dag_id: str, run_id: str) -> str | None:
+        """Return the address of a run in Airflow, if there is one."""
+        airflow = self.settings.airflow
+        return None if airflow is None else airflow.of_run(dag_id, run_id)
 
     def form_token(self) -> str:
         """Return what each form of a page carries; the macro ``csrf()`` writes it."""

@@ -144,7 +144,8 @@ def secret() -> bytes:
 
 def base_path() -> str:
     """Return the path under which Airflow's UI is, with a slash at its end."""
-    return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/") + "/"
+    path = urlsplit(conf.get("api", "base_url", fallback="") or "").path.strip("/")
+    return f"/{path}/" if path else "/"
 
 
 def _team_of(conn_id: str) -> str | None:

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from xclaim import create_engine
+from xclaim.web.routes import THREADS
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 _MOST = 16  # connections whose engines are kept; others are opened anew when somebody looks
 _CONNECT_TIMEOUT = "5"  # seconds, in which a page says that there is no way to the database
-_POOL = {"pool_size": 2, "max_overflow": 8, "pool_timeout": 10}
+# As many as there are threads, so that none waits for a connection; two are kept open.
+_POOL = {"pool_size": 2, "max_overflow": THREADS - 2, "pool_timeout": 10}
 
 
 class Engines:

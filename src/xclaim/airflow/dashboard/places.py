@@ -9,6 +9,7 @@ from xclaim.airflow.dashboard import api_server
 from xclaim.airflow.dashboard.access import user_in
 from xclaim.airflow.dashboard.engines import Engines
 from xclaim.airflow.hooks import XclaimHook
+from xclaim.airflow.payload_settings import payloads_of
 from xclaim.web import AccessDeniedError, Place
 
 if TYPE_CHECKING:
@@ -34,10 +35,8 @@ class ConnectionPlaces:
         :param person: who asks.
         :raises AccessDeniedError: they may read none.
         """
-        offered, user = _offered(), user_in(person)
-        readable = [
-            conn_id for conn_id in offered if api_server.may_use_connection(user, conn_id, "GET")
-        ]
+        offered = _offered()
+        readable = [conn_id for conn_id in offered if _may(person, "GET", conn_id)]
         if not readable:
             raise AccessDeniedError(
                 403,
@@ -56,17 +55,23 @@ class ConnectionPlaces:
         :raises AccessDeniedError: they may not read it, or it is none of those.
         :raises DatabaseUrlError: there is no such connection, or it leads to no database of ours.
         """
-        if name not in self.names(person):  # whoever calls has asked, but this is the door
+        # Whoever calls has asked for ``names``, but this is the door.
+        if name not in _offered() or not _may(person, "GET", name):
             raise AccessDeniedError(403, f"{person.name} may not read connection {name!r}")
         database = _database(name)
-        may_edit = api_server.may_use_connection(user_in(person), name, "PUT")
+        may_edit = _may(person, "PUT", name)
         return Place(
             name=name,
             engine=self._engines.of(name, database),
             schema=database.schema,
+            payloads=payloads_of(database.payload_options, {}),
             may_act=may_edit,
             may_see_payloads=may_edit,
         )
+
+
+def _may(person: Person, method: api_server.Method, conn_id: str) -> bool:
+    return api_server.may_use_connection(user_in(person), conn_id, method)
 
 
 def _offered() -> list[str]:

@@ -11,11 +11,13 @@ from xclaim.web.failures import PageNotFoundError
 from xclaim.web.routes import page
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
     from starlette.routing import Route
 
     from xclaim.telemetry.prometheus import Exposition
-    from xclaim.web.places import Place
     from xclaim.web.visits import Visit
+
+    Table = tuple[Engine, str | None]
 
 _NEEDED = "metrics need the package prometheus-client: install xclaim[web], which brings it"
 
@@ -24,7 +26,7 @@ class Metrics:
     """The page, and for each place what counts from scrape to scrape: one for all who scrape."""
 
     def __init__(self) -> None:
-        self._expositions: dict[str, tuple[Place, Exposition]] = {}
+        self._expositions: dict[str, tuple[Table, Exposition]] = {}
         self._lock = Lock()
 
     @property
@@ -42,10 +44,11 @@ class Metrics:
             from xclaim.telemetry.prometheus import Exposition
         except ImportError as error:
             raise PageNotFoundError(_NEEDED) from error
-        name = visit.place.name
+        place = visit.place
+        table = place.engine, place.schema  # not who looks: others may do less in the same place
         with self._lock:
-            place, exposition = self._expositions.get(name, (None, None))
-            if exposition is None or place != visit.place:  # it may lead elsewhere by now
+            known, exposition = self._expositions.get(place.name, (None, None))
+            if exposition is None or known != table:  # it may lead elsewhere by now
                 exposition = Exposition(visit.observer)
-                self._expositions[name] = visit.place, exposition
+                self._expositions[place.name] = table, exposition
             return exposition
