@@ -17,10 +17,10 @@ from starlette.middleware import Middleware
 from tests.eventually import PATIENCE
 from tests.web.dashboards import SignedIn
 from xclaim import create_engine
-from xclaim.web import OnePlace, Place, live
+from xclaim.web import OnePlace, Person, Place, live
 from xclaim.web.cells import Cells
 from xclaim.web.gate import Gate
-from xclaim.web.live import Live
+from xclaim.web.live import Live, Topic
 from xclaim.web.settings import Settings
 from xclaim.web.signing import Signer
 from xclaim.web.visits import Visit
@@ -39,7 +39,7 @@ class Watch:
     app: Starlette = field(init=False)
 
     def __post_init__(self) -> None:
-        self.live = Live({"page": self._watch})
+        self.live = Live({"page": Topic(self._watch, ("name",))})
         settings = Settings(
             places=OnePlace(Place(name="shop", engine=self.engine)),
             access=self.access,
@@ -172,6 +172,36 @@ def test_pages_that_ask_for_different_things_are_watched_apart(watch: Watch) -> 
     assert asyncio.run(look()) == 2
 
 
+def test_what_a_page_does_not_heed_makes_no_other_page_of_it(watch: Watch) -> None:
+    async def look() -> int:
+        async with listening(watch) as first, listening(watch, "topic=page&x=1&name=") as second:
+            await first.event("cells")
+            await second.event("cells")
+            return len(watch.live._watched)
+
+    assert asyncio.run(look()) == 1
+
+
+@pytest.mark.parametrize("bound", ["TOPICS", "LISTENERS"])
+def test_one_person_leaves_some_to_others(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(live, bound, 2)
+
+    async def look() -> list[int]:
+        async with listening(watch) as first:
+            await first.event("cells")
+            async with listening(watch, "topic=page&name=b") as second:
+                await second.event("cells")
+                refused = second.status
+            watch.access.person = Person(name="eve")
+            async with listening(watch, "topic=page&name=b") as other:
+                await other.event("cells")
+                return [refused, other.status]
+
+    assert asyncio.run(look()) == [503, 200]
+
+
 def test_nobody_is_asked_when_nobody_listens(watch: Watch) -> None:
     async def look() -> int:
         async with listening(watch) as listener:
@@ -238,6 +268,7 @@ def test_more_listeners_than_there_may_be_are_refused(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "LISTENERS", 1)
+    monkeypatch.setattr(live, "_SHARES", 1)
 
     async def look() -> list[int]:
         async with listening(watch) as first:

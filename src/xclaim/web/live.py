@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response, StreamingResponse
@@ -37,6 +39,7 @@ _logger = logging.getLogger("xclaim")
 Poll = Callable[[], "Cells"]
 LISTENERS = 64  # of one application: each is an open connection
 TOPICS = 32  # of one application: each is asked for again and again
+_SHARES = 2  # one person has at most one of so many shares of either
 _LIFETIME = 30.0  # seconds of one stream
 _LOOKS_AGAIN = 10.0  # whether the person may still look
 _PAUSE, _LONGEST_PAUSE = 2.0, 30.0
@@ -45,11 +48,20 @@ _LINGERS = 5.0  # after its last listener, who may only have asked anew
 _RETRY = 2_000  # milliseconds, until a browser asks anew
 
 
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What can be watched: what asks for it, and the fields of the address that this heeds."""
+
+    watch: Callable[[Visit], Poll]
+    fields: tuple[str, ...] = ()
+
+
 class Watched:
     """One page of one place, asked for as long as somebody listens."""
 
-    def __init__(self, poll: Poll) -> None:
+    def __init__(self, poll: Poll, begun_by: str) -> None:
         self._poll = poll
+        self.begun_by = begun_by
         self._changed = asyncio.Event()
         self.listeners = 0
         self.cells: Cells = {}
@@ -99,10 +111,10 @@ class Watched:
 class Live:
     """All that is watched of one application."""
 
-    def __init__(self, topics: Mapping[str, Callable[[Visit], Poll]]) -> None:
+    def __init__(self, topics: Mapping[str, Topic]) -> None:
         self._topics = topics
         self._watched: dict[Hashable, Watched] = {}
-        self._listeners = 0
+        self._listeners: Counter[str] = Counter()  # by the names of persons
         self._is_closed = False
         self.route = Route("/events", self._events, methods=["GET"], name="/events")
 
@@ -116,27 +128,32 @@ class Live:
 
     async def _events(self, request: Request) -> Response:
         visit = await in_thread(lambda: visit_of(request))
-        topic = visit.query("topic")
-        if topic not in self._topics:
+        name = visit.query("topic")
+        topic = self._topics.get(name)
+        if topic is None:
             raise AccessDeniedError(404, "there is nothing of this name to watch")
-        key = (topic, id(visit.place.engine), visit.place.schema, _asked(request))
-        is_new = key not in self._watched
-        if (
-            self._is_closed
-            or self._listeners >= LISTENERS
-            or (is_new and len(self._watched) >= TOPICS)
-        ):
+        asked = tuple(visit.query(field) for field in topic.fields)
+        key = (name, id(visit.place.engine), visit.place.schema, asked)
+        if self._is_closed or self._is_too_much(key, visit.person.name):
             raise AccessDeniedError(
                 503, "too many pages are watched already: reload this one to see what is new"
             )
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
-        return EventStream(self._stream(request, key, self._topics[topic](visit)))
+        return EventStream(self._stream(request, key, topic.watch(visit), visit.person.name))
 
-    def _join(self, key: Hashable, poll: Poll) -> Watched:
+    def _is_too_much(self, key: Hashable, person: str) -> bool:
+        begun = [watched.begun_by for watched in self._watched.values()]
+        is_too_much = self._listeners.total() >= LISTENERS
+        is_too_much |= self._listeners[person] >= LISTENERS // _SHARES
+        if key not in self._watched:
+            is_too_much |= len(begun) >= TOPICS or begun.count(person) >= TOPICS // _SHARES
+        return is_too_much
+
+    def _join(self, key: Hashable, poll: Poll, person: str) -> Watched:
         watched = self._watched.get(key)
         if watched is None or watched.task is None or watched.task.done():
-            watched = self._watched[key] = Watched(poll)
+            watched = self._watched[key] = Watched(poll, person)
             watched.task = asyncio.create_task(watched.run())
             watched.task.add_done_callback(lambda _: self._leave(key))
         return watched
@@ -146,16 +163,19 @@ class Live:
         if watched.task is not None and watched.task.done():  # else it has been begun anew
             del self._watched[key]
 
-    async def _stream(self, request: Request, key: Hashable, poll: Poll) -> AsyncIterator[str]:
-        self._listeners += 1
-        watched = self._join(key, poll)
+    async def _stream(
+        self, request: Request, key: Hashable, poll: Poll, person: str
+    ) -> AsyncIterator[str]:
+        self._listeners[person] += 1
+        watched = self._join(key, poll, person)
         watched.listeners += 1
         try:
             async for event in self._changes(request, watched):
                 yield event
         finally:
             watched.listeners -= 1
-            self._listeners -= 1
+            self._listeners[person] -= 1
+            self._listeners += Counter()  # which forgets who has none
 
     async def _changes(self, request: Request, watched: Watched) -> AsyncIterator[str]:
         loop = asyncio.get_running_loop()
@@ -202,10 +222,6 @@ async def _may_still_look(request: Request) -> bool:
     except Exception:  # noqa: BLE001  (whatever it is, the door closes)
         return False
     return True
-
-
-def _asked(request: Request) -> Hashable:
-    return tuple(sorted(request.query_params.multi_items()))
 
 
 def _event(name: str, value: object) -> str:

@@ -9,6 +9,7 @@ from xclaim.observing.values import Action, Charted
 from xclaim.web.cells import Cells, cells_of
 from xclaim.web.charts import bars_of
 from xclaim.web.failures import PageNotFoundError
+from xclaim.web.live import Topic
 from xclaim.web.parts import Part, part_of
 from xclaim.web.routes import page
 
@@ -96,4 +97,4 @@ def _chart(visit: Visit, name: str, what: Charted, span: str) -> tuple[str, Part
 
 
 ROUTES = (page("/queue", show_queue),)
-TOPICS = {"queue": watch_queue}
+TOPICS = {"queue": Topic(watch_queue, ("name",))}

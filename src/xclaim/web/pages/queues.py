@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from xclaim.observing.values import Verdict
 from xclaim.web.cells import Cells, cells_of, flow_cells
+from xclaim.web.live import Topic
 from xclaim.web.routes import page
 
 if TYPE_CHECKING:
@@ -158,4 +159,4 @@ class _Flows:
 _flows = _Flows()
 
 ROUTES = (page("/", show_queues), page("/queues", show_queues), page("/flows", show_flows))
-TOPICS = {"queues": watch_queues}
+TOPICS = {"queues": Topic(watch_queues, ("named", "after"))}
