@@ -339,3 +339,24 @@ def test_a_role_of_one_queue_is_offered_what_it_may_do_there(office: People) -> 
     shown = [looking.get(page).text for page in ("dead-letters", "messages?filter=queue:orders")]
 
     assert not [page for page in shown if 'class="button" href="./redrive?' not in page]
+
+
+@pytest.mark.parametrize(
+    ("given", "order"),
+    [
+        ("", "Messages, the newest first"),
+        ("queue:orders", "Messages, the newest first"),
+        ("id:1..3", "Messages, the newest first"),
+        ("status:available", "Messages by queue and priority, the latest to become available"),
+        ("status:dead", "Messages by queue and priority, the latest to become available"),
+        ("status:claimed", "Messages by queue, the lease that ends last first"),
+    ],
+)
+def test_a_list_says_in_which_order_it_is(
+    dashboard: Dashboard, orders: Queue[Any], given: str, order: str
+) -> None:
+    fill(orders)
+
+    shown = dashboard.get("messages", filter=given).text
+
+    assert f"<caption>{order}" in shown

@@ -35,7 +35,7 @@ from xclaim.observing.filters import (
     parse,
 )
 from xclaim.observing.places import Place, from_cursor, to_cursor
-from xclaim.observing.values import Found, Listed, Matching
+from xclaim.observing.values import Found, Listed, Matching, Order
 from xclaim.sql.dialects import Dialect
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import TABLE_NAME
@@ -73,6 +73,11 @@ _WALKS = {
     StatusWord.AVAILABLE: (Walk.WAITING, Due.NOW),
     StatusWord.RETRYING: (Walk.WAITING, Due.ANY),
 }
+_ORDERS = {
+    Walk.WAITING: Order.AVAILABLE,
+    Walk.HELD: Order.LEASE,
+    Walk.CONSUMED: Order.CONSUMED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +112,7 @@ class Looked:
 
 
 def search(ask: Ask, timeout: timedelta, filter_: str, *, limit: int, before: str | None) -> Found:
-    """Return the messages that a filter is about, the newest first, and where to go on."""
+    """Return the messages that a filter is about, in which order, and where to go on."""
     parsed = parse(filter_)
     most = arguments.whole_number("limit", limit, 1, _MOST_LISTED)
     return _sendable(partial(_search, ask, timeout, parsed, most, before))
@@ -145,7 +150,13 @@ def _search(
         looked = search_.found(tests(filter_, may, question.dialect), limit, place)
     shown = with_excerpts(ask, ends_at, may, looked.rows)
     older = None if looked.place is None else to_cursor(plan.walk, looked.place)
-    return Found(messages=shown, older=older, looked_at=looked.count, looked_back_to=looked.back_to)
+    return Found(
+        messages=shown,
+        older=older,
+        looked_at=looked.count,
+        looked_back_to=looked.back_to,
+        order=_ORDERS.get(plan.walk, Order.PUSHED),
+    )
 
 
 def _matching(
