@@ -12,8 +12,10 @@ import pytest
 from tests.web.asking import Form, do, form_of, said_after, send
 from tests.web.dashboards import Dashboard
 from xclaim import Claim, Queue, Retry
+from xclaim.observing import Observer
 from xclaim.web import Person
 from xclaim.web.actions import Hand, redrive, withdraw
+from xclaim.web.live import Live
 
 ONCE = Retry(max_attempts=1)
 ENDED = timedelta(0)
@@ -443,3 +445,17 @@ def test_many_reasons_are_told_in_few_words(dashboard: Dashboard, orders: Queue[
 
     assert deed.said()[-1] == "Not done: 26 messages more, for such reasons."
     assert len(" ".join(deed.said())) < 1_500
+
+
+def test_after_an_action_pages_do_not_show_what_was_remembered(
+    dashboard: Dashboard, orders: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders.push(1)
+    forgotten: list[Any] = []
+    monkeypatch.setattr(Observer, "forget", forgotten.append)
+    monkeypatch.setattr(Live, "forget", lambda _, place: forgotten.append(place.name))
+
+    do(dashboard, "pause", queue="orders")
+
+    assert [type(each) for each in forgotten] == [Observer, str]
+    assert forgotten[1] == "shop"

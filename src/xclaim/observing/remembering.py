@@ -67,6 +67,11 @@ def memory_of(connection: Connection, schema: str | None, role: str) -> Memory:
     return of_pool.setdefault((schema, role), Memory())
 
 
+def forget(pool: Pool) -> None:
+    """Forget what was seen through a pool: something was done that the next look should see."""
+    _remembered.pop(pool, None)
+
+
 def seen_anew(row: Any, waiting: Any, dead: Any, bound: int) -> Any:
     """Return what was seen closely of a queue, with what is seen now over it.
 

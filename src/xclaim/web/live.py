@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response, StreamingResponse
@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from starlette.types import Send
 
     from xclaim.web.cells import Cells
+    from xclaim.web.places import Place
     from xclaim.web.visits import Visit
 
 _logger = logging.getLogger("xclaim")
 
 Poll = Callable[[], "Cells"]
+Key = tuple[str, int, str | None, Hashable]  # topic, engine, schema, what else was asked for
 LISTENERS = 64  # of one application: each is an open connection
 TOPICS = 32  # of one application: each is asked for again and again
 _LIFETIME = 30.0  # seconds of one stream
@@ -51,6 +53,7 @@ class Watched:
     def __init__(self, poll: Poll) -> None:
         self._poll = poll
         self._changed = asyncio.Event()
+        self._is_old = asyncio.Event()  # what was asked for: something was done since
         self.listeners = 0
         self.cells: Cells = {}
         self.trouble: str | None = None
@@ -67,15 +70,27 @@ class Watched:
             took = loop.time() - began_at
             pause = min(pause * 2, _LONGEST_PAUSE) if self.trouble else max(_PAUSE, _SHARE * took)
             self.wake()
-            await asyncio.sleep(min(pause, _LONGEST_PAUSE))
+            await self._rest(min(pause, _LONGEST_PAUSE))
             if self.listeners:
                 left_at = loop.time()
             elif loop.time() - left_at >= _LINGERS:
                 return
 
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_old.wait(), seconds)
+
+    def forget(self) -> None:
+        """Ask at once, and show nothing until then: what was asked for before is old."""
+        self.cells = {}
+        self._is_old.set()
+
     async def _ask(self) -> None:
+        self._is_old.clear()
         try:
-            self.cells = await in_thread(self._poll)
+            cells = await in_thread(self._poll)
+            if not self._is_old.is_set():  # else it may be what was before
+                self.cells = cells
         except Exception as error:  # noqa: BLE001  (it is said, and asked again)
             self.trouble = failure_of(error).title
             if not isinstance(error, XclaimError):
@@ -101,10 +116,16 @@ class Live:
 
     def __init__(self, topics: Mapping[str, Callable[[Visit], Poll]]) -> None:
         self._topics = topics
-        self._watched: dict[Hashable, Watched] = {}
+        self._watched: dict[Key, Watched] = {}
         self._listeners = 0
         self._is_closed = False
         self.route = Route("/events", self._events, methods=["GET"], name="/events")
+
+    def forget(self, place: Place) -> None:
+        """Ask anew for all that is watched of a place. Call it in the event loop."""
+        for (_, engine, schema, _), watched in self._watched.items():
+            if (engine, schema) == (id(place.engine), place.schema):
+                watched.forget()
 
     def close(self) -> None:
         """End all streams: the server is to stop. Call it in the event loop."""
@@ -133,7 +154,7 @@ class Live:
             return Response(media_type="text/event-stream")
         return EventStream(self._stream(request, key, self._topics[topic](visit)))
 
-    def _join(self, key: Hashable, poll: Poll) -> Watched:
+    def _join(self, key: Key, poll: Poll) -> Watched:
         watched = self._watched.get(key)
         if watched is None or watched.task is None or watched.task.done():
             watched = self._watched[key] = Watched(poll)
@@ -141,12 +162,12 @@ class Live:
             watched.task.add_done_callback(lambda _: self._leave(key))
         return watched
 
-    def _leave(self, key: Hashable) -> None:
+    def _leave(self, key: Key) -> None:
         watched = self._watched[key]
         if watched.task is not None and watched.task.done():  # else it has been begun anew
             del self._watched[key]
 
-    async def _stream(self, request: Request, key: Hashable, poll: Poll) -> AsyncIterator[str]:
+    async def _stream(self, request: Request, key: Key, poll: Poll) -> AsyncIterator[str]:
         self._listeners += 1
         watched = self._join(key, poll)
         watched.listeners += 1
