@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -265,10 +266,16 @@ def test_an_audit_is_run_when_it_is_asked_for_and_leads_to_what_is_broken(
 
 def test_the_doctor_shows_what_is_worst_first(dashboard: Dashboard, orders: Queue[Any]) -> None:
     fill(orders)
+    with dashboard.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE xclaim_message SET claim_expires_at = '2020-01-01 00:00:00' WHERE id = 2")
+        )
 
     shown = dashboard.get("doctor").text
 
     assert "xclaim redrive orders" in shown
+    assert 'href="./redrive?queue=orders"' in shown
+    assert 'href="./expire?queue=orders"' in shown
     assert shown.index("state warning") < shown.index("state ok")
 
 
@@ -360,3 +367,38 @@ def test_a_list_says_in_which_order_it_is(
     shown = dashboard.get("messages", filter=given).text
 
     assert f"<caption>{order}" in shown
+
+
+def test_errors_with_an_id_in_their_text_are_one_row_and_redriven_together(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many(range(30))
+    for claim in orders.claim_many(30):
+        orders.release(claim, error=ValueError(f"no customer {claim.message.id}"), retry=ONCE)
+
+    page = dashboard.get("dead-letters", queue="orders").text
+    texts = page.partition("<details>")[2].partition("</details>")[0]
+    row = page.partition("</details>")[2]
+
+    assert page.count("<tr>") == 2
+    assert "<summary>30 texts</summary>" in texts
+    assert texts.count("<li>") == 20
+    assert "10 more texts are not shown." in texts
+    assert "no customer 30" in texts
+    link = unescape(row.partition('href="./redrive?')[2].partition('"')[0])
+    assert "Redrive 30 dead letters?" in dashboard.browser.get(f"/redrive?{link}").text
+
+
+def test_texts_of_errors_are_not_in_rows_where_they_are_hidden(database_url: str) -> None:
+    with dashboard_of(database_url, hides_payloads=True) as looking:
+        fill(looking.queue("orders"))
+        fill(looking.queue("orders"), "another")
+
+        page = looking.get("dead-letters", queue="orders").text
+        of_queue = looking.get("queue", name="orders").text.partition("<h2>Dead letters")[2]
+
+    assert page.count("<tr>") == 2
+    assert "<details>" not in page
+    assert "secret" not in page
+    assert "ValueError" in of_queue
+    assert "ValueError: " not in of_queue

@@ -1,22 +1,22 @@
-"""Dead letters by their error: what died of the same is looked at and redriven together."""
+"""Dead letters by their error: what died of one kind is looked at and redriven together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.observing.filters import StatusWord
 from xclaim.observing.values import Action
+from xclaim.web.letters import by_class
 from xclaim.web.pages.filtering import filter_of, filter_of_letters, rights_to
 from xclaim.web.routes import page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from starlette.responses import Response
 
     from xclaim.observing.values import Letters
+    from xclaim.web.letters import OfClass
     from xclaim.web.visits import Visit
 
 _MOST_GROUPS = 200
@@ -25,26 +25,30 @@ _ACTIONS = {Action.REDRIVE: "Redrive", Action.WITHDRAW: "Withdraw"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Dead letters of the same error. ``filter`` finds them; None: nothing sets them apart."""
+    """Dead letters to act on together. ``filter`` finds them; None: nothing sets them apart."""
 
     letters: Letters
     filter: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Those of a class of error, and of each of their texts; ``left`` texts are not shown."""
+
+    group: Group
+    texts: tuple[Group, ...]
+    left: int
 
 
 def show_dead_letters(visit: Visit) -> Response:
     """Show the dead letters of one queue or of all, the largest group first."""
     queue = visit.query("queue").removesuffix(DEAD_LETTER_SUFFIX)
     found = visit.observer.dead_letters(queue or None)
-    if not visit.sees_payloads:
-        found = _by_class(found)
-    groups = [
-        Group(letters=each, filter=filter_of_letters(each, with_text=visit.sees_payloads))
-        for each in sorted(found, key=lambda each: (-each.count, each.queue))
-    ]
+    groups = list(by_class(found, with_text=visit.sees_payloads))
     return visit.render(
         "dead_letters.html",
         queue=queue,
-        groups=groups[:_MOST_GROUPS],
+        rows=[_row(each) for each in groups[:_MOST_GROUPS]],
         left=len(groups[_MOST_GROUPS:]),
         all_of_it=filter_of(queue, StatusWord.DEAD) if queue else None,
         actions=_ACTIONS,
@@ -52,23 +56,17 @@ def show_dead_letters(visit: Visit) -> Response:
     )
 
 
-def _by_class(found: Iterable[Letters]) -> list[Letters]:
-    """Return the groups without what the errors say, of which only the class is shown."""
-    groups: dict[tuple[str, str | None], Letters] = {}
-    for each in found:
-        key = (each.queue, each.error_class)
-        one = replace(each, first_line=None)
-        groups[key] = _together(groups[key], one) if key in groups else one
-    return list(groups.values())
-
-
-def _together(one: Letters, other: Letters) -> Letters:
-    newest = max(one, other, key=lambda each: each.last_died_at)
-    return replace(
-        newest,
-        count=one.count + other.count,
-        first_died_at=min(one.first_died_at, other.first_died_at),
+def _row(of: OfClass) -> Row:
+    is_of_text = len(of.texts) == 1 and of.letters.error_class is None
+    return Row(
+        group=_group(of.letters, with_text=is_of_text),
+        texts=() if is_of_text else tuple(_group(each, with_text=True) for each in of.texts),
+        left=of.left,
     )
+
+
+def _group(letters: Letters, *, with_text: bool) -> Group:
+    return Group(letters=letters, filter=filter_of_letters(letters, with_text=with_text))
 
 
 ROUTES = (page("/dead-letters", show_dead_letters),)

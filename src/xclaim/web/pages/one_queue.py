@@ -9,6 +9,7 @@ from xclaim.observing.values import Action, Charted
 from xclaim.web.cells import Cells, cells_of
 from xclaim.web.charts import bars_of
 from xclaim.web.failures import PageNotFoundError
+from xclaim.web.letters import by_class
 from xclaim.web.parts import Part, part_of
 from xclaim.web.routes import page
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from xclaim.observing.values import QueueSummary
     from xclaim.web.charts import Bars
+    from xclaim.web.letters import OfClass
     from xclaim.web.live import Poll
     from xclaim.web.visits import Visit
 
@@ -55,7 +57,7 @@ def show_queue(visit: Visit) -> Response:
         span=span,
         charts=[_chart(visit, name, what, span) for what in Charted],
         failing=part_of(lambda: observer.failing(name, _LISTED)),
-        letters=part_of(lambda: observer.dead_letters(name)),
+        letters=part_of(lambda: _letters(visit, name)),
         claims=part_of(lambda: observer.claims(name, limit=_LISTED)),
         listed=_LISTED,
     )
@@ -87,6 +89,10 @@ def _actions(visit: Visit, queue: QueueSummary) -> list[tuple[Action, str, str]]
     )
     offered = {**_ACTIONS, Action.PAUSE: pause}
     return [(action, path, text) for action, (path, text) in offered.items() if visit.has(path)]
+
+
+def _letters(visit: Visit, name: str) -> list[OfClass]:
+    return list(by_class(visit.observer.dead_letters(name), with_text=visit.sees_payloads))
 
 
 def _chart(visit: Visit, name: str, what: Charted, span: str) -> tuple[str, Part[Bars]]:
