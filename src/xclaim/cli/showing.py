@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from starlette.applications import Starlette
 
-    from xclaim.web import Access
+    from xclaim.web import Access, Place
 
 _USER, _PASSWORD = "XCLAIM_DASHBOARD_USER", "XCLAIM_DASHBOARD_PASSWORD"
 _PROXY_HEADER = "proxy-header:"
@@ -37,7 +37,7 @@ _NEEDED = ("starlette", "jinja2", "uvicorn", "anyio")
     help="The address it listens at; another than loopback needs --auth.",
 )
 @click.option("--read-only", is_flag=True, help="Nobody can act, whatever his rights are.")
-@click.option("--hide-payloads", is_flag=True, help="No payload is shown, to nobody.")
+@click.option("--hide-payloads", is_flag=True, help="No payload is shown to anybody.")
 @click.option(
     "--auth",
     help="token (the default: a link that works once), basic (with "
@@ -62,6 +62,11 @@ _NEEDED = ("starlette", "jinja2", "uvicorn", "anyio")
     metavar="PATH",
     help="The prefix under which a proxy serves it, as /queues.",
 )
+@click.option(
+    "--name",
+    metavar="TEXT",
+    help="What the pages and the log call the database; by default its own name.",
+)
 @place_options
 def dashboard(
     *,
@@ -73,6 +78,7 @@ def dashboard(
     trusted_proxies: tuple[str, ...],
     allowed_hosts: tuple[str, ...],
     root_path: str,
+    name: str | None,
     database: Database,
 ) -> int:
     """Show the queues in a browser, until Ctrl-C.
@@ -96,7 +102,8 @@ def dashboard(
         access = _with_scrapers(access)
         if is_loopback(host) or allowed_hosts:
             access = only_hosts(access, allowed_hosts)
-        app = _app(engine, database, access, read_only=read_only, hides_payloads=hide_payloads)
+        place = _place(engine, database, name)
+        app = _app(place, access, read_only=read_only, hides_payloads=hide_payloads)
         if auth not in (None, "token"):
             say(f"dashboard: {address} (Ctrl-C ends it)")
         try:
@@ -169,16 +176,28 @@ def _password() -> Access:
     return OnePassword(user, password)
 
 
-def _app(engine: Engine, database: Database, access: Access, **options: Any) -> Starlette:
-    from xclaim.connections.engine import shown_url
-    from xclaim.web import OnePlace, Place, create_app
+def _place(engine: Engine, database: Database, name: str | None) -> Place:
+    from xclaim.web import Place
 
-    place = Place(
-        name=shown_url(engine.url.set(drivername=engine.url.get_backend_name())),
+    return Place(
+        name=name or _short_name(engine),
         engine=engine,
         schema=database.resolved_schema(engine),
         payloads=database.payloads,
     )
+
+
+def _short_name(engine: Engine) -> str:
+    """Return the name of the database; of SQLite that of its file."""
+    name = engine.url.database or ""
+    if engine.url.get_backend_name() == "sqlite":
+        name = os.path.basename(name.partition("?")[0])  # noqa: PTH119  (a URI is no path)
+    return name or engine.url.get_backend_name()
+
+
+def _app(place: Place, access: Access, **options: Any) -> Starlette:
+    from xclaim.web import OnePlace, create_app
+
     return create_app(OnePlace(place), access, **options)
 
 

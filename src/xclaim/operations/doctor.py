@@ -252,14 +252,15 @@ def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Findin
     commands = commands_of(connection)
     for dead, group in groupby(rows, key=lambda row: row.queue):
         errors = {row.last_error_class: row.letters for row in group}
+        name = dead.removesuffix(".dead")
         yield Finding(
             name="dead_letters",
             level=Level.WARNING,
             found=f"{sum(errors.values())} in {dead!r}{_by_error(errors)}",
             remedy=f"{commands.about('peek', dead, schema=schema)} shows last_error; when the "
-            f"cause is mended {commands.about('redrive', dead.removesuffix('.dead'), schema=schema)}, "
+            f"cause is mended {commands.about('redrive', name, schema=schema)}, "
             "for some of them with --error",
-            queue=dead.removesuffix(".dead"),
+            queue=name,
         )
     if not rows:
         yield Finding(name="dead_letters", level=Level.OK, found="none")
