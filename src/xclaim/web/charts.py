@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from xclaim.web.formats import duration, moment, number
@@ -50,7 +50,7 @@ def bars_of(chart: Chart, what: str) -> Bars:
     summary = f"{at_least}{total:,} {what} in {duration(chart.step * len(values))}"
     if total:
         busiest = chart.begins_at + chart.step * values.index(most)
-        summary += f", at most {most:,} in {duration(chart.step)}, from {moment(busiest)}"
+        summary += f", peak {most:,} {_each(chart.step)} at {moment(busiest)}"
     return Bars(
         path=_bars_path(values, most),
         most=number(most),
@@ -62,6 +62,10 @@ def bars_of(chart: Chart, what: str) -> Bars:
         ),
         is_complete=chart.is_complete,
     )
+
+
+def _each(step: timedelta) -> str:
+    return "a minute" if step == timedelta(minutes=1) else f"in {duration(step)}"
 
 
 def _bars_path(values: Sequence[int], most: int) -> str:

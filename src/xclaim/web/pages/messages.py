@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse
 
 from xclaim.errors import FilterError
+from xclaim.observing.filters import StatusWord
 from xclaim.observing.values import Action, Order
 from xclaim.web.pages.filtering import refuse_to_probe, rights_to
 from xclaim.web.parts import Part, part_of
@@ -96,6 +97,7 @@ def _page(
         is_first=not visit.query("before"),
         completions=_completions(visit, given),
         examples=EXAMPLES,
+        statuses=tuple(StatusWord),
         actions=_actions(found),
         rights=_rights(visit, found) if given.strip() else None,
     )

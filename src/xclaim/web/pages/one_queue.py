@@ -82,13 +82,26 @@ def _asked_for(visit: Visit) -> QueueSummary:
     return queue
 
 
-def _actions(visit: Visit, queue: QueueSummary) -> list[tuple[Action, str, str]]:
-    """Return what the page offers: the action, its page, and its name."""
+def _actions(visit: Visit, queue: QueueSummary) -> list[tuple[Action, str, str, str | None]]:
+    """Return what the page offers: the action, its page, its name, and why not."""
     pause = (
         ("pause", "Pause the queue") if queue.pause is None else ("unpause", "Unpause the queue")
     )
     offered = {**_ACTIONS, Action.PAUSE: pause}
-    return [(action, path, text) for action, (path, text) in offered.items() if visit.has(path)]
+    return [
+        (action, path, text, _nothing_to_do(queue, action))
+        for action, (path, text) in offered.items()
+        if visit.has(path)
+    ]
+
+
+def _nothing_to_do(queue: QueueSummary, action: Action) -> str | None:
+    """Return why there is nothing to do, None if there is."""
+    if action is Action.REDRIVE and not queue.dead.at_least:
+        return "there are no dead letters"
+    if action is Action.EXPIRE and not queue.lapsed.at_least:
+        return "no claim has lapsed"
+    return None
 
 
 def _letters(visit: Visit, name: str) -> list[OfClass]:
