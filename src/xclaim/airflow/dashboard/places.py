@@ -39,11 +39,7 @@ class ConnectionPlaces:
             conn_id for conn_id in offered if api_server.may_use_connection(user, conn_id, "GET")
         ]
         if not readable:
-            raise AccessDeniedError(
-                403,
-                f"{person.name} may read none of the connections {', '.join(offered)}: this page "
-                "needs the right to read one of them in Airflow",
-            )
+            raise _refused(person, offered)
         return readable
 
     def open(self, name: str, person: Person) -> Place:
@@ -57,7 +53,7 @@ class ConnectionPlaces:
         :raises DatabaseUrlError: there is no such connection, or it leads to no database of ours.
         """
         if name not in self.names(person):  # whoever calls has asked, but this is the door
-            raise AccessDeniedError(403, f"{person.name} may not read connection {name!r}")
+            raise _refused(person, [name])
         database = _database(name)
         may_edit = api_server.may_use_connection(user_in(person), name, "PUT")
         return Place(
@@ -75,6 +71,18 @@ def _offered() -> list[str]:
     # Without any other it is offered all the same: its page says how it is made.
     has_default = not others or _DEFAULT in listed or api_server.is_listed(_DEFAULT)
     return [_DEFAULT, *others] if has_default else others
+
+
+def _refused(person: Person, conn_ids: list[str]) -> AccessDeniedError:
+    what = (
+        "may read none of the connections" if len(conn_ids) > 1 else "may not read the connection"
+    )
+    return AccessDeniedError(
+        403,
+        f"You ({person.name}) {what} {', '.join(conn_ids)}. Ask whoever gives rights in Airflow "
+        "for the right “can read” on “Connections”.",
+        sign_in=api_server.sign_in(),
+    )
 
 
 def _database(conn_id: str) -> Database:
