@@ -402,3 +402,16 @@ def test_texts_of_errors_are_not_in_rows_where_they_are_hidden(database_url: str
     assert "secret" not in page
     assert "ValueError" in of_queue
     assert "ValueError: " not in of_queue
+
+
+def test_a_list_says_how_long_ago_and_has_the_time_beside_it(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push(1)
+
+    shown = dashboard.get("messages").text
+    cell = shown.partition("<tbody>")[2].partition("<time ")[2].partition("</time>")[0]
+
+    assert cell.partition(" UTC")[0].startswith('datetime="20')
+    assert 'UTC">' in cell
+    assert cell.endswith(" ago")
