@@ -16,9 +16,11 @@ from tests.pgbouncer import Bouncer, needs_pgbouncer
 from tests.replication import replicated
 from xclaim import Queue, create_engine
 from xclaim.embedded import embedded_postgresql
+from xclaim.errors import Commands
 from xclaim.operations import doctor as doctor_module
 from xclaim.operations.doctor import Finding, Level, examine
 from xclaim.operations.migrate import upgrade
+from xclaim.sql.revision import COMMANDS
 
 
 @pytest.fixture
@@ -344,3 +346,20 @@ def test_when_the_time_is_over_nothing_more_is_looked_at(engine: Engine) -> None
 
     assert {each.name for each in findings} >= {"paused", "stuck_claims", "failing"}
     assert [each.name for each in findings if "took all the time" in each.found]
+
+
+def test_within_airflow_remedies_are_commands_of_airflow(engine: Engine) -> None:
+    commands = Commands(program="airflow xclaim", place=" --conn-id shop")
+    engine.update_execution_options(**{COMMANDS: commands})
+    Queue("orders", engine).pause(by="ann")
+
+    remedy = finding(engine, "paused").remedy
+
+    assert remedy == "`airflow xclaim unpause orders --conn-id shop` lets it go on"
+
+
+def test_a_table_that_was_never_vacuumed_says_so(postgresql: Engine) -> None:
+    found = finding(postgresql, "autovacuum", Level.OK).found
+
+    assert "None" not in found
+    assert "last vacuum " in found

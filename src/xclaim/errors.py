@@ -153,6 +153,13 @@ class Commands:
         option = "" if schema == self.schema else schema_option(schema)
         return f"`{self.program} {words}{self.place}{option}`"
 
+    def about(self, words: str, queue: str, *, schema: str | None, option: str = "") -> str:
+        """Return a command about a queue; whoever runs `xclaim` itself names the database."""
+        place = "" if self.program == "xclaim" else self.place
+        named = "" if schema == self.schema else schema_option(schema)
+        option = f"{option}{place}{named}"
+        return suggested(words, queue, option=option, program=self.program)
+
 
 class SchemaVersionError(XclaimError):
     """The database does not have the schema this xclaim needs.
@@ -301,12 +308,12 @@ def schema_option(schema: str | None) -> str:
     return "" if schema is None else f" --schema {shlex.quote(schema)}"
 
 
-def suggested(command: str, *arguments: str, option: str = "") -> str:
+def suggested(command: str, *arguments: str, option: str = "", program: str = "xclaim") -> str:
     """Return a command to be copied, also for a queue whose name begins with a dash."""
     quoted = " ".join(map(shlex.quote, arguments))
     if any(argument.startswith("-") for argument in arguments):
-        return f"`xclaim {command}{option} -- {quoted}`"
-    return f"`xclaim {command} {quoted}{option}`"
+        return f"`{program} {command}{option} -- {quoted}`"
+    return f"`{program} {command} {quoted}{option}`"
 
 
 def _made_again(kind: type[XclaimError], args: tuple[Any, ...]) -> XclaimError:

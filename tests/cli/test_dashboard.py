@@ -15,10 +15,12 @@ from queue import SimpleQueue
 
 import httpx
 import pytest
+import sqlalchemy
 
 from tests.cli.command_line import XCLAIM, CommandLine
 from tests.eventually import PATIENCE
 from xclaim import Queue
+from xclaim.cli import showing
 
 _LINK = re.compile(r"dashboard: (http://\S+/)(?:\?token=(\S+))?")
 
@@ -229,3 +231,16 @@ def test_a_database_that_is_not_there_is_said(nowhere: CommandLine) -> None:
     outcome = nowhere("dashboard", "--port", "0", "--url", f"sqlite:///{os.devnull}x/y.db")
 
     assert outcome.status == 4
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("sqlite:////srv/queues/shop.db", "shop.db"),
+        ("sqlite:///file:/srv/shop.db?uri=true&mode=ro", "shop.db"),
+        ("postgresql+psycopg://ann:hunter2@db.example/orders", "orders"),
+        ("postgresql+psycopg://", "postgresql"),
+    ],
+)
+def test_a_database_is_called_by_its_own_name(url: str, name: str) -> None:
+    assert showing._short_name(sqlalchemy.create_engine(url)) == name

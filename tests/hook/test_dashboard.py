@@ -79,7 +79,10 @@ def test_nobody_sees_a_page_without_signing_in(
     answer = browser_of(None).get(f"/xclaim/{page}")
 
     assert answer.status_code == 401
-    assert "sign in to Airflow" in answer.text
+    assert "not signed in to Airflow" in answer.text
+    assert (
+        'href="/api/v2/auth/login?next=%2Fplugin%2Fxclaim" data-leaves>Sign in</a>' in answer.text
+    )
 
 
 def test_with_the_cookie_of_airflow_an_admin_sees_the_queues(
@@ -116,7 +119,19 @@ def test_who_may_read_no_connection_is_refused(
     answer = browser_of(name).get(f"/xclaim/{page}")
 
     assert answer.status_code == 403
-    assert "xclaim_default" in answer.text
+    assert f"You ({name}) may not read the connection xclaim_default." in answer.text
+    assert "Sign in as somebody else</a>" in answer.text
+
+
+def test_who_follows_the_link_to_sign_in_comes_to_the_dashboard(
+    browser_of: Callable[[str | None], Browser],
+) -> None:
+    from xclaim.airflow.dashboard import api_server
+
+    answer = browser_of(None).get(api_server.sign_in())
+
+    assert answer.status_code in (302, 307)
+    assert answer.headers["location"].endswith("next=%2Fplugin%2Fxclaim")
 
 
 def expired() -> str:

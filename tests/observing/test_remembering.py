@@ -221,3 +221,17 @@ def _take(role: str | None) -> Any:
         connection.commit()
 
     return take
+
+
+def test_what_is_forgotten_is_looked_at_anew(many: Engine) -> None:
+    rows = Rows(many)
+    for name in ("a", "b"):
+        rows.available(glancing.ENTRIES + 10, queue=name)
+    anew(many)
+    run(many, "DELETE FROM xclaim_message WHERE queue = 'a' AND id % 4 = 0")
+    remembered = again(many)["a"].available
+
+    Observer(many).forget()
+    found = again(many)["a"].available
+
+    assert found.at_least < remembered.at_least

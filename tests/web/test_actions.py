@@ -15,8 +15,10 @@ from sqlalchemy import Engine
 from tests.web.asking import Form, do, form_of, said_after, send
 from tests.web.dashboards import Dashboard, dashboard_of
 from xclaim import Claim, Queue, Retry
+from xclaim.observing import Observer
 from xclaim.web import Person, actions
 from xclaim.web.actions import Hand, redrive, withdraw
+from xclaim.web.live import Live
 
 ONCE = Retry(max_attempts=1)
 ENDED = timedelta(0)
@@ -508,3 +510,17 @@ def test_the_file_is_waited_for_as_usual_after_an_action(
             waits = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
 
     assert waits == 30_000
+
+
+def test_after_an_action_pages_do_not_show_what_was_remembered(
+    dashboard: Dashboard, orders: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders.push(1)
+    forgotten: list[Any] = []
+    monkeypatch.setattr(Observer, "forget", forgotten.append)
+    monkeypatch.setattr(Live, "forget", lambda _, place: forgotten.append(place.name))
+
+    do(dashboard, "pause", queue="orders")
+
+    assert [type(each) for each in forgotten] == [Observer, str]
+    assert forgotten[1] == "shop"

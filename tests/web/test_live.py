@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from xclaim import create_engine
 from xclaim.web import OnePlace, Person, Place, live
 from xclaim.web.cells import Cells
 from xclaim.web.gate import Gate
-from xclaim.web.live import Live, Topic
+from xclaim.web.live import Live, Topic, Watched
 from xclaim.web.settings import Settings
 from xclaim.web.signing import Signer
 from xclaim.web.visits import Visit
@@ -290,3 +291,52 @@ def test_what_there_is_not_is_not_watched(watch: Watch) -> None:
             return listener.status
 
     assert asyncio.run(look()) == 404
+
+
+def test_after_an_action_nobody_is_sent_what_was_before(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_PAUSE", PATIENCE)
+    monkeypatch.setattr(live, "_LONGEST_PAUSE", PATIENCE)
+
+    async def look() -> tuple[Any, Any]:
+        async with listening(watch) as listener:
+            await listener.event("cells")
+            watch.cells["available:orders"] = {"text": "2"}
+            watch.live.forget(Place(name="other", engine=watch.engine, schema="other"))
+            (watched,) = watch.live._watched.values()
+            before = dict(watched.cells)
+            watch.live.forget(Place(name="shop", engine=watch.engine))
+            async with listening(watch) as later:
+                sent = [await listener.event("cells"), await later.event("cells")]
+            assert watched.task is not None
+            watched.task.cancel()
+            return before, sent
+
+    before, sent = asyncio.run(look())
+
+    assert before == {"available:orders": {"text": "1"}}
+    assert sent == [{"available:orders": {"text": "2"}}] * 2
+
+
+def test_what_was_asked_before_an_action_and_answered_after_it_is_not_sent(watch: Watch) -> None:
+    begun, goes_on = Event(), Event()
+
+    def poll() -> Cells:
+        answer = dict(watch.cells)
+        begun.set()
+        goes_on.wait(PATIENCE)
+        return answer
+
+    async def look() -> list[Cells]:
+        watched = Watched(poll, "ada")
+        asked = asyncio.create_task(watched._ask())
+        await asyncio.to_thread(begun.wait, PATIENCE)
+        watched.forget()
+        goes_on.set()
+        await asked
+        first = watched.cells
+        await watched._ask()
+        return [first, watched.cells]
+
+    assert asyncio.run(look()) == [{}, watch.cells]

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from html import unescape
 from types import SimpleNamespace
 from typing import Any
 
@@ -379,10 +380,16 @@ def test_an_audit_is_run_when_it_is_asked_for_and_leads_to_what_is_broken(
 
 def test_the_doctor_shows_what_is_worst_first(dashboard: Dashboard, orders: Queue[Any]) -> None:
     fill(orders)
+    with dashboard.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE xclaim_message SET claim_expires_at = '2020-01-01 00:00:00' WHERE id = 2")
+        )
 
     shown = dashboard.get("doctor").text
 
     assert "xclaim redrive orders" in shown
+    assert 'href="./redrive?queue=orders"' in shown
+    assert 'href="./expire?queue=orders"' in shown
     assert shown.index("state warning") < shown.index("state ok")
 
 
@@ -495,3 +502,72 @@ def test_the_work_of_a_run_goes_on_where_the_page_has_stopped_looking(
     assert "Search further back" in newest
     assert f"message?id={first.id}" not in newest
     assert f"message?id={first.id}" in rest
+
+
+@pytest.mark.parametrize(
+    ("given", "order"),
+    [
+        ("", "Messages, the newest first"),
+        ("queue:orders", "Messages, the newest first"),
+        ("id:1..3", "Messages, the newest first"),
+        ("status:available", "Messages by queue and priority, the latest to become available"),
+        ("status:dead", "Messages by queue and priority, the latest to become available"),
+        ("status:claimed", "Messages by queue, the lease that ends last first"),
+    ],
+)
+def test_a_list_says_in_which_order_it_is(
+    dashboard: Dashboard, orders: Queue[Any], given: str, order: str
+) -> None:
+    fill(orders)
+
+    shown = dashboard.get("messages", filter=given).text
+
+    assert f"<caption>{order}" in shown
+
+
+def test_errors_with_an_id_in_their_text_are_one_row_and_redriven_together(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many(range(30))
+    for claim in orders.claim_many(30):
+        orders.release(claim, error=ValueError(f"no customer {claim.message.id}"), retry=ONCE)
+
+    page = dashboard.get("dead-letters", queue="orders").text
+    texts = page.partition("<details>")[2].partition("</details>")[0]
+    row = page.partition("</details>")[2]
+
+    assert page.count("<tr>") == 2
+    assert "<summary>30 texts</summary>" in texts
+    assert texts.count("<li>") == 20
+    assert "10 more texts are not shown." in texts
+    assert "no customer 30" in texts
+    link = unescape(row.partition('href="./redrive?')[2].partition('"')[0])
+    assert "Redrive 30 dead letters?" in dashboard.browser.get(f"/redrive?{link}").text
+
+
+def test_texts_of_errors_are_not_in_rows_where_they_are_hidden(database_url: str) -> None:
+    with dashboard_of(database_url, hides_payloads=True) as looking:
+        fill(looking.queue("orders"))
+        fill(looking.queue("orders"), "another")
+
+        page = looking.get("dead-letters", queue="orders").text
+        of_queue = looking.get("queue", name="orders").text.partition("<h2>Dead letters")[2]
+
+    assert page.count("<tr>") == 2
+    assert "<details>" not in page
+    assert "secret" not in page
+    assert "ValueError" in of_queue
+    assert "ValueError: " not in of_queue
+
+
+def test_a_list_says_how_long_ago_and_has_the_time_beside_it(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push(1)
+
+    shown = dashboard.get("messages").text
+    cell = shown.partition("<tbody>")[2].partition("<time ")[2].partition("</time>")[0]
+
+    assert cell.partition(" UTC")[0].startswith('datetime="20')
+    assert 'UTC">' in cell
+    assert cell.endswith(" ago")

@@ -236,6 +236,7 @@ def test_charts_say_in_words_what_they_show(dashboard: Dashboard) -> None:
             "Pushed: 2 pushed",
             "New dead letters: 0 became dead letters",
         ]
+    assert ", peak 2 a minute at " in pages[0]
 
 
 def test_the_stream_of_a_page_is_that_page_s(dashboard: Dashboard) -> None:
@@ -296,3 +297,41 @@ def test_how_sure_the_number_of_a_chart_is_stands_beside_it(
     assert bool(bars.note) is not is_complete
     assert cells["spark:orders"]["label"] == f"{said} consumed in 2 minutes"
     assert cells["rate:orders"]["text"] == ("about 620" if is_estimate else "617")
+
+
+def test_what_needs_somebody_stands_beside_the_verdict_and_columns_say_what_they_mean(
+    dashboard: Dashboard,
+) -> None:
+    dashboard.queue("orders").push(1)
+
+    page = dashboard.get("queues").text
+    headings = page.partition("<thead>")[2].partition("</thead>")[0]
+
+    places = [headings.index(f">{name}</a>") for name in ("Verdict", "Dead", "Lapsed", "Available")]
+    assert places == sorted(places)
+    assert 'title="Of the claimed: the lease is over' in headings
+    assert "<dt>Lapsed</dt>" in page
+
+
+def test_what_there_is_nothing_of_is_not_offered(dashboard: Dashboard) -> None:
+    dashboard.queue("orders").push(1)
+
+    page = dashboard.get("queue", name="orders").text
+    redrive = dashboard.get("redrive", queue="orders").text
+
+    assert 'href="./redrive?' not in page
+    assert 'href="./expire?' not in page
+    assert "(there are no dead letters)" in page
+    assert "(no claim has lapsed)" in page
+    assert "orders has no dead letter that could go back." in redrive
+
+
+def test_the_host_of_a_task_is_shown_beside_it(dashboard: Dashboard) -> None:
+    queue = dashboard.queue("orders")
+    queue.push(1)
+    queue.claim(claimed_by="packer/run_1/pack[0]#1@worker-7")
+
+    pages = [dashboard.get("claims").text, dashboard.get("message", id=1).text]
+
+    assert not [page for page in pages if "<bdi>@worker-7</bdi>" not in page]
+    assert not [page for page in pages if "packer/run_1/pack[0]#1" not in page]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from starlette.applications import Starlette
 
-    from xclaim.web import Access
+    from xclaim.web import Access, Place
 
 _USER, _PASSWORD = "XCLAIM_DASHBOARD_USER", "XCLAIM_DASHBOARD_PASSWORD"
 _PROXY_HEADER = "proxy-header:"
@@ -37,7 +37,7 @@ _NEEDED = ("starlette", "jinja2", "uvicorn", "anyio")
     help="The address it listens at; another than loopback needs --auth.",
 )
 @click.option("--read-only", is_flag=True, help="Nobody can act, whatever his rights are.")
-@click.option("--hide-payloads", is_flag=True, help="No payload is shown, to nobody.")
+@click.option("--hide-payloads", is_flag=True, help="No payload is shown to anybody.")
 @click.option(
     "--auth",
     help="token (the default: a link that works once), basic (with "
@@ -67,6 +67,11 @@ _NEEDED = ("starlette", "jinja2", "uvicorn", "anyio")
     metavar="URL",
     help="Of Airflow's UI: names of runs and task instances are links to it then.",
 )
+@click.option(
+    "--name",
+    metavar="TEXT",
+    help="What the pages and the log call the database; by default its own name.",
+)
 @place_options
 def dashboard(
     *,
@@ -79,6 +84,7 @@ def dashboard(
     allowed_hosts: tuple[str, ...],
     root_path: str,
     airflow_url: str | None,
+    name: str | None,
     database: Database,
 ) -> int:
     """Show the queues in a browser, until Ctrl-C.
@@ -104,8 +110,7 @@ def dashboard(
         if is_loopback(host) or allowed_hosts:
             access = only_hosts(access, allowed_hosts)
         app = _app(
-            engine,
-            database,
+            _place(engine, database, name),
             access,
             read_only=read_only,
             hides_payloads=hide_payloads,
@@ -183,16 +188,28 @@ def _password() -> Access:
     return OnePassword(user, password)
 
 
-def _app(engine: Engine, database: Database, access: Access, **options: Any) -> Starlette:
-    from xclaim.connections.engine import shown_url
-    from xclaim.web import OnePlace, Place, create_app
+def _place(engine: Engine, database: Database, name: str | None) -> Place:
+    from xclaim.web import Place
 
-    place = Place(
-        name=shown_url(engine.url.set(drivername=engine.url.get_backend_name())),
+    return Place(
+        name=name or _short_name(engine),
         engine=engine,
         schema=database.resolved_schema(engine),
         payloads=database.payloads,
     )
+
+
+def _short_name(engine: Engine) -> str:
+    """Return the name of the database; of SQLite that of its file."""
+    name = engine.url.database or ""
+    if engine.url.get_backend_name() == "sqlite":
+        name = os.path.basename(name.partition("?")[0])  # noqa: PTH119  (a URI is no path)
+    return name or engine.url.get_backend_name()
+
+
+def _app(place: Place, access: Access, **options: Any) -> Starlette:
+    from xclaim.web import OnePlace, create_app
+
     return create_app(OnePlace(place), access, **options)
 
 

@@ -192,10 +192,10 @@ def _withdrawn(run: _Run) -> list[Line]:
 
 def _paused(run: _Run) -> list[Line]:
     pause: Pause = run.result
-    since = f"since {_time(pause.paused_at)} by {_plain(pause.paused_by)}"
+    since = f"since {_time(pause.paused_at)} by operator {_plain(pause.paused_by)}"
     why = f" ({_plain(pause.reason)})" if pause.reason else ""
     by = run.options.get("by") or operator()
-    asked = "" if by == pause.paused_by else f", which {_plain(by)} has asked for again"
+    asked = "" if by == pause.paused_by else f", which operator {_plain(by)} has asked for again"
     way_back = f"unpause() or {suggested('unpause', run.queue)} lets it go on"
     return [(logging.WARNING, f"{run.queue}: paused {since}{why}{asked}; {way_back}")]
 
@@ -204,7 +204,7 @@ def _unpaused(run: _Run) -> list[Line]:
     if not run.result:
         return []
     by = run.options.get("by") or operator()
-    return [(logging.WARNING, f"{run.queue}: unpaused by {_plain(by)}")]
+    return [(logging.WARNING, f"{run.queue}: unpaused by operator {_plain(by)}")]
 
 
 def _counted(run: _Run, verb: str, noun: str, end: str = "") -> list[Line]:

@@ -377,11 +377,11 @@ class _Parsing:
         self._place = position
         start = self._bare() or self._text[position : position + _SHOWN]
         word = _shown(start)
+        value = start if _is_plain(start) else "value"
         ways = f"id:{start}, " if start.isascii() and start.isdigit() else ""
         raise FilterError(
-            f"{word} is no term, which is a name, a colon and a value: write {ways}"
-            f"{'key:' + start if _is_plain(start) else 'key:value'}, queue:name, error:text or "
-            "payload.name:value",
+            f"{word} does not say where to look: write {ways}key:{value}, by:{value}, "
+            f"error:{value} or payload.NAME:{value}",
             position,
         )
 

@@ -20,6 +20,7 @@ from xclaim.observing import (
     lives,
     measuring,
     permitting,
+    remembering,
     searching,
     working,
 )
@@ -124,10 +125,14 @@ class Observer:
     def _asking(self, what: str) -> AbstractContextManager[Question]:
         return asking(self._engine, self._schema, self._timeout, what)
 
+    def forget(self) -> None:
+        """Look anew at what is remembered of many queues for some seconds: something was done."""
+        remembering.forget(self._engine.pool)
+
     # Messages
 
     def search(self, filter: str = "", *, limit: int = 50, before: str | None = None) -> Found:
-        """Return the messages that a filter is about, the newest first, 500 at most.
+        """Return messages that a filter is about, 500 at most, in the order that the answer says.
 
         ``before`` is the cursor ``older`` of what was found last. No payload that is encoded or in
         a storage is searched. Raise FilterError for a filter or cursor that is none.

@@ -67,5 +67,10 @@ def memory_of(connection: Connection, schema: str | None, role: str) -> Memory:
     return of_pool.setdefault((schema, role), Memory())
 
 
+def forget(pool: Pool) -> None:
+    """Forget what was seen through a pool: something was done that the next look should see."""
+    _remembered.pop(pool, None)
+
+
 def _is_old(seen_at: float) -> bool:
     return time.monotonic() - seen_at > KEPT_FOR

@@ -24,9 +24,10 @@ from xclaim.observing.filters import (
 from xclaim.observing.places import from_cursor, to_cursor
 from xclaim.observing.planning import planned, readable, tests
 from xclaim.observing.sending import Ask, sendable
-from xclaim.observing.values import Found, Matching
+from xclaim.observing.values import Found, Matching, Order
 from xclaim.observing.walking import Search
 from xclaim.sql.statements import observing_messages as statements
+from xclaim.sql.statements.observing_messages import Walk
 from xclaim.verbs.unsendable import is_unsendable
 
 T = TypeVar("T")
@@ -34,10 +35,15 @@ T = TypeVar("T")
 MOST_LOOKED_AT = 10_000
 _MOST_IDS = 10_000  # of a bulk action
 _MOST_LISTED = 500
+_ORDERS = {
+    Walk.WAITING: Order.AVAILABLE,
+    Walk.HELD: Order.LEASE,
+    Walk.CONSUMED: Order.CONSUMED,
+}
 
 
 def search(ask: Ask, timeout: timedelta, filter_: str, *, limit: int, before: str | None) -> Found:
-    """Return the messages that a filter is about, the newest first, and where to go on."""
+    """Return the messages that a filter is about, in which order, and where to go on."""
     parsed = parse(filter_)
     most = arguments.whole_number("limit", limit, 1, _MOST_LISTED)
     return _sendable(ask, lambda each: _search(each, timeout, parsed, most, before))
@@ -66,7 +72,13 @@ def _search(ask: Ask, timeout: timedelta, filter_: Filter, limit: int, before: s
         looked = search_.found(tests(filter_, may, question.dialect), limit, place)
     shown = with_excerpts(ask, ends_at, may, looked.rows)
     older = None if looked.place is None else to_cursor(plan.walk, looked.place)
-    return Found(messages=shown, older=older, looked_at=looked.count, looked_back_to=looked.back_to)
+    return Found(
+        messages=shown,
+        older=older,
+        looked_at=looked.count,
+        looked_back_to=looked.back_to,
+        order=_ORDERS.get(plan.walk, Order.PUSHED),
+    )
 
 
 def _matching(ask: Ask, timeout: timedelta, filter_: Filter, limit: int) -> Matching:

@@ -194,9 +194,18 @@ class Listed:
     excerpt_note: str | None = None
 
 
+class Order(StrEnum):
+    """In which order messages were found: by the index that leaves the least to be looked at."""
+
+    PUSHED = "pushed"  # the newest first
+    AVAILABLE = "available"  # by queue and priority, the latest to become available first
+    LEASE = "lease"  # by queue, the lease that ends last first
+    CONSUMED = "consumed"  # by queue, consumed last first
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Some of the messages that a search is after, the newest first.
+    """Some of the messages that a search is after, in the order that it says.
 
     ``older``: the cursor to go on with, None at the end. A search for what no index has reads so
     many rows and then stops: ``messages`` may be none although there is an ``older``. ``looked_at``
@@ -207,6 +216,7 @@ class Found:
     older: str | None
     looked_at: int
     looked_back_to: datetime | None
+    order: Order = Order.PUSHED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

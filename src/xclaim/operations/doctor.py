@@ -23,13 +23,13 @@ from sqlalchemy.exc import DBAPIError
 from xclaim.connections import missing_files
 from xclaim.connections.autocommit import needs_transaction
 from xclaim.connections.direct import run
-from xclaim.errors import SchemaVersionError, schema_option, suggested
+from xclaim.errors import SchemaVersionError
 from xclaim.observing.asking import is_ended, is_locked_out, limiting
 from xclaim.operations.audit import sound_checks, sound_indexes
 from xclaim.payloads.payloads import Payloads
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
-from xclaim.sql.revision import is_newer, mismatch, quoted, read_revision
+from xclaim.sql.revision import commands_of, is_newer, mismatch, quoted, read_revision
 from xclaim.sql.schema import AUTOVACUUM, CHECKS, QUEUE_CHECKS, REVISION, TABLE_NAME, message_table
 from xclaim.sql.statements import diagnosing
 from xclaim.verbs import hides_rows, schema_on
@@ -61,12 +61,16 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What was looked at, what was found, and what to do about it (None: nothing)."""
+    """What was looked at, what was found, and what to do about it (None: nothing).
+
+    ``queue``: the one it is about; None: it is about none.
+    """
 
     name: str
     level: Level
     found: str
     remedy: str | None = None
+    queue: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as JSON-serialisable values."""
@@ -238,7 +242,7 @@ def _parts_of_the_table(connection: Connection, schema: str | None) -> Iterator[
 def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Finding]:
     parameters = {"lapsed_seconds": _LAPSED, "held_seconds": _HELD_LONG}
     rows = shown(connection, schema, statements.stuck_claims, parameters)
-    option = schema_option(schema)
+    commands = commands_of(connection)
     lapsed = [row for row in rows if row.lapsed]
     held = [row for row in rows if row.held_long]
     for row in lapsed:
@@ -246,15 +250,17 @@ def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Findin
             name="stuck_claims",
             level=Level.WARNING,
             found=f"{row.lapsed} in {row.queue!r} are past their lease, and nobody claims there",
-            remedy=f"start a worker, or run {suggested('expire', row.queue, option=option)}",
+            remedy=f"start a worker, or run {commands.about('expire', row.queue, schema=schema)}",
+            queue=row.queue,
         )
     for row in held:
         yield Finding(
             name="stuck_claims",
             level=Level.WARNING,
             found=f"{row.held_long} in {row.queue!r} were claimed more than 12 hours ago",
-            remedy=f"{suggested('claims', row.queue, option=option)} shows who holds them; "
+            remedy=f"{commands.about('claims', row.queue, schema=schema)} shows who holds them; "
             "a shorter lease brings them back sooner",
+            queue=row.queue,
         )
     if not lapsed and not held:
         yield Finding(name="stuck_claims", level=Level.OK, found="none")
@@ -262,7 +268,7 @@ def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Findin
 
 def _paused(connection: Connection, schema: str | None) -> Iterator[Finding]:
     rows = shown(connection, schema, statements.paused_queues, {})
-    option = schema_option(schema)
+    commands = commands_of(connection)
     for row in rows:
         why = f" ({row.reason})" if row.reason else ""
         yield Finding(
@@ -270,7 +276,8 @@ def _paused(connection: Connection, schema: str | None) -> Iterator[Finding]:
             level=Level.WARNING,
             found=f"{row.queue!r} hands out nothing: {row.paused_by or 'somebody'} paused it at "
             f"{as_utc(row.paused_at):%Y-%m-%d %H:%M:%S} UTC{why}",
-            remedy=f"{suggested('unpause', row.queue, option=option)} lets it go on",
+            remedy=f"{commands.about('unpause', row.queue, schema=schema)} lets it go on",
+            queue=row.queue,
         )
     if not rows:
         yield Finding(name="paused", level=Level.OK, found="no queue is paused")
@@ -278,16 +285,18 @@ def _paused(connection: Connection, schema: str | None) -> Iterator[Finding]:
 
 def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Finding]:
     rows = shown(connection, schema, statements.dead_letters, {})
-    option = schema_option(schema)
+    commands = commands_of(connection)
     for dead, group in groupby(rows, key=lambda row: row.queue):
         errors = {row.last_error_class: row.letters for row in group}
+        name = dead.removesuffix(".dead")
         yield Finding(
             name="dead_letters",
             level=Level.WARNING,
             found=f"{sum(errors.values())} in {dead!r}{_by_error(errors)}",
-            remedy=f"{suggested('peek', dead, option=option)} shows last_error; when the cause is "
-            f"mended {suggested('redrive', dead.removesuffix('.dead'), option=option)}, "
+            remedy=f"{commands.about('peek', dead, schema=schema)} shows last_error; when the "
+            f"cause is mended {commands.about('redrive', name, schema=schema)}, "
             "for some of them with --error",
+            queue=name,
         )
     if not rows:
         yield Finding(name="dead_letters", level=Level.OK, found="none")
@@ -295,6 +304,7 @@ def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Findin
 
 def _failing(connection: Connection, schema: str | None) -> Iterator[Finding]:
     rows = shown(connection, schema, statements.failing_queues, {})
+    commands = commands_of(connection)
     stats = shown(connection, schema, statements.queue_stats, {}) if rows else ()
     heads = {row.queue: row.head_attempts for row in stats}
     for queue, group in groupby(rows, key=lambda row: row.queue):
@@ -312,11 +322,16 @@ def _failing(connection: Connection, schema: str | None) -> Iterator[Finding]:
             name="failing",
             level=Level.WARNING,
             found=found,
-            remedy=f"{suggested('peek', queue, option=f' --failing{schema_option(schema)}')} shows "
+            remedy=f"{commands.about('peek', queue, schema=schema, option=' --failing')} shows "
             "last_error",
+            queue=queue,
         )
     if not rows:
         yield Finding(name="failing", level=Level.OK, found="none")
+
+
+def _time(value: Any) -> str:
+    return "never" if value is None else f"{as_utc(value):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _by_error(errors: Mapping[str | None, int]) -> str:
@@ -399,7 +414,7 @@ def _autovacuum(connection: Connection, schema: str | None) -> Iterator[Finding]
     yield Finding(
         name="autovacuum",
         level=Level.WARNING if is_bad else Level.OK,
-        found=f"{dead} dead rows beside {live} live ones, last vacuum {health.vacuumed_at}",
+        found=f"{dead} dead rows beside {live} live ones, last vacuum {_time(health.vacuumed_at)}",
         remedy=f"VACUUM (VERBOSE) {TABLE_NAME} says what keeps them" if is_bad else None,
     )
 

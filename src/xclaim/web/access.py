@@ -37,11 +37,20 @@ class Access(Protocol):
 class AccessDeniedError(Exception):
     """Who asks is not let in. ``reason`` is shown to him, and should say the way in.
 
-    ``status`` is the HTTP status: 401, 403, or 303 with a ``location`` in ``headers``.
+    ``status`` is the HTTP status: 401, 403, or 303 with a ``location`` in ``headers``. ``sign_in``
+    is the address at which one signs in, which the page leads to.
     """
 
-    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        sign_in: str | None = None,
+    ) -> None:
         self.status = status
         self.reason = reason
         self.headers = dict(headers or {})
+        self.sign_in = sign_in
         super().__init__(reason)

@@ -283,8 +283,13 @@ def _ending_early(deed: Deed) -> Iterator[None]:
 
 def _note(hand: Hand, done: str, count: int, queue: Queue, ids: Sequence[int]) -> None:
     if count:
-        named = ", ".join(map(str, ids))
-        hand.note(f"{done} %s from %r: of message %s", count, queue.name, named)
+        named = ", ".join(map(str, sorted(ids)))
+        hand.note(
+            f"{done} %s from %r: {'message' if len(ids) == 1 else 'messages'} %s",
+            count,
+            queue.name,
+            named,
+        )
 
 
 def _tell_those_left(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from xclaim.web.formats import duration, estimate, moment, number
@@ -58,7 +58,7 @@ def bars_of(chart: Chart, what: str) -> Bars:
     if most:
         busiest = chart.begins_at + chart.step * values.index(most)
         peak = estimate(most) if chart.is_estimate else f"{most:,}"
-        summary += f", at most {peak} in {duration(chart.step)}, from {moment(busiest)}"
+        summary += f", peak {peak} {_each(chart.step)} at {moment(busiest)}"
     return Bars(
         path=_bars_path(values, most),
         most=number(most),
@@ -76,6 +76,10 @@ def _note(chart: Chart) -> str:
     if chart.is_estimate:
         return "where there were many, some were counted and the number is reckoned from those"
     return "" if chart.is_complete else "there are more, counting ended"
+
+
+def _each(step: timedelta) -> str:
+    return "a minute" if step == timedelta(minutes=1) else f"in {duration(step)}"
 
 
 def _bars_path(values: Sequence[int], most: int) -> str:

@@ -46,6 +46,7 @@ class Failure:
     title: str
     text: str
     way_out: str = ""
+    sign_in: str | None = None  # the address at which one does
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -53,7 +54,9 @@ def failure_of(error: BaseException) -> Failure:
     match error:
         case AccessDeniedError():
             title = "Not signed in" if error.status == _UNAUTHORIZED else "Refused"
-            return Failure(status=error.status, title=title, text=error.reason)
+            return Failure(
+                status=error.status, title=title, text=error.reason, sign_in=error.sign_in
+            )
         case PageNotFoundError():
             return Failure(status=_NOT_FOUND, title="Not found", text=str(error))
         case XclaimError():

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from xclaim.observing.observer import Observer
-from xclaim.observing.values import DeadLetters, Found, Letters, Life, Listed, Moment, Work
+from xclaim.observing.values import DeadLetters, Found, Life, Listed, Moment, Work
 
 
 class DiscreetObserver(Observer):
@@ -41,9 +41,10 @@ class DiscreetObserver(Observer):
         return list(_discreet(super().failing(*arguments, **options)))
 
     def dead_letters(self, queue: str | None = None) -> DeadLetters:
-        """Return the dead letters by the class of their error."""
+        """Return the dead letters without the texts of their errors."""
         letters = super().dead_letters(queue)
-        return replace(letters, groups=_by_class(letters.groups))
+        hidden = tuple(replace(each, first_line=None) for each in letters.groups)
+        return replace(letters, groups=hidden)
 
     def work(self, *arguments: Any, **options: Any) -> Work:
         """Return what an Airflow task did with messages, without what is hidden."""
@@ -65,22 +66,3 @@ def _discreet(messages: Iterable[Listed]) -> tuple[Listed, ...]:
 
 def _moment(moment: Moment) -> Moment:
     return replace(moment, error=None)
-
-
-def _by_class(found: Iterable[Letters]) -> tuple[Letters, ...]:
-    groups: dict[tuple[str, str | None], Letters] = {}
-    for each in found:
-        key = (each.queue, each.error_class)
-        one = replace(each, first_line=None)
-        groups[key] = _together(groups[key], one) if key in groups else one
-    return tuple(groups.values())
-
-
-def _together(one: Letters, other: Letters) -> Letters:
-    newest = max(one, other, key=lambda each: each.last_died_at)
-    return replace(
-        newest,
-        count=one.count + other.count,
-        first_died_at=min(one.first_died_at, other.first_died_at),
-        is_complete=one.is_complete and other.is_complete,
-    )

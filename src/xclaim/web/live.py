@@ -13,7 +13,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from starlette.types import Send
 
     from xclaim.web.cells import Cells
+    from xclaim.web.places import Place
     from xclaim.web.visits import Visit
 
 _logger = logging.getLogger("xclaim")
 
 Poll = Callable[[], "Cells"]
+Key = tuple[str, int, str | None, Hashable]  # topic, engine, schema, what else was asked for
 LISTENERS = 64  # of one application: each is an open connection
 TOPICS = 32  # of one application: each is asked for again and again
 _SHARES = 2  # one person has at most one of so many shares of either
@@ -63,6 +65,7 @@ class Watched:
         self._poll = poll
         self.begun_by = begun_by
         self._changed = asyncio.Event()
+        self._is_old = asyncio.Event()  # what was asked for: something was done since
         self.listeners = 0
         self.cells: Cells = {}
         self.trouble: str | None = None
@@ -79,15 +82,27 @@ class Watched:
             took = loop.time() - began_at
             pause = min(pause * 2, _LONGEST_PAUSE) if self.trouble else max(_PAUSE, _SHARE * took)
             self.wake()
-            await asyncio.sleep(min(pause, _LONGEST_PAUSE))
+            await self._rest(min(pause, _LONGEST_PAUSE))
             if self.listeners:
                 left_at = loop.time()
             elif loop.time() - left_at >= _LINGERS:
                 return
 
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_old.wait(), seconds)
+
+    def forget(self) -> None:
+        """Ask at once, and show nothing until then: what was asked for before is old."""
+        self.cells = {}
+        self._is_old.set()
+
     async def _ask(self) -> None:
+        self._is_old.clear()
         try:
-            self.cells = await in_thread(self._poll)
+            cells = await in_thread(self._poll)
+            if not self._is_old.is_set():  # else it may be what was before
+                self.cells = cells
         except Exception as error:  # noqa: BLE001  (it is said, and asked again)
             self.trouble = failure_of(error).title
             if not isinstance(error, XclaimError):
@@ -113,10 +128,16 @@ class Live:
 
     def __init__(self, topics: Mapping[str, Topic]) -> None:
         self._topics = topics
-        self._watched: dict[Hashable, Watched] = {}
+        self._watched: dict[Key, Watched] = {}
         self._listeners: Counter[str] = Counter()  # by the names of persons
         self._is_closed = False
         self.route = Route("/events", self._events, methods=["GET"], name="/events")
+
+    def forget(self, place: Place) -> None:
+        """Ask anew for all that is watched of a place. Call it in the event loop."""
+        for (_, engine, schema, _), watched in self._watched.items():
+            if (engine, schema) == (id(place.engine), place.schema):
+                watched.forget()
 
     def close(self) -> None:
         """End all streams: the server is to stop. Call it in the event loop."""
@@ -142,7 +163,7 @@ class Live:
             return Response(media_type="text/event-stream")
         return EventStream(self._stream(request, key, topic.watch(visit), visit.person.name))
 
-    def _is_too_much(self, key: Hashable, person: str) -> bool:
+    def _is_too_much(self, key: Key, person: str) -> bool:
         begun = [watched.begun_by for watched in self._watched.values()]
         is_too_much = self._listeners.total() >= LISTENERS
         is_too_much |= self._listeners[person] >= LISTENERS // _SHARES
@@ -150,7 +171,7 @@ class Live:
             is_too_much |= len(begun) >= TOPICS or begun.count(person) >= TOPICS // _SHARES
         return is_too_much
 
-    def _join(self, key: Hashable, poll: Poll, person: str) -> Watched:
+    def _join(self, key: Key, poll: Poll, person: str) -> Watched:
         watched = self._watched.get(key)
         if watched is None or watched.task is None or watched.task.done():
             watched = self._watched[key] = Watched(poll, person)
@@ -158,13 +179,13 @@ class Live:
             watched.task.add_done_callback(lambda _: self._leave(key))
         return watched
 
-    def _leave(self, key: Hashable) -> None:
+    def _leave(self, key: Key) -> None:
         watched = self._watched[key]
         if watched.task is not None and watched.task.done():  # else it has been begun anew
             del self._watched[key]
 
     async def _stream(
-        self, request: Request, key: Hashable, poll: Poll, person: str
+        self, request: Request, key: Key, poll: Poll, person: str
     ) -> AsyncIterator[str]:
         self._listeners[person] += 1
         watched = self._join(key, poll, person)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from xclaim.web.access import Person
+    from xclaim.web.places import Place
     from xclaim.web.settings import Settings
 
 THREADS = 12  # of all dashboards in the process: no more than an engine has connections
@@ -47,16 +48,25 @@ def page(path: str, show: Callable[[Visit], Response]) -> Route:
 def action(
     path: str, act: Callable[[Visit, Form], Response], *, most_bytes: int = MOST_BYTES
 ) -> Route:
-    """Return the route of an action, for POST with the form of a page of ours."""
+    """Return the route of an action, for POST with the form of a page of ours.
+
+    What pages of the place remember from before is forgotten: they would contradict the action.
+    """
 
     async def endpoint(request: Request) -> Response:
         body = await read_body(request, most_bytes)
 
-        def work() -> Response:
+        def acted() -> tuple[Place, Response]:
             form = form_of(body, settings_of(request).signer, person_of(request))
-            return act(visit_of(request, form.get("place")), form)
+            visit = visit_of(request, form.get("place"))
+            try:
+                return visit.place, act(visit, form)
+            finally:
+                visit.observer.forget()
 
-        return await in_thread(work)
+        place, response = await in_thread(acted)
+        request.app.state.live.forget(place)
+        return response
 
     return Route(path, endpoint, methods=["POST"], name=f"{path} (action)")
 

@@ -49,7 +49,9 @@ class AirflowAccess:
             for dag_id in request.query_params.getlist(_DAG):
                 if not await run_sync(api_server.may_read_tasks, user, dag_id):
                     raise AccessDeniedError(
-                        403, f"{person.name} may not read the task instances of this DAG"
+                        403,
+                        f"You ({person.name}) may not read the task instances of this DAG.",
+                        sign_in=api_server.sign_in(),
                     )
         except AccessDeniedError:
             raise
@@ -87,8 +89,10 @@ def _name_of(user: Any) -> str:
 
 def _denied(error: HTTPException) -> AccessDeniedError:
     if error.status_code == 401:  # noqa: PLR2004
-        return AccessDeniedError(401, "sign in to Airflow, then open this page again")
-    return AccessDeniedError(403, "Airflow does not accept this sign-in: sign out, and in again")
+        text = "You are not signed in to Airflow, or no longer: sign in, and come back."
+        return AccessDeniedError(401, text, sign_in=api_server.sign_in())
+    text = "Airflow does not accept this sign-in: sign in again."
+    return AccessDeniedError(403, text, sign_in=api_server.sign_in())
 
 
 def _where(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from xclaim.airflow.versions import AirflowNotFoundException, ServerStats
 
@@ -27,6 +27,8 @@ from airflow.models.dag import DagModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+from xclaim.airflow.provider import DASHBOARD
+
 if TYPE_CHECKING:
     from starlette.requests import Request
 
@@ -43,6 +45,7 @@ __all__ = [
     "may_use_connection",
     "named_connections",
     "secret",
+    "sign_in",
     "user_of",
 ]
 
@@ -146,6 +149,12 @@ def base_path() -> str:
     """Return the path under which Airflow's UI is, with a slash at its end."""
     path = urlsplit(conf.get("api", "base_url", fallback="") or "").path.strip("/")
     return f"/{path}/" if path else "/"
+
+
+def sign_in() -> str:
+    """Return the address at which one signs in, and then comes to the dashboard in the UI."""
+    query = urlencode({"next": f"{base_path()}plugin/{DASHBOARD}"})
+    return f"{base_path()}api/v2/auth/login?{query}"
 
 
 def _team_of(conn_id: str) -> str | None:

@@ -38,11 +38,7 @@ class ConnectionPlaces:
         offered = _offered()
         readable = [conn_id for conn_id in offered if _may(person, "GET", conn_id)]
         if not readable:
-            raise AccessDeniedError(
-                403,
-                f"{person.name} may read none of the connections {', '.join(offered)}: this page "
-                "needs the right to read one of them in Airflow",
-            )
+            raise _refused(person, offered)
         return readable
 
     def open(self, name: str, person: Person) -> Place:
@@ -57,7 +53,7 @@ class ConnectionPlaces:
         """
         # Whoever calls has asked for ``names``, but this is the door.
         if name not in _offered() or not _may(person, "GET", name):
-            raise AccessDeniedError(403, f"{person.name} may not read connection {name!r}")
+            raise _refused(person, [name])
         database = _database(name)
         may_edit = _may(person, "PUT", name)
         return Place(
@@ -80,6 +76,18 @@ def _offered() -> list[str]:
     # Without any other it is offered all the same: its page says how it is made.
     has_default = not others or _DEFAULT in listed or api_server.is_listed(_DEFAULT)
     return [_DEFAULT, *others] if has_default else others
+
+
+def _refused(person: Person, conn_ids: list[str]) -> AccessDeniedError:
+    what = (
+        "may read none of the connections" if len(conn_ids) > 1 else "may not read the connection"
+    )
+    return AccessDeniedError(
+        403,
+        f"You ({person.name}) {what} {', '.join(conn_ids)}. Ask whoever gives rights in Airflow "
+        "for the right “can read” on “Connections”.",
+        sign_in=api_server.sign_in(),
+    )
 
 
 def _database(conn_id: str) -> Database:

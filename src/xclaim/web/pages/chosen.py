@@ -82,7 +82,7 @@ def ask(visit: Visit, what: Action) -> Response:
     rights = visit.rights(selection.only_queue)
     visit.require(what, rights)
     back = way_back(visit.query("back"), visit.query("back_to")).url(visit)
-    title, text = _title(what, selection), _text(what, selection)
+    title, text = _title(what, selection), _text(what, selection, _only_queue(visit))
     if not selection.ids:
         return visit.render("nothing_to_do.html", title=title, text=text, back=back)
     fields = {
@@ -181,8 +181,15 @@ def _title(what: Action, selection: Selection) -> str:
     return f"{asked.button} {_counted(count, asked.noun)}?"
 
 
-def _text(what: Action, selection: Selection) -> str:
+def _only_queue(visit: Visit) -> str | None:
+    """Return the queue whose page asked for all it is for there, None if a filter was given."""
+    return None if visit.query("filter") else visit.query("queue") or None
+
+
+def _text(what: Action, selection: Selection, queue: str | None) -> str:
     asked, count = _ASKED[what], len(selection.ids)
+    if not count and queue is not None:
+        return f"{queue} has {asked.none}. It may have been done already."
     if not count:
         return f"The filter finds {asked.none}. It may have been done already."
     return f"It {asked.of_one}" if count == 1 else f"They {asked.consequence}"

@@ -1,13 +1,14 @@
-"""Dead letters by their error: what died of the same is looked at and redriven together."""
+"""Dead letters by their error: what died of one kind is looked at and redriven together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.observing.filters import StatusWord
 from xclaim.observing.values import Action
+from xclaim.web.letters import by_class
 from xclaim.web.pages.filtering import filter_of, filter_of_letters, rights_to
 from xclaim.web.routes import page
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from xclaim.observing.values import Letters
+    from xclaim.web.letters import OfClass
     from xclaim.web.visits import Visit
 
 _MOST_GROUPS = 200
@@ -23,10 +25,19 @@ _ACTIONS = {Action.REDRIVE: "Redrive", Action.WITHDRAW: "Withdraw"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Dead letters of the same error. ``filter`` finds them; None: nothing sets them apart."""
+    """Dead letters to act on together. ``filter`` finds them; None: nothing sets them apart."""
 
     letters: Letters
     filter: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Those of a class of error, and of each of their texts; ``left`` texts are not shown."""
+
+    group: Group
+    texts: tuple[Group, ...]
+    left: int
 
 
 def show_dead_letters(visit: Visit) -> Response:
@@ -34,14 +45,11 @@ def show_dead_letters(visit: Visit) -> Response:
     queue = visit.query("queue").removesuffix(DEAD_LETTER_SUFFIX)
     letters = visit.observer.dead_letters(queue or None)
     found = letters.groups
-    groups = [
-        Group(letters=each, filter=filter_of_letters(each))
-        for each in sorted(found, key=lambda each: (-each.count, each.queue))
-    ]
+    groups = list(by_class(found, with_text=visit.sees_payloads))
     return visit.render(
         "dead_letters.html",
         queue=queue,
-        groups=groups[:_MOST_GROUPS],
+        rows=[_row(each) for each in groups[:_MOST_GROUPS]],
         left=len(groups[_MOST_GROUPS:]),
         is_complete=letters.is_complete,
         are_counted=all(each.is_complete for each in found),
@@ -49,6 +57,20 @@ def show_dead_letters(visit: Visit) -> Response:
         actions=_ACTIONS,
         rights=rights_to(visit, [queue] if queue else [each.queue for each in found]),
     )
+
+
+def _row(of: OfClass) -> Row:
+    is_of_text = len(of.texts) == 1 and of.letters.error_class is None
+    return Row(
+        group=_group(of.letters, with_text=is_of_text),
+        texts=() if is_of_text else tuple(_group(each, with_text=True) for each in of.texts),
+        left=of.left,
+    )
+
+
+def _group(letters: Letters, *, with_text: bool) -> Group:
+    of = letters if with_text else replace(letters, first_line=None)
+    return Group(letters=letters, filter=filter_of_letters(of))
 
 
 ROUTES = (page("/dead-letters", show_dead_letters),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from xclaim.operations import doctor
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from xclaim.operations.audit import Audit, Check
+    from xclaim.operations.doctor import Finding
     from xclaim.web.forms import Form
     from xclaim.web.places import Place
     from xclaim.web.visits import Visit
@@ -26,6 +28,15 @@ _MOST_AUDITED = 20_000  # of the newest: some tens of milliseconds
 _TIMEOUT = timedelta(seconds=2)
 _AUDIT_TIMEOUT = timedelta(seconds=20)  # somebody waits for it
 _MESSAGE = re.compile(r"message (-?[0-9]{1,19})\b", re.ASCII)
+
+
+_WAYS_OUT = {
+    "stuck_claims": (("expire", "Give lapsed claims back …"), ("claims", "Its claims")),
+    "paused": (("unpause", "Unpause …"),),
+    "dead_letters": (("dead-letters", "Its dead letters"), ("redrive", "Redrive them …")),
+    "failing": (("queue", "Its page"),),
+}
+_NAMED_BY = {"queue": "name"}  # the field of an address that has the queue, if it is not `queue`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +55,19 @@ def show_doctor(visit: Visit) -> Response:
         "doctor.html",
         findings=findings,
         ordered=sorted(findings.value or (), key=lambda each: _WORST_FIRST.index(each.level)),
+        ways_out=partial(_ways_out, visit),
         newest=_MOST_AUDITED,
     )
+
+
+def _ways_out(visit: Visit, finding: Finding) -> list[tuple[str, str]]:
+    """Return the addresses of pages that help with a finding, and what they are called."""
+    if finding.queue is None:
+        return []
+    return [
+        (visit.url(page, **{_NAMED_BY.get(page, "queue"): finding.queue}), text)
+        for page, text in _WAYS_OUT.get(finding.name, ())
+    ]
 
 
 def ask_audit(visit: Visit) -> Response:

@@ -1,4 +1,4 @@
-"""Messages: those that a filter finds, the newest first, and what can be done to all of them."""
+"""Messages: those that a filter finds, and what can be done to all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse
 
 from xclaim.errors import FilterError
-from xclaim.observing.values import Action
+from xclaim.observing.filters import StatusWord
+from xclaim.observing.values import Action, Order
 from xclaim.web.pages.filtering import refuse_to_probe, rights_to
 from xclaim.web.parts import Part, part_of
 from xclaim.web.routes import page
@@ -26,6 +27,12 @@ _ACTIONS = {
     Action.REDRIVE: "Redrive",
     Action.RELEASE: "Release",
     Action.WITHDRAW: "Withdraw",
+}
+_ORDERS = {
+    Order.PUSHED: "Messages, the newest first",
+    Order.AVAILABLE: "Messages by queue and priority, the latest to become available first",
+    Order.LEASE: "Messages by queue, the lease that ends last first",
+    Order.CONSUMED: "Messages by queue, the one consumed last first",
 }
 EXAMPLES = (
     ("status:dead", "dead letters"),
@@ -85,10 +92,12 @@ def _page(
         status=status,
         given=given,
         found=found,
+        caption=_ORDERS[found.order] if found else "",
         wrong=wrong,
         is_first=not visit.query("before"),
         completions=_completions(visit, given),
         examples=EXAMPLES,
+        statuses=tuple(StatusWord),
         actions=_actions(found),
         rights=_rights(visit, found) if given.strip() else None,
     )

@@ -9,6 +9,7 @@ from xclaim.observing.values import Action, Charted
 from xclaim.web.cells import Cells, cells_of
 from xclaim.web.charts import bars_of
 from xclaim.web.failures import PageNotFoundError
+from xclaim.web.letters import by_class
 from xclaim.web.live import Topic
 from xclaim.web.parts import Part, part_of
 from xclaim.web.routes import page
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from xclaim.observing.values import QueueSummary
     from xclaim.web.charts import Bars
+    from xclaim.web.letters import OfClass
     from xclaim.web.live import Poll
     from xclaim.web.visits import Visit
 
@@ -56,7 +58,7 @@ def show_queue(visit: Visit) -> Response:
         span=span,
         charts=[_chart(visit, name, what, span) for what in Charted],
         failing=part_of(lambda: observer.failing(name, _LISTED)),
-        letters=part_of(lambda: observer.dead_letters(name)),
+        letters=part_of(lambda: _letters(visit, name)),
         claims=part_of(lambda: observer.claims(name, limit=_LISTED)),
         listed=_LISTED,
     )
@@ -81,13 +83,31 @@ def _asked_for(visit: Visit) -> QueueSummary:
     return queue
 
 
-def _actions(visit: Visit, queue: QueueSummary) -> list[tuple[Action, str, str]]:
-    """Return what the page offers: the action, its page, and its name."""
+def _actions(visit: Visit, queue: QueueSummary) -> list[tuple[Action, str, str, str | None]]:
+    """Return what the page offers: the action, its page, its name, and why not."""
     pause = (
         ("pause", "Pause the queue") if queue.pause is None else ("unpause", "Unpause the queue")
     )
     offered = {**_ACTIONS, Action.PAUSE: pause}
-    return [(action, path, text) for action, (path, text) in offered.items() if visit.has(path)]
+    return [
+        (action, path, text, _nothing_to_do(queue, action))
+        for action, (path, text) in offered.items()
+        if visit.has(path)
+    ]
+
+
+def _nothing_to_do(queue: QueueSummary, action: Action) -> str | None:
+    """Return why there is nothing to do, None if there is."""
+    if action is Action.REDRIVE and not queue.dead.at_least:
+        return "there are no dead letters"
+    if action is Action.EXPIRE and not queue.lapsed.at_least:
+        return "no claim has lapsed"
+    return None
+
+
+def _letters(visit: Visit, name: str) -> list[OfClass]:
+    found = visit.observer.dead_letters(name).groups
+    return list(by_class(found, with_text=visit.sees_payloads))
 
 
 def _chart(visit: Visit, name: str, what: Charted, span: str) -> tuple[str, Part[Bars]]:

@@ -124,8 +124,8 @@
     pause.addEventListener("click", () => {
       isPaused = !isPaused;
       pause.setAttribute("aria-pressed", String(isPaused));
-      pause.textContent = isPaused ? "Go on" : "Hold the numbers";
-      state.textContent = isPaused ? "Held" : "Live";
+      pause.textContent = isPaused ? "Go on" : "Pause updates";
+      state.textContent = isPaused ? "Paused" : "Live";
       open();
     });
     document.addEventListener("visibilitychange", open);
