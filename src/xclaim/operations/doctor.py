@@ -74,7 +74,9 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as JSON-serialisable values."""
-        return asdict(self)
+        values = asdict(self)
+        del values["queue"]  # is for pages; what is found names it
+        return values
 
 
 def examine(
