@@ -100,6 +100,34 @@ def test_a_connection_that_is_not_there_is_named(
     assert "Airflow has no connection 'nobody_s'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("exported", "said"),
+    [
+        ("xclaim://bob:hunter2@h:abc/db", "its port must be a number"),
+        ("xclaim://bob:hunter2@h:99999999/db", "its port must be a number"),
+        ('{"conn_type": "xclaim", "host": "h", "port": "hunter2"}', "its port must be a number"),
+        ('{"conn_type": "xclaim", "host": "h", "extra": "{hunter2"}', "its extra is no JSON"),
+        ('{"conn_type": "xclaim", "password": "hunter2"', "begins as JSON"),
+    ],
+)
+def test_a_connection_that_cannot_be_read_is_not_said_to_be_missing(
+    parser: Parse,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    exported: str,
+    said: str,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BROKEN", exported)
+
+    status = run(parser, "stats", "--conn-id", "broken")
+
+    error = capsys.readouterr().err
+    assert status == 2
+    assert "cannot read connection 'broken'" in error
+    assert said in error
+    assert "hunter2" not in error
+
+
 def test_the_password_of_a_connection_is_not_shown(
     parser: Parse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 from xclaim.airflow import versions
 from xclaim.airflow.payload_settings import options_of
@@ -108,16 +110,47 @@ def asking_for(conn_id: str) -> Iterator[None]:
 
 
 def missing_connection(conn_id: str) -> DatabaseUrlError:
-    """Return the error that says how the connection is made, and what comes then.
+    """Return the error that says how the connection is made, or what is wrong with it.
 
     :param conn_id: which Airflow does not know.
     """
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    exported = os.environ.get(variable)
+    if exported is not None:  # Airflow says of what it cannot read that it is not there
+        return DatabaseUrlError(
+            f"Airflow cannot read connection {conn_id!r}, which is in the environment as "
+            f"{variable}: {_fault_of(exported)}"
+        )
     quoted = shlex.quote(conn_id)
     return DatabaseUrlError(
         f"Airflow has no connection {conn_id!r}: make it, as by `airflow connections add {quoted} "
         "--conn-uri postgresql://user:password@host/database` (or sqlite:////folder/xclaim.db), "
         f"then its table by `{versions.program()} upgrade{_option(conn_id)}`"
     )
+
+
+def _fault_of(exported: str) -> str:
+    """Return what is wrong with a connection as it is exported, without anything that it says."""
+    port = "its port must be a number up to 65535; in a URI percent-encode signs of the password"
+    try:
+        if not exported.lstrip().startswith("{"):
+            urlsplit(exported).port  # noqa: B018  (it raises)
+            return "write it as a URI, type://user:password@host:port/database, or as JSON"
+    except ValueError:
+        return port
+    try:
+        fields = json.loads(exported)
+    except ValueError:
+        return "it begins as JSON and is none"
+    try:
+        extra = fields.get("extra")
+        if isinstance(extra, str) and extra:
+            json.loads(extra)
+    except ValueError:
+        return 'its extra is no JSON object: write {"name": "value"}'
+    if not str(fields.get("port") or 0).isdecimal():
+        return port
+    return "its fields are conn_type, host, schema, login, password, port and extra, and no others"
 
 
 def _option(conn_id: str) -> str:
