@@ -28,7 +28,7 @@ from xclaim.operations.audit import sound_checks, sound_indexes
 from xclaim.payloads.payloads import Payloads
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
-from xclaim.sql.revision import is_newer, mismatch, quoted, read_revision
+from xclaim.sql.revision import is_newer, mismatch, missing_table, quoted, read_revision
 from xclaim.sql.schema import AUTOVACUUM, CHECKS, QUEUE_CHECKS, REVISION, TABLE_NAME, message_table
 from xclaim.sql.statements import diagnosing
 from xclaim.verbs import hides_rows, schema_on
@@ -167,7 +167,7 @@ def _tried(examination: Examination, connection: Connection, schema: str | None)
 
 def _schema_version(connection: Connection, schema: str | None) -> Finding:
     found = read_revision(connection, schema)
-    if found == REVISION:
+    if found == REVISION and missing_table(connection, schema) is None:
         return Finding(name="schema_version", level=Level.OK, found=f"revision {found}")
     level = Level.WARNING if found is not None and is_newer(found) else Level.PROBLEM
     return _unfit(mismatch(found, schema, connection), level)
