@@ -417,6 +417,7 @@ def test_a_table_that_is_missing_is_named_and_can_be_made_anew(
     with pytest.raises(SchemaVersionError, match=f"no table {name}: .* downgrade base --yes"):
         Queue("orders", engine).claim()
     findings = examine(engine)
+    lost = migrate.messages_lost(engine, "base")
     migrate.downgrade(engine, "base")
     migrate.upgrade(engine)
     Queue("orders", engine).push(1)
@@ -424,4 +425,5 @@ def test_a_table_that_is_missing_is_named_and_can_be_made_anew(
     engine.dispose()
 
     assert [(each.name, name in each.found) for each in findings] == [("schema_version", True)]
+    assert lost == (None if name == "xclaim_message" else {})
     assert claim is not None
