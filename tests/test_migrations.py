@@ -17,8 +17,9 @@ from sqlalchemy import Column, Engine, inspect, text
 
 from tests import databases
 from tests.later_xclaim import LATER, later_xclaim
-from xclaim import Queue, create_engine
+from xclaim import Queue, SchemaVersionError, create_engine
 from xclaim.operations import migrate
+from xclaim.operations.doctor import examine
 from xclaim.sql import schema as declared
 from xclaim.sql.schema import REVISION, REVISIONS, VERSION_TABLE_NAME, message_table
 
@@ -402,3 +403,27 @@ def test_the_storage_fits_a_queue(postgresql: Engine) -> None:
         )
 
     assert {"autovacuum_vacuum_scale_factor=0.01", "fillfactor=70"} <= {*(options or [])}
+
+
+@pytest.mark.parametrize("name", ["xclaim_queue", "xclaim_message"])
+def test_a_table_that_is_missing_is_named_and_can_be_made_anew(
+    database_url: str, name: str
+) -> None:
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        cascade = " CASCADE" if engine.dialect.name == "postgresql" else ""
+        connection.execute(text(f"DROP TABLE {name}{cascade}"))
+
+    with pytest.raises(SchemaVersionError, match=f"no table {name}: .* downgrade base --yes"):
+        Queue("orders", engine).claim()
+    findings = examine(engine)
+    lost = migrate.messages_lost(engine, "base")
+    migrate.downgrade(engine, "base")
+    migrate.upgrade(engine)
+    Queue("orders", engine).push(1)
+    claim = Queue("orders", engine).claim()
+    engine.dispose()
+
+    assert [(each.name, name in each.found) for each in findings] == [("schema_version", True)]
+    assert lost == (None if name == "xclaim_message" else {})
+    assert claim is not None

@@ -291,11 +291,14 @@ def upgrade(op: Operations, schema: str | None = None) -> None:
 def downgrade(op: Operations, schema: str | None = None) -> None:
     """Drop the function and the views, then the tables, and with them every message."""
     if _is_postgresql(op):
-        _run(op, f"DROP FUNCTION {_qualified(op, 'xclaim_delete', schema)}(bigint[], text)")
+        _run(
+            op, f"DROP FUNCTION IF EXISTS {_qualified(op, 'xclaim_delete', schema)}(bigint[], text)"
+        )
     for name in reversed(VIEWS):
-        _run(op, f"DROP VIEW {_qualified(op, name, schema)}")
-    op.drop_table("xclaim_queue", schema=schema)
-    op.drop_table("xclaim_message", schema=schema)
+        _run(op, f"DROP VIEW IF EXISTS {_qualified(op, name, schema)}")
+    # What is missing is the reason why somebody begins anew.
+    op.drop_table("xclaim_queue", schema=schema, if_exists=True)
+    op.drop_table("xclaim_message", schema=schema, if_exists=True)
 
 
 def _create_table(op: Operations, schema: str | None) -> None:

@@ -177,6 +177,7 @@ class SchemaVersionError(XclaimError):
         newer: bool = False,
         schema: str | None = None,
         missing_file: Path | None = None,
+        missing_table: str | None = None,
         commands: Commands = Commands(),
     ) -> None:
         self.found = found
@@ -197,8 +198,11 @@ class SchemaVersionError(XclaimError):
             )
         elif found == expected:
             downgrade = commands.command("downgrade base --yes", schema)
+            does_not_fit = (
+                f"has no table {missing_table}" if missing_table else "its table does not fit"
+            )
             problem = (
-                f"the xclaim schema{place} is marked {found} but its table does not fit: restore "
+                f"the xclaim schema{place} is marked {found} but {does_not_fit}: restore "
                 f"it, or run {downgrade} and {upgrade} (which drops the messages)"
             )
         else:

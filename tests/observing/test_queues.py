@@ -33,6 +33,21 @@ def pause(engine: Engine, queue: str, reason: str | None = None) -> None:
         connection.execute(text(sql), {"queue": queue, "reason": reason})
 
 
+def test_a_queue_that_was_paused_once_is_not_listed_for_that(
+    engine: Engine, observer: Observer
+) -> None:
+    pause(engine, "typo")
+    listed = [found.name for found in observer.queues()]
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE xclaim_queue SET paused_at = NULL, paused_by = NULL, reason = NULL")
+        )
+
+    assert listed == ["typo"]
+    assert observer.queues() == []
+    assert observer.queue("typo") is None
+
+
 def test_of_an_empty_database_there_is_nothing_to_see(observer: Observer) -> None:
     assert observer.queues() == []
     assert observer.queue("orders") is None

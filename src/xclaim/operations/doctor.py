@@ -29,7 +29,14 @@ from xclaim.operations.audit import sound_checks, sound_indexes
 from xclaim.payloads.payloads import Payloads
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
-from xclaim.sql.revision import commands_of, is_newer, mismatch, quoted, read_revision
+from xclaim.sql.revision import (
+    commands_of,
+    is_newer,
+    mismatch,
+    missing_table,
+    quoted,
+    read_revision,
+)
 from xclaim.sql.schema import AUTOVACUUM, CHECKS, QUEUE_CHECKS, REVISION, TABLE_NAME, message_table
 from xclaim.sql.statements import diagnosing
 from xclaim.verbs import hides_rows, schema_on
@@ -208,7 +215,7 @@ def _of_what_is_seen(findings: list[Finding], hidden: set[str]) -> list[Finding]
 
 def _schema_version(connection: Connection, schema: str | None) -> Iterator[Finding]:
     found = read_revision(connection, schema)
-    if found == REVISION:
+    if found == REVISION and missing_table(connection, schema) is None:
         yield Finding(name="schema_version", level=Level.OK, found=f"revision {found}")
         return
     level = Level.WARNING if found is not None and is_newer(found) else Level.PROBLEM

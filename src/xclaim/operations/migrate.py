@@ -105,7 +105,7 @@ def messages_lost(bind: Bind, revision: str, *, schema: str | None = None) -> di
     with _reading(bind) as connection:
         resolved = schema_on(connection, schema)
         found = read_revision(connection, resolved)
-        if found is None or is_newer(found):
+        if found is None or is_newer(found) or not has_message_table(connection, resolved):
             return None
         with _known(scripts, revision):
             steps = list(scripts._downgrade_revs(revision, found))  # noqa: SLF001  (see upgrade)

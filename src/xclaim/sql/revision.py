@@ -62,6 +62,7 @@ def mismatch(found: str | None, schema: str | None, connection: Connection) -> S
         expected=REVISION,
         newer=found is not None and is_newer(found),
         schema=schema,
+        missing_table=missing_table(connection, schema) if found == REVISION else None,
         commands=commands_of(connection),
     )
 
@@ -75,6 +76,12 @@ def commands_of(bind: Engine | Connection) -> Commands:
 def has_message_table(connection: Connection, schema: str | None) -> bool:
     """Return whether the message table is there, whatever its columns."""
     return _has_table(connection, TABLE_NAME, schema)
+
+
+def missing_table(connection: Connection, schema: str | None) -> str | None:
+    """Return the name of a table of ours that is not there, None if all are."""
+    names = [table.name for table in tables().tables.values()]
+    return next((name for name in names if not _has_table(connection, name, schema)), None)
 
 
 def is_whole(connection: Connection) -> bool:

@@ -18,7 +18,7 @@ from xclaim.errors import InvalidArgumentError, SchemaVersionError
 from xclaim.message import Draft, Message, finished, status_of
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, Dialect, dialect_of
-from xclaim.sql.revision import has_message_table, is_whole, mismatch, qualified, read_revision
+from xclaim.sql.revision import is_whole, mismatch, qualified, read_revision
 from xclaim.sql.schema import TABLE_NAME, message_table, translated
 
 Build = Callable[[Table, Dialect], statements.Statement]
@@ -146,8 +146,6 @@ def schema_error(
 
 def _schema_error_on_sqlite(connection: Connection) -> SchemaVersionError | None:
     """Return what is missing; None if nothing is, and it is another error, as of some value."""
-    if not has_message_table(connection, None):
-        return mismatch(None, None, connection)
     if is_whole(connection):
         return None
     return mismatch(read_revision(connection, None), None, connection)
