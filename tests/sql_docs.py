@@ -16,8 +16,8 @@ from sqlalchemy import make_url
 from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect
 from xclaim.sql.schema import message_table
+from xclaim.sql.statements import message_conditions, observing_queues
 from xclaim.sql.statements import observing_messages as messages
-from xclaim.sql.statements import observing_queues
 
 FULL_NAMES = """\
 -- Each function, operator and type is sent by its full name: pg_catalog.count(*), pg_catalog.text,
@@ -129,11 +129,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "release, not counted": {"delayed": False, "counted": False, "with_error": False},
 }
-_MAY = messages.Readable()
+_MAY = message_conditions.Readable()
 _NEWEST = messages.Way(walk=messages.Walk.IDS)
 _WAITING = messages.Way(walk=messages.Walk.WAITING, due=messages.Due.NOW, is_begun=True)
-_PAYLOAD = messages.Condition(test=messages.Trait.PAYLOAD, number=0, steps=2, kind="number")
-_RUN = messages.Condition(test=messages.Trait.RUN, number=1)
+_PAYLOAD = message_conditions.Condition(
+    test=message_conditions.Trait.PAYLOAD, number=0, steps=2, kind="number"
+)
+_RUN = message_conditions.Condition(test=message_conditions.Trait.RUN, number=1)
 OF_MESSAGES: dict[str, dict[str, Any]] = {
     "readable": {},
     "search, the newest by their payload": {

@@ -15,15 +15,8 @@ from xclaim.sql import full_names
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect
 from xclaim.sql.schema import message_table
 from xclaim.sql.statements import observing_messages as statements
-from xclaim.sql.statements.observing_messages import (
-    Condition,
-    Due,
-    Part,
-    Readable,
-    Trait,
-    Walk,
-    Way,
-)
+from xclaim.sql.statements.message_conditions import Condition, Readable, Trait
+from xclaim.sql.statements.observing_messages import Due, Part, Walk, Way
 
 ROWS = 60_000
 FILL = """

@@ -13,9 +13,7 @@ from xclaim.observing import rows
 from xclaim.observing.sending import Ask
 from xclaim.observing.values import Listed
 from xclaim.sql.statements import observing_messages as statements
-from xclaim.sql.statements.observing_messages import (
-    Readable,
-)
+from xclaim.sql.statements.message_conditions import Readable
 from xclaim.verbs.unsendable import is_unsendable
 
 _PART = 16

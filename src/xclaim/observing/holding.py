@@ -20,7 +20,8 @@ from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Claims, DeadLetters, Letters, Listed
 from xclaim.observing.walking import all_queue_names
 from xclaim.sql.statements import observing_messages as statements
-from xclaim.sql.statements.observing_messages import Readable, Walk
+from xclaim.sql.statements.message_conditions import Readable
+from xclaim.sql.statements.observing_messages import Walk
 from xclaim.verbs.execution import as_utc
 
 MOST_LETTERS = 10_000  # of a queue that are grouped by their error

@@ -21,7 +21,8 @@ from xclaim.observing.planning import readable
 from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Happened, Life, Listed, Moment
 from xclaim.sql.statements import observing_messages as statements
-from xclaim.sql.statements.observing_messages import MOST_SHOWN, Readable
+from xclaim.sql.statements.message_conditions import Readable
+from xclaim.sql.statements.observing_messages import MOST_SHOWN
 from xclaim.verbs.looking import failures_of
 from xclaim.verbs.unsendable import is_unsendable
 

@@ -25,13 +25,8 @@ from xclaim.sql.dialects import Dialect
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import TABLE_NAME
 from xclaim.sql.statements import observing_messages as statements
-from xclaim.sql.statements.observing_messages import (
-    Condition,
-    Due,
-    Readable,
-    Trait,
-    Walk,
-)
+from xclaim.sql.statements.message_conditions import Condition, Readable, Trait
+from xclaim.sql.statements.observing_messages import Due, Walk
 
 _WALKS = {
     StatusWord.CLAIMED: (Walk.HELD, Due.ANY),

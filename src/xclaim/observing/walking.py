@@ -14,13 +14,8 @@ from xclaim.observing.asking import Question
 from xclaim.observing.places import Place
 from xclaim.observing.planning import Plan, Tests
 from xclaim.sql.statements import observing_messages as statements
-from xclaim.sql.statements.observing_messages import (
-    MOST_NAMES,
-    Readable,
-    Trait,
-    Walk,
-    Way,
-)
+from xclaim.sql.statements.message_conditions import Readable, Trait
+from xclaim.sql.statements.observing_messages import MOST_NAMES, Walk, Way
 from xclaim.verbs.execution import as_utc
 
 _FIRST_LOOK = 250  # messages; each further look takes four times as many

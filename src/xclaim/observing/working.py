@@ -24,7 +24,8 @@ from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Listed, Work
 from xclaim.observing.walking import Looked, Search, queue_names
 from xclaim.sql.statements import observing_messages as statements
-from xclaim.sql.statements.observing_messages import Part, Readable, Walk
+from xclaim.sql.statements.message_conditions import Readable
+from xclaim.sql.statements.observing_messages import Part, Walk
 from xclaim.task_names import natural_key
 
 MOST_LOOKED_AT = 50_000
