@@ -226,8 +226,9 @@ def _take(role: str | None) -> Any:
 def test_what_is_forgotten_is_looked_at_anew(many: Engine) -> None:
     rows = Rows(many)
     for name in ("a", "b"):
-        rows.available(glancing.ENTRIES + 10, queue=name)
+        rows.available(3 * glancing.ENTRIES, queue=name)
     anew(many)
+    Observer(many).closely(["a"])
     run(many, "DELETE FROM xclaim_message WHERE queue = 'a' AND id % 4 = 0")
     remembered = again(many)["a"].available
 
