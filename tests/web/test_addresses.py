@@ -52,19 +52,3 @@ def test_what_is_empty_is_left_out() -> None:
 )
 def test_the_path_is_that_within_the_dashboard(path: str, prefix: str, expected: str) -> None:
     assert path_of({"path": path, "root_path": prefix}) == expected
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/\N{EURO SIGN}", "./%E2%82%AC?a=b"),
-        ("/x\r\nX-Injected: yes\r\n", "./x%0D%0AX-Injected%3A%20yes%0D%0A?a=b"),
-        ("/a?b#c", "./a%3Fb%23c?a=b"),
-        ("/static/style.css", "../static/style.css?a=b"),
-    ],
-    ids=["a letter", "a line", "signs", "a file"],
-)
-def test_the_path_of_a_request_is_quoted_again(path: str, expected: str) -> None:
-    scope = {"path": path, "root_path": ""}
-
-    assert address(scope, path_of(scope), a="b") == expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 Scope = Mapping[str, Any]
 
@@ -26,5 +26,4 @@ def address(scope: Scope, page: str, **query: Any) -> str:
     upwards = "../" * (path_of(scope).count("/") - 1)
     given = {name: value for name, value in query.items() if value not in (None, "")}
     text = urlencode(given, doseq=True, errors="replace")
-    path = quote(page.removeprefix("/"), errors="replace")  # a request's own path comes decoded
-    return f"{upwards or './'}{path}{'?' if text else ''}{text}"
+    return f"{upwards or './'}{page.removeprefix('/')}{'?' if text else ''}{text}"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from xclaim.web.access import AccessDeniedError
 from xclaim.web.addresses import address, path_of
@@ -87,7 +88,7 @@ class OneTimeLinks:
 def _onwards(request: Request, cookie: str | None = None) -> AccessDeniedError:
     """Return the way to the same page without the token."""
     rest = {name: value for name, value in request.query_params.items() if name != _FIELD}
-    location = address(request.scope, path_of(request.scope), **rest)
+    location = address(request.scope, quote(path_of(request.scope), errors="replace"), **rest)
     headers = {"location": location} | ({} if cookie is None else {"set-cookie": cookie})
     return AccessDeniedError(303, "", headers)
 
