@@ -175,7 +175,7 @@ REFUSED = {
     "key:a\x00": (4, "NUL"),
     "key:\ud800": (4, "surrogate"),
     "payload.\ud800:1": (8, "surrogate"),
-    ":": (0, "does not say where to look"),
+    ":": (0, "there is no term"),
     "-": (0, "does not say where to look"),
     "x" * 2_001: (2_000, "at most 2,000"),
     " ".join(["id:1"] * 21): (100, "more than 20"),
