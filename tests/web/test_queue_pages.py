@@ -334,4 +334,5 @@ def test_the_host_of_a_task_is_shown_beside_it(dashboard: Dashboard) -> None:
     pages = [dashboard.get("claims").text, dashboard.get("message", id=1).text]
 
     assert not [page for page in pages if "<bdi>@worker-7</bdi>" not in page]
-    assert not [page for page in pages if "packer/run_1/pack[0]#1" not in page]
+    task = "<bdi>packer/run_1</bdi>/<bdi>pack[0]#1</bdi>"
+    assert not [page for page in pages if task not in page]
