@@ -20,6 +20,7 @@ from xclaim.web import OnePlace, Person, Place, forms, selections
 from xclaim.web.actions import MOST
 from xclaim.web.forms import MOST_BYTES, Form, form_token
 from xclaim.web.gate import Gate
+from xclaim.web.live import Live
 from xclaim.web.routes import action
 from xclaim.web.settings import Settings
 from xclaim.web.signing import Signer
@@ -38,11 +39,11 @@ class Deeds:
         settings = Settings(
             places=OnePlace(Place(name="shop", engine=engine)), access=self.access, signer=SIGNER
         )
-        self.browser = Browser(
-            Starlette(
-                routes=[action("/act", self._act)], middleware=[Middleware(Gate, settings=settings)]
-            )
+        app = Starlette(
+            routes=[action("/act", self._act)], middleware=[Middleware(Gate, settings=settings)]
         )
+        app.state.live = Live({})
+        self.browser = Browser(app)
 
     def _act(self, visit: Visit, form: Form) -> Response:
         self.done.append(dict(form))
