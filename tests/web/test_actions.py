@@ -517,7 +517,11 @@ def test_after_an_action_pages_do_not_show_what_was_remembered(
 ) -> None:
     orders.push(1)
     forgotten: list[Any] = []
-    monkeypatch.setattr(Observer, "forget", lambda self: forgotten.append(self))
+
+    def forget(observer: Observer) -> None:
+        forgotten.append(observer)
+
+    monkeypatch.setattr(Observer, "forget", forget)
     monkeypatch.setattr(Live, "forget", lambda _, place: forgotten.append(place.name))
 
     do(dashboard, "pause", queue="orders")

@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from xclaim.observing.values import Action
 from xclaim.operations import doctor
 from xclaim.operations.audit import audit
 from xclaim.operations.doctor import Level
@@ -36,6 +37,7 @@ _WAYS_OUT = {
     "dead_letters": (("dead-letters", "Its dead letters"), ("redrive", "Redrive them …")),
     "failing": (("queue", "Its page"),),
 }
+_ACTIONS = {"expire": Action.EXPIRE, "unpause": Action.PAUSE, "redrive": Action.REDRIVE}
 _NAMED_BY = {"queue": "name"}  # the field of an address that has the queue, if it is not `queue`
 
 
@@ -67,7 +69,16 @@ def _ways_out(visit: Visit, finding: Finding) -> list[tuple[str, str]]:
     return [
         (visit.url(page, **{_NAMED_BY.get(page, "queue"): finding.queue}), text)
         for page, text in _WAYS_OUT.get(finding.name, ())
+        if _is_open(visit, page, finding.queue)
     ]
+
+
+def _is_open(visit: Visit, page: str, queue: str) -> bool:
+    """Return whether the person may do what a page is for: looking needs no right."""
+    if page not in _ACTIONS:
+        return True
+    rights = part_of(lambda: visit.rights(queue)).value
+    return rights is not None and visit.refusal(_ACTIONS[page], rights) is None
 
 
 def ask_audit(visit: Visit) -> Response:
