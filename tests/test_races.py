@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from threading import Barrier, Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -316,7 +317,7 @@ def restless_threads() -> Iterator[None]:
 @pytest.mark.usefixtures("restless_threads")
 def test_a_claim_is_settled_while_other_threads_begin_blocks() -> None:
     are_over = Event()
-    nobody: Any = None
+    nobody: Any = SimpleNamespace(bind=None)
 
     def begin_blocks() -> None:
         while not are_over.is_set():
