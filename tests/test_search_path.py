@@ -279,7 +279,7 @@ def test_a_table_is_migrated_where_the_path_finds_it(fresh_postgresql_url: str) 
 BY_THEMSELVES = {
     "connections/direct.py",
     "consuming/listening.py",
-    "observing/asking.py",  # as in `verbs/seeing.py`: conditions of policies, as the catalog has them
+    "observing/asking.py",  # conditions of policies, as for verbs/seeing.py
     "verbs/seeing.py",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -28,14 +29,16 @@ def settled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
     """A database that the tests only look at."""
-    if request.param == "postgresql":
-        url = str(request.getfixturevalue("postgresql_url"))
-    else:
-        url = databases.sqlite_url(tmp_path_factory.mktemp("searching") / "xclaim.db")
+    with ExitStack() as ends:
+        if request.param == "postgresql":
+            server = request.getfixturevalue("postgresql_server")
+            url = ends.enter_context(databases.temporary_database(server))
+        else:
+            url = databases.sqlite_url(tmp_path_factory.mktemp("searching") / "xclaim.db")
         upgrade(url)
-    engine = create_engine(url)
-    yield engine
-    engine.dispose()
+        engine = create_engine(url)
+        ends.callback(engine.dispose)
+        yield engine
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any, assert_type
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xclaim import AsyncQueue, Claim, Counts, Message, Queue, Ticket
+from xclaim import AsyncQueue, Claim, Counts, Message, Pause, Queue, Ticket
 
 NOW, LATER = timedelta(0), timedelta(minutes=5)
 
@@ -24,6 +24,9 @@ def use(queue: Queue) -> None:
     assert_type(queue.get(message.id), Message[Any] | None)
     assert_type(queue.counts(), Counts)
     assert_type(queue.newest_available_at(), datetime | None)
+    assert_type(queue.pause(reason="why", by="me"), Pause)
+    assert_type(queue.paused(), Pause | None)
+    assert_type(queue.unpause(by="me"), bool)
 
     claimed = queue.claim_message(message.id, claimed_by="me", claim_key="key")
     assert claimed is not None
@@ -74,6 +77,9 @@ async def use_async(queue: AsyncQueue) -> None:
     assert_type(await queue.get(message.id), Message[Any] | None)
     assert_type(await queue.counts(), Counts)
     assert_type(await queue.newest_available_at(), datetime | None)
+    assert_type(await queue.pause(reason="why", by="me"), Pause)
+    assert_type(await queue.paused(), Pause | None)
+    assert_type(await queue.unpause(by="me"), bool)
 
     claimed = await queue.claim_message(message.id, claimed_by="me", claim_key="key")
     assert claimed is not None

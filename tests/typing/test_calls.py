@@ -39,6 +39,8 @@ CALLS = {
     "find": "['one']",
     "get": "1",
     "newest_available_at": "",
+    "pause": "",
+    "paused": "",
     "peek": "",
     "prune": "older_than=age",
     "push": "{'id': 1}",
@@ -49,6 +51,7 @@ CALLS = {
     "resume": "ticket",
     "stream": "",
     "transact": "",
+    "unpause": "",
     "withdraw": "['one']",
     "working_on": "[claim]",
 }
