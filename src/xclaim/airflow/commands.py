@@ -6,11 +6,11 @@ import logging
 import os
 import sys
 from argparse import BooleanOptionalAction
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from xclaim.cli.database import Database
@@ -71,43 +71,54 @@ def run_command(command: Any, arguments: Any) -> None:
     from xclaim.cli.outcomes import WRONG_USE, say, status_of
     from xclaim.errors import XclaimError
 
-    with _own_stdout(), _quiet_loggers():
+    with _own_stdout() as speaking, _quiet_loggers():
         try:
             database = database_behind(arguments.conn_id)
         except XclaimError as error:
             say(f"error: {error}")
             raise SystemExit(WRONG_USE) from error
-        status = status_of(group, _words(command, arguments), database)
+        with speaking():
+            status = status_of(group, _words(command, arguments), database)
     raise SystemExit(status)
 
 
 @contextmanager
-def _own_stdout() -> Iterator[None]:
+def _own_stdout() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Keep stdout for the JSON: what Airflow logs there goes to stderr.
 
-    It logs through the ``sys.stdout`` that it found when it was imported, so that it has to be
-    another file.
+    Yields what makes ``sys.stdout`` the real one for a block that prints. Airflow logs through the
+    ``sys.stdout`` that it found when it was imported or, in some versions, when it first logs: so
+    that one has to be another file, and so has whatever is there while Airflow is asked.
     """
     theirs = sys.stdout
     try:
         number, stderr = theirs.fileno(), sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):  # closed, or in memory
-        yield
+        yield nullcontext
         return
     theirs.flush()
     kept = os.dup(number)
     os.dup2(stderr, number)
-    sys.stdout = os.fdopen(os.dup(kept), "w", encoding=theirs.encoding, errors=theirs.errors)
     try:
-        yield
-        sys.stdout.flush()
+        yield partial(_speaking, kept, theirs)
     finally:
-        with suppress(OSError):  # nobody reads
-            sys.stdout.close()
         theirs.flush()
-        sys.stdout = theirs
         os.dup2(kept, number)
         os.close(kept)
+
+
+@contextmanager
+def _speaking(number: int, theirs: TextIO) -> Iterator[None]:
+    """Let ``sys.stdout`` be a file descriptor for a block."""
+    own = os.fdopen(os.dup(number), "w", encoding=theirs.encoding, errors=theirs.errors)
+    sys.stdout = own
+    try:
+        yield
+        own.flush()
+    finally:
+        with suppress(OSError):  # nobody reads
+            own.close()
+        sys.stdout = theirs
 
 
 @contextmanager
@@ -162,13 +173,14 @@ def clean_xcoms(arguments: Any) -> None:
     from xclaim.errors import XclaimError
 
     age = timedelta(hours=arguments.older_than_hours)
-    with _own_stdout():
+    with _own_stdout() as speaking:
         try:
             counts = clean_xcoms_by_database(age, dry_run=arguments.dry_run)
         except XclaimError as error:
             say(f"error: {error}")
             raise SystemExit(WRONG_USE) from error
-        print(" ".join(f"{name}={count}" for name, count in counts.items()))  # noqa: T201
+        with speaking():
+            print(" ".join(f"{name}={count}" for name, count in counts.items()))  # noqa: T201
 
 
 def _arguments(command: Any) -> Iterator[Any]:
