@@ -30,10 +30,14 @@ def test_the_menu_leads_to_the_queues_and_a_task_back_to_airflow(
         frame.get_by_role("link", name="Messages", exact=True).click()
         frame.get_by_label("Filter").fill(f"id:{message.id}")
         frame.get_by_role("button", name="Search").click()
+        expect(frame.locator("tbody tr")).to_have_count(1, timeout=_PATIENCE)
         frame.get_by_role("link", name=str(message.id), exact=True).click()
+        named = f"Message {message.id}"
+        expect(frame.get_by_role("heading", name=named)).to_be_visible(timeout=_PATIENCE)
         frame.get_by_role("link", name="crowd/").first.click()
         page.wait_for_url("**/dags/crowd/runs/**", timeout=_PATIENCE)
 
-        refused = [each for each in looked.complaints if "/xclaim/" in each]
+        # Not what the browser thinks of the sandbox that Airflow puts around every plugin.
+        refused = [each for each in looked.complaints if "can escape its sandboxing" not in each]
 
     assert refused == []
