@@ -46,6 +46,7 @@ from xclaim.sql.statements.parts import (
     ID,
     KEY,
     LIMIT,
+    OF_A_MESSAGE,
     ONE,
     QUEUE,
     ZERO,
@@ -68,26 +69,8 @@ LOOK = bindparam("look", type_=Integer)
 _CHARACTERS = 300
 MOST_SHOWN = 100_000
 
-_SHOWN = (
-    "id",
-    "queue",
-    "origin_queue",
-    "status",
-    "priority",
-    "unique_key",
-    "attempts",
-    "max_attempts",
-    "created_at",
-    "available_at",
-    "claimed_at",
-    "claim_expires_at",
-    "consumed_at",
-    "claimed_by",
-    "consumed_by",
-    "claim_key",
-    "last_error_class",
-    "codec",
-)
+_CONFIDENTIAL = ("payload", "headers", "last_error")
+_SHOWN = tuple(name for name in OF_A_MESSAGE if name not in _CONFIDENTIAL)
 
 
 class Walk(StrEnum):

@@ -49,7 +49,7 @@ DELAY = seconds_parameter("delay_seconds")
 
 _CLAIM_COLUMNS = ("claimed_at", "claim_expires_at", "claimed_by", "claim_key", "claim_token")
 # By name: the order of the table's columns is one for PostgreSQL, not one for people.
-_OF_A_MESSAGE = (
+OF_A_MESSAGE = (
     "id",
     "queue",
     "origin_queue",
@@ -76,7 +76,7 @@ _OF_A_MESSAGE = (
 
 def message_columns(table: FromClause, dialect: Dialect) -> list[ColumnElement[Any]]:
     """Return the columns of a Message, in its order of fields; the token stays out."""
-    return [dialect.readable(table.c[name]) for name in _OF_A_MESSAGE]
+    return [dialect.readable(table.c[name]) for name in OF_A_MESSAGE]
 
 
 def attempted(table: Table, count: ColumnElement[int] = ONE) -> ColumnElement[int]:
