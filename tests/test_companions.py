@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,9 +12,8 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import create_engine
 
-from tests.contract.facades import Blocking, lose
+from tests.contract.facades import lose, queue_by
 from xclaim import (
-    AsyncQueue,
     Claim,
     ClaimLostError,
     DuplicateMessageError,
@@ -99,14 +97,8 @@ def along() -> Iterator[Along]:
 
 @pytest.fixture(params=["Queue", "AsyncQueue"])
 def queue(request: pytest.FixtureRequest, database_url: str) -> Iterator[Queue]:
-    if request.param == "Queue":
-        with Queue("orders", database_url) as queue:
-            yield queue
-        return
-    with asyncio.Runner() as runner:
-        asyncronous = cast(Queue, Blocking(AsyncQueue("orders", database_url), runner.run))
-        yield asyncronous
-        asyncronous.close()
+    with queue_by(request.param, database_url) as queue:
+        yield queue
 
 
 def test_headers_are_added_to_a_push(queue: Queue, along: Along) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,8 +11,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from tests.contract.facades import Blocking
-from xclaim import AsyncQueue, Claim, ClaimLostError, InvalidArgumentError, Queue, create_engine
+from tests.contract.facades import queue_by
+from xclaim import Claim, ClaimLostError, InvalidArgumentError, Queue, create_engine
 from xclaim.connections.concurrency import THREADS
 from xclaim.connections.events import LAPSES, RETURNS, add_listener, remove_listener
 from xclaim.consuming.reconnecting import Reconnecting
@@ -30,14 +29,8 @@ def seen() -> Iterator[list[VerbEvent]]:
 
 @pytest.fixture(params=["Queue", "AsyncQueue"])
 def queue(request: pytest.FixtureRequest, database_url: str) -> Iterator[Queue]:
-    if request.param == "Queue":
-        with Queue("orders", database_url) as queue:
-            yield queue
-        return
-    with asyncio.Runner() as runner:
-        asyncronous = cast(Queue, Blocking(AsyncQueue("orders", database_url), runner.run))
-        yield asyncronous
-        asyncronous.close()
+    with queue_by(request.param, database_url) as queue:
+        yield queue
 
 
 def shown(events: list[VerbEvent]) -> list[tuple[str, str | None, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Iterator
@@ -13,10 +12,9 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from tests.contract.facades import Blocking
+from tests.contract.facades import queue_by
 from tests.retrying import AT_ONCE
 from xclaim import (
-    AsyncQueue,
     Claim,
     ClaimLostError,
     Message,
@@ -35,15 +33,8 @@ AT = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC"
 
 @pytest.fixture(params=["Queue", "AsyncQueue"])
 def queue(request: pytest.FixtureRequest, database_url: str) -> Iterator[Queue]:
-    if request.param == "Queue":
-        with Queue("orders", database_url, retry=AT_ONCE) as queue:
-            yield queue
-        return
-    with asyncio.Runner() as runner:
-        awaited = AsyncQueue("orders", database_url, retry=AT_ONCE)
-        blocking = cast(Queue, Blocking(awaited, runner.run))
-        yield blocking
-        blocking.close()
+    with queue_by(request.param, database_url, retry=AT_ONCE) as queue:
+        yield queue
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine as sqlalchemy_create_async_engine
 from sqlalchemy.orm import Session
 
-from tests.contract.facades import AsyncFacade, Blocking
+from tests.contract.facades import AsyncFacade, Blocking, queue_by
 from tests.databases import temporary_database
 from tests.every_verb import TEXT, every_verb
 from tests.migrating import at_once
@@ -93,10 +93,8 @@ def in_a_transaction(url: str) -> Iterator[Queue]:
 
 @contextmanager
 def in_asyncio(url: str) -> Iterator[Queue]:
-    with asyncio.Runner() as runner:
-        queue = AsyncQueue("orders", url)
-        yield cast(Queue, Blocking(queue, runner.run))
-        runner.run(queue.close())
+    with queue_by("AsyncQueue", url) as queue:
+        yield queue
 
 
 @contextmanager

@@ -107,6 +107,19 @@ class Blocking:
 
 
 @contextmanager
+def queue_by(facade: str, url: str, **options: Any) -> Iterator[Queue[Any]]:
+    """Yield the queue `orders` of a URL, by "Queue", or by "AsyncQueue" whose verbs block."""
+    if facade == "Queue":
+        with Queue("orders", url, **options) as queue:
+            yield queue
+        return
+    with asyncio.Runner() as runner:
+        queue = cast(Queue, Blocking(AsyncQueue("orders", url, **options), runner.run))
+        yield queue
+        queue.close()
+
+
+@contextmanager
 def blocking_context(context: Any, run: Callable[[Any], Any]) -> Iterator[Any]:
     """Enter and leave an async context manager, with the block's own exception."""
     entered = run(_await(context.__aenter__()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, cast
@@ -13,8 +12,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from sqlalchemy import make_url
 
-from tests.contract.facades import Blocking
-from xclaim import AsyncQueue, Claim, ClaimLostError, InvalidArgumentError, Queue, create_engine
+from tests.contract.facades import queue_by
+from xclaim import Claim, ClaimLostError, InvalidArgumentError, Queue, create_engine
 from xclaim.connections import events
 from xclaim.telemetry import Instrumentor, instrument, uninstrument
 from xclaim.telemetry.attributes import OPERATIONS, of_server
@@ -63,14 +62,8 @@ def measured() -> Iterator[Measured]:
 
 @pytest.fixture(params=["Queue", "AsyncQueue"])
 def queue(request: pytest.FixtureRequest, database_url: str) -> Iterator[Queue]:
-    if request.param == "Queue":
-        with Queue("orders", database_url) as queue:
-            yield queue
-        return
-    with asyncio.Runner() as runner:
-        asynchronous = cast(Queue, Blocking(AsyncQueue("orders", database_url), runner.run))
-        yield asynchronous
-        asynchronous.close()
+    with queue_by(request.param, database_url) as queue:
+        yield queue
 
 
 def test_each_verb_is_timed_under_its_name_and_its_kind(queue: Queue, measured: Measured) -> None:

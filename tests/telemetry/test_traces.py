@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -16,10 +15,9 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 from sqlalchemy import create_engine, text
 
-from tests.contract.facades import Blocking
+from tests.contract.facades import queue_by
 from tests.telemetry.spans import Spans, id_of, linked, parent_of, trace_of, traced
 from xclaim import (
-    AsyncQueue,
     Claim,
     ClaimLostError,
     DuplicateMessageError,
@@ -41,15 +39,8 @@ def spans() -> Iterator[Spans]:
 
 @pytest.fixture(params=["Queue", "AsyncQueue"])
 def queue(request: pytest.FixtureRequest, database_url: str) -> Iterator[Queue]:
-    if request.param == "Queue":
-        with Queue("orders", database_url, retry=AT_ONCE) as queue:
-            yield queue
-        return
-    with asyncio.Runner() as runner:
-        bound = AsyncQueue("orders", database_url, retry=AT_ONCE)
-        asyncronous = cast(Queue, Blocking(bound, runner.run))
-        yield asyncronous
-        asyncronous.close()
+    with queue_by(request.param, database_url, retry=AT_ONCE) as queue:
+        yield queue
 
 
 @pytest.fixture

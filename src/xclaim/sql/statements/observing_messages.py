@@ -69,7 +69,7 @@ LOOK = bindparam("look", type_=Integer)
 _CHARACTERS = 300
 MOST_SHOWN = 100_000
 
-_CONFIDENTIAL = ("payload", "headers", "last_error")
+_CONFIDENTIAL = ("payload", "headers", "last_error", "failures")
 _SHOWN = tuple(name for name in OF_A_MESSAGE if name not in _CONFIDENTIAL)
 
 
@@ -445,9 +445,6 @@ def _is_producer(row: FromClause, dialect: Dialect, part: Part) -> ColumnElement
             for name in fields
         ]
     )
-
-
-_CONFIDENTIAL = ("payload", "headers", "last_error", "failures")
 
 
 def _columns_for(conditions: Iterable[Condition], may: Readable) -> tuple[str, ...]:
