@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
 from tests.cancelling.striking import ctrl_c_beside
@@ -55,15 +56,25 @@ def patient_url(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"{sqlite_url}?timeout={LONG:.0f}"
 
 
+def file_of(connection: PatientConnection) -> str:
+    ((_, _, file),) = sqlite3.Connection.execute(connection, "PRAGMA database_list").fetchall()
+    return str(file)
+
+
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """Return what counts how often a statement was sent again: one that is sent twice waits."""
+def sent(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Return what counts how often a statement was sent again: one that is sent twice waits.
+
+    Only to the file of the test: threads that other tests have left may have files of their own.
+    """
     statements: list[object] = []
+    database = make_url(sqlite_url).database
     send = PatientConnection._in_turns
 
     def counting(connection: PatientConnection, given: Callable[..., Any], arguments: Any) -> Any:
         def once(*them: Any) -> Any:
-            statements.append(arguments)
+            if file_of(connection) == database:
+                statements.append(arguments)
             return given(*them)
 
         return send(connection, once, arguments)

@@ -135,8 +135,10 @@ class TableMachine(RuleBasedStateMachine):
     @_when(lambda row: row.status is Status.AVAILABLE)
     @rule(target=claims, queue=draw.queues_in_use, claimed_by=draw.claimants, lease=draw.leases)
     def claim(self, queue: str, lease: timedelta, claimed_by: str) -> Any:
-        chosen = self.model.choose(queue, 1, claimed_by, None)
-        claim = Queue(queue, self._engine).claim(lease=lease, claimed_by=claimed_by)
+        chosen = self.model.choose(queue, 1, claimed_by, None, draw.hourly)
+        claim = Queue(queue, self._engine, retry=draw.hourly).claim(
+            lease=lease, claimed_by=claimed_by
+        )
         claims = [] if claim is None else [claim]
         self._claimed(claims, chosen, lease, claimed_by=claimed_by, claim_key=None)
         return multiple(*claims)
