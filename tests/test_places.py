@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,7 @@ def test_reprs_show_no_passwords() -> None:
 
 
 @pytest.fixture
-def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Places]]:
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Places]:
     def write(text: str) -> Places:
         file = tmp_path / "places.toml"
         file.write_text(textwrap.dedent(text))

@@ -58,6 +58,7 @@ def test_a_queue_is_behind_the_connection_of_its_place(
 def test_operators_hand_on_tickets_of_the_place(urls: dict[str, str]) -> None:
     PushOperator(task_id="push", queue_name="orders", payloads=[1]).execute({})
     ticket = ClaimOperator(task_id="claim", queue_name="orders").execute({})
+    assert ticket is not None
 
     with XclaimHook().consume_ticket(ticket) as claims:
         assert [claim.payload for claim in claims] == [1]
