@@ -7,6 +7,8 @@
 | `postgresql_url`         | migrated, shared by all who ask             | the run   |
 | `fresh_postgresql_url`   | migrated, a copy of a template              | one test  |
 | `empty_postgresql_url`   | without our table                           | one test  |
+| `sqlite_folder`          | a folder for SQLite files                   | one test  |
+| `shared_sqlite_folder`   | the same                                    | a module  |
 | `sqlite_url`             | migrated file                               | one test  |
 | `empty_sqlite_url`       | file that does not exist yet                | one test  |
 | `database_url`           | `sqlite_url`, then `fresh_postgresql_url`   | one test  |
@@ -150,6 +152,18 @@ def empty_postgresql_url(postgresql_server: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def sqlite_folder() -> Iterator[Path]:
+    with databases.sqlite_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def shared_sqlite_folder() -> Iterator[Path]:
+    with databases.sqlite_folder() as folder:
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from xclaim.operations.migrate import upgrade
@@ -160,15 +174,15 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path, _sqlite_template: Path) -> str:
-    path = tmp_path / "xclaim.db"
+def sqlite_url(sqlite_folder: Path, _sqlite_template: Path) -> str:
+    path = sqlite_folder / "xclaim.db"
     databases.copy_sqlite(_sqlite_template, path)
     return databases.sqlite_url(path)
 
 
 @pytest.fixture
-def empty_sqlite_url(tmp_path: Path) -> str:
-    return databases.sqlite_url(tmp_path / "empty.db")
+def empty_sqlite_url(sqlite_folder: Path) -> str:
+    return databases.sqlite_url(sqlite_folder / "empty.db")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

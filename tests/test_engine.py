@@ -7,7 +7,6 @@ import sqlite3
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import literal_column, make_url, select, text
@@ -65,11 +64,9 @@ def test_sqlite_has_the_settings_a_queue_needs(sqlite_url: str) -> None:
     assert (journal, synchronous, wait) == ("wal", 2, 30_000)
 
 
-def test_a_sqlite_transaction_holds_the_write_lock_from_its_begin(
-    sqlite_url: str, tmp_path: Any
-) -> None:
+def test_a_sqlite_transaction_holds_the_write_lock_from_its_begin(sqlite_url: str) -> None:
     engine = create_engine(sqlite_url)
-    other = sqlite3.connect(tmp_path / "xclaim.db", timeout=0)
+    other = sqlite3.connect(make_url(sqlite_url).database or "", timeout=0)
 
     with engine.begin(), pytest.raises(sqlite3.OperationalError, match="locked"):
         other.execute("BEGIN IMMEDIATE")

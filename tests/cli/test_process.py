@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import make_url, text
 
-from tests.cli.command_line import UNREACHABLE, XCLAIM, CommandLine
+from tests.cli.command_line import UNREACHABLE, XCLAIM, CommandLine, NewCommandLine
 from tests.databases import temporary_database
 from tests.eventually import PATIENCE
 from xclaim import Message, Queue, __version__, create_engine
@@ -22,6 +22,12 @@ COMMANDS = (
     *("expire", "redrive", "prune", "demo", "grants", "get", "find", "failures"),
     *("claims", "withdraw", "rotate-keys", "audit", "doctor", "dashboard"),
 )
+
+
+@pytest.fixture
+def nowhere(nowhere: CommandLine) -> CommandLine:
+    """Return the command line as it is everywhere, but that each command starts a Python."""
+    return NewCommandLine(folder=nowhere.folder, environment=nowhere.environment)
 
 
 def test_help_lists_every_command(nowhere: CommandLine) -> None:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+from weakref import WeakSet
 
 import pytest
 from sqlalchemy import make_url
 
 from tests.airflow_versions import since
+from tests.eventually import PATIENCE
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from xclaim.airflow.hooks import XclaimHook
     from xclaim.airflow.tasks.task_queue import TaskQueue
+    from xclaim.consuming.keep_alive import KeepAlive
 
 # The run on SQLAlchemy 2.0 has no Airflow; it leaves out everything marked `airflow` as well.
 collect_ignore_glob = [] if importlib.util.find_spec("airflow") else ["test_*.py"]
@@ -29,6 +36,43 @@ collect_ignore_glob = [] if importlib.util.find_spec("airflow") else ["test_*.py
 
 RETRIES = 2
 Parse = Callable[[Sequence[str]], Any]
+
+
+_kept_alive: list[KeepAlive] = []
+_left_by_others: WeakSet[threading.Thread] = WeakSet()
+
+
+@pytest.fixture(autouse=True)
+def _noted_keep_alives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note what a task keeps alive while it goes on, from a thread that ends with its process."""
+    from xclaim.airflow.tasks import failing
+
+    keep_alive = failing.keep_alive
+
+    def keep_and_note(extend: Callable[[], object], lease: timedelta) -> KeepAlive:
+        _kept_alive.append(keep_alive(extend, lease))
+        return _kept_alive[-1]
+
+    monkeypatch.setattr(failing, "keep_alive", keep_and_note)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """End that, before the database goes; then name a test that leaves another of these threads.
+
+    Such a one would look for its database during the tests after it.
+    """
+    while _kept_alive:
+        _kept_alive.pop().end()
+    yield
+    running = {each for each in threading.enumerate() if each.name == "xclaim-keep-alive"}
+    left = running - set(_left_by_others)
+    _left_by_others.update(left)
+    if left:
+        gc.collect()  # a stream that nobody can reach any more
+    for thread in left:
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), f"{item.nodeid} leaves a thread that keeps claims alive"
 
 
 def connection_uri(database_url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
@@ -15,10 +16,10 @@ from xclaim.operations.migrate import upgrade
 
 @pytest.fixture(scope="module")
 def engines(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, shared_sqlite_folder: Path
 ) -> Iterator[dict[str, Engine]]:
     """Yield an engine for each database; where the highest id may be written, too."""
-    sqlite_url = databases.sqlite_url(tmp_path_factory.mktemp("hostile") / "xclaim.db")
+    sqlite_url = databases.sqlite_url(shared_sqlite_folder / "xclaim.db")
     with databases.temporary_database(request.getfixturevalue("postgresql_server")) as url:
         engines = {"sqlite": create_engine(sqlite_url), "postgresql": create_engine(url)}
         for engine in engines.values():

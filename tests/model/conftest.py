@@ -30,8 +30,8 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def _sqlite_stage_url(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> str:
-    path = tmp_path_factory.mktemp("stage") / "xclaim.db"
+def _sqlite_stage_url(shared_sqlite_folder: Path, _sqlite_template: Path) -> str:
+    path = shared_sqlite_folder / "stage.db"
     databases.copy_sqlite(_sqlite_template, path)
     return databases.sqlite_url(path)
 
