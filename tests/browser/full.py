@@ -59,12 +59,16 @@ def fill_all(engine: Engine) -> None:
     fill(engine)
     for name in filter(str.isprintable, HOSTILE):  # others are no names of queues
         Queue(name[:200], engine).push({"queue": "of a hostile name"})
-    is_sqlite = engine.dialect.name == "sqlite"
-    with engine.begin() as connection:
-        connection.execute(message_table().insert(), [*_by_hand(is_sqlite=is_sqlite)])
     idle: Queue[Any] = Queue("idle", engine)
     idle.push(1)
     idle.ack(_claim(idle))
+
+
+def fill_by_hand(engine: Engine) -> None:
+    """Write messages with names that no queue accepts."""
+    is_sqlite = engine.dialect.name == "sqlite"
+    with engine.begin() as connection:
+        connection.execute(message_table().insert(), [*_by_hand(is_sqlite=is_sqlite)])
 
 
 def _by_hand(*, is_sqlite: bool) -> Iterator[dict[str, Any]]:

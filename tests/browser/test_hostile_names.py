@@ -9,7 +9,16 @@ from playwright.sync_api import expect
 from sqlalchemy import select
 
 from tests.browser.conftest import Served
-from tests.browser.full import BY_HAND, HOSTILE, IMAGE, LONG, SCRIPT, STEERING, fill_all
+from tests.browser.full import (
+    BY_HAND,
+    HOSTILE,
+    IMAGE,
+    LONG,
+    SCRIPT,
+    STEERING,
+    fill_all,
+    fill_by_hand,
+)
 from tests.browser.looking import Looked
 from xclaim.sql.schema import message_table
 from xclaim.web.pages.filtering import filter_of
@@ -23,6 +32,7 @@ _LONGEST = 2_000  # characters of a filter
 @pytest.fixture(scope="module")
 def full(shop: Served) -> Served:
     fill_all(shop.dashboard.engine)
+    fill_by_hand(shop.dashboard.engine)
     return shop
 
 
