@@ -56,20 +56,25 @@ _INSERT = """
 INSERT INTO xclaim_message (
        queue, origin_queue, status, priority, attempts, created_at, available_at, claimed_at,
        claim_expires_at, consumed_at, claim_token, claimed_by, consumed_by, last_error,
-       last_error_class, payload)
+       last_error_class, unique_key, headers, payload)
 SELECT queue, regexp_replace(queue, '[.]dead$', ''), status, priority, attempts, created_at,
        available_at, CASE WHEN status <> 'available' THEN claimed_at END,
        CASE WHEN status = 'claimed' THEN expires_at END,
        CASE WHEN status = 'consumed' THEN claimed_at + work END,
        CASE WHEN status = 'claimed' THEN gen_random_uuid() END,
-       CASE WHEN status = 'claimed' THEN 'host:1' END,
-       CASE WHEN status = 'consumed' THEN 'host:1' END,
-       CASE WHEN is_failed THEN 'boom' END, CASE WHEN is_failed THEN 'ValueError' END,
-       jsonb_build_object('id', n)
+       CASE WHEN status = 'claimed' THEN claimant END,
+       CASE WHEN status = 'consumed' THEN claimant END,
+       CASE WHEN is_failed THEN 'boom ' || n % 3 END, CASE WHEN is_failed THEN 'ValueError' END,
+       CASE WHEN n % 10 = 0 THEN '{key}-' || n END,
+       jsonb_build_object('dag_id', 'shop', 'run_id', 'run-' || n % {runs}, 'task_id', 'push',
+                          'map_index', n % 50, 'try_number', 1),
+       jsonb_build_object('id', n, 'customer', jsonb_build_object('id', n % {runs}),
+                          'note', repeat('what the customer has ordered ', 3))
   FROM (SELECT made.*, {queue} AS queue, '{status}' AS status, {priority}::smallint AS priority,
                {attempts} AS attempts, {available_at} AS available_at,
                created_at + interval '3 seconds' AS claimed_at, {expires_at} AS expires_at,
-               interval '1 millisecond' * (100 + n % 1000) AS work, {is_failed} AS is_failed
+               interval '1 millisecond' * (100 + n % 1000) AS work, {is_failed} AS is_failed,
+               'shop/run-' || n % {runs} || '/work[' || n % 50 || ']#1@host-' || n % 7 AS claimant
           FROM (SELECT n, now() - interval '1 minute'
                           - ({number} - n) * interval '6 hours' / {number} AS created_at
                   FROM generate_series(1, {number}) AS n) AS made) AS message
@@ -86,6 +91,7 @@ _DEFAULTS = {
     "is_failed": "false",
     "condition": "true",
 }
+RUNS = 100_003  # DAG runs, and customers
 _NOT_THE_LAST = "(4 + n % 196) < 198"
 _PARTS: tuple[dict[str, Any], ...] = (
     {
@@ -147,8 +153,8 @@ def fill(engine: Engine) -> None:
             return
         for name in _DROPPED:
             connection.exec_driver_sql(f"DROP INDEX {name}")
-        for part in _PARTS:
-            sql = _INSERT.format(**{**_DEFAULTS, **part})
+        for number, part in enumerate(_PARTS):
+            sql = _INSERT.format(**{**_DEFAULTS, "key": f"key-{number}", "runs": RUNS, **part})
             connection.exec_driver_sql(sql.replace("%", "%%"))
         for name, on in _DROPPED.items():
             connection.exec_driver_sql(f"CREATE INDEX {name} ON xclaim_message {on}")
@@ -157,19 +163,23 @@ def fill(engine: Engine) -> None:
 
 
 class Pages:
-    """Counts the pages that the statements of a look read."""
+    """Counts the pages that the statements of a look read, and the time that the server needs."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.statements = 0
+        self.seconds = 0.0
 
     def run(self, connection: Connection, statement: Any, parameters: Any, **options: Any) -> Any:
         """Run a statement twice: explained, and for its rows."""
         sent = direct._sent(statement)  # noqa: SLF001  (what is really sent)
-        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sent.text}"
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sent.text}"
         bound = {**sent.constants, **parameters}
         (found,) = connection.exec_driver_sql(explain, bound).scalar_one()
         for part in (found["Plan"], found.get("Planning", {})):
             self.count += part.get("Shared Hit Blocks", 0) + part.get("Shared Read Blocks", 0)
+        self.statements += 1
+        self.seconds += (found["Planning Time"] + found["Execution Time"]) / 1000
         return direct.run(connection, statement, parameters, **options)
 
 

@@ -13,6 +13,7 @@
 | `empty_sqlite_url`       | file that does not exist yet                | one test  |
 | `database_url`           | `sqlite_url`, then `fresh_postgresql_url`   | one test  |
 | `empty_database_url`     | the same, without our table                 | one test  |
+| `new_database_url`       | what makes one, on SQLite, then PostgreSQL  | a module  |
 
 PostgreSQL is never skipped; the header and the summary of the run say which one it was.
 """
@@ -21,7 +22,8 @@ import os
 import signal
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +191,26 @@ def empty_sqlite_url(sqlite_folder: Path) -> str:
 def database_url(request: pytest.FixtureRequest) -> str:
     names = {"sqlite": "sqlite_url", "postgresql": "fresh_postgresql_url"}
     return str(request.getfixturevalue(names[request.param]))
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def new_database_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], str]]:
+    """Return what makes a database that the tests of a module share."""
+    with ExitStack() as stack:
+
+        def new_sqlite() -> str:
+            path = tmp_path_factory.mktemp("shared") / "xclaim.db"
+            template: Path = request.getfixturevalue("_sqlite_template")
+            databases.copy_sqlite(template, path)
+            return databases.sqlite_url(path)
+
+        def new_postgresql() -> str:
+            server, template = map(request.getfixturevalue, ("postgresql_server", "_template_url"))
+            return stack.enter_context(databases.temporary_database(server, template=template))
+
+        yield new_sqlite if request.param == "sqlite" else new_postgresql
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

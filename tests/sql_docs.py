@@ -86,6 +86,7 @@ OBSERVING = {
     "of_rest": (SQLITE,),
     "claims_and_letters": (SQLITE,),
     "last_consumed": (POSTGRESQL, SQLITE),
+    "parts": (POSTGRESQL,),
     "latest": (POSTGRESQL, SQLITE),
     "consumed_in_steps": (POSTGRESQL, SQLITE),
     "newest_pushed": (POSTGRESQL, SQLITE),
@@ -136,11 +137,17 @@ _PAYLOAD = message_conditions.Condition(
     test=message_conditions.Trait.PAYLOAD, number=0, steps=2, kind="number"
 )
 _RUN = message_conditions.Condition(test=message_conditions.Trait.RUN, number=1)
+_GROUPED = "search, of several parts of the index together"
 OF_MESSAGES: dict[str, dict[str, Any]] = {
     "readable": {},
     "search, the newest by their payload": {
         "way": _NEWEST,
         "conditions": (_PAYLOAD,),
+        "may": _MAY,
+    },
+    _GROUPED: {
+        "way": messages.Way(walk=messages.Walk.WAITING, is_grouped=True),
+        "conditions": (_RUN,),
         "may": _MAY,
     },
     "search, waiting and of an Airflow run": {
@@ -206,7 +213,7 @@ def _statements(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any
         yield name, build, build(table, dialect, **options)
     yield from _of_queues(dialect)
     for name, options in OF_MESSAGES.items():
-        if dialect is SQLITE and name == "readable":  # it has no roles
+        if dialect is SQLITE and name in ("readable", _GROUPED):  # it has no roles, and no LATERAL
             continue
         build = getattr(messages, name.partition(",")[0])
         yield name, build, build(table, dialect, **options)
@@ -216,7 +223,8 @@ def _of_queues(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any]
     for name, dialects in OBSERVING.items():
         if dialect in dialects:
             build = getattr(observing_queues, name)
-            yield name, build, build(message_table(), dialect)
+            options = {"way": _WAITING} if name == "parts" else {}
+            yield name, build, build(message_table(), dialect, **options)
 
 
 def _is_for_postgresql(name: str, options: dict[str, Any]) -> bool:

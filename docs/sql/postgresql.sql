@@ -1889,6 +1889,31 @@ SELECT CASE WHEN consumed_at IS NOT NULL THEN least(greatest(consumed_at, '0001-
     ORDER BY consumed_at DESC
     LIMIT 1) AS newest;
 
+-- parts
+-- Return the next parts of the index in some queues, and how many of the way's messages have.
+WITH RECURSIVE part AS ( SELECT 1 AS place, %(level)s::INTEGER AS below, (NULL)::integer AS priority,
+      (0)::bigint AS entries, (0)::bigint AS total, 0 AS number
+    UNION ALL SELECT part.place + CASE WHEN next.priority IS NULL THEN 1 ELSE 0 END, coalesce(next.priority,
+      32768), next.priority, counted.entries, part.total + CASE WHEN next.priority IS NULL THEN 0 ELSE
+      greatest(counted.entries, 1) END, part.number + 1
+    FROM part CROSS JOIN LATERAL (SELECT (SELECT (message.priority)::integer
+    FROM xclaim_message AS message
+    WHERE message.queue = ((%(queues)s::text)::text[])[part.place] AND status = 'available' AND available_at
+      >= '-infinity' AND message.priority < part.below
+    ORDER BY message.priority DESC
+    LIMIT 1) AS priority) AS next CROSS JOIN LATERAL (SELECT count(*) AS entries
+    FROM (SELECT 1
+    FROM xclaim_message
+    WHERE queue = ((%(queues)s::text)::text[])[part.place] AND status = 'available' AND available_at >=
+      '-infinity' AND priority = next.priority AND available_at <= statement_timestamp() AND next.priority IS
+      NOT NULL
+    LIMIT %(bound)s::INTEGER) AS entry) AS counted
+    WHERE part.place <= cardinality((%(queues)s::text)::text[]) AND part.total < %(bound)s::INTEGER AND
+      part.number < %(most)s::INTEGER) SELECT place, priority, entries
+    FROM part
+    WHERE priority IS NOT NULL
+    ORDER BY number;
+
 -- latest
 -- Return when the messages that were consumed last were available, claimed and consumed.
 SELECT name.queue, CASE WHEN latest.available_at IS NOT NULL THEN least(greatest(latest.available_at,
@@ -1996,6 +2021,62 @@ SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_q
     WHERE CASE WHEN (looked.codec IS NULL) THEN (looked.payload #> (ARRAY[%(step_0_0)s::text,
       %(step_0_1)s::text])) @> CAST(%(text_0)s::text AS jsonb) ELSE 1 = 0 END
     ORDER BY looked.id DESC
+    LIMIT %(message_limit)s::INTEGER;
+
+-- search, of several parts of the index together
+-- Return those of the next ``LOOK`` messages that pass all tests, no more than ``LIMIT``.
+SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_queue, 1, 1000) AS
+      origin_queue, substr(looked.status, 1, 1000) AS status, looked.priority, substr(looked.unique_key, 1,
+      1000) AS unique_key, looked.attempts, looked.max_attempts, least(greatest(looked.created_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, least(greatest(looked.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, CASE WHEN (looked.claimed_at IS NOT NULL) THEN
+      least(greatest(looked.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claimed_at, CASE WHEN (looked.claim_expires_at IS NOT NULL) THEN least(greatest(looked.claim_expires_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN
+      (looked.consumed_at IS NOT NULL) THEN least(greatest(looked.consumed_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS consumed_at, substr(looked.claimed_by, 1, 1000) AS claimed_by,
+      substr(looked.consumed_by, 1, 1000) AS consumed_by, substr(looked.claim_key, 1, 1000) AS claim_key,
+      substr(looked.last_error_class, 1, 1000) AS last_error_class, substr(looked.codec, 1, 1000) AS codec,
+      substr(looked.last_error, 1, 1000) AS last_error, looked.status = 'available' AND looked.available_at >
+      statement_timestamp() AS is_later, looked.claim_expires_at <= statement_timestamp() AS is_lapsed,
+      looked.part, CAST(trunc(EXTRACT(epoch
+    FROM looked.available_at) * 1000000) AS text) AS place
+    FROM (SELECT of_part.attempts AS attempts, of_part.available_at AS available_at, of_part.claim_expires_at
+      AS claim_expires_at, of_part.claim_key AS claim_key, of_part.claimed_at AS claimed_at,
+      of_part.claimed_by AS claimed_by, of_part.codec AS codec, of_part.consumed_at AS consumed_at,
+      of_part.consumed_by AS consumed_by, of_part.created_at AS created_at, of_part.headers AS headers,
+      of_part.id AS id, of_part.last_error AS last_error, of_part.last_error_class AS last_error_class,
+      of_part.max_attempts AS max_attempts, of_part.origin_queue AS origin_queue, of_part.priority AS
+      priority, of_part.queue AS queue, of_part.status AS status, of_part.unique_key AS unique_key,
+      item.position AS part
+    FROM unnest(CAST((SELECT %(queues)s::text AS anon_1) AS text[]), CAST((SELECT %(levels)s::text AS anon_2)
+      AS INTEGER[])) WITH ORDINALITY AS item(queue, level, position) JOIN LATERAL (SELECT
+      xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
+      xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
+      xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
+      AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
+      xclaim_message.created_at AS created_at, xclaim_message.headers AS headers, xclaim_message.id AS id,
+      xclaim_message.last_error AS last_error, xclaim_message.last_error_class AS last_error_class,
+      xclaim_message.max_attempts AS max_attempts, xclaim_message.origin_queue AS origin_queue,
+      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
+      xclaim_message.unique_key AS unique_key
+    FROM xclaim_message
+    WHERE xclaim_message.queue = item.queue AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at >= '-infinity' AND xclaim_message.priority = item.level
+    ORDER BY xclaim_message.available_at DESC, xclaim_message.id DESC
+    LIMIT %(look)s::INTEGER) AS of_part ON true) AS looked
+    WHERE CASE WHEN (jsonb_typeof(looked.headers -> 'run_id') = ANY (ARRAY['string', 'number'])) THEN
+      substr(looked.headers ->> 'run_id', 1, 4096) END = %(text_1)s::text OR
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') > 1 AND strpos(coalesce(looked.consumed_by,
+      looked.claimed_by), '#') > 0 AND substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), 1, length(%(text_1)s::text)) =
+      %(text_1)s::text AND substr(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(%(text_1)s::text) + 1), 1,
+      length('/')) = '/' AND split_part(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(%(text_1)s::text) + 1), '/',
+      -1) = substr(substr(substr(coalesce(looked.consumed_by, looked.claimed_by),
+      strpos(coalesce(looked.consumed_by, looked.claimed_by), '/') + 1), length(%(text_1)s::text) + 1), 2)
+    ORDER BY looked.part, looked.available_at DESC, looked.id DESC
     LIMIT %(message_limit)s::INTEGER;
 
 -- search, waiting and of an Airflow run
@@ -2240,23 +2321,28 @@ SELECT xclaim_message.id, substr(xclaim_message.queue, 1, 1000) AS queue, substr
 
 -- letters_by_error
 -- Count the newest dead letters of a queue, ``LOOK`` of them, by their error.
-SELECT said.last_error_class AS last_error_class, said.first_line AS first_line, count(*) AS letters, CASE
-      WHEN (min(said.available_at) IS NOT NULL) THEN least(greatest(min(said.available_at), '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at, CASE WHEN (max(said.available_at) IS NOT
-      NULL) THEN least(greatest(max(said.available_at), '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00')
-      END AS claimed_at, max(said.id) AS id
-    FROM (SELECT newest.id AS id, newest.available_at AS available_at, substr(newest.last_error_class, 1,
-      1000) AS last_error_class, CASE WHEN (strpos(substr(newest.last_error, 1, 300), chr(10)) > 0) THEN
-      substr(substr(newest.last_error, 1, 300), 1, strpos(substr(newest.last_error, 1, 300), chr(10)) - 1)
-      ELSE substr(newest.last_error, 1, 300) END AS first_line
-    FROM (SELECT xclaim_message.id AS id, xclaim_message.available_at AS available_at,
+SELECT said.position, said.last_error_class AS last_error_class, said.first_line AS first_line, count(*) AS
+      letters, CASE WHEN (min(said.available_at) IS NOT NULL) THEN least(greatest(min(said.available_at),
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at, CASE WHEN
+      (max(said.available_at) IS NOT NULL) THEN least(greatest(max(said.available_at), '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at, max(said.id) AS id
+    FROM (SELECT newest.position AS position, newest.id AS id, newest.available_at AS available_at,
+      substr(newest.last_error_class, 1, 1000) AS last_error_class, CASE WHEN
+      (strpos(substr(newest.last_error, 1, 300), chr(10)) > 0) THEN substr(substr(newest.last_error, 1, 300),
+      1, strpos(substr(newest.last_error, 1, 300), chr(10)) - 1) ELSE substr(newest.last_error, 1, 300) END AS
+      first_line
+    FROM (SELECT item.position AS position, of_each.id AS id, of_each.available_at AS available_at,
+      of_each.last_error_class AS last_error_class, of_each.last_error AS last_error
+    FROM unnest(CAST((SELECT %(queues)s::text AS anon_1) AS text[])) WITH ORDINALITY AS item(queue, position)
+      JOIN LATERAL (SELECT xclaim_message.id AS id, xclaim_message.available_at AS available_at,
       xclaim_message.last_error_class AS last_error_class, xclaim_message.last_error AS last_error
     FROM xclaim_message
-    WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.status = 'available' AND
+    WHERE xclaim_message.queue = item.queue AND xclaim_message.status = 'available' AND
       xclaim_message.available_at >= '-infinity'
     ORDER BY xclaim_message.priority, xclaim_message.available_at DESC, xclaim_message.id DESC
-    LIMIT %(look)s::INTEGER) AS newest) AS said GROUP BY said.last_error_class, said.first_line
-    ORDER BY count(*) DESC, max(said.id) DESC;
+    LIMIT %(look)s::INTEGER) AS of_each ON true) AS newest) AS said GROUP BY said.position,
+      said.last_error_class, said.first_line
+    ORDER BY said.position, count(*) DESC, max(said.id) DESC;
 
 -- work
 -- Return those of the next ``LOOK`` messages that a part of a DAG run has had to do with.

@@ -1519,21 +1519,23 @@ SELECT xclaim_message.id, CAST(substr(xclaim_message.queue, 1, 1000) AS BLOB) AS
 
 -- letters_by_error
 -- Count the newest dead letters of a queue, ``LOOK`` of them, by their error.
-SELECT CAST(said.last_error_class AS BLOB) AS last_error_class, CAST(said.first_line AS BLOB) AS first_line,
-      count(*) AS letters, CAST(min(said.available_at) AS BLOB) AS available_at, CAST(max(said.available_at)
-      AS BLOB) AS claimed_at, max(said.id) AS id
-    FROM (SELECT newest.id AS id, newest.available_at AS available_at, substr(newest.last_error_class, 1,
-      1000) AS last_error_class, CASE WHEN (instr(substr(newest.last_error, 1, 300), char(10)) > 0) THEN
-      substr(substr(newest.last_error, 1, 300), 1, instr(substr(newest.last_error, 1, 300), char(10)) - 1)
-      ELSE substr(newest.last_error, 1, 300) END AS first_line
-    FROM (SELECT xclaim_message.id AS id, xclaim_message.available_at AS available_at,
+SELECT said.position, CAST(said.last_error_class AS BLOB) AS last_error_class, CAST(said.first_line AS BLOB)
+      AS first_line, count(*) AS letters, CAST(min(said.available_at) AS BLOB) AS available_at,
+      CAST(max(said.available_at) AS BLOB) AS claimed_at, max(said.id) AS id
+    FROM (SELECT newest.position AS position, newest.id AS id, newest.available_at AS available_at,
+      substr(newest.last_error_class, 1, 1000) AS last_error_class, CASE WHEN (instr(substr(newest.last_error,
+      1, 300), char(10)) > 0) THEN substr(substr(newest.last_error, 1, 300), 1,
+      instr(substr(newest.last_error, 1, 300), char(10)) - 1) ELSE substr(newest.last_error, 1, 300) END AS
+      first_line
+    FROM (SELECT 1 AS position, xclaim_message.id AS id, xclaim_message.available_at AS available_at,
       xclaim_message.last_error_class AS last_error_class, xclaim_message.last_error AS last_error
     FROM xclaim_message
     WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
       xclaim_message.available_at IS NOT NULL
     ORDER BY xclaim_message.priority, xclaim_message.available_at DESC, xclaim_message.id DESC
-    LIMIT :look OFFSET :param_1) AS newest) AS said GROUP BY said.last_error_class, said.first_line
-    ORDER BY count(*) DESC, max(said.id) DESC;
+    LIMIT :look OFFSET :param_1) AS newest) AS said GROUP BY said.position, said.last_error_class,
+      said.first_line
+    ORDER BY said.position, count(*) DESC, max(said.id) DESC;
 
 -- work
 -- Return those of the next ``LOOK`` messages that a part of a DAG run has had to do with.

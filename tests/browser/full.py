@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine
 
 from xclaim import Queue
 from xclaim.retry import Retry
+from xclaim.sql.schema import message_table
 
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror=alert(1)>'
 LINK = "javascript:alert(1)"
 TURNED = "\u202etxt.exe"
 LONG = "x" * 3_000
-HOSTILE = (SCRIPT, IMAGE, LINK, TURNED, "{{ 7 * 7 }}", "a\nb", "\N{PILE OF POO}", LONG)
+STEERING = "\x1b[31m\x07\u200b\ufeff<b>"
+HOSTILE = (SCRIPT, IMAGE, LINK, TURNED, "{{ 7 * 7 }}", "a\nb", "\N{PILE OF POO}", STEERING, LONG)
+# Names that no queue accepts, and a hand can write into the table.
+BY_HAND = (TURNED, "a\nb", STEERING, LONG, "..", "%2e%2e/", "a?b=1&c#d", " ", ".dead", "-")
 SECRET = "what only its consumer should read"
 SECRET_ERROR = "what only who may see payloads should read of errors"
 _AT_ONCE = timedelta(0)
@@ -56,3 +62,39 @@ def fill_all(engine: Engine) -> None:
     idle: Queue[Any] = Queue("idle", engine)
     idle.push(1)
     idle.ack(_claim(idle))
+
+
+def fill_by_hand(engine: Engine) -> None:
+    """Write messages with names that no queue accepts."""
+    is_sqlite = engine.dialect.name == "sqlite"
+    with engine.begin() as connection:
+        connection.execute(message_table().insert(), [*_by_hand(is_sqlite=is_sqlite)])
+
+
+def _by_hand(*, is_sqlite: bool) -> Iterator[dict[str, Any]]:
+    """Yield rows of names that no queue accepts: one that waits, one that died, one that is done.
+
+    What names the producer and the consumer is hostile as well.
+    """
+    as_json = json.dumps if is_sqlite else dict
+    now = datetime.now(UTC) - timedelta(minutes=1)
+    names = {"codec": None, "unique_key": None, "last_error_class": None, "last_error": None}
+    for name in BY_HAND:
+        headers = {"dag_id": name, "run_id": name, "task_id": name, "map_index": name}
+        row = {
+            **names,
+            "queue": name,
+            "origin_queue": name,
+            "status": "available",
+            "payload": as_json({name: name}),
+            "headers": as_json(headers),
+            "created_at": now,
+            "available_at": now,
+            "claimed_at": None,
+            "consumed_at": None,
+            "consumed_by": None,
+        }
+        yield row
+        yield {**row, "queue": f"{name}.dead", "last_error_class": name, "last_error": f"{name}\n"}
+        done = {"claimed_at": now, "consumed_at": now, "consumed_by": "/".join([name] * 3) + "#1@h"}
+        yield {**row, **done, "status": "consumed", "unique_key": name[:1_000]}

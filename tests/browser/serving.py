@@ -5,11 +5,32 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.eventually import until
+
+
+@dataclass
+class Recorded:
+    """An application with all that it has sent: a browser forgets a page when it leaves it."""
+
+    app: ASGIApp
+    parts: list[bytes] = field(default_factory=list)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def record(message: Message) -> None:
+            if body := message.get("body"):
+                self.parts.append(body)
+            await send(message)
+
+        await self.app(scope, receive, record)
+
+    @property
+    def sent(self) -> str:
+        return b"".join(self.parts).decode()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from xclaim.sql import full_names
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect
 from xclaim.sql.schema import message_table
 from xclaim.sql.statements import observing_messages as statements
+from xclaim.sql.statements import observing_queues
 from xclaim.sql.statements.message_conditions import Condition, Readable, Trait
 from xclaim.sql.statements.observing_messages import Due, Part, Walk, Way
 
@@ -71,6 +72,11 @@ VALUES: dict[str, Any] = {
     "producer_task_id": "t",
     "producer_map_index": "-1",
     "message_table": "xclaim_message",
+    "queues": "{q3,q3.dead}",
+    "levels": "{0,0}",
+    "level": 32_768,
+    "bound": 100,
+    "most": 100,
 }
 PLACES = {"postgresql": "1767255600000000", "sqlite": "t" + b"2026-01-01 08:20:00.000".hex()}
 MOST_READ = VALUES["look"] + 1  # to see that those of one time have ended
@@ -181,6 +187,19 @@ def test_what_was_looked_through_is_counted_by_its_index(large: Engine, way: Way
         refuse_scans(lines)
         told = "\n".join(lines)
         assert INDEXES.get(way.walk, "PRIMARY KEY") in told or "pkey" in told
+
+
+@pytest.mark.parametrize("large", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("walk", INDEXES)
+def test_small_parts_are_counted_and_looked_at_by_their_index(large: Engine, walk: Walk) -> None:
+    way = Way(walk=walk, is_grouped=True)
+    looks = [plan(large, statements.search, way=way, conditions=CONDITIONS, may=MAY)]
+    if walk is not Walk.CONSUMED:
+        looks.append(plan(large, observing_queues.parts, way=Way(walk=walk)))
+
+    for lines in looks:
+        refuse_scans(lines)
+        assert INDEXES[walk] in "\n".join(lines)
 
 
 LOOKS: dict[str, tuple[Any, dict[str, Any]]] = {

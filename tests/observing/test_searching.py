@@ -210,6 +210,26 @@ def paged(observer: Observer, filter_: str, limit: int = 50) -> Iterator[Found]:
         yield page
 
 
+@pytest.mark.parametrize("first_look", [1, 250])
+def test_small_parts_of_an_index_are_gone_through_in_their_order(
+    engine: Engine, observer: Observer, monkeypatch: pytest.MonkeyPatch, first_look: int
+) -> None:
+    monkeypatch.setattr(walking, "_FIRST_LOOK", first_look)
+    for name in ("a", "b", "c", "c c"):
+        for priority in (32_767, 0, -32_768):
+            Queue(name, engine).push_many([1, 2, 3], priority=priority)
+    order = "ORDER BY queue, priority DESC, available_at DESC, id DESC"
+    with engine.connect() as connection:
+        ids = connection.execute(text(f"SELECT id FROM xclaim_message {order}")).scalars().all()
+
+    pages = list(paged(observer, "status:available", limit=4))
+    nothing = list(paged(observer, "status:available payload:4"))
+
+    assert [message.id for page in pages for message in page.messages] == ids
+    assert sum(page.looked_at for page in nothing) == len(ids)
+    assert nothing[-1].looked_back_to is not None
+
+
 @pytest.mark.parametrize("walk", ["", "status:available queue:orders", "status:consumed queue:c"])
 def test_a_search_stops_after_so_many_messages_and_goes_on(
     engine: Engine, observer: Observer, monkeypatch: pytest.MonkeyPatch, walk: str

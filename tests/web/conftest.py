@@ -1,11 +1,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from tests import databases
 from tests.web.dashboards import Dashboard, dashboard_of
 from xclaim import create_engine
 
@@ -17,25 +15,13 @@ def dashboard(database_url: str) -> Iterator[Dashboard]:
         yield shown
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def new_engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], Engine]]:
+@pytest.fixture(scope="module")
+def new_engine(new_database_url: Callable[[], str]) -> Iterator[Callable[[], Engine]]:
     """Return what makes a database that the tests of a module share: those that only look."""
     with ExitStack() as stack:
 
-        def new_sqlite() -> str:
-            path = tmp_path_factory.mktemp("shared") / "xclaim.db"
-            template: Path = request.getfixturevalue("_sqlite_template")
-            databases.copy_sqlite(template, path)
-            return databases.sqlite_url(path)
-
-        def new_postgresql() -> str:
-            server, template = map(request.getfixturevalue, ("postgresql_server", "_template_url"))
-            return stack.enter_context(databases.temporary_database(server, template=template))
-
         def make() -> Engine:
-            engine = create_engine(new_sqlite() if request.param == "sqlite" else new_postgresql())
+            engine = create_engine(new_database_url())
             stack.callback(engine.dispose)
             return engine
 

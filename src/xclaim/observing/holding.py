@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,9 @@ from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import ObservationTimeoutError
 from xclaim.observing import rows
 from xclaim.observing.asking import Question
+from xclaim.observing.counting import share
 from xclaim.observing.filters import Filter, OfStatus, OfText, StatusWord, TextName
+from xclaim.observing.names import queue_of
 from xclaim.observing.places import Place, from_cursor, to_cursor
 from xclaim.observing.planning import readable
 from xclaim.observing.searching import search
@@ -25,6 +28,8 @@ from xclaim.sql.statements.observing_messages import Walk
 from xclaim.verbs.execution import as_utc
 
 MOST_LETTERS = 10_000  # of a queue that are grouped by their error
+_LETTERS = 30_000  # of all queues together, and some of each
+_AT_ONCE = 100  # queues that one statement groups
 _MOST_HELD = 1_000
 _KIND = "claims"
 
@@ -32,7 +37,7 @@ _KIND = "claims"
 def claims(ask: Ask, queue: str | None, *, limit: int, after: str | None) -> Claims:
     """Return who holds what, by queue and by the end of the lease, and where to go on."""
     most = arguments.whole_number("limit", limit, 1, _MOST_HELD)
-    names = None if queue is None else _with_dead(arguments.queue_name(queue))
+    names = None if queue is None else _with_dead(queue_of(queue))
     return sendable(ask, lambda each: _claims(each, names, most, after))
 
 
@@ -81,7 +86,7 @@ def _held(question: Question, place: Place | None, limit: int, *, is_of_queue: b
 
 def failing(ask: Ask, timeout: timedelta, queue: str, limit: int) -> list[Listed]:
     """Return the messages of a queue that failed and are tried again, the next try first."""
-    name = arguments.queue_name(queue)
+    name = queue_of(queue)
     asked = Filter((OfStatus(word=StatusWord.RETRYING), OfText(name=TextName.QUEUE, text=name)))
     found = search(ask, timeout, str(asked), limit=limit, before=None).messages
     return sorted(found, key=lambda message: (message.available_at, message.id))
@@ -92,7 +97,7 @@ def dead_letters(ask: Ask, timeout: timedelta, queue: str | None) -> DeadLetters
 
     Of all queues those that there was time for.
     """
-    names = None if queue is None else [arguments.dead_letter_queue(arguments.queue_name(queue))]
+    names = None if queue is None else [arguments.dead_letter_queue(queue_of(queue))]
     return sendable(ask, lambda each: _dead_letters(each, timeout, names))
 
 
@@ -102,12 +107,17 @@ def _dead_letters(ask: Ask, timeout: timedelta, names: list[str] | None) -> Dead
     is_complete = True
     with ask("what the dead letters died of") as question:
         may = readable(question)
+        most = MOST_LETTERS
+        if names is None:
+            names = list(_dead_queues(question))
+            most = min(MOST_LETTERS, share(_LETTERS, len(names)))
+        size = _AT_ONCE if question.dialect.has_lateral else 1
         try:
-            for name in _dead_queues(question) if names is None else names:
+            for begin in range(0, len(names), size):
                 is_complete = not found or time.monotonic() < ends_at
                 if not is_complete:
                     break
-                found += _of_queue(question, name, may)
+                found += _of_queues(question, names[begin : begin + size], most, may)
         except ObservationTimeoutError:
             if not found:
                 raise
@@ -121,20 +131,22 @@ def _dead_queues(question: Question) -> Iterator[str]:
             yield name
 
 
-def _of_queue(question: Question, name: str, may: Readable) -> list[Letters]:
-    parameters = {"queue_name": name, "look": MOST_LETTERS}
+def _of_queues(question: Question, names: list[str], most: int, may: Readable) -> Iterator[Letters]:
+    parameters = {"queue_name": names[0], "look": most}
+    if question.dialect.has_lateral:
+        parameters = {**question.dialect.row_parameters(queue=names), "look": most}
     found = question.texts(statements.letters_by_error, parameters, may=may)
-    is_complete = sum(row.letters for row in found) < MOST_LETTERS
-    return [
-        Letters(
-            queue=name.removesuffix(DEAD_LETTER_SUFFIX),
+    counted = Counter[int]()
+    for row in found:
+        counted[row.position] += row.letters
+    for row in found:
+        yield Letters(
+            queue=names[row.position - 1].removesuffix(DEAD_LETTER_SUFFIX),
             error_class=row.last_error_class,
             first_line=row.first_line,
             count=row.letters,
             first_died_at=as_utc(row.available_at),
             last_died_at=as_utc(row.claimed_at),
             newest_id=row.id,
-            is_complete=is_complete,
+            is_complete=counted[row.position] < most,
         )
-        for row in found
-    ]

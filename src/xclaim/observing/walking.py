@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import ObservationTimeoutError
@@ -14,14 +15,16 @@ from xclaim.observing.asking import Question
 from xclaim.observing.places import Place
 from xclaim.observing.planning import Plan, Tests
 from xclaim.sql.statements import observing_messages as statements
+from xclaim.sql.statements import observing_queues
 from xclaim.sql.statements.message_conditions import Readable, Trait
 from xclaim.sql.statements.observing_messages import MOST_NAMES, Walk, Way
+from xclaim.sql.statements.observing_queues import LOWEST_PRIORITY, TOP_PRIORITY
 from xclaim.verbs.execution import as_utc
 
 _FIRST_LOOK = 250  # messages; each further look takes four times as many
 _FIRST_LOOK_INTO = 25  # payloads, any of which may be large
 _GROWTH = 4
-_TOP_PRIORITY = 2**31 - 1
+_MOST_PARTS = 2_000  # that a statement looks for
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +35,26 @@ class Looked:
     count: int = 0
     back_to: datetime | None = None
     place: Place | None = None  # where to go on; None at the end
+
+
+class _Part(NamedTuple):
+    """A part of an index, and how many of its messages are on the way."""
+
+    queue: str
+    priority: int
+    entries: int
+
+    @property
+    def cost(self) -> int:
+        """What it has cost to look at it: also where nothing was on the way."""
+        return max(self.entries, 1)
+
+
+class _Group(NamedTuple):
+    """Parts that are so small that all of them are looked at together, and where they begin."""
+
+    place: Place
+    parts: Sequence[_Part]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,28 +69,34 @@ class Search:
     build: Callable[..., Any] = statements.search
     options: dict[str, Any] = field(default_factory=dict)
     _looked: Looked = field(default_factory=Looked)
+    _size: int = 0  # of the next look
 
     def found(self, tests_: Tests, limit: int, place: Place | None) -> Looked:
         """Return what was found from a place on, ``limit`` at most."""
         looked = self._looked
         if not self.options:
             self.options = {"conditions": tests_.conditions, "may": self.may}
-        size = self._first_size(tests_, limit)
-        for part in self._parts(place):
-            here: Place | None = part
-            while here is not None:
-                looked.place = here
-                if len(looked.rows) == limit or looked.count >= self.most or self._is_over():
-                    return looked
-                try:
-                    here = self._look(here, size, limit, tests_.parameters)
-                except ObservationTimeoutError:
-                    if looked.count:
+        self._size = self._first_size(tests_, limit)
+        try:
+            for part in self._parts(place):
+                here: Place | _Group | None = part
+                while here is not None:
+                    looked.place = here.place if isinstance(here, _Group) else here
+                    if len(looked.rows) == limit or looked.count >= self.most or self._is_over():
                         return looked
-                    raise
-                size = min(_GROWTH * size, self.most)
+                    here = self._look_at(here, limit, tests_.parameters)
+                    self._size = min(_GROWTH * self._size, self.most)
+        except ObservationTimeoutError:
+            if looked.count:
+                return looked
+            raise
         looked.place = None
         return looked
+
+    def _look_at(self, here: Place | _Group, limit: int, values: dict[str, Any]) -> Place | None:
+        if isinstance(here, _Group):
+            return self._look_through(here, limit, values)
+        return self._look(here, self._size, limit, values)
 
     def _first_size(self, tests_: Tests, limit: int) -> int:
         into = any(condition.test is Trait.PAYLOAD for condition in tests_.conditions)
@@ -101,6 +130,38 @@ class Search:
         looked.count += end.looked_at
         looked.back_to = as_utc(end.created_at)
         return self._behind(place, end) if end.looked_at == size else None
+
+    def _look_through(self, group: _Group, limit: int, values: dict[str, Any]) -> Place | None:
+        """Look at all messages of some parts; return where the others are, None at their end."""
+        looked = self._looked
+        missing = limit - len(looked.rows)
+        way = Way(walk=self.plan.walk, due=self.plan.due, is_grouped=True)
+        names = [part.queue for part in group.parts]
+        levels = [part.priority for part in group.parts]
+        listed = self.question.dialect.row_parameters(queue=names, level=levels)
+        begins = {**values, **listed, "look": self._size}
+        found = self.question.texts(
+            self.build, {**begins, "message_limit": missing + 1}, way=way, **self.options
+        )
+        looked.rows += found[:missing]
+        of_part = replace(way, is_grouped=False)
+        if len(found) > missing:
+            last = found[missing - 1]
+            part = group.parts[last.part - 1]
+            looked.count += sum(each.cost for each in group.parts[: last.part - 1])
+            here = self._place_in(part)
+            self._count_to(of_part, {**self._parameters(here), "look": self._size}, last)
+            return self._behind(here, last)
+        looked.count += sum(each.cost for each in group.parts)
+        if last := next((each for each in reversed(group.parts) if each.entries), None):
+            begins = {**self._parameters(self._place_in(last)), "look": self._size}
+            (end,) = self.question.texts(statements.looked_through, begins, way=of_part)
+            looked.back_to = as_utc(end.created_at)
+        return None
+
+    def _place_in(self, part: _Part) -> Place:
+        has_priority = self.plan.walk is Walk.WAITING
+        return Place(queue=part.queue, priority=part.priority if has_priority else None)
 
     def _count_to(self, way: Way, parameters: dict[str, Any], last: Any) -> None:
         """Count what was looked at up to a message that was found."""
@@ -140,11 +201,14 @@ class Search:
         time_ = row.place if self.plan.walk in statements.TIMES else None
         return Place(queue=place.queue, priority=place.priority, time=time_, id=row.id)
 
-    def _parts(self, place: Place | None) -> Iterator[Place]:
+    def _parts(self, place: Place | None) -> Iterator[Place | _Group]:
         """Yield the beginnings of the parts of the index, the first of them where to go on."""
         if self.plan.walk in (Walk.IDS, Walk.CHOSEN):
             if self._from_id(place or Place()) >= self.plan.lowest:
                 yield place or Place()
+            return
+        if self.plan.walk in (Walk.WAITING, Walk.HELD) and self.question.dialect.has_lateral:
+            yield from self._grouped(place)
             return
         for queue in self._queue_names(place):
             begun = place if place is not None and place.queue == queue else None
@@ -153,8 +217,48 @@ class Search:
                 continue
             yield from self._levels(queue, begun)
 
+    def _grouped(self, place: Place | None) -> Iterator[Place | _Group]:
+        """Yield small parts together, so that many of them are not many statements."""
+        below = TOP_PRIORITY
+        names = self._queue_names(place)
+        if place is not None and place.time is not None:
+            yield place
+            if self.plan.walk is Walk.WAITING:
+                below = place.priority or 0
+            else:
+                next(names, None)  # all of this queue is looked at
+        elif place is not None and place.priority is not None:
+            below = place.priority + 1
+        while some := list(islice(names, MOST_NAMES)):
+            yield from self._grouped_of(some, below)
+            below = TOP_PRIORITY
+
+    def _grouped_of(self, names: list[str], below: int) -> Iterator[Place | _Group]:
+        way = Way(walk=self.plan.walk, due=self.plan.due)
+        has_priority = self.plan.walk is Walk.WAITING
+        while names:
+            if below <= (LOWEST_PRIORITY if has_priority else 0):  # there is no other in this queue
+                names, below = names[1:], TOP_PRIORITY
+                continue
+            # Where to go on if there is no time left to find the parts.
+            self._looked.place = Place(queue=names[0], priority=below - 1 if has_priority else None)
+            bound = max(1, min(self._size, self.most - self._looked.count))
+            numbers = {"level": below, "bound": bound, "most": len(names) + _MOST_PARTS}
+            parameters = {**self.question.dialect.row_parameters(queue=names), **numbers}
+            rows = self.question.rows(observing_queues.parts, parameters, way=way)
+            found = [_Part(names[row.place - 1], row.priority, row.entries) for row in rows]
+            # Counting ends with the part that has too many: it is looked at alone.
+            small = found[:-1] if found and found[-1].entries >= bound else found
+            if small:
+                yield _Group(self._place_in(small[0]), small)
+            if len(small) < len(found):
+                yield self._place_in(found[-1])
+            if len(found) < _MOST_PARTS and sum(part.cost for part in found) < bound:
+                return
+            names, below = names[rows[-1].place - 1 :], rows[-1].priority
+
     def _levels(self, queue: str, begun: Place | None) -> Iterator[Place]:
-        below = _TOP_PRIORITY
+        below = TOP_PRIORITY
         if begun is not None and begun.priority is not None:
             yield begun
             below = begun.priority

@@ -1,7 +1,7 @@
 """What a task of Airflow has pushed, holds, has consumed and failed at.
 
 No index knows producers and consumers, and none should: each push and ack would pay for it. So the
-newest messages are read, 50,000 at most, and who looks can go on. What is held is found by the
+newest messages are read, 10,000 at most, and who looks can go on. What is held is found by the
 index on claims, and what was consumed lately also by that on consumed messages, however long ago
 it was pushed.
 """
@@ -9,7 +9,7 @@ it was pushed.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -25,15 +25,16 @@ from xclaim.observing.values import Listed, Work
 from xclaim.observing.walking import Looked, Search, queue_names
 from xclaim.sql.statements import observing_messages as statements
 from xclaim.sql.statements.message_conditions import Readable
-from xclaim.sql.statements.observing_messages import Part, Walk
+from xclaim.sql.statements.observing_messages import Part, Walk, Way
 from xclaim.task_names import natural_key
 
-MOST_LOOKED_AT = 50_000
+MOST_LOOKED_AT = 10_000
 _MOST_LISTED = 500
 _KINDS = ("pushed", "held", "consumed", "failed")
 _NEWEST_CONSUMED = 250  # of each queue
+_CONSUMED = 10_000  # of all queues together
 _MOST_QUEUES = 200
-_MOST_CLAIMS = 10_000  # that are looked through
+_MOST_CLAIMS = 5_000  # that are looked through
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,13 +132,24 @@ class _Sight:
         return self._search(Plan(walk=Walk.HELD), _MOST_CLAIMS, limit, None, ends_at).rows
 
     def consumed(self, limit: int, ends_at: float) -> list[Any]:
+        names = queue_names(self._question, Walk.CONSUMED, most=_MOST_QUEUES)
+        most = min(_CONSUMED // max(len(names), 1), _NEWEST_CONSUMED)
+        if self._question.dialect.has_lateral:
+            return self._consumed_of_all(names, most, limit)
         found: list[Any] = []
-        for name in queue_names(self._question, Walk.CONSUMED, most=_MOST_QUEUES):
+        for name in names:
             if time.monotonic() >= ends_at:
                 break
             plan = Plan(walk=Walk.CONSUMED, queues=(name,))
-            found += self._search(plan, _NEWEST_CONSUMED, limit, None, ends_at).rows
+            found += self._search(plan, most, limit, None, ends_at).rows
         return found
+
+    def _consumed_of_all(self, names: Sequence[str], most: int, limit: int) -> list[Any]:
+        listed = self._question.dialect.row_parameters(queue=names, level=[0] * len(names))
+        parameters = {**self._asked.parameters, **listed, "look": most, "message_limit": limit}
+        way = Way(walk=Walk.CONSUMED, is_grouped=True)
+        options = {"way": way, "part": self._asked.part, "may": self._may}
+        return list(self._question.texts(statements.work, parameters, **options))
 
     def newest(self, limit: int, place: Place | None, ends_at: float) -> Looked:
         return self._search(Plan(walk=Walk.IDS), MOST_LOOKED_AT, limit, place, ends_at)

@@ -8,7 +8,7 @@ than that. Columns that a role may not read are in none of the statements it is 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -27,6 +27,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     tuple_,
 )
 from sqlalchemy.sql.selectable import FromClause
@@ -100,11 +101,16 @@ class Due(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """A walk, and from where on: ``is_begun`` goes on behind a place."""
+    """A walk, and from where on: ``is_begun`` goes on behind a place.
+
+    ``is_grouped``: through several parts of the index that are small, ``LOOK`` of each at most
+    (PostgreSQL). A part is a queue, of what waits also a priority.
+    """
 
     walk: Walk
     due: Due = Due.ANY
     is_begun: bool = False
+    is_grouped: bool = False
 
 
 @lru_cache
@@ -329,21 +335,19 @@ _HELD = (
 
 @lru_cache
 def letters_by_error(table: Table, dialect: Dialect, *, may: Readable) -> Statement:
-    """Count the newest dead letters of a queue, ``LOOK`` of them, by their error."""
+    """Count the newest dead letters of a queue, ``LOOK`` of them, by their error.
+
+    On PostgreSQL of some queues, as ``rows`` has them, of each so many.
+    """
     line: ColumnElement[Any] = literal_column("NULL", Text)
     names = ["id", "available_at", "last_error_class"]
     if may.last_error:
         names.append("last_error")
-    newest = (
-        select(*[table.c[name] for name in names])
-        .where(table.c.queue == QUEUE, _of_index(table, dialect, Walk.WAITING))
-        .order_by(table.c.priority, table.c.available_at.desc(), table.c.id.desc())
-        .limit(LOOK)
-        .subquery("newest")
-    )
+    newest = _newest_letters(table, dialect, names)
     if may.last_error:
         line = _first_line(dialect, newest.c.last_error)
     said = select(
+        newest.c.position,
         newest.c.id,
         newest.c.available_at,
         _beginning(newest.c.last_error_class, _TEXT).label("last_error_class"),
@@ -351,6 +355,7 @@ def letters_by_error(table: Table, dialect: Dialect, *, may: Readable) -> Statem
     ).subquery("said")
     return (
         select(
+            said.c.position,
             _text(dialect, said.c.last_error_class, "last_error_class"),
             _text(dialect, said.c.first_line, "first_line"),
             func.count().label("letters"),
@@ -358,9 +363,23 @@ def letters_by_error(table: Table, dialect: Dialect, *, may: Readable) -> Statem
             dialect.readable(func.max(said.c.available_at).label("claimed_at")),
             func.max(said.c.id).label("id"),
         )
-        .group_by(said.c.last_error_class, said.c.first_line)
-        .order_by(func.count().desc(), func.max(said.c.id).desc())
+        .group_by(said.c.position, said.c.last_error_class, said.c.first_line)
+        .order_by(said.c.position, func.count().desc(), func.max(said.c.id).desc())
     )
+
+
+def _newest_letters(table: Table, dialect: Dialect, names: Iterable[str]) -> FromClause:
+    columns = [table.c[name] for name in names]
+    order = (table.c.priority, table.c.available_at.desc(), table.c.id.desc())
+    is_waiting = _of_index(table, dialect, Walk.WAITING)
+    if not dialect.has_lateral:
+        of_queue = select(ONE.label("position"), *columns).where(table.c.queue == QUEUE, is_waiting)
+        return of_queue.order_by(*order).limit(LOOK).subquery("newest")
+    named = dialect.rows(queue=Text())
+    of_each = select(*columns).where(table.c.queue == named.c.queue, is_waiting)
+    rows = of_each.order_by(*order).limit(LOOK).lateral("of_each")
+    found = select(named.c.position, *rows.c).select_from(named.join(rows, true()))
+    return found.subquery("newest")
 
 
 def _first_line(dialect: Dialect, text: ColumnElement[str]) -> ColumnElement[str]:
@@ -461,12 +480,27 @@ def _columns_for(conditions: Iterable[Condition], may: Readable) -> tuple[str, .
 
 
 def _looked(table: Table, dialect: Dialect, way: Way, names: Iterable[str]) -> Select[Any]:
+    if way.is_grouped:
+        return _looked_in_parts(table, dialect, way, names)
     return (
         select(*[table.c[name] for name in names])
         .where(*_range(table, dialect, way))
         .order_by(*_order(table, way))
         .limit(LOOK)
     )
+
+
+def _looked_in_parts(table: Table, dialect: Dialect, way: Way, names: Iterable[str]) -> Select[Any]:
+    part = dialect.rows(queue=Text(), level=Integer())
+    of_part = [table.c.queue == part.c.queue, *_of_part(table, dialect, way, part.c.level)]
+    rows = (
+        select(*[table.c[name] for name in names])
+        .where(*of_part)
+        .order_by(*_order(table, replace(way, is_grouped=False)))
+        .limit(LOOK)
+        .lateral("of_part")
+    )
+    return select(*rows.c, part.c.position.label("part")).select_from(part.join(rows, true()))
 
 
 def _range(table: Table, dialect: Dialect, way: Way) -> list[ColumnElement[bool]]:
@@ -476,17 +510,24 @@ def _range(table: Table, dialect: Dialect, way: Way) -> list[ColumnElement[bool]
         case Walk.CHOSEN:
             ids = select(dialect.rows(id=BigInteger()).c.id)
             return [dialect.in_subquery(table.c.id, ids), table.c.id <= FROM_ID]
-    found = [table.c.queue == QUEUE, _of_index(table, dialect, way.walk)]
+    found = [table.c.queue == QUEUE, *_of_part(table, dialect, way, PRIORITY)]
+    if way.is_begun:
+        time = table.c[TIMES[way.walk]]
+        found.append(tuple_(time, table.c.id) < tuple_(dialect.time_at("place"), PLACE_ID))
+    return found
+
+
+def _of_part(
+    table: FromClause, dialect: Dialect, way: Way, priority: ColumnElement[int]
+) -> list[ColumnElement[bool]]:
+    found = [_of_index(table, dialect, way.walk)]
     if way.walk is Walk.WAITING:
-        found.append(table.c.priority == PRIORITY)
+        found.append(table.c.priority == priority)
         match way.due:
             case Due.NOW:
                 found.append(table.c.available_at <= dialect.now())
             case Due.LATER:
                 found.append(table.c.available_at > dialect.now())
-    if way.is_begun:
-        time = table.c[TIMES[way.walk]]
-        found.append(tuple_(time, table.c.id) < tuple_(dialect.time_at("place"), PLACE_ID))
     return found
 
 
@@ -507,11 +548,15 @@ def _order_names(way: Way) -> tuple[str, ...]:
 
 def _order(row: FromClause, way: Way, *, backwards: bool = False) -> list[ColumnElement[Any]]:
     columns: list[ColumnElement[Any]] = [*(row.c[name] for name in _order_names(way)), row.c.id]
-    return columns if backwards else [column.desc() for column in columns]
+    if backwards:
+        return columns
+    part = [row.c.part] if way.is_grouped else []
+    return [*part, *[column.desc() for column in columns]]
 
 
 def _places(row: FromClause, dialect: Dialect, way: Way) -> list[ColumnElement[Any]]:
-    return [dialect.place(row.c[name]).label("place") for name in _order_names(way)]
+    part = [row.c.part] if way.is_grouped else []
+    return [*part, *[dialect.place(row.c[name]).label("place") for name in _order_names(way)]]
 
 
 def _listed(

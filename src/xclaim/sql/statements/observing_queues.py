@@ -18,6 +18,7 @@ from sqlalchemy import Float, Integer, Table, Text, TextClause, bindparam, text
 from xclaim.sql.dialects import SQLITE, Dialect, UtcTimestamp
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import QUEUE_TABLE_NAME
+from xclaim.sql.statements.observing_messages import Due, Walk, Way
 
 _PARAMETERS: dict[str, Any] = {
     "queue_name": Text(),
@@ -508,6 +509,57 @@ RANGES = {
     "delayed": delayed_range,
     "claimed": claimed_range,
 }
+
+# Parts of an index, in the order of some queues: of what waits a priority each, the highest first.
+# An empty step ends a queue; a part without a message that is meant still costs a descent.
+_PARTS = """
+WITH RECURSIVE part AS (
+SELECT 1 AS place, :level AS below, (NULL)::integer AS priority,
+       (0)::bigint AS entries, (0)::bigint AS total, 0 AS number
+UNION ALL
+SELECT part.place + CASE WHEN next.priority IS NULL THEN 1 ELSE 0 END,
+       coalesce(next.priority, {top}), next.priority, counted.entries,
+       part.total + CASE WHEN next.priority IS NULL THEN 0 ELSE greatest(counted.entries, 1) END,
+       part.number + 1
+  FROM part
+ CROSS JOIN LATERAL (SELECT {next} AS priority) AS next
+ CROSS JOIN LATERAL (SELECT count(*) AS entries FROM (SELECT 1 FROM {table}
+         WHERE queue = {queue} AND {indexed} AND next.priority IS NOT NULL LIMIT :bound) AS entry)
+       AS counted
+ WHERE part.place <= cardinality((:queues)::text[]) AND part.total < :bound AND part.number < :most)
+SELECT place, priority, entries FROM part WHERE priority IS NOT NULL ORDER BY number
+"""
+TOP_PRIORITY, LOWEST_PRIORITY = 32_768, -32_768  # above all there are, and the last of them
+_NEXT_PRIORITY = """(SELECT (message.priority)::integer FROM {table} AS message
+         WHERE message.queue = {queue} AND {waiting} AND message.priority < part.below
+         ORDER BY message.priority DESC LIMIT 1)"""
+_IN_TIME = {
+    Due.NOW: " AND available_at <= {now}",
+    Due.LATER: " AND available_at > {now}",
+    Due.ANY: "",
+}
+
+
+@lru_cache
+def parts(table: Table, dialect: Dialect, *, way: Way) -> TextClause:
+    """Return the next parts of the index in some queues, and how many of the way's messages have.
+
+    Until they are ``bound`` together, and no more of one; ``level`` is above the first priority
+    (PostgreSQL). Of a walk that knows no priorities a queue is one part, 0.
+    """
+    is_waiting = way.walk is Walk.WAITING
+    indexed = "{waiting} AND priority = next.priority" + _IN_TIME[way.due]
+    return _text(
+        _PARTS,
+        table,
+        dialect,
+        top=str(TOP_PRIORITY),
+        next=_NEXT_PRIORITY if is_waiting else "CASE WHEN part.below > 0 THEN 0 END",
+        indexed=indexed if is_waiting else _HELD,
+        queue="((:queues)::text[])[part.place]",
+        waiting=_WAITING,
+    )
+
 
 # The newest rows by the consumed index: when they were available, claimed and consumed.
 _LATEST = """
