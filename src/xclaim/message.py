@@ -85,8 +85,32 @@ class Unsent(str):
 Unparsed = tuple[str | bytes]
 
 
+# How each field of a message is read from its row, by the name of the field.
+Fill = Mapping[str, Callable[[Any], Any]]
+
+
+class _FilledWhenRead:
+    """A message whose fields are empty until they are asked for, if it was made of a row."""
+
+    __slots__ = ("_fill", "_row")
+
+    if not TYPE_CHECKING:  # which would take any name for a field
+
+        def __getattr__(self, name: str) -> Any:
+            """Fill an empty field: only then Python asks here."""
+            if name in _SLOTS:
+                _filled(self, name)
+                return getattr(self, name)
+            if name in _AT_FIRST:
+                return _AT_FIRST[name]
+            computed = getattr(type(self), name, None)
+            if isinstance(computed, property):  # it has raised an AttributeError, which is lost
+                return computed.__get__(self)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message(Generic[T_co]):  # noqa: PLW1641  (the dataclass makes its hash)
+class Message(_FilledWhenRead, Generic[T_co]):  # noqa: PLW1641  (the dataclass makes its hash)
     """One row of ``xclaim_message``. Times are aware UTC, by the database's clock.
 
     ``stored`` is what the row has of the payload. ``codec`` says how that is encoded, None is plain
@@ -266,6 +290,8 @@ _IN_JSON = tuple(name for name in _GIVEN if name not in ("stored", "reader"))
 # What a row has as text, and its name in JSON.
 _PARSED = {"headers": "headers", "stored": "payload"}
 _SLOTS: dict[str, Any] = {name: Message.__dict__[name] for name in _GIVEN}
+# The others, and what they are in a message that was made of a row.
+_AT_FIRST = {"_value": _Unread.UNREAD, "_read_error": None}
 _TOO_DEEP = "it is nested too deeply"
 
 
@@ -326,7 +352,57 @@ def readable_headers(message: Message) -> Mapping[str, Any]:
 
 def _as_it_is(message: Message, name: str) -> Any:
     """Return a field as it was given, parsed or not."""
-    return _SLOTS[name].__get__(message)
+    try:
+        return _SLOTS[name].__get__(message)
+    except AttributeError:
+        return _filled(message, name)
+
+
+def _filled(message: Any, name: str) -> Any:
+    """Read an empty field from the row. Raise AttributeError if there is no row."""
+    value = _fill_of(message)[name](_row_of(message))
+    _SLOTS[name].__set__(message, value)
+    return value
+
+
+# To call the slots themselves costs half of what object.__setattr__ does.
+_fill_of = _FilledWhenRead.__dict__["_fill"].__get__
+_row_of = _FilledWhenRead.__dict__["_row"].__get__
+_set_fill = _FilledWhenRead.__dict__["_fill"].__set__
+_set_row = _FilledWhenRead.__dict__["_row"].__set__
+_set_id, _set_queue = _SLOTS["id"].__set__, _SLOTS["queue"].__set__
+_set_stored, _set_codec = _SLOTS["stored"].__set__, _SLOTS["codec"].__set__
+_set_reader = _SLOTS["reader"].__set__
+_new = object.__new__
+
+
+def message_of(
+    row: Any,
+    fill: Fill,
+    *,
+    id: int,
+    queue: str,
+    stored: Any,
+    codec: str | None,
+) -> Message:
+    """Return the message of a row, whose other fields ``fill`` reads when they are asked for.
+
+    Most are never asked for, and to make a message takes longer than all else that is done to it.
+    """
+    message: Message = _new(Message)
+    _set_row(message, row)
+    _set_fill(message, fill)
+    _set_id(message, id)
+    _set_queue(message, queue)
+    _set_stored(message, stored)
+    _set_codec(message, codec)
+    _set_reader(message, None)
+    return message
+
+
+def always(value: Any) -> Callable[[Any], Any]:
+    """Return how a field is read that is the same for all rows."""
+    return lambda _: value
 
 
 def _shown(unparsed: Unparsed) -> str:
@@ -373,7 +449,7 @@ Draft = cast(
     make_dataclass(
         "Draft",
         [(field.name, field.type, field) for field in fields(Message)],
-        bases=(Generic[T_co],),  # type: ignore[index]  # as of the class above
+        bases=(_FilledWhenRead, Generic[T_co]),  # type: ignore[index]  # as of the class above
         slots=True,
         kw_only=True,
     ),
@@ -440,6 +516,17 @@ class Claim(Generic[T_co]):
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise _not_one("claim", error) from error
+
+
+_set_message, _set_token = Claim.__dict__["message"].__set__, Claim.__dict__["token"].__set__
+
+
+def claim_of(message: Message, token: UUID) -> Claim:
+    """Return ``Claim(message=message, token=token)``, for code that makes many."""
+    claim: Claim = _new(Claim)
+    _set_message(claim, message)
+    _set_token(claim, token)
+    return claim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, TypedDict, Unpack
 
@@ -17,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from xclaim import arguments
 from xclaim.arguments import LEASE
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Claim, Draft, Message, Status, Ticket, finished
+from xclaim.message import Claim, Fill, Status, Ticket, always, claim_of, message_of
 from xclaim.retry import RETRY, Retry
 from xclaim.sql import statements
 from xclaim.sql.dialects import dialect_of
@@ -268,45 +269,57 @@ def as_claims(rows: Iterable[Sequence[Any]], asked: Request) -> list[Claim]:
     claimed = list(map(ClaimedRow._make, rows))
     if not claimed:
         return []
-    # The same for all, as are the times of the statement.
-    times = as_utc(claimed[0].claimed_at), as_utc(claimed[0].claim_expires_at)
-    claims = [
-        Claim(message=_as_message(row, asked.parameters, *times), token=row.claim_token)
+    if len(claimed) > 1:  # RETURNING has no order
+        claimed.sort(key=_place)
+    queue, fill = asked.parameters["queue_name"], _fill(claimed[0], asked.parameters)
+    return [
+        claim_of(
+            message_of(
+                _kept(row), fill, id=row.id, queue=queue, stored=(row.payload,), codec=row.codec
+            ),
+            row.claim_token,
+        )
         for row in claimed
     ]
-    if len(claims) > 1:  # RETURNING has no order
-        claims.sort(key=_place)
-    return claims
 
 
-def _as_message(
-    row: ClaimedRow, said: Mapping[str, Any], claimed_at: datetime, claim_expires_at: datetime
-) -> Message:
-    return finished(
-        Draft(
-            id=row.id,
-            queue=said["queue_name"],
-            origin_queue=row.origin_queue,
-            status=Status.CLAIMED,
-            priority=row.priority,
-            stored=(row.payload,),
-            headers=headers_of(row.headers),
-            unique_key=row.unique_key,
-            attempts=row.attempts,
-            max_attempts=row.max_attempts,
-            created_at=as_utc(row.created_at),
-            available_at=as_utc(row.available_at),
-            claimed_at=claimed_at,
-            claim_expires_at=claim_expires_at,
-            consumed_at=None,
-            claimed_by=said["claimant"],
-            consumed_by=None,
-            claim_key=said["key"],
-            last_error=row.last_error,
-            last_error_class=row.last_error_class,
-            codec=row.codec,
-        )
-    )
+def _fill(first: ClaimedRow, said: Mapping[str, Any]) -> Fill:
+    """Return how the fields of claimed messages are read that are not asked for at once."""
+    return {
+        **_FROM_THE_ROW,
+        "claimed_by": always(said["claimant"]),
+        "claim_key": always(said["key"]),
+        # The same for all, as are the times of the statement.
+        "claimed_at": always(as_utc(first.claimed_at)),
+        "claim_expires_at": always(as_utc(first.claim_expires_at)),
+    }
+
+
+# Of a row, for as long as its message lives: not the text of the payload, beside what it was
+# parsed to.
+_KEPT = (
+    "origin_queue",
+    "priority",
+    "headers",
+    "unique_key",
+    "attempts",
+    "max_attempts",
+    "created_at",
+    "available_at",
+    "last_error",
+    "last_error_class",
+)
+_kept = itemgetter(*map(ClaimedRow._fields.index, _KEPT))
+_read = {name: itemgetter(place) for place, name in enumerate(_KEPT)}
+_FROM_THE_ROW: Fill = {
+    **_read,
+    "headers": lambda kept: headers_of(_read["headers"](kept)),
+    "created_at": lambda kept: as_utc(_read["created_at"](kept)),
+    "available_at": lambda kept: as_utc(_read["available_at"](kept)),
+    "status": always(Status.CLAIMED),
+    "consumed_at": always(None),
+    "consumed_by": always(None),
+}
 
 
 def _take_from_head(connection: Connection, asked: Request) -> list[Claim]:
@@ -343,8 +356,8 @@ def candidates(asked: Request, start: Start, place: Mapping[str, Any] = _NOTHING
     )
 
 
-def _place(claim: Claim) -> tuple[int, datetime, int]:
-    return -claim.message.priority, claim.message.available_at, claim.message.id
+def _place(row: ClaimedRow) -> tuple[int, datetime, int]:
+    return -row.priority, row.available_at, row.id
 
 
 def _sweep(connection: Connection, asked: Request, spared_key: str | None = None) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -14,7 +14,7 @@ from xclaim import arguments
 from xclaim.connections.autocommit import one_transaction
 from xclaim.connections.encodings import check_holds
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Draft, Message, Status, finished
+from xclaim.message import Fill, Message, Status, always, message_of
 from xclaim.payloads import plain_json
 from xclaim.payloads.envelope import Prepared
 from xclaim.retry import MAX_ATTEMPTS
@@ -153,51 +153,60 @@ def _push_part(
     else:
         rows = dialect.element_parameters([each.text for each in payloads])
     pushed = execute(connection, schema, build, {**parameters, **rows})
+    queue, fill = parameters["queue_name"], _fill(parameters)
     return [
-        _pushed(place, each, parameters)
+        message_of(place, fill, id=place.id, queue=queue, stored=each.stored, codec=each.codec)
         for place, each in zip(_places(connection, pushed), payloads, strict=True)
     ]
 
 
-def _places(connection: Connection, rows: Sequence[Any]) -> list[tuple[int, datetime, datetime]]:
+class _Place(NamedTuple):
+    """What the database says of a payload that it has inserted."""
+
+    id: int
+    created_at: datetime
+    available_at: datetime
+
+
+def _places(connection: Connection, rows: Sequence[Any]) -> list[_Place]:
     """Return the ids and times of what was pushed, in the order of the payloads."""
     if connection.dialect.name == SQLITE.name:  # whose RETURNING has no order
-        return sorted((row.id, row.created_at, row.available_at) for row in rows)
+        return sorted(_Place(row.id, row.created_at, row.available_at) for row in rows)
     (row,) = rows
     times = as_utc(row.created_at), as_utc(row.available_at)
-    return [(id_, *times) for id_ in row.ids]
+    return [_Place(id_, *times) for id_ in row.ids]
 
 
-def _pushed(
-    place: tuple[int, datetime, datetime], payload: Prepared, parameters: Mapping[str, Any]
-) -> Message:
-    id_, created_at, available_at = place
+def _fill(parameters: Mapping[str, Any]) -> Fill:
+    """Return how the fields of pushed messages are read that do not stand in each of them."""
     headers = parameters["message_headers"]
-    return finished(
-        Draft(
-            id=id_,
-            queue=parameters["queue_name"],
-            origin_queue=parameters["queue_name"],
-            status=Status.AVAILABLE,
-            priority=parameters["message_priority"],
-            stored=payload.stored,
-            headers={} if headers == "{}" else plain_json.decode(headers),
-            unique_key=None,
-            attempts=0,
-            max_attempts=parameters["attempts_limit"],
-            created_at=created_at,
-            available_at=available_at,
-            claimed_at=None,
-            claim_expires_at=None,
-            consumed_at=None,
-            claimed_by=None,
-            consumed_by=None,
-            claim_key=None,
-            last_error=None,
-            last_error_class=None,
-            codec=payload.codec,
-        )
-    )
+    return {
+        **_FROM_THE_PLACE,
+        "origin_queue": always(parameters["queue_name"]),
+        "priority": always(parameters["message_priority"]),
+        "headers": lambda _: {} if headers == "{}" else plain_json.decode(headers),  # its own
+        "max_attempts": always(parameters["attempts_limit"]),
+    }
+
+
+_EMPTY = (
+    "unique_key",
+    "claimed_at",
+    "claim_expires_at",
+    "consumed_at",
+    "claimed_by",
+    "consumed_by",
+    "claim_key",
+    "last_error",
+    "last_error_class",
+)
+_FROM_THE_PLACE: Fill = {
+    **dict.fromkeys(_EMPTY, always(None)),
+    "created_at": lambda place: place.created_at,
+    "available_at": lambda place: place.available_at,
+    "status": always(Status.AVAILABLE),
+    "attempts": always(0),
+}
 
 
 def listed(name: str, values: Any) -> list[Any]:

@@ -323,6 +323,9 @@ def _settle_many(
 
 def _batches(claims: Sequence[Claim]) -> list[dict[int, Claim]]:
     # One batch, unless an id comes with two tokens: the answer has ids only.
+    by_id = {claim.message.id: claim for claim in claims}
+    if len(by_id) == len(claims):  # as nearly always, and tokens take long to compare
+        return [by_id] if by_id else []
     batches: list[dict[int, Claim]] = []
     for claim in {(claim.message.id, claim.token): claim for claim in claims}.values():
         for batch in batches:
