@@ -26,6 +26,7 @@ FULL_NAMES = """\
 FOLDER = Path(__file__).parents[1] / "docs" / "sql"
 NAMES = (
     "push",
+    "push_one",
     "push_once",
     "clashing_keys",
     "claim",
@@ -95,12 +96,14 @@ OBSERVING = {
     "delayed_range": (POSTGRESQL,),
     "claimed_range": (POSTGRESQL,),
 }
+_OF_SQLITE = ("push_one",)
 LETTERS = statements.Letters(by_class=True, by_text=True, aged=True, by_id=True)
 VARIANTS: dict[str, dict[str, Any]] = {
     "redrive, those with an error, of an age and with these ids": {"which": LETTERS},
     "holders": {"of_queue": False},
     "holders, of a queue": {"of_queue": True},
     "push, not all of it plain JSON": {"encoded": True},
+    "push_one, not plain JSON": {"encoded": True},
     "push_once, not all of it plain JSON": {"encoded": True},
     "push_once, a batch under autocommit": {"whole": True},
     "prune, with a payload storage": {"objects": True},
@@ -204,10 +207,14 @@ def _document(dialect: Dialect, compiler: Any) -> str:
 def _statements(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any]]:
     table = message_table()
     for name in NAMES:
+        if dialect is not SQLITE and name in _OF_SQLITE:
+            continue
         build = getattr(statements, name)
         yield name, build, build(table, dialect)
     for name, options in VARIANTS.items():
         if dialect is SQLITE and _is_for_postgresql(name, options):
+            continue
+        if dialect is not SQLITE and name.partition(",")[0] in _OF_SQLITE:
             continue
         build = getattr(statements, name.partition(" ")[0].rstrip(","))
         yield name, build, build(table, dialect, **options)

@@ -7,9 +7,17 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
       priority, item.payload AS payload, :message_headers AS headers, CAST(NULL AS TEXT) AS unique_key,
       :attempts_limit AS max_attempts, strftime('%Y-%m-%d %H:%M:%f', 'now') AS created_at, strftime('%Y-%m-%d
       %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds') AS available_at
-    FROM (SELECT json_extract(anon_1.value, '$[0]') AS payload, anon_1."key" AS position
+    FROM (SELECT anon_1.value AS payload, anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item
     ORDER BY item.position
+    RETURNING id, created_at, available_at;
+
+-- push_one
+-- Insert one payload, and return what the producer does not know.
+INSERT INTO xclaim_message (created_at, available_at, max_attempts, priority, queue, origin_queue, unique_key,
+      headers, payload) VALUES (strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now',
+      CAST(:delay_seconds AS TEXT) || ' seconds'), :attempts_limit, :message_priority, :queue_name,
+      :queue_name, CAST(NULL AS TEXT), :message_headers, :payload_text)
     RETURNING id, created_at, available_at;
 
 -- push_once
@@ -830,6 +838,14 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
       anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item
     ORDER BY item.position
+    RETURNING id, created_at, available_at;
+
+-- push_one, not plain JSON
+-- Insert one payload, and return what the producer does not know.
+INSERT INTO xclaim_message (created_at, available_at, max_attempts, priority, queue, origin_queue, unique_key,
+      codec, headers, payload) VALUES (strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f',
+      'now', CAST(:delay_seconds AS TEXT) || ' seconds'), :attempts_limit, :message_priority, :queue_name,
+      :queue_name, CAST(NULL AS TEXT), CAST(:payload_codec AS TEXT), :message_headers, :payload_text)
     RETURNING id, created_at, available_at;
 
 -- push_once, not all of it plain JSON

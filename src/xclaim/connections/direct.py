@@ -11,24 +11,21 @@ text they are sent as: their own compiler would write short names.
 from __future__ import annotations
 
 import logging
-import re
-from collections import namedtuple
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
-from uuid import UUID
 
-from sqlalchemy import Connection, Dialect, Text, Uuid, make_url
+from sqlalchemy import Connection, Dialect
 
-from xclaim.connections import libpq, settings
+from xclaim.connections import libpq, pysqlite, settings
 from xclaim.connections.autocommit import AT_ONCE, needs_transaction, new_transaction
 from xclaim.connections.endings import ENDS_AT
 from xclaim.connections.engine import DEFAULT_ISOLATION_LEVEL
 from xclaim.connections.missing_files import MAKES_NO_FILE
+from xclaim.connections.placeholders import by_place
 from xclaim.sql import full_names
-from xclaim.sql.dialects import POSTGRESQL, UtcTimestamp, text_of, time_of, token_of
+from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.revision import COMMANDS
-from xclaim.sql.schema import message_table, queue_table
 from xclaim.sql.statements import Statement
 
 _PLAIN_AUTOCOMMIT = (
@@ -38,7 +35,6 @@ _PLAIN_AUTOCOMMIT = (
 _OURS = frozenset(
     {COMMANDS, ENDS_AT, MAKES_NO_FILE}
 )  # what they say is of no concern to a statement
-_PARAMETERS = re.compile(r"%%|%\((\w+)\)s")
 _logger = logging.getLogger("sqlalchemy.engine.Engine")
 
 
@@ -89,7 +85,7 @@ def run(
     InvalidArgumentError for a session of PostgreSQL in which it could not be read.
     """
     if connection.dialect.name != POSTGRESQL.name:
-        return _on_sqlite(connection, statement, parameters)
+        return _on_sqlite(connection, statement, parameters, named=named)
     driver = connection.connection.driver_connection
     settings.check(driver)
     options: dict[str, Any] = {"named": named, "prepare": prepare}
@@ -136,16 +132,15 @@ def _by_sqlalchemy(
 
 
 def _on_sqlite(
-    connection: Connection, statement: Any, parameters: Mapping[str, Any]
+    connection: Connection, statement: Any, parameters: Mapping[str, Any], *, named: bool
 ) -> Sequence[Any]:
     if not is_direct(connection):
         return connection.execute(statement, parameters).all()
-    text, constants = _text(statement, _sqlite())
-    driver: Any = connection.connection.driver_connection
+    sent = pysqlite.sent(statement)
     try:
-        return _by_sqlite3(driver, text, {**constants, **parameters})
+        return sent.run(connection.connection.driver_connection, parameters, named=named)
     except BaseException as error:  # noqa: BLE001  (raised again, as SQLAlchemy would)
-        _raise(connection, error, text, parameters)
+        _raise(connection, error, sent.text, parameters)
 
 
 def _raise(
@@ -169,15 +164,8 @@ class _Sent(NamedTuple):
 @lru_cache(512)
 def _sent(statement: Any) -> _Sent:
     text, constants = _text(statement, full_names.dialect())
-    places: dict[str, int] = {}
-
-    def place(found: re.Match[str]) -> str:
-        if found[0] == "%%":
-            return "%"
-        return f"${places.setdefault(found[1], len(places) + 1)}"
-
-    raw = _PARAMETERS.sub(place, text).encode()
-    return _Sent(text, constants, libpq.Raw(raw, tuple(places)))
+    raw, names = by_place(text, "$")
+    return _Sent(text, constants, libpq.Raw(raw.encode(), names))
 
 
 @lru_cache
@@ -186,17 +174,6 @@ def _psycopg(named: bool) -> tuple[Any, Any, Any]:  # noqa: FBT001  (a key of th
     from psycopg.rows import namedtuple_row, tuple_row
 
     return Cursor, RawCursor, namedtuple_row if named else tuple_row
-
-
-def _by_sqlite3(driver: Any, text: str, parameters: dict[str, Any]) -> Sequence[Any]:
-    for name, value in parameters.items():
-        if isinstance(value, UUID):
-            parameters[name] = value.hex
-    cursor = driver.execute(text, parameters)
-    read = _readers.get(text)
-    if read is None:
-        read = _readers[text] = _reader([column[0] for column in cursor.description or ()])
-    return [read(row) for row in cursor.fetchall()]
 
 
 @lru_cache(512)
@@ -210,36 +187,3 @@ def compile_for_postgresql(ahead: Iterable[Statement]) -> None:
     """Compile statements ahead of their first use: about 5 ms each, once in a process."""
     for statement in ahead:
         _sent(statement)
-
-
-@lru_cache
-def _sqlite() -> Dialect:
-    sqlite: Callable[..., Dialect] = make_url("sqlite://").get_dialect()
-    return sqlite(paramstyle="named")
-
-
-def _reader(names: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
-    """Return what makes a named tuple of a row of SQLite, of text, bytes and numbers."""
-    row_type: Any = namedtuple("Row", names)  # type: ignore[misc]  # known only here
-    columns = [*message_table().columns, *queue_table().columns]
-    types = {column.name: column.type for column in columns}
-    found = [_READERS.get(type(types[name])) if name in types else text_of for name in names]
-    readers = [(index, reader) for index, reader in enumerate(found) if reader is not None]
-
-    def read(row: Sequence[Any]) -> Any:
-        values = list(row)
-        for index, from_text in readers:
-            if values[index] is not None:
-                values[index] = from_text(values[index])
-        return row_type._make(values)
-
-    return read
-
-
-# By the text of their statement; as many as there are texts.
-_readers: dict[str, Callable[[Sequence[Any]], Any]] = {}
-_READERS: dict[type, Callable[[Any], Any]] = {
-    Text: text_of,
-    UtcTimestamp: time_of,
-    Uuid: token_of,
-}

@@ -21,7 +21,7 @@ from xclaim.retry import MAX_ATTEMPTS
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, dialect_of
 from xclaim.verb import Verb
-from xclaim.verbs.execution import as_utc, execute
+from xclaim.verbs.execution import Build, as_utc, execute
 from xclaim.verbs.hints import is_to_notify, recall
 from xclaim.verbs.pushing_once import push_once, row_columns
 
@@ -146,13 +146,17 @@ def _push_part(
     notifies: bool,
 ) -> list[Message]:
     is_encoded = any(each.codec is not None for each in payloads)
-    build = partial(statements.push, notifies=notifies, encoded=is_encoded)
     dialect = dialect_of(connection.dialect.name)
-    if is_encoded:
+    build: Build = partial(statements.push, notifies=notifies, encoded=is_encoded)
+    if dialect is SQLITE and len(payloads) == 1:
+        build = partial(statements.push_one, encoded=is_encoded)
+        rows = {"payload_text": payloads[0].text, "payload_codec": payloads[0].codec}
+    elif is_encoded:
         rows = dialect.row_parameters(**row_columns(payloads, is_encoded=True))
     else:
         rows = dialect.element_parameters([each.text for each in payloads])
-    pushed = execute(connection, schema, build, {**parameters, **rows})
+    is_named = dialect is not SQLITE
+    pushed = execute(connection, schema, build, {**parameters, **rows}, named=is_named)
     queue, fill = parameters["queue_name"], _fill(parameters)
     return [
         message_of(place, fill, id=place.id, queue=queue, stored=each.stored, codec=each.codec)
@@ -171,7 +175,7 @@ class _Place(NamedTuple):
 def _places(connection: Connection, rows: Sequence[Any]) -> list[_Place]:
     """Return the ids and times of what was pushed, in the order of the payloads."""
     if connection.dialect.name == SQLITE.name:  # whose RETURNING has no order
-        return sorted(_Place(row.id, row.created_at, row.available_at) for row in rows)
+        return sorted(map(_Place._make, rows))
     (row,) = rows
     times = as_utc(row.created_at), as_utc(row.available_at)
     return [_Place(id_, *times) for id_ in row.ids]

@@ -39,7 +39,7 @@ from xclaim.sql.statements.looking import (
 )
 from xclaim.sql.statements.parts import Statement
 from xclaim.sql.statements.pausing import pause, paused, paused_queues, unpause
-from xclaim.sql.statements.pushing import clashing_keys, push, push_once
+from xclaim.sql.statements.pushing import clashing_keys, push, push_once, push_one
 from xclaim.sql.statements.settling import (
     ack,
     ack_many,
@@ -116,6 +116,7 @@ __all__ = [
     "prune_as_maintainer",
     "push",
     "push_once",
+    "push_one",
     "queue_stats",
     "re_encrypt",
     "reads_errors",

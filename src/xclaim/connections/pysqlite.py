@@ -1,0 +1,106 @@
+"""Statements of SQLite by Python's driver alone.
+
+It is given values by their places, because it looks each name up in each execution. And rows are
+read by what their columns are, whatever the row has: times and tokens from text, text from bytes.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Dialect, Text, Uuid, make_url
+
+from xclaim.connections.placeholders import by_place
+from xclaim.sql.dialects import UtcTimestamp, text_of, time_of, token_of
+from xclaim.sql.schema import message_table, queue_table
+
+Row = Sequence[Any]
+_Reader = Callable[[Any], Any]
+
+_READERS: dict[type, _Reader] = {Text: text_of, UtcTimestamp: time_of, Uuid: token_of}
+
+
+class Sent:
+    """A statement as it is sent, and how its rows are read, which its first answer tells."""
+
+    __slots__ = ("_constants", "_reading", "_tokens", "_values", "text")
+
+    def __init__(self, statement: Any) -> None:
+        compiled = statement.compile(dialect=_dialect())
+        self.text, names = by_place(str(compiled), "?")
+        given = {name: value for name, value in compiled.params.items() if value is not None}
+        self._constants: Mapping[str, Any] = given
+        self._values = _getter(names)
+        types = {name: bound.type for bound, name in compiled.bind_names.items()}
+        self._tokens = [place for place, name in enumerate(names) if isinstance(types[name], Uuid)]
+        self._reading: _Reading | None = None
+
+    def run(self, driver: Any, parameters: Mapping[str, Any], *, named: bool) -> Sequence[Row]:
+        """Run it and return all its rows: with names, or without."""
+        if self._constants:
+            parameters = {**self._constants, **parameters}
+        values = self._values(parameters)
+        if self._tokens:
+            values = list(values)
+            for place in self._tokens:
+                values[place] = values[place].hex
+        cursor = driver.execute(self.text, values)
+        reading = self._reading
+        if reading is None:
+            names = [column[0] for column in cursor.description or ()]
+            reading = self._reading = _Reading(names)
+        rows = reading.read(cursor.fetchall())
+        return [reading.named(row) for row in rows] if named else rows
+
+
+class _Reading:
+    """How the rows of one statement are read."""
+
+    __slots__ = ("_columns", "named")
+
+    def __init__(self, names: Sequence[str]) -> None:
+        row_type: Any = namedtuple("Row", names)  # type: ignore[misc]  # known only here
+        self.named: Callable[[Iterable[Any]], Row] = row_type._make
+        columns = [*message_table().columns, *queue_table().columns]
+        types = {column.name: column.type for column in columns}
+        found = [_READERS.get(type(types[name])) if name in types else text_of for name in names]
+        self._columns = [(place, each) for place, each in enumerate(found) if each is not None]
+
+    def read(self, rows: Sequence[Row]) -> Sequence[Row]:
+        if not self._columns:
+            return rows
+        return [self._read(row) for row in rows]
+
+    def _read(self, row: Row) -> Row:
+        values = list(row)
+        for place, reader in self._columns:
+            value = values[place]
+            if value is not None:
+                values[place] = reader(value)
+        return values
+
+
+@lru_cache(512)
+def sent(statement: Any) -> Sent:
+    """Return a statement as it is sent; it is compiled when it is first asked for."""
+    return Sent(statement)
+
+
+def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+    match names:
+        case []:
+            return lambda _: ()
+        case [name]:
+            return lambda parameters: (parameters[name],)
+        case _:
+            return itemgetter(*names)
+
+
+@lru_cache
+def _dialect() -> Dialect:
+    sqlite: Callable[..., Dialect] = make_url("sqlite://").get_dialect()
+    return sqlite(paramstyle="pyformat")
