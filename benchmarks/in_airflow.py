@@ -15,7 +15,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -108,9 +108,12 @@ def _shared_work(
     for number in range(rounds):
         turn = number % len(dag_ids)
         for dag_id in (*dag_ids[turn:], *dag_ids[:turn]):
-            seconds = _run(client, home, dag_id)
-            tasks = _longest(client, dag_id)
-            print(f"round {number + 1}: {dag_id} {seconds:.1f} s, its mapped tasks {tasks:.2f} s")
+            run = _run(client, home, dag_id)
+            seconds, tasks = _seconds([run]), _seconds(_mapped(client, run))
+            print(
+                f"round {number + 1}: {dag_id} {seconds:.1f} s, mapped tasks {tasks:.2f} s",
+                flush=True,
+            )
             yield {
                 "workload": "in_airflow",
                 "contender": SHARED_WORK[dag_id],
@@ -129,31 +132,33 @@ def _shared_work(
             raise WrongResultError(f"{dag_id}: {counts}")
 
 
-def _longest(client: httpx.Client, dag_id: str) -> float:
-    """Return the seconds from the first start of the last run's mapped tasks to their last end."""
-    runs = client.get(f"/api/v2/dags/{dag_id}/dagRuns", params={"order_by": "-id", "limit": 1})
-    run_id = runs.json()["dag_runs"][0]["dag_run_id"]
-    path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/work/listMapped"
-    instances = client.get(path).json()["task_instances"]
-    began = min(datetime.fromisoformat(each["start_date"]) for each in instances)
-    ended = max(datetime.fromisoformat(each["end_date"]) for each in instances)
+def _mapped(client: httpx.Client, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a run's mapped tasks."""
+    path = f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}/taskInstances/work/listMapped"
+    instances: list[dict[str, Any]] = client.get(path).json()["task_instances"]
+    return instances
+
+
+def _seconds(lasted: Sequence[Mapping[str, Any]]) -> float:
+    """Return the seconds from the first start to the last end."""
+    began = min(datetime.fromisoformat(each["start_date"]) for each in lasted)
+    ended = max(datetime.fromisoformat(each["end_date"]) for each in lasted)
     return (ended - began).total_seconds()
 
 
 def _crowd(client: httpx.Client, home: Path, dag_id: str, size: int) -> float:
-    return _run(client, home, dag_id, {"size": size})
+    return _seconds([_run(client, home, dag_id, {"size": size})])
 
 
 def _run(
     client: httpx.Client, home: Path, dag_id: str, conf: Mapping[str, Any] | None = None
-) -> float:
-    """Run a DAG, and return the seconds it took. Raise WrongResultError if it failed."""
+) -> dict[str, Any]:
+    """Run a DAG to its end, and return the run. Raise WrongResultError if it failed."""
     run_id = start_run(client, home, dag_id, conf)
     if wait_for_run(client, home, dag_id, run_id) != "success":
         raise WrongResultError(f"{dag_id} failed:\n{tail_of_logs(home)}")
-    run = client.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()
-    began, ended = (datetime.fromisoformat(run[name]) for name in ("start_date", "end_date"))
-    return (ended - began).total_seconds()
+    run: dict[str, Any] = client.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()
+    return run
 
 
 def _waits(client: httpx.Client, home: Path, url: str) -> None:

@@ -60,6 +60,6 @@ def xcom_work() -> None:
     check(work.expand(share=share_out()))
 
 
-claimed_work()
-claimed_batches()
-xcom_work()
+claimed_work_dag = claimed_work()
+claimed_batches_dag = claimed_batches()
+xcom_work_dag = xcom_work()
