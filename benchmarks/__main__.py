@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks import plots, report
 from benchmarks.crew import Crew
+from benchmarks.figures import IN_AIRFLOW, failed
 from benchmarks.machine import describe
 from benchmarks.measuring import Context
 from benchmarks.server import run_server
@@ -33,13 +34,28 @@ def main() -> None:
         path.write_text(json.dumps(results, indent=1) + "\n")
     results = json.loads(path.read_text())
     plots.draw(results, folder)
-    text = report.page(results, pictures=os.path.relpath(folder, page.parent))
+    text = report.page(
+        results | {"records": [*results["records"], *_in_airflow(folder)]},
+        pictures=os.path.relpath(folder, page.parent),
+        long_run=_long_run() if results["machine"]["quick"] else None,
+    )
     page.write_text(text)
     print(text.partition("![")[0])
     print(f"written: {page}", file=sys.stderr)
-    wrong = {r["contender"] for r in results["records"] if r.get("is_wrong")}
-    if wrong:
-        sys.exit(f"these did not do the work that was measured: {', '.join(sorted(wrong))}")
+    if wrong := failed(results["records"]):
+        sys.exit(f"these did not do the work that was measured: {', '.join(wrong)}")
+
+
+def _in_airflow(folder: Path) -> list[dict[str, Any]]:
+    """Return what `python -m benchmarks.in_airflow` has measured, in an environment of its own."""
+    path = folder / IN_AIRFLOW
+    records: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return records
+
+
+def _long_run() -> dict[str, Any] | None:
+    path = _ARTEFACTS / "results.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:

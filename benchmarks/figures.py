@@ -6,6 +6,11 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.contenders import PEERS, SQLITE_PEERS
+
+# Beside results.json: what `python -m benchmarks.in_airflow` has measured.
+IN_AIRFLOW = "airflow.json"
+
 
 class Figures:
     """All records, by workload, contender and round."""
@@ -57,6 +62,12 @@ class Figures:
         errors = [record["error"] for record in records if record["error"]]
         return errors[0] if errors and len(errors) == len(records) else None
 
+    def failures(self, workload: str, contender: str) -> str:
+        """Return in how many of its rounds the contender failed, as a page says it; "" if never."""
+        records = [r for r in self._of(workload) if r["contender"] == contender]
+        failed = [record["error"] for record in records if record["error"]]
+        return f"{len(failed)} of {len(records)} rounds failed: {failed[0]}" if failed else ""
+
     def _of(self, workload: str) -> list[Mapping[str, Any]]:
         return [record for record in self._records if record["workload"] == workload]
 
@@ -66,3 +77,18 @@ class Figures:
             for record in self._of(workload)
             if record["contender"] == contender and name in record["figures"]
         }
+
+
+def failed(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return who did not do the work that was measured, and who of ours failed, in which workload.
+
+    That a peer fails, or is missing, is a result: its row says so.
+    """
+    return sorted(
+        {
+            f"{record['contender']} in {record['workload']}"
+            for record in records
+            if record.get("is_wrong")
+            or (record["error"] and record["contender"] not in (*PEERS, *SQLITE_PEERS))
+        }
+    )

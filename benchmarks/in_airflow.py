@@ -1,17 +1,21 @@
-"""What exclusive claims cost in Airflow: `python -m benchmarks.in_airflow`, about eight minutes.
+"""What exclusive claims cost in Airflow: `python -m benchmarks.in_airflow`, about twelve minutes.
 
 A real Airflow (api-server, scheduler with LocalExecutor, dag-processor, triggerer) on an embedded
 PostgreSQL. A hundred mapped consumers over sixty messages take turns with a hundred mapped tasks
 that do nothing, and with a hundred of which forty do nothing but skip, which Airflow takes longer
-for; and messages are pushed for deferred sensors, one after the other.
+for; and messages are pushed for deferred sensors, one after the other. A thousand messages pass
+eight mapped exclusive tasks, which drain the queue, beside eight plain ones that are each given
+their share as an XCom; the rows of that are written for docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -20,12 +24,16 @@ from typing import Any
 import httpx
 from sqlalchemy import URL, create_engine, make_url, text
 
+from benchmarks.contenders import XCLAIM
+from benchmarks.figures import IN_AIRFLOW
+from benchmarks.measuring import WrongResultError
 from examples.airflow_stack import (
     COMPONENTS,
     environment,
     migrate_metadata,
     running,
     start_run,
+    tail_of_logs,
     wait,
     wait_for_run,
 )
@@ -36,10 +44,23 @@ from xclaim.operations import migrate
 DAGS = Path(__file__).parents[1] / "tests" / "stack" / "dags"
 TASKS, MESSAGES, ROUNDS, WAITS = 100, 60, 4, 12
 CROWDS = ("crowd", "idle_crowd", "skipping_crowd")
+SHARED, SHARED_ROUNDS = 1_000, 5
+# The DAGs of tests/stack/dags/shared_work.py, as the page calls them.
+SHARED_WORK = {
+    "claimed_work": XCLAIM,
+    "claimed_batches": "xclaim, 25 a call",
+    "xcom_work": "plain tasks with XComs",
+}
+PAGE = Path(__file__).parents[1] / "docs" / "artefacts" / "benchmarks" / IN_AIRFLOW
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print, and write what belongs to the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.in_airflow", description=__doc__)
+    parser.add_argument("--only", choices=["crowds", "waits", "shared"], help="this part alone")
+    parser.add_argument("--rounds", type=int, default=SHARED_ROUNDS, help="of the shared work")
+    parser.add_argument("--output", type=Path, default=PAGE, help="where the page's rows go")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="xclaim-airflow-") as folder:
         home = Path(folder)
         with embedded_postgresql() as server, _databases(make_url(server)) as (queues, metadata):
@@ -48,8 +69,13 @@ def main() -> None:
             settings = environment(home, DAGS, _text(metadata), connection)
             migrate_metadata(settings, home)
             with running(settings, home, (*COMPONENTS, "triggerer")) as client:
-                _crowds(client, home, _text(queues))
-                _waits(client, home, _text(queues))
+                if options.only in {None, "crowds"}:
+                    _crowds(client, home, _text(queues))
+                if options.only in {None, "waits"}:
+                    _waits(client, home, _text(queues))
+                if options.only in {None, "shared"}:
+                    records = list(_shared_work(client, home, _text(queues), options.rounds))
+                    options.output.write_text(json.dumps(records, indent=1) + "\n")
 
 
 def _crowds(client: httpx.Client, home: Path, url: str) -> None:
@@ -72,13 +98,67 @@ def _crowds(client: httpx.Client, home: Path, url: str) -> None:
         print(f"against {name}: {statistics.median(ratios):.3f} (median)")
 
 
-def _crowd(client: httpx.Client, home: Path, dag_id: str, size: int) -> float:
-    run_id = start_run(client, home, dag_id, {"size": size})
-    while client.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()["state"] != "success":
-        time.sleep(0.5)
-    run = client.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()
-    began, ended = (datetime.fromisoformat(run[name]) for name in ("start_date", "end_date"))
+def _shared_work(
+    client: httpx.Client, home: Path, url: str, rounds: int
+) -> Iterator[dict[str, Any]]:
+    """Yield records for the page: the DAGs take turns, each round beginning with another one."""
+    dag_ids = list(SHARED_WORK)
+    for dag_id in dag_ids:
+        _run(client, home, dag_id)  # everything is imported once
+    for number in range(rounds):
+        turn = number % len(dag_ids)
+        for dag_id in (*dag_ids[turn:], *dag_ids[:turn]):
+            run = _run(client, home, dag_id)
+            seconds, tasks = _seconds([run]), _seconds(_mapped(client, run))
+            print(
+                f"round {number + 1}: {dag_id} {seconds:.1f} s, mapped tasks {tasks:.2f} s",
+                flush=True,
+            )
+            yield {
+                "workload": "in_airflow",
+                "contender": SHARED_WORK[dag_id],
+                "round": number,
+                "figures": {
+                    "run s": seconds,
+                    "mapped tasks s": tasks,
+                    "messages/s": SHARED / tasks,
+                },
+                "error": None,
+            }
+    for dag_id in dag_ids[:2]:
+        with Queue(dag_id, url) as queue:
+            counts = queue.counts()
+        if counts.consumed != SHARED * (rounds + 1) or counts.available or counts.claimed:
+            raise WrongResultError(f"{dag_id}: {counts}")
+
+
+def _mapped(client: httpx.Client, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a run's mapped tasks."""
+    path = f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}/taskInstances/work/listMapped"
+    instances: list[dict[str, Any]] = client.get(path).json()["task_instances"]
+    return instances
+
+
+def _seconds(lasted: Sequence[Mapping[str, Any]]) -> float:
+    """Return the seconds from the first start to the last end."""
+    began = min(datetime.fromisoformat(each["start_date"]) for each in lasted)
+    ended = max(datetime.fromisoformat(each["end_date"]) for each in lasted)
     return (ended - began).total_seconds()
+
+
+def _crowd(client: httpx.Client, home: Path, dag_id: str, size: int) -> float:
+    return _seconds([_run(client, home, dag_id, {"size": size})])
+
+
+def _run(
+    client: httpx.Client, home: Path, dag_id: str, conf: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Run a DAG to its end, and return the run. Raise WrongResultError if it failed."""
+    run_id = start_run(client, home, dag_id, conf)
+    if wait_for_run(client, home, dag_id, run_id) != "success":
+        raise WrongResultError(f"{dag_id} failed:\n{tail_of_logs(home)}")
+    run: dict[str, Any] = client.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()
+    return run
 
 
 def _waits(client: httpx.Client, home: Path, url: str) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from benchmarks.contenders import POSTGRESQL
+from benchmarks.contenders import BY_HAND, PEERS, QUICK_PEERS, SAME, XCLAIM
+from benchmarks.contenders.contender import MissingError
 from benchmarks.crew import Crew, Shift
 from benchmarks.server import Server, unconsumed
 
@@ -51,9 +52,13 @@ class Context:
 
     @property
     def contenders(self) -> tuple[str, ...]:
-        """Return who takes part on PostgreSQL; the slowest only where there is time."""
-        slowest = ("awa", "pgmq archive") if self.quick else ()
-        return tuple(name for name in POSTGRESQL if name not in slowest)
+        """Return who takes part on PostgreSQL."""
+        return (XCLAIM, *((SAME,) if self.quick else BY_HAND), *self.peers)
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Return which other queues take part on PostgreSQL."""
+        return QUICK_PEERS if self.quick else PEERS
 
     def choose(self, *, quick: int, full: int) -> int:
         """Return the size for this kind of run."""
@@ -87,6 +92,8 @@ class Context:
             figures = measure(contender)
         except ImportError:
             raise
+        except MissingError as missing:
+            error = str(missing)
         except Exception as failure:  # noqa: BLE001  (a peer's failure is a result)
             error = f"{type(failure).__name__}: {failure}".splitlines()[0]
             is_wrong = isinstance(failure, WrongResultError)
@@ -104,14 +111,24 @@ class Context:
         print(f"{took:6.0f} s  {workload:20} {contender:24} {error or shown}", file=sys.stderr)
 
 
-def rate(shifts: Sequence[Shift]) -> float:
-    """Return messages per second from the first's begin to the last's end. Raise on a duplicate."""
+def rate(shifts: Sequence[Shift], each: int) -> float:
+    """Return messages per second from the first's begin to the last's end.
+
+    Raise WrongResultError if a message was consumed twice, or a worker had fewer than ``each``.
+    """
+    for shift in shifts:
+        check_consumed(shift.consumed, each)
     consumed = [number for shift in shifts for number in shift.consumed]
+    check_consumed(consumed, len(consumed))
+    return len(consumed) / (max(s.ended for s in shifts) - min(s.began for s in shifts))
+
+
+def check_consumed(consumed: Sequence[int], least: int) -> None:
+    """Raise WrongResultError if there are fewer messages than should be, or one is there twice."""
+    if len(consumed) < max(1, least):
+        raise WrongResultError(f"{len(consumed)} messages were consumed instead of {least}")
     if len(set(consumed)) != len(consumed):
         raise WrongResultError(f"{len(consumed) - len(set(consumed))} messages consumed twice")
-    if not consumed:
-        raise WrongResultError("no message was consumed")
-    return len(consumed) / (max(s.ended for s in shifts) - min(s.began for s in shifts))
 
 
 def check_left(contender: str, url: str, left: int) -> None:

@@ -11,15 +11,26 @@ mpl.use("svg")
 
 import matplotlib.pyplot as plt
 
-from benchmarks.contenders import POSTGRESQL, SHORTEST, STREAM, XCLAIM
+from benchmarks.contenders import POSTGRESQL, SAME, SHORTEST, STREAM, XCLAIM
 from benchmarks.figures import Figures
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
-_COLOURS = (
-    "#0072b2", "#56b4e9", "#000000", "#999999", "#e69f00", "#d55e00", "#009e73", "#cc79a7",
-    "#b2912f",
-)  # fmt: skip
-_COLOUR_OF = dict(zip((XCLAIM, STREAM, *POSTGRESQL[1:]), _COLOURS, strict=False))
+# Okabe and Ito's colours, which the colour-blind can tell apart, then darker ones of Paul Tol's.
+_COLOUR_OF = {
+    XCLAIM: "#0072b2",
+    STREAM: "#56b4e9",
+    SAME: "#000000",
+    SHORTEST: "#999999",
+    "pgmq": "#e69f00",
+    "pgmq archive": "#d55e00",
+    "pgqueuer": "#009e73",
+    "procrastinate": "#cc79a7",
+    "awa": "#b2912f",
+    "pg-boss": "#332288",
+    "graphile-worker": "#882255",
+    "chancy": "#44aa99",
+    "oban": "#117733",
+    "absurd": "#aa4499",
+}
 _SETTINGS = {
     "svg.hashsalt": "xclaim",  # the same figures give the same file
     "svg.fonttype": "none",

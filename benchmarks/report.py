@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks import targets
-from benchmarks.contenders import POSTGRESQL, SQLITE, STREAM, XCLAIM, load
+from benchmarks import agreement, targets
+from benchmarks.contenders import ASYNC, POSTGRESQL, SQLITE, STREAM, XCLAIM, load
+from benchmarks.contenders.contender import MissingError
 from benchmarks.figures import Figures
 from benchmarks.workloads import WORKLOADS, title
 
@@ -19,8 +20,11 @@ PLOTS = {
 _UNITS = {"messages/s": "{:,.0f}", "stopped after": "{:,.0f}"}
 
 
-def page(results: dict[str, Any], *, pictures: str) -> str:
-    """Return docs/benchmarks.md; its pictures are in the folder `pictures`, seen from the page."""
+def page(results: dict[str, Any], *, pictures: str, long_run: dict[str, Any] | None = None) -> str:
+    """Return docs/benchmarks.md; its pictures are in the folder `pictures`, seen from the page.
+
+    ``long_run``: the results to compare those of a quick run with.
+    """
     machine, figures = results["machine"], Figures(results["records"])
     parts = [
         "# Benchmarks\n",
@@ -29,13 +33,15 @@ def page(results: dict[str, Any], *, pictures: str) -> str:
         "## Targets\n",
         *targets.table(figures),
         "",
+        *(agreement.section(figures, long_run) if long_run else ()),
         *_plots(pictures),
         "## Every figure\n",
         "Medians of all rounds, lowest to highest in brackets. The ratio is xclaim's figure",
         "divided by the contender's, round by round: more is better for rates, less for times.\n",
+        *_left_out(figures),
         *(line for name in figures.workloads() for line in _workload(figures, name)),
         "## How each was used\n",
-        *_notes(),
+        *_notes(figures),
     ]
     return "\n".join(parts) + "\n"
 
@@ -72,8 +78,20 @@ def _workload(figures: Figures, name: str) -> Iterator[str]:
         cells = [_cell(figures.values(name, contender, each), each) for each in names]
         ratio = figures.ratio(name, XCLAIM, contender, names[0])
         shown = "" if ratio is None or contender == XCLAIM else f"{ratio:.2f}"
-        yield f"| {contender} | {' | '.join(cells)} | {shown} |"
+        failures = figures.failures(name, contender)
+        label = f"{contender} ({failures})" if failures else contender
+        yield f"| {label} | {' | '.join(cells)} | {shown} |"
     yield ""
+
+
+def _left_out(figures: Figures) -> Iterator[str]:
+    missing = [name for name in POSTGRESQL if name not in _took_part(figures)]
+    if missing:
+        yield f"No workload of this run had {', '.join(missing)}.\n"
+
+
+def _took_part(figures: Figures) -> set[str]:
+    return {name for workload in figures.workloads() for name in figures.contenders(workload)}
 
 
 def _cell(values: Sequence[float], name: str) -> str:
@@ -85,8 +103,14 @@ def _cell(values: Sequence[float], name: str) -> str:
     return middle if len(values) == 1 else f"{middle} ({show(ordered[0])} - {show(ordered[-1])})"
 
 
-def _notes() -> Iterator[str]:
-    for name in (*POSTGRESQL, STREAM, *SQLITE):
-        yield f"- **{name}**: {load(name).note}"
+def _notes(figures: Figures) -> Iterator[str]:
+    took_part = _took_part(figures)
+    for name in (*POSTGRESQL, STREAM, ASYNC, *SQLITE):
+        if name not in took_part:
+            continue
+        try:
+            yield f"- **{name}**: {load(name).note}"
+        except MissingError as error:
+            yield f"- **{name}** could not take part: {error}."
     yield ""
     yield f"Workloads: {', '.join(f'`{name}`' for name in WORKLOADS)}."

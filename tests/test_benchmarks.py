@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 
 from benchmarks import (
     against,
+    agreement,
     concurrency,
     failing_cost,
     payload_targets,
@@ -18,12 +19,12 @@ from benchmarks import (
     task_start,
     turns,
 )
-from benchmarks.contenders import SAME, SHORTEST, SQLITE_XCLAIM, XCLAIM
-from benchmarks.crew import open_session
-from benchmarks.figures import Figures
-from benchmarks.measuring import WrongResultError, check_left
+from benchmarks.contenders import ASYNC, SAME, SHORTEST, SQLITE_XCLAIM, STREAM, XCLAIM, node_queue
+from benchmarks.crew import Crew, Shift, open_session
+from benchmarks.figures import Figures, failed
+from benchmarks.measuring import Context, WrongResultError, check_left, rate
 from benchmarks.messages import in_chunks, payloads
-from benchmarks.server import unconsumed
+from benchmarks.server import Server, unconsumed
 from benchmarks.sides import airflow_task
 from benchmarks.sides.checkout import NOW, ROOT, earlier
 from benchmarks.sides.laps import ASYNC_QUEUE, LAPS, QUEUE, Lap
@@ -33,6 +34,8 @@ from xclaim import Queue
 pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parents[1] / "docs"
+# Workloads that are younger than the run on the page. The next run of `make bench` has them.
+NOT_YET_RUN = {"AsyncQueue, batches of 100"}
 
 
 def rates(*rounds: tuple[float, float]) -> Figures:
@@ -50,7 +53,7 @@ def rates(*rounds: tuple[float, float]) -> Figures:
 
 
 def line(figures: Figures) -> str:
-    (found,) = [line for line in targets.table(figures) if "batches of 100 | >= 0.95" in line]
+    (found,) = [line for line in targets.table(figures) if "| batches of 100 | >= 1.00" in line]
     return found
 
 
@@ -60,7 +63,7 @@ def test_the_page_shows_every_target_as_measured() -> None:
     lines = list(targets.table(Figures(results["records"])))
 
     assert "\n".join(lines) in (DOCS / "benchmarks.md").read_text()
-    assert "not run" not in "".join(lines)
+    assert {line.split(" | ")[0][2:] for line in lines if "not run" in line} == NOT_YET_RUN
     assert not results["machine"]["quick"]
 
 
@@ -79,8 +82,8 @@ def test_a_ratio_below_its_goal_is_a_miss_unless_the_machine_cannot_tell() -> No
 
 
 def test_a_miss_is_called_a_miss() -> None:
-    assert line(rates((94, 100))).endswith("| 0.94 | **missed** |")
-    assert line(rates((95, 100))).endswith("| 0.95 | reached |")
+    assert line(rates((99, 100))).endswith("| 0.99 | **missed** |")
+    assert line(rates((100, 100))).endswith("| 1.00 | reached |")
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
@@ -119,7 +122,10 @@ def test_payloads_in_chunks_are_numbered_on() -> None:
     assert [[payload["n"] for payload in chunk] for chunk in chunks] == [[10, 11], [12, 13], [14]]
 
 
-@pytest.mark.parametrize("contender", [XCLAIM, SAME, SHORTEST])
+OURS = [XCLAIM, STREAM, ASYNC, SAME, SHORTEST]
+
+
+@pytest.mark.parametrize("contender", OURS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_contender_consumes_what_it_says(
     fresh_postgresql_url: str, contender: str, batch: int
@@ -132,6 +138,102 @@ def test_a_contender_consumes_what_it_says(
 
     assert sorted(consumed) == [0, 1, 2, 3, 4, 5]
     check_left(contender, url, 3)
+
+
+@pytest.mark.parametrize("contender", OURS)
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_contender_consumes_to_the_end(
+    fresh_postgresql_url: str, contender: str, batch: int
+) -> None:
+    url = _of_psycopg(fresh_postgresql_url)
+    with open_session(contender, url) as session:
+        session.push(payloads(9))
+
+        consumed = session.consume(100, batch)
+
+    assert consumed == list(range(9))
+    check_left(contender, url, 0)
+
+
+def test_a_worker_that_consumed_too_little_or_twice_is_wrong() -> None:
+    full, short = Shift(0, 1, [1, 2, 3]), Shift(0, 2, [4, 5])
+
+    assert rate([full, short], 2) == 2.5
+    with pytest.raises(WrongResultError, match="2 messages were consumed instead of 3"):
+        rate([full, short], 3)
+    with pytest.raises(WrongResultError, match="3 messages consumed twice"):
+        rate([full, full], 3)
+    with pytest.raises(WrongResultError, match="0 messages were consumed"):
+        rate([], 0)
+
+
+def record(
+    contender: str, error: str | None = None, *, is_wrong: bool = False
+) -> dict[str, object]:
+    return {"contender": contender, "workload": "push", "error": error, "is_wrong": is_wrong}
+
+
+def test_a_run_fails_for_wrong_results_of_anybody_and_for_any_error_of_ours() -> None:
+    peers = [record("pgmq", "it cannot"), record("litequeue", "neither")]
+
+    assert failed([record(XCLAIM), *peers]) == []
+    assert failed([record("pgmq", "2 left", is_wrong=True)]) == ["pgmq in push"]
+    assert failed([record(STREAM, "it cannot")]) == [f"{STREAM} in push"]
+
+
+def test_a_peer_that_is_missing_says_so_in_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_queue, "FOLDER", tmp_path)
+    context = Context(server=Server("postgresql://nowhere"), crew=Crew(0), quick=True)
+
+    def measure(_name: str) -> dict[str, float]:
+        with open_session("pg-boss", "postgresql://nowhere"):
+            return {}
+
+    context.measure("push_one", "pg-boss", 0, measure)
+
+    (row,) = context.records
+    assert row.error == "npm has not installed pg-boss: `make bench` does"
+    assert not row.is_wrong
+
+
+def test_the_peers_for_node_are_locked_to_a_version_and_not_to_a_registry() -> None:
+    wanted, lock = (
+        json.loads((node_queue.FOLDER / name).read_text())
+        for name in ("package.json", "package-lock.json")
+    )
+
+    installed = {path: package for path, package in lock["packages"].items() if path}
+    assert {
+        name: installed[f"node_modules/{name}"]["version"] for name in wanted["dependencies"]
+    } == wanted["dependencies"]
+    assert all("integrity" in package for package in installed.values())
+    assert not any("resolved" in package for package in installed.values())
+
+
+def test_a_quick_run_agrees_where_it_says_the_same_or_is_as_near_as_noise() -> None:
+    target = targets.Target("push one", ">= 1", lambda _figures: None, 1.0)
+
+    def agrees(quick: float, long: float) -> bool:
+        return agreement.agree(
+            target, targets.Measured(quick, str(quick)), targets.Measured(long, str(long))
+        )
+
+    assert agrees(5, 1)
+    assert agrees(0.2, 0.9)
+    assert agrees(0.95, 1.1)
+    assert not agrees(0.8, 1.1)
+
+
+def test_a_quick_run_shows_what_it_says_otherwise_than_the_long_one() -> None:
+    quick, long = rates((80, 100)), rates((110, 100))
+    results = {"machine": {"date": "2026-11-21"}, "records": list(long._records)}
+
+    shown = list(agreement.section(quick, results))
+
+    assert "0 of 1 targets" in shown[1]
+    assert "| batches of 100 | >= 1.00 x by hand | 0.80 | 1.10 |" in shown
 
 
 def test_a_contender_that_acks_nothing_is_wrong(sqlite_url: str) -> None:

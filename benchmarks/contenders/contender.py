@@ -10,6 +10,13 @@ Payload = dict[str, Any]  # {"n": 17, "text": "..."}: n is unique within a run
 QUEUE = "bench"
 
 
+class MissingError(Exception):
+    """A contender cannot take part on this machine: the text says what it needs, and the page too.
+
+    It is no ImportError, which says that the environment is not that of the benchmarks.
+    """
+
+
 class Session(Protocol):
     """One worker's connection, opened in the process and thread that uses it.
 

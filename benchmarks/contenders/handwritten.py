@@ -99,9 +99,9 @@ class SameStatementsSession:
 
     def consume(self, limit: int, batch: int) -> list[int]:
         """Claim, then ack."""
-        claim, claim_after = self._claims(batch)
+        claims = {start: self._text("claim", limit=batch, start=start) for start in Start}
         consumed: list[int] = []
-        while len(consumed) < limit and (rows := self._claim(claim, claim_after)):
+        while len(consumed) < limit and (rows := self._claim(claims)):
             if batch == 1:
                 receipt = {"message_id": rows[0][self._id], "token": rows[0][self._token]}
                 self._connection.execute(self._ack, receipt).fetchall()
@@ -117,19 +117,15 @@ class SameStatementsSession:
         """Close the connection."""
         self._connection.close()
 
-    def _claims(self, batch: int) -> tuple[str, str]:
-        return (
-            self._text("claim", limit=batch, start=Start.TOP),
-            self._text("claim", limit=batch, start=Start.POSITION),
-        )
-
-    def _claim(self, claim: str, claim_after: str) -> list[tuple[Any, ...]]:
+    def _claim(self, claims: dict[Start, str]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
         if self._position is not None and self._since_look_back < LOOK_BACK_EVERY:
-            rows = self._run(claim_after, _claiming() | self._position)
+            rows = self._run(claims[Start.POSITION], _claiming() | self._position)
         if not rows:
             self._since_look_back = 0
-            rows = self._run(claim, _claiming())
+            rows = self._run(claims[Start.TOP], _claiming())
+        if not rows:  # the others claim as many as asked for, or none
+            rows = self._run(claims[Start.HEAD], _claiming())
         self._since_look_back += 1
         if rows:
             last = max(rows, key=self._place)

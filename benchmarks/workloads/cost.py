@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.contenders import PEERS, SHORTEST, STREAM, XCLAIM
+from benchmarks.contenders import ACKED_ONE_BY_ONE, SHORTEST, STREAM, XCLAIM
 from benchmarks.crew import open_session
-from benchmarks.measuring import Context, Figures, WrongResultError, check_left
+from benchmarks.measuring import Context, Figures, check_consumed, check_left
 from benchmarks.messages import in_chunks
 from benchmarks.server import query, settle
 
@@ -19,13 +19,13 @@ SELECT pg_current_wal_insert_lsn() - '0/0',
 
 def wal(context: Context) -> None:
     """Push 1,000 a call, claim and ack 100 at a time, and count."""
-    contenders = (XCLAIM, STREAM, SHORTEST, *PEERS)
+    contenders = (XCLAIM, STREAM, SHORTEST, *context.peers)
     context.compare("wal", contenders, partial(_count, context), rounds=1)
 
 
 def _count(context: Context, contender: str) -> Figures:
     count = context.choose(quick=5_000, full=20_000)
-    if contender in ("procrastinate", "awa"):  # one at a time
+    if contender in ACKED_ONE_BY_ONE:
         count //= 5
     with context.server.database(contender) as url:
         settle(url)
@@ -38,8 +38,7 @@ def _count(context: Context, contender: str) -> Figures:
         log, dead, commits = (
             after - first for after, first in zip(_counters(url), before, strict=True)
         )
-    if len(consumed) != count:
-        raise WrongResultError(f"{len(consumed)} of {count} consumed")
+    check_consumed(consumed, count)
     # Counted are updates and deletes: each leaves one dead row.
     return {
         "WAL bytes": log / count,

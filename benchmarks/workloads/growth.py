@@ -11,11 +11,12 @@ import psycopg
 
 from benchmarks.contenders import SAME, SHORTEST, XCLAIM
 from benchmarks.contenders.contender import QUEUE
-from benchmarks.contenders.handwritten import SHORTEST_CLAIM
+from benchmarks.contenders.handwritten import SHORTEST_ACK_ONE, SHORTEST_CLAIM
 from benchmarks.crew import open_session
 from benchmarks.measuring import (
     Context,
     Figures,
+    check_consumed,
     check_left,
     median,
     percentile,
@@ -109,12 +110,14 @@ def _pass(context: Context, contender: str, *, total: int, is_pinned: bool) -> F
                 ones = max(100, per_slice // 10)
                 consumed += session.consume(per_slice - ones, 100)
                 seconds, one_by_one = timed_result(partial(session.consume, ones, 1))
+                check_consumed(one_by_one, ones)
                 consumed += one_by_one
                 figures[f"after {number * per_slice}"] = ones / seconds
                 if time.monotonic() - began > limit_seconds:
                     figures["stopped after"] = number * per_slice
                     break
-        check_left(contender, url, total + 1_000 - len(set(consumed)))
+        check_consumed(consumed, total // slices)
+        check_left(contender, url, total + 1_000 - len(consumed))
         figures["last"] = [v for k, v in figures.items() if k.startswith("after")][-1]
         return figures
 
@@ -138,7 +141,9 @@ def _filled(
             for statement in _fillings(available + 2 * _CLAIMS, consumed, delayed):
                 connection.execute(statement.encode())
         settle(url)
-        yield stack.enter_context(_claiming(contender, url))
+        with _claiming(contender, url) as claim:
+            yield claim
+        check_left(contender, url, available + delayed + _CLAIMS)  # as many are consumed
 
 
 def _fillings(available: int, consumed: int, delayed: int) -> Iterator[str]:
@@ -171,7 +176,16 @@ def _claiming(contender: str, url: str) -> Iterator[Callable[[], float]]:
         return
     statement = SHORTEST_CLAIM.format(limit=1).encode()
     with closing(psycopg.connect(url, autocommit=True)) as connection:
-        yield lambda: timed(lambda: connection.execute(statement, {"queue": QUEUE}).fetchall())
+
+        def claim_by_hand() -> float:
+            seconds, rows = timed_result(
+                lambda: connection.execute(statement, {"queue": QUEUE}).fetchall()
+            )
+            ((message_id, token, _payload),) = rows
+            connection.execute(SHORTEST_ACK_ONE.encode(), {"id": message_id, "token": token})
+            return seconds
+
+        yield claim_by_hand
 
 
 def _alternately(
@@ -211,7 +225,8 @@ def _claim_and_ack_times(context: Context, contender: str, *, size: int) -> Figu
             seconds, one = timed_result(partial(session.consume, 1, 1))
             times.append(seconds)
             consumed += one
-        check_left(contender, url, size - len(set(consumed)))
+        check_consumed(consumed, _PREPARED_AFTER + _CLAIMS)
+        check_left(contender, url, size - len(consumed))
     return {
         "claim+ack median ms": median(times) * 1e3,
         "claim+ack p99 ms": percentile(times, 0.99) * 1e3,

