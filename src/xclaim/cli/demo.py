@@ -33,7 +33,7 @@ WORKERS = 3
 DOOMED = "worker-0"
 _LEASE = timedelta(seconds=1)  # of the worker that is killed: after it, its message comes back
 _WORK_SECONDS = 0.01
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 120.0  # a busy machine takes long to start the workers
 _COLUMNS = ("status", "consumed_by", "messages", "of worker-0")
 
 _processes = multiprocessing.get_context("spawn")
