@@ -114,14 +114,17 @@ def test_what_citus_refuses_is_seen(
     assert REFUSED[statement] in hindrances(catalog, trees(connection, statement))
 
 
-TAKEN = [
-    "UPDATE xclaim_message SET available_at = now() + interval '1 second' WHERE id = 1"
-    " RETURNING id, least(created_at, '2026-01-01 00:00:00+00')",
-    "WITH held AS (SELECT id FROM xclaim_message WHERE created_at + interval '1 hour' < now()"
-    " FOR UPDATE) DELETE FROM xclaim_message WHERE id = ANY (ARRAY(SELECT id FROM held))",
-    "UPDATE xclaim_message SET available_at ="
-    " (SELECT CASE WHEN xclaim_message.id > 1 THEN now() ELSE xclaim_message.created_at END)",
-]
+TAKEN = """
+UPDATE xclaim_message SET available_at = now() + interval '1 second' WHERE id = 1
+RETURNING id, least(created_at, '2026-01-01 00:00:00+00');
+
+WITH held AS (
+  SELECT id FROM xclaim_message WHERE created_at + interval '1 hour' < now() FOR UPDATE)
+DELETE FROM xclaim_message WHERE id = ANY (ARRAY(SELECT id FROM held));
+
+UPDATE xclaim_message SET available_at =
+  (SELECT CASE WHEN xclaim_message.id > 1 THEN now() ELSE xclaim_message.created_at END)
+""".split(";")
 
 
 @pytest.mark.parametrize("statement", TAKEN)
