@@ -1,12 +1,12 @@
 """What keeps Citus from sending a statement as it is to the node that has the schema.
 
 With schema-based sharding a statement that touches one schema is one task on one node, if the
-planner of Citus takes it: https://docs.citusdata.com/en/stable/develop/api_guc.html does not say
-when, its source does (`TargetlistAndFunctionsSupported` and `SingleShardUpdateDeleteSupported` in
-multi_router_planner.c, `PartiallyEvaluateExpression` in citus_clauses.c). The same is looked for
-here in the tree that PostgreSQL's own parser makes of a statement, which it keeps of a function
-with a SQL body, and with the volatility that its catalog has of each function: so no Citus is
-needed, and an operator or a cast that calls a function counts as well.
+planner of Citus takes it. When it does, its source says: `TargetlistAndFunctionsSupported` and
+`SingleShardUpdateDeleteSupported` in multi_router_planner.c, `PartiallyEvaluateExpression` in
+citus_clauses.c. The same is looked for here in the tree that PostgreSQL's own parser makes of a
+statement, which it keeps of a function with a SQL body, and with the volatility that its catalog
+has of each function: so no Citus is needed, and an operator or a cast that calls a function counts
+as well.
 """
 
 from __future__ import annotations

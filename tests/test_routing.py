@@ -79,11 +79,15 @@ def test_a_change_is_one_task_on_one_node(
 REFUSED = {
     "UPDATE xclaim_message SET claim_token = gen_random_uuid()": "gen_random_uuid is VOLATILE",
     "WITH free AS (SELECT id, random() AS r FROM xclaim_message)"
-    " DELETE FROM xclaim_message USING free WHERE free.id = xclaim_message.id": "random is VOLATILE",
+    " DELETE FROM xclaim_message USING free WHERE free.id = xclaim_message.id": (
+        "random is VOLATILE"
+    ),
     "UPDATE xclaim_message SET attempts = 1"
     " FROM unnest(CAST((SELECT '{1}') AS bigint[])) AS item(id)"
     " WHERE xclaim_message.id = item.id": "COERCEVIAIO of a sub-SELECT that reads no row",
-    "DELETE FROM xclaim_message WHERE id = (SELECT 1) + 1": "OPEXPR of a sub-SELECT that reads no row",
+    "DELETE FROM xclaim_message WHERE id = (SELECT 1) + 1": (
+        "OPEXPR of a sub-SELECT that reads no row"
+    ),
     "UPDATE xclaim_message SET available_at = CASE WHEN id > 1 THEN now() ELSE created_at END": (
         "now in CASE or COALESCE is not IMMUTABLE"
     ),
@@ -114,17 +118,14 @@ def test_what_citus_refuses_is_seen(
     assert REFUSED[statement] in hindrances(catalog, trees(connection, statement))
 
 
-TAKEN = """
-UPDATE xclaim_message SET available_at = now() + interval '1 second' WHERE id = 1
-RETURNING id, least(created_at, '2026-01-01 00:00:00+00');
-
-WITH held AS (
-  SELECT id FROM xclaim_message WHERE created_at + interval '1 hour' < now() FOR UPDATE)
-DELETE FROM xclaim_message WHERE id = ANY (ARRAY(SELECT id FROM held));
-
-UPDATE xclaim_message SET available_at =
-  (SELECT CASE WHEN xclaim_message.id > 1 THEN now() ELSE xclaim_message.created_at END)
-""".split(";")
+CLOCK = "UPDATE xclaim_message SET available_at = now() + interval '1 second' WHERE id = 1"
+LOCKED = "SELECT id FROM xclaim_message WHERE created_at + interval '1 hour' < now() FOR UPDATE"
+CHOSEN = "SELECT CASE WHEN xclaim_message.id > 1 THEN now() ELSE xclaim_message.created_at END"
+TAKEN = [
+    f"{CLOCK} RETURNING id, least(created_at, '2026-01-01 00:00:00+00')",
+    f"WITH held AS ({LOCKED}) DELETE FROM xclaim_message WHERE id = ANY (ARRAY(TABLE held))",
+    f"UPDATE xclaim_message SET available_at = ({CHOSEN})",
+]
 
 
 @pytest.mark.parametrize("statement", TAKEN)
