@@ -252,7 +252,7 @@ def _migrate(bind: Bind, revision: str, schema: str | None, steps: Steps) -> Non
 def _is_citus_worker(connection: Connection) -> bool:
     if connection.dialect.name == SQLITE.name or not direct.run(connection, diagnosing.citus(), {}):
         return False
-    return direct.run(connection, diagnosing.citus_group(), {})[0].number != 0
+    return bool(direct.run(connection, diagnosing.citus_group(), {})[0].number)
 
 
 @contextmanager
