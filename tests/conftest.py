@@ -15,6 +15,8 @@
 | `empty_database_url`     | the same, without our table                 | one test  |
 | `new_database_url`       | what makes one, on SQLite, then PostgreSQL  | a module  |
 
+In the schema of `XCLAIM_TEST_SCHEMA` the migrated ones are that schema, and only the contract runs.
+
 PostgreSQL is never skipped; the header and the summary of the run say which one it was.
 """
 
@@ -137,14 +139,32 @@ def _template_url(postgresql_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(postgresql_server: str, _template_url: str) -> Iterator[str]:
-    with databases.temporary_database(postgresql_server, template=_template_url) as url:
+def postgresql_url(request: pytest.FixtureRequest, postgresql_server: str) -> Iterator[str]:
+    schema = databases.given_schema()
+    if schema is not None:
+        yield from _migrated_schema(postgresql_server, schema)
+        return
+    template = request.getfixturevalue("_template_url")
+    with databases.temporary_database(postgresql_server, template=template) as url:
+        yield url
+
+
+def _migrated_schema(server_url: str, schema: str) -> Iterator[str]:
+    from xclaim.operations.migrate import upgrade
+
+    with databases.temporary_schema(server_url, schema) as url, pytest.MonkeyPatch.context() as env:
+        env.setenv("XCLAIM_SCHEMA", schema)
+        upgrade(url)
         yield url
 
 
 @pytest.fixture
-def fresh_postgresql_url(postgresql_server: str, _template_url: str) -> Iterator[str]:
-    with databases.temporary_database(postgresql_server, template=_template_url) as url:
+def fresh_postgresql_url(request: pytest.FixtureRequest, postgresql_server: str) -> Iterator[str]:
+    if databases.given_schema() is not None:
+        yield request.getfixturevalue("postgresql_url")
+        return
+    template = request.getfixturevalue("_template_url")
+    with databases.temporary_database(postgresql_server, template=template) as url:
         yield url
 
 

@@ -8,6 +8,9 @@ PostgreSQL comes from the first of
 
 The tests create databases of their own, named `xclaim_test_*`, and drop them. The database that
 the URL names is only connected to, so that others can be created: nothing in it is read or changed.
+
+With `XCLAIM_TEST_SCHEMA` besides, the contract runs in a new schema of that name in that very
+database, and drops it: for a server that makes no copies of databases, as Citus does not.
 """
 
 import os
@@ -65,6 +68,27 @@ def describe_server(server: Server) -> str:
     url = make_url(server.url)
     version = _administrator(server.url).info.parameter_status("server_version")
     return f"PostgreSQL {version}, {server.origin}, at {url.host}:{url.port}"
+
+
+def given_schema() -> str | None:
+    """Return the schema in which the contract is to run, if not in databases of its own."""
+    return os.environ.get("XCLAIM_TEST_SCHEMA") or None
+
+
+@contextmanager
+def temporary_schema(server_url: str, name: str) -> Iterator[str]:
+    """Create an empty schema; yield a URL whose search path is that alone, and drop it.
+
+    Statements of xclaim name the schema, those of the tests themselves find it by the path.
+    """
+    administrator = _administrator(server_url)
+    schema = sql.Identifier(name)
+    administrator.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
+    try:
+        url = make_url(server_url).update_query_dict({"options": f"-csearch_path={name}"})
+        yield url.render_as_string(hide_password=False)
+    finally:
+        administrator.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(schema))
 
 
 @cache

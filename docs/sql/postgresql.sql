@@ -21,14 +21,14 @@ WITH pushed AS (INSERT INTO xclaim_message (queue, origin_queue, priority, paylo
 -- Insert the payloads whose unique key is new and return those that are already there.
 WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CASE WHEN (item.unique_key <>
       '') THEN item.unique_key END AS unique_key, item.position AS position
-    FROM unnest(CAST((SELECT %(payloads)s::text AS anon_1) AS text[]), CAST((SELECT %(unique_keys)s::text AS
-      anon_2) AS text[])) WITH ORDINALITY AS item(payload, unique_key, position)), existing AS MATERIALIZED
-      (SELECT taken.id AS id, taken.queue AS queue, taken.origin_queue AS origin_queue, taken.status AS
-      status, taken.priority AS priority, CAST(taken.payload AS text) AS payload, CAST(taken.headers AS text)
-      AS headers, taken.unique_key AS unique_key, taken.attempts AS attempts, taken.max_attempts AS
-      max_attempts, least(greatest(taken.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(taken.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      available_at, CASE WHEN (taken.claimed_at IS NOT NULL) THEN least(greatest(taken.claimed_at, '0001-01-03
+    FROM unnest(CAST(%(payloads)s::text AS text[]), CAST(%(unique_keys)s::text AS text[])) WITH ORDINALITY AS
+      item(payload, unique_key, position)), existing AS MATERIALIZED (SELECT taken.id AS id, taken.queue AS
+      queue, taken.origin_queue AS origin_queue, taken.status AS status, taken.priority AS priority,
+      CAST(taken.payload AS text) AS payload, CAST(taken.headers AS text) AS headers, taken.unique_key AS
+      unique_key, taken.attempts AS attempts, taken.max_attempts AS max_attempts,
+      least(greatest(taken.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at,
+      least(greatest(taken.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at,
+      CASE WHEN (taken.claimed_at IS NOT NULL) THEN least(greatest(taken.claimed_at, '0001-01-03
       00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at, CASE WHEN (taken.claim_expires_at IS NOT
       NULL) THEN least(greatest(taken.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00')
       END AS claim_expires_at, CASE WHEN (taken.consumed_at IS NOT NULL) THEN
@@ -82,10 +82,10 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CA
 -- clashing_keys
 -- Return the unique keys that are taken by another payload.
 SELECT xclaim_message.unique_key
-    FROM unnest(CAST((SELECT %(payloads)s::text AS anon_1) AS text[]), CAST((SELECT %(unique_keys)s::text AS
-      anon_2) AS text[])) WITH ORDINALITY AS item(payload, unique_key, position) JOIN xclaim_message ON
-      xclaim_message.origin_queue = %(queue_name)s::text AND xclaim_message.unique_key = item.unique_key AND
-      (xclaim_message.payload <> CAST(item.payload AS jsonb) OR xclaim_message.codec IS NOT NULL);
+    FROM unnest(CAST(%(payloads)s::text AS text[]), CAST(%(unique_keys)s::text AS text[])) WITH ORDINALITY AS
+      item(payload, unique_key, position) JOIN xclaim_message ON xclaim_message.origin_queue =
+      %(queue_name)s::text AND xclaim_message.unique_key = item.unique_key AND (xclaim_message.payload <>
+      CAST(item.payload AS jsonb) OR xclaim_message.codec IS NOT NULL);
 
 -- claim
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -212,8 +212,8 @@ UPDATE xclaim_message
 UPDATE xclaim_message
     SET claim_expires_at=NULL, consumed_at=statement_timestamp(), claim_token=NULL, status='consumed',
       claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL
-    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::text AS anon_2)
-      AS uuid[])) WITH ORDINALITY AS item(id, token, position)
+    FROM unnest(CAST(%(ids)s::text AS BIGINT[]), CAST(%(tokens)s::text AS uuid[])) WITH ORDINALITY AS item(id,
+      token, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id;
 
@@ -223,9 +223,8 @@ UPDATE xclaim_message
     SET claim_expires_at=NULL, consumed_at=statement_timestamp(), claim_token=NULL, status='consumed',
       claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL, codec=CAST(CASE WHEN (item.codec
       <> '') THEN item.codec END AS text), payload=CAST(item.payload AS jsonb)
-    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::text AS anon_2)
-      AS uuid[]), CAST((SELECT %(payloads)s::text AS anon_3) AS text[]), CAST((SELECT %(codecs)s::text AS
-      anon_4) AS text[])) WITH ORDINALITY AS item(id, token, payload, codec, position)
+    FROM unnest(CAST(%(ids)s::text AS BIGINT[]), CAST(%(tokens)s::text AS uuid[]), CAST(%(payloads)s::text AS
+      text[]), CAST(%(codecs)s::text AS text[])) WITH ORDINALITY AS item(id, token, payload, codec, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id;
 
@@ -233,14 +232,14 @@ UPDATE xclaim_message
 -- Keep the error of an attempt and the claim, whose lease ends so long from now.
 UPDATE xclaim_message
     SET claim_expires_at=(statement_timestamp() + (%(lease_seconds)s::DOUBLE PRECISION * interval '1
-      second')), last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(CASE WHEN NOT
-      coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND pg_column_size(xclaim_message.failures) <
-      524288, false) THEN CAST('[]' AS jsonb) WHEN (jsonb_array_length(xclaim_message.failures) >= 20) THEN
-      xclaim_message.failures - 0 ELSE xclaim_message.failures END ||
-      jsonb_build_array(jsonb_build_object('attempt', CAST(xclaim_message.attempts AS INTEGER), 'at',
-      to_char(timezone('UTC', statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
-      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', %(error_class)s::text, 'error',
-      substr(%(error)s::text, 1, 1000))))
+      second')), last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE
+      WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+      pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
+      (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+      xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt',
+      CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-
+      MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text),
+      'error_class', %(error_class)s::text, 'error', substr(%(error)s::text, 1, 1000))) AS anon_1)
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
@@ -262,8 +261,8 @@ UPDATE xclaim_message
     SET attempts=CASE WHEN ((xclaim_message.attempts - 1) > 0) THEN xclaim_message.attempts - 1 ELSE 0 END,
       claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
       claim_key=NULL
-    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::text AS anon_2)
-      AS uuid[])) WITH ORDINALITY AS item(id, token, position)
+    FROM unnest(CAST(%(ids)s::text AS BIGINT[]), CAST(%(tokens)s::text AS uuid[])) WITH ORDINALITY AS item(id,
+      token, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id;
 
@@ -278,8 +277,8 @@ UPDATE xclaim_message
 -- Set the end of the lease of each claim that is still held, and return their ids.
 UPDATE xclaim_message
     SET claim_expires_at=(statement_timestamp() + (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second'))
-    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::text AS anon_2)
-      AS uuid[])) WITH ORDINALITY AS item(id, token, position)
+    FROM unnest(CAST(%(ids)s::text AS BIGINT[]), CAST(%(tokens)s::text AS uuid[])) WITH ORDINALITY AS item(id,
+      token, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id;
 
@@ -292,13 +291,13 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
       held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN false ELSE true END
     ORDER BY held.claim_expires_at
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
-      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
+    SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
+      THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
       least(statement_timestamp(), xclaim_message.claimed_at) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
       greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER) - 1, 0) AS DOUBLE PRECISION) * (1.0 -
       (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS
-      DOUBLE PRECISION)))) * interval '1 second')) END, claimed_at=NULL, claim_expires_at=NULL,
+      DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
       claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
@@ -318,9 +317,9 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
       = CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
       (jsonb_typeof((xclaim_message.failures -> -1) -> 'error_class') = ANY (ARRAY['string', 'number'])) THEN
       substr((xclaim_message.failures -> -1) ->> 'error_class', 1, 4096) END ELSE 'LeaseExpired' END,
-      failures=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) -> 'attempt') = ANY
-      (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'attempt', 1, 4096) END =
-      CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+      failures=(SELECT CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) ->
+      'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'attempt',
+      1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
       (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string', 'number'])) THEN
       substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
       CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN xclaim_message.failures ELSE CASE
@@ -331,7 +330,7 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
       CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-
       MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text),
       'error_class', 'LeaseExpired', 'error', substr('lease expired, claimed by ' ||
-      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1, 1000))) END, queue=CASE WHEN
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1, 1000))) END AS anon_2), queue=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue
       END
@@ -351,13 +350,13 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
       coalesce(held.claim_key = %(key)s::text, held.claim_key IS NULL AND %(key)s::text IS NULL)
     ORDER BY held.claim_expires_at
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
-      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
+    SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
+      THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
       least(statement_timestamp(), xclaim_message.claimed_at) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
       greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER) - 1, 0) AS DOUBLE PRECISION) * (1.0 -
       (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS
-      DOUBLE PRECISION)))) * interval '1 second')) END, claimed_at=NULL, claim_expires_at=NULL,
+      DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
       claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
@@ -377,9 +376,9 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
       = CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
       (jsonb_typeof((xclaim_message.failures -> -1) -> 'error_class') = ANY (ARRAY['string', 'number'])) THEN
       substr((xclaim_message.failures -> -1) ->> 'error_class', 1, 4096) END ELSE 'LeaseExpired' END,
-      failures=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) -> 'attempt') = ANY
-      (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'attempt', 1, 4096) END =
-      CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+      failures=(SELECT CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) ->
+      'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'attempt',
+      1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
       (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string', 'number'])) THEN
       substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
       CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN xclaim_message.failures ELSE CASE
@@ -390,7 +389,7 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
       CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-
       MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text),
       'error_class', 'LeaseExpired', 'error', substr('lease expired, claimed by ' ||
-      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1, 1000))) END, queue=CASE WHEN
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1, 1000))) END AS anon_2), queue=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue
       END
@@ -455,8 +454,8 @@ DELETE
     FROM xclaim_message
     WHERE xclaim_message.origin_queue = %(queue_name)s::text AND xclaim_message.unique_key = ANY
       (array((SELECT item.unique_key
-    FROM unnest(CAST((SELECT %(unique_keys)s::text AS anon_1) AS text[])) WITH ORDINALITY AS item(unique_key,
-      position)))) AND xclaim_message.status = 'available'
+    FROM unnest(CAST(%(unique_keys)s::text AS text[])) WITH ORDINALITY AS item(unique_key, position)))) AND
+      xclaim_message.status = 'available'
     RETURNING xclaim_message.id;
 
 -- withdraw_by_id
@@ -464,9 +463,9 @@ DELETE
 DELETE
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT item.id
-    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id, position))))
-      AND (xclaim_message.origin_queue = %(queue_name)s::text OR xclaim_message.queue = %(queue_name)s::text)
-      AND xclaim_message.status = 'available'
+    FROM unnest(CAST(%(ids)s::text AS BIGINT[])) WITH ORDINALITY AS item(id, position)))) AND
+      (xclaim_message.origin_queue = %(queue_name)s::text OR xclaim_message.queue = %(queue_name)s::text) AND
+      xclaim_message.status = 'available'
     RETURNING xclaim_message.id;
 
 -- peek
@@ -586,7 +585,7 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT item.id
-    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id, position))));
+    FROM unnest(CAST(%(ids)s::text AS BIGINT[])) WITH ORDINALITY AS item(id, position))));
 
 -- failures
 -- Return what failed attempts at the message have left.
@@ -637,8 +636,7 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
     FROM xclaim_message
     WHERE xclaim_message.origin_queue = %(queue_name)s::text AND xclaim_message.unique_key = ANY
       (array((SELECT item.unique_key
-    FROM unnest(CAST((SELECT %(unique_keys)s::text AS anon_1) AS text[])) WITH ORDINALITY AS item(unique_key,
-      position))));
+    FROM unnest(CAST(%(unique_keys)s::text AS text[])) WITH ORDINALITY AS item(unique_key, position))));
 
 -- counts
 -- Count the messages of the queue, and of its dead-letter queue, by state.
@@ -760,7 +758,7 @@ SELECT CASE WHEN (jsonb_typeof(xclaim_message.payload -> 'uri') = ANY (ARRAY['st
     WHERE xclaim_message.codec IS NOT NULL AND CASE WHEN (jsonb_typeof(xclaim_message.payload -> 'uri') = ANY
       (ARRAY['string', 'number'])) THEN substr(xclaim_message.payload ->> 'uri', 1, 4096) END = ANY
       (array((SELECT item.uri
-    FROM unnest(CAST((SELECT %(uris)s::text AS anon_1) AS text[])) WITH ORDINALITY AS item(uri, position))));
+    FROM unnest(CAST(%(uris)s::text AS text[])) WITH ORDINALITY AS item(uri, position))));
 
 -- encrypted
 -- Return messages whose payload is encrypted with another key, in the order of their ids.
@@ -803,7 +801,7 @@ WITH dead AS MATERIALIZED (SELECT letter.id AS id
       replace(letter.last_error, %(error)s::text, '') <> letter.last_error) AND letter.available_at <=
       (statement_timestamp() + (((- CAST(%(age_seconds)s::DOUBLE PRECISION AS FLOAT))) * interval '1 second'))
       AND letter.id = ANY (array((SELECT item.id
-    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id, position))))
+    FROM unnest(CAST(%(ids)s::text AS BIGINT[])) WITH ORDINALITY AS item(id, position))))
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET available_at=statement_timestamp(), attempts=0, claimed_at=NULL, claim_expires_at=NULL,
@@ -848,8 +846,8 @@ WITH pushed AS (INSERT INTO xclaim_message (queue, origin_queue, priority, paylo
       unique_key, %(attempts_limit)s::INTEGER AS max_attempts, statement_timestamp() AS created_at,
       statement_timestamp() + (%(delay_seconds)s::DOUBLE PRECISION * interval '1 second') AS available_at,
       CAST(CASE WHEN (item.codec <> '') THEN item.codec END AS text) AS codec
-    FROM unnest(CAST((SELECT %(payloads)s::text AS anon_1) AS text[]), CAST((SELECT %(codecs)s::text AS
-      anon_2) AS text[])) WITH ORDINALITY AS item(payload, codec, position)
+    FROM unnest(CAST(%(payloads)s::text AS text[]), CAST(%(codecs)s::text AS text[])) WITH ORDINALITY AS
+      item(payload, codec, position)
     ORDER BY item.position
     RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at) SELECT
       array_agg(pushed.id
@@ -861,19 +859,18 @@ WITH pushed AS (INSERT INTO xclaim_message (queue, origin_queue, priority, paylo
 WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CASE WHEN (item.unique_key <>
       '') THEN item.unique_key END AS unique_key, CASE WHEN (item.codec <> '') THEN item.codec END AS codec,
       item.position AS position
-    FROM unnest(CAST((SELECT %(payloads)s::text AS anon_1) AS text[]), CAST((SELECT %(unique_keys)s::text AS
-      anon_2) AS text[]), CAST((SELECT %(codecs)s::text AS anon_3) AS text[])) WITH ORDINALITY AS
-      item(payload, unique_key, codec, position)), existing AS MATERIALIZED (SELECT taken.id AS id,
-      taken.queue AS queue, taken.origin_queue AS origin_queue, taken.status AS status, taken.priority AS
-      priority, CAST(taken.payload AS text) AS payload, CAST(taken.headers AS text) AS headers,
-      taken.unique_key AS unique_key, taken.attempts AS attempts, taken.max_attempts AS max_attempts,
-      least(greatest(taken.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at,
-      least(greatest(taken.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at,
-      CASE WHEN (taken.claimed_at IS NOT NULL) THEN least(greatest(taken.claimed_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at, CASE WHEN (taken.claim_expires_at IS NOT
-      NULL) THEN least(greatest(taken.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00')
-      END AS claim_expires_at, CASE WHEN (taken.consumed_at IS NOT NULL) THEN
-      least(greatest(taken.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+    FROM unnest(CAST(%(payloads)s::text AS text[]), CAST(%(unique_keys)s::text AS text[]),
+      CAST(%(codecs)s::text AS text[])) WITH ORDINALITY AS item(payload, unique_key, codec, position)),
+      existing AS MATERIALIZED (SELECT taken.id AS id, taken.queue AS queue, taken.origin_queue AS
+      origin_queue, taken.status AS status, taken.priority AS priority, CAST(taken.payload AS text) AS
+      payload, CAST(taken.headers AS text) AS headers, taken.unique_key AS unique_key, taken.attempts AS
+      attempts, taken.max_attempts AS max_attempts, least(greatest(taken.created_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, least(greatest(taken.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, CASE WHEN (taken.claimed_at IS NOT NULL) THEN
+      least(greatest(taken.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at,
+      CASE WHEN (taken.claim_expires_at IS NOT NULL) THEN least(greatest(taken.claim_expires_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN (taken.consumed_at IS NOT
+      NULL) THEN least(greatest(taken.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, taken.claimed_by AS claimed_by, taken.consumed_by AS consumed_by, taken.claim_key AS
       claim_key, taken.last_error AS last_error, taken.last_error_class AS last_error_class, taken.codec AS
       codec, taken.payload = incoming.payload AND coalesce(taken.codec = incoming.codec, taken.codec IS NULL
@@ -926,14 +923,14 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CA
 -- Insert the payloads whose unique key is new and return those that are already there.
 WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CASE WHEN (item.unique_key <>
       '') THEN item.unique_key END AS unique_key, item.position AS position
-    FROM unnest(CAST((SELECT %(payloads)s::text AS anon_1) AS text[]), CAST((SELECT %(unique_keys)s::text AS
-      anon_2) AS text[])) WITH ORDINALITY AS item(payload, unique_key, position)), existing AS MATERIALIZED
-      (SELECT taken.id AS id, taken.queue AS queue, taken.origin_queue AS origin_queue, taken.status AS
-      status, taken.priority AS priority, CAST(taken.payload AS text) AS payload, CAST(taken.headers AS text)
-      AS headers, taken.unique_key AS unique_key, taken.attempts AS attempts, taken.max_attempts AS
-      max_attempts, least(greatest(taken.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(taken.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      available_at, CASE WHEN (taken.claimed_at IS NOT NULL) THEN least(greatest(taken.claimed_at, '0001-01-03
+    FROM unnest(CAST(%(payloads)s::text AS text[]), CAST(%(unique_keys)s::text AS text[])) WITH ORDINALITY AS
+      item(payload, unique_key, position)), existing AS MATERIALIZED (SELECT taken.id AS id, taken.queue AS
+      queue, taken.origin_queue AS origin_queue, taken.status AS status, taken.priority AS priority,
+      CAST(taken.payload AS text) AS payload, CAST(taken.headers AS text) AS headers, taken.unique_key AS
+      unique_key, taken.attempts AS attempts, taken.max_attempts AS max_attempts,
+      least(greatest(taken.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at,
+      least(greatest(taken.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at,
+      CASE WHEN (taken.claimed_at IS NOT NULL) THEN least(greatest(taken.claimed_at, '0001-01-03
       00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at, CASE WHEN (taken.claim_expires_at IS NOT
       NULL) THEN least(greatest(taken.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00')
       END AS claim_expires_at, CASE WHEN (taken.consumed_at IS NOT NULL) THEN
@@ -1001,10 +998,9 @@ WITH pruned AS MATERIALIZED (SELECT "old".id AS id
 -- Insert the payloads whose unique key is new and return those that are already there.
 WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CASE WHEN (item.unique_key <>
       '') THEN item.unique_key END AS unique_key, item.position AS position
-    FROM unnest(CAST((SELECT %(payloads)s::text AS anon_1) AS text[]), CAST((SELECT %(unique_keys)s::text AS
-      anon_2) AS text[])) WITH ORDINALITY AS item(payload, unique_key, position)), existing AS MATERIALIZED
-      (SELECT taken.id AS id, taken.unique_key AS unique_key, taken.payload = incoming.payload AND taken.codec
-      IS NULL AS is_same
+    FROM unnest(CAST(%(payloads)s::text AS text[]), CAST(%(unique_keys)s::text AS text[])) WITH ORDINALITY AS
+      item(payload, unique_key, position)), existing AS MATERIALIZED (SELECT taken.id AS id, taken.unique_key
+      AS unique_key, taken.payload = incoming.payload AND taken.codec IS NULL AS is_same
     FROM incoming JOIN xclaim_message AS taken ON taken.origin_queue = %(queue_name)s::text AND
       taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO xclaim_message (queue, origin_queue,
       priority, payload, headers, unique_key, max_attempts, created_at, available_at) SELECT
@@ -1084,22 +1080,23 @@ SELECT held.id
 -- set_aside
 -- Make dead letters of messages that a claim would take, and count an attempt at each.
 UPDATE xclaim_message
-    SET available_at=CASE WHEN (xclaim_message.queue = %(dead_letter_queue)s::text) THEN statement_timestamp()
-      + (%(rest_seconds)s::DOUBLE PRECISION * interval '1 second') ELSE statement_timestamp() END,
-      attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
-      2147483647 END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
-      claimed_by=NULL, claim_key=xclaim_message.claim_key, last_error=%(error)s::text,
-      last_error_class=%(error_class)s::text, failures=(CASE WHEN NOT
+    SET available_at=(SELECT CASE WHEN (xclaim_message.queue = %(dead_letter_queue)s::text) THEN
+      statement_timestamp() + (%(rest_seconds)s::DOUBLE PRECISION * interval '1 second') ELSE
+      statement_timestamp() END AS anon_1), attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN
+      xclaim_message.attempts + 1 ELSE 2147483647 END, claimed_at=NULL, claim_expires_at=NULL,
+      claim_token=NULL, status='available', claimed_by=NULL, claim_key=xclaim_message.claim_key,
+      last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE WHEN NOT
       coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND pg_column_size(xclaim_message.failures) <
       524288, false) THEN CAST('[]' AS jsonb) WHEN (jsonb_array_length(xclaim_message.failures) >= 20) THEN
       xclaim_message.failures - 0 ELSE xclaim_message.failures END ||
       jsonb_build_array(jsonb_build_object('attempt', CASE WHEN (xclaim_message.attempts < 2147483647) THEN
       xclaim_message.attempts + 1 ELSE 2147483647 END, 'at', to_char(timezone('UTC', statement_timestamp()),
       'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', %(claimant)s::text, 'error_class',
-      %(error_class)s::text, 'error', substr(%(error)s::text, 1, 1000)))), queue=%(dead_letter_queue)s::text
+      %(error_class)s::text, 'error', substr(%(error)s::text, 1, 1000))) AS anon_2),
+      queue=%(dead_letter_queue)s::text
     WHERE xclaim_message.id = ANY (array((SELECT item.id
-    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id, position))))
-      AND xclaim_message.queue = %(queue_name)s::text AND (xclaim_message.status = 'available' OR
+    FROM unnest(CAST(%(ids)s::text AS BIGINT[])) WITH ORDINALITY AS item(id, position)))) AND
+      xclaim_message.queue = %(queue_name)s::text AND (xclaim_message.status = 'available' OR
       xclaim_message.status = 'claimed' AND xclaim_message.claim_key = ANY (ARRAY[%(handed_on_key)s::text,
       %(key)s::text]))
     RETURNING xclaim_message.id;
@@ -1127,7 +1124,7 @@ SELECT xclaim_message.id, convert_to(substr(xclaim_message.queue, 1, 1000), getd
       convert_to(substr(xclaim_message.codec, 1, 1000), getdatabaseencoding()) AS codec
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT item.id
-    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id, position))));
+    FROM unnest(CAST(%(ids)s::text AS BIGINT[])) WITH ORDINALITY AS item(id, position))));
 
 -- prune_as_maintainer
 -- Do as ``prune``, by the function that a maintainer may call (PostgreSQL only).
@@ -1149,9 +1146,9 @@ WITH found AS MATERIALIZED (SELECT xclaim_message.id AS id
     FROM xclaim_message
     WHERE xclaim_message.origin_queue = %(queue_name)s::text AND xclaim_message.unique_key = ANY
       (array((SELECT item.unique_key
-    FROM unnest(CAST((SELECT %(unique_keys)s::text AS anon_1) AS text[])) WITH ORDINALITY AS item(unique_key,
-      position)))) AND xclaim_message.status = 'available'), deleted AS MATERIALIZED (SELECT
-      unnest(xclaim_delete(array((SELECT found.id
+    FROM unnest(CAST(%(unique_keys)s::text AS text[])) WITH ORDINALITY AS item(unique_key, position)))) AND
+      xclaim_message.status = 'available'), deleted AS MATERIALIZED (SELECT unnest(xclaim_delete(array((SELECT
+      found.id
     FROM found)), CAST('available' AS text))) AS id) SELECT found.id
     FROM found
     WHERE found.id = ANY (array((SELECT deleted.id
@@ -1162,10 +1159,10 @@ WITH found AS MATERIALIZED (SELECT xclaim_message.id AS id
 WITH found AS MATERIALIZED (SELECT xclaim_message.id AS id
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT item.id
-    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id, position))))
-      AND (xclaim_message.origin_queue = %(queue_name)s::text OR xclaim_message.queue = %(queue_name)s::text)
-      AND xclaim_message.status = 'available'), deleted AS MATERIALIZED (SELECT
-      unnest(xclaim_delete(array((SELECT found.id
+    FROM unnest(CAST(%(ids)s::text AS BIGINT[])) WITH ORDINALITY AS item(id, position)))) AND
+      (xclaim_message.origin_queue = %(queue_name)s::text OR xclaim_message.queue = %(queue_name)s::text) AND
+      xclaim_message.status = 'available'), deleted AS MATERIALIZED (SELECT unnest(xclaim_delete(array((SELECT
+      found.id
     FROM found)), CAST('available' AS text))) AS id) SELECT found.id
     FROM found
     WHERE found.id = ANY (array((SELECT deleted.id
@@ -1373,8 +1370,8 @@ WITH acked AS (UPDATE xclaim_message
 WITH acked AS (UPDATE xclaim_message
     SET claim_expires_at=NULL, consumed_at=statement_timestamp(), claim_token=NULL, status='consumed',
       claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL
-    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::text AS anon_2)
-      AS uuid[])) WITH ORDINALITY AS item(id, token, position)
+    FROM unnest(CAST(%(ids)s::text AS BIGINT[]), CAST(%(tokens)s::text AS uuid[])) WITH ORDINALITY AS item(id,
+      token, position)
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id), candidate AS MATERIALIZED (SELECT waiting.id AS id
     FROM xclaim_message AS waiting
@@ -1414,9 +1411,9 @@ WITH acked AS (UPDATE xclaim_message
 -- release
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
-      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-      %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE xclaim_message.available_at END,
+    SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
+      THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
+      %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE xclaim_message.available_at END AS anon_1),
       claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
       claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
       %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
@@ -1441,26 +1438,26 @@ UPDATE xclaim_message
 -- release, after an error
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
-      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
+    SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
+      THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
       least(statement_timestamp(), statement_timestamp()) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
       greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER) - 1, 0) AS DOUBLE PRECISION) * (1.0 -
       (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS
-      DOUBLE PRECISION)))) * interval '1 second')) END, claimed_at=NULL, claim_expires_at=NULL,
+      DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
       claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(CASE WHEN NOT
+      last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE WHEN NOT
       coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND pg_column_size(xclaim_message.failures) <
       524288, false) THEN CAST('[]' AS jsonb) WHEN (jsonb_array_length(xclaim_message.failures) >= 20) THEN
       xclaim_message.failures - 0 ELSE xclaim_message.failures END ||
       jsonb_build_array(jsonb_build_object('attempt', CAST(xclaim_message.attempts AS INTEGER), 'at',
       to_char(timezone('UTC', statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
       CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', %(error_class)s::text, 'error',
-      substr(%(error)s::text, 1, 1000)))), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
-      %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0)
-      THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue END
+      substr(%(error)s::text, 1, 1000))) AS anon_2), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE
+      WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 =
+      0) THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue END
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
@@ -1479,23 +1476,23 @@ UPDATE xclaim_message
 -- release, after an error, with a delay
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
-      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
+    SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
+      THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE statement_timestamp() +
-      (%(delay_seconds)s::DOUBLE PRECISION * interval '1 second') END, claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+      (%(delay_seconds)s::DOUBLE PRECISION * interval '1 second') END AS anon_1), claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(CASE WHEN NOT
+      last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE WHEN NOT
       coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND pg_column_size(xclaim_message.failures) <
       524288, false) THEN CAST('[]' AS jsonb) WHEN (jsonb_array_length(xclaim_message.failures) >= 20) THEN
       xclaim_message.failures - 0 ELSE xclaim_message.failures END ||
       jsonb_build_array(jsonb_build_object('attempt', CAST(xclaim_message.attempts AS INTEGER), 'at',
       to_char(timezone('UTC', statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
       CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', %(error_class)s::text, 'error',
-      substr(%(error)s::text, 1, 1000)))), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
-      %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0)
-      THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue END
+      substr(%(error)s::text, 1, 1000))) AS anon_2), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE
+      WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 =
+      0) THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue END
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
@@ -2261,7 +2258,7 @@ SELECT xclaim_message.id, CASE WHEN (xclaim_message.codec IS NULL) THEN CASE WHE
       300) END END AS excerpt, pg_column_size(xclaim_message.payload) AS size
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT item.id
-    FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[])) WITH ORDINALITY AS item(id, position))));
+    FROM unnest(CAST(%(ids)s::text AS BIGINT[])) WITH ORDINALITY AS item(id, position))));
 
 -- look_at
 -- Return one message, without its JSON.

@@ -9,13 +9,18 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.contract.facades import AsyncFacade, Facade, SyncFacade
+from tests.databases import given_schema
 from tests.retrying import AT_ONCE
 from xclaim import Queue, create_engine
 
 _numbers = itertools.count()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+# SQLite has no schemas.
+DATABASES = ["sqlite", "postgresql"] if given_schema() is None else ["postgresql"]
+
+
+@pytest.fixture(params=DATABASES)
 def contract_url(request: pytest.FixtureRequest) -> str:
     # One PostgreSQL database for all: each test has a queue of its own.
     names = {"sqlite": "sqlite_url", "postgresql": "postgresql_url"}

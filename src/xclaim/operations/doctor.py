@@ -351,7 +351,27 @@ def _by_error(errors: Mapping[str | None, int]) -> str:
     return ": " + ", ".join(named[:_MOST_ERRORS]) + (f" and {more} more kinds" if more > 0 else "")
 
 
+def _citus(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    for citus in run(connection, diagnosing.citus(), {}):
+        nodes = _nodes_of_citus(connection, schema)
+        where = f"on {', '.join(nodes)}: its sizes, dead rows and vacuum are to be seen there"
+        yield Finding(
+            name="citus",
+            level=Level.OK,
+            found=f"Citus {citus.version} has the schema {where if nodes else 'on this node'}",
+        )
+
+
+def _nodes_of_citus(connection: Connection, schema: str | None) -> list[str]:
+    """Return the nodes to which Citus has moved the rows: the table here is an empty shell."""
+    if not run(connection, diagnosing.citus(), {}):
+        return []
+    return [row.address for row in run(connection, diagnosing.citus_nodes(), {"schema": schema})]
+
+
 def _bloat(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    if _nodes_of_citus(connection, schema):
+        return
     largest, per_entry = _BLOATED
     rows = run(connection, diagnosing.indexes(), {"schema": schema})
     bloated = [row for row in rows if row.size > max(largest, per_entry * row.entries)]
@@ -417,6 +437,8 @@ def _autovacuum(connection: Connection, schema: str | None) -> Iterator[Finding]
             + ", ".join(f"{name} = {AUTOVACUUM[name]}" for name in missing)
             + ")",
         )
+    if _nodes_of_citus(connection, schema):
+        return
     dead, live = health.dead or 0, health.live or 0
     least, share = _MANY_DEAD
     is_bad = dead > least and dead > share * (live + dead)
@@ -649,6 +671,7 @@ _EVERYWHERE: tuple[Examination, ...] = (
 )
 _SQLITE: tuple[Examination, ...] = (_sqlite_settings, _file_rights)
 _POSTGRESQL: tuple[Examination, ...] = (
+    _citus,
     _bloat,
     _old_snapshots,
     _autovacuum,

@@ -62,6 +62,10 @@ _NO_REVISION = (
     "made it run this one again, in a transaction at READ COMMITTED if it is one of your own; else "
     "move the table away"
 )
+_IS_WORKER = (
+    "this server is a worker of Citus, where no schema can be changed: run it through the "
+    "coordinator"
+)
 _WAY_OUT = (
     "another transaction holds what the migration needs. If it is one of your own, as in a "
     "migration of your application, pass its connection: migrate.upgrade(op.get_bind())"
@@ -226,12 +230,14 @@ def revision_arguments(context: MigrationContext, schema: str | None) -> dict[st
 def _migrate(bind: Bind, revision: str, schema: str | None, steps: Steps) -> None:
     scripts = script_directory()
 
-    def chosen(heads: Any, _context: MigrationContext) -> Iterable[RevisionStep]:
+    def chosen(heads: Any, _context: MigrationContext | None) -> Iterable[RevisionStep]:
         with _known(scripts, revision):
             return steps(scripts, heads)
 
     with turn(bind) as connection:
         resolved = schema_on(connection, schema)
+        if _is_citus_worker(connection) and list(chosen(read_revision(connection, resolved), None)):
+            raise InvalidArgumentError(_IS_WORKER)
         with placed(connection, resolved) as place:
             found = read_revision(connection, place)
             if found is not None and is_newer(found):
@@ -241,6 +247,12 @@ def _migrate(bind: Bind, revision: str, schema: str | None, steps: Steps) -> Non
             options = {**context_options(place), "fn": chosen}
             context = MigrationContext.configure(connection, opts=options)
             context.run_migrations(**revision_arguments(context, place))
+
+
+def _is_citus_worker(connection: Connection) -> bool:
+    if connection.dialect.name == SQLITE.name or not direct.run(connection, diagnosing.citus(), {}):
+        return False
+    return bool(direct.run(connection, diagnosing.citus_group(), {})[0].number)
 
 
 @contextmanager

@@ -270,6 +270,14 @@ class Dialect:
         is_short = type_.in_([_quoted("string"), _quoted("number")])
         return case((is_short, func.substr(text, literal_column("1"), _MOST_OF_A_FIELD)))
 
+    def apart(self, value: ColumnElement[Any], row: FromClause) -> ColumnElement[Any]:
+        """Return what an UPDATE sets a column to, so that it may call what is not IMMUTABLE.
+
+        In a sub-SELECT of its own: there Citus lets the clock into a CASE, and a column into a
+        STABLE function (docs/adr/0052). PostgreSQL itself would not need it.
+        """
+        return select(value).correlate(row).scalar_subquery()
+
     def element(
         self, array: ColumnElement[Any], index: ColumnElement[int], length: ColumnElement[int]
     ) -> ColumnElement[float]:
@@ -429,12 +437,11 @@ class Dialect:
     def rows(self, **columns: TypeEngine[Any]) -> FromClause:
         """Return the bound lists as a table, with a ``position`` column that keeps their order.
 
-        The parameters are named in the plural: a column ``id`` is bound to ``ids``. In a SELECT of
-        their own: from a list whose length it sees PostgreSQL plans each statement anew.
+        The parameters are named in the plural: a column ``id`` is bound to ``ids``. As texts: of
+        how many rows they are PostgreSQL does not see, so that one plan is as good as another.
         """
         arrays = [
-            cast(select(bindparam(f"{name}s", type_=Text)).scalar_subquery(), ARRAY(type_))
-            for name, type_ in columns.items()
+            cast(bindparam(f"{name}s", type_=Text), ARRAY(type_)) for name, type_ in columns.items()
         ]
         named = [column(name, type_) for name, type_ in columns.items()]
         return (
@@ -681,6 +688,9 @@ class _Sqlite(Dialect):
         return select(*extracted, item.c.key.label("position")).subquery("item")
 
     def optional(self, value: ColumnElement[Any]) -> ColumnElement[Any]:
+        return value
+
+    def apart(self, value: ColumnElement[Any], row: FromClause) -> ColumnElement[Any]:
         return value
 
     def elements(self) -> FromClause:

@@ -151,6 +151,32 @@ def backend_process() -> TextClause:
 
 
 @lru_cache
+def citus() -> TextClause:
+    """Return the version of Citus; no row where there is none."""
+    return text("SELECT extversion AS version FROM pg_extension WHERE extname = 'citus'")
+
+
+@lru_cache
+def citus_group() -> TextClause:
+    """Return the number of this node's group: 0 for the coordinator. Only where Citus is.
+
+    https://docs.citusdata.com/en/stable/develop/api_metadata.html
+    """
+    return text("SELECT groupid AS number FROM pg_dist_local_group")
+
+
+@lru_cache
+def citus_nodes() -> TextClause:
+    """Return the nodes that have the table's rows; none: they are here. Only where Citus is."""
+    return _about_table(
+        "SELECT concat(node.nodename, ':', node.nodeport) AS address FROM pg_dist_shard AS shard"
+        " JOIN pg_dist_placement AS placement ON placement.shardid = shard.shardid"
+        " JOIN pg_dist_node AS node ON node.groupid = placement.groupid"
+        " WHERE shard.logicalrelid = {table} AND node.noderole = 'primary' ORDER BY address"
+    )
+
+
+@lru_cache
 def place() -> TextClause:
     """Return the schema that the table is in, or else would be created in, and the search path."""
     return text(

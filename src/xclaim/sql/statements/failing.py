@@ -69,6 +69,16 @@ def failed(
     error_class: ColumnElement[Any],
 ) -> dict[str, ColumnElement[Any]]:
     """Return the values that keep the error of an attempt."""
+    kept = _failed(table, dialect, error, error_class)
+    return {**kept, "failures": dialect.apart(kept["failures"], table)}
+
+
+def _failed(
+    table: Table,
+    dialect: Dialect,
+    error: ColumnElement[Any],
+    error_class: ColumnElement[Any],
+) -> dict[str, ColumnElement[Any]]:
     failures = dialect.appended(
         table.c.failures,
         FAILURES,
@@ -106,14 +116,15 @@ def lapsed(
         ),
         literal_column("1 = 0"),
     )
-    kept = failed(table, dialect, error, error_class)
+    kept = _failed(table, dialect, error, error_class)
     # Not from the column of the last error, which whoever looks after leases may not read.
     before: dict[str, ColumnElement[Any]] = {
         "last_error": dialect.unicode(dialect.field_of_last(table.c.failures, "error")),
         "last_error_class": dialect.unicode(dialect.field_of_last(table.c.failures, "error_class")),
         "failures": table.c.failures,
     }
-    return {name: case((is_noted, before[name]), else_=value) for name, value in kept.items()}
+    values = {name: case((is_noted, before[name]), else_=value) for name, value in kept.items()}
+    return {**values, "failures": dialect.apart(values["failures"], table)}
 
 
 def or_dead(
@@ -127,7 +138,7 @@ def or_dead(
     dies = and_(exhausted, table.c.queue != DEAD)
     return {
         "queue": case((exhausted, DEAD), else_=table.c.queue),
-        "available_at": case((dies, dialect.now()), else_=available_at),
+        "available_at": dialect.apart(case((dies, dialect.now()), else_=available_at), table),
         # Who comes back for the message learns what became of it.
         "claim_key": case((exhausted, table.c.claim_key), else_=null()),
     }

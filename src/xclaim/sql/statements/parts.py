@@ -13,6 +13,7 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     case,
+    cast,
     false,
     func,
     literal_column,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import FromClause, TypedReturnsRows
 
 from xclaim.sql.dialects import CHANNEL, Dialect, seconds_parameter
@@ -108,9 +110,19 @@ def unattempted(table: Table) -> ColumnElement[int]:
 
 
 def notified() -> ColumnElement[Any]:
-    """Return a last column that wakes those who wait for the queue, once for all rows."""
-    call = func.pg_notify(literal_column(f"'{CHANNEL}'", Text), QUEUE)
+    """Return a last column that wakes those who wait for the queue, once for all rows.
+
+    As text: of a sub-SELECT Citus may make a result of its own, which cannot be void. Not in the
+    RETURNING of an UPDATE: it calls what is VOLATILE.
+    """
+    call = cast(func.pg_notify(literal_column(f"'{CHANNEL}'", Text), QUEUE), Text)
     return select(call).scalar_subquery().label("notified")
+
+
+def notifying(changed: ReturningUpdate[*tuple[Any, ...]]) -> Statement:
+    """Return an UPDATE that wakes those who wait for the queue if it has changed a row."""
+    done = changed.cte("done")
+    return select(*done.c, notified())
 
 
 def freed() -> dict[str, ColumnElement[Any]]:

@@ -22,7 +22,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from xclaim.sql.dialects import POSTGRESQL, Dialect
 from xclaim.sql.schema import queue_table
-from xclaim.sql.statements.parts import QUEUE, Statement, notified
+from xclaim.sql.statements.parts import QUEUE, Statement, notifying
 
 _SHOWN = ("paused_at", "paused_by", "reason")
 
@@ -74,10 +74,7 @@ def unpause(table: Table, dialect: Dialect) -> Statement:
         .values({name: null() for name in _SHOWN})
         .returning(settings.c.queue)
     )
-    if dialect is not POSTGRESQL:
-        return ended
-    unpaused = ended.cte("unpaused")
-    return select(unpaused.c.queue, notified())
+    return notifying(ended) if dialect is POSTGRESQL else ended
 
 
 @lru_cache

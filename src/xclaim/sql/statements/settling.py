@@ -32,7 +32,7 @@ from xclaim.sql.statements.parts import (
     Statement,
     freed,
     message_columns,
-    notified,
+    notifying,
     unattempted,
 )
 
@@ -120,12 +120,13 @@ def release(
         values |= failed(table, dialect, ERROR, ERROR_CLASS)
     elif with_error:
         values |= {"last_error": ERROR, "last_error_class": ERROR_CLASS}
-    return (
+    released = (
         update(table)
         .where(_held(table))
         .values(**values)
-        .returning(*message_columns(table, dialect), *([notified()] if notifies else []))
+        .returning(*message_columns(table, dialect))
     )
+    return notifying(released) if notifies else released
 
 
 @lru_cache

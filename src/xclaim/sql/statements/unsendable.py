@@ -66,11 +66,11 @@ def set_aside(table: Table, dialect: Dialect) -> Statement:
         **freed(),
         "queue": DEAD,
         "attempts": attempted(table),
-        "available_at": available_at,
+        "available_at": dialect.apart(available_at, table),
         "claim_key": table.c.claim_key,  # who comes back for it learns what became of it
         "last_error": ERROR,
         "last_error_class": ERROR_CLASS,
-        "failures": failures,
+        "failures": dialect.apart(failures, table),
     }
     return (
         update(table)

@@ -43,7 +43,7 @@ from xclaim.sql.statements.parts import (
     Statement,
     can_change,
     freed,
-    notified,
+    notifying,
 )
 
 _OF_AN_ENCRYPTED_ROW = ("status", "origin_queue", "unique_key", "codec", "payload")
@@ -102,12 +102,13 @@ def redrive(
     """
     chosen = dead_letters_of(table.alias("letter"), dialect, which)
     dead = dialect.materialized(dialect.locked(chosen), "dead")
-    return (
+    redriven = (
         update(table)
         .where(dialect.in_subquery(table.c.id, select(dead.c.id)), table.c.status == AVAILABLE)
         .values(**freed(), queue=QUEUE, attempts=ZERO, available_at=dialect.now())
-        .returning(table.c.id, *([notified()] if notifies else []))
+        .returning(table.c.id)
     )
+    return notifying(redriven) if notifies else redriven
 
 
 @lru_cache
