@@ -108,9 +108,8 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
     FROM xclaim_message AS waiting
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
-      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN false ELSE true END
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
     UNION ALL SELECT behind.id AS id
@@ -120,8 +119,7 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       level.priority
     FROM level
     WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
-      '-infinity' AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR other.consumed_at IS NOT NULL
-      OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN false ELSE true END
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY other.priority DESC, other.available_at, other.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) AS behind
     LIMIT 1) UPDATE xclaim_message
@@ -151,9 +149,8 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL)) OR wanted.status
       = 'claimed' AND wanted.claim_key = %(key)s::text AND wanted.claimed_by <> %(claimant)s::text AND NOT
       coalesce(wanted.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE
-      wanted.max_attempts END, 1 = 0)) AND CASE WHEN (wanted.attempts < 0 OR wanted.max_attempts < 1 OR
-      wanted.consumed_at IS NOT NULL OR wanted.consumed_by IS NOT NULL OR wanted.origin_queue = '') THEN false
-      ELSE true END FOR UPDATE) UPDATE xclaim_message
+      wanted.max_attempts END, 1 = 0)) AND CASE WHEN (wanted.consumed_at IS NOT NULL) THEN false ELSE true END
+      FOR UPDATE) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
       (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
@@ -178,9 +175,8 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
       %(queue_name)s::text AND held.status = 'claimed' AND (held.claim_key = %(handed_on_key)s::text AND
       held.claimed_by = %(handed_on_by)s::text OR held.claim_key = %(key)s::text AND held.claimed_by <>
       %(claimant)s::text AND NOT coalesce(held.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
-      %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0)) AND CASE WHEN (held.attempts < 0 OR
-      held.max_attempts < 1 OR held.consumed_at IS NOT NULL OR held.consumed_by IS NOT NULL OR
-      held.origin_queue = '') THEN false ELSE true END
+      %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0)) AND CASE WHEN (held.consumed_at IS NOT
+      NULL) THEN false ELSE true END
     ORDER BY held.id FOR UPDATE) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + CASE WHEN
       (xclaim_message.claim_key = %(key)s::text) THEN 1 ELSE 0 END ELSE 2147483647 END,
@@ -259,7 +255,7 @@ UPDATE xclaim_message
 -- hand_back
 -- Make claimed messages available again, at their places, and take the attempts back.
 UPDATE xclaim_message
-    SET attempts=CASE WHEN ((xclaim_message.attempts - 1) > 0) THEN xclaim_message.attempts - 1 ELSE 0 END,
+    SET attempts=CASE WHEN (xclaim_message.attempts > 1) THEN xclaim_message.attempts - 1 ELSE 0 END,
       claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
       claim_key=NULL
     FROM unnest(CAST((SELECT %(ids)s::text AS anon_1) AS BIGINT[]), CAST((SELECT %(tokens)s::text AS anon_2)
@@ -288,17 +284,16 @@ UPDATE xclaim_message
 WITH lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.queue = %(queue_name)s::text AND held.claim_expires_at <= statement_timestamp() AND held.status
-      = 'claimed' AND CASE WHEN (held.attempts < 0 OR held.max_attempts < 1 OR held.consumed_at IS NOT NULL OR
-      held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN false ELSE true END
+      = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY held.claim_expires_at
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
       %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
       least(statement_timestamp(), xclaim_message.claimed_at) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
-      greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER) - 1, 0) AS DOUBLE PRECISION) * (1.0 -
-      (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS
-      DOUBLE PRECISION)))) * interval '1 second')) END, claimed_at=NULL, claim_expires_at=NULL,
+      (greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0
+      - (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0
+      AS DOUBLE PRECISION)))) * interval '1 second')) END, claimed_at=NULL, claim_expires_at=NULL,
       claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
@@ -346,8 +341,7 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
 WITH lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.queue = %(queue_name)s::text AND held.claim_expires_at <= statement_timestamp() AND held.status
-      = 'claimed' AND CASE WHEN (held.attempts < 0 OR held.max_attempts < 1 OR held.consumed_at IS NOT NULL OR
-      held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN false ELSE true END AND NOT
+      = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT
       coalesce(held.claim_key = %(key)s::text, held.claim_key IS NULL AND %(key)s::text IS NULL)
     ORDER BY held.claim_expires_at
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
@@ -355,9 +349,9 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
       %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
       least(statement_timestamp(), xclaim_message.claimed_at) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
-      greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER) - 1, 0) AS DOUBLE PRECISION) * (1.0 -
-      (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS
-      DOUBLE PRECISION)))) * interval '1 second')) END, claimed_at=NULL, claim_expires_at=NULL,
+      (greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0
+      - (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0
+      AS DOUBLE PRECISION)))) * interval '1 second')) END, claimed_at=NULL, claim_expires_at=NULL,
       claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
@@ -405,8 +399,7 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
 WITH dead AS MATERIALIZED (SELECT letter.id AS id
     FROM xclaim_message AS letter
     WHERE letter.queue = %(dead_letter_queue)s::text AND letter.status = 'available' AND letter.available_at
-      >= '-infinity' AND CASE WHEN (letter.attempts < 0 OR letter.max_attempts < 1 OR letter.consumed_at IS
-      NOT NULL OR letter.consumed_by IS NOT NULL OR letter.origin_queue = '') THEN false ELSE true END
+      >= '-infinity' AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET available_at=statement_timestamp(), attempts=0, claimed_at=NULL, claim_expires_at=NULL,
@@ -434,8 +427,7 @@ SELECT count(*) AS messages
     FROM (SELECT letter.id AS id
     FROM xclaim_message AS letter
     WHERE letter.queue = %(dead_letter_queue)s::text AND letter.status = 'available' AND letter.available_at
-      >= '-infinity' AND CASE WHEN (letter.attempts < 0 OR letter.max_attempts < 1 OR letter.consumed_at IS
-      NOT NULL OR letter.consumed_by IS NOT NULL OR letter.origin_queue = '') THEN false ELSE true END
+      >= '-infinity' AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT %(message_limit)s::INTEGER) AS chosen;
 
@@ -487,9 +479,8 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
     FROM xclaim_message AS waiting
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
-      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN false ELSE true END
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT %(message_limit)s::INTEGER) AS picked
     UNION ALL SELECT behind.id AS id
@@ -499,8 +490,7 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       level.priority
     FROM level
     WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
-      '-infinity' AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR other.consumed_at IS NOT NULL
-      OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN false ELSE true END
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY other.priority DESC, other.available_at, other.id
     LIMIT %(message_limit)s::INTEGER) AS behind
     LIMIT %(message_limit)s::INTEGER) SELECT xclaim_message.id, xclaim_message.queue,
@@ -796,8 +786,7 @@ UPDATE xclaim_message
 WITH dead AS MATERIALIZED (SELECT letter.id AS id
     FROM xclaim_message AS letter
     WHERE letter.queue = %(dead_letter_queue)s::text AND letter.status = 'available' AND letter.available_at
-      >= '-infinity' AND CASE WHEN (letter.attempts < 0 OR letter.max_attempts < 1 OR letter.consumed_at IS
-      NOT NULL OR letter.consumed_by IS NOT NULL OR letter.origin_queue = '') THEN false ELSE true END AND
+      >= '-infinity' AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN false ELSE true END AND
       (letter.last_error_class = %(error)s::text OR substr(letter.last_error_class,
       length(letter.last_error_class) - length(%(error)s::text)) = ('.' || %(error)s::text) OR
       replace(letter.last_error, %(error)s::text, '') <> letter.last_error) AND letter.available_at <=
@@ -1049,9 +1038,8 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
     FROM xclaim_message AS waiting
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
-      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN false ELSE true END
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
     UNION ALL SELECT behind.id AS id
@@ -1061,8 +1049,7 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       level.priority
     FROM level
     WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
-      '-infinity' AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR other.consumed_at IS NOT NULL
-      OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN false ELSE true END
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY other.priority DESC, other.available_at, other.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) AS behind
     LIMIT 1) SELECT candidate.id
@@ -1076,9 +1063,8 @@ SELECT held.id
       %(queue_name)s::text AND held.status = 'claimed' AND (held.claim_key = %(handed_on_key)s::text AND
       held.claimed_by = %(handed_on_by)s::text OR held.claim_key = %(key)s::text AND held.claimed_by <>
       %(claimant)s::text AND NOT coalesce(held.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
-      %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0)) AND CASE WHEN (held.attempts < 0 OR
-      held.max_attempts < 1 OR held.consumed_at IS NOT NULL OR held.consumed_by IS NOT NULL OR
-      held.origin_queue = '') THEN false ELSE true END
+      %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0)) AND CASE WHEN (held.consumed_at IS NOT
+      NULL) THEN false ELSE true END
     ORDER BY held.id;
 
 -- set_aside
@@ -1178,8 +1164,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     WHERE held.claim_key = %(key)s::text AND held.queue = %(queue_name)s::text AND held.status = 'claimed' AND
       held.claimed_by <> %(claimant)s::text AND NOT coalesce(held.attempts >= CASE WHEN
       %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0) AND CASE WHEN
-      (held.attempts < 0 OR held.max_attempts < 1 OR held.consumed_at IS NOT NULL OR held.consumed_by IS NOT
-      NULL OR held.origin_queue = '') THEN false ELSE true END
+      (held.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY held.id
     LIMIT 1 FOR UPDATE SKIP LOCKED), level(priority, number) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS top
@@ -1200,9 +1185,8 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
     FROM xclaim_message AS waiting
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
-      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN false ELSE true END AND NOT (EXISTS (SELECT resumable.id
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END AND NOT (EXISTS (SELECT resumable.id
     FROM resumable))
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
@@ -1213,8 +1197,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       level.priority
     FROM level
     WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
-      '-infinity' AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR other.consumed_at IS NOT NULL
-      OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN false ELSE true END AND NOT (EXISTS
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT (EXISTS
       (SELECT resumable.id
     FROM resumable))
     ORDER BY other.priority DESC, other.available_at, other.id
@@ -1248,9 +1231,8 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     FROM xclaim_message AS top
     WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
     ORDER BY top.priority DESC
-    LIMIT 1) AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN false ELSE true END AND NOT (EXISTS (SELECT xclaim_queue.queue
+    LIMIT 1) AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS NOT NULL)
+      THEN false ELSE true END AND NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
     WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     ORDER BY waiting.available_at, waiting.id
@@ -1278,9 +1260,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
       %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
       (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
-      %(after_id)s::BIGINT) AND CASE WHEN (waiting.attempts < 0 OR waiting.max_attempts < 1 OR
-      waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR waiting.origin_queue = '') THEN
-      false ELSE true END
+      %(after_id)s::BIGINT) AND CASE WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
@@ -1306,9 +1286,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
       %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
       (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
-      %(after_id)s::BIGINT) AND CASE WHEN (waiting.attempts < 0 OR waiting.max_attempts < 1 OR
-      waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR waiting.origin_queue = '') THEN
-      false ELSE true END
+      %(after_id)s::BIGINT) AND CASE WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT 100 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
@@ -1339,9 +1317,7 @@ WITH acked AS (UPDATE xclaim_message
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
       %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
       (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
-      %(after_id)s::BIGINT) AND CASE WHEN (waiting.attempts < 0 OR waiting.max_attempts < 1 OR
-      waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR waiting.origin_queue = '') THEN
-      false ELSE true END
+      %(after_id)s::BIGINT) AND CASE WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
@@ -1381,9 +1357,7 @@ WITH acked AS (UPDATE xclaim_message
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
       %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
       (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
-      %(after_id)s::BIGINT) AND CASE WHEN (waiting.attempts < 0 OR waiting.max_attempts < 1 OR
-      waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR waiting.origin_queue = '') THEN
-      false ELSE true END
+      %(after_id)s::BIGINT) AND CASE WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT 100 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
@@ -1445,9 +1419,9 @@ UPDATE xclaim_message
       %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
       least(statement_timestamp(), statement_timestamp()) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
-      greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER) - 1, 0) AS DOUBLE PRECISION) * (1.0 -
-      (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS
-      DOUBLE PRECISION)))) * interval '1 second')) END, claimed_at=NULL, claim_expires_at=NULL,
+      (greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0
+      - (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0
+      AS DOUBLE PRECISION)))) * interval '1 second')) END, claimed_at=NULL, claim_expires_at=NULL,
       claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
@@ -1514,7 +1488,7 @@ UPDATE xclaim_message
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=xclaim_message.available_at, attempts=CASE WHEN ((xclaim_message.attempts - 1) > 0) THEN
+    SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts > 1) THEN
       xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
       status='available', claimed_by=NULL, claim_key=NULL
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
