@@ -88,8 +88,8 @@ def page() -> str:
         "The database refuses whatever breaks this one, whoever writes it.",
         table(("check", "promise", "condition"), _checks(CHECKS, _CHECKS)),
         "What else a row promises the verbs keep, and [`xclaim audit`](../operations/audit.md) "
-        "looks for rows that somebody wrote otherwise: PostgreSQL compiles each CHECK anew in every "
-        "statement that writes to the table.",
+        "looks for rows that somebody wrote otherwise: PostgreSQL compiles each CHECK anew in "
+        "every statement that writes to the table.",
         "## Indexes",
         "Each serves one verb, and is partial: what is consumed costs a claim nothing.",
         table(("index", "serves"), _indexes()),

@@ -40,7 +40,7 @@ _PART = 20_000  # rows read at a time: some tens of milliseconds
 _PAGE = 100  # of these, whose payloads are read
 _SAMPLE = 10  # broken rows that are named
 _SAID = {
-    "status": "the status is the one of available, claimed and consumed that token and time say",
+    "status": "the status is available, claimed or consumed, and the row has what goes with it",
     "claimed": "a claimed message has a token, a claimant and an expiry, the others have none",
     "consumed": "a consumed message has a consumer and a time, the others have none",
     "attempts": "attempts are not negative, max_attempts are positive",
@@ -63,8 +63,8 @@ _SAID = {
 class Check:
     """One promise: how many rows (or parts of the schema) were checked, how many break it.
 
-    ``examples`` name the first of those, as in ``message 7 in 'orders'``. ``remedy`` is the SQL that
-    mends one, by its ``:id``; None where nothing is broken, or a person has to look.
+    ``examples`` name the first of those, as in ``message 7 in 'orders'``. ``remedy`` is the SQL
+    that mends one, by its ``:id``; None where nothing is broken, or a person has to look.
     """
 
     name: str

@@ -57,8 +57,8 @@ AUTOVACUUM = {
     "autovacuum_vacuum_cost_limit": 2000,
 }
 
-# One, because PostgreSQL reads and compiles each CHECK of a table anew in every statement that writes
-# to it (docs/adr/0049). The queries, views and policies take `consumed_at IS NOT NULL` for consumed.
+# One, because PostgreSQL compiles each CHECK of a table anew in every statement that writes to it
+# (docs/adr/0049). Queries, indexes and policies take `consumed_at IS NOT NULL` for consumed.
 CHECKS = {
     "ck_xclaim_message_status": (
         "CASE WHEN claim_token IS NOT NULL THEN status = 'claimed' AND consumed_at IS NULL"

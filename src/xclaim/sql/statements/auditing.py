@@ -58,7 +58,6 @@ PROMISES = {
 }
 IN_THE_PAST = "in_the_past"
 # By which SQL a row keeps the promise again, with the id of the message for `:id`.
-_OF_A_CLAIM = "CASE status WHEN 'claimed' THEN"
 REMEDIES = {
     # A time of consumption outweighs a token: what was consumed is not handed out once more.
     "status": "UPDATE xclaim_message"
@@ -67,10 +66,10 @@ REMEDIES = {
     " WHEN claim_token IS NOT NULL THEN 'claimed' ELSE 'available' END WHERE id = :id",
     # The lease is over then: the next claim, or `xclaim expire`, gives the message back.
     "claimed": "UPDATE xclaim_message"
-    f" SET claimed_by = {_OF_A_CLAIM} coalesce(claimed_by, 'unknown') END,"
-    f" claim_expires_at = {_OF_A_CLAIM}"
-    " coalesce(claim_expires_at, claimed_at, created_at) END,"
-    f" claim_key = {_OF_A_CLAIM} claim_key END,"
+    " SET claimed_by = CASE status WHEN 'claimed' THEN coalesce(claimed_by, 'unknown') END,"
+    " claim_expires_at = CASE status WHEN 'claimed'"
+    " THEN coalesce(claim_expires_at, claimed_at, created_at) END,"
+    " claim_key = CASE status WHEN 'claimed' THEN claim_key END,"
     " claimed_at = CASE WHEN status <> 'available' THEN coalesce(claimed_at, created_at) END"
     " WHERE id = :id",
     "consumed": "UPDATE xclaim_message"
