@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from xclaim.payloads.options import AfterAck
     from xclaim.payloads.payloads import Payloads
     from xclaim.payloads.stores.storage import Storage
+    from xclaim.places import Place, Places
     from xclaim.queues.aio import AsyncQueue
     from xclaim.queues.functions import ack, claim, push
     from xclaim.queues.sync import Queue
@@ -67,6 +68,8 @@ _MODULE_OF = {
     "PayloadReadError": "errors",
     "PayloadRefusedError": "errors",
     "Payloads": "payloads.payloads",
+    "Place": "places",
+    "Places": "places",
     "Queue": "queues.sync",
     "Retry": "retry",
     "SchemaVersionError": "errors",
@@ -107,6 +110,8 @@ __all__ = [
     "PayloadReadError",
     "PayloadRefusedError",
     "Payloads",
+    "Place",
+    "Places",
     "Queue",
     "Retry",
     "SchemaVersionError",

@@ -211,7 +211,9 @@ else:
     more = {"export_legacy_names": True}
     if "export_legacy_names" not in inspect.signature(Stats.initialize).parameters:
         more = {}
-    Stats.initialize(factory=stats_utils.get_stats_factory(), **more)
+    of_class = inspect.signature(stats_utils.get_stats_factory).parameters  # in 3.2
+    factory = stats_utils.get_stats_factory(*([Stats] if of_class else []))
+    Stats.initialize(factory=factory, **more)
 """
 
 

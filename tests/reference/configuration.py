@@ -30,6 +30,13 @@ _MEANINGS: dict[str, tuple[str, str]] = {  # the default, and what it says
         "the search path",
         "The PostgreSQL schema of the table, for commands and queues without one.",
     ),
+    "XCLAIM_PLACES": (
+        "none",
+        (
+            "The TOML file that says [which queue is where](../guides/places.md), for the command "
+            "line and `Places.from_environment()`. `XCLAIM_DATABASE_URL` is not looked at then."
+        ),
+    ),
     "XCLAIM_DASHBOARD_USER": ("", "Who is let in by `xclaim dashboard --auth basic`."),
     "XCLAIM_DASHBOARD_PASSWORD": (
         "",

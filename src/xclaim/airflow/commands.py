@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from xclaim.cli.database import Database
 
-_OF_THE_CONNECTION = ("url",)  # options that --conn-id stands for
+_OF_THE_CONNECTION = ("url", "places", "place")  # options that --conn-id stands for
 _WITHOUT_A_DATABASE = ("demo",)  # a command that makes one for itself
 _DEFAULT = "xclaim_default"
 

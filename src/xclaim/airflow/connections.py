@@ -43,6 +43,7 @@ _QUERY_EXTRAS = (
     "sslrootcert",
     "target_session_attrs",
 )
+PLACES_EXTRA = "xclaim_places"
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
 _is_tested: ContextVar[bool] = ContextVar("is_tested", default=False)
 
@@ -173,6 +174,54 @@ def _is_drawn(conn_id: str) -> bool:
     is_exported = f"AIRFLOW_CONN_{conn_id.upper()}" in os.environ
     is_like_it = re.fullmatch("[A-Za-z]{8}", conn_id) is not None
     return _is_tested.get() and is_exported and is_like_it
+
+
+def places_of(connection: ConnectionLike, conn_id: str) -> Mapping[str, str]:
+    """Return the ids of connections by patterns of queue names: the extra ``xclaim_places``.
+
+    :param connection: which may have some.
+    :param conn_id: of the connection.
+    :raises DatabaseUrlError: they are no such mapping.
+    """
+    places = _extras(connection, conn_id).get(PLACES_EXTRA)
+    if places in (None, ""):
+        return {}
+    if not isinstance(places, dict) or not all(
+        isinstance(each, str) and each for each in places.values()
+    ):
+        raise DatabaseUrlError(
+            f"{_places_said(conn_id)} must map queues to connections: write "
+            '{"orders.*": "id_of_a_connection"}'
+        )
+    return places
+
+
+def place_of(connection: ConnectionLike, queue_name: str, conn_id: str) -> str:
+    """Return the id of the connection behind which a queue is: this one's, if it says no more.
+
+    The first pattern of ``places_of`` that fits has it.
+
+    :param connection: which may have places.
+    :param queue_name: the queue's name.
+    :param conn_id: of the connection.
+    :raises DatabaseUrlError: there are places, and none of them fits.
+    """
+    from xclaim.places import fits
+
+    places = places_of(connection, conn_id)
+    for pattern, other in places.items():
+        if fits(queue_name, pattern):
+            return other
+    if not places:
+        return conn_id
+    raise DatabaseUrlError(
+        f"{_places_said(conn_id)} has no pattern that fits queue {queue_name!r}, only "
+        f'{", ".join(places)}: add one, or "*" as the last'
+    )
+
+
+def _places_said(conn_id: str) -> str:
+    return f"the extra {PLACES_EXTRA!r} of connection {conn_id!r}"
 
 
 def database_of(connection: ConnectionLike, conn_id: str | None = None) -> Database:

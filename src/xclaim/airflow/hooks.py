@@ -43,7 +43,9 @@ class XclaimHook(BaseHook):
     """Queues behind an Airflow connection, and the tickets that tasks hand on.
 
     ``hook.queue("orders")`` has the methods of a ``Queue`` and knows the running task: it fills in
-    who claims, a claim key, lineage and unique keys. Outside a task it fills in nothing.
+    who claims, a claim key, lineage and unique keys. Outside a task it fills in nothing. A
+    connection with the extra ``xclaim_places`` says by the queue's name behind which other one it
+    is.
 
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
     :param payloads: how payloads are stored; by default each setting is as the connection's extras
@@ -70,7 +72,9 @@ class XclaimHook(BaseHook):
         self.xclaim_conn_id = xclaim_conn_id
         self._payloads = payloads
         self._fallback = fallback or {}
+        self._asked: Any = None  # the connection
         self._found: Database | None = None
+        self._places: dict[str, XclaimHook] = {}  # by the id of their connection
         self._engine: Engine | None = None
         self._lineage = LineageReports(self)
 
@@ -95,17 +99,17 @@ class XclaimHook(BaseHook):
         """
         from xclaim.airflow.tasks.task_queue import TaskQueue
 
-        database = self._database()
+        place = self._place_of(queue_name)
         return TaskQueue(
             queue_name,
-            self.get_conn(),
+            place.get_conn(),
             lineage=self._lineage,
-            schema=database.schema,
+            schema=place.database().schema,
             retry=retry,
             on_error=checked_on_error(on_error, has_others=False),
             on_dead=on_dead,
             type=type,
-            payloads=self._chosen_payloads(),
+            payloads=place.payloads_in_use(),
         )
 
     def asset_uri(self, queue_name: str) -> str:
@@ -115,11 +119,11 @@ class XclaimHook(BaseHook):
         """
         from xclaim.airflow.assets import queue_uri
 
-        return queue_uri(self._database().url, queue_name)
+        return queue_uri(self._place_of(queue_name).database().url, queue_name)
 
     def is_encrypted(self) -> bool:
         """Return whether the payloads of this hook's queues are encrypted."""
-        return self._chosen_payloads().keys is not None
+        return self.payloads_in_use().keys is not None
 
     def measure(self, queue_name: str, counts: Mapping[str, int]) -> None:
         """Send how a queue is to Airflow's metrics, if these go anywhere.
@@ -129,7 +133,8 @@ class XclaimHook(BaseHook):
         """
         from xclaim.airflow.stats import measure_queue
 
-        measure_queue(queue_name, counts, self.get_conn(), self._database().schema)
+        place = self._place_of(queue_name)
+        measure_queue(queue_name, counts, place.get_conn(), place.database().schema)
 
     def get_conn(self) -> Engine:
         """Return the SQLAlchemy engine, made once per process."""
@@ -240,7 +245,7 @@ class XclaimHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Connect and compare the schema's revision: whether it fits, and what to do if not.
 
-        A SQLite file that is not there is not made.
+        With ``xclaim_places`` in each of them. A SQLite file that is not there is not made.
         """
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -257,33 +262,62 @@ class XclaimHook(BaseHook):
         return True, "the xclaim schema is up to date"
 
     def _check_schema(self) -> None:
+        from xclaim.airflow.connections import places_of
+
+        others = dict.fromkeys(places_of(self._connection(), self.xclaim_conn_id).values())
+        for place in map(self._hook_of, others) if others else [self]:
+            place._check_own_schema()  # noqa: SLF001  (of another hook like this)
+
+    def _check_own_schema(self) -> None:
         from xclaim.operations import migrate
 
         engine = self._new_engine()
         try:
-            migrate.check(engine, schema=self._database().schema)
+            migrate.check(engine, schema=self.database().schema)
         finally:  # or SQLite's write-ahead log would stay beside its file
             engine.dispose()
 
     def _new_engine(self) -> Engine:
         from xclaim import create_engine
 
-        database = self._database()
+        database = self.database()
         return create_engine(database.url, **database.engine_options)
 
-    def _chosen_payloads(self) -> Payloads:
+    def payloads_in_use(self) -> Payloads:
+        """Return how payloads are stored behind this connection."""
         from xclaim.airflow.payload_settings import payloads_of
 
         if self._payloads is not None:
             return self._payloads
-        return payloads_of(self._database().payload_options, self._fallback)
+        return payloads_of(self.database().payload_options, self._fallback)
 
-    def _database(self) -> Database:
-        from xclaim.airflow.connections import asking_for, database_of
+    def _place_of(self, queue_name: str) -> XclaimHook:
+        """Return the hook of the connection behind which the queue is: this one, mostly."""
+        from xclaim.airflow.connections import place_of
 
-        if self._found is None:  # asked once: in a task each question goes to the API server
-            with asking_for(self.xclaim_conn_id):
-                self._found = database_of(
-                    self.get_connection(self.xclaim_conn_id), self.xclaim_conn_id
-                )
+        return self._hook_of(place_of(self._connection(), queue_name, self.xclaim_conn_id))
+
+    def _hook_of(self, conn_id: str) -> XclaimHook:
+        if conn_id == self.xclaim_conn_id:
+            return self
+        if conn_id not in self._places:
+            self._places[conn_id] = XclaimHook(
+                conn_id, payloads=self._payloads, fallback=self._fallback
+            )
+        return self._places[conn_id]
+
+    def database(self) -> Database:
+        """Return where the message table of this connection is."""
+        from xclaim.airflow.connections import database_of
+
+        if self._found is None:
+            self._found = database_of(self._connection(), self.xclaim_conn_id)
         return self._found
+
+    def _connection(self) -> Any:
+        from xclaim.airflow.connections import asking_for
+
+        if self._asked is None:  # once: in a task each question goes to the API server
+            with asking_for(self.xclaim_conn_id):
+                self._asked = self.get_connection(self.xclaim_conn_id)
+        return self._asked

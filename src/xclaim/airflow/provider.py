@@ -84,6 +84,11 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Where xclaim_message lives; empty: on the search path.",
                         "schema": {"type": ["string", "null"]},
                     },
+                    "xclaim_places": {
+                        "label": "Places",
+                        "description": 'Queues behind other connections: {"orders.*": "conn_id"}.',
+                        "schema": {"type": ["object", "null"]},
+                    },
                     "sslmode": {
                         "label": "SSL mode",
                         "description": "As libpq: disable, prefer, require, verify-full ...",

@@ -64,7 +64,7 @@ class AvailableTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for a message and say so."""
-        database = await _database(self.xclaim_conn_id)
+        database = await _database(self.xclaim_conn_id, self.queue_name)
         await self._wait(database)
         yield _event(queue_name=self.queue_name)
 
@@ -148,7 +148,7 @@ class WakeUpTrigger(BaseEventTrigger):
         from xclaim.consuming.listening import pushed_queues
 
         trigger = cls(**kwargs)
-        database = await _database(trigger.xclaim_conn_id)
+        database = await _database(trigger.xclaim_conn_id, trigger.queue_name)
         every = timedelta(seconds=trigger.poll_every)
         engine = _engine(database).sync_engine
         async for queue in iterated(pushed_queues(TASKS, engine, every)):
@@ -164,7 +164,8 @@ class WakeUpTrigger(BaseEventTrigger):
         from xclaim.connections.tasks import awaited, bridged
         from xclaim.consuming.waiting import VainLooks
 
-        queue = _queue(await _database(self.xclaim_conn_id), self.queue_name)
+        database = await _database(self.xclaim_conn_id, self.queue_name)
+        queue = _queue(database, self.queue_name)
         mark: datetime | None = None
         again, looked_at, fired_at = _reconnecting(), 0.0, 0.0
         vain_looks = VainLooks()
@@ -220,11 +221,16 @@ def _reconnecting() -> Reconnecting:
     return Reconnecting(_RECONNECT, lambda: True, TASKS)
 
 
-async def _database(xclaim_conn_id: str) -> Database:
-    from xclaim.airflow.connections import asking_for, database_of
+async def _database(xclaim_conn_id: str, queue_name: str) -> Database:
+    from xclaim.airflow.connections import asking_for, database_of, place_of
 
     with asking_for(xclaim_conn_id):
-        return database_of(await XclaimHook.aget_connection(xclaim_conn_id), xclaim_conn_id)
+        connection = await XclaimHook.aget_connection(xclaim_conn_id)
+    conn_id = place_of(connection, queue_name, xclaim_conn_id)
+    if conn_id != xclaim_conn_id:
+        with asking_for(conn_id):
+            connection = await XclaimHook.aget_connection(conn_id)
+    return database_of(connection, conn_id)
 
 
 def _queue(database: Database, name: str) -> AsyncQueue:

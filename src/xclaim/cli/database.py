@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xclaim.cli.outcomes import DatabaseError, RefusedError, say
-from xclaim.errors import Commands
+from xclaim.errors import Commands, DatabaseUrlError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
     from sqlalchemy.exc import SQLAlchemyError
 
     from xclaim.payloads.payloads import Payloads
+    from xclaim.places import Place, Places
     from xclaim.queues.sync import Queue
 
 DEFAULT_URL = "sqlite:///xclaim.db"
@@ -32,6 +33,7 @@ _READ_ONLY = "25006"
 class Database:
     """What --url, --schema and --quiet chose; None: the environment, then the default.
 
+    ``places`` say by the name of a queue where it is, ``place`` which of them is meant.
     ``payloads``: how payloads are stored, if an Airflow connection says so; ``commands``: how one
     calls our commands on it.
     """
@@ -39,8 +41,26 @@ class Database:
     url: str | None
     schema: str | None
     quiet: bool
+    places: Places | None = None
+    place: str | None = None
     payloads: Payloads | None = None
     commands: Commands = field(default_factory=Commands)
+
+    def at(self, queue: str) -> Database:
+        """Return the database of a queue: of its place, if there are places."""
+        if self.places is None or self.place is not None:
+            return self
+        return self.within(self.places, self.places.of(queue))
+
+    def within(self, places: Places, place: Place) -> Database:
+        """Return the database of one of the places."""
+        return replace(
+            self,
+            url=place.url,
+            schema=self.schema or place.schema,
+            place=place.name,
+            commands=places.commands(place),
+        )
 
     @contextmanager
     def engine(self, *, create: bool = False) -> Iterator[Engine]:
@@ -72,15 +92,29 @@ class Database:
 
     def _place(self, *, create: bool) -> URL:
         """Return the URL of the database, and say on stderr which one it is."""
-        from xclaim.connections.engine import parse_url
         from xclaim.connections.missing_files import is_missing, missing
 
-        url = parse_url(self.url or os.environ.get("XCLAIM_DATABASE_URL") or DEFAULT_URL)
+        if self.places is not None and self.place is None:
+            raise click.UsageError(
+                f"this is for one place: name it with --place, {' or '.join(self.places.names)}"
+            )
+        url = self._url()
         if not self.quiet:
-            say(f"database: {_shown(url)}")
+            at = "" if self.place is None else f"place: {self.place}, "
+            say(f"{at}database: {_shown(url)}")
         if not create and is_missing(url):
             raise missing(url, self._commands())
         return url
+
+    def _url(self) -> URL:
+        from xclaim.connections.engine import parse_url
+
+        try:
+            return parse_url(self.url or os.environ.get("XCLAIM_DATABASE_URL") or DEFAULT_URL)
+        except DatabaseUrlError as error:
+            if self.place is None:
+                raise
+            raise DatabaseUrlError(f"place {self.place!r}: {error}") from None
 
     def _commands(self) -> Commands:
         """Return how to call a command as this one was: a SQLite file has no secret to show."""
@@ -91,16 +125,29 @@ class Database:
     @contextmanager
     def queue(self, name: str, *, notify: bool = False) -> Iterator[Queue]:
         """Yield a queue in the database; with ``notify`` it wakes those who wait."""
-        with self.queues() as queue_of:
+        with self.at(name).queues() as queue_of:
             yield queue_of(name, notify=notify)
 
     @contextmanager
     def queues(self) -> Iterator[Callable[..., Queue]]:
-        """Yield a function from a name to the queue in the database."""
+        """Yield a function from a name to the queue, in the database or in its place."""
         from xclaim.queues.sync import Queue
 
-        with self.engine() as engine:
-            yield partial(Queue, bind=engine, schema=self.schema, payloads=self.payloads)
+        if self.places is None or self.place is not None:
+            with self.engine() as engine:
+                yield partial(Queue, bind=engine, schema=self.schema, payloads=self.payloads)
+            return
+        engines: dict[str | None, Engine] = {}
+        with ExitStack() as opened:
+
+            def queue_of(name: str, **options: Any) -> Queue:
+                there = self.at(name)
+                if there.place not in engines:
+                    engines[there.place] = opened.enter_context(there.engine())
+                engine = engines[there.place]
+                return Queue(name, engine, schema=there.schema, payloads=self.payloads, **options)
+
+            yield queue_of
 
     def tell_if_unknown(self, queue: str) -> None:
         """Say on stderr that a queue has no message at all, for whoever has mistyped its name.
@@ -149,7 +196,7 @@ class Database:
 
 
 def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --url, --schema and --quiet to a command that works on a database.
+    """Add --url, --schema, --places, --place and --quiet to a command that works on a database.
 
     All of it runs with numbers as they are stored: payloads are decoded when they are printed.
     """
@@ -165,30 +212,62 @@ def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --url, --schema and --quiet: they may stand before the subcommand, and after it."""
+    """Add the options that name the database.
+
+    They may stand before the subcommand, and after it.
+    """
 
     @click.option(
         "--url",
         help="Database; else XCLAIM_DATABASE_URL, else the SQLite file xclaim.db in this folder.",
     )
     @click.option("--schema", help="PostgreSQL schema of the table; else XCLAIM_SCHEMA.")
+    @click.option(
+        "--places", help="TOML file that says which queue is where; else XCLAIM_PLACES, if set."
+    )
+    @click.option("--place", help="One of the places, for what is about no queue.")
     @click.option("--quiet", is_flag=True, help="Do not say which database is used.")
     @wraps(command)
     def with_database(
-        *positional: Any, url: str | None, schema: str | None, quiet: bool, **options: Any
+        *positional: Any,
+        url: str | None,
+        schema: str | None,
+        places: str | None,
+        place: str | None,
+        quiet: bool,
+        **options: Any,
     ) -> Any:
         before = click.get_current_context().find_object(Database)
-        database = Database(url=url, schema=schema, quiet=quiet)
-        if before is not None:
-            database = replace(
-                before,
-                url=url or before.url,
-                schema=schema or before.schema,
-                quiet=quiet or before.quiet,
-            )
-        return command(*positional, database=database, **options)
+        database = before or Database(url=None, schema=None, quiet=False)
+        database = replace(
+            database, schema=schema or database.schema, quiet=quiet or database.quiet
+        )
+        database = _located(database, url, places, place)
+        queue = options.get("queue_name")
+        return command(*positional, database=database.at(queue) if queue else database, **options)
 
     return with_database
+
+
+def _located(database: Database, url: str | None, file: str | None, place: str | None) -> Database:
+    """Return the database with what was said last: a URL, or places and perhaps one of them."""
+    if url is not None:
+        if file is not None or place is not None:
+            raise click.UsageError("--url and --places or --place exclude each other")
+        return replace(database, url=url, places=None, place=None)
+    if file is not None and database.url is not None and database.place is None:
+        raise click.UsageError("--url and --places exclude each other")
+    is_said = database.url is not None or database.places is not None
+    path = file or (None if is_said else os.environ.get("XCLAIM_PLACES"))
+    if path:
+        from xclaim.places import Places
+
+        database = replace(database, url=None, places=Places.from_file(path), place=None)
+    if place is None:
+        return database
+    if database.places is None:
+        raise click.UsageError("--place is one of the places: name their file with --places")
+    return database.within(database.places, database.places.named(place))
 
 
 def _connected(url: URL, commands: Commands) -> Engine:

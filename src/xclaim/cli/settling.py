@@ -201,6 +201,7 @@ def _by_id(
     from xclaim.operations.by_hand import receipt
 
     queue_name, *ids = given
+    database = database.at(queue_name)
     status = 0
     with database.engine() as engine:
         claims = [receipt(engine, queue_name, id_, schema=database.schema) for id_ in ids_of(ids)]

@@ -111,17 +111,18 @@ def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
     return engine
 
 
-def create_verb_engine(url: str | URL) -> Engine:
+def create_verb_engine(url: str | URL, *, commands: Commands | None = None) -> Engine:
     """Return an engine for verbs only: in autocommit, as is each connection of its pool.
 
-    It makes no SQLite file, in which there would be no table.
+    It makes no SQLite file, in which there would be no table. ``commands``: those that its errors
+    name.
     """
-    return create_engine(url, **_verb_options(url))
+    return create_engine(url, **_verb_options(url, commands))
 
 
-def create_async_verb_engine(url: str | URL) -> AsyncEngine:
+def create_async_verb_engine(url: str | URL, *, commands: Commands | None = None) -> AsyncEngine:
     """Return the same for asyncio."""
-    return create_async_engine(url, **_verb_options(url))
+    return create_async_engine(url, **_verb_options(url, commands))
 
 
 def parse_url(url: str | URL) -> URL:
@@ -210,14 +211,17 @@ def is_verb_engine(engine: Engine | AsyncEngine) -> bool:
     return DEFAULT_ISOLATION_LEVEL in engine.get_execution_options()
 
 
-def _verb_options(url: str | URL) -> dict[str, Any]:
+def _verb_options(url: str | URL, commands: Commands | None) -> dict[str, Any]:
     parsed = parse_url(url)
+    ours = {} if commands is None else {COMMANDS: commands}
     if parsed.get_backend_name() == "sqlite":
-        return {} if is_in_memory(parsed) else {**_POOL, "execution_options": {MAKES_NO_FILE: True}}
+        if is_in_memory(parsed):
+            return {}
+        return {**_POOL, "execution_options": {MAKES_NO_FILE: True, **ours}}
     return {
         **_POOL,
         "isolation_level": "AUTOCOMMIT",
-        "execution_options": {DEFAULT_ISOLATION_LEVEL: "AUTOCOMMIT"},
+        "execution_options": {DEFAULT_ISOLATION_LEVEL: "AUTOCOMMIT", **ours},
         "pool_reset_on_return": None,  # there is no transaction to roll back
     }
 

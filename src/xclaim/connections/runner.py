@@ -63,6 +63,7 @@ class Runner:
         retry: Retry = RETRY,
         payloads: Payloads = IN_THE_ROW,
         per_thread: PerThread | None = None,
+        whereabouts: str | None = None,
     ) -> None:
         self.bind = bind
         self.concurrency = concurrency
@@ -72,6 +73,7 @@ class Runner:
         self.retry = retry
         self.log_level = logging.DEBUG  # lines of a lower level are raised to it
         self._per_thread = per_thread
+        self._whereabouts = whereabouts  # of its queue, as a note for errors of the database
         self._commits = isinstance(bind, Engine)
 
     def joined(self, connection: Connection) -> Runner:
@@ -83,6 +85,7 @@ class Runner:
             notify=self._notify,
             retry=self.retry,
             payloads=self.payloads,
+            whereabouts=self._whereabouts,
         )
         joined.log_level = self.log_level
         return joined
@@ -260,6 +263,14 @@ class Runner:
         if verb.retries:
             options.setdefault("retry", self.retry)
         run = partial(_on, verb=verb, arguments=arguments, options=options)
+        try:
+            return self._on_the_bind(run)
+        except SQLAlchemyError as error:
+            if self._whereabouts is not None:
+                error.add_note(self._whereabouts)
+            raise
+
+    def _on_the_bind(self, run: Callable[[Connection], T]) -> T:
         match self.bind:
             case Engine() as engine:
                 return forks.run_verb(engine, partial(self._on_the_engine, engine, run))

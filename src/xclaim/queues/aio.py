@@ -19,8 +19,10 @@ from xclaim.consuming.streaming import Stream
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim, Message, T_co
 from xclaim.payloads.payloads import Payloads
+from xclaim.places import Places
 from xclaim.queues.async_verbs import AsyncVerbs, each
 from xclaim.queues.bound_queue import Bind, BoundQueue, unusable_bind
+from xclaim.queues.placing import placed
 from xclaim.retry import RETRY, Retry
 
 if TYPE_CHECKING:
@@ -31,9 +33,9 @@ class AsyncQueue(AsyncVerbs[T_co]):
     """One named queue, for asyncio: what ``Queue`` does, awaitable.
 
     ``bind`` is a URL (the queue then owns an engine: use it in an ``async with`` block, or
-    ``await close()``), an AsyncEngine, or an AsyncConnection or an AsyncSession of the ORM, whose
-    transaction the verbs join. A verb that is cancelled is finished first, within 10 s, and what it
-    claimed is handed back. It is for one event loop at a time.
+    ``await close()``), Places, an AsyncEngine, or an AsyncConnection or an AsyncSession of the ORM,
+    whose transaction the verbs join. A verb that is cancelled is finished first, within 10 s, and
+    what it claimed is handed back. It is for one event loop at a time.
     ``payload`` and ``open()`` of what is not in the row block the event loop: read it with
     ``await queue.read(claim)``.
     """
@@ -41,7 +43,13 @@ class AsyncQueue(AsyncVerbs[T_co]):
     def __init__(
         self,
         name: str,
-        bind: AsyncEngine | AsyncConnection | AsyncSession | async_scoped_session[Any] | URL | str,
+        bind: AsyncEngine
+        | AsyncConnection
+        | AsyncSession
+        | async_scoped_session[Any]
+        | URL
+        | str
+        | Places,
         *,
         schema: str | None = None,
         notify: bool = False,
@@ -50,8 +58,11 @@ class AsyncQueue(AsyncVerbs[T_co]):
         type: type[T_co] | None = None,
         payloads: Payloads | None = None,
     ) -> None:
-        owned = isinstance(bind, str | URL)
-        opened = create_async_verb_engine(bind) if isinstance(bind, str | URL) else bind
+        where = placed(name, bind, schema)
+        owned = isinstance(where.bind, str | URL)
+        opened = where.bind
+        if owned:
+            opened = create_async_verb_engine(opened, commands=where.commands)
         self._engine: Any = opened  # what transact makes connections of
         self._queue = BoundQueue(
             name,
@@ -59,12 +70,13 @@ class AsyncQueue(AsyncVerbs[T_co]):
             TASKS,
             owned=owned,
             holds_connections=False,
-            schema=schema,
+            schema=where.schema,
             notify=notify,
             reconnect=reconnect,
             retry=retry,
             type_=type,
             payloads=payloads,
+            whereabouts=where.whereabouts,
         )
         self.name = self._queue.name
 

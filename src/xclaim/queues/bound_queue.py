@@ -59,6 +59,7 @@ class BoundQueue:
         retry: Retry,
         type_: Any,
         payloads: Payloads | None,
+        whereabouts: str | None = None,
     ) -> None:
         self.name = arguments.queue_name(name)
         self.bind: Any = bind
@@ -74,6 +75,7 @@ class BoundQueue:
             notify=notify,
             retry=checked_retry(retry),
             payloads=settings_of(payloads, type_),
+            whereabouts=whereabouts,
         )
         self._per_thread: PerThread | None = None
         self._fixed_runner: Runner | None = None

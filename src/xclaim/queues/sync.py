@@ -18,7 +18,9 @@ from xclaim.consuming.reconnecting import RECONNECT
 from xclaim.consuming.streaming import each
 from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
 from xclaim.payloads.payloads import Payloads
+from xclaim.places import Places
 from xclaim.queues.bound_queue import Bind, BoundQueue, unusable_bind
+from xclaim.queues.placing import Placed, placed
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry
 
 if TYPE_CHECKING:
@@ -29,9 +31,10 @@ class Queue(Generic[T_co]):
     """One named queue.
 
     ``bind`` is a URL (the queue then owns an engine: use it in a ``with`` block, or ``close()``),
-    an Engine (each verb is a transaction of its own, in autocommit), or a Connection or an ORM
-    Session: then the verbs join its transaction and nothing is committed for you. A session is
-    flushed before a verb as before a query.
+    Places (which say the URL and the schema by the queue's name), an Engine (each verb is a
+    transaction of its own, in autocommit), or a Connection or an ORM Session: then the verbs join
+    its transaction and nothing is committed for you. A session is flushed before a verb as before a
+    query.
 
     ``schema`` is a PostgreSQL schema, by default the one in ``XCLAIM_SCHEMA``. With ``notify`` its
     pushes wake those who wait in ``claim(wait=...)``, by PostgreSQL's NOTIFY, once in 20 ms at
@@ -49,7 +52,7 @@ class Queue(Generic[T_co]):
     def __init__(
         self,
         name: str,
-        bind: Engine | Connection | Session | scoped_session[Any] | URL | str,
+        bind: Engine | Connection | Session | scoped_session[Any] | URL | str | Places,
         *,
         schema: str | None = None,
         notify: bool = False,
@@ -58,20 +61,21 @@ class Queue(Generic[T_co]):
         type: type[T_co] | None = None,
         payloads: Payloads | None = None,
     ) -> None:
-        owned = isinstance(bind, str | URL)
-        opened = _opened(bind)
+        where = placed(name, bind, schema)
+        owned = isinstance(where.bind, str | URL)
         self._queue = BoundQueue(
             name,
-            opened,
+            _opened(where),
             THREADS,
             owned=owned,
             holds_connections=owned,
-            schema=schema,
+            schema=where.schema,
             notify=notify,
             reconnect=reconnect,
             retry=retry,
             type_=type,
             payloads=payloads,
+            whereabouts=where.whereabouts,
         )
         self.name = self._queue.name
 
@@ -488,9 +492,10 @@ class Queue(Generic[T_co]):
         return f"Queue({self.name!r}, {self._queue.shown_database()!r})"
 
 
-def _opened(bind: object) -> Bind:
+def _opened(where: Placed) -> Bind:
+    bind: object = where.bind
     if isinstance(bind, str | URL):
-        return create_verb_engine(bind)
+        return create_verb_engine(bind, commands=where.commands)
     if isinstance(bind, Engine | Connection):
         return bind
     session = session_in(bind)

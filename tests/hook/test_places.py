@@ -1,0 +1,130 @@
+"""A connection that says behind which other one a queue is: the extra `xclaim_places`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from tests import databases
+from tests.hook.conftest import connection_uri
+from xclaim import DatabaseUrlError, Queue
+from xclaim.airflow.hooks import XclaimHook
+from xclaim.airflow.operators import ClaimOperator, PushOperator
+from xclaim.airflow.triggers import AvailableTrigger
+from xclaim.operations import migrate
+
+pytestmark = pytest.mark.airflow
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
+    def connect(places: object) -> None:
+        connection = {"conn_type": "xclaim", "extra": {"xclaim_places": places}}
+        monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", json.dumps(connection))
+
+    return connect
+
+
+@pytest.fixture
+def urls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connect: Callable[[object], None]
+) -> dict[str, str]:
+    urls = {name: databases.sqlite_url(tmp_path / f"{name}.db") for name in ("north", "south")}
+    for name, url in urls.items():
+        migrate.upgrade(url)
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", connection_uri(url))
+    connect({"orders*": "north", "*": "south"})
+    return urls
+
+
+@pytest.mark.parametrize(("queue", "place"), [("orders", "north"), ("parcels", "south")])
+def test_a_queue_is_behind_the_connection_of_its_place(
+    urls: dict[str, str], queue: str, place: str
+) -> None:
+    hook = XclaimHook()
+
+    hook.queue(queue).push(1)
+
+    with Queue(queue, urls[place]) as there:
+        assert there.counts().available == 1
+    assert hook.asset_uri(queue) == XclaimHook(place).asset_uri(queue)
+
+
+def test_operators_hand_on_tickets_of_the_place(urls: dict[str, str]) -> None:
+    PushOperator(task_id="push", queue_name="orders", payloads=[1]).execute({})
+    ticket = ClaimOperator(task_id="claim", queue_name="orders").execute({})
+    assert ticket is not None
+
+    with XclaimHook().consume_ticket(ticket) as claims:
+        assert [claim.payload for claim in claims] == [1]
+
+    with Queue("orders", urls["north"]) as there:
+        assert there.counts().consumed == 1
+
+
+def test_a_trigger_looks_in_the_place(urls: dict[str, str]) -> None:
+    with Queue("orders", urls["north"]) as there:
+        there.push(1)
+
+    async def first() -> object:
+        return await anext(AvailableTrigger(queue_name="orders").run())
+
+    assert asyncio.run(asyncio.wait_for(first(), 60))
+
+
+def test_the_button_tries_each_place(
+    urls: dict[str, str],  # noqa: ARG001  (where they are)
+    connect: Callable[[object], None],
+    monkeypatch: pytest.MonkeyPatch,
+    empty_sqlite_url: str,
+) -> None:
+    assert XclaimHook().test_connection() == (True, "the xclaim schema is up to date")
+
+    monkeypatch.setenv("AIRFLOW_CONN_WEST", connection_uri(empty_sqlite_url))
+    connect({"orders*": "north", "*": "west"})
+
+    is_right, said = XclaimHook().test_connection()
+    assert not is_right
+    assert "--conn-id west" in said
+
+
+@pytest.mark.parametrize(
+    ("places", "complaint"),
+    [
+        ({"orders*": "north"}, "no pattern that fits queue 'parcels', only orders"),
+        (["north"], "must map queues to connections"),
+        ({"*": 7}, "must map queues to connections"),
+        ({"*": "nowhere"}, "Airflow has no connection 'nowhere'"),
+    ],
+)
+def test_places_that_lead_nowhere_are_refused(
+    urls: dict[str, str],  # noqa: ARG001
+    connect: Callable[[object], None],
+    places: object,
+    complaint: str,
+) -> None:
+    connect(places)
+
+    with pytest.raises(DatabaseUrlError, match=complaint):
+        XclaimHook().queue("parcels")
+
+
+def test_a_place_is_not_asked_for_places_of_its_own(
+    urls: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = {
+        "conn_type": "xclaim",
+        "schema": make_url(urls["north"]).database,
+        "extra": {"xclaim_places": {"*": "xclaim_default"}},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_NORTH", json.dumps(connection))
+
+    XclaimHook().queue("orders").push(1)
+
+    with Queue("orders", urls["north"]) as there:
+        assert there.counts().available == 1
