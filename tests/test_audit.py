@@ -205,14 +205,14 @@ def test_checks_that_are_not_valid_are_named(fresh_postgresql_url: str) -> None:
     engine = create_engine(fresh_postgresql_url)
     with engine.begin() as connection:
         connection.exec_driver_sql(
-            "ALTER TABLE xclaim_message DROP CONSTRAINT ck_xclaim_message_queue,"
-            " ADD CONSTRAINT ck_xclaim_message_queue CHECK (queue <> '') NOT VALID"
+            "ALTER TABLE xclaim_message DROP CONSTRAINT ck_xclaim_message_status,"
+            " ADD CONSTRAINT ck_xclaim_message_status CHECK (status <> '') NOT VALID"
         )
 
     audited = audit(engine)
 
     engine.dispose()
-    assert check(audited, "checks").examples == ["ck_xclaim_message_queue"]
+    assert check(audited, "checks").examples == ["ck_xclaim_message_status"]
 
 
 def test_a_large_table_is_read_in_parts(

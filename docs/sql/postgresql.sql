@@ -108,9 +108,8 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
     FROM xclaim_message AS waiting
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
-      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN false ELSE true END
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
     UNION ALL SELECT behind.id AS id
@@ -120,8 +119,7 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       level.priority
     FROM level
     WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
-      '-infinity' AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR other.consumed_at IS NOT NULL
-      OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN false ELSE true END
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY other.priority DESC, other.available_at, other.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) AS behind
     LIMIT 1) UPDATE xclaim_message
@@ -151,9 +149,8 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL)) OR wanted.status
       = 'claimed' AND wanted.claim_key = %(key)s::text AND wanted.claimed_by <> %(claimant)s::text AND NOT
       coalesce(wanted.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE
-      wanted.max_attempts END, 1 = 0)) AND CASE WHEN (wanted.attempts < 0 OR wanted.max_attempts < 1 OR
-      wanted.consumed_at IS NOT NULL OR wanted.consumed_by IS NOT NULL OR wanted.origin_queue = '') THEN false
-      ELSE true END FOR UPDATE) UPDATE xclaim_message
+      wanted.max_attempts END, 1 = 0)) AND CASE WHEN (wanted.consumed_at IS NOT NULL) THEN false ELSE true END
+      FOR UPDATE) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
       (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
@@ -178,9 +175,8 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
       %(queue_name)s::text AND held.status = 'claimed' AND (held.claim_key = %(handed_on_key)s::text AND
       held.claimed_by = %(handed_on_by)s::text OR held.claim_key = %(key)s::text AND held.claimed_by <>
       %(claimant)s::text AND NOT coalesce(held.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
-      %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0)) AND CASE WHEN (held.attempts < 0 OR
-      held.max_attempts < 1 OR held.consumed_at IS NOT NULL OR held.consumed_by IS NOT NULL OR
-      held.origin_queue = '') THEN false ELSE true END
+      %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0)) AND CASE WHEN (held.consumed_at IS NOT
+      NULL) THEN false ELSE true END
     ORDER BY held.id FOR UPDATE) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + CASE WHEN
       (xclaim_message.claim_key = %(key)s::text) THEN 1 ELSE 0 END ELSE 2147483647 END,
@@ -258,7 +254,7 @@ UPDATE xclaim_message
 -- hand_back
 -- Make claimed messages available again, at their places, and take the attempts back.
 UPDATE xclaim_message
-    SET attempts=CASE WHEN ((xclaim_message.attempts - 1) > 0) THEN xclaim_message.attempts - 1 ELSE 0 END,
+    SET attempts=CASE WHEN (xclaim_message.attempts > 1) THEN xclaim_message.attempts - 1 ELSE 0 END,
       claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
       claim_key=NULL
     FROM unnest(CAST(%(ids)s::text AS BIGINT[]), CAST(%(tokens)s::text AS uuid[])) WITH ORDINALITY AS item(id,
@@ -287,17 +283,16 @@ UPDATE xclaim_message
 WITH lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.queue = %(queue_name)s::text AND held.claim_expires_at <= statement_timestamp() AND held.status
-      = 'claimed' AND CASE WHEN (held.attempts < 0 OR held.max_attempts < 1 OR held.consumed_at IS NOT NULL OR
-      held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN false ELSE true END
+      = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY held.claim_expires_at
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
       least(statement_timestamp(), xclaim_message.claimed_at) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
-      greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER) - 1, 0) AS DOUBLE PRECISION) * (1.0 -
-      (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS
-      DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
+      (greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0
+      - (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0
+      AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
       claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
@@ -345,8 +340,7 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
 WITH lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.queue = %(queue_name)s::text AND held.claim_expires_at <= statement_timestamp() AND held.status
-      = 'claimed' AND CASE WHEN (held.attempts < 0 OR held.max_attempts < 1 OR held.consumed_at IS NOT NULL OR
-      held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN false ELSE true END AND NOT
+      = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT
       coalesce(held.claim_key = %(key)s::text, held.claim_key IS NULL AND %(key)s::text IS NULL)
     ORDER BY held.claim_expires_at
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
@@ -354,9 +348,9 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
       least(statement_timestamp(), xclaim_message.claimed_at) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
-      greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER) - 1, 0) AS DOUBLE PRECISION) * (1.0 -
-      (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS
-      DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
+      (greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0
+      - (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0
+      AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
       claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
@@ -404,8 +398,7 @@ WITH lapsed AS MATERIALIZED (SELECT held.id AS id
 WITH dead AS MATERIALIZED (SELECT letter.id AS id
     FROM xclaim_message AS letter
     WHERE letter.queue = %(dead_letter_queue)s::text AND letter.status = 'available' AND letter.available_at
-      >= '-infinity' AND CASE WHEN (letter.attempts < 0 OR letter.max_attempts < 1 OR letter.consumed_at IS
-      NOT NULL OR letter.consumed_by IS NOT NULL OR letter.origin_queue = '') THEN false ELSE true END
+      >= '-infinity' AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET available_at=statement_timestamp(), attempts=0, claimed_at=NULL, claim_expires_at=NULL,
@@ -433,8 +426,7 @@ SELECT count(*) AS messages
     FROM (SELECT letter.id AS id
     FROM xclaim_message AS letter
     WHERE letter.queue = %(dead_letter_queue)s::text AND letter.status = 'available' AND letter.available_at
-      >= '-infinity' AND CASE WHEN (letter.attempts < 0 OR letter.max_attempts < 1 OR letter.consumed_at IS
-      NOT NULL OR letter.consumed_by IS NOT NULL OR letter.origin_queue = '') THEN false ELSE true END
+      >= '-infinity' AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT %(message_limit)s::INTEGER) AS chosen;
 
@@ -486,9 +478,8 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
     FROM xclaim_message AS waiting
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
-      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN false ELSE true END
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT %(message_limit)s::INTEGER) AS picked
     UNION ALL SELECT behind.id AS id
@@ -498,8 +489,7 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       level.priority
     FROM level
     WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
-      '-infinity' AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR other.consumed_at IS NOT NULL
-      OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN false ELSE true END
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY other.priority DESC, other.available_at, other.id
     LIMIT %(message_limit)s::INTEGER) AS behind
     LIMIT %(message_limit)s::INTEGER) SELECT xclaim_message.id, xclaim_message.queue,
@@ -794,8 +784,7 @@ UPDATE xclaim_message
 WITH dead AS MATERIALIZED (SELECT letter.id AS id
     FROM xclaim_message AS letter
     WHERE letter.queue = %(dead_letter_queue)s::text AND letter.status = 'available' AND letter.available_at
-      >= '-infinity' AND CASE WHEN (letter.attempts < 0 OR letter.max_attempts < 1 OR letter.consumed_at IS
-      NOT NULL OR letter.consumed_by IS NOT NULL OR letter.origin_queue = '') THEN false ELSE true END AND
+      >= '-infinity' AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN false ELSE true END AND
       (letter.last_error_class = %(error)s::text OR substr(letter.last_error_class,
       length(letter.last_error_class) - length(%(error)s::text)) = ('.' || %(error)s::text) OR
       replace(letter.last_error, %(error)s::text, '') <> letter.last_error) AND letter.available_at <=
@@ -1045,9 +1034,8 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
     FROM xclaim_message AS waiting
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
-      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN false ELSE true END
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
     UNION ALL SELECT behind.id AS id
@@ -1057,8 +1045,7 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       level.priority
     FROM level
     WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
-      '-infinity' AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR other.consumed_at IS NOT NULL
-      OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN false ELSE true END
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY other.priority DESC, other.available_at, other.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) AS behind
     LIMIT 1) SELECT candidate.id
@@ -1072,9 +1059,8 @@ SELECT held.id
       %(queue_name)s::text AND held.status = 'claimed' AND (held.claim_key = %(handed_on_key)s::text AND
       held.claimed_by = %(handed_on_by)s::text OR held.claim_key = %(key)s::text AND held.claimed_by <>
       %(claimant)s::text AND NOT coalesce(held.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
-      %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0)) AND CASE WHEN (held.attempts < 0 OR
-      held.max_attempts < 1 OR held.consumed_at IS NOT NULL OR held.consumed_by IS NOT NULL OR
-      held.origin_queue = '') THEN false ELSE true END
+      %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0)) AND CASE WHEN (held.consumed_at IS NOT
+      NULL) THEN false ELSE true END
     ORDER BY held.id;
 
 -- set_aside
@@ -1175,8 +1161,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     WHERE held.claim_key = %(key)s::text AND held.queue = %(queue_name)s::text AND held.status = 'claimed' AND
       held.claimed_by <> %(claimant)s::text AND NOT coalesce(held.attempts >= CASE WHEN
       %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0) AND CASE WHEN
-      (held.attempts < 0 OR held.max_attempts < 1 OR held.consumed_at IS NOT NULL OR held.consumed_by IS NOT
-      NULL OR held.origin_queue = '') THEN false ELSE true END
+      (held.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY held.id
     LIMIT 1 FOR UPDATE SKIP LOCKED), level(priority, number) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS top
@@ -1197,9 +1182,8 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
     FROM xclaim_message AS waiting
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
-      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN false ELSE true END AND NOT (EXISTS (SELECT resumable.id
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END AND NOT (EXISTS (SELECT resumable.id
     FROM resumable))
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
@@ -1210,8 +1194,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       level.priority
     FROM level
     WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
-      '-infinity' AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR other.consumed_at IS NOT NULL
-      OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN false ELSE true END AND NOT (EXISTS
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT (EXISTS
       (SELECT resumable.id
     FROM resumable))
     ORDER BY other.priority DESC, other.available_at, other.id
@@ -1245,9 +1228,8 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     FROM xclaim_message AS top
     WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
     ORDER BY top.priority DESC
-    LIMIT 1) AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN false ELSE true END AND NOT (EXISTS (SELECT xclaim_queue.queue
+    LIMIT 1) AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS NOT NULL)
+      THEN false ELSE true END AND NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
     WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     ORDER BY waiting.available_at, waiting.id
@@ -1275,9 +1257,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
       %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
       (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
-      %(after_id)s::BIGINT) AND CASE WHEN (waiting.attempts < 0 OR waiting.max_attempts < 1 OR
-      waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR waiting.origin_queue = '') THEN
-      false ELSE true END
+      %(after_id)s::BIGINT) AND CASE WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
@@ -1303,9 +1283,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
       %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
       (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
-      %(after_id)s::BIGINT) AND CASE WHEN (waiting.attempts < 0 OR waiting.max_attempts < 1 OR
-      waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR waiting.origin_queue = '') THEN
-      false ELSE true END
+      %(after_id)s::BIGINT) AND CASE WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT 100 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
@@ -1336,9 +1314,7 @@ WITH acked AS (UPDATE xclaim_message
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
       %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
       (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
-      %(after_id)s::BIGINT) AND CASE WHEN (waiting.attempts < 0 OR waiting.max_attempts < 1 OR
-      waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR waiting.origin_queue = '') THEN
-      false ELSE true END
+      %(after_id)s::BIGINT) AND CASE WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
@@ -1378,9 +1354,7 @@ WITH acked AS (UPDATE xclaim_message
     WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
       %(after_priority)s::SMALLINT AND waiting.available_at <= statement_timestamp() AND
       (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
-      %(after_id)s::BIGINT) AND CASE WHEN (waiting.attempts < 0 OR waiting.max_attempts < 1 OR
-      waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR waiting.origin_queue = '') THEN
-      false ELSE true END
+      %(after_id)s::BIGINT) AND CASE WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
     LIMIT 100 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
@@ -1442,9 +1416,9 @@ UPDATE xclaim_message
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
       least(statement_timestamp(), statement_timestamp()) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
-      greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER) - 1, 0) AS DOUBLE PRECISION) * (1.0 -
-      (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS
-      DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
+      (greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0
+      - (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0
+      AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
       claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
@@ -1511,7 +1485,7 @@ UPDATE xclaim_message
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=xclaim_message.available_at, attempts=CASE WHEN ((xclaim_message.attempts - 1) > 0) THEN
+    SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts > 1) THEN
       xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
       status='available', claimed_by=NULL, claim_key=NULL
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
@@ -2046,17 +2020,16 @@ SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_q
       of_part.max_attempts AS max_attempts, of_part.origin_queue AS origin_queue, of_part.priority AS
       priority, of_part.queue AS queue, of_part.status AS status, of_part.unique_key AS unique_key,
       item.position AS part
-    FROM unnest(CAST((SELECT %(queues)s::text AS anon_1) AS text[]), CAST((SELECT %(levels)s::text AS anon_2)
-      AS INTEGER[])) WITH ORDINALITY AS item(queue, level, position) JOIN LATERAL (SELECT
-      xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
-      xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
-      xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
-      AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
-      xclaim_message.created_at AS created_at, xclaim_message.headers AS headers, xclaim_message.id AS id,
-      xclaim_message.last_error AS last_error, xclaim_message.last_error_class AS last_error_class,
-      xclaim_message.max_attempts AS max_attempts, xclaim_message.origin_queue AS origin_queue,
-      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
-      xclaim_message.unique_key AS unique_key
+    FROM unnest(CAST(%(queues)s::text AS text[]), CAST(%(levels)s::text AS INTEGER[])) WITH ORDINALITY AS
+      item(queue, level, position) JOIN LATERAL (SELECT xclaim_message.attempts AS attempts,
+      xclaim_message.available_at AS available_at, xclaim_message.claim_expires_at AS claim_expires_at,
+      xclaim_message.claim_key AS claim_key, xclaim_message.claimed_at AS claimed_at,
+      xclaim_message.claimed_by AS claimed_by, xclaim_message.codec AS codec, xclaim_message.consumed_at AS
+      consumed_at, xclaim_message.consumed_by AS consumed_by, xclaim_message.created_at AS created_at,
+      xclaim_message.headers AS headers, xclaim_message.id AS id, xclaim_message.last_error AS last_error,
+      xclaim_message.last_error_class AS last_error_class, xclaim_message.max_attempts AS max_attempts,
+      xclaim_message.origin_queue AS origin_queue, xclaim_message.priority AS priority, xclaim_message.queue
+      AS queue, xclaim_message.status AS status, xclaim_message.unique_key AS unique_key
     FROM xclaim_message
     WHERE xclaim_message.queue = item.queue AND xclaim_message.status = 'available' AND
       xclaim_message.available_at >= '-infinity' AND xclaim_message.priority = item.level
@@ -2330,8 +2303,8 @@ SELECT said.position, said.last_error_class AS last_error_class, said.first_line
       first_line
     FROM (SELECT item.position AS position, of_each.id AS id, of_each.available_at AS available_at,
       of_each.last_error_class AS last_error_class, of_each.last_error AS last_error
-    FROM unnest(CAST((SELECT %(queues)s::text AS anon_1) AS text[])) WITH ORDINALITY AS item(queue, position)
-      JOIN LATERAL (SELECT xclaim_message.id AS id, xclaim_message.available_at AS available_at,
+    FROM unnest(CAST(%(queues)s::text AS text[])) WITH ORDINALITY AS item(queue, position) JOIN LATERAL
+      (SELECT xclaim_message.id AS id, xclaim_message.available_at AS available_at,
       xclaim_message.last_error_class AS last_error_class, xclaim_message.last_error AS last_error
     FROM xclaim_message
     WHERE xclaim_message.queue = item.queue AND xclaim_message.status = 'available' AND

@@ -34,8 +34,8 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
     ORDER BY item.position
     ON CONFLICT (origin_queue, unique_key)
     WHERE unique_key IS NOT NULL DO UPDATE
-    SET max_attempts = CASE WHEN (xclaim_message.payload = excluded.payload AND xclaim_message.codec IS
-      excluded.codec) THEN xclaim_message.max_attempts ELSE -1 END
+    SET created_at = CASE WHEN (xclaim_message.payload = excluded.payload AND xclaim_message.codec IS
+      excluded.codec) THEN xclaim_message.created_at END
     RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
       BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
       AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
@@ -78,18 +78,15 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       id
     FROM level CROSS JOIN xclaim_message AS waiting
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
-      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN 0 ELSE 1 END = 1 AND waiting.available_at IS NOT NULL
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN 0 ELSE 1 END = 1 AND waiting.available_at IS NOT NULL
     UNION ALL SELECT behind.id AS id
     FROM (SELECT other.id AS id
     FROM xclaim_message AS other
     WHERE other.queue = :queue_name AND other.status = 'available' AND other.priority < (SELECT level.priority
     FROM level
     WHERE level.number = 32) AND other.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
-      other.available_at IS NOT NULL AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR
-      other.consumed_at IS NOT NULL OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN 0 ELSE 1
-      END = 1
+      other.available_at IS NOT NULL AND CASE WHEN (other.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1
     ORDER BY other.priority DESC, other.available_at, other.id
     LIMIT 1 OFFSET :param_3) AS behind
     LIMIT 1 OFFSET :param_4) UPDATE xclaim_message
@@ -116,8 +113,7 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL)) OR wanted.status =
       'claimed' AND wanted.claim_key = :key AND wanted.claimed_by != :claimant AND coalesce(wanted.attempts >=
       CASE WHEN :is_limited THEN :most_attempts ELSE wanted.max_attempts END, 1 = 0) = 0) AND CASE WHEN
-      (wanted.attempts < 0 OR wanted.max_attempts < 1 OR wanted.consumed_at IS NOT NULL OR wanted.consumed_by
-      IS NOT NULL OR wanted.origin_queue = '') THEN 0 ELSE 1 END = 1) UPDATE xclaim_message
+      (wanted.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
       %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
@@ -138,9 +134,8 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
     WHERE held.claim_key IN (:handed_on_key, :key) AND held.queue = :queue_name AND held.status = 'claimed'
       AND (held.claim_key = :handed_on_key AND held.claimed_by = :handed_on_by OR held.claim_key = :key AND
       held.claimed_by != :claimant AND coalesce(held.attempts >= CASE WHEN :is_limited THEN :most_attempts
-      ELSE held.max_attempts END, 1 = 0) = 0) AND CASE WHEN (held.attempts < 0 OR held.max_attempts < 1 OR
-      held.consumed_at IS NOT NULL OR held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN 0 ELSE 1
-      END = 1
+      ELSE held.max_attempts END, 1 = 0) = 0) AND CASE WHEN (held.consumed_at IS NOT NULL) THEN 0 ELSE 1 END =
+      1
     ORDER BY held.id) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + CASE WHEN
       (xclaim_message.claim_key = :key) THEN 1 ELSE 0 END ELSE 2147483647 END, claimed_at=strftime('%Y-%m-%d
@@ -215,7 +210,7 @@ UPDATE xclaim_message
 -- hand_back
 -- Make claimed messages available again, at their places, and take the attempts back.
 UPDATE xclaim_message
-    SET attempts=CASE WHEN (xclaim_message.attempts - 1 > 0) THEN xclaim_message.attempts - 1 ELSE 0 END,
+    SET attempts=CASE WHEN (xclaim_message.attempts > 1) THEN xclaim_message.attempts - 1 ELSE 0 END,
       claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
       claim_key=NULL
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
@@ -249,8 +244,7 @@ WITH RECURSIVE places(place) AS (SELECT 1 AS place
     WHERE places.place < 1000), lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.queue = :queue_name AND held.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
-      held.status = 'claimed' AND CASE WHEN (held.attempts < 0 OR held.max_attempts < 1 OR held.consumed_at IS
-      NOT NULL OR held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN 0 ELSE 1 END = 1
+      held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1
     ORDER BY held.claim_expires_at
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
     SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
@@ -331,8 +325,7 @@ WITH RECURSIVE places(place) AS (SELECT 1 AS place
     WHERE places.place < 1000), lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.queue = :queue_name AND held.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
-      held.status = 'claimed' AND CASE WHEN (held.attempts < 0 OR held.max_attempts < 1 OR held.consumed_at IS
-      NOT NULL OR held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN 0 ELSE 1 END = 1 AND
+      held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1 AND
       held.claim_key IS NOT :key
     ORDER BY held.claim_expires_at
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
@@ -411,8 +404,7 @@ WITH RECURSIVE places(place) AS (SELECT 1 AS place
 WITH dead AS MATERIALIZED (SELECT letter.id AS id
     FROM xclaim_message AS letter
     WHERE letter.queue = :dead_letter_queue AND letter.status = 'available' AND letter.available_at IS NOT
-      NULL AND CASE WHEN (letter.attempts < 0 OR letter.max_attempts < 1 OR letter.consumed_at IS NOT NULL OR
-      letter.consumed_by IS NOT NULL OR letter.origin_queue = '') THEN 0 ELSE 1 END = 1
+      NULL AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
     SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts=0, claimed_at=NULL, claim_expires_at=NULL,
@@ -440,8 +432,7 @@ SELECT count(*) AS messages
     FROM (SELECT letter.id AS id
     FROM xclaim_message AS letter
     WHERE letter.queue = :dead_letter_queue AND letter.status = 'available' AND letter.available_at IS NOT
-      NULL AND CASE WHEN (letter.attempts < 0 OR letter.max_attempts < 1 OR letter.consumed_at IS NOT NULL OR
-      letter.consumed_by IS NOT NULL OR letter.origin_queue = '') THEN 0 ELSE 1 END = 1
+      NULL AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT :message_limit OFFSET :param_1) AS chosen;
 
@@ -491,18 +482,15 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE level.priority IS NOT NULL AND level.number < 32), upcoming AS MATERIALIZED (SELECT waiting.id AS id
     FROM level CROSS JOIN xclaim_message AS waiting
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
-      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN 0 ELSE 1 END = 1 AND waiting.available_at IS NOT NULL
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN 0 ELSE 1 END = 1 AND waiting.available_at IS NOT NULL
     UNION ALL SELECT behind.id AS id
     FROM (SELECT other.id AS id
     FROM xclaim_message AS other
     WHERE other.queue = :queue_name AND other.status = 'available' AND other.priority < (SELECT level.priority
     FROM level
     WHERE level.number = 32) AND other.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
-      other.available_at IS NOT NULL AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR
-      other.consumed_at IS NOT NULL OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN 0 ELSE 1
-      END = 1
+      other.available_at IS NOT NULL AND CASE WHEN (other.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1
     ORDER BY other.priority DESC, other.available_at, other.id
     LIMIT :message_limit OFFSET :param_3) AS behind
     LIMIT :message_limit OFFSET :param_4) SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS
@@ -785,12 +773,11 @@ UPDATE xclaim_message
 WITH dead AS MATERIALIZED (SELECT letter.id AS id
     FROM xclaim_message AS letter
     WHERE letter.queue = :dead_letter_queue AND letter.status = 'available' AND letter.available_at IS NOT
-      NULL AND CASE WHEN (letter.attempts < 0 OR letter.max_attempts < 1 OR letter.consumed_at IS NOT NULL OR
-      letter.consumed_by IS NOT NULL OR letter.origin_queue = '') THEN 0 ELSE 1 END = 1 AND
-      (letter.last_error_class = :error OR substr(letter.last_error_class, length(letter.last_error_class) -
-      length(:error)) = ('.' || :error) OR replace(letter.last_error, :error, '') != letter.last_error) AND
-      letter.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(-CAST(:age_seconds AS FLOAT) AS TEXT)
-      || ' seconds') AND letter.id IN (SELECT item.id
+      NULL AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1 AND (letter.last_error_class =
+      :error OR substr(letter.last_error_class, length(letter.last_error_class) - length(:error)) = ('.' ||
+      :error) OR replace(letter.last_error, :error, '') != letter.last_error) AND letter.available_at <=
+      strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(-CAST(:age_seconds AS FLOAT) AS TEXT) || ' seconds') AND
+      letter.id IN (SELECT item.id
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, anon_1."key" AS position
     FROM json_each(:rows) AS anon_1) AS item)
     ORDER BY letter.priority DESC, letter.available_at, letter.id
@@ -863,8 +850,8 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
     ORDER BY item.position
     ON CONFLICT (origin_queue, unique_key)
     WHERE unique_key IS NOT NULL DO UPDATE
-    SET max_attempts = CASE WHEN (xclaim_message.payload = excluded.payload AND xclaim_message.codec IS
-      excluded.codec) THEN xclaim_message.max_attempts ELSE -1 END
+    SET created_at = CASE WHEN (xclaim_message.payload = excluded.payload AND xclaim_message.codec IS
+      excluded.codec) THEN xclaim_message.created_at END
     RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
       BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
       AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
@@ -898,9 +885,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
     WHERE held.claim_key = :key AND held.queue = :queue_name AND held.status = 'claimed' AND held.claimed_by
       != :claimant AND coalesce(held.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
-      held.max_attempts END, 1 = 0) = 0 AND CASE WHEN (held.attempts < 0 OR held.max_attempts < 1 OR
-      held.consumed_at IS NOT NULL OR held.consumed_by IS NOT NULL OR held.origin_queue = '') THEN 0 ELSE 1
-      END = 1
+      held.max_attempts END, 1 = 0) = 0 AND CASE WHEN (held.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1
     ORDER BY held.id
     LIMIT 1 OFFSET :param_1), level(priority, number) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS top
@@ -921,9 +906,8 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       id
     FROM level CROSS JOIN xclaim_message AS waiting
     WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
-      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (waiting.attempts < 0 OR
-      waiting.max_attempts < 1 OR waiting.consumed_at IS NOT NULL OR waiting.consumed_by IS NOT NULL OR
-      waiting.origin_queue = '') THEN 0 ELSE 1 END = 1 AND NOT (EXISTS (SELECT resumable.id
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN 0 ELSE 1 END = 1 AND NOT (EXISTS (SELECT resumable.id
     FROM resumable)) AND waiting.available_at IS NOT NULL
     UNION ALL SELECT behind.id AS id
     FROM (SELECT other.id AS id
@@ -931,9 +915,8 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     WHERE other.queue = :queue_name AND other.status = 'available' AND other.priority < (SELECT level.priority
     FROM level
     WHERE level.number = 32) AND other.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
-      other.available_at IS NOT NULL AND CASE WHEN (other.attempts < 0 OR other.max_attempts < 1 OR
-      other.consumed_at IS NOT NULL OR other.consumed_by IS NOT NULL OR other.origin_queue = '') THEN 0 ELSE 1
-      END = 1 AND NOT (EXISTS (SELECT resumable.id
+      other.available_at IS NOT NULL AND CASE WHEN (other.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1 AND
+      NOT (EXISTS (SELECT resumable.id
     FROM resumable))
     ORDER BY other.priority DESC, other.available_at, other.id
     LIMIT 1 OFFSET :param_4) AS behind
@@ -1044,7 +1027,7 @@ UPDATE xclaim_message
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts - 1 > 0) THEN
+    SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts > 1) THEN
       xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
       status='available', claimed_by=NULL, claim_key=NULL
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token

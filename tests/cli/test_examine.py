@@ -55,7 +55,14 @@ def test_a_broken_row_is_named_and_ends_with_a_status_of_its_own(
 def test_an_audit_for_people_is_a_table(xclaim: CommandLine) -> None:
     shown = xclaim("audit", "--table").stdout
 
-    assert shown.splitlines()[0].split() == ["name", "promise", "checked", "broken", "examples"]
+    assert shown.splitlines()[0].split() == [
+        "name",
+        "promise",
+        "checked",
+        "broken",
+        "examples",
+        "remedy",
+    ]
 
 
 def test_the_doctor_names_what_is_wrong_and_the_remedy(xclaim: CommandLine, queue: Queue) -> None:

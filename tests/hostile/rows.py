@@ -29,6 +29,34 @@ CONSUMED = {
     "consumed_by": "'somebody'",
 }
 DEAD = {"queue": "'hostile.dead'", "attempts": "20"}
+# What no CHECK refuses and only the audit names. In every state:
+UNSOUND = {
+    "no attempt allowed": {"max_attempts": "0"},
+    "fewer attempts allowed than none": {"max_attempts": "-2147483648"},
+    "fewer attempts than none": {"attempts": "-2147483648"},
+    "an origin without a name": {"origin_queue": "''"},
+}
+_A_CONSUMER = {"a consumer": {"consumed_by": "'somebody'"}}
+UNSOUND_AVAILABLE = {
+    **_A_CONSUMER,
+    "a claimant": {"claimed_by": "'somebody'"},
+    "the end of a lease": {"claim_expires_at": PAST},
+    "the time of a claim": {"claimed_at": PAST},
+    "the key of a claim": {"claim_key": "'key'"},
+}
+UNSOUND_CLAIMED = {
+    **_A_CONSUMER,
+    "no claimant": {"claimed_by": "NULL"},
+    "no time of the claim": {"claimed_at": "NULL"},
+    "no end of its lease": {"claim_expires_at": "NULL"},
+}
+UNSOUND_CONSUMED = {
+    "no consumer": {"consumed_by": "NULL"},
+    "no time of the claim": {"claimed_at": "NULL"},
+    "the key of a claim": {"claim_key": "'key'"},
+    "a claimant": {"claimed_by": "'somebody'"},
+    "the end of a lease": {"claim_expires_at": PAST},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +144,23 @@ def _on_both() -> dict[str, Row]:
         "a dead letter with a deep payload": row(DEAD, payload=DEEP, is_read=False),
         "a consumed message with a deep payload": row(CONSUMED, payload=DEEP, is_read=False),
         "a unique key with control characters": row(unique_key="'a\n\t\x1b[31m'"),
+        **unsound(),
+    }
+
+
+def unsound() -> dict[str, Row]:
+    """Return the rows that only the audit names."""
+    dead = {name: it for name, it in UNSOUND_AVAILABLE.items() if name != "the key of a claim"}
+    states = {
+        "available": ({}, UNSOUND | UNSOUND_AVAILABLE),
+        "dead": (DEAD, UNSOUND | dead),
+        "claimed": (CLAIMED, UNSOUND | UNSOUND_CLAIMED),
+        "consumed": (CONSUMED, UNSOUND | UNSOUND_CONSUMED),
+    }
+    return {
+        f"{state}, {name}": row(of_state, columns)
+        for state, (of_state, named) in states.items()
+        for name, columns in named.items()
     }
 
 

@@ -15,12 +15,14 @@ from tests.model.model import Failed, Row, Table
 from tests.model.promises import REMEMBERED, require
 from xclaim import Status
 from xclaim.sql.dialects import dialect_of
-from xclaim.sql.schema import CHECKS, message_table, queue_table
+from xclaim.sql.schema import message_table, queue_table
+from xclaim.sql.statements.auditing import PROMISES
 
 _TABLE = message_table()
 _FIELDS = [field.name for field in fields(Row) if field.compare]
 _TIMES = [column.name for column in _TABLE.columns if column.name.endswith("_at")]
 _JSON = ("payload", "failures")
+_ASKED = [PROMISES[name] for name in ("status", "claimed", "consumed", "attempts", "queue")]
 _TOLERANCE = timedelta(minutes=1)  # far less than the leases and delays of the state machine
 _EARLIER = {
     "postgresql": "{0} - :seconds * interval '1 second'",
@@ -29,12 +31,12 @@ _EARLIER = {
 
 
 def read(connection: Connection) -> Table:
-    """Return the committed messages, and the time of the database. Each CHECK is asked again."""
+    """Return the committed messages, and the time of the database. Each is sound."""
     found = connection.execute(_read_statement(connection.dialect.name)).all()
     rows: dict[int, Row] = {}
     for _, is_sound, *values in found:
         if values[0] is not None:
-            assert is_sound, f"message {values[0]} breaks a CHECK of its table"
+            assert is_sound, f"message {values[0]} breaks a promise that the audit looks for"
             said = dict(zip(_FIELDS, values, strict=True))
             if connection.dialect.name == "sqlite":  # which hands out text
                 said |= {name: json.loads(said[name] or "null") for name in _JSON}
@@ -108,8 +110,8 @@ def _read_statement(database: str) -> Select[Any]:
     # The join gives a row with the time also when there is no message.
     clock = select(dialect_of(database).now().label("now")).subquery("clock")
     columns = [_TABLE.columns[name] for name in _FIELDS]
-    # As PostgreSQL and SQLite do: what is unknown is no violation.
-    is_sound = and_(*[text(f"({check}) IS NOT FALSE") for check in CHECKS.values()])
+    # As the audit does: what is unknown is no violation.
+    is_sound = and_(*[text(f"({promise}) IS NOT FALSE") for promise in _ASKED])
     return select(clock.c.now, is_sound.label("is_sound"), *columns).select_from(
         clock.outerjoin(_TABLE, true())
     )

@@ -14,6 +14,7 @@ from xclaim.observing import Observer, counting
 from xclaim.observing.counting import Bounds
 from xclaim.observing.values import Charted, Count, QueueSummary, Verdict
 from xclaim.operations import migrate
+from xclaim.sql.schema import CHECKS
 
 CLOSE = timedelta(seconds=30)  # between two looks at the clock
 
@@ -264,10 +265,8 @@ def test_values_that_sqlite_lets_a_hand_write_stop_nothing(sqlite_url: str) -> N
 def test_what_the_checks_would_forbid_stops_nothing(fresh_postgresql_url: str) -> None:
     engine = create_engine(fresh_postgresql_url)
     with engine.begin() as connection:
-        for name in ("status", "claimed", "consumed", "attempts", "queue"):
-            connection.execute(
-                text(f"ALTER TABLE xclaim_message DROP CONSTRAINT ck_xclaim_message_{name}")
-            )
+        for name in CHECKS:
+            connection.execute(text(f"ALTER TABLE xclaim_message DROP CONSTRAINT {name}"))
         connection.execute(text("ALTER TABLE xclaim_queue DROP CONSTRAINT ck_xclaim_queue_paused"))
         connection.execute(text("INSERT INTO xclaim_queue VALUES ('a', now(), NULL, NULL)"))
     rows = Rows(engine)

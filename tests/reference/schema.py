@@ -59,11 +59,8 @@ _QUEUE_CHECKS = {
     "ck_xclaim_queue_paused": "Somebody has paused what is paused; what is not has no reason.",
 }
 _CHECKS = {
-    "ck_xclaim_message_status": "There are three statuses.",
-    "ck_xclaim_message_claimed": "What is claimed has a token, a claimant and an end of its lease.",
-    "ck_xclaim_message_consumed": "What is consumed has a time and a consumer.",
-    "ck_xclaim_message_attempts": "Attempts are counted from 0, and at least one is allowed.",
-    "ck_xclaim_message_queue": "Every message is in a queue, and came from one.",
+    "ck_xclaim_message_status": "There are three statuses: what is claimed has a token, what is "
+    "consumed has a time of consumption, what is available has neither.",
 }
 _INDEXES = {
     "ix_xclaim_message_claim": "`claim`: what is available, in its order.",
@@ -88,8 +85,11 @@ def page() -> str:
         ),
         "On SQLite JSON is text, and so is a time: ISO 8601 in UTC, which sorts as it should.",
         "## Checks",
-        "The database refuses whatever breaks one of these, whoever writes it.",
+        "The database refuses whatever breaks this one, whoever writes it.",
         table(("check", "promise", "condition"), _checks(CHECKS, _CHECKS)),
+        "What else a row promises the verbs keep, and [`xclaim audit`](../operations/audit.md) "
+        "looks for rows that somebody wrote otherwise: PostgreSQL compiles each CHECK anew in "
+        "every statement that writes to the table.",
         "## Indexes",
         "Each serves one verb, and is partial: what is consumed costs a claim nothing.",
         table(("index", "serves"), _indexes()),

@@ -12,7 +12,7 @@ from xclaim.cli.lines import write, write_all
 from xclaim.cli.options import Output, output_options, table_option
 from xclaim.cli.outcomes import UNSOUND
 
-CHECK_COLUMNS = ("name", "promise", "checked", "broken", "examples")
+CHECK_COLUMNS = ("name", "promise", "checked", "broken", "examples", "remedy")
 FINDING_COLUMNS = ("name", "level", "found", "remedy")
 
 
@@ -39,8 +39,8 @@ def audit(
     """Check that every message keeps the promises.
 
     Of QUEUE, or of every queue. Read-only, and in small parts: it disturbs no claim. A line per
-    promise, with what was checked and what breaks it, then the rows by status. Exit status 5 if
-    anything is broken.
+    promise, with what was checked, what breaks it and the SQL that mends it, then the rows by
+    status. Exit status 5 if anything is broken.
     """
     from xclaim.operations.audit import audit as run
 

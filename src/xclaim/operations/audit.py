@@ -40,7 +40,7 @@ _PART = 20_000  # rows read at a time: some tens of milliseconds
 _PAGE = 100  # of these, whose payloads are read
 _SAMPLE = 10  # broken rows that are named
 _SAID = {
-    "status": "the status is available, claimed or consumed",
+    "status": "the status is available, claimed or consumed, and the row has what goes with it",
     "claimed": "a claimed message has a token, a claimant and an expiry, the others have none",
     "consumed": "a consumed message has a consumer and a time, the others have none",
     "attempts": "attempts are not negative, max_attempts are positive",
@@ -63,7 +63,8 @@ _SAID = {
 class Check:
     """One promise: how many rows (or parts of the schema) were checked, how many break it.
 
-    ``examples`` name the first of those, as in ``message 7 in 'orders'``.
+    ``examples`` name the first of those, as in ``message 7 in 'orders'``. ``remedy`` is the SQL
+    that mends one, by its ``:id``; None where nothing is broken, or a person has to look.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Check:
     checked: int
     broken: int
     examples: list[str]
+    remedy: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,7 +319,14 @@ def _of_queue(
 def _check(name: str, checked: int, broken: int, rows: Any) -> Check:
     first = sorted(rows, key=lambda row: row.id)[:_SAMPLE]
     named = [f"message {row.id} in {row.queue!r}" for row in first]
-    return Check(name=name, promise=_SAID[name], checked=checked, broken=broken, examples=named)
+    return Check(
+        name=name,
+        promise=_SAID[name],
+        checked=checked,
+        broken=broken,
+        examples=named,
+        remedy=auditing.REMEDIES.get(name) if broken else None,
+    )
 
 
 def _check_schema(reading: _Reading) -> list[Check]:

@@ -282,7 +282,9 @@ class Dialect:
         self, array: ColumnElement[Any], index: ColumnElement[int], length: ColumnElement[int]
     ) -> ColumnElement[float]:
         """Return a number of an array in JSON text, counted from 1; beyond its ends the nearest."""
-        place = func.greatest(func.least(index, length) - literal_column("1"), literal_column("0"))
+        one: ColumnElement[int] = literal_column("1", Integer)
+        # Compared first: at the lower end of the type there is no one less.
+        place = func.greatest(func.least(index, length), one) - one
         return cast(cast(array, JSONB).op("->>", return_type=Text())(place), Double)
 
     def now_as_text(self) -> ColumnElement[str]:

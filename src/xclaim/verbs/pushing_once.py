@@ -23,7 +23,7 @@ from xclaim.payloads.envelope import Prepared
 from xclaim.payloads.plain_json import encode_tagged
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, dialect_of
-from xclaim.sql.schema import ATTEMPTS_CHECK_NAME, UNIQUE_KEY_NAME
+from xclaim.sql.schema import UNIQUE_KEY_NAME
 from xclaim.verbs import unsendable
 from xclaim.verbs.execution import as_message, execute
 from xclaim.verbs.seeing import hides_rows
@@ -31,6 +31,7 @@ from xclaim.verbs.seeing import hides_rows
 Item = tuple[Prepared, str | None]
 
 _FAIL = "SELECT 1 OPERATOR(pg_catalog./) 0 AS the_batch_was_refused"
+_REFUSED = "SQLITE_CONSTRAINT_NOTNULL"  # how the statement refuses another payload on SQLite
 _MOST_NAMED = 10  # keys in an error
 _MOST_MISSES = 10  # and one for each key, which other sessions may push one after another
 
@@ -108,7 +109,7 @@ def _attempt(
         try:
             return run(), []
         except IntegrityError as error:
-            if ATTEMPTS_CHECK_NAME not in str(error.orig):
+            if getattr(error.orig, "sqlite_errorname", None) != _REFUSED:
                 raise
         # Outside of the error, whose detail shows a payload. None: they were withdrawn meanwhile.
         return None, _clashing_keys(connection, schema, items, parameters)

@@ -23,17 +23,29 @@ from sqlalchemy import (
 )
 
 from xclaim.sql.dialects import SQLITE, Dialect, Json
-from xclaim.sql.schema import ATTEMPTS_CHECK_NAME, CHECKS
+from xclaim.sql.schema import CHECKS
 from xclaim.sql.statements.parts import AVAILABLE, CLAIMED, CONSUMED, LIMIT, QUEUE, Statement
 
-# What each row promises. The table's own CHECKs come first: they may have been dropped, or added
-# NOT VALID. As with a CHECK, NULL breaks nothing.
+# What each row promises. First what the table's own CHECK refuses, unless it was dropped or added
+# NOT VALID; a CHECK for each of the others would cost every statement (docs/adr/0049). As with a
+# CHECK, NULL breaks nothing.
 PROMISES = {
     "status": CHECKS["ck_xclaim_message_status"],
-    "claimed": CHECKS["ck_xclaim_message_claimed"],
-    "consumed": CHECKS["ck_xclaim_message_consumed"],
-    "attempts": CHECKS[ATTEMPTS_CHECK_NAME],
-    "queue": CHECKS["ck_xclaim_message_queue"],
+    "claimed": (
+        "(status = 'claimed') = (claim_token IS NOT NULL)"
+        " AND (status = 'claimed') = (claimed_by IS NOT NULL)"
+        " AND (status = 'claimed') = (claim_expires_at IS NOT NULL)"
+        # A dead letter keeps the key of its last claim: who tries again learns that it is dead.
+        " AND (status = 'claimed' OR claim_key IS NULL"
+        " OR (status = 'available' AND queue LIKE '%.dead'))"
+        " AND (status = 'available') = (claimed_at IS NULL)"
+    ),
+    "consumed": (
+        "(status = 'consumed') = (consumed_at IS NOT NULL)"
+        " AND (status = 'consumed') = (consumed_by IS NOT NULL)"
+    ),
+    "attempts": "attempts >= 0 AND max_attempts >= 1",
+    "queue": "queue <> '' AND origin_queue <> ''",
     "attempted": "status = 'available' OR attempts >= 1",
     "attempts_bounded": "queue LIKE '%.dead' OR attempts <= max_attempts",
     "exhausted_is_dead": (
@@ -45,6 +57,34 @@ PROMISES = {
     ),
 }
 IN_THE_PAST = "in_the_past"
+# By which SQL a row keeps the promise again, with the id of the message for `:id`.
+REMEDIES = {
+    # A time of consumption outweighs a token: what was consumed is not handed out once more.
+    "status": "UPDATE xclaim_message"
+    " SET claim_token = CASE WHEN consumed_at IS NULL THEN claim_token END,"
+    " status = CASE WHEN consumed_at IS NOT NULL THEN 'consumed'"
+    " WHEN claim_token IS NOT NULL THEN 'claimed' ELSE 'available' END WHERE id = :id",
+    # The lease is over then: the next claim, or `xclaim expire`, gives the message back.
+    "claimed": "UPDATE xclaim_message"
+    " SET claimed_by = CASE status WHEN 'claimed' THEN coalesce(claimed_by, 'unknown') END,"
+    " claim_expires_at = CASE status WHEN 'claimed'"
+    " THEN coalesce(claim_expires_at, claimed_at, created_at) END,"
+    " claim_key = CASE status WHEN 'claimed' THEN claim_key END,"
+    " claimed_at = CASE WHEN status <> 'available' THEN coalesce(claimed_at, created_at) END"
+    " WHERE id = :id",
+    "consumed": "UPDATE xclaim_message"
+    " SET consumed_by = CASE status WHEN 'consumed' THEN coalesce(consumed_by, 'unknown') END"
+    " WHERE id = :id",
+    "attempts": "UPDATE xclaim_message"
+    " SET attempts = CASE WHEN attempts < 0 THEN 0 ELSE attempts END,"
+    " max_attempts = CASE WHEN max_attempts < 1 THEN 1 ELSE max_attempts END WHERE id = :id",
+    "queue": "UPDATE xclaim_message"
+    " SET queue = CASE queue WHEN '' THEN :queue ELSE queue END,"
+    " origin_queue = CASE origin_queue WHEN '' THEN :queue ELSE origin_queue END WHERE id = :id",
+    "attempted": "UPDATE xclaim_message SET attempts = 1 WHERE id = :id",
+    "attempts_bounded": "UPDATE xclaim_message SET max_attempts = attempts + 1 WHERE id = :id",
+    "exhausted_is_dead": "UPDATE xclaim_message SET queue = queue || '.dead' WHERE id = :id",
+}
 READABLE = "readable"
 _TIMES = ("created_at", "available_at", "claimed_at", "claim_expires_at", "consumed_at")
 _NUMBERS = ("priority", "attempts", "max_attempts")
@@ -244,6 +284,7 @@ __all__ = [
     "IN_THE_PAST",
     "PROMISES",
     "READABLE",
+    "REMEDIES",
     "audit_rows",
     "broken_rows",
     "ids_between",

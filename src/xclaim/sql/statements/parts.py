@@ -18,7 +18,6 @@ from sqlalchemy import (
     func,
     literal_column,
     null,
-    or_,
     select,
     true,
 )
@@ -87,26 +86,19 @@ def attempted(table: Table, count: ColumnElement[int] = ONE) -> ColumnElement[in
 
 
 def can_change(row: FromClause) -> ColumnElement[bool]:
-    """Return whether a row keeps the CHECKs on what a claim or a sweep leaves as it is.
+    """Return whether a row keeps the CHECK with what a claim or a sweep leaves as it is.
 
-    One that got past them, while they were dropped or not valid, would fail the statement for all
+    One that got past it, while it was dropped or not valid, would fail the statement for all
     others. It is left where it is, and ``audit`` names it. In a CASE: PostgreSQL then does not work
     out anew in each statement how many rows that would be.
     """
-    breaks = or_(
-        row.c.attempts < ZERO,
-        row.c.max_attempts < ONE,
-        row.c.consumed_at.is_not(None),
-        row.c.consumed_by.is_not(None),
-        row.c.origin_queue == literal_column("''", Text),
-    )
-    return case((breaks, false()), else_=true())
+    return case((row.c.consumed_at.is_not(None), false()), else_=true())
 
 
 def unattempted(table: Table) -> ColumnElement[int]:
     """Return the attempts with one less, but no less than none."""
-    less = table.c.attempts - ONE
-    return case((less > ZERO, less), else_=ZERO)
+    # Compared first: at the lower end of their type there is no one less.
+    return case((table.c.attempts > ONE, table.c.attempts - ONE), else_=ZERO)
 
 
 def notified() -> ColumnElement[Any]:

@@ -192,16 +192,11 @@ def _unique_key(table: Table) -> dict[str, Any]:
 
 
 def _refuse_other_payload(statement: Any, table: Table) -> Any:
-    # An equal payload is returned as it is, another one breaks the CHECK on max_attempts, and with
-    # it the whole statement.
+    # An equal payload is returned as it is. Another one leaves a column empty that must not be, and
+    # that fails the whole statement.
     return statement.on_conflict_do_update(
         **_unique_key(table),
-        set_={
-            "max_attempts": case(
-                (_is_same(table.c, statement.excluded), table.c.max_attempts),
-                else_=literal_column("-1"),
-            )
-        },
+        set_={"created_at": case((_is_same(table.c, statement.excluded), table.c.created_at))},
     )
 
 
