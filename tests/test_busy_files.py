@@ -26,7 +26,7 @@ from tests.cancelling.striking import ctrl_c_beside
 from tests.eventually import PATIENCE, until
 from tests.held_files import file_held
 from xclaim import AsyncQueue, Claim, Queue, create_engine
-from xclaim.connections import busy_files, calls, direct, engine, forks, per_thread
+from xclaim.connections import busy_files, calls, engine, forks, per_thread, pysqlite
 from xclaim.connections.busy_files import PatientConnection
 from xclaim.consuming.transaction import Transaction
 from xclaim.operations import doctor
@@ -138,7 +138,7 @@ def test_a_thread_whose_read_was_interrupted_waits_in_turns_as_before(
     with Queue("orders", patient_url) as queue:
         queue.push(1)
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(direct, "_readers", Interrupting())
+            patched.setattr(pysqlite._Reading, "read", interrupt)
             queue.counts()
         before = sent()
 
@@ -146,11 +146,9 @@ def test_a_thread_whose_read_was_interrupted_waits_in_turns_as_before(
         assert sent() > before
 
 
-class Interrupting(dict[str, Any]):
-    """Interrupts who looks for a reader of rows."""
-
-    def get(self, *_: object) -> Any:
-        raise KeyboardInterrupt
+def interrupt(*_: object) -> Any:
+    """Interrupt who reads rows."""
+    raise KeyboardInterrupt
 
 
 FILES = (busy_files.__file__, per_thread.__file__, forks.__file__)

@@ -61,15 +61,7 @@ class PatientConnection(sqlite3.Connection):
         """Run a statement on a new cursor."""
         if self.turns is Turns.NONE:
             return super().execute(*arguments)
-        if self.turns is not Turns.ALL:
-            return self.send(super().execute, *arguments)
-        self._is_interrupted = False
-        sent = time.monotonic()
-        try:  # at once, as nearly always
-            return super().execute(*arguments)
-        except sqlite3.OperationalError as error:
-            self._wait_for_a_turn(error, sent, sent)
-        return self._in_turns(super().execute, arguments, sent)
+        return self.send(super().execute, *arguments)
 
     def interrupt(self) -> None:
         """End what runs or waits on the connection, from any thread."""
@@ -101,30 +93,27 @@ class PatientConnection(sqlite3.Connection):
         if self.turns is Turns.NONE:
             return send(*arguments)
         if self.turns is Turns.ALL:
-            return self._in_turns(send, arguments, time.monotonic())
+            return self._in_turns(send, arguments)
         self._timeout = self._said_timeout()
         try:
             self._shorten_timeout()
-            return self._in_turns(send, arguments, time.monotonic())
+            return self._in_turns(send, arguments)
         finally:
             self._restore_timeout()
 
-    def _in_turns(self, send: Callable[..., T], arguments: Any, began: float) -> T:
+    def _in_turns(self, send: Callable[..., T], arguments: Any) -> T:
+        began = time.monotonic()
         while True:
             sent = time.monotonic()
             try:
                 return send(*arguments)
             except sqlite3.OperationalError as error:
-                self._wait_for_a_turn(error, began, sent)
-
-    def _wait_for_a_turn(self, error: sqlite3.OperationalError, began: float, sent: float) -> None:
-        """Wait until the statement may be sent again. Raise the error if it may not."""
-        now = time.monotonic()
-        is_over = self._is_interrupted or now - began >= self._timeout
-        if is_over or not is_busy(error):
-            raise error
-        if now - sent < PAUSE:
-            time.sleep(PAUSE)
+                now = time.monotonic()
+                is_over = self._is_interrupted or now - began >= self._timeout
+                if is_over or not is_busy(error):
+                    raise
+            if now - sent < PAUSE:
+                time.sleep(PAUSE)
 
     def _said_timeout(self) -> float:
         return float(self._pragma("busy_timeout")) / 1000  # a user may have set another one

@@ -39,7 +39,7 @@ class Sent:
         self._tokens = [place for place, name in enumerate(names) if isinstance(types[name], Uuid)]
         self._reading: _Reading | None = None
 
-    def run(self, driver: Any, parameters: Mapping[str, Any], *, named: bool) -> Sequence[Row]:
+    def run(self, driver: Any, parameters: Mapping[str, Any], *, named: bool) -> Sequence[Any]:
         """Run it and return all its rows: with names, or without."""
         if self._constants:
             parameters = {**self._constants, **parameters}
