@@ -252,6 +252,27 @@ def test_a_statement_reads_what_it_returns_and_little_more(
     assert plan.buffers <= 4_000, plan.text
 
 
+def test_the_first_of_many_lapsed_claims_are_found_before_the_table_is_analyzed(
+    fresh_postgresql_url: str,
+) -> None:
+    engine = create_engine(fresh_postgresql_url)
+    queue = Queue("load", engine)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        queue.push_many([0] * 5_000)
+        connection.exec_driver_sql("VACUUM ANALYZE xclaim_message")
+        for _ in range(50):
+            queue.claim_many(100)
+        connection.exec_driver_sql(
+            "UPDATE xclaim_message SET claim_expires_at = claimed_at WHERE status = 'claimed'"
+        )
+
+    statement = statements.expire(message_table(), POSTGRESQL)
+    plan = explain(engine, statement, "force_custom_plan")
+
+    engine.dispose()
+    assert plan.rows <= 400, plan.text
+
+
 # They read or change payloads, which takes more rights than a consumer or maintainer is granted, or
 # delete by themselves.
 OF_THE_OWNER = {"ack_reduced", "prune with objects", "re_encrypt"}

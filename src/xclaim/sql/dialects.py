@@ -235,6 +235,10 @@ class Dialect:
         """
         return time >= literal_column("'-infinity'")
 
+    def earliest(self) -> ColumnElement[Any]:
+        """Return what no time is before."""
+        return literal_column("'-infinity'", UtcTimestamp())
+
     def readable(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """Return the value of a column so that the driver can read it, whatever the row has.
 
@@ -529,6 +533,9 @@ class _Sqlite(Dialect):
 
     def is_present(self, time: ColumnElement[datetime]) -> ColumnElement[bool]:
         return time.is_not(None)
+
+    def earliest(self) -> ColumnElement[Any]:
+        return literal_column("''", UtcTimestamp())
 
     def readable(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         # A column takes what its type cannot be made of: bytes for a number, text for a time.

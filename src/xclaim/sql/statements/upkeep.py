@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     BigInteger,
     ColumnElement,
     Float,
@@ -38,6 +40,7 @@ from xclaim.sql.statements.parts import (
     ID,
     KEY,
     LIMIT,
+    ONE,
     QUEUE,
     ZERO,
     Statement,
@@ -69,12 +72,14 @@ def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> State
     overdue = (
         select(held.c.id)
         .where(held.c.queue == QUEUE, held.c.claim_expires_at <= dialect.now())
-        .where(held.c.status == CLAIMED, can_change(held))
+        .where(*_can_be_given_back(held, spares_key=spares_key))
         .order_by(held.c.claim_expires_at)
         .limit(LIMIT)
     )
-    if spares_key:
-        overdue = overdue.where(held.c.claim_key.is_distinct_from(KEY))
+    if dialect.has_lateral:
+        ends = _first_ends(table, dialect, spares_key=spares_key)
+        last = select(func.max(ends.c.ends_at)).scalar_subquery()
+        overdue = overdue.where(held.c.claim_expires_at <= last)
     overdue_ids = dialect.materialized(dialect.locked(overdue), "lapsed")
     return (
         update(table)
@@ -89,6 +94,49 @@ def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> State
             table.c.id,
             *[dialect.readable(table.c[name]) for name in ("queue", "attempts", "available_at")],
         )
+    )
+
+
+def _can_be_given_back(held: FromClause, *, spares_key: bool) -> list[ColumnElement[bool]]:
+    conditions = [held.c.status == CLAIMED, can_change(held)]
+    return [*conditions, held.c.claim_key.is_distinct_from(KEY)] if spares_key else conditions
+
+
+def _first_ends(table: Table, dialect: Dialect, *, spares_key: bool) -> CTE:
+    """Return the first ends of leases that are past, until there are as many rows as wanted.
+
+    Found one by one, by a descent each. When many claims have lapsed since the table was analyzed
+    PostgreSQL takes them for a few, and reads and sorts all of them for the first hundred.
+    ``number``: how many there are to give back at the ends before this one.
+    """
+    first, later, there = (table.alias(name) for name in ("first_end", "later_end", "there"))
+    ends = select(
+        _first_end(first, dialect).label("ends_at"), cast(ZERO, BigInteger).label("number")
+    ).cte("ends", recursive=True)
+    found = (
+        select(func.count())
+        .select_from(there)
+        .where(there.c.queue == QUEUE, there.c.claim_expires_at == ends.c.ends_at)
+        .where(*_can_be_given_back(there, spares_key=spares_key))
+        .correlate(ends)
+        .scalar_subquery()
+    )
+    following = select(
+        _first_end(later, dialect, later.c.claim_expires_at > ends.c.ends_at),
+        ends.c.number + found,
+    ).where(ends.c.ends_at.is_not(None), ends.c.number < LIMIT)
+    return ends.union_all(following)
+
+
+def _first_end(
+    alias: FromClause, dialect: Dialect, *conditions: ColumnElement[bool]
+) -> ColumnElement[datetime]:
+    return (
+        select(alias.c.claim_expires_at)
+        .where(alias.c.queue == QUEUE, alias.c.claim_expires_at <= dialect.now(), *conditions)
+        .order_by(alias.c.claim_expires_at)
+        .limit(ONE)
+        .scalar_subquery()
     )
 
 
