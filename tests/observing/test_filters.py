@@ -126,6 +126,8 @@ MEANT = {
     'error:"it said \\"no\\" in C:\\\\temp"': (
         OfText(name=TextName.ERROR, text='it said "no" in C:\\temp'),
     ),
+    "-class:*": (OfText(name=TextName.CLASS, text="", is_prefix=True, is_negated=True),),
+    "class:httpx.ReadTimeout": (OfText(name=TextName.CLASS, text="httpx.ReadTimeout"),),
     "id:17": (OfIds(ids=(17,)),),
     "id:3,1,2,1": (OfIds(ids=(1, 2, 3)),),
     "id:10..20": (OfRange(first=10, last=20),),

@@ -75,7 +75,14 @@ def test_every_look_answers_every_role(office: People, who: str) -> None:
     assert len(of_task.held) == 1
     assert len(of_task.consumed) == 1
     assert (len(of_producer.pushed) == 3) is (who in SEES_PAYLOADS)
-    for filter_ in ("error:KeyError", "run:r/2", "by:etl*", "status:claimed", "task:pack"):
+    for filter_ in (
+        "error:KeyError",
+        "class:KeyError",
+        "run:r/2",
+        "by:etl*",
+        "status:claimed",
+        "task:pack",
+    ):
         assert {message.queue for message in sees.search(filter_).messages} == {"orders"}
 
 

@@ -561,6 +561,26 @@ def test_texts_of_errors_are_not_in_rows_where_they_are_hidden(database_url: str
     assert "ValueError: " not in of_queue
 
 
+def test_dead_letters_are_chosen_by_their_class_where_texts_are_hidden(database_url: str) -> None:
+    with dashboard_of(database_url, hides_payloads=True) as looking:
+        orders = looking.queue("orders")
+        orders.push_many(range(5))
+        claims = orders.claim_many(5)
+        for claim, error in zip(claims, (KeyError("a"), *[ValueError("b")] * 3, "c"), strict=True):
+            orders.release(claim, error=error, retry=ONCE)
+
+        page = looking.get("dead-letters").text
+        found = [unescape(each) for each in re.findall(r'href="\./(messages\?filter=[^"]*)"', page)]
+        shown = [looking.browser.get(f"/{each}").text for each in found]
+        action = unescape(page.partition('href="./redrive?')[2].partition('"')[0])
+        asked = looking.browser.get(f"/redrive?{action}").text
+
+    rows = [page.count('<th scope="row"><a href="./message?') for page in shown]
+    assert sorted(rows) == [1, 1, 3]
+    assert "class%3AValueError" in found[0]
+    assert "Redrive 3 dead letters?" in asked
+
+
 def test_a_list_says_how_long_ago_and_has_the_time_beside_it(
     dashboard: Dashboard, orders: Queue[Any]
 ) -> None:

@@ -61,6 +61,7 @@ class TextName(StrEnum):
     RUN = "run"  # of Airflow, the producer's or the consumer's; so are dag and task
     DAG = "dag"
     TASK = "task"
+    CLASS = "class"  # of the last error
     ERROR = "error"  # the class, or what is in the text
 
 
@@ -73,6 +74,7 @@ TERMS = {
     TextName.DAG: "the DAG that pushed, holds or has consumed it",
     TextName.TASK: "the task that pushed, holds or has consumed it",
     ID: "one id, several (1,2,3) or a range (10..20)",
+    TextName.CLASS: "the class of the last error, with its module or without",
     TextName.ERROR: "the class of the last error, or what is in its text",
     PAYLOAD: "a value in the payload: payload.customer.id:17",
 }

@@ -57,6 +57,7 @@ class Trait(StrEnum):
     RUN = "run"
     DAG = "dag"
     TASK = "task"
+    CLASS = "class"
     ERROR = "error"
     IDS = "ids"
     RANGE = "range"
@@ -85,7 +86,7 @@ def condition_of(
     return ~func.coalesce(test, literal_column("1 = 0"))
 
 
-def _test(  # noqa: PLR0911  (one for each term)
+def _test(  # noqa: C901, PLR0911  (one for each term)
     row: FromClause, dialect: Dialect, condition: Condition, may: Readable
 ) -> ColumnElement[bool]:
     number = condition.number
@@ -114,8 +115,10 @@ def _test(  # noqa: PLR0911  (one for each term)
             return _is(_claimant(row), text, condition)
         case Trait.RUN | Trait.DAG | Trait.TASK:
             return _is_of_airflow(row, dialect, condition, text, may)
+        case Trait.CLASS:
+            return _has_class(row, text, condition)
         case Trait.ERROR:
-            return _has_error(row, text, may)
+            return _has_error(row, text, condition, may)
         case _:
             return _has_status(row, dialect, condition.test)
 
@@ -160,12 +163,22 @@ def _has_status(  # noqa: PLR0911  (one for each word)
             return and_(row.c.status == AVAILABLE, is_dead)
 
 
-def _has_error(row: FromClause, text: ColumnElement[str], may: Readable) -> ColumnElement[bool]:
+def _has_class(
+    row: FromClause, text: ColumnElement[str], condition: Condition
+) -> ColumnElement[bool]:
+    """Return whether the last error is of a class, with its module or without."""
     named = row.c.last_error_class
+    if condition.is_prefix:
+        return begins_with(named, text)
     dot: ColumnElement[Any] = literal_column("'.'", Text)
-    ending = dot.concat(text)
     begins: Any = func.length(named) - func.length(text)
-    conditions = [named == text, func.substr(named, begins, type_=Text()) == ending]
+    return or_(named == text, func.substr(named, begins, type_=Text()) == dot.concat(text))
+
+
+def _has_error(
+    row: FromClause, text: ColumnElement[str], condition: Condition, may: Readable
+) -> ColumnElement[bool]:
+    conditions = [_has_class(row, text, condition)]
     if may.last_error:
         without = func.replace(row.c.last_error, text, literal_column("''"), type_=Text())
         conditions.append(without != row.c.last_error)

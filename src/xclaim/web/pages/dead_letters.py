@@ -25,7 +25,7 @@ _ACTIONS = {Action.REDRIVE: "Redrive", Action.WITHDRAW: "Withdraw"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Dead letters to act on together. ``filter`` finds them; None: nothing sets them apart."""
+    """Dead letters to act on together. ``filter`` finds them; None: no filter can."""
 
     letters: Letters
     filter: str | None
@@ -49,7 +49,7 @@ def show_dead_letters(visit: Visit) -> Response:
     return visit.render(
         "dead_letters.html",
         queue=queue,
-        rows=[_row(visit, each) for each in groups[:_MOST_GROUPS]],
+        rows=[_row(each) for each in groups[:_MOST_GROUPS]],
         left=len(groups[_MOST_GROUPS:]),
         is_complete=letters.is_complete,
         are_counted=all(each.is_complete for each in found),
@@ -59,16 +59,16 @@ def show_dead_letters(visit: Visit) -> Response:
     )
 
 
-def _row(visit: Visit, of: OfClass) -> Row:
+def _row(of: OfClass) -> Row:
     is_of_text = len(of.texts) == 1 and of.letters.error_class is None
-    texts = () if is_of_text else tuple(_group(visit, each, with_text=True) for each in of.texts)
-    return Row(group=_group(visit, of.letters, with_text=is_of_text), texts=texts, left=of.left)
+    texts = () if is_of_text else tuple(_group(each, with_text=True) for each in of.texts)
+    return Row(group=_group(of.letters, with_text=is_of_text), texts=texts, left=of.left)
 
 
-def _group(visit: Visit, letters: Letters, *, with_text: bool) -> Group:
-    # Errors that are hidden are not searched either, and so their letters not chosen by them.
+def _group(letters: Letters, *, with_text: bool) -> Group:
+    # Texts that are hidden are not searched either, and so their letters not chosen by them.
     of = letters if with_text else replace(letters, first_line=None)
-    return Group(letters=letters, filter=filter_of_letters(of) if visit.sees_payloads else None)
+    return Group(letters=letters, filter=filter_of_letters(of))
 
 
 ROUTES = (page("/dead-letters", show_dead_letters),)

@@ -40,20 +40,27 @@ def filter_of_id(message_id: int) -> str:
 
 
 def filter_of_letters(letters: Letters) -> str | None:
-    """Return the filter of dead letters with the same error; None if they have none to find."""
+    """Return the filter of dead letters with the same error; None if their class is no text."""
     # The beginning is enough: `error` finds what has it anywhere.
-    text = (letters.first_line or "")[:_LONGEST_TEXT]
-    errors = [each for each in (letters.error_class, text) if each and is_storable_text(each)]
+    text = (letters.first_line or "")[:_LONGEST_TEXT].strip()
+    named = letters.error_class or ""
+    if not is_storable_text(named):
+        return None
     terms: list[Term] = [
         OfStatus(word=StatusWord.DEAD),
         OfText(name=TextName.QUEUE, text=letters.queue),
-        *(
-            OfText(name=TextName.ERROR, text=each.strip())
-            for each in errors
-            if each and each.strip()
-        ),
+        _of_class(named),
     ]
-    return str(Filter(tuple(terms))) if len(terms) > 2 else None  # noqa: PLR2004
+    if text and is_storable_text(text):
+        terms.append(OfText(name=TextName.ERROR, text=text))
+    return str(Filter(tuple(terms)))
+
+
+def _of_class(named: str) -> OfText:
+    if not named:  # not of any
+        return OfText(name=TextName.CLASS, text="", is_prefix=True, is_negated=True)
+    is_long = len(named) > _LONGEST_TEXT
+    return OfText(name=TextName.CLASS, text=named[:_LONGEST_TEXT], is_prefix=is_long)
 
 
 def refuse_to_probe(visit: Visit, given: str) -> None:
@@ -67,7 +74,9 @@ def refuse_to_probe(visit: Visit, given: str) -> None:
         if isinstance(term, OfText) and term.name is TextName.ERROR:
             place = given.find("error")
             raise FilterError(
-                "texts of errors are hidden here, so they are not searched", max(place, 0)
+                "texts of errors are hidden here, so they are not searched: class finds errors "
+                "by their class",
+                max(place, 0),
             )
 
 
