@@ -125,6 +125,13 @@ STATES = {
     "error:KeyError": ["dead"],
     "error:cup": ["dead"],
     'error:"it failed"': ["retrying"],
+    "class:KeyError": ["dead"],
+    "class:Key": [],
+    "class:Key*": ["dead"],
+    "class:*": ["dead"],
+    "class:cup": [],
+    "-class:* queue:orders status:retrying": ["retrying"],
+    "-class:* queue:orders status:dead": [],
     "payload.name:teapot": ["dead"],
     "payload.sizes:2": ["dead"],
     "payload.sizes.1:2": ["dead"],
@@ -228,6 +235,25 @@ def test_small_parts_of_an_index_are_gone_through_in_their_order(
     assert [message.id for page in pages for message in page.messages] == ids
     assert sum(page.looked_at for page in nothing) == len(ids)
     assert nothing[-1].looked_back_to is not None
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7])
+@pytest.mark.parametrize("filter_", ["status:available", "status:delayed", "status:available id:1"])
+def test_a_search_through_many_priorities_stops_after_some_and_goes_on(
+    engine: Engine, observer: Observer, monkeypatch: pytest.MonkeyPatch, most: int, filter_: str
+) -> None:
+    monkeypatch.setattr(walking, "_MOST_PARTS_IN_ALL", most)
+    for name in ("a", "b"):
+        for priority in (32_767, 7, 0, -32_768):
+            delay = LATER if priority == -32_768 else None  # nothing of the others is delayed
+            Queue(name, engine).push_many([1, 2], priority=priority, delay=delay)
+    whole = {"status:available": 12, "status:delayed": 4, "status:available id:1": 1}[filter_]
+
+    pages = list(paged(observer, filter_, limit=3))
+
+    found = [message.id for page in pages for message in page.messages]
+    assert len(found) == len(set(found)) == whole
+    assert len(pages) > 1 or most == 7 or whole == 1
 
 
 @pytest.mark.parametrize("walk", ["", "status:available queue:orders", "status:consumed queue:c"])

@@ -25,6 +25,7 @@ _FIRST_LOOK = 250  # messages; each further look takes four times as many
 _FIRST_LOOK_INTO = 25  # payloads, any of which may be large
 _GROWTH = 4
 _MOST_PARTS = 2_000  # that a statement looks for
+_MOST_PARTS_IN_ALL = 4_000  # a queue may have 65,536 priorities, and each costs descents
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,6 +71,8 @@ class Search:
     options: dict[str, Any] = field(default_factory=dict)
     _looked: Looked = field(default_factory=Looked)
     _size: int = 0  # of the next look
+    _parts_left: int = field(default_factory=lambda: _MOST_PARTS_IN_ALL)
+    _is_cut: bool = False  # no more parts are looked for, though there may be some
 
     def found(self, tests_: Tests, limit: int, place: Place | None) -> Looked:
         """Return what was found from a place on, ``limit`` at most."""
@@ -90,7 +93,8 @@ class Search:
             if looked.count:
                 return looked
             raise
-        looked.place = None
+        if not self._is_cut:
+            looked.place = None
         return looked
 
     def _look_at(self, here: Place | _Group, limit: int, values: dict[str, Any]) -> Place | None:
@@ -103,7 +107,8 @@ class Search:
         return _FIRST_LOOK_INTO if into else max(_FIRST_LOOK, limit + 1)
 
     def _is_over(self) -> bool:
-        return bool(self._looked.count) and time.monotonic() >= self.ends_at
+        has_looked = self._looked.count or self._parts_left < _MOST_PARTS_IN_ALL
+        return bool(has_looked) and time.monotonic() >= self.ends_at
 
     def _look(self, place: Place, size: int, limit: int, values: dict[str, Any]) -> Place | None:
         """Look at the next messages; return where the others are, None at the end of a part."""
@@ -135,9 +140,13 @@ class Search:
         """Look at all messages of some parts; return where the others are, None at their end."""
         looked = self._looked
         missing = limit - len(looked.rows)
+        parts = [part for part in group.parts if part.entries]
+        if not parts:
+            looked.count += sum(each.cost for each in group.parts)
+            return None
         way = Way(walk=self.plan.walk, due=self.plan.due, is_grouped=True)
-        names = [part.queue for part in group.parts]
-        levels = [part.priority for part in group.parts]
+        names = [part.queue for part in parts]
+        levels = [part.priority for part in parts]
         listed = self.question.dialect.row_parameters(queue=names, level=levels)
         begins = {**values, **listed, "look": self._size}
         found = self.question.texts(
@@ -147,16 +156,15 @@ class Search:
         of_part = replace(way, is_grouped=False)
         if len(found) > missing:
             last = found[missing - 1]
-            part = group.parts[last.part - 1]
-            looked.count += sum(each.cost for each in group.parts[: last.part - 1])
+            part = parts[last.part - 1]
+            looked.count += sum(each.cost for each in group.parts[: group.parts.index(part)])
             here = self._place_in(part)
             self._count_to(of_part, {**self._parameters(here), "look": self._size}, last)
             return self._behind(here, last)
         looked.count += sum(each.cost for each in group.parts)
-        if last := next((each for each in reversed(group.parts) if each.entries), None):
-            begins = {**self._parameters(self._place_in(last)), "look": self._size}
-            (end,) = self.question.texts(statements.looked_through, begins, way=of_part)
-            looked.back_to = as_utc(end.created_at)
+        begins = {**self._parameters(self._place_in(parts[-1])), "look": self._size}
+        (end,) = self.question.texts(statements.looked_through, begins, way=of_part)
+        looked.back_to = as_utc(end.created_at)
         return None
 
     def _place_in(self, part: _Part) -> Place:
@@ -216,6 +224,8 @@ class Search:
                 yield begun or Place(queue=queue)
                 continue
             yield from self._levels(queue, begun)
+            if self._is_cut:
+                return
 
     def _grouped(self, place: Place | None) -> Iterator[Place | _Group]:
         """Yield small parts together, so that many of them are not many statements."""
@@ -232,6 +242,8 @@ class Search:
         while some := list(islice(names, MOST_NAMES)):
             yield from self._grouped_of(some, below)
             below = TOP_PRIORITY
+            if self._is_cut:
+                return
 
     def _grouped_of(self, names: list[str], below: int) -> Iterator[Place | _Group]:
         way = Way(walk=self.plan.walk, due=self.plan.due)
@@ -242,8 +254,12 @@ class Search:
                 continue
             # Where to go on if there is no time left to find the parts.
             self._looked.place = Place(queue=names[0], priority=below - 1 if has_priority else None)
+            if self._parts_left <= 0:
+                self._is_cut = True
+                return
+            most = min(_MOST_PARTS, self._parts_left)
             bound = max(1, min(self._size, self.most - self._looked.count))
-            numbers = {"level": below, "bound": bound, "most": len(names) + _MOST_PARTS}
+            numbers = {"level": below, "bound": bound, "most": len(names) + most}
             parameters = {**self.question.dialect.row_parameters(queue=names), **numbers}
             rows = self.question.rows(observing_queues.parts, parameters, way=way)
             found = [_Part(names[row.place - 1], row.priority, row.entries) for row in rows]
@@ -253,7 +269,8 @@ class Search:
                 yield _Group(self._place_in(small[0]), small)
             if len(small) < len(found):
                 yield self._place_in(found[-1])
-            if len(found) < _MOST_PARTS and sum(part.cost for part in found) < bound:
+            self._parts_left -= len(found)
+            if len(found) < most and sum(part.cost for part in found) < bound:
                 return
             names, below = names[rows[-1].place - 1 :], rows[-1].priority
 
@@ -268,7 +285,12 @@ class Search:
             if not found:
                 return
             below = found[0].priority
-            yield Place(queue=queue, priority=below)
+            here = Place(queue=queue, priority=below)
+            if self._parts_left <= 0:
+                self._looked.place, self._is_cut = here, True
+                return
+            self._parts_left -= 1
+            yield here
 
     def _queue_names(self, place: Place | None) -> Iterator[str]:
         if self.plan.queues is not None:

@@ -512,6 +512,7 @@ RANGES = {
 
 # Parts of an index, in the order of some queues: of what waits a priority each, the highest first.
 # An empty step ends a queue; a part without a message that is meant still costs a descent.
+# OFFSET 0: the planner would copy the next priority to each place that has it, a descent each.
 _PARTS = """
 WITH RECURSIVE part AS (
 SELECT 1 AS place, :level AS below, (NULL)::integer AS priority,
@@ -522,7 +523,7 @@ SELECT part.place + CASE WHEN next.priority IS NULL THEN 1 ELSE 0 END,
        part.total + CASE WHEN next.priority IS NULL THEN 0 ELSE greatest(counted.entries, 1) END,
        part.number + 1
   FROM part
- CROSS JOIN LATERAL (SELECT {next} AS priority) AS next
+ CROSS JOIN LATERAL (SELECT {next} AS priority OFFSET 0) AS next
  CROSS JOIN LATERAL (SELECT count(*) AS entries FROM (SELECT 1 FROM {table}
          WHERE queue = {queue} AND {indexed} AND next.priority IS NOT NULL LIMIT :bound) AS entry)
        AS counted

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from xclaim.observing.filters import StatusWord
 from xclaim.observing.values import Action, Charted
 from xclaim.web.cells import Cells, cells_of
 from xclaim.web.charts import bars_of
 from xclaim.web.failures import PageNotFoundError
 from xclaim.web.letters import by_class
 from xclaim.web.live import Topic
+from xclaim.web.pages.filtering import filter_of
 from xclaim.web.parts import Part, part_of
 from xclaim.web.routes import page
 
@@ -47,6 +49,7 @@ def show_queue(visit: Visit) -> Response:
     """Show a queue; what cannot be asked in time is left out, and said."""
     queue = _asked_for(visit)
     name, observer = queue.name, visit.observer
+    failing = filter_of(name, StatusWord.RETRYING)
     span = visit.query("span") if visit.query("span") in _SPANS else _USUAL
     return visit.render(
         "queue.html",
@@ -57,7 +60,8 @@ def show_queue(visit: Visit) -> Response:
         spans=_SPANS,
         span=span,
         charts=[_chart(visit, name, what, span) for what in Charted],
-        failing=part_of(lambda: observer.failing(name, _LISTED)),
+        failing=part_of(lambda: observer.search(failing, limit=_LISTED)),
+        filter_of_failing=failing,
         letters=part_of(lambda: _letters(visit, name)),
         claims=part_of(lambda: observer.claims(name, limit=_LISTED)),
         listed=_LISTED,
