@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Connection, Engine, make_url, text
 
 from tests.eventually import until
 from tests.later_xclaim import later_xclaim
 from tests.pgbouncer import Bouncer, needs_pgbouncer
 from tests.replication import replicated
-from xclaim import Queue, create_engine
+from xclaim import Queue, Retry, create_engine
 from xclaim.embedded import embedded_postgresql
 from xclaim.errors import Commands
 from xclaim.operations import doctor as doctor_module
+from xclaim.operations import few_of_many
 from xclaim.operations.doctor import Finding, Level, examine
 from xclaim.operations.migrate import upgrade
+from xclaim.sql import full_names
+from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.revision import COMMANDS
+from xclaim.sql.schema import message_table
+from xclaim.sql.statements import examining
 
 
 @pytest.fixture
@@ -363,3 +370,97 @@ def test_a_table_that_was_never_vacuumed_says_so(postgresql: Engine) -> None:
 
     assert "None" not in found
     assert "last vacuum " in found
+
+
+HURRIED = timedelta(seconds=60)  # less than would be taken by hand
+
+
+@pytest.fixture
+def troubled(engine: Engine) -> Engine:
+    """With claims that lapsed, messages that failed and dead letters, six of each."""
+    for name in ("orders", "a b"):
+        queue = Queue(name, engine, retry=Retry(first=timedelta(hours=1)))
+        for priority in (5, -5):
+            queue.push_many(range(3), priority=priority)
+        for claimed in queue.claim_many(6):
+            queue.release(claimed, error=KeyError("cup"))
+        queue.push_many(range(6), max_attempts=1)
+        for number, claimed in enumerate(queue.claim_many(6)):
+            queue.release(claimed, error=ValueError("x") if number else None)
+        queue.push_many(range(6))
+        queue.claim_many(6)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE xclaim_message SET claim_expires_at = '2001-01-01 00:00:00.000'"
+            " WHERE status = 'claimed'"
+        )
+    return engine
+
+
+def of_queues(findings: list[Finding]) -> list[Finding]:
+    return [each for each in findings if each.name in ("stuck_claims", "failing", "dead_letters")]
+
+
+def test_who_is_in_a_hurry_is_told_the_same_of_few_messages(troubled: Engine) -> None:
+    assert of_queues(examine(troubled, timeout=HURRIED)) == of_queues(examine(troubled))
+    assert len(of_queues(examine(troubled))) == 6
+
+
+def test_who_is_in_a_hurry_is_told_that_there_may_be_more(
+    troubled: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few_of_many, "_MOST", 2)
+
+    stuck, _, failing, _, dead, _ = of_queues(examine(troubled, timeout=HURRIED))
+
+    assert stuck.found.startswith("4 or more in 'a b' are past their lease")
+    assert failing.found.startswith("4 or more in 'a b' failed")
+    assert "the next of them at" in failing.found
+    assert failing.found.endswith(": 4 KeyError")
+    assert dead.found.startswith("4 or more in 'a b.dead': ")
+
+
+def test_who_is_in_a_hurry_is_told_what_was_not_looked_at(
+    troubled: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few_of_many, "MOST_QUEUES", 1)
+
+    findings = of_queues(examine(troubled, timeout=HURRIED))
+
+    assert [each.name for each in findings if "'a b" in each.found] == [*OF_MANY]
+    assert [each.name for each in findings if "only the first 1 queues" in each.found] == [*OF_MANY]
+    assert not [each for each in findings if "'orders" in each.found]
+
+
+OF_MANY = ("stuck_claims", "failing", "dead_letters")
+
+
+def test_in_a_hurry_nothing_is_found_where_there_is_nothing(engine: Engine) -> None:
+    Queue("orders", engine).push_many([1, 2])
+
+    findings = of_queues(examine(engine, timeout=HURRIED))
+
+    assert [each.level for each in findings] == [Level.OK] * 3
+    assert all(each.found.startswith("none among the first and the last ") for each in findings)
+
+
+def test_in_a_hurry_few_of_many_messages_are_read(postgresql: Engine) -> None:
+    queue = Queue("orders", postgresql)
+    queue.push_many([0] * 10_000)
+    with postgresql.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("UPDATE xclaim_message SET attempts = 1")
+        connection.exec_driver_sql("VACUUM ANALYZE xclaim_message")
+        statement = examining.failing_queues(message_table(), POSTGRESQL)
+        plan = explained(connection, statement, POSTGRESQL.row_parameters(queue=["orders"]))
+
+    assert "ix_xclaim_message_claim" in plan
+    assert "Seq Scan" not in plan
+    assert max(map(float, re.findall(r"actual rows=([\d.]+)", plan))) <= 40
+    assert int(re.findall(r"Buffers: shared hit=(\d+)", plan)[0]) < 200
+
+
+def explained(connection: Connection, statement: Any, parameters: dict[str, Any]) -> str:
+    sent = str(statement.compile(dialect=full_names.dialect()))
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {sent}"
+    found = connection.exec_driver_sql(explain, {**parameters, "look": 20})
+    return "\n".join(found.scalars())

@@ -18,6 +18,7 @@ from tests.eventually import PATIENCE, until
 from tests.people import People, member, people, refused
 from xclaim import Claim, Queue
 from xclaim.operations import migrate
+from xclaim.operations.audit import audit
 from xclaim.operations.grants import Kind, plan
 from xclaim.operations.migrate import _LOCK as LOCK_OF_MIGRATIONS
 
@@ -203,6 +204,28 @@ def test_a_consumer_can_say_that_another_consumed(office: People) -> None:
     )
 
     assert said == 1
+
+
+def test_a_consumer_can_hold_a_message_for_ever(office: People) -> None:
+    """By a claim without an end of its lease, which no CHECK refuses: the audit names it."""
+    owner = office.owned()
+    held = owner.push(1)
+
+    written = office.run(
+        "consumer",
+        "UPDATE xclaim_message SET status = 'claimed', claim_token = gen_random_uuid(),"
+        " claimed_by = 'me', claimed_at = now(), attempts = 1",
+    )
+
+    assert written == 1
+    assert not owner.expire()
+    assert owner.claim() is None
+    (broken,) = [each for each in audit(office.owner).checks if each.broken]
+    assert broken.examples == [f"message {held.id} in {owner.name!r}"]
+    with office.owner.begin() as connection:
+        connection.execute(text(str(broken.remedy)), {"id": held.id})
+    owner.expire()
+    assert owner.counts().claimed == 0
 
 
 def test_a_consumer_can_lock_the_messages_of_its_queue(office: People) -> None:

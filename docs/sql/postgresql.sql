@@ -706,8 +706,8 @@ SELECT xclaim_message.queue, xclaim_message.last_error_class, count(*) AS messag
       '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at, max(xclaim_message.attempts)
       AS attempts
     FROM xclaim_message
-    WHERE xclaim_message.status = 'available' AND xclaim_message.available_at >= '-infinity' AND
-      xclaim_message.attempts > 0 AND xclaim_message.queue !~~ '%%.dead' GROUP BY xclaim_message.queue,
+    WHERE xclaim_message.attempts > 0 AND xclaim_message.status = 'available' AND xclaim_message.available_at
+      >= '-infinity' AND xclaim_message.queue !~~ '%%.dead' GROUP BY xclaim_message.queue,
       xclaim_message.last_error_class
     ORDER BY xclaim_message.queue, count(*) DESC;
 
@@ -1909,7 +1909,7 @@ WITH RECURSIVE part AS ( SELECT 1 AS place, %(level)s::INTEGER AS below, (NULL):
     WHERE message.queue = ((%(queues)s::text)::text[])[part.place] AND status = 'available' AND available_at
       >= '-infinity' AND message.priority < part.below
     ORDER BY message.priority DESC
-    LIMIT 1) AS priority) AS next CROSS JOIN LATERAL (SELECT count(*) AS entries
+    LIMIT 1) AS priority OFFSET 0) AS next CROSS JOIN LATERAL (SELECT count(*) AS entries
     FROM (SELECT 1
     FROM xclaim_message
     WHERE queue = ((%(queues)s::text)::text[])[part.place] AND status = 'available' AND available_at >=

@@ -661,8 +661,8 @@ SELECT CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xclaim_message.last_err
       last_error_class, count(*) AS messages, CAST(min(xclaim_message.available_at) AS BLOB) AS available_at,
       CAST(max(xclaim_message.attempts) AS INTEGER) AS attempts
     FROM xclaim_message
-    WHERE xclaim_message.status = 'available' AND xclaim_message.available_at IS NOT NULL AND
-      xclaim_message.attempts > 0 AND xclaim_message.queue NOT LIKE '%.dead' GROUP BY xclaim_message.queue,
+    WHERE xclaim_message.attempts > 0 AND xclaim_message.status = 'available' AND xclaim_message.available_at
+      IS NOT NULL AND xclaim_message.queue NOT LIKE '%.dead' GROUP BY xclaim_message.queue,
       xclaim_message.last_error_class
     ORDER BY xclaim_message.queue, count(*) DESC;
 

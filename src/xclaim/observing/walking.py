@@ -24,8 +24,8 @@ from xclaim.verbs.execution import as_utc
 _FIRST_LOOK = 250  # messages; each further look takes four times as many
 _FIRST_LOOK_INTO = 25  # payloads, any of which may be large
 _GROWTH = 4
-_MOST_PARTS = 2_000  # that a statement looks for
-_MOST_PARTS_IN_ALL = 4_000  # a queue may have 65,536 priorities, and each costs descents
+_MOST_PARTS = 1_000  # that a statement looks for
+_MOST_PARTS_IN_ALL = 2_000  # a queue may have 65,536 priorities, and each costs descents
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,10 @@ from xclaim.connections.autocommit import needs_transaction
 from xclaim.connections.direct import run
 from xclaim.errors import SchemaVersionError
 from xclaim.observing.asking import is_ended, is_locked_out, limiting
+from xclaim.operations import few_of_many
 from xclaim.operations.audit import sound_checks, sound_indexes
+from xclaim.operations.few_of_many import EVERY as _EVERY
+from xclaim.operations.few_of_many import Few
 from xclaim.payloads.payloads import Payloads
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
@@ -93,7 +96,8 @@ def examine(
 
     Nothing is written, and no file is made. What the role may not see is a finding, too, and so is
     what could not be seen in time: each thing has ``timeout``, all of them together have three
-    times as long, and none waits for more than a second for a lock.
+    times as long, and none waits for more than a second for a lock. With less than five minutes
+    what is stuck, failing or dead is counted among the first and the last messages of each queue.
     """
     try:
         missing_files.refuse(engine)
@@ -140,6 +144,8 @@ class _Look:
     def at(self, examination: Examination) -> list[Finding]:
         """Return what there is to say of one thing, or why it cannot be said."""
         name = examination.__name__.removeprefix("_")
+        if not self._is_patient:
+            examination = _AMONG_FEW.get(examination, examination)
         left = min(self._timeout, timedelta(seconds=self._ends_at - time.monotonic()))
         if left <= timedelta(0):
             return [_unseen(name, "not looked at: the others took all the time", _LONGER)]
@@ -248,9 +254,22 @@ def _parts_of_the_table(connection: Connection, schema: str | None) -> Iterator[
         )
 
 
+_OF_CLAIMS = {"lapsed_seconds": _LAPSED, "held_seconds": _HELD_LONG}
+
+
 def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Finding]:
-    parameters = {"lapsed_seconds": _LAPSED, "held_seconds": _HELD_LONG}
-    rows = shown(connection, schema, statements.stuck_claims, parameters)
+    rows = shown(connection, schema, statements.stuck_claims, _OF_CLAIMS)
+    yield from _of_stuck_claims(connection, schema, rows, _EVERY)
+
+
+def _stuck_among_few(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    few = few_of_many.stuck_claims(connection, schema, _OF_CLAIMS)
+    yield from _of_stuck_claims(connection, schema, few.rows, few)
+
+
+def _of_stuck_claims(
+    connection: Connection, schema: str | None, rows: Sequence[Any], few: Few
+) -> Iterator[Finding]:
     commands = commands_of(connection)
     lapsed = [row for row in rows if row.lapsed]
     held = [row for row in rows if row.held_long]
@@ -258,7 +277,8 @@ def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Findin
         yield Finding(
             name="stuck_claims",
             level=Level.WARNING,
-            found=f"{row.lapsed} in {row.queue!r} are past their lease, and nobody claims there",
+            found=f"{_number(row.lapsed, row, few)} in {row.queue!r} are past their lease, and "
+            "nobody claims there",
             remedy=f"start a worker, or run {commands.about('expire', row.queue, schema=schema)}",
             queue=row.queue,
         )
@@ -266,13 +286,28 @@ def _stuck_claims(connection: Connection, schema: str | None) -> Iterator[Findin
         yield Finding(
             name="stuck_claims",
             level=Level.WARNING,
-            found=f"{row.held_long} in {row.queue!r} were claimed more than 12 hours ago",
+            found=f"{_number(row.held_long, row, few)} in {row.queue!r} were claimed more than 12 "
+            "hours ago",
             remedy=f"{commands.about('claims', row.queue, schema=schema)} shows who holds them; "
             "a shorter lease brings them back sooner",
             queue=row.queue,
         )
-    if not lapsed and not held:
-        yield Finding(name="stuck_claims", level=Level.OK, found="none")
+    yield from _without_any("stuck_claims", few, is_there=bool(lapsed or held))
+
+
+def _number(count: int, row: Any, few: Few) -> str:
+    """Return how many there are, at least where not all of the queue was looked at."""
+    return f"{count} or more" if few.may_be_more(row) else str(count)
+
+
+def _without_any(name: str, few: Few, *, is_there: bool) -> Iterator[Finding]:
+    """Say that there is none, and that not all was looked at."""
+    if few.is_cut:
+        found = f"only the first {few_of_many.MOST_QUEUES:,} queues were looked at"
+        yield _unseen(name, found, _LONGER)
+    if not is_there:
+        among = f" among the first and the last {few.first} of each queue" if few.first else ""
+        yield Finding(name=name, level=Level.OK, found=f"none{among}")
 
 
 def _paused(connection: Connection, schema: str | None) -> Iterator[Finding]:
@@ -294,34 +329,63 @@ def _paused(connection: Connection, schema: str | None) -> Iterator[Finding]:
 
 def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Finding]:
     rows = shown(connection, schema, statements.dead_letters, {})
+    yield from _of_dead_letters(connection, schema, rows, _EVERY)
+
+
+def _dead_among_few(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    few = few_of_many.dead_letters(connection, schema)
+    yield from _of_dead_letters(connection, schema, few.rows, few)
+
+
+def _of_dead_letters(
+    connection: Connection, schema: str | None, rows: Sequence[Any], few: Few
+) -> Iterator[Finding]:
     commands = commands_of(connection)
     for dead, group in groupby(rows, key=lambda row: row.queue):
-        errors = {row.last_error_class: row.letters for row in group}
+        lines = list(group)
+        errors = {row.last_error_class: row.letters for row in lines}
+        number = _number(sum(errors.values()), lines[0], few)
         name = dead.removesuffix(".dead")
         yield Finding(
             name="dead_letters",
             level=Level.WARNING,
-            found=f"{sum(errors.values())} in {dead!r}{_by_error(errors)}",
+            found=f"{number} in {dead!r}{_by_error(errors)}",
             remedy=f"{commands.about('peek', dead, schema=schema)} shows last_error; when the "
             f"cause is mended {commands.about('redrive', name, schema=schema)}, "
             "for some of them with --error",
             queue=name,
         )
-    if not rows:
-        yield Finding(name="dead_letters", level=Level.OK, found="none")
+    yield from _without_any("dead_letters", few, is_there=bool(rows))
 
 
 def _failing(connection: Connection, schema: str | None) -> Iterator[Finding]:
     rows = shown(connection, schema, statements.failing_queues, {})
-    commands = commands_of(connection)
     stats = shown(connection, schema, statements.queue_stats, {}) if rows else ()
     heads = {row.queue: row.head_attempts for row in stats}
+    yield from _of_failing(connection, schema, rows, heads, _EVERY)
+
+
+def _failing_among_few(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    few = few_of_many.failing_queues(connection, schema)
+    yield from _of_failing(connection, schema, few.rows, {}, few)
+
+
+def _of_failing(
+    connection: Connection,
+    schema: str | None,
+    rows: Sequence[Any],
+    heads: Mapping[str, int | None],
+    few: Few,
+) -> Iterator[Finding]:
+    commands = commands_of(connection)
     for queue, group in groupby(rows, key=lambda row: row.queue):
         lines = list(group)
         errors = {row.last_error_class: row.messages for row in lines}
         next_try_at = as_utc(min(row.available_at for row in lines))
+        of_them = " of them" if few.may_be_more(lines[0]) else ""
         found = (
-            f"{sum(errors.values())} in {queue!r} failed and are tried again, the next at "
+            f"{_number(sum(errors.values()), lines[0], few)} in {queue!r} failed and are tried "
+            f"again, the next{of_them} at "
             f"{next_try_at:%Y-%m-%d %H:%M:%S} UTC, attempts so far "
             f"{max(row.attempts for row in lines)} at most{_by_error(errors)}"
         )
@@ -335,8 +399,7 @@ def _failing(connection: Connection, schema: str | None) -> Iterator[Finding]:
             "last_error",
             queue=queue,
         )
-    if not rows:
-        yield Finding(name="failing", level=Level.OK, found="none")
+    yield from _without_any("failing", few, is_there=bool(rows))
 
 
 def _time(value: Any) -> str:
@@ -669,6 +732,12 @@ _EVERYWHERE: tuple[Examination, ...] = (
     _dead_letters,
     _payload_folder,
 )
+# What counts all messages, and the same of few, for whoever has not so much time.
+_AMONG_FEW: dict[Examination, Examination] = {
+    _stuck_claims: _stuck_among_few,
+    _failing: _failing_among_few,
+    _dead_letters: _dead_among_few,
+}
 _SQLITE: tuple[Examination, ...] = (_sqlite_settings, _file_rights)
 _POSTGRESQL: tuple[Examination, ...] = (
     _citus,

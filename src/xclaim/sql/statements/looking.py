@@ -25,6 +25,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import table as lightweight_table
+from sqlalchemy.sql.selectable import FromClause
 
 from xclaim.sql.dialects import Dialect, UtcTimestamp, seconds_parameter
 from xclaim.sql.schema import VIEW_NAME
@@ -201,18 +202,23 @@ def failing_messages(table: Table, dialect: Dialect) -> Statement:
 @lru_cache
 def failing_queues(table: Table, dialect: Dialect) -> Statement:
     """Count by queue and class of the last error what is tried again. It reads the claim index."""
+    is_waiting = (table.c.status == AVAILABLE, dialect.is_present(table.c.available_at))
+    return failing_queues_among(table, dialect).where(*is_waiting, ~_is_dead(table))
+
+
+def failing_queues_among(row: FromClause, dialect: Dialect) -> Select[Any]:
+    """Count by queue and class of the last error what has been tried among waiting messages."""
     return (
         select(
-            dialect.readable(table.c.queue),
-            dialect.readable(table.c.last_error_class),
+            dialect.readable(row.c.queue),
+            dialect.readable(row.c.last_error_class),
             func.count().label("messages"),
-            dialect.readable(func.min(table.c.available_at).label("available_at")),
-            dialect.readable(func.max(table.c.attempts).label("attempts")),
+            dialect.readable(func.min(row.c.available_at).label("available_at")),
+            dialect.readable(func.max(row.c.attempts).label("attempts")),
         )
-        .where(table.c.status == AVAILABLE, dialect.is_present(table.c.available_at))
-        .where(table.c.attempts > ZERO, ~_is_dead(table))
-        .group_by(table.c.queue, table.c.last_error_class)
-        .order_by(table.c.queue, func.count().desc())
+        .where(row.c.attempts > ZERO)
+        .group_by(row.c.queue, row.c.last_error_class)
+        .order_by(row.c.queue, func.count().desc())
     )
 
 
@@ -238,20 +244,24 @@ def receipt(table: Table, dialect: Dialect) -> Statement:
 @lru_cache
 def stuck_claims(table: Table, dialect: Dialect) -> Statement:
     """Count by queue the claims whose lease ran out a while ago, and those held for very long."""
+    return stuck_claims_among(table, dialect).where(table.c.claim_expires_at.is_not(None))
+
+
+def stuck_claims_among(row: FromClause, dialect: Dialect) -> Select[Any]:
+    """Count by queue what is stuck among claims."""
     seconds = seconds_parameter("lapsed_seconds")
     held = seconds_parameter("held_seconds")
-    lapsed = table.c.claim_expires_at <= dialect.from_now(-cast(seconds, Float))
+    lapsed = row.c.claim_expires_at <= dialect.from_now(-cast(seconds, Float))
     return (
         select(
-            dialect.readable(table.c.queue),
+            dialect.readable(row.c.queue),
             func.count().filter(lapsed).label("lapsed"),
             func.count()
-            .filter(table.c.claimed_at <= dialect.from_now(-cast(held, Float)))
+            .filter(row.c.claimed_at <= dialect.from_now(-cast(held, Float)))
             .label("held_long"),
         )
-        .where(table.c.claim_expires_at.is_not(None))
-        .group_by(table.c.queue)
-        .order_by(table.c.queue)
+        .group_by(row.c.queue)
+        .order_by(row.c.queue)
     )
 
 
@@ -274,16 +284,20 @@ def may_delete(_table: Table, _dialect: Dialect) -> Statement:
 @lru_cache
 def dead_letters(table: Table, dialect: Dialect) -> Statement:
     """Count the dead letters by queue and class of error. It reads the claim index to its end."""
+    is_waiting = (table.c.status == AVAILABLE, dialect.is_present(table.c.available_at))
+    return dead_letters_among(table, dialect).where(*is_waiting, _is_dead(table))
+
+
+def dead_letters_among(row: FromClause, dialect: Dialect) -> Select[Any]:
+    """Count dead letters by queue and class of error."""
     return (
         select(
-            dialect.readable(table.c.queue),
-            dialect.readable(table.c.last_error_class),
+            dialect.readable(row.c.queue),
+            dialect.readable(row.c.last_error_class),
             func.count().label("letters"),
         )
-        .where(table.c.status == AVAILABLE, dialect.is_present(table.c.available_at))
-        .where(_is_dead(table))
-        .group_by(table.c.queue, table.c.last_error_class)
-        .order_by(table.c.queue, func.count().desc())
+        .group_by(row.c.queue, row.c.last_error_class)
+        .order_by(row.c.queue, func.count().desc())
     )
 
 

@@ -12,12 +12,16 @@ from xclaim.observing.values import Action
 from xclaim.operations import doctor
 from xclaim.operations.audit import audit
 from xclaim.operations.doctor import Level
+from xclaim.web.pages.filtering import rights_to
 from xclaim.web.parts import part_of
 from xclaim.web.routes import action, page
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.responses import Response
 
+    from xclaim.observing.values import Rights
     from xclaim.operations.audit import Audit, Check
     from xclaim.operations.doctor import Finding
     from xclaim.web.forms import Form
@@ -57,27 +61,32 @@ def show_doctor(visit: Visit) -> Response:
         "doctor.html",
         findings=findings,
         ordered=sorted(findings.value or (), key=lambda each: _WORST_FIRST.index(each.level)),
-        ways_out=partial(_ways_out, visit),
+        ways_out=partial(_ways_out, visit, _rights(visit, findings.value or ())),
         newest=_MOST_AUDITED,
     )
 
 
-def _ways_out(visit: Visit, finding: Finding) -> list[tuple[str, str]]:
+def _rights(visit: Visit, findings: Iterable[Finding]) -> Rights | None:
+    """Return the rights to the queues that something is wrong with: once, they may be hundreds."""
+    queues = [each.queue for each in findings if each.queue is not None]
+    return rights_to(visit, queues).value if queues else None
+
+
+def _ways_out(visit: Visit, rights: Rights | None, finding: Finding) -> list[tuple[str, str]]:
     """Return the addresses of pages that help with a finding, and what they are called."""
     if finding.queue is None:
         return []
     return [
         (visit.url(page, **{_NAMED_BY.get(page, "queue"): finding.queue}), text)
         for page, text in _WAYS_OUT.get(finding.name, ())
-        if _is_open(visit, page, finding.queue)
+        if _is_open(visit, page, rights)
     ]
 
 
-def _is_open(visit: Visit, page: str, queue: str) -> bool:
+def _is_open(visit: Visit, page: str, rights: Rights | None) -> bool:
     """Return whether the person may do what a page is for: looking needs no right."""
     if page not in _ACTIONS:
         return True
-    rights = part_of(lambda: visit.rights(queue)).value
     return rights is not None and visit.refusal(_ACTIONS[page], rights) is None
 
 
