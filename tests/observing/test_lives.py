@@ -272,6 +272,14 @@ def test_work_goes_on_where_it_stopped(
     assert rest.is_complete
 
 
+def test_work_of_which_not_all_is_shown_is_not_complete(queue: Queue, observer: Observer) -> None:
+    queue.push_many([1] * 3, headers=PRODUCER)
+
+    assert len(observer.work("etl", "r/1", limit=2).pushed) == 2
+    assert not observer.work("etl", "r/1", limit=2).is_complete
+    assert observer.work("etl", "r/1", limit=3).is_complete
+
+
 def test_an_index_without_its_task_is_refused(observer: Observer) -> None:
     with pytest.raises(InvalidArgumentError, match="task_id"):
         observer.work("etl", "r", map_index=1)

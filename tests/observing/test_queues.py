@@ -338,6 +338,17 @@ def test_without_our_schema_it_is_said_what_to_run(empty_database_url: str) -> N
     engine.dispose()
 
 
+def test_a_table_of_settings_that_is_missing_is_no_lack_of_rights(database_url: str) -> None:
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE xclaim_queue")
+
+    with pytest.raises(SchemaVersionError, match="xclaim upgrade"):
+        Observer(engine).queues()
+
+    engine.dispose()
+
+
 @pytest.mark.parametrize("schema", ["mine", "of %s", 'a "b"', "a:now", "{table}", "<messages>"])
 def test_a_schema_that_is_named_is_looked_at(empty_postgresql_url: str, schema: str) -> None:
     engine = create_engine(empty_postgresql_url)

@@ -362,7 +362,8 @@ def _settings(question: Question) -> dict[str, Any]:
         named = {"named_table": qualified(QUEUE_TABLE_NAME, question.schema)}
         columns = question.run(observing_rights.columns(), named)
         wanted = {"queue", "paused_at", "paused_by", "reason"}
-        if not wanted <= {column.name for column in columns if column.may_select}:
+        # Where there is no such table at all, it is asked for, to hear that.
+        if columns and not wanted <= {each.name for each in columns if each.may_select}:
             return {}
     rows = question.rows(observing_queues.paused_queues, {"most": MOST_QUEUES})
     return {row.queue: row for row in rows if row.paused_at is not None}

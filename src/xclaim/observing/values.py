@@ -362,6 +362,7 @@ class Work:
     Each as many as were asked for, the newest first. Its failed attempts are in ``failed``. No
     index knows who has pushed or consumed: the newest messages are read, ``looked_at`` of them,
     down to ``looked_back_to``, and ``older`` is the cursor to go on with; None: all were read.
+    ``is_cut``: of a kind more were found than were asked for.
     """
 
     pushed: tuple[Listed, ...]
@@ -371,11 +372,12 @@ class Work:
     looked_at: int = 0
     looked_back_to: datetime | None = None
     older: str | None = None
+    is_cut: bool = False
 
     @property
     def is_complete(self) -> bool:
-        """Whether all messages were looked at, and not the newest alone."""
-        return self.older is None
+        """Whether all messages were looked at, and all that were found are there."""
+        return self.older is None and not self.is_cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

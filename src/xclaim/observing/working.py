@@ -96,7 +96,8 @@ def _work(ask: Ask, timeout: timedelta, asked: _Of, limit: int, before: str | No
             _add(found, sight.consumed(limit, began + third))
         looked = sight.newest(4 * limit, place, began + 2 * third)
     _add(found, looked.rows)
-    lists = {kind: _of_kind(found, kind, limit) for kind in _KINDS}
+    kinds = {kind: _of_kind(found, kind) for kind in _KINDS}
+    lists = {kind: rows[:limit] for kind, rows in kinds.items()}
     wanted = {row.id: row for listed in lists.values() for row in listed}
     shown = _shown(ask, began + timeout.total_seconds(), may, list(wanted.values()))
     return Work(
@@ -104,6 +105,7 @@ def _work(ask: Ask, timeout: timedelta, asked: _Of, limit: int, before: str | No
         looked_at=looked.count,
         looked_back_to=looked.back_to,
         older=None if looked.place is None else to_cursor(Walk.IDS, looked.place),
+        is_cut=any(len(rows) > limit for rows in kinds.values()),
     )
 
 
@@ -111,9 +113,9 @@ def _add(found: dict[int, Any], more: Iterable[Any]) -> None:
     found.update((row.id, row) for row in more)
 
 
-def _of_kind(found: dict[int, Any], kind: str, limit: int) -> list[Any]:
+def _of_kind(found: dict[int, Any], kind: str) -> list[Any]:
     of_kind = [row for row in found.values() if getattr(row, f"is_{kind}")]
-    return sorted(of_kind, key=lambda row: row.id, reverse=True)[:limit]
+    return sorted(of_kind, key=lambda row: row.id, reverse=True)
 
 
 def _shown(ask: Ask, ends_at: float, may: Readable, found: list[Any]) -> dict[int, Listed]:
