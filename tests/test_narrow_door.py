@@ -117,12 +117,13 @@ def by_hand(connection: Connection, statement: str) -> None:
     connection.rollback()  # SQLAlchemy's idea of a transaction, in autocommit
 
 
-def outcome_of(connection: Connection, statement: Any, value: Any) -> Any:
-    """Return the value that comes back, or what was raised: its class, and the driver's."""
+def outcome_of(connection: Connection, kind: str, value: Any) -> Any:
+    """Return a value as it comes back, and as text; or what was raised: its class, the driver's."""
+    statement = text(f"SELECT (:value)::{kind} AS value, (:value)::{kind}::text AS written")
     try:
-        return repr(ask(connection, statement, value=value))
+        return repr(direct.run(connection, statement, {"value": value}, named=False))
     except DBAPIError as error:
-        return type(error), type(error.orig), str(error.orig)
+        return type(error), type(error.orig)
     except Exception as error:  # noqa: BLE001  (it is compared)
         return type(error), str(error)
 
@@ -131,13 +132,12 @@ def outcome_of(connection: Connection, statement: Any, value: Any) -> Any:
 def test_a_value_is_what_it_is_with_a_cursor(
     work: Any, monkeypatch: pytest.MonkeyPatch, kind: str, value: Any
 ) -> None:
-    statement = text(f"SELECT CAST(:value AS {kind}) AS value")
-
-    through_the_door = work(lambda connection: outcome_of(connection, statement, value))
+    through_the_door = work(lambda connection: outcome_of(connection, kind, value))
     monkeypatch.setattr(libpq, "_MOST", 0)
-    by_cursor = work(lambda connection: outcome_of(connection, statement, value))
+    by_cursor = work(lambda connection: outcome_of(connection, kind, value))
 
     assert through_the_door == by_cursor
+    assert isinstance(through_the_door, str) == ((kind, value) in VALUES)
 
 
 def test_rows_have_the_names_of_their_columns(work: Any, narrow: list[bytes]) -> None:
@@ -225,6 +225,49 @@ def test_a_column_that_has_another_type_now_is_read(work: Any) -> None:
         return ask(connection, statement)
 
     assert work(code) == "1"
+
+
+def test_what_has_changed_is_prepared_anew(
+    work: Any, narrow: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statement = text("SELECT value FROM pg_temp.changing")
+    answers: list[None] = []
+    answer = libpq.Door._answer
+
+    def noted(door: libpq.Door) -> Any:
+        answers.append(None)
+        return answer(door)
+
+    def code(connection: Connection) -> int:
+        by_hand(connection, "CREATE TEMPORARY TABLE changing AS SELECT 1::smallint AS value")
+        ask(connection, statement, 7)
+        by_hand(connection, "ALTER TABLE pg_temp.changing ALTER value TYPE text")
+        ask(connection, statement, 2)
+        monkeypatch.setattr(libpq.Door, "_answer", noted)
+        ask(connection, statement, 5)
+        return len(answers)
+
+    assert work(code) == 5
+    assert len(narrow) == 14
+
+
+def test_what_is_not_supported_is_raised_and_leaves_nothing_behind(work: Any) -> None:
+    statement = text("SELECT value FROM pg_temp.refusing")
+
+    def code(connection: Connection) -> int:
+        by_hand(
+            connection,
+            "CREATE FUNCTION pg_temp.refuses() RETURNS int LANGUAGE plpgsql AS "
+            "$$BEGIN RAISE feature_not_supported; END$$",
+        )
+        by_hand(connection, "CREATE TEMPORARY VIEW refusing AS SELECT pg_temp.refuses() AS value")
+        for _ in range(9):
+            with pytest.raises(DBAPIError) as raised:
+                ask(connection, statement)
+            assert isinstance(raised.value.orig, psycopg.errors.FeatureNotSupported)
+        return prepared_in(connection)
+
+    assert work(code) == 1
 
 
 def test_beyond_so_many_statements_psycopg_takes_care(

@@ -203,6 +203,7 @@ def test_a_file_keeps_its_order_and_takes_urls_of_the_environment(
         ("", "there is none"),
         ("queues = 1", "'queues' outside of a place"),
         ("[north", "is no TOML"),
+        pytest.param(f"queues = {'[' * 10_000}", "is no TOML", id="nested too deeply"),
         ("[north]\nqueues = ['*']\n", "needs a url, or a url_variable"),
         ("[n]\nqueues = ['*']\nurl = 'sqlite://'\nurl_variable = 'A'\n", "one of them"),
         ("[north]\nqueues = '*'\nurl = 'sqlite://'\n", "must be patterns"),
@@ -221,9 +222,10 @@ def test_a_wrong_file_is_refused(
         written(text)
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"cannot be read from .*nowhere\.toml"):
-        Places.from_file(tmp_path / "nowhere.toml")
+@pytest.mark.parametrize("name", ["nowhere.toml", "with\0NUL.toml"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"cannot be read from .*{name}"):
+        Places.from_file(tmp_path / name)
 
 
 def test_a_queue_in_no_place_is_refused() -> None:

@@ -273,6 +273,23 @@ def test_the_first_of_many_lapsed_claims_are_found_before_the_table_is_analyzed(
     assert plan.rows <= 400, plan.text
 
 
+def test_ends_of_leases_that_are_no_claims_are_passed_over(fresh_postgresql_url: str) -> None:
+    engine = create_engine(fresh_postgresql_url)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        Queue("load", engine).push_many([0] * 5_000)
+        connection.exec_driver_sql(
+            "UPDATE xclaim_message SET claim_expires_at = created_at - id * interval '1 s'"
+        )
+        connection.exec_driver_sql("VACUUM ANALYZE xclaim_message")
+
+    statement = statements.expire(message_table(), POSTGRESQL)
+    plan = explain(engine, statement, "force_custom_plan")
+
+    engine.dispose()
+    assert plan.rows <= 6_000, plan.text  # a descent for each would be 5,000 times as many
+    assert plan.buffers <= 7_000, plan.text
+
+
 # They read or change payloads, which takes more rights than a consumer or maintainer is granted, or
 # delete by themselves.
 OF_THE_OWNER = {"ack_reduced", "prune with objects", "re_encrypt"}

@@ -280,30 +280,27 @@ UPDATE xclaim_message
 
 -- expire
 -- Give back lapsed claims, after a pause that began with the claim, or as dead letters.
-WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_at
+WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
     FROM xclaim_message AS first_end
-    WHERE first_end.queue = %(queue_name)s::text AND first_end.claim_expires_at <= statement_timestamp()
+    WHERE first_end.queue = %(queue_name)s::text AND first_end.claim_expires_at <= statement_timestamp() AND
+      first_end.status = 'claimed' AND CASE WHEN (first_end.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY first_end.claim_expires_at
-    LIMIT 1) AS ends_at, CAST(0 AS BIGINT) AS number
+    LIMIT 1) AS ends_at
     UNION ALL SELECT (SELECT later_end.claim_expires_at
     FROM xclaim_message AS later_end
     WHERE later_end.queue = %(queue_name)s::text AND later_end.claim_expires_at <= statement_timestamp() AND
-      later_end.claim_expires_at > ends.ends_at
+      later_end.claim_expires_at > ends.ends_at AND later_end.status = 'claimed' AND CASE WHEN
+      (later_end.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY later_end.claim_expires_at
-    LIMIT 1) AS anon_3, ends.number + (SELECT count(*) AS count_1
-    FROM xclaim_message AS there
-    WHERE there.queue = %(queue_name)s::text AND there.claim_expires_at = ends.ends_at AND there.status =
-      'claimed' AND CASE WHEN (there.consumed_at IS NOT NULL) THEN false ELSE true END) AS anon_4
+    LIMIT 1) AS anon_3
     FROM ends
-    WHERE ends.ends_at IS NOT NULL AND ends.number < %(message_limit)s::INTEGER), lapsed AS MATERIALIZED
-      (SELECT held.id AS id
+    WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
+    FROM ends JOIN LATERAL (SELECT held.id AS id
     FROM xclaim_message AS held
-    WHERE held.queue = %(queue_name)s::text AND held.claim_expires_at <= statement_timestamp() AND held.status
-      = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END AND
-      held.claim_expires_at <= (SELECT max(ends.ends_at) AS max_1
-    FROM ends)
-    ORDER BY held.claim_expires_at
-    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    WHERE held.queue = %(queue_name)s::text AND held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT
+      NULL) THEN false ELSE true END AND held.claim_expires_at = ends.ends_at FOR UPDATE SKIP LOCKED) AS
+      of_end ON true
+    LIMIT %(message_limit)s::INTEGER) UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
@@ -355,32 +352,31 @@ WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_
 
 -- expire_others
 -- Give back lapsed claims but for those of a claim key, which takes them back itself.
-WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_at
+WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
     FROM xclaim_message AS first_end
-    WHERE first_end.queue = %(queue_name)s::text AND first_end.claim_expires_at <= statement_timestamp()
+    WHERE first_end.queue = %(queue_name)s::text AND first_end.claim_expires_at <= statement_timestamp() AND
+      first_end.status = 'claimed' AND CASE WHEN (first_end.consumed_at IS NOT NULL) THEN false ELSE true END
+      AND NOT coalesce(first_end.claim_key = %(key)s::text, first_end.claim_key IS NULL AND %(key)s::text IS
+      NULL)
     ORDER BY first_end.claim_expires_at
-    LIMIT 1) AS ends_at, CAST(0 AS BIGINT) AS number
+    LIMIT 1) AS ends_at
     UNION ALL SELECT (SELECT later_end.claim_expires_at
     FROM xclaim_message AS later_end
     WHERE later_end.queue = %(queue_name)s::text AND later_end.claim_expires_at <= statement_timestamp() AND
-      later_end.claim_expires_at > ends.ends_at
+      later_end.claim_expires_at > ends.ends_at AND later_end.status = 'claimed' AND CASE WHEN
+      (later_end.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT coalesce(later_end.claim_key =
+      %(key)s::text, later_end.claim_key IS NULL AND %(key)s::text IS NULL)
     ORDER BY later_end.claim_expires_at
-    LIMIT 1) AS anon_3, ends.number + (SELECT count(*) AS count_1
-    FROM xclaim_message AS there
-    WHERE there.queue = %(queue_name)s::text AND there.claim_expires_at = ends.ends_at AND there.status =
-      'claimed' AND CASE WHEN (there.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT
-      coalesce(there.claim_key = %(key)s::text, there.claim_key IS NULL AND %(key)s::text IS NULL)) AS anon_4
+    LIMIT 1) AS anon_3
     FROM ends
-    WHERE ends.ends_at IS NOT NULL AND ends.number < %(message_limit)s::INTEGER), lapsed AS MATERIALIZED
-      (SELECT held.id AS id
+    WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
+    FROM ends JOIN LATERAL (SELECT held.id AS id
     FROM xclaim_message AS held
-    WHERE held.queue = %(queue_name)s::text AND held.claim_expires_at <= statement_timestamp() AND held.status
-      = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT
-      coalesce(held.claim_key = %(key)s::text, held.claim_key IS NULL AND %(key)s::text IS NULL) AND
-      held.claim_expires_at <= (SELECT max(ends.ends_at) AS max_1
-    FROM ends)
-    ORDER BY held.claim_expires_at
-    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    WHERE held.queue = %(queue_name)s::text AND held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT
+      NULL) THEN false ELSE true END AND NOT coalesce(held.claim_key = %(key)s::text, held.claim_key IS NULL
+      AND %(key)s::text IS NULL) AND held.claim_expires_at = ends.ends_at FOR UPDATE SKIP LOCKED) AS of_end ON
+      true
+    LIMIT %(message_limit)s::INTEGER) UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),

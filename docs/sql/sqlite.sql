@@ -243,8 +243,8 @@ WITH RECURSIVE places(place) AS (SELECT 1 AS place
     FROM places
     WHERE places.place < 1000), lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
-    WHERE held.queue = :queue_name AND held.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
-      held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1
+    WHERE held.queue = :queue_name AND held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL)
+      THEN 0 ELSE 1 END = 1 AND held.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
     ORDER BY held.claim_expires_at
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
     SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
@@ -324,9 +324,9 @@ WITH RECURSIVE places(place) AS (SELECT 1 AS place
     FROM places
     WHERE places.place < 1000), lapsed AS MATERIALIZED (SELECT held.id AS id
     FROM xclaim_message AS held
-    WHERE held.queue = :queue_name AND held.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
-      held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1 AND
-      held.claim_key IS NOT :key
+    WHERE held.queue = :queue_name AND held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL)
+      THEN 0 ELSE 1 END = 1 AND held.claim_key IS NOT :key AND held.claim_expires_at <= strftime('%Y-%m-%d
+      %H:%M:%f', 'now')
     ORDER BY held.claim_expires_at
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
     SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts

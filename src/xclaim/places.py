@@ -96,11 +96,11 @@ class Places:
         """Return what a TOML file says. Raise InvalidArgumentError naming what it says wrongly."""
         try:
             text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # no UTF-8, or a NUL in the path
             raise InvalidArgumentError(f"the places cannot be read from {path}: {error}") from None
         try:
             said = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise InvalidArgumentError(f"{path} is no TOML: {error}") from None
         places = [_place(str(path), name, fields) for name, fields in said.items()]
         return cls(places, path=str(path))

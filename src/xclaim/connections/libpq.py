@@ -32,8 +32,8 @@ _DONE = (1, 2)  # a command, or rows
 _SQLSTATE = ord("C")
 _EXISTS = b"42P05"  # there is a prepared statement of this name, which says what it is
 # There is none, because somebody has discarded it or a pooler took another server; or what it
-# returns has changed since. Nothing was done then.
-_STALE = (b"26000", b"0A000")
+# returns may have changed since. Nothing was done then.
+_GONE, _CHANGED = b"26000", b"0A000"
 _MOST = (
     100  # statements of a connection, as many as psycopg prepares; what comes later is sent by it
 )
@@ -75,6 +75,7 @@ class Door:
         self._is_plain = type(driver) is plain and _is_psycopgs(self._execute)
         self._sent: dict[bytes, int] = {}  # how often before it was prepared, by text
         self._prepared: dict[bytes, bytes] = {}  # the names, by text
+        self._changes = 0  # how often a prepared statement was found that now returns other types
 
     def is_open(self, text: bytes) -> bool:
         """Return whether nobody would notice that a statement has no cursor."""
@@ -121,24 +122,27 @@ class Door:
         self, text: bytes, values: Sequence[bytes | None], *, prepare: bool | None
     ) -> _Waiting:
         name = None if prepare is False else (yield from self._name(text))
-        result = None
+        state = None
         if name is not None:
             self._pgconn.send_query_prepared(name, values, None, _BINARY)
             result = yield from self._answer()
-            if result.error_field(_SQLSTATE) in _STALE:
-                self._prepared.clear()
-                result = None
-        if result is None:
-            self._sent[text] = self._sent.get(text, 0) + 1
-            self._pgconn.send_query_params(text, values, None, None, _BINARY)
-            result = yield from self._answer()
-        return _checked(result)
+            state = result.error_field(_SQLSTATE)
+            if state not in (_GONE, _CHANGED):
+                return _checked(result)
+            self._prepared.clear()
+        self._sent[text] = self._sent.get(text, 0) + 1
+        self._pgconn.send_query_params(text, values, None, None, _BINARY)
+        result = _checked((yield from self._answer()))
+        if state == _CHANGED:  # and not refused for good, which has the same code
+            self._changes += 1
+        return result
 
     def _name(self, text: bytes) -> _Waiting:
         """Return the name under which a statement is prepared, None as long as it is not worth it.
 
         As psycopg does, after so many times. Names are those of texts, so that behind a pooler none
-        is that of another statement, whoever prepared it.
+        is that of another statement, whoever prepared it; and others after a change, because what
+        was prepared before stays there under its name.
         """
         threshold = self.driver.prepare_threshold
         if threshold is None:
@@ -146,7 +150,7 @@ class Door:
         name = self._prepared.get(text)
         if name is not None or self._sent.get(text, 0) < threshold:
             return name
-        name = b"xclaim_" + sha256(text).hexdigest()[:32].encode()
+        name = b"xclaim_%s" % sha256(b"%d %s" % (self._changes, text)).hexdigest()[:32].encode()
         self._pgconn.send_prepare(name, text)
         result = yield from self._answer()
         if result.error_field(_SQLSTATE) != _EXISTS:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import (
     ARRAY,
-    CTE,
     BigInteger,
     ColumnElement,
     Float,
@@ -23,6 +22,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.sql.elements import quoted_name
@@ -68,19 +68,9 @@ def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> State
     past a CHECK would fill the limit each time.
     """
     error = literal_column("'lease expired, claimed by '", Text).concat(claimant(table))
-    held = table.alias("held")
-    overdue = (
-        select(held.c.id)
-        .where(held.c.queue == QUEUE, held.c.claim_expires_at <= dialect.now())
-        .where(*_can_be_given_back(held, spares_key=spares_key))
-        .order_by(held.c.claim_expires_at)
-        .limit(LIMIT)
+    overdue_ids = dialect.materialized(
+        _first_lapsed(table, dialect, spares_key=spares_key).limit(LIMIT), "lapsed"
     )
-    if dialect.has_lateral:
-        ends = _first_ends(table, dialect, spares_key=spares_key)
-        last = select(func.max(ends.c.ends_at)).scalar_subquery()
-        overdue = overdue.where(held.c.claim_expires_at <= last)
-    overdue_ids = dialect.materialized(dialect.locked(overdue), "lapsed")
     return (
         update(table)
         .where(dialect.in_subquery(table.c.id, select(overdue_ids.c.id)), table.c.status == CLAIMED)
@@ -97,35 +87,34 @@ def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> State
     )
 
 
+def _first_lapsed(table: Table, dialect: Dialect, *, spares_key: bool) -> Select[Any]:
+    """Return the ids of the claims that can be given back, the first to lapse first, locked.
+
+    When many have lapsed since the table was analyzed PostgreSQL takes them for a few, and reads
+    and sorts all of them for the first hundred. So it is told to find the ends of leases one by
+    one, by a descent each, and for each the rows; both only until there are as many as wanted.
+    Those that somebody else has locked are not counted: they may be more than are wanted.
+    """
+    held = table.alias("held")
+    can_be_given_back = partial(_can_be_given_back, spares_key=spares_key)
+    claims = select(held.c.id).where(held.c.queue == QUEUE, *can_be_given_back(held))
+    if not dialect.has_lateral:
+        overdue = claims.where(held.c.claim_expires_at <= dialect.now())
+        return dialect.locked(overdue.order_by(held.c.claim_expires_at))
+    first, later = table.alias("first_end"), table.alias("later_end")
+    first_end = _first_end(first, dialect, *can_be_given_back(first))
+    ends = select(first_end.label("ends_at")).cte("ends", recursive=True)
+    is_later = later.c.claim_expires_at > ends.c.ends_at
+    following = _first_end(later, dialect, is_later, *can_be_given_back(later))
+    ends = ends.union_all(select(following).where(ends.c.ends_at.is_not(None)))
+    of_end = claims.where(held.c.claim_expires_at == ends.c.ends_at).correlate(ends)
+    each = dialect.locked(of_end).lateral("of_end")
+    return select(each.c.id).select_from(ends.join(each, true()))
+
+
 def _can_be_given_back(held: FromClause, *, spares_key: bool) -> list[ColumnElement[bool]]:
     conditions = [held.c.status == CLAIMED, can_change(held)]
     return [*conditions, held.c.claim_key.is_distinct_from(KEY)] if spares_key else conditions
-
-
-def _first_ends(table: Table, dialect: Dialect, *, spares_key: bool) -> CTE:
-    """Return the first ends of leases that are past, until there are as many rows as wanted.
-
-    Found one by one, by a descent each. When many claims have lapsed since the table was analyzed
-    PostgreSQL takes them for a few, and reads and sorts all of them for the first hundred.
-    ``number``: how many there are to give back at the ends before this one.
-    """
-    first, later, there = (table.alias(name) for name in ("first_end", "later_end", "there"))
-    ends = select(
-        _first_end(first, dialect).label("ends_at"), cast(ZERO, BigInteger).label("number")
-    ).cte("ends", recursive=True)
-    found = (
-        select(func.count())
-        .select_from(there)
-        .where(there.c.queue == QUEUE, there.c.claim_expires_at == ends.c.ends_at)
-        .where(*_can_be_given_back(there, spares_key=spares_key))
-        .correlate(ends)
-        .scalar_subquery()
-    )
-    following = select(
-        _first_end(later, dialect, later.c.claim_expires_at > ends.c.ends_at),
-        ends.c.number + found,
-    ).where(ends.c.ends_at.is_not(None), ends.c.number < LIMIT)
-    return ends.union_all(following)
 
 
 def _first_end(
