@@ -31,6 +31,7 @@ from xclaim import (
 )
 from xclaim.operations import migrate
 from xclaim.places import part_of
+from xclaim.sql.schema import message_table
 
 NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/shop"
 KEYS = [f"key-{number}" for number in range(40)]
@@ -48,24 +49,45 @@ def split(first: str, rest: str, *schemas: str) -> Places:
     )
 
 
-@pytest.fixture
-def two_schemas(empty_postgresql_url: str) -> Places:
-    engine = create_engine(empty_postgresql_url)
-    with engine.begin() as connection:
+@pytest.fixture(scope="module")
+def shared_schemas(postgresql_server: str) -> Iterator[Places]:
+    with databases.temporary_database(postgresql_server) as url:
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            for schema in ("q1", "q2"):
+                connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
+        engine.dispose()
         for schema in ("q1", "q2"):
-            connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
-    engine.dispose()
-    for schema in ("q1", "q2"):
-        migrate.upgrade(empty_postgresql_url, schema=schema)
-    return split(empty_postgresql_url, empty_postgresql_url, "q1", "q2")
+            migrate.upgrade(url, schema=schema)
+        yield split(url, url, "q1", "q2")
 
 
-@pytest.fixture
-def two_files(sqlite_folder: Path) -> Places:
-    urls = [databases.sqlite_url(sqlite_folder / f"{name}.db") for name in ("first", "rest")]
+@pytest.fixture(scope="module")
+def shared_files(shared_sqlite_folder: Path) -> Places:
+    urls = [databases.sqlite_url(shared_sqlite_folder / f"{name}.db") for name in ("one", "two")]
     for url in urls:
         migrate.upgrade(url)
     return split(*urls)
+
+
+def emptied(places: Places) -> Places:
+    for place in places:
+        engine = create_engine(place.url)
+        with engine.begin() as connection:
+            table = message_table(place.schema)
+            connection.execute(table.delete())
+        engine.dispose()
+    return places
+
+
+@pytest.fixture
+def two_schemas(shared_schemas: Places) -> Places:
+    return emptied(shared_schemas)
+
+
+@pytest.fixture
+def two_files(shared_files: Places) -> Places:
+    return emptied(shared_files)
 
 
 @pytest.fixture(params=["two_schemas", "two_files"])

@@ -42,8 +42,9 @@ class Away:
         now = time.monotonic()
         rest = min(max(_SHORTEST, _SHARE * (now - began)), _LONGEST)
         rest *= random.uniform(1, 1 + _JITTER)  # noqa: S311
+        if not self.rests(place):  # what must go there asks nevertheless, and says so itself
+            _logger.warning(
+                "place %s is away (%s) and is not asked for %.1f s", place, shown(error), rest
+            )
         self._until[place] = now + rest
-        _logger.warning(
-            "place %s is away (%s) and is not asked for %.1f s", place, shown(error), rest
-        )
         return True
