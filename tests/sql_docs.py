@@ -31,6 +31,7 @@ NAMES = (
     "clashing_keys",
     "claim",
     "claim_one",
+    "take_back",
     "resume",
     "ack",
     "ack_many",

@@ -168,6 +168,7 @@ BOUNDED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "claim on top": (statements.claim, {"start": TOP}, "ix_xclaim_message_claim"),
     "claim again": (statements.claim, {"resumes": True}, "ix_xclaim_message_claim_key"),
     "claim_one": (statements.claim_one, {}, "xclaim_message_pkey"),
+    "take_back": (statements.take_back, {}, "ix_xclaim_message_claim_key"),
     "resume": (statements.resume, {}, "ix_xclaim_message_claim_key"),
     "candidates": (statements.candidates, {}, "ix_xclaim_message_claim"),
     "candidates again": (statements.candidates, {"resumes": True}, "ix_xclaim_message_claim_key"),
@@ -424,6 +425,7 @@ def test_a_claim_planned_while_the_table_was_empty_stays_quick(
         ("withdraw", "INDEX uq_xclaim_message_unique_key (origin_queue=? AND unique_key=?)"),
         ("newest", f"SEARCH waiting USING {CLAIMABLE}"),
         ("resume", "SEARCH held USING INDEX ix_xclaim_message_claim_key (claim_key=?)"),
+        ("take_back", "SEARCH held USING INDEX ix_xclaim_message_claim_key (claim_key=?)"),
         ("claim_one", "SEARCH wanted USING INTEGER PRIMARY KEY (rowid=?)"),
     ],
 )

@@ -317,5 +317,5 @@ def test_a_flood_of_one_queue_is_one_wake_up_of_a_stream(
 
 
 def test_the_last_look_of_a_wait_is_not_put_off_beyond_its_end() -> None:
-    assert Patience(timedelta(0), "postgresql").left() == 0
-    assert 0 < Patience(timedelta(seconds=5), "postgresql").left() <= 5
+    assert Patience(timedelta(0), {"postgresql"}).left() == 0
+    assert 0 < Patience(timedelta(seconds=5), {"postgresql"}).left() <= 5

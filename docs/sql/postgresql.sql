@@ -167,6 +167,32 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
       xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.last_error_class,
       xclaim_message.claim_token, xclaim_message.codec;
 
+-- take_back
+-- Take back what an earlier attempt of the same claim key holds, and claim nothing anew.
+WITH resumable AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.claim_key = %(key)s::text AND held.queue = %(queue_name)s::text AND held.status = 'claimed' AND
+      held.claimed_by <> %(claimant)s::text AND NOT coalesce(held.attempts >= CASE WHEN
+      %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0) AND CASE WHEN
+      (held.consumed_at IS NOT NULL) THEN false ELSE true END
+    ORDER BY held.id
+    LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
+      (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
+      claim_token=CAST(encode(substr(sha256(CAST(%(token_secret)s AS BYTEA) || int8send(xclaim_message.id)),
+      1, 16), 'hex') AS uuid), status='claimed', claimed_by=%(claimant)s::text, claim_key=%(key)s::text
+    WHERE xclaim_message.id = ANY (array((SELECT resumable.id
+    FROM resumable))) AND xclaim_message.status = 'claimed'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
+      CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
+      ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') AS created_at, least(greatest(xclaim_message.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, xclaim_message.claimed_at,
+      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.last_error_class,
+      xclaim_message.claim_token, xclaim_message.codec;
+
 -- resume
 -- Take over what a ticket hands on, or take back what an earlier attempt took over with it.
 WITH taken AS MATERIALIZED (SELECT held.id AS id

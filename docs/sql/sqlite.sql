@@ -127,6 +127,28 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
       claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
       last_error_class, claim_token, CAST(codec AS BLOB) AS codec;
 
+-- take_back
+-- Take back what an earlier attempt of the same claim key holds, and claim nothing anew.
+WITH resumable AS MATERIALIZED (SELECT held.id AS id
+    FROM xclaim_message AS held
+    WHERE held.claim_key = :key AND held.queue = :queue_name AND held.status = 'claimed' AND held.claimed_by
+      != :claimant AND coalesce(held.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      held.max_attempts END, 1 = 0) = 0 AND CASE WHEN (held.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1
+    ORDER BY held.id
+    LIMIT 1 OFFSET :param_1) UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
+      status='claimed', claimed_by=:claimant, claim_key=:key
+    WHERE xclaim_message.id IN (SELECT resumable.id
+    FROM resumable) AND xclaim_message.status = 'claimed'
+    RETURNING id, CAST(origin_queue AS BLOB) AS origin_queue, CAST(priority AS INTEGER) AS priority,
+      CAST(payload AS BLOB) AS payload, CAST(nullif(headers, '{}') AS BLOB) AS headers, CAST(unique_key AS
+      BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
+      max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
+      claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec;
+
 -- resume
 -- Take over what a ticket hands on, or take back what an earlier attempt took over with it.
 WITH taken AS MATERIALIZED (SELECT held.id AS id

@@ -10,11 +10,15 @@
     url_variable = "REST_DATABASE_URL"  # of the environment, so that no secret stands in the file
     schema = "q2"
 
-A queue never leaves its place, and its dead letters stay with it.
+    [parts]
+    orders = 4  # one queue in four parts, orders.0 to orders.3, each where its name says
+
+A queue, or a part of one, never leaves its place, and its dead letters stay with it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import tomllib
@@ -29,6 +33,8 @@ from xclaim.errors import Commands, InvalidArgumentError
 
 VARIABLE = "XCLAIM_PLACES"
 _FIELDS = ("queues", "url", "url_variable", "schema")
+_PARTS = "parts"  # of a file: what no place is called
+_MOST_PARTS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,15 @@ def fits(queue: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern)
 
 
+def part_of(key: str, count: int) -> int:
+    """Return in which of so many parts of a queue a key is: SHA-256 of its UTF-8, modulo ``count``.
+
+    As other programs can count it. While ``count`` stays a key is in one part, and so unique.
+    """
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest) % count
+
+
 def _check_text(what: str, value: object, *, is_secret: bool = False) -> None:
     if not isinstance(value, str) or not value.strip():
         shown = type(value).__name__ if is_secret else repr(value)
@@ -78,12 +93,21 @@ def _check_text(what: str, value: object, *, is_secret: bool = False) -> None:
 class Places:
     """The places in their order: the first with a pattern that fits has the queue.
 
-    ``path``: of the file that says so, for the commands that errors name. Raise
-    InvalidArgumentError for two places of one name, or none at all.
+    ``parts``: of how many parts a queue is, by its name. Those of ``orders`` are ``orders.0`` and
+    so on, each of them in the place that fits its name, and together one queue. ``path``: of the
+    file that says so, for the commands that errors name. Raise InvalidArgumentError for two places
+    of one name, none at all, and a number of parts that cannot be one.
     """
 
-    def __init__(self, places: Iterable[Place], *, path: str | None = None) -> None:
+    def __init__(
+        self,
+        places: Iterable[Place],
+        *,
+        parts: Mapping[str, int] | None = None,
+        path: str | None = None,
+    ) -> None:
         self._places = tuple(places)
+        self._parts = checked_parts(parts)
         self._path = path
         names = [place.name for place in self._places]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -102,8 +126,9 @@ class Places:
             said = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise InvalidArgumentError(f"{path} is no TOML: {error}") from None
+        parts = said.pop(_PARTS, None)
         places = [_place(str(path), name, fields) for name, fields in said.items()]
-        return cls(places, path=str(path))
+        return cls(places, parts=parts, path=str(path))
 
     @classmethod
     def from_environment(cls) -> Places | None:
@@ -116,9 +141,21 @@ class Places:
         """The names, in their order."""
         return [place.name for place in self._places]
 
+    def parts_of(self, queue: str) -> list[str]:
+        """Return the parts of a queue, or of its dead-letter queue; ``[]`` if it is not split."""
+        return parts_of(self._parts, queue)
+
     def of(self, queue: str) -> Place:
-        """Return the place of a queue. Raise InvalidArgumentError if no pattern fits."""
+        """Return the place of a queue. Raise InvalidArgumentError if no pattern fits.
+
+        And for a queue that is split: it is where its parts are.
+        """
         name = arguments.queue_name(queue)
+        if parts := self.parts_of(name):
+            raise InvalidArgumentError(
+                f"queue {name!r} is split into {len(parts)} parts, each in a place of its own: "
+                f"name one of them, {parts[0]!r} say"
+            )
         for place in self._places:
             if place.has(name):
                 return place
@@ -150,6 +187,30 @@ class Places:
     def __repr__(self) -> str:
         """Return the names and patterns."""
         return f"Places({list(self._places)!r})"
+
+
+def checked_parts(parts: object) -> dict[str, int]:
+    """Return the numbers of parts by the names of queues. Raise InvalidArgumentError for others."""
+    if parts is None:
+        return {}
+    if not isinstance(parts, Mapping):
+        raise InvalidArgumentError(f"parts must be numbers by names of queues, not {parts!r}")
+    for queue, count in parts.items():
+        name = arguments.queue_name(queue)
+        if name.endswith(arguments.DEAD_LETTER_SUFFIX):
+            raise InvalidArgumentError(f"{name!r} has the parts of its queue: leave it out")
+        if type(count) is not int or not 1 <= count <= _MOST_PARTS:
+            raise InvalidArgumentError(
+                f"queue {name!r} can have 1 to {_MOST_PARTS} parts, not {count!r}"
+            )
+    return dict(parts)
+
+
+def parts_of(parts: Mapping[str, int], queue: str) -> list[str]:
+    """Return the names of the parts of a queue, or of its dead-letter queue; ``[]`` without any."""
+    name = queue.removesuffix(arguments.DEAD_LETTER_SUFFIX)
+    suffix = queue[len(name) :]
+    return [f"{name}.{number}{suffix}" for number in range(parts.get(name, 0))]
 
 
 def _place(path: str, name: str, fields: Any) -> Place:

@@ -163,3 +163,64 @@ def test_a_missing_schema_names_its_place(nowhere: CommandLine, tmp_path: Path) 
     assert f"`xclaim upgrade --places {file} --place north`" in refused.stderr
     assert (upgraded.status, pushed.status) == (0, 0)
     assert json.loads(pushed.stdout)["queue"] == "orders"
+
+
+@pytest.fixture
+def split(nowhere: CommandLine, tmp_path: Path, urls: dict[str, str]) -> CommandLine:
+    file = tmp_path / "split.toml"
+    file.write_text(
+        f'[north]\nqueues = ["orders.[01]"]\nurl = "{urls["north"]}"\n'
+        f'[south]\nqueues = ["*"]\nurl = "{urls["south"]}"\n[parts]\norders = 4\n'
+    )
+    environment = {**nowhere.environment, "XCLAIM_PLACES": str(file)}
+    return replace(nowhere, environment=environment)
+
+
+def test_a_split_queue_is_one_queue(split: CommandLine) -> None:
+    lines = "".join(f'{{"id": {number}}}\n' for number in range(20))
+    pushed = split("push", "orders", "--unique-key-field", "id", stdin=lines)
+    again = split("push", "orders", "--unique-key-field", "id", stdin=lines)
+    assert [json.loads(each.stdout)["new"] for each in (pushed, again)] == [20, 0]
+    assert "place: north" in pushed.stderr
+    assert "place: south" in pushed.stderr
+
+    claims = "".join(split("claim", "orders", "--limit", "20").stdout for _ in range(4))
+    acked = split("ack", stdin=claims)
+
+    assert acked.status == 0
+    (stats,) = split("stats", "orders").stdout.splitlines()
+    assert json.loads(stats)["consumed"] == 20
+    assert split("stats", "orders", "--errors").stdout == ""
+    assert split("claim", "orders").status == 1
+
+
+def test_the_errors_of_a_split_queue_are_of_its_parts(split: CommandLine) -> None:
+    split("push", "orders", "1")
+    claimed = split("claim", "orders").stdout
+    split("release", "--error", "no", stdin=claimed)
+
+    (line,) = split("stats", "orders", "--errors").stdout.splitlines()
+
+    assert json.loads(line)["queue"].startswith("orders.")
+
+
+def test_an_unknown_split_queue_is_called_unknown(split: CommandLine) -> None:
+    assert "queue 'orders' is unknown" in split("peek", "orders").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("push", "orders", "-"), "name --unique-key-field"),
+        (("claims", "orders"), "name it with --place"),
+        (("push", "orders", "1", "--place", "north"), "name one of its parts with --place"),
+        (("get", "orders", "1"), "an id is known to one part"),
+    ],
+)
+def test_what_is_about_one_database_is_refused(
+    split: CommandLine, words: tuple[str, ...], complaint: str
+) -> None:
+    outcome = split(*words, stdin="1\n")
+
+    assert outcome.status == 2
+    assert complaint in outcome.stderr

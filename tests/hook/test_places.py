@@ -128,3 +128,57 @@ def test_a_place_is_not_asked_for_places_of_its_own(
 
     with Queue("orders", urls["north"]) as there:
         assert there.counts().available == 1
+
+
+@pytest.fixture
+def split(urls: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    extra = {"xclaim_places": {"orders.[01]": "north", "*": "south"}, "xclaim_parts": {"orders": 4}}
+    connection = {"conn_type": "xclaim", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", json.dumps(connection))
+    return urls
+
+
+def test_a_split_queue_is_behind_the_connections_of_its_parts(split: dict[str, str]) -> None:
+    queue = XclaimHook().queue("orders")
+    for number in range(4):
+        queue.push(number)
+
+    claims = [claim for claim in (queue.claim() for _ in range(4)) if claim is not None]
+    queue.ack_many(claims)
+
+    assert sorted(claim.payload for claim in claims) == [0, 1, 2, 3]
+    for name, parts in (("north", ("orders.0", "orders.1")), ("south", ("orders.2", "orders.3"))):
+        for part in parts:
+            with Queue(part, split[name]) as there:
+                assert there.counts().consumed == 1
+
+
+@pytest.mark.usefixtures("split")
+def test_tickets_of_a_split_queue_are_resumed() -> None:
+    hook = XclaimHook()
+    hook.queue("orders").push(1)
+    ticket = ClaimOperator(task_id="claim", queue_name="orders").execute({})
+    assert ticket is not None
+
+    (claim,) = hook.resume(ticket, queue_name="orders")
+
+    assert claim.payload == 1
+
+
+@pytest.mark.parametrize("parts", [4, {"orders": "four"}])
+def test_wrong_parts_are_refused(monkeypatch: pytest.MonkeyPatch, parts: object) -> None:
+    connection = {"conn_type": "xclaim", "extra": {"xclaim_parts": parts}}
+    monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", json.dumps(connection))
+
+    with pytest.raises(DatabaseUrlError, match=r"xclaim_parts.*xclaim_default"):
+        XclaimHook().queue("orders")
+
+
+@pytest.mark.usefixtures("split")
+def test_a_trigger_watches_one_part() -> None:
+    async def wait() -> None:
+        async for _ in AvailableTrigger(queue_name="orders").run():
+            return
+
+    with pytest.raises(DatabaseUrlError, match="split into 4 parts"):
+        asyncio.run(wait())

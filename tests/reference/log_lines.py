@@ -32,6 +32,9 @@ MEANINGS = {
     "the database is away (%s), asking again in %.1f s, for %.0f s more": (
         "A loop has lost its connection and goes on when the database is back. Nothing is lost."
     ),
+    "place %s is away (%s) and is not asked for %.1f s": (
+        "A part of a queue that is split is there. The other parts are asked meanwhile."
+    ),
     "the database is back after %.1f s": "The loop goes on. What it lost, others may have.",
     "message %s in %r cannot be read and was released (%s)": (
         "A loop cannot read a payload. After its attempts it is a dead letter: see "

@@ -44,6 +44,7 @@ _QUERY_EXTRAS = (
     "target_session_attrs",
 )
 PLACES_EXTRA = "xclaim_places"
+PARTS_EXTRA = "xclaim_parts"
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
 _is_tested: ContextVar[bool] = ContextVar("is_tested", default=False)
 
@@ -196,6 +197,25 @@ def places_of(connection: ConnectionLike, conn_id: str) -> Mapping[str, str]:
     return places
 
 
+def parts_of(connection: ConnectionLike, queue_name: str, conn_id: str) -> list[str]:
+    """Return the parts of a queue, ``[]`` if it is not split: the extra ``xclaim_parts``.
+
+    :param connection: which may say so.
+    :param queue_name: the queue's name.
+    :param conn_id: of the connection.
+    :raises DatabaseUrlError: they are no numbers of parts.
+    """
+    from xclaim import places
+    from xclaim.errors import InvalidArgumentError
+
+    try:
+        parts = places.checked_parts(_extras(connection, conn_id).get(PARTS_EXTRA) or None)
+    except InvalidArgumentError as error:
+        said = f"the extra {PARTS_EXTRA!r} of connection {conn_id!r}"
+        raise DatabaseUrlError(f'{said} must be like {{"orders": 4}}: {error}') from None
+    return places.parts_of(parts, queue_name)
+
+
 def place_of(connection: ConnectionLike, queue_name: str, conn_id: str) -> str:
     """Return the id of the connection behind which a queue is: this one's, if it says no more.
 
@@ -204,9 +224,16 @@ def place_of(connection: ConnectionLike, queue_name: str, conn_id: str) -> str:
     :param connection: which may have places.
     :param queue_name: the queue's name.
     :param conn_id: of the connection.
-    :raises DatabaseUrlError: there are places, and none of them fits.
+    :raises DatabaseUrlError: there are places, and none of them fits; or the queue is split, and
+        so in several.
     """
     from xclaim.places import fits
+
+    if parts := parts_of(connection, queue_name, conn_id):
+        raise DatabaseUrlError(
+            f"queue {queue_name!r} is split into {len(parts)} parts, and this is for one place: "
+            f"name one of them, {parts[0]!r} say"
+        )
 
     places = places_of(connection, conn_id)
     for pattern, other in places.items():

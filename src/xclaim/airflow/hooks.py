@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from xclaim.airflow.connections import Database
     from xclaim.airflow.tasks.task_queue import TaskQueue
     from xclaim.message import T_co
+    from xclaim.queues.placing import Split
 
 
 class XclaimHook(BaseHook):
@@ -45,7 +46,7 @@ class XclaimHook(BaseHook):
     ``hook.queue("orders")`` has the methods of a ``Queue`` and knows the running task: it fills in
     who claims, a claim key, lineage and unique keys. Outside a task it fills in nothing. A
     connection with the extra ``xclaim_places`` says by the queue's name behind which other one it
-    is.
+    is, and with ``xclaim_parts`` which queues are split.
 
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
     :param payloads: how payloads are stored; by default each setting is as the connection's extras
@@ -99,10 +100,10 @@ class XclaimHook(BaseHook):
         """
         from xclaim.airflow.tasks.task_queue import TaskQueue
 
-        place = self._place_of(queue_name)
+        bind, place = self._bind_of(queue_name)
         return TaskQueue(
             queue_name,
-            place.get_conn(),
+            bind,
             lineage=self._lineage,
             schema=place.database().schema,
             retry=retry,
@@ -119,7 +120,7 @@ class XclaimHook(BaseHook):
         """
         from xclaim.airflow.assets import queue_uri
 
-        return queue_uri(self._place_of(queue_name).database().url, queue_name)
+        return queue_uri(self._bind_of(queue_name)[1].database().url, queue_name)
 
     def is_encrypted(self) -> bool:
         """Return whether the payloads of this hook's queues are encrypted."""
@@ -133,8 +134,9 @@ class XclaimHook(BaseHook):
         """
         from xclaim.airflow.stats import measure_queue
 
-        place = self._place_of(queue_name)
-        measure_queue(queue_name, counts, place.get_conn(), place.database().schema)
+        places = {part: self._place_of(part) for part in self._parts_of(queue_name) or [queue_name]}
+        tables = {part: (each.get_conn(), each.database().schema) for part, each in places.items()}
+        measure_queue(queue_name, counts, tables)
 
     def get_conn(self) -> Engine:
         """Return the SQLAlchemy engine, made once per process."""
@@ -210,6 +212,10 @@ class XclaimHook(BaseHook):
         """
         from xclaim import TicketLostError
 
+        said: Any = ticket  # of whoever may write an XCom
+        if queue_name is not None and isinstance(said, dict):
+            parts = self._parts_of(queue_name)
+            queue_name = said.get("queue") if said.get("queue") in parts else queue_name
         known = ticket_from_xcom(ticket, self.xclaim_conn_id, queue_name)
         task_queue = self.queue(known.queue)
         claims = task_queue.resume(known, lease=lease)
@@ -290,6 +296,32 @@ class XclaimHook(BaseHook):
         if self._payloads is not None:
             return self._payloads
         return payloads_of(self.database().payload_options, self._fallback)
+
+    def _bind_of(self, queue_name: str) -> tuple[Engine | Split, XclaimHook]:
+        """Return what the queue is bound to, and the hook of its place: of its first part's."""
+        from xclaim.queues.placing import Placed, Split
+
+        parts = self._parts_of(queue_name)
+        if not parts:
+            place = self._place_of(queue_name)
+            return place.get_conn(), place
+        hooks = {part: self._place_of(part) for part in parts}
+        places = [
+            Placed(
+                bind=hook.get_conn(),
+                schema=hook.database().schema,
+                place=hook.xclaim_conn_id,
+                parts=[part for part in parts if hooks[part] is hook],
+            )
+            for hook in dict.fromkeys(hooks.values())
+        ]
+        return Split(parts, places), hooks[parts[0]]
+
+    def _parts_of(self, queue_name: str) -> list[str]:
+        """Return the parts of a queue that is split; ``[]`` if it is not."""
+        from xclaim.airflow.connections import parts_of
+
+        return parts_of(self._connection(), queue_name, self.xclaim_conn_id)
 
     def _place_of(self, queue_name: str) -> XclaimHook:
         """Return the hook of the connection behind which the queue is: this one, mostly."""

@@ -89,6 +89,11 @@ def get_provider_info() -> dict[str, Any]:
                         "description": 'Queues behind other connections: {"orders.*": "conn_id"}.',
                         "schema": {"type": ["object", "null"]},
                     },
+                    "xclaim_parts": {
+                        "label": "Parts",
+                        "description": 'Of how many parts a split queue is: {"orders": 4}.',
+                        "schema": {"type": ["object", "null"]},
+                    },
                     "sslmode": {
                         "label": "SSL mode",
                         "description": "As libpq: disable, prefer, require, verify-full ...",

@@ -145,23 +145,23 @@ def of_tasks() -> QueueStats | None:
 
 
 def measure_queue(
-    queue: str, counts: Mapping[str, int], engine: Engine, schema: str | None
+    queue: str, counts: Mapping[str, int], tables: Mapping[str, tuple[Engine, str | None]]
 ) -> None:
     """Send how many messages a queue has, and for how long the oldest has waited.
 
     :param queue: its name.
     :param counts: how many there are of each kind.
-    :param engine: on its database.
-    :param schema: where its table is.
+    :param tables: the engine and the schema of each of its parts, or of the queue, by the name.
     """
     stats = of_tasks()
     if stats is None:
         return
     for name, count in counts.items():
         stats.gauge(f"queue.{name}", queue, count)
-    seconds = _oldest_waiting(queue, engine, schema)
-    if seconds is not None:
-        stats.gauge("queue.oldest_waiting", queue, seconds)
+    waits = [_oldest_waiting(part, *table) for part, table in tables.items()]
+    known = [seconds for seconds in waits if seconds is not None]
+    if known and len(known) == len(waits):
+        stats.gauge("queue.oldest_waiting", queue, max(known))
 
 
 def is_on() -> bool:

@@ -47,10 +47,30 @@ class Database:
     commands: Commands = field(default_factory=Commands)
 
     def at(self, queue: str) -> Database:
-        """Return the database of a queue: of its place, if there are places."""
-        if self.places is None or self.place is not None:
+        """Return the database of a queue: of its place, if there are places.
+
+        A queue that is split is in several: see ``places_of``.
+        """
+        if self.places is None:
+            return self
+        if self.place is not None:
+            if self.places.parts_of(queue):
+                raise click.UsageError(
+                    f"queue {queue!r} is split: name one of its parts with --place, or leave it out"
+                )
+            return self
+        if self.places.parts_of(queue):
             return self
         return self.within(self.places, self.places.of(queue))
+
+    def parts_of(self, queue: str) -> list[str]:
+        """Return the parts of a queue that is split, else the queue alone."""
+        return (self.places.parts_of(queue) if self.places is not None else []) or [queue]
+
+    def places_of(self, queue: str) -> list[Database]:
+        """Return the databases in which the parts of a queue are, each once."""
+        there = [self.at(part) for part in self.parts_of(queue)]
+        return list({database.place: database for database in there}.values())
 
     def within(self, places: Places, place: Place) -> Database:
         """Return the database of one of the places."""
@@ -125,8 +145,27 @@ class Database:
     @contextmanager
     def queue(self, name: str, *, notify: bool = False) -> Iterator[Queue]:
         """Yield a queue in the database; with ``notify`` it wakes those who wait."""
+        if self.parts_of(name) != [name]:
+            with self._split(name, notify=notify) as queue:
+                yield queue
+            return
         with self.at(name).queues() as queue_of:
             yield queue_of(name, notify=notify)
+
+    @contextmanager
+    def _split(self, name: str, *, notify: bool) -> Iterator[Queue]:
+        """Yield a queue whose parts are in several places, one of which may be away."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from xclaim.queues.sync import Queue
+
+        for place in self.places_of(name):
+            place._place(create=False)  # noqa: SLF001  (it says where that is)
+        try:
+            with Queue(name, self.places or "", notify=notify, payloads=self.payloads) as queue:
+                yield queue
+        except SQLAlchemyError as error:
+            raise _refusal(error) from error
 
     @contextmanager
     def queues(self) -> Iterator[Callable[..., Queue]]:
@@ -154,18 +193,23 @@ class Database:
 
         Raise HiddenRowsError if that cannot be said, because the role does not see the queue.
         """
+        if any(self.at(part)._knows(part) for part in self.parts_of(queue)):  # noqa: SLF001
+            return
+        if not self.quiet:
+            say(
+                f"queue {queue!r} is unknown: it has no message, not even a consumed one; "
+                "`xclaim stats` shows the queues there are"
+            )
+
+    def _knows(self, queue: str) -> bool:
         from xclaim.verbs import is_known, refuse_hidden_queue
 
         with self._another_look() as connection:
             schema = self.resolved_schema(connection.engine)
             if is_known(connection, queue, schema=schema):
-                return
+                return True
             refuse_hidden_queue(connection, queue, schema=schema)
-            if not self.quiet:
-                say(
-                    f"queue {queue!r} is unknown: it has no message, not even a consumed one; "
-                    "`xclaim stats` shows the queues there are"
-                )
+            return False
 
     def tell_if_limited(self) -> None:
         """Say on stderr that the role does not see all messages, if that is so."""

@@ -73,17 +73,20 @@ def stats(*, queue_name: str | None, errors: bool, output: Output, database: Dat
     tried again; `head_attempts` is how often the message was tried that would be claimed next.
     `paused_at` is since when a queue hands out nothing.
     """
+    databases = [database] if queue_name is None else database.places_of(queue_name)
     if errors:
-        found = _errors(database)
-        wanted = (queue_name, f"{queue_name}.dead")
+        found = [row for each in databases for row in _errors(each)]
+        wanted = set() if queue_name is None else _with_dead(database.parts_of(queue_name))
         rows = [row for row in found if queue_name is None or row["queue"] in wanted]
         write_all(rows, ERROR_COLUMNS, output)
         _tell_what_is_missing(database, queue_name, is_there=bool(rows))
         return
-    rows = _stats(database)
+    rows = [row for each in databases for row in _stats(each)]
     if queue_name is not None:
         queue_name = queue_name.removesuffix(".dead")  # which is counted with it
-        rows = [row for row in rows if row["queue"] == queue_name]
+        parts = database.parts_of(queue_name)
+        rows = [row for row in rows if row["queue"] in parts]
+        rows = [_together(queue_name, rows, len(parts))] if len(rows) > 1 else rows
     is_there = bool(rows)
     if queue_name is not None and not is_there:
         database.tell_if_unknown(queue_name)  # before zeros are printed for it
@@ -101,6 +104,27 @@ def _tell_what_is_missing(database: Database, queue: str | None, *, is_there: bo
 
 
 _ZEROS = (*_COUNTS, "retrying")
+_MOST = ("head_attempts", *_AGES)
+
+
+def _with_dead(queues: Iterable[str]) -> set[str]:
+    return {name for queue in queues for name in (queue, f"{queue}.dead")}
+
+
+def _together(queue: str, rows: Sequence[dict[str, Any]], parts: int) -> dict[str, Any]:
+    """Return the line of a queue that is split: sums, and of each age the greatest."""
+
+    def known(name: str) -> list[Any]:
+        return [row[name] for row in rows if row[name] is not None]
+
+    paused = known("paused_at")
+    return {
+        "queue": queue,
+        **{name: sum(known(name)) for name in (*_COUNTS, "retrying")},
+        "next_try_at": min(known("next_try_at"), default=None),
+        **{name: max(known(name), default=None) for name in _MOST},
+        "paused_at": max(paused) if len(paused) == parts else None,
+    }
 
 
 @click.command()

@@ -103,6 +103,12 @@ def push(
             message = _push_one(queue, encoded, unique_key, options, database)
         write_all([message.to_dict()], MESSAGE_COLUMNS, output)
         return
+    if database.parts_of(queue_name) != [queue_name]:
+        with source as lines:
+            split = partial(database.queue, queue_name, notify=notify)
+            pushed = _push_to_parts(split, lines, unique_key_field, options)
+        write_all([{"queue": queue_name, **pushed}], ("queue", "pushed", "new"), output)
+        return
     open_queue = partial(
         Queue, queue_name, schema=database.schema, notify=notify, payloads=database.payloads
     )
@@ -171,13 +177,41 @@ def _push_lines(
     # Read and checked first: a slow stdin must hold no transaction, on SQLite the one write lock.
     with database.engine() as engine, _checked_lines(lines, key_field) as (checked, count):
         engine.dispose()  # its connection was idle all the while, and may be gone
-        new = 0
-        with engine.begin() as connection, progress("pushing", count) as advance:
-            queue = open_queue(connection)
-            for batch in batches(checked, _BATCH):
-                new += _push_batch(queue, batch, key_field, options)
-                advance(len(batch), len(batch))
+        with engine.begin() as connection:
+            new = _push_checked(open_queue(connection), checked, count, key_field, options)
     return {"pushed": count, "new": new}
+
+
+def _push_to_parts(
+    split: Callable[[], AbstractContextManager[Queue]],
+    lines: IO[bytes],
+    key_field: str | None,
+    options: dict[str, Any],
+) -> dict[str, int]:
+    """Push to a queue that is split, batch by batch, each part's in a transaction of its own."""
+    if key_field is None:
+        raise click.UsageError(
+            "the lines of a queue that is split are not pushed in one transaction: name "
+            "--unique-key-field, and they can be pushed again if that fails"
+        )
+    with _checked_lines(lines, key_field) as (checked, count), split() as queue:
+        new = _push_checked(queue, checked, count, key_field, options)
+    return {"pushed": count, "new": new}
+
+
+def _push_checked(
+    queue: Queue,
+    checked: IO[bytes],
+    count: int,
+    key_field: str | None,
+    options: dict[str, Any],
+) -> int:
+    new = 0
+    with progress("pushing", count) as advance:
+        for batch in batches(checked, _BATCH):
+            new += _push_batch(queue, batch, key_field, options)
+            advance(len(batch), len(batch))
+    return new
 
 
 def _push_batch(
@@ -188,14 +222,14 @@ def _push_batch(
     if key_field is None:
         return len(queue.push_many(payloads, **options))
     keys = [_key(payload.value, key_field, "line") for payload in payloads]
-    known = {message.id for message in queue.find(keys)}
+    known = {(message.queue, message.id) for message in queue.find(keys)}
     try:
         messages = queue.push_many(payloads, unique_keys=keys, **options)
     except DuplicateMessageError as error:
         clashing = set(error.unique_keys)
         places = [number for number, key in zip(numbers, keys, strict=True) if key in clashing]
         raise RefusedError(f"{error} ({_named(places)})") from error
-    return len({message.id for message in messages} - known)
+    return len({(message.queue, message.id) for message in messages} - known)
 
 
 def _named(numbers: Sequence[int]) -> str:

@@ -285,10 +285,10 @@ class Worked:
 class Works:
     """The work on what a block or a stream holds. It is empty while nobody wants to come along."""
 
-    __slots__ = ("_bind", "_by_token", "_current")
+    __slots__ = ("_bind_of", "_by_token", "_current")
 
-    def __init__(self, bind: Engine | Connection | OrmSession) -> None:
-        self._bind = bind
+    def __init__(self, bind_of: Callable[[Claim], Engine | Connection | OrmSession]) -> None:
+        self._bind_of = bind_of
         self._current: Worked | None = None
         self._by_token: dict[UUID, Worked] = {}
 
@@ -296,7 +296,9 @@ class Works:
         """Begin the work on these claims, after that on those before."""
         if not claims or not WORKS.are_wanted():
             return
-        work = Work(queue=claims[0].message.queue, claims=tuple(claims), url=url_of(self._bind))
+        first = claims[0]
+        url = url_of(self._bind_of(first))
+        work = Work(queue=first.message.queue, claims=tuple(claims), url=url)
         self._current = worked = Worked(work)
         for claim in claims:
             self._by_token[claim.token] = worked

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -75,6 +75,19 @@ class Runner:
         self._per_thread = per_thread
         self._whereabouts = whereabouts  # of its queue, as a note for errors of the database
         self._commits = isinstance(bind, Engine)
+
+    @property
+    def engines(self) -> Sequence[Engine]:
+        """What it takes connections of; none in a transaction of the caller."""
+        return [self.bind] if isinstance(self.bind, Engine) else []
+
+    def bind_of(self, _: Claim) -> Engine | Connection | OrmSession:
+        """Return what the claim was made on."""
+        return self.bind
+
+    def wakes(self, queue: str) -> Sequence[tuple[Engine, str]]:
+        """Return where pushes to a queue wake who waits: the engine, and the queue's name there."""
+        return [(engine, queue) for engine in self.engines]
 
     def joined(self, connection: Connection) -> Runner:
         """Return a runner that joins the transaction of a connection."""

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import verbs
@@ -70,7 +69,7 @@ class Holding:
         self._process_id = os.getpid()
         self.claims = ClaimsAhead()
         self.is_done = False  # whether the block has ended well, and only its ack may be missing
-        self.works = Works(runner.bind)
+        self.works = Works(runner.bind_of)
         self._runner = runner
         self._again = again
         self._keeper = keeper
@@ -169,7 +168,7 @@ class Holding:
 
     def keep_alive(self) -> None:
         """Extend the leases from now on; not on a connection, which serves one at a time."""
-        if isinstance(self._runner.bind, Engine):
+        if self._runner.engines:
             self._keep_alive = KeepAlive(
                 self._runner.concurrency,
                 self._extend,

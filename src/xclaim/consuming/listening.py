@@ -10,7 +10,7 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,8 +41,7 @@ _logger = logging.getLogger("xclaim")
 
 def claim_waiting(
     concurrency: Concurrency,
-    engine: Engine,
-    queue: str,
+    wakes: Sequence[tuple[Engine, str]],
     *,
     wait: timedelta,
     claim: Callable[[], T],
@@ -50,12 +49,13 @@ def claim_waiting(
 ) -> T | None:
     """Claim; then poll, now and then and when woken, until there is something or ``wait`` is over.
 
-    What is looked for may differ. A cancellation or an interrupt ends the wait.
+    What is looked for may differ. ``wakes``: the queues whose pushes wake, each with its engine. A
+    cancellation or an interrupt ends the wait.
     """
-    patience = Patience(wait, engine.dialect.name)
+    patience = Patience(wait, {engine.dialect.name for engine, _ in wakes})
     if found := claim():
         return found
-    with _waiter(concurrency, engine, queue) as (wake_up, bell):
+    with _waiter(concurrency, wakes) as (wake_up, bell):
         while (pause := patience.pause()) is not None:
             if woken := wake_up.wait(pause):
                 concurrency.sleep(min(bell.vain_looks.gap(), patience.left()))
@@ -79,7 +79,8 @@ def messages_waiting(
 ) -> list[T]:
     """Return what ``look`` finds as soon as it finds something; nothing is claimed by that."""
     while True:
-        if found := claim_waiting(concurrency, engine, queue, wait=_LONG, claim=look, poll=look):
+        wakes = [(engine, queue)]
+        if found := claim_waiting(concurrency, wakes, wait=_LONG, claim=look, poll=look):
             return found
 
 
@@ -123,18 +124,21 @@ _lock = threading.Lock()
 
 @contextmanager
 def _waiter(
-    concurrency: Concurrency, engine: Engine, queue: str
+    concurrency: Concurrency, wakes: Sequence[tuple[Engine, str]]
 ) -> Iterator[tuple[Event, Bell[Event]]]:
     wake_up = concurrency.event()
     with _lock:
         of_scope = _waiting.setdefault(concurrency.scope(), WeakKeyDictionary())
-        waiters = of_scope.setdefault(engine.pool, _Waiters())
-        bell = waiters.bells[queue]
+        there = [of_scope.setdefault(engine.pool, _Waiters()) for engine, _ in wakes]
+        bell = there[0].bells[wakes[0][1]]
+        for waiters, (_, queue) in zip(there, wakes, strict=True):
+            waiters.bells.setdefault(queue, bell)  # the parts of a queue have one bell
     try:
         with _lock:  # or the listener could end between the two
             bell.join(wake_up)
-            if engine.dialect.name == POSTGRESQL.name:
-                _keep_listening(concurrency, engine, waiters)
+            for waiters, (engine, _) in zip(there, wakes, strict=True):
+                if engine.dialect.name == POSTGRESQL.name:
+                    _keep_listening(concurrency, engine, waiters)
         yield wake_up, bell
     finally:
         bell.leave(wake_up)

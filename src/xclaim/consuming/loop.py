@@ -44,8 +44,8 @@ class Loop:
         self.runner = runner
         self._keeper = keeper
         # What was in a transaction of the caller is lost with its connection.
-        limit = reconnect if isinstance(runner.bind, Engine) else timedelta(0)
-        self.again = Reconnecting(limit, has_connected(runner.bind), runner.concurrency)
+        limit = reconnect if runner.engines else timedelta(0)
+        self.again = Reconnecting(limit, has_connected(runner.engines), runner.concurrency)
 
     def holding(self, lease: timedelta, lease_limit: timedelta) -> Holding:
         """Return what holds claims for a block or a stream."""
@@ -65,15 +65,15 @@ class Loop:
         self, held: ClaimsAhead, limit: int, wait: timedelta, claimant: Claimant
     ) -> bool:
         """Claim into ``held`` as soon as there is something; return whether there was."""
-        engine = self.runner.bind
-        if not isinstance(engine, Engine):
+        wakes = self.runner.wakes(self.name)
+        if not wakes:
             raise InvalidArgumentError(_NO_WAIT_ON_A_CONNECTION)
         claim, poll = (
             partial(self.fill, held, verb, self.name, limit, **claimant)
             for verb in (verbs.CLAIM_MANY, verbs.POLL)
         )
         concurrency = self.runner.concurrency
-        found = claim_waiting(concurrency, engine, self.name, wait=wait, claim=claim, poll=poll)
+        found = claim_waiting(concurrency, wakes, wait=wait, claim=claim, poll=poll)
         return bool(found)
 
     def claim_waiting(self, limit: int, wait: timedelta, claimant: Claimant) -> list[Claim]:

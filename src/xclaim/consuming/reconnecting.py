@@ -6,7 +6,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +19,8 @@ from xclaim.connections.engine import READ_ONLY
 from xclaim.verb import ReturnEvent
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from xclaim.connections.concurrency import Concurrency
 
 T = TypeVar("T")
@@ -95,7 +97,7 @@ class Reconnecting:
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
         _logger.warning(
             "the database is away (%s), asking again in %.1f s, for %.0f s more",
-            _shown(error),
+            shown(error),
             pause,
             left,
         )
@@ -123,13 +125,14 @@ def is_passing(error: DBAPIError, *, has_connected: bool, in_a_hurry: bool = Fal
     return state.startswith(_CONNECTION_EXCEPTION) or state in _PASSING
 
 
-def has_connected(bind: object) -> Callable[[], bool]:
-    """Return what tells whether the engine has ever reached its server; of what is none, no."""
-    dialect = getattr(bind, "dialect", None)
-    return lambda: getattr(dialect, "server_version_info", None) is not None
+def has_connected(engines: Sequence[Engine]) -> Callable[[], bool]:
+    """Return what tells whether one of the engines has ever reached its server; of none, no."""
+    dialects = [engine.dialect for engine in engines]
+    return lambda: any(getattr(each, "server_version_info", None) is not None for each in dialects)
 
 
-def _shown(error: DBAPIError) -> str:
+def shown(error: DBAPIError) -> str:
+    """Return the first line of an error of the database, without the statement."""
     # Not the error itself: it would show the statement with its payloads.
     lines = str(error.orig).strip().splitlines()
     return arguments.visible(lines[0]) if lines else type(error.orig).__name__

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -33,9 +34,9 @@ AnyEvent = TypeVar("AnyEvent", bound="Event")
 class Patience:
     """The pauses of one wait: short at first and after a wake-up, then longer and longer."""
 
-    def __init__(self, wait: timedelta, dialect_name: str) -> None:
+    def __init__(self, wait: timedelta, dialect_names: Iterable[str]) -> None:
         self._ends_at = time.monotonic() + arguments.seconds("wait", wait)
-        self._longest = _LONGEST_PAUSE[dialect_name]
+        self._longest = min(_LONGEST_PAUSE[name] for name in dialect_names)
         self._pause = _FIRST_PAUSE
         # A wake-up sent just before this wait began may have stood for a push just after it.
         self._is_soon = True

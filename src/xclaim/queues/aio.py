@@ -21,8 +21,8 @@ from xclaim.message import Claim, Message, T_co
 from xclaim.payloads.payloads import Payloads
 from xclaim.places import Places
 from xclaim.queues.async_verbs import AsyncVerbs, each
-from xclaim.queues.bound_queue import Bind, BoundQueue, unusable_bind
-from xclaim.queues.placing import placed
+from xclaim.queues.bound_queue import Bind, unusable_bind
+from xclaim.queues.placing import Placed, bind_queue
 from xclaim.retry import RETRY, Retry
 
 if TYPE_CHECKING:
@@ -58,27 +58,27 @@ class AsyncQueue(AsyncVerbs[T_co]):
         type: type[T_co] | None = None,
         payloads: Payloads | None = None,
     ) -> None:
-        where = placed(name, bind, schema)
-        owned = isinstance(where.bind, str | URL)
-        opened = where.bind
-        if owned:
-            opened = create_async_verb_engine(opened, commands=where.commands)
-        self._engine: Any = opened  # what transact makes connections of
-        self._queue = BoundQueue(
+        self._engine: Any = None  # what transact makes connections of
+        self._queue = bind_queue(
             name,
-            _sync(opened),
+            bind,
+            schema,
+            self._opened,
             TASKS,
-            owned=owned,
             holds_connections=False,
-            schema=where.schema,
             notify=notify,
             reconnect=reconnect,
             retry=retry,
             type_=type,
             payloads=payloads,
-            whereabouts=where.whereabouts,
         )
         self.name = self._queue.name
+
+    def _opened(self, where: Placed) -> Bind:
+        self._engine = where.bind
+        if isinstance(where.bind, str | URL):
+            self._engine = create_async_verb_engine(where.bind, commands=where.commands)
+        return _sync(self._engine)
 
     @asynccontextmanager
     async def transact(

@@ -61,13 +61,8 @@ class BoundQueue:
         payloads: Payloads | None,
         whereabouts: str | None = None,
     ) -> None:
-        self.name = arguments.queue_name(name)
-        self.bind: Any = bind
-        arguments.seconds("reconnect", reconnect)
-        self._reconnect = reconnect
+        self._begin(name, bind, reconnect)
         self._owned = bind if owned and isinstance(bind, Engine) else None
-        self.keeper: Keeper = NobodyKeeps()
-        self.log_level = logging.DEBUG  # lines of the log that have a lower level are raised to it
         self._make_runner = partial(
             _runner_on,
             concurrency=concurrency,
@@ -83,6 +78,14 @@ class BoundQueue:
             self._fixed_runner = self._runner_on_engine(bind, holds_connections=holds_connections)
         elif not isinstance(bind, SessionScope):  # in which each caller has a session of his own
             self._fixed_runner = self._make_runner(bind)
+
+    def _begin(self, name: str, bind: Bind, reconnect: timedelta) -> None:
+        self.name = arguments.queue_name(name)
+        self.bind: Any = bind
+        arguments.seconds("reconnect", reconnect)
+        self._reconnect = reconnect
+        self.keeper: Keeper = NobodyKeeps()
+        self.log_level = logging.DEBUG  # lines of the log that have a lower level are raised to it
 
     def _runner_on_engine(self, engine: Engine, *, holds_connections: bool) -> Runner:
         check_driver(engine.dialect)
@@ -106,6 +109,16 @@ class BoundQueue:
             return "the session of each scope"
         bind = self.bind.database() if isinstance(self.bind, OrmSession) else self.bind
         return shown_url(bind.engine.url)
+
+    @property
+    def runner(self) -> Runner:
+        """What runs the verbs here."""
+        return self._runner
+
+    @property
+    def reconnect(self) -> timedelta:
+        """How long what loops or waits asks again while the database is away."""
+        return self._reconnect
 
     @property
     def retry(self) -> Retry:
@@ -305,9 +318,12 @@ class BoundQueue:
     def _loop(self, retry: Retry | None = None) -> Loop:
         return Loop(self.name, self._runner.retrying(retry), self._reconnect, self.keeper)
 
+    def _has(self, queue: str) -> bool:
+        return queue == self.name
+
     def _check(self, claims: Iterable[object]) -> None:
         for claim in claims:  # the verb refuses what is not a claim
-            if isinstance(claim, Claim) and claim.message.queue != self.name:
+            if isinstance(claim, Claim) and not self._has(claim.message.queue):
                 raise InvalidArgumentError(
                     f"message {claim.message.id} was claimed from queue {claim.message.queue!r}, "
                     f"not from {self.name!r}: settle it with Queue({claim.message.queue!r}, ...)"

@@ -19,8 +19,8 @@ from xclaim.consuming.streaming import each
 from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
 from xclaim.payloads.payloads import Payloads
 from xclaim.places import Places
-from xclaim.queues.bound_queue import Bind, BoundQueue, unusable_bind
-from xclaim.queues.placing import Placed, placed
+from xclaim.queues.bound_queue import Bind, unusable_bind
+from xclaim.queues.placing import Placed, bind_queue
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry
 
 if TYPE_CHECKING:
@@ -61,21 +61,18 @@ class Queue(Generic[T_co]):
         type: type[T_co] | None = None,
         payloads: Payloads | None = None,
     ) -> None:
-        where = placed(name, bind, schema)
-        owned = isinstance(where.bind, str | URL)
-        self._queue = BoundQueue(
+        self._queue = bind_queue(
             name,
-            _opened(where),
+            bind,
+            schema,
+            _opened,
             THREADS,
-            owned=owned,
-            holds_connections=owned,
-            schema=where.schema,
+            holds_connections=True,
             notify=notify,
             reconnect=reconnect,
             retry=retry,
             type_=type,
             payloads=payloads,
-            whereabouts=where.whereabouts,
         )
         self.name = self._queue.name
 

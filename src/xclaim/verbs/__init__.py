@@ -7,7 +7,7 @@ capitals is the verb as the runner takes it.
 
 from __future__ import annotations
 
-from xclaim.verbs.claiming import CLAIM_MANY, CLAIM_MESSAGE, POLL, RESUME
+from xclaim.verbs.claiming import CLAIM_MANY, CLAIM_MESSAGE, POLL, RESUME, TAKE_BACK
 from xclaim.verbs.execution import resolve_schema, schema_on
 from xclaim.verbs.hints import NOTIFY_EVERY
 from xclaim.verbs.looking import (
@@ -85,6 +85,7 @@ __all__ = [
     "RELEASE",
     "RESUME",
     "SPENT",
+    "TAKE_BACK",
     "UNCONSUMED",
     "UNPAUSE",
     "UPCOMING",

@@ -91,6 +91,33 @@ def poll(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) -> 
     return take(connection, asked)
 
 
+def take_back(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) -> list[Claim]:
+    """Take back up to ``limit`` messages that an earlier attempt holds; ``[]`` if it holds none.
+
+    Of the same ``claim_key``, by another ``claimed_by``. It is the first half of ``claim_many``,
+    for who has to ask the other parts of a split queue before he takes a new message.
+    """
+    asked = request(connection, queue, limit, **who)
+    if not asked.resumes:
+        return []
+    build = partial(statements.take_back, limit=asked.limit)
+    parameters = {**asked.parameters, **asked.limit_if_it_resumes()}
+
+    def take() -> Sequence[Any]:
+        given = {**parameters, **token_parameters(connection)}
+        return execute(connection, asked.schema, build, given, named=False)
+
+    try:
+        rows = take()
+    except DBAPIError as error:
+        nobody = {"handed_on_key": None, "handed_on_by": None}
+        held = Candidates(
+            schema=asked.schema, build=statements.handed_on, parameters={**parameters, **nobody}
+        )
+        rows = claim_the_others(connection, error, take, held)
+    return as_claims(rows, asked)
+
+
 def resume(
     connection: Connection,
     queue: str,
@@ -373,5 +400,6 @@ def _sweep(connection: Connection, asked: Request, spared_key: str | None = None
 
 CLAIM_MANY = Verb(function=claim_many, retries=True, undone_by=HAND_BACK)
 POLL = Verb(function=poll, retries=True, undone_by=HAND_BACK)
+TAKE_BACK = Verb(function=take_back, retries=True, undone_by=HAND_BACK)
 RESUME = Verb(function=resume, retries=True, undone_by=HAND_BACK)
 CLAIM_MESSAGE = Verb(function=claim_message, retries=True, undone_by=HAND_BACK)

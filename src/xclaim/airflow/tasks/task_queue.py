@@ -35,7 +35,9 @@ from xclaim.airflow.tasks.identity import (
 from xclaim.airflow.tasks.rerun import OnRerun, checked_policy, replace_unconsumed
 from xclaim.airflow.tasks.tickets import resumption_key
 from xclaim.arguments import LEASE, LEASE_LIMIT
+from xclaim.errors import InvalidArgumentError
 from xclaim.message import T_co
+from xclaim.queues.placing import Split
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry
 
 _T = TypeVar("_T")
@@ -49,7 +51,7 @@ class TaskQueue(Queue[T_co]):
     retried push pushes nothing twice. Outside a task it fills in nothing and is a ``Queue``.
 
     :param name: the queue's name.
-    :param engine: on which each verb is a transaction of its own.
+    :param engine: on which each verb is a transaction of its own; or those of a split queue.
     :param lineage: where it reports what a task pushes and claims.
     :param schema: as of a ``Queue``.
     :param retry: as of a ``Queue``.
@@ -64,7 +66,7 @@ class TaskQueue(Queue[T_co]):
     def __init__(
         self,
         name: str,
-        engine: Engine,
+        engine: Engine | Split,
         *,
         lineage: LineageReports,
         schema: str | None = None,
@@ -74,19 +76,29 @@ class TaskQueue(Queue[T_co]):
         type: type[T_co] | None = None,
         payloads: Payloads | None = None,
     ) -> None:
-        super().__init__(name, engine, schema=schema, retry=retry, type=type, payloads=payloads)
+        is_split = isinstance(engine, Split)
+        first = engine.places[0].bind if isinstance(engine, Split) else engine
+        bind: Any = engine  # which only the hook can split
+        super().__init__(
+            name,
+            bind,
+            schema=None if is_split else schema,
+            retry=retry,
+            type=type,
+            payloads=payloads,
+        )
         self.keeper = self._queue.keeper = TaskKeeper(
             self, self._queue, checked_on_error(on_error), checked_on_dead(on_dead)
         )
         if running_instance() is not None:  # a task's log tells of its messages, one by one
             self._queue.log_level = logging.INFO
             stats.of_tasks()
-        self._transaction = engine.begin
+        self._transaction = None if is_split else first.begin
         self._joined_queue = partial(
             Queue, name, schema=schema, retry=retry, type=type, payloads=payloads
         )
         self._lineage = lineage
-        self._asset_uri = queue_uri(engine.url, name)
+        self._asset_uri = queue_uri(first.url, name)
 
     def push(
         self,
@@ -411,6 +423,11 @@ class TaskQueue(Queue[T_co]):
         options: dict[str, Any],
     ) -> list[Message[T_co]]:
         if policy is OnRerun.REPLACE_UNCONSUMED and task.first_try > 1:
+            if self._transaction is None:
+                raise InvalidArgumentError(
+                    f"on_rerun={policy.value!r} needs one transaction, and queue {self.name!r} is "
+                    "split: choose another one, or push to one of its parts"
+                )
             with self._transaction() as connection:
                 joined = self._joined_queue(connection)
                 joined._queue.log_level = self._queue.log_level  # noqa: SLF001

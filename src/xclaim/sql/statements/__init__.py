@@ -15,6 +15,7 @@ from xclaim.sql.statements.claiming import (
     claim_one,
     handed_on,
     resume,
+    take_back,
 )
 from xclaim.sql.statements.letters import Letters
 from xclaim.sql.statements.looking import (
@@ -129,6 +130,7 @@ __all__ = [
     "spent",
     "stored_objects",
     "stuck_claims",
+    "take_back",
     "unencrypted",
     "unpause",
     "withdraw",

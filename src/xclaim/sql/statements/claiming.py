@@ -141,6 +141,18 @@ def claim_one(table: Table, dialect: Dialect) -> Statement:
     return _returning(table, dialect, statement)
 
 
+@lru_cache(_KEPT)
+def take_back(table: Table, dialect: Dialect, *, limit: int = 1) -> Statement:
+    """Take back what an earlier attempt of the same claim key holds, and claim nothing anew.
+
+    For a retry whose message may be in another part of its queue.
+    """
+    resumable = _resumable(table, dialect, literal_column(str(limit), Integer))
+    held = dialect.in_subquery(table.c.id, select(resumable.c.id))
+    statement = _take(table, dialect).where(held, table.c.status == CLAIMED)
+    return _returning(table, dialect, statement)
+
+
 @lru_cache
 def resume(table: Table, dialect: Dialect) -> Statement:
     """Take over what a ticket hands on, or take back what an earlier attempt took over with it.

@@ -1,0 +1,334 @@
+"""The parts of a queue that is split: which of them a verb is for, and what their answers make.
+
+A part is a queue of its own, ``orders.0`` to ``orders.3``, each in its place, and what a verb does
+to one is done by the runner of its place.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from xclaim import verbs
+from xclaim.connections.runner import Runner
+from xclaim.errors import ClaimLostError, InvalidArgumentError
+from xclaim.message import Claim, Counts, Message, Pause, Ticket
+from xclaim.places import part_of
+from xclaim.queues.away import Away
+from xclaim.retry import Retry
+from xclaim.verb import Verb
+
+T = TypeVar("T")
+
+_TOGETHER = 100  # payloads without a key that one call pushes are not spread thinner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a queue: its name, its place and what runs the verbs there."""
+
+    name: str
+    place: str
+    runner: Runner
+
+    def run(self, verb: Verb[T], *given: Any, **options: Any) -> T:
+        """Run a verb on the part."""
+        return self.runner.run_once(verb, self.name, *given, **options)
+
+
+class Parts:
+    """All parts of one queue, in the order of their numbers."""
+
+    def __init__(self, queue: str, parts: Sequence[Part]) -> None:
+        self._queue = queue
+        self._all = tuple(parts)
+        self._by_name = {part.name: part for part in parts}
+        self._away = Away()
+        self._turns = itertools.count(random.randrange(len(parts)))  # noqa: S311
+
+    def __iter__(self) -> Iterator[Part]:
+        """Return the parts in the order of their numbers."""
+        return iter(self._all)
+
+    def retrying(self, retry: Retry | None) -> Parts:
+        """Return the same parts, with another Retry."""
+        runners = {part.runner: part.runner.retrying(retry) for part in self._all}
+        other = Parts(
+            self._queue, [replace(part, runner=runners[part.runner]) for part in self._all]
+        )
+        other._away, other._turns = self._away, self._turns
+        return other
+
+    def run(self, verb: Verb[Any], *given: Any, **options: Any) -> Any:
+        """Run a verb that is about the queue, on the part or parts that it is for."""
+        run = _WAYS.get(verb)
+        if run is None:
+            raise InvalidArgumentError(
+                f"an id is known to one part of queue {self._queue!r} only: ask the queue that the "
+                f"message names, as Queue({self._all[0].name!r}, ...)"
+            )
+        return run(self, verb, *given, **options)
+
+    def of(self, claim: Any) -> Part:
+        """Return the part that a claim was made from."""
+        queue = getattr(getattr(claim, "message", None), "queue", None)
+        return self._by_name.get(str(queue), self._all[0])  # which refuses what is no claim of ours
+
+    def on_claims(self, verb: Verb[Any], claims: Iterable[Any], options: Mapping[str, Any]) -> None:
+        """Run a verb on the claims of each place. What fails at one is raised after the others."""
+        by_place: dict[str, list[Any]] = {}
+        for claim in claims:
+            by_place.setdefault(self.of(claim).place, []).append(claim)
+        lost: list[Claim] = []
+        failure: DBAPIError | None = None
+        for held in by_place.values():
+            part, began = self.of(held[0]), time.monotonic()
+            try:
+                part.runner.run_once(verb, held, **options)
+            except ClaimLostError as error:
+                lost += error.claims
+            except DBAPIError as error:
+                self._away.note(part.place, error, began=began)
+                failure = failure or error
+        if failure is not None:
+            if lost:
+                failure.add_note(f"xclaim: {ClaimLostError(lost)}")
+            raise failure
+        if lost:
+            raise ClaimLostError(lost)
+
+    # What goes to one part, or by its key.
+
+    def claim(
+        self, verb: Verb[list[Claim]], limit: int, *, claim_key: str | None = None, **who: Any
+    ) -> list[Claim]:
+        """Claim from one part. A claim key is asked for in all of them before, to take back."""
+        if claim_key is not None:
+            taken = self._first(verbs.TAKE_BACK, limit, claim_key=claim_key, **who)
+            if taken:
+                return taken
+        return self._first(verb, limit, claim_key=claim_key, **who)
+
+    def _first(self, verb: Verb[list[Claim]], limit: int, **who: Any) -> list[Claim]:
+        """Return what the first part has that has something, beginning at another one each time.
+
+        Raise the error of a place that is away only if all of them are.
+        """
+        failure: DBAPIError | None = None
+        for part in self._in_turn():
+            began = time.monotonic()
+            try:
+                claims = part.run(verb, limit, **who)
+            except DBAPIError as error:
+                if not self._away.note(part.place, error, began=began):
+                    raise
+                failure = error
+                continue
+            self._away.forget(part.place)
+            if claims:
+                return claims
+        if failure is not None and all(self._away.rests(part.place) for part in self._all):
+            raise failure
+        return []
+
+    def _in_turn(self) -> Iterator[Part]:
+        """Yield the parts whose places are not away; if all places were, one part of each."""
+        parts = list(self._all)
+        start = next(self._turns) % len(parts)
+        parts = [*parts[start:], *parts[:start]]
+        if all(self._away.rests(part.place) for part in parts):
+            yield from {part.place: part for part in parts}.values()
+            return
+        for part in parts:
+            if not self._away.rests(part.place):
+                yield part
+
+    def resume(self, verb: Verb[list[Claim]], ticket: Any, **who: Any) -> list[Claim]:
+        """Take over claims from the part that the ticket names."""
+        queue = ticket.queue if isinstance(ticket, Ticket) else None
+        part = self._by_name.get(str(queue), self._all[0])  # which refuses one that is not ours
+        return part.run(verb, ticket, **who)
+
+    def push(
+        self,
+        verb: Verb[list[Message]],
+        values: Sequence[Any],
+        *,
+        unique_keys: Sequence[str | None] | None = None,
+        **options: Any,
+    ) -> list[Message]:
+        """Push each payload to its part: in as many transactions as there are parts."""
+        keys = [None] * len(values) if unique_keys is None else list(unique_keys)
+        if not values or len(keys) != len(values):
+            return self._all[0].run(verb, values, unique_keys=unique_keys, **options)
+        pushed: dict[int, Message] = {}
+        took: list[Part] = []
+        for part, places in self._spread(keys):
+            began = time.monotonic()
+            some = {"unique_keys": [keys[place] for place in places]} if unique_keys else {}
+            try:
+                messages = part.run(verb, [values[place] for place in places], **some, **options)
+            except BaseException as error:
+                self._away.note(part.place, error, began=began)
+                _tell_what_was_pushed(error, took, len(pushed), len(values))
+                raise
+            pushed.update(zip(places, messages, strict=True))
+            took.append(part)
+        return [pushed[place] for place in range(len(values))]
+
+    def _spread(self, keys: Sequence[str | None]) -> list[tuple[Part, list[int]]]:
+        """Return which payloads of a push go to which part: by key, or by turns.
+
+        By the unique key, so that it is unique. What keeps an order among messages would go before
+        that, for they all belong in one part.
+        """
+        free = [place for place, key in enumerate(keys) if not isinstance(key, str)]
+        size = max(_TOGETHER, -(-len(free) // len(self._all)))
+        turns = itertools.cycle(list(self._in_turn()) or self._all)
+        by_part: dict[str, list[int]] = {}
+        for start in range(0, len(free), size):
+            by_part.setdefault(next(turns).name, []).extend(free[start : start + size])
+        for place, key in enumerate(keys):
+            if isinstance(key, str):
+                by_part.setdefault(self._part_of(key).name, []).append(place)
+        return [(self._by_name[name], places) for name, places in by_part.items()]
+
+    def _part_of(self, key: Any) -> Part:
+        parts = self._all
+        return parts[part_of(key, len(parts)) if isinstance(key, str) else 0]
+
+    def _by_key(self, verb: Verb[T], keys: Iterable[str]) -> list[T]:
+        by_part: dict[str, list[str]] = {}
+        for key in verbs.listed("unique_keys", keys):
+            by_part.setdefault(self._part_of(key).name, []).append(key)
+        return [self._by_name[name].run(verb, some) for name, some in by_part.items()]
+
+    def find(self, verb: Verb[list[Message]], keys: Iterable[str]) -> list[Message]:
+        """Return the messages under keys, each from the part that its key is in."""
+        return [message for found in self._by_key(verb, keys) for message in found]
+
+    def withdraw(self, verb: Verb[int], keys: Iterable[str]) -> int:
+        """Withdraw by keys, each from the part that it is in."""
+        return sum(self._by_key(verb, keys))
+
+    # What goes to all.
+
+    def each(self, verb: Verb[Any], *given: Any, **options: Any) -> list[Any]:
+        """Run a verb on all parts. What fails at one place is raised after the others."""
+        answers: list[Any] = []
+        failure: DBAPIError | None = None
+        for part in self._all:
+            if failure is not None and self._away.rests(part.place):
+                continue
+            began = time.monotonic()
+            try:
+                answers.append(part.run(verb, *given, **options))
+            except DBAPIError as error:
+                if not self._away.note(part.place, error, began=began):
+                    raise
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return answers
+
+    def count(self, verb: Verb[int], *, limit: int | None = None, **options: Any) -> int:
+        """Return the sum of what is done to the parts, up to the limit in all."""
+        if limit is None:
+            return sum(self.each(verb, limit=None, **options))
+        done = 0
+        for part in self._all:
+            if done and done >= limit:
+                break
+            done += part.run(verb, limit=limit - done, **options)
+        return done
+
+    def counts(self, verb: Verb[Counts]) -> Counts:
+        """Return the sums."""
+        return _sum(self.each(verb))
+
+    def next(self, verb: Verb[list[Message]], limit: int = 1) -> list[Message]:
+        """Return the next messages of all parts, as if they were one queue."""
+        order: Callable[[Message], Any] = _by_try if verb is verbs.FAILING else _by_place
+        found = itertools.chain.from_iterable(self.each(verb, limit))
+        return sorted(found, key=order)[:limit]
+
+    def all_found(self, verb: Verb[list[T]], *given: Any, **options: Any) -> list[T]:
+        """Return what all parts have found."""
+        return [each for found in self.each(verb, *given, **options) for each in found]
+
+    def latest(self, verb: Verb[T | None]) -> T | None:
+        """Return the latest time of all parts."""
+        times: list[Any] = [each for each in self.each(verb) if each is not None]
+        return max(times, default=None)
+
+    def pause(self, verb: Verb[Pause], **options: Any) -> Pause:
+        """Pause all parts, and return since when none hands out anything."""
+        pauses: list[Pause] = self.each(verb, **options)
+        return max(pauses, key=lambda pause: pause.paused_at)
+
+    def paused(self, verb: Verb[Pause | None]) -> Pause | None:
+        """Return since when no part hands out anything; None if one does."""
+        pauses: list[Pause] = [pause for pause in self.each(verb) if pause is not None]
+        if len(pauses) < len(self._all):
+            return None
+        return max(pauses, key=lambda pause: pause.paused_at)
+
+    def unpause(self, verb: Verb[bool], **options: Any) -> bool:
+        """Unpause all parts, and return whether one was paused."""
+        return any(self.each(verb, **options))
+
+
+_WAYS: Mapping[Verb[Any], Callable[..., Any]] = {
+    verbs.CLAIM_MANY: Parts.claim,
+    verbs.POLL: Parts.claim,
+    verbs.RESUME: Parts.resume,
+    verbs.PUSH_MANY: Parts.push,
+    verbs.FIND: Parts.find,
+    verbs.WITHDRAW: Parts.withdraw,
+    verbs.EXPIRE: Parts.count,
+    verbs.REDRIVE: Parts.count,
+    verbs.COUNT_REDRIVABLE: Parts.count,
+    verbs.PRUNE: Parts.count,
+    verbs.COUNT_PRUNABLE: Parts.count,
+    verbs.COUNTS: Parts.counts,
+    verbs.PEEK: Parts.next,
+    verbs.FAILING: Parts.next,
+    verbs.SPENT: Parts.all_found,
+    verbs.NEWEST_AVAILABLE_AT: Parts.latest,
+    verbs.PAUSE: Parts.pause,
+    verbs.PAUSED: Parts.paused,
+    verbs.UNPAUSE: Parts.unpause,
+}
+
+
+def _sum(counts: Iterable[Counts]) -> Counts:
+    listed = list(counts)
+    return Counts(
+        **{of.name: sum(getattr(each, of.name) for each in listed) for of in fields(Counts)}
+    )
+
+
+def _by_place(message: Message) -> Any:
+    return -message.priority, message.available_at, message.id
+
+
+def _by_try(message: Message) -> Any:
+    return message.available_at, message.id
+
+
+def _tell_what_was_pushed(
+    error: BaseException, took: Sequence[Part], count: int, total: int
+) -> None:
+    if not took:
+        return
+    names = ", ".join(f"{part.name} in place {part.place!r}" for part in took)
+    error.add_note(
+        f"xclaim: {count} of {total} messages were pushed before this, to {names}: only with "
+        "unique keys can all of them be pushed again"
+    )

@@ -1,0 +1,535 @@
+"""Queues in several parts, each in its place: they look like one, to both facades."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from tests import databases
+from tests.contract.facades import Blocking
+from tests.retrying import AT_ONCE
+from xclaim import (
+    AsyncQueue,
+    Claim,
+    ClaimLostError,
+    DuplicateMessageError,
+    InvalidArgumentError,
+    Message,
+    Place,
+    Places,
+    Queue,
+    Ticket,
+    create_engine,
+)
+from xclaim.operations import migrate
+from xclaim.places import part_of
+from xclaim.sql.schema import message_table
+
+NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/shop"
+KEYS = [f"key-{number}" for number in range(40)]
+Open = Callable[..., Queue[Any]]
+
+
+def split(first: str, rest: str, *schemas: str) -> Places:
+    of_first, of_rest = schemas or (None, None)
+    return Places(
+        [
+            Place(name="first", queues=["orders.[01]"], url=first, schema=of_first),
+            Place(name="rest", queues=["*"], url=rest, schema=of_rest),
+        ],
+        parts={"orders": 4},
+    )
+
+
+@pytest.fixture(scope="module")
+def shared_schemas(postgresql_server: str) -> Iterator[Places]:
+    with databases.temporary_database(postgresql_server) as url:
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            for schema in ("q1", "q2"):
+                connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
+        engine.dispose()
+        for schema in ("q1", "q2"):
+            migrate.upgrade(url, schema=schema)
+        yield split(url, url, "q1", "q2")
+
+
+@pytest.fixture(scope="module")
+def shared_files(shared_sqlite_folder: Path) -> Places:
+    urls = [databases.sqlite_url(shared_sqlite_folder / f"{name}.db") for name in ("one", "two")]
+    for url in urls:
+        migrate.upgrade(url)
+    return split(*urls)
+
+
+def emptied(places: Places) -> Places:
+    for place in places:
+        engine = create_engine(place.url)
+        with engine.begin() as connection:
+            table = message_table(place.schema)
+            connection.execute(table.delete())
+        engine.dispose()
+    return places
+
+
+@pytest.fixture
+def two_schemas(shared_schemas: Places) -> Places:
+    return emptied(shared_schemas)
+
+
+@pytest.fixture
+def two_files(shared_files: Places) -> Places:
+    return emptied(shared_files)
+
+
+@pytest.fixture(params=["two_schemas", "two_files"])
+def places(request: pytest.FixtureRequest) -> Places:
+    found: Places = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=["Queue", "AsyncQueue"])
+def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
+    with ExitStack() as stack:
+        runner = stack.enter_context(asyncio.Runner())
+
+        def open_queue(places: Places, name: str = "orders", **options: Any) -> Queue[Any]:
+            options = {"retry": AT_ONCE, **options}
+            queue: Any = (
+                Queue(name, places, **options)
+                if request.param == "Queue"
+                else Blocking(AsyncQueue(name, places, **options), runner.run)
+            )
+            stack.callback(queue.close)
+            return cast("Queue[Any]", queue)
+
+        yield open_queue
+
+
+@pytest.fixture
+def queue(places: Places, opened: Open) -> Queue[Any]:
+    return opened(places)
+
+
+def claimed(queue: Queue[Any], **options: Any) -> Claim[Any]:
+    claim = queue.claim(**options)
+    assert claim is not None
+    return claim
+
+
+def everything(queue: Queue[Any]) -> list[Claim[Any]]:
+    """Claim until there is nothing."""
+    return [claim for claims in iter(lambda: queue.claim_many(100), []) for claim in claims]
+
+
+def parts_of(messages: list[Message[Any]]) -> set[str]:
+    return {message.queue for message in messages}
+
+
+ALL_PARTS = {"orders.0", "orders.1", "orders.2", "orders.3"}
+
+
+def test_a_key_is_in_the_part_that_sha_256_says(queue: Queue[Any]) -> None:
+    message = queue.push(1, unique_key="a")
+
+    number = int(hashlib.sha256(b"a").hexdigest(), 16) % 4
+    assert message.queue == f"orders.{number}"
+
+
+def test_a_key_is_pushed_once_to_the_whole_queue(queue: Queue[Any]) -> None:
+    first = queue.push_many(list(range(40)), unique_keys=KEYS)
+    again = queue.push_many(list(range(40)), unique_keys=KEYS)
+
+    assert parts_of(first) == ALL_PARTS
+    assert [message.payload for message in first] == list(range(40))
+    assert [(each.queue, each.id) for each in again] == [(each.queue, each.id) for each in first]
+    assert queue.counts().available == 40
+
+
+def test_another_payload_under_a_key_is_refused(queue: Queue[Any]) -> None:
+    queue.push(1, unique_key="a")
+
+    with pytest.raises(DuplicateMessageError):
+        queue.push(2, unique_key="a")
+
+
+def test_payloads_without_keys_go_to_one_part_after_another(queue: Queue[Any]) -> None:
+    pushed = [queue.push(number) for number in range(4)]
+
+    assert parts_of(pushed) == ALL_PARTS
+
+
+def test_a_small_batch_without_keys_is_one_transaction(queue: Queue[Any]) -> None:
+    assert len(parts_of(queue.push_many(list(range(100))))) == 1
+
+
+def test_a_large_batch_without_keys_is_spread(queue: Queue[Any]) -> None:
+    pushed = queue.push_many(list(range(1000)))
+
+    assert parts_of(pushed) == ALL_PARTS
+    assert [message.payload for message in pushed] == list(range(1000))
+
+
+@pytest.mark.parametrize("payloads", [[], [1]])
+def test_a_wrong_number_of_keys_is_refused(queue: Queue[Any], payloads: list[int]) -> None:
+    with pytest.raises(InvalidArgumentError, match="2"):
+        queue.push_many(payloads, unique_keys=["a", "b"])
+
+
+def test_all_parts_are_claimed_from_and_acked(queue: Queue[Any]) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS)
+
+    claims = everything(queue)
+    queue.ack_many(claims)
+
+    assert sorted(claim.payload for claim in claims) == list(range(40))
+    assert queue.counts().consumed == 40
+
+
+def test_claims_begin_at_another_part_each_time(queue: Queue[Any]) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS)
+
+    claims = [claimed(queue) for _ in range(4)]
+
+    assert parts_of([claim.message for claim in claims]) == ALL_PARTS
+
+
+def test_acks_of_a_batch_name_what_was_lost_and_ack_the_rest(queue: Queue[Any]) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS)
+    claims = everything(queue)
+    lost = claims[::2]
+    for claim in lost:
+        queue.release(claim, delay=timedelta(hours=1))
+
+    with pytest.raises(ClaimLostError) as raised:
+        queue.ack_many(claims)
+
+    assert {claim.token for claim in raised.value.claims} == {claim.token for claim in lost}
+    assert queue.counts().consumed == 20
+
+
+def test_extend_and_release_go_to_the_part_of_the_claim(queue: Queue[Any]) -> None:
+    for number in range(4):
+        queue.push(number)
+    claims = everything(queue)
+
+    for claim in claims:
+        assert queue.extend(claim, lease=timedelta(hours=1)).expires_at > claim.expires_at
+    released = [queue.release(claim) for claim in claims]
+
+    assert [each.queue for each in released] == [claim.message.queue for claim in claims]
+    assert queue.counts().available == 4
+
+
+def test_a_claim_of_another_queue_is_refused(places: Places, queue: Queue[Any]) -> None:
+    with Queue("parcels", places) as parcels:
+        parcels.push(1)
+        claim = claimed(parcels)
+
+    with pytest.raises(InvalidArgumentError, match="'parcels', not from 'orders'"):
+        queue.ack(claim)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_retry_takes_its_own_message_back_before_a_new_one(
+    queue: Queue[Any], number: int
+) -> None:
+    key = next(key for key in KEYS if part_of(key, 4) == number)
+    queue.push("mine", unique_key=key)
+    first = claimed(queue, claim_key="task", claimed_by="try 1")
+    queue.push_many(list(range(40)), unique_keys=[f"{key}!" for key in KEYS])
+
+    again = queue.claim_many(5, claim_key="task", claimed_by="try 2")
+
+    assert [claim.payload for claim in again] == ["mine"]
+    assert again[0].message.attempts == 2
+    with pytest.raises(ClaimLostError):
+        queue.ack(first)
+
+
+def test_within_one_attempt_two_claims_are_two_messages(queue: Queue[Any]) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS)
+
+    who = {"claim_key": "task", "claimed_by": "try 1"}
+    claims = [claimed(queue, **who), claimed(queue, **who)]
+
+    assert len({(claim.message.queue, claim.message.id) for claim in claims}) == 2
+
+
+def test_what_is_taken_back_is_as_much_as_was_asked_for(queue: Queue[Any]) -> None:
+    queue.push_many([1, 2, 3])
+    queue.claim_many(3, claim_key="task", claimed_by="try 1")
+
+    again = queue.claim_many(2, claim_key="task", claimed_by="try 2")
+
+    assert len(again) == 2
+
+
+def test_consume_acks_and_releases_where_the_claim_is_from(queue: Queue[Any]) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS)
+
+    for _ in range(8):
+        with queue.consume() as claim:
+            assert claim is not None
+    with pytest.raises(ValueError, match="no"), queue.consume() as claim:
+        raise ValueError("no")
+
+    counts = queue.counts()
+    assert (counts.consumed, counts.available) == (8, 32)
+
+
+def test_a_block_works_on_claims_of_several_parts(queue: Queue[Any]) -> None:
+    for number in range(4):
+        queue.push(number)
+
+    with queue.working_on(everything(queue)):
+        pass
+
+    assert queue.counts().consumed == 4
+
+
+def test_consume_many_yields_a_batch(queue: Queue[Any]) -> None:
+    queue.push_many([1, 2, 3])
+
+    with queue.consume_many(10) as claims:
+        assert [claim.payload for claim in claims] == [1, 2, 3]
+
+    assert queue.counts().consumed == 3
+
+
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_a_stream_yields_all_parts_and_acks_them(queue: Queue[Any], batch: int) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS)
+
+    found = sorted(claim.payload for claim in queue.stream(batch=batch))
+
+    assert found == list(range(40))
+    assert queue.counts().consumed == 40
+
+
+def test_a_stream_that_is_left_hands_back(queue: Queue[Any]) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS)
+
+    stream: Any = queue.stream(batch=3)
+    for _ in range(5):
+        next(stream)
+    stream.close()
+
+    counts = queue.counts()
+    assert (counts.consumed, counts.claimed) == (4, 0)
+
+
+def test_waiting_ends_when_a_part_has_something(places: Places, opened: Open) -> None:
+    queue = opened(places, notify=True)
+    queue.push(1)
+
+    assert claimed(queue, wait=timedelta(seconds=30)).payload == 1
+    assert queue.claim(wait=timedelta(seconds=0.1)) is None
+
+
+def test_dead_letters_stay_in_their_part_and_come_back_from_all(
+    places: Places, queue: Queue[Any], opened: Open
+) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS, max_attempts=1)
+    for claim in everything(queue):
+        queue.release(claim, error="no")
+    letters = opened(places, "orders.dead")
+
+    assert queue.counts().dead_letters == 40
+    assert parts_of(letters.peek(100)) == {f"{part}.dead" for part in ALL_PARTS}
+    assert queue.redrive(limit=15, dry_run=True) == 15
+    assert queue.redrive(limit=15) == 15
+    assert letters.redrive() == 25
+    assert queue.counts().available == 40
+
+
+def test_keys_are_found_and_withdrawn(queue: Queue[Any]) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS)
+
+    assert sorted(message.payload for message in queue.find(KEYS[:10])) == list(range(10))
+    assert queue.withdraw(KEYS[:10]) == 10
+    assert queue.counts().available == 30
+
+
+def test_peek_shows_the_next_of_all_parts(queue: Queue[Any]) -> None:
+    for number in range(8):
+        queue.push(number, priority=number)
+
+    assert [message.priority for message in queue.peek(3)] == [7, 6, 5]
+    assert queue.newest_available_at() is not None
+
+
+def test_failing_messages_are_those_of_all_parts(places: Places, opened: Open) -> None:
+    queue = opened(places, retry=AT_ONCE)
+    for number in range(4):
+        queue.push(number)
+    for claim in everything(queue):
+        queue.release(claim, error="no", delay=timedelta(hours=claim.payload + 1))
+
+    assert [message.payload for message in queue.failing(3)] == [0, 1, 2]
+
+
+def test_upkeep_is_of_all_parts(queue: Queue[Any]) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS)
+    lapsed = everything_with(queue, timedelta(0))
+
+    assert queue.expire() == len(lapsed) == 40
+    queue.ack_many(everything(queue))
+    assert queue.prune(older_than=timedelta(0), dry_run=True) == 40
+    assert queue.prune(older_than=timedelta(0), limit=15) == 15
+    assert queue.prune(older_than=timedelta(0)) == 25
+
+
+def everything_with(queue: Queue[Any], lease: timedelta) -> list[Claim[Any]]:
+    """Claim each message once, for no time."""
+    return [claim for _ in range(4) for claim in queue.claim_many(100, lease=lease)]
+
+
+def test_a_pause_is_of_all_parts(places: Places, queue: Queue[Any]) -> None:
+    queue.push(1)
+    assert queue.paused() is None
+
+    queue.pause(reason="why not")
+
+    paused = queue.paused()
+    assert paused is not None
+    assert paused.reason == "why not"
+    with Queue("orders.0", places) as part:
+        part.unpause()
+    assert queue.paused() is None  # one part hands out
+    assert queue.unpause()
+    assert not queue.unpause()
+
+
+def test_a_ticket_is_resumed_in_its_part(queue: Queue[Any]) -> None:
+    queue.push_many([1, 2])
+    ticket = Ticket.of(queue.claim_many(2, claim_key="a", claimed_by="one"))
+
+    claims = queue.resume(ticket, claim_key="b", claimed_by="two")
+
+    assert [claim.payload for claim in claims] == [1, 2]
+    with pytest.raises(InvalidArgumentError, match="'parcels'"):
+        queue.resume(Ticket(queue="parcels", claim_key="a", claimed_by="one"))
+
+
+@pytest.mark.parametrize(
+    ("refused", "because"),
+    [
+        (lambda queue: queue.get(1), "an id is known to one part"),
+        (lambda queue: queue.failures(1), "an id is known to one part"),
+        (lambda queue: queue.claim_message(1), "an id is known to one part"),
+        (lambda queue: queue.withdraw(ids=[1]), "an id is known to one part"),
+        (lambda queue: queue.redrive(ids=[1]), "an id is known to one part"),
+        (lambda queue: queue.redrive(to="others"), "no message leaves its place"),
+        (lambda queue: queue.transact().__enter__(), "a transaction is in one database"),
+    ],
+)
+def test_what_is_about_one_database_is_refused(
+    queue: Queue[Any], refused: Callable[[Queue[Any]], object], because: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=because):
+        refused(queue)
+
+
+def test_a_part_is_a_queue_of_its_own(places: Places, queue: Queue[Any]) -> None:
+    message = queue.push(1, unique_key="a")
+
+    with Queue(message.queue, places) as part:
+        assert part.get(message.id) == message
+
+
+def test_a_place_that_is_away_is_left_out(two_files: Places, opened: Open) -> None:
+    first, _ = two_files
+    queue = opened(split(first.url, NOWHERE))
+    with Queue("orders.1", two_files) as part:
+        part.push_many([1, 2])
+
+    assert [claimed(queue).payload for _ in range(2)] == [1, 2]
+    assert queue.claim() is None
+    assert queue.claim(claim_key="a") is None
+
+
+def test_without_any_place_the_error_is_raised(opened: Open) -> None:
+    queue = opened(split(NOWHERE, NOWHERE), reconnect=timedelta(0))
+
+    for _ in range(2):
+        with pytest.raises(OperationalError) as raised:
+            queue.claim()
+        assert "secret" not in str(raised.value.__notes__)
+
+
+def test_a_push_that_fails_at_one_place_names_those_that_took_theirs(
+    two_files: Places, opened: Open
+) -> None:
+    first, _ = two_files
+    queue = opened(split(first.url, NOWHERE))
+    of_first, of_rest = (
+        [key for key in KEYS if (part_of(key, 4) < 2) is is_first] for is_first in (True, False)
+    )
+
+    with pytest.raises(OperationalError) as raised:
+        queue.push_many([1] * 2, unique_keys=[of_first[0], of_rest[0]])
+
+    assert any(
+        "1 of 2 messages were pushed before this, to orders." in note and "'first'" in note
+        for note in raised.value.__notes__
+    )
+    with Queue("orders.0", two_files) as zero, Queue("orders.1", two_files) as one:
+        assert zero.counts().available + one.counts().available == 1
+
+
+def test_pushes_without_a_key_avoid_a_place_that_is_away(two_files: Places, opened: Open) -> None:
+    first, _ = two_files
+    queue = opened(split(first.url, NOWHERE))
+    assert queue.claim() is None  # and has seen who is away
+
+    assert parts_of([queue.push(number) for number in range(4)]) == {"orders.0", "orders.1"}
+
+
+def test_sums_are_not_made_without_a_place(two_files: Places, opened: Open) -> None:
+    first, _ = two_files
+    queue = opened(split(first.url, NOWHERE))
+
+    with pytest.raises(OperationalError):
+        queue.counts()
+
+
+def test_a_split_queue_says_where_it_is(two_files: Places) -> None:
+    with Queue("orders", two_files) as queue:
+        assert repr(queue) == "Queue('orders', '4 parts in first, rest')"
+
+
+@pytest.mark.parametrize(
+    "parts", [3, {"orders": 0}, {"orders": 1001}, {"orders": True}, {"orders.dead": 2}, {"": 2}]
+)
+def test_wrong_parts_are_refused(parts: Any) -> None:
+    with pytest.raises(InvalidArgumentError):
+        Places([Place(name="first", queues=["*"], url="sqlite://")], parts=parts)
+
+
+def test_parts_without_a_place_are_refused() -> None:
+    places = Places([Place(name="first", queues=["orders.0"], url=NOWHERE)], parts={"orders": 2})
+
+    with pytest.raises(InvalidArgumentError, match=r"'orders\.1' is in no place"):
+        Queue("orders", places)
+
+
+def test_a_file_says_how_many_parts_there_are(tmp_path: Path) -> None:
+    file = tmp_path / "places.toml"
+    file.write_text("[north]\nqueues = ['*']\nurl = 'sqlite://'\n[parts]\norders = 2\n")
+
+    places = Places.from_file(file)
+
+    assert places.parts_of("orders") == ["orders.0", "orders.1"]
+    assert places.parts_of("orders.dead") == ["orders.0.dead", "orders.1.dead"]
+    assert places.parts_of("orders.0") == []
+    with pytest.raises(InvalidArgumentError, match="split into 2 parts"):
+        places.of("orders")
