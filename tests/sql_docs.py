@@ -248,7 +248,7 @@ def _promise(build: Callable[..., Any]) -> str:
 
 
 def _readable(statement: Any, compiler: Any) -> str:
-    sent = _short(str(statement.compile(dialect=compiler)))
+    sent = short(str(statement.compile(dialect=compiler)))
     words = " ".join(sent.split())
     for keyword in _BREAKS:
         words = words.replace(f" {keyword}", f"\n  {keyword}")
@@ -258,7 +258,8 @@ def _readable(statement: Any, compiler: Any) -> str:
     )
 
 
-def _short(sent: str) -> str:
+def short(sent: str) -> str:
+    """Return a statement without the full names."""
     symbols = re.sub(r"OPERATOR\(pg_catalog\.([^)]+)\)", r"\1", sent)
     return symbols.replace("pg_catalog.", "")
 

@@ -52,6 +52,7 @@ def test_the_wheel_holds_the_migrations_and_nothing_of_the_tests(built: Distribu
 
     assert "xclaim/migrations/env.py" in names
     assert "xclaim/migrations/versions/0001_create_the_message_table.py" in names
+    assert "xclaim/migrations/versions/0001_functions.sql" in names
     assert "xclaim/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "examples", "migrations"))]
 

@@ -5,7 +5,9 @@ Revises:
 Create Date: 2026-11-26
 """
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import sqlalchemy as sa
 from alembic.operations import Operations
@@ -284,19 +286,27 @@ VIEWS = (
 )
 
 
+# The verbs, each as `CREATE OR REPLACE FUNCTION ... AS $$ body $$;`, made of what xclaim sends.
+FUNCTIONS = Path(__file__).with_name("0001_functions.sql")
+
+
 def upgrade(op: Operations, schema: str | None = None) -> None:
-    """Create the tables, partial indexes, views, and the function that deletes."""
+    """Create the tables, partial indexes, views, the function that deletes, and the verbs."""
     _create_table(op, schema)
     _create_queue_table(op, schema)
     _create_indexes(op, schema)
     _create_views(op, schema)
     if _is_postgresql(op):
         _create_delete(op, schema)
+        _create_functions(op, schema)
 
 
 def downgrade(op: Operations, schema: str | None = None) -> None:
-    """Drop the function and the views, then the tables, and with them every message."""
+    """Drop the functions and the views, then the tables, and with them every message."""
     if _is_postgresql(op):
+        # Not CASCADE: a trigger of yours that pushes is yours to drop.
+        for name in re.findall(r"FUNCTION {schema}[.](\w+)", FUNCTIONS.read_text("utf-8")):
+            _run(op, f"DROP FUNCTION IF EXISTS {_qualified(op, name, schema)}")
         _run(
             op, f"DROP FUNCTION IF EXISTS {_qualified(op, 'xclaim_delete', schema)}(bigint[], text)"
         )
@@ -455,9 +465,7 @@ def _json_fields() -> dict[str, str]:
 
 
 def _create_delete(op: Operations, schema: str | None) -> None:
-    # Not by the search path of whoever calls it.
-    current = "SELECT pg_catalog.current_schema()"
-    home = schema or op.get_bind().exec_driver_sql(current).scalar_one()
+    home = _home(op, schema)
     function = f"{_qualified(op, 'xclaim_delete', home)}(ids bigint[], of_status text)"
     body = DELETE.format(table=_literal(_qualified(op, "xclaim_message", home)))
     _run(
@@ -466,6 +474,30 @@ def _create_delete(op: Operations, schema: str | None) -> None:
         f" SET search_path = pg_catalog, pg_temp AS {_literal(body)}",
     )
     _run(op, f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+
+
+def _create_functions(op: Operations, schema: str | None) -> None:
+    home = _home(op, schema)
+    names = {
+        "schema": _qualified(op, "", home).removesuffix("."),
+        "message": _literal(_qualified(op, "xclaim_message", home)),
+    }
+    definition = re.compile(
+        r"^(CREATE OR REPLACE FUNCTION .+?) AS [$]{2}\n(.+?)[$]{2};$", re.MULTILINE | re.DOTALL
+    )
+    for head, body in definition.findall(FUNCTIONS.read_text("utf-8").replace("%", "%%")):
+        # In one go, because the name of a schema may be anything.
+        named, filled = (
+            re.sub(r"[{](schema|message)[}]", lambda found: names[found[1]], part)
+            for part in (head, body)
+        )
+        _run(op, f"{named} AS {_literal(filled)}")
+
+
+def _home(op: Operations, schema: str | None) -> str:
+    """Return the schema by its name: what a function looks for does not depend on who calls it."""
+    current = "SELECT pg_catalog.current_schema()"
+    return schema or str(op.get_bind().exec_driver_sql(current).scalar_one())
 
 
 def _literal(text: str) -> str:

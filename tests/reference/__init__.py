@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reference import api, cli, configuration, errors, log_lines, schema, views
+from tests.reference import api, cli, configuration, errors, functions, log_lines, schema, views
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 PAGES: dict[str, Callable[[], str]] = {
@@ -20,6 +20,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "configuration": configuration.page,
     "schema": schema.page,
     "views": views.page,
+    "functions": functions.page,
     "errors": errors.page,
     "log-lines": log_lines.page,
 }

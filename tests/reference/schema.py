@@ -108,7 +108,8 @@ def page() -> str:
         table(("check", "promise", "condition"), _checks(QUEUE_CHECKS, _QUEUE_CHECKS)),
         "## Besides the table",
         "The [views](views.md). On PostgreSQL the function `xclaim_delete(bigint[], text)`, by "
-        "which a [maintainer](../security.md) deletes. The statements that xclaim sends stand in "
+        "which a [maintainer](../security.md) deletes, and the verbs as [functions](functions.md). "
+        "The statements that xclaim sends stand in "
         "[postgresql.sql](../sql/postgresql.sql) and [sqlite.sql](../sql/sqlite.sql).",
     )
 

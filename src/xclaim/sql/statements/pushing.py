@@ -34,7 +34,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.sql.selectable import FromClause
 from sqlalchemy.types import TypeEngine
 
-from xclaim.sql.dialects import POSTGRESQL, Dialect
+from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect
 from xclaim.sql.statements.parts import (
     DELAY,
     QUEUE,
@@ -108,11 +108,11 @@ def push_once(
     or, if ``whole``, a unique violation raised and nothing inserted. ``by_id``: return no more of
     the messages than their ids and keys (PostgreSQL only).
     """
-    if dialect is POSTGRESQL:
-        return _push_once_postgresql(
-            table, dialect, notifies=notifies, encoded=encoded, whole=whole, by_id=by_id
-        )
-    return _push_once_sqlite(table, dialect, encoded=encoded)
+    if dialect is SQLITE:
+        return _push_once_sqlite(table, dialect, encoded=encoded)
+    return _push_once_postgresql(
+        table, dialect, notifies=notifies, encoded=encoded, whole=whole, by_id=by_id
+    )
 
 
 def _push_once_postgresql(

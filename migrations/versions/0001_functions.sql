@@ -1,0 +1,1171 @@
+-- The verbs as functions; written by `python -m tests.sql_functions` from the statements.
+-- The migration puts in the name of the schema, and quotes what stands between dollars.
+
+-- Push a payload and return the id of its message. With a unique_key the message that is there
+-- already, if it has the same payload; else XC002.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_push(
+    queue text, payload jsonb, unique_key text DEFAULT NULL, priority integer DEFAULT 0,
+    delay interval DEFAULT '0', max_attempts integer DEFAULT 20,
+    headers jsonb DEFAULT '{}'
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    _id bigint;
+BEGIN
+    IF coalesce(octet_length(xclaim_push.queue), 0) NOT BETWEEN 1 AND 200 OR xclaim_push.queue ~ '^\s*$'
+       OR xclaim_push.queue ~ '[[:cntrl:]]' OR xclaim_push.queue LIKE '%.dead' THEN
+        RAISE invalid_parameter_value USING MESSAGE =
+            'queue must have 1 to 200 readable bytes, and not end with .dead';
+    END IF;
+    IF coalesce(xclaim_push.delay NOT BETWEEN '0' AND '3660 days', true) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'delay must lie between 0 and 3660 days';
+    END IF;
+    IF xclaim_push.max_attempts < 1 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'max_attempts must be 1 or more, or NULL for any number';
+    END IF;
+    IF jsonb_typeof(xclaim_push.headers) IS DISTINCT FROM 'object' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'headers must be a JSON object';
+    END IF;
+    IF xclaim_push.payload IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'payload is NULL',
+            HINT = $h$for JSON null pass 'null'::jsonb$h$;
+    END IF;
+    IF xclaim_push.unique_key IS NULL THEN
+        INSERT INTO {schema}.xclaim_message (created_at, available_at, max_attempts, priority, queue,
+              origin_queue, unique_key, headers, payload) VALUES (statement_timestamp(),
+              (statement_timestamp() + (date_part('epoch', xclaim_push.delay)::DOUBLE PRECISION * interval
+              '1 second')), xclaim_push.max_attempts::INTEGER, xclaim_push.priority::SMALLINT,
+              xclaim_push.queue::text, xclaim_push.queue::text, CAST(NULL AS text), xclaim_push.headers::jsonb,
+              xclaim_push.payload::jsonb)
+            RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at INTO _id;
+        RETURN _id;
+    END IF;
+    SELECT pushed.id INTO _id
+      FROM {schema}.xclaim_push_many(
+               xclaim_push.queue, ARRAY[xclaim_push.payload], ARRAY[xclaim_push.unique_key],
+               xclaim_push.priority, xclaim_push.delay, xclaim_push.max_attempts,
+               xclaim_push.headers) AS pushed;
+    RETURN _id;
+END
+$$;
+
+-- Push payloads, all or none, and return their ids in the same order. Those under a unique_key
+-- that is taken by the same payload are not new.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_push_many(
+    queue text, payloads jsonb[], unique_keys text[] DEFAULT NULL, priority integer DEFAULT 0,
+    delay interval DEFAULT '0', max_attempts integer DEFAULT 20,
+    headers jsonb DEFAULT '{}'
+) RETURNS TABLE (id bigint, is_new boolean)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    _payloads jsonb[];
+    _keys text[];
+    _left integer;
+    _found bigint[] := '{}';
+    _found_keys text[] := '{}';
+    _found_new boolean[] := '{}';
+    _ids bigint[];
+    _id_keys text[];
+    _same boolean[];
+    _new boolean[];
+BEGIN
+    IF coalesce(octet_length(xclaim_push_many.queue), 0) NOT BETWEEN 1 AND 200 OR xclaim_push_many.queue ~ '^\s*$'
+       OR xclaim_push_many.queue ~ '[[:cntrl:]]' OR xclaim_push_many.queue LIKE '%.dead' THEN
+        RAISE invalid_parameter_value USING MESSAGE =
+            'queue must have 1 to 200 readable bytes, and not end with .dead';
+    END IF;
+    IF coalesce(xclaim_push_many.delay NOT BETWEEN '0' AND '3660 days', true) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'delay must lie between 0 and 3660 days';
+    END IF;
+    IF xclaim_push_many.max_attempts < 1 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'max_attempts must be 1 or more, or NULL for any number';
+    END IF;
+    IF jsonb_typeof(xclaim_push_many.headers) IS DISTINCT FROM 'object' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'headers must be a JSON object';
+    END IF;
+    IF xclaim_push_many.payloads IS NULL OR array_position(xclaim_push_many.payloads, NULL) > 0 THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'a payload is NULL',
+            HINT = $h$for JSON null pass 'null'::jsonb$h$;
+    END IF;
+    IF xclaim_push_many.unique_keys IS NULL THEN
+        RETURN QUERY WITH pushed AS (
+            INSERT INTO {schema}.xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
+                  max_attempts, created_at, available_at) SELECT xclaim_push_many.queue::text AS queue,
+                  xclaim_push_many.queue::text AS origin_queue, xclaim_push_many.priority::SMALLINT AS priority,
+                  item.payload AS payload, xclaim_push_many.headers::jsonb AS headers, CAST(NULL AS text) AS
+                  unique_key, xclaim_push_many.max_attempts::INTEGER AS max_attempts, statement_timestamp() AS
+                  created_at, statement_timestamp() + (date_part('epoch', xclaim_push_many.delay)::DOUBLE PRECISION *
+                  interval '1 second') AS available_at
+                FROM jsonb_array_elements(to_jsonb(xclaim_push_many.payloads)::jsonb) WITH ORDINALITY AS
+                  item(payload, position)
+                ORDER BY item.position
+                RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at)
+        SELECT pushed.id, true FROM pushed ORDER BY pushed.id;
+        RETURN;
+    END IF;
+    IF cardinality(xclaim_push_many.unique_keys) <> cardinality(xclaim_push_many.payloads) THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            '%s unique_keys for %s payloads', cardinality(xclaim_push_many.unique_keys),
+            cardinality(xclaim_push_many.payloads)),
+            HINT = 'pass one key, or NULL, for each';
+    END IF;
+    IF EXISTS (SELECT FROM unnest(xclaim_push_many.unique_keys) AS given (key)
+                WHERE octet_length(key) NOT BETWEEN 1 AND 1000) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'unique_key must have 1 to 1000 bytes';
+    END IF;
+    -- Each key once.
+    SELECT array_agg(one.payload ORDER BY one.place), array_agg(one.key ORDER BY one.place)
+      INTO _payloads, _keys
+      FROM (SELECT min(place) AS place, (array_agg(payload ORDER BY place))[1] AS payload, key
+              FROM unnest(xclaim_push_many.payloads, xclaim_push_many.unique_keys)
+                   WITH ORDINALITY AS given (payload, key, place)
+             GROUP BY key, CASE WHEN key IS NULL THEN place END
+            HAVING count(DISTINCT payload) = 1) AS one;
+    IF coalesce(cardinality(_keys), 0) <> (
+            SELECT count(DISTINCT key) + count(*) FILTER (WHERE key IS NULL)
+              FROM unnest(xclaim_push_many.unique_keys) AS given (key)) THEN
+        RAISE 'a unique_key is given with two payloads'
+            USING ERRCODE = 'XC002', HINT = 'push the same payload, or use another unique_key';
+    END IF;
+    _left := coalesce(cardinality(_keys), 0);
+    FOR _try IN 1..10 + _left LOOP
+        EXIT WHEN _left = 0;
+        WITH incoming AS MATERIALIZED (SELECT item.payload AS payload, CASE WHEN (item.unique_key <> '')
+              THEN item.unique_key END AS unique_key, item.position AS position
+            FROM unnest(_payloads::jsonb[], _keys::text[]) WITH ORDINALITY AS item(payload, unique_key,
+              position)), existing AS MATERIALIZED (SELECT taken.id AS id, taken.unique_key AS unique_key,
+              taken.payload = incoming.payload AND taken.codec IS NULL AS is_same
+            FROM incoming JOIN {schema}.xclaim_message AS taken ON taken.origin_queue =
+              xclaim_push_many.queue::text AND taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO
+              {schema}.xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
+              max_attempts, created_at, available_at) SELECT xclaim_push_many.queue::text AS queue,
+              xclaim_push_many.queue::text AS origin_queue, xclaim_push_many.priority::SMALLINT AS priority,
+              incoming.payload AS payload, xclaim_push_many.headers::jsonb AS headers, CAST(incoming.unique_key AS
+              text) AS unique_key, xclaim_push_many.max_attempts::INTEGER AS max_attempts, statement_timestamp()
+              AS created_at, statement_timestamp() + (date_part('epoch', xclaim_push_many.delay)::DOUBLE PRECISION
+              * interval '1 second') AS available_at
+            FROM incoming
+            WHERE NOT (EXISTS (SELECT existing.id
+            FROM existing
+            WHERE NOT existing.is_same)) AND NOT (EXISTS (SELECT existing.id
+            FROM existing
+            WHERE existing.unique_key = incoming.unique_key))
+            ORDER BY incoming.position
+            ON CONFLICT (origin_queue, unique_key)
+            WHERE unique_key IS NOT NULL DO NOTHING
+            RETURNING xclaim_message.id, xclaim_message.unique_key) SELECT array_agg(answered.id
+            ORDER BY answered.id) AS array_agg_1, array_agg(answered.unique_key
+            ORDER BY answered.id) AS array_agg_2, array_agg(answered.is_same
+            ORDER BY answered.id) AS array_agg_3, array_agg(answered.is_new
+            ORDER BY answered.id) AS array_agg_4
+            FROM (SELECT existing.id AS id, existing.unique_key AS unique_key, existing.is_same AS is_same,
+              false AS is_new
+            FROM existing
+            UNION ALL SELECT pushed.id AS id, pushed.unique_key AS unique_key, true AS is_same, true AS
+              is_new
+            FROM pushed) AS answered
+            INTO _ids, _id_keys, _same, _new;
+        IF array_position(_same, false) > 0 THEN
+            RAISE 'unique_key % is taken in queue % by another payload',
+                (SELECT string_agg(quote_literal(key), ', ' ORDER BY key)
+                   FROM (SELECT key FROM unnest(_id_keys, _same) AS row (key, is_same)
+                          WHERE NOT is_same ORDER BY key LIMIT 10) AS clashing),
+                quote_literal(xclaim_push_many.queue)
+                USING ERRCODE = 'XC002',
+                HINT = 'push the same payload again, or use another unique_key';
+        END IF;
+        _found := _found || _ids;
+        _found_keys := _found_keys || _id_keys;
+        _found_new := _found_new || _new;
+        -- What another session has pushed since the statement began.
+        SELECT array_agg(payload ORDER BY place), array_agg(key ORDER BY place)
+          INTO _payloads, _keys
+          FROM unnest(_payloads, _keys) WITH ORDINALITY AS given (payload, key, place)
+         WHERE key IS NOT NULL AND NOT key = ANY (_found_keys);
+        _left := coalesce(cardinality(_keys), 0);
+    END LOOP;
+    IF _left > 0 THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'what is under the unique_key can be neither inserted nor seen',
+            HINT = 'grant the role what a producer needs with xclaim grants';
+    END IF;
+    RETURN QUERY
+        SELECT answered.id, answered.is_new AND NOT given.is_repeated
+          FROM (SELECT place, key,
+                       CASE WHEN key IS NULL
+                            THEN row_number() OVER (PARTITION BY key ORDER BY place) END AS unkeyed,
+                       row_number() OVER (PARTITION BY key ORDER BY place) > 1
+                         AND key IS NOT NULL AS is_repeated
+                  FROM unnest(xclaim_push_many.unique_keys)
+                       WITH ORDINALITY AS each (key, place)) AS given
+          JOIN (SELECT found.id, found.key, found.is_new,
+                       CASE WHEN key IS NULL
+                            THEN row_number() OVER (PARTITION BY key ORDER BY found.id)
+                            END AS unkeyed
+                  FROM unnest(_found, _found_keys, _found_new)
+                       AS found (id, key, is_new)) AS answered
+            ON answered.key = given.key OR answered.unkeyed = given.unkeyed
+         ORDER BY given.place;
+END
+$$;
+
+-- A trigger: push the row, AFTER INSERT, UPDATE or DELETE ... FOR EACH ROW. Its arguments: the
+-- queue and, if it is to be pushed once, the column with the unique_key.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_push_row() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _row jsonb;
+BEGIN
+    IF TG_WHEN <> 'AFTER' OR TG_LEVEL <> 'ROW' OR TG_NARGS NOT BETWEEN 1 AND 2 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'xclaim_push_row is for AFTER ... FOR EACH ROW, with one or two arguments',
+            HINT = $h$EXECUTE FUNCTION xclaim_push_row('queue', 'column of the unique_key')$h$;
+    END IF;
+    _row := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
+    IF TG_NARGS > 1 AND NOT _row ? TG_ARGV[1] THEN
+        RAISE undefined_column USING
+            MESSAGE = format('%I.%I has no column %I', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_ARGV[1]);
+    END IF;
+    PERFORM {schema}.xclaim_push(
+        TG_ARGV[0], _row, unique_key => CASE WHEN TG_NARGS > 1 THEN _row ->> TG_ARGV[1] END);
+    RETURN NULL;
+END
+$$;
+
+-- Claim up to n messages, the next one first: highest priority, then longest available. Lapsed
+-- claims of the queue are given back on the way. With a claim_key what an earlier attempt (same
+-- key, another claimed_by) still holds is taken back first, alone.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_claim(
+    queue text, claimed_by text DEFAULT NULL, n integer DEFAULT 1,
+    lease interval DEFAULT '5 minutes', claim_key text DEFAULT NULL
+) RETURNS TABLE (
+    id bigint, token uuid, payload jsonb, headers jsonb, attempts integer, max_attempts integer,
+    priority smallint, unique_key text, origin_queue text, created_at timestamptz,
+    expires_at timestamptz, last_error text, codec text
+)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    _claimant text := coalesce(xclaim_claim.claimed_by, session_user || ':' || pg_backend_pid());
+    _secret bytea := uuid_send(gen_random_uuid());
+    _dead text := CASE WHEN xclaim_claim.queue LIKE '%.dead' THEN xclaim_claim.queue ELSE xclaim_claim.queue || '.dead' END;
+    _drawn integer := floor(random() * 1000000);
+    _lapsed bigint;
+BEGIN
+    IF coalesce(xclaim_claim.lease NOT BETWEEN '0' AND '3660 days', true) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'lease must lie between 0 and 3660 days';
+    END IF;
+    IF coalesce(xclaim_claim.n, 0) NOT BETWEEN 1 AND 1000000 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
+    END IF;
+    IF octet_length(_claimant) NOT BETWEEN 1 AND 1000
+       OR octet_length(xclaim_claim.claim_key) NOT BETWEEN 1 AND 1000 THEN
+        RAISE invalid_parameter_value
+            USING MESSAGE = 'claimed_by and claim_key must have 1 to 1000 bytes';
+    END IF;
+    IF EXISTS (SELECT FROM {schema}.xclaim_message AS held
+                WHERE held.queue = xclaim_claim.queue
+                  AND held.claim_expires_at <= statement_timestamp()) THEN
+        IF xclaim_claim.claim_key IS NULL THEN
+            WITH given_back AS (
+                WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_at
+                    FROM {schema}.xclaim_message AS first_end
+                    WHERE first_end.queue = xclaim_claim.queue::text AND first_end.claim_expires_at <=
+                      statement_timestamp()
+                    ORDER BY first_end.claim_expires_at
+                    LIMIT 1) AS ends_at, CAST(0 AS BIGINT) AS number
+                    UNION ALL SELECT (SELECT later_end.claim_expires_at
+                    FROM {schema}.xclaim_message AS later_end
+                    WHERE later_end.queue = xclaim_claim.queue::text AND later_end.claim_expires_at <=
+                      statement_timestamp() AND later_end.claim_expires_at > ends.ends_at
+                    ORDER BY later_end.claim_expires_at
+                    LIMIT 1) AS anon_3, ends.number + (SELECT count(*) AS count_1
+                    FROM {schema}.xclaim_message AS there
+                    WHERE there.queue = xclaim_claim.queue::text AND there.claim_expires_at = ends.ends_at AND
+                      there.status = 'claimed' AND CASE WHEN (there.consumed_at IS NOT NULL) THEN false ELSE true
+                      END) AS anon_4
+                    FROM ends
+                    WHERE ends.ends_at IS NOT NULL AND ends.number < 100::INTEGER), lapsed AS MATERIALIZED (SELECT
+                      held.id AS id
+                    FROM {schema}.xclaim_message AS held
+                    WHERE held.queue = xclaim_claim.queue::text AND held.claim_expires_at <= statement_timestamp() AND
+                      held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END
+                      AND held.claim_expires_at <= (SELECT max(ends.ends_at) AS max_1
+                    FROM ends)
+                    ORDER BY held.claim_expires_at
+                    LIMIT 100::INTEGER FOR UPDATE SKIP LOCKED) UPDATE {schema}.xclaim_message
+                    SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
+                      THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
+                      _dead::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
+                      least(statement_timestamp(), xclaim_message.claimed_at) +
+                      (CAST(CAST('[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0]'::text
+                      AS jsonb) ->> (greatest(least(xclaim_message.attempts, 11::INTEGER), 1) - 1) AS DOUBLE
+                      PRECISION) * (1.0 - (0.25::DOUBLE PRECISION * ((((xclaim_message.id % 97) + _drawn::INTEGER) %
+                      97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1),
+                      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+                      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
+                      NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE
+                      NULL END, last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures ->
+                      -1) -> 'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures ->
+                      -1) ->> 'attempt', 1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND
+                      CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY
+                      (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1,
+                      4096) END = CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'error') = ANY (ARRAY['string', 'number']))
+                      THEN substr((xclaim_message.failures -> -1) ->> 'error', 1, 4096) END ELSE
+                      'lease expired, claimed by ' || CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text) END,
+                      last_error_class=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) ->
+                      'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->>
+                      'attempt', 1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string',
+                      'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
+                      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'error_class') = ANY (ARRAY['string',
+                      'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'error_class', 1, 4096) END ELSE
+                      'LeaseExpired' END, failures=(SELECT CASE WHEN coalesce(CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'attempt') = ANY (ARRAY['string', 'number']))
+                      THEN substr((xclaim_message.failures -> -1) ->> 'attempt', 1, 4096) END =
+                      CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string',
+                      'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
+                      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN xclaim_message.failures
+                      ELSE CASE WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+                      pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
+                      (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+                      xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt',
+                      CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC',
+                      statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
+                      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', 'LeaseExpired',
+                      'error', substr('lease expired, claimed by ' || CAST(substr(xclaim_message.claimed_by, 1,
+                      1000) AS text), 1, 1000))) END AS anon_2), queue=CASE WHEN coalesce(xclaim_message.attempts >=
+                      CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+                      _dead::text ELSE xclaim_message.queue END
+                    WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
+                    FROM lapsed))) AND xclaim_message.status = 'claimed'
+                    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.attempts,
+                      xclaim_message.available_at)
+            SELECT count(*) INTO _lapsed FROM given_back;
+        ELSE
+            WITH given_back AS (
+                WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_at
+                    FROM {schema}.xclaim_message AS first_end
+                    WHERE first_end.queue = xclaim_claim.queue::text AND first_end.claim_expires_at <=
+                      statement_timestamp()
+                    ORDER BY first_end.claim_expires_at
+                    LIMIT 1) AS ends_at, CAST(0 AS BIGINT) AS number
+                    UNION ALL SELECT (SELECT later_end.claim_expires_at
+                    FROM {schema}.xclaim_message AS later_end
+                    WHERE later_end.queue = xclaim_claim.queue::text AND later_end.claim_expires_at <=
+                      statement_timestamp() AND later_end.claim_expires_at > ends.ends_at
+                    ORDER BY later_end.claim_expires_at
+                    LIMIT 1) AS anon_3, ends.number + (SELECT count(*) AS count_1
+                    FROM {schema}.xclaim_message AS there
+                    WHERE there.queue = xclaim_claim.queue::text AND there.claim_expires_at = ends.ends_at AND
+                      there.status = 'claimed' AND CASE WHEN (there.consumed_at IS NOT NULL) THEN false ELSE true
+                      END AND NOT coalesce(there.claim_key = xclaim_claim.claim_key::text, there.claim_key IS NULL AND
+                      xclaim_claim.claim_key::text IS NULL)) AS anon_4
+                    FROM ends
+                    WHERE ends.ends_at IS NOT NULL AND ends.number < 100::INTEGER), lapsed AS MATERIALIZED (SELECT
+                      held.id AS id
+                    FROM {schema}.xclaim_message AS held
+                    WHERE held.queue = xclaim_claim.queue::text AND held.claim_expires_at <= statement_timestamp() AND
+                      held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END
+                      AND NOT coalesce(held.claim_key = xclaim_claim.claim_key::text, held.claim_key IS NULL AND
+                      xclaim_claim.claim_key::text IS NULL) AND held.claim_expires_at <= (SELECT max(ends.ends_at) AS
+                      max_1
+                    FROM ends)
+                    ORDER BY held.claim_expires_at
+                    LIMIT 100::INTEGER FOR UPDATE SKIP LOCKED) UPDATE {schema}.xclaim_message
+                    SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
+                      THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
+                      _dead::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
+                      least(statement_timestamp(), xclaim_message.claimed_at) +
+                      (CAST(CAST('[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0]'::text
+                      AS jsonb) ->> (greatest(least(xclaim_message.attempts, 11::INTEGER), 1) - 1) AS DOUBLE
+                      PRECISION) * (1.0 - (0.25::DOUBLE PRECISION * ((((xclaim_message.id % 97) + _drawn::INTEGER) %
+                      97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1),
+                      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+                      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
+                      NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE
+                      NULL END, last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures ->
+                      -1) -> 'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures ->
+                      -1) ->> 'attempt', 1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND
+                      CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY
+                      (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1,
+                      4096) END = CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'error') = ANY (ARRAY['string', 'number']))
+                      THEN substr((xclaim_message.failures -> -1) ->> 'error', 1, 4096) END ELSE
+                      'lease expired, claimed by ' || CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text) END,
+                      last_error_class=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) ->
+                      'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->>
+                      'attempt', 1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string',
+                      'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
+                      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'error_class') = ANY (ARRAY['string',
+                      'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'error_class', 1, 4096) END ELSE
+                      'LeaseExpired' END, failures=(SELECT CASE WHEN coalesce(CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'attempt') = ANY (ARRAY['string', 'number']))
+                      THEN substr((xclaim_message.failures -> -1) ->> 'attempt', 1, 4096) END =
+                      CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string',
+                      'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
+                      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN xclaim_message.failures
+                      ELSE CASE WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+                      pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
+                      (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+                      xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt',
+                      CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC',
+                      statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
+                      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', 'LeaseExpired',
+                      'error', substr('lease expired, claimed by ' || CAST(substr(xclaim_message.claimed_by, 1,
+                      1000) AS text), 1, 1000))) END AS anon_2), queue=CASE WHEN coalesce(xclaim_message.attempts >=
+                      CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+                      _dead::text ELSE xclaim_message.queue END
+                    WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
+                    FROM lapsed))) AND xclaim_message.status = 'claimed'
+                    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.attempts,
+                      xclaim_message.available_at)
+            SELECT count(*) INTO _lapsed FROM given_back;
+        END IF;
+    END IF;
+    IF xclaim_claim.claim_key IS NULL THEN
+        RETURN QUERY WITH claimed AS (
+            WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
+                FROM {schema}.xclaim_message AS top
+                WHERE top.queue = xclaim_claim.queue::text AND top.status = 'available' AND top.available_at >=
+                  '-infinity'
+                ORDER BY top.priority DESC
+                LIMIT 1) AS priority, 1 AS number
+                WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_claim.queue::text AND xclaim_queue.paused_at IS NOT NULL))
+                UNION ALL SELECT (SELECT lower.priority
+                FROM {schema}.xclaim_message AS lower
+                WHERE lower.queue = xclaim_claim.queue::text AND lower.status = 'available' AND lower.available_at
+                  >= '-infinity' AND lower.priority < level.priority
+                ORDER BY lower.priority DESC
+                LIMIT 1) AS anon_1, level.number + 1 AS anon_2
+                FROM level
+                WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT
+                  picked.id AS id
+                FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+                FROM {schema}.xclaim_message AS waiting
+                WHERE waiting.queue = xclaim_claim.queue::text AND waiting.status = 'available' AND
+                  waiting.priority = level.priority AND waiting.available_at <= statement_timestamp() AND CASE
+                  WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
+                ORDER BY waiting.available_at, waiting.id
+                LIMIT xclaim_claim.n FOR UPDATE SKIP LOCKED) AS picked
+                UNION ALL SELECT behind.id AS id
+                FROM (SELECT other.id AS id
+                FROM {schema}.xclaim_message AS other
+                WHERE other.queue = xclaim_claim.queue::text AND other.status = 'available' AND other.priority <
+                  (SELECT level.priority
+                FROM level
+                WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at
+                  >= '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
+                ORDER BY other.priority DESC, other.available_at, other.id
+                LIMIT xclaim_claim.n FOR UPDATE SKIP LOCKED) AS behind
+                LIMIT xclaim_claim.n) UPDATE {schema}.xclaim_message
+                SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1
+                  ELSE 2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp()
+                  + (date_part('epoch', xclaim_claim.lease)::DOUBLE PRECISION * interval '1 second')),
+                  claim_token=CAST(encode(substr(sha256(CAST(_secret AS BYTEA) || int8send(xclaim_message.id)),
+                  1, 16), 'hex') AS uuid), status='claimed', claimed_by=_claimant::text,
+                  claim_key=xclaim_claim.claim_key::text
+                WHERE xclaim_message.id = ANY (array((SELECT candidate.id
+                FROM candidate))) AND xclaim_message.status = 'available'
+                RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
+                  xclaim_message.payload, CASE WHEN xclaim_message.headers = '{}' THEN NULL ELSE
+                  xclaim_message.headers END AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+                  xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+                  xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+                  xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec)
+        SELECT claimed.id, claimed.claim_token, claimed.payload, coalesce(claimed.headers, '{}'),
+               claimed.attempts, claimed.max_attempts, claimed.priority, claimed.unique_key,
+               claimed.origin_queue, claimed.created_at, claimed.claim_expires_at, claimed.last_error,
+               claimed.codec
+          FROM claimed
+         ORDER BY claimed.priority DESC, claimed.available_at, claimed.id;
+    ELSE
+        RETURN QUERY WITH claimed AS (
+            WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
+                FROM {schema}.xclaim_message AS held
+                WHERE held.claim_key = xclaim_claim.claim_key::text AND held.queue = xclaim_claim.queue::text AND
+                  held.status = 'claimed' AND held.claimed_by <> _claimant::text AND NOT coalesce(held.attempts
+                  >= CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE held.max_attempts END, 1 = 0) AND CASE
+                  WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END
+                ORDER BY held.id
+                LIMIT xclaim_claim.n FOR UPDATE SKIP LOCKED), level(priority, number) AS (SELECT (SELECT
+                  top.priority
+                FROM {schema}.xclaim_message AS top
+                WHERE top.queue = xclaim_claim.queue::text AND top.status = 'available' AND top.available_at >=
+                  '-infinity'
+                ORDER BY top.priority DESC
+                LIMIT 1) AS priority, 1 AS number
+                WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_claim.queue::text AND xclaim_queue.paused_at IS NOT NULL))
+                UNION ALL SELECT (SELECT lower.priority
+                FROM {schema}.xclaim_message AS lower
+                WHERE lower.queue = xclaim_claim.queue::text AND lower.status = 'available' AND lower.available_at
+                  >= '-infinity' AND lower.priority < level.priority
+                ORDER BY lower.priority DESC
+                LIMIT 1) AS anon_1, level.number + 1 AS anon_2
+                FROM level
+                WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT
+                  picked.id AS id
+                FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+                FROM {schema}.xclaim_message AS waiting
+                WHERE waiting.queue = xclaim_claim.queue::text AND waiting.status = 'available' AND
+                  waiting.priority = level.priority AND waiting.available_at <= statement_timestamp() AND CASE
+                  WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT (EXISTS (SELECT
+                  resumable.id
+                FROM resumable))
+                ORDER BY waiting.available_at, waiting.id
+                LIMIT xclaim_claim.n FOR UPDATE SKIP LOCKED) AS picked
+                UNION ALL SELECT behind.id AS id
+                FROM (SELECT other.id AS id
+                FROM {schema}.xclaim_message AS other
+                WHERE other.queue = xclaim_claim.queue::text AND other.status = 'available' AND other.priority <
+                  (SELECT level.priority
+                FROM level
+                WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at
+                  >= '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT
+                  (EXISTS (SELECT resumable.id
+                FROM resumable))
+                ORDER BY other.priority DESC, other.available_at, other.id
+                LIMIT xclaim_claim.n FOR UPDATE SKIP LOCKED) AS behind
+                LIMIT xclaim_claim.n) UPDATE {schema}.xclaim_message
+                SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1
+                  ELSE 2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp()
+                  + (date_part('epoch', xclaim_claim.lease)::DOUBLE PRECISION * interval '1 second')),
+                  claim_token=CAST(encode(substr(sha256(CAST(_secret AS BYTEA) || int8send(xclaim_message.id)),
+                  1, 16), 'hex') AS uuid), status='claimed', claimed_by=_claimant::text,
+                  claim_key=xclaim_claim.claim_key::text
+                WHERE xclaim_message.id = ANY (array((SELECT taken.id
+                FROM (SELECT resumable.id AS id
+                FROM resumable
+                UNION ALL SELECT candidate.id AS id
+                FROM candidate) AS taken))) AND xclaim_message.status <> 'consumed'
+                RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
+                  xclaim_message.payload, CASE WHEN xclaim_message.headers = '{}' THEN NULL ELSE
+                  xclaim_message.headers END AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+                  xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+                  xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+                  xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec)
+        SELECT claimed.id, claimed.claim_token, claimed.payload, coalesce(claimed.headers, '{}'),
+               claimed.attempts, claimed.max_attempts, claimed.priority, claimed.unique_key,
+               claimed.origin_queue, claimed.created_at, claimed.claim_expires_at, claimed.last_error,
+               claimed.codec
+          FROM claimed
+         ORDER BY claimed.priority DESC, claimed.available_at, claimed.id;
+    END IF;
+END
+$$;
+
+-- Mark the message consumed. XC001 if the claim is no longer held: then the transaction fails,
+-- and what it has done is undone.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_ack(id bigint, token uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    _id bigint;
+BEGIN
+    UPDATE {schema}.xclaim_message
+        SET claim_expires_at=NULL, consumed_at=statement_timestamp(), claim_token=NULL,
+          status='consumed', claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL
+        WHERE xclaim_message.id = xclaim_ack.id::BIGINT AND xclaim_message.claim_token =
+          xclaim_ack.token::uuid
+        RETURNING xclaim_message.id INTO _id;
+    IF NOT FOUND THEN
+        RAISE 'the claim of message % is no longer held', xclaim_ack.id
+            USING ERRCODE = 'XC001',
+            HINT = 'another has it by now, or it was settled: undo what you did for it';
+    END IF;
+END
+$$;
+
+-- Mark the messages consumed whose claims are still held, and return their ids: what is not
+-- among them was lost.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_ack_many(ids bigint[], tokens uuid[])
+RETURNS SETOF bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    _ids bigint[];
+    _tokens uuid[];
+BEGIN
+    IF cardinality(xclaim_ack_many.ids) IS DISTINCT FROM cardinality(xclaim_ack_many.tokens) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'pass one token for each id';
+    END IF;
+    -- Two batches lock their rows in the same order.
+    SELECT array_agg(given.id ORDER BY given.id), array_agg(given.token ORDER BY given.id)
+      INTO _ids, _tokens
+      FROM unnest(xclaim_ack_many.ids, xclaim_ack_many.tokens) AS given (id, token);
+    RETURN QUERY UPDATE {schema}.xclaim_message
+        SET claim_expires_at=NULL, consumed_at=statement_timestamp(), claim_token=NULL,
+          status='consumed', claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL
+        FROM unnest(_ids::BIGINT[], _tokens::uuid[]) WITH ORDINALITY AS item(id, token, position)
+        WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
+        RETURNING xclaim_message.id;
+END
+$$;
+
+-- Give the message back. With an error the attempt has failed: the message comes back after a
+-- growing pause, or after delay, and is a dead letter when its attempts are used up. XC001 if
+-- the claim is no longer held.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_release(
+    id bigint, token uuid, delay interval DEFAULT NULL, error text DEFAULT NULL,
+    counts boolean DEFAULT true, error_class text DEFAULT NULL
+) RETURNS TABLE (queue text, status text, attempts integer, available_at timestamptz)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    _row record;
+    _drawn integer := floor(random() * 1000000);
+    _error text := left(xclaim_release.error, 10000);
+BEGIN
+    IF xclaim_release.delay NOT BETWEEN '0' AND '3660 days' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'delay must lie between 0 and 3660 days';
+    END IF;
+    IF coalesce(xclaim_release.counts, true) THEN
+        IF _error IS NULL AND xclaim_release.delay IS NULL THEN
+            UPDATE {schema}.xclaim_message
+                SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
+                  THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
+                  (CASE WHEN xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE
+                  xclaim_message.queue || '.dead' END)::text) THEN statement_timestamp() ELSE
+                  xclaim_message.available_at END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
+                  claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+                  coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE
+                  xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
+                  queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
+                  NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN (CASE WHEN
+                  xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE xclaim_message.queue ||
+                  '.dead' END)::text ELSE xclaim_message.queue END
+                WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
+                  xclaim_release.token::uuid
+                RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
+                  xclaim_message.status, xclaim_message.priority, xclaim_message.payload,
+                  xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts,
+                  xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+                  xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
+                  xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
+                  xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+        ELSIF _error IS NULL THEN
+            UPDATE {schema}.xclaim_message
+                SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
+                  THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
+                  (CASE WHEN xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE
+                  xclaim_message.queue || '.dead' END)::text) THEN statement_timestamp() ELSE
+                  statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE PRECISION * interval
+                  '1 second') END AS anon_1), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
+                  status='available', claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >=
+                  CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+                  xclaim_message.claim_key ELSE NULL END, queue=CASE WHEN coalesce(xclaim_message.attempts >=
+                  CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+                  (CASE WHEN xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE
+                  xclaim_message.queue || '.dead' END)::text ELSE xclaim_message.queue END
+                WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
+                  xclaim_release.token::uuid
+                RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
+                  xclaim_message.status, xclaim_message.priority, xclaim_message.payload,
+                  xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts,
+                  xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+                  xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
+                  xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
+                  xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+        ELSIF xclaim_release.delay IS NULL THEN
+            UPDATE {schema}.xclaim_message
+                SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
+                  THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
+                  (CASE WHEN xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE
+                  xclaim_message.queue || '.dead' END)::text) THEN statement_timestamp() ELSE
+                  greatest(statement_timestamp(), least(statement_timestamp(), statement_timestamp()) +
+                  (CAST(CAST('[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0]'::text
+                  AS jsonb) ->> (greatest(least(xclaim_message.attempts, 11::INTEGER), 1) - 1) AS DOUBLE
+                  PRECISION) * (1.0 - (0.25::DOUBLE PRECISION * ((((xclaim_message.id % 97) + _drawn::INTEGER) %
+                  97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1),
+                  claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+                  claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
+                  NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE
+                  NULL END, last_error=_error::text, last_error_class=left(xclaim_release.error_class, 200)::text,
+                  failures=(SELECT CASE WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+                  pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
+                  (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+                  xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt',
+                  CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC',
+                  statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
+                  CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class',
+                  left(xclaim_release.error_class, 200)::text, 'error', substr(_error::text, 1, 1000))) AS anon_2),
+                  queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
+                  NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN (CASE WHEN
+                  xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE xclaim_message.queue ||
+                  '.dead' END)::text ELSE xclaim_message.queue END
+                WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
+                  xclaim_release.token::uuid
+                RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
+                  xclaim_message.status, xclaim_message.priority, xclaim_message.payload,
+                  xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts,
+                  xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+                  xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
+                  xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
+                  xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+        ELSE
+            UPDATE {schema}.xclaim_message
+                SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
+                  THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
+                  (CASE WHEN xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE
+                  xclaim_message.queue || '.dead' END)::text) THEN statement_timestamp() ELSE
+                  statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE PRECISION * interval
+                  '1 second') END AS anon_1), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
+                  status='available', claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >=
+                  CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+                  xclaim_message.claim_key ELSE NULL END, last_error=_error::text,
+                  last_error_class=left(xclaim_release.error_class, 200)::text, failures=(SELECT CASE WHEN NOT
+                  coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+                  pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
+                  (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+                  xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt',
+                  CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC',
+                  statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
+                  CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class',
+                  left(xclaim_release.error_class, 200)::text, 'error', substr(_error::text, 1, 1000))) AS anon_2),
+                  queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
+                  NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN (CASE WHEN
+                  xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE xclaim_message.queue ||
+                  '.dead' END)::text ELSE xclaim_message.queue END
+                WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
+                  xclaim_release.token::uuid
+                RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
+                  xclaim_message.status, xclaim_message.priority, xclaim_message.payload,
+                  xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts,
+                  xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+                  xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
+                  xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
+                  xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+        END IF;
+    ELSIF _error IS NULL AND xclaim_release.delay IS NULL THEN
+        UPDATE {schema}.xclaim_message
+            SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts > 1)
+              THEN xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL,
+              claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL
+            WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
+              xclaim_release.token::uuid
+            RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
+              xclaim_message.status, xclaim_message.priority, xclaim_message.payload,
+              xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts,
+              xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+              xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
+              xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
+              xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+    ELSIF _error IS NULL THEN
+        UPDATE {schema}.xclaim_message
+            SET available_at=(statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE
+              PRECISION * interval '1 second')), attempts=CASE WHEN (xclaim_message.attempts > 1) THEN
+              xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL,
+              claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL
+            WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
+              xclaim_release.token::uuid
+            RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
+              xclaim_message.status, xclaim_message.priority, xclaim_message.payload,
+              xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts,
+              xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+              xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
+              xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
+              xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+    ELSIF xclaim_release.delay IS NULL THEN
+        UPDATE {schema}.xclaim_message
+            SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts > 1)
+              THEN xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL,
+              claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
+              last_error=_error::text, last_error_class=left(xclaim_release.error_class, 200)::text
+            WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
+              xclaim_release.token::uuid
+            RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
+              xclaim_message.status, xclaim_message.priority, xclaim_message.payload,
+              xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts,
+              xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+              xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
+              xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
+              xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+    ELSE
+        UPDATE {schema}.xclaim_message
+            SET available_at=(statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE
+              PRECISION * interval '1 second')), attempts=CASE WHEN (xclaim_message.attempts > 1) THEN
+              xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL,
+              claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
+              last_error=_error::text, last_error_class=left(xclaim_release.error_class, 200)::text
+            WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
+              xclaim_release.token::uuid
+            RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
+              xclaim_message.status, xclaim_message.priority, xclaim_message.payload,
+              xclaim_message.headers, xclaim_message.unique_key, xclaim_message.attempts,
+              xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+              xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
+              xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
+              xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+    END IF;
+    IF NOT FOUND THEN
+        RAISE 'the claim of message % is no longer held', xclaim_release.id
+            USING ERRCODE = 'XC001',
+            HINT = 'another has it by now, or it was settled: undo what you did for it';
+    END IF;
+    RETURN QUERY SELECT _row.queue, _row.status, _row.attempts, _row.available_at;
+END
+$$;
+
+-- Let the lease end so long from now, and return when. XC001 if the claim is no longer held.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_extend(
+    id bigint, token uuid, lease interval DEFAULT '5 minutes'
+) RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    _expires_at timestamptz;
+BEGIN
+    IF coalesce(xclaim_extend.lease NOT BETWEEN '0' AND '3660 days', true) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'lease must lie between 0 and 3660 days';
+    END IF;
+    UPDATE {schema}.xclaim_message
+        SET claim_expires_at=(statement_timestamp() + (date_part('epoch', xclaim_extend.lease)::DOUBLE
+          PRECISION * interval '1 second'))
+        WHERE xclaim_message.id = xclaim_extend.id::BIGINT AND xclaim_message.claim_token =
+          xclaim_extend.token::uuid
+        RETURNING xclaim_message.claim_expires_at INTO _expires_at;
+    IF NOT FOUND THEN
+        RAISE 'the claim of message % is no longer held', xclaim_extend.id
+            USING ERRCODE = 'XC001',
+            HINT = 'another has it by now, or it was settled: undo what you did for it';
+    END IF;
+    RETURN _expires_at;
+END
+$$;
+
+-- Give back up to n messages whose lease ran out, and return how many. They have failed; those
+-- whose attempts are used up become dead letters.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_expire(queue text, n integer DEFAULT 1000)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    _dead text := CASE WHEN xclaim_expire.queue LIKE '%.dead' THEN xclaim_expire.queue ELSE xclaim_expire.queue || '.dead' END;
+    _drawn integer := floor(random() * 1000000);
+    _count bigint;
+BEGIN
+    IF coalesce(xclaim_expire.n, 0) NOT BETWEEN 1 AND 1000000 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
+    END IF;
+    WITH given_back AS (
+        WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_at
+            FROM {schema}.xclaim_message AS first_end
+            WHERE first_end.queue = xclaim_expire.queue::text AND first_end.claim_expires_at <=
+              statement_timestamp()
+            ORDER BY first_end.claim_expires_at
+            LIMIT 1) AS ends_at, CAST(0 AS BIGINT) AS number
+            UNION ALL SELECT (SELECT later_end.claim_expires_at
+            FROM {schema}.xclaim_message AS later_end
+            WHERE later_end.queue = xclaim_expire.queue::text AND later_end.claim_expires_at <=
+              statement_timestamp() AND later_end.claim_expires_at > ends.ends_at
+            ORDER BY later_end.claim_expires_at
+            LIMIT 1) AS anon_3, ends.number + (SELECT count(*) AS count_1
+            FROM {schema}.xclaim_message AS there
+            WHERE there.queue = xclaim_expire.queue::text AND there.claim_expires_at = ends.ends_at AND
+              there.status = 'claimed' AND CASE WHEN (there.consumed_at IS NOT NULL) THEN false ELSE true
+              END) AS anon_4
+            FROM ends
+            WHERE ends.ends_at IS NOT NULL AND ends.number < xclaim_expire.n::INTEGER), lapsed AS MATERIALIZED
+              (SELECT held.id AS id
+            FROM {schema}.xclaim_message AS held
+            WHERE held.queue = xclaim_expire.queue::text AND held.claim_expires_at <= statement_timestamp() AND
+              held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END
+              AND held.claim_expires_at <= (SELECT max(ends.ends_at) AS max_1
+            FROM ends)
+            ORDER BY held.claim_expires_at
+            LIMIT xclaim_expire.n::INTEGER FOR UPDATE SKIP LOCKED) UPDATE {schema}.xclaim_message
+            SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
+              THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
+              _dead::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
+              least(statement_timestamp(), xclaim_message.claimed_at) +
+              (CAST(CAST('[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0]'::text
+              AS jsonb) ->> (greatest(least(xclaim_message.attempts, 11::INTEGER), 1) - 1) AS DOUBLE
+              PRECISION) * (1.0 - (0.25::DOUBLE PRECISION * ((((xclaim_message.id % 97) + _drawn::INTEGER) %
+              97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1),
+              claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+              claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
+              NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE
+              NULL END, last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures ->
+              -1) -> 'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures ->
+              -1) ->> 'attempt', 1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND
+              CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY
+              (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1,
+              4096) END = CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
+              (jsonb_typeof((xclaim_message.failures -> -1) -> 'error') = ANY (ARRAY['string', 'number']))
+              THEN substr((xclaim_message.failures -> -1) ->> 'error', 1, 4096) END ELSE
+              'lease expired, claimed by ' || CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text) END,
+              last_error_class=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) ->
+              'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->>
+              'attempt', 1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+              (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string',
+              'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
+              CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
+              (jsonb_typeof((xclaim_message.failures -> -1) -> 'error_class') = ANY (ARRAY['string',
+              'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'error_class', 1, 4096) END ELSE
+              'LeaseExpired' END, failures=(SELECT CASE WHEN coalesce(CASE WHEN
+              (jsonb_typeof((xclaim_message.failures -> -1) -> 'attempt') = ANY (ARRAY['string', 'number']))
+              THEN substr((xclaim_message.failures -> -1) ->> 'attempt', 1, 4096) END =
+              CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+              (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string',
+              'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
+              CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN xclaim_message.failures
+              ELSE CASE WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+              pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
+              (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+              xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt',
+              CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC',
+              statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
+              CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', 'LeaseExpired',
+              'error', substr('lease expired, claimed by ' || CAST(substr(xclaim_message.claimed_by, 1,
+              1000) AS text), 1, 1000))) END AS anon_2), queue=CASE WHEN coalesce(xclaim_message.attempts >=
+              CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+              _dead::text ELSE xclaim_message.queue END
+            WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
+            FROM lapsed))) AND xclaim_message.status = 'claimed'
+            RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.attempts,
+              xclaim_message.available_at)
+    SELECT count(*) INTO _count FROM given_back;
+    RETURN _count;
+END
+$$;
+
+-- Move up to n dead letters of the queue back to it, or to another, with no attempts counted;
+-- return how many.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_redrive(
+    queue text, to_queue text DEFAULT NULL, n integer DEFAULT 1000
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    _dead text := CASE WHEN xclaim_redrive.queue LIKE '%.dead' THEN xclaim_redrive.queue ELSE xclaim_redrive.queue || '.dead' END;
+    _queue text := coalesce(xclaim_redrive.to_queue, left(_dead, -5));
+    _count bigint;
+BEGIN
+    IF coalesce(xclaim_redrive.n, 0) NOT BETWEEN 1 AND 1000000 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
+    END IF;
+    IF coalesce(octet_length(_queue), 0) NOT BETWEEN 1 AND 200 OR _queue ~ '^\s*$'
+       OR _queue ~ '[[:cntrl:]]' OR _queue LIKE '%.dead' THEN
+        RAISE invalid_parameter_value USING MESSAGE =
+            'queue must have 1 to 200 readable bytes, and not end with .dead';
+    END IF;
+    WITH redriven AS (
+        WITH dead AS MATERIALIZED (SELECT letter.id AS id
+            FROM {schema}.xclaim_message AS letter
+            WHERE letter.queue = _dead::text AND letter.status = 'available' AND letter.available_at >=
+              '-infinity' AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN false ELSE true END
+            ORDER BY letter.priority DESC, letter.available_at, letter.id
+            LIMIT xclaim_redrive.n::INTEGER FOR UPDATE SKIP LOCKED) UPDATE {schema}.xclaim_message
+            SET available_at=statement_timestamp(), attempts=0, claimed_at=NULL, claim_expires_at=NULL,
+              claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL, queue=_queue::text
+            WHERE xclaim_message.id = ANY (array((SELECT dead.id
+            FROM dead))) AND xclaim_message.status = 'available'
+            RETURNING xclaim_message.id)
+    SELECT count(*) INTO _count FROM redriven;
+    RETURN _count;
+END
+$$;
+
+-- Delete the messages under these keys that nobody has claimed, also dead letters, and return
+-- how many.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_withdraw(queue text, unique_keys text[])
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    _count bigint;
+BEGIN
+    IF has_table_privilege({message}, 'DELETE') THEN
+        WITH withdrawn AS (
+            DELETE
+                FROM {schema}.xclaim_message
+                WHERE xclaim_message.origin_queue = xclaim_withdraw.queue::text AND xclaim_message.unique_key = ANY
+                  (array((SELECT item.unique_key
+                FROM unnest(xclaim_withdraw.unique_keys::text[]) WITH ORDINALITY AS item(unique_key, position)))) AND
+                  xclaim_message.status = 'available'
+                RETURNING xclaim_message.id)
+        SELECT count(*) INTO _count FROM withdrawn;
+    ELSE
+        WITH found AS MATERIALIZED (SELECT xclaim_message.id AS id
+            FROM {schema}.xclaim_message
+            WHERE xclaim_message.origin_queue = xclaim_withdraw.queue::text AND xclaim_message.unique_key = ANY
+              (array((SELECT item.unique_key
+            FROM unnest(xclaim_withdraw.unique_keys::text[]) WITH ORDINALITY AS item(unique_key, position)))) AND
+              xclaim_message.status = 'available'), deleted AS MATERIALIZED (SELECT
+              unnest({schema}.xclaim_delete(array((SELECT found.id
+            FROM found)), CAST('available' AS text))) AS id) SELECT count(*) AS count_1
+            FROM (SELECT found.id AS id
+            FROM found
+            WHERE found.id = ANY (array((SELECT deleted.id
+            FROM deleted)))) AS answered INTO _count;
+    END IF;
+    RETURN _count;
+END
+$$;
+
+-- Delete up to n messages of the queue, or of its dead letters, that were consumed so long ago,
+-- and return how many. Call it again while it returns n.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_prune(
+    queue text, older_than interval, n integer DEFAULT 1000
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    _queue text;
+    _part bigint;
+    _count bigint := 0;
+BEGIN
+    IF coalesce(xclaim_prune.n, 0) NOT BETWEEN 1 AND 1000000 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
+    END IF;
+    IF coalesce(xclaim_prune.older_than NOT BETWEEN '0' AND '3660 days', true) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'older_than must lie between 0 and 3660 days';
+    END IF;
+    FOREACH _queue IN ARRAY ARRAY[xclaim_prune.queue, CASE WHEN xclaim_prune.queue LIKE '%.dead' THEN xclaim_prune.queue ELSE xclaim_prune.queue || '.dead' END] LOOP
+        EXIT WHEN _count >= xclaim_prune.n;
+        IF has_table_privilege({message}, 'DELETE') THEN
+            WITH pruned_messages AS (
+                WITH pruned AS MATERIALIZED (SELECT "old".id AS id
+                    FROM {schema}.xclaim_message AS "old"
+                    WHERE "old".queue = _queue::text AND "old".status = 'consumed' AND "old".consumed_at <=
+                      (statement_timestamp() + (((- CAST(date_part('epoch', xclaim_prune.older_than)::DOUBLE PRECISION
+                      AS FLOAT))) * interval '1 second'))
+                    ORDER BY "old".consumed_at
+                    LIMIT xclaim_prune.n-_count::INTEGER FOR UPDATE SKIP LOCKED) DELETE
+                    FROM {schema}.xclaim_message
+                    WHERE xclaim_message.id = ANY (array((SELECT pruned.id
+                    FROM pruned))) AND xclaim_message.status = 'consumed'
+                    RETURNING xclaim_message.id)
+            SELECT count(*) INTO _part FROM pruned_messages;
+        ELSE
+            WITH found AS MATERIALIZED (SELECT "old".id AS id
+                FROM {schema}.xclaim_message AS "old"
+                WHERE "old".queue = _queue::text AND "old".status = 'consumed' AND "old".consumed_at <=
+                  (statement_timestamp() + (((- CAST(date_part('epoch', xclaim_prune.older_than)::DOUBLE PRECISION
+                  AS FLOAT))) * interval '1 second'))
+                ORDER BY "old".consumed_at
+                LIMIT xclaim_prune.n-_count::INTEGER), deleted AS MATERIALIZED (SELECT
+                  unnest({schema}.xclaim_delete(array((SELECT found.id
+                FROM found)), CAST('consumed' AS text))) AS id) SELECT count(*) AS count_1
+                FROM (SELECT found.id AS id
+                FROM found
+                WHERE found.id = ANY (array((SELECT deleted.id
+                FROM deleted)))) AS answered INTO _part;
+        END IF;
+        _count := _count + _part;
+    END LOOP;
+    RETURN _count;
+END
+$$;
+
+-- Return the messages that would be claimed next, without claiming them.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_peek(queue text, n integer DEFAULT 1) RETURNS TABLE (
+    id bigint, payload jsonb, headers jsonb, attempts integer, max_attempts integer,
+    priority smallint, unique_key text, origin_queue text, created_at timestamptz,
+    available_at timestamptz, last_error text, codec text
+)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+    IF coalesce(xclaim_peek.n, 0) NOT BETWEEN 1 AND 1000000 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
+    END IF;
+    RETURN QUERY
+        SELECT message.id, message.payload, message.headers, message.attempts,
+               message.max_attempts, message.priority, message.unique_key, message.origin_queue,
+               message.created_at, message.available_at, message.last_error, message.codec
+          FROM (
+            WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
+                FROM {schema}.xclaim_message AS top
+                WHERE top.queue = xclaim_peek.queue::text AND top.status = 'available' AND top.available_at >=
+                  '-infinity'
+                ORDER BY top.priority DESC
+                LIMIT 1) AS priority, 1 AS number
+                UNION ALL SELECT (SELECT lower.priority
+                FROM {schema}.xclaim_message AS lower
+                WHERE lower.queue = xclaim_peek.queue::text AND lower.status = 'available' AND lower.available_at
+                  >= '-infinity' AND lower.priority < level.priority
+                ORDER BY lower.priority DESC
+                LIMIT 1) AS anon_1, level.number + 1 AS anon_2
+                FROM level
+                WHERE level.priority IS NOT NULL AND level.number < 32), upcoming AS MATERIALIZED (SELECT
+                  picked.id AS id
+                FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+                FROM {schema}.xclaim_message AS waiting
+                WHERE waiting.queue = xclaim_peek.queue::text AND waiting.status = 'available' AND
+                  waiting.priority = level.priority AND waiting.available_at <= statement_timestamp() AND CASE
+                  WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
+                ORDER BY waiting.available_at, waiting.id
+                LIMIT xclaim_peek.n::INTEGER) AS picked
+                UNION ALL SELECT behind.id AS id
+                FROM (SELECT other.id AS id
+                FROM {schema}.xclaim_message AS other
+                WHERE other.queue = xclaim_peek.queue::text AND other.status = 'available' AND other.priority <
+                  (SELECT level.priority
+                FROM level
+                WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at
+                  >= '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
+                ORDER BY other.priority DESC, other.available_at, other.id
+                LIMIT xclaim_peek.n::INTEGER) AS behind
+                LIMIT xclaim_peek.n::INTEGER) SELECT xclaim_message.id, xclaim_message.queue,
+                  xclaim_message.origin_queue, xclaim_message.status, xclaim_message.priority,
+                  xclaim_message.payload, xclaim_message.headers, xclaim_message.unique_key,
+                  xclaim_message.attempts, xclaim_message.max_attempts, xclaim_message.created_at,
+                  xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
+                  xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
+                  xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
+                  xclaim_message.codec
+                FROM {schema}.xclaim_message
+                WHERE xclaim_message.id = ANY (array((SELECT upcoming.id
+                FROM upcoming)))
+                ORDER BY xclaim_message.priority DESC, xclaim_message.available_at, xclaim_message.id) AS message
+         ORDER BY message.priority DESC, message.available_at, message.id;
+END
+$$;
+
+-- Count the messages of the queue by state. It reads them all: not for a hot path.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_counts(queue text) RETURNS TABLE (
+    available bigint, delayed bigint, claimed bigint, consumed bigint, dead_letters bigint
+)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    _dead text := CASE WHEN xclaim_counts.queue LIKE '%.dead' THEN xclaim_counts.queue ELSE xclaim_counts.queue || '.dead' END;
+BEGIN
+    RETURN QUERY SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = _dead::text AND xclaim_message.queue <>
+          xclaim_counts.queue::text) AND xclaim_message.status = 'available' AND
+          xclaim_message.available_at <= statement_timestamp()) AS available, count(*) FILTER (WHERE NOT
+          (xclaim_message.queue = _dead::text AND xclaim_message.queue <> xclaim_counts.queue::text) AND
+          xclaim_message.status = 'available' AND xclaim_message.available_at > statement_timestamp())
+          AS delayed, count(*) FILTER (WHERE xclaim_message.status = 'claimed') AS claimed, count(*)
+          FILTER (WHERE xclaim_message.status = 'consumed') AS consumed, count(*) FILTER (WHERE
+          xclaim_message.queue = _dead::text AND xclaim_message.queue <> xclaim_counts.queue::text AND
+          xclaim_message.status = 'available') AS dead_letters
+        FROM {schema}.xclaim_message
+        WHERE xclaim_message.queue = ANY (ARRAY[xclaim_counts.queue::text, _dead::text]);
+END
+$$;

@@ -1,0 +1,405 @@
+-- xclaim_push: Push a payload and return the id of its message. With a unique_key the message that is there already, if it has the same payload; else XC002.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_push(
+    queue text, payload jsonb, unique_key text DEFAULT NULL, priority integer DEFAULT 0,
+    delay interval DEFAULT '0', max_attempts integer DEFAULT {max_attempts},
+    headers jsonb DEFAULT '{}'
+) RETURNS bigint
+{settings} AS $$
+#variable_conflict use_column
+DECLARE
+    _id bigint;
+BEGIN
+    {check_push}
+    IF xclaim_push.payload IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'payload is NULL',
+            HINT = $h$for JSON null pass 'null'::jsonb$h$;
+    END IF;
+    IF xclaim_push.unique_key IS NULL THEN
+        {push_one} INTO _id;
+        RETURN _id;
+    END IF;
+    SELECT pushed.id INTO _id
+      FROM {schema}.xclaim_push_many(
+               xclaim_push.queue, ARRAY[xclaim_push.payload], ARRAY[xclaim_push.unique_key],
+               xclaim_push.priority, xclaim_push.delay, xclaim_push.max_attempts,
+               xclaim_push.headers) AS pushed;
+    RETURN _id;
+END
+$$;
+
+-- xclaim_push_many: Push payloads, all or none, and return their ids in the same order. Those under a unique_key that is taken by the same payload are not new.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_push_many(
+    queue text, payloads jsonb[], unique_keys text[] DEFAULT NULL, priority integer DEFAULT 0,
+    delay interval DEFAULT '0', max_attempts integer DEFAULT {max_attempts},
+    headers jsonb DEFAULT '{}'
+) RETURNS TABLE (id bigint, is_new boolean)
+{list_settings} AS $$
+#variable_conflict use_column
+DECLARE
+    _payloads jsonb[];
+    _keys text[];
+    _left integer;
+    _found bigint[] := '{}';
+    _found_keys text[] := '{}';
+    _found_new boolean[] := '{}';
+    _ids bigint[];
+    _id_keys text[];
+    _same boolean[];
+    _new boolean[];
+BEGIN
+    {check_push}
+    IF xclaim_push_many.payloads IS NULL OR array_position(xclaim_push_many.payloads, NULL) > 0 THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'a payload is NULL',
+            HINT = $h$for JSON null pass 'null'::jsonb$h$;
+    END IF;
+    IF xclaim_push_many.unique_keys IS NULL THEN
+        RETURN QUERY WITH pushed AS (
+            {push payloads=to_jsonb(xclaim_push_many.payloads)})
+        SELECT pushed.id, true FROM pushed ORDER BY pushed.id;
+        RETURN;
+    END IF;
+    IF cardinality(xclaim_push_many.unique_keys) <> cardinality(xclaim_push_many.payloads) THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            '%s unique_keys for %s payloads', cardinality(xclaim_push_many.unique_keys),
+            cardinality(xclaim_push_many.payloads)),
+            HINT = 'pass one key, or NULL, for each';
+    END IF;
+    IF EXISTS (SELECT FROM unnest(xclaim_push_many.unique_keys) AS given (key)
+                WHERE octet_length(key) NOT BETWEEN 1 AND {max_key}) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'unique_key must have 1 to {max_key} bytes';
+    END IF;
+    -- Each key once.
+    SELECT array_agg(one.payload ORDER BY one.place), array_agg(one.key ORDER BY one.place)
+      INTO _payloads, _keys
+      FROM (SELECT min(place) AS place, (array_agg(payload ORDER BY place))[1] AS payload, key
+              FROM unnest(xclaim_push_many.payloads, xclaim_push_many.unique_keys)
+                   WITH ORDINALITY AS given (payload, key, place)
+             GROUP BY key, CASE WHEN key IS NULL THEN place END
+            HAVING count(DISTINCT payload) = 1) AS one;
+    IF coalesce(cardinality(_keys), 0) <> (
+            SELECT count(DISTINCT key) + count(*) FILTER (WHERE key IS NULL)
+              FROM unnest(xclaim_push_many.unique_keys) AS given (key)) THEN
+        RAISE 'a unique_key is given with two payloads'
+            USING ERRCODE = 'XC002', HINT = 'push the same payload, or use another unique_key';
+    END IF;
+    _left := coalesce(cardinality(_keys), 0);
+    FOR _try IN 1..{tries} + _left LOOP
+        EXIT WHEN _left = 0;
+        {push_once gathered payloads=_payloads unique_keys=_keys}
+            INTO _ids, _id_keys, _same, _new;
+        IF array_position(_same, false) > 0 THEN
+            RAISE 'unique_key % is taken in queue % by another payload',
+                (SELECT string_agg(quote_literal(key), ', ' ORDER BY key)
+                   FROM (SELECT key FROM unnest(_id_keys, _same) AS row (key, is_same)
+                          WHERE NOT is_same ORDER BY key LIMIT 10) AS clashing),
+                quote_literal(xclaim_push_many.queue)
+                USING ERRCODE = 'XC002',
+                HINT = 'push the same payload again, or use another unique_key';
+        END IF;
+        _found := _found || _ids;
+        _found_keys := _found_keys || _id_keys;
+        _found_new := _found_new || _new;
+        -- What another session has pushed since the statement began.
+        SELECT array_agg(payload ORDER BY place), array_agg(key ORDER BY place)
+          INTO _payloads, _keys
+          FROM unnest(_payloads, _keys) WITH ORDINALITY AS given (payload, key, place)
+         WHERE key IS NOT NULL AND NOT key = ANY (_found_keys);
+        _left := coalesce(cardinality(_keys), 0);
+    END LOOP;
+    IF _left > 0 THEN
+        {refuse_unseen}
+    END IF;
+    RETURN QUERY
+        SELECT answered.id, answered.is_new AND NOT given.is_repeated
+          FROM (SELECT place, key,
+                       CASE WHEN key IS NULL
+                            THEN row_number() OVER (PARTITION BY key ORDER BY place) END AS unkeyed,
+                       row_number() OVER (PARTITION BY key ORDER BY place) > 1
+                         AND key IS NOT NULL AS is_repeated
+                  FROM unnest(xclaim_push_many.unique_keys)
+                       WITH ORDINALITY AS each (key, place)) AS given
+          JOIN (SELECT found.id, found.key, found.is_new,
+                       CASE WHEN key IS NULL
+                            THEN row_number() OVER (PARTITION BY key ORDER BY found.id)
+                            END AS unkeyed
+                  FROM unnest(_found, _found_keys, _found_new)
+                       AS found (id, key, is_new)) AS answered
+            ON answered.key = given.key OR answered.unkeyed = given.unkeyed
+         ORDER BY given.place;
+END
+$$;
+
+-- xclaim_push_row: A trigger: push the row, AFTER INSERT, UPDATE or DELETE ... FOR EACH ROW. Its arguments: the queue and, if it is to be pushed once, the column with the unique_key.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_push_row() RETURNS trigger
+{plain_settings} AS $$
+DECLARE
+    _row jsonb;
+BEGIN
+    IF TG_WHEN <> 'AFTER' OR TG_LEVEL <> 'ROW' OR TG_NARGS NOT BETWEEN 1 AND 2 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'xclaim_push_row is for AFTER ... FOR EACH ROW, with one or two arguments',
+            HINT = $h$EXECUTE FUNCTION xclaim_push_row('queue', 'column of the unique_key')$h$;
+    END IF;
+    _row := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
+    IF TG_NARGS > 1 AND NOT _row ? TG_ARGV[1] THEN
+        RAISE undefined_column USING
+            MESSAGE = format('%I.%I has no column %I', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_ARGV[1]);
+    END IF;
+    PERFORM {schema}.xclaim_push(
+        TG_ARGV[0], _row, unique_key => CASE WHEN TG_NARGS > 1 THEN _row ->> TG_ARGV[1] END);
+    RETURN NULL;
+END
+$$;
+
+-- xclaim_claim: Claim up to n messages, the next one first: highest priority, then longest available. Lapsed claims of the queue are given back on the way. With a claim_key what an earlier attempt (same key, another claimed_by) still holds is taken back first, alone.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_claim(
+    queue text, claimed_by text DEFAULT NULL, n integer DEFAULT 1,
+    lease interval DEFAULT '5 minutes', claim_key text DEFAULT NULL
+) RETURNS TABLE (
+    id bigint, token uuid, payload jsonb, headers jsonb, attempts integer, max_attempts integer,
+    priority smallint, unique_key text, origin_queue text, created_at timestamptz,
+    expires_at timestamptz, last_error text, codec text
+)
+{settings} AS $$
+#variable_conflict use_column
+DECLARE
+    _claimant text := coalesce(xclaim_claim.claimed_by, session_user || ':' || pg_backend_pid());
+    _secret bytea := uuid_send(gen_random_uuid());
+    _dead text := {dead queue=xclaim_claim.queue};
+    _drawn integer := floor(random() * 1000000);
+    _lapsed bigint;
+BEGIN
+    {check_lease}
+    {check_n}
+    IF octet_length(_claimant) NOT BETWEEN 1 AND {max_key}
+       OR octet_length(xclaim_claim.claim_key) NOT BETWEEN 1 AND {max_key} THEN
+        RAISE invalid_parameter_value
+            USING MESSAGE = 'claimed_by and claim_key must have 1 to {max_key} bytes';
+    END IF;
+    IF EXISTS (SELECT FROM {schema}.xclaim_message AS held
+                WHERE held.queue = xclaim_claim.queue
+                  AND held.claim_expires_at <= statement_timestamp()) THEN
+        IF xclaim_claim.claim_key IS NULL THEN
+            WITH given_back AS (
+                {expire message_limit=100})
+            SELECT count(*) INTO _lapsed FROM given_back;
+        ELSE
+            WITH given_back AS (
+                {expire_others message_limit=100})
+            SELECT count(*) INTO _lapsed FROM given_back;
+        END IF;
+    END IF;
+    IF xclaim_claim.claim_key IS NULL THEN
+        RETURN QUERY WITH claimed AS (
+            {claim})
+        {claimed}
+    ELSE
+        RETURN QUERY WITH claimed AS (
+            {claim_again})
+        {claimed}
+    END IF;
+END
+$$;
+
+-- xclaim_ack: Mark the message consumed. XC001 if the claim is no longer held: then the transaction fails, and what it has done is undone.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_ack(id bigint, token uuid) RETURNS void
+{settings} AS $$
+#variable_conflict use_column
+DECLARE
+    _id bigint;
+BEGIN
+    {ack} INTO _id;
+    {refuse_lost}
+END
+$$;
+
+-- xclaim_ack_many: Mark the messages consumed whose claims are still held, and return their ids: what is not among them was lost.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_ack_many(ids bigint[], tokens uuid[])
+RETURNS SETOF bigint
+{settings} AS $$
+#variable_conflict use_column
+DECLARE
+    _ids bigint[];
+    _tokens uuid[];
+BEGIN
+    IF cardinality(xclaim_ack_many.ids) IS DISTINCT FROM cardinality(xclaim_ack_many.tokens) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'pass one token for each id';
+    END IF;
+    -- Two batches lock their rows in the same order.
+    SELECT array_agg(given.id ORDER BY given.id), array_agg(given.token ORDER BY given.id)
+      INTO _ids, _tokens
+      FROM unnest(xclaim_ack_many.ids, xclaim_ack_many.tokens) AS given (id, token);
+    RETURN QUERY {ack_many ids=_ids tokens=_tokens};
+END
+$$;
+
+-- xclaim_release: Give the message back. With an error the attempt has failed: the message comes back after a growing pause, or after delay, and is a dead letter when its attempts are used up. XC001 if the claim is no longer held.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_release(
+    id bigint, token uuid, delay interval DEFAULT NULL, error text DEFAULT NULL,
+    counts boolean DEFAULT true, error_class text DEFAULT NULL
+) RETURNS TABLE (queue text, status text, attempts integer, available_at timestamptz)
+{settings} AS $$
+#variable_conflict use_column
+DECLARE
+    _row record;
+    _drawn integer := floor(random() * 1000000);
+    _error text := left(xclaim_release.error, 10000);
+BEGIN
+    {check_optional_delay}
+    IF coalesce(xclaim_release.counts, true) THEN
+        IF _error IS NULL AND xclaim_release.delay IS NULL THEN
+            {release_counted} INTO _row;
+        ELSIF _error IS NULL THEN
+            {release_counted_delayed} INTO _row;
+        ELSIF xclaim_release.delay IS NULL THEN
+            {release_counted_failed} INTO _row;
+        ELSE
+            {release_counted_failed_delayed} INTO _row;
+        END IF;
+    ELSIF _error IS NULL AND xclaim_release.delay IS NULL THEN
+        {release} INTO _row;
+    ELSIF _error IS NULL THEN
+        {release_delayed} INTO _row;
+    ELSIF xclaim_release.delay IS NULL THEN
+        {release_failed} INTO _row;
+    ELSE
+        {release_failed_delayed} INTO _row;
+    END IF;
+    {refuse_lost}
+    RETURN QUERY SELECT _row.queue, _row.status, _row.attempts, _row.available_at;
+END
+$$;
+
+-- xclaim_extend: Let the lease end so long from now, and return when. XC001 if the claim is no longer held.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_extend(
+    id bigint, token uuid, lease interval DEFAULT '5 minutes'
+) RETURNS timestamptz
+{settings} AS $$
+#variable_conflict use_column
+DECLARE
+    _expires_at timestamptz;
+BEGIN
+    {check_lease}
+    {extend} INTO _expires_at;
+    {refuse_lost}
+    RETURN _expires_at;
+END
+$$;
+
+-- xclaim_expire: Give back up to n messages whose lease ran out, and return how many. They have failed; those whose attempts are used up become dead letters.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_expire(queue text, n integer DEFAULT 1000)
+RETURNS bigint
+{settings} AS $$
+#variable_conflict use_column
+DECLARE
+    _dead text := {dead queue=xclaim_expire.queue};
+    _drawn integer := floor(random() * 1000000);
+    _count bigint;
+BEGIN
+    {check_n}
+    WITH given_back AS (
+        {expire})
+    SELECT count(*) INTO _count FROM given_back;
+    RETURN _count;
+END
+$$;
+
+-- xclaim_redrive: Move up to n dead letters of the queue back to it, or to another, with no attempts counted; return how many.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_redrive(
+    queue text, to_queue text DEFAULT NULL, n integer DEFAULT 1000
+) RETURNS bigint
+{settings} AS $$
+#variable_conflict use_column
+DECLARE
+    _dead text := {dead queue=xclaim_redrive.queue};
+    _queue text := coalesce(xclaim_redrive.to_queue, left(_dead, -5));
+    _count bigint;
+BEGIN
+    {check_n}
+    {check_queue queue=_queue}
+    WITH redriven AS (
+        {redrive queue_name=_queue})
+    SELECT count(*) INTO _count FROM redriven;
+    RETURN _count;
+END
+$$;
+
+-- xclaim_withdraw: Delete the messages under these keys that nobody has claimed, also dead letters, and return how many.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_withdraw(queue text, unique_keys text[])
+RETURNS bigint
+{settings} AS $$
+#variable_conflict use_column
+DECLARE
+    _count bigint;
+BEGIN
+    IF has_table_privilege({message}, 'DELETE') THEN
+        WITH withdrawn AS (
+            {withdraw})
+        SELECT count(*) INTO _count FROM withdrawn;
+    ELSE
+        {withdraw_as_maintainer count} INTO _count;
+    END IF;
+    RETURN _count;
+END
+$$;
+
+-- xclaim_prune: Delete up to n messages of the queue, or of its dead letters, that were consumed so long ago, and return how many. Call it again while it returns n.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_prune(
+    queue text, older_than interval, n integer DEFAULT 1000
+) RETURNS bigint
+{settings} AS $$
+#variable_conflict use_column
+DECLARE
+    _queue text;
+    _part bigint;
+    _count bigint := 0;
+BEGIN
+    {check_n}
+    {check_older_than}
+    FOREACH _queue IN ARRAY ARRAY[xclaim_prune.queue, {dead queue=xclaim_prune.queue}] LOOP
+        EXIT WHEN _count >= xclaim_prune.n;
+        IF has_table_privilege({message}, 'DELETE') THEN
+            WITH pruned_messages AS (
+                {prune queue_name=_queue message_limit=xclaim_prune.n-_count})
+            SELECT count(*) INTO _part FROM pruned_messages;
+        ELSE
+            {prune_as_maintainer count queue_name=_queue message_limit=xclaim_prune.n-_count} INTO _part;
+        END IF;
+        _count := _count + _part;
+    END LOOP;
+    RETURN _count;
+END
+$$;
+
+-- xclaim_peek: Return the messages that would be claimed next, without claiming them.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_peek(queue text, n integer DEFAULT 1) RETURNS TABLE (
+    id bigint, payload jsonb, headers jsonb, attempts integer, max_attempts integer,
+    priority smallint, unique_key text, origin_queue text, created_at timestamptz,
+    available_at timestamptz, last_error text, codec text
+)
+{reading_settings} AS $$
+#variable_conflict use_column
+BEGIN
+    {check_n}
+    RETURN QUERY
+        SELECT message.id, message.payload, message.headers, message.attempts,
+               message.max_attempts, message.priority, message.unique_key, message.origin_queue,
+               message.created_at, message.available_at, message.last_error, message.codec
+          FROM (
+            {peek}) AS message
+         ORDER BY message.priority DESC, message.available_at, message.id;
+END
+$$;
+
+-- xclaim_counts: Count the messages of the queue by state. It reads them all: not for a hot path.
+CREATE OR REPLACE FUNCTION {schema}.xclaim_counts(queue text) RETURNS TABLE (
+    available bigint, delayed bigint, claimed bigint, consumed bigint, dead_letters bigint
+)
+{counting_settings} AS $$
+#variable_conflict use_column
+DECLARE
+    _dead text := {dead queue=xclaim_counts.queue};
+BEGIN
+    RETURN QUERY {counts};
+END
+$$;
