@@ -31,8 +31,9 @@ STORAGE = """
 """
 
 # A dead-letter queue is counted with the queue its letters were dropped from. The ages are
-# intervals, on SQLite seconds. What is tried again is counted as available or delayed, too;
-# `head_attempts` is how often the message was tried that would be claimed next.
+# intervals, on SQLite seconds. What is tried again is counted as available or delayed, too, what is
+# in line behind another of its ordering key as neither; `head_attempts` is how often the message
+# was tried that would be claimed next.
 QUEUE_STATS = """
 SELECT counted.*,
        (SELECT head.attempts
@@ -54,7 +55,8 @@ SELECT queue,
        statement_timestamp() - min(claimed_at) FILTER (WHERE status = 'claimed')
          AS oldest_claim_age,
        count(*) FILTER (WHERE is_tried_again) AS retrying,
-       min(available_at) FILTER (WHERE is_tried_again) AS next_try_at
+       min(available_at) FILTER (WHERE is_tried_again) AS next_try_at,
+       count(*) FILTER (WHERE status = 'available' AND available_at IS NULL) AS in_line
   FROM (SELECT CASE WHEN queue LIKE '%%.dead' THEN left(queue, -5) ELSE queue END AS queue,
                queue LIKE '%%.dead' AS is_dead,
                available_at <= statement_timestamp() AS is_due,
@@ -87,7 +89,8 @@ SELECT queue,
          - julianday(min(claimed_at) FILTER (WHERE status = 'claimed'))) * 86400, 3)
          AS oldest_claim_age,
        count(*) FILTER (WHERE is_tried_again) AS retrying,
-       min(available_at) FILTER (WHERE is_tried_again) AS next_try_at
+       min(available_at) FILTER (WHERE is_tried_again) AS next_try_at,
+       count(*) FILTER (WHERE status = 'available' AND available_at IS NULL) AS in_line
   FROM (SELECT CASE WHEN substr(queue, -5) = '.dead'
                     THEN substr(queue, 1, length(queue) - 5) ELSE queue END AS queue,
                substr(queue, -5) = '.dead' AS is_dead,
@@ -171,7 +174,8 @@ OVERVIEW = """
 SELECT id, queue, origin_queue, status, priority, unique_key, attempts, max_attempts,
        {created_at} AS created_at, {available_at} AS available_at, {claimed_at} AS claimed_at,
        {claim_expires_at} AS claim_expires_at, {consumed_at} AS consumed_at,
-       claimed_by, consumed_by, claim_key, last_error_class, codec
+       claimed_by, consumed_by, claim_key, last_error_class, codec,
+       ordering_key, {due_at} AS due_at, keeps_turn, awaited_ids
   FROM {table}
 """
 
@@ -288,6 +292,15 @@ VIEWS = (
 
 # The verbs, each as `CREATE OR REPLACE FUNCTION ... AS $$ body $$;`, made of what xclaim sends.
 FUNCTIONS = Path(__file__).with_name("0001_functions.sql")
+ORDERING = {
+    "xclaim_line_up": "bigint[]",
+    "xclaim_pass_owed": "text",
+    "xclaim_give_turn": "text, text, bigint[], boolean",
+    "xclaim_unfree": "bigint[]",
+    "xclaim_pass_on": "bigint",
+    "xclaim_owe": "bigint, bigint[]",
+    "xclaim_pass_turn": "",
+}
 
 
 def upgrade(op: Operations, schema: str | None = None) -> None:
@@ -310,6 +323,9 @@ def downgrade(op: Operations, schema: str | None = None) -> None:
         _run(
             op, f"DROP FUNCTION IF EXISTS {_qualified(op, 'xclaim_delete', schema)}(bigint[], text)"
         )
+        # Of `xclaim ordering enable`: its triggers and indexes go with the table.
+        for name, types in ORDERING.items():
+            _run(op, f"DROP FUNCTION IF EXISTS {_qualified(op, name, schema)}({types}) CASCADE")
     for name in reversed(VIEWS):
         _run(op, f"DROP VIEW IF EXISTS {_qualified(op, name, schema)}")
     # What is missing is the reason why somebody begins anew.
@@ -321,6 +337,7 @@ def _create_table(op: Operations, schema: str | None) -> None:
     integer = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     json = postgresql.JSONB().with_variant(sa.Text(), "sqlite")
     timestamp = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
+    ids = sa.ARRAY(sa.BigInteger).with_variant(sa.Text, "sqlite")
     op.create_table(
         "xclaim_message",
         # The order is for PostgreSQL: of a row that is rewritten it logs the bytes from the first
@@ -328,7 +345,8 @@ def _create_table(op: Operations, schema: str | None) -> None:
         # texts that stay as they are.
         sa.Column("id", integer, sa.Identity(always=True), primary_key=True),
         sa.Column("created_at", timestamp, nullable=False),
-        sa.Column("available_at", timestamp, nullable=False),
+        sa.Column("available_at", timestamp),
+        sa.Column("due_at", timestamp),
         sa.Column("max_attempts", sa.Integer, server_default=sa.text("20")),
         sa.Column("priority", sa.SmallInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
@@ -336,6 +354,7 @@ def _create_table(op: Operations, schema: str | None) -> None:
         sa.Column("claim_expires_at", timestamp),
         sa.Column("consumed_at", timestamp),
         sa.Column("claim_token", sa.Uuid),
+        sa.Column("keeps_turn", sa.Boolean),
         sa.Column("status", sa.Text, nullable=False, server_default=sa.text("'available'")),
         sa.Column("claimed_by", sa.Text),
         sa.Column("consumed_by", sa.Text),
@@ -346,6 +365,8 @@ def _create_table(op: Operations, schema: str | None) -> None:
         sa.Column("queue", sa.Text, nullable=False),
         sa.Column("origin_queue", sa.Text, nullable=False),
         sa.Column("unique_key", sa.Text),
+        sa.Column("ordering_key", sa.Text),
+        sa.Column("awaited_ids", ids),
         sa.Column("codec", sa.Text),
         sa.Column("headers", json, nullable=False, server_default=sa.text("'{}'")),
         sa.Column("payload", json, nullable=False),
@@ -439,7 +460,14 @@ def _times(is_postgresql: bool) -> dict[str, str]:  # noqa: FBT001  (the same fo
     PostgreSQL has times that are infinite or of years that few languages know, and none of these
     must keep the other rows from being read: they are shown as the nearest time that all know.
     """
-    names = ("created_at", "available_at", "claimed_at", "claim_expires_at", "consumed_at")
+    names = (
+        "created_at",
+        "available_at",
+        "due_at",
+        "claimed_at",
+        "claim_expires_at",
+        "consumed_at",
+    )
     if not is_postgresql:
         return {name: name for name in names}
     earliest, latest = "'0001-01-03 00:00:00+00'", "'9999-12-29 00:00:00+00'"

@@ -273,32 +273,28 @@ BEGIN
                   AND held.claim_expires_at <= statement_timestamp()) THEN
         IF xclaim_claim.claim_key IS NULL THEN
             WITH given_back AS (
-                WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_at
+                WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
                     FROM {schema}.xclaim_message AS first_end
                     WHERE first_end.queue = xclaim_claim.queue::text AND first_end.claim_expires_at <=
-                      statement_timestamp()
+                      statement_timestamp() AND first_end.status = 'claimed' AND CASE WHEN (first_end.consumed_at IS
+                      NOT NULL) THEN false ELSE true END
                     ORDER BY first_end.claim_expires_at
-                    LIMIT 1) AS ends_at, CAST(0 AS BIGINT) AS number
+                    LIMIT 1) AS ends_at
                     UNION ALL SELECT (SELECT later_end.claim_expires_at
                     FROM {schema}.xclaim_message AS later_end
                     WHERE later_end.queue = xclaim_claim.queue::text AND later_end.claim_expires_at <=
-                      statement_timestamp() AND later_end.claim_expires_at > ends.ends_at
+                      statement_timestamp() AND later_end.claim_expires_at > ends.ends_at AND later_end.status =
+                      'claimed' AND CASE WHEN (later_end.consumed_at IS NOT NULL) THEN false ELSE true END
                     ORDER BY later_end.claim_expires_at
-                    LIMIT 1) AS anon_3, ends.number + (SELECT count(*) AS count_1
-                    FROM {schema}.xclaim_message AS there
-                    WHERE there.queue = xclaim_claim.queue::text AND there.claim_expires_at = ends.ends_at AND
-                      there.status = 'claimed' AND CASE WHEN (there.consumed_at IS NOT NULL) THEN false ELSE true
-                      END) AS anon_4
+                    LIMIT 1) AS anon_3
                     FROM ends
-                    WHERE ends.ends_at IS NOT NULL AND ends.number < 100::INTEGER), lapsed AS MATERIALIZED (SELECT
-                      held.id AS id
+                    WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
+                    FROM ends JOIN LATERAL (SELECT held.id AS id
                     FROM {schema}.xclaim_message AS held
-                    WHERE held.queue = xclaim_claim.queue::text AND held.claim_expires_at <= statement_timestamp() AND
-                      held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END
-                      AND held.claim_expires_at <= (SELECT max(ends.ends_at) AS max_1
-                    FROM ends)
-                    ORDER BY held.claim_expires_at
-                    LIMIT 100::INTEGER FOR UPDATE SKIP LOCKED) UPDATE {schema}.xclaim_message
+                    WHERE held.queue = xclaim_claim.queue::text AND held.status = 'claimed' AND CASE WHEN
+                      (held.consumed_at IS NOT NULL) THEN false ELSE true END AND held.claim_expires_at =
+                      ends.ends_at FOR NO KEY UPDATE SKIP LOCKED) AS of_end ON true
+                    LIMIT 100::INTEGER) UPDATE {schema}.xclaim_message
                     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
                       THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
                       _dead::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
@@ -352,35 +348,33 @@ BEGIN
             SELECT count(*) INTO _lapsed FROM given_back;
         ELSE
             WITH given_back AS (
-                WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_at
+                WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
                     FROM {schema}.xclaim_message AS first_end
                     WHERE first_end.queue = xclaim_claim.queue::text AND first_end.claim_expires_at <=
-                      statement_timestamp()
+                      statement_timestamp() AND first_end.status = 'claimed' AND CASE WHEN (first_end.consumed_at IS
+                      NOT NULL) THEN false ELSE true END AND NOT coalesce(first_end.claim_key =
+                      xclaim_claim.claim_key::text, first_end.claim_key IS NULL AND xclaim_claim.claim_key::text IS
+                      NULL)
                     ORDER BY first_end.claim_expires_at
-                    LIMIT 1) AS ends_at, CAST(0 AS BIGINT) AS number
+                    LIMIT 1) AS ends_at
                     UNION ALL SELECT (SELECT later_end.claim_expires_at
                     FROM {schema}.xclaim_message AS later_end
                     WHERE later_end.queue = xclaim_claim.queue::text AND later_end.claim_expires_at <=
-                      statement_timestamp() AND later_end.claim_expires_at > ends.ends_at
+                      statement_timestamp() AND later_end.claim_expires_at > ends.ends_at AND later_end.status =
+                      'claimed' AND CASE WHEN (later_end.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT
+                      coalesce(later_end.claim_key = xclaim_claim.claim_key::text, later_end.claim_key IS NULL AND
+                      xclaim_claim.claim_key::text IS NULL)
                     ORDER BY later_end.claim_expires_at
-                    LIMIT 1) AS anon_3, ends.number + (SELECT count(*) AS count_1
-                    FROM {schema}.xclaim_message AS there
-                    WHERE there.queue = xclaim_claim.queue::text AND there.claim_expires_at = ends.ends_at AND
-                      there.status = 'claimed' AND CASE WHEN (there.consumed_at IS NOT NULL) THEN false ELSE true
-                      END AND NOT coalesce(there.claim_key = xclaim_claim.claim_key::text, there.claim_key IS NULL AND
-                      xclaim_claim.claim_key::text IS NULL)) AS anon_4
+                    LIMIT 1) AS anon_3
                     FROM ends
-                    WHERE ends.ends_at IS NOT NULL AND ends.number < 100::INTEGER), lapsed AS MATERIALIZED (SELECT
-                      held.id AS id
+                    WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
+                    FROM ends JOIN LATERAL (SELECT held.id AS id
                     FROM {schema}.xclaim_message AS held
-                    WHERE held.queue = xclaim_claim.queue::text AND held.claim_expires_at <= statement_timestamp() AND
-                      held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END
-                      AND NOT coalesce(held.claim_key = xclaim_claim.claim_key::text, held.claim_key IS NULL AND
-                      xclaim_claim.claim_key::text IS NULL) AND held.claim_expires_at <= (SELECT max(ends.ends_at) AS
-                      max_1
-                    FROM ends)
-                    ORDER BY held.claim_expires_at
-                    LIMIT 100::INTEGER FOR UPDATE SKIP LOCKED) UPDATE {schema}.xclaim_message
+                    WHERE held.queue = xclaim_claim.queue::text AND held.status = 'claimed' AND CASE WHEN
+                      (held.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT coalesce(held.claim_key =
+                      xclaim_claim.claim_key::text, held.claim_key IS NULL AND xclaim_claim.claim_key::text IS NULL) AND
+                      held.claim_expires_at = ends.ends_at FOR NO KEY UPDATE SKIP LOCKED) AS of_end ON true
+                    LIMIT 100::INTEGER) UPDATE {schema}.xclaim_message
                     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
                       THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
                       _dead::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
@@ -460,7 +454,7 @@ BEGIN
                   waiting.priority = level.priority AND waiting.available_at <= statement_timestamp() AND CASE
                   WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
                 ORDER BY waiting.available_at, waiting.id
-                LIMIT xclaim_claim.n FOR UPDATE SKIP LOCKED) AS picked
+                LIMIT xclaim_claim.n FOR NO KEY UPDATE SKIP LOCKED) AS picked
                 UNION ALL SELECT behind.id AS id
                 FROM (SELECT other.id AS id
                 FROM {schema}.xclaim_message AS other
@@ -470,7 +464,7 @@ BEGIN
                 WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at
                   >= '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
                 ORDER BY other.priority DESC, other.available_at, other.id
-                LIMIT xclaim_claim.n FOR UPDATE SKIP LOCKED) AS behind
+                LIMIT xclaim_claim.n FOR NO KEY UPDATE SKIP LOCKED) AS behind
                 LIMIT xclaim_claim.n) UPDATE {schema}.xclaim_message
                 SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1
                   ELSE 2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp()
@@ -485,7 +479,8 @@ BEGIN
                   xclaim_message.headers END AS headers, xclaim_message.unique_key, xclaim_message.attempts,
                   xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
                   xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-                  xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec)
+                  xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+                  xclaim_message.ordering_key)
         SELECT claimed.id, claimed.claim_token, claimed.payload, coalesce(claimed.headers, '{}'),
                claimed.attempts, claimed.max_attempts, claimed.priority, claimed.unique_key,
                claimed.origin_queue, claimed.created_at, claimed.claim_expires_at, claimed.last_error,
@@ -501,7 +496,7 @@ BEGIN
                   >= CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE held.max_attempts END, 1 = 0) AND CASE
                   WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END
                 ORDER BY held.id
-                LIMIT xclaim_claim.n FOR UPDATE SKIP LOCKED), level(priority, number) AS (SELECT (SELECT
+                LIMIT xclaim_claim.n FOR NO KEY UPDATE SKIP LOCKED), level(priority, number) AS (SELECT (SELECT
                   top.priority
                 FROM {schema}.xclaim_message AS top
                 WHERE top.queue = xclaim_claim.queue::text AND top.status = 'available' AND top.available_at >=
@@ -528,7 +523,7 @@ BEGIN
                   resumable.id
                 FROM resumable))
                 ORDER BY waiting.available_at, waiting.id
-                LIMIT xclaim_claim.n FOR UPDATE SKIP LOCKED) AS picked
+                LIMIT xclaim_claim.n FOR NO KEY UPDATE SKIP LOCKED) AS picked
                 UNION ALL SELECT behind.id AS id
                 FROM (SELECT other.id AS id
                 FROM {schema}.xclaim_message AS other
@@ -540,7 +535,7 @@ BEGIN
                   (EXISTS (SELECT resumable.id
                 FROM resumable))
                 ORDER BY other.priority DESC, other.available_at, other.id
-                LIMIT xclaim_claim.n FOR UPDATE SKIP LOCKED) AS behind
+                LIMIT xclaim_claim.n FOR NO KEY UPDATE SKIP LOCKED) AS behind
                 LIMIT xclaim_claim.n) UPDATE {schema}.xclaim_message
                 SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1
                   ELSE 2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp()
@@ -558,7 +553,8 @@ BEGIN
                   xclaim_message.headers END AS headers, xclaim_message.unique_key, xclaim_message.attempts,
                   xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
                   xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
-                  xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec)
+                  xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+                  xclaim_message.ordering_key)
         SELECT claimed.id, claimed.claim_token, claimed.payload, coalesce(claimed.headers, '{}'),
                claimed.attempts, claimed.max_attempts, claimed.priority, claimed.unique_key,
                claimed.origin_queue, claimed.created_at, claimed.claim_expires_at, claimed.last_error,
@@ -660,7 +656,8 @@ BEGIN
                   xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
                   xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
                   xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-                  xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+                  xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+                  xclaim_message.ordering_key INTO _row;
         ELSIF _error IS NULL THEN
             UPDATE {schema}.xclaim_message
                 SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
@@ -683,7 +680,8 @@ BEGIN
                   xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
                   xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
                   xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-                  xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+                  xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+                  xclaim_message.ordering_key INTO _row;
         ELSIF xclaim_release.delay IS NULL THEN
             UPDATE {schema}.xclaim_message
                 SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
@@ -719,7 +717,8 @@ BEGIN
                   xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
                   xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
                   xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-                  xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+                  xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+                  xclaim_message.ordering_key INTO _row;
         ELSE
             UPDATE {schema}.xclaim_message
                 SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
@@ -752,7 +751,8 @@ BEGIN
                   xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
                   xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
                   xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-                  xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+                  xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+                  xclaim_message.ordering_key INTO _row;
         END IF;
     ELSIF _error IS NULL AND xclaim_release.delay IS NULL THEN
         UPDATE {schema}.xclaim_message
@@ -767,7 +767,8 @@ BEGIN
               xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
               xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
               xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-              xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+              xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+              xclaim_message.ordering_key INTO _row;
     ELSIF _error IS NULL THEN
         UPDATE {schema}.xclaim_message
             SET available_at=(statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE
@@ -782,7 +783,8 @@ BEGIN
               xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
               xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
               xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-              xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+              xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+              xclaim_message.ordering_key INTO _row;
     ELSIF xclaim_release.delay IS NULL THEN
         UPDATE {schema}.xclaim_message
             SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts > 1)
@@ -797,7 +799,8 @@ BEGIN
               xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
               xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
               xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-              xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+              xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+              xclaim_message.ordering_key INTO _row;
     ELSE
         UPDATE {schema}.xclaim_message
             SET available_at=(statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE
@@ -813,7 +816,8 @@ BEGIN
               xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
               xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.consumed_at,
               xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-              xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec INTO _row;
+              xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+              xclaim_message.ordering_key INTO _row;
     END IF;
     IF NOT FOUND THEN
         RAISE 'the claim of message % is no longer held', xclaim_release.id
@@ -868,32 +872,28 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
     END IF;
     WITH given_back AS (
-        WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_at
+        WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
             FROM {schema}.xclaim_message AS first_end
             WHERE first_end.queue = xclaim_expire.queue::text AND first_end.claim_expires_at <=
-              statement_timestamp()
+              statement_timestamp() AND first_end.status = 'claimed' AND CASE WHEN (first_end.consumed_at IS
+              NOT NULL) THEN false ELSE true END
             ORDER BY first_end.claim_expires_at
-            LIMIT 1) AS ends_at, CAST(0 AS BIGINT) AS number
+            LIMIT 1) AS ends_at
             UNION ALL SELECT (SELECT later_end.claim_expires_at
             FROM {schema}.xclaim_message AS later_end
             WHERE later_end.queue = xclaim_expire.queue::text AND later_end.claim_expires_at <=
-              statement_timestamp() AND later_end.claim_expires_at > ends.ends_at
+              statement_timestamp() AND later_end.claim_expires_at > ends.ends_at AND later_end.status =
+              'claimed' AND CASE WHEN (later_end.consumed_at IS NOT NULL) THEN false ELSE true END
             ORDER BY later_end.claim_expires_at
-            LIMIT 1) AS anon_3, ends.number + (SELECT count(*) AS count_1
-            FROM {schema}.xclaim_message AS there
-            WHERE there.queue = xclaim_expire.queue::text AND there.claim_expires_at = ends.ends_at AND
-              there.status = 'claimed' AND CASE WHEN (there.consumed_at IS NOT NULL) THEN false ELSE true
-              END) AS anon_4
+            LIMIT 1) AS anon_3
             FROM ends
-            WHERE ends.ends_at IS NOT NULL AND ends.number < xclaim_expire.n::INTEGER), lapsed AS MATERIALIZED
-              (SELECT held.id AS id
+            WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
+            FROM ends JOIN LATERAL (SELECT held.id AS id
             FROM {schema}.xclaim_message AS held
-            WHERE held.queue = xclaim_expire.queue::text AND held.claim_expires_at <= statement_timestamp() AND
-              held.status = 'claimed' AND CASE WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END
-              AND held.claim_expires_at <= (SELECT max(ends.ends_at) AS max_1
-            FROM ends)
-            ORDER BY held.claim_expires_at
-            LIMIT xclaim_expire.n::INTEGER FOR UPDATE SKIP LOCKED) UPDATE {schema}.xclaim_message
+            WHERE held.queue = xclaim_expire.queue::text AND held.status = 'claimed' AND CASE WHEN
+              (held.consumed_at IS NOT NULL) THEN false ELSE true END AND held.claim_expires_at =
+              ends.ends_at FOR NO KEY UPDATE SKIP LOCKED) AS of_end ON true
+            LIMIT xclaim_expire.n::INTEGER) UPDATE {schema}.xclaim_message
             SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
               THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
               _dead::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
@@ -976,9 +976,11 @@ BEGIN
             WHERE letter.queue = _dead::text AND letter.status = 'available' AND letter.available_at >=
               '-infinity' AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN false ELSE true END
             ORDER BY letter.priority DESC, letter.available_at, letter.id
-            LIMIT xclaim_redrive.n::INTEGER FOR UPDATE SKIP LOCKED) UPDATE {schema}.xclaim_message
-            SET available_at=statement_timestamp(), attempts=0, claimed_at=NULL, claim_expires_at=NULL,
-              claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL, queue=_queue::text
+            LIMIT xclaim_redrive.n::INTEGER FOR NO KEY UPDATE SKIP LOCKED) UPDATE {schema}.xclaim_message
+            SET available_at=(SELECT CASE WHEN (xclaim_message.ordering_key IS NOT NULL AND
+              xclaim_message.origin_queue = _queue::text) THEN NULL ELSE statement_timestamp() END AS
+              anon_1), attempts=0, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
+              status='available', claimed_by=NULL, claim_key=NULL, queue=_queue::text
             WHERE xclaim_message.id = ANY (array((SELECT dead.id
             FROM dead))) AND xclaim_message.status = 'available'
             RETURNING xclaim_message.id)
@@ -1054,7 +1056,7 @@ BEGIN
                       (statement_timestamp() + (((- CAST(date_part('epoch', xclaim_prune.older_than)::DOUBLE PRECISION
                       AS FLOAT))) * interval '1 second'))
                     ORDER BY "old".consumed_at
-                    LIMIT xclaim_prune.n-_count::INTEGER FOR UPDATE SKIP LOCKED) DELETE
+                    LIMIT xclaim_prune.n-_count::INTEGER FOR NO KEY UPDATE SKIP LOCKED) DELETE
                     FROM {schema}.xclaim_message
                     WHERE xclaim_message.id = ANY (array((SELECT pruned.id
                     FROM pruned))) AND xclaim_message.status = 'consumed'
@@ -1138,7 +1140,7 @@ BEGIN
                   xclaim_message.available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at,
                   xclaim_message.consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by,
                   xclaim_message.claim_key, xclaim_message.last_error, xclaim_message.last_error_class,
-                  xclaim_message.codec
+                  xclaim_message.codec, xclaim_message.ordering_key
                 FROM {schema}.xclaim_message
                 WHERE xclaim_message.id = ANY (array((SELECT upcoming.id
                 FROM upcoming)))
@@ -1164,7 +1166,8 @@ BEGIN
           AS delayed, count(*) FILTER (WHERE xclaim_message.status = 'claimed') AS claimed, count(*)
           FILTER (WHERE xclaim_message.status = 'consumed') AS consumed, count(*) FILTER (WHERE
           xclaim_message.queue = _dead::text AND xclaim_message.queue <> xclaim_counts.queue::text AND
-          xclaim_message.status = 'available') AS dead_letters
+          xclaim_message.status = 'available') AS dead_letters, count(*) FILTER (WHERE
+          xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL) AS in_line
         FROM {schema}.xclaim_message
         WHERE xclaim_message.queue = ANY (ARRAY[xclaim_counts.queue::text, _dead::text]);
 END

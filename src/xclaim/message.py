@@ -121,6 +121,9 @@ class Message(_FilledWhenRead, Generic[T_co]):  # noqa: PLW1641  (the dataclass 
     ``stored`` and ``headers`` are parsed when they are first asked for, and raise
     PayloadCorruptedError if they cannot be. A time that Python has no date for (infinity, a year
     before 1 or after 9999) is the earliest or the latest one it has.
+
+    ``available_at`` is None for a message that stands in line, behind another with its
+    ``ordering_key``.
     """
 
     id: int
@@ -134,7 +137,7 @@ class Message(_FilledWhenRead, Generic[T_co]):  # noqa: PLW1641  (the dataclass 
     attempts: int
     max_attempts: int | None
     created_at: datetime
-    available_at: datetime
+    available_at: datetime | None
     claimed_at: datetime | None
     claim_expires_at: datetime | None
     consumed_at: datetime | None
@@ -144,6 +147,7 @@ class Message(_FilledWhenRead, Generic[T_co]):  # noqa: PLW1641  (the dataclass 
     last_error: str | None = field(repr=False)
     last_error_class: str | None
     codec: str | None = None
+    ordering_key: str | None = None
     reader: Reader | None = field(default=None, repr=False, compare=False)
     _value: Any = field(default=_Unread.UNREAD, init=False, repr=False, compare=False)
     _read_error: PayloadReadError | None = field(
@@ -234,12 +238,13 @@ class Message(_FilledWhenRead, Generic[T_co]):  # noqa: PLW1641  (the dataclass 
         """
         try:
             values = {**values, **_unparsed_in(values)}
-            known = {name: values[name] for name in _IN_JSON if name != "codec"}
+            known = {name: values[name] for name in _IN_JSON if name not in _LATER}
             for name, value in known.items():
                 if name.endswith("_at") and value is not None:
                     known[name] = datetime.fromisoformat(value)
             known["status"] = status_of(known["status"])
-            known["codec"] = values.get("codec")  # an xclaim that knew none may have written it
+            # An xclaim that knew none of them may have written it.
+            known |= {name: values.get(name) for name in _LATER}
             known["stored"] = values["payload"]
             _check_types(known)
             return cls(**known)
@@ -595,13 +600,17 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many messages of a queue are in which state; dead letters are its dead-letter queue's."""
+    """How many messages of a queue are in which state; dead letters are its dead-letter queue's.
+
+    Those ``in_line`` are neither available nor delayed: they wait for the turn of an ordering key.
+    """
 
     available: int
     delayed: int
     claimed: int
     consumed: int
     dead_letters: int
+    in_line: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -621,6 +630,7 @@ class Pause:
         }
 
 
+_LATER = ("codec", "ordering_key")
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "id": int,
     "queue": str,
@@ -631,13 +641,14 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "attempts": int,
     "max_attempts": (int, NoneType),
     "created_at": datetime,
-    "available_at": datetime,
+    "available_at": (datetime, NoneType),
     "claimed_by": (str, NoneType),
     "consumed_by": (str, NoneType),
     "claim_key": (str, NoneType),
     "last_error": (str, NoneType),
     "last_error_class": (str, NoneType),
     "codec": (str, NoneType),
+    "ordering_key": (str, NoneType),
 }
 
 

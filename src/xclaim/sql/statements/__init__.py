@@ -40,7 +40,7 @@ from xclaim.sql.statements.looking import (
 )
 from xclaim.sql.statements.parts import Statement
 from xclaim.sql.statements.pausing import pause, paused, paused_queues, unpause
-from xclaim.sql.statements.pushing import clashing_keys, push, push_once, push_one
+from xclaim.sql.statements.pushing import clashing_keys, push, push_once, push_one, with_turn
 from xclaim.sql.statements.settling import (
     ack,
     ack_many,
@@ -57,12 +57,14 @@ from xclaim.sql.statements.upkeep import (
     expire,
     expire_others,
     letters,
+    pass_owed,
     prunable,
     prune,
     prune_as_maintainer,
     re_encrypt,
     redrivable,
     redrive,
+    still_ordered,
     stored_objects,
     unencrypted,
     withdraw,
@@ -108,6 +110,7 @@ __all__ = [
     "may_delete",
     "newest",
     "note_failure",
+    "pass_owed",
     "pause",
     "paused",
     "paused_queues",
@@ -128,11 +131,13 @@ __all__ = [
     "resume",
     "set_aside",
     "spent",
+    "still_ordered",
     "stored_objects",
     "stuck_claims",
     "take_back",
     "unencrypted",
     "unpause",
+    "with_turn",
     "withdraw",
     "withdraw_as_maintainer",
     "withdraw_by_id",
