@@ -10,6 +10,8 @@ from tests.stack.conftest import Stack
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1800)]
 _PATIENCE = 120_000  # milliseconds
+# What Airflow's own pages complain of: the sandbox around every plugin, and 3.1 its router.
+_AIRFLOWS = ("can escape its sandboxing", "No `HydrateFallback` element")
 
 
 def test_the_menu_leads_to_the_queues_and_a_task_back_to_airflow(
@@ -22,7 +24,9 @@ def test_the_menu_leads_to_the_queues_and_a_task_back_to_airflow(
 
     with looking(browser) as looked:
         page = looked.page
-        page.goto(str(stack.client.base_url.join("/plugin/xclaim")), timeout=_PATIENCE)
+        # Signed in first: where all are admins, Airflow before 3.3 leads home who signs in here.
+        for path in ("/auth/token/login", "/plugin/xclaim"):
+            page.goto(str(stack.client.base_url.join(path)), timeout=_PATIENCE)
         frame = page.frame_locator("iframe")
         expect(frame.get_by_role("heading", name="Queues")).to_be_visible(timeout=_PATIENCE)
         frame.get_by_role("link", name="crowd", exact=True).click()
@@ -37,7 +41,6 @@ def test_the_menu_leads_to_the_queues_and_a_task_back_to_airflow(
         frame.get_by_role("link", name="crowd/").first.click()
         page.wait_for_url("**/dags/crowd/runs/**", timeout=_PATIENCE)
 
-        # Not what the browser thinks of the sandbox that Airflow puts around every plugin.
-        refused = [each for each in looked.complaints if "can escape its sandboxing" not in each]
+        refused = [each for each in looked.complaints if not any(own in each for own in _AIRFLOWS)]
 
     assert refused == []
