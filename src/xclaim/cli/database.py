@@ -145,15 +145,15 @@ class Database:
     @contextmanager
     def queue(self, name: str, *, notify: bool = False) -> Iterator[Queue]:
         """Yield a queue in the database; with ``notify`` it wakes those who wait."""
-        if self.parts_of(name) != [name]:
-            with self._split(name, notify=notify) as queue:
+        if self.places is not None and self.places.parts_of(name):
+            with self._split(self.places, name, notify=notify) as queue:
                 yield queue
             return
         with self.at(name).queues() as queue_of:
             yield queue_of(name, notify=notify)
 
     @contextmanager
-    def _split(self, name: str, *, notify: bool) -> Iterator[Queue]:
+    def _split(self, places: Places, name: str, *, notify: bool) -> Iterator[Queue]:
         """Yield a queue whose parts are in several places, one of which may be away."""
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -162,7 +162,7 @@ class Database:
         for place in self.places_of(name):
             place._place(create=False)  # noqa: SLF001  (it says where that is)
         try:
-            with Queue(name, self.places or "", notify=notify, payloads=self.payloads) as queue:
+            with Queue(name, places, notify=notify, payloads=self.payloads) as queue:
                 yield queue
         except SQLAlchemyError as error:
             raise _refusal(error) from error
