@@ -11,7 +11,7 @@ million whose first is claimed. The aim: at most 40.
 
 Plain queues: the microseconds of the server's processor for a message without a key, where ordering
 is enabled, where it is not, and with ``--before`` in an earlier commit. The aim: within 2 % where
-it is not enabled. Each side is there twice: how far the two are apart is what the machine makes of it.
+it is not enabled. Each side is there twice: how far the two are apart is what the machine makes.
 """
 
 from __future__ import annotations

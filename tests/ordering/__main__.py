@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests import databases
 from tests.ordering.race import Settings, run
+from xclaim.operations import ordering
 from xclaim.operations.migrate import upgrade
 
 _KEYS = (3, 60, 2_000)
@@ -34,7 +35,7 @@ def main() -> int:
 
 def _race(url: str, folder: Path, seconds: float, keys: int, processes: int, seed: int) -> bool:
     upgrade(url)
-    enable(url)
+    ordering.enable(url)
     logs = Path(tempfile.mkdtemp(dir=folder))
     result = run(
         Settings(url=url, folder=logs, seconds=seconds, keys=keys, processes=processes, seed=seed)
