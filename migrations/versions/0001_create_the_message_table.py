@@ -284,6 +284,17 @@ VIEWS = (
 )
 
 
+ORDERING = {
+    "xclaim_line_up": "bigint[]",
+    "xclaim_pass_owed": "text",
+    "xclaim_give_turn": "text, text, bigint[], boolean",
+    "xclaim_unfree": "bigint[]",
+    "xclaim_pass_on": "bigint",
+    "xclaim_owe": "bigint, bigint[]",
+    "xclaim_pass_turn": "",
+}
+
+
 def upgrade(op: Operations, schema: str | None = None) -> None:
     """Create the tables, partial indexes, views, and the function that deletes."""
     _create_table(op, schema)
@@ -300,6 +311,9 @@ def downgrade(op: Operations, schema: str | None = None) -> None:
         _run(
             op, f"DROP FUNCTION IF EXISTS {_qualified(op, 'xclaim_delete', schema)}(bigint[], text)"
         )
+        # Of `xclaim ordering enable`: its triggers and indexes go with the table.
+        for name, types in ORDERING.items():
+            _run(op, f"DROP FUNCTION IF EXISTS {_qualified(op, name, schema)}({types}) CASCADE")
     for name in reversed(VIEWS):
         _run(op, f"DROP VIEW IF EXISTS {_qualified(op, name, schema)}")
     # What is missing is the reason why somebody begins anew.
@@ -311,6 +325,7 @@ def _create_table(op: Operations, schema: str | None) -> None:
     integer = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     json = postgresql.JSONB().with_variant(sa.Text(), "sqlite")
     timestamp = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
+    ids = sa.ARRAY(sa.BigInteger).with_variant(sa.Text, "sqlite")
     op.create_table(
         "xclaim_message",
         # The order is for PostgreSQL: of a row that is rewritten it logs the bytes from the first
@@ -318,7 +333,8 @@ def _create_table(op: Operations, schema: str | None) -> None:
         # texts that stay as they are.
         sa.Column("id", integer, sa.Identity(always=True), primary_key=True),
         sa.Column("created_at", timestamp, nullable=False),
-        sa.Column("available_at", timestamp, nullable=False),
+        sa.Column("available_at", timestamp),
+        sa.Column("due_at", timestamp),
         sa.Column("max_attempts", sa.Integer, server_default=sa.text("20")),
         sa.Column("priority", sa.SmallInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
@@ -326,6 +342,7 @@ def _create_table(op: Operations, schema: str | None) -> None:
         sa.Column("claim_expires_at", timestamp),
         sa.Column("consumed_at", timestamp),
         sa.Column("claim_token", sa.Uuid),
+        sa.Column("keeps_turn", sa.Boolean),
         sa.Column("status", sa.Text, nullable=False, server_default=sa.text("'available'")),
         sa.Column("claimed_by", sa.Text),
         sa.Column("consumed_by", sa.Text),
@@ -336,6 +353,8 @@ def _create_table(op: Operations, schema: str | None) -> None:
         sa.Column("queue", sa.Text, nullable=False),
         sa.Column("origin_queue", sa.Text, nullable=False),
         sa.Column("unique_key", sa.Text),
+        sa.Column("ordering_key", sa.Text),
+        sa.Column("awaited_ids", ids),
         sa.Column("codec", sa.Text),
         sa.Column("headers", json, nullable=False, server_default=sa.text("'{}'")),
         sa.Column("payload", json, nullable=False),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from xclaim.errors import InvalidArgumentError
 
 MAX_QUEUE_BYTES = 200  # short enough for an index entry and for a line on a terminal
+MAX_ORDERING_KEY_BYTES = 255
 MAX_KEY_BYTES = 1_000  # PostgreSQL refuses index entries over 2,704 bytes (a third of a page)
 MAX_IDENTIFIER_BYTES = 63  # PostgreSQL's NAMEDATALEN - 1: longer ones are cut without a word
 MAX_DURATION = timedelta(days=3_660)  # ten years: beyond it, a typing error
@@ -17,6 +18,8 @@ LOWEST_ID, HIGHEST_ID = -(2**63), 2**63 - 1  # of a row that a hand has written;
 LEASE = timedelta(minutes=5)  # of a claim, unless it asks for another
 LEASE_LIMIT = timedelta(hours=12)  # as SQS: the longest a message can stay invisible
 DEAD_LETTER_SUFFIX = ".dead"
+# What a dead letter does with the turn of its ordering key: pass it on, or hold it.
+OnDead = Literal["skip", "hold"]
 _RESERVED_ROLES = ("public", "none")  # GRANT ... TO "public" is for everybody, also quoted
 _MAX_SHOWN = 60  # characters of a bad value in an error
 
@@ -64,6 +67,11 @@ def key(name: str, value: Any) -> str:
 def optional_key(name: str, value: Any) -> str | None:
     """Return the key, or None when there is none."""
     return None if value is None else key(name, value)
+
+
+def optional_ordering_key(value: Any) -> str | None:
+    """Return an ordering key, 1 to 255 bytes of text, or None when there is none."""
+    return None if value is None else _text("ordering_key", value, MAX_ORDERING_KEY_BYTES)
 
 
 def reason(value: Any) -> str:

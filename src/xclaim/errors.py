@@ -7,6 +7,7 @@
     ├── MessagesFailedError     some messages of a batch failed, and only these
     ├── UnfinishedError         a stream or block was left before it was done with a message
     ├── DuplicateMessageError   the unique_key is taken by a message with another payload
+    ├── OrderingNotEnabledError the database has not what ordering keys need
     ├── SchemaVersionError      the database has no xclaim table, or one of another version
     ├── HiddenRowsError         row-level security hides what has to be seen
     ├── PayloadError            the payload or the headers cannot be stored    (a ValueError)
@@ -211,6 +212,17 @@ class SchemaVersionError(XclaimError):
                 f"run {upgrade}"
             )
         super().__init__(problem)
+
+
+class OrderingNotEnabledError(XclaimError):
+    """The database has not what ordering keys need: nothing was pushed."""
+
+    def __init__(self, *, schema: str | None = None, commands: Commands = Commands()) -> None:
+        enable = commands.command("ordering enable", schema)
+        super().__init__(
+            f"ordering keys are not enabled in this database: run {enable} once, as the owner of "
+            "the table"
+        )
 
 
 def _without_file(path: Path, upgrade: str) -> str:

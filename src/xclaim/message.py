@@ -134,7 +134,7 @@ class Message(_FilledWhenRead, Generic[T_co]):  # noqa: PLW1641  (the dataclass 
     attempts: int
     max_attempts: int | None
     created_at: datetime
-    available_at: datetime
+    available_at: datetime | None
     claimed_at: datetime | None
     claim_expires_at: datetime | None
     consumed_at: datetime | None
@@ -144,6 +144,7 @@ class Message(_FilledWhenRead, Generic[T_co]):  # noqa: PLW1641  (the dataclass 
     last_error: str | None = field(repr=False)
     last_error_class: str | None
     codec: str | None = None
+    ordering_key: str | None = None
     reader: Reader | None = field(default=None, repr=False, compare=False)
     _value: Any = field(default=_Unread.UNREAD, init=False, repr=False, compare=False)
     _read_error: PayloadReadError | None = field(
@@ -631,13 +632,14 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "attempts": int,
     "max_attempts": (int, NoneType),
     "created_at": datetime,
-    "available_at": datetime,
+    "available_at": (datetime, NoneType),
     "claimed_by": (str, NoneType),
     "consumed_by": (str, NoneType),
     "claim_key": (str, NoneType),
     "last_error": (str, NoneType),
     "last_error_class": (str, NoneType),
     "codec": (str, NoneType),
+    "ordering_key": (str, NoneType),
 }
 
 

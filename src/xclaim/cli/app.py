@@ -18,6 +18,7 @@ from xclaim.cli import (
     granting,
     looking,
     measuring,
+    ordering,
     pushing,
     settling,
     showing,
@@ -54,6 +55,7 @@ COMMANDS = (
     *examining.COMMANDS,
     *measuring.COMMANDS,
     *granting.COMMANDS,
+    *ordering.COMMANDS,
     *showing.COMMANDS,
 )
 for command in COMMANDS:

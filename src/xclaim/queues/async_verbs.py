@@ -30,13 +30,18 @@ class AsyncVerbs(Generic[T_co]):
         delay: timedelta | None = None,
         max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
+        ordering_key: str | None = None,
+        on_dead: OnDead = "skip",
     ) -> Message[T_co]:
         """Push one payload and return its message.
 
         As ``Queue.push``.
         """
         options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
-        return await bridged(self._queue.push, payload, unique_key, headers=headers, **options)
+        lines = {"ordering_key": ordering_key, "on_dead": on_dead}
+        return await bridged(
+            self._queue.push, payload, unique_key, headers=headers, **lines, **options
+        )
 
     async def push_many(
         self,
@@ -47,14 +52,17 @@ class AsyncVerbs(Generic[T_co]):
         delay: timedelta | None = None,
         max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
+        ordering_keys: Iterable[str | None] | None = None,
+        on_dead: OnDead = "skip",
     ) -> list[Message[T_co]]:
         """Push the payloads and return their messages in the same order; on an error none is.
 
         As ``Queue.push_many``.
         """
         options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
+        lines = {"ordering_keys": ordering_keys, "on_dead": on_dead}
         return await bridged(
-            self._queue.push_many, payloads, unique_keys, headers=headers, **options
+            self._queue.push_many, payloads, unique_keys, headers=headers, **lines, **options
         )
 
     async def claim(

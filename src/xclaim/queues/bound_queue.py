@@ -116,18 +116,31 @@ class BoundQueue:
         """Run a verb on the queue."""
         return self._runner.run(verb, self.name, *given, **options)
 
-    def push(self, payload: Any, unique_key: str | None, **options: Any) -> Message:
+    def push(
+        self, payload: Any, unique_key: str | None, *, ordering_key: str | None, **options: Any
+    ) -> Message:
         """Push one payload."""
         keys = None if unique_key is None else [unique_key]
-        return self.run(verbs.PUSH_MANY, [payload], unique_keys=keys, **options)[0]
+        lines = None if ordering_key is None else [ordering_key]
+        return self.run(
+            verbs.PUSH_MANY, [payload], unique_keys=keys, ordering_keys=lines, **options
+        )[0]
 
     def push_many(
-        self, payloads: Iterable[Any], unique_keys: Iterable[str | None] | None, **options: Any
+        self,
+        payloads: Iterable[Any],
+        unique_keys: Iterable[str | None] | None,
+        *,
+        ordering_keys: Iterable[str | None] | None,
+        **options: Any,
     ) -> list[Message]:
-        """Push the payloads, each under its key if there are any."""
+        """Push the payloads, each under its key if there are any, and in the line of the other."""
         values = verbs.listed("payloads", payloads)
         keys = None if unique_keys is None else verbs.listed("unique_keys", unique_keys)
-        return self.run(verbs.PUSH_MANY, values, unique_keys=keys, **options)
+        lines = None if ordering_keys is None else verbs.listed("ordering_keys", ordering_keys)
+        return self.run(
+            verbs.PUSH_MANY, values, unique_keys=keys, ordering_keys=lines, **options
+        )
 
     def settle(self, verb: Verb[T], claim: Claim, **options: Any) -> T:
         """Run a verb on a claim of this queue."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from xclaim.arguments import LEASE
+from xclaim.arguments import LEASE, OnDead
 from xclaim.message import Claim, Message
 from xclaim.queues.sync import Queue
 from xclaim.retry import MAX_ATTEMPTS
@@ -27,6 +27,8 @@ def push(
     delay: timedelta | None = None,
     max_attempts: int | None = MAX_ATTEMPTS,
     headers: Mapping[str, Any] | None = None,
+    ordering_key: str | None = None,
+    on_dead: OnDead = "skip",
     notify: bool = False,
     schema: str | None = None,
 ) -> Message:
@@ -41,6 +43,8 @@ def push(
         delay=delay,
         max_attempts=max_attempts,
         headers=headers,
+        ordering_key=ordering_key,
+        on_dead=on_dead,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 from sqlalchemy import URL, Connection, Engine
 
 from xclaim import verbs
-from xclaim.arguments import LEASE, LEASE_LIMIT
+from xclaim.arguments import LEASE, LEASE_LIMIT, OnDead
 from xclaim.connections.concurrency import THREADS
 from xclaim.connections.engine import create_verb_engine
 from xclaim.connections.sessions import session_in
@@ -88,17 +88,26 @@ class Queue(Generic[T_co]):
         delay: timedelta | None = None,
         max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
+        ordering_key: str | None = None,
+        on_dead: OnDead = "skip",
     ) -> Message[T_co]:
         """Push one payload and return its message.
 
         With a ``unique_key`` that the queue has already, the existing message is returned, whatever
         its status, and nothing is pushed. Higher ``priority`` is claimed first, after the ``delay``
-        if any; after ``max_attempts`` claims it is a dead letter. Raise DuplicateMessageError if
-        the key has another payload, PayloadError if the payload cannot be encoded, StorageError if
-        it is large and its storage cannot be written, InvalidArgumentError for a wrong option.
+        if any; after ``max_attempts`` claims it is a dead letter. Of the messages with the same
+        ``ordering_key`` one at a time can be claimed or is, in the order of their pushes: the
+        others stand in line, and their ``available_at`` is None. A dead letter lets the next one
+        pass, or with ``on_dead="hold"`` holds the line until it is redriven, acked or withdrawn.
+
+        Raise DuplicateMessageError if the key has another payload, PayloadError if the payload
+        cannot be encoded, StorageError if it is large and its storage cannot be written,
+        OrderingNotEnabledError until ``xclaim ordering enable`` was run, InvalidArgumentError for a
+        wrong option.
         """
         options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
-        return self._queue.push(payload, unique_key, headers=headers, **options)
+        lines = {"ordering_key": ordering_key, "on_dead": on_dead}
+        return self._queue.push(payload, unique_key, headers=headers, **lines, **options)
 
     def push_many(
         self,
@@ -109,14 +118,18 @@ class Queue(Generic[T_co]):
         delay: timedelta | None = None,
         max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
+        ordering_keys: Iterable[str | None] | None = None,
+        on_dead: OnDead = "skip",
     ) -> list[Message[T_co]]:
         """Push the payloads and return their messages in the same order; on an error none is.
 
-        In one statement, beyond 64 MB of JSON in several of one transaction. ``unique_keys`` has
-        one key, or None, for each payload; the other options hold for all, as for ``push``.
+        In one statement, beyond 64 MB of JSON in several of one transaction. ``unique_keys`` and
+        ``ordering_keys`` have one key, or None, for each payload; the other options hold for all,
+        as for ``push``.
         """
         options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
-        return self._queue.push_many(payloads, unique_keys, headers=headers, **options)
+        lines = {"ordering_keys": ordering_keys, "on_dead": on_dead}
+        return self._queue.push_many(payloads, unique_keys, headers=headers, **lines, **options)
 
     def claim(
         self,

@@ -494,12 +494,15 @@ class Dialect:
         return element == any_(func.array(ids.scalar_subquery()))
 
     def locked(self, statement: Select[Any]) -> Select[Any]:
-        """Return the SELECT so that it locks its rows and leaves out those others have locked."""
-        return statement.with_for_update(skip_locked=True)
+        """Return the SELECT so that it locks its rows and leaves out those others have locked.
+
+        Not those that a producer is just pushing behind: with them it has no conflict.
+        """
+        return statement.with_for_update(key_share=True, skip_locked=True)
 
     def locked_in_turn(self, statement: Select[Any]) -> Select[Any]:
         """Return the SELECT so that it locks its rows and waits for those others have locked."""
-        return statement.with_for_update()
+        return statement.with_for_update(key_share=True)
 
     def materialized(self, statement: Any, name: str) -> CTE:
         """Return a CTE that is evaluated once."""

@@ -20,9 +20,10 @@ from sqlalchemy.exc import CompileError
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import ExpressionClauseList
 
-from xclaim.sql.schema import DELETE_NAME
+from xclaim.sql.schema import DELETE_NAME, LINE_UP_NAME, PASS_OWED_NAME
 
 SCHEMA = "pg_catalog"
+_OURS = {DELETE_NAME, LINE_UP_NAME, PASS_OWED_NAME}
 # Neither functions nor operators but syntax; what is not here is looked for in the catalog.
 _SYNTAX_FUNCTIONS = {"array", "coalesce", "greatest", "least"}
 _SYNTAX_OPERATORS = {operators.is_, operators.is_not}
@@ -105,7 +106,7 @@ class _Compiler(_UntypedCompiler):  # type: ignore[misc]
         text: str = super().visit_function(func, *given, **options)
         # Of several arrays PostgreSQL's grammar takes `unnest` for its own, and only the bare name.
         is_special = func.name == "unnest" and len(func.clauses) > 1
-        is_ours = func.packagenames or func.name == DELETE_NAME  # by the path, as the table is
+        is_ours = func.packagenames or func.name in _OURS  # by the path, as the table is
         if is_special or is_ours or func.name.lower() in _SYNTAX_FUNCTIONS | {"nullif"}:
             return text
         return f"{SCHEMA}.{text}"

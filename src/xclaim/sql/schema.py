@@ -9,8 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 from sqlalchemy import (
+    ARRAY,
     DDL,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Connection,
@@ -42,6 +44,9 @@ FAILING_NAME = "xclaim_failing"
 DEAD_LETTERS_NAME = "xclaim_dead_letters"
 FAILURES_NAME = "xclaim_failures"
 UNIQUE_KEY_NAME = "uq_xclaim_message_unique_key"
+TURN_NAME = "uq_xclaim_message_turn"  # of each ordering key one, as `ordering enable` makes it
+LINE_UP_NAME = "xclaim_line_up"  # the function by which a push stands in line (PostgreSQL)
+PASS_OWED_NAME = "xclaim_pass_owed"  # and by which an expire passes turns on that are owed
 DELETE_NAME = "xclaim_delete"  # the function by which a maintainer deletes (PostgreSQL)
 
 # A queue rewrites each row two or three times. There is room for that on the row's own page, where
@@ -134,7 +139,8 @@ def _add_message_table(metadata: MetaData) -> None:
         # from the first that changed to the last. So what changes stands together, behind fixed
         # widths and before texts that stay as they are.
         Column("created_at", UtcTimestamp, nullable=False),
-        Column("available_at", UtcTimestamp, nullable=False),
+        Column("available_at", UtcTimestamp),  # NULL: in line, behind others of its ordering key
+        Column("due_at", UtcTimestamp),  # in line: not before then; owed: when to look again
         Column("max_attempts", Integer, server_default=text(str(MAX_ATTEMPTS))),
         Column("priority", SmallInteger, nullable=False, server_default=text("0")),
         Column("attempts", Integer, nullable=False, server_default=text("0")),
@@ -142,6 +148,7 @@ def _add_message_table(metadata: MetaData) -> None:
         Column("claim_expires_at", UtcTimestamp),
         Column("consumed_at", UtcTimestamp),
         Column("claim_token", Uuid),
+        Column("keeps_turn", Boolean),  # its end does not pass the turn of its key on
         Column("status", Text, nullable=False, server_default=text("'available'")),
         Column("claimed_by", Text),
         Column("consumed_by", Text),
@@ -152,6 +159,9 @@ def _add_message_table(metadata: MetaData) -> None:
         Column("queue", Text, nullable=False),
         Column("origin_queue", Text, nullable=False),
         Column("unique_key", Text),
+        Column("ordering_key", Text),
+        # Former holders of the turn, behind which producers may still write.
+        Column("awaited_ids", ARRAY(BigInteger).with_variant(Text, "sqlite")),
         Column("codec", Text),  # NULL: the payload is plain JSON
         Column("headers", Json, nullable=False, server_default=text("'{}'")),
         Column("payload", Json, nullable=False),

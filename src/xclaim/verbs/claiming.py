@@ -27,6 +27,7 @@ from xclaim.verb import Verb
 from xclaim.verbs.execution import as_utc, execute, headers_of
 from xclaim.verbs.failing import limit_parameters
 from xclaim.verbs.hints import Hints, recall, start_of
+from xclaim.verbs.ordering import pass_owed
 from xclaim.verbs.settling import HAND_BACK
 from xclaim.verbs.unsendable import Candidates, claim_the_others, ids_of
 from xclaim.verbs.upkeep import expire_some
@@ -308,6 +309,7 @@ _KEPT = (
     "available_at",
     "last_error",
     "last_error_class",
+    "ordering_key",
 )
 _kept = itemgetter(*map(ClaimedRow._fields.index, _KEPT))
 _read = {name: itemgetter(place) for place, name in enumerate(_KEPT)}
@@ -366,6 +368,7 @@ def _sweep(connection: Connection, asked: Request, spared_key: str | None = None
     count = expire_some(
         connection, asked.schema, queue, _SWEEP_SIZE, retry=asked.retry, spared_key=spared_key
     )
+    count += pass_owed(connection, asked.schema, queue)
     if count:
         asked.hints.forget()
     return count

@@ -112,6 +112,7 @@ def as_message(row: Any) -> Message:
             last_error=row.last_error,
             last_error_class=row.last_error_class,
             codec=row.codec,
+            ordering_key=row.ordering_key,
         )
     )
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from itertools import starmap
+from typing import Any, NamedTuple, get_args
 
 from sqlalchemy import Connection
 
 from xclaim import arguments
 from xclaim.connections.autocommit import one_transaction
 from xclaim.connections.encodings import check_holds
+from xclaim.arguments import OnDead
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Fill, Message, Status, always, message_of
 from xclaim.payloads import plain_json
@@ -23,6 +25,7 @@ from xclaim.sql.dialects import SQLITE, dialect_of
 from xclaim.verb import Verb
 from xclaim.verbs.execution import Build, as_utc, execute
 from xclaim.verbs.hints import is_to_notify, recall
+from xclaim.verbs.ordering import in_line, turns_in
 from xclaim.verbs.pushing_once import push_once, row_columns
 
 _MAX_TEXT = 64_000_000  # characters in one statement, a few copies of which the server makes
@@ -38,6 +41,8 @@ def push_many(
     delay: timedelta | None = None,
     max_attempts: int | None = MAX_ATTEMPTS,
     headers: Mapping[str, Any] | None = None,
+    ordering_keys: Iterable[str | None] | None = None,
+    on_dead: OnDead = "skip",
     notify: bool = False,
     repeated: list[int] | None = None,
     schema: str | None = None,
@@ -45,28 +50,36 @@ def push_many(
     """Push the payloads and return their messages in the same order; on an error none is pushed.
 
     In one statement, beyond 64 MB of JSON in several of one transaction. ``unique_keys`` has one
-    key, or None, for each payload; ``repeated`` gets the ids of messages that were there already
-    under their keys; the other options hold for all.
+    key, or None, for each payload, and so have ``ordering_keys``; ``repeated`` gets the ids of
+    messages that were there already under their keys; the other options hold for all.
     """
     parameters = _parameters(
         queue, priority=priority, delay=delay, max_attempts=max_attempts, headers=headers
     )
     name = parameters["queue_name"]
-    keys = _checked_keys(unique_keys, len(payloads))
-    check_holds(connection, partial(_named, payloads, keys, parameters))
+    keys = _checked_keys("unique_keys", unique_keys, len(payloads))
+    lines = _checked_lines(ordering_keys, len(payloads))
+    parameters["holds_turn"] = _holds_turn(on_dead)
+    check_holds(connection, partial(_named, payloads, keys, lines, parameters))
     notifies = notify and not parameters["delay_seconds"] and is_to_notify(connection, schema, name)
-    if any(keys):
-        messages = push_once(
+    push: Callable[[], list[Message]] = (
+        partial(
+            push_once,
             connection,
             schema,
             payloads,
             keys,
+            lines=lines,
             parameters=parameters,
             notifies=notifies,
             repeated=repeated,
         )
-    else:
-        messages = _push(connection, schema, payloads, parameters, notifies=notifies)
+        if any(keys)
+        else partial(
+            _push, connection, schema, payloads, lines, parameters=parameters, notifies=notifies
+        )
+    )
+    messages = in_line(connection, schema, push) if any(lines) else push()
     recall(connection, schema, name).forget(above=parameters["message_priority"])
     return messages
 
@@ -75,6 +88,7 @@ def check_push(queue: str, options: Mapping[str, Any]) -> None:
     """Raise InvalidArgumentError for what a push would refuse, before anything is stored."""
     names = ("priority", "delay", "max_attempts", "headers")
     _parameters(queue, **{name: options.get(name) for name in names})
+    _holds_turn(options.get("on_dead", "skip"))
 
 
 def _parameters(
@@ -94,11 +108,28 @@ def _parameters(
     }
 
 
+def _holds_turn(on_dead: Any) -> bool | None:
+    if on_dead not in get_args(OnDead):
+        raise InvalidArgumentError(f"on_dead must be 'skip' or 'hold', not {on_dead!r:.100}")
+    return True if on_dead == "hold" else None
+
+
+def _checked_lines(ordering_keys: Iterable[str | None] | None, count: int) -> list[str | None]:
+    lines = _checked_keys("ordering_keys", ordering_keys, count)
+    for key in lines:
+        arguments.optional_ordering_key(key)
+    return lines
+
+
 def _named(
-    payloads: Sequence[Prepared], keys: Sequence[str | None], parameters: Mapping[str, Any]
+    payloads: Sequence[Prepared],
+    keys: Sequence[str | None],
+    lines: Sequence[str | None],
+    parameters: Mapping[str, Any],
 ) -> dict[str, str]:
     """Return the texts of a push, each by what it is."""
     of_keys = {f"unique_key {key!r}": key for key in keys if key is not None}
+    of_keys |= {f"ordering_key {key!r}": key for key in lines if key is not None}
     of_payloads = {f"payload {place}": each.text for place, each in enumerate(payloads)}
     of_all = {
         "the queue's name": parameters["queue_name"],
@@ -111,11 +142,12 @@ def _push(
     connection: Connection,
     schema: str | None,
     payloads: Sequence[Prepared],
-    parameters: Mapping[str, Any],
+    lines: Sequence[str | None],
     *,
+    parameters: Mapping[str, Any],
     notifies: bool,
 ) -> list[Message]:
-    parts = list(_in_parts(payloads))
+    parts = list(_in_parts(list(zip(payloads, lines, strict=True))))
     with one_transaction(connection) if len(parts) > 1 else nullcontext():
         return [
             message
@@ -124,15 +156,19 @@ def _push(
         ]
 
 
-def _in_parts(payloads: Sequence[Prepared]) -> Iterator[list[Prepared]]:
-    part: list[Prepared] = []
+_Item = tuple[Prepared, str | None]  # a payload and its ordering key
+
+
+def _in_parts(items: Sequence[_Item]) -> Iterator[list[_Item]]:
+    part: list[_Item] = []
     size = 0
-    for each in payloads:
-        if part and size + len(each.text) > _MAX_TEXT:
+    for each in items:
+        length = len(each[0].text)
+        if part and size + length > _MAX_TEXT:
             yield part
             part, size = [], 0
         part.append(each)
-        size += len(each.text)
+        size += length
     if part:
         yield part
 
@@ -140,15 +176,22 @@ def _in_parts(payloads: Sequence[Prepared]) -> Iterator[list[Prepared]]:
 def _push_part(
     connection: Connection,
     schema: str | None,
-    payloads: Sequence[Prepared],
+    items: Sequence[_Item],
     parameters: Mapping[str, Any],
     *,
     notifies: bool,
 ) -> list[Message]:
+    payloads, lines = [each for each, _ in items], [key for _, key in items]
+    is_ordered = any(lines)
     is_encoded = any(each.codec is not None for each in payloads)
     dialect = dialect_of(connection.dialect.name)
-    build: Build = partial(statements.push, notifies=notifies, encoded=is_encoded)
-    if dialect is SQLITE and len(payloads) == 1:
+    build: Build = partial(
+        statements.push, notifies=notifies, encoded=is_encoded, ordered=is_ordered
+    )
+    if is_ordered:
+        columns = {**row_columns(payloads, is_encoded=is_encoded), "ordering_key": lines}
+        rows = dialect.row_parameters(**columns)
+    elif dialect is SQLITE and len(payloads) == 1:
         build = partial(statements.push_one, encoded=is_encoded)
         rows = {"payload_text": payloads[0].text, "payload_codec": payloads[0].codec}
     elif is_encoded:
@@ -157,10 +200,13 @@ def _push_part(
         rows = dialect.element_parameters([each.text for each in payloads])
     is_named = dialect is not SQLITE
     pushed = execute(connection, schema, build, {**parameters, **rows}, named=is_named)
+    places = _places(connection, pushed)
+    if is_ordered:
+        places = _with_turns(connection, schema, places, lines, pushed)
     queue, fill = parameters["queue_name"], _fill(parameters)
     return [
         message_of(place, fill, id=place.id, queue=queue, stored=each.stored, codec=each.codec)
-        for place, each in zip(_places(connection, pushed), payloads, strict=True)
+        for place, each in zip(places, payloads, strict=True)
     ]
 
 
@@ -169,16 +215,35 @@ class _Place(NamedTuple):
 
     id: int
     created_at: datetime
-    available_at: datetime
+    available_at: datetime | None
+    ordering_key: str | None = None
 
 
 def _places(connection: Connection, rows: Sequence[Any]) -> list[_Place]:
     """Return the ids and times of what was pushed, in the order of the payloads."""
     if connection.dialect.name == SQLITE.name:  # whose RETURNING has no order
-        return sorted(map(_Place._make, rows))
+        return sorted(starmap(_Place, rows))
     (row,) = rows
     times = as_utc(row.created_at), as_utc(row.available_at)
     return [_Place(id_, *times) for id_ in row.ids]
+
+
+def _with_turns(
+    connection: Connection,
+    schema: str | None,
+    places: Sequence[_Place],
+    lines: Sequence[str | None],
+    rows: Sequence[Any],
+) -> list[_Place]:
+    """Return the places with their keys; those without the turn are not available."""
+    turns = turns_in(connection, schema, [place.id for place in places], rows)
+    return [
+        place._replace(
+            ordering_key=key,
+            available_at=place.available_at if key is None or place.id in turns else None,
+        )
+        for place, key in zip(places, lines, strict=True)
+    ]
 
 
 def _fill(parameters: Mapping[str, Any]) -> Fill:
@@ -208,6 +273,7 @@ _FROM_THE_PLACE: Fill = {
     **dict.fromkeys(_EMPTY, always(None)),
     "created_at": lambda place: place.created_at,
     "available_at": lambda place: place.available_at,
+    "ordering_key": lambda place: place.ordering_key,
     "status": always(Status.AVAILABLE),
     "attempts": always(0),
 }
@@ -222,13 +288,15 @@ def listed(name: str, values: Any) -> list[Any]:
     return list(values)
 
 
-def _checked_keys(unique_keys: Iterable[str | None] | None, count: int) -> list[str | None]:
-    if unique_keys is None:
+def _checked_keys(
+    name: str, given: Iterable[str | None] | None, count: int
+) -> list[str | None]:
+    if given is None:
         return [None] * count
-    keys = [arguments.optional_key("unique_key", key) for key in listed("unique_keys", unique_keys)]
+    keys = [arguments.optional_key(name[:-1], key) for key in listed(name, given)]
     if len(keys) != count:
         raise InvalidArgumentError(
-            f"{len(keys)} unique_keys for {count} payloads: pass one key, or None, for each"
+            f"{len(keys)} {name} for {count} payloads: pass one key, or None, for each"
         )
     return keys
 

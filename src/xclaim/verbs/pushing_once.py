@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace as replace_fields
+from datetime import timedelta
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -26,9 +28,10 @@ from xclaim.sql.dialects import SQLITE, dialect_of
 from xclaim.sql.schema import UNIQUE_KEY_NAME
 from xclaim.verbs import unsendable
 from xclaim.verbs.execution import as_message, execute
+from xclaim.verbs.ordering import turns_in
 from xclaim.verbs.seeing import hides_rows
 
-Item = tuple[Prepared, str | None]
+Item = tuple[Prepared, str | None, str | None]  # a payload, its unique key, its ordering key
 
 _FAIL = "SELECT 1 OPERATOR(pg_catalog./) 0 AS the_batch_was_refused"
 _REFUSED = "SQLITE_CONSTRAINT_NOTNULL"  # how the statement refuses another payload on SQLite
@@ -41,20 +44,21 @@ def push_once(
     schema: str | None,
     payloads: Sequence[Prepared],
     keys: Sequence[str | None],
-    parameters: Mapping[str, Any],
+    lines: Sequence[str | None],
     *,
+    parameters: Mapping[str, Any],
     notifies: bool,
     repeated: list[int] | None = None,
 ) -> list[Message]:
     """Push what is not under its key yet; return the messages, in the order of the payloads.
 
-    ``repeated`` gets the ids of those that were there already.
+    ``lines`` are the ordering keys. ``repeated`` gets the ids of those that were there already.
 
     Raise DuplicateMessageError for keys that are taken by another payload. Two payloads are the
     same by what was encoded, whatever was done to it then: compressed, encrypted, stored elsewhere.
     """
     queue = parameters["queue_name"]
-    left = _distinct(queue, payloads, keys)
+    left = _distinct(queue, payloads, keys, lines)
     rows: list[Any] = []
     as_stored: set[str] = set()  # keys whose payload is sent as it is stored
     misses = 0
@@ -72,7 +76,7 @@ def push_once(
         if found is not None:
             rows += found
             seen = {row.unique_key for row in found}
-            left = [(each, key) for each, key in left if key is not None and key not in seen]
+            left = [each for each in left if each[1] is not None and each[1] not in seen]
         misses += bool(left)  # another session has pushed these keys a moment ago: look again
         if misses > 1 and left:
             _refuse_for_good(
@@ -80,7 +84,18 @@ def push_once(
             )
     if repeated is not None:
         repeated += [row.id for row in rows if not row.is_new]
-    return _in_order(rows, keys)
+    messages = _in_order(rows, keys)
+    if not any(lines):
+        return messages
+    new = [row.id for row in rows if row.is_new]
+    turns = turns_in(connection, schema, new, rows)
+    delay = timedelta(seconds=parameters["delay_seconds"])
+    return [  # as they were inserted, in line; and as some are at the end of the statement
+        replace_fields(each, available_at=each.created_at + delay)
+        if each.id in turns and each.ordering_key is not None
+        else each
+        for each in messages
+    ]
 
 
 def row_columns(payloads: Sequence[Prepared], *, is_encoded: bool) -> dict[str, list[Any]]:
@@ -133,16 +148,25 @@ def _run(
     whole: bool = False,
 ) -> Sequence[Any]:
     batch, is_encoded = _batch(connection, items, parameters)
-    build = partial(statements.push_once, notifies=notifies, encoded=is_encoded, whole=whole)
+    build = partial(
+        statements.push_once,
+        notifies=notifies,
+        encoded=is_encoded,
+        whole=whole,
+        ordered=any(line for _, _, line in items),
+    )
     return unsendable.push(connection, schema, build, batch)
 
 
 def _batch(
     connection: Connection, items: Sequence[Item], parameters: Mapping[str, Any]
 ) -> tuple[dict[str, Any], bool]:
-    payloads, keys = [payload for payload, _ in items], [key for _, key in items]
+    payloads, keys = [each[0] for each in items], [each[1] for each in items]
     is_encoded = any(each.codec is not None for each in payloads)
     columns = row_columns(payloads, is_encoded=is_encoded)
+    lines = [each[2] for each in items]
+    if any(lines):
+        columns["ordering_key"] = lines
     # In the order of the statement's columns, which on SQLite has no names.
     ordered = {"payload": columns.pop("payload"), "unique_key": keys, **columns}
     rows = dialect_of(connection.dialect.name).row_parameters(**ordered)
@@ -164,7 +188,7 @@ def _refuse_for_good(
     is_tired: bool,
 ) -> None:
     """Raise for keys that are left out although nobody else has just pushed them."""
-    keys = [key for _, key in left if key is not None]
+    keys = [key for _, key, _ in left if key is not None]
     more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
     named = f"{', '.join(map(repr, keys[:_MOST_NAMED]))}{more}"
     if hides_rows(connection, schema):
@@ -213,16 +237,16 @@ def _as_they_are_stored(
     # If the stored payload is the same one, encoded differently, push it as it is stored.
     theirs = _found(connection, schema, queue, clashing)
     replaced: list[Item] = []
-    for payload, key in items:
+    for payload, key, line in items:
         message = theirs.get(key or "") if key in clashing else None
         if key not in clashing:
-            replaced.append((payload, key))
+            replaced.append((payload, key, line))
         elif message is None or not _is_same(payload, message):
             return None
         else:
             text = encode_tagged(message.stored).text
             again = replace(payload, text=text, stored=message.stored, codec=message.codec)
-            replaced.append((again, key))
+            replaced.append((again, key, line))
     return replaced
 
 
@@ -236,7 +260,7 @@ def _duplicate(
     """Return the error: their payloads are others, or encrypted with keys that are not here."""
     theirs = _found(connection, schema, queue, clashing)
     not_compared = set()
-    for payload, key in items:
+    for payload, key, _ in items:
         message = theirs.get(key or "")
         with suppress(PayloadReadError):  # what stands there was written by another program
             if message and (unknown := payload.unknown_key(message.stored, message.codec)):
@@ -262,13 +286,18 @@ def _is_same(payload: Prepared, message: Message) -> bool:
         return False
 
 
-def _distinct(queue: str, payloads: Sequence[Prepared], keys: Sequence[str | None]) -> list[Item]:
+def _distinct(
+    queue: str,
+    payloads: Sequence[Prepared],
+    keys: Sequence[str | None],
+    lines: Sequence[str | None],
+) -> list[Item]:
     payload_of: dict[str, Prepared] = {}
     items: list[Item] = []
     clashing = set()
-    for payload, key in zip(payloads, keys, strict=True):
+    for payload, key, line in zip(payloads, keys, lines, strict=True):
         if key is None or key not in payload_of:
-            items.append((payload, key))
+            items.append((payload, key, line))
         elif payload_of[key].text != payload.text and payload_of[key].digest != payload.digest:
             clashing.add(key)
         if key is not None:

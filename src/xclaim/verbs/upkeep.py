@@ -22,6 +22,7 @@ from xclaim.verbs.execution import Build, execute, is_allowed
 from xclaim.verbs.failing import pause_parameters
 from xclaim.verbs.hints import recall
 from xclaim.verbs.looking import keyed
+from xclaim.verbs.ordering import pass_owed
 from xclaim.verbs.unsendable import refuse_where_nothing_can_be_asked
 
 BATCH = 1_000  # rows per statement: short locks, and little to redo after a crash
@@ -50,6 +51,7 @@ def expire(
     }
     note = partial(_note_lapsed, connection, name)
     count = in_batches(connection, schema, statements.expire, parameters, limit, note=note)
+    pass_owed(connection, schema, name)
     recall(connection, schema, name).forget()
     return count
 

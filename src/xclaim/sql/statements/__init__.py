@@ -39,7 +39,7 @@ from xclaim.sql.statements.looking import (
 )
 from xclaim.sql.statements.parts import Statement
 from xclaim.sql.statements.pausing import pause, paused, paused_queues, unpause
-from xclaim.sql.statements.pushing import clashing_keys, push, push_once, push_one
+from xclaim.sql.statements.pushing import clashing_keys, push, push_once, push_one, with_turn
 from xclaim.sql.statements.settling import (
     ack,
     ack_many,
@@ -57,11 +57,13 @@ from xclaim.sql.statements.upkeep import (
     expire_others,
     letters,
     prunable,
+    pass_owed,
     prune,
     prune_as_maintainer,
     re_encrypt,
     redrivable,
     redrive,
+    still_ordered,
     stored_objects,
     unencrypted,
     withdraw,
@@ -112,6 +114,7 @@ __all__ = [
     "paused_queues",
     "peek",
     "prunable",
+    "pass_owed",
     "prune",
     "prune_as_maintainer",
     "push",
@@ -127,6 +130,7 @@ __all__ = [
     "resume",
     "set_aside",
     "spent",
+    "still_ordered",
     "stored_objects",
     "stuck_claims",
     "unencrypted",
@@ -135,4 +139,5 @@ __all__ = [
     "withdraw_as_maintainer",
     "withdraw_by_id",
     "withdraw_by_id_as_maintainer",
+    "with_turn",
 ]

@@ -85,6 +85,7 @@ class ClaimedRow(NamedTuple):
     last_error_class: str | None
     claim_token: UUID
     codec: str | None
+    ordering_key: str | None
 
 
 class Start(StrEnum):

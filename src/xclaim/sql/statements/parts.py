@@ -22,6 +22,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.sql.selectable import FromClause, TypedReturnsRows
 
 from xclaim.sql.dialects import CHANNEL, Dialect, seconds_parameter
@@ -72,6 +73,7 @@ OF_A_MESSAGE = (
     "last_error",
     "last_error_class",
     "codec",
+    "ordering_key",
 )
 
 
@@ -115,6 +117,14 @@ def notifying(changed: ReturningUpdate[*tuple[Any, ...]]) -> Statement:
     """Return an UPDATE that wakes those who wait for the queue if it has changed a row."""
     done = changed.cte("done")
     return select(*done.c, notified())
+
+
+def package(table: Table) -> tuple[quoted_name, ...]:
+    """Return the schema of a function of ours: that of the table, by the path if it names none."""
+    if table.schema is None:
+        return ()
+    # Of a table SQLAlchemy doubles percent signs for the driver, and of a function it does not.
+    return (quoted_name(table.schema.replace("%", "%%"), quote=True),)
 
 
 def freed() -> dict[str, ColumnElement[Any]]:

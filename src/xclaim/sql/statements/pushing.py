@@ -6,6 +6,9 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
     ColumnElement,
     Integer,
     SmallInteger,
@@ -31,16 +34,19 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.sql.functions import Function
 from sqlalchemy.sql.selectable import FromClause
 from sqlalchemy.types import TypeEngine
 
-from xclaim.sql.dialects import POSTGRESQL, Dialect
+from xclaim.sql.dialects import POSTGRESQL, Dialect, UtcTimestamp
+from xclaim.sql.schema import LINE_UP_NAME
 from xclaim.sql.statements.parts import (
     DELAY,
     QUEUE,
     Statement,
     message_columns,
     notified,
+    package,
 )
 
 # https://www.sqlite.org/autoinc.html
@@ -49,18 +55,29 @@ _GIVEN_IDS = TableClause("sqlite_sequence", column("name"), column("seq"))
 
 @lru_cache
 def push(
-    table: Table, dialect: Dialect, *, notifies: bool = False, encoded: bool = False
+    table: Table,
+    dialect: Dialect,
+    *,
+    notifies: bool = False,
+    encoded: bool = False,
+    ordered: bool = False,
 ) -> Statement:
     """Insert the payloads in their order, and return what the producer does not know.
 
     On PostgreSQL in one row: the ids, which rise with the position, and the times all share.
-    ``encoded``: not all of them are plain JSON, and each comes with its codec.
+    ``encoded``: not all of them are plain JSON, and each comes with its codec. ``ordered``: some
+    have an ordering key; ``turns`` are the ids of those that have the turn.
     """
-    item = dialect.rows(payload=Text(), codec=Text()) if encoded else dialect.elements()
-    payload = dialect.json(item.c.payload) if encoded else item.c.payload
+    with_columns = encoded or ordered
+    item = (
+        dialect.rows(payload=Text(), **_codec(encoded), **_ordering_key(ordered))
+        if with_columns
+        else dialect.elements()
+    )
+    payload = dialect.json(item.c.payload) if with_columns else item.c.payload
     names, values = _pushed(item.c, dialect, unique_key=null(), payload=payload)
     rows = select(*_labelled(names, values)).order_by(item.c.position)
-    inserted = insert(table).from_select(names, rows).returning(*_unknown(table))
+    inserted = insert(table).from_select(names, rows).returning(*_unknown(table, ordered=ordered))
     if dialect is not POSTGRESQL:
         return inserted
     pushed = inserted.cte("pushed")
@@ -69,6 +86,7 @@ def push(
         ids.label("ids"),
         func.min(pushed.c.created_at).label("created_at"),
         func.min(pushed.c.available_at).label("available_at"),
+        *([_lined_up(table, pushed.c.id)] if ordered else []),
         *([notified()] if notifies else []),
     )
 
@@ -86,8 +104,28 @@ def push_one(table: Table, dialect: Dialect, *, encoded: bool = False) -> Statem
     return insert(table).values(dict(zip(names, values, strict=True))).returning(*_unknown(table))
 
 
-def _unknown(table: Table) -> list[ColumnElement[Any]]:
-    return [table.c.id, table.c.created_at, table.c.available_at]
+def _unknown(table: Table, *, ordered: bool = False) -> list[ColumnElement[Any]]:
+    available_at: ColumnElement[Any] = table.c.available_at
+    if ordered:
+        due_at = func.coalesce(available_at, table.c.due_at, type_=UtcTimestamp())
+        available_at = due_at.label("available_at")
+    return [table.c.id, table.c.created_at, available_at]
+
+
+def _lined_up(table: Table, id_: ColumnElement[int]) -> ColumnElement[Any]:
+    """Return the call that gives turns to what was inserted in line; it returns who has one."""
+    ids = func.array_agg(aggregate_order_by(id_, id_))
+    call = Function(LINE_UP_NAME, ids, type_=ARRAY(BigInteger), packagenames=package(table))
+    return call.label("turns")
+
+
+@lru_cache
+def with_turn(table: Table, dialect: Dialect) -> Statement:
+    """Return which of the messages have the turn of their ordering keys, or need none."""
+    ids = select(dialect.rows(id=BigInteger()).c.id)
+    return select(table.c.id).where(
+        dialect.in_subquery(table.c.id, ids), table.c.available_at.is_not(None)
+    )
 
 
 @lru_cache
@@ -99,6 +137,7 @@ def push_once(
     encoded: bool = False,
     whole: bool = False,
     by_id: bool = False,
+    ordered: bool = False,
 ) -> Statement:
     """Insert the payloads whose unique key is new and return those that are already there.
 
@@ -106,26 +145,42 @@ def push_once(
     is inserted at all. ``is_new`` tells what was inserted from what was there. PostgreSQL does not
     see a key that another session has pushed since the statement began: its payload is left out,
     or, if ``whole``, a unique violation raised and nothing inserted. ``by_id``: return no more of
-    the messages than their ids and keys (PostgreSQL only).
+    the messages than their ids and keys (PostgreSQL only). ``ordered``: as for ``push``.
     """
     if dialect is POSTGRESQL:
         return _push_once_postgresql(
-            table, dialect, notifies=notifies, encoded=encoded, whole=whole, by_id=by_id
+            table,
+            dialect,
+            notifies=notifies,
+            encoded=encoded,
+            whole=whole,
+            by_id=by_id,
+            ordered=ordered,
         )
-    return _push_once_sqlite(table, dialect, encoded=encoded)
+    return _push_once_sqlite(table, dialect, encoded=encoded, ordered=ordered)
 
 
 def _push_once_postgresql(
-    table: Table, dialect: Dialect, *, notifies: bool, encoded: bool, whole: bool, by_id: bool
+    table: Table,
+    dialect: Dialect,
+    *,
+    notifies: bool,
+    encoded: bool,
+    whole: bool,
+    by_id: bool,
+    ordered: bool,
 ) -> Statement:
     # What is there already is only read: a repeated push writes nothing, and a producer needs no
     # right to update.
-    item = dialect.rows(payload=Text(), unique_key=Text(), **_codec(encoded))
+    item = dialect.rows(
+        payload=Text(), unique_key=Text(), **_codec(encoded), **_ordering_key(ordered)
+    )
     incoming = dialect.materialized(
         select(
             dialect.json(item.c.payload).label("payload"),
             dialect.optional(item.c.unique_key).label("unique_key"),
             *([dialect.optional(item.c.codec).label("codec")] if encoded else []),
+            *([item.c.ordering_key] if ordered else []),
             literal_column("item.position").label("position"),
         ),
         "incoming",
@@ -160,16 +215,23 @@ def _push_once_postgresql(
         "pushed"
     )
     names = [column.name for column in shown(table)]
+    of_existing: list[ColumnElement[Any]] = [existing.c.is_same, false().label("is_new")]
+    of_pushed: list[ColumnElement[Any]] = [true().label("is_same"), true().label("is_new")]
+    if ordered:
+        of_existing.append(cast(null(), ARRAY(BigInteger)).label("turns"))
+        of_pushed.append(select(_lined_up(table, pushed.c.id)).scalar_subquery().label("turns"))
     return union_all(
-        select(*[existing.c[name] for name in names], existing.c.is_same, false().label("is_new")),
-        select(
-            *[pushed.c[name] for name in names], true().label("is_same"), true().label("is_new")
-        ),
+        select(*[existing.c[name] for name in names], *of_existing),
+        select(*[pushed.c[name] for name in names], *of_pushed),
     )
 
 
-def _push_once_sqlite(table: Table, dialect: Dialect, *, encoded: bool) -> Statement:
-    item = dialect.rows(payload=Text(), unique_key=Text(), **_codec(encoded))
+def _push_once_sqlite(
+    table: Table, dialect: Dialect, *, encoded: bool, ordered: bool
+) -> Statement:
+    item = dialect.rows(
+        payload=Text(), unique_key=Text(), **_codec(encoded), **_ordering_key(ordered)
+    )
     names, values = _pushed(item.c, dialect, unique_key=item.c.unique_key)
     # WHERE true: without it SQLite reads ON CONFLICT as the ON of a join.
     rows = select(*_labelled(names, values)).where(true()).order_by(item.c.position)
@@ -218,6 +280,15 @@ def _pushed(
         "created_at": dialect.now(),
         "available_at": dialect.from_now(DELAY),
     }
+    if "ordering_key" in item:
+        # In line. What leads it is given the turn at the end of the statement.
+        key = cast(dialect.optional(item["ordering_key"]), Text)
+        values |= {
+            "available_at": case((key.is_(None), values["available_at"])),
+            "due_at": case((key.is_not(None), values["available_at"])),
+            "keeps_turn": case((key.is_not(None), bindparam("holds_turn", type_=Boolean))),
+            "ordering_key": key,
+        }
     if "codec" in item:
         values["codec"] = cast(dialect.optional(item["codec"]), Text)
     return list(values), list(values.values())
@@ -229,6 +300,10 @@ def _labelled(names: list[str], values: list[ColumnElement[Any]]) -> list[Column
 
 def _codec(encoded: bool) -> dict[str, TypeEngine[Any]]:  # noqa: FBT001  (spread into a call)
     return {"codec": Text()} if encoded else {}
+
+
+def _ordering_key(ordered: bool) -> dict[str, TypeEngine[Any]]:  # noqa: FBT001  (as _codec)
+    return {"ordering_key": Text()} if ordered else {}
 
 
 def _is_same(ours: Any, theirs: Any) -> ColumnElement[bool]:

@@ -12,25 +12,27 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Float,
+    Integer,
     Select,
     Table,
     Text,
+    and_,
     bindparam,
     case,
     cast,
     delete,
     func,
     literal_column,
+    null,
     or_,
     select,
     update,
 )
-from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.sql.functions import Function
 from sqlalchemy.sql.selectable import FromClause
 
 from xclaim.sql.dialects import Dialect, seconds_parameter
-from xclaim.sql.schema import DELETE_NAME
+from xclaim.sql.schema import DELETE_NAME, PASS_OWED_NAME
 from xclaim.sql.statements.failing import after_pause, claimant, lapsed, or_dead
 from xclaim.sql.statements.letters import EVERY_LETTER, Letters, dead_letters_of
 from xclaim.sql.statements.parts import (
@@ -47,6 +49,7 @@ from xclaim.sql.statements.parts import (
     can_change,
     freed,
     notifying,
+    package,
 )
 
 _OF_AN_ENCRYPTED_ROW = ("status", "origin_queue", "unique_key", "codec", "payload")
@@ -141,6 +144,26 @@ def _first_end(
 
 
 @lru_cache
+def pass_owed(table: Table, _dialect: Dialect) -> Statement:
+    """Pass turns of ordering keys on that could not be when their holders ended (PostgreSQL only).
+
+    Producers were just writing behind them. Only where ordering is enabled.
+    """
+    call = Function(PASS_OWED_NAME, QUEUE, type_=Integer, packagenames=package(table))
+    return select(call.label("passed"))
+
+
+@lru_cache
+def still_ordered(table: Table, dialect: Dialect) -> Statement:
+    """Return one message that has an ordering key and is not consumed, if there is one."""
+    return (
+        select(table.c.id, dialect.readable(table.c.queue))
+        .where(table.c.ordering_key.is_not(None), table.c.consumed_at.is_(None))
+        .limit(ONE)
+    )
+
+
+@lru_cache
 def redrive(
     table: Table, dialect: Dialect, *, which: Letters = EVERY_LETTER, notifies: bool = False
 ) -> Statement:
@@ -153,10 +176,16 @@ def redrive(
     redriven = (
         update(table)
         .where(dialect.in_subquery(table.c.id, select(dead.c.id)), table.c.status == AVAILABLE)
-        .values(**freed(), queue=QUEUE, attempts=ZERO, available_at=dialect.now())
+        .values(**freed(), queue=QUEUE, attempts=ZERO, available_at=_again_at(table, dialect))
         .returning(table.c.id)
     )
     return notifying(redriven) if notifies else redriven
+
+
+def _again_at(table: Table, dialect: Dialect) -> ColumnElement[Any]:
+    """Return when a dead letter is available: now, or in its own queue in the line of its key."""
+    stands_in_line = and_(table.c.ordering_key.is_not(None), table.c.origin_queue == QUEUE)
+    return dialect.apart(case((stands_in_line, null()), else_=dialect.now()), table)
 
 
 @lru_cache
@@ -278,17 +307,11 @@ def _called(
     """Return the statement that deletes what is chosen, unless its status is another by then."""
     found = dialect.materialized(chosen, "found")
     ids = func.array(select(found.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
-    schema = () if table.schema is None else (_of_a_function(table.schema),)
     call = Function(
-        DELETE_NAME, ids, cast(status, Text), type_=ARRAY(BigInteger), packagenames=schema
+        DELETE_NAME, ids, cast(status, Text), type_=ARRAY(BigInteger), packagenames=package(table)
     )
     deleted = dialect.materialized(select(func.unnest(call).label("id")), "deleted")
     return select(*found.c).where(dialect.in_subquery(found.c.id, select(deleted.c.id)))
-
-
-def _of_a_function(schema: str) -> quoted_name:
-    # Of a table SQLAlchemy doubles percent signs for the driver, and of a function it does not.
-    return quoted_name(schema.replace("%", "%%"), quote=True)
 
 
 def _named(table: FromClause, dialect: Dialect) -> list[ColumnElement[Any]]:

@@ -1,0 +1,79 @@
+"""Make what ordering keys need in a database, and take it away again."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from xclaim.connections import direct
+from xclaim.errors import InvalidArgumentError
+from xclaim.operations.migrate import Bind, check, placed, turn
+from xclaim.sql import ordering
+from xclaim.sql.dialects import POSTGRESQL, Dialect, dialect_of
+from xclaim.sql.statements import diagnosing, still_ordered
+from xclaim.verbs import schema_on
+from xclaim.verbs.execution import execute
+from xclaim.verbs.ordering import is_enabled
+
+__all__ = ["disable", "enable", "is_enabled"]
+
+_ON_CITUS = (
+    "ordering keys need triggers, and a table that Citus distributes has none: they are not to be "
+    "had there"
+)
+
+
+def enable(bind: Bind, *, schema: str | None = None) -> bool:
+    """Make the indexes, triggers and functions of ordering keys; return whether they were missing.
+
+    In one transaction, by the owner of the table. It reads the table once for its indexes, and
+    nobody writes to it meanwhile. On a connection that is passed in the caller commits. Raise
+    SchemaVersionError unless the schema is the one this xclaim needs.
+    """
+    with turn(bind) as connection:
+        resolved = schema_on(connection, schema)
+        check(connection, schema=resolved)
+        if is_enabled(connection, resolved):
+            return False
+        dialect = dialect_of(connection.dialect.name)
+        if dialect is POSTGRESQL and _is_distributed(connection, resolved):
+            raise InvalidArgumentError(_ON_CITUS)
+        with placed(connection, resolved) as place:
+            _run(connection, ordering.enabling(dialect, place))
+    return True
+
+
+def disable(bind: Bind, *, schema: str | None = None) -> bool:
+    """Take away what ``enable`` has made; return whether it was there.
+
+    Raise InvalidArgumentError as long as messages that are not consumed have ordering keys.
+    """
+    with turn(bind) as connection:
+        resolved = schema_on(connection, schema)
+        if not is_enabled(connection, resolved):
+            return False
+        dialect = dialect_of(connection.dialect.name)
+        with placed(connection, resolved) as place:
+            _refuse_lines(connection, place, dialect)
+            _run(connection, ordering.disabling(dialect, place))
+    return True
+
+
+def _is_distributed(connection: Connection, schema: str | None) -> bool:
+    if not direct.run(connection, diagnosing.citus(), {}):
+        return False
+    return bool(direct.run(connection, diagnosing.citus_nodes(), {"schema": schema}))
+
+
+def _refuse_lines(connection: Connection, schema: str | None, dialect: Dialect) -> None:
+    if dialect is POSTGRESQL:  # nobody pushes behind what is counted
+        _run(connection, [ordering.locking(schema)])
+    for found in execute(connection, schema, still_ordered, {}):
+        raise InvalidArgumentError(
+            f"message {found.id} in {found.queue!r} has an ordering key and is not consumed: "
+            "consume or withdraw what has one before ordering is disabled"
+        )
+
+
+def _run(connection: Connection, statements: list[str]) -> None:
+    for statement in statements:
+        connection.exec_driver_sql(statement.replace("%", "%%"))

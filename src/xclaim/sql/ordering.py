@@ -1,0 +1,399 @@
+"""What an ordering key needs in the database: two indexes, triggers, and on PostgreSQL functions.
+
+A message with an ordering key has the turn of its key, or stands in line: ``available_at`` is NULL
+then. The index ``uq_xclaim_message_turn`` is what makes it one: of each key at most one message can
+be claimed or is. Whatever ends it (an ack, its death, a DELETE by hand) passes the turn on, in the
+same transaction, by a trigger. It is made by ``xclaim ordering enable`` and not by a migration:
+without it queues without keys pay nothing (docs/adr/0057).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xclaim.sql.dialects import SQLITE, Dialect
+from xclaim.sql.revision import qualified
+from xclaim.sql.schema import LINE_UP_NAME, PASS_OWED_NAME, TABLE_NAME, TURN_NAME
+
+IN_LINE_NAME = "ix_xclaim_message_in_line"
+OWED_NAME = "ix_xclaim_message_owed"
+TRIGGERS = ("xclaim_pass_turn", "xclaim_pass_turn_of_deleted")
+SQLITE_TRIGGERS = (*TRIGGERS, "xclaim_line_up")
+_GIVE_TURN, _UNFREE, _PASS_ON, _OWE = (
+    f"xclaim_{name}" for name in ("give_turn", "unfree", "pass_on", "owe")
+)
+FUNCTIONS = {
+    LINE_UP_NAME: "bigint[]",
+    PASS_OWED_NAME: "text",
+    _GIVE_TURN: "text, text, bigint[], boolean",
+    _UNFREE: "bigint[]",
+    _PASS_ON: "bigint",
+    _OWE: "bigint, bigint[]",
+    "xclaim_pass_turn": "",
+}
+
+# Who has the turn: what can be claimed or is, in its own queue; and what keeps it past its end, a
+# dead letter that holds it, or what could not pass it on yet.
+HAS_TURN = (
+    "{0}ordering_key IS NOT NULL AND {0}available_at IS NOT NULL"
+    " AND ({0}consumed_at IS NULL AND {0}queue = {0}origin_queue OR {0}keeps_turn IS TRUE)"
+)
+IN_LINE = "{0}ordering_key IS NOT NULL AND {0}status = 'available' AND {0}available_at IS NULL"
+# A holder that has ended and could not pass its turn on. `due_at` is when it is tried again.
+OWES = "{0}keeps_turn AND {0}due_at IS NOT NULL AND {0}available_at IS NOT NULL"
+
+_INDEXES = (
+    (f"UNIQUE INDEX {{exists}}{TURN_NAME}", "origin_queue, ordering_key", HAS_TURN),
+    (f"INDEX {{exists}}{IN_LINE_NAME}", "queue, ordering_key, id", IN_LINE),
+    (f"INDEX {{exists}}{OWED_NAME}", "origin_queue, due_at", OWES),
+)
+
+# The turn of a line that nobody leads to the next in it. True: it has it. False: nobody is in line.
+# NULL: the next one is locked, by who is just withdrawing it; `waits` for that instead.
+_GIVE_TURN_BODY = """
+DECLARE
+    next_id bigint;
+BEGIN
+    LOOP
+        SELECT id INTO next_id FROM {table}
+         WHERE queue = of_queue AND ordering_key = of_key AND {in_line}
+         ORDER BY queue, ordering_key, id LIMIT 1;
+        IF NOT FOUND THEN
+            RETURN false;
+        END IF;
+        IF waits THEN
+            PERFORM FROM {table} WHERE id = next_id AND {in_line} FOR NO KEY UPDATE;
+            CONTINUE WHEN NOT FOUND;
+        ELSE
+            PERFORM FROM {table} WHERE id = next_id AND {in_line}
+                FOR NO KEY UPDATE SKIP LOCKED;
+            IF NOT FOUND THEN
+                RETURN NULL;
+            END IF;
+        END IF;
+        UPDATE {table}
+           SET available_at = greatest(due_at, statement_timestamp()), due_at = NULL,
+               awaited_ids = nullif(awaited, '{{}}')
+         WHERE id = next_id;
+        RETURN true;
+    END LOOP;
+END
+"""
+
+# Of former holders those behind which a producer is still writing: it has locked them.
+_UNFREE_BODY = """
+DECLARE
+    free bigint[];
+BEGIN
+    free := ARRAY(SELECT id FROM {table} WHERE id = ANY (of_ids) FOR UPDATE SKIP LOCKED);
+    IF free @> of_ids THEN
+        RETURN '{{}}';
+    END IF;
+    RETURN ARRAY(SELECT id FROM {table}
+                  WHERE id = ANY (of_ids) AND id <> ALL (free) ORDER BY id);
+END
+"""
+
+# Leave the turn with a holder that has ended, to be passed on later: soon at first, then once a
+# second.
+_OWE_BODY = """
+BEGIN
+    UPDATE {table}
+       SET keeps_turn = true, awaited_ids = nullif(array_remove(awaited, of_id), '{{}}'),
+           due_at = clock_timestamp()
+               + least(interval '1 second', greatest(interval '50 milliseconds',
+                       (clock_timestamp() - coalesce(consumed_at, available_at)) / 2))
+     WHERE id = of_id;
+END
+"""
+
+# What could not be passed on at the end of its holder. True: it has been now.
+_PASS_ON_BODY = """
+DECLARE
+    holder record;
+    unfree bigint[];
+    is_passed boolean;
+BEGIN
+    SELECT id, origin_queue, ordering_key, awaited_ids INTO holder FROM {table}
+     WHERE id = of_id AND {owes} FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    unfree := {unfree}(holder.awaited_ids || holder.id);
+    UPDATE {table} SET keeps_turn = NULL, due_at = NULL, awaited_ids = NULL WHERE id = of_id;
+    is_passed := {give_turn}(holder.origin_queue, holder.ordering_key, unfree, false);
+    IF is_passed IS NULL OR NOT is_passed
+       AND (unfree <> '{{}}' OR current_setting('transaction_isolation') <> 'read committed') THEN
+        PERFORM {owe}(of_id, unfree);
+    END IF;
+    RETURN coalesce(is_passed, false);
+END
+"""
+
+_PASS_OWED_BODY = """
+DECLARE
+    owing bigint;
+    passed integer := 0;
+BEGIN
+    FOR owing IN SELECT id FROM {table}
+                  WHERE origin_queue = of_queue AND {owes} AND due_at <= clock_timestamp()
+                  ORDER BY due_at LIMIT 100 LOOP
+        passed := passed + {pass_on}(owing)::integer;
+    END LOOP;
+    RETURN passed;
+END
+"""
+
+# After the messages were inserted in line. Who leads a line is locked, shared with other producers:
+# whoever ends it meanwhile learns from that lock that somebody writes behind it. The keys are taken
+# in one order by all. Only what this transaction has written itself is looked at, so that nobody
+# locks the lines of queues to which he may not push.
+_LINE_UP_BODY = """
+DECLARE
+    of_queue text;
+    missing text[];
+    led text[];
+    owing bigint[];
+    of_key text;
+    owing_id bigint;
+    is_given boolean := false;
+BEGIN
+    SELECT min(origin_queue), array_agg(DISTINCT ordering_key) INTO of_queue, missing
+      FROM {table}
+     WHERE id = ANY (ids) AND {in_line}
+       AND CASE WHEN age(xmin) <= 0
+                THEN pg_xact_status((pg_current_xact_id()::text::bigint - age(xmin))::text::xid8)
+                     = 'in progress'
+                ELSE false END;
+    WHILE cardinality(missing) > 0 LOOP
+        SELECT coalesce(array_agg(found.ordering_key), '{{}}'),
+               array_agg(found.id) FILTER (WHERE found.owes)
+          INTO led, owing
+          FROM (SELECT holder.id, holder.ordering_key, holder.owes
+                  FROM unnest(missing) WITH ORDINALITY AS wanted (ordering_key, place)
+                 CROSS JOIN LATERAL (
+                       SELECT held.id, held.ordering_key, coalesce({held_owes}, false) AS owes
+                         FROM {table} AS held
+                        WHERE held.origin_queue = of_queue
+                          AND held.ordering_key = wanted.ordering_key AND {held_has_turn}
+                          FOR KEY SHARE) AS holder) AS found;
+        FOREACH owing_id IN ARRAY coalesce(owing, '{{}}') LOOP
+            is_given := {pass_on}(owing_id) OR is_given;
+        END LOOP;
+        missing := ARRAY(SELECT wanted FROM unnest(missing) AS wanted
+                          WHERE wanted <> ALL (led) ORDER BY wanted);
+        EXIT WHEN cardinality(missing) = 0;
+        BEGIN
+            FOREACH of_key IN ARRAY missing LOOP
+                PERFORM {give_turn}(of_queue, of_key, NULL, true);
+            END LOOP;
+            is_given := true;
+            EXIT;
+        EXCEPTION WHEN unique_violation THEN
+            -- Another producer was quicker. Its message leads: look again, with a new snapshot.
+            IF current_setting('transaction_isolation') <> 'read committed' THEN
+                RAISE serialization_failure
+                USING MESSAGE = 'another producer has pushed under the same ordering key';
+            END IF;
+        END;
+    END LOOP;
+    IF NOT is_given THEN
+        RETURN '{{}}';
+    END IF;
+    RETURN ARRAY(SELECT id FROM {table} WHERE id = ANY (ids) AND available_at IS NOT NULL);
+END
+"""
+
+_PASS_TURN_BODY = """
+DECLARE
+    is_deleted boolean := TG_OP = 'DELETE';
+    is_read_committed boolean := current_setting('transaction_isolation') = 'read committed';
+    unfree bigint[] := '{{}}';
+    is_passed boolean;
+BEGIN
+    IF NOT is_deleted THEN
+        IF NEW.keeps_turn
+           AND (NEW.consumed_at IS NOT NULL OR NEW.available_at IS NULL AND OLD.due_at IS NOT NULL
+                OR NEW.queue NOT IN (NEW.origin_queue, NEW.origin_queue || '.dead')) THEN
+            -- A dead letter that held the turn, or owed it, does so no more.
+            UPDATE {table} SET keeps_turn = NULL, due_at = NULL WHERE id = NEW.id;
+        ELSIF NEW.keeps_turn AND NEW.available_at IS NOT NULL THEN
+            RETURN NULL;
+        END IF;
+        IF NOT ({old_has_turn}) THEN
+            IF NEW.queue = NEW.origin_queue AND NEW.available_at IS NULL
+               AND NEW.consumed_at IS NULL THEN
+                PERFORM {line_up}(ARRAY[NEW.id]);
+            END IF;
+            RETURN NULL;
+        END IF;
+        unfree := {unfree}(OLD.awaited_ids || OLD.id);
+    ELSIF OLD.awaited_ids IS NOT NULL THEN
+        unfree := {unfree}(OLD.awaited_ids);
+    END IF;
+    is_passed := {give_turn}(OLD.origin_queue, OLD.ordering_key, unfree, is_deleted);
+    IF is_passed OR NOT is_passed AND unfree = '{{}}' AND is_read_committed THEN
+        RETURN NULL;
+    END IF;
+    IF NOT is_deleted THEN
+        PERFORM {owe}(OLD.id, unfree);
+    ELSIF unfree <> '{{}}' THEN
+        PERFORM {owe}(unfree[1], unfree);
+    ELSE
+        RAISE serialization_failure
+        USING MESSAGE = 'the turn of an ordering key can be passed on by a DELETE at READ COMMITTED only';
+    END IF;
+    RETURN NULL;
+END
+"""
+
+_ENDED = "OLD.consumed_at IS NULL AND NEW.consumed_at IS NOT NULL"
+_CAN_CHANGE = f"OLD.ordering_key IS NOT NULL AND (OLD.queue <> NEW.queue OR {_ENDED})"
+
+# SQLite has one writer at a time: nobody writes behind anybody, and nothing is owed.
+_SQLITE_GIVE_TURN = """
+    UPDATE {table}
+       SET available_at = max(coalesce(due_at, ''), strftime('%Y-%m-%d %H:%M:%f', 'now')),
+           due_at = NULL
+     WHERE id = (SELECT id FROM {table}
+                  WHERE queue = {row}.origin_queue AND ordering_key = {row}.ordering_key
+                    AND {in_line}
+                  ORDER BY queue, ordering_key, id LIMIT 1)
+       AND NOT EXISTS (SELECT 1 FROM {table}
+                        WHERE origin_queue = {row}.origin_queue
+                          AND ordering_key = {row}.ordering_key AND {has_turn});
+"""
+_SQLITE_FORGET = """
+    UPDATE {table} SET keeps_turn = NULL
+     WHERE id = NEW.id AND keeps_turn
+       AND (consumed_at IS NOT NULL OR queue NOT IN (origin_queue, origin_queue || '.dead'));
+"""
+
+
+def enabling(dialect: Dialect, schema: str | None = None) -> list[str]:
+    """Return the statements that make what ordering keys need, to be run in one transaction.
+
+    On PostgreSQL by the owner of the table, with its schema named.
+    """
+    if dialect is SQLITE:
+        return [*_indexes(TABLE_NAME, exists="IF NOT EXISTS "), *_sqlite_triggers()]
+    return [
+        *_indexes(qualified(TABLE_NAME, schema)),
+        *_functions(schema),
+        *_triggers(qualified(TABLE_NAME, schema), schema),
+    ]
+
+
+def disabling(dialect: Dialect, schema: str | None = None) -> list[str]:
+    """Return the statements that take it away again."""
+    names = (TURN_NAME, IN_LINE_NAME, OWED_NAME)
+    indexes = [f"DROP INDEX IF EXISTS {qualified(name, schema)}" for name in names]
+    if dialect is SQLITE:
+        return [*[f"DROP TRIGGER IF EXISTS {name}" for name in SQLITE_TRIGGERS], *indexes]
+    table = qualified(TABLE_NAME, schema)
+    return [
+        *[f"DROP TRIGGER IF EXISTS {name} ON {table}" for name in TRIGGERS],
+        *[f"DROP FUNCTION IF EXISTS {function}" for function in functions(schema)],
+        *indexes,
+    ]
+
+
+def locking(schema: str | None) -> str:
+    """Return the statement that keeps others from writing to the table until the end."""
+    return f"LOCK TABLE {qualified(TABLE_NAME, schema)} IN SHARE ROW EXCLUSIVE MODE"
+
+
+def functions(schema: str | None) -> list[str]:
+    """Return the functions, with the types of what they take."""
+    return [f"{qualified(name, schema)}({types})" for name, types in FUNCTIONS.items()]
+
+
+def _indexes(table: str, *, exists: str = "") -> list[str]:
+    return [
+        f"CREATE {kind.format(exists=exists)} ON {table} ({columns}) WHERE {where.format('')}"
+        for kind, columns, where in _INDEXES
+    ]
+
+
+def _functions(schema: str | None) -> list[str]:
+    """Return the functions; those that others call have the rights of the table's owner.
+
+    Who pushes may not update, who acks sees the line only as far as row-level security lets him:
+    they would pass the turn to nobody, or not at all.
+    """
+    parts = {
+        "table": qualified(TABLE_NAME, schema),
+        "in_line": IN_LINE.format(""),
+        "owes": OWES.format(""),
+        "held_owes": OWES.format("held."),
+        "held_has_turn": HAS_TURN.format("held."),
+        "old_has_turn": HAS_TURN.format("OLD."),
+        **{
+            name.removeprefix("xclaim_"): qualified(name, schema)
+            for name in (_GIVE_TURN, _UNFREE, _PASS_ON, _OWE, LINE_UP_NAME)
+        },
+    }
+    made = (
+        (_UNFREE, "of_ids bigint[]", "bigint[]", _UNFREE_BODY, False),
+        (
+            _GIVE_TURN,
+            "of_queue text, of_key text, awaited bigint[], waits boolean",
+            "boolean",
+            _GIVE_TURN_BODY,
+            False,
+        ),
+        (_OWE, "of_id bigint, awaited bigint[]", "void", _OWE_BODY, False),
+        (_PASS_ON, "of_id bigint", "boolean", _PASS_ON_BODY, False),
+        (LINE_UP_NAME, "ids bigint[]", "bigint[]", _LINE_UP_BODY, True),
+        (PASS_OWED_NAME, "of_queue text", "integer", _PASS_OWED_BODY, True),
+        ("xclaim_pass_turn", "", "trigger", _PASS_TURN_BODY, True),
+    )
+    statements = [
+        _function(qualified(name, schema), takes, returns, body.format(**parts), is_definer=definer)
+        for name, takes, returns, body, definer in made
+    ]
+    revoked = ", ".join(functions(schema))
+    return [*statements, f"REVOKE ALL ON FUNCTION {revoked} FROM PUBLIC"]
+
+
+def _function(name: str, takes: str, returns: str, body: str, *, is_definer: bool) -> str:
+    # Without sequential scans: a plan that was made for an empty table is kept.
+    rights = " SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if is_definer else ""
+    return (
+        f"CREATE FUNCTION {name}({takes}) RETURNS {returns} LANGUAGE plpgsql VOLATILE{rights}"
+        f" SET enable_seqscan = off AS {_literal(body)}"
+    )
+
+
+def _triggers(table: str, schema: str | None) -> Sequence[str]:
+    function = qualified("xclaim_pass_turn", schema)
+    updated, deleted = TRIGGERS
+    return (
+        f"CREATE TRIGGER {updated} AFTER UPDATE OF status, queue ON {table} FOR EACH ROW"
+        f" WHEN ({_CAN_CHANGE}) EXECUTE FUNCTION {function}()",
+        f"CREATE TRIGGER {deleted} AFTER DELETE ON {table} FOR EACH ROW"
+        f" WHEN ({HAS_TURN.format('OLD.')}) EXECUTE FUNCTION {function}()",
+    )
+
+
+def _sqlite_triggers() -> list[str]:
+    updated, deleted, inserted = SQLITE_TRIGGERS
+    parts = {"table": TABLE_NAME, "in_line": IN_LINE.format(""), "has_turn": HAS_TURN.format("")}
+    of_new = _SQLITE_GIVE_TURN.format(row="NEW", **parts)
+    of_old = _SQLITE_GIVE_TURN.format(row="OLD", **parts)
+    forget = _SQLITE_FORGET.format(**parts)
+    create = "CREATE TRIGGER IF NOT EXISTS"
+    return [
+        f"{create} {inserted} AFTER INSERT ON {TABLE_NAME} WHEN {IN_LINE.format('NEW.')}"
+        f" BEGIN {of_new} END",
+        f"{create} {updated} AFTER UPDATE OF status, queue ON {TABLE_NAME} WHEN {_CAN_CHANGE}"
+        f" BEGIN {forget} {of_old} END",
+        f"{create} {deleted} AFTER DELETE ON {TABLE_NAME} WHEN {HAS_TURN.format('OLD.')}"
+        f" BEGIN {of_old} END",
+    ]
+
+
+def _literal(text: str) -> str:
+    # E'' means the same whatever standard_conforming_strings says of backslashes.
+    escaped = text.replace("\\", "\\\\").replace("'", "''")
+    return f"E'{escaped}'"

@@ -1,0 +1,107 @@
+"""What a verb does about ordering keys: stand in line, and pass on the turns that are owed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Pool
+from sqlalchemy.exc import DBAPIError
+
+from xclaim.connections.autocommit import is_autocommit
+from xclaim.errors import OrderingNotEnabledError
+from xclaim.sql import ordering, statements
+from xclaim.sql.dialects import SQLITE, dialect_of
+from xclaim.sql.revision import commands_of, qualified
+from xclaim.sql.schema import LINE_UP_NAME, TURN_NAME
+from xclaim.verbs.execution import execute
+
+T = TypeVar("T")
+
+_NO_FUNCTION = "42883"
+_ASKED_EVERY = 30.0  # seconds, of a database where it is not enabled
+
+_known: WeakKeyDictionary[Pool, dict[str | None, float]] = WeakKeyDictionary()
+
+
+def in_line(connection: Connection, schema: str | None, push: Callable[[], T]) -> T:
+    """Push messages with ordering keys. Raise OrderingNotEnabledError where they have no lines.
+
+    A SQLite file is made ready by the first push: nobody else writes to it meanwhile, and there is
+    no other role who would have to.
+    """
+    if connection.dialect.name == SQLITE.name:
+        if not is_enabled(connection, schema):
+            enable_on_sqlite(connection)
+        return push()
+    try:
+        return push()
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _NO_FUNCTION:
+            raise
+    raise OrderingNotEnabledError(schema=schema, commands=commands_of(connection))
+
+
+def turns_in(
+    connection: Connection, schema: str | None, ids: Sequence[int], rows: Sequence[Any]
+) -> Collection[int]:
+    """Return which of the messages that were just pushed need not stand in line.
+
+    PostgreSQL says it with the rows. On SQLite RETURNING does not know it yet.
+    """
+    dialect = dialect_of(connection.dialect.name)
+    if dialect is not SQLITE:
+        return {id_ for row in rows for id_ in row.turns or ()}
+    found = execute(connection, schema, statements.with_turn, dialect.row_parameters(id=ids))
+    return {row.id for row in found}
+
+
+def is_enabled(connection: Connection, schema: str | None) -> bool:
+    """Return whether the database has what ordering keys need."""
+    if connection.dialect.name == SQLITE.name:
+        named = "SELECT count(*) FROM sqlite_master WHERE name = ?"
+        return bool(connection.exec_driver_sql(named, (TURN_NAME,)).scalar())
+    function = f"{qualified(LINE_UP_NAME, schema)}(bigint[])"
+    found = "SELECT pg_catalog.to_regprocedure(%(name)s::pg_catalog.text) IS NOT NULL"
+    return bool(connection.exec_driver_sql(found, {"name": function}).scalar())
+
+
+def enable_on_sqlite(connection: Connection) -> None:
+    """Make what ordering keys need in a SQLite file, in one transaction."""
+    if is_autocommit(connection):
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in ordering.enabling(SQLITE):
+                driver.execute(statement)
+        except BaseException:
+            driver.execute("ROLLBACK")
+            raise
+        driver.execute("COMMIT")
+        return
+    for statement in ordering.enabling(SQLITE):
+        connection.exec_driver_sql(statement)
+
+
+def pass_owed(connection: Connection, schema: str | None, queue: str) -> int:
+    """Pass turns on that could not be when their holders ended; return how many.
+
+    A queue without ordering keys pays for it with one question in half a minute.
+    """
+    if connection.dialect.name == SQLITE.name or not _is_perhaps_enabled(connection, schema):
+        return 0
+    (row,) = execute(connection, schema, statements.pass_owed, {"queue_name": queue})
+    return int(row.passed)
+
+
+def _is_perhaps_enabled(connection: Connection, schema: str | None) -> bool:
+    of_pool = _known.setdefault(connection.engine.pool, {})
+    now = time.monotonic()
+    if now < of_pool.get(schema, float("-inf")):
+        return False
+    if is_enabled(connection, schema):
+        return True
+    of_pool[schema] = now + _ASKED_EVERY
+    return False
