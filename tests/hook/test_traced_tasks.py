@@ -70,7 +70,7 @@ def test_a_task_that_keeps_its_message_for_its_retry_has_failed_with_the_error(
 
 
 def test_a_task_that_is_put_off_has_not_failed(queue: TaskQueue, spans: Spans) -> None:
-    from airflow.sdk.exceptions import AirflowRescheduleException
+    from xclaim.airflow.versions import AirflowRescheduleException
 
     queue.push(1)
 
