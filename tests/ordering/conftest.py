@@ -38,6 +38,7 @@ def queue(engine: Engine) -> Queue:
 
 @pytest.fixture
 def postgresql(ordered_postgresql_url: str) -> Iterator[Engine]:
-    engine = create_engine(ordered_postgresql_url, pool_size=10)
+    options = {"options": "-c lock_timeout=20s"}  # a test that waits for itself fails
+    engine = create_engine(ordered_postgresql_url, pool_size=10, connect_args=options)
     yield engine
     engine.dispose()

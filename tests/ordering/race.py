@@ -18,7 +18,9 @@ from tests.ordering.racer import LEASE, QUEUE, RETRY, STOP, Job, Log, race
 from xclaim import Queue, create_engine
 
 _KILL_EVERY = 0.15  # seconds
+_AT_WORK = 2_000  # bytes of a log: whoever is killed has done something
 _END_SECONDS = 30
+_LATEST_SECONDS = 60
 _TWO_AT_ONCE = text(
     "SELECT ordering_key, count(*) FROM xclaim_message"
     " WHERE ordering_key IS NOT NULL AND queue = origin_queue"
@@ -50,6 +52,7 @@ class Settings:
     keys: int
     processes: int
     seed: int = 1
+    least_kills: int = 0  # on a busy machine it takes longer to come so far
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +90,12 @@ class _Field:
             self._start()
 
     def kill_one(self) -> None:
-        """Kill one, and let another one take its place."""
-        process = self._running.pop(self._random.randrange(len(self._running)))
+        """Kill one that is at work, and let another one take its place."""
+        at_work = [each for each in self._running if self._is_at_work(each)]
+        if not at_work:
+            return
+        process = self._random.choice(at_work)
+        self._running.remove(process)
         if process.exitcode is not None:
             self.crashed.append(f"{process.name} ended with {process.exitcode}")
         process.kill()
@@ -96,6 +103,11 @@ class _Field:
         process.close()
         self.kills += 1
         self._start()
+
+    def _is_at_work(self, process: BaseProcess) -> bool:
+        log = self._settings.folder / f"{process.name}.jsonl"
+        is_written = log.exists() and log.stat().st_size >= _AT_WORK
+        return is_written or process.exitcode is not None
 
     def stop(self) -> None:
         """Let each finish what it does."""
@@ -129,7 +141,10 @@ def run(settings: Settings, say: Callable[[str], None] = lambda _: None) -> Resu
     field = _Field(settings)
     try:
         end = time.monotonic() + settings.seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end or field.kills < settings.least_kills:
+            if time.monotonic() > end + _LATEST_SECONDS:
+                broken.append(f"only {field.kills} were at work, and killed")
+                break
             time.sleep(_KILL_EVERY)
             field.kill_one()
             broken += _shown("two at once", engine, _TWO_AT_ONCE)

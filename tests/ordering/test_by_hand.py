@@ -145,7 +145,7 @@ SETTINGS = [
     "-c default_transaction_isolation=repeatable\\ read",
     "-c enable_indexscan=off -c enable_bitmapscan=off -c enable_indexonlyscan=off",
     "-c enable_seqscan=on -c random_page_cost=1000",
-    "-c timezone=Pacific/Kiritimati -c DateStyle=SQL,DMY -c IntervalStyle=iso_8601",
+    "-c timezone=Pacific/Kiritimati -c IntervalStyle=iso_8601",
     "-c standard_conforming_strings=off -c backslash_quote=off",
     "-c plan_cache_mode=force_generic_plan",
     "-c check_function_bodies=off -c row_security=on",
