@@ -19,6 +19,7 @@ from tests.model.sessions import Outcome, Session
 from tests.model.turns import SCENES as TURN_SCENES
 from tests.retrying import AT_ONCE
 from xclaim import Claim, Queue, create_engine
+from xclaim.operations import ordering
 from xclaim.sql.schema import TABLE_NAME, message_table
 from xclaim.verbs import hints
 
@@ -69,6 +70,8 @@ class Stage:
         if scene not in self._settings:
             self.observer.execute(text(f"DELETE FROM {TABLE_NAME}"))
             hints._remembered.clear()
+            if scene in TURN_SCENES:
+                ordering.enable(self.engine)
             claim = _SCENES[scene](Queue(QUEUE, self.observer, retry=AT_ONCE))
             real_table.age(self.observer, _AGO)
             copy = f"scene_{next(_numbers)}"  # two stages can share a database
