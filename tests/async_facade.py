@@ -37,7 +37,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic
 
 from xclaim import verbs
-from xclaim.arguments import LEASE, LEASE_LIMIT
+from xclaim.arguments import LEASE, LEASE_LIMIT, WhenDead
 from xclaim.connections.tasks import async_block, bridged
 from xclaim.consuming.streaming import Stream
 from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket

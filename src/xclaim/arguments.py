@@ -19,7 +19,7 @@ LEASE = timedelta(minutes=5)  # of a claim, unless it asks for another
 LEASE_LIMIT = timedelta(hours=12)  # as SQS: the longest a message can stay invisible
 DEAD_LETTER_SUFFIX = ".dead"
 # What a dead letter does with the turn of its ordering key: pass it on, or hold it.
-OnDead = Literal["skip", "hold"]
+WhenDead = Literal["skip", "hold"]
 _RESERVED_ROLES = ("public", "none")  # GRANT ... TO "public" is for everybody, also quoted
 _MAX_SHOWN = 60  # characters of a bad value in an error
 

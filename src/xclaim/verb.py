@@ -142,6 +142,7 @@ class VerbEvent:
             max(0.0, (claim.message.claimed_at - claim.message.available_at).total_seconds())
             for claim in self.claims
             if claim.message.claimed_at is not None
+            and claim.message.available_at is not None
             and (claim.message.claim_key is None or claim.message.attempts <= 1)
         ]
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.command_line import CommandLine
+from tests.times import available_at
 from xclaim import Queue
 from xclaim.cli import main
 from xclaim.payloads.plain_json import Encoded
@@ -39,7 +40,7 @@ def test_every_option_of_push_reaches_the_message(
     assert message is not None
     assert (message.unique_key, message.priority, message.max_attempts) == ("one", 7, 3)
     assert message.headers == {"source": "shop", "trace": "a=b"}
-    assert message.available_at - message.created_at == timedelta(hours=2)
+    assert available_at(message) - message.created_at == timedelta(hours=2)
 
 
 def test_each_line_of_stdin_is_a_payload(xclaim: CommandLine, queue: Queue) -> None:

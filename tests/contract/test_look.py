@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.times import available_at
 from xclaim import InvalidArgumentError, Queue
 
 
@@ -85,7 +86,7 @@ def test_the_newest_message_moves_on_with_pushes_and_delays(queue: Queue) -> Non
     queue.push("delayed", delay=timedelta(days=1), priority=5)
     high = queue.push("high", priority=3)
 
-    assert queue.newest_available_at() == max(low.available_at, high.available_at)
+    assert queue.newest_available_at() == max(available_at(low), available_at(high))
 
 
 def test_the_newest_message_is_one_that_can_be_claimed(queue: Queue) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic
 
 from xclaim import verbs
-from xclaim.arguments import LEASE, LEASE_LIMIT
+from xclaim.arguments import LEASE, LEASE_LIMIT, WhenDead
 from xclaim.connections.tasks import async_block, bridged
 from xclaim.consuming.streaming import Stream
 from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
@@ -31,16 +31,22 @@ class AsyncVerbs(Generic[T_co]):
         max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
         ordering_key: str | None = None,
-        on_dead: OnDead = "skip",
+        on_dead: WhenDead = "skip",
     ) -> Message[T_co]:
         """Push one payload and return its message.
 
         As ``Queue.push``.
         """
-        options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
-        lines = {"ordering_key": ordering_key, "on_dead": on_dead}
         return await bridged(
-            self._queue.push, payload, unique_key, headers=headers, **lines, **options
+            self._queue.push,
+            payload,
+            unique_key,
+            ordering_key=ordering_key,
+            priority=priority,
+            delay=delay,
+            max_attempts=max_attempts,
+            headers=headers,
+            on_dead=on_dead,
         )
 
     async def push_many(
@@ -53,16 +59,22 @@ class AsyncVerbs(Generic[T_co]):
         max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
         ordering_keys: Iterable[str | None] | None = None,
-        on_dead: OnDead = "skip",
+        on_dead: WhenDead = "skip",
     ) -> list[Message[T_co]]:
         """Push the payloads and return their messages in the same order; on an error none is.
 
         As ``Queue.push_many``.
         """
-        options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
-        lines = {"ordering_keys": ordering_keys, "on_dead": on_dead}
         return await bridged(
-            self._queue.push_many, payloads, unique_keys, headers=headers, **lines, **options
+            self._queue.push_many,
+            payloads,
+            unique_keys,
+            ordering_keys=ordering_keys,
+            priority=priority,
+            delay=delay,
+            max_attempts=max_attempts,
+            headers=headers,
+            on_dead=on_dead,
         )
 
     async def claim(

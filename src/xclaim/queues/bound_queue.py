@@ -138,9 +138,7 @@ class BoundQueue:
         values = verbs.listed("payloads", payloads)
         keys = None if unique_keys is None else verbs.listed("unique_keys", unique_keys)
         lines = None if ordering_keys is None else verbs.listed("ordering_keys", ordering_keys)
-        return self.run(
-            verbs.PUSH_MANY, values, unique_keys=keys, ordering_keys=lines, **options
-        )
+        return self.run(verbs.PUSH_MANY, values, unique_keys=keys, ordering_keys=lines, **options)
 
     def settle(self, verb: Verb[T], claim: Claim, **options: Any) -> T:
         """Run a verb on a claim of this queue."""

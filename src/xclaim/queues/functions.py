@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from xclaim.arguments import LEASE, OnDead
+from xclaim.arguments import LEASE, WhenDead
 from xclaim.message import Claim, Message
 from xclaim.queues.sync import Queue
 from xclaim.retry import MAX_ATTEMPTS
@@ -28,7 +28,7 @@ def push(
     max_attempts: int | None = MAX_ATTEMPTS,
     headers: Mapping[str, Any] | None = None,
     ordering_key: str | None = None,
-    on_dead: OnDead = "skip",
+    on_dead: WhenDead = "skip",
     notify: bool = False,
     schema: str | None = None,
 ) -> Message:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 from sqlalchemy import URL, Connection, Engine
 
 from xclaim import verbs
-from xclaim.arguments import LEASE, LEASE_LIMIT, OnDead
+from xclaim.arguments import LEASE, LEASE_LIMIT, WhenDead
 from xclaim.connections.concurrency import THREADS
 from xclaim.connections.engine import create_verb_engine
 from xclaim.connections.sessions import session_in
@@ -89,7 +89,7 @@ class Queue(Generic[T_co]):
         max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
         ordering_key: str | None = None,
-        on_dead: OnDead = "skip",
+        on_dead: WhenDead = "skip",
     ) -> Message[T_co]:
         """Push one payload and return its message.
 
@@ -105,9 +105,16 @@ class Queue(Generic[T_co]):
         OrderingNotEnabledError until ``xclaim ordering enable`` was run, InvalidArgumentError for a
         wrong option.
         """
-        options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
-        lines = {"ordering_key": ordering_key, "on_dead": on_dead}
-        return self._queue.push(payload, unique_key, headers=headers, **lines, **options)
+        return self._queue.push(
+            payload,
+            unique_key,
+            ordering_key=ordering_key,
+            priority=priority,
+            delay=delay,
+            max_attempts=max_attempts,
+            headers=headers,
+            on_dead=on_dead,
+        )
 
     def push_many(
         self,
@@ -119,7 +126,7 @@ class Queue(Generic[T_co]):
         max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
         ordering_keys: Iterable[str | None] | None = None,
-        on_dead: OnDead = "skip",
+        on_dead: WhenDead = "skip",
     ) -> list[Message[T_co]]:
         """Push the payloads and return their messages in the same order; on an error none is.
 
@@ -127,9 +134,16 @@ class Queue(Generic[T_co]):
         ``ordering_keys`` have one key, or None, for each payload; the other options hold for all,
         as for ``push``.
         """
-        options = {"priority": priority, "delay": delay, "max_attempts": max_attempts}
-        lines = {"ordering_keys": ordering_keys, "on_dead": on_dead}
-        return self._queue.push_many(payloads, unique_keys, headers=headers, **lines, **options)
+        return self._queue.push_many(
+            payloads,
+            unique_keys,
+            ordering_keys=ordering_keys,
+            priority=priority,
+            delay=delay,
+            max_attempts=max_attempts,
+            headers=headers,
+            on_dead=on_dead,
+        )
 
     def claim(
         self,

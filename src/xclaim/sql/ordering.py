@@ -9,8 +9,6 @@ without it queues without keys pay nothing (docs/adr/0057).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from xclaim.sql.dialects import SQLITE, Dialect
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import LINE_UP_NAME, PASS_OWED_NAME, TABLE_NAME, TURN_NAME
@@ -123,12 +121,12 @@ BEGIN
     UPDATE {table} SET keeps_turn = NULL, due_at = NULL, awaited_ids = NULL WHERE id = of_id;
     is_passed := {give_turn}(holder.origin_queue, holder.ordering_key, unfree, false);
     IF is_passed IS NULL OR NOT is_passed
-       AND (unfree <> '{{}}' OR current_setting('transaction_isolation') <> 'read committed') THEN
+       AND (unfree <> '{{}}' OR current_setting('transaction_isolation') NOT LIKE 'read %') THEN
         PERFORM {owe}(of_id, unfree);
     END IF;
     RETURN coalesce(is_passed, false);
 END
-"""
+"""  # noqa: S105  (a turn is passed)
 
 _PASS_OWED_BODY = """
 DECLARE
@@ -138,11 +136,15 @@ BEGIN
     FOR owing IN SELECT id FROM {table}
                   WHERE origin_queue = of_queue AND {owes} AND due_at <= clock_timestamp()
                   ORDER BY due_at LIMIT 100 LOOP
-        passed := passed + {pass_on}(owing)::integer;
+        BEGIN
+            passed := passed + {pass_on}(owing)::integer;
+        EXCEPTION WHEN unique_violation THEN
+            -- Somebody else has passed it on: this is no reason to fail a claim.
+        END;
     END LOOP;
     RETURN passed;
 END
-"""
+"""  # noqa: S105  (a turn is passed)
 
 # After the messages were inserted in line. Who leads a line is locked, shared with other producers:
 # whoever ends it meanwhile learns from that lock that somebody writes behind it. The keys are taken
@@ -191,7 +193,7 @@ BEGIN
             EXIT;
         EXCEPTION WHEN unique_violation THEN
             -- Another producer was quicker. Its message leads: look again, with a new snapshot.
-            IF current_setting('transaction_isolation') <> 'read committed' THEN
+            IF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
                 RAISE serialization_failure
                 USING MESSAGE = 'another producer has pushed under the same ordering key';
             END IF;
@@ -207,7 +209,7 @@ END
 _PASS_TURN_BODY = """
 DECLARE
     is_deleted boolean := TG_OP = 'DELETE';
-    is_read_committed boolean := current_setting('transaction_isolation') = 'read committed';
+    is_read_committed boolean := current_setting('transaction_isolation') LIKE 'read %';
     unfree bigint[] := '{{}}';
     is_passed boolean;
 BEGIN
@@ -241,11 +243,11 @@ BEGIN
         PERFORM {owe}(unfree[1], unfree);
     ELSE
         RAISE serialization_failure
-        USING MESSAGE = 'the turn of an ordering key can be passed on by a DELETE at READ COMMITTED only';
+        USING MESSAGE = 'to delete the last one of an ordering key takes READ COMMITTED';
     END IF;
     RETURN NULL;
 END
-"""
+"""  # noqa: S105  (a turn is passed)
 
 _ENDED = "OLD.consumed_at IS NULL AND NEW.consumed_at IS NOT NULL"
 _CAN_CHANGE = f"OLD.ordering_key IS NOT NULL AND (OLD.queue <> NEW.queue OR {_ENDED})"
@@ -365,15 +367,18 @@ def _function(name: str, takes: str, returns: str, body: str, *, is_definer: boo
     )
 
 
-def _triggers(table: str, schema: str | None) -> Sequence[str]:
+def _triggers(table: str, schema: str | None) -> list[str]:
     function = qualified("xclaim_pass_turn", schema)
     updated, deleted = TRIGGERS
-    return (
-        f"CREATE TRIGGER {updated} AFTER UPDATE OF status, queue ON {table} FOR EACH ROW"
-        f" WHEN ({_CAN_CHANGE}) EXECUTE FUNCTION {function}()",
-        f"CREATE TRIGGER {deleted} AFTER DELETE ON {table} FOR EACH ROW"
-        f" WHEN ({HAS_TURN.format('OLD.')}) EXECUTE FUNCTION {function}()",
-    )
+    of = {
+        f"{updated} AFTER UPDATE OF status, queue": _CAN_CHANGE,
+        f"{deleted} AFTER DELETE": HAS_TURN.format("OLD."),
+    }
+    return [
+        f"CREATE TRIGGER {when} ON {table} FOR EACH ROW WHEN ({which})"
+        f" EXECUTE FUNCTION {function}()"
+        for when, which in of.items()
+    ]
 
 
 def _sqlite_triggers() -> list[str]:
@@ -382,14 +387,14 @@ def _sqlite_triggers() -> list[str]:
     of_new = _SQLITE_GIVE_TURN.format(row="NEW", **parts)
     of_old = _SQLITE_GIVE_TURN.format(row="OLD", **parts)
     forget = _SQLITE_FORGET.format(**parts)
-    create = "CREATE TRIGGER IF NOT EXISTS"
+    of = {
+        f"{inserted} AFTER INSERT": (IN_LINE.format("NEW."), of_new),
+        f"{updated} AFTER UPDATE OF status, queue": (_CAN_CHANGE, f"{forget} {of_old}"),
+        f"{deleted} AFTER DELETE": (HAS_TURN.format("OLD."), of_old),
+    }
     return [
-        f"{create} {inserted} AFTER INSERT ON {TABLE_NAME} WHEN {IN_LINE.format('NEW.')}"
-        f" BEGIN {of_new} END",
-        f"{create} {updated} AFTER UPDATE OF status, queue ON {TABLE_NAME} WHEN {_CAN_CHANGE}"
-        f" BEGIN {forget} {of_old} END",
-        f"{create} {deleted} AFTER DELETE ON {TABLE_NAME} WHEN {HAS_TURN.format('OLD.')}"
-        f" BEGIN {of_old} END",
+        f"CREATE TRIGGER IF NOT EXISTS {when} ON {TABLE_NAME} WHEN {which} BEGIN {does} END"
+        for when, (which, does) in of.items()
     ]
 
 

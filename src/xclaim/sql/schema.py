@@ -46,7 +46,7 @@ FAILURES_NAME = "xclaim_failures"
 UNIQUE_KEY_NAME = "uq_xclaim_message_unique_key"
 TURN_NAME = "uq_xclaim_message_turn"  # of each ordering key one, as `ordering enable` makes it
 LINE_UP_NAME = "xclaim_line_up"  # the function by which a push stands in line (PostgreSQL)
-PASS_OWED_NAME = "xclaim_pass_owed"  # and by which an expire passes turns on that are owed
+PASS_OWED_NAME = "xclaim_pass_owed"  # noqa: S105  (by which an expire passes on what is owed)
 DELETE_NAME = "xclaim_delete"  # the function by which a maintainer deletes (PostgreSQL)
 
 # A queue rewrites each row two or three times. There is room for that on the row's own page, where

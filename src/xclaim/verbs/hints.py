@@ -92,7 +92,8 @@ class Hints:
         if start is not Start.POSITION and not _is_from_the_head(last, start):
             self._position = None
         elif self._position is not None or start is not Start.POSITION:
-            self._position = Position(last.priority, last.available_at, last.id)
+            at: Any = last.available_at  # not None, as of what stands in line
+            self._position = Position(last.priority, at, last.id)
 
     def forget(self, *, above: int | None = None) -> None:
         """Let the next claim start at the head; ``above``: only if its priority is below that."""

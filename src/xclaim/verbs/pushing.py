@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, get_args
 from sqlalchemy import Connection
 
 from xclaim import arguments
+from xclaim.arguments import WhenDead
 from xclaim.connections.autocommit import one_transaction
 from xclaim.connections.encodings import check_holds
-from xclaim.arguments import OnDead
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Fill, Message, Status, always, message_of
 from xclaim.payloads import plain_json
@@ -42,7 +42,7 @@ def push_many(
     max_attempts: int | None = MAX_ATTEMPTS,
     headers: Mapping[str, Any] | None = None,
     ordering_keys: Iterable[str | None] | None = None,
-    on_dead: OnDead = "skip",
+    on_dead: WhenDead = "skip",
     notify: bool = False,
     repeated: list[int] | None = None,
     schema: str | None = None,
@@ -109,7 +109,7 @@ def _parameters(
 
 
 def _holds_turn(on_dead: Any) -> bool | None:
-    if on_dead not in get_args(OnDead):
+    if on_dead not in get_args(WhenDead):
         raise InvalidArgumentError(f"on_dead must be 'skip' or 'hold', not {on_dead!r:.100}")
     return True if on_dead == "hold" else None
 
@@ -288,9 +288,7 @@ def listed(name: str, values: Any) -> list[Any]:
     return list(values)
 
 
-def _checked_keys(
-    name: str, given: Iterable[str | None] | None, count: int
-) -> list[str | None]:
+def _checked_keys(name: str, given: Iterable[str | None] | None, count: int) -> list[str | None]:
     if given is None:
         return [None] * count
     keys = [arguments.optional_key(name[:-1], key) for key in listed(name, given)]

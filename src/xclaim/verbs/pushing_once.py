@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace as replace_fields
 from datetime import timedelta
-from contextlib import suppress
 from functools import partial
 from typing import Any
 

@@ -8,6 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from xclaim.errors import InvalidArgumentError
+from xclaim.verbs import listed
 
 if TYPE_CHECKING:
     from xclaim import Message, Queue
@@ -64,9 +65,14 @@ def replace_unconsumed(
     else:
         queue.withdraw(keys)  # the first push may have had another policy
     kept = {message.unique_key: message for message in queue.find(keys)}
-    fresh = [(key, payload) for key, payload in zip(keys, payloads, strict=True) if key not in kept]
+    lines = options["ordering_keys"]
+    lines = [None] * len(keys) if lines is None else listed("ordering_keys", lines)
+    given = zip(keys, payloads, lines, strict=True)
+    fresh = [each for each in given if each[0] not in kept]
     pushed = queue.push_many(
-        [payload for _, payload in fresh], unique_keys=[key for key, _ in fresh], **options
+        [payload for _, payload, _ in fresh],
+        unique_keys=[key for key, _, _ in fresh],
+        **{**options, "ordering_keys": [line for _, _, line in fresh]},
     )
     by_key = kept | {message.unique_key: message for message in pushed}
     return [by_key[key] for key in keys]

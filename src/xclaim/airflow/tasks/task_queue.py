@@ -34,7 +34,7 @@ from xclaim.airflow.tasks.identity import (
 )
 from xclaim.airflow.tasks.rerun import OnRerun, checked_policy, replace_unconsumed
 from xclaim.airflow.tasks.tickets import resumption_key
-from xclaim.arguments import LEASE, LEASE_LIMIT
+from xclaim.arguments import LEASE, LEASE_LIMIT, WhenDead
 from xclaim.message import T_co
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry
 
@@ -98,6 +98,8 @@ class TaskQueue(Queue[T_co]):
         delay: timedelta | None = None,
         max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
+        ordering_key: str | None = None,
+        on_dead: WhenDead = "skip",
     ) -> Message[T_co]:
         """Push one payload and return its message.
 
@@ -110,6 +112,10 @@ class TaskQueue(Queue[T_co]):
         :param delay: how long until it can be claimed.
         :param max_attempts: after how many claims it becomes a dead letter.
         :param headers: added to the producer's lineage.
+        :param ordering_key: of the messages with the same one, one at a time is claimed, in the
+            order of their pushes.
+        :param on_dead: what a dead letter does with its line: ``skip`` lets the next one pass,
+            ``hold`` waits until it is redriven, acked or withdrawn.
         :raises DuplicateMessageError: the key has been pushed with another payload.
         """
         return self.push_many(
@@ -120,6 +126,8 @@ class TaskQueue(Queue[T_co]):
             delay=delay,
             max_attempts=max_attempts,
             headers=headers,
+            ordering_keys=None if ordering_key is None else [ordering_key],
+            on_dead=on_dead,
         )[0]
 
     def push_many(
@@ -132,6 +140,8 @@ class TaskQueue(Queue[T_co]):
         delay: timedelta | None = None,
         max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
+        ordering_keys: Iterable[str | None] | None = None,
+        on_dead: WhenDead = "skip",
     ) -> list[Message[T_co]]:
         """Push the payloads in one statement and return their messages in the same order.
 
@@ -142,6 +152,8 @@ class TaskQueue(Queue[T_co]):
         :param delay: how long until they can be claimed.
         :param max_attempts: after how many claims one becomes a dead letter.
         :param headers: added to the producer's lineage.
+        :param ordering_keys: one, or None, for each payload.
+        :param on_dead: as for ``push``.
         :raises DuplicateMessageError: a key has been pushed with another payload; then none is.
         """
         policy = checked_policy(on_rerun, is_automatic=isinstance(unique_keys, Automatic))
@@ -151,6 +163,8 @@ class TaskQueue(Queue[T_co]):
             "delay": delay,
             "max_attempts": max_attempts,
             "headers": _with_lineage(task, headers),
+            "ordering_keys": ordering_keys,
+            "on_dead": on_dead,
         }
         if task is not None:
             self._lineage.pushed(task.instance_id, self._asset_uri)

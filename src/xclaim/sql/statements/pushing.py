@@ -226,9 +226,7 @@ def _push_once_postgresql(
     )
 
 
-def _push_once_sqlite(
-    table: Table, dialect: Dialect, *, encoded: bool, ordered: bool
-) -> Statement:
+def _push_once_sqlite(table: Table, dialect: Dialect, *, encoded: bool, ordered: bool) -> Statement:
     item = dialect.rows(
         payload=Text(), unique_key=Text(), **_codec(encoded), **_ordering_key(ordered)
     )
