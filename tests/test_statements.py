@@ -20,7 +20,9 @@ from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
 from xclaim.sql.schema import message_table
 
-CLAIMABLE = "INDEX ix_xclaim_message_claim (queue=? AND priority=? AND available_at<?)"
+CLAIMABLE = (
+    "INDEX ix_xclaim_message_claim (queue=? AND priority=? AND available_at>? AND available_at<?)"
+)
 NO_TOKEN = "00000000-0000-0000-0000-000000000000"
 PARAMETERS = {
     "queue_name": "load",
@@ -331,6 +333,7 @@ def test_every_statement_is_checked() -> None:
     exempt |= {"pause", "unpause", "paused", "paused_queues"}  # they read a table of few rows
     exempt |= {"is_known"}  # of a queue with many messages it reads the first row of the table
     exempt |= {"stored_objects", "encrypted"}  # they read the table, for thousands at once
+    exempt |= {"pass_owed", "still_ordered", "with_turn"}  # see test_ordering_keys
     exempt |= {"push_one"}  # only SQLite is sent it: see test_sqlite_statements
     built = {name for name in statements.__all__ if callable(getattr(statements, name))}
 

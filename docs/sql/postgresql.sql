@@ -27,15 +27,16 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CA
       CAST(taken.payload AS text) AS payload, CAST(taken.headers AS text) AS headers, taken.unique_key AS
       unique_key, taken.attempts AS attempts, taken.max_attempts AS max_attempts,
       least(greatest(taken.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at,
-      least(greatest(taken.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at,
-      CASE WHEN (taken.claimed_at IS NOT NULL) THEN least(greatest(taken.claimed_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at, CASE WHEN (taken.claim_expires_at IS NOT
-      NULL) THEN least(greatest(taken.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00')
-      END AS claim_expires_at, CASE WHEN (taken.consumed_at IS NOT NULL) THEN
-      least(greatest(taken.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
-      consumed_at, taken.claimed_by AS claimed_by, taken.consumed_by AS consumed_by, taken.claim_key AS
-      claim_key, taken.last_error AS last_error, taken.last_error_class AS last_error_class, taken.codec AS
-      codec, taken.payload = incoming.payload AND taken.codec IS NULL AS is_same
+      CASE WHEN (taken.available_at IS NOT NULL) THEN least(greatest(taken.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at, CASE WHEN (taken.claimed_at IS NOT NULL)
+      THEN least(greatest(taken.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claimed_at, CASE WHEN (taken.claim_expires_at IS NOT NULL) THEN least(greatest(taken.claim_expires_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN
+      (taken.consumed_at IS NOT NULL) THEN least(greatest(taken.consumed_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS consumed_at, taken.claimed_by AS claimed_by, taken.consumed_by AS
+      consumed_by, taken.claim_key AS claim_key, taken.last_error AS last_error, taken.last_error_class AS
+      last_error_class, taken.codec AS codec, taken.ordering_key AS ordering_key, taken.payload =
+      incoming.payload AND taken.codec IS NULL AS is_same
     FROM incoming JOIN xclaim_message AS taken ON taken.origin_queue = %(queue_name)s::text AND
       taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO xclaim_message (queue, origin_queue,
       priority, payload, headers, unique_key, max_attempts, created_at, available_at) SELECT
@@ -57,26 +58,28 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CA
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec) SELECT existing.id,
-      existing.queue, existing.origin_queue, existing.status, existing.priority, existing.payload,
-      existing.headers, existing.unique_key, existing.attempts, existing.max_attempts, existing.created_at,
-      existing.available_at, existing.claimed_at, existing.claim_expires_at, existing.consumed_at,
-      existing.claimed_by, existing.consumed_by, existing.claim_key, existing.last_error,
-      existing.last_error_class, existing.codec, existing.is_same, false AS is_new
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key) SELECT existing.id, existing.queue, existing.origin_queue, existing.status,
+      existing.priority, existing.payload, existing.headers, existing.unique_key, existing.attempts,
+      existing.max_attempts, existing.created_at, existing.available_at, existing.claimed_at,
+      existing.claim_expires_at, existing.consumed_at, existing.claimed_by, existing.consumed_by,
+      existing.claim_key, existing.last_error, existing.last_error_class, existing.codec,
+      existing.ordering_key, existing.is_same, false AS is_new
     FROM existing
     UNION ALL SELECT pushed.id, pushed.queue, pushed.origin_queue, pushed.status, pushed.priority,
       pushed.payload, pushed.headers, pushed.unique_key, pushed.attempts, pushed.max_attempts,
       pushed.created_at, pushed.available_at, pushed.claimed_at, pushed.claim_expires_at, pushed.consumed_at,
       pushed.claimed_by, pushed.consumed_by, pushed.claim_key, pushed.last_error, pushed.last_error_class,
-      pushed.codec, true AS is_same, true AS is_new
+      pushed.codec, pushed.ordering_key, true AS is_same, true AS is_new
     FROM pushed;
 
 -- clashing_keys
@@ -111,7 +114,7 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
       NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS picked
     UNION ALL SELECT behind.id AS id
     FROM (SELECT other.id AS id
     FROM xclaim_message AS other
@@ -121,7 +124,7 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
       '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY other.priority DESC, other.available_at, other.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED) AS behind
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS behind
     LIMIT 1) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
@@ -134,10 +137,11 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
       ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') AS created_at, least(greatest(xclaim_message.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.claim_token, xclaim_message.codec;
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key;
 
 -- claim_one
 -- Claim this very message, or take it back from an earlier attempt of the same claim key.
@@ -150,7 +154,7 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
       = 'claimed' AND wanted.claim_key = %(key)s::text AND wanted.claimed_by <> %(claimant)s::text AND NOT
       coalesce(wanted.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE
       wanted.max_attempts END, 1 = 0)) AND CASE WHEN (wanted.consumed_at IS NOT NULL) THEN false ELSE true END
-      FOR UPDATE) UPDATE xclaim_message
+      FOR NO KEY UPDATE) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
       (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
@@ -162,10 +166,11 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
       CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
       ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') AS created_at, least(greatest(xclaim_message.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.claim_token, xclaim_message.codec;
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key;
 
 -- resume
 -- Take over what a ticket hands on, or take back what an earlier attempt took over with it.
@@ -177,7 +182,7 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
       %(claimant)s::text AND NOT coalesce(held.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
       %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0)) AND CASE WHEN (held.consumed_at IS NOT
       NULL) THEN false ELSE true END
-    ORDER BY held.id FOR UPDATE) UPDATE xclaim_message
+    ORDER BY held.id FOR NO KEY UPDATE) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + CASE WHEN
       (xclaim_message.claim_key = %(key)s::text) THEN 1 ELSE 0 END ELSE 2147483647 END,
       claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() + (%(lease_seconds)s::DOUBLE
@@ -190,10 +195,11 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
       CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
       ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') AS created_at, least(greatest(xclaim_message.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.claim_token, xclaim_message.codec;
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key;
 
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
@@ -241,15 +247,17 @@ UPDATE xclaim_message
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec;
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key;
 
 -- hand_back
 -- Make claimed messages available again, at their places, and take the attempts back.
@@ -303,7 +311,7 @@ WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_
       held.claim_expires_at <= (SELECT max(ends.ends_at) AS max_1
     FROM ends)
     ORDER BY held.claim_expires_at
-    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    LIMIT %(message_limit)s::INTEGER FOR NO KEY UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
@@ -349,9 +357,9 @@ WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_
       END
     WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
     FROM lapsed))) AND xclaim_message.status = 'claimed'
-    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.attempts,
-      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      available_at;
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.attempts, CASE WHEN
+      (xclaim_message.available_at IS NOT NULL) THEN least(greatest(xclaim_message.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at;
 
 -- expire_others
 -- Give back lapsed claims but for those of a claim key, which takes them back itself.
@@ -380,7 +388,7 @@ WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_
       held.claim_expires_at <= (SELECT max(ends.ends_at) AS max_1
     FROM ends)
     ORDER BY held.claim_expires_at
-    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    LIMIT %(message_limit)s::INTEGER FOR NO KEY UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
       %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
@@ -426,9 +434,9 @@ WITH RECURSIVE ends(ends_at, number) AS (SELECT (SELECT first_end.claim_expires_
       END
     WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
     FROM lapsed))) AND xclaim_message.status = 'claimed'
-    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.attempts,
-      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      available_at;
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.attempts, CASE WHEN
+      (xclaim_message.available_at IS NOT NULL) THEN least(greatest(xclaim_message.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at;
 
 -- redrive
 -- Move dead letters to a queue, the next one first, available now and with no attempts used.
@@ -437,9 +445,11 @@ WITH dead AS MATERIALIZED (SELECT letter.id AS id
     WHERE letter.queue = %(dead_letter_queue)s::text AND letter.status = 'available' AND letter.available_at
       >= '-infinity' AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY letter.priority DESC, letter.available_at, letter.id
-    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET available_at=statement_timestamp(), attempts=0, claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL, queue=%(queue_name)s::text
+    LIMIT %(message_limit)s::INTEGER FOR NO KEY UPDATE SKIP LOCKED) UPDATE xclaim_message
+    SET available_at=(SELECT CASE WHEN (xclaim_message.ordering_key IS NOT NULL AND
+      xclaim_message.origin_queue = %(queue_name)s::text) THEN NULL ELSE statement_timestamp() END AS anon_1),
+      attempts=0, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+      claimed_by=NULL, claim_key=NULL, queue=%(queue_name)s::text
     WHERE xclaim_message.id = ANY (array((SELECT dead.id
     FROM dead))) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id;
@@ -451,7 +461,7 @@ WITH pruned AS MATERIALIZED (SELECT "old".id AS id
     WHERE "old".queue = %(queue_name)s::text AND "old".status = 'consumed' AND "old".consumed_at <=
       (statement_timestamp() + (((- CAST(%(age_seconds)s::DOUBLE PRECISION AS FLOAT))) * interval '1 second'))
     ORDER BY "old".consumed_at
-    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) DELETE
+    LIMIT %(message_limit)s::INTEGER FOR NO KEY UPDATE SKIP LOCKED) DELETE
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT pruned.id
     FROM pruned))) AND xclaim_message.status = 'consumed'
@@ -533,16 +543,17 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       xclaim_message.origin_queue, xclaim_message.status, xclaim_message.priority, CAST(xclaim_message.payload
       AS text) AS payload, CAST(xclaim_message.headers AS text) AS headers, xclaim_message.unique_key,
       xclaim_message.attempts, xclaim_message.max_attempts, least(greatest(xclaim_message.created_at,
-      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at,
-      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
-      least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
-      claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, CASE WHEN
+      (xclaim_message.available_at IS NOT NULL) THEN least(greatest(xclaim_message.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at, CASE WHEN (xclaim_message.claimed_at IS
+      NOT NULL) THEN least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29
+      00:00:00+00') END AS claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT upcoming.id
     FROM upcoming)))
@@ -582,15 +593,17 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key
     FROM xclaim_message
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND (xclaim_message.queue = %(queue_name)s::text OR
       xclaim_message.origin_queue = %(queue_name)s::text);
@@ -601,15 +614,17 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT item.id
     FROM unnest(CAST(%(ids)s::text AS BIGINT[])) WITH ORDINALITY AS item(id, position))));
@@ -627,15 +642,17 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key
     FROM xclaim_message
     WHERE xclaim_message.claim_key = %(key)s::text AND (xclaim_message.queue = %(dead_letter_queue)s::text AND
       xclaim_message.status = 'available' OR xclaim_message.queue = %(queue_name)s::text AND
@@ -651,15 +668,17 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key
     FROM xclaim_message
     WHERE xclaim_message.origin_queue = %(queue_name)s::text AND xclaim_message.unique_key = ANY
       (array((SELECT item.unique_key
@@ -674,7 +693,9 @@ SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = %(dead_letter_queue)s:
       = 'available' AND xclaim_message.available_at > statement_timestamp()) AS delayed, count(*) FILTER
       (WHERE xclaim_message.status = 'claimed') AS claimed, count(*) FILTER (WHERE xclaim_message.status =
       'consumed') AS consumed, count(*) FILTER (WHERE xclaim_message.queue = %(dead_letter_queue)s::text AND
-      xclaim_message.queue <> %(queue_name)s::text AND xclaim_message.status = 'available') AS dead_letters
+      xclaim_message.queue <> %(queue_name)s::text AND xclaim_message.status = 'available') AS dead_letters,
+      count(*) FILTER (WHERE xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL) AS
+      in_line
     FROM xclaim_message
     WHERE xclaim_message.queue = ANY (ARRAY[%(queue_name)s::text, %(dead_letter_queue)s::text]);
 
@@ -684,15 +705,17 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key
     FROM xclaim_message
     WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.status = 'available' AND
       xclaim_message.available_at >= '-infinity' AND xclaim_message.attempts > 0
@@ -731,8 +754,9 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
@@ -740,7 +764,7 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
       xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
-      xclaim_message.claim_token
+      xclaim_message.ordering_key, xclaim_message.claim_token
     FROM xclaim_message
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND (xclaim_message.queue = %(queue_name)s::text OR
       xclaim_message.origin_queue = %(queue_name)s::text);
@@ -749,7 +773,7 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
 -- Return the lines of the view for people, by name of queue; ages in seconds.
 SELECT xclaim_queue_stats.queue, xclaim_queue_stats.available, xclaim_queue_stats.delayed,
       xclaim_queue_stats.claimed, xclaim_queue_stats.consumed, xclaim_queue_stats.dead_letters,
-      CAST(round(EXTRACT(epoch
+      xclaim_queue_stats.in_line, CAST(round(EXTRACT(epoch
     FROM xclaim_queue_stats.oldest_available_age), 3) AS DOUBLE PRECISION) AS oldest_available_age,
       CAST(round(EXTRACT(epoch
     FROM xclaim_queue_stats.oldest_claim_age), 3) AS DOUBLE PRECISION) AS oldest_claim_age,
@@ -829,9 +853,11 @@ WITH dead AS MATERIALIZED (SELECT letter.id AS id
       AND letter.id = ANY (array((SELECT item.id
     FROM unnest(CAST(%(ids)s::text AS BIGINT[])) WITH ORDINALITY AS item(id, position))))
     ORDER BY letter.priority DESC, letter.available_at, letter.id
-    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
-    SET available_at=statement_timestamp(), attempts=0, claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL, queue=%(queue_name)s::text
+    LIMIT %(message_limit)s::INTEGER FOR NO KEY UPDATE SKIP LOCKED) UPDATE xclaim_message
+    SET available_at=(SELECT CASE WHEN (xclaim_message.ordering_key IS NOT NULL AND
+      xclaim_message.origin_queue = %(queue_name)s::text) THEN NULL ELSE statement_timestamp() END AS anon_1),
+      attempts=0, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+      claimed_by=NULL, claim_key=NULL, queue=%(queue_name)s::text
     WHERE xclaim_message.id = ANY (array((SELECT dead.id
     FROM dead))) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id;
@@ -891,16 +917,17 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CA
       origin_queue, taken.status AS status, taken.priority AS priority, CAST(taken.payload AS text) AS
       payload, CAST(taken.headers AS text) AS headers, taken.unique_key AS unique_key, taken.attempts AS
       attempts, taken.max_attempts AS max_attempts, least(greatest(taken.created_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, least(greatest(taken.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, CASE WHEN (taken.claimed_at IS NOT NULL) THEN
-      least(greatest(taken.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at,
-      CASE WHEN (taken.claim_expires_at IS NOT NULL) THEN least(greatest(taken.claim_expires_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN (taken.consumed_at IS NOT
-      NULL) THEN least(greatest(taken.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (taken.available_at IS NOT NULL) THEN
+      least(greatest(taken.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (taken.claimed_at IS NOT NULL) THEN least(greatest(taken.claimed_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at, CASE WHEN (taken.claim_expires_at IS NOT
+      NULL) THEN least(greatest(taken.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00')
+      END AS claim_expires_at, CASE WHEN (taken.consumed_at IS NOT NULL) THEN
+      least(greatest(taken.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, taken.claimed_by AS claimed_by, taken.consumed_by AS consumed_by, taken.claim_key AS
       claim_key, taken.last_error AS last_error, taken.last_error_class AS last_error_class, taken.codec AS
-      codec, taken.payload = incoming.payload AND coalesce(taken.codec = incoming.codec, taken.codec IS NULL
-      AND incoming.codec IS NULL) AS is_same
+      codec, taken.ordering_key AS ordering_key, taken.payload = incoming.payload AND coalesce(taken.codec =
+      incoming.codec, taken.codec IS NULL AND incoming.codec IS NULL) AS is_same
     FROM incoming JOIN xclaim_message AS taken ON taken.origin_queue = %(queue_name)s::text AND
       taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO xclaim_message (queue, origin_queue,
       priority, payload, headers, unique_key, max_attempts, created_at, available_at, codec) SELECT
@@ -923,26 +950,28 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CA
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec) SELECT existing.id,
-      existing.queue, existing.origin_queue, existing.status, existing.priority, existing.payload,
-      existing.headers, existing.unique_key, existing.attempts, existing.max_attempts, existing.created_at,
-      existing.available_at, existing.claimed_at, existing.claim_expires_at, existing.consumed_at,
-      existing.claimed_by, existing.consumed_by, existing.claim_key, existing.last_error,
-      existing.last_error_class, existing.codec, existing.is_same, false AS is_new
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key) SELECT existing.id, existing.queue, existing.origin_queue, existing.status,
+      existing.priority, existing.payload, existing.headers, existing.unique_key, existing.attempts,
+      existing.max_attempts, existing.created_at, existing.available_at, existing.claimed_at,
+      existing.claim_expires_at, existing.consumed_at, existing.claimed_by, existing.consumed_by,
+      existing.claim_key, existing.last_error, existing.last_error_class, existing.codec,
+      existing.ordering_key, existing.is_same, false AS is_new
     FROM existing
     UNION ALL SELECT pushed.id, pushed.queue, pushed.origin_queue, pushed.status, pushed.priority,
       pushed.payload, pushed.headers, pushed.unique_key, pushed.attempts, pushed.max_attempts,
       pushed.created_at, pushed.available_at, pushed.claimed_at, pushed.claim_expires_at, pushed.consumed_at,
       pushed.claimed_by, pushed.consumed_by, pushed.claim_key, pushed.last_error, pushed.last_error_class,
-      pushed.codec, true AS is_same, true AS is_new
+      pushed.codec, pushed.ordering_key, true AS is_same, true AS is_new
     FROM pushed;
 
 -- push_once, a batch under autocommit
@@ -955,15 +984,16 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CA
       CAST(taken.payload AS text) AS payload, CAST(taken.headers AS text) AS headers, taken.unique_key AS
       unique_key, taken.attempts AS attempts, taken.max_attempts AS max_attempts,
       least(greatest(taken.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at,
-      least(greatest(taken.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at,
-      CASE WHEN (taken.claimed_at IS NOT NULL) THEN least(greatest(taken.claimed_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at, CASE WHEN (taken.claim_expires_at IS NOT
-      NULL) THEN least(greatest(taken.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00')
-      END AS claim_expires_at, CASE WHEN (taken.consumed_at IS NOT NULL) THEN
-      least(greatest(taken.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
-      consumed_at, taken.claimed_by AS claimed_by, taken.consumed_by AS consumed_by, taken.claim_key AS
-      claim_key, taken.last_error AS last_error, taken.last_error_class AS last_error_class, taken.codec AS
-      codec, taken.payload = incoming.payload AND taken.codec IS NULL AS is_same
+      CASE WHEN (taken.available_at IS NOT NULL) THEN least(greatest(taken.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at, CASE WHEN (taken.claimed_at IS NOT NULL)
+      THEN least(greatest(taken.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claimed_at, CASE WHEN (taken.claim_expires_at IS NOT NULL) THEN least(greatest(taken.claim_expires_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN
+      (taken.consumed_at IS NOT NULL) THEN least(greatest(taken.consumed_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS consumed_at, taken.claimed_by AS claimed_by, taken.consumed_by AS
+      consumed_by, taken.claim_key AS claim_key, taken.last_error AS last_error, taken.last_error_class AS
+      last_error_class, taken.codec AS codec, taken.ordering_key AS ordering_key, taken.payload =
+      incoming.payload AND taken.codec IS NULL AS is_same
     FROM incoming JOIN xclaim_message AS taken ON taken.origin_queue = %(queue_name)s::text AND
       taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO xclaim_message (queue, origin_queue,
       priority, payload, headers, unique_key, max_attempts, created_at, available_at) SELECT
@@ -983,26 +1013,28 @@ WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CA
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec) SELECT existing.id,
-      existing.queue, existing.origin_queue, existing.status, existing.priority, existing.payload,
-      existing.headers, existing.unique_key, existing.attempts, existing.max_attempts, existing.created_at,
-      existing.available_at, existing.claimed_at, existing.claim_expires_at, existing.consumed_at,
-      existing.claimed_by, existing.consumed_by, existing.claim_key, existing.last_error,
-      existing.last_error_class, existing.codec, existing.is_same, false AS is_new
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key) SELECT existing.id, existing.queue, existing.origin_queue, existing.status,
+      existing.priority, existing.payload, existing.headers, existing.unique_key, existing.attempts,
+      existing.max_attempts, existing.created_at, existing.available_at, existing.claimed_at,
+      existing.claim_expires_at, existing.consumed_at, existing.claimed_by, existing.consumed_by,
+      existing.claim_key, existing.last_error, existing.last_error_class, existing.codec,
+      existing.ordering_key, existing.is_same, false AS is_new
     FROM existing
     UNION ALL SELECT pushed.id, pushed.queue, pushed.origin_queue, pushed.status, pushed.priority,
       pushed.payload, pushed.headers, pushed.unique_key, pushed.attempts, pushed.max_attempts,
       pushed.created_at, pushed.available_at, pushed.claimed_at, pushed.claim_expires_at, pushed.consumed_at,
       pushed.claimed_by, pushed.consumed_by, pushed.claim_key, pushed.last_error, pushed.last_error_class,
-      pushed.codec, true AS is_same, true AS is_new
+      pushed.codec, pushed.ordering_key, true AS is_same, true AS is_new
     FROM pushed;
 
 -- prune, with a payload storage
@@ -1012,7 +1044,7 @@ WITH pruned AS MATERIALIZED (SELECT "old".id AS id
     WHERE "old".queue = %(queue_name)s::text AND "old".status = 'consumed' AND "old".consumed_at <=
       (statement_timestamp() + (((- CAST(%(age_seconds)s::DOUBLE PRECISION AS FLOAT))) * interval '1 second'))
     ORDER BY "old".consumed_at
-    LIMIT %(message_limit)s::INTEGER FOR UPDATE SKIP LOCKED) DELETE
+    LIMIT %(message_limit)s::INTEGER FOR NO KEY UPDATE SKIP LOCKED) DELETE
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT pruned.id
     FROM pruned))) AND xclaim_message.status = 'consumed'
@@ -1074,7 +1106,7 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
       NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS picked
     UNION ALL SELECT behind.id AS id
     FROM (SELECT other.id AS id
     FROM xclaim_message AS other
@@ -1084,7 +1116,7 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
       '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY other.priority DESC, other.available_at, other.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED) AS behind
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS behind
     LIMIT 1) SELECT candidate.id
     FROM candidate;
 
@@ -1132,8 +1164,9 @@ SELECT xclaim_message.id, convert_to(substr(xclaim_message.queue, 1, 1000), getd
       xclaim_message.priority, convert_to(substr(xclaim_message.unique_key, 1, 1000), getdatabaseencoding())
       AS unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
@@ -1144,7 +1177,8 @@ SELECT xclaim_message.id, convert_to(substr(xclaim_message.queue, 1, 1000), getd
       consumed_by, convert_to(substr(xclaim_message.claim_key, 1, 1000), getdatabaseencoding()) AS claim_key,
       convert_to(substr(xclaim_message.last_error, 1, 1000), getdatabaseencoding()) AS last_error,
       convert_to(substr(xclaim_message.last_error_class, 1, 1000), getdatabaseencoding()) AS last_error_class,
-      convert_to(substr(xclaim_message.codec, 1, 1000), getdatabaseencoding()) AS codec
+      convert_to(substr(xclaim_message.codec, 1, 1000), getdatabaseencoding()) AS codec,
+      convert_to(substr(xclaim_message.ordering_key, 1, 1000), getdatabaseencoding()) AS ordering_key
     FROM xclaim_message
     WHERE xclaim_message.id = ANY (array((SELECT item.id
     FROM unnest(CAST(%(ids)s::text AS BIGINT[])) WITH ORDINALITY AS item(id, position))));
@@ -1200,7 +1234,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE held.max_attempts END, 1 = 0) AND CASE WHEN
       (held.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY held.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED), level(priority, number) AS (SELECT (SELECT top.priority
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED), level(priority, number) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS top
     WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
     ORDER BY top.priority DESC
@@ -1223,7 +1257,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       NOT NULL) THEN false ELSE true END AND NOT (EXISTS (SELECT resumable.id
     FROM resumable))
     ORDER BY waiting.available_at, waiting.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED) AS picked
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS picked
     UNION ALL SELECT behind.id AS id
     FROM (SELECT other.id AS id
     FROM xclaim_message AS other
@@ -1235,7 +1269,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       (SELECT resumable.id
     FROM resumable))
     ORDER BY other.priority DESC, other.available_at, other.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED) AS behind
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS behind
     LIMIT 1) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
@@ -1251,10 +1285,11 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
       ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') AS created_at, least(greatest(xclaim_message.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.claim_token, xclaim_message.codec;
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key;
 
 -- claim on top
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -1270,7 +1305,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     FROM xclaim_queue
     WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
     ORDER BY waiting.available_at, waiting.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
       (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
@@ -1282,10 +1317,11 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
       ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') AS created_at, least(greatest(xclaim_message.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.claim_token, xclaim_message.codec;
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key;
 
 -- claim behind a position
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -1296,7 +1332,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
       %(after_id)s::BIGINT) AND CASE WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
       (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
@@ -1308,10 +1344,11 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
       ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') AS created_at, least(greatest(xclaim_message.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.claim_token, xclaim_message.codec;
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key;
 
 -- claim behind a position, a batch
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -1322,7 +1359,7 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
       %(after_id)s::BIGINT) AND CASE WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
-    LIMIT 100 FOR UPDATE SKIP LOCKED) UPDATE xclaim_message
+    LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
       (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
@@ -1335,10 +1372,11 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
       ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') AS created_at, least(greatest(xclaim_message.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.claim_token, xclaim_message.codec;
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key;
 
 -- ack_and_claim behind a position
 -- Consume what was claimed and claim the next, unless some of it was lost.
@@ -1353,7 +1391,7 @@ WITH acked AS (UPDATE xclaim_message
       (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
       %(after_id)s::BIGINT) AND CASE WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
-    LIMIT 1 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
       (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
@@ -1366,14 +1404,14 @@ WITH acked AS (UPDATE xclaim_message
       CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
       ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') AS created_at, least(greatest(xclaim_message.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.claim_token, xclaim_message.codec) SELECT claimed.id, claimed.origin_queue,
-      claimed.priority, claimed.payload, claimed.headers, claimed.unique_key, claimed.attempts,
-      claimed.max_attempts, claimed.created_at, claimed.available_at, claimed.claimed_at,
-      claimed.claim_expires_at, claimed.last_error, claimed.last_error_class, claimed.claim_token,
-      claimed.codec, done.acked_ids
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key) SELECT claimed.id, claimed.origin_queue, claimed.priority, claimed.payload,
+      claimed.headers, claimed.unique_key, claimed.attempts, claimed.max_attempts, claimed.created_at,
+      claimed.available_at, claimed.claimed_at, claimed.claim_expires_at, claimed.last_error,
+      claimed.last_error_class, claimed.claim_token, claimed.codec, claimed.ordering_key, done.acked_ids
     FROM (SELECT CASE WHEN ((SELECT count(*) AS count_1
     FROM acked) <> %(ack_count)s::INTEGER) THEN array((SELECT acked.id
     FROM acked)) END AS acked_ids) AS done LEFT OUTER JOIN claimed ON true;
@@ -1393,7 +1431,7 @@ WITH acked AS (UPDATE xclaim_message
       (waiting.available_at, waiting.id) > (%(after_available_at)s::TIMESTAMP WITH TIME ZONE,
       %(after_id)s::BIGINT) AND CASE WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY waiting.available_at, waiting.id
-    LIMIT 100 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
+    LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED), claimed AS (UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
       (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
@@ -1407,14 +1445,14 @@ WITH acked AS (UPDATE xclaim_message
       CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
       ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') AS created_at, least(greatest(xclaim_message.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, xclaim_message.claimed_at,
-      xclaim_message.claim_expires_at, xclaim_message.last_error, xclaim_message.last_error_class,
-      xclaim_message.claim_token, xclaim_message.codec) SELECT claimed.id, claimed.origin_queue,
-      claimed.priority, claimed.payload, claimed.headers, claimed.unique_key, claimed.attempts,
-      claimed.max_attempts, claimed.created_at, claimed.available_at, claimed.claimed_at,
-      claimed.claim_expires_at, claimed.last_error, claimed.last_error_class, claimed.claim_token,
-      claimed.codec, done.acked_ids
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key) SELECT claimed.id, claimed.origin_queue, claimed.priority, claimed.payload,
+      claimed.headers, claimed.unique_key, claimed.attempts, claimed.max_attempts, claimed.created_at,
+      claimed.available_at, claimed.claimed_at, claimed.claim_expires_at, claimed.last_error,
+      claimed.last_error_class, claimed.claim_token, claimed.codec, claimed.ordering_key, done.acked_ids
     FROM (SELECT CASE WHEN ((SELECT count(*) AS count_1
     FROM acked) <> %(ack_count)s::INTEGER) THEN array((SELECT acked.id
     FROM acked)) END AS acked_ids) AS done LEFT OUTER JOIN claimed ON true;
@@ -1436,15 +1474,17 @@ UPDATE xclaim_message
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec;
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key;
 
 -- release, after an error
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -1474,15 +1514,17 @@ UPDATE xclaim_message
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec;
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key;
 
 -- release, after an error, with a delay
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -1509,15 +1551,17 @@ UPDATE xclaim_message
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec;
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key;
 
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -1530,15 +1574,17 @@ UPDATE xclaim_message
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
       text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
       least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
-      created_at, least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
-      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec;
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key;
 
 -- first_entries
 -- Return of each queue what waits among its first entries, ``bound`` at most (PostgreSQL).
@@ -2002,26 +2048,28 @@ SELECT has_column_privilege(%(message_table)s::text, 'payload', 'SELECT') AS pay
 SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_queue, 1, 1000) AS
       origin_queue, substr(looked.status, 1, 1000) AS status, looked.priority, substr(looked.unique_key, 1,
       1000) AS unique_key, looked.attempts, looked.max_attempts, least(greatest(looked.created_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, least(greatest(looked.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, CASE WHEN (looked.claimed_at IS NOT NULL) THEN
-      least(greatest(looked.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
-      claimed_at, CASE WHEN (looked.claim_expires_at IS NOT NULL) THEN least(greatest(looked.claim_expires_at,
-      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN
-      (looked.consumed_at IS NOT NULL) THEN least(greatest(looked.consumed_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') END AS consumed_at, substr(looked.claimed_by, 1, 1000) AS claimed_by,
-      substr(looked.consumed_by, 1, 1000) AS consumed_by, substr(looked.claim_key, 1, 1000) AS claim_key,
-      substr(looked.last_error_class, 1, 1000) AS last_error_class, substr(looked.codec, 1, 1000) AS codec,
-      substr(looked.last_error, 1, 1000) AS last_error, looked.status = 'available' AND looked.available_at >
-      statement_timestamp() AS is_later, looked.claim_expires_at <= statement_timestamp() AS is_lapsed
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (looked.available_at IS NOT NULL) THEN
+      least(greatest(looked.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (looked.claimed_at IS NOT NULL) THEN least(greatest(looked.claimed_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at, CASE WHEN
+      (looked.claim_expires_at IS NOT NULL) THEN least(greatest(looked.claim_expires_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN (looked.consumed_at IS NOT
+      NULL) THEN least(greatest(looked.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
+      AS consumed_at, substr(looked.claimed_by, 1, 1000) AS claimed_by, substr(looked.consumed_by, 1, 1000) AS
+      consumed_by, substr(looked.claim_key, 1, 1000) AS claim_key, substr(looked.last_error_class, 1, 1000) AS
+      last_error_class, substr(looked.codec, 1, 1000) AS codec, substr(looked.ordering_key, 1, 1000) AS
+      ordering_key, substr(looked.last_error, 1, 1000) AS last_error, looked.status = 'available' AND
+      looked.available_at > statement_timestamp() AS is_later, looked.claim_expires_at <=
+      statement_timestamp() AS is_lapsed
     FROM (SELECT xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
       xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
       xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
       AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
       xclaim_message.created_at AS created_at, xclaim_message.id AS id, xclaim_message.last_error AS
       last_error, xclaim_message.last_error_class AS last_error_class, xclaim_message.max_attempts AS
-      max_attempts, xclaim_message.origin_queue AS origin_queue, xclaim_message.payload AS payload,
-      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
-      xclaim_message.unique_key AS unique_key
+      max_attempts, xclaim_message.ordering_key AS ordering_key, xclaim_message.origin_queue AS origin_queue,
+      xclaim_message.payload AS payload, xclaim_message.priority AS priority, xclaim_message.queue AS queue,
+      xclaim_message.status AS status, xclaim_message.unique_key AS unique_key
     FROM xclaim_message
     WHERE xclaim_message.id <= %(from_id)s::BIGINT AND xclaim_message.id >= %(to_id)s::BIGINT
     ORDER BY xclaim_message.id DESC
@@ -2036,27 +2084,28 @@ SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_q
 SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_queue, 1, 1000) AS
       origin_queue, substr(looked.status, 1, 1000) AS status, looked.priority, substr(looked.unique_key, 1,
       1000) AS unique_key, looked.attempts, looked.max_attempts, least(greatest(looked.created_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, least(greatest(looked.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, CASE WHEN (looked.claimed_at IS NOT NULL) THEN
-      least(greatest(looked.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
-      claimed_at, CASE WHEN (looked.claim_expires_at IS NOT NULL) THEN least(greatest(looked.claim_expires_at,
-      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN
-      (looked.consumed_at IS NOT NULL) THEN least(greatest(looked.consumed_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') END AS consumed_at, substr(looked.claimed_by, 1, 1000) AS claimed_by,
-      substr(looked.consumed_by, 1, 1000) AS consumed_by, substr(looked.claim_key, 1, 1000) AS claim_key,
-      substr(looked.last_error_class, 1, 1000) AS last_error_class, substr(looked.codec, 1, 1000) AS codec,
-      substr(looked.last_error, 1, 1000) AS last_error, looked.status = 'available' AND looked.available_at >
-      statement_timestamp() AS is_later, looked.claim_expires_at <= statement_timestamp() AS is_lapsed,
-      looked.part, CAST(trunc(EXTRACT(epoch
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (looked.available_at IS NOT NULL) THEN
+      least(greatest(looked.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (looked.claimed_at IS NOT NULL) THEN least(greatest(looked.claimed_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at, CASE WHEN
+      (looked.claim_expires_at IS NOT NULL) THEN least(greatest(looked.claim_expires_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN (looked.consumed_at IS NOT
+      NULL) THEN least(greatest(looked.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
+      AS consumed_at, substr(looked.claimed_by, 1, 1000) AS claimed_by, substr(looked.consumed_by, 1, 1000) AS
+      consumed_by, substr(looked.claim_key, 1, 1000) AS claim_key, substr(looked.last_error_class, 1, 1000) AS
+      last_error_class, substr(looked.codec, 1, 1000) AS codec, substr(looked.ordering_key, 1, 1000) AS
+      ordering_key, substr(looked.last_error, 1, 1000) AS last_error, looked.status = 'available' AND
+      looked.available_at > statement_timestamp() AS is_later, looked.claim_expires_at <=
+      statement_timestamp() AS is_lapsed, looked.part, CAST(trunc(EXTRACT(epoch
     FROM looked.available_at) * 1000000) AS text) AS place
     FROM (SELECT of_part.attempts AS attempts, of_part.available_at AS available_at, of_part.claim_expires_at
       AS claim_expires_at, of_part.claim_key AS claim_key, of_part.claimed_at AS claimed_at,
       of_part.claimed_by AS claimed_by, of_part.codec AS codec, of_part.consumed_at AS consumed_at,
       of_part.consumed_by AS consumed_by, of_part.created_at AS created_at, of_part.headers AS headers,
       of_part.id AS id, of_part.last_error AS last_error, of_part.last_error_class AS last_error_class,
-      of_part.max_attempts AS max_attempts, of_part.origin_queue AS origin_queue, of_part.priority AS
-      priority, of_part.queue AS queue, of_part.status AS status, of_part.unique_key AS unique_key,
-      item.position AS part
+      of_part.max_attempts AS max_attempts, of_part.ordering_key AS ordering_key, of_part.origin_queue AS
+      origin_queue, of_part.priority AS priority, of_part.queue AS queue, of_part.status AS status,
+      of_part.unique_key AS unique_key, item.position AS part
     FROM unnest(CAST(%(queues)s::text AS text[]), CAST(%(levels)s::text AS INTEGER[])) WITH ORDINALITY AS
       item(queue, level, position) JOIN LATERAL (SELECT xclaim_message.attempts AS attempts,
       xclaim_message.available_at AS available_at, xclaim_message.claim_expires_at AS claim_expires_at,
@@ -2065,8 +2114,9 @@ SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_q
       consumed_at, xclaim_message.consumed_by AS consumed_by, xclaim_message.created_at AS created_at,
       xclaim_message.headers AS headers, xclaim_message.id AS id, xclaim_message.last_error AS last_error,
       xclaim_message.last_error_class AS last_error_class, xclaim_message.max_attempts AS max_attempts,
-      xclaim_message.origin_queue AS origin_queue, xclaim_message.priority AS priority, xclaim_message.queue
-      AS queue, xclaim_message.status AS status, xclaim_message.unique_key AS unique_key
+      xclaim_message.ordering_key AS ordering_key, xclaim_message.origin_queue AS origin_queue,
+      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
+      xclaim_message.unique_key AS unique_key
     FROM xclaim_message
     WHERE xclaim_message.queue = item.queue AND xclaim_message.status = 'available' AND
       xclaim_message.available_at >= '-infinity' AND xclaim_message.priority = item.level
@@ -2091,18 +2141,19 @@ SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_q
 SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_queue, 1, 1000) AS
       origin_queue, substr(looked.status, 1, 1000) AS status, looked.priority, substr(looked.unique_key, 1,
       1000) AS unique_key, looked.attempts, looked.max_attempts, least(greatest(looked.created_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, least(greatest(looked.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, CASE WHEN (looked.claimed_at IS NOT NULL) THEN
-      least(greatest(looked.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
-      claimed_at, CASE WHEN (looked.claim_expires_at IS NOT NULL) THEN least(greatest(looked.claim_expires_at,
-      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN
-      (looked.consumed_at IS NOT NULL) THEN least(greatest(looked.consumed_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') END AS consumed_at, substr(looked.claimed_by, 1, 1000) AS claimed_by,
-      substr(looked.consumed_by, 1, 1000) AS consumed_by, substr(looked.claim_key, 1, 1000) AS claim_key,
-      substr(looked.last_error_class, 1, 1000) AS last_error_class, substr(looked.codec, 1, 1000) AS codec,
-      substr(looked.last_error, 1, 1000) AS last_error, looked.status = 'available' AND looked.available_at >
-      statement_timestamp() AS is_later, looked.claim_expires_at <= statement_timestamp() AS is_lapsed,
-      CAST(trunc(EXTRACT(epoch
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (looked.available_at IS NOT NULL) THEN
+      least(greatest(looked.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (looked.claimed_at IS NOT NULL) THEN least(greatest(looked.claimed_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at, CASE WHEN
+      (looked.claim_expires_at IS NOT NULL) THEN least(greatest(looked.claim_expires_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN (looked.consumed_at IS NOT
+      NULL) THEN least(greatest(looked.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
+      AS consumed_at, substr(looked.claimed_by, 1, 1000) AS claimed_by, substr(looked.consumed_by, 1, 1000) AS
+      consumed_by, substr(looked.claim_key, 1, 1000) AS claim_key, substr(looked.last_error_class, 1, 1000) AS
+      last_error_class, substr(looked.codec, 1, 1000) AS codec, substr(looked.ordering_key, 1, 1000) AS
+      ordering_key, substr(looked.last_error, 1, 1000) AS last_error, looked.status = 'available' AND
+      looked.available_at > statement_timestamp() AS is_later, looked.claim_expires_at <=
+      statement_timestamp() AS is_lapsed, CAST(trunc(EXTRACT(epoch
     FROM looked.available_at) * 1000000) AS text) AS place
     FROM (SELECT xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
       xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
@@ -2110,9 +2161,9 @@ SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_q
       AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
       xclaim_message.created_at AS created_at, xclaim_message.headers AS headers, xclaim_message.id AS id,
       xclaim_message.last_error AS last_error, xclaim_message.last_error_class AS last_error_class,
-      xclaim_message.max_attempts AS max_attempts, xclaim_message.origin_queue AS origin_queue,
-      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
-      xclaim_message.unique_key AS unique_key
+      xclaim_message.max_attempts AS max_attempts, xclaim_message.ordering_key AS ordering_key,
+      xclaim_message.origin_queue AS origin_queue, xclaim_message.priority AS priority, xclaim_message.queue
+      AS queue, xclaim_message.status AS status, xclaim_message.unique_key AS unique_key
     FROM xclaim_message
     WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.status = 'available' AND
       xclaim_message.available_at >= '-infinity' AND xclaim_message.priority = %(priority)s::INTEGER AND
@@ -2145,9 +2196,9 @@ SELECT looked.id, looked.queue, looked.status
       AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
       xclaim_message.created_at AS created_at, xclaim_message.headers AS headers, xclaim_message.id AS id,
       xclaim_message.last_error AS last_error, xclaim_message.last_error_class AS last_error_class,
-      xclaim_message.max_attempts AS max_attempts, xclaim_message.origin_queue AS origin_queue,
-      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
-      xclaim_message.unique_key AS unique_key
+      xclaim_message.max_attempts AS max_attempts, xclaim_message.ordering_key AS ordering_key,
+      xclaim_message.origin_queue AS origin_queue, xclaim_message.priority AS priority, xclaim_message.queue
+      AS queue, xclaim_message.status AS status, xclaim_message.unique_key AS unique_key
     FROM xclaim_message
     WHERE xclaim_message.id <= %(from_id)s::BIGINT AND xclaim_message.id >= %(to_id)s::BIGINT
     ORDER BY xclaim_message.id DESC
@@ -2276,19 +2327,21 @@ SELECT xclaim_message.id, substr(xclaim_message.queue, 1, 1000) AS queue, substr
       1, 1000) AS origin_queue, substr(xclaim_message.status, 1, 1000) AS status, xclaim_message.priority,
       substr(xclaim_message.unique_key, 1, 1000) AS unique_key, xclaim_message.attempts,
       xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') AS created_at, least(greatest(xclaim_message.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, CASE WHEN (xclaim_message.claimed_at IS NOT
-      NULL) THEN least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') END AS claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
       least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
       AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
       least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       consumed_at, substr(xclaim_message.claimed_by, 1, 1000) AS claimed_by,
       substr(xclaim_message.consumed_by, 1, 1000) AS consumed_by, substr(xclaim_message.claim_key, 1, 1000) AS
       claim_key, substr(xclaim_message.last_error_class, 1, 1000) AS last_error_class,
-      substr(xclaim_message.codec, 1, 1000) AS codec, substr(xclaim_message.last_error, 1, 10000) AS
-      last_error, xclaim_message.status = 'available' AND xclaim_message.available_at > statement_timestamp()
-      AS is_later, xclaim_message.claim_expires_at <= statement_timestamp() AS is_lapsed
+      substr(xclaim_message.codec, 1, 1000) AS codec, substr(xclaim_message.ordering_key, 1, 1000) AS
+      ordering_key, substr(xclaim_message.last_error, 1, 10000) AS last_error, xclaim_message.status =
+      'available' AND xclaim_message.available_at > statement_timestamp() AS is_later,
+      xclaim_message.claim_expires_at <= statement_timestamp() AS is_lapsed
     FROM xclaim_message
     WHERE xclaim_message.id = %(message_id)s::BIGINT;
 
@@ -2356,29 +2409,30 @@ SELECT said.position, said.last_error_class AS last_error_class, said.first_line
 SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_queue, 1, 1000) AS
       origin_queue, substr(looked.status, 1, 1000) AS status, looked.priority, substr(looked.unique_key, 1,
       1000) AS unique_key, looked.attempts, looked.max_attempts, least(greatest(looked.created_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, least(greatest(looked.available_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') AS available_at, CASE WHEN (looked.claimed_at IS NOT NULL) THEN
-      least(greatest(looked.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
-      claimed_at, CASE WHEN (looked.claim_expires_at IS NOT NULL) THEN least(greatest(looked.claim_expires_at,
-      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN
-      (looked.consumed_at IS NOT NULL) THEN least(greatest(looked.consumed_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') END AS consumed_at, substr(looked.claimed_by, 1, 1000) AS claimed_by,
-      substr(looked.consumed_by, 1, 1000) AS consumed_by, substr(looked.claim_key, 1, 1000) AS claim_key,
-      substr(looked.last_error_class, 1, 1000) AS last_error_class, substr(looked.codec, 1, 1000) AS codec,
-      substr(looked.last_error, 1, 1000) AS last_error, looked.status = 'available' AND looked.available_at >
-      statement_timestamp() AS is_later, looked.claim_expires_at <= statement_timestamp() AS is_lapsed,
-      coalesce(CASE WHEN (jsonb_typeof(looked.headers -> 'dag_id') = ANY (ARRAY['string', 'number'])) THEN
-      substr(looked.headers ->> 'dag_id', 1, 4096) END = %(producer_dag_id)s::text AND CASE WHEN
-      (jsonb_typeof(looked.headers -> 'run_id') = ANY (ARRAY['string', 'number'])) THEN substr(looked.headers
-      ->> 'run_id', 1, 4096) END = %(producer_run_id)s::text AND CASE WHEN (jsonb_typeof(looked.headers ->
-      'task_id') = ANY (ARRAY['string', 'number'])) THEN substr(looked.headers ->> 'task_id', 1, 4096) END =
-      %(producer_task_id)s::text AND CASE WHEN (jsonb_typeof(looked.headers -> 'map_index') = ANY
-      (ARRAY['string', 'number'])) THEN substr(looked.headers ->> 'map_index', 1, 4096) END =
-      %(producer_map_index)s::text, 1 = 0) AS is_pushed, coalesce(looked.status = 'claimed' AND
-      substr(looked.claimed_by, 1, length(%(claimant_0)s::text)) = %(claimant_0)s::text, 1 = 0) AS is_held,
-      coalesce(looked.status = 'consumed' AND substr(looked.consumed_by, 1, length(%(claimant_0)s::text)) =
-      %(claimant_0)s::text, 1 = 0) AS is_consumed, coalesce(CASE WHEN (looked.failures IS NOT NULL) THEN
-      EXISTS (SELECT 1
+      00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (looked.available_at IS NOT NULL) THEN
+      least(greatest(looked.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (looked.claimed_at IS NOT NULL) THEN least(greatest(looked.claimed_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claimed_at, CASE WHEN
+      (looked.claim_expires_at IS NOT NULL) THEN least(greatest(looked.claim_expires_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN (looked.consumed_at IS NOT
+      NULL) THEN least(greatest(looked.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
+      AS consumed_at, substr(looked.claimed_by, 1, 1000) AS claimed_by, substr(looked.consumed_by, 1, 1000) AS
+      consumed_by, substr(looked.claim_key, 1, 1000) AS claim_key, substr(looked.last_error_class, 1, 1000) AS
+      last_error_class, substr(looked.codec, 1, 1000) AS codec, substr(looked.ordering_key, 1, 1000) AS
+      ordering_key, substr(looked.last_error, 1, 1000) AS last_error, looked.status = 'available' AND
+      looked.available_at > statement_timestamp() AS is_later, looked.claim_expires_at <=
+      statement_timestamp() AS is_lapsed, coalesce(CASE WHEN (jsonb_typeof(looked.headers -> 'dag_id') = ANY
+      (ARRAY['string', 'number'])) THEN substr(looked.headers ->> 'dag_id', 1, 4096) END =
+      %(producer_dag_id)s::text AND CASE WHEN (jsonb_typeof(looked.headers -> 'run_id') = ANY (ARRAY['string',
+      'number'])) THEN substr(looked.headers ->> 'run_id', 1, 4096) END = %(producer_run_id)s::text AND CASE
+      WHEN (jsonb_typeof(looked.headers -> 'task_id') = ANY (ARRAY['string', 'number'])) THEN
+      substr(looked.headers ->> 'task_id', 1, 4096) END = %(producer_task_id)s::text AND CASE WHEN
+      (jsonb_typeof(looked.headers -> 'map_index') = ANY (ARRAY['string', 'number'])) THEN
+      substr(looked.headers ->> 'map_index', 1, 4096) END = %(producer_map_index)s::text, 1 = 0) AS is_pushed,
+      coalesce(looked.status = 'claimed' AND substr(looked.claimed_by, 1, length(%(claimant_0)s::text)) =
+      %(claimant_0)s::text, 1 = 0) AS is_held, coalesce(looked.status = 'consumed' AND
+      substr(looked.consumed_by, 1, length(%(claimant_0)s::text)) = %(claimant_0)s::text, 1 = 0) AS
+      is_consumed, coalesce(CASE WHEN (looked.failures IS NOT NULL) THEN EXISTS (SELECT 1
     FROM jsonb_array_elements(CASE WHEN (jsonb_typeof(looked.failures) = 'array') THEN looked.failures ELSE
       CAST('[]' AS jsonb) END) AS element(value)
     WHERE substr(CASE WHEN (jsonb_typeof(element.value -> 'claimed_by') = ANY (ARRAY['string', 'number']))
@@ -2391,8 +2445,9 @@ SELECT looked.id, substr(looked.queue, 1, 1000) AS queue, substr(looked.origin_q
       xclaim_message.created_at AS created_at, xclaim_message.failures AS failures, xclaim_message.headers AS
       headers, xclaim_message.id AS id, xclaim_message.last_error AS last_error,
       xclaim_message.last_error_class AS last_error_class, xclaim_message.max_attempts AS max_attempts,
-      xclaim_message.origin_queue AS origin_queue, xclaim_message.priority AS priority, xclaim_message.queue
-      AS queue, xclaim_message.status AS status, xclaim_message.unique_key AS unique_key
+      xclaim_message.ordering_key AS ordering_key, xclaim_message.origin_queue AS origin_queue,
+      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
+      xclaim_message.unique_key AS unique_key
     FROM xclaim_message
     WHERE xclaim_message.id <= %(from_id)s::BIGINT AND xclaim_message.id >= %(to_id)s::BIGINT
     ORDER BY xclaim_message.id DESC

@@ -43,8 +43,8 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
       AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
       claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
       CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
-      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec, 1 AS
-      is_same, id > coalesce((SELECT sqlite_sequence.seq
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec,
+      CAST(ordering_key AS BLOB) AS ordering_key, 1 AS is_same, id > coalesce((SELECT sqlite_sequence.seq
     FROM sqlite_sequence
     WHERE name = 'xclaim_message'), 0) AS is_new;
 
@@ -101,7 +101,7 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
       max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
       claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
-      last_error_class, claim_token, CAST(codec AS BLOB) AS codec;
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
 
 -- claim_one
 -- Claim this very message, or take it back from an earlier attempt of the same claim key.
@@ -125,7 +125,7 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
       BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
       max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
       claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
-      last_error_class, claim_token, CAST(codec AS BLOB) AS codec;
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
 
 -- resume
 -- Take over what a ticket hands on, or take back what an earlier attempt took over with it.
@@ -149,7 +149,7 @@ WITH taken AS MATERIALIZED (SELECT held.id AS id
       BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
       max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
       claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
-      last_error_class, claim_token, CAST(codec AS BLOB) AS codec;
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
 
 -- ack
 -- Consume the claimed message. By the primary key, so that no partial index is walked.
@@ -205,7 +205,8 @@ UPDATE xclaim_message
       AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
       claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
       CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
-      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec;
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec,
+      CAST(ordering_key AS BLOB) AS ordering_key;
 
 -- hand_back
 -- Make claimed messages available again, at their places, and take the attempts back.
@@ -407,8 +408,10 @@ WITH dead AS MATERIALIZED (SELECT letter.id AS id
       NULL AND CASE WHEN (letter.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
-    SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts=0, claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL, queue=:queue_name
+    SET available_at=CASE WHEN (xclaim_message.ordering_key IS NOT NULL AND xclaim_message.origin_queue =
+      :queue_name) THEN NULL ELSE strftime('%Y-%m-%d %H:%M:%f', 'now') END, attempts=0, claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
+      queue=:queue_name
     WHERE xclaim_message.id IN (SELECT dead.id
     FROM dead) AND xclaim_message.status = 'available'
     RETURNING id;
@@ -505,7 +508,7 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
       claimed_by, CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS
       BLOB) AS claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error,
       CAST(xclaim_message.last_error_class AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS
-      codec
+      codec, CAST(xclaim_message.ordering_key AS BLOB) AS ordering_key
     FROM xclaim_message
     WHERE xclaim_message.id IN (SELECT upcoming.id
     FROM upcoming)
@@ -550,7 +553,8 @@ SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xcla
       BLOB) AS consumed_at, CAST(xclaim_message.claimed_by AS BLOB) AS claimed_by,
       CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS BLOB) AS
       claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error, CAST(xclaim_message.last_error_class
-      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec
+      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec,
+      CAST(xclaim_message.ordering_key AS BLOB) AS ordering_key
     FROM xclaim_message
     WHERE xclaim_message.id = :message_id AND (xclaim_message.queue = :queue_name OR
       xclaim_message.origin_queue = :queue_name);
@@ -568,7 +572,8 @@ SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xcla
       BLOB) AS consumed_at, CAST(xclaim_message.claimed_by AS BLOB) AS claimed_by,
       CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS BLOB) AS
       claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error, CAST(xclaim_message.last_error_class
-      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec
+      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec,
+      CAST(xclaim_message.ordering_key AS BLOB) AS ordering_key
     FROM xclaim_message
     WHERE xclaim_message.id IN (SELECT item.id
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, anon_1."key" AS position
@@ -594,7 +599,8 @@ SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xcla
       BLOB) AS consumed_at, CAST(xclaim_message.claimed_by AS BLOB) AS claimed_by,
       CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS BLOB) AS
       claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error, CAST(xclaim_message.last_error_class
-      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec
+      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec,
+      CAST(xclaim_message.ordering_key AS BLOB) AS ordering_key
     FROM xclaim_message
     WHERE xclaim_message.claim_key = :key AND (xclaim_message.queue = :dead_letter_queue AND
       xclaim_message.status = 'available' OR xclaim_message.queue = :queue_name AND xclaim_message.status =
@@ -616,7 +622,8 @@ SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xcla
       BLOB) AS consumed_at, CAST(xclaim_message.claimed_by AS BLOB) AS claimed_by,
       CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS BLOB) AS
       claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error, CAST(xclaim_message.last_error_class
-      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec
+      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec,
+      CAST(xclaim_message.ordering_key AS BLOB) AS ordering_key
     FROM xclaim_message
     WHERE xclaim_message.origin_queue = :queue_name AND xclaim_message.unique_key IN (SELECT item.unique_key
     FROM (SELECT json_extract(anon_1.value, '$[0]') AS unique_key, anon_1."key" AS position
@@ -631,7 +638,8 @@ SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = :dead_letter_queue AND
       xclaim_message.available_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) AS delayed, count(*) FILTER (WHERE
       xclaim_message.status = 'claimed') AS claimed, count(*) FILTER (WHERE xclaim_message.status =
       'consumed') AS consumed, count(*) FILTER (WHERE xclaim_message.queue = :dead_letter_queue AND
-      xclaim_message.queue != :queue_name AND xclaim_message.status = 'available') AS dead_letters
+      xclaim_message.queue != :queue_name AND xclaim_message.status = 'available') AS dead_letters, count(*)
+      FILTER (WHERE xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL) AS in_line
     FROM xclaim_message
     WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue);
 
@@ -648,7 +656,8 @@ SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xcla
       BLOB) AS consumed_at, CAST(xclaim_message.claimed_by AS BLOB) AS claimed_by,
       CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS BLOB) AS
       claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error, CAST(xclaim_message.last_error_class
-      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec
+      AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec,
+      CAST(xclaim_message.ordering_key AS BLOB) AS ordering_key
     FROM xclaim_message
     WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
       xclaim_message.available_at IS NOT NULL AND xclaim_message.attempts > 0
@@ -693,7 +702,8 @@ SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xcla
       CAST(xclaim_message.consumed_by AS BLOB) AS consumed_by, CAST(xclaim_message.claim_key AS BLOB) AS
       claim_key, CAST(xclaim_message.last_error AS BLOB) AS last_error, CAST(xclaim_message.last_error_class
       AS BLOB) AS last_error_class, CAST(xclaim_message.codec AS BLOB) AS codec,
-      CAST(xclaim_message.claim_token AS BLOB) AS claim_token
+      CAST(xclaim_message.ordering_key AS BLOB) AS ordering_key, CAST(xclaim_message.claim_token AS BLOB) AS
+      claim_token
     FROM xclaim_message
     WHERE xclaim_message.id = :message_id AND (xclaim_message.queue = :queue_name OR
       xclaim_message.origin_queue = :queue_name);
@@ -702,10 +712,10 @@ SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xcla
 -- Return the lines of the view for people, by name of queue; ages in seconds.
 SELECT CAST(xclaim_queue_stats.queue AS BLOB) AS queue, xclaim_queue_stats.available,
       xclaim_queue_stats.delayed, xclaim_queue_stats.claimed, xclaim_queue_stats.consumed,
-      xclaim_queue_stats.dead_letters, xclaim_queue_stats.oldest_available_age AS oldest_available_age,
-      xclaim_queue_stats.oldest_claim_age AS oldest_claim_age, xclaim_queue_stats.retrying,
-      CAST(xclaim_queue_stats.head_attempts AS INTEGER) AS head_attempts, CAST(xclaim_queue_stats.next_try_at
-      AS BLOB) AS next_try_at
+      xclaim_queue_stats.dead_letters, xclaim_queue_stats.in_line, xclaim_queue_stats.oldest_available_age AS
+      oldest_available_age, xclaim_queue_stats.oldest_claim_age AS oldest_claim_age,
+      xclaim_queue_stats.retrying, CAST(xclaim_queue_stats.head_attempts AS INTEGER) AS head_attempts,
+      CAST(xclaim_queue_stats.next_try_at AS BLOB) AS next_try_at
     FROM xclaim_queue_stats
     ORDER BY xclaim_queue_stats.queue;
 
@@ -782,8 +792,10 @@ WITH dead AS MATERIALIZED (SELECT letter.id AS id
     FROM json_each(:rows) AS anon_1) AS item)
     ORDER BY letter.priority DESC, letter.available_at, letter.id
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
-    SET available_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts=0, claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL, queue=:queue_name
+    SET available_at=CASE WHEN (xclaim_message.ordering_key IS NOT NULL AND xclaim_message.origin_queue =
+      :queue_name) THEN NULL ELSE strftime('%Y-%m-%d %H:%M:%f', 'now') END, attempts=0, claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
+      queue=:queue_name
     WHERE xclaim_message.id IN (SELECT dead.id
     FROM dead) AND xclaim_message.status = 'available'
     RETURNING id;
@@ -859,8 +871,8 @@ INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, uni
       AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
       claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
       CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
-      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec, 1 AS
-      is_same, id > coalesce((SELECT sqlite_sequence.seq
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec,
+      CAST(ordering_key AS BLOB) AS ordering_key, 1 AS is_same, id > coalesce((SELECT sqlite_sequence.seq
     FROM sqlite_sequence
     WHERE name = 'xclaim_message'), 0) AS is_new;
 
@@ -935,7 +947,7 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
       max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
       claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
-      last_error_class, claim_token, CAST(codec AS BLOB) AS codec;
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
 
 -- release
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -956,7 +968,8 @@ UPDATE xclaim_message
       AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
       claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
       CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
-      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec;
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec,
+      CAST(ordering_key AS BLOB) AS ordering_key;
 
 -- release, after an error
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -991,7 +1004,8 @@ UPDATE xclaim_message
       AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
       claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
       CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
-      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec;
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec,
+      CAST(ordering_key AS BLOB) AS ordering_key;
 
 -- release, after an error, with a delay
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -1022,7 +1036,8 @@ UPDATE xclaim_message
       AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
       claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
       CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
-      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec;
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec,
+      CAST(ordering_key AS BLOB) AS ordering_key;
 
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
@@ -1038,7 +1053,8 @@ UPDATE xclaim_message
       AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
       claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
       CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
-      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec;
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec,
+      CAST(ordering_key AS BLOB) AS ordering_key;
 
 -- waiting_queues
 -- Return the queues that have an available message, by one index descent each.
@@ -1248,18 +1264,19 @@ SELECT looked.id, CAST(substr(looked.queue, 1, 1000) AS BLOB) AS queue, CAST(sub
       1000) AS BLOB) AS claimed_by, CAST(substr(looked.consumed_by, 1, 1000) AS BLOB) AS consumed_by,
       CAST(substr(looked.claim_key, 1, 1000) AS BLOB) AS claim_key, CAST(substr(looked.last_error_class, 1,
       1000) AS BLOB) AS last_error_class, CAST(substr(looked.codec, 1, 1000) AS BLOB) AS codec,
-      CAST(substr(looked.last_error, 1, 1000) AS BLOB) AS last_error, looked.status = 'available' AND
-      looked.available_at > strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_later, looked.claim_expires_at <=
-      strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed
+      CAST(substr(looked.ordering_key, 1, 1000) AS BLOB) AS ordering_key, CAST(substr(looked.last_error, 1,
+      1000) AS BLOB) AS last_error, looked.status = 'available' AND looked.available_at > strftime('%Y-%m-%d
+      %H:%M:%f', 'now') AS is_later, looked.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS
+      is_lapsed
     FROM (SELECT xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
       xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
       xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
       AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
       xclaim_message.created_at AS created_at, xclaim_message.id AS id, xclaim_message.last_error AS
       last_error, xclaim_message.last_error_class AS last_error_class, xclaim_message.max_attempts AS
-      max_attempts, xclaim_message.origin_queue AS origin_queue, xclaim_message.payload AS payload,
-      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
-      xclaim_message.unique_key AS unique_key
+      max_attempts, xclaim_message.ordering_key AS ordering_key, xclaim_message.origin_queue AS origin_queue,
+      xclaim_message.payload AS payload, xclaim_message.priority AS priority, xclaim_message.queue AS queue,
+      xclaim_message.status AS status, xclaim_message.unique_key AS unique_key
     FROM xclaim_message
     WHERE xclaim_message.id <= :from_id AND xclaim_message.id >= :to_id
     ORDER BY xclaim_message.id DESC
@@ -1291,19 +1308,20 @@ SELECT looked.id, CAST(substr(looked.queue, 1, 1000) AS BLOB) AS queue, CAST(sub
       1000) AS BLOB) AS claimed_by, CAST(substr(looked.consumed_by, 1, 1000) AS BLOB) AS consumed_by,
       CAST(substr(looked.claim_key, 1, 1000) AS BLOB) AS claim_key, CAST(substr(looked.last_error_class, 1,
       1000) AS BLOB) AS last_error_class, CAST(substr(looked.codec, 1, 1000) AS BLOB) AS codec,
-      CAST(substr(looked.last_error, 1, 1000) AS BLOB) AS last_error, looked.status = 'available' AND
-      looked.available_at > strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_later, looked.claim_expires_at <=
-      strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed, CAST(substr(typeof(looked.available_at), 1, 1) ||
-      hex(CAST(looked.available_at AS BLOB)) AS TEXT) AS place
+      CAST(substr(looked.ordering_key, 1, 1000) AS BLOB) AS ordering_key, CAST(substr(looked.last_error, 1,
+      1000) AS BLOB) AS last_error, looked.status = 'available' AND looked.available_at > strftime('%Y-%m-%d
+      %H:%M:%f', 'now') AS is_later, looked.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS
+      is_lapsed, CAST(substr(typeof(looked.available_at), 1, 1) || hex(CAST(looked.available_at AS BLOB)) AS
+      TEXT) AS place
     FROM (SELECT xclaim_message.attempts AS attempts, xclaim_message.available_at AS available_at,
       xclaim_message.claim_expires_at AS claim_expires_at, xclaim_message.claim_key AS claim_key,
       xclaim_message.claimed_at AS claimed_at, xclaim_message.claimed_by AS claimed_by, xclaim_message.codec
       AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
       xclaim_message.created_at AS created_at, xclaim_message.headers AS headers, xclaim_message.id AS id,
       xclaim_message.last_error AS last_error, xclaim_message.last_error_class AS last_error_class,
-      xclaim_message.max_attempts AS max_attempts, xclaim_message.origin_queue AS origin_queue,
-      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
-      xclaim_message.unique_key AS unique_key
+      xclaim_message.max_attempts AS max_attempts, xclaim_message.ordering_key AS ordering_key,
+      xclaim_message.origin_queue AS origin_queue, xclaim_message.priority AS priority, xclaim_message.queue
+      AS queue, xclaim_message.status AS status, xclaim_message.unique_key AS unique_key
     FROM xclaim_message
     WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
       xclaim_message.available_at IS NOT NULL AND xclaim_message.priority = :priority AND
@@ -1339,9 +1357,9 @@ SELECT looked.id, CAST(looked.queue AS BLOB) AS queue, CAST(looked.status AS BLO
       AS codec, xclaim_message.consumed_at AS consumed_at, xclaim_message.consumed_by AS consumed_by,
       xclaim_message.created_at AS created_at, xclaim_message.headers AS headers, xclaim_message.id AS id,
       xclaim_message.last_error AS last_error, xclaim_message.last_error_class AS last_error_class,
-      xclaim_message.max_attempts AS max_attempts, xclaim_message.origin_queue AS origin_queue,
-      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
-      xclaim_message.unique_key AS unique_key
+      xclaim_message.max_attempts AS max_attempts, xclaim_message.ordering_key AS ordering_key,
+      xclaim_message.origin_queue AS origin_queue, xclaim_message.priority AS priority, xclaim_message.queue
+      AS queue, xclaim_message.status AS status, xclaim_message.unique_key AS unique_key
     FROM xclaim_message
     WHERE xclaim_message.id <= :from_id AND xclaim_message.id >= :to_id
     ORDER BY xclaim_message.id DESC
@@ -1477,10 +1495,11 @@ SELECT xclaim_message.id, CAST(substr(xclaim_message.queue, 1, 1000) AS BLOB) AS
       CAST(substr(xclaim_message.consumed_by, 1, 1000) AS BLOB) AS consumed_by,
       CAST(substr(xclaim_message.claim_key, 1, 1000) AS BLOB) AS claim_key,
       CAST(substr(xclaim_message.last_error_class, 1, 1000) AS BLOB) AS last_error_class,
-      CAST(substr(xclaim_message.codec, 1, 1000) AS BLOB) AS codec, CAST(substr(xclaim_message.last_error, 1,
-      10000) AS BLOB) AS last_error, xclaim_message.status = 'available' AND xclaim_message.available_at >
-      strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_later, xclaim_message.claim_expires_at <= strftime('%Y-%m-%d
-      %H:%M:%f', 'now') AS is_lapsed
+      CAST(substr(xclaim_message.codec, 1, 1000) AS BLOB) AS codec, CAST(substr(xclaim_message.ordering_key,
+      1, 1000) AS BLOB) AS ordering_key, CAST(substr(xclaim_message.last_error, 1, 10000) AS BLOB) AS
+      last_error, xclaim_message.status = 'available' AND xclaim_message.available_at > strftime('%Y-%m-%d
+      %H:%M:%f', 'now') AS is_later, xclaim_message.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+      AS is_lapsed
     FROM xclaim_message
     WHERE xclaim_message.id = :message_id;
 
@@ -1548,21 +1567,22 @@ SELECT looked.id, CAST(substr(looked.queue, 1, 1000) AS BLOB) AS queue, CAST(sub
       1000) AS BLOB) AS claimed_by, CAST(substr(looked.consumed_by, 1, 1000) AS BLOB) AS consumed_by,
       CAST(substr(looked.claim_key, 1, 1000) AS BLOB) AS claim_key, CAST(substr(looked.last_error_class, 1,
       1000) AS BLOB) AS last_error_class, CAST(substr(looked.codec, 1, 1000) AS BLOB) AS codec,
-      CAST(substr(looked.last_error, 1, 1000) AS BLOB) AS last_error, looked.status = 'available' AND
-      looked.available_at > strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_later, looked.claim_expires_at <=
-      strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed, coalesce(CAST(CASE WHEN (CASE WHEN
-      (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0 END = 1) THEN
-      json_extract(looked.headers, '$.dag_id') END AS TEXT) = :producer_dag_id AND CAST(CASE WHEN (CASE WHEN
-      (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0 END = 1) THEN
-      json_extract(looked.headers, '$.run_id') END AS TEXT) = :producer_run_id AND CAST(CASE WHEN (CASE WHEN
-      (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0 END = 1) THEN
-      json_extract(looked.headers, '$.task_id') END AS TEXT) = :producer_task_id AND CAST(CASE WHEN (CASE WHEN
-      (typeof(looked.headers) = 'text') THEN json_valid(looked.headers) ELSE 0 END = 1) THEN
-      json_extract(looked.headers, '$.map_index') END AS TEXT) = :producer_map_index, 1 = 0) AS is_pushed,
-      coalesce(looked.status = 'claimed' AND substr(looked.claimed_by, 1, length(:claimant_0)) = :claimant_0,
-      1 = 0) AS is_held, coalesce(looked.status = 'consumed' AND substr(looked.consumed_by, 1,
-      length(:claimant_0)) = :claimant_0, 1 = 0) AS is_consumed, coalesce(CASE WHEN (looked.failures IS NOT
-      NULL) THEN EXISTS (SELECT 1
+      CAST(substr(looked.ordering_key, 1, 1000) AS BLOB) AS ordering_key, CAST(substr(looked.last_error, 1,
+      1000) AS BLOB) AS last_error, looked.status = 'available' AND looked.available_at > strftime('%Y-%m-%d
+      %H:%M:%f', 'now') AS is_later, looked.claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS
+      is_lapsed, coalesce(CAST(CASE WHEN (CASE WHEN (typeof(looked.headers) = 'text') THEN
+      json_valid(looked.headers) ELSE 0 END = 1) THEN json_extract(looked.headers, '$.dag_id') END AS TEXT) =
+      :producer_dag_id AND CAST(CASE WHEN (CASE WHEN (typeof(looked.headers) = 'text') THEN
+      json_valid(looked.headers) ELSE 0 END = 1) THEN json_extract(looked.headers, '$.run_id') END AS TEXT) =
+      :producer_run_id AND CAST(CASE WHEN (CASE WHEN (typeof(looked.headers) = 'text') THEN
+      json_valid(looked.headers) ELSE 0 END = 1) THEN json_extract(looked.headers, '$.task_id') END AS TEXT) =
+      :producer_task_id AND CAST(CASE WHEN (CASE WHEN (typeof(looked.headers) = 'text') THEN
+      json_valid(looked.headers) ELSE 0 END = 1) THEN json_extract(looked.headers, '$.map_index') END AS TEXT)
+      = :producer_map_index, 1 = 0) AS is_pushed, coalesce(looked.status = 'claimed' AND
+      substr(looked.claimed_by, 1, length(:claimant_0)) = :claimant_0, 1 = 0) AS is_held,
+      coalesce(looked.status = 'consumed' AND substr(looked.consumed_by, 1, length(:claimant_0)) =
+      :claimant_0, 1 = 0) AS is_consumed, coalesce(CASE WHEN (looked.failures IS NOT NULL) THEN EXISTS (SELECT
+      1
     FROM json_each(CASE WHEN (json_type(CASE WHEN (CASE WHEN (typeof(looked.failures) = 'text') THEN
       json_valid(looked.failures) ELSE 0 END = 1) THEN looked.failures ELSE 'null' END) = 'array') THEN CASE
       WHEN (CASE WHEN (typeof(looked.failures) = 'text') THEN json_valid(looked.failures) ELSE 0 END = 1) THEN
@@ -1576,8 +1596,9 @@ SELECT looked.id, CAST(substr(looked.queue, 1, 1000) AS BLOB) AS queue, CAST(sub
       xclaim_message.created_at AS created_at, xclaim_message.failures AS failures, xclaim_message.headers AS
       headers, xclaim_message.id AS id, xclaim_message.last_error AS last_error,
       xclaim_message.last_error_class AS last_error_class, xclaim_message.max_attempts AS max_attempts,
-      xclaim_message.origin_queue AS origin_queue, xclaim_message.priority AS priority, xclaim_message.queue
-      AS queue, xclaim_message.status AS status, xclaim_message.unique_key AS unique_key
+      xclaim_message.ordering_key AS ordering_key, xclaim_message.origin_queue AS origin_queue,
+      xclaim_message.priority AS priority, xclaim_message.queue AS queue, xclaim_message.status AS status,
+      xclaim_message.unique_key AS unique_key
     FROM xclaim_message
     WHERE xclaim_message.id <= :from_id AND xclaim_message.id >= :to_id
     ORDER BY xclaim_message.id DESC

@@ -29,8 +29,9 @@ STORAGE = """
 """
 
 # A dead-letter queue is counted with the queue its letters were dropped from. The ages are
-# intervals, on SQLite seconds. What is tried again is counted as available or delayed, too;
-# `head_attempts` is how often the message was tried that would be claimed next.
+# intervals, on SQLite seconds. What is tried again is counted as available or delayed, too, what is
+# in line behind another of its ordering key as neither; `head_attempts` is how often the message
+# was tried that would be claimed next.
 QUEUE_STATS = """
 SELECT counted.*,
        (SELECT head.attempts
@@ -52,7 +53,8 @@ SELECT queue,
        statement_timestamp() - min(claimed_at) FILTER (WHERE status = 'claimed')
          AS oldest_claim_age,
        count(*) FILTER (WHERE is_tried_again) AS retrying,
-       min(available_at) FILTER (WHERE is_tried_again) AS next_try_at
+       min(available_at) FILTER (WHERE is_tried_again) AS next_try_at,
+       count(*) FILTER (WHERE status = 'available' AND available_at IS NULL) AS in_line
   FROM (SELECT CASE WHEN queue LIKE '%%.dead' THEN left(queue, -5) ELSE queue END AS queue,
                queue LIKE '%%.dead' AS is_dead,
                available_at <= statement_timestamp() AS is_due,
@@ -85,7 +87,8 @@ SELECT queue,
          - julianday(min(claimed_at) FILTER (WHERE status = 'claimed'))) * 86400, 3)
          AS oldest_claim_age,
        count(*) FILTER (WHERE is_tried_again) AS retrying,
-       min(available_at) FILTER (WHERE is_tried_again) AS next_try_at
+       min(available_at) FILTER (WHERE is_tried_again) AS next_try_at,
+       count(*) FILTER (WHERE status = 'available' AND available_at IS NULL) AS in_line
   FROM (SELECT CASE WHEN substr(queue, -5) = '.dead'
                     THEN substr(queue, 1, length(queue) - 5) ELSE queue END AS queue,
                substr(queue, -5) = '.dead' AS is_dead,
@@ -169,7 +172,8 @@ OVERVIEW = """
 SELECT id, queue, origin_queue, status, priority, unique_key, attempts, max_attempts,
        {created_at} AS created_at, {available_at} AS available_at, {claimed_at} AS claimed_at,
        {claim_expires_at} AS claim_expires_at, {consumed_at} AS consumed_at,
-       claimed_by, consumed_by, claim_key, last_error_class, codec
+       claimed_by, consumed_by, claim_key, last_error_class, codec,
+       ordering_key, {due_at} AS due_at, keeps_turn, awaited_ids
   FROM {table}
 """
 
@@ -448,7 +452,14 @@ def _times(is_postgresql: bool) -> dict[str, str]:  # noqa: FBT001  (the same fo
     PostgreSQL has times that are infinite or of years that few languages know, and none of these
     must keep the other rows from being read: they are shown as the nearest time that all know.
     """
-    names = ("created_at", "available_at", "claimed_at", "claim_expires_at", "consumed_at")
+    names = (
+        "created_at",
+        "available_at",
+        "due_at",
+        "claimed_at",
+        "claim_expires_at",
+        "consumed_at",
+    )
     if not is_postgresql:
         return {name: name for name in names}
     earliest, latest = "'0001-01-03 00:00:00+00'", "'9999-12-29 00:00:00+00'"

@@ -121,6 +121,9 @@ class Message(_FilledWhenRead, Generic[T_co]):  # noqa: PLW1641  (the dataclass 
     ``stored`` and ``headers`` are parsed when they are first asked for, and raise
     PayloadCorruptedError if they cannot be. A time that Python has no date for (infinity, a year
     before 1 or after 9999) is the earliest or the latest one it has.
+
+    ``available_at`` is None for a message that stands in line, behind another with its
+    ``ordering_key``.
     """
 
     id: int
@@ -235,12 +238,13 @@ class Message(_FilledWhenRead, Generic[T_co]):  # noqa: PLW1641  (the dataclass 
         """
         try:
             values = {**values, **_unparsed_in(values)}
-            known = {name: values[name] for name in _IN_JSON if name != "codec"}
+            known = {name: values[name] for name in _IN_JSON if name not in _LATER}
             for name, value in known.items():
                 if name.endswith("_at") and value is not None:
                     known[name] = datetime.fromisoformat(value)
             known["status"] = status_of(known["status"])
-            known["codec"] = values.get("codec")  # an xclaim that knew none may have written it
+            # An xclaim that knew none of them may have written it.
+            known |= {name: values.get(name) for name in _LATER}
             known["stored"] = values["payload"]
             _check_types(known)
             return cls(**known)
@@ -596,13 +600,17 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many messages of a queue are in which state; dead letters are its dead-letter queue's."""
+    """How many messages of a queue are in which state; dead letters are its dead-letter queue's.
+
+    Those ``in_line`` are neither available nor delayed: they wait for the turn of an ordering key.
+    """
 
     available: int
     delayed: int
     claimed: int
     consumed: int
     dead_letters: int
+    in_line: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -622,6 +630,7 @@ class Pause:
         }
 
 
+_LATER = ("codec", "ordering_key")
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "id": int,
     "queue": str,

@@ -42,6 +42,7 @@ _WAY_OUT: dict[type[XclaimError], str] = {
         "Run `xclaim upgrade`. If the schema is newer than this xclaim, run `pip install --upgrade "
         "xclaim`."
     ),
+    errors.OrderingNotEnabledError: "Run `xclaim ordering enable` once, as the owner of the table.",
     errors.HiddenRowsError: "Do it as the owner of the table, who sees all messages.",
     errors.PayloadError: (
         "Its text names the place in the payload. Push less, use a "

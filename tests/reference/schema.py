@@ -26,7 +26,15 @@ _DIALECTS: tuple[Any, Any] = (postgresql.dialect(), sqlite.dialect())  # type: i
 COLUMNS = {
     "id": "Given by the database, each higher than those before. Never given twice.",
     "created_at": "When it was pushed. All times are the database's clock, in UTC.",
-    "available_at": "From when it can be claimed: later than now for what is delayed or rests.",
+    "available_at": "From when it can be claimed: later than now for what is delayed or rests. "
+    "NULL: it stands in line, behind another with its ordering key.",
+    "due_at": "Before when it does not take its turn, while it stands in line. Of a message that "
+    "has ended and could not pass its turn on: when that is tried again.",
+    "keeps_turn": "Whether its end as a dead letter does not pass its turn on "
+    '(`on_dead="hold"`), or could not yet.',
+    "ordering_key": "Of the messages of a queue with the same one, one at a time can be claimed or "
+    "is.",
+    "awaited_ids": "Former holders of its turn behind which producers may still be writing.",
     "max_attempts": "After so many failed attempts it is a dead letter. NULL: never.",
     "priority": "Higher is claimed first.",
     "attempts": "How often it was claimed.",
@@ -108,7 +116,8 @@ def page() -> str:
         table(("check", "promise", "condition"), _checks(QUEUE_CHECKS, _QUEUE_CHECKS)),
         "## Besides the table",
         "The [views](views.md). On PostgreSQL the function `xclaim_delete(bigint[], text)`, by "
-        "which a [maintainer](../security.md) deletes. The statements that xclaim sends stand in "
+        "which a [maintainer](../security.md) deletes. What "
+        "[ordering keys](../guides/ordering.md) need comes with `xclaim ordering enable`: indexes, triggers and functions. The statements that xclaim sends stand in "
         "[postgresql.sql](../sql/postgresql.sql) and [sqlite.sql](../sql/sqlite.sql).",
     )
 

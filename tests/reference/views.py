@@ -30,6 +30,7 @@ _QUEUE_STATS = {
     "dead_letters": "Messages in `<queue>.dead`.",
     "retrying": "Of those available or delayed, how many were tried before.",
     "next_try_at": "When the next of these can be claimed.",
+    "in_line": "Stand in line, behind another with their ordering key; not available, not delayed.",
     "head_attempts": "How often the message was tried that would be claimed next.",
     "oldest_available_age": "How long the oldest available message waits; seconds on SQLite.",
     "oldest_claim_age": "How long the oldest claim has been held; seconds on SQLite.",

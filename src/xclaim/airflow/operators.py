@@ -21,7 +21,7 @@ from xclaim.airflow.tasks.hidden import Hidden, revealed
 from xclaim.airflow.tasks.identity import AUTOMATIC
 from xclaim.airflow.tasks.rerun import OnRerun
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
-from xclaim.arguments import MAX_LIMIT, optional_seconds, seconds, whole_number
+from xclaim.arguments import MAX_LIMIT, WhenDead, optional_seconds, seconds, whole_number
 from xclaim.errors import InvalidArgumentError
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry, checked_retry
 
@@ -41,7 +41,12 @@ __all__ = [
 ]
 
 
-_CONFIDENTIAL = ("payloads", "unique_keys", "headers")  # of a push: the last two often tell a part
+_CONFIDENTIAL = (
+    "payloads",
+    "unique_keys",
+    "ordering_keys",
+    "headers",
+)  # of a push: the others often tell a part
 
 
 class OnEmpty(StrEnum):
@@ -125,6 +130,10 @@ class PushOperator(_XclaimOperator):
     :param delay: how long until they can be claimed.
     :param max_attempts: after how many claims one becomes a dead letter, None for never.
     :param headers: added to the producer's lineage. (templated)
+    :param ordering_keys: one, or None, for each payload: of the messages with the same one, one at
+        a time is claimed, in the order of their pushes. (templated)
+    :param on_dead: what a dead letter does with its line: ``skip`` lets the next one pass, ``hold``
+        waits until it is redriven, acked or withdrawn.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
     """
 
@@ -132,6 +141,7 @@ class PushOperator(_XclaimOperator):
         "queue_name",
         "payloads",
         "unique_keys",
+        "ordering_keys",
         "priority",
         "headers",
         "xclaim_conn_id",
@@ -149,9 +159,13 @@ class PushOperator(_XclaimOperator):
         delay: timedelta | None = None,
         max_attempts: int | None = MAX_ATTEMPTS,
         headers: Mapping[str, Any] | None = None,
+        ordering_keys: Iterable[str | None] | None = None,
+        on_dead: WhenDead = "skip",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.ordering_keys = ordering_keys
+        self.on_dead = on_dead
         self.queue_name = queue_name
         self.payloads: Any = payloads  # rendered by the time it is pushed
         self.unique_keys = unique_keys
@@ -174,6 +188,8 @@ class PushOperator(_XclaimOperator):
             delay=self.delay,
             max_attempts=self.max_attempts,
             headers=revealed(self.headers),
+            ordering_keys=revealed(self.ordering_keys),
+            on_dead=self.on_dead,
         )
         self._pushed = len(messages)
         self.log.info("pushed %d messages to %s", len(messages), self.queue_name)

@@ -16,6 +16,7 @@ from xclaim.arguments import visible
 from xclaim.errors import (
     ClaimLostError,
     HiddenRowsError,
+    OrderingNotEnabledError,
     SchemaVersionError,
     StorageError,
     XclaimError,
@@ -143,7 +144,7 @@ def _status_of_error(error: XclaimError) -> int:
     match error:
         case ClaimLostError():
             return CLAIM_LOST
-        case SchemaVersionError() | StorageError() | HiddenRowsError():
+        case SchemaVersionError() | StorageError() | HiddenRowsError() | OrderingNotEnabledError():
             return NO_DATABASE
         case _:
             return WRONG_USE

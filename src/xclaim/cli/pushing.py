@@ -51,6 +51,16 @@ _IN_MEMORY = 64 * 1024 * 1024  # bytes of checked lines, more go to a temporary 
 @click.option(
     "--unique-key-field", metavar="NAME", help="Take each payload's key from this field of it."
 )
+@click.option(
+    "--ordering-key", help="Behind others with this key: one at a time is claimed, in order."
+)
+@click.option(
+    "--on-dead",
+    type=click.Choice(["skip", "hold"]),
+    default="skip",
+    show_default=True,
+    help="A dead letter lets the next with its ordering key pass, or holds them.",
+)
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher is claimed first.")
 @click.option("--delay", type=duration, help="How long until it can be claimed: 30s, 5m, 2h, 7d.")
 @click.option(
@@ -70,6 +80,8 @@ def push(
     payload: str | None,
     unique_key: str | None,
     unique_key_field: str | None,
+    ordering_key: str | None,
+    on_dead: str,
     headers: tuple[str, ...],
     output: Output,
     priority: int,
@@ -92,6 +104,8 @@ def push(
         "delay": delay,
         "max_attempts": max_attempts,
         "headers": _headers(headers),
+        "ordering_key": ordering_key,
+        "on_dead": on_dead,
     }
     source = _source(payload)
     _check_keys(unique_key, unique_key_field, is_one=isinstance(source, Value))
@@ -185,6 +199,9 @@ def _push_batch(
 ) -> int:
     """Push checked lines and return how many of them were new."""
     numbers, payloads = _handed_on(lines)
+    lines_key = options["ordering_key"]
+    options = {name: value for name, value in options.items() if name != "ordering_key"}
+    options["ordering_keys"] = None if lines_key is None else [lines_key] * len(payloads)
     if key_field is None:
         return len(queue.push_many(payloads, **options))
     keys = [_key(payload.value, key_field, "line") for payload in payloads]

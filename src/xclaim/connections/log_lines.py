@@ -115,7 +115,9 @@ def _pushed(run: _Run) -> list[Line]:
         verb = "were" if len(repeated) > 1 else "was"
         parts.append(f"{_messages(sorted(repeated))} {verb} there already")
     if fresh and run.options.get("delay"):
-        parts.append(f"to be claimed from {_time(run.result[-1].available_at)}")
+        last = run.result[-1]
+        from_ = last.available_at or last.created_at + run.options["delay"]
+        parts.append(f"to be claimed from {_time(from_)}")
     return [(logging.INFO, f"{run.queue}: {', '.join(parts)}")] if ids else []
 
 

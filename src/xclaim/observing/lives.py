@@ -136,6 +136,8 @@ def _moments(
 
 def _waiting(message: Listed) -> Iterator[Moment]:
     """Yield when its delay was over, or will be: that of its push, or of its last failure."""
+    if message.available_at is None:
+        return
     if message.is_delayed:
         yield Moment(at=message.available_at, what=Happened.COMES_BACK)
     elif message.available_at > message.created_at and not _has_died(message):
@@ -163,6 +165,8 @@ def _died(message: Listed, failures: list[Failure]) -> Iterator[Moment]:
         return
     is_at_rest = message.is_delayed or message.attempts > (message.max_attempts or 0) > 0
     at = failures[-1].at if is_at_rest and failures else message.available_at
+    if at is None:
+        return
     yield Moment(
         at=at,
         what=Happened.DIED,

@@ -182,7 +182,7 @@ class Listed:
     attempts: int
     max_attempts: int | None
     created_at: datetime
-    available_at: datetime
+    available_at: datetime | None  # None: in line, behind another of its ordering key
     claimed_at: datetime | None
     claim_expires_at: datetime | None
     consumed_at: datetime | None

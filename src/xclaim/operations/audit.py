@@ -53,6 +53,8 @@ _SAID = {
     auditing.READABLE: "payload, headers and failures are what xclaim writes, and Python reads it",
     "unique_keys": "a unique key is one message of its queue",
     "tokens": "a token is one claim",
+    "turns": "of an ordering key one message at most can be claimed or is",
+    "lines": "where messages stand in line for an ordering key, one has the turn",
     "columns": "the tables have the columns of the schema",
     "checks": "the CHECK constraints are there, and hold for all rows",
     "indexes": "the indexes are there, and valid",
@@ -124,6 +126,8 @@ def audit(
     for name, build in (
         ("unique_keys", auditing.repeated_keys),
         ("tokens", auditing.repeated_tokens),
+        ("turns", auditing.repeated_turns),
+        ("lines", auditing.lines_without_a_leader),
     ):
         found = reading.named(_of_queue(build, queue), {"first_id": first, "queue_name": queue})
         checks.append(_check(name, rows.total, len(found), found))

@@ -26,6 +26,7 @@ from xclaim.connections.direct import run
 from xclaim.errors import SchemaVersionError
 from xclaim.observing.asking import is_ended, is_locked_out, limiting
 from xclaim.operations.audit import sound_checks, sound_indexes
+from xclaim.operations.ordering import missing_parts
 from xclaim.payloads.payloads import Payloads
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
@@ -41,6 +42,7 @@ from xclaim.sql.schema import AUTOVACUUM, CHECKS, QUEUE_CHECKS, REVISION, TABLE_
 from xclaim.sql.statements import diagnosing
 from xclaim.verbs import hides_rows, schema_on
 from xclaim.verbs.execution import as_utc
+from xclaim.verbs.ordering import is_enabled
 from xclaim.verbs.unsendable import is_unsendable, shown
 
 _PATIENCE = timedelta(minutes=5)  # of who runs it by hand
@@ -661,8 +663,23 @@ def _rights_of_others(path: Path) -> bool:
     return bool(mode & (stat.S_IRWXO if is_shared else stat.S_IRWXG | stat.S_IRWXO))
 
 
+def _ordering_keys(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    if not is_enabled(connection, schema):
+        return
+    if missing := missing_parts(connection, schema):
+        yield Finding(
+            name="ordering",
+            level=Level.PROBLEM,
+            found=f"of what ordering keys need is missing: {', '.join(missing)}",
+            remedy=f"run {commands_of(connection).command('ordering enable', schema)}",
+        )
+    else:
+        yield Finding(name="ordering", level=Level.OK, found="ordering keys are enabled")
+
+
 _EVERYWHERE: tuple[Examination, ...] = (
     _parts_of_the_table,
+    _ordering_keys,
     _paused,
     _stuck_claims,
     _failing,

@@ -8,13 +8,13 @@ from xclaim.connections import direct
 from xclaim.errors import InvalidArgumentError
 from xclaim.operations.migrate import Bind, check, placed, turn
 from xclaim.sql import ordering
-from xclaim.sql.dialects import POSTGRESQL, Dialect, dialect_of
+from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect, dialect_of
 from xclaim.sql.statements import diagnosing, still_ordered
 from xclaim.verbs import schema_on
 from xclaim.verbs.execution import execute
 from xclaim.verbs.ordering import is_enabled
 
-__all__ = ["disable", "enable", "is_enabled"]
+__all__ = ["disable", "enable", "is_enabled", "missing_parts"]
 
 _ON_CITUS = (
     "ordering keys need triggers, and a table that Citus distributes has none: they are not to be "
@@ -23,7 +23,7 @@ _ON_CITUS = (
 
 
 def enable(bind: Bind, *, schema: str | None = None) -> bool:
-    """Make the indexes, triggers and functions of ordering keys; return whether they were missing.
+    """Make the indexes, triggers and functions of ordering keys; return whether any was missing.
 
     In one transaction, by the owner of the table. It reads the table once for its indexes, and
     nobody writes to it meanwhile. On a connection that is passed in the caller commits. Raise
@@ -32,12 +32,13 @@ def enable(bind: Bind, *, schema: str | None = None) -> bool:
     with turn(bind) as connection:
         resolved = schema_on(connection, schema)
         check(connection, schema=resolved)
-        if is_enabled(connection, resolved):
+        if not missing_parts(connection, resolved):
             return False
         dialect = dialect_of(connection.dialect.name)
         if dialect is POSTGRESQL and _is_distributed(connection, resolved):
             raise InvalidArgumentError(_ON_CITUS)
         with placed(connection, resolved) as place:
+            _run(connection, ordering.disabling(dialect, place))
             _run(connection, ordering.enabling(dialect, place))
     return True
 
@@ -56,6 +57,17 @@ def disable(bind: Bind, *, schema: str | None = None) -> bool:
             _refuse_lines(connection, place, dialect)
             _run(connection, ordering.disabling(dialect, place))
     return True
+
+
+def missing_parts(connection: Connection, schema: str | None) -> list[str]:
+    """Return the names of what ordering keys need and the database has not, or not valid."""
+    if connection.dialect.name == SQLITE.name:
+        wanted = {*ordering.INDEXES, *ordering.SQLITE_TRIGGERS}
+        rows = connection.exec_driver_sql("SELECT name FROM sqlite_master").all()
+    else:
+        wanted = {*ordering.INDEXES, *ordering.TRIGGERS, *ordering.FUNCTIONS}
+        rows = list(direct.run(connection, diagnosing.parts(), {"schema": schema}))
+    return sorted(wanted - {row.name for row in rows})
 
 
 def _is_distributed(connection: Connection, schema: str | None) -> bool:

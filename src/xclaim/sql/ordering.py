@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from xclaim.sql.dialects import SQLITE, Dialect
 from xclaim.sql.revision import qualified
-from xclaim.sql.schema import LINE_UP_NAME, PASS_OWED_NAME, TABLE_NAME, TURN_NAME
+from xclaim.sql.schema import HAS_TURN, LINE_UP_NAME, PASS_OWED_NAME, TABLE_NAME, TURN_NAME
 
 IN_LINE_NAME = "ix_xclaim_message_in_line"
 OWED_NAME = "ix_xclaim_message_owed"
+INDEXES = (TURN_NAME, IN_LINE_NAME, OWED_NAME)
 TRIGGERS = ("xclaim_pass_turn", "xclaim_pass_turn_of_deleted")
 SQLITE_TRIGGERS = (*TRIGGERS, "xclaim_line_up")
 _GIVE_TURN, _UNFREE, _PASS_ON, _OWE = (
@@ -30,12 +31,6 @@ FUNCTIONS = {
     "xclaim_pass_turn": "",
 }
 
-# Who has the turn: what can be claimed or is, in its own queue; and what keeps it past its end, a
-# dead letter that holds it, or what could not pass it on yet.
-HAS_TURN = (
-    "{0}ordering_key IS NOT NULL AND {0}available_at IS NOT NULL"
-    " AND ({0}consumed_at IS NULL AND {0}queue = {0}origin_queue OR {0}keeps_turn IS TRUE)"
-)
 IN_LINE = "{0}ordering_key IS NOT NULL AND {0}status = 'available' AND {0}available_at IS NULL"
 # A holder that has ended and could not pass its turn on. `due_at` is when it is tried again.
 OWES = "{0}keeps_turn AND {0}due_at IS NOT NULL AND {0}available_at IS NOT NULL"
@@ -155,6 +150,7 @@ DECLARE
     of_queue text;
     missing text[];
     led text[];
+    locked bigint[];
     owing bigint[];
     of_key text;
     owing_id bigint;
@@ -168,17 +164,25 @@ BEGIN
                      = 'in progress'
                 ELSE false END;
     WHILE cardinality(missing) > 0 LOOP
-        SELECT coalesce(array_agg(found.ordering_key), '{{}}'),
-               array_agg(found.id) FILTER (WHERE found.owes)
+        locked := ARRAY(
+            SELECT holder.id
+              FROM unnest(missing) WITH ORDINALITY AS wanted (ordering_key, place)
+             CROSS JOIN LATERAL (
+                   SELECT held.id
+                     FROM {table} AS held
+                    WHERE held.origin_queue = of_queue
+                      AND held.ordering_key = wanted.ordering_key AND {held_has_turn}
+                      FOR KEY SHARE) AS holder);
+        -- Such a lock waits for who ends the holder, and then returns it as it was before: with a
+        -- new snapshot it is seen whether it still leads. Where the snapshot stays, this fails.
+        IF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
+            PERFORM FROM {table} WHERE id = ANY (locked) FOR SHARE;
+        END IF;
+        SELECT coalesce(array_agg(held.ordering_key), '{{}}'),
+               array_agg(held.id) FILTER (WHERE {held_owes})
           INTO led, owing
-          FROM (SELECT holder.id, holder.ordering_key, holder.owes
-                  FROM unnest(missing) WITH ORDINALITY AS wanted (ordering_key, place)
-                 CROSS JOIN LATERAL (
-                       SELECT held.id, held.ordering_key, coalesce({held_owes}, false) AS owes
-                         FROM {table} AS held
-                        WHERE held.origin_queue = of_queue
-                          AND held.ordering_key = wanted.ordering_key AND {held_has_turn}
-                          FOR KEY SHARE) AS holder) AS found;
+          FROM {table} AS held
+         WHERE held.id = ANY (locked) AND {held_has_turn};
         FOREACH owing_id IN ARRAY coalesce(owing, '{{}}') LOOP
             is_given := {pass_on}(owing_id) OR is_given;
         END LOOP;
@@ -283,13 +287,13 @@ def enabling(dialect: Dialect, schema: str | None = None) -> list[str]:
         *_indexes(qualified(TABLE_NAME, schema)),
         *_functions(schema),
         *_triggers(qualified(TABLE_NAME, schema), schema),
+        _granting(schema),
     ]
 
 
 def disabling(dialect: Dialect, schema: str | None = None) -> list[str]:
     """Return the statements that take it away again."""
-    names = (TURN_NAME, IN_LINE_NAME, OWED_NAME)
-    indexes = [f"DROP INDEX IF EXISTS {qualified(name, schema)}" for name in names]
+    indexes = [f"DROP INDEX IF EXISTS {qualified(name, schema)}" for name in INDEXES]
     if dialect is SQLITE:
         return [*[f"DROP TRIGGER IF EXISTS {name}" for name in SQLITE_TRIGGERS], *indexes]
     table = qualified(TABLE_NAME, schema)
@@ -379,6 +383,37 @@ def _triggers(table: str, schema: str | None) -> list[str]:
         f" EXECUTE FUNCTION {function}()"
         for when, which in of.items()
     ]
+
+
+def _granting(schema: str | None) -> str:
+    """Return the statement that lets the roles with rights on the table use the functions.
+
+    Who may insert may stand in line, who may update may pass on what is owed.
+    """
+    table = qualified(TABLE_NAME, schema)
+    line_up, pass_owed = functions(schema)[:2]
+    body = f"""
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT DISTINCT acl.grantee, acl.privilege_type, role.rolname
+          FROM pg_class AS class
+         CROSS JOIN LATERAL (
+               SELECT class.relacl AS rights
+                UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = class.oid) AS of_table
+         CROSS JOIN LATERAL aclexplode(of_table.rights) AS acl
+          LEFT JOIN pg_roles AS role ON role.oid = acl.grantee
+         WHERE class.oid = {_literal(table)}::regclass AND acl.grantee <> class.relowner
+           AND acl.privilege_type IN ('INSERT', 'UPDATE') LOOP
+        EXECUTE 'GRANT EXECUTE ON FUNCTION '
+            || CASE granted.privilege_type WHEN 'INSERT' THEN {_literal(line_up)}
+                                           ELSE {_literal(pass_owed)} END
+            || ' TO '
+            || CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(granted.rolname) END;
+    END LOOP;
+END"""  # noqa: S608  (names of ours, quoted)
+    return f"DO {_literal(body)}"
 
 
 def _sqlite_triggers() -> list[str]:

@@ -49,6 +49,12 @@ LINE_UP_NAME = "xclaim_line_up"  # the function by which a push stands in line (
 PASS_OWED_NAME = "xclaim_pass_owed"  # noqa: S105  (by which an expire passes on what is owed)
 DELETE_NAME = "xclaim_delete"  # the function by which a maintainer deletes (PostgreSQL)
 
+# Who has the turn: what can be claimed or is, in its own queue; and what keeps it past its end, a
+# dead letter that holds it, or what could not pass it on yet.
+HAS_TURN = (
+    "{0}ordering_key IS NOT NULL AND {0}available_at IS NOT NULL"
+    " AND ({0}consumed_at IS NULL AND {0}queue = {0}origin_queue OR {0}keeps_turn IS TRUE)"
+)
 # A queue rewrites each row two or three times. There is room for that on the row's own page, where
 # PostgreSQL logs only what changed, and vacuum runs by count rather than by a fifth of the table,
 # and fast enough to keep up (https://www.postgresql.org/docs/current/routine-vacuuming.html).

@@ -15,7 +15,7 @@ from xclaim.errors import OrderingNotEnabledError
 from xclaim.sql import ordering, statements
 from xclaim.sql.dialects import SQLITE, dialect_of
 from xclaim.sql.revision import commands_of, qualified
-from xclaim.sql.schema import LINE_UP_NAME, TURN_NAME
+from xclaim.sql.schema import LINE_UP_NAME, PASS_OWED_NAME, TURN_NAME
 from xclaim.verbs.execution import execute
 
 T = TypeVar("T")
@@ -96,12 +96,22 @@ def pass_owed(connection: Connection, schema: str | None, queue: str) -> int:
     return int(row.passed)
 
 
+def _may_pass_owed(connection: Connection, schema: str | None) -> bool:
+    """Return whether ordering is enabled, and the role may call the function."""
+    function = f"{qualified(PASS_OWED_NAME, schema)}(text)"
+    found = (
+        "SELECT pg_catalog.has_function_privilege("
+        "pg_catalog.to_regprocedure(%(name)s::pg_catalog.text), 'EXECUTE')"
+    )
+    return bool(connection.exec_driver_sql(found, {"name": function}).scalar())
+
+
 def _is_perhaps_enabled(connection: Connection, schema: str | None) -> bool:
     of_pool = _known.setdefault(connection.engine.pool, {})
     now = time.monotonic()
     if now < of_pool.get(schema, float("-inf")):
         return False
-    if is_enabled(connection, schema):
+    if _may_pass_owed(connection, schema):
         return True
     of_pool[schema] = now + _ASKED_EVERY
     return False

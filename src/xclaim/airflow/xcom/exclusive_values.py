@@ -379,4 +379,5 @@ def _fate(value: ExclusiveValue, message: Message | None, pause: Pause | None) -
             f"waits in a queue that {pause.paused_by} paused at {pause.paused_at}: a try after "
             "`xclaim unpause` gets it"
         )
-    return f"is delayed until {message.available_at}"
+    until = message.available_at
+    return "stands in line for its ordering key" if until is None else f"is delayed until {until}"

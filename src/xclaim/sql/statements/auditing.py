@@ -16,14 +16,16 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
+    exists,
     func,
     literal_column,
     or_,
     select,
 )
+from sqlalchemy.sql.selectable import FromClause
 
 from xclaim.sql.dialects import SQLITE, Dialect, Json
-from xclaim.sql.schema import CHECKS
+from xclaim.sql.schema import CHECKS, HAS_TURN
 from xclaim.sql.statements.parts import AVAILABLE, CLAIMED, CONSUMED, LIMIT, QUEUE, Statement
 
 # What each row promises. First what the table's own CHECK refuses, unless it was dropped or added
@@ -84,9 +86,11 @@ REMEDIES = {
     "attempted": "UPDATE xclaim_message SET attempts = 1 WHERE id = :id",
     "attempts_bounded": "UPDATE xclaim_message SET max_attempts = attempts + 1 WHERE id = :id",
     "exhausted_is_dead": "UPDATE xclaim_message SET queue = queue || '.dead' WHERE id = :id",
+    "lines": "UPDATE xclaim_message"
+    " SET available_at = coalesce(due_at, created_at), due_at = NULL WHERE id = :id",
 }
 READABLE = "readable"
-_TIMES = ("created_at", "available_at", "claimed_at", "claim_expires_at", "consumed_at")
+_TIMES = ("created_at", "available_at", "due_at", "claimed_at", "claim_expires_at", "consumed_at")
 _NUMBERS = ("priority", "attempts", "max_attempts")
 _TEXTS = ("status", "queue", "origin_queue", "unique_key", "claimed_by", "consumed_by", "codec")
 # Each stage once, compression before encryption, as `envelope.suffixes` says.
@@ -198,6 +202,42 @@ def repeated_keys(table: Table, dialect: Dialect, *, of_queue: bool) -> Statemen
 
 
 @lru_cache
+def lines_without_a_leader(table: Table, dialect: Dialect, *, of_queue: bool) -> Statement:
+    """Return the first messages of a few lines in which nobody has the turn."""
+    leader = table.alias("leader")
+    has_turn = literal_column(f"({HAS_TURN.format('leader.')})", Boolean)
+    is_led = exists(
+        select(leader.c.id)
+        .where(leader.c.origin_queue == table.c.queue)
+        .where(leader.c.ordering_key == table.c.ordering_key, has_turn)
+    )
+    return (
+        select(dialect.readable(table.c.queue), func.min(table.c.id).label("id"))
+        .where(table.c.ordering_key.is_not(None), table.c.status == AVAILABLE)
+        .where(table.c.available_at.is_(None), *_chosen(table, of_queue=of_queue), ~is_led)
+        .group_by(table.c.queue, table.c.ordering_key)
+        .limit(_SAMPLE)
+    )
+
+
+@lru_cache
+def repeated_turns(table: Table, dialect: Dialect, *, of_queue: bool) -> Statement:
+    """Return a few lines in which more than one message has the turn."""
+    holder = table.alias("holder")
+    return (
+        select(
+            dialect.readable(holder.c.origin_queue.label("queue")),
+            func.min(holder.c.id).label("id"),
+        )
+        .where(literal_column(f"({HAS_TURN.format('holder.')})", Boolean))
+        .where(*_chosen(holder, of_queue=of_queue))
+        .group_by(holder.c.origin_queue, holder.c.ordering_key)
+        .having(func.count() > literal_column("1", Integer))
+        .limit(_SAMPLE)
+    )
+
+
+@lru_cache
 def repeated_tokens(table: Table, dialect: Dialect, *, of_queue: bool) -> Statement:
     """Return a few tokens that more than one claim has."""
     return (
@@ -223,7 +263,7 @@ def _part(table: Table, *, of_queue: bool) -> Subquery:
     return rows.order_by(table.c.id).limit(LIMIT).subquery("part")
 
 
-def _chosen(table: Table, *, of_queue: bool) -> Iterator[ColumnElement[bool]]:
+def _chosen(table: FromClause, *, of_queue: bool) -> Iterator[ColumnElement[bool]]:
     yield table.c.id >= _FIRST
     if of_queue:
         yield or_(table.c.queue == QUEUE, table.c.origin_queue == QUEUE)
@@ -288,8 +328,10 @@ __all__ = [
     "audit_rows",
     "broken_rows",
     "ids_between",
+    "lines_without_a_leader",
     "nth_newest",
     "perhaps_unreadable",
     "repeated_keys",
     "repeated_tokens",
+    "repeated_turns",
 ]

@@ -151,6 +151,19 @@ def backend_process() -> TextClause:
 
 
 @lru_cache
+def parts() -> TextClause:
+    """Return the names of valid indexes and triggers of the table, and functions beside it."""
+    return _about_table(
+        "SELECT index.relname AS name"
+        "  FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid"
+        " WHERE indrelid = {table} AND indisvalid"
+        " UNION ALL SELECT tgname FROM pg_trigger WHERE tgrelid = {table} AND tgenabled = 'O'"
+        " UNION ALL SELECT proname FROM pg_proc JOIN pg_class AS near"
+        " ON near.relnamespace = pronamespace WHERE near.oid = {table}"
+    )
+
+
+@lru_cache
 def citus() -> TextClause:
     """Return the version of Citus; no row where there is none."""
     return text("SELECT extversion AS version FROM pg_extension WHERE extname = 'citus'")

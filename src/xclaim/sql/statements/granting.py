@@ -21,8 +21,10 @@ from xclaim.sql.schema import (
     DELETE_NAME,
     FAILING_NAME,
     FAILURES_NAME,
+    LINE_UP_NAME,
     LINEAGE_VIEW_NAME,
     OVERVIEW_NAME,
+    PASS_OWED_NAME,
     QUEUE_TABLE_NAME,
     TABLE_NAME,
     VERSION_TABLE_NAME,
@@ -61,6 +63,7 @@ class Facts:
     is_owner: bool  # the role has the rights of the table's owner, or a superuser's
     bypasses_policies: bool
     policies: tuple[str, ...]  # those for the role alone
+    orders: bool  # ordering keys are enabled
     views_heed_reader: bool  # they show what their reader may see, not what their owner may
     without_policy: tuple[str, ...]  # other roles, which have rights on the table
     wider: tuple[str, ...]  # what the role has besides, through everybody or other roles
@@ -88,6 +91,9 @@ _PUSHED = (
     "created_at",
     "available_at",
     "codec",
+    "ordering_key",
+    "due_at",
+    "keeps_turn",
 )
 _GIVEN_BACK = (
     "queue",
@@ -139,6 +145,8 @@ SELECT schema.nspname::text AS schema,
        coalesce(pg_has_role(role.oid, message.relowner, 'USAGE'), false) AS is_owner,
        coalesce(role.rolbypassrls, false) AS bypasses_policies,
        ARRAY(SELECT name FROM policy WHERE roles = ARRAY[role.oid] ORDER BY 1) AS policies,
+       EXISTS (SELECT FROM pg_proc WHERE pronamespace = schema.oid
+                  AND proname = 'xclaim_line_up') AS orders,
        (SELECT count(*) = cardinality(:views) FROM pg_class
          WHERE relnamespace = schema.oid AND relname = ANY (:views)
            AND 'security_invoker=true' = ANY (reloptions)) AS views_heed_reader,
@@ -208,6 +216,8 @@ def granting(grant: Grant, found: Facts) -> list[str]:
     statements.append(f"GRANT {_rights_on_settings(grant)} ON {settings} TO {role}")
     if grant.kind is Kind.MAINTAINER:
         statements.append(f"GRANT EXECUTE ON FUNCTION {delete} TO {role}")
+    if found.orders:
+        statements += _rights_on_turns(grant, found, role)
     if views := shown_views(grant, found):
         named = ", ".join(_of(found, view) for view in views)
         statements.append(f"GRANT SELECT ON {named} TO {role}")
@@ -218,6 +228,20 @@ def granting(grant: Grant, found: Facts) -> list[str]:
             f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY" for table in (message, settings)
         ]
     return statements
+
+
+def _rights_on_turns(grant: Grant, found: Facts, role: str) -> Iterator[str]:
+    """Yield who may stand in line and who may pass on what is owed; an ack needs no right to."""
+    line_up = f"{_of(found, LINE_UP_NAME)}(bigint[])"
+    pass_owed = f"{_of(found, PASS_OWED_NAME)}(text)"
+    yield f"REVOKE ALL ON FUNCTION {line_up}, {pass_owed} FROM {role}"
+    match grant.kind:
+        case Kind.PRODUCER:
+            yield f"GRANT EXECUTE ON FUNCTION {line_up} TO {role}"
+        case Kind.CONSUMER | Kind.MAINTAINER:
+            yield f"GRANT EXECUTE ON FUNCTION {pass_owed} TO {role}"
+        case Kind.OBSERVER:
+            pass
 
 
 def is_limited(grant: Grant) -> bool:

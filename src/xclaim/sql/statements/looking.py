@@ -146,6 +146,7 @@ def counts(table: Table, dialect: Dialect) -> Statement:
         "claimed": table.c.status == CLAIMED,
         "consumed": table.c.status == CONSUMED,
         "dead_letters": and_(is_dead, available),
+        "in_line": and_(available, table.c.available_at.is_(None)),
     }
     columns = [func.count().filter(state).label(name) for name, state in states.items()]
     return select(*columns).select_from(table).where(table.c.queue.in_([QUEUE, DEAD]))
@@ -154,7 +155,7 @@ def counts(table: Table, dialect: Dialect) -> Statement:
 @lru_cache
 def queue_stats(table: Table, dialect: Dialect) -> Statement:
     """Return the lines of the view for people, by name of queue; ages in seconds."""
-    names = ("available", "delayed", "claimed", "consumed", "dead_letters")
+    names = ("available", "delayed", "claimed", "consumed", "dead_letters", "in_line")
     ages = ("oldest_available_age", "oldest_claim_age")
     columns: list[ColumnClause[Any]] = [
         column("queue", Text),
