@@ -9,7 +9,7 @@ from xclaim import Queue
 
 def drained(queue: Queue) -> list[Any]:
     """Return the payloads of all that could be consumed, in their order."""
-    consumed = []
+    consumed: list[Any] = []
     while True:
         claim = queue.claim()
         if claim is None and queue.expire() == 0:

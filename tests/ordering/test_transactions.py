@@ -14,6 +14,7 @@ from tests.retrying import AT_ONCE
 from xclaim import Queue
 
 _ROUNDS = 10
+_IS_WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 _DUE_NOW = text(
     "UPDATE xclaim_message SET due_at = created_at WHERE id IN (SELECT id FROM xclaim_message"
     " WHERE keeps_turn AND due_at > now() FOR NO KEY UPDATE SKIP LOCKED)"
@@ -117,6 +118,38 @@ def test_a_producer_that_writes_behind_two_holders_is_not_forgotten(postgresql: 
     assert _drained_in_time(queue) == ["late", "later"]
 
 
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+def test_a_push_that_waits_for_the_ack_of_the_head_has_the_turn(
+    ordered_postgresql_url: str, postgresql: Engine, level: str
+) -> None:
+    queue = Queue("orders", postgresql, retry=AT_ONCE)
+    queue.push("head", ordering_key="k")
+    head = queue.claim()
+    assert head is not None
+    producer = create_engine(ordered_postgresql_url, isolation_level=level)
+
+    def push() -> list[str]:
+        try:
+            with producer.begin() as connection:
+                Queue("orders", connection).push("new", ordering_key="k")
+        except DBAPIError as error:  # its snapshot is too old, and it is told
+            if getattr(error.orig, "sqlstate", None) != "40001":
+                raise
+            return []
+        return ["new"]
+
+    with ThreadPoolExecutor(1) as pool, postgresql.begin() as connection:
+        Queue("orders", connection).ack(head)
+        pushing = pool.submit(push)
+        _wait_for_a_lock(postgresql)
+        connection.commit()
+        pushed = pushing.result(timeout=30)
+    producer.dispose()
+
+    assert pushed or level != "READ COMMITTED"
+    assert _drained_in_time(queue) == pushed
+
+
 def test_producers_that_overlap_for_ever_do_not_keep_the_turn_from_what_they_pushed(
     postgresql: Engine,
 ) -> None:
@@ -183,6 +216,13 @@ def test_a_withdrawal_of_the_head_waits_for_one_of_the_next_that_is_undone(
     assert _drained_in_time(queue) == [2]
 
 
+def _wait_for_a_lock(engine: Engine) -> None:
+    """Return when a session waits for another."""
+    with engine.connect() as connection:
+        while not connection.scalar(_IS_WAITING):
+            connection.rollback()  # what is seen of others stands still in a transaction
+
+
 def _let_be_due(engine: Engine) -> None:
     """Let what is owed be due, without to wait for it, or for who is just passing it on."""
     with engine.begin() as connection:
@@ -190,5 +230,5 @@ def _let_be_due(engine: Engine) -> None:
 
 
 def _drained_in_time(queue: Queue) -> list[object]:
-    _let_be_due(queue._queue.bind)  # type: ignore[arg-type]
+    _let_be_due(queue._queue.bind)
     return drained(queue)
