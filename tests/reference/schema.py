@@ -117,7 +117,8 @@ def page() -> str:
         "## Besides the table",
         "The [views](views.md). On PostgreSQL the function `xclaim_delete(bigint[], text)`, by "
         "which a [maintainer](../security.md) deletes. What "
-        "[ordering keys](../guides/ordering.md) need comes with `xclaim ordering enable`: indexes, triggers and functions. The statements that xclaim sends stand in "
+        "[ordering keys](../guides/ordering.md) need comes with `xclaim ordering enable`: indexes, "
+        "triggers and functions. The statements that xclaim sends stand in "
         "[postgresql.sql](../sql/postgresql.sql) and [sqlite.sql](../sql/sqlite.sql).",
     )
 
