@@ -65,10 +65,15 @@ class _Session:
         """Push all by one call."""
         self._push("push_many", payloads)
 
-    def _push(self, act: str, payloads: Sequence[Payload]) -> None:
+    def push_ordered(self, payloads: Sequence[Payload], keys: int) -> None:
+        """Push each by a call of its own, in the order of so many keys."""
+        self._push("push_ordered", payloads, keys=keys)
+
+    def _push(self, act: str, payloads: Sequence[Payload], **options: int) -> None:
         # Only what differs is sent: the way into the other process is not what is measured.
         (text,) = {payload["text"] for payload in payloads}
-        self._side.ask(act=act, numbers=[payload["n"] for payload in payloads], text=text)
+        numbers = [payload["n"] for payload in payloads]
+        self._side.ask(act=act, numbers=numbers, text=text, **options)
 
     def consume(self, limit: int, batch: int) -> list[int]:
         """Claim and ack by calls of their own, all of them by one order."""

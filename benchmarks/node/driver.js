@@ -4,6 +4,7 @@
 //   {"act": "open", "url"}                       connects
 //   {"act": "push", "numbers", "text"}           pushes {n, text} for each number, by a call of its own
 //   {"act": "push_many", "numbers", "text"}      by one call
+//   {"act": "push_ordered", "numbers", "text", "keys"}  as push, in the order of so many keys
 //   {"act": "consume", "limit", "batch"}         claims and acks; answers with the numbers
 //   {"act": "close"}
 
@@ -18,6 +19,9 @@ const acts = {
   open: async ({ url }) => { session = await peer.open(url) },
   push: async ({ numbers, text }) => {
     for (const n of numbers) await session.push({ n, text })
+  },
+  push_ordered: async ({ numbers, text, keys }) => {
+    for (const n of numbers) await session.push({ n, text }, `key-${n % keys}`)
   },
   push_many: ({ numbers, text }) => session.pushMany(numbers.map(n => ({ n, text }))),
   consume: ({ limit, batch }) => consume(limit, batch),

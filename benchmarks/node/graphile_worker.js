@@ -23,7 +23,7 @@ export async function open (url) {
   const [utils, release] = await getUtilsAndReleasersFromOptions(options(url))
   const worker = `bench-${process.pid}`
   return {
-    push: payload => utils.addJob(TASK, payload),
+    push: (payload, queueName) => utils.addJob(TASK, payload, { queueName }),
     pushMany: payloads => utils.addJobs(payloads.map(payload => ({ identifier: TASK, payload }))),
     claim: size => batchGetJobs(utils, utils.withPgClient, TASKS, worker, null, size),
     ack: claimed => batchCompleteJobs(utils, utils.withPgClient, worker, claimed),

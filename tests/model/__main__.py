@@ -1,7 +1,8 @@
 """Explore everything: `python -m tests.model`, or `make interleavings`.
 
 Every pair of verbs in every scene, with connections that are really closed, and every triple in
-the scene `one of each`, on PostgreSQL with a rollback for a crash: three times as fast.
+the scene `one of each`, on PostgreSQL with a rollback for a crash: three times as fast. The same at
+an ordering key, in scenes of its own.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from contextlib import closing
 from pathlib import Path
 
 from tests import databases
+from tests.model import turns
 from tests.model.explorer import (
     FAILING_PAIRS,
     PAIRS,
     TRIPLES,
+    TURN_PAIRS,
+    TURN_TRIPLES,
     TWO_FAILING,
     VARIANT_PAIRS,
     explore,
@@ -32,6 +36,8 @@ _GROUPS: list[tuple[str, Sequence[Sequence[str]], Sequence[str], bool]] = [
     ("pairs with a failure", FAILING_PAIRS, list(SCENES), True),
     ("pairs of failures", TWO_FAILING, ["held", "lapsed", "lapsed last attempt"], True),
     ("triples", TRIPLES, ["one of each"], True),
+    ("pairs at an ordering key", TURN_PAIRS, list(turns.SCENES), True),
+    ("triples at an ordering key", TURN_TRIPLES, ["head claimed with a line"], True),
 ]
 
 

@@ -17,14 +17,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations_with_replacement
 
+from tests.model import turns
 from tests.model.invariants import Done, Ledger
 from tests.model.promises import NO_DEADLOCK, WAITING, BrokenPromiseError, require
 from tests.model.scenes import FAILING, VARIANTS, VERBS, Role, Verb
 from tests.model.stages import Setting, Stage
+from tests.model.turns import TurnLedger
 
 Choice = tuple[int, str]  # a session, and its step
 
-_ALL_VERBS: Mapping[str, Verb] = {**VERBS, **VARIANTS, **FAILING}
+_ALL_VERBS: Mapping[str, Verb] = {**VERBS, **VARIANTS, **FAILING, **turns.VERBS}
 _MOST_OVERTAKEN = 500
 _NEVER_WAIT = {
     "claim",
@@ -33,7 +35,9 @@ _NEVER_WAIT = {
     "expire slowly",
     "expire for good",
     "redrive",
+    *turns.NEVER_WAIT,
 }
+_OF_PRODUCERS_AND_CLAIMS = {"push behind", "push many behind", "consume", "claim in turn"}
 PAIRS = list(combinations_with_replacement(VERBS, 2))
 VARIANT_PAIRS = [
     ("push", "push another"),
@@ -43,6 +47,11 @@ VARIANT_PAIRS = [
 FAILING_PAIRS = [(failing, verb) for failing in FAILING for verb in (*VERBS, "take back")]
 TWO_FAILING = list(combinations_with_replacement(FAILING, 2))
 TRIPLES = list(combinations_with_replacement(VERBS, 3))
+TURN_PAIRS = list(combinations_with_replacement(turns.VERBS, 2))
+# A producer is at work while the turn is passed on, and again.
+TURN_TRIPLES = [
+    ("push behind", *others) for others in combinations_with_replacement(turns.VERBS, 2)
+]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +75,7 @@ class Interleaving:
     verbs: Sequence[str]
     taken: list[Choice] = field(default_factory=list)
     offered: list[list[Choice]] = field(default_factory=list)
+    is_ordered: bool = False  # the sessions meet at an ordering key
     _parts: list[_Part] = field(default_factory=list)
     _waited: list[int] = field(default_factory=list)  # the sessions, the first one first
     was_overtaken: bool = False
@@ -77,7 +87,7 @@ class Interleaving:
             _Part(verb=verb, role=Role(name=f"session {number}", claim=self.setting.claim))
             for number, verb in enumerate(self.verbs)
         ]
-        ledger = Ledger(self.stage.read())
+        ledger = self._ledger()
         while choices := self._choices():
             choice = choices[0]
             if len(self.taken) < len(path) and not self.was_overtaken:
@@ -92,6 +102,17 @@ class Interleaving:
         ledger.finish()
         waited = [self.verbs[number] for number in self._waited]
         require(not _NEVER_WAIT.intersection(waited), WAITING, waited)
+        if self._is_ack_beside_producers():
+            require(not turns.ACKS.intersection(waited), WAITING, waited)
+
+    def _ledger(self) -> Ledger | TurnLedger:
+        table = self.stage.read()
+        return TurnLedger(table, self.stage.observer) if self.is_ordered else Ledger(table)
+
+    def _is_ack_beside_producers(self) -> bool:
+        others = [verb for verb in self.verbs if verb not in turns.ACKS]
+        is_one_ack = len(others) == len(self.verbs) - 1
+        return is_one_ack and _OF_PRODUCERS_AND_CLAIMS.issuperset(others)
 
     def next_path(self) -> list[Choice] | None:
         """Return the path to the next interleaving; None after the last."""
@@ -113,12 +134,13 @@ class Interleaving:
                 choices.append((number, part.verb))
         return choices
 
-    def _step(self, choice: Choice, ledger: Ledger) -> None:
+    def _step(self, choice: Choice, ledger: Ledger | TurnLedger) -> None:
         number, step = choice
         part = self._parts[number]
         if step == part.verb:
             part.was_alone = not any(each.is_begun and not each.is_ended for each in self._parts)
             part.is_begun = True
+            ledger.begin(part.role)
             self.stage.start(number, partial(_run, _ALL_VERBS[part.verb], part.role))
             self.stage.settle()
             return
@@ -131,7 +153,7 @@ class Interleaving:
             self.stage.crash(number)
             ledger.crash(self.stage.read())
 
-    def _note(self, ledger: Ledger) -> None:
+    def _note(self, ledger: Ledger | TurnLedger) -> None:
         for number, part in enumerate(self._parts):
             if not part.is_begun or part.done is not None:
                 continue
@@ -156,7 +178,7 @@ def explore(stage: Stage, scene: str, verbs: Sequence[str]) -> int:
     path: list[Choice] | None = []
     count = overtaken = 0
     while path is not None:
-        interleaving = Interleaving(stage, setting, verbs)
+        interleaving = Interleaving(stage, setting, verbs, is_ordered=scene in turns.SCENES)
         try:
             interleaving.follow(path)
         except BaseException as error:

@@ -85,6 +85,9 @@ class Ledger:
         self._ends: Counter[UUID] = Counter()
         self._consumed: Counter[int] = Counter()
 
+    def begin(self, role: Role) -> None:
+        """Note that a session begins; what it is to find is judged when it is done."""
+
     def raised(self, done: Done) -> None:
         """Judge a verb as soon as it is done: an error has to be one that it promises."""
         allowed: tuple[type[Exception], ...] = ()
@@ -265,7 +268,7 @@ class Ledger:
         row = self.table.rows.get(claim.message.id) if claim else None
         if row is not None:
             require(row.queue == QUEUE, BURIED, f"claimed {row}")
-            is_there = row.status is not Status.AVAILABLE or row.available_at <= self.table.now
+            is_there = row.status is not Status.AVAILABLE or row.is_claimable(self.table.now)
             require(is_there, RESTED, f"claimed {row}")
 
     def _lapsed(self, after: Table) -> list[Row]:

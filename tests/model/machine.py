@@ -74,8 +74,12 @@ class TableMachine(RuleBasedStateMachine):
         priority=draw.priorities,
         delay=draw.delays,
         max_attempts=draw.limits_of_attempts,
+        order=draw.orders,
     )
-    def push(self, queue: str, payload: int, unique_key: str | None, **options: Any) -> None:
+    def push(
+        self, queue: str, payload: int, unique_key: str | None, order: draw.Order, **options: Any
+    ) -> None:
+        options |= order
         push = partial(Queue(queue, self._engine).push, payload, unique_key=unique_key, **options)
         known = self.model.keyed(queue, unique_key)
         if known is not None and known.payload != payload:
@@ -100,21 +104,24 @@ class TableMachine(RuleBasedStateMachine):
     def push_many(self, **arguments: Any) -> None:
         self._push_many(**arguments)
 
-    def _push_many(self, queue: str, items: list[tuple[int, str | None]], **options: Any) -> None:
+    def _push_many(self, queue: str, items: list[draw.Item], **options: Any) -> None:
         push_many = partial(
             Queue(queue, self._engine).push_many,
-            [payload for payload, _ in items],
-            unique_keys=[key for _, key in items],
+            [payload for payload, _, _ in items],
+            unique_keys=[key for _, key, _ in items],
+            ordering_keys=[ordering_key for _, _, ordering_key in items],
             **options,
         )
         payload_of = {row.unique_key: row.payload for row in self.model.pushed_to(queue)}
-        others = {key for payload, key in items if payload_of.setdefault(key, payload) != payload}
+        others = {
+            key for payload, key, _ in items if payload_of.setdefault(key, payload) != payload
+        }
         if others - {None}:
             self._refused(push_many, others)
             return
-        for message, (payload, key) in zip(push_many(), items, strict=True):
+        for message, (payload, key, ordering_key) in zip(push_many(), items, strict=True):
             assert (message.payload, message.unique_key) == (payload, key)
-            self._pushed(message, **options)
+            self._pushed(message, ordering_key=ordering_key, **options)
 
     @_when(bool)
     @rule(
@@ -286,6 +293,8 @@ class TableMachine(RuleBasedStateMachine):
         priority: int = 0,
         delay: timedelta | None = None,
         max_attempts: int | None = None,
+        ordering_key: str | None = None,
+        on_dead: str = "skip",
     ) -> None:
         known = self.model.keyed(message.origin_queue, message.unique_key)
         if known is not None:
@@ -300,6 +309,8 @@ class TableMachine(RuleBasedStateMachine):
             payload=message.payload,
             unique_key=message.unique_key,
             max_attempts=max_attempts,
+            ordering_key=ordering_key,
+            holds_when_dead=on_dead == "hold",
             available_at=self.model.now + (delay or timedelta(0)),
         )
         self.model.push(row)
@@ -352,6 +363,8 @@ class TableMachine(RuleBasedStateMachine):
         pauses: dict[int, timedelta] = {}
         for id_, row in self.model.rows.items():
             if id_ in self._seen and row.available_at != self._seen[id_].available_at:
+                if row.available_at is None:  # a dead letter that is back in line
+                    continue
                 pause = row.available_at - self.model.now
                 pauses[id_] = max(pause, draw.HOUR) if pause > draw.NOW else pause
                 known = self.model.now + pauses[id_]

@@ -42,7 +42,7 @@ class Row:
     unique_key: str | None = None
     attempts: int = 0
     max_attempts: int | None = None
-    available_at: datetime  # of what failed: at the latest
+    available_at: datetime | None  # of what failed: at the latest; None: it stands in line
     claimed_at: datetime | None = None
     claim_expires_at: datetime | None = None
     consumed_at: datetime | None = None
@@ -53,6 +53,10 @@ class Row:
     last_error: str | None = None
     last_error_class: str | None = None
     failures: tuple[Failed, ...] = ()
+    ordering_key: str | None = None
+    holds_when_dead: bool = field(default=False, compare=False)
+    keeps_turn: bool = field(default=False, compare=False)  # as a dead letter
+    due_at: datetime | None = field(default=None, compare=False)  # of what stands in line
     failed_at: datetime | None = field(default=None, compare=False)  # of the last one, as it says
     rest: Rest | None = field(default=None, compare=False)  # what is expected of the next look
 
@@ -72,7 +76,20 @@ class Row:
 
     def is_claimable(self, now: datetime) -> bool:
         """Return whether it may be claimed at this time."""
-        return self.status is Status.AVAILABLE and self.available_at <= now
+        is_there = self.status is Status.AVAILABLE and self.available_at is not None
+        return is_there and self.available_at <= now  # type: ignore[operator]
+
+    def is_in_line(self) -> bool:
+        """Return whether it waits for the turn of its key."""
+        is_waiting = self.status is Status.AVAILABLE and self.available_at is None
+        return self.ordering_key is not None and is_waiting
+
+    def has_turn(self) -> bool:
+        """Return whether nobody else of its key may be claimed."""
+        if self.ordering_key is None or self.status is Status.CONSUMED:
+            return False
+        is_at_home = self.queue == self.origin_queue
+        return self.keeps_turn or (is_at_home and self.available_at is not None)
 
     def is_lapsed(self, now: datetime) -> bool:
         """Return whether it is claimed by somebody whose lease ran out."""
@@ -117,8 +134,11 @@ class Table:
     # ----------------------------------------------------------------------------- the verbs
 
     def push(self, row: Row) -> None:
-        """Add a new message."""
+        """Add a new message; with an ordering key it stands in line, and may be the first."""
+        if row.ordering_key is not None:
+            row = replace(row, available_at=None, due_at=row.available_at)
         self.rows[row.id] = row
+        self.pass_turns()
 
     def pause(self, queue: str) -> None:
         """Let the queue hand out nothing."""
@@ -165,6 +185,7 @@ class Table:
         """Consume a claimed message."""
         consumed = replace(_freed(row), status=Status.CONSUMED, claimed_at=row.claimed_at)
         self.rows[row.id] = replace(consumed, consumed_at=self.now, consumed_by=row.claimed_by)
+        self.pass_turns()
 
     def release(
         self,
@@ -187,6 +208,7 @@ class Table:
             text, kind = _named(error)
             freed = replace(freed, last_error=text, last_error_class=kind)
         self.rows[row.id] = self._or_dead(freed, row, retry) if count else freed
+        self.pass_turns()
 
     def note_failure(self, row: Row, lease: timedelta, error: BaseException | str) -> None:
         """Keep the error of an attempt, and the claim."""
@@ -217,6 +239,7 @@ class Table:
             failed = self._failed(failed, row, error, "LeaseExpired")
         rests = self._resting(failed, retry, row.claimed_at)
         self.rows[row.id] = self._or_dead(rests, row, retry)
+        self.pass_turns()
 
     def redrive(self, queue: str, limit: int | None, to: str | None) -> int:
         """Move dead letters back to the queue, or to another."""
@@ -224,12 +247,20 @@ class Table:
         letters = self._next(lambda row: row.queue == dead and row.status is Status.AVAILABLE)
         for row in letters[:limit]:
             self.bring_back(row, to or queue)
+        self.pass_turns()
         return len(letters[:limit])
 
     def bring_back(self, row: Row, queue: str) -> None:
-        """Move a dead letter to a queue."""
+        """Move a dead letter to a queue: in its own it stands in line again, by its id."""
+        is_ordered = row.ordering_key is not None and queue == row.origin_queue
         self.rows[row.id] = replace(
-            row, queue=queue, attempts=0, available_at=self.now, claim_key=None
+            row,
+            queue=queue,
+            attempts=0,
+            available_at=None if is_ordered else self.now,
+            due_at=self.now if is_ordered else None,
+            keeps_turn=False,
+            claim_key=None,
         )
 
     def prune(self, queue: str, older_than: timedelta) -> int:
@@ -276,13 +307,30 @@ class Table:
             return row.status
         if row.queue != queue:
             return "dead_letters"
+        if row.is_in_line():
+            return "in_line"
         return "available" if row.is_claimable(self.now) else "delayed"
 
     def _where(self, condition: Callable[[Row], bool]) -> list[Row]:
         return [row for _, row in sorted(self.rows.items()) if condition(row)]
 
     def _next(self, condition: Callable[[Row], bool]) -> list[Row]:
-        return sorted(self._where(condition), key=lambda row: (-row.priority, row.available_at))
+        return sorted(
+            self._where(condition), key=lambda row: (-row.priority, row.available_at or self.now)
+        )
+
+    def pass_turns(self) -> None:
+        """Give the turn of each key that nobody has to the first in its line."""
+        lines: dict[tuple[str, str | None], Row] = {}
+        for row in self._where(Row.is_in_line):
+            lines.setdefault((row.origin_queue, row.ordering_key), row)
+        held = {
+            (row.origin_queue, row.ordering_key) for row in self.rows.values() if row.has_turn()
+        }
+        for key, row in lines.items():
+            if key not in held:
+                available_at = max(row.due_at or self.now, self.now)
+                self.rows[row.id] = replace(row, available_at=available_at, due_at=None)
 
     def _failed(self, row: Row, held: Row, error: str, error_class: str | None) -> Row:
         failed = Failed(
@@ -313,6 +361,7 @@ class Table:
             queue=dead_letters_of(row.queue),
             available_at=self.now,
             claim_key=held.claim_key,
+            keeps_turn=row.ordering_key is not None and row.holds_when_dead,
             rest=None,
         )
 
@@ -320,6 +369,7 @@ class Table:
         deleted = self._where(condition)
         for row in deleted:
             del self.rows[row.id]
+        self.pass_turns()
         return len(deleted)
 
 

@@ -19,6 +19,9 @@ BURIED = "who has had all attempts, and nobody else, is a dead letter; its queue
 UNCOUNTED = "what is handed back uncounted, or without an error, has not failed"
 REMEMBERED = "the last failures are kept, in their order"
 WAITING = "claim, expire and redrive wait for nobody"
+ONE_TURN = "at most one message of a key can be claimed, or is"
+NOT_STUCK = "a line has somebody with the turn, or one that is owed to it"
+IN_ORDER = "a push that begins after the commit of another is not claimed before it"
 NO_DEADLOCK = "no deadlock"
 AS_MODELLED = "the table is what the model says"
 

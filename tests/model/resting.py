@@ -35,7 +35,7 @@ class Rest:
 
     def is_kept_by(self, row: Row, *, tolerance: timedelta) -> bool:
         """Return whether the row of the database can be claimed when its pause is over."""
-        if row.failed_at is None:
+        if row.failed_at is None or row.available_at is None:
             return False
         since = self.since or row.failed_at
         earliest, latest = (

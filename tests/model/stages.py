@@ -16,12 +16,15 @@ from tests.model import real_table
 from tests.model.model import Table
 from tests.model.scenes import QUEUE, SCENES
 from tests.model.sessions import Outcome, Session
+from tests.model.turns import SCENES as TURN_SCENES
 from tests.retrying import AT_ONCE
 from xclaim import Claim, Queue, create_engine
+from xclaim.operations import ordering
 from xclaim.sql.schema import TABLE_NAME, message_table
 from xclaim.verbs import hints
 
 _COLUMNS = ", ".join(column.name for column in message_table().columns)
+_SCENES = {**SCENES, **TURN_SCENES}
 _numbers = itertools.count()
 _POLL_SECONDS = 0.0005
 _STATEMENT_TIMEOUT = "-c statement_timeout=120s"  # no statement takes a second: it would be a bug
@@ -67,7 +70,9 @@ class Stage:
         if scene not in self._settings:
             self.observer.execute(text(f"DELETE FROM {TABLE_NAME}"))
             hints._remembered.clear()
-            claim = SCENES[scene](Queue(QUEUE, self.observer, retry=AT_ONCE))
+            if scene in TURN_SCENES:
+                ordering.enable(self.engine)
+            claim = _SCENES[scene](Queue(QUEUE, self.observer, retry=AT_ONCE))
             real_table.age(self.observer, _AGO)
             copy = f"scene_{next(_numbers)}"  # two stages can share a database
             self.observer.execute(text(f"CREATE TABLE {copy} AS SELECT * FROM {TABLE_NAME}"))

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypedDict
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from tests.retrying import AT_ONCE
 from xclaim import Retry
+
+
+class Order(TypedDict, total=False):
+    """What a push says of its order."""
+
+    ordering_key: str
+    on_dead: str
+
+
+Item = tuple[int, str | None, str | None]  # a payload, a unique key, an ordering key
 
 HOUR = timedelta(hours=1)
 NOW = timedelta(0)
@@ -31,7 +42,17 @@ errors = st.sampled_from([None, "boom", ValueError("boom")])
 hourly = Retry(first=HOUR, most=4 * HOUR, jitter=0.2)
 retries = st.sampled_from([hourly, hourly, AT_ONCE, replace(hourly, max_attempts=2), FOR_EVER])
 queues_in_use = st.runner().flatmap(lambda machine: st.sampled_from(machine.queues_in_use()))
-items = st.tuples(payloads, unique_keys)
+ordering_keys = st.sampled_from([None, None, "k", "l"])
+orders = st.sampled_from(
+    [
+        Order(),
+        Order(),
+        Order(ordering_key="k"),
+        Order(ordering_key="l"),
+        Order(ordering_key="k", on_dead="hold"),
+    ]
+)
+items = st.tuples(payloads, unique_keys, ordering_keys)
 
 SETTINGS = settings(
     max_examples=40, stateful_step_count=40, suppress_health_check=list(HealthCheck)

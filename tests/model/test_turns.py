@@ -1,0 +1,44 @@
+"""Every order in which a producer and another can meet at an ordering key, and some of three.
+
+`make interleavings` runs all pairs in every scene, and all triples with a producer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.model import turns
+from tests.model.explorer import explore
+from tests.model.stages import Stage
+
+pytestmark = pytest.mark.slow
+
+SCENES = ["head claimed", "head claimed with a line", "head lapsed for good with a line"]
+# In each of them the turn is passed on twice while somebody else is at work.
+TRIPLES = [
+    ("head claimed with a line", ("push behind", "ack the head", "consume")),
+    ("head claimed", ("push behind", "push behind", "ack the head")),
+    ("head claimed", ("push behind", "ack the head", "expire the head")),
+    ("head claimed with a line", ("ack the head", "delete the first in line", "consume")),
+]
+
+
+def _named(verbs: Sequence[str]) -> str:
+    return "-".join(verbs)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("verbs", [("push behind", verb) for verb in turns.VERBS], ids=_named)
+def test_no_order_of_a_producer_and_another_breaks_a_promise(
+    quick_stage: Stage, scene: str, verbs: Sequence[str]
+) -> None:
+    assert explore(quick_stage, scene, verbs) > 0
+
+
+@pytest.mark.parametrize(("scene", "verbs"), TRIPLES, ids=str)
+def test_no_order_of_three_sessions_at_a_key_breaks_a_promise(
+    quick_stage: Stage, scene: str, verbs: Sequence[str]
+) -> None:
+    assert explore(quick_stage, scene, verbs) > 0

@@ -1,0 +1,171 @@
+"""What the processes of a race have told, and what of it must not be.
+
+A claim was certainly held from when its answer was there until its end was asked for, or, where
+nobody asked, until its lease ran out, counted from before the claim. Two claims of one key that
+overlap so were claimed at a time. A message is passed over where another of its key was pushed
+after the commit of its own push, and was certainly claimed before it was done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_TOLD_BY_PRODUCERS = {"pushed", "rolled back", "withdrawing"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Held:
+    """One claim."""
+
+    message_id: int
+    key: str
+    by: str
+    from_: float
+    until: float
+    how: str | None = None
+    ending_at: float | None = None
+    is_ended: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Pushed:
+    """One message that was certainly pushed."""
+
+    id: int
+    name: str
+    key: str
+    began: float
+    committed: float
+
+    @property
+    def is_mortal(self) -> bool:
+        """Whether it may become a dead letter, which others pass."""
+        return self.name.endswith("m")
+
+
+@dataclass(slots=True)
+class History:
+    """All that was told. ``broken``: the promises that do not hold, in words."""
+
+    pushed: dict[int, Pushed] = field(default_factory=dict)
+    rolled_back: set[str] = field(default_factory=set)
+    withdrawn: set[str] = field(default_factory=set)
+    claims: dict[str, Held] = field(default_factory=dict)
+    lost: int = 0
+    unexpected: list[str] = field(default_factory=list)
+
+    def broken(self) -> list[str]:
+        """Return what must not be."""
+        return [
+            *self.unexpected,
+            *self._overlaps(),
+            *self._acked_twice(),
+            *self._passed_over(),
+        ]
+
+    def acks(self) -> list[Held]:
+        """Return the claims whose ack was confirmed."""
+        return [held for held in self.claims.values() if held.how == "ack" and held.is_ended]
+
+    def _overlaps(self) -> Iterable[str]:
+        claims_of: dict[str, list[Held]] = defaultdict(list)
+        for held in self.claims.values():
+            claims_of[held.key].append(held)
+        for key, claims in claims_of.items():
+            longest = None
+            for held in sorted(claims, key=lambda held: held.from_):
+                if held.until <= held.from_:
+                    continue  # its lease was over when the answer came
+                if longest is not None and held.from_ < longest.until:
+                    yield f"{key}: {longest} and {held} at once"
+                if longest is None or held.until > longest.until:
+                    longest = held
+
+    def _acked_twice(self) -> Iterable[str]:
+        counts = Counter(held.message_id for held in self.acks())
+        return (
+            f"message {id_} was acked {count} times" for id_, count in counts.items() if count > 1
+        )
+
+    def _passed_over(self) -> Iterable[str]:
+        """Sweep each key by the times of its pushes: what was committed before, was done before."""
+        done_at = {held.message_id: held.ending_at or 0.0 for held in self.acks()}
+        first_claimed: dict[int, Held] = {}
+        for held in sorted(self.claims.values(), key=lambda held: held.from_, reverse=True):
+            first_claimed[held.message_id] = held
+        messages_of: dict[str, list[Pushed]] = defaultdict(list)
+        for pushed in self.pushed.values():
+            messages_of[pushed.key].append(pushed)
+        for key, messages in messages_of.items():
+            certain = [each for each in messages if not each.is_mortal and each.id in done_at]
+            certain.sort(key=lambda each: each.committed)
+            latest, place = None, 0
+            for message in sorted(messages, key=lambda each: each.began):
+                while place < len(certain) and certain[place].committed < message.began:
+                    candidate = certain[place]
+                    if latest is None or done_at[candidate.id] > done_at[latest.id]:
+                        latest = candidate
+                    place += 1
+                claim = first_claimed.get(message.id)
+                if latest and claim and claim.from_ < done_at[latest.id]:
+                    yield f"{key}: {message} was claimed before {latest} was done: {claim}"
+
+
+def read(folder: Path) -> History:
+    """Read the logs of all processes."""
+    history = History()
+    for path in sorted(folder.glob("*.jsonl")):
+        _read_one(history, path)
+    return history
+
+
+def _read_one(history: History, path: Path) -> None:
+    began = 0.0
+    for line in path.read_text().splitlines():
+        try:
+            said = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # it was killed while it wrote
+        if said["event"] == "pushing":
+            began = said["at"]
+        elif said["event"] in _TOLD_BY_PRODUCERS:
+            _note_push(history, said, began)
+        else:
+            _note_claim(history, said, path.stem)
+
+
+def _note_push(history: History, said: dict[str, Any], began: float) -> None:
+    if said["event"] == "withdrawing":
+        history.withdrawn |= set(said["names"])
+    elif said["event"] == "rolled back":
+        history.rolled_back |= {name for name, _ in said["items"]}
+    else:
+        for (name, key), id_ in zip(said["items"], said["ids"], strict=True):
+            history.pushed[id_] = Pushed(
+                id=id_, name=name, key=key, began=began, committed=said["at"]
+            )
+
+
+def _note_claim(history: History, said: dict[str, Any], by: str) -> None:
+    match said["event"]:
+        case "claimed":
+            for id_, key, token in said["claims"]:
+                until = said["asked_at"] + said["lease"]
+                history.claims[token] = Held(
+                    message_id=id_, key=key, by=by, from_=said["at"], until=until
+                )
+        case "ending":
+            held = history.claims[said["token"]]
+            held.how, held.ending_at = said["how"], said["at"]
+            held.until = min(held.until, said["at"])
+        case "ended":
+            history.claims[said["token"]].is_ended = True
+        case "lost":
+            history.lost += 1
+        case _:
+            history.unexpected.append(f"{by}: {said['error']}")
