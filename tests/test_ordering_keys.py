@@ -31,7 +31,12 @@ def engine(fresh_postgresql_url: str) -> Iterator[Engine]:
 
 def claimed(queue: Queue) -> Any:
     found: list[Any] = []
-    until(lambda: found.extend(queue.claim_many(1)) or found)
+
+    def is_there() -> bool:
+        found.extend(queue.claim_many(1))
+        return bool(found)
+
+    until(is_there)
     return found[0]
 
 
