@@ -16,6 +16,7 @@ from xclaim import (
     ClaimLostError,
     DuplicateMessageError,
     MessagesFailedError,
+    OrderingNotEnabledError,
     Payloads,
     Queue,
     SchemaVersionError,
@@ -68,6 +69,7 @@ EXAMPLES: dict[type[XclaimError], Callable[[], XclaimError]] = {
     FilterError: lambda: FilterError("`colour` is no field: write `queue:`", 7),
     ObservationTimeoutError: lambda: ObservationTimeoutError("which queues there are", 2.0),
     SchemaVersionError: lambda: SchemaVersionError(found="0001", expected="0002"),
+    OrderingNotEnabledError: OrderingNotEnabledError,
 }
 
 

@@ -44,6 +44,7 @@ from tests.model.promises import (
     require,
 )
 from xclaim import Claim, ClaimLostError, DuplicateMessageError, Message, Queue, Retry, Status
+from xclaim.operations import ordering
 from xclaim.verbs.settling import note_failure
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])
@@ -105,6 +106,7 @@ class TableMachine(RuleBasedStateMachine):
         self._push_many(**arguments)
 
     def _push_many(self, queue: str, items: list[draw.Item], **options: Any) -> None:
+        items = _each_in_one_line(items)
         push_many = partial(
             Queue(queue, self._engine).push_many,
             [payload for payload, _, _ in items],
@@ -382,7 +384,14 @@ class TableMachine(RuleBasedStateMachine):
             return function(connection)
 
 
+def _each_in_one_line(items: list[draw.Item]) -> list[draw.Item]:
+    """Give what is pushed twice under a unique key the same ordering key both times."""
+    lines = {unique_key: line for _, unique_key, line in reversed(items)}
+    return [(payload, key, lines[key] if key else line) for payload, key, line in items]
+
+
 def run(engine: Engine, much: settings) -> None:
     """Run the machine on a database, so often and so long."""
+    ordering.enable(engine)
     factory: Any = partial(TableMachine, engine)
     run_state_machine_as_test(factory, settings=much)

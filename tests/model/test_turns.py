@@ -19,7 +19,7 @@ SCENES = ["head claimed", "head claimed with a line", "head lapsed for good with
 # In each of them the turn is passed on twice while somebody else is at work.
 TRIPLES = [
     ("head claimed with a line", ("push behind", "ack the head", "consume")),
-    ("head claimed", ("push behind", "push behind", "ack the head")),
+    ("head claimed with a line", ("push behind", "push behind", "ack the head")),
     ("head claimed", ("push behind", "ack the head", "expire the head")),
     ("head claimed with a line", ("ack the head", "delete the first in line", "consume")),
 ]

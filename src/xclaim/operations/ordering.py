@@ -65,7 +65,8 @@ def missing_parts(connection: Connection, schema: str | None) -> list[str]:
         wanted = {*ordering.INDEXES, *ordering.SQLITE_TRIGGERS}
         rows = connection.exec_driver_sql("SELECT name FROM sqlite_master").all()
     else:
-        wanted = {*ordering.INDEXES, *ordering.TRIGGERS, *ordering.FUNCTIONS}
+        triggers = {f"trigger {name}" for name in ordering.TRIGGERS}
+        wanted = {*ordering.INDEXES, *triggers, *ordering.FUNCTIONS}
         rows = list(direct.run(connection, diagnosing.parts(), {"schema": schema}))
     return sorted(wanted - {row.name for row in rows})
 

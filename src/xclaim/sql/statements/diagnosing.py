@@ -157,7 +157,8 @@ def parts() -> TextClause:
         "SELECT index.relname AS name"
         "  FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid"
         " WHERE indrelid = {table} AND indisvalid"
-        " UNION ALL SELECT tgname FROM pg_trigger WHERE tgrelid = {table} AND tgenabled = 'O'"
+        " UNION ALL SELECT concat('trigger ', tgname)"
+        "  FROM pg_trigger WHERE tgrelid = {table} AND tgenabled = 'O'"
         " UNION ALL SELECT proname FROM pg_proc JOIN pg_class AS near"
         " ON near.relnamespace = pronamespace WHERE near.oid = {table}"
     )

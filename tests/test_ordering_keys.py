@@ -1,0 +1,233 @@
+"""Lines beside open transactions, with limited rights, and with many messages: PostgreSQL alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from tests.eventually import until
+from tests.people import People, people
+from tests.test_statements import explain
+from xclaim import OrderingNotEnabledError, Queue, create_engine
+from xclaim.operations import audit, doctor, ordering
+from xclaim.sql import statements
+from xclaim.sql.dialects import POSTGRESQL
+from xclaim.sql.schema import message_table
+
+
+@pytest.fixture
+def engine(fresh_postgresql_url: str) -> Iterator[Engine]:
+    engine = create_engine(fresh_postgresql_url)
+    ordering.enable(engine)
+    yield engine
+    engine.dispose()
+
+
+def claimed(queue: Queue) -> Any:
+    found: list[Any] = []
+
+    def is_there() -> bool:
+        found.extend(queue.claim_many(1))
+        return bool(found)
+
+    until(is_there)
+    return found[0]
+
+
+def test_an_ack_does_not_wait_for_who_pushes_behind_it(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push(1, ordering_key="a")
+    with engine.begin() as connection:
+        Queue("orders", connection).push(2, ordering_key="a")
+        queue.ack(claimed(queue))
+        assert queue.claim() is None
+
+    assert claimed(queue).payload == 2
+
+
+def test_who_pushes_behind_the_last_but_one_is_not_forgotten(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push_many([1, 2], ordering_keys=["a", "a"])
+    with engine.begin() as connection:
+        Queue("orders", connection).push(3, ordering_key="a")
+        queue.ack(claimed(queue))
+        queue.ack(claimed(queue))
+
+    assert claimed(queue).payload == 3
+
+
+def test_the_next_producer_passes_on_what_is_owed(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push(1, ordering_key="a")
+    with engine.begin() as connection:
+        Queue("orders", connection).push(2, ordering_key="a")
+        queue.ack(claimed(queue))
+        queue.push(3, ordering_key="a")
+
+        assert claimed(queue).payload == 3
+
+
+def test_a_push_that_waited_for_an_ack_leads_its_line(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push(1, ordering_key="a")
+    claim = claimed(queue)
+    pushing = threading.Thread(target=lambda: queue.push(2, ordering_key="a"))
+    with engine.begin() as connection:
+        Queue("orders", connection).ack(claim)
+        pushing.start()
+        until(lambda: waits_for_a_lock(engine))
+    pushing.join()
+
+    assert claimed(queue).payload == 2
+
+
+def test_of_two_that_begin_a_line_the_second_stands_behind(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    pushing = threading.Thread(target=lambda: queue.push(2, ordering_key="a"))
+    with engine.begin() as connection:
+        Queue("orders", connection).push(1, ordering_key="a")
+        pushing.start()
+        until(lambda: waits_for_a_lock(engine))
+    pushing.join()
+
+    assert [claim.payload for claim in queue.claim_many(10)] == [1]
+
+
+def test_an_ack_with_an_old_snapshot_leaves_no_line_alone(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push(1, ordering_key="a")
+    claim = claimed(queue)
+    isolated = engine.execution_options(isolation_level="REPEATABLE READ")
+    with isolated.begin() as connection:
+        joined = Queue("orders", connection)
+        joined.peek()
+        queue.push(2, ordering_key="a")
+        joined.ack(claim)
+
+    assert claimed(queue).payload == 2
+
+
+def test_a_push_with_an_old_snapshot_stands_behind_nobody_who_has_gone(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push(1, ordering_key="a")
+    isolated = engine.execution_options(isolation_level="REPEATABLE READ")
+    with pytest.raises(DBAPIError, match="could not serialize"), isolated.begin() as connection:
+        joined = Queue("orders", connection)
+        joined.peek()
+        queue.ack(claimed(queue))
+        joined.push(2, ordering_key="a")
+
+    assert queue.claim() is None
+
+
+def waits_for_a_lock(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        waiting = connection.exec_driver_sql(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(waiting.scalar())
+
+
+def test_without_its_triggers_a_push_with_a_key_is_refused(fresh_postgresql_url: str) -> None:
+    engine = create_engine(fresh_postgresql_url)
+    ordering.disable(engine)
+
+    with pytest.raises(OrderingNotEnabledError, match="xclaim ordering enable"):
+        Queue("orders", engine).push(1, ordering_key="a")
+
+    engine.dispose()
+
+
+def test_ordering_is_disabled_only_when_nobody_has_a_key(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push(1, ordering_key="a")
+    with pytest.raises(ValueError, match="has an ordering key"):
+        ordering.disable(engine)
+    queue.ack(claimed(queue))
+
+    assert ordering.disable(engine)
+    assert not ordering.disable(engine)
+
+
+def test_the_doctor_says_what_is_missing_and_enable_makes_it(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER xclaim_pass_turn ON xclaim_message")
+
+    (found,) = [each for each in doctor.examine(engine) if each.name == "ordering"]
+
+    assert "xclaim_pass_turn" in found.found
+    assert ordering.enable(engine)
+    assert not ordering.enable(engine)
+
+
+def test_the_audit_finds_a_line_that_nobody_leads(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push_many([1, 2], ordering_keys=["a", "a"])
+    assert audit.audit(engine).is_sound
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE xclaim_message DISABLE TRIGGER USER")
+        connection.exec_driver_sql("DELETE FROM xclaim_message WHERE available_at IS NOT NULL")
+
+    (broken,) = [check for check in audit.audit(engine).checks if check.broken]
+
+    assert broken.name == "lines"
+
+
+@pytest.fixture(params=[(), ("orders",)], ids=["all queues", "one queue"])
+def office(
+    request: pytest.FixtureRequest, postgresql_server: str, _template_url: str
+) -> Iterator[People]:
+    with people(postgresql_server, _template_url, request.param) as office:
+        ordering.enable(office.owner)  # after the grants
+        yield office
+
+
+def test_each_role_does_its_part_for_a_line(office: People) -> None:
+    producer, consumer = office.queue("producer"), office.queue("consumer")
+    producer.push_many([1, 2, 3], ordering_keys=["a"] * 3, unique_keys=["x", "y", "z"])
+    consumer.ack(claimed(consumer))
+    consumer.claim(lease=timedelta(0))
+    office.queue("maintainer").expire()
+    office.owned().withdraw(["y"])
+
+    assert claimed(consumer).payload == 3
+
+
+def test_a_consumer_passes_on_what_is_owed(office: People) -> None:
+    producer, consumer = office.queue("producer"), office.queue("consumer")
+    producer.push(1, ordering_key="a")
+    with office.engines["producer"].begin() as connection:
+        Queue("orders", connection).push(2, ordering_key="a")
+        consumer.ack(claimed(consumer))
+
+    assert claimed(consumer).payload == 2
+
+
+def test_who_stands_in_no_line_locks_none(office: People) -> None:
+    (message,) = office.owned("invoices").push_many([1], ordering_keys=["a"])
+
+    (lined_up,) = office.run("producer", f"SELECT xclaim_line_up(ARRAY[{message.id}::bigint])")
+
+    assert lined_up[0] == []
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_a_claim_reads_no_line(engine: Engine, mode: str) -> None:
+    queue = Queue("load", engine)
+    queue.push_many([0] * 20_000, ordering_keys=["long"] * 20_000)
+    assert queue.claim() is not None
+    queue.push_many([0] * 2_000, ordering_keys=[f"key-{number}" for number in range(2_000)])
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE xclaim_message")
+
+    plan = explain(engine, statements.claim(message_table(), POSTGRESQL, limit=1), mode)
+
+    assert "ix_xclaim_message_claim" in plan.text
+    assert plan.buffers <= 40, plan.text
