@@ -98,6 +98,16 @@ def test_a_push_under_a_unique_key_stands_in_line_once(queue: Queue) -> None:
     assert sorted(map(str, drained(queue))) == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize("lines", [[None, "a"], ["a", None], ["a", "b"]], ids=str)
+def test_of_what_is_pushed_twice_at_once_the_first_says_the_line(
+    queue: Queue, lines: list[str | None]
+) -> None:
+    first, second = queue.push_many([1, 1], unique_keys=["one", "one"], ordering_keys=lines)
+
+    assert first.id == second.id
+    assert claimed(queue).message.ordering_key == lines[0]
+
+
 def test_the_claim_knows_the_key(queue: Queue) -> None:
     in_line(queue, 1)
 

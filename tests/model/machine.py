@@ -106,7 +106,6 @@ class TableMachine(RuleBasedStateMachine):
         self._push_many(**arguments)
 
     def _push_many(self, queue: str, items: list[draw.Item], **options: Any) -> None:
-        items = _each_in_one_line(items)
         push_many = partial(
             Queue(queue, self._engine).push_many,
             [payload for payload, _, _ in items],
@@ -382,12 +381,6 @@ class TableMachine(RuleBasedStateMachine):
     def _in_database(self, function: Callable[[Connection], Any]) -> Any:
         with self._engine.begin() as connection:
             return function(connection)
-
-
-def _each_in_one_line(items: list[draw.Item]) -> list[draw.Item]:
-    """Give what is pushed twice under a unique key the same ordering key both times."""
-    lines = {unique_key: line for _, unique_key, line in reversed(items)}
-    return [(payload, key, lines[key] if key else line) for payload, key, line in items]
 
 
 def run(engine: Engine, much: settings) -> None:

@@ -49,11 +49,12 @@ def turns_in(
 ) -> Collection[int]:
     """Return which of the messages that were just pushed need not stand in line.
 
-    PostgreSQL says it with the rows. On SQLite RETURNING does not know it yet.
+    PostgreSQL says it with the rows of a statement that had ordering keys; several statements may
+    have made them, some of them none. On SQLite RETURNING does not know it yet.
     """
     dialect = dialect_of(connection.dialect.name)
     if dialect is not SQLITE:
-        return {id_ for row in rows for id_ in row.turns or ()}
+        return {id_ for row in rows for id_ in getattr(row, "turns", None) or ()}
     found = execute(connection, schema, statements.with_turn, dialect.row_parameters(id=ids))
     return {row.id for row in found}
 
