@@ -52,7 +52,8 @@ def test_dead_letters_of_one_error_are_given_back_by_the_keyboard_alone(
     with looking(browser) as looked:
         page = looked.page
         looked.open(f"{served.address}/dead-letters")
-        page.get_by_role("link", name="Redrive").first.focus()
+        group = page.get_by_role("row").filter(has_text="KeyError")
+        group.get_by_role("link", name="Redrive").focus()
         page.keyboard.press("Enter")
         page.wait_for_url("**/redrive?**")
         page.get_by_role("button", name="Redrive").focus()
