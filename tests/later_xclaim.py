@@ -40,7 +40,7 @@ REPLY_QUEUE = (
 OVERVIEW = """
 SELECT id, queue, origin_queue, status, priority, unique_key, attempts, max_attempts, created_at,
        available_at, claimed_at, claim_expires_at, consumed_at, claimed_by, consumed_by, claim_key,
-       last_error_class, codec{more}
+       last_error_class, codec, ordering_key, due_at, keeps_turn, awaited_ids{more}
   FROM {table}
 """
 # Whoever may read queues may read this one; whoever may push payloads may say it.

@@ -35,7 +35,7 @@ SELECT attname, attacl::text FROM pg_attribute
  WHERE attrelid = 'xclaim_message'::regclass AND attacl IS NOT NULL
 UNION ALL SELECT relname, concat_ws('|', relacl, relrowsecurity) FROM pg_class
  WHERE relname LIKE 'xclaim%'
-UNION ALL SELECT proname, proacl::text FROM pg_proc WHERE proname LIKE 'xclaim%'
+UNION ALL SELECT proname, coalesce(proacl::text, '') FROM pg_proc WHERE proname LIKE 'xclaim%'
 UNION ALL SELECT policyname, concat_ws('|', roles, cmd, qual, with_check) FROM pg_policies
 ORDER BY 1
 """
