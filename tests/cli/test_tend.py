@@ -90,6 +90,7 @@ def test_stats_count_every_queue_by_state(
         "queue": "orders",
         "available": 2,
         "delayed": 1,
+        "in_line": 0,
         "claimed": 1,
         "consumed": 0,
         "dead_letters": 0,

@@ -19,6 +19,7 @@ from tests.web.asking import form_of, send
 from tests.web.dashboards import OPERATOR, Dashboard, SignedIn, dashboard_of
 from xclaim import InvalidArgumentError, Queue, Retry
 from xclaim.observing import holding
+from xclaim.operations import ordering
 from xclaim.web import Person
 from xclaim.web.actions import Hand, withdraw
 from xclaim.web.airflow_pages import AirflowPages
@@ -592,3 +593,18 @@ def test_a_list_says_how_long_ago_and_has_the_time_beside_it(
     assert cell.partition(" UTC")[0].startswith('datetime="20')
     assert 'UTC">' in cell
     assert cell.endswith(" ago")
+
+
+def test_what_stands_in_line_says_so_and_behind_which_key(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    ordering.enable(dashboard.engine)
+    _, behind = orders.push_many([1, 2], ordering_keys=["<i>ann", "<i>ann"])
+
+    listed = dashboard.get("messages?filter=queue:orders").text
+    page = dashboard.get(f"message?id={behind.id}").text
+
+    assert listed.count(">in line<") == 1
+    assert ">in line<" in page
+    assert "Available since" not in page
+    assert '<dt>Ordering key</dt><dd class="code"><bdi>&lt;i&gt;ann</bdi></dd>' in page

@@ -89,7 +89,9 @@ def failing(ask: Ask, timeout: timedelta, queue: str, limit: int) -> list[Listed
     name = queue_of(queue)
     asked = Filter((OfStatus(word=StatusWord.RETRYING), OfText(name=TextName.QUEUE, text=name)))
     found = search(ask, timeout, str(asked), limit=limit, before=None).messages
-    return sorted(found, key=lambda message: (message.available_at, message.id))
+    return sorted(
+        found, key=lambda message: (message.available_at or message.created_at, message.id)
+    )
 
 
 def dead_letters(ask: Ask, timeout: timedelta, queue: str | None) -> DeadLetters:

@@ -33,6 +33,7 @@ def listed(row: Any, excerpt: str | None = None, note: str | None = None) -> Lis
         max_attempts=row.max_attempts,
         created_at=as_utc(row.created_at),
         available_at=as_utc(row.available_at),
+        ordering_key=row.ordering_key,
         claimed_at=as_utc(row.claimed_at),
         claim_expires_at=as_utc(row.claim_expires_at),
         consumed_at=as_utc(row.consumed_at),

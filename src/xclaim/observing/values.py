@@ -183,6 +183,7 @@ class Listed:
     max_attempts: int | None
     created_at: datetime
     available_at: datetime | None  # None: in line, behind another of its ordering key
+    ordering_key: str | None
     claimed_at: datetime | None
     claim_expires_at: datetime | None
     consumed_at: datetime | None
