@@ -94,6 +94,10 @@ def failing(ask: Ask, timeout: timedelta, queue: str, limit: int) -> list[Listed
     )
 
 
+def _next_try(message: Listed) -> tuple[datetime, int]:
+    return message.available_at or message.created_at, message.id
+
+
 def dead_letters(ask: Ask, timeout: timedelta, queue: str | None) -> DeadLetters:
     """Return the dead letters by queue, class and first line of the error; the newest of a queue.
 
