@@ -151,6 +151,7 @@ def test_maintenance_reports_what_it_did(run: Run, queue: Queue) -> None:
         "pruned": 1,
         "available": 2,
         "delayed": 0,
+        "in_line": 0,
         "claimed": 0,
         "consumed": 0,
         "dead_letters": 0,
