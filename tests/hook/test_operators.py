@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk import DAG, task
 
 from tests.hook.conftest import DagRun
+from tests.retrying import waiting
 from xclaim import InvalidArgumentError, Queue
 from xclaim.airflow.operators import (
     AckOperator,
@@ -81,7 +82,7 @@ def test_release_gives_back_with_the_reason(run: Run, queue: Queue) -> None:
 
     run(built)
 
-    assert queue.counts().delayed == 2
+    assert waiting(queue) == 2
     for message in (queue.get(each.id) for each in pushed):
         assert message is not None
         assert message.attempts == 1
