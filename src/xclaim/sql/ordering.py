@@ -209,7 +209,8 @@ BEGIN
     IF NOT is_given THEN
         RETURN '{{}}';
     END IF;
-    RETURN ARRAY(SELECT id FROM {table} WHERE id = ANY (ids) AND available_at IS NOT NULL);
+    RETURN ARRAY(SELECT id FROM {table}
+                  WHERE id = ANY (ids) AND origin_queue = of_queue AND available_at IS NOT NULL);
 END
 """
 
