@@ -18,7 +18,7 @@ from airflow.sdk import DAG
 
 from tests.eventually import until
 from tests.hook.conftest import RETRIES, DagRun, within_rerun, within_task
-from tests.retrying import AT_ONCE
+from tests.retrying import AT_ONCE, waiting
 from xclaim import InvalidArgumentError, Message, MessagesFailedError, Queue, Retry
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.tasks import failing, open_claims
@@ -420,7 +420,7 @@ def test_what_is_kept_is_kept_alive_while_the_task_goes_on(
         queue.ack(claimed)
         open_claims.release_all(str(running_instance().id), "over")
 
-    assert (queue.counts().delayed, queue.counts().consumed) == (1, 1)
+    assert (waiting(queue), queue.counts().consumed) == (1, 1)
     assert claimed.message.id == good.id
 
 
@@ -439,7 +439,7 @@ def test_exclusive_values_of_two_queues_fail_apart(hook: XclaimHook, connected: 
     with within_task(RETRIES + 1), pytest.raises(MessagesFailedError), consume_values(values):
         raise MessagesFailedError({ids[0]: "boom"})
 
-    assert (hook.queue("a").counts().delayed, hook.queue("b").counts().consumed) == (1, 1)
+    assert (waiting(hook.queue("a")), hook.queue("b").counts().consumed) == (1, 1)
 
 
 def test_the_last_try_of_a_drain_has_each_message_once(run: Run, orders: Queue) -> None:
@@ -506,7 +506,7 @@ def test_there_is_nothing_to_keep_for_after_the_last_try(queue: TaskQueue) -> No
     with within_task(RETRIES + 1), pytest.raises(ValueError, match="boom"), queue.consume():
         raise ValueError("boom")
 
-    assert queue.counts().delayed == 1
+    assert waiting(queue) == 1
 
 
 def test_the_log_of_a_task_tells_what_became_of_each_message(

@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk import DAG, task
 
 from tests.hook.conftest import DagRun
+from tests.retrying import waiting
 from xclaim import InvalidArgumentError, Queue
 from xclaim.airflow.operators import (
     AckOperator,
@@ -81,7 +82,7 @@ def test_release_gives_back_with_the_reason(run: Run, queue: Queue) -> None:
 
     run(built)
 
-    assert queue.counts().delayed == 2
+    assert waiting(queue) == 2
     for message in (queue.get(each.id) for each in pushed):
         assert message is not None
         assert message.attempts == 1
@@ -151,6 +152,7 @@ def test_maintenance_reports_what_it_did(run: Run, queue: Queue) -> None:
         "pruned": 1,
         "available": 2,
         "delayed": 0,
+        "in_line": 0,
         "claimed": 0,
         "consumed": 0,
         "dead_letters": 0,

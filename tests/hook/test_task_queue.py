@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.hook.conftest import RETRIES, within_rerun, within_task
+from tests.retrying import waiting
 from xclaim import (
     Claim,
     ClaimLostError,
@@ -299,7 +300,7 @@ def test_a_block_that_raises_for_good_releases_what_it_claimed(queue: TaskQueue)
         with pytest.raises(ValueError, match="boom"), queue.transact():
             raise ValueError("boom")
 
-    assert (queue.counts().delayed, queue.counts().claimed) == (3, 0)
+    assert (waiting(queue), queue.counts().claimed) == (3, 0)
 
 
 def test_a_typed_queue_stays_typed_in_a_rerun(hook: XclaimHook) -> None:

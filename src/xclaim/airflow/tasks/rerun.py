@@ -8,7 +8,6 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from xclaim.errors import InvalidArgumentError
-from xclaim.verbs import listed
 
 if TYPE_CHECKING:
     from xclaim import Message, Queue
@@ -59,6 +58,8 @@ def replace_unconsumed(
 
     ``queue`` is in a transaction, so that nobody sees the one without the other.
     """
+    from xclaim.verbs import listed  # a DAG file imports this module
+
     keys = [task.unique_key(number) for number in numbers]
     if numbers.start == 0:
         _withdraw_all(queue, task)
