@@ -98,6 +98,12 @@ IF <function>.delay NOT BETWEEN '0' AND '{MAX_DURATION.days} days' THEN
     {_REFUSED} 'delay must lie between 0 and {MAX_DURATION.days} days';
 END IF;
 """,
+    # Where ordering is enabled, and the caller may: what was owed when its holder ended.
+    "pass_what_is_owed": """
+IF has_function_privilege(to_regprocedure({pass_owed}), 'EXECUTE') THEN
+    PERFORM {schema}.xclaim_pass_owed(<function>.queue);
+END IF;
+""",
     "refuse_lost": """
 IF NOT FOUND THEN
     RAISE 'the claim of message % is no longer held', <function>.id
@@ -213,7 +219,7 @@ _STATEMENTS: dict[str, _Build] = {
 _OF_TABLES = re.compile(rf"(?<![\w.])({TABLE_NAME}|{QUEUE_TABLE_NAME}|{DELETE_NAME})\b(?!\.)")
 _PLACES = re.compile(
     r"^(?P<indent> *)(?P<before>.*?)"
-    r"\{(?!schema\}|message\})(?P<name>[a-z_]+)(?P<given>(?: [^}]*)?)\}",
+    r"\{(?!schema\}|message\}|pass_owed\})(?P<name>[a-z_]+)(?P<given>(?: [^}]*)?)\}",
     re.MULTILINE,
 )
 _NAME = re.compile(r"FUNCTION \{schema\}\.(\w+)")

@@ -189,6 +189,7 @@ BEGIN
             SELECT count(*) INTO _lapsed FROM given_back;
         END IF;
     END IF;
+    {pass_what_is_owed}
     IF xclaim_claim.claim_key IS NULL THEN
         RETURN QUERY WITH claimed AS (
             {claim})
@@ -300,6 +301,7 @@ BEGIN
     WITH given_back AS (
         {expire})
     SELECT count(*) INTO _count FROM given_back;
+    {pass_what_is_owed}
     RETURN _count;
 END
 $$;
@@ -393,7 +395,8 @@ $$;
 
 -- xclaim_counts: Count the messages of the queue by state. It reads them all: not for a hot path.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_counts(queue text) RETURNS TABLE (
-    available bigint, delayed bigint, claimed bigint, consumed bigint, dead_letters bigint
+    available bigint, delayed bigint, claimed bigint, consumed bigint, dead_letters bigint,
+    in_line bigint
 )
 {counting_settings} AS $$
 #variable_conflict use_column

@@ -228,6 +228,20 @@ def test_who_stands_in_no_line_locks_none(office: People) -> None:
     assert lined_up[0] == []
 
 
+def test_who_stands_in_line_hears_nothing_of_other_queues(office: People) -> None:
+    other = office.owned("invoices").push(1)
+
+    (lined_up,) = office.run(
+        "producer",
+        "WITH pushed AS (INSERT INTO xclaim_message (queue, origin_queue, payload, headers,"
+        " ordering_key, created_at, available_at, due_at)"
+        " VALUES ('orders', 'orders', '1', '{}', 'a', now(), NULL, now()) RETURNING id)"
+        f" SELECT array_agg(id), xclaim_line_up(array_agg(id) || {other.id}::bigint) FROM pushed",
+    )
+
+    assert lined_up[0] == lined_up[1]
+
+
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 def test_a_claim_reads_no_line(engine: Engine, mode: str) -> None:
     queue = Queue("load", engine)

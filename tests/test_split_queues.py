@@ -29,7 +29,7 @@ from xclaim import (
     Ticket,
     create_engine,
 )
-from xclaim.operations import migrate
+from xclaim.operations import migrate, ordering
 from xclaim.places import part_of
 from xclaim.sql.schema import message_table
 
@@ -59,6 +59,7 @@ def shared_schemas(postgresql_server: str) -> Iterator[Places]:
         engine.dispose()
         for schema in ("q1", "q2"):
             migrate.upgrade(url, schema=schema)
+            ordering.enable(url, schema=schema)
         yield split(url, url, "q1", "q2")
 
 
@@ -179,9 +180,48 @@ def test_a_large_batch_without_keys_is_spread(queue: Queue[Any]) -> None:
 
 
 @pytest.mark.parametrize("payloads", [[], [1]])
-def test_a_wrong_number_of_keys_is_refused(queue: Queue[Any], payloads: list[int]) -> None:
+@pytest.mark.parametrize("keys", ["unique_keys", "ordering_keys"])
+def test_a_wrong_number_of_keys_is_refused(
+    queue: Queue[Any], payloads: list[int], keys: str
+) -> None:
+    options: dict[str, Any] = {keys: ["a", "b"]}
     with pytest.raises(InvalidArgumentError, match="2"):
-        queue.push_many(payloads, unique_keys=["a", "b"])
+        queue.push_many(payloads, **options)
+
+
+def test_messages_of_an_ordering_key_are_in_one_part(queue: Queue[Any]) -> None:
+    lines = ["a", "b", "c", "d", None] * 8
+    single = [queue.push(-number, ordering_key="a") for number in range(4)]
+    batch = queue.push_many(list(range(40)), ordering_keys=lines)
+
+    for key in "abcd":
+        number = int(hashlib.sha256(key.encode()).hexdigest(), 16) % 4
+        of_key = [each for each in [*single, *batch] if each.ordering_key == key]
+        assert parts_of(of_key) == {f"orders.{number}"}
+    assert [message.payload for message in batch] == list(range(40))
+
+
+def test_an_ordering_key_is_one_message_at_a_time(queue: Queue[Any]) -> None:
+    for number in range(8):
+        queue.push(number, ordering_key="a")
+
+    taken = []
+    while claims := everything(queue):
+        taken.append([claim.payload for claim in claims])
+        queue.ack_many(claims)
+
+    assert taken == [[number] for number in range(8)]
+
+
+def test_a_unique_key_and_an_ordering_key_of_one_payload_are_refused(queue: Queue[Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match="two of its parts"):
+        queue.push(1, unique_key="a", ordering_key="b")
+    with pytest.raises(InvalidArgumentError, match="two of its parts"):
+        queue.push_many([1, 2], unique_keys=["a", "b"], ordering_keys=[None, "b"])
+
+    assert queue.counts().available == 0
+    pushed = queue.push_many([1, 2], unique_keys=["a", None], ordering_keys=[None, "b"])
+    assert [(each.unique_key, each.ordering_key) for each in pushed] == [("a", None), (None, "b")]
 
 
 def test_all_parts_are_claimed_from_and_acked(queue: Queue[Any]) -> None:

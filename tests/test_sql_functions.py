@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from tests import sql_functions
+from tests.eventually import until
 from tests.function_places import SCHEMA, Place, placed
 from xclaim import Claim, Queue
+from xclaim.operations import ordering
 
 NO_LEASE = timedelta(0)
 HOUR = timedelta(hours=1)
@@ -367,6 +369,7 @@ CASES = {
                 counts.claimed,
                 counts.consumed,
                 counts.dead_letters,
+                counts.in_line,
             )
         ],
     ),
@@ -390,3 +393,26 @@ def test_a_function_does_what_the_verb_does(place: Place, name: str) -> None:
 
     assert by_function == by_verb
     assert called == case.tells(answer)
+
+
+CLAIM = "SELECT id, token FROM xclaim_claim('orders')"
+
+
+@pytest.mark.parametrize("passing_on", [CLAIM, "SELECT xclaim_expire('orders')"])
+def test_a_turn_that_is_owed_is_passed_on_in_sql(place: Place, passing_on: str) -> None:
+    ordering.enable(place.engine, schema=place.schema)
+    queue = place.queue()
+    queue.push(1, ordering_key="a")
+    with place.engine.connect() as worker:
+        worker.execution_options(isolation_level="AUTOCOMMIT")
+        with place.engine.begin() as producer:
+            place.queue(producer).push(2, ordering_key="a")
+            (claim,) = place.call(worker, CLAIM)
+            place.call(worker, "SELECT FROM xclaim_ack(%s, %s)", tuple(claim))
+            assert place.call(worker, CLAIM) == []
+
+        def is_passed_on() -> bool:
+            place.call(worker, passing_on)
+            return queue.counts().in_line == 0
+
+        until(is_passed_on)

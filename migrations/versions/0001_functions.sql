@@ -428,6 +428,9 @@ BEGIN
             SELECT count(*) INTO _lapsed FROM given_back;
         END IF;
     END IF;
+    IF has_function_privilege(to_regprocedure({pass_owed}), 'EXECUTE') THEN
+        PERFORM {schema}.xclaim_pass_owed(xclaim_claim.queue);
+    END IF;
     IF xclaim_claim.claim_key IS NULL THEN
         RETURN QUERY WITH claimed AS (
             WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
@@ -945,6 +948,9 @@ BEGIN
             RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.attempts,
               xclaim_message.available_at)
     SELECT count(*) INTO _count FROM given_back;
+    IF has_function_privilege(to_regprocedure({pass_owed}), 'EXECUTE') THEN
+        PERFORM {schema}.xclaim_pass_owed(xclaim_expire.queue);
+    END IF;
     RETURN _count;
 END
 $$;
@@ -1151,7 +1157,8 @@ $$;
 
 -- Count the messages of the queue by state. It reads them all: not for a hot path.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_counts(queue text) RETURNS TABLE (
-    available bigint, delayed bigint, claimed bigint, consumed bigint, dead_letters bigint
+    available bigint, delayed bigint, claimed bigint, consumed bigint, dead_letters bigint,
+    in_line bigint
 )
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 #variable_conflict use_column

@@ -83,6 +83,20 @@ def test_a_push_in_a_savepoint_that_is_rolled_back_leaves_nothing(
     assert drained(queue) == [*([] if is_first else ["head"]), "kept", "kept too"]
 
 
+def test_a_push_after_somebody_asked_for_an_age_stands_in_line(postgresql: Engine) -> None:
+    queue = Queue("orders", postgresql, retry=AT_ONCE)
+    with postgresql.begin() as connection:
+        connection.execute(text("SELECT age('3'::xid)"))  # it is counted from here on
+        queue.push_many(["head", "next"], ordering_keys=["k", "k"])
+        queue.push("of another line", ordering_key="other")
+        bound = Queue("orders", connection)
+        bound.push("first of its line", ordering_key="new")
+        with connection.begin_nested():
+            bound.push("last", ordering_key="k")
+
+    assert drained(queue) == ["head", "of another line", "first of its line", "next", "last"]
+
+
 def test_an_ack_in_a_savepoint_that_is_rolled_back_passes_nothing_on(
     queue: Queue, engine: Engine
 ) -> None:

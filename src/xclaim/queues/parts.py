@@ -161,17 +161,19 @@ class Parts:
         values: Sequence[Any],
         *,
         unique_keys: Sequence[str | None] | None = None,
+        ordering_keys: Sequence[str | None] | None = None,
         **options: Any,
     ) -> list[Message]:
         """Push each payload to its part: in as many transactions as there are parts."""
-        keys = [None] * len(values) if unique_keys is None else list(unique_keys)
-        if not values or len(keys) != len(values):
-            return self._all[0].run(verb, values, unique_keys=unique_keys, **options)
+        named = {"unique_keys": unique_keys, "ordering_keys": ordering_keys}
+        given = {name: list(keys) for name, keys in named.items() if keys is not None}
+        if not values or any(len(keys) != len(values) for keys in given.values()):
+            return self._all[0].run(verb, values, **given, **options)  # which refuses a wrong count
         pushed: dict[int, Message] = {}
         took: list[Part] = []
-        for part, places in self._spread(keys):
+        for part, places in self._spread(self._deciding(list(given.values()), len(values))):
             began = time.monotonic()
-            some = {"unique_keys": [keys[place] for place in places]} if unique_keys else {}
+            some = {name: [keys[place] for place in places] for name, keys in given.items()}
             try:
                 messages = part.run(verb, [values[place] for place in places], **some, **options)
             except BaseException as error:
@@ -182,12 +184,20 @@ class Parts:
             took.append(part)
         return [pushed[place] for place in range(len(values))]
 
-    def _spread(self, keys: Sequence[str | None]) -> list[tuple[Part, list[int]]]:
-        """Return which payloads of a push go to which part: by key, or by turns.
+    def _deciding(self, given: Sequence[Sequence[str | None]], count: int) -> list[str | None]:
+        """Return the key of each payload that decides its part: unique there, or in order there."""
+        if not given:
+            return [None] * count
+        of_each = [[key for key in keys if key is not None] for keys in zip(*given, strict=True)]
+        if any(len(keys) > 1 for keys in of_each):
+            raise InvalidArgumentError(
+                f"queue {self._queue!r} is split, and a unique key and an ordering key of one "
+                "payload may belong in two of its parts: give it one of them"
+            )
+        return [keys[0] if keys else None for keys in of_each]
 
-        By the unique key, so that it is unique. What keeps an order among messages would go before
-        that, for they all belong in one part.
-        """
+    def _spread(self, keys: Sequence[str | None]) -> list[tuple[Part, list[int]]]:
+        """Return which payloads of a push go to which part: by key, or by turns."""
         free = [place for place, key in enumerate(keys) if not isinstance(key, str)]
         size = max(_TOGETHER, -(-len(free) // len(self._all)))
         turns = itertools.cycle(list(self._in_turn()) or self._all)

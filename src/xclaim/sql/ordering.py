@@ -144,9 +144,11 @@ END
 # After the messages were inserted in line. Who leads a line is locked, shared with other producers:
 # whoever ends it meanwhile learns from that lock that somebody writes behind it. The keys are taken
 # in one order by all. Only what this transaction has written itself is looked at, so that nobody
-# locks the lines of queues to which he may not push.
+# locks the lines of queues to which he may not push: itself, or in a savepoint, whose number is
+# above its own. Not by age(), which counts from the first time that it was asked in a transaction.
 _LINE_UP_BODY = """
 DECLARE
+    this bigint := pg_current_xact_id()::text::bigint;
     of_queue text;
     missing text[];
     led text[];
@@ -159,8 +161,9 @@ BEGIN
     SELECT min(origin_queue), array_agg(DISTINCT ordering_key) INTO of_queue, missing
       FROM {table}
      WHERE id = ANY (ids) AND {in_line}
-       AND CASE WHEN age(xmin) <= 0
-                THEN pg_xact_status((pg_current_xact_id()::text::bigint - age(xmin))::text::xid8)
+       AND CASE WHEN (xmin::text::bigint - this) & 4294967295 < 2147483648
+                THEN pg_xact_status(
+                         (this + ((xmin::text::bigint - this) & 4294967295))::text::xid8)
                      = 'in progress'
                 ELSE false END;
     WHILE cardinality(missing) > 0 LOOP
@@ -206,7 +209,8 @@ BEGIN
     IF NOT is_given THEN
         RETURN '{{}}';
     END IF;
-    RETURN ARRAY(SELECT id FROM {table} WHERE id = ANY (ids) AND available_at IS NOT NULL);
+    RETURN ARRAY(SELECT id FROM {table}
+                  WHERE id = ANY (ids) AND origin_queue = of_queue AND available_at IS NOT NULL);
 END
 """
 
