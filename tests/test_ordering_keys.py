@@ -15,7 +15,7 @@ from tests.eventually import until
 from tests.people import People, people
 from tests.test_statements import explain
 from xclaim import OrderingNotEnabledError, Queue, create_engine
-from xclaim.operations import audit, doctor, ordering
+from xclaim.operations import audit, doctor, migrate, ordering
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.schema import message_table
@@ -141,6 +141,16 @@ def test_without_its_triggers_a_push_with_a_key_is_refused(fresh_postgresql_url:
 
     with pytest.raises(OrderingNotEnabledError, match="xclaim ordering enable"):
         Queue("orders", engine).push(1, ordering_key="a")
+
+    engine.dispose()
+
+
+def test_the_error_names_the_schema_that_is_to_be_enabled(fresh_postgresql_url: str) -> None:
+    migrate.upgrade(fresh_postgresql_url, schema="shop")
+    engine = create_engine(fresh_postgresql_url)
+
+    with pytest.raises(OrderingNotEnabledError, match="schema 'shop' .* enable --schema shop`"):
+        Queue("orders", engine, schema="shop").push(1, ordering_key="a")
 
     engine.dispose()
 

@@ -69,6 +69,11 @@ def optional_key(name: str, value: Any) -> str | None:
     return None if value is None else key(name, value)
 
 
+def optional_unique_key(value: Any) -> str | None:
+    """Return a unique key, or None when there is none."""
+    return optional_key("unique_key", value)
+
+
 def optional_ordering_key(value: Any) -> str | None:
     """Return an ordering key, 1 to 255 bytes of text, or None when there is none."""
     return None if value is None else _text("ordering_key", value, MAX_ORDERING_KEY_BYTES)

@@ -190,8 +190,7 @@ class SchemaVersionError(XclaimError):
         if missing_file is not None:
             problem = _without_file(missing_file, upgrade)
         elif found is None:
-            where = "this database" if schema is None else f"schema {schema!r} of this database"
-            problem = f"no xclaim schema in {where}: run {upgrade}"
+            problem = f"no xclaim schema in {_where(schema)}: run {upgrade}"
         elif newer:
             problem = (
                 f"the xclaim schema{place} is at revision {found}, newer than the {expected} this "
@@ -220,9 +219,13 @@ class OrderingNotEnabledError(XclaimError):
     def __init__(self, *, schema: str | None = None, commands: Commands = Commands()) -> None:
         enable = commands.command("ordering enable", schema)
         super().__init__(
-            f"ordering keys are not enabled in this database: run {enable} once, as the owner of "
-            "the table"
+            f"ordering keys are not enabled in {_where(schema)}: run {enable} once, as the owner "
+            "of the table"
         )
+
+
+def _where(schema: str | None) -> str:
+    return "this database" if schema is None else f"schema {schema!r} of this database"
 
 
 def _without_file(path: Path, upgrade: str) -> str:

@@ -20,7 +20,7 @@ from xclaim.operations import migrate
 COMMANDS = (
     *("upgrade", "downgrade", "push", "claim", "ack", "release", "extend", "peek", "stats"),
     *("expire", "redrive", "prune", "demo", "grants", "get", "find", "failures"),
-    *("claims", "withdraw", "rotate-keys", "audit", "doctor", "dashboard"),
+    *("claims", "withdraw", "rotate-keys", "audit", "doctor", "dashboard", "ordering"),
 )
 
 
@@ -54,8 +54,11 @@ def test_help_loads_nothing_heavy(nowhere: CommandLine) -> None:
     assert shown.stdout.decode().splitlines()[-1] == "[]"
 
 
-def test_no_command_shows_the_help_as_wrong_use(nowhere: CommandLine) -> None:
-    shown = nowhere()
+@pytest.mark.parametrize("words", [(), ("ordering",)], ids=["xclaim", "xclaim ordering"])
+def test_no_command_shows_the_help_as_wrong_use(
+    nowhere: CommandLine, words: tuple[str, ...]
+) -> None:
+    shown = nowhere(*words)
 
     assert (shown.status, shown.stdout) == (2, "")
     assert "Commands:" in shown.stderr

@@ -276,6 +276,8 @@ WRONG_USE = [
         "--header 'source' lacks a name or a value: write NAME=VALUE",
     ),
     (("push", "orders", "-", "--unique-key", "a"), "--unique-key is for one payload"),
+    (("push", "orders", "1", "--on-dead", "hold"), "is for messages with an --ordering-key"),
+    (("push", "orders", "1", "--ordering-key", "a" * 2_000), "at most 255 are allowed"),
     (("push", "orders", "{}", "--unique-key", "a", "--unique-key-field", "id"), "exclude"),
 ]
 

@@ -352,7 +352,6 @@ def test_two_messages_of_a_key_can_never_be_had_at_once(queue: Queue, engine: En
     "options",
     [
         {"ordering_key": ""},
-        {"ordering_key": "a" * 256},
         {"ordering_key": 7},
         {"ordering_key": "a", "on_dead": "wait"},
     ],
@@ -360,6 +359,14 @@ def test_two_messages_of_a_key_can_never_be_had_at_once(queue: Queue, engine: En
 def test_a_wrong_option_is_refused(queue: Queue, options: dict[str, object]) -> None:
     with pytest.raises(InvalidArgumentError):
         queue.push(1, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("length", [256, 2_000])
+def test_a_key_that_is_too_long_is_refused_with_how_long_it_may_be(
+    queue: Queue, length: int
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="at most 255 are allowed"):
+        queue.push(1, ordering_key="a" * length)
 
 
 def test_there_is_an_ordering_key_for_each_payload(queue: Queue) -> None:

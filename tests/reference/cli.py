@@ -51,11 +51,16 @@ def _statuses() -> list[tuple[str, str]]:
     ]
 
 
-def _section(command: click.Command) -> list[str]:
-    context = click.Context(command, info_name=f"xclaim {command.name}")
-    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+def _section(command: click.Command, before: str = "xclaim") -> list[str]:
+    """Return what the page says of a command; of a group, what it says of each of its commands."""
+    name = f"{before} {command.name}"
     said = " ".join((command.help or "").split())
-    return [f"## xclaim {command.name}", block(usage, "text"), said, _options(command)]
+    if isinstance(command, click.Group):
+        below = [part for each in command.commands.values() for part in _section(each, name)]
+        return [f"## {name}", said, *below]
+    context = click.Context(command, info_name=name)
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    return [f"## {name}", block(usage, "text"), said, _options(command)]
 
 
 def _options(command: click.Command) -> str:

@@ -69,9 +69,10 @@ def peek(*, queue_name: str, limit: int, failing: bool, output: Output, database
 def stats(*, queue_name: str | None, errors: bool, output: Output, database: Database) -> None:
     """Count the messages of QUEUE, or of every queue.
 
-    A line per queue of the view xclaim_queue_stats; ages are in seconds. `retrying` failed and are
-    tried again; `head_attempts` is how often the message was tried that would be claimed next.
-    `paused_at` is since when a queue hands out nothing.
+    A line per queue of the view xclaim_queue_stats; ages are in seconds. `in_line` stand behind
+    another with their ordering key; `retrying` failed and are tried again; `head_attempts` is how
+    often the message was tried that would be claimed next. `paused_at` is since when a queue hands
+    out nothing.
     """
     databases = [database] if queue_name is None else database.places_of(queue_name)
     if errors:

@@ -6,19 +6,25 @@ import click
 
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.lines import write
+from xclaim.cli.outcomes import WRONG_USE
 
 
-@click.group()
-def ordering() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def ordering(context: click.Context) -> None:
     """Make the database ready for ordering keys, or take that away."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(WRONG_USE)
 
 
 @ordering.command()
 @database_options
 def enable(*, database: Database) -> None:
-    """Make the indexes and triggers that ordering keys need, once, as the owner of the table.
+    """Make what ordering keys need: indexes and triggers.
 
-    Nobody writes to the table until they are made: it is read once.
+    Run it once for a schema, as the owner of the table. The table is read once, and nobody
+    writes to it meanwhile.
     """
     from xclaim.operations import ordering as operation
 
@@ -30,7 +36,10 @@ def enable(*, database: Database) -> None:
 @ordering.command()
 @database_options
 def disable(*, database: Database) -> None:
-    """Take them away again. Refused as long as an unconsumed message has an ordering key."""
+    """Take away what `enable` has made.
+
+    It is refused as long as a message that is not consumed has an ordering key.
+    """
     from xclaim.operations import ordering as operation
 
     with database.engine() as engine:

@@ -52,14 +52,15 @@ _IN_MEMORY = 64 * 1024 * 1024  # bytes of checked lines, more go to a temporary 
     "--unique-key-field", metavar="NAME", help="Take each payload's key from this field of it."
 )
 @click.option(
-    "--ordering-key", help="Behind others with this key: one at a time is claimed, in order."
+    "--ordering-key",
+    help="Of the messages with the same one, one at a time is claimed, in the order of pushes.",
 )
 @click.option(
     "--on-dead",
     type=click.Choice(["skip", "hold"]),
     default="skip",
     show_default=True,
-    help="A dead letter lets the next with its ordering key pass, or holds them.",
+    help="A dead letter lets the next with its ordering key be claimed, or keeps all waiting.",
 )
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher is claimed first.")
 @click.option("--delay", type=duration, help="How long until it can be claimed: 30s, 5m, 2h, 7d.")
@@ -107,6 +108,8 @@ def push(
         "ordering_key": ordering_key,
         "on_dead": on_dead,
     }
+    if on_dead == "hold" and ordering_key is None:
+        raise click.UsageError("--on-dead hold is for messages with an --ordering-key")
     source = _source(payload)
     _check_keys(unique_key, unique_key_field, is_one=isinstance(source, Value))
     if isinstance(source, Value):

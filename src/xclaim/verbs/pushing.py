@@ -57,8 +57,10 @@ def push_many(
         queue, priority=priority, delay=delay, max_attempts=max_attempts, headers=headers
     )
     name = parameters["queue_name"]
-    keys = _checked_keys("unique_keys", unique_keys, len(payloads))
-    lines = _checked_lines(ordering_keys, len(payloads))
+    keys = _checked_keys("unique_keys", unique_keys, len(payloads), arguments.optional_unique_key)
+    lines = _checked_keys(
+        "ordering_keys", ordering_keys, len(payloads), arguments.optional_ordering_key
+    )
     parameters["holds_turn"] = _holds_turn(on_dead)
     check_holds(connection, partial(_named, payloads, keys, lines, parameters))
     notifies = notify and not parameters["delay_seconds"] and is_to_notify(connection, schema, name)
@@ -112,13 +114,6 @@ def _holds_turn(on_dead: Any) -> bool | None:
     if on_dead not in get_args(WhenDead):
         raise InvalidArgumentError(f"on_dead must be 'skip' or 'hold', not {on_dead!r:.100}")
     return True if on_dead == "hold" else None
-
-
-def _checked_lines(ordering_keys: Iterable[str | None] | None, count: int) -> list[str | None]:
-    lines = _checked_keys("ordering_keys", ordering_keys, count)
-    for key in lines:
-        arguments.optional_ordering_key(key)
-    return lines
 
 
 def _named(
@@ -288,10 +283,15 @@ def listed(name: str, values: Any) -> list[Any]:
     return list(values)
 
 
-def _checked_keys(name: str, given: Iterable[str | None] | None, count: int) -> list[str | None]:
+def _checked_keys(
+    name: str,
+    given: Iterable[str | None] | None,
+    count: int,
+    checked: Callable[[Any], str | None],
+) -> list[str | None]:
     if given is None:
         return [None] * count
-    keys = [arguments.optional_key(name[:-1], key) for key in listed(name, given)]
+    keys = [checked(key) for key in listed(name, given)]
     if len(keys) != count:
         raise InvalidArgumentError(
             f"{len(keys)} {name} for {count} payloads: pass one key, or None, for each"
