@@ -277,6 +277,7 @@ _LINES: dict[str, tuple[int, Callable[[_Run], list[Line]]]] = {
     "claim_message": (logging.DEBUG, _claimed),
     "poll": (logging.DEBUG, _claimed),
     "resume": (logging.DEBUG, _claimed),
+    "take_back": (logging.DEBUG, _claimed),
     "ack": (logging.DEBUG, _acked),
     "ack_many": (logging.DEBUG, _acked),
     "ack_again": (logging.DEBUG, _acked),

@@ -26,6 +26,7 @@ OPERATIONS: dict[str, Operation] = {
     "claim_message": Operation("claim", "receive"),
     "poll": Operation("claim", "receive"),
     "resume": Operation("resume", "receive"),
+    "take_back": Operation("resume", "receive"),
     "ack_and_claim": Operation("ack_and_claim", "receive"),
     "ack": Operation("ack", "settle"),
     "ack_many": Operation("ack", "settle"),
