@@ -149,7 +149,7 @@ def test_the_error_names_the_schema_that_is_to_be_enabled(fresh_postgresql_url: 
     migrate.upgrade(fresh_postgresql_url, schema="shop")
     engine = create_engine(fresh_postgresql_url)
 
-    with pytest.raises(OrderingNotEnabledError, match="schema 'shop' .* enable --schema shop`"):
+    with pytest.raises(OrderingNotEnabledError, match=r"schema 'shop' .* enable --schema shop`"):
         Queue("orders", engine, schema="shop").push(1, ordering_key="a")
 
     engine.dispose()

@@ -62,6 +62,17 @@ def test_the_schema_is_upgraded_through_a_connection(
     assert json.loads(capsys.readouterr().out) == {"revision": "0001"}
 
 
+@pytest.mark.parametrize("which", ["enable", "disable"])
+def test_a_command_of_a_group_is_run(
+    parser: Parse, connected: str, which: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert connected
+    status = run(parser, "ordering", which)
+
+    assert status == 0
+    assert json.loads(capsys.readouterr().out)["enabled"] is (which == "enable")
+
+
 def test_arguments_reach_the_command(
     parser: Parse, connected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

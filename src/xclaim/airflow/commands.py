@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _OF_THE_CONNECTION = ("url", "places", "place")  # options that --conn-id stands for
 _WITHOUT_A_DATABASE = ("demo",)  # a command that makes one for itself
 _DEFAULT = "xclaim_default"
+_WHICH = "which"  # of the commands of a group, such as `ordering enable`
 
 
 def get_commands() -> list[Any]:
@@ -190,6 +191,9 @@ def _arguments(command: Any) -> Iterator[Any]:
     yield Arg(  # type: ignore[no-untyped-call]
         ("--conn-id",), default=_DEFAULT, help=f"Airflow connection (default: {_DEFAULT})."
     )
+    if below := getattr(command, "commands", None):  # of a group: which of them
+        said = "; ".join(f"{name}: {each.get_short_help_str(80)}" for name, each in below.items())
+        yield Arg((_WHICH,), choices=list(below), help=said)  # type: ignore[no-untyped-call]
     for parameter in command.params:
         if parameter.name in _OF_THE_CONNECTION:
             continue
@@ -220,7 +224,7 @@ def _how(parameter: Any) -> dict[str, Any]:
 
 def _words(command: Any, arguments: Any) -> list[str]:
     """Return the arguments as somebody would have typed them for ``xclaim``."""
-    options: list[str] = []
+    options = [getattr(arguments, _WHICH)] if hasattr(command, "commands") else []
     positional: list[str] = []
     for parameter in command.params:
         if parameter.name in _OF_THE_CONNECTION:
