@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Pool
+from sqlalchemy import Connection, Pool, Text, TextClause, bindparam, text
 from sqlalchemy.exc import DBAPIError
 
 from xclaim.connections.autocommit import is_autocommit
+from xclaim.connections.direct import run
 from xclaim.errors import OrderingNotEnabledError
 from xclaim.sql import ordering, statements
 from xclaim.sql.dialects import SQLITE, dialect_of
@@ -20,8 +21,18 @@ from xclaim.verbs.execution import execute
 
 T = TypeVar("T")
 
-_NO_FUNCTION = "42883"
+_NO_FUNCTION = "to_regprocedure(:name)"  # functions are named in full when they are sent
 _ASKED_EVERY = 30.0  # seconds, of a database where it is not enabled
+
+
+def _question(answer: str, source: str = "") -> TextClause:
+    return text(f"SELECT {answer} AS answer{source}").bindparams(bindparam("name", type_=Text))
+
+
+_FUNCTION = "to_regprocedure(:name)"  # functions are named in full when they are sent
+_IS_THERE = _question(f"{_FUNCTION} IS NOT NULL")
+_IS_ALLOWED = _question(f"has_function_privilege({_FUNCTION}, 'EXECUTE')")
+_IS_IN_FILE = _question("count(*)", " FROM sqlite_master WHERE name = :name")
 
 _known: WeakKeyDictionary[Pool, dict[str | None, float]] = WeakKeyDictionary()
 
@@ -62,11 +73,8 @@ def turns_in(
 def is_enabled(connection: Connection, schema: str | None) -> bool:
     """Return whether the database has what ordering keys need."""
     if connection.dialect.name == SQLITE.name:
-        named = "SELECT count(*) FROM sqlite_master WHERE name = ?"
-        return bool(connection.exec_driver_sql(named, (TURN_NAME,)).scalar())
-    function = f"{qualified(LINE_UP_NAME, schema)}(bigint[])"
-    found = "SELECT pg_catalog.to_regprocedure(%(name)s::pg_catalog.text) IS NOT NULL"
-    return bool(connection.exec_driver_sql(found, {"name": function}).scalar())
+        return _asked(connection, _IS_IN_FILE, TURN_NAME)
+    return _asked(connection, _IS_THERE, f"{qualified(LINE_UP_NAME, schema)}(bigint[])")
 
 
 def enable_on_sqlite(connection: Connection) -> None:
@@ -99,12 +107,11 @@ def pass_owed(connection: Connection, schema: str | None, queue: str) -> int:
 
 def _may_pass_owed(connection: Connection, schema: str | None) -> bool:
     """Return whether ordering is enabled, and the role may call the function."""
-    function = f"{qualified(PASS_OWED_NAME, schema)}(text)"
-    found = (
-        "SELECT pg_catalog.has_function_privilege("
-        "pg_catalog.to_regprocedure(%(name)s::pg_catalog.text), 'EXECUTE')"
-    )
-    return bool(connection.exec_driver_sql(found, {"name": function}).scalar())
+    return _asked(connection, _IS_ALLOWED, f"{qualified(PASS_OWED_NAME, schema)}(text)")
+
+
+def _asked(connection: Connection, question: TextClause, name: str) -> bool:
+    return bool(run(connection, question, {"name": name})[0][0])
 
 
 def _is_perhaps_enabled(connection: Connection, schema: str | None) -> bool:
