@@ -317,7 +317,7 @@ def restless_threads() -> Iterator[None]:
 @pytest.mark.usefixtures("restless_threads")
 def test_a_claim_is_settled_while_other_threads_begin_blocks() -> None:
     are_over = Event()
-    nobody: Any = SimpleNamespace(bind=None)
+    nobody: Any = SimpleNamespace(bind_of=lambda _: None)
 
     def begin_blocks() -> None:
         while not are_over.is_set():

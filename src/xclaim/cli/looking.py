@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from xclaim.message import Message
 
-_COUNTS = ("available", "delayed", "in_line", "claimed", "consumed", "dead_letters")
+_COUNTS = ("available", "delayed", "claimed", "consumed", "dead_letters", "in_line")
 _FAILING = ("retrying", "next_try_at", "head_attempts")
 _AGES = ("oldest_available_age", "oldest_claim_age")
 STATS_COLUMNS = ("queue", *_COUNTS, *_FAILING, *_AGES, "paused_at")
