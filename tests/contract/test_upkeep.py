@@ -42,7 +42,9 @@ def test_redrive_cannot_lose_a_row_to_a_key(queue: Queue) -> None:
     moved = queue.redrive()
 
     assert moved == 1
-    assert queue.counts() == Counts(available=1, delayed=0, claimed=0, consumed=0, dead_letters=0, in_line=0)
+    assert queue.counts() == Counts(
+        available=1, delayed=0, claimed=0, consumed=0, dead_letters=0, in_line=0
+    )
 
 
 def test_prune_deletes_only_what_was_consumed_long_enough_ago(queue: Queue) -> None:
@@ -55,7 +57,9 @@ def test_prune_deletes_only_what_was_consumed_long_enough_ago(queue: Queue) -> N
 
     assert (kept, pruned) == (0, 1)
     assert queue.get(acked.message.id) is None
-    assert queue.counts() == Counts(available=1, delayed=0, claimed=1, consumed=0, dead_letters=0, in_line=0)
+    assert queue.counts() == Counts(
+        available=1, delayed=0, claimed=1, consumed=0, dead_letters=0, in_line=0
+    )
 
 
 def test_prune_goes_on_in_batches_up_to_its_limit(queue: Queue) -> None:
@@ -113,4 +117,6 @@ def test_counts_add_up(queue: Queue) -> None:
     acked, _held = queue.claim_many(2)
     queue.ack(acked)
 
-    assert queue.counts() == Counts(available=2, delayed=1, claimed=1, consumed=1, dead_letters=1, in_line=0)
+    assert queue.counts() == Counts(
+        available=2, delayed=1, claimed=1, consumed=1, dead_letters=1, in_line=0
+    )
