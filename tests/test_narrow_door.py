@@ -156,7 +156,7 @@ def test_verbs_go_through_it(postgresql_url: str, narrow: list[bytes]) -> None:
         assert claim is not None
         queue.ack(claim)
 
-    assert [b"INSERT" in each for each in narrow] == [True, False, False, False][: len(narrow)]
+    assert [number for number, each in enumerate(narrow) if b"INSERT" in each] == [0]
     assert any(b"claimed" in each for each in narrow)
 
 
