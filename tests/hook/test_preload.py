@@ -24,6 +24,7 @@ with hook.queue("orders").consume(**task) as claimed:
     assert claimed is not None
 with hook.queue("orders").consume(**task) as claimed:
     assert claimed is None
+hook.queue("orders").push(2, unique_key="two")
 
 added = {name for name in set(sys.modules) - loaded if name.startswith(("xclaim", "psycopg"))}
 print(sorted(added), direct._text.cache_info().misses - compiled)

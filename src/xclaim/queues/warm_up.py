@@ -21,6 +21,7 @@ def warm_up() -> None:
     from xclaim.sql.dialects import POSTGRESQL
     from xclaim.sql.schema import message_table
     from xclaim.sql.statements import Start
+    from xclaim.verbs.ordering import MAY_PASS_OWED
 
     table = message_table(verbs.resolve_schema(None, POSTGRESQL.name))
     claims = [
@@ -31,6 +32,9 @@ def warm_up() -> None:
         statements.expire_others(table, POSTGRESQL),
         statements.ack(table, POSTGRESQL),
         statements.ack_many(table, POSTGRESQL),
-        statements.push_once(table, POSTGRESQL, notifies=False, encoded=False, whole=False),
+        statements.push_once(
+            table, POSTGRESQL, notifies=False, encoded=False, whole=False, ordered=False
+        ),
+        MAY_PASS_OWED,
     ]
     compile_for_postgresql([*claims, *others])

@@ -31,7 +31,7 @@ def _question(answer: str, source: str = "") -> TextClause:
 
 _FUNCTION = "to_regprocedure(:name)"  # functions are named in full when they are sent
 _IS_THERE = _question(f"{_FUNCTION} IS NOT NULL")
-_IS_ALLOWED = _question(f"has_function_privilege({_FUNCTION}, 'EXECUTE')")
+MAY_PASS_OWED = _question(f"has_function_privilege({_FUNCTION}, 'EXECUTE')")
 _IS_IN_FILE = _question("count(*)", " FROM sqlite_master WHERE name = :name")
 
 _known: WeakKeyDictionary[Pool, dict[str | None, float]] = WeakKeyDictionary()
@@ -107,7 +107,7 @@ def pass_owed(connection: Connection, schema: str | None, queue: str) -> int:
 
 def _may_pass_owed(connection: Connection, schema: str | None) -> bool:
     """Return whether ordering is enabled, and the role may call the function."""
-    return _asked(connection, _IS_ALLOWED, f"{qualified(PASS_OWED_NAME, schema)}(text)")
+    return _asked(connection, MAY_PASS_OWED, f"{qualified(PASS_OWED_NAME, schema)}(text)")
 
 
 def _asked(connection: Connection, question: TextClause, name: str) -> bool:
