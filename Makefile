@@ -128,7 +128,7 @@ format: $(VENV)/.installed ## Format the code and repair what ruff can
 IN_PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 # What asks the database more than SQLAlchemy or Python is not repeated.
 CORE := -m "not airflow and not wheel" \
-	$(addprefix --ignore tests/,browser cli stack torture model ordering payloads typing web cancelling test_failover.py test_benchmarks.py test_moving.py test_pages.py test_reference.py test_site.py)
+	$(addprefix --ignore tests/,browser cli languages stack torture model ordering payloads typing web cancelling test_failover.py test_benchmarks.py test_moving.py test_pages.py test_reference.py test_site.py)
 # Unmarked tests are quick. To look at the folders that import Airflow takes ten seconds alone.
 QUICK := -m "not airflow and not emulator and not slow and not wheel" $(addprefix --ignore tests/,hook stack)
 

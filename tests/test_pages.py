@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ import pytest
 from tests.hook.conftest import connection_uri
 from tests.pages import ROOT, Page, PageError, plain_environment, read_page, run
 from tests.test_moving import RUN_HERE
+from xclaim import embedded
 from xclaim.operations import migrate
 
 DOCS = ROOT / "docs"
@@ -74,6 +76,8 @@ def environment(page: Page, tmp_path: Path, request: pytest.FixtureRequest) -> d
     if "postgresql" in page.needs:
         url = request.getfixturevalue("empty_postgresql_url")
         variables["XCLAIM_DATABASE_URL"] = url
+        variables["DATABASE_URL"] = url.replace("+psycopg", "", 1)  # as psql has it
+        variables["PATH"] += f"{os.pathsep}{embedded._find_programs(18)}"
     if page.needs & {"airflow", "schema"}:
         migrate.upgrade(url)
     if "airflow" in page.needs:

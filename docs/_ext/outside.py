@@ -18,7 +18,15 @@ from sphinx.environment import BuildEnvironment
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FOLDER = "files"  # of the site
-_LANGUAGES = {".md": "markdown", ".py": "python", ".sql": "sql", ".toml": "toml", ".yml": "yaml"}
+_LANGUAGES = {
+    ".js": "javascript",
+    ".md": "markdown",
+    ".py": "python",
+    ".sh": "bash",
+    ".sql": "sql",
+    ".toml": "toml",
+    ".yml": "yaml",
+}
 
 
 def _redirect(app: Sphinx, doctree: nodes.document) -> None:

@@ -74,9 +74,14 @@ def optional_unique_key(value: Any) -> str | None:
     return optional_key("unique_key", value)
 
 
+def ordering_key(name: str, value: Any) -> str:
+    """Return an ordering key: 1 to 255 bytes of text."""
+    return _text(name, value, MAX_ORDERING_KEY_BYTES)
+
+
 def optional_ordering_key(value: Any) -> str | None:
-    """Return an ordering key, 1 to 255 bytes of text, or None when there is none."""
-    return None if value is None else _text("ordering_key", value, MAX_ORDERING_KEY_BYTES)
+    """Return an ordering key, or None when there is none."""
+    return None if value is None else ordering_key("ordering_key", value)
 
 
 def reason(value: Any) -> str:

@@ -212,6 +212,8 @@ def test_an_unknown_split_queue_is_called_unknown(split: CommandLine) -> None:
     ("words", "complaint"),
     [
         (("push", "orders", "-"), "name --unique-key-field"),
+        (("push", "orders", "-", "--ordering-key-field", "customer"), "push them one by one"),
+        (("push", "orders", "-", "--ordering-key", "customer-7"), "push them one by one"),
         (("claims", "orders"), "name it with --place"),
         (("push", "orders", "1", "--place", "north"), "name one of its parts with --place"),
         (("get", "orders", "1"), "an id is known to one part"),

@@ -138,6 +138,49 @@ def test_a_key_from_each_payload_pushes_a_file_once(xclaim: CommandLine, queue: 
     assert [message.unique_key for message in queue.peek(10)] == ["1", "2", "3"]
 
 
+LINES_OF_CUSTOMERS = '{"customer": 7}\n{"customer": 8}\n{"customer": 7}\n{"customer": null}\n'
+
+
+def test_an_ordering_key_from_each_payload_keeps_a_file_in_order(
+    xclaim: CommandLine, queue: Queue
+) -> None:
+    xclaim("ordering", "enable")
+
+    pushed = xclaim(
+        *("push", "orders", "--ordering-key-field", "customer"), stdin=LINES_OF_CUSTOMERS
+    )
+
+    claims = queue.claim_many(9)
+    assert pushed.values == [{"queue": "orders", "pushed": 4, "new": 4}]
+    assert [claim.message.ordering_key for claim in claims] == ["7", "8", None]
+    assert queue.counts().in_line == 1
+
+
+def test_one_payload_has_its_ordering_key_from_a_field_too(
+    sqlite_xclaim: CommandLine, sqlite_queue: Queue
+) -> None:
+    for number in (1, 2):
+        sqlite_xclaim(
+            *("push", "orders", f'{{"customer": 7, "id": {number}}}'),
+            *("--ordering-key-field", "customer", "--unique-key-field", "id"),
+        )
+
+    (claim,) = sqlite_queue.claim_many(9)
+    assert (claim.message.ordering_key, claim.message.unique_key) == ("7", "1")
+
+
+@pytest.mark.parametrize("line", ["[1]", '{"name": 1}', '{"customer": 1.5}', '{"customer": true}'])
+def test_a_payload_without_the_field_of_its_ordering_key_is_named(
+    refused: Callable[..., str], line: str
+) -> None:
+    stdin = f'{{"customer": 1}}\n{line}\n'.encode()
+
+    error = refused("push", "orders", "-", "--ordering-key-field", "customer", stdin=stdin)
+
+    assert error.startswith("line 2 has no field 'customer'")
+    assert "for --ordering-key-field" in error
+
+
 def test_two_lines_of_one_key_are_the_same_payload_or_refused(
     xclaim: CommandLine, queue: Queue
 ) -> None:
@@ -279,6 +322,7 @@ WRONG_USE = [
     (("push", "orders", "1", "--on-dead", "hold"), "is for messages with an --ordering-key"),
     (("push", "orders", "1", "--ordering-key", "a" * 2_000), "at most 255 are allowed"),
     (("push", "orders", "{}", "--unique-key", "a", "--unique-key-field", "id"), "exclude"),
+    (("push", "orders", "{}", "--ordering-key", "a", "--ordering-key-field", "b"), "exclude"),
 ]
 
 

@@ -10,6 +10,7 @@ from airflow.sdk.bases.decorator import Task
 
 from xclaim import Message, Retry
 from xclaim.airflow import exclusive_task
+from xclaim.airflow.xcom import ExclusiveValue, exclusive
 
 Order = dict[str, int]
 Orders = Message[Order]
@@ -81,6 +82,11 @@ def hand_over(value: Message[Any]) -> int:
 def hand_over_many(values: list[Message[Any]], label: str) -> int:
     """Be passed a list, and something else."""
     return len(values) + len(label)
+
+
+def give(order: Order) -> ExclusiveValue:
+    """Return a value for one other task, in the line of its customer."""
+    return exclusive(order, "orders", ordering_key=f"customer-{order['customer']}")
 
 
 def built() -> DAG:

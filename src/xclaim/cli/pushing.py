@@ -56,6 +56,11 @@ _IN_MEMORY = 64 * 1024 * 1024  # bytes of checked lines, more go to a temporary 
     help="Of the messages with the same one, one at a time is claimed, in the order of pushes.",
 )
 @click.option(
+    "--ordering-key-field",
+    metavar="NAME",
+    help="Take each payload's ordering key from this field of it; null is none.",
+)
+@click.option(
     "--on-dead",
     type=click.Choice(["skip", "hold"]),
     default="skip",
@@ -82,6 +87,7 @@ def push(
     unique_key: str | None,
     unique_key_field: str | None,
     ordering_key: str | None,
+    ordering_key_field: str | None,
     on_dead: str,
     headers: tuple[str, ...],
     output: Output,
@@ -108,14 +114,19 @@ def push(
         "ordering_key": ordering_key,
         "on_dead": on_dead,
     }
-    if on_dead == "hold" and ordering_key is None:
+    fields = KeyFields(unique_key=unique_key_field, ordering_key=ordering_key_field)
+    if on_dead == "hold" and ordering_key is None and ordering_key_field is None:
         raise click.UsageError("--on-dead hold is for messages with an --ordering-key")
+    if ordering_key is not None and ordering_key_field is not None:
+        raise click.UsageError("--ordering-key and --ordering-key-field exclude each other")
     source = _source(payload)
     _check_keys(unique_key, unique_key_field, is_one=isinstance(source, Value))
     if isinstance(source, Value):
         encoded = encode(source.value)  # checked as lines are
         if unique_key_field is not None:
-            unique_key = _key(encoded.value, unique_key_field, "PAYLOAD")
+            unique_key = fields.unique_key_of(encoded.value, "PAYLOAD")
+        if ordering_key_field is not None:
+            options["ordering_key"] = fields.ordering_key_of(encoded.value, "PAYLOAD")
         with database.queue(queue_name, notify=notify) as queue:
             message = _push_one(queue, encoded, unique_key, options, database)
         write_all([message.to_dict()], MESSAGE_COLUMNS, output)
@@ -123,15 +134,45 @@ def push(
     if database.parts_of(queue_name) != [queue_name]:
         with source as lines:
             split = partial(database.queue, queue_name, notify=notify)
-            pushed = _push_to_parts(split, lines, unique_key_field, options)
+            pushed = _push_to_parts(split, lines, fields, options)
         write_all([{"queue": queue_name, **pushed}], ("queue", "pushed", "new"), output)
         return
     open_queue = partial(
         Queue, queue_name, schema=database.schema, notify=notify, payloads=database.payloads
     )
     with source as lines:
-        pushed = _push_lines(database, lines, open_queue, unique_key_field, options)
+        pushed = _push_lines(database, lines, open_queue, fields, options)
     write_all([{"queue": queue_name, **pushed}], ("queue", "pushed", "new"), output)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFields:
+    """The fields of a payload that have its keys, if any do."""
+
+    unique_key: str | None
+    ordering_key: str | None
+
+    def unique_key_of(self, payload: Any, place: str) -> str | None:
+        """Return the payload's unique key; None if no field has it. Raise UsageError for none."""
+        from xclaim import arguments
+
+        if self.unique_key is None:
+            return None
+        value = _text_of(payload, self.unique_key, place, "--unique-key-field")
+        return arguments.key(f"{place}: {self.unique_key}", value)
+
+    def ordering_key_of(self, payload: Any, place: str) -> str | None:
+        """Return the payload's ordering key; None if no field has it, or if it is null there.
+
+        Without the field it is an error: a name that is misspelt would order nothing.
+        """
+        from xclaim import arguments
+
+        field = self.ordering_key
+        if field is None or (isinstance(payload, dict) and payload.get(field, "") is None):
+            return None
+        value = _text_of(payload, field, place, "--ordering-key-field")
+        return arguments.ordering_key(f"{place}: {field}", value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,31 +229,36 @@ def _push_lines(
     database: Database,
     lines: IO[bytes],
     open_queue: Callable[[Connection], Queue],
-    key_field: str | None,
+    fields: KeyFields,
     options: dict[str, Any],
 ) -> dict[str, int]:
     # Read and checked first: a slow stdin must hold no transaction, on SQLite the one write lock.
-    with database.engine() as engine, _checked_lines(lines, key_field) as (checked, count):
+    with database.engine() as engine, _checked_lines(lines, fields) as (checked, count):
         engine.dispose()  # its connection was idle all the while, and may be gone
         with engine.begin() as connection:
-            new = _push_checked(open_queue(connection), checked, count, key_field, options)
+            new = _push_checked(open_queue(connection), checked, count, fields, options)
     return {"pushed": count, "new": new}
 
 
 def _push_to_parts(
     split: Callable[[], AbstractContextManager[Queue]],
     lines: IO[bytes],
-    key_field: str | None,
+    fields: KeyFields,
     options: dict[str, Any],
 ) -> dict[str, int]:
     """Push to a queue that is split, batch by batch, each part's in a transaction of its own."""
-    if key_field is None:
+    if fields.ordering_key is not None or options["ordering_key"] is not None:
+        raise click.UsageError(
+            "the lines of a queue that is split are pushed under unique keys, and there a payload "
+            "has either a unique key or an ordering key: push them one by one, or from a program"
+        )
+    if fields.unique_key is None:
         raise click.UsageError(
             "the lines of a queue that is split are not pushed in one transaction: name "
             "--unique-key-field, and they can be pushed again if that fails"
         )
-    with _checked_lines(lines, key_field) as (checked, count), split() as queue:
-        new = _push_checked(queue, checked, count, key_field, options)
+    with _checked_lines(lines, fields) as (checked, count), split() as queue:
+        new = _push_checked(queue, checked, count, fields, options)
     return {"pushed": count, "new": new}
 
 
@@ -220,29 +266,29 @@ def _push_checked(
     queue: Queue,
     checked: IO[bytes],
     count: int,
-    key_field: str | None,
+    fields: KeyFields,
     options: dict[str, Any],
 ) -> int:
     new = 0
     with progress("pushing", count) as advance:
         for batch in batches(checked, _BATCH):
-            new += _push_batch(queue, batch, key_field, options)
+            new += _push_batch(queue, batch, fields, options)
             advance(len(batch), len(batch))
     return new
 
 
 def _push_batch(
-    queue: Queue, lines: Iterable[bytes], key_field: str | None, options: dict[str, Any]
+    queue: Queue, lines: Iterable[bytes], fields: KeyFields, options: dict[str, Any]
 ) -> int:
     """Push checked lines and return how many of them were new."""
     numbers, payloads = _handed_on(lines)
-    lines_key = options["ordering_key"]
-    options = {name: value for name, value in options.items() if name != "ordering_key"}
-    options["ordering_keys"] = None if lines_key is None else [lines_key] * len(payloads)
-    if key_field is None:
+    options = {**options, "ordering_keys": _ordering_keys(payloads, fields, options)}
+    del options["ordering_key"]
+    if fields.unique_key is None:
         return len(queue.push_many(payloads, **options))
-    keys = [_key(payload.value, key_field, "line") for payload in payloads]
-    known = {(message.queue, message.id) for message in queue.find(keys)}
+    keys = [fields.unique_key_of(payload.value, "line") for payload in payloads]
+    found = queue.find(key for key in keys if key is not None)
+    known = {(message.queue, message.id) for message in found}
     try:
         messages = queue.push_many(payloads, unique_keys=keys, **options)
     except DuplicateMessageError as error:
@@ -252,6 +298,16 @@ def _push_batch(
     return len({(message.queue, message.id) for message in messages} - known)
 
 
+def _ordering_keys(
+    payloads: Sequence[Encoded], fields: KeyFields, options: dict[str, Any]
+) -> list[str | None] | None:
+    """Return the key of each line: of its field, or one for all; None if they have none."""
+    if fields.ordering_key is not None:
+        return [fields.ordering_key_of(payload.value, "line") for payload in payloads]
+    key = options["ordering_key"]
+    return None if key is None else [key] * len(payloads)
+
+
 def _named(numbers: Sequence[int]) -> str:
     shown = ", ".join(map(str, numbers[:_MOST_NAMED]))
     more = f" and {len(numbers) - _MOST_NAMED} more" if len(numbers) > _MOST_NAMED else ""
@@ -259,7 +315,7 @@ def _named(numbers: Sequence[int]) -> str:
 
 
 @contextmanager
-def _checked_lines(lines: IO[bytes], key_field: str | None) -> Iterator[tuple[IO[bytes], int]]:
+def _checked_lines(lines: IO[bytes], fields: KeyFields) -> Iterator[tuple[IO[bytes], int]]:
     """Yield the lines that are payloads, each behind its number, and how many there are."""
     from xclaim.payloads.plain_json import encode
 
@@ -268,8 +324,8 @@ def _checked_lines(lines: IO[bytes], key_field: str | None) -> Iterator[tuple[IO
         with progress("reading", _size(lines)) as advance:
             for number, value in json_lines(_counting(lines, advance)):
                 place = f"line {number}"
-                if key_field is not None:
-                    _key(value, key_field, place)
+                fields.unique_key_of(value, place)
+                fields.ordering_key_of(value, place)
                 text = encode(value, f"{place}: payload").text
                 checked.write(f"{number} {text}\n".encode())
                 count += 1
@@ -311,15 +367,13 @@ def _headers(pairs: tuple[str, ...]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def _key(payload: Any, field: str, place: str) -> str:
-    from xclaim import arguments
-
+def _text_of(payload: Any, field: str, place: str, option: str) -> str:
     value = payload.get(field) if isinstance(payload, dict) else None
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise click.UsageError(
-            f"{place} has no field {field!r} with text or a whole number, for --unique-key-field"
+            f"{place} has no field {field!r} with text or a whole number, for {option}"
         )
-    return arguments.key(f"{place}: {field}", str(value))
+    return str(value)
 
 
 COMMANDS = (push,)

@@ -88,5 +88,7 @@ def _refuse_lines(connection: Connection, schema: str | None, dialect: Dialect) 
 
 
 def _run(connection: Connection, statements: list[str]) -> None:
+    # psycopg reads a % as the begin of a parameter; SQLite's module takes it as it stands.
+    percent = "%%" if connection.dialect.name == POSTGRESQL.name else "%"
     for statement in statements:
-        connection.exec_driver_sql(statement.replace("%", "%%"))
+        connection.exec_driver_sql(statement.replace("%", percent))

@@ -29,10 +29,15 @@ if TYPE_CHECKING:
 
 _DEFAULT_CONNECTION: Final = "xclaim_default"
 _MAX_QUEUE_BYTES = 200
+_ONE_TASK: Final = "only one task can have it; let each task that needs one have its own"
 
 
 def exclusive(
-    value: Any, queue_name: str | None = None, *, xclaim_conn_id: str = _DEFAULT_CONNECTION
+    value: Any,
+    queue_name: str | None = None,
+    *,
+    ordering_key: str | None = None,
+    xclaim_conn_id: str = _DEFAULT_CONNECTION,
 ) -> ExclusiveValue:
     """Return what a task returns so that the value is consumed by one task only.
 
@@ -41,10 +46,14 @@ def exclusive(
 
     :param value: anything a message can hold.
     :param queue_name: the queue's name, by default ``<dag_id>.<task_id>``.
+    :param ordering_key: of the values of a queue with the same one, one at a time can be claimed,
+        in the order in which they were pushed, also by other runs: the task of a later one fails
+        until it has the turn, so give it retries.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
-    :raises InvalidArgumentError: it is not a running task that calls.
+    :raises InvalidArgumentError: it is not a running task that calls, or the key is none.
     """
     from xclaim.airflow.tasks.identity import current_task
+    from xclaim.arguments import optional_ordering_key
 
     task = current_task()  # now: Airflow pushes what was returned when it knows of no task any more
     if task is None:
@@ -56,6 +65,7 @@ def exclusive(
         xclaim_conn_id=xclaim_conn_id,
         task=task,
         payload=value,
+        ordering_key=optional_ordering_key(ordering_key),
     )
 
 
@@ -67,8 +77,7 @@ class ExclusiveValueLostError(ClaimLostError):
         self.value = value
         Exception.__init__(
             self,
-            f"the exclusive value (message {value.message_id} in {value.queue!r}) {fate}: only "
-            "one task can have it; let each task that needs one have its own",
+            f"the exclusive value (message {value.message_id} in {value.queue!r}) {fate}",
         )
 
 
@@ -88,12 +97,14 @@ class ExclusiveValue:
         message_id: int | None = None,
         task: TaskIdentity | None = None,
         payload: Any = None,
+        ordering_key: str | None = None,
     ) -> None:
         self.queue = queue
         self.xclaim_conn_id = xclaim_conn_id
         self.message_id = message_id
         self.task = task
         self.payload = payload
+        self.ordering_key = ordering_key
         self._block: AbstractContextManager[list[Claim | None]] | None = None
         self._connections: Collection[str] = (_DEFAULT_CONNECTION,)
 
@@ -318,12 +329,17 @@ def _push(
 ) -> None:
     queue = _hook(connection).queue(queue_name)
     payloads = [value.payload for value in by_key.values()]
+    lines = [value.ordering_key for value in by_key.values()]
+    options: dict[str, Any] = {
+        "headers": task.lineage,
+        "ordering_keys": lines if any(lines) else None,
+    }
     keys = list(by_key)
     try:
-        messages = queue.push_many(payloads, unique_keys=keys, headers=task.lineage)
+        messages = queue.push_many(payloads, unique_keys=keys, **options)
     except DuplicateMessageError as error:
         keys = _keys_of_other_values(task, queue, keys, error)
-        messages = queue.push_many(payloads, unique_keys=keys, headers=task.lineage)
+        messages = queue.push_many(payloads, unique_keys=keys, **options)
     for value, message in zip(by_key.values(), messages, strict=True):
         value.message_id, value.task, value.payload = message.id, None, None
 
@@ -369,15 +385,24 @@ def _fate(value: ExclusiveValue, message: Message | None, pause: Pause | None) -
     if message is None:
         return "is not there any more: it was withdrawn by a rerun of its task, or pruned"
     if message.consumed_at is not None:
-        return f"was consumed by {message.consumed_by} at {message.consumed_at}"
+        return f"was consumed by {message.consumed_by} at {message.consumed_at}: {_ONE_TASK}"
     if message.queue != value.queue:
         return f"was moved to {message.queue!r} after {message.attempts} attempts"
     if message.claimed_by is not None:
-        return f"is held by {message.claimed_by} until {message.claim_expires_at}"
+        return f"is held by {message.claimed_by} until {message.claim_expires_at}: {_ONE_TASK}"
+    return _until_when(message, pause)
+
+
+def _until_when(message: Message, pause: Pause | None) -> str:
+    """Return why nobody can claim it now: a later try gets it."""
     if pause is not None:
         return (
             f"waits in a queue that {pause.paused_by} paused at {pause.paused_at}: a try after "
             "`xclaim unpause` gets it"
         )
-    until = message.available_at
-    return "stands in line for its ordering key" if until is None else f"is delayed until {until}"
+    if message.available_at is None:
+        return (
+            f"stands in line for its ordering key {message.ordering_key!r}: a try that begins when "
+            "those before it are done gets it, so give the task retries and a retry_delay"
+        )
+    return f"is delayed until {message.available_at}: a later try gets it"

@@ -1,0 +1,1 @@
+"""Workers and producers in other languages, as `examples` has them, on a real PostgreSQL."""
