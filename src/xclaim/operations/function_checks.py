@@ -55,7 +55,7 @@ def verbs_that_differ(connection: Connection, schema: str | None) -> Iterator[Di
         made = there[name]
         if differs := list(_differences(made, head, body)):
             yield Difference(
-                found=f"{name} has another {', '.join(differs)}",
+                found=f"{name} differs in {', '.join(differs)}",
                 remedy=anew,
                 is_open="rights (SECURITY INVOKER)" in differs,
             )
@@ -156,7 +156,7 @@ def _of_functions(
         wanted = wrapper(capability, made.name, found.verbs[made.name], found.database)
         if differs := list(wanted.differences(made)):
             yield Difference(
-                found=f"{made.name} has another {', '.join(differs)}", remedy=again, is_open=True
+                found=f"{made.name} differs in {', '.join(differs)}", remedy=again, is_open=True
             )
         if made.is_public:
             yield Difference(

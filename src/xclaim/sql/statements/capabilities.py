@@ -118,9 +118,10 @@ class Wrapper:
         """What it takes, as its name is told from others of that name."""
         return ", ".join(self.argument_types)
 
-    def is_replaced_by(self, made: Made) -> bool:
-        """Return whether PostgreSQL lets the one be made in the place of the other."""
-        return (made.types, made.result, made.argument_names) == (
+    def can_replace(self, made: Made) -> bool:
+        """Return whether PostgreSQL lets this be made in the place of what is there."""
+        return (made.owner, made.types, made.result, made.argument_names) == (
+            self.owner,
             self.types,
             self.result,
             self.argument_names,
@@ -218,7 +219,7 @@ def making(capability: Capability, found: Surroundings) -> list[str]:
     dropped = [
         made
         for made in found.wrappers
-        if made.name not in kept or not kept[made.name].is_replaced_by(made)
+        if made.name in PARTS and (made.name not in kept or not kept[made.name].can_replace(made))
     ]
     statements += _dropping(capability.name, dropped)
     for part in capability.parts:
@@ -238,7 +239,7 @@ def dropping(name: str, found: Surroundings) -> list[str]:
     """Return the statements that take a capability away, with its roles."""
     return [
         *PREPARING,
-        *_dropping(name, found.wrappers),
+        *_dropping(name, [made for made in found.wrappers if made.name in PARTS]),
         f"DROP SCHEMA {quoted(name)}",
         *_parting(name, found),
     ]

@@ -98,7 +98,7 @@ def functions() -> TextClause:
         "             ORDER BY 1) AS grantees"
         "  FROM pg_proc AS made JOIN pg_namespace AS home ON home.oid = made.pronamespace"
         "  JOIN pg_language AS spoken ON spoken.oid = made.prolang"
-        " WHERE home.nspname = :home ORDER BY made.proname, made.oid"
+        " WHERE home.nspname = :home AND made.prokind = 'f' ORDER BY made.proname, made.oid"
     ).bindparams(bindparam("home", type_=Text))
 
 
