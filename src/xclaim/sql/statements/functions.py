@@ -126,10 +126,8 @@ def roles() -> TextClause:
 
 def made_of(row: Any) -> Made:
     """Return a row of ``functions`` as a value."""
-    values = row._asdict()
-    return Made(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-    )
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in row._asdict().items()
+    }
+    return Made(**values)
