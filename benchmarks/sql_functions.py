@@ -2,9 +2,11 @@
 
 Contenders take turns in one PostgreSQL, each with a queue of its own in the one table, and each
 claims and acks its messages one by one, unprepared, as psql, a pooler of transactions or a language
-without prepared statements sends them: the text that xclaim sends, and the functions that were made
-of it. Measured is the processor time of the server's process for a message, with parsing and
-planning. A message that is not consumed exactly once fails the run. It needs Linux.
+without prepared statements sends them: the text that xclaim sends, the functions that were made of
+it, these as a consumer of the queue, whom row-level security limits, and a capability, which is
+limited in the same way and called by somebody else. Measured is the processor time of the server's
+process for a message, with parsing and planning. A message that is not consumed exactly once fails
+the run. It needs Linux.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from sqlalchemy import make_url
 from benchmarks import turns
 from benchmarks.measuring import WrongResultError
 from benchmarks.server import run_server, settle
-from xclaim.operations import migrate
+from xclaim import create_engine
+from xclaim.operations import capabilities, grants, migrate
 from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.schema import message_table
@@ -34,6 +37,10 @@ _ROWS = 200
 _BACKLOG = 20_000
 _WARM_UP = 2
 _TEXT = "text, the quickest to plan"
+_FUNCTIONS = "functions"
+_AS_CONSUMER = "functions, as a consumer"
+_CAPABILITY = "capability"
+_AT_ONCE: Any = {"autocommit": True, "prepare_threshold": None}
 _COMPILER = full_names.dialect()
 _CLAIM, _CLAIM_ON_TOP, _ACK = (
     str(build(message_table(), POSTGRESQL).compile(dialect=_COMPILER))
@@ -52,27 +59,48 @@ def main() -> None:
     with run_server(autovacuum="off", fsync="off") as server, server.copy_of() as url:
         migrate.upgrade(url)
         plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-        with closing(psycopg.connect(plain, autocommit=True, prepare_threshold=None)) as connection:
+        with closing(psycopg.connect(plain, **_AT_ONCE)) as connection:
             for queue in CONTENDERS:
                 _push(connection, queue, _BACKLOG)
             settle(plain)
+            _grant(url)
+            workers = {queue: psycopg.connect(plain, **_AT_ONCE) for queue in CONTENDERS}
+            workers[_AS_CONSUMER].execute("SET ROLE bench_consumer")
+            workers[_CAPABILITY].execute("SET ROLE bench_caller")
             work = {
-                queue: partial(_work, connection, queue, consume)
+                queue: partial(_work, connection, workers[queue], queue, consume)
                 for queue, consume in CONTENDERS.items()
             }
             turns.by_turns(work, _WARM_UP)
             taken = turns.by_turns(work, 10 if options.quick else options.rounds)
+            for worker in workers.values():
+                worker.close()
     measured = [
         {
             "contender": name,
             "us": turns.spread(rounds, 1),
             "ratio": turns.ratio(rounds, taken[_TEXT]),
+            "to_functions": turns.ratio(rounds, taken[_FUNCTIONS]),
+            "to_consumer": turns.ratio(rounds, taken[_AS_CONSUMER]),
         }
         for name, rounds in taken.items()
     ]
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps({"machine": turns.machine(), "rows": measured}, indent=1) + "\n")
     print("\n".join(_table(measured)))
+
+
+def _grant(url: str) -> None:
+    """Make a consumer of one queue, and a capability for another."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        grants.plan(connection, "consumer", "bench_consumer", queues=[_AS_CONSUMER]).apply(
+            connection
+        )
+        capabilities.plan(
+            connection, "packing", _CAPABILITY, ["claim", "ack"], to=["bench_caller"]
+        ).apply(connection)
+    engine.dispose()
 
 
 def _push(connection: Connection, queue: str, count: int) -> None:
@@ -102,19 +130,34 @@ def _by_function(connection: Connection, queue: str) -> int:
     return int(row[0])
 
 
+def _by_capability(connection: Connection, queue: str) -> int:
+    row = connection.execute("SELECT * FROM packing.claim('me')").fetchone()
+    if row is None:
+        raise WrongResultError(f"nothing to claim in {queue}")
+    connection.execute("SELECT packing.ack(%s, %s)", row[:2])
+    return int(row[0])
+
+
 CONTENDERS: Mapping[str, Callable[[Connection, str], int]] = {
     "text, from the head": partial(_by_text, _CLAIM),
     _TEXT: partial(_by_text, _CLAIM_ON_TOP),
-    "functions": _by_function,
+    _FUNCTIONS: _by_function,
+    _AS_CONSUMER: _by_function,
+    _CAPABILITY: _by_capability,
 }
 
 
-def _work(connection: Connection, queue: str, consume: Callable[[Connection, str], int]) -> float:
+def _work(
+    connection: Connection,
+    worker: Connection,
+    queue: str,
+    consume: Callable[[Connection, str], int],
+) -> float:
     """Return the microseconds of the server's processor for a message."""
     _push(connection, queue, _ROWS)
-    before = _nanoseconds(connection)
-    consumed = [consume(connection, queue) for _ in range(_ROWS)]
-    taken = (_nanoseconds(connection) - before) / 1_000 / _ROWS
+    before = _nanoseconds(worker)
+    consumed = [consume(worker, queue) for _ in range(_ROWS)]
+    taken = (_nanoseconds(worker) - before) / 1_000 / _ROWS
     sql = (
         "SELECT count(*) FROM xclaim_message"
         " WHERE id = ANY (%s) AND queue = %s AND status = 'consumed' AND attempts = 1"
@@ -131,15 +174,20 @@ def _nanoseconds(connection: Connection) -> int:
 
 
 def _table(measured: list[dict[str, Any]]) -> Iterator[str]:
-    yield "| claim and ack, one by one | us of the server's processor | to the text | 95 % |"
-    yield "| --- | ---: | ---: | --- |"
+    yield (
+        "| claim and ack, one by one | us of the server's processor | to the text | 95 % "
+        "| to the functions | to them as a consumer |"
+    )
+    yield "| --- | ---: | ---: | --- | ---: | ---: |"
     for row in measured:
         ratio = row["ratio"]
         yield (
             f"| {row['contender']} | {row['us']['median']:.0f} | {ratio['median']:.2f} "
-            f"| {ratio['low']:.2f}-{ratio['high']:.2f} |"
+            f"| {ratio['low']:.2f}-{ratio['high']:.2f} "
+            f"| {row['to_functions']['median']:.2f} | {row['to_consumer']['median']:.2f} |"
         )
-    if measured[-1]["ratio"]["median"] > TARGET:
+    (functions,) = (row for row in measured if row["contender"] == _FUNCTIONS)
+    if functions["ratio"]["median"] > TARGET:
         yield f"missed: at most {TARGET} of the text"
 
 

@@ -6,7 +6,7 @@ Create Date: 2026-11-26
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -506,21 +506,31 @@ def _create_delete(op: Operations, schema: str | None) -> None:
 
 def _create_functions(op: Operations, schema: str | None) -> None:
     home = _home(op, schema)
+    for name, head, body in function_definitions(home):
+        _run(op, f"{head} AS {_literal(body)}".replace("%", "%%"))
+        # Nobody's, as the table is: what a role needs it gets with its rights on that.
+        _run(op, f"REVOKE ALL ON FUNCTION {_qualified(op, name, home)} FROM PUBLIC")
+
+
+def function_definitions(home: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the name, the head and the body of each function of the verbs, for this schema."""
+    schema = '"' + home.replace('"', '""') + '"'
     names = {
-        "schema": _qualified(op, "", home).removesuffix("."),
-        "message": _literal(_qualified(op, "xclaim_message", home)),
-        "pass_owed": _literal(f"{_qualified(op, 'xclaim_pass_owed', home)}(text)"),
+        "schema": schema,
+        "message": _literal(f"{schema}.xclaim_message"),
+        "pass_owed": _literal(f"{schema}.xclaim_pass_owed(text)"),
     }
     definition = re.compile(
-        r"^(CREATE OR REPLACE FUNCTION .+?) AS [$]{2}\n(.+?)[$]{2};$", re.MULTILINE | re.DOTALL
+        r"^(CREATE OR REPLACE FUNCTION {schema}[.](\w+).+?) AS [$]{2}\n(.+?)[$]{2};$",
+        re.MULTILINE | re.DOTALL,
     )
-    for head, body in definition.findall(FUNCTIONS.read_text("utf-8").replace("%", "%%")):
+    for head, name, body in definition.findall(FUNCTIONS.read_text("utf-8")):
         # In one go, because the name of a schema may be anything.
         named, filled = (
             re.sub(r"[{](schema|message|pass_owed)[}]", lambda found: names[found[1]], part)
             for part in (head, body)
         )
-        _run(op, f"{named} AS {_literal(filled)}")
+        yield name, named, filled
 
 
 def _home(op: Operations, schema: str | None) -> str:

@@ -116,9 +116,40 @@ def test_who_may_only_look_sees_the_stats_and_grants_nothing(
         assert "hunter2" not in refusal.stderr
 
 
+def test_a_capability_is_printed_applied_called_and_dropped(
+    server: CommandLine, role: str, fresh_postgresql_url: str
+) -> None:
+    given = ("grants", "capability", "packing", "--queue", HOSTILE, "--verbs", "claim, push")
+
+    printed = server(*given, "--to", role)
+    before = roles(fresh_postgresql_url, role)
+    applied = server(*given, "--to", role, "--apply")
+    with closing(connect(fresh_postgresql_url)) as connection:
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+        connection.execute("SELECT packing.push('1')")
+        claimed = connection.execute("SELECT payload FROM packing.claim()").fetchall()
+    dropping = server("grants", "capability", "packing", "--drop")
+    dropped = server("grants", "capability", "packing", "--drop", "--apply")
+
+    assert printed.stdout.startswith("-- The capability packing: push, claim in queue '; DROP")
+    assert before == 0
+    (done,) = applied.values
+    assert (done["queue"], done["verbs"], done["to"]) == (HOSTILE, ["push", "claim"], [role])
+    assert claimed == [(1,)]
+    assert 'DROP SCHEMA "packing"' in dropping.stdout
+    assert dropped.values == [{"capability": "packing", "dropped": True}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
+        (("capability", "a", "--queue", "q", "--verbs", "claim"), "SQLite has no roles"),
+        (("capability", "a", "--drop"), "SQLite has no roles"),
+        (("capability", "a", "--verbs", "claim"), "a capability is for one --queue"),
+        (("capability", "a", "--queue", "q"), "a capability needs verbs: choose of push"),
+        (("capability", "a", "--queue", "q", "--verbs", "steal"), "verb 'steal' is unknown"),
+        (("capability", "a", "--payloads"), "--payloads is for an observer or maintainer"),
+        (("consumer", "a", "--verbs", "claim"), "--verbs, --to and --drop are for a capability"),
         (("producer", "worker"), "SQLite has no roles"),
         (("boss", "worker"), "kind 'boss' is unknown: use producer"),
         (("producer", ""), "role name is empty"),

@@ -25,10 +25,11 @@ from xclaim.connections.autocommit import needs_transaction
 from xclaim.connections.direct import run
 from xclaim.errors import SchemaVersionError
 from xclaim.observing.asking import is_ended, is_locked_out, limiting
-from xclaim.operations import few_of_many
+from xclaim.operations import few_of_many, function_checks
 from xclaim.operations.audit import sound_checks, sound_indexes
 from xclaim.operations.few_of_many import EVERY as _EVERY
 from xclaim.operations.few_of_many import Few
+from xclaim.operations.function_checks import Difference
 from xclaim.operations.ordering import missing_parts
 from xclaim.payloads.payloads import Payloads
 from xclaim.sql import statements
@@ -740,6 +741,30 @@ def _ordering_keys(connection: Connection, schema: str | None) -> Iterator[Findi
         yield Finding(name="ordering", level=Level.OK, found="ordering keys are enabled")
 
 
+def _functions(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    differences = list(function_checks.verbs_that_differ(connection, schema))
+    yield from _of_differences("functions", "", differences)
+    if not differences:
+        yield Finding(name="functions", level=Level.OK, found="as this xclaim makes them")
+
+
+def _capabilities(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    for capability, differences in function_checks.capabilities_that_differ(connection, schema):
+        yield from _of_differences("capabilities", f"in {capability.name!r} ", differences)
+        if not differences:
+            yield Finding(
+                name="capabilities",
+                level=Level.OK,
+                found=f"{capability.name!r}: {', '.join(capability.verbs)} in {capability.queue!r}",
+            )
+
+
+def _of_differences(name: str, where: str, differences: list[Difference]) -> Iterator[Finding]:
+    for each in differences:
+        level = Level.PROBLEM if each.is_open else Level.WARNING
+        yield Finding(name=name, level=level, found=where + each.found, remedy=each.remedy)
+
+
 _EVERYWHERE: tuple[Examination, ...] = (
     _parts_of_the_table,
     _ordering_keys,
@@ -766,6 +791,8 @@ _POSTGRESQL: tuple[Examination, ...] = (
     _session,
     _writable,
     _search_path,
+    _functions,
+    _capabilities,
     _clock,
 )
 # What a transaction of ours would change; they ask for nothing that could be locked.

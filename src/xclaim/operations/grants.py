@@ -78,19 +78,11 @@ class Plan:
         """The statements as SQL for a person to read and run, with the remarks as comments."""
         where = f"to queue {', '.join(self.grant.queues)}" if self.grant.queues else "to all queues"
         title = f"The role {self.grant.role} as {self.grant.kind}, {where}."
-        lines = [comment(line) for line in (title, *self.remarks)]
-        body = [f"{statement};" for statement in ("BEGIN", *self.statements, "COMMIT")]
-        return "\n".join([*lines, *body])
+        return script([title, *self.remarks], self.statements)
 
     def apply(self, connection: Connection) -> dict[str, Any]:
         """Run the statements in the transaction of the connection; return what was done."""
-        # Not with an empty list of parameters: the driver would look for percent signs.
-        # And not as an option of the connection, which its owner goes on with.
-        literally = {"no_parameters": True}
-        (before,) = run(connection, diagnosing.search_path(), {})
-        for statement in self.statements:
-            connection.exec_driver_sql(statement, execution_options=literally)
-        run(connection, diagnosing.set_search_path(), before._asdict())
+        run_all(connection, self.statements)
         return {
             "role": self.grant.role,
             "kind": str(self.grant.kind),
@@ -100,6 +92,24 @@ class Plan:
             "without_policy": list(self.facts.without_policy) if is_limited(self.grant) else [],
             "wider": list(self.facts.wider),
         }
+
+
+def script(remarks: Iterable[str], statements: Iterable[str]) -> str:
+    """Return the statements as SQL for a person to read and run, in one transaction."""
+    lines = [comment(remark) for remark in remarks]
+    body = [f"{statement};" for statement in ("BEGIN", *statements, "COMMIT")]
+    return "\n".join([*lines, *body])
+
+
+def run_all(connection: Connection, statements: Iterable[str]) -> None:
+    """Run statements that set the search path, and set it to what it was."""
+    # Not with an empty list of parameters: the driver would look for percent signs.
+    # And not as an option of the connection, which its owner goes on with.
+    literally = {"no_parameters": True}
+    (before,) = run(connection, diagnosing.search_path(), {})
+    for statement in statements:
+        connection.exec_driver_sql(statement, execution_options=literally)
+    run(connection, diagnosing.set_search_path(), before._asdict())
 
 
 def plan(
@@ -119,17 +129,16 @@ def plan(
     SQLite, which has no roles; SchemaVersionError if the schema is missing or older.
     """
     grant = _checked(kind, role, queues, shows_payloads=payloads)
-    if connection.dialect.name == SQLITE.name:
-        raise InvalidArgumentError(
-            "SQLite has no roles: who may write the file may do everything, so use the rights of "
-            "the file and its folder"
-        )
-    resolved = schema_on(connection, schema)
-    _check_revision(connection, resolved)
-    rows = run(connection, facts(resolved, grant.role), {})
-    if not rows:
-        raise mismatch(None, resolved, connection)
-    found = facts_of(rows[0])
+    resolved = schema_with_roles(connection, schema)
+    return plan_of(connection, grant, resolved)
+
+
+def plan_of(connection: Connection, grant: Grant, schema: str | None) -> Plan:
+    """Return how a role is left with what is granted, in a schema that ``schema_with_roles`` has.
+
+    Raise InvalidArgumentError if the role may do everything anyway.
+    """
+    found = read_facts(connection, schema, grant.role)
     _refuse_powerful(grant, found)
     places = run(connection, diagnosing.open_path(), {})
     return Plan(
@@ -137,6 +146,29 @@ def plan(
         facts=found,
         open_places=tuple(f"the {each.kind.lower()} {each.name}" for each in places),
     )
+
+
+def schema_with_roles(connection: Connection, schema: str | None) -> str | None:
+    """Return the schema to use, of a database that has roles, at a revision that has all we grant.
+
+    Raise InvalidArgumentError on SQLite, SchemaVersionError if the schema is missing or older.
+    """
+    if connection.dialect.name == SQLITE.name:
+        raise InvalidArgumentError(
+            "SQLite has no roles: who may write the file may do everything, so use the rights of "
+            "the file and its folder"
+        )
+    resolved = schema_on(connection, schema)
+    _check_revision(connection, resolved)
+    return resolved
+
+
+def read_facts(connection: Connection, schema: str | None, role: str) -> Facts:
+    """Return what the database has of the role, and of the table."""
+    rows = run(connection, facts(schema, role), {})
+    if not rows:
+        raise mismatch(None, schema, connection)
+    return facts_of(rows[0])
 
 
 def _checked(kind: str, role: str, queues: Iterable[str], *, shows_payloads: bool) -> Grant:

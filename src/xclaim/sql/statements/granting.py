@@ -43,11 +43,17 @@ class Kind(StrEnum):
     MAINTAINER = "maintainer"  # expires, redrives, prunes, withdraws
 
 
+class Part(StrEnum):
+    """What a role is for that nobody is: it only has functions of a capability run as it."""
+
+    DELETER = "deleter"  # prunes and withdraws; has the right to lock the table as well
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """What a role is granted; without ``queues`` on all of them."""
 
-    kind: Kind
+    kind: Kind | Part
     role: str
     queues: tuple[str, ...] = ()
     shows_payloads: bool = False
@@ -64,6 +70,7 @@ class Facts:
     bypasses_policies: bool
     policies: tuple[str, ...]  # those for the role alone
     orders: bool  # ordering keys are enabled
+    functions: tuple[str, ...]  # of the verbs, with the types of what they take
     views_heed_reader: bool  # they show what their reader may see, not what their owner may
     without_policy: tuple[str, ...]  # other roles, which have rights on the table
     wider: tuple[str, ...]  # what the role has besides, through everybody or other roles
@@ -71,6 +78,23 @@ class Facts:
 
 _WITHOUT_TEXTS = (VIEW_NAME, OVERVIEW_NAME, FAILING_NAME, DEAD_LETTERS_NAME)
 VIEWS = (*_WITHOUT_TEXTS, LINEAGE_VIEW_NAME, FAILURES_NAME)
+# The verbs that are SQL functions as well, and what the trigger function does.
+VERBS = (
+    "push",
+    "push_many",
+    "push_row",
+    "claim",
+    "ack",
+    "ack_many",
+    "release",
+    "extend",
+    "expire",
+    "redrive",
+    "withdraw",
+    "prune",
+    "peek",
+    "counts",
+)
 _COMMANDS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _LOCK_TIMEOUT = "10s"  # a new policy waits for all who use the table, and all others wait for it
 
@@ -147,6 +171,9 @@ SELECT schema.nspname::text AS schema,
        ARRAY(SELECT name FROM policy WHERE roles = ARRAY[role.oid] ORDER BY 1) AS policies,
        EXISTS (SELECT FROM pg_proc WHERE pronamespace = schema.oid
                   AND proname = 'xclaim_line_up') AS orders,
+       ARRAY(SELECT concat(proname, '(', oidvectortypes(proargtypes), ')') FROM pg_proc
+              WHERE pronamespace = schema.oid AND proname = ANY (:functions)
+              ORDER BY 1) AS functions,
        (SELECT count(*) = cardinality(:views) FROM pg_class
          WHERE relnamespace = schema.oid AND relname = ANY (:views)
            AND 'security_invoker=true' = ANY (reloptions)) AS views_heed_reader,
@@ -178,12 +205,20 @@ SELECT schema.nspname::text AS schema,
 
 def facts(schema: str | None, role: str) -> TextClause:
     """Return one row: what the database has of the role, and of the table it may use."""
-    name = _quoted(TABLE_NAME) if schema is None else f"{_quoted(schema)}.{_quoted(TABLE_NAME)}"
+    name = quoted(TABLE_NAME) if schema is None else f"{quoted(schema)}.{quoted(TABLE_NAME)}"
     return text(_FACTS).bindparams(
         bindparam("role", role, postgresql.TEXT),
         bindparam("message_table", name, postgresql.TEXT),
         bindparam("views", list(VIEWS), postgresql.ARRAY(postgresql.TEXT)),
+        bindparam(
+            "functions", [function(verb) for verb in VERBS], postgresql.ARRAY(postgresql.TEXT)
+        ),
     )
+
+
+def function(verb: str) -> str:
+    """Return the name of the function of a verb."""
+    return f"xclaim_{verb}"
 
 
 def granting(grant: Grant, found: Facts) -> list[str]:
@@ -192,30 +227,31 @@ def granting(grant: Grant, found: Facts) -> list[str]:
     To be run in one transaction, by the owner of the table; for a new role by one who may create
     roles.
     """
-    role = _quoted(grant.role)
+    return [*PREPARING, *_creating(grant.role, found), *narrowing(grant, found)]
+
+
+# A policy binds its operators for ever: they are PostgreSQL's own where the path is empty.
+PREPARING = (f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'", "SET LOCAL search_path = ''")
+
+
+def _creating(role: str, found: Facts) -> list[str]:
+    return [] if found.is_role else [f"CREATE ROLE {quoted(role)} NOLOGIN"]
+
+
+def narrowing(grant: Grant, found: Facts) -> list[str]:
+    """Return the statements that do so for a role that is there."""
+    role = quoted(grant.role)
     message, settings = _of(found, TABLE_NAME), _of(found, QUEUE_TABLE_NAME)
-    # A policy binds its operators for ever: they are PostgreSQL's own where the path is empty.
-    statements = [f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'", "SET LOCAL search_path = ''"]
-    if not found.is_role:
-        statements.append(f"CREATE ROLE {role} NOLOGIN")
-    tables = (TABLE_NAME, QUEUE_TABLE_NAME, VERSION_TABLE_NAME)
-    everything = ", ".join(_of(found, name) for name in (*tables, *VIEWS))
-    delete = f"{_of(found, DELETE_NAME)}(bigint[], text)"
-    statements.append(f"REVOKE ALL ON {everything} FROM {role}")
-    statements.append(f"REVOKE ALL ON FUNCTION {delete} FROM {role}")
-    own = [_policy_name(command, grant.role) for command in _COMMANDS]
-    statements += [
-        f"DROP POLICY IF EXISTS {_quoted(name)} ON {message}"
-        for name in dict.fromkeys([*own, *found.policies])
-    ]
-    statements += [f"DROP POLICY IF EXISTS {_quoted(name)} ON {settings}" for name in own]
+    statements = revoking(grant.role, found)
     if not found.is_schema_open:
-        statements.append(f"GRANT USAGE ON SCHEMA {_quoted(found.schema)} TO {role}")
+        statements.append(f"GRANT USAGE ON SCHEMA {quoted(found.schema)} TO {role}")
     statements.append(f"GRANT SELECT ON {_of(found, VERSION_TABLE_NAME)} TO {role}")
     statements.append(f"GRANT {_rights(grant)} ON {message} TO {role}")
     statements.append(f"GRANT {_rights_on_settings(grant)} ON {settings} TO {role}")
     if grant.kind is Kind.MAINTAINER:
-        statements.append(f"GRANT EXECUTE ON FUNCTION {delete} TO {role}")
+        statements.append(f"GRANT EXECUTE ON FUNCTION {_delete(found)} TO {role}")
+    if called := _functions(found, _verbs(grant)):
+        statements.append(f"GRANT EXECUTE ON FUNCTION {called} TO {role}")
     if found.orders:
         statements += _rights_on_turns(grant, found, role)
     if views := shown_views(grant, found):
@@ -230,17 +266,78 @@ def granting(grant: Grant, found: Facts) -> list[str]:
     return statements
 
 
+def revoking(name: str, found: Facts) -> list[str]:
+    """Return the statements that take away what a role has on what is ours."""
+    role = quoted(name)
+    message, settings = _of(found, TABLE_NAME), _of(found, QUEUE_TABLE_NAME)
+    tables = (TABLE_NAME, QUEUE_TABLE_NAME, VERSION_TABLE_NAME)
+    everything = ", ".join(_of(found, each) for each in (*tables, *VIEWS))
+    functions = ", ".join(filter(None, (_delete(found), _functions(found, VERBS))))
+    own = [_policy_name(command, name) for command in _COMMANDS]
+    return [
+        f"REVOKE ALL ON {everything} FROM {role}",
+        f"REVOKE ALL ON FUNCTION {functions} FROM {role}",
+        *[
+            f"DROP POLICY IF EXISTS {quoted(each)} ON {message}"
+            for each in dict.fromkeys([*own, *found.policies])
+        ],
+        *[f"DROP POLICY IF EXISTS {quoted(each)} ON {settings}" for each in own],
+    ]
+
+
+def parting(name: str, found: Facts) -> list[str]:
+    """Return the statements that take all away from a role of ours, and drop it."""
+    role = quoted(name)
+    statements = revoking(name, found)
+    if found.orders:
+        statements.append(f"REVOKE ALL ON FUNCTION {_turns(found)} FROM {role}")
+    statements.append(f"REVOKE ALL ON SCHEMA {quoted(found.schema)} FROM {role}")
+    return [*statements, f"DROP ROLE {role}"]
+
+
+def _verbs(grant: Grant) -> tuple[str, ...]:
+    """Return the verbs whose functions do what the role may do by statements, too."""
+    looks = ("peek", "counts") if grant.shows_payloads else ("counts",)
+    match grant.kind:
+        case Kind.PRODUCER:
+            return ("push", "push_many", "push_row", "peek", "counts")
+        case Kind.CONSUMER:
+            settles = ("ack", "ack_many", "release", "extend")
+            return ("claim", *settles, "expire", "peek", "counts")
+        case Kind.OBSERVER:
+            return looks
+        case Kind.MAINTAINER:
+            return ("expire", "redrive", "withdraw", "prune", *looks)
+        case Part.DELETER:
+            return ("withdraw", "prune")
+
+
+def _functions(found: Facts, verbs: Iterable[str]) -> str:
+    wanted = {function(verb) for verb in verbs}
+    return ", ".join(
+        _of(found, each) for each in found.functions if each.partition("(")[0] in wanted
+    )
+
+
+def _delete(found: Facts) -> str:
+    return f"{_of(found, DELETE_NAME)}(bigint[], text)"
+
+
+def _turns(found: Facts) -> str:
+    return f"{_of(found, LINE_UP_NAME)}(bigint[]), {_of(found, PASS_OWED_NAME)}(text)"
+
+
 def _rights_on_turns(grant: Grant, found: Facts, role: str) -> Iterator[str]:
     """Yield who may stand in line and who may pass on what is owed; an ack needs no right to."""
     line_up = f"{_of(found, LINE_UP_NAME)}(bigint[])"
     pass_owed = f"{_of(found, PASS_OWED_NAME)}(text)"
-    yield f"REVOKE ALL ON FUNCTION {line_up}, {pass_owed} FROM {role}"
+    yield f"REVOKE ALL ON FUNCTION {_turns(found)} FROM {role}"
     match grant.kind:
         case Kind.PRODUCER:
             yield f"GRANT EXECUTE ON FUNCTION {line_up} TO {role}"
         case Kind.CONSUMER | Kind.MAINTAINER:
             yield f"GRANT EXECUTE ON FUNCTION {pass_owed} TO {role}"
-        case Kind.OBSERVER:
+        case Kind.OBSERVER | Part.DELETER:
             pass
 
 
@@ -257,7 +354,7 @@ def shown_views(grant: Grant, found: Facts) -> tuple[str, ...]:
     if grant.queues and not found.views_heed_reader:
         return ()
     match grant.kind:
-        case Kind.PRODUCER | Kind.CONSUMER:
+        case Kind.PRODUCER | Kind.CONSUMER | Part.DELETER:
             return ()
         case Kind.OBSERVER | Kind.MAINTAINER:
             return VIEWS if grant.shows_payloads else _WITHOUT_TEXTS
@@ -281,6 +378,9 @@ def _rights(grant: Grant) -> str:
             read = _listed("SELECT", [*shown, *({"failures"} - {*shown})])
             # Not DELETE, with which goes the right to lock the table: it deletes by a function.
             return f"{read}, {_listed('UPDATE', _GIVEN_BACK)}"
+        case Part.DELETER:
+            # To lock a row takes the right to update some column; its policy lets it update none.
+            return f"{_listed('SELECT', shown)}, UPDATE (consumed_at), DELETE"
 
 
 def _rights_on_settings(grant: Grant) -> str:
@@ -293,10 +393,10 @@ def _rights_on_settings(grant: Grant) -> str:
 
 def _policies(grant: Grant, table: str, rules: _Rules) -> Iterator[str]:
     for command, (using, check) in rules.items():
-        name = _quoted(_policy_name(command, grant.role))
+        name = quoted(_policy_name(command, grant.role))
         rule = "" if using is None else f" USING ({using})"
         rule += "" if check is None else f" WITH CHECK ({check})"
-        yield f"CREATE POLICY {name} ON {table} FOR {command} TO {_quoted(grant.role)}{rule}"
+        yield f"CREATE POLICY {name} ON {table} FOR {command} TO {quoted(grant.role)}{rule}"
 
 
 def _rules(grant: Grant) -> _Rules:
@@ -326,6 +426,18 @@ def _rules(grant: Grant) -> _Rules:
                 "UPDATE": (_all(near, given_back), _all(near, "status = 'available'")),
                 "DELETE": (_all(found, "status <> 'claimed'"), None),
             }
+        case Part.DELETER:
+            found = _any(near, pushed)
+            return {
+                "SELECT": (found, None),
+                "UPDATE": (_all(near, "consumed_at IS NOT NULL"), "false"),
+                "DELETE": (_all(found, "status <> 'claimed'"), None),
+            }
+
+
+def policy_names(grant: Grant) -> list[str]:
+    """Return the names of the policies that the grant makes for the table."""
+    return [_policy_name(command, grant.role) for command in _rules(grant)]
 
 
 def _rules_of_settings(grant: Grant) -> _Rules:
@@ -352,7 +464,7 @@ def _any(*conditions: str) -> str:
 
 
 def _among(column: str, queues: Iterable[str]) -> str:
-    texts = [_text(queue) for queue in queues]
+    texts = [text_literal(queue) for queue in queues]
     match texts:
         case []:
             return _EVERYTHING
@@ -374,15 +486,17 @@ def _listed(privilege: str, columns: Iterable[str]) -> str:
 
 
 def _of(found: Facts, name: str) -> str:
-    return f"{_quoted(found.schema)}.{name}"
+    return f"{quoted(found.schema)}.{name}"
 
 
-def _quoted(name: str) -> str:
-    quoted: str = _preparer.quote_identifier(name)
-    return quoted
+def quoted(name: str) -> str:
+    """Return a name as SQL."""
+    written: str = _preparer.quote_identifier(name)
+    return written
 
 
-def _text(value: str) -> str:
+def text_literal(value: str) -> str:
+    """Return a text as SQL."""
     # E'' means the same whatever standard_conforming_strings says of backslashes.
     escaped = value.replace("'", "''").replace("\\", "\\\\")
     return f"E'{escaped}'" if "\\" in value else f"'{escaped}'"

@@ -1,0 +1,215 @@
+"""Compare the functions of the verbs, and those of capabilities, with what would be made today."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from xclaim.connections.direct import run
+from xclaim.operations.capabilities import functions_in, home_of, surroundings_of
+from xclaim.operations.migrate import script_directory
+from xclaim.sql.revision import commands_of, is_newer, qualified, quoted, read_revision
+from xclaim.sql.schema import TABLE_NAME
+from xclaim.sql.statements import functions
+from xclaim.sql.statements.capabilities import (
+    Capability,
+    Surroundings,
+    grant_of,
+    of_comment,
+    role_of,
+    wrapper,
+)
+from xclaim.sql.statements.functions import Made
+from xclaim.sql.statements.granting import policy_names
+
+_SETTING = re.compile(r"\bSET (\w+) = (.+?)(?=\s+SET |\s*\Z)", re.DOTALL)
+_ANEW = "run the CREATE FUNCTION of migrations/versions/0001_functions.sql again, as {owner}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What is not as it would be made, and what to do about it; ``is_open``: it gives rights."""
+
+    found: str
+    remedy: str
+    is_open: bool = False
+
+
+def verbs_that_differ(connection: Connection, schema: str | None) -> Iterator[Difference]:
+    """Yield what differs of the functions that the migrations make; nothing at a later revision."""
+    revision = read_revision(connection, schema)
+    if revision is not None and is_newer(revision):
+        return
+    home = home_of(connection, schema)
+    there = {made.name: made for made in functions_in(connection, home.schema)}
+    for name, (head, body) in _of_migrations(home.schema).items():
+        anew = _ANEW.format(owner=quoted(home.owner))
+        if name not in there:
+            yield Difference(found=f"{name} is missing", remedy=anew)
+            continue
+        made = there[name]
+        if differs := list(_differences(made, head, body)):
+            yield Difference(
+                found=f"{name} differs in {', '.join(differs)}",
+                remedy=anew,
+                is_open="rights (SECURITY INVOKER)" in differs,
+            )
+        named = f"{quoted(home.schema)}.{name}({made.types})"
+        if made.owner != home.owner:
+            yield Difference(
+                found=f"{name} belongs to {made.owner}",
+                remedy=f"ALTER FUNCTION {named} OWNER TO {quoted(home.owner)}",
+                is_open=True,
+            )
+        if made.is_public:
+            yield Difference(
+                found=f"everybody may execute {name}",
+                remedy=f"REVOKE ALL ON FUNCTION {named} FROM PUBLIC",
+            )
+
+
+def _of_migrations(home: str) -> dict[str, tuple[str, str]]:
+    """Return the head and the body of each function, as the last revision that has it makes it."""
+    found: dict[str, tuple[str, str]] = {}
+    for revision in reversed(list(script_directory().walk_revisions())):
+        define: Any = getattr(revision.module, "function_definitions", None)
+        if define is not None:
+            found |= {name: (head, body) for name, head, body in define(home)}
+    return found
+
+
+def _differences(made: Made, head: str, body: str) -> Iterator[str]:
+    settings = tuple(f"{name}={value}" for name, value in _SETTING.findall(head))
+    volatility = "s" if "STABLE" in head else "v"
+    of_each = {
+        "body": made.body.strip() == body.strip(),
+        "settings": made.settings == settings,
+        "rights (SECURITY INVOKER)": not made.is_definer,
+        "volatility": made.volatility == volatility,
+    }
+    yield from (name for name, is_same in of_each.items() if not is_same)
+
+
+def capabilities_that_differ(
+    connection: Connection, schema: str | None
+) -> Iterator[tuple[Capability, list[Difference]]]:
+    """Yield each capability of the schema, with what differs from what would be made of it."""
+    home = home_of(connection, schema)
+    for row in run(connection, functions.comments(), {}):
+        capability = of_comment(row.name, row.comment)
+        if capability is None or capability.schema != home.schema:
+            continue
+        found = surroundings_of(connection, row.name, schema)
+        differences = [
+            *_of_place(row, home),
+            *_of_functions(connection, capability, found),
+            *_of_roles(connection, capability, found),
+        ]
+        yield capability, differences
+
+
+def _of_place(row: Any, home: Any) -> Iterator[Difference]:
+    if not home.is_secured:
+        table = qualified(TABLE_NAME, home.schema)
+        yield Difference(
+            found="row-level security is off, and a token of another queue would settle there",
+            remedy=f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+            is_open=True,
+        )
+    if row.owner != home.owner:
+        yield Difference(
+            found=f"the schema belongs to {row.owner}",
+            remedy=f"ALTER SCHEMA {quoted(row.name)} OWNER TO {quoted(home.owner)}",
+            is_open=True,
+        )
+    if row.creators:
+        roles = ", ".join(role if role == "PUBLIC" else quoted(role) for role in row.creators)
+        yield Difference(
+            found=f"{roles} may create objects in the schema",
+            remedy=f"REVOKE CREATE ON SCHEMA {quoted(row.name)} FROM {roles}",
+            is_open=True,
+        )
+
+
+def _of_functions(
+    connection: Connection, capability: Capability, found: Surroundings
+) -> Iterator[Difference]:
+    again = _again(connection, capability)
+    there = {made.name for made in found.wrappers}
+    for verb in capability.verbs:
+        if verb not in there:
+            yield Difference(found=f"{verb} is missing", remedy=again)
+    for made in found.wrappers:
+        named = f"{quoted(capability.name)}.{quoted(made.name)}({made.types})"
+        if made.name not in capability.verbs:
+            yield Difference(
+                found=f"{made.name} is not of the capability",
+                remedy=f"DROP FUNCTION {named}",
+                is_open=True,
+            )
+            continue
+        wanted = wrapper(capability, made.name, found.verbs[made.name], found.database)
+        if differs := list(wanted.differences(made)):
+            yield Difference(
+                found=f"{made.name} differs in {', '.join(differs)}", remedy=again, is_open=True
+            )
+        if made.is_public:
+            yield Difference(
+                found=f"everybody may execute {made.name}",
+                remedy=f"REVOKE ALL ON FUNCTION {named} FROM PUBLIC",
+                is_open=True,
+            )
+
+
+def _of_roles(
+    connection: Connection, capability: Capability, found: Surroundings
+) -> Iterator[Difference]:
+    again = _again(connection, capability)
+    roles = {part: role_of(capability.name, part, found.database) for part in capability.parts}
+    rows = run(connection, functions.roles(), {"names": list(roles.values())})
+    for row in rows:
+        role = quoted(row.name)
+        if row.is_more:
+            attributes = "NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
+            yield Difference(
+                found=f"the role {row.name} may log in or has other attributes",
+                remedy=f"ALTER ROLE {role} {attributes}",
+                is_open=True,
+            )
+        for member in row.members:
+            yield Difference(
+                found=f"{member} is a member of the role {row.name}, and can do what it can",
+                remedy=f"REVOKE {role} FROM {quoted(member)}",
+                is_open=True,
+            )
+        for group in row.groups:
+            yield Difference(
+                found=f"the role {row.name} is a member of {group}",
+                remedy=f"REVOKE {quoted(group)} FROM {role}",
+                is_open=True,
+            )
+    for part, role_name in roles.items():
+        facts = found.roles[part]
+        grant = grant_of(part, role_name, capability.queue)
+        if set(facts.policies) != set(policy_names(grant)):
+            yield Difference(
+                found=f"the role {role_name} has other policies", remedy=again, is_open=True
+            )
+        if facts.wider:
+            yield Difference(
+                found=f"the role {role_name} has more than it was granted, by "
+                f"{', '.join(facts.wider)}",
+                remedy="revoke that from everybody",
+                is_open=True,
+            )
+
+
+def _again(connection: Connection, capability: Capability) -> str:
+    words = ["grants", "capability", capability.name, "--queue", capability.queue]
+    words += ["--verbs", ",".join(capability.verbs), "--apply"]
+    return f"run {commands_of(connection).command(shlex.join(words))}"

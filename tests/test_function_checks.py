@@ -1,0 +1,185 @@
+"""`xclaim doctor` names each function, role and right that is not as it would be made today."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+
+from tests.capable import Shop, as_administrator, shop
+from xclaim import create_engine
+from xclaim.operations.doctor import Finding, Level, examine
+from xclaim.sql.statements.capabilities import role_of
+
+VERBS = ["push", "claim", "ack"]
+
+
+@pytest.fixture(scope="module")
+def founded(postgresql_server: str) -> Iterator[Shop]:
+    with shop(postgresql_server) as there:
+        yield there
+
+
+@pytest.fixture
+def place(founded: Shop) -> Iterator[Shop]:
+    founded.make("packing", verbs=VERBS)
+    yield founded
+    founded.drop("packing")
+
+
+@pytest.fixture
+def engine(fresh_postgresql_url: str) -> Iterator[Engine]:
+    made = create_engine(fresh_postgresql_url)
+    yield made
+    made.dispose()
+
+
+def found(engine: Engine, name: str) -> list[Finding]:
+    return [each for each in examine(engine) if each.name == name]
+
+
+def test_what_a_migration_has_made_is_as_it_would_be_made(engine: Engine) -> None:
+    (functions,) = found(engine, "functions")
+
+    assert functions.level is Level.OK
+    assert found(engine, "capabilities") == []
+
+
+OF_VERBS = {
+    "DROP FUNCTION xclaim_withdraw": ("xclaim_withdraw is missing", "0001_functions.sql again"),
+    "ALTER FUNCTION xclaim_ack SECURITY DEFINER": (
+        "xclaim_ack differs in rights (SECURITY INVOKER)",
+        "0001_functions.sql again",
+    ),
+    "ALTER FUNCTION xclaim_ack RESET search_path": (
+        "xclaim_ack differs in settings",
+        "0001_functions.sql again",
+    ),
+    "ALTER FUNCTION xclaim_ack SET search_path = mine": (
+        "xclaim_ack differs in settings",
+        "0001_functions.sql again",
+    ),
+    "CREATE OR REPLACE FUNCTION xclaim_ack(id bigint, token uuid) RETURNS void"
+    " LANGUAGE plpgsql AS 'BEGIN END'": (
+        "xclaim_ack differs in body, settings",
+        "0001_functions.sql again",
+    ),
+    "GRANT EXECUTE ON FUNCTION xclaim_ack TO PUBLIC": (
+        "everybody may execute xclaim_ack",
+        'REVOKE ALL ON FUNCTION "public".xclaim_ack(bigint, uuid) FROM PUBLIC',
+    ),
+    "ALTER FUNCTION xclaim_ack OWNER TO pg_monitor": (
+        "xclaim_ack belongs to pg_monitor",
+        'ALTER FUNCTION "public".xclaim_ack(bigint, uuid) OWNER TO "postgres"',
+    ),
+}
+
+
+@pytest.mark.parametrize("change", OF_VERBS)
+def test_a_function_of_a_verb_that_differs_is_named(engine: Engine, change: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(change))
+
+    (finding,) = found(engine, "functions")
+
+    said, remedy = OF_VERBS[change]
+    assert finding.level is not Level.OK
+    assert finding.found == said
+    assert finding.remedy is not None
+    assert remedy in finding.remedy
+
+
+def test_a_capability_that_is_as_it_was_made_is_shown(place: Shop) -> None:
+    (finding,) = found(place.owner, "capabilities")
+
+    assert finding.level is Level.OK
+    assert finding.found == "'packing': push, claim, ack in 'orders'"
+
+
+AGAIN = "run `xclaim grants capability packing --queue orders --verbs push,claim,ack --apply`"
+OF_CAPABILITIES = {
+    "DROP FUNCTION packing.ack": ("ack is missing", AGAIN),
+    "ALTER FUNCTION packing.ack SECURITY INVOKER": (
+        "ack differs in rights (SECURITY DEFINER)",
+        AGAIN,
+    ),
+    "ALTER FUNCTION packing.ack SET search_path = mine": ("ack differs in settings", AGAIN),
+    "ALTER FUNCTION packing.ack STABLE": ("ack differs in volatility", AGAIN),
+    "CREATE OR REPLACE FUNCTION packing.ack(id bigint, token uuid) RETURNS void LANGUAGE plpgsql"
+    " SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'BEGIN END'": (
+        "ack differs in body",
+        AGAIN,
+    ),
+    "ALTER FUNCTION packing.ack OWNER TO {owner}": ("ack differs in owner", AGAIN),
+    "GRANT EXECUTE ON FUNCTION packing.ack TO PUBLIC": (
+        "everybody may execute ack",
+        'REVOKE ALL ON FUNCTION "packing"."ack"(bigint, uuid) FROM PUBLIC',
+    ),
+    "CREATE FUNCTION packing.mine() RETURNS void LANGUAGE sql AS ''": (
+        "mine is not of the capability",
+        'DROP FUNCTION "packing"."mine"()',
+    ),
+    "GRANT CREATE ON SCHEMA packing TO PUBLIC": (
+        "PUBLIC may create objects in the schema",
+        'REVOKE CREATE ON SCHEMA "packing" FROM PUBLIC',
+    ),
+    "ALTER SCHEMA packing OWNER TO postgres": (
+        "the schema belongs to postgres",
+        'ALTER SCHEMA "packing" OWNER TO "{owner}"',
+    ),
+    "ALTER ROLE {consumer} LOGIN": (
+        "the role {consumer} may log in or has other attributes",
+        'ALTER ROLE "{consumer}" NOLOGIN',
+    ),
+    "GRANT {consumer} TO postgres": (
+        "postgres is a member of the role {consumer}, and can do what it can",
+        'REVOKE "{consumer}" FROM "postgres"',
+    ),
+    "GRANT pg_monitor TO {consumer}": (
+        "the role {consumer} is a member of pg_monitor",
+        'REVOKE "pg_monitor" FROM "{consumer}"',
+    ),
+    "DROP POLICY xclaim_select_{consumer} ON xclaim_message": (
+        "the role {consumer} has other policies",
+        AGAIN,
+    ),
+    "ALTER TABLE xclaim_message DISABLE ROW LEVEL SECURITY": (
+        "row-level security is off, and a token of another queue would settle there",
+        'ALTER TABLE "public".xclaim_message ENABLE ROW LEVEL SECURITY',
+    ),
+    "CREATE POLICY everybody ON xclaim_message USING (true)": (
+        "the role {consumer} has more than it was granted, by the policy everybody",
+        "revoke that from everybody",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", OF_CAPABILITIES)
+def test_what_differs_of_a_capability_is_named_and_mended(place: Shop, change: str) -> None:
+    names = {
+        "owner": str(place.owner.url.username),
+        "consumer": role_of("packing", "consumer", place.database),
+    }
+    said, remedy = (each.format(**names) for each in OF_CAPABILITIES[change])
+    with place.administrator.begin() as connection:
+        for statement in ("SET search_path = public", change.format(**names)):
+            connection.execute(text(statement))
+
+    findings = found(place.owner, "capabilities")
+
+    assert Level.OK not in [each.level for each in findings]
+    assert f"in 'packing' {said}" in [each.found for each in findings]
+    (told,) = [each.remedy for each in findings if each.found == f"in 'packing' {said}"]
+    assert remedy in str(told)
+    mend(place, str(told))
+    assert [each.level for each in found(place.owner, "capabilities")] == [Level.OK]
+
+
+def mend(place: Shop, remedy: str) -> None:
+    if remedy.startswith("run `xclaim grants"):
+        place.make("packing", verbs=VERBS, by=place.administrator)
+    elif remedy == "revoke that from everybody":
+        as_administrator(place.administrator, "DROP POLICY everybody ON public.xclaim_message")
+    else:
+        as_administrator(place.administrator, remedy)
