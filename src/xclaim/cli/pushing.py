@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from xclaim.arguments import MAX_LIMIT, OnFull
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.lines import (
     MESSAGE_COLUMNS,
@@ -62,6 +63,17 @@ _IN_MEMORY = 64 * 1024 * 1024  # bytes of checked lines, more go to a temporary 
     show_default=True,
     help="A dead letter lets the next with its ordering key be claimed, or keeps all waiting.",
 )
+@click.option(
+    "--max-backlog",
+    type=click.IntRange(1, MAX_LIMIT),
+    help="How many messages may wait, instead of what is set for the queue.",
+)
+@click.option(
+    "--on-full",
+    type=click.Choice(["raise", "wait", "skip"]),
+    help="What to do when so many wait: fail, wait for room, or push nothing.",
+)
+@click.option("--wait", type=duration, help="How long to wait for room, by default 60s.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher is claimed first.")
 @click.option("--delay", type=duration, help="How long until it can be claimed: 30s, 5m, 2h, 7d.")
 @click.option(
@@ -88,6 +100,9 @@ def push(
     priority: int,
     delay: timedelta | None,
     max_attempts: int | None,
+    max_backlog: int | None,
+    on_full: OnFull | None,
+    wait: timedelta | None,
     notify: bool,
     database: Database,
 ) -> None:
@@ -107,6 +122,9 @@ def push(
         "headers": _headers(headers),
         "ordering_key": ordering_key,
         "on_dead": on_dead,
+        "max_backlog": max_backlog,
+        "on_full": on_full,
+        "wait": wait,
     }
     if on_dead == "hold" and ordering_key is None:
         raise click.UsageError("--on-dead hold is for messages with an --ordering-key")
@@ -118,6 +136,9 @@ def push(
             unique_key = _key(encoded.value, unique_key_field, "PAYLOAD")
         with database.queue(queue_name, notify=notify) as queue:
             message = _push_one(queue, encoded, unique_key, options, database)
+        if message is None:
+            say(f"queue {queue_name!r} is full: nothing was pushed")
+            return
         write_all([message.to_dict()], MESSAGE_COLUMNS, output)
         return
     if database.parts_of(queue_name) != [queue_name]:
@@ -169,10 +190,10 @@ def _is_there(path: Path) -> bool:
 
 def _push_one(
     queue: Queue, payload: Encoded, key: str | None, options: dict[str, Any], database: Database
-) -> Message:
+) -> Message | None:
     known = set() if key is None else {message.id for message in queue.find([key])}
-    message = queue.push(payload, unique_key=key, **options)
-    if message.id in known and not database.quiet:
+    message: Message | None = queue.push(payload, unique_key=key, **options)
+    if message is not None and message.id in known and not database.quiet:
         say(f"message {message.id} was there already under {key!r}: nothing was pushed")
     return message
 
@@ -240,7 +261,7 @@ def _push_batch(
     options = {name: value for name, value in options.items() if name != "ordering_key"}
     options["ordering_keys"] = None if lines_key is None else [lines_key] * len(payloads)
     if key_field is None:
-        return len(queue.push_many(payloads, **options))
+        return sum(each is not None for each in queue.push_many(payloads, **options))
     keys = [_key(payload.value, key_field, "line") for payload in payloads]
     known = {(message.queue, message.id) for message in queue.find(keys)}
     try:
@@ -249,7 +270,8 @@ def _push_batch(
         clashing = set(error.unique_keys)
         places = [number for number, key in zip(numbers, keys, strict=True) if key in clashing]
         raise RefusedError(f"{error} ({_named(places)})") from error
-    return len({(message.queue, message.id) for message in messages} - known)
+    pushed = [message for message in messages if message is not None]
+    return len({(message.queue, message.id) for message in pushed} - known)
 
 
 def _named(numbers: Sequence[int]) -> str:

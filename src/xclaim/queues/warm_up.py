@@ -33,7 +33,13 @@ def warm_up() -> None:
         statements.ack(table, POSTGRESQL),
         statements.ack_many(table, POSTGRESQL),
         statements.push_once(
-            table, POSTGRESQL, notifies=False, encoded=False, whole=False, ordered=False
+            table,
+            POSTGRESQL,
+            notifies=False,
+            encoded=False,
+            whole=False,
+            ordered=False,
+            guarded=True,  # as the first push of a process is
         ),
         MAY_PASS_OWED,
     ]

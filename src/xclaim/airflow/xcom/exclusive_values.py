@@ -320,10 +320,14 @@ def _push(
     payloads = [value.payload for value in by_key.values()]
     keys = list(by_key)
     try:
-        messages = queue.push_many(payloads, unique_keys=keys, headers=task.lineage)
+        messages = queue.push_many(
+            payloads, unique_keys=keys, headers=task.lineage, on_full="raise"
+        )
     except DuplicateMessageError as error:
         keys = _keys_of_other_values(task, queue, keys, error)
-        messages = queue.push_many(payloads, unique_keys=keys, headers=task.lineage)
+        messages = queue.push_many(
+            payloads, unique_keys=keys, headers=task.lineage, on_full="raise"
+        )
     for value, message in zip(by_key.values(), messages, strict=True):
         value.message_id, value.task, value.payload = message.id, None, None
 
