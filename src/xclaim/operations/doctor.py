@@ -329,6 +329,28 @@ def _paused(connection: Connection, schema: str | None) -> Iterator[Finding]:
         yield Finding(name="paused", level=Level.OK, found="no queue is paused")
 
 
+def _full(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    rows = shown(connection, schema, statements.limited_queues, {})
+    are_full = False
+    for row in rows[:_MOST_LIMITED]:
+        backlog = BACKLOG.function(connection, row.queue, schema=schema)
+        if not backlog.is_full:
+            continue
+        are_full = True
+        yield Finding(
+            name="backlog",
+            level=Level.WARNING,
+            found=f"{row.queue!r} is full: {backlog.waiting:,} messages wait, max_backlog is "
+            f"{backlog.max_backlog:,}, and pushes {_ON_FULL[backlog.on_full]}",
+            remedy="let more workers claim, or more messages wait with Queue.limit(max_backlog=...)",
+            queue=row.queue,
+        )
+    if not are_full:
+        seen = f" among the first {_MOST_LIMITED}" if len(rows) > _MOST_LIMITED else ""
+        found = f"no queue is full{seen}" if rows else "no queue has a max_backlog"
+        yield Finding(name="backlog", level=Level.OK, found=found)
+
+
 def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Finding]:
     rows = shown(connection, schema, statements.dead_letters, {})
     yield from _of_dead_letters(connection, schema, rows, _EVERY)
@@ -744,6 +766,7 @@ _EVERYWHERE: tuple[Examination, ...] = (
     _parts_of_the_table,
     _ordering_keys,
     _paused,
+    _full,
     _stuck_claims,
     _failing,
     _dead_letters,
