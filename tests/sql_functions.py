@@ -116,11 +116,11 @@ EXISTS (SELECT FROM {schema}.xclaim_queue AS limited
          WHERE limited.queue = <function>.queue AND limited.max_backlog IS NOT NULL)
 """,
     # With what stands in line where ordering is enabled, whose index that needs.
-    "refuse_full": f"""
-IF to_regprocedure({{pass_owed}}) IS NULL THEN
-    {{backlog}} INTO _most, _on_full, _waiting;
+    "refuse_full": """
+IF to_regprocedure({pass_owed}) IS NULL THEN
+    {backlog} INTO _most, _on_full, _waiting;
 ELSE
-    {{backlog_in_line}} INTO _most, _on_full, _waiting;
+    {backlog_in_line} INTO _most, _on_full, _waiting;
 END IF;
 IF _count > 0 AND _waiting + _count > _most THEN
     RAISE 'queue % is full: % messages wait, max_backlog is %, and there is no room for % more',

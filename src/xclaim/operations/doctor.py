@@ -43,7 +43,7 @@ from xclaim.sql.revision import (
 )
 from xclaim.sql.schema import AUTOVACUUM, CHECKS, QUEUE_CHECKS, REVISION, TABLE_NAME, message_table
 from xclaim.sql.statements import diagnosing
-from xclaim.verbs import hides_rows, schema_on
+from xclaim.verbs import BACKLOG, hides_rows, schema_on
 from xclaim.verbs.execution import as_utc
 from xclaim.verbs.ordering import is_enabled
 from xclaim.verbs.unsendable import is_unsendable, shown
@@ -60,6 +60,8 @@ _CLOCKS_APART = 2.0  # seconds
 _BLOATED = 64 * 2**20, 400  # bytes of an index, and of each of its entries (usually about 60)
 _MANY_DEAD = 50_000, 0.5  # dead rows, and their share of all
 _CONNECTIONS_LEFT = 0.1
+_MOST_LIMITED = 100  # queues with a limit, of which each is counted
+_ON_FULL = {"raise": "raise QueueFullError", "wait": "wait", "skip": "are skipped"}
 _MOST_ERRORS = 5  # classes of errors in a finding
 
 
@@ -198,7 +200,7 @@ def _hidden(connection: Connection, schema: str | None) -> Iterator[tuple[Findin
             found="row-level security hides messages from this role",
             remedy="run it as the owner of the table, or as a role with BYPASSRLS",
         )
-        yield finding, {"paused", "stuck_claims", "failing", "dead_letters"}
+        yield finding, {"paused", "backlog", "stuck_claims", "failing", "dead_letters"}
     if connection.dialect.name == SQLITE.name:
         return
     (row,) = run(connection, diagnosing.sees_sessions(), {})
@@ -341,8 +343,8 @@ def _full(connection: Connection, schema: str | None) -> Iterator[Finding]:
             name="backlog",
             level=Level.WARNING,
             found=f"{row.queue!r} is full: {backlog.waiting:,} messages wait, max_backlog is "
-            f"{backlog.max_backlog:,}, and pushes {_ON_FULL[backlog.on_full]}",
-            remedy="let more workers claim, or more messages wait with Queue.limit(max_backlog=...)",
+            f"{backlog.max_backlog:,}, pushes {_ON_FULL[backlog.on_full or 'raise']}",
+            remedy="let more workers claim, or more wait: Queue.limit(max_backlog=...)",
             queue=row.queue,
         )
     if not are_full:
