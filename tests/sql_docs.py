@@ -31,7 +31,7 @@ NAMES = (
     "clashing_keys",
     "backlog",
     "set_backlog",
-    "limited_queues",
+    "limited_backlogs",
     "claim",
     "claim_one",
     "take_back",

@@ -230,7 +230,7 @@ def _say_unless_quiet(database: Database, line: str) -> None:
 
 def _stats(database: Database) -> list[dict[str, Any]]:
     from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
-    from xclaim.sql.statements import limited_queues, paused_queues, queue_stats
+    from xclaim.sql.statements import limited_backlogs, paused_queues, queue_stats
     from xclaim.verbs.execution import as_utc
     from xclaim.verbs.unsendable import shown
 
@@ -241,7 +241,7 @@ def _stats(database: Database) -> list[dict[str, Any]]:
             raise mismatch(found, schema, connection)
         rows = shown(connection, schema, queue_stats, {})
         paused = shown(connection, schema, paused_queues, {})
-        limited = shown(connection, schema, limited_queues, {})
+        limited = shown(connection, schema, limited_backlogs, {})
     paused_at = {row.queue: as_utc(row.paused_at) for row in paused}
     limits = {row.queue: row.max_backlog for row in limited}
     lines = [row._asdict() for row in rows]

@@ -332,7 +332,7 @@ def _paused(connection: Connection, schema: str | None) -> Iterator[Finding]:
 
 
 def _full(connection: Connection, schema: str | None) -> Iterator[Finding]:
-    rows = shown(connection, schema, statements.limited_queues, {})
+    rows = shown(connection, schema, statements.limited_backlogs, {})
     are_full = False
     for row in rows[:_MOST_LIMITED]:
         backlog = BACKLOG.function(connection, row.queue, schema=schema)

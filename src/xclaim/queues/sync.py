@@ -425,15 +425,18 @@ class Queue(Generic[T_co]):
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
         return each(self._queue.stream(batch, claimant, lease_limit, wait, retry))
 
-    def limit(self, *, max_backlog: int | None, on_full: OnFull = "raise") -> None:
+    def limit(
+        self, *, max_backlog: int | None, on_full: OnFull = "raise", by: str | None = None
+    ) -> None:
         """Let so many messages wait in the queue, and say what a push does then; None: any number.
 
         Within a second, for all who push to it: ``raise`` QueueFullError, ``wait`` for room, or
         ``skip`` the push, which then returns None also to producers that do not expect it. What
         waits already stays. Waiting is what can be claimed, is delayed, or stands in line; not what
         is claimed, and no dead letter. A release, a lapsed lease or a redrive is never refused.
+        ``by``: who is named in the log, by default who runs this process.
         """
-        self._queue.run(verbs.LIMIT_BACKLOG, max_backlog=max_backlog, on_full=on_full)
+        self._queue.run(verbs.LIMIT_BACKLOG, max_backlog=max_backlog, on_full=on_full, by=by)
 
     def backlog(self) -> Backlog:
         """Return how many messages may wait, and how many do, counted to one more than that.

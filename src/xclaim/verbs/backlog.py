@@ -41,13 +41,16 @@ def limit_backlog(
     *,
     max_backlog: int | None,
     on_full: OnFull = "raise",
+    by: str | None = None,
     schema: str | None = None,
 ) -> None:
     """Let so many messages wait in the queue, and a push do that when there are; None: any number.
 
-    What waits already stays, also if it is more.
+    What waits already stays, also if it is more. ``by``: who is named in the log, by default who
+    runs this process.
     """
     name = arguments.pushable(arguments.queue_name(queue))
+    arguments.optional_key("by", by)
     if arguments.optional_on_full(on_full) is None:
         raise InvalidArgumentError("on_full must be 'raise', 'wait' or 'skip', not None")
     most = arguments.optional_max_backlog(max_backlog)

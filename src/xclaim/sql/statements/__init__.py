@@ -6,7 +6,7 @@ docs/sql. Statuses are literals: a generic plan cannot use a partial index for `
 
 from __future__ import annotations
 
-from xclaim.sql.statements.backlog import backlog, limited_queues, set_backlog
+from xclaim.sql.statements.backlog import backlog, limited_backlogs, set_backlog
 from xclaim.sql.statements.claiming import (
     ClaimedRow,
     Start,
@@ -109,7 +109,7 @@ __all__ = [
     "in_bytes",
     "is_known",
     "letters",
-    "limited_queues",
+    "limited_backlogs",
     "may_delete",
     "newest",
     "note_failure",

@@ -58,7 +58,7 @@ def set_backlog(table: Table, dialect: Dialect) -> Statement:
 
 
 @lru_cache
-def limited_queues(table: Table, dialect: Dialect) -> Statement:
+def limited_backlogs(table: Table, dialect: Dialect) -> Statement:
     """Return the queues with a limit of what may wait, by name, and what a push does at that."""
     settings = queue_table(table.schema)
     columns = (settings.c.queue, settings.c.max_backlog, settings.c.on_full)
