@@ -108,7 +108,7 @@ def claimed(queue: Queue, **options: Any) -> Claim:
 
 def consumed(queue: Queue, **options: Any) -> int:
     """Push a message and consume it; return its id."""
-    id_ = queue.push(1, **options).id
+    id_: int = queue.push(1, **options).id
     queue.ack(claimed(queue))
     return id_
 

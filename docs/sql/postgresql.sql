@@ -115,7 +115,7 @@ INSERT INTO xclaim_queue (queue, max_backlog, on_full) VALUES (%(queue_name)s::t
     SET max_backlog = excluded.max_backlog, on_full = excluded.on_full
     RETURNING xclaim_queue.max_backlog, xclaim_queue.on_full;
 
--- limited_queues
+-- limited_backlogs
 -- Return the queues with a limit of what may wait, by name, and what a push does at that.
 SELECT xclaim_queue.queue, xclaim_queue.max_backlog, xclaim_queue.on_full
     FROM xclaim_queue

@@ -82,7 +82,7 @@ INSERT INTO xclaim_queue (queue, max_backlog, on_full) VALUES (:queue_name, :max
     SET max_backlog = excluded.max_backlog, on_full = excluded.on_full
     RETURNING max_backlog, CAST(on_full AS BLOB) AS on_full;
 
--- limited_queues
+-- limited_backlogs
 -- Return the queues with a limit of what may wait, by name, and what a push does at that.
 SELECT CAST(xclaim_queue.queue AS BLOB) AS queue, CAST(xclaim_queue.max_backlog AS INTEGER) AS max_backlog,
       CAST(xclaim_queue.on_full AS BLOB) AS on_full

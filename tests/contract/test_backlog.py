@@ -298,11 +298,11 @@ def test_wrong_words_are_refused(queue: Queue) -> None:
     with pytest.raises(InvalidArgumentError, match="on_full must be"):
         queue.limit(max_backlog=1, on_full=wrong)
     with pytest.raises(InvalidArgumentError, match="on_full must be"):
-        queue.push(1, on_full=[wrong])  # type: ignore[arg-type]
+        queue.push(1, on_full=[wrong])  # type: ignore[call-overload]
     with pytest.raises(InvalidArgumentError, match="leave out one"):
         queue.push(1, on_full="skip", wait=LONG)
     with pytest.raises(InvalidArgumentError, match="wait must"):
-        queue.push(1, wait=5)  # type: ignore[arg-type]
+        queue.push(1, wait=5)  # type: ignore[call-overload]
 
 
 def test_a_dead_letter_queue_has_no_limit(dead_letters: Queue) -> None:

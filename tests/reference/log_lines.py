@@ -191,7 +191,7 @@ class _Heard(logging.Handler):
 
 
 def _claimed(queue: Queue, **options: object) -> Claim:
-    queue.push({"id": 1}, **options)  # type: ignore[arg-type]
+    queue.push({"id": 1}, **options)  # type: ignore[call-overload]
     (claim,) = queue.claim_many(1, claimed_by="me")
     return claim
 

@@ -292,13 +292,15 @@ class AsyncVerbs(Generic[T_co]):
         """
         return async_block(self._queue.working_on(claims, lease, lease_limit, retry))
 
-    async def limit(self, *, max_backlog: int | None, on_full: OnFull = "raise") -> None:
+    async def limit(
+        self, *, max_backlog: int | None, on_full: OnFull = "raise", by: str | None = None
+    ) -> None:
         """Let so many messages wait in the queue, and say what a push does then; None: any number.
 
         As ``Queue.limit``.
         """
         await bridged(
-            self._queue.run, verbs.LIMIT_BACKLOG, max_backlog=max_backlog, on_full=on_full
+            self._queue.run, verbs.LIMIT_BACKLOG, max_backlog=max_backlog, on_full=on_full, by=by
         )
 
     async def backlog(self) -> Backlog:
