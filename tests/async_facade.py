@@ -34,10 +34,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Any, Generic
+from typing import Any, Generic, Unpack, overload
 
 from xclaim import verbs
-from xclaim.arguments import LEASE, LEASE_LIMIT, WhenDead
+from xclaim.arguments import LEASE, LEASE_LIMIT, Loud, OnFull, PushOptions, WhenDead
+from xclaim.backlog import Backlog
 from xclaim.connections.tasks import async_block, bridged
 from xclaim.consuming.streaming import Stream
 from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
@@ -83,6 +84,9 @@ def facade() -> str:
 
 
 def _method(node: ast.FunctionDef) -> str:
+    if any(ast.unparse(each) == "overload" for each in node.decorator_list):
+        text = ast.unparse(node).replace("\ndef ", "\nasync def ", 1)
+        return "\n".join(f"    {line}".rstrip() for line in text.split("\n"))
     first = (ast.get_docstring(node) or "").split("\n")[0]
     node.body = node.body[1:]
     text = ast.unparse(ast.fix_missing_locations(_Awaiting().visit(node)))

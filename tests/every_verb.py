@@ -72,6 +72,10 @@ def _paused(queue: Queue) -> None:
     assert (pause.reason, pause.paused_by) == (TEXT, TEXT)
     assert queue.paused() == pause
     assert queue.unpause()
+    queue.limit(max_backlog=1)
+    assert queue.backlog().is_full
+    assert queue.push("has no room", on_full="skip") is None
+    queue.limit(max_backlog=None)
     assert queue.withdraw(ids=[pushed.id]) == 1
 
 

@@ -111,6 +111,23 @@ IF NOT FOUND THEN
         HINT = 'another has it by now, or it was settled: undo what you did for it';
 END IF;
 """,
+    "is_limited": """
+EXISTS (SELECT FROM {schema}.xclaim_queue AS limited
+         WHERE limited.queue = <function>.queue AND limited.max_backlog IS NOT NULL)
+""",
+    # With what stands in line where ordering is enabled, whose index that needs.
+    "refuse_full": """
+IF to_regprocedure({pass_owed}) IS NULL THEN
+    {backlog} INTO _most, _on_full, _waiting;
+ELSE
+    {backlog_in_line} INTO _most, _on_full, _waiting;
+END IF;
+IF _count > 0 AND _waiting + _count > _most THEN
+    RAISE 'queue % is full: % messages wait, max_backlog is %, and there is no room for % more',
+        quote_literal(<function>.queue), least(_waiting, _most + 1), _most, _count
+        USING ERRCODE = 'XC003', HINT = 'push again when some were claimed, or let more wait';
+END IF;
+""",
     "refuse_unseen": """
 RAISE object_not_in_prerequisite_state USING
     MESSAGE = 'what is under the unique_key can be neither inserted nor seen',
@@ -141,6 +158,7 @@ _PARAMETERS = {
     "claimant": "_claimant",
     "token_secret": "_secret",
     "dead_letter_queue": "_dead",
+    "asked_backlog": "NULL",
     "error": "_error",
     "drawn": "_drawn",
     "pauses": f"'{json.dumps(RETRY.pauses())}'",
@@ -210,8 +228,10 @@ _STATEMENTS: dict[str, _Build] = {
             "prune_as_maintainer",
             "peek",
             "counts",
+            "backlog",
         )
     },
+    "backlog_in_line": partial(statements.backlog, in_line=True),
     "push_once": partial(statements.push_once, by_id=True),
     "claim": partial(statements.claim, limit=_SIZE),
     "claim_again": partial(statements.claim, limit=_SIZE, resumes=True),

@@ -1,4 +1,4 @@
--- xclaim_push: Push a payload and return the id of its message. With a unique_key the message that is there already, if it has the same payload; else XC002.
+-- xclaim_push: Push a payload and return the id of its message. With a unique_key the message that is there already, if it has the same payload; else XC002. XC003 if the queue is full.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_push(
     queue text, payload jsonb, unique_key text DEFAULT NULL, priority integer DEFAULT 0,
     delay interval DEFAULT '0', max_attempts integer DEFAULT {max_attempts},
@@ -8,6 +8,10 @@ CREATE OR REPLACE FUNCTION {schema}.xclaim_push(
 #variable_conflict use_column
 DECLARE
     _id bigint;
+    _count integer := 1;
+    _most integer;
+    _on_full text;
+    _waiting bigint;
 BEGIN
     {check_push}
     IF xclaim_push.payload IS NULL THEN
@@ -15,6 +19,9 @@ BEGIN
             HINT = $h$for JSON null pass 'null'::jsonb$h$;
     END IF;
     IF xclaim_push.unique_key IS NULL THEN
+        IF {is_limited} THEN
+            {refuse_full}
+        END IF;
         {push_one} INTO _id;
         RETURN _id;
     END IF;
@@ -27,7 +34,7 @@ BEGIN
 END
 $$;
 
--- xclaim_push_many: Push payloads, all or none, and return their ids in the same order. Those under a unique_key that is taken by the same payload are not new.
+-- xclaim_push_many: Push payloads, all or none, and return their ids in the same order. Those under a unique_key that is taken by the same payload are not new. XC003 if there is no room for what is new.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_push_many(
     queue text, payloads jsonb[], unique_keys text[] DEFAULT NULL, priority integer DEFAULT 0,
     delay interval DEFAULT '0', max_attempts integer DEFAULT {max_attempts},
@@ -46,6 +53,10 @@ DECLARE
     _id_keys text[];
     _same boolean[];
     _new boolean[];
+    _count integer := cardinality(xclaim_push_many.payloads);
+    _most integer;
+    _on_full text;
+    _waiting bigint;
 BEGIN
     {check_push}
     IF xclaim_push_many.payloads IS NULL OR array_position(xclaim_push_many.payloads, NULL) > 0 THEN
@@ -53,6 +64,9 @@ BEGIN
             HINT = $h$for JSON null pass 'null'::jsonb$h$;
     END IF;
     IF xclaim_push_many.unique_keys IS NULL THEN
+        IF {is_limited} THEN
+            {refuse_full}
+        END IF;
         RETURN QUERY WITH pushed AS (
             {push payloads=to_jsonb(xclaim_push_many.payloads)})
         SELECT pushed.id, true FROM pushed ORDER BY pushed.id;
@@ -81,6 +95,14 @@ BEGIN
               FROM unnest(xclaim_push_many.unique_keys) AS given (key)) THEN
         RAISE 'a unique_key is given with two payloads'
             USING ERRCODE = 'XC002', HINT = 'push the same payload, or use another unique_key';
+    END IF;
+    IF {is_limited} THEN
+        SELECT count(*) INTO _count
+          FROM unnest(_keys) AS given (key)
+         WHERE key IS NULL OR NOT EXISTS (
+               SELECT FROM {schema}.xclaim_message AS taken
+                WHERE taken.origin_queue = xclaim_push_many.queue AND taken.unique_key = given.key);
+        {refuse_full}
     END IF;
     _left := coalesce(cardinality(_keys), 0);
     FOR _try IN 1..{tries} + _left LOOP

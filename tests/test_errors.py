@@ -19,6 +19,7 @@ from xclaim import (
     OrderingNotEnabledError,
     Payloads,
     Queue,
+    QueueFullError,
     SchemaVersionError,
     Ticket,
     TicketLostError,
@@ -70,6 +71,7 @@ EXAMPLES: dict[type[XclaimError], Callable[[], XclaimError]] = {
     ObservationTimeoutError: lambda: ObservationTimeoutError("which queues there are", 2.0),
     SchemaVersionError: lambda: SchemaVersionError(found="0001", expected="0002"),
     OrderingNotEnabledError: OrderingNotEnabledError,
+    QueueFullError: lambda: QueueFullError("orders", 10, 9, count=2, on_full="wait"),
 }
 
 

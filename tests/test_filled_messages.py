@@ -27,7 +27,8 @@ def queue(database_url: str) -> Iterator[Queue]:
 
 def pushed(queue: Queue) -> Message:
     """Return a message as a push returns it."""
-    return queue.push([TEXT], **OPTIONS)
+    message: Message = queue.push([TEXT], **OPTIONS)
+    return message
 
 
 def claimed(queue: Queue) -> Message:

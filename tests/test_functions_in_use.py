@@ -17,8 +17,9 @@ from tests.eventually import until
 from tests.function_places import AS_IS, SCHEMA, Place, placed
 from tests.people import People, people, refused
 from xclaim import Queue
+from xclaim.operations import ordering
 
-LOST, DUPLICATE, INVALID, NULL = "XC001", "XC002", "22023", "22004"
+LOST, DUPLICATE, FULL, INVALID, NULL = "XC001", "XC002", "XC003", "22023", "22004"
 NO_TOKEN = UUID(int=0)  # of nobody
 TABLE_OF_OURS = "CREATE TEMP TABLE xclaim_message (LIKE public.xclaim_message INCLUDING ALL)"
 # All that a search path could put before PostgreSQL's own.
@@ -122,6 +123,35 @@ def test_another_payload_under_a_key_is_refused_and_nothing_is_pushed(
         run(place.engine, push)
 
     assert place.queue().counts().available == 1
+
+
+@pytest.mark.parametrize("orders", [False, True])
+def test_a_full_queue_refuses_what_is_new(place: Place, *, orders: bool) -> None:
+    queue = Queue("orders", place.engine)
+    if orders:
+        ordering.enable(place.engine)
+        queue.push_many(["in line"] * 2, ordering_keys=["a"] * 2)
+    run(place.engine, "SELECT xclaim_push('orders', '1', unique_key => 'one')")
+    queue.limit(max_backlog=2 + 2 * orders, on_full="skip")
+    run(place.engine, "SELECT xclaim_push('orders', '2')")
+
+    for refused_call in (
+        "xclaim_push('orders', '3')",
+        "xclaim_push('orders', '3', unique_key => 'three')",
+        "xclaim_push_many('orders', ARRAY['3']::jsonb[])",
+        "xclaim_push_many('orders', ARRAY['1', '3']::jsonb[], ARRAY['one', 'three'])",
+        "xclaim_push_many('orders', ARRAY['1', '3']::jsonb[], ARRAY['one', NULL])",
+    ):
+        with failing(FULL):
+            run(place.engine, f"SELECT {refused_call}")
+    again = "xclaim_push_many('orders', ARRAY['1', '1']::jsonb[], ARRAY['one', 'one'])"
+    for allowed in ("xclaim_push('orders', '1', unique_key => 'one')", again):
+        run(place.engine, f"SELECT {allowed}")
+    run(place.engine, "SELECT xclaim_push('others', '3')")
+    run(place.engine, "SELECT * FROM xclaim_claim('orders')")
+    run(place.engine, "SELECT xclaim_push('orders', '3')")
+    with failing(FULL):
+        run(place.engine, "SELECT xclaim_push_many('orders', ARRAY['4']::jsonb[])")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from tests.eventually import PATIENCE, until
 from tests.people import People, member, people, refused
-from xclaim import Claim, Queue
+from xclaim import Claim, Queue, QueueFullError
 from xclaim.operations import migrate
 from xclaim.operations.audit import audit
 from xclaim.operations.grants import Kind, plan
@@ -108,7 +108,7 @@ def claimed(queue: Queue, **options: Any) -> Claim:
 
 def consumed(queue: Queue, **options: Any) -> int:
     """Push a message and consume it; return its id."""
-    id_ = queue.push(1, **options).id
+    id_: int = queue.push(1, **options).id
     queue.ack(claimed(queue))
     return id_
 
@@ -602,6 +602,20 @@ def test_only_a_maintainer_pauses(office: People, who: str) -> None:
     for change in ("UPDATE xclaim_queue SET paused_at = NULL", "DELETE FROM xclaim_queue"):
         with refused():
             office.run(who, change)
+
+
+@pytest.mark.parametrize("who", ["producer", "consumer", "observer", "reader"])
+def test_only_a_maintainer_sets_a_limit(office: People, who: str) -> None:
+    office.queue("maintainer").limit(max_backlog=1)
+
+    with refused():
+        office.queue(who).limit(max_backlog=None)
+    with refused():
+        office.run(who, "UPDATE xclaim_queue SET max_backlog = NULL, on_full = NULL")
+    producer = office.queue("producer")
+    producer.push(1)
+    with pytest.raises(QueueFullError):
+        producer.push(2)
 
 
 def test_a_maintainer_deletes_and_renames_no_setting(office: People) -> None:

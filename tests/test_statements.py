@@ -28,6 +28,7 @@ PARAMETERS = {
     "queue_name": "load",
     "dead_letter_queue": "load.dead",
     "message_limit": 100,
+    "asked_backlog": 200,
     "claimant": "me",
     "key": "task",
     "handed_on_key": "worker 95",
@@ -159,6 +160,7 @@ def every_node(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 TOP, POSITION = statements.Start.TOP, statements.Start.POSITION
 BOUNDED: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "backlog": (statements.backlog, {}, "ix_xclaim_message_claim"),
     "claim": (statements.claim, {}, "ix_xclaim_message_claim"),
     "claim 100": (statements.claim, {"limit": 100}, "ix_xclaim_message_claim"),
     "claim behind": (statements.claim, {"start": POSITION}, "ix_xclaim_message_claim"),
@@ -349,6 +351,7 @@ def test_every_statement_is_checked() -> None:
     exempt |= {"reads_errors", "may_delete"}  # they read no table
     exempt |= {"ids_of", "in_bytes"}  # they read what the statement reads that they are given
     exempt |= {"pause", "unpause", "paused", "paused_queues"}  # they read a table of few rows
+    exempt |= {"set_backlog", "limited_backlogs"}  # they, too
     exempt |= {"is_known"}  # of a queue with many messages it reads the first row of the table
     exempt |= {"stored_objects", "encrypted"}  # they read the table, for thousands at once
     exempt |= {"pass_owed", "still_ordered", "with_turn"}  # see test_ordering_keys

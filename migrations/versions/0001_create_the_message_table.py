@@ -383,14 +383,22 @@ def _create_queue_table(op: Operations, schema: str | None) -> None:
     paused = (
         "(paused_at IS NULL) = (paused_by IS NULL) AND (paused_at IS NOT NULL OR reason IS NULL)"
     )
+    backlog = (
+        "CASE WHEN max_backlog IS NULL THEN on_full IS NULL"
+        " ELSE max_backlog BETWEEN 1 AND 1000000 AND on_full IS NOT NULL"
+        " AND on_full IN ('raise', 'wait', 'skip') END"
+    )
     op.create_table(
         "xclaim_queue",
         sa.Column("queue", sa.Text, primary_key=True),
         sa.Column("paused_at", sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")),
         sa.Column("paused_by", sa.Text),
         sa.Column("reason", sa.Text),
+        sa.Column("max_backlog", sa.Integer),
+        sa.Column("on_full", sa.Text),
         sa.CheckConstraint("queue <> ''", name="ck_xclaim_queue_name"),
         sa.CheckConstraint(paused, name="ck_xclaim_queue_paused"),
+        sa.CheckConstraint(backlog, name="ck_xclaim_queue_backlog"),
         schema=schema,
     )
 

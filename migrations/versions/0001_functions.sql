@@ -2,7 +2,7 @@
 -- The migration puts in the name of the schema, and quotes what stands between dollars.
 
 -- Push a payload and return the id of its message. With a unique_key the message that is there
--- already, if it has the same payload; else XC002.
+-- already, if it has the same payload; else XC002. XC003 if the queue is full.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_push(
     queue text, payload jsonb, unique_key text DEFAULT NULL, priority integer DEFAULT 0,
     delay interval DEFAULT '0', max_attempts integer DEFAULT 20,
@@ -13,6 +13,10 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off 
 #variable_conflict use_column
 DECLARE
     _id bigint;
+    _count integer := 1;
+    _most integer;
+    _on_full text;
+    _waiting bigint;
 BEGIN
     IF coalesce(octet_length(xclaim_push.queue), 0) NOT BETWEEN 1 AND 200 OR xclaim_push.queue ~ '^\s*$'
        OR xclaim_push.queue ~ '[[:cntrl:]]' OR xclaim_push.queue LIKE '%.dead' THEN
@@ -33,6 +37,54 @@ BEGIN
             HINT = $h$for JSON null pass 'null'::jsonb$h$;
     END IF;
     IF xclaim_push.unique_key IS NULL THEN
+        IF EXISTS (SELECT FROM {schema}.xclaim_queue AS limited
+                 WHERE limited.queue = xclaim_push.queue AND limited.max_backlog IS NOT NULL) THEN
+            IF to_regprocedure({pass_owed}) IS NULL THEN
+                SELECT (SELECT xclaim_queue.max_backlog
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push.queue::text) AS on_full, (SELECT count(*) AS count_1
+                    FROM (SELECT xclaim_message.id AS id
+                    FROM {schema}.xclaim_message
+                    WHERE xclaim_message.queue = xclaim_push.queue::text AND xclaim_message.status = 'available' AND
+                      xclaim_message.available_at IS NOT NULL
+                    ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
+                      xclaim_message.id
+                    LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push.queue::text), -1) + 1) AS anon_1) + 0 AS waiting INTO _most, _on_full, _waiting;
+            ELSE
+                SELECT (SELECT xclaim_queue.max_backlog
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push.queue::text) AS on_full, (SELECT count(*) AS count_1
+                    FROM (SELECT xclaim_message.id AS id
+                    FROM {schema}.xclaim_message
+                    WHERE xclaim_message.queue = xclaim_push.queue::text AND xclaim_message.status = 'available' AND
+                      xclaim_message.available_at IS NOT NULL
+                    ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
+                      xclaim_message.id
+                    LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push.queue::text), -1) + 1) AS anon_1) + (SELECT count(*) AS
+                      count_2
+                    FROM (SELECT xclaim_message.id AS id
+                    FROM {schema}.xclaim_message
+                    WHERE xclaim_message.queue = xclaim_push.queue::text AND xclaim_message.ordering_key IS NOT NULL
+                      AND xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL
+                    ORDER BY xclaim_message.queue, xclaim_message.ordering_key, xclaim_message.id
+                    LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push.queue::text), -1) + 1) AS anon_2) AS waiting INTO _most, _on_full, _waiting;
+            END IF;
+            IF _count > 0 AND _waiting + _count > _most THEN
+                RAISE 'queue % is full: % messages wait, max_backlog is %, and there is no room for % more',
+                    quote_literal(xclaim_push.queue), least(_waiting, _most + 1), _most, _count
+                    USING ERRCODE = 'XC003', HINT = 'push again when some were claimed, or let more wait';
+            END IF;
+        END IF;
         INSERT INTO {schema}.xclaim_message (created_at, available_at, max_attempts, priority, queue,
               origin_queue, unique_key, headers, payload) VALUES (statement_timestamp(),
               (statement_timestamp() + (date_part('epoch', xclaim_push.delay)::DOUBLE PRECISION * interval
@@ -52,7 +104,7 @@ END
 $$;
 
 -- Push payloads, all or none, and return their ids in the same order. Those under a unique_key
--- that is taken by the same payload are not new.
+-- that is taken by the same payload are not new. XC003 if there is no room for what is new.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_push_many(
     queue text, payloads jsonb[], unique_keys text[] DEFAULT NULL, priority integer DEFAULT 0,
     delay interval DEFAULT '0', max_attempts integer DEFAULT 20,
@@ -72,6 +124,10 @@ DECLARE
     _id_keys text[];
     _same boolean[];
     _new boolean[];
+    _count integer := cardinality(xclaim_push_many.payloads);
+    _most integer;
+    _on_full text;
+    _waiting bigint;
 BEGIN
     IF coalesce(octet_length(xclaim_push_many.queue), 0) NOT BETWEEN 1 AND 200 OR xclaim_push_many.queue ~ '^\s*$'
        OR xclaim_push_many.queue ~ '[[:cntrl:]]' OR xclaim_push_many.queue LIKE '%.dead' THEN
@@ -92,6 +148,54 @@ BEGIN
             HINT = $h$for JSON null pass 'null'::jsonb$h$;
     END IF;
     IF xclaim_push_many.unique_keys IS NULL THEN
+        IF EXISTS (SELECT FROM {schema}.xclaim_queue AS limited
+                 WHERE limited.queue = xclaim_push_many.queue AND limited.max_backlog IS NOT NULL) THEN
+            IF to_regprocedure({pass_owed}) IS NULL THEN
+                SELECT (SELECT xclaim_queue.max_backlog
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS on_full, (SELECT count(*) AS count_1
+                    FROM (SELECT xclaim_message.id AS id
+                    FROM {schema}.xclaim_message
+                    WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.status = 'available' AND
+                      xclaim_message.available_at IS NOT NULL
+                    ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
+                      xclaim_message.id
+                    LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_1) + 0 AS waiting INTO _most, _on_full, _waiting;
+            ELSE
+                SELECT (SELECT xclaim_queue.max_backlog
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS on_full, (SELECT count(*) AS count_1
+                    FROM (SELECT xclaim_message.id AS id
+                    FROM {schema}.xclaim_message
+                    WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.status = 'available' AND
+                      xclaim_message.available_at IS NOT NULL
+                    ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
+                      xclaim_message.id
+                    LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_1) + (SELECT count(*) AS
+                      count_2
+                    FROM (SELECT xclaim_message.id AS id
+                    FROM {schema}.xclaim_message
+                    WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.ordering_key IS NOT NULL
+                      AND xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL
+                    ORDER BY xclaim_message.queue, xclaim_message.ordering_key, xclaim_message.id
+                    LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
+                    FROM {schema}.xclaim_queue
+                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_2) AS waiting INTO _most, _on_full, _waiting;
+            END IF;
+            IF _count > 0 AND _waiting + _count > _most THEN
+                RAISE 'queue % is full: % messages wait, max_backlog is %, and there is no room for % more',
+                    quote_literal(xclaim_push_many.queue), least(_waiting, _most + 1), _most, _count
+                    USING ERRCODE = 'XC003', HINT = 'push again when some were claimed, or let more wait';
+            END IF;
+        END IF;
         RETURN QUERY WITH pushed AS (
             INSERT INTO {schema}.xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
                   max_attempts, created_at, available_at) SELECT xclaim_push_many.queue::text AS queue,
@@ -130,6 +234,59 @@ BEGIN
               FROM unnest(xclaim_push_many.unique_keys) AS given (key)) THEN
         RAISE 'a unique_key is given with two payloads'
             USING ERRCODE = 'XC002', HINT = 'push the same payload, or use another unique_key';
+    END IF;
+    IF EXISTS (SELECT FROM {schema}.xclaim_queue AS limited
+             WHERE limited.queue = xclaim_push_many.queue AND limited.max_backlog IS NOT NULL) THEN
+        SELECT count(*) INTO _count
+          FROM unnest(_keys) AS given (key)
+         WHERE key IS NULL OR NOT EXISTS (
+               SELECT FROM {schema}.xclaim_message AS taken
+                WHERE taken.origin_queue = xclaim_push_many.queue AND taken.unique_key = given.key);
+        IF to_regprocedure({pass_owed}) IS NULL THEN
+            SELECT (SELECT xclaim_queue.max_backlog
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS on_full, (SELECT count(*) AS count_1
+                FROM (SELECT xclaim_message.id AS id
+                FROM {schema}.xclaim_message
+                WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.status = 'available' AND
+                  xclaim_message.available_at IS NOT NULL
+                ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
+                  xclaim_message.id
+                LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_1) + 0 AS waiting INTO _most, _on_full, _waiting;
+        ELSE
+            SELECT (SELECT xclaim_queue.max_backlog
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS on_full, (SELECT count(*) AS count_1
+                FROM (SELECT xclaim_message.id AS id
+                FROM {schema}.xclaim_message
+                WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.status = 'available' AND
+                  xclaim_message.available_at IS NOT NULL
+                ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
+                  xclaim_message.id
+                LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_1) + (SELECT count(*) AS
+                  count_2
+                FROM (SELECT xclaim_message.id AS id
+                FROM {schema}.xclaim_message
+                WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.ordering_key IS NOT NULL
+                  AND xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL
+                ORDER BY xclaim_message.queue, xclaim_message.ordering_key, xclaim_message.id
+                LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_2) AS waiting INTO _most, _on_full, _waiting;
+        END IF;
+        IF _count > 0 AND _waiting + _count > _most THEN
+            RAISE 'queue % is full: % messages wait, max_backlog is %, and there is no room for % more',
+                quote_literal(xclaim_push_many.queue), least(_waiting, _most + 1), _most, _count
+                USING ERRCODE = 'XC003', HINT = 'push again when some were claimed, or let more wait';
+        END IF;
     END IF;
     _left := coalesce(cardinality(_keys), 0);
     FOR _try IN 1..10 + _left LOOP

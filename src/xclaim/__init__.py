@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xclaim.backlog import Backlog
     from xclaim.connections.engine import create_async_engine, create_engine
     from xclaim.errors import (
         ClaimLostError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         PayloadGoneError,
         PayloadReadError,
         PayloadRefusedError,
+        QueueFullError,
         SchemaVersionError,
         StorageError,
         TicketLostError,
@@ -50,6 +52,7 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "AfterAck": "payloads.options",
     "AsyncQueue": "queues.aio",
+    "Backlog": "backlog",
     "Claim": "message",
     "ClaimLostError": "errors",
     "Codec": "payloads.codecs.registry",
@@ -73,6 +76,7 @@ _MODULE_OF = {
     "Place": "places",
     "Places": "places",
     "Queue": "queues.sync",
+    "QueueFullError": "errors",
     "Retry": "retry",
     "SchemaVersionError": "errors",
     "Status": "message",
@@ -93,6 +97,7 @@ _MODULE_OF = {
 __all__ = [
     "AfterAck",
     "AsyncQueue",
+    "Backlog",
     "Claim",
     "ClaimLostError",
     "Codec",
@@ -116,6 +121,7 @@ __all__ = [
     "Place",
     "Places",
     "Queue",
+    "QueueFullError",
     "Retry",
     "SchemaVersionError",
     "Status",

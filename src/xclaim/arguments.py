@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypedDict, get_args
 
 from xclaim.errors import InvalidArgumentError
 
@@ -20,6 +20,23 @@ LEASE_LIMIT = timedelta(hours=12)  # as SQS: the longest a message can stay invi
 DEAD_LETTER_SUFFIX = ".dead"
 # What a dead letter does with the turn of its ordering key: pass it on, or hold it.
 WhenDead = Literal["skip", "hold"]
+# What a push does that finds its queue full: raise QueueFullError, wait for room, push nothing.
+OnFull = Literal["raise", "wait", "skip"]
+Loud = Literal["raise", "wait"]  # with these a push returns what it has pushed
+
+
+class PushOptions(TypedDict, total=False):
+    """The options of a push that do not change what it returns."""
+
+    priority: int
+    delay: timedelta | None
+    max_attempts: int | None
+    headers: Mapping[str, Any] | None
+    on_dead: WhenDead
+    max_backlog: int | None
+    wait: timedelta | None
+
+
 _RESERVED_ROLES = ("public", "none")  # GRANT ... TO "public" is for everybody, also quoted
 _MAX_SHOWN = 60  # characters of a bad value in an error
 
@@ -177,6 +194,20 @@ def priority(value: Any) -> int:
 def optional_max_attempts(value: Any) -> int | None:
     """Return after how many claims a message is dead-lettered, or None for never."""
     return None if value is None else whole_number("max_attempts", value, 1, 2_147_483_647)
+
+
+def optional_max_backlog(value: Any) -> int | None:
+    """Return how many messages may wait in a queue, or None for what is set, or any number."""
+    return None if value is None else whole_number("max_backlog", value, 1, MAX_LIMIT)
+
+
+def optional_on_full(value: Any) -> OnFull | None:
+    """Return what a push does that finds its queue full, or None for what is set."""
+    if value is not None and value not in get_args(OnFull):
+        raise InvalidArgumentError(
+            f"on_full must be 'raise', 'wait' or 'skip', not {_shown(value)}"
+        )
+    return value  # type: ignore[no-any-return]
 
 
 def message_id(value: Any) -> int:

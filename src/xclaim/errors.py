@@ -7,6 +7,7 @@
     ├── MessagesFailedError     some messages of a batch failed, and only these
     ├── UnfinishedError         a stream or block was left before it was done with a message
     ├── DuplicateMessageError   the unique_key is taken by a message with another payload
+    ├── QueueFullError          as many messages wait as may, nothing was pushed
     ├── OrderingNotEnabledError the database has not what ordering keys need
     ├── SchemaVersionError      the database has no xclaim table, or one of another version
     ├── HiddenRowsError         row-level security hides what has to be seen
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from xclaim.arguments import OnFull
     from xclaim.message import Claim, Ticket
 
 
@@ -134,6 +136,45 @@ class DuplicateMessageError(XclaimError):
             problem = (
                 f"queue {queue!r} has another payload under unique_key {keys}: nothing was "
                 "pushed; push the same payload, choose another key, or prune the consumed message"
+            )
+        super().__init__(problem)
+
+
+class QueueFullError(XclaimError):
+    """As many messages wait in the queue as its ``max_backlog`` allows; nothing was pushed.
+
+    ``waiting`` is how many there are, counted to one more than ``max_backlog``, with what this
+    process has pushed since. ``count`` is how many were to be pushed, and ``on_full`` what the call
+    or the queue's setting asks for then: ``raise``, ``wait`` (there was no room in time) or
+    ``skip``.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        max_backlog: int,
+        waiting: int,
+        *,
+        count: int = 1,
+        on_full: OnFull = "raise",
+    ) -> None:
+        self.queue = queue
+        self.max_backlog = max_backlog
+        self.waiting = waiting
+        self.count = count
+        self.on_full = on_full
+        if count > max_backlog:
+            problem = (
+                f"{count:,} messages never fit into queue {queue!r}, where {max_backlog:,} may "
+                "wait: nothing was pushed; push fewer at a time, or let more wait with "
+                "Queue.limit(max_backlog=...)"
+            )
+        else:
+            problem = (
+                f"queue {queue!r} is full: {waiting:,} messages wait, max_backlog is "
+                f"{max_backlog:,}, and there is no room for {count:,} more; nothing was pushed; "
+                "push again when some were claimed, wait for that with on_full='wait', or let more "
+                "wait with Queue.limit(max_backlog=...)"
             )
         super().__init__(problem)
 

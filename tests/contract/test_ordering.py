@@ -22,7 +22,7 @@ def _enabled(engine: Engine) -> None:
 
 def in_line(queue: Queue, *payloads: object, key: str = "a", **options: object) -> list[int]:
     keys = [key] * len(payloads)
-    messages = queue.push_many(payloads, ordering_keys=keys, **options)  # type: ignore[arg-type]
+    messages = queue.push_many(payloads, ordering_keys=keys, **options)  # type: ignore[call-overload]
     return [message.id for message in messages]
 
 
@@ -90,7 +90,7 @@ def test_a_push_says_who_stands_in_line(queue: Queue) -> None:
 
 def test_a_push_under_a_unique_key_stands_in_line_once(queue: Queue) -> None:
     keys = {"unique_keys": ["x", "y", None], "ordering_keys": ["a", "a", "b"]}
-    pushed = queue.push_many([1, 2, 3], **keys)  # type: ignore[arg-type]
+    pushed = queue.push_many([1, 2, 3], **keys)  # type: ignore[call-overload]
     again = queue.push_many([1, 2], unique_keys=["x", "y"], ordering_keys=["a", "a"])
 
     assert [message.available_at is None for message in pushed] == [False, True, False]
@@ -358,7 +358,7 @@ def test_two_messages_of_a_key_can_never_be_had_at_once(queue: Queue, engine: En
 )
 def test_a_wrong_option_is_refused(queue: Queue, options: dict[str, object]) -> None:
     with pytest.raises(InvalidArgumentError):
-        queue.push(1, **options)  # type: ignore[arg-type]
+        queue.push(1, **options)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("length", [256, 2_000])

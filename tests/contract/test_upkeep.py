@@ -2,13 +2,13 @@
 
 from datetime import timedelta
 
-from xclaim import Counts, Queue, Status
+from xclaim import Counts, Message, Queue, Status
 
 NOW = timedelta(0)
 
 
 def bury(queue: Queue, payload: object, **options: object) -> int:
-    message = queue.push(payload, max_attempts=1, **options)  # type: ignore[arg-type]
+    message: Message = queue.push(payload, max_attempts=1, **options)  # type: ignore[call-overload]
     claimed = queue.claim()
     assert claimed is not None
     queue.release(claimed, error="boom")

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from tests.hook.conftest import connection_uri, within_task
-from xclaim import DuplicateMessageError, InvalidArgumentError, PayloadError, SchemaVersionError
+from xclaim import (
+    DuplicateMessageError,
+    InvalidArgumentError,
+    Message,
+    PayloadError,
+    SchemaVersionError,
+)
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.tasks.task_queue import TaskQueue
 from xclaim.operations import migrate
@@ -101,7 +107,8 @@ def test_threads_of_a_task_push_under_numbers_of_their_own(hook: XclaimHook) -> 
 
 
 def pushed_key(hook: XclaimHook, **options: Any) -> str | None:
-    return hook.queue("orders").push(1, **options).unique_key
+    pushed: Message = hook.queue("orders").push(1, **options)
+    return pushed.unique_key
 
 
 def test_a_fork_of_a_task_must_choose_its_keys(hook: XclaimHook) -> None:
@@ -172,4 +179,4 @@ def test_payloads_that_are_no_list_are_refused(queue: TaskQueue, payloads: Any) 
 
 def test_headers_that_are_no_mapping_are_refused(queue: TaskQueue) -> None:
     with within_task(), pytest.raises(PayloadError, match="headers must be a mapping"):
-        queue.push(1, headers=["a"])  # type: ignore[arg-type]
+        queue.push(1, headers=["a"])  # type: ignore[call-overload]

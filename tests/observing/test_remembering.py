@@ -85,7 +85,8 @@ def test_a_new_queue_and_a_pause_are_seen_at_once(many: Engine) -> None:
     anew(many)
 
     rows.available(queue="new")
-    run(many, "INSERT INTO xclaim_queue VALUES ('a', now(), 'ann', NULL)")
+    columns = "queue, paused_at, paused_by"
+    run(many, f"INSERT INTO xclaim_queue ({columns}) VALUES ('a', now(), 'ann')")
     found = again(many)
 
     assert list(found) == ["a", "b", "new"]

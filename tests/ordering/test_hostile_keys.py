@@ -68,7 +68,7 @@ def test_keys_that_look_alike_are_as_many_lines(queue: Queue) -> None:
 )
 def test_what_is_no_key_is_refused_and_nothing_is_pushed(queue: Queue, key: object) -> None:
     with pytest.raises(InvalidArgumentError):
-        queue.push(1, ordering_key=key)  # type: ignore[arg-type]
+        queue.push(1, ordering_key=key)  # type: ignore[call-overload]
     with pytest.raises(InvalidArgumentError):
         queue.push_many([1, 2], ordering_keys=["k", key])  # type: ignore[list-item]
 

@@ -38,6 +38,10 @@ _WAY_OUT: dict[type[XclaimError], str] = {
         "Push the same payload, choose another key, or prune the consumed message. If it says that "
         "the payload cannot be compared, give the producer all Fernet keys."
     ),
+    errors.QueueFullError: (
+        "Push again when workers have claimed some, let the push [wait or be skipped]"
+        "(../guides/backpressure.md), or let more wait with `Queue.limit(max_backlog=...)`."
+    ),
     errors.SchemaVersionError: (
         "Run `xclaim upgrade`. If the schema is newer than this xclaim, run `pip install --upgrade "
         "xclaim`."

@@ -21,6 +21,7 @@ def page() -> str:
         "They are in the schema of the table, do what their caller may do, and run each as a "
         "statement of its own. Arguments are passed by name, `priority => 3`. Their errors: `XC001`"
         ", the claim is no longer held; `XC002`, the unique key is taken by another payload; "
+        "`XC003`, the queue is full, whatever its setting says a push does then; "
         "`22023` and `22004`, an argument makes no sense.",
         *[part for name in sql_functions.names() for part in _section(name)],
     )

@@ -191,7 +191,7 @@ class _Heard(logging.Handler):
 
 
 def _claimed(queue: Queue, **options: object) -> Claim:
-    queue.push({"id": 1}, **options)  # type: ignore[arg-type]
+    queue.push({"id": 1}, **options)  # type: ignore[call-overload]
     (claim,) = queue.claim_many(1, claimed_by="me")
     return claim
 
@@ -244,6 +244,15 @@ def _unpause(queue: Queue) -> None:
     queue.unpause(by="ann@ops1")
 
 
+def _limit_backlog(queue: Queue) -> None:
+    queue.limit(max_backlog=1_000, on_full="wait", by="ann@ops1")
+
+
+def _skip(queue: Queue) -> None:
+    queue.push("one", max_backlog=1)
+    queue.push("two", max_backlog=1, on_full="skip")
+
+
 def _keep(queue: Queue) -> None:
     queue._queue.settle(verbs.NOTE_FAILURE, _claimed(queue), error=TimeoutError())
 
@@ -277,6 +286,8 @@ _SCENES: tuple[tuple[str, Callable[[Queue], object]], ...] = (
     ("Messages were deleted that nobody had claimed.", _withdraw),
     ("Somebody paused the queue, which hands out nothing from then on.", _pause),
     ("Somebody let it go on.", _unpause),
+    ("Somebody limited how many messages may wait, or let any number wait.", _limit_backlog),
+    ("A push found the queue full, and waits for room or is skipped.", _skip),
 )
 
 

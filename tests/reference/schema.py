@@ -61,10 +61,13 @@ QUEUE_COLUMNS = {
     "paused_at": "Since when it hands out nothing. NULL: it is not paused.",
     "paused_by": "Who paused it.",
     "reason": "Why, if somebody said so.",
+    "max_backlog": "How many messages may wait in it. NULL: any number.",
+    "on_full": "What a push does when so many wait: `raise`, `wait` or `skip`.",
 }
 _QUEUE_CHECKS = {
     "ck_xclaim_queue_name": "Every setting is that of a queue.",
     "ck_xclaim_queue_paused": "Somebody has paused what is paused; what is not has no reason.",
+    "ck_xclaim_queue_backlog": "From 1 to a million may wait, and then a push does one of three.",
 }
 _CHECKS = {
     "ck_xclaim_message_status": "There are three statuses: what is claimed has a token, what is "

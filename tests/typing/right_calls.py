@@ -9,7 +9,7 @@ from typing import Any, assert_type
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xclaim import AsyncQueue, Claim, Counts, Message, Pause, Queue, Ticket
+from xclaim import AsyncQueue, Backlog, Claim, Counts, Message, Pause, Queue, Ticket
 
 NOW, LATER = timedelta(0), timedelta(minutes=5)
 
@@ -27,6 +27,7 @@ def use(queue: Queue) -> None:
     assert_type(queue.pause(reason="why", by="me"), Pause)
     assert_type(queue.paused(), Pause | None)
     assert_type(queue.unpause(by="me"), bool)
+    fill(queue)
 
     claimed = queue.claim_message(message.id, claimed_by="me", claim_key="key")
     assert claimed is not None
@@ -67,6 +68,30 @@ def use(queue: Queue) -> None:
     queue.close()
 
 
+def fill(queue: Queue) -> None:
+    """Limit what waits, and push as far as there is room."""
+    queue.limit(max_backlog=1_000, on_full="wait")
+    assert_type(queue.backlog(), Backlog)
+    assert_type(queue.push(9, on_full="wait", wait=NOW, unique_key="nine"), Message[Any])
+    assert_type(queue.push(9, on_full="skip", unique_key="nine"), Message[Any] | None)
+    some = queue.push_many([9], on_full="skip", unique_keys=["nine"])
+    assert_type(some, list[Message[Any] | None])
+    assert_type(queue.push_many([9], max_backlog=99, unique_keys=["nine"]), list[Message[Any]])
+    queue.withdraw(["nine"])
+
+
+async def fill_async(queue: AsyncQueue) -> None:
+    """Do the same with asyncio."""
+    await queue.limit(max_backlog=1_000, on_full="wait")
+    assert_type(await queue.backlog(), Backlog)
+    kept = await queue.push(9, on_full="wait", wait=NOW, unique_key="nine")
+    assert_type(kept, Message[Any])
+    assert_type(await queue.push(9, on_full="skip", unique_key="nine"), Message[Any] | None)
+    some = await queue.push_many([9], on_full="skip", unique_keys=["nine"])
+    assert_type(some, list[Message[Any] | None])
+    await queue.withdraw(["nine"])
+
+
 async def use_async(queue: AsyncQueue) -> None:
     """Do the same with asyncio."""
     assert_type(await queue.push({"id": 1}, unique_key="one", headers={"a": "b"}), Message[Any])
@@ -80,6 +105,7 @@ async def use_async(queue: AsyncQueue) -> None:
     assert_type(await queue.pause(reason="why", by="me"), Pause)
     assert_type(await queue.paused(), Pause | None)
     assert_type(await queue.unpause(by="me"), bool)
+    await fill_async(queue)
 
     claimed = await queue.claim_message(message.id, claimed_by="me", claim_key="key")
     assert claimed is not None

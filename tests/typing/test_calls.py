@@ -24,6 +24,7 @@ pytestmark = pytest.mark.timeout(600)  # mypy reads SQLAlchemy, perhaps for the 
 CALLS = {
     "ack": "claim",
     "ack_many": "[claim]",
+    "backlog": "",
     "claim": "",
     "claim_many": "1",
     "claim_message": "1",
@@ -38,6 +39,7 @@ CALLS = {
     "failures": "1",
     "find": "['one']",
     "get": "1",
+    "limit": "max_backlog=None",
     "newest_available_at": "",
     "pause": "",
     "paused": "",

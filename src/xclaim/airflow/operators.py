@@ -21,7 +21,16 @@ from xclaim.airflow.tasks.hidden import Hidden, revealed
 from xclaim.airflow.tasks.identity import AUTOMATIC
 from xclaim.airflow.tasks.rerun import OnRerun
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
-from xclaim.arguments import MAX_LIMIT, WhenDead, optional_seconds, seconds, whole_number
+from xclaim.arguments import (
+    MAX_LIMIT,
+    OnFull,
+    WhenDead,
+    optional_max_backlog,
+    optional_on_full,
+    optional_seconds,
+    seconds,
+    whole_number,
+)
 from xclaim.errors import InvalidArgumentError
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry, checked_retry
 
@@ -134,6 +143,10 @@ class PushOperator(_XclaimOperator):
         a time is claimed, in the order of their pushes. (templated)
     :param on_dead: what a dead letter does with its line: ``skip`` lets the next one pass, ``hold``
         waits until it is redriven, acked or withdrawn.
+    :param max_backlog: how many messages may wait, by default as set for the queue.
+    :param on_full: what the task does when so many wait: ``raise``, and fail; ``wait`` for room,
+        with its slot; ``skip``, and be skipped. By default as set for the queue.
+    :param room_wait: for how long to wait for room, by default a minute.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
     """
 
@@ -161,9 +174,16 @@ class PushOperator(_XclaimOperator):
         headers: Mapping[str, Any] | None = None,
         ordering_keys: Iterable[str | None] | None = None,
         on_dead: WhenDead = "skip",
+        max_backlog: int | None = None,
+        on_full: OnFull | None = None,
+        room_wait: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        optional_seconds("room_wait", room_wait)
+        self.max_backlog = optional_max_backlog(max_backlog)
+        self.on_full = optional_on_full(on_full)
+        self.room_wait = room_wait
         self.ordering_keys = ordering_keys
         self.on_dead = on_dead
         self.queue_name = queue_name
@@ -190,10 +210,16 @@ class PushOperator(_XclaimOperator):
             headers=revealed(self.headers),
             ordering_keys=revealed(self.ordering_keys),
             on_dead=self.on_dead,
+            max_backlog=self.max_backlog,
+            on_full=self.on_full,
+            wait=self.room_wait,
         )
-        self._pushed = len(messages)
-        self.log.info("pushed %d messages to %s", len(messages), self.queue_name)
-        return [message.id for message in messages]
+        pushed = [message.id for message in messages if message is not None]
+        if len(pushed) < len(messages):  # of a task that ran before some may be there
+            raise AirflowSkipException(f"queue {self.queue_name!r} is full: nothing was pushed")
+        self._pushed = len(pushed)
+        self.log.info("pushed %d messages to %s", len(pushed), self.queue_name)
+        return pushed
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the queue as what the task has written, and how many messages."""

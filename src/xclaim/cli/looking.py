@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _COUNTS = ("available", "delayed", "claimed", "consumed", "dead_letters", "in_line")
 _FAILING = ("retrying", "next_try_at", "head_attempts")
 _AGES = ("oldest_available_age", "oldest_claim_age")
-STATS_COLUMNS = ("queue", *_COUNTS, *_FAILING, *_AGES, "paused_at")
+STATS_COLUMNS = ("queue", *_COUNTS, *_FAILING, *_AGES, "paused_at", "max_backlog")
 ERROR_COLUMNS = ("queue", "state", "error_class", "messages", "attempts", "next_try_at")
 HOLDER_COLUMNS = (
     *("id", "queue", "claimed_by", "attempts", "claimed_at", "claim_expires_at"),
@@ -72,7 +72,7 @@ def stats(*, queue_name: str | None, errors: bool, output: Output, database: Dat
     A line per queue of the view xclaim_queue_stats; ages are in seconds. `in_line` stand behind
     another with their ordering key; `retrying` failed and are tried again; `head_attempts` is how
     often the message was tried that would be claimed next. `paused_at` is since when a queue hands
-    out nothing.
+    out nothing, `max_backlog` how many messages may wait in it.
     """
     databases = [database] if queue_name is None else database.places_of(queue_name)
     if errors:
@@ -118,13 +118,14 @@ def _together(queue: str, rows: Sequence[dict[str, Any]], parts: int) -> dict[st
     def known(name: str) -> list[Any]:
         return [row[name] for row in rows if row[name] is not None]
 
-    paused = known("paused_at")
+    paused, limits = known("paused_at"), known("max_backlog")
     return {
         "queue": queue,
         **{name: sum(known(name)) for name in (*_COUNTS, "retrying")},
         "next_try_at": min(known("next_try_at"), default=None),
         **{name: max(known(name), default=None) for name in _MOST},
         "paused_at": max(paused) if len(paused) == parts else None,
+        "max_backlog": sum(limits) if len(limits) == parts else None,
     }
 
 
@@ -229,7 +230,7 @@ def _say_unless_quiet(database: Database, line: str) -> None:
 
 def _stats(database: Database) -> list[dict[str, Any]]:
     from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
-    from xclaim.sql.statements import paused_queues, queue_stats
+    from xclaim.sql.statements import limited_backlogs, paused_queues, queue_stats
     from xclaim.verbs.execution import as_utc
     from xclaim.verbs.unsendable import shown
 
@@ -240,15 +241,22 @@ def _stats(database: Database) -> list[dict[str, Any]]:
             raise mismatch(found, schema, connection)
         rows = shown(connection, schema, queue_stats, {})
         paused = shown(connection, schema, paused_queues, {})
+        limited = shown(connection, schema, limited_backlogs, {})
     paused_at = {row.queue: as_utc(row.paused_at) for row in paused}
+    limits = {row.queue: row.max_backlog for row in limited}
     lines = [row._asdict() for row in rows]
     for line in lines:
         line["next_try_at"] = as_utc(line["next_try_at"])
         line["paused_at"] = paused_at.pop(line["queue"], None)
+        line["max_backlog"] = limits.pop(line["queue"], None)
     # A dead-letter queue is counted with its queue; doctor says that it is paused.
     empty = [
-        {**_empty_line(queue), "paused_at": at}
-        for queue, at in paused_at.items()
+        {
+            **_empty_line(queue),
+            "paused_at": paused_at.get(queue),
+            "max_backlog": limits.get(queue),
+        }
+        for queue in paused_at | limits
         if not queue.endswith(".dead")
     ]
     lines = sorted([*lines, *empty], key=lambda line: line["queue"]) if empty else lines

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from xclaim.arguments import MAX_LIMIT, OnFull
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.lines import (
     MESSAGE_COLUMNS,
@@ -67,6 +68,17 @@ _IN_MEMORY = 64 * 1024 * 1024  # bytes of checked lines, more go to a temporary 
     show_default=True,
     help="A dead letter lets the next with its ordering key be claimed, or keeps all waiting.",
 )
+@click.option(
+    "--max-backlog",
+    type=click.IntRange(1, MAX_LIMIT),
+    help="How many messages may wait, instead of what is set for the queue.",
+)
+@click.option(
+    "--on-full",
+    type=click.Choice(["raise", "wait", "skip"]),
+    help="What to do when so many wait: fail, wait for room, or push nothing.",
+)
+@click.option("--wait", type=duration, help="How long to wait for room, by default 60s.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher is claimed first.")
 @click.option("--delay", type=duration, help="How long until it can be claimed: 30s, 5m, 2h, 7d.")
 @click.option(
@@ -94,6 +106,9 @@ def push(
     priority: int,
     delay: timedelta | None,
     max_attempts: int | None,
+    max_backlog: int | None,
+    on_full: OnFull | None,
+    wait: timedelta | None,
     notify: bool,
     database: Database,
 ) -> None:
@@ -113,6 +128,9 @@ def push(
         "headers": _headers(headers),
         "ordering_key": ordering_key,
         "on_dead": on_dead,
+        "max_backlog": max_backlog,
+        "on_full": on_full,
+        "wait": wait,
     }
     fields = KeyFields(unique_key=unique_key_field, ordering_key=ordering_key_field)
     if on_dead == "hold" and ordering_key is None and ordering_key_field is None:
@@ -129,6 +147,9 @@ def push(
             options["ordering_key"] = fields.ordering_key_of(encoded.value, "PAYLOAD")
         with database.queue(queue_name, notify=notify) as queue:
             message = _push_one(queue, encoded, unique_key, options, database)
+        if message is None:
+            say(f"queue {queue_name!r} is full: nothing was pushed")
+            return
         write_all([message.to_dict()], MESSAGE_COLUMNS, output)
         return
     if database.parts_of(queue_name) != [queue_name]:
@@ -210,10 +231,10 @@ def _is_there(path: Path) -> bool:
 
 def _push_one(
     queue: Queue, payload: Encoded, key: str | None, options: dict[str, Any], database: Database
-) -> Message:
+) -> Message | None:
     known = set() if key is None else {message.id for message in queue.find([key])}
-    message = queue.push(payload, unique_key=key, **options)
-    if message.id in known and not database.quiet:
+    message: Message | None = queue.push(payload, unique_key=key, **options)
+    if message is not None and message.id in known and not database.quiet:
         say(f"message {message.id} was there already under {key!r}: nothing was pushed")
     return message
 
@@ -285,7 +306,7 @@ def _push_batch(
     options = {**options, "ordering_keys": _ordering_keys(payloads, fields, options)}
     del options["ordering_key"]
     if fields.unique_key is None:
-        return len(queue.push_many(payloads, **options))
+        return sum(each is not None for each in queue.push_many(payloads, **options))
     keys = [fields.unique_key_of(payload.value, "line") for payload in payloads]
     found = queue.find(key for key in keys if key is not None)
     known = {(message.queue, message.id) for message in found}
@@ -295,7 +316,8 @@ def _push_batch(
         clashing = set(error.unique_keys)
         places = [number for number, key in zip(numbers, keys, strict=True) if key in clashing]
         raise RefusedError(f"{error} ({_named(places)})") from error
-    return len({(message.queue, message.id) for message in messages} - known)
+    pushed = [message for message in messages if message is not None]
+    return len({(message.queue, message.id) for message in pushed} - known)
 
 
 def _ordering_keys(

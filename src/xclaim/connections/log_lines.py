@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from xclaim.arguments import dead_letter_queue, visible
-from xclaim.errors import ClaimLostError, suggested
+from xclaim.errors import ClaimLostError, QueueFullError, suggested
 from xclaim.message import Claim, Message, Pause
 from xclaim.retry import RETRY
 from xclaim.verb import Verb
@@ -209,6 +209,23 @@ def _unpaused(run: _Run) -> list[Line]:
     return [(logging.WARNING, f"{run.queue}: unpaused by operator {_plain(by)}")]
 
 
+def _backlog_limited(run: _Run) -> list[Line]:
+    most, on_full = run.options.get("max_backlog"), run.options.get("on_full", "raise")
+    by = f"set by operator {_plain(run.options.get('by') or operator())}"
+    if most is None:
+        return [(logging.WARNING, f"{run.queue}: any number of messages may wait, {by}")]
+    does = {"raise": "raise", "wait": "wait", "skip": "are skipped"}[on_full]
+    noun = "message" if most == 1 else "messages"
+    return [(logging.WARNING, f"{run.queue}: {most:,} {noun} may wait, then pushes {does}, {by}")]
+
+
+def full(error: QueueFullError) -> Line:
+    """Return what there is to say of a push that its queue had no room for."""
+    noun = "message was" if error.count == 1 else "messages were"
+    most = f"{error.max_backlog:,} may wait"
+    return logging.INFO, f"{error.queue}: {error.count:,} {noun} not pushed: it is full, {most}"
+
+
 def _counted(run: _Run, verb: str, noun: str, end: str = "") -> list[Line]:
     if not run.result:
         return []
@@ -288,6 +305,7 @@ _LINES: dict[str, tuple[int, Callable[[_Run], list[Line]]]] = {
     "redrive": (logging.INFO, _redriven),
     "pause": (logging.WARNING, _paused),
     "unpause": (logging.WARNING, _unpaused),
+    "limit_backlog": (logging.WARNING, _backlog_limited),
     "prune": (logging.INFO, _pruned),
     "withdraw": (logging.INFO, _withdrawn),
     "withdraw_by_id": (logging.INFO, _withdrawn),

@@ -28,7 +28,7 @@ from xclaim.connections.payload_work import (
     read_by,
 )
 from xclaim.connections.sessions import OrmSession
-from xclaim.errors import ClaimLostError, XclaimError
+from xclaim.errors import ClaimLostError, QueueFullError, XclaimError
 from xclaim.message import Claim
 from xclaim.payloads.options import AfterAck
 from xclaim.payloads.payloads import Payloads
@@ -188,6 +188,11 @@ class Runner:
             result = self._run(verb, arguments, options)
         except ClaimLostError as error:
             self._log(verb, arguments, options, lost=error)
+            raise
+        except QueueFullError as error:
+            if error.on_full != "raise":  # whoever calls hears it
+                line = log_lines.full(error)
+                log_lines.write(lambda: [line], least=self.log_level)
             raise
         if is_wanted:
             self._log(verb, arguments, options, result=result)

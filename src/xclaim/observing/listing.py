@@ -40,7 +40,7 @@ class Known:
 
     names: Sequence[str]
     consumed_at: Mapping[str, datetime]
-    pauses: Mapping[str, Pause]
+    settings: Mapping[str, Any]
     glance: Glance | None = None
     memory: Memory | None = None
 
@@ -63,12 +63,12 @@ def queues(question: Question, *, named: str, after: str | None, limit: int) -> 
 def queue(question: Question, name: str) -> QueueSummary | None:
     """Return one queue with its flow."""
     name = queue_of(name)
-    pauses = _settings(question)
+    settings = _settings(question)
     last = flowing.last_consumed(question, name)
-    known = Known([name], {} if last is None else {name: last}, _pauses(pauses))
+    known = Known([name], {} if last is None else {name: last}, settings)
     (found,) = _summaries(question, known, [name])
     counts = (found.available, found.delayed, found.claimed, found.dead)
-    if name not in pauses and last is None and not any(count.at_least for count in counts):
+    if name not in settings and last is None and not any(count.at_least for count in counts):
         return None
     found = estimated(question, found)
     return replace(found, flow=flowing.flows(question, [name])[name])
@@ -87,12 +87,12 @@ def find(question: Question, *, anew: bool = False) -> Known:
         held = question.rows(observing_queues.held_queues, most)
         found = {*settings, *(base_of(row.queue) for row in (*waiting, *held))}
         found |= set(map(base_of, slow.names))
-        return Known(sorted(found), slow.consumed_at, _pauses(settings))
+        return Known(sorted(found), slow.consumed_at, settings)
     seen = glance(question, MOST_QUEUES)
     memory = memory_of(question.connection, question.schema, seen.role)
     slow = _remembered(question, memory, anew=anew)
     found = {*settings, *map(base_of, (*seen.waiting, *seen.claims, *slow.names))}
-    return Known(sorted(found), slow.consumed_at, _pauses(settings), seen, memory)
+    return Known(sorted(found), slow.consumed_at, settings, seen, memory)
 
 
 def _remembered(question: Question, memory: Memory, *, anew: bool = False) -> Slow:
@@ -116,13 +116,13 @@ def closely(question: Question, names: Iterable[str]) -> dict[str, QueueSummary]
     A list of many queues has but a glance at each.
     """
     wanted = checked(names, _MOST_CLOSELY)
-    pauses = _pauses(_settings(question))
+    settings = _settings(question)
     if question.is_sqlite:
-        known = Known(wanted, _slowly(question).consumed_at, pauses)
+        known = Known(wanted, _slowly(question).consumed_at, settings)
     else:
         (here,) = question.rows(observing_queues.who_and_when)
         memory = memory_of(question.connection, question.schema, here.role)
-        known = Known(wanted, _remembered(question, memory).consumed_at, pauses, memory=memory)
+        known = Known(wanted, _remembered(question, memory).consumed_at, settings, memory=memory)
     return {found.name: found for found in _summaries(question, known, wanted)}
 
 
@@ -159,7 +159,11 @@ def _needs_rows(row: Counted, known: Known, glance: Glance) -> bool:
     """Whether the verdict depends on whether messages were tried before, which no index says."""
     last = known.consumed_at.get(row.queue)
     is_worked_on = last is not None and glance.now - last <= FAILING_FOR
-    return row.queue in glance.waiting and row.queue not in known.pauses and not is_worked_on
+    return (
+        row.queue in glance.waiting
+        and _pause(known.settings.get(row.queue)) is None
+        and not is_worked_on
+    )
 
 
 def _add_deaths(question: Question, glance: Glance, rows: Mapping[str, Counted]) -> None:
@@ -320,7 +324,8 @@ def _row_of_sqlite(question: Question, name: str, bounds: Bounds) -> Counted:
 def _summary(row: Counted, known: Known) -> QueueSummary:
     now = as_time(row.now)
     last = known.consumed_at.get(row.queue)
-    pause = known.pauses.get(row.queue)
+    setting = known.settings.get(row.queue)
+    pause = _pause(setting)
     oldest, claimed_at = as_time(row.available_at), as_time(row.claimed_at)
     seen = Seen(
         now=now,
@@ -349,6 +354,8 @@ def _summary(row: Counted, known: Known) -> QueueSummary:
         oldest_claim=_since(now, claimed_at),
         last_consumed_at=last,
         pause=pause,
+        max_backlog=None if setting is None else setting.max_backlog,
+        on_full=None if setting is None else setting.on_full,
     )
 
 
@@ -361,19 +368,20 @@ def _settings(question: Question) -> dict[str, Any]:
     if not question.is_sqlite:
         named = {"named_table": qualified(QUEUE_TABLE_NAME, question.schema)}
         columns = question.run(observing_rights.columns(), named)
-        wanted = {"queue", "paused_at", "paused_by", "reason"}
+        wanted = {"queue", "paused_at", "paused_by", "reason", "max_backlog", "on_full"}
         # Where there is no such table at all, it is asked for, to hear that.
         if columns and not wanted <= {each.name for each in columns if each.may_select}:
             return {}
     rows = question.rows(observing_queues.paused_queues, {"most": MOST_QUEUES})
-    return {row.queue: row for row in rows if row.paused_at is not None}
+    are_set = [row for row in rows if (row.paused_at, row.max_backlog) != (None, None)]
+    return {row.queue: row for row in are_set}
 
 
-def _pauses(settings: Mapping[str, Any]) -> dict[str, Pause]:
-    return {
-        name: Pause(
-            paused_at=as_time(row.paused_at), paused_by=row.paused_by or "", reason=row.reason
-        )
-        for name, row in settings.items()
-        if row.paused_at is not None
-    }
+def _pause(setting: Any) -> Pause | None:
+    if setting is None or setting.paused_at is None:
+        return None
+    return Pause(
+        paused_at=as_time(setting.paused_at),
+        paused_by=setting.paused_by or "",
+        reason=setting.reason,
+    )

@@ -102,7 +102,8 @@ class QueueSummary:
     failed before. ``claimed`` is held, of which ``lapsed`` beyond the lease. ``oldest_waiting``:
     for how long the message has been available that waits longest; ``oldest_claim``: for how long
     the claim is held that was made first. ``flow`` is None where it was not asked for. ``reason``
-    says in a few words why the verdict is this.
+    says in a few words why the verdict is this. ``max_backlog``: how many messages may wait, in
+    line too, if that is limited; ``on_full``: what a push does then.
 
     Where there are more than 50 queues, counts beyond 20, ``retrying``, ``oldest_claim`` and
     ``last_consumed_at`` may be remembered, for 30 seconds at most. Of a queue that has many claims
@@ -123,6 +124,8 @@ class QueueSummary:
     pause: Pause | None
     flow: Flow | None = None
     reason: str = ""
+    max_backlog: int | None = None
+    on_full: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ from xclaim.sql.revision import (
 )
 from xclaim.sql.schema import AUTOVACUUM, CHECKS, QUEUE_CHECKS, REVISION, TABLE_NAME, message_table
 from xclaim.sql.statements import diagnosing
-from xclaim.verbs import hides_rows, schema_on
+from xclaim.verbs import BACKLOG, hides_rows, schema_on
 from xclaim.verbs.execution import as_utc
 from xclaim.verbs.ordering import is_enabled
 from xclaim.verbs.unsendable import is_unsendable, shown
@@ -61,6 +61,8 @@ _CLOCKS_APART = 2.0  # seconds
 _BLOATED = 64 * 2**20, 400  # bytes of an index, and of each of its entries (usually about 60)
 _MANY_DEAD = 50_000, 0.5  # dead rows, and their share of all
 _CONNECTIONS_LEFT = 0.1
+_MOST_LIMITED = 100  # queues with a limit, of which each is counted
+_ON_FULL = {"raise": "raise QueueFullError", "wait": "wait", "skip": "are skipped"}
 _MOST_ERRORS = 5  # classes of errors in a finding
 
 
@@ -199,7 +201,7 @@ def _hidden(connection: Connection, schema: str | None) -> Iterator[tuple[Findin
             found="row-level security hides messages from this role",
             remedy="run it as the owner of the table, or as a role with BYPASSRLS",
         )
-        yield finding, {"paused", "stuck_claims", "failing", "dead_letters"}
+        yield finding, {"paused", "backlog", "stuck_claims", "failing", "dead_letters"}
     if connection.dialect.name == SQLITE.name:
         return
     (row,) = run(connection, diagnosing.sees_sessions(), {})
@@ -328,6 +330,28 @@ def _paused(connection: Connection, schema: str | None) -> Iterator[Finding]:
         )
     if not rows:
         yield Finding(name="paused", level=Level.OK, found="no queue is paused")
+
+
+def _full(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    rows = shown(connection, schema, statements.limited_backlogs, {})
+    are_full = False
+    for row in rows[:_MOST_LIMITED]:
+        backlog = BACKLOG.function(connection, row.queue, schema=schema)
+        if not backlog.is_full:
+            continue
+        are_full = True
+        yield Finding(
+            name="backlog",
+            level=Level.WARNING,
+            found=f"{row.queue!r} is full: {backlog.waiting:,} messages wait, max_backlog is "
+            f"{backlog.max_backlog:,}, pushes {_ON_FULL[backlog.on_full or 'raise']}",
+            remedy="let more workers claim, or more wait: Queue.limit(max_backlog=...)",
+            queue=row.queue,
+        )
+    if not are_full:
+        seen = f" among the first {_MOST_LIMITED}" if len(rows) > _MOST_LIMITED else ""
+        found = f"no queue is full{seen}" if rows else "no queue has a max_backlog"
+        yield Finding(name="backlog", level=Level.OK, found=found)
 
 
 def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Finding]:
@@ -769,6 +793,7 @@ _EVERYWHERE: tuple[Examination, ...] = (
     _parts_of_the_table,
     _ordering_keys,
     _paused,
+    _full,
     _stuck_claims,
     _failing,
     _dead_letters,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Any, Generic
+from typing import Any, Generic, Unpack, overload
 
 from xclaim import verbs
-from xclaim.arguments import LEASE, LEASE_LIMIT, WhenDead
+from xclaim.arguments import LEASE, LEASE_LIMIT, Loud, OnFull, PushOptions, WhenDead
+from xclaim.backlog import Backlog
 from xclaim.connections.tasks import async_block, bridged
 from xclaim.consuming.streaming import Stream
 from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
@@ -21,6 +22,28 @@ class AsyncVerbs(Generic[T_co]):
 
     _queue: BoundQueue
 
+    @overload
+    async def push(
+        self,
+        payload: Any,
+        *,
+        on_full: Loud | None = None,
+        unique_key: str | None = ...,
+        ordering_key: str | None = ...,
+        **options: Unpack[PushOptions],
+    ) -> Message[T_co]: ...
+
+    @overload
+    async def push(
+        self,
+        payload: Any,
+        *,
+        on_full: OnFull | None,
+        unique_key: str | None = ...,
+        ordering_key: str | None = ...,
+        **options: Unpack[PushOptions],
+    ) -> Message[T_co] | None: ...
+
     async def push(
         self,
         payload: Any,
@@ -32,7 +55,10 @@ class AsyncVerbs(Generic[T_co]):
         headers: Mapping[str, Any] | None = None,
         ordering_key: str | None = None,
         on_dead: WhenDead = "skip",
-    ) -> Message[T_co]:
+        max_backlog: int | None = None,
+        on_full: OnFull | None = None,
+        wait: timedelta | None = None,
+    ) -> Message[T_co] | None:
         """Push one payload and return its message.
 
         As ``Queue.push``.
@@ -47,7 +73,32 @@ class AsyncVerbs(Generic[T_co]):
             max_attempts=max_attempts,
             headers=headers,
             on_dead=on_dead,
+            max_backlog=max_backlog,
+            on_full=on_full,
+            wait=wait,
         )
+
+    @overload
+    async def push_many(
+        self,
+        payloads: Iterable[Any],
+        *,
+        on_full: Loud | None = None,
+        unique_keys: Iterable[str | None] | None = ...,
+        ordering_keys: Iterable[str | None] | None = ...,
+        **options: Unpack[PushOptions],
+    ) -> list[Message[T_co]]: ...
+
+    @overload
+    async def push_many(
+        self,
+        payloads: Iterable[Any],
+        *,
+        on_full: OnFull | None,
+        unique_keys: Iterable[str | None] | None = ...,
+        ordering_keys: Iterable[str | None] | None = ...,
+        **options: Unpack[PushOptions],
+    ) -> list[Message[T_co] | None]: ...
 
     async def push_many(
         self,
@@ -60,7 +111,10 @@ class AsyncVerbs(Generic[T_co]):
         headers: Mapping[str, Any] | None = None,
         ordering_keys: Iterable[str | None] | None = None,
         on_dead: WhenDead = "skip",
-    ) -> list[Message[T_co]]:
+        max_backlog: int | None = None,
+        on_full: OnFull | None = None,
+        wait: timedelta | None = None,
+    ) -> list[Message[T_co]] | list[Message[T_co] | None]:
         """Push the payloads and return their messages in the same order; on an error none is.
 
         As ``Queue.push_many``.
@@ -75,6 +129,9 @@ class AsyncVerbs(Generic[T_co]):
             max_attempts=max_attempts,
             headers=headers,
             on_dead=on_dead,
+            max_backlog=max_backlog,
+            on_full=on_full,
+            wait=wait,
         )
 
     async def claim(
@@ -234,6 +291,24 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.working_on``. With the caution of ``consume``.
         """
         return async_block(self._queue.working_on(claims, lease, lease_limit, retry))
+
+    async def limit(
+        self, *, max_backlog: int | None, on_full: OnFull = "raise", by: str | None = None
+    ) -> None:
+        """Let so many messages wait in the queue, and say what a push does then; None: any number.
+
+        As ``Queue.limit``.
+        """
+        await bridged(
+            self._queue.run, verbs.LIMIT_BACKLOG, max_backlog=max_backlog, on_full=on_full, by=by
+        )
+
+    async def backlog(self) -> Backlog:
+        """Return how many messages may wait, and how many do, counted to one more than that.
+
+        As ``Queue.backlog``.
+        """
+        return await bridged(self._queue.run, verbs.BACKLOG)
 
     async def pause(self, *, reason: str | None = None, by: str | None = None) -> Pause:
         """Let the queue hand out nothing, and return since when, by whom and why it is so.

@@ -20,6 +20,7 @@ from xclaim.connections.payload_work import read_by, settings_of
 from xclaim.connections.per_thread import PerThread
 from xclaim.connections.runner import Runner
 from xclaim.connections.sessions import OrmSession, SessionScope
+from xclaim.consuming import room
 from xclaim.consuming.holding import Holding, by_holding, holding_of
 from xclaim.consuming.keep_alive import check_lease_limit
 from xclaim.consuming.keeping import Keeper, NobodyKeeps
@@ -131,13 +132,11 @@ class BoundQueue:
 
     def push(
         self, payload: Any, unique_key: str | None, *, ordering_key: str | None, **options: Any
-    ) -> Message:
-        """Push one payload."""
+    ) -> Message | None:
+        """Push one payload; None if it was left out of a full queue."""
         keys = None if unique_key is None else [unique_key]
         lines = None if ordering_key is None else [ordering_key]
-        return self.run(
-            verbs.PUSH_MANY, [payload], unique_keys=keys, ordering_keys=lines, **options
-        )[0]
+        return self._push([payload], unique_keys=keys, ordering_keys=lines, **options)[0]
 
     def push_many(
         self,
@@ -146,12 +145,18 @@ class BoundQueue:
         *,
         ordering_keys: Iterable[str | None] | None,
         **options: Any,
-    ) -> list[Message]:
-        """Push the payloads, each under its key if there are any, and in the line of the other."""
+    ) -> list[Message | None]:
+        """Push the payloads, each under its key if there are any, and in the line of the other.
+
+        None stands for those that were left out of a full queue.
+        """
         values = verbs.listed("payloads", payloads)
         keys = None if unique_keys is None else verbs.listed("unique_keys", unique_keys)
         lines = None if ordering_keys is None else verbs.listed("ordering_keys", ordering_keys)
-        return self.run(verbs.PUSH_MANY, values, unique_keys=keys, ordering_keys=lines, **options)
+        return self._push(values, unique_keys=keys, ordering_keys=lines, **options)
+
+    def _push(self, values: list[Any], **options: Any) -> list[Message | None]:
+        return room.push(self._runner, self.name, values, **options)
 
     def settle(self, verb: Verb[T], claim: Claim, **options: Any) -> T:
         """Run a verb on a claim of this queue."""

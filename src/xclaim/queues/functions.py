@@ -4,17 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from sqlalchemy import Connection
 
-from xclaim.arguments import LEASE, WhenDead
+from xclaim.arguments import LEASE, Loud, OnFull, PushOptions, WhenDead
 from xclaim.message import Claim, Message
 from xclaim.queues.sync import Queue
 from xclaim.retry import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
+
+
+@overload
+def push(
+    connection: Connection | Session | scoped_session[Any],
+    queue: str,
+    payload: Any,
+    *,
+    on_full: Loud | None = None,
+    unique_key: str | None = ...,
+    ordering_key: str | None = ...,
+    notify: bool = ...,
+    schema: str | None = ...,
+    **options: Unpack[PushOptions],
+) -> Message: ...
+
+
+@overload
+def push(
+    connection: Connection | Session | scoped_session[Any],
+    queue: str,
+    payload: Any,
+    *,
+    on_full: OnFull | None,
+    unique_key: str | None = ...,
+    ordering_key: str | None = ...,
+    notify: bool = ...,
+    schema: str | None = ...,
+    **options: Unpack[PushOptions],
+) -> Message | None: ...
 
 
 def push(
@@ -29,9 +59,12 @@ def push(
     headers: Mapping[str, Any] | None = None,
     ordering_key: str | None = None,
     on_dead: WhenDead = "skip",
+    max_backlog: int | None = None,
+    on_full: OnFull | None = None,
+    wait: timedelta | None = None,
     notify: bool = False,
     schema: str | None = None,
-) -> Message:
+) -> Message | None:
     """Push one payload and return its message, as ``Queue.push``.
 
     ``notify`` wakes those who wait for the queue, at the commit.
@@ -45,6 +78,9 @@ def push(
         headers=headers,
         ordering_key=ordering_key,
         on_dead=on_dead,
+        max_backlog=max_backlog,
+        on_full=on_full,
+        wait=wait,
     )
 
 

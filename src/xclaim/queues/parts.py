@@ -16,8 +16,10 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import verbs
+from xclaim.backlog import Backlog
 from xclaim.connections.runner import Runner
-from xclaim.errors import ClaimLostError, InvalidArgumentError
+from xclaim.consuming.room import without_new
+from xclaim.errors import ClaimLostError, InvalidArgumentError, QueueFullError
 from xclaim.message import Claim, Counts, Message, Pause, Ticket
 from xclaim.places import part_of
 from xclaim.queues.away import Away
@@ -163,19 +165,23 @@ class Parts:
         unique_keys: Sequence[str | None] | None = None,
         ordering_keys: Sequence[str | None] | None = None,
         **options: Any,
-    ) -> list[Message]:
-        """Push each payload to its part: in as many transactions as there are parts."""
+    ) -> list[Message | None]:
+        """Push each payload to its part: in as many transactions as there are parts.
+
+        A limit is each part's own. Where something was pushed already nothing waits for room.
+        """
         named = {"unique_keys": unique_keys, "ordering_keys": ordering_keys}
         given = {name: list(keys) for name, keys in named.items() if keys is not None}
         if not values or any(len(keys) != len(values) for keys in given.values()):
-            return self._all[0].run(verb, values, **given, **options)  # which refuses a wrong count
-        pushed: dict[int, Message] = {}
+            return _push_to(self._all[0], verb, values, {**options, **given})  # which refuses it
+        pushed: dict[int, Message | None] = {}
         took: list[Part] = []
         for part, places in self._spread(self._deciding(list(given.values()), len(values))):
             began = time.monotonic()
             some = {name: [keys[place] for place in places] for name, keys in given.items()}
+            of_part = [values[place] for place in places]
             try:
-                messages = part.run(verb, [values[place] for place in places], **some, **options)
+                messages = _push_to(part, verb, of_part, {**options, **some})
             except BaseException as error:
                 self._away.note(part.place, error, began=began)
                 _tell_what_was_pushed(error, took, len(pushed), len(values))
@@ -277,6 +283,23 @@ class Parts:
         times: list[Any] = [each for each in self.each(verb) if each is not None]
         return max(times, default=None)
 
+    def has_room(self, verb: Verb[bool], count: int, **options: Any) -> bool:
+        """Return whether one of the parts has room."""
+        return any(self.each(verb, count, **options))
+
+    def limit(self, verb: Verb[None], **options: Any) -> None:
+        """Let as many messages wait in each part."""
+        self.each(verb, **options)
+
+    def backlog(self, verb: Verb[Backlog]) -> Backlog:
+        """Return the sums, of parts that all have a limit; what a push does is the first one's."""
+        found: list[Backlog] = self.each(verb)
+        limits = [each.max_backlog for each in found if each.max_backlog is not None]
+        if len(limits) < len(found):
+            return Backlog()
+        waiting = sum(each.waiting or 0 for each in found)
+        return replace(found[0], max_backlog=sum(limits), waiting=waiting)
+
     def pause(self, verb: Verb[Pause], **options: Any) -> Pause:
         """Pause all parts, and return since when none hands out anything."""
         pauses: list[Pause] = self.each(verb, **options)
@@ -311,10 +334,24 @@ _WAYS: Mapping[Verb[Any], Callable[..., Any]] = {
     verbs.FAILING: Parts.next,
     verbs.SPENT: Parts.all_found,
     verbs.NEWEST_AVAILABLE_AT: Parts.latest,
+    verbs.HAS_ROOM: Parts.has_room,
+    verbs.LIMIT_BACKLOG: Parts.limit,
+    verbs.BACKLOG: Parts.backlog,
     verbs.PAUSE: Parts.pause,
     verbs.PAUSED: Parts.paused,
     verbs.UNPAUSE: Parts.unpause,
 }
+
+
+def _push_to(
+    part: Part, verb: Verb[list[Message]], values: Sequence[Any], options: Mapping[str, Any]
+) -> list[Message | None]:
+    try:
+        return [*part.run(verb, values, **options)]
+    except QueueFullError as error:
+        if error.on_full != "skip":
+            raise
+    return without_new(part.run, values, options)
 
 
 def _sum(counts: Iterable[Counts]) -> Counts:
@@ -337,6 +374,8 @@ def _tell_what_was_pushed(
 ) -> None:
     if not took:
         return
+    if isinstance(error, QueueFullError):
+        error.on_full = "raise"  # to wait and push all of them again would push some twice
     names = ", ".join(f"{part.name} in place {part.place!r}" for part in took)
     error.add_note(
         f"xclaim: {count} of {total} messages were pushed before this, to {names}: only with "

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, Unpack, overload
 
 from sqlalchemy import URL, Connection, Engine
 
 from xclaim import verbs
-from xclaim.arguments import LEASE, LEASE_LIMIT, WhenDead
+from xclaim.arguments import LEASE, LEASE_LIMIT, Loud, OnFull, PushOptions, WhenDead
+from xclaim.backlog import Backlog
 from xclaim.connections.concurrency import THREADS
 from xclaim.connections.engine import create_verb_engine
 from xclaim.connections.sessions import session_in
@@ -76,6 +77,28 @@ class Queue(Generic[T_co]):
         )
         self.name = self._queue.name
 
+    @overload
+    def push(
+        self,
+        payload: Any,
+        *,
+        on_full: Loud | None = None,
+        unique_key: str | None = ...,
+        ordering_key: str | None = ...,
+        **options: Unpack[PushOptions],
+    ) -> Message[T_co]: ...
+
+    @overload
+    def push(
+        self,
+        payload: Any,
+        *,
+        on_full: OnFull | None,
+        unique_key: str | None = ...,
+        ordering_key: str | None = ...,
+        **options: Unpack[PushOptions],
+    ) -> Message[T_co] | None: ...
+
     def push(
         self,
         payload: Any,
@@ -87,7 +110,10 @@ class Queue(Generic[T_co]):
         headers: Mapping[str, Any] | None = None,
         ordering_key: str | None = None,
         on_dead: WhenDead = "skip",
-    ) -> Message[T_co]:
+        max_backlog: int | None = None,
+        on_full: OnFull | None = None,
+        wait: timedelta | None = None,
+    ) -> Message[T_co] | None:
         """Push one payload and return its message.
 
         With a ``unique_key`` that the queue has already, the existing message is returned, whatever
@@ -96,6 +122,11 @@ class Queue(Generic[T_co]):
         ``ordering_key`` one at a time can be claimed or is, in the order of their pushes: the
         others stand in line, and their ``available_at`` is None. A dead letter lets the next one
         pass, or with ``on_dead="hold"`` holds the line until it is redriven, acked or withdrawn.
+
+        Where ``max_backlog`` messages wait already, by default as many as ``limit`` has set, this
+        raises QueueFullError, ``wait``s for room (a minute at most, unless you say), or skips the
+        payload and returns None: as ``on_full`` says, else the setting. In a transaction of yours a
+        setting only makes it raise, and ``on_full="wait"`` is refused.
 
         Raise DuplicateMessageError if the key has another payload, PayloadError if the payload
         cannot be encoded, StorageError if it is large and its storage cannot be written,
@@ -111,7 +142,32 @@ class Queue(Generic[T_co]):
             max_attempts=max_attempts,
             headers=headers,
             on_dead=on_dead,
+            max_backlog=max_backlog,
+            on_full=on_full,
+            wait=wait,
         )
+
+    @overload
+    def push_many(
+        self,
+        payloads: Iterable[Any],
+        *,
+        on_full: Loud | None = None,
+        unique_keys: Iterable[str | None] | None = ...,
+        ordering_keys: Iterable[str | None] | None = ...,
+        **options: Unpack[PushOptions],
+    ) -> list[Message[T_co]]: ...
+
+    @overload
+    def push_many(
+        self,
+        payloads: Iterable[Any],
+        *,
+        on_full: OnFull | None,
+        unique_keys: Iterable[str | None] | None = ...,
+        ordering_keys: Iterable[str | None] | None = ...,
+        **options: Unpack[PushOptions],
+    ) -> list[Message[T_co] | None]: ...
 
     def push_many(
         self,
@@ -124,12 +180,16 @@ class Queue(Generic[T_co]):
         headers: Mapping[str, Any] | None = None,
         ordering_keys: Iterable[str | None] | None = None,
         on_dead: WhenDead = "skip",
-    ) -> list[Message[T_co]]:
+        max_backlog: int | None = None,
+        on_full: OnFull | None = None,
+        wait: timedelta | None = None,
+    ) -> list[Message[T_co]] | list[Message[T_co] | None]:
         """Push the payloads and return their messages in the same order; on an error none is.
 
         In one statement, beyond 64 MB of JSON in several of one transaction. ``unique_keys`` and
         ``ordering_keys`` have one key, or None, for each payload; the other options hold for all,
-        as for ``push``.
+        as for ``push``. Without room for all that is new nothing is pushed: with ``on_full="skip"``
+        None stands for what is not there under its key. More than ``max_backlog`` never wait.
         """
         return self._queue.push_many(
             payloads,
@@ -140,6 +200,9 @@ class Queue(Generic[T_co]):
             max_attempts=max_attempts,
             headers=headers,
             on_dead=on_dead,
+            max_backlog=max_backlog,
+            on_full=on_full,
+            wait=wait,
         )
 
     def claim(
@@ -361,6 +424,26 @@ class Queue(Generic[T_co]):
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
         return each(self._queue.stream(batch, claimant, lease_limit, wait, retry))
+
+    def limit(
+        self, *, max_backlog: int | None, on_full: OnFull = "raise", by: str | None = None
+    ) -> None:
+        """Let so many messages wait in the queue, and say what a push does then; None: any number.
+
+        Within a second, for all who push to it: ``raise`` QueueFullError, ``wait`` for room, or
+        ``skip`` the push, which then returns None also to producers that do not expect it. What
+        waits already stays. Waiting is what can be claimed, is delayed, or stands in line; not what
+        is claimed, and no dead letter. A release, a lapsed lease or a redrive is never refused.
+        ``by``: who is named in the log, by default who runs this process.
+        """
+        self._queue.run(verbs.LIMIT_BACKLOG, max_backlog=max_backlog, on_full=on_full, by=by)
+
+    def backlog(self) -> Backlog:
+        """Return how many messages may wait, and how many do, counted to one more than that.
+
+        Of a queue that is split the sum of its parts, each of which has the limit for itself.
+        """
+        return self._queue.run(verbs.BACKLOG)
 
     def pause(self, *, reason: str | None = None, by: str | None = None) -> Pause:
         """Let the queue hand out nothing, and return since when, by whom and why it is so.

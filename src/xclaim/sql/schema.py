@@ -81,6 +81,11 @@ QUEUE_CHECKS = {
     "ck_xclaim_queue_paused": (
         "(paused_at IS NULL) = (paused_by IS NULL) AND (paused_at IS NOT NULL OR reason IS NULL)"
     ),
+    "ck_xclaim_queue_backlog": (
+        "CASE WHEN max_backlog IS NULL THEN on_full IS NULL"
+        " ELSE max_backlog BETWEEN 1 AND 1000000 AND on_full IS NOT NULL"
+        " AND on_full IN ('raise', 'wait', 'skip') END"
+    ),
 }
 
 
@@ -118,7 +123,7 @@ def _of(metadata: MetaData, name: str) -> Table:
 def _add_queue_table(metadata: MetaData) -> None:
     """Add the settings of queues: a row for each queue that has one, all others have the defaults.
 
-    A claim that looks from the head reads it, by its primary key.
+    A claim that looks from the head reads it, by its primary key, and the first push of a second.
     """
     Table(
         QUEUE_TABLE_NAME,
@@ -127,6 +132,8 @@ def _add_queue_table(metadata: MetaData) -> None:
         Column("paused_at", UtcTimestamp),
         Column("paused_by", Text),
         Column("reason", Text),
+        Column("max_backlog", Integer),  # so many messages may wait
+        Column("on_full", Text),  # what a push does then
         *[CheckConstraint(condition, name=name) for name, condition in QUEUE_CHECKS.items()],
     )
 

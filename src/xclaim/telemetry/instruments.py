@@ -113,6 +113,14 @@ class Instruments:
             description="Claims that found no message.",
         )
     )
+    refused: Any = field(
+        metadata=_of(
+            name="xclaim.push.refused",
+            unit="{message}",
+            description="Messages that were not pushed because their queue was full; of those that "
+            "wait for room, each time there was none.",
+        )
+    )
     dead_letters: Any = field(
         metadata=_of(
             name="xclaim.dead_letters",

@@ -12,6 +12,7 @@ from opentelemetry.metrics import MeterProvider, get_meter_provider
 
 from xclaim.connections import events
 from xclaim.connections.companions import WORKS, WorkCompanion
+from xclaim.errors import QueueFullError
 from xclaim.telemetry.attributes import (
     OPERATIONS,
     SYSTEM,
@@ -155,6 +156,9 @@ def _kind_of(error: object) -> str:
 def _measure_push(instruments: Instruments, event: VerbEvent, attributes: _Attributes) -> None:
     if event.pushed:
         instruments.sent.add(event.pushed, attributes)
+    if isinstance(event.error, QueueFullError):
+        on_full = {"xclaim.on_full": event.error.on_full}
+        instruments.refused.add(event.error.count, {**attributes, **on_full})
 
 
 def _measure_claims(instruments: Instruments, event: VerbEvent, attributes: _Attributes) -> None:

@@ -7,6 +7,7 @@ capitals is the verb as the runner takes it.
 
 from __future__ import annotations
 
+from xclaim.verbs.backlog import BACKLOG, HAS_ROOM, LIMIT_BACKLOG
 from xclaim.verbs.claiming import CLAIM_MANY, CLAIM_MESSAGE, POLL, RESUME, TAKE_BACK
 from xclaim.verbs.execution import resolve_schema, schema_on
 from xclaim.verbs.hints import NOTIFY_EVERY
@@ -58,6 +59,7 @@ __all__ = [
     "ACK_AGAIN",
     "ACK_AND_CLAIM",
     "ACK_MANY",
+    "BACKLOG",
     "CLAIM_MANY",
     "CLAIM_MESSAGE",
     "COUNTS",
@@ -71,6 +73,8 @@ __all__ = [
     "FIND",
     "GET",
     "HAND_BACK",
+    "HAS_ROOM",
+    "LIMIT_BACKLOG",
     "NEWEST_AVAILABLE_AT",
     "NOTE_FAILURE",
     "NOTIFY_EVERY",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_args
 from sqlalchemy import Connection
 
 from xclaim import arguments
-from xclaim.arguments import WhenDead
+from xclaim.arguments import OnFull, WhenDead
 from xclaim.connections.autocommit import one_transaction
 from xclaim.connections.encodings import check_holds
 from xclaim.errors import InvalidArgumentError
@@ -23,10 +23,11 @@ from xclaim.retry import MAX_ATTEMPTS
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, dialect_of
 from xclaim.verb import Verb
+from xclaim.verbs.backlog import Gate
 from xclaim.verbs.execution import Build, as_utc, execute
 from xclaim.verbs.hints import is_to_notify, recall
 from xclaim.verbs.ordering import in_line, turns_in
-from xclaim.verbs.pushing_once import push_once, row_columns
+from xclaim.verbs.pushing_once import count_new, push_once, row_columns
 
 _MAX_TEXT = 64_000_000  # characters in one statement, a few copies of which the server makes
 
@@ -43,6 +44,8 @@ def push_many(
     headers: Mapping[str, Any] | None = None,
     ordering_keys: Iterable[str | None] | None = None,
     on_dead: WhenDead = "skip",
+    max_backlog: int | None = None,
+    on_full: OnFull | None = None,
     notify: bool = False,
     repeated: list[int] | None = None,
     schema: str | None = None,
@@ -51,7 +54,8 @@ def push_many(
 
     In one statement, beyond 64 MB of JSON in several of one transaction. ``unique_keys`` has one
     key, or None, for each payload, and so have ``ordering_keys``; ``repeated`` gets the ids of
-    messages that were there already under their keys; the other options hold for all.
+    messages that were there already under their keys; the other options hold for all. Raise
+    QueueFullError if there is no room for what is new.
     """
     parameters = _parameters(
         queue, priority=priority, delay=delay, max_attempts=max_attempts, headers=headers
@@ -64,32 +68,63 @@ def push_many(
     parameters["holds_turn"] = _holds_turn(on_dead)
     check_holds(connection, partial(_named, payloads, keys, lines, parameters))
     notifies = notify and not parameters["delay_seconds"] and is_to_notify(connection, schema, name)
-    push: Callable[[], list[Message]] = (
-        partial(
-            push_once,
-            connection,
-            schema,
-            payloads,
-            keys,
-            lines=lines,
-            parameters=parameters,
-            notifies=notifies,
-            repeated=repeated,
+    gate = Gate(connection, schema, name, max_backlog, on_full)
+    known = [] if repeated is None else repeated  # what was there is not new, and needs no room
+
+    def push(*, guarded: bool) -> list[Message] | None:
+        options: dict[str, Any] = {
+            "parameters": parameters,
+            "notifies": notifies,
+            "guarded": guarded,
+        }
+        run: Callable[[], list[Message] | None] = (
+            partial(
+                push_once,
+                connection,
+                schema,
+                payloads,
+                keys,
+                lines=lines,
+                repeated=known,
+                **options,
+            )
+            if any(keys)
+            else partial(_push, connection, schema, payloads, lines, **options)
         )
-        if any(keys)
-        else partial(
-            _push, connection, schema, payloads, lines, parameters=parameters, notifies=notifies
-        )
-    )
-    messages = in_line(connection, schema, push) if any(lines) else push()
+        return in_line(connection, schema, run) if any(lines) else run()
+
+    new = partial(count_new, connection, schema, name, keys) if any(keys) else None
+    messages = _within(gate, push, len(payloads), new, known)
     recall(connection, schema, name).forget(above=parameters["message_priority"])
     return messages
+
+
+def _within(
+    gate: Gate,
+    push: Callable[..., list[Message] | None],
+    count: int,
+    new: Callable[[], int] | None,
+    known: list[int],
+) -> list[Message]:
+    """Push as far as there is room, of which the first push of a second finds out if it matters."""
+    if gate.is_unknown():
+        messages = push(guarded=True)
+        if messages is not None:
+            if {message.id for message in messages} - {*known}:
+                gate.note_unlimited()
+            return messages
+    with gate.room(count, new) as note:
+        messages = push(guarded=False) or []
+        note(len({message.id for message in messages} - {*known}))
+        return messages
 
 
 def check_push(queue: str, options: Mapping[str, Any]) -> None:
     """Raise InvalidArgumentError for what a push would refuse, before anything is stored."""
     names = ("priority", "delay", "max_attempts", "headers")
     _parameters(queue, **{name: options.get(name) for name in names})
+    arguments.optional_max_backlog(options.get("max_backlog"))
+    arguments.optional_on_full(options.get("on_full"))
     _holds_turn(options.get("on_dead", "skip"))
 
 
@@ -141,14 +176,21 @@ def _push(
     *,
     parameters: Mapping[str, Any],
     notifies: bool,
-) -> list[Message]:
+    guarded: bool,
+) -> list[Message] | None:
+    """Push the payloads; ``guarded``: or nothing, and return None, if the queue has a limit."""
     parts = list(_in_parts(list(zip(payloads, lines, strict=True))))
+    messages: list[Message] = []
     with one_transaction(connection) if len(parts) > 1 else nullcontext():
-        return [
-            message
-            for part in parts
-            for message in _push_part(connection, schema, part, parameters, notifies=notifies)
-        ]
+        for part in parts:
+            pushed = _push_part(
+                connection, schema, part, parameters, notifies=notifies, guarded=guarded
+            )
+            if pushed is None:
+                return None
+            messages += pushed
+            guarded = False
+    return messages
 
 
 _Item = tuple[Prepared, str | None]  # a payload and its ordering key
@@ -175,18 +217,23 @@ def _push_part(
     parameters: Mapping[str, Any],
     *,
     notifies: bool,
-) -> list[Message]:
+    guarded: bool,
+) -> list[Message] | None:
     payloads, lines = [each for each, _ in items], [key for _, key in items]
     is_ordered = any(lines)
     is_encoded = any(each.codec is not None for each in payloads)
     dialect = dialect_of(connection.dialect.name)
     build: Build = partial(
-        statements.push, notifies=notifies, encoded=is_encoded, ordered=is_ordered
+        statements.push,
+        notifies=notifies,
+        encoded=is_encoded,
+        ordered=is_ordered,
+        guarded=guarded,
     )
     if is_ordered:
         columns = {**row_columns(payloads, is_encoded=is_encoded), "ordering_key": lines}
         rows = dialect.row_parameters(**columns)
-    elif dialect is SQLITE and len(payloads) == 1:
+    elif dialect is SQLITE and len(payloads) == 1 and not guarded:
         build = partial(statements.push_one, encoded=is_encoded)
         rows = {"payload_text": payloads[0].text, "payload_codec": payloads[0].codec}
     elif is_encoded:
@@ -196,6 +243,8 @@ def _push_part(
     is_named = dialect is not SQLITE
     pushed = execute(connection, schema, build, {**parameters, **rows}, named=is_named)
     places = _places(connection, pushed)
+    if guarded and not places:
+        return None
     if is_ordered:
         places = _with_turns(connection, schema, places, lines, pushed)
     queue, fill = parameters["queue_name"], _fill(parameters)
@@ -220,7 +269,7 @@ def _places(connection: Connection, rows: Sequence[Any]) -> list[_Place]:
         return sorted(starmap(_Place, rows))
     (row,) = rows
     times = as_utc(row.created_at), as_utc(row.available_at)
-    return [_Place(id_, *times) for id_ in row.ids]
+    return [_Place(id_, *times) for id_ in row.ids or ()]
 
 
 def _with_turns(

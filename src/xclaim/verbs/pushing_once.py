@@ -48,11 +48,14 @@ def push_once(
     *,
     parameters: Mapping[str, Any],
     notifies: bool,
-    repeated: list[int] | None = None,
-) -> list[Message]:
+    repeated: list[int],
+    guarded: bool = False,
+) -> list[Message] | None:
     """Push what is not under its key yet; return the messages, in the order of the payloads.
 
     ``lines`` are the ordering keys. ``repeated`` gets the ids of those that were there already.
+    ``guarded``: where a limit is set for the queue nothing is inserted, and if something would have
+    to be, return None.
 
     Raise DuplicateMessageError for keys that are taken by another payload. Two payloads are the
     same by what was encoded, whatever was done to it then: compressed, encrypted, stored elsewhere.
@@ -63,7 +66,9 @@ def push_once(
     as_stored: set[str] = set()  # keys whose payload is sent as it is stored
     misses = 0
     while left:
-        found, clashing = _attempt(connection, schema, left, parameters, notifies=notifies)
+        found, clashing = _attempt(
+            connection, schema, left, parameters, notifies=notifies, guarded=guarded
+        )
         if clashing:
             replaced = _as_they_are_stored(connection, schema, queue, left, clashing)
             if replaced is None or not as_stored.isdisjoint(clashing):
@@ -76,14 +81,17 @@ def push_once(
         if found is not None:
             rows += found
             seen = {row.unique_key for row in found}
+            is_missing = any(key is None or key not in seen for _, key, _ in left)
+            if guarded and is_missing and not any(row.is_new for row in found):
+                return None
             left = [each for each in left if each[1] is not None and each[1] not in seen]
+        guarded = False
         misses += bool(left)  # another session has pushed these keys a moment ago: look again
         if misses > 1 and left:
             _refuse_for_good(
                 connection, schema, left, rows, is_tired=misses > _MOST_MISSES + len(keys)
             )
-    if repeated is not None:
-        repeated += [row.id for row in rows if not row.is_new]
+    repeated += [row.id for row in rows if not row.is_new]
     messages = _in_order(rows, keys)
     if not any(lines):
         return messages
@@ -96,6 +104,14 @@ def push_once(
         else each
         for each in messages
     ]
+
+
+def count_new(
+    connection: Connection, schema: str | None, queue: str, keys: Sequence[str | None]
+) -> int:
+    """Return how many messages a push with these keys would insert now."""
+    named = {key for key in keys if key is not None}
+    return len(named - _found(connection, schema, queue, sorted(named)).keys()) + keys.count(None)
 
 
 def row_columns(payloads: Sequence[Prepared], *, is_encoded: bool) -> dict[str, list[Any]]:
@@ -113,13 +129,14 @@ def _attempt(
     parameters: Mapping[str, Any],
     *,
     notifies: bool,
+    guarded: bool,
 ) -> tuple[Sequence[Any] | None, list[str]]:
     """Return the rows, and the keys that are taken by another payload; then nothing was inserted.
 
     PostgreSQL leaves out what another session pushes at this moment. A batch under autocommit is
     undone by that, and None. In a caller's transaction, which that would end, the others stay.
     """
-    run = partial(_run, connection, schema, items, parameters, notifies=notifies)
+    run = partial(_run, connection, schema, items, parameters, notifies=notifies, guarded=guarded)
     if connection.dialect.name == SQLITE.name:
         try:
             return run(), []
@@ -145,6 +162,7 @@ def _run(
     parameters: Mapping[str, Any],
     *,
     notifies: bool,
+    guarded: bool,
     whole: bool = False,
 ) -> Sequence[Any]:
     batch, is_encoded = _batch(connection, items, parameters)
@@ -154,6 +172,7 @@ def _run(
         encoded=is_encoded,
         whole=whole,
         ordered=any(line for _, _, line in items),
+        guarded=guarded,
     )
     return unsendable.push(connection, schema, build, batch)
 

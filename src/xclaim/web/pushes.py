@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from xclaim import arguments
-from xclaim.errors import DuplicateMessageError, PayloadError, StorageError
+from xclaim.errors import DuplicateMessageError, PayloadError, QueueFullError, StorageError
 from xclaim.observing import Observer
 from xclaim.payloads.exact_json import decode_exactly
 from xclaim.retry import MAX_ATTEMPTS
@@ -93,11 +93,14 @@ def push(hand: Hand, draft: Draft) -> Pushed:
                 delay=draft.delay,
                 max_attempts=draft.max_attempts,
                 headers={"pushed_by": hand.by},
+                on_full="raise",  # a person reads it, and no page waits for a minute
             )
     except DuplicateMessageError:
         raise FieldsError(
             {"unique_key": "the queue has another payload under this key: choose another key"}
         ) from None
+    except QueueFullError as error:
+        raise FieldsError({"queue": str(error)}) from None
     except (PayloadError, StorageError) as error:
         raise FieldsError({"payload": str(error)}) from None
     was_there = message.created_at < before

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack, overload
 
 from sqlalchemy import Connection, Engine
 
@@ -34,7 +34,7 @@ from xclaim.airflow.tasks.identity import (
 )
 from xclaim.airflow.tasks.rerun import OnRerun, checked_policy, replace_unconsumed
 from xclaim.airflow.tasks.tickets import resumption_key
-from xclaim.arguments import LEASE, LEASE_LIMIT, WhenDead
+from xclaim.arguments import LEASE, LEASE_LIMIT, Loud, OnFull, PushOptions, WhenDead
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import T_co
 from xclaim.queues.placing import Split
@@ -100,6 +100,30 @@ class TaskQueue(Queue[T_co]):
         self._lineage = lineage
         self._asset_uri = queue_uri(first.url, name)
 
+    @overload
+    def push(
+        self,
+        payload: Any,
+        *,
+        on_full: Loud | None = None,
+        unique_key: str | Automatic | None = ...,
+        ordering_key: str | None = ...,
+        on_rerun: str = ...,
+        **options: Unpack[PushOptions],
+    ) -> Message[T_co]: ...
+
+    @overload
+    def push(
+        self,
+        payload: Any,
+        *,
+        on_full: OnFull | None,
+        unique_key: str | Automatic | None = ...,
+        ordering_key: str | None = ...,
+        on_rerun: str = ...,
+        **options: Unpack[PushOptions],
+    ) -> Message[T_co] | None: ...
+
     def push(
         self,
         payload: Any,
@@ -112,7 +136,10 @@ class TaskQueue(Queue[T_co]):
         headers: Mapping[str, Any] | None = None,
         ordering_key: str | None = None,
         on_dead: WhenDead = "skip",
-    ) -> Message[T_co]:
+        max_backlog: int | None = None,
+        on_full: OnFull | None = None,
+        wait: timedelta | None = None,
+    ) -> Message[T_co] | None:
         """Push one payload and return its message.
 
         :param payload: anything the queue can hold.
@@ -128,7 +155,12 @@ class TaskQueue(Queue[T_co]):
             order of their pushes.
         :param on_dead: what a dead letter does with its line: ``skip`` lets the next one pass,
             ``hold`` waits until it is redriven, acked or withdrawn.
+        :param max_backlog: how many messages may wait, by default as set for the queue.
+        :param on_full: what happens when so many do: ``raise``, ``wait`` for room, or ``skip``,
+            which returns None; by default as set for the queue.
+        :param wait: for how long to wait for room, by default a minute.
         :raises DuplicateMessageError: the key has been pushed with another payload.
+        :raises QueueFullError: there was no room.
         """
         return self.push_many(
             [payload],
@@ -140,7 +172,34 @@ class TaskQueue(Queue[T_co]):
             headers=headers,
             ordering_keys=None if ordering_key is None else [ordering_key],
             on_dead=on_dead,
+            max_backlog=max_backlog,
+            on_full=on_full,
+            wait=wait,
         )[0]
+
+    @overload
+    def push_many(
+        self,
+        payloads: Iterable[Any],
+        *,
+        on_full: Loud | None = None,
+        unique_keys: Iterable[str | None] | Automatic | None = ...,
+        ordering_keys: Iterable[str | None] | None = ...,
+        on_rerun: str = ...,
+        **options: Unpack[PushOptions],
+    ) -> list[Message[T_co]]: ...
+
+    @overload
+    def push_many(
+        self,
+        payloads: Iterable[Any],
+        *,
+        on_full: OnFull | None,
+        unique_keys: Iterable[str | None] | Automatic | None = ...,
+        ordering_keys: Iterable[str | None] | None = ...,
+        on_rerun: str = ...,
+        **options: Unpack[PushOptions],
+    ) -> list[Message[T_co] | None]: ...
 
     def push_many(
         self,
@@ -154,7 +213,10 @@ class TaskQueue(Queue[T_co]):
         headers: Mapping[str, Any] | None = None,
         ordering_keys: Iterable[str | None] | None = None,
         on_dead: WhenDead = "skip",
-    ) -> list[Message[T_co]]:
+        max_backlog: int | None = None,
+        on_full: OnFull | None = None,
+        wait: timedelta | None = None,
+    ) -> list[Message[T_co]] | list[Message[T_co] | None]:
         """Push the payloads in one statement and return their messages in the same order.
 
         :param payloads: anything the queue can hold, each.
@@ -166,6 +228,9 @@ class TaskQueue(Queue[T_co]):
         :param headers: added to the producer's lineage.
         :param ordering_keys: one, or None, for each payload.
         :param on_dead: as for ``push``.
+        :param max_backlog: as for ``push``.
+        :param on_full: as for ``push``; with ``skip`` None stands for what was not pushed.
+        :param wait: as for ``push``.
         :raises DuplicateMessageError: a key has been pushed with another payload; then none is.
         """
         policy = checked_policy(on_rerun, is_automatic=isinstance(unique_keys, Automatic))
@@ -177,6 +242,9 @@ class TaskQueue(Queue[T_co]):
             "headers": _with_lineage(task, headers),
             "ordering_keys": ordering_keys,
             "on_dead": on_dead,
+            "max_backlog": max_backlog,
+            "on_full": on_full,
+            "wait": wait,
         }
         if task is not None:
             self._lineage.pushed(task.instance_id, self._asset_uri)
@@ -435,7 +503,7 @@ class TaskQueue(Queue[T_co]):
         payloads: list[Any],
         policy: OnRerun,
         options: dict[str, Any],
-    ) -> list[Message[T_co]]:
+    ) -> list[Message[T_co]] | list[Message[T_co] | None]:
         if policy is OnRerun.REPLACE_UNCONSUMED and task.first_try > 1:
             if self._transaction is None:
                 raise InvalidArgumentError(
@@ -445,6 +513,8 @@ class TaskQueue(Queue[T_co]):
             with self._transaction() as connection:
                 joined = self._joined_queue(connection)
                 joined._queue.log_level = self._queue.log_level  # noqa: SLF001
+                # Without room what was to be replaced stays, because all of this is rolled back.
+                options |= {"on_full": "raise", "wait": None}
                 return replace_unconsumed(joined, task, numbers, payloads, options)
         key = task.unique_key_of_rerun if policy is OnRerun.NEW else task.unique_key
         keys = [key(number) for number in numbers]

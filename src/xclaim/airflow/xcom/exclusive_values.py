@@ -333,6 +333,7 @@ def _push(
     options: dict[str, Any] = {
         "headers": task.lineage,
         "ordering_keys": lines if any(lines) else None,
+        "on_full": "raise",
     }
     keys = list(by_key)
     try:

@@ -6,6 +6,7 @@ docs/sql. Statuses are literals: a generic plan cannot use a partial index for `
 
 from __future__ import annotations
 
+from xclaim.sql.statements.backlog import backlog, limited_backlogs, set_backlog
 from xclaim.sql.statements.claiming import (
     ClaimedRow,
     Start,
@@ -82,6 +83,7 @@ __all__ = [
     "ack_and_claim",
     "ack_many",
     "ack_reduced",
+    "backlog",
     "candidates",
     "claim",
     "claim_one",
@@ -107,6 +109,7 @@ __all__ = [
     "in_bytes",
     "is_known",
     "letters",
+    "limited_backlogs",
     "may_delete",
     "newest",
     "note_failure",
@@ -130,6 +133,7 @@ __all__ = [
     "release",
     "resume",
     "set_aside",
+    "set_backlog",
     "spent",
     "still_ordered",
     "stored_objects",

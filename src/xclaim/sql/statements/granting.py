@@ -134,7 +134,7 @@ _GIVEN_BACK = (
     "failures",
 )
 _SETTLED = (*_GIVEN_BACK, "consumed_at", "consumed_by")
-_PAUSING = ("paused_at", "paused_by", "reason")
+_SETTING = ("paused_at", "paused_by", "reason", "max_backlog", "on_full")
 
 # What a producer inserts can be sent to who claims it. Some KB of jsonb can be printed as more than
 # the 1 GB that PostgreSQL makes, and some texts of other encodings cannot be made UTF-8: then this
@@ -384,11 +384,11 @@ def _rights(grant: Grant) -> str:
 
 
 def _rights_on_settings(grant: Grant) -> str:
-    # All know of them: a claim asks whether its queue is paused.
+    # All know of them: a claim asks whether its queue is paused, a push whether it has a limit.
     read = _listed("SELECT", [column.name for column in queue_table().c])
     if grant.kind is not Kind.MAINTAINER:
         return read
-    return f"{read}, {_listed('INSERT', ('queue', *_PAUSING))}, {_listed('UPDATE', _PAUSING)}"
+    return f"{read}, {_listed('INSERT', ('queue', *_SETTING))}, {_listed('UPDATE', _SETTING)}"
 
 
 def _policies(grant: Grant, table: str, rules: _Rules) -> Iterator[str]:

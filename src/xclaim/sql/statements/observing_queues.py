@@ -262,9 +262,12 @@ def consumed_queues(table: Table, dialect: Dialect) -> TextClause:
 
 @lru_cache
 def paused_queues(table: Table, dialect: Dialect) -> TextClause:
-    """Return the queues that have a setting, and since when, by whom and why they are paused."""
+    """Return the queues that have a setting: how they are paused, and how many may wait."""
     paused_at = "paused_at" if dialect is SQLITE else _bounded("paused_at")
-    sql = "SELECT queue, {paused_at} AS paused_at, paused_by, reason FROM {queue_table} LIMIT :most"
+    sql = (
+        "SELECT queue, {paused_at} AS paused_at, paused_by, reason, max_backlog, on_full"
+        "\n  FROM {queue_table} LIMIT :most"
+    )
     return _text(sql, table, dialect, paused_at=paused_at)
 
 

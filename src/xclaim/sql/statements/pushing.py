@@ -40,6 +40,7 @@ from sqlalchemy.types import TypeEngine
 
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect, UtcTimestamp
 from xclaim.sql.schema import LINE_UP_NAME
+from xclaim.sql.statements.backlog import is_limited
 from xclaim.sql.statements.parts import (
     DELAY,
     QUEUE,
@@ -61,12 +62,14 @@ def push(
     notifies: bool = False,
     encoded: bool = False,
     ordered: bool = False,
+    guarded: bool = False,
 ) -> Statement:
     """Insert the payloads in their order, and return what the producer does not know.
 
     On PostgreSQL in one row: the ids, which rise with the position, and the times all share.
     ``encoded``: not all of them are plain JSON, and each comes with its codec. ``ordered``: some
-    have an ordering key; ``turns`` are the ids of those that have the turn.
+    have an ordering key; ``turns`` are the ids of those that have the turn. ``guarded``: nothing
+    is inserted where a limit is set for what waits in the queue.
     """
     with_columns = encoded or ordered
     item = (
@@ -77,6 +80,8 @@ def push(
     payload = dialect.json(item.c.payload) if with_columns else item.c.payload
     names, values = _pushed(item.c, dialect, unique_key=null(), payload=payload)
     rows = select(*_labelled(names, values)).order_by(item.c.position)
+    if guarded:
+        rows = rows.where(~is_limited(table))
     inserted = insert(table).from_select(names, rows).returning(*_unknown(table, ordered=ordered))
     if dialect is not POSTGRESQL:
         return inserted
@@ -138,6 +143,7 @@ def push_once(
     whole: bool = False,
     by_id: bool = False,
     ordered: bool = False,
+    guarded: bool = False,
 ) -> Statement:
     """Insert the payloads whose unique key is new and return those that are already there.
 
@@ -145,10 +151,11 @@ def push_once(
     is inserted at all. ``is_new`` tells what was inserted from what was there. PostgreSQL does not
     see a key that another session has pushed since the statement began: its payload is left out,
     or, if ``whole``, a unique violation raised and nothing inserted. ``by_id``: return no more of
-    the messages than their ids and keys (PostgreSQL only). ``ordered``: as for ``push``.
+    the messages than their ids and keys (PostgreSQL only). ``ordered``, ``guarded``: as for
+    ``push``.
     """
     if dialect is SQLITE:
-        return _push_once_sqlite(table, dialect, encoded=encoded, ordered=ordered)
+        return _push_once_sqlite(table, dialect, encoded=encoded, ordered=ordered, guarded=guarded)
     return _push_once_postgresql(
         table,
         dialect,
@@ -157,6 +164,7 @@ def push_once(
         whole=whole,
         by_id=by_id,
         ordered=ordered,
+        guarded=guarded,
     )
 
 
@@ -169,6 +177,7 @@ def _push_once_postgresql(
     whole: bool,
     by_id: bool,
     ordered: bool,
+    guarded: bool,
 ) -> Statement:
     # What is there already is only read: a repeated push writes nothing, and a producer needs no
     # right to update.
@@ -208,6 +217,8 @@ def _push_once_postgresql(
         .where(~exists(select(existing.c.id).where(existing.c.unique_key == incoming.c.unique_key)))
         .order_by(incoming.c.position)
     )
+    if guarded:
+        fresh = fresh.where(~is_limited(table))
     insert_fresh = postgresql_insert(table).from_select(targets, fresh)
     if not whole:
         insert_fresh = insert_fresh.on_conflict_do_nothing(**_unique_key(table))
@@ -226,13 +237,24 @@ def _push_once_postgresql(
     )
 
 
-def _push_once_sqlite(table: Table, dialect: Dialect, *, encoded: bool, ordered: bool) -> Statement:
+def _push_once_sqlite(
+    table: Table, dialect: Dialect, *, encoded: bool, ordered: bool, guarded: bool
+) -> Statement:
     item = dialect.rows(
         payload=Text(), unique_key=Text(), **_codec(encoded), **_ordering_key(ordered)
     )
     names, values = _pushed(item.c, dialect, unique_key=item.c.unique_key)
     # WHERE true: without it SQLite reads ON CONFLICT as the ON of a join.
-    rows = select(*_labelled(names, values)).where(true()).order_by(item.c.position)
+    is_pushed: ColumnElement[bool] = true()
+    if guarded:  # what is there meets the conflict, which returns it
+        taken = table.alias("taken")
+        is_there = exists(
+            select(taken.c.id).where(
+                taken.c.origin_queue == QUEUE, taken.c.unique_key == item.c.unique_key
+            )
+        )
+        is_pushed = or_(~is_limited(table), is_there)
+    rows = select(*_labelled(names, values)).where(is_pushed).order_by(item.c.position)
     pushed = _refuse_other_payload(sqlite_insert(table).from_select(names, rows), table)
     is_same: ColumnElement[Any] = literal_column("1").label("is_same")
     # SQLite writes down the highest id that it has given at the end of a statement.
