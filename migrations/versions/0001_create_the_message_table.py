@@ -510,6 +510,7 @@ def _create_functions(op: Operations, schema: str | None) -> None:
         "schema": _qualified(op, "", home).removesuffix("."),
         "message": _literal(_qualified(op, "xclaim_message", home)),
         "pass_owed": _literal(f"{_qualified(op, 'xclaim_pass_owed', home)}(text)"),
+        "line_up": _literal(f"{_qualified(op, 'xclaim_line_up', home)}(bigint[])"),
     }
     definition = re.compile(
         r"^(CREATE OR REPLACE FUNCTION .+?) AS [$]{2}\n(.+?)[$]{2};$", re.MULTILINE | re.DOTALL
@@ -517,7 +518,7 @@ def _create_functions(op: Operations, schema: str | None) -> None:
     for head, body in definition.findall(FUNCTIONS.read_text("utf-8").replace("%", "%%")):
         # In one go, because the name of a schema may be anything.
         named, filled = (
-            re.sub(r"[{](schema|message|pass_owed)[}]", lambda found: names[found[1]], part)
+            re.sub(r"[{](schema|message|pass_owed|line_up)[}]", lambda found: names[found[1]], part)
             for part in (head, body)
         )
         _run(op, f"{named} AS {_literal(filled)}")
