@@ -123,6 +123,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "withdraw_as_maintainer": {},
     "withdraw_by_id_as_maintainer": {},
     "claim with a claim key": {"resumes": True},
+    "claim of whole lines, a batch": {"whole_lines": True, "limit": 10},
     "claim on top": {"start": statements.Start.TOP},
     "claim behind a position": {"start": statements.Start.POSITION},
     "claim behind a position, a batch": {"start": statements.Start.POSITION, "limit": 100},

@@ -27,6 +27,7 @@ from xclaim.arguments import (
     MAX_DURATION,
     MAX_KEY_BYTES,
     MAX_LIMIT,
+    MAX_ORDERING_KEY_BYTES,
     MAX_QUEUE_BYTES,
 )
 from xclaim.retry import MAX_ATTEMPTS, RETRY
@@ -63,11 +64,17 @@ _SHARED = {
     "dead": f"""
 CASE WHEN <queue> LIKE '%{_DEAD}' THEN <queue> ELSE <queue> || '{_DEAD}' END
 """,
+    "check_name": f"""
+IF coalesce(octet_length(<queue>), 0) NOT BETWEEN 1
+       AND {MAX_QUEUE_BYTES} + {len(_DEAD)} * (<queue> LIKE '%{_DEAD}')::integer
+   OR <queue> ~ '^\\s*$' OR <queue> ~ '[[:cntrl:]]' THEN
+    {_REFUSED} 'queue must have 1 to {MAX_QUEUE_BYTES} readable bytes';
+END IF;
+""",
     "check_queue": f"""
-IF coalesce(octet_length(<queue>), 0) NOT BETWEEN 1 AND {MAX_QUEUE_BYTES} OR <queue> ~ '^\\s*$'
-   OR <queue> ~ '[[:cntrl:]]' OR <queue> LIKE '%{_DEAD}' THEN
-    {_REFUSED}
-        'queue must have 1 to {MAX_QUEUE_BYTES} readable bytes, and not end with {_DEAD}';
+{{check_name queue=<queue>}}
+IF <queue> LIKE '%{_DEAD}' THEN
+    {_REFUSED} 'queue must not end with {_DEAD}: only failing messages enter a dead-letter queue';
 END IF;
 """,
     "check_push": f"""
@@ -79,7 +86,28 @@ END IF;
 IF jsonb_typeof(<function>.headers) IS DISTINCT FROM 'object' THEN
     {_REFUSED} 'headers must be a JSON object';
 END IF;
+IF coalesce(<function>.on_dead, '') NOT IN ('skip', 'hold') THEN
+    {_REFUSED} $m$on_dead must be 'skip' or 'hold'$m$;
+END IF;
 """,
+    **{
+        f"check_{name}": f"""
+IF cardinality(<function>.{name}) <> cardinality(<function>.payloads) THEN
+    {_REFUSED} format(
+        '%s {name} for %s payloads', cardinality(<function>.{name}),
+        cardinality(<function>.payloads)),
+        HINT = 'pass one key, or NULL, for each';
+END IF;
+IF EXISTS (SELECT FROM unnest(<function>.{name}) AS given (key)
+            WHERE octet_length(key) NOT BETWEEN 1 AND {most}) THEN
+    {_REFUSED} '{name.removesuffix("s")} must have 1 to {most} bytes';
+END IF;
+"""
+        for name, most in (
+            ("unique_keys", MAX_KEY_BYTES),
+            ("ordering_keys", MAX_ORDERING_KEY_BYTES),
+        )
+    },
     "check_n": f"""
 IF coalesce(<function>.n, 0) NOT BETWEEN 1 AND {MAX_LIMIT} THEN
     {_REFUSED} 'n must lie between 1 and {MAX_LIMIT}';
@@ -102,6 +130,13 @@ END IF;
     "pass_what_is_owed": """
 IF has_function_privilege(to_regprocedure({pass_owed}), 'EXECUTE') THEN
     PERFORM {schema}.xclaim_pass_owed(<function>.queue);
+END IF;
+""",
+    "refuse_keys_if_not_enabled": """
+IF to_regprocedure({line_up}) IS NULL THEN
+    RAISE object_not_in_prerequisite_state USING
+        MESSAGE = 'ordering keys are not enabled in this database',
+        HINT = 'run xclaim ordering enable once, as the owner of the table';
 END IF;
 """,
     "refuse_lost": """
@@ -137,7 +172,7 @@ RAISE object_not_in_prerequisite_state USING
 SELECT claimed.id, claimed.claim_token, claimed.payload, coalesce(claimed.headers, '{}'),
        claimed.attempts, claimed.max_attempts, claimed.priority, claimed.unique_key,
        claimed.origin_queue, claimed.created_at, claimed.claim_expires_at, claimed.last_error,
-       claimed.codec
+       claimed.codec, claimed.ordering_key
   FROM claimed
  ORDER BY claimed.priority DESC, claimed.available_at, claimed.id;
 """,
@@ -166,7 +201,11 @@ _PARAMETERS = {
     "jitter": str(RETRY.jitter),
     "is_limited": "false",
     "most_attempts": "NULL",
-    **{name: f"<function>.{name}" for name in ("token", "ids", "tokens", "unique_keys")},
+    "holds_turn": "_holds_turn",
+    **{
+        name: f"<function>.{name}"
+        for name in ("token", "ids", "tokens", "unique_keys", "ordering_keys")
+    },
     "error_class": "left(<function>.error_class, 200)",
 }
 _BREAKS = (
@@ -232,14 +271,15 @@ _STATEMENTS: dict[str, _Build] = {
         )
     },
     "backlog_in_line": partial(statements.backlog, in_line=True),
-    "push_once": partial(statements.push_once, by_id=True),
+    "push_ordered": partial(statements.push, ordered=True),
+    "push_once": partial(statements.push_once, by_id=True, ordered=True),
     "claim": partial(statements.claim, limit=_SIZE),
     "claim_again": partial(statements.claim, limit=_SIZE, resumes=True),
 }
 _OF_TABLES = re.compile(rf"(?<![\w.])({TABLE_NAME}|{QUEUE_TABLE_NAME}|{DELETE_NAME})\b(?!\.)")
 _PLACES = re.compile(
     r"^(?P<indent> *)(?P<before>.*?)"
-    r"\{(?!schema\}|message\}|pass_owed\})(?P<name>[a-z_]+)(?P<given>(?: [^}]*)?)\}",
+    r"\{(?!schema\}|message\}|pass_owed\}|line_up\})(?P<name>[a-z_]+)(?P<given>(?: [^}]*)?)\}",
     re.MULTILINE,
 )
 _NAME = re.compile(r"FUNCTION \{schema\}\.(\w+)")

@@ -1,8 +1,8 @@
--- xclaim_push: Push a payload and return the id of its message. With a unique_key the message that is there already, if it has the same payload; else XC002. XC003 if the queue is full.
+-- xclaim_push: Push a payload and return the id of its message. With a unique_key the message that is there already, if it has the same payload; else XC002. With an ordering_key it is claimed after those that were pushed with the same one before. XC003 if the queue is full.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_push(
     queue text, payload jsonb, unique_key text DEFAULT NULL, priority integer DEFAULT 0,
     delay interval DEFAULT '0', max_attempts integer DEFAULT {max_attempts},
-    headers jsonb DEFAULT '{}'
+    headers jsonb DEFAULT '{}', ordering_key text DEFAULT NULL, on_dead text DEFAULT 'skip'
 ) RETURNS bigint
 {settings} AS $$
 #variable_conflict use_column
@@ -18,7 +18,7 @@ BEGIN
         RAISE null_value_not_allowed USING MESSAGE = 'payload is NULL',
             HINT = $h$for JSON null pass 'null'::jsonb$h$;
     END IF;
-    IF xclaim_push.unique_key IS NULL THEN
+    IF xclaim_push.unique_key IS NULL AND xclaim_push.ordering_key IS NULL THEN
         IF {is_limited} THEN
             {refuse_full}
         END IF;
@@ -29,7 +29,8 @@ BEGIN
       FROM {schema}.xclaim_push_many(
                xclaim_push.queue, ARRAY[xclaim_push.payload], ARRAY[xclaim_push.unique_key],
                xclaim_push.priority, xclaim_push.delay, xclaim_push.max_attempts,
-               xclaim_push.headers) AS pushed;
+               xclaim_push.headers, ARRAY[xclaim_push.ordering_key], xclaim_push.on_dead)
+           AS pushed;
     RETURN _id;
 END
 $$;
@@ -38,13 +39,17 @@ $$;
 CREATE OR REPLACE FUNCTION {schema}.xclaim_push_many(
     queue text, payloads jsonb[], unique_keys text[] DEFAULT NULL, priority integer DEFAULT 0,
     delay interval DEFAULT '0', max_attempts integer DEFAULT {max_attempts},
-    headers jsonb DEFAULT '{}'
+    headers jsonb DEFAULT '{}', ordering_keys text[] DEFAULT NULL, on_dead text DEFAULT 'skip'
 ) RETURNS TABLE (id bigint, is_new boolean)
 {list_settings} AS $$
 #variable_conflict use_column
 DECLARE
+    _is_ordered boolean := EXISTS (SELECT FROM unnest(xclaim_push_many.ordering_keys) AS given (key)
+                                    WHERE key IS NOT NULL);
+    _holds_turn boolean := nullif(xclaim_push_many.on_dead = 'hold', false);
     _payloads jsonb[];
     _keys text[];
+    _lines text[];
     _left integer;
     _found bigint[] := '{}';
     _found_keys text[] := '{}';
@@ -63,31 +68,36 @@ BEGIN
         RAISE null_value_not_allowed USING MESSAGE = 'a payload is NULL',
             HINT = $h$for JSON null pass 'null'::jsonb$h$;
     END IF;
-    IF xclaim_push_many.unique_keys IS NULL THEN
-        IF {is_limited} THEN
-            {refuse_full}
-        END IF;
+    {check_ordering_keys}
+    IF _is_ordered THEN
+        {refuse_keys_if_not_enabled}
+    END IF;
+    IF xclaim_push_many.unique_keys IS NULL AND {is_limited} THEN
+        {refuse_full}
+    END IF;
+    IF xclaim_push_many.unique_keys IS NULL AND NOT _is_ordered THEN
         RETURN QUERY WITH pushed AS (
             {push payloads=to_jsonb(xclaim_push_many.payloads)})
         SELECT pushed.id, true FROM pushed ORDER BY pushed.id;
         RETURN;
+    ELSIF xclaim_push_many.unique_keys IS NULL THEN
+        WITH pushed AS (
+            {push_ordered payloads=xclaim_push_many.payloads})
+        SELECT array_agg(pushed.id ORDER BY pushed.id) INTO _ids FROM pushed;
+        PERFORM {schema}.xclaim_line_up(_ids);
+        RETURN QUERY SELECT each.id, true FROM unnest(_ids) AS each (id) ORDER BY each.id;
+        RETURN;
     END IF;
-    IF cardinality(xclaim_push_many.unique_keys) <> cardinality(xclaim_push_many.payloads) THEN
-        RAISE invalid_parameter_value USING MESSAGE = format(
-            '%s unique_keys for %s payloads', cardinality(xclaim_push_many.unique_keys),
-            cardinality(xclaim_push_many.payloads)),
-            HINT = 'pass one key, or NULL, for each';
-    END IF;
-    IF EXISTS (SELECT FROM unnest(xclaim_push_many.unique_keys) AS given (key)
-                WHERE octet_length(key) NOT BETWEEN 1 AND {max_key}) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'unique_key must have 1 to {max_key} bytes';
-    END IF;
+    {check_unique_keys}
     -- Each key once.
-    SELECT array_agg(one.payload ORDER BY one.place), array_agg(one.key ORDER BY one.place)
-      INTO _payloads, _keys
-      FROM (SELECT min(place) AS place, (array_agg(payload ORDER BY place))[1] AS payload, key
-              FROM unnest(xclaim_push_many.payloads, xclaim_push_many.unique_keys)
-                   WITH ORDINALITY AS given (payload, key, place)
+    SELECT array_agg(one.payload ORDER BY one.place), array_agg(one.key ORDER BY one.place),
+           array_agg(one.line ORDER BY one.place)
+      INTO _payloads, _keys, _lines
+      FROM (SELECT min(place) AS place, (array_agg(payload ORDER BY place))[1] AS payload, key,
+                   (array_agg(line ORDER BY place))[1] AS line
+              FROM unnest(xclaim_push_many.payloads, xclaim_push_many.unique_keys,
+                          xclaim_push_many.ordering_keys)
+                   WITH ORDINALITY AS given (payload, key, line, place)
              GROUP BY key, CASE WHEN key IS NULL THEN place END
             HAVING count(DISTINCT payload) = 1) AS one;
     IF coalesce(cardinality(_keys), 0) <> (
@@ -107,7 +117,7 @@ BEGIN
     _left := coalesce(cardinality(_keys), 0);
     FOR _try IN 1..{tries} + _left LOOP
         EXIT WHEN _left = 0;
-        {push_once gathered payloads=_payloads unique_keys=_keys}
+        {push_once gathered payloads=_payloads unique_keys=_keys ordering_keys=_lines}
             INTO _ids, _id_keys, _same, _new;
         IF array_position(_same, false) > 0 THEN
             RAISE 'unique_key % is taken in queue % by another payload',
@@ -122,14 +132,20 @@ BEGIN
         _found_keys := _found_keys || _id_keys;
         _found_new := _found_new || _new;
         -- What another session has pushed since the statement began.
-        SELECT array_agg(payload ORDER BY place), array_agg(key ORDER BY place)
-          INTO _payloads, _keys
-          FROM unnest(_payloads, _keys) WITH ORDINALITY AS given (payload, key, place)
+        SELECT array_agg(payload ORDER BY place), array_agg(key ORDER BY place),
+               array_agg(line ORDER BY place)
+          INTO _payloads, _keys, _lines
+          FROM unnest(_payloads, _keys, _lines)
+               WITH ORDINALITY AS given (payload, key, line, place)
          WHERE key IS NOT NULL AND NOT key = ANY (_found_keys);
         _left := coalesce(cardinality(_keys), 0);
     END LOOP;
     IF _left > 0 THEN
         {refuse_unseen}
+    END IF;
+    IF _is_ordered THEN
+        PERFORM {schema}.xclaim_line_up(
+            ARRAY(SELECT id FROM unnest(_found, _found_new) AS row (id, is_new) WHERE is_new));
     END IF;
     RETURN QUERY
         SELECT answered.id, answered.is_new AND NOT given.is_repeated
@@ -180,7 +196,7 @@ CREATE OR REPLACE FUNCTION {schema}.xclaim_claim(
 ) RETURNS TABLE (
     id bigint, token uuid, payload jsonb, headers jsonb, attempts integer, max_attempts integer,
     priority smallint, unique_key text, origin_queue text, created_at timestamptz,
-    expires_at timestamptz, last_error text, codec text
+    expires_at timestamptz, last_error text, codec text, ordering_key text
 )
 {settings} AS $$
 #variable_conflict use_column
@@ -191,6 +207,7 @@ DECLARE
     _drawn integer := floor(random() * 1000000);
     _lapsed bigint;
 BEGIN
+    {check_name queue=xclaim_claim.queue}
     {check_lease}
     {check_n}
     IF octet_length(_claimant) NOT BETWEEN 1 AND {max_key}
@@ -319,6 +336,7 @@ DECLARE
     _drawn integer := floor(random() * 1000000);
     _count bigint;
 BEGIN
+    {check_name queue=xclaim_expire.queue}
     {check_n}
     WITH given_back AS (
         {expire})
@@ -339,6 +357,7 @@ DECLARE
     _queue text := coalesce(xclaim_redrive.to_queue, left(_dead, -5));
     _count bigint;
 BEGIN
+    {check_name queue=xclaim_redrive.queue}
     {check_n}
     {check_queue queue=_queue}
     WITH redriven AS (
@@ -356,6 +375,7 @@ RETURNS bigint
 DECLARE
     _count bigint;
 BEGIN
+    {check_name queue=xclaim_withdraw.queue}
     IF has_table_privilege({message}, 'DELETE') THEN
         WITH withdrawn AS (
             {withdraw})
@@ -378,6 +398,7 @@ DECLARE
     _part bigint;
     _count bigint := 0;
 BEGIN
+    {check_name queue=xclaim_prune.queue}
     {check_n}
     {check_older_than}
     FOREACH _queue IN ARRAY ARRAY[xclaim_prune.queue, {dead queue=xclaim_prune.queue}] LOOP
@@ -399,16 +420,18 @@ $$;
 CREATE OR REPLACE FUNCTION {schema}.xclaim_peek(queue text, n integer DEFAULT 1) RETURNS TABLE (
     id bigint, payload jsonb, headers jsonb, attempts integer, max_attempts integer,
     priority smallint, unique_key text, origin_queue text, created_at timestamptz,
-    available_at timestamptz, last_error text, codec text
+    available_at timestamptz, last_error text, codec text, ordering_key text
 )
 {reading_settings} AS $$
 #variable_conflict use_column
 BEGIN
+    {check_name queue=xclaim_peek.queue}
     {check_n}
     RETURN QUERY
         SELECT message.id, message.payload, message.headers, message.attempts,
                message.max_attempts, message.priority, message.unique_key, message.origin_queue,
-               message.created_at, message.available_at, message.last_error, message.codec
+               message.created_at, message.available_at, message.last_error, message.codec,
+               message.ordering_key
           FROM (
             {peek}) AS message
          ORDER BY message.priority DESC, message.available_at, message.id;
@@ -425,6 +448,7 @@ CREATE OR REPLACE FUNCTION {schema}.xclaim_counts(queue text) RETURNS TABLE (
 DECLARE
     _dead text := {dead queue=xclaim_counts.queue};
 BEGIN
+    {check_name queue=xclaim_counts.queue}
     RETURN QUERY {counts};
 END
 $$;

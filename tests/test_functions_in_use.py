@@ -178,6 +178,27 @@ def test_a_full_queue_refuses_what_is_new(place: Place, *, orders: bool) -> None
         ("xclaim_push_many('orders', ARRAY['1', NULL]::jsonb[])", NULL),
         ("xclaim_push_many('orders', ARRAY['1']::jsonb[], ARRAY['a', 'b'])", INVALID),
         ("xclaim_push_many('orders', ARRAY['1']::jsonb[], ARRAY[''])", INVALID),
+        ("xclaim_push('orders', '1', on_dead => 'wait')", INVALID),
+        ("xclaim_push('orders', '1', on_dead => NULL)", INVALID),
+        ("xclaim_push('orders', '1', ordering_key => '')", INVALID),
+        ("xclaim_push('orders', '1', ordering_key => repeat('x', 256))", INVALID),
+        ("xclaim_push('orders', '1', ordering_key => 'key')", "55000"),
+        (
+            "xclaim_push_many('orders', ARRAY['1']::jsonb[], ordering_keys => ARRAY['a', 'b'])",
+            INVALID,
+        ),
+        ("xclaim_push_many('orders', ARRAY['1']::jsonb[], ordering_keys => ARRAY[''])", INVALID),
+        ("xclaim_claim(NULL)", INVALID),
+        ("xclaim_claim('')", INVALID),
+        ("xclaim_claim('  ')", INVALID),
+        ("xclaim_claim(repeat('x', 201))", INVALID),
+        ("xclaim_claim(repeat('x', 201) || '.dead')", INVALID),
+        ("xclaim_expire('')", INVALID),
+        ("xclaim_redrive('')", INVALID),
+        ("xclaim_withdraw('', '{}')", INVALID),
+        ("xclaim_prune('', '1 day')", INVALID),
+        ("xclaim_peek('')", INVALID),
+        ("xclaim_counts('')", INVALID),
         ("xclaim_claim('orders', n => 0)", INVALID),
         ("xclaim_claim('orders', n => NULL)", INVALID),
         ("xclaim_claim('orders', n => 1000001)", INVALID),
@@ -200,6 +221,10 @@ def test_what_makes_no_sense_is_refused(place: Place, call: str, state: str) -> 
         run(place.engine, f"SELECT {call}")
 
     assert place.queue().counts().available == 0
+
+
+def test_the_dead_letters_of_a_queue_with_a_long_name_are_claimed(place: Place) -> None:
+    assert run(place.engine, "SELECT id FROM xclaim_claim(repeat('x', 200) || '.dead')") == []
 
 
 @pytest.mark.parametrize("payload", ["the same", "another"])

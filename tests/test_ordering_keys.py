@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from tests.eventually import until
@@ -255,3 +255,103 @@ def test_a_claim_reads_no_line(engine: Engine, mode: str) -> None:
 
     assert "ix_xclaim_message_claim" in plan.text
     assert plan.buffers <= 40, plan.text
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("keys", [1, 20, 20_000])
+def test_a_batch_of_whole_lines_reads_no_more_of_them_than_it_claims(
+    engine: Engine, mode: str, keys: int
+) -> None:
+    queue = Queue("load", engine)
+    queue.push_many([0] * 20_000, ordering_keys=[f"key-{n % keys}" for n in range(20_000)])
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE xclaim_message")
+
+    buffers = {
+        limit: explain(
+            engine,
+            statements.claim(message_table(), POSTGRESQL, limit=limit, whole_lines=True),
+            mode,
+        ).buffers
+        for limit in (10, 100)
+    }
+
+    assert buffers[10] <= 40 * 10
+    assert buffers[100] <= 40 * 100
+
+
+@pytest.fixture
+def sent(engine: Engine) -> list[str]:
+    """The statements that are sent."""
+    statements: list[str] = []
+
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    return statements
+
+
+def test_an_empty_claim_asks_once_whether_ordering_is_enabled(
+    engine: Engine, sent: list[str]
+) -> None:
+    queue = Queue("orders", engine)
+
+    def questions_of_a_claim() -> tuple[int, int]:
+        sent.clear()
+        assert queue.claim() is None
+        return sum("has_function_privilege" in each for each in sent), len(sent)
+
+    asked_first, _ = questions_of_a_claim()
+
+    assert asked_first == 1
+    assert questions_of_a_claim() == (0, 3)  # the claim, what has lapsed, what is owed
+
+
+def test_what_was_disabled_meanwhile_is_missed_by_nobody(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    assert queue.claim() is None
+    other = create_engine(engine.url)
+    ordering.disable(other)
+    other.dispose()
+    queue.push(1)
+
+    assert queue.expire() == 0
+    assert claimed(queue).payload == 1
+    assert queue.claim() is None
+    with engine.begin() as connection:
+        assert Queue("orders", connection).expire() == 0
+        assert Queue("orders", connection).push(2).id
+
+
+def test_a_transaction_is_not_ended_by_what_was_disabled_meanwhile(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    assert queue.expire() == 0
+    other = create_engine(engine.url)
+    ordering.disable(other)
+    other.dispose()
+
+    with engine.begin() as connection:
+        assert Queue("orders", connection).expire() == 0
+        Queue("orders", connection).push(2)
+
+    assert claimed(queue).payload == 2
+
+
+def test_a_half_of_it_that_is_missing_is_an_error(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push(1, ordering_key="a")
+    with engine.begin() as connection:
+        Queue("orders", connection).push(2, ordering_key="a")
+        queue.ack(claimed(queue))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP FUNCTION xclaim_pass_on(bigint) CASCADE")
+
+    def has_failed() -> bool:
+        try:
+            queue.expire()
+        except DBAPIError as error:
+            return getattr(error.orig, "sqlstate", None) == "42883"
+        return False
+
+    until(has_failed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -34,7 +34,14 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield there
 
 
-TIMES = ("created_at", "available_at", "claimed_at", "claim_expires_at", "consumed_at")
+TIMES = (
+    "created_at",
+    "available_at",
+    "due_at",
+    "claimed_at",
+    "claim_expires_at",
+    "consumed_at",
+)
 
 
 def seen(rows: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -50,7 +57,7 @@ def _seen(row: dict[str, Any], old: dict[str, Any] | None, place: int) -> dict[s
     )
     spans = {
         "lease": times["claimed_at"] == "past" and row["claim_expires_at"] - row["claimed_at"],
-        "delay": old is None and row["available_at"] - row["created_at"],
+        "delay": old is None and (row["available_at"] or row["due_at"]) - row["created_at"],
     }
     failures = [
         {name: value for name, value in failure.items() if name != "at"}
@@ -72,7 +79,8 @@ def _time(row: dict[str, Any], old: dict[str, Any] | None, name: str) -> str | N
 class Case:
     """A verb: what there is before, and how it is called the one way and the other.
 
-    ``tells``: what of the answer of the one is the answer of the other.
+    ``tells``: what of the answer of the one is the answer of the other. ``is_ordered``: it takes
+    a database where ordering keys are enabled.
     """
 
     verb: Callable[[Queue, Any], Any]
@@ -80,6 +88,7 @@ class Case:
     before: Callable[[Queue], Any] = lambda _: None
     given: Callable[[Any], tuple[Any, ...]] = lambda _: ()
     tells: Callable[[Any], Any] = lambda answer: answer
+    is_ordered: bool = False
 
 
 def some(queue: Queue) -> None:
@@ -116,6 +125,13 @@ def claimed(queue: Queue) -> Claim:
     return claim
 
 
+def lines(queue: Queue) -> None:
+    queue.push_many(
+        [1, 2, 3], unique_keys=["one", None, "three"], ordering_keys=["a", "a", None], delay=HOUR
+    )
+    queue.push("first", ordering_key="b")
+
+
 def dead(queue: Queue) -> None:
     queue.push_many([1, 2, 3], max_attempts=1)
     for _ in range(2):
@@ -149,7 +165,77 @@ PUSH_OPTIONS = (
     "priority => 3, delay => '1 hour', max_attempts => 2, headers => '{\"dag_id\": \"d\"}'"
 )
 OPTIONS: Any = {"priority": 3, "delay": HOUR, "max_attempts": 2, "headers": {"dag_id": "d"}}
+ORDERED = {
+    "push, the first of its line": Case(
+        verb=lambda queue, _: queue.push({"id": 1}, ordering_key="new", **OPTIONS),
+        sql=f"SELECT xclaim_push('orders', '{ID_1}', ordering_key => 'new', {PUSH_OPTIONS})"
+        " IS NOT NULL",
+        before=lines,
+        tells=lambda _: [(True,)],
+    ),
+    "push, behind another": Case(
+        verb=lambda queue, _: queue.push(2, ordering_key="b", on_dead="hold", delay=HOUR),
+        sql="SELECT xclaim_push('orders', '2', ordering_key => 'b', on_dead => 'hold',"
+        " delay => '1 hour') IS NOT NULL",
+        before=lines,
+        tells=lambda _: [(True,)],
+    ),
+    "push, once and in line": Case(
+        verb=lambda queue, _: queue.push(2, unique_key="new", ordering_key="a"),
+        sql="SELECT xclaim_push('orders', '2', 'new', ordering_key => 'a') IS NOT NULL",
+        before=lines,
+        tells=lambda _: [(True,)],
+    ),
+    "push, again and with another line": Case(
+        verb=lambda queue, _: queue.push(3, unique_key="three", ordering_key="b"),
+        sql="SELECT xclaim_push('orders', '3', 'three', ordering_key => 'b')",
+        before=lines,
+        tells=lambda message: [(message.id,)],
+    ),
+    "push_many, in line": Case(
+        verb=lambda queue, _: queue.push_many(
+            [1, 2, 3, 4], ordering_keys=["a", "new", None, "new"], on_dead="hold"
+        ),
+        sql="SELECT is_new FROM xclaim_push_many('orders', ARRAY['1', '2', '3', '4']::jsonb[],"
+        " ordering_keys => ARRAY['a', 'new', NULL, 'new'], on_dead => 'hold')",
+        before=lines,
+        tells=lambda messages: [(True,)] * len(messages),
+    ),
+    "push_many, some again and in line": Case(
+        verb=lambda queue, _: queue.push_many(
+            [1, 4, 4, 5],
+            unique_keys=["one", "four", "four", None],
+            ordering_keys=["b", "b", "c", "c"],
+        ),
+        sql="SELECT is_new FROM xclaim_push_many('orders', ARRAY['1', '4', '4', '5']::jsonb[],"
+        " ARRAY['one', 'four', 'four', NULL], ordering_keys => ARRAY['b', 'b', 'c', 'c'])",
+        before=lines,
+        tells=lambda _: [(False,), (True,), (False,), (True,)],
+    ),
+    "push_many, no key in line": Case(
+        verb=lambda queue, _: queue.push_many([1, 2], ordering_keys=[None, None]),
+        sql="SELECT is_new FROM xclaim_push_many('orders', ARRAY['1', '2']::jsonb[],"
+        " ordering_keys => ARRAY[NULL, NULL])",
+        before=lines,
+        tells=lambda _: [(True,), (True,)],
+    ),
+    "claim, in line": Case(
+        verb=lambda queue, _: queue.claim_many(9, claimed_by="me"),
+        sql="SELECT id, payload, ordering_key FROM xclaim_claim('orders', 'me', n => 9)",
+        before=lines,
+        tells=lambda claims: [
+            (each.message.id, each.payload, each.message.ordering_key) for each in claims
+        ],
+    ),
+    "peek, in line": Case(
+        verb=lambda queue, _: queue.peek(9),
+        sql="SELECT id, ordering_key, available_at FROM xclaim_peek('orders', 9)",
+        before=lines,
+        tells=lambda found: [(each.id, each.ordering_key, each.available_at) for each in found],
+    ),
+}
 CASES = {
+    **{name: replace(case, is_ordered=True) for name, case in ORDERED.items()},
     "push": Case(
         verb=lambda queue, _: queue.push({"id": 1}, **OPTIONS),
         sql=f"SELECT xclaim_push('orders', '{ID_1}', {PUSH_OPTIONS}) IS NOT NULL",
@@ -379,6 +465,8 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_function_does_what_the_verb_does(place: Place, name: str) -> None:
     case = CASES[name]
+    if case.is_ordered:
+        ordering.enable(place.engine, schema=place.schema)
     with place.engine.connect() as connection:
         queue = place.queue(connection)
         given = case.before(queue)

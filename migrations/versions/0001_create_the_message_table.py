@@ -299,6 +299,10 @@ ORDERING = {
     "xclaim_unfree": "bigint[]",
     "xclaim_pass_on": "bigint",
     "xclaim_owe": "bigint, bigint[]",
+    "xclaim_hand_on": "text, text, bigint[], boolean",
+    "xclaim_give_back": "bigint",
+    "xclaim_leave": "bigint",
+    "xclaim_one_turn": "",
     "xclaim_pass_turn": "",
 }
 
@@ -527,6 +531,7 @@ def function_definitions(home: str) -> Iterator[tuple[str, str, str]]:
         "schema": schema,
         "message": _literal(f"{schema}.xclaim_message"),
         "pass_owed": _literal(f"{schema}.xclaim_pass_owed(text)"),
+        "line_up": _literal(f"{schema}.xclaim_line_up(bigint[])"),
     }
     definition = re.compile(
         r"^(CREATE OR REPLACE FUNCTION {schema}[.](\w+).+?) AS [$]{2}\n(.+?)[$]{2};$",
@@ -535,7 +540,7 @@ def function_definitions(home: str) -> Iterator[tuple[str, str, str]]:
     for head, name, body in definition.findall(FUNCTIONS.read_text("utf-8")):
         # In one go, because the name of a schema may be anything.
         named, filled = (
-            re.sub(r"[{](schema|message|pass_owed)[}]", lambda found: names[found[1]], part)
+            re.sub(r"[{](schema|message|pass_owed|line_up)[}]", lambda found: names[found[1]], part)
             for part in (head, body)
         )
         yield name, named, filled

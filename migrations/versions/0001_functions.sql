@@ -2,11 +2,12 @@
 -- The migration puts in the name of the schema, and quotes what stands between dollars.
 
 -- Push a payload and return the id of its message. With a unique_key the message that is there
--- already, if it has the same payload; else XC002. XC003 if the queue is full.
+-- already, if it has the same payload; else XC002. With an ordering_key it is claimed after
+-- those that were pushed with the same one before. XC003 if the queue is full.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_push(
     queue text, payload jsonb, unique_key text DEFAULT NULL, priority integer DEFAULT 0,
     delay interval DEFAULT '0', max_attempts integer DEFAULT 20,
-    headers jsonb DEFAULT '{}'
+    headers jsonb DEFAULT '{}', ordering_key text DEFAULT NULL, on_dead text DEFAULT 'skip'
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
@@ -18,10 +19,13 @@ DECLARE
     _on_full text;
     _waiting bigint;
 BEGIN
-    IF coalesce(octet_length(xclaim_push.queue), 0) NOT BETWEEN 1 AND 200 OR xclaim_push.queue ~ '^\s*$'
-       OR xclaim_push.queue ~ '[[:cntrl:]]' OR xclaim_push.queue LIKE '%.dead' THEN
-        RAISE invalid_parameter_value USING MESSAGE =
-            'queue must have 1 to 200 readable bytes, and not end with .dead';
+    IF coalesce(octet_length(xclaim_push.queue), 0) NOT BETWEEN 1
+           AND 200 + 5 * (xclaim_push.queue LIKE '%.dead')::integer
+       OR xclaim_push.queue ~ '^\s*$' OR xclaim_push.queue ~ '[[:cntrl:]]' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+    END IF;
+    IF xclaim_push.queue LIKE '%.dead' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must not end with .dead: only failing messages enter a dead-letter queue';
     END IF;
     IF coalesce(xclaim_push.delay NOT BETWEEN '0' AND '3660 days', true) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'delay must lie between 0 and 3660 days';
@@ -32,11 +36,14 @@ BEGIN
     IF jsonb_typeof(xclaim_push.headers) IS DISTINCT FROM 'object' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'headers must be a JSON object';
     END IF;
+    IF coalesce(xclaim_push.on_dead, '') NOT IN ('skip', 'hold') THEN
+        RAISE invalid_parameter_value USING MESSAGE = $m$on_dead must be 'skip' or 'hold'$m$;
+    END IF;
     IF xclaim_push.payload IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'payload is NULL',
             HINT = $h$for JSON null pass 'null'::jsonb$h$;
     END IF;
-    IF xclaim_push.unique_key IS NULL THEN
+    IF xclaim_push.unique_key IS NULL AND xclaim_push.ordering_key IS NULL THEN
         IF EXISTS (SELECT FROM {schema}.xclaim_queue AS limited
                  WHERE limited.queue = xclaim_push.queue AND limited.max_backlog IS NOT NULL) THEN
             IF to_regprocedure({pass_owed}) IS NULL THEN
@@ -98,7 +105,8 @@ BEGIN
       FROM {schema}.xclaim_push_many(
                xclaim_push.queue, ARRAY[xclaim_push.payload], ARRAY[xclaim_push.unique_key],
                xclaim_push.priority, xclaim_push.delay, xclaim_push.max_attempts,
-               xclaim_push.headers) AS pushed;
+               xclaim_push.headers, ARRAY[xclaim_push.ordering_key], xclaim_push.on_dead)
+           AS pushed;
     RETURN _id;
 END
 $$;
@@ -108,14 +116,18 @@ $$;
 CREATE OR REPLACE FUNCTION {schema}.xclaim_push_many(
     queue text, payloads jsonb[], unique_keys text[] DEFAULT NULL, priority integer DEFAULT 0,
     delay interval DEFAULT '0', max_attempts integer DEFAULT 20,
-    headers jsonb DEFAULT '{}'
+    headers jsonb DEFAULT '{}', ordering_keys text[] DEFAULT NULL, on_dead text DEFAULT 'skip'
 ) RETURNS TABLE (id bigint, is_new boolean)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
+    _is_ordered boolean := EXISTS (SELECT FROM unnest(xclaim_push_many.ordering_keys) AS given (key)
+                                    WHERE key IS NOT NULL);
+    _holds_turn boolean := nullif(xclaim_push_many.on_dead = 'hold', false);
     _payloads jsonb[];
     _keys text[];
+    _lines text[];
     _left integer;
     _found bigint[] := '{}';
     _found_keys text[] := '{}';
@@ -129,10 +141,13 @@ DECLARE
     _on_full text;
     _waiting bigint;
 BEGIN
-    IF coalesce(octet_length(xclaim_push_many.queue), 0) NOT BETWEEN 1 AND 200 OR xclaim_push_many.queue ~ '^\s*$'
-       OR xclaim_push_many.queue ~ '[[:cntrl:]]' OR xclaim_push_many.queue LIKE '%.dead' THEN
-        RAISE invalid_parameter_value USING MESSAGE =
-            'queue must have 1 to 200 readable bytes, and not end with .dead';
+    IF coalesce(octet_length(xclaim_push_many.queue), 0) NOT BETWEEN 1
+           AND 200 + 5 * (xclaim_push_many.queue LIKE '%.dead')::integer
+       OR xclaim_push_many.queue ~ '^\s*$' OR xclaim_push_many.queue ~ '[[:cntrl:]]' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+    END IF;
+    IF xclaim_push_many.queue LIKE '%.dead' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must not end with .dead: only failing messages enter a dead-letter queue';
     END IF;
     IF coalesce(xclaim_push_many.delay NOT BETWEEN '0' AND '3660 days', true) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'delay must lie between 0 and 3660 days';
@@ -143,59 +158,79 @@ BEGIN
     IF jsonb_typeof(xclaim_push_many.headers) IS DISTINCT FROM 'object' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'headers must be a JSON object';
     END IF;
+    IF coalesce(xclaim_push_many.on_dead, '') NOT IN ('skip', 'hold') THEN
+        RAISE invalid_parameter_value USING MESSAGE = $m$on_dead must be 'skip' or 'hold'$m$;
+    END IF;
     IF xclaim_push_many.payloads IS NULL OR array_position(xclaim_push_many.payloads, NULL) > 0 THEN
         RAISE null_value_not_allowed USING MESSAGE = 'a payload is NULL',
             HINT = $h$for JSON null pass 'null'::jsonb$h$;
     END IF;
-    IF xclaim_push_many.unique_keys IS NULL THEN
-        IF EXISTS (SELECT FROM {schema}.xclaim_queue AS limited
-                 WHERE limited.queue = xclaim_push_many.queue AND limited.max_backlog IS NOT NULL) THEN
-            IF to_regprocedure({pass_owed}) IS NULL THEN
-                SELECT (SELECT xclaim_queue.max_backlog
-                    FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
-                    FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS on_full, (SELECT count(*) AS count_1
-                    FROM (SELECT xclaim_message.id AS id
-                    FROM {schema}.xclaim_message
-                    WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.status = 'available' AND
-                      xclaim_message.available_at IS NOT NULL
-                    ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
-                      xclaim_message.id
-                    LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
-                    FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_1) + 0 AS waiting INTO _most, _on_full, _waiting;
-            ELSE
-                SELECT (SELECT xclaim_queue.max_backlog
-                    FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
-                    FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS on_full, (SELECT count(*) AS count_1
-                    FROM (SELECT xclaim_message.id AS id
-                    FROM {schema}.xclaim_message
-                    WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.status = 'available' AND
-                      xclaim_message.available_at IS NOT NULL
-                    ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
-                      xclaim_message.id
-                    LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
-                    FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_1) + (SELECT count(*) AS
-                      count_2
-                    FROM (SELECT xclaim_message.id AS id
-                    FROM {schema}.xclaim_message
-                    WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.ordering_key IS NOT NULL
-                      AND xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL
-                    ORDER BY xclaim_message.queue, xclaim_message.ordering_key, xclaim_message.id
-                    LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
-                    FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_2) AS waiting INTO _most, _on_full, _waiting;
-            END IF;
-            IF _count > 0 AND _waiting + _count > _most THEN
-                RAISE 'queue % is full: % messages wait, max_backlog is %, and there is no room for % more',
-                    quote_literal(xclaim_push_many.queue), least(_waiting, _most + 1), _most, _count
-                    USING ERRCODE = 'XC003', HINT = 'push again when some were claimed, or let more wait';
-            END IF;
+    IF cardinality(xclaim_push_many.ordering_keys) <> cardinality(xclaim_push_many.payloads) THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            '%s ordering_keys for %s payloads', cardinality(xclaim_push_many.ordering_keys),
+            cardinality(xclaim_push_many.payloads)),
+            HINT = 'pass one key, or NULL, for each';
+    END IF;
+    IF EXISTS (SELECT FROM unnest(xclaim_push_many.ordering_keys) AS given (key)
+                WHERE octet_length(key) NOT BETWEEN 1 AND 255) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'ordering_key must have 1 to 255 bytes';
+    END IF;
+    IF _is_ordered THEN
+        IF to_regprocedure({line_up}) IS NULL THEN
+            RAISE object_not_in_prerequisite_state USING
+                MESSAGE = 'ordering keys are not enabled in this database',
+                HINT = 'run xclaim ordering enable once, as the owner of the table';
         END IF;
+    END IF;
+    IF xclaim_push_many.unique_keys IS NULL AND EXISTS (SELECT FROM {schema}.xclaim_queue AS limited
+             WHERE limited.queue = xclaim_push_many.queue AND limited.max_backlog IS NOT NULL) THEN
+        IF to_regprocedure({pass_owed}) IS NULL THEN
+            SELECT (SELECT xclaim_queue.max_backlog
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS on_full, (SELECT count(*) AS count_1
+                FROM (SELECT xclaim_message.id AS id
+                FROM {schema}.xclaim_message
+                WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.status = 'available' AND
+                  xclaim_message.available_at IS NOT NULL
+                ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
+                  xclaim_message.id
+                LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_1) + 0 AS waiting INTO _most, _on_full, _waiting;
+        ELSE
+            SELECT (SELECT xclaim_queue.max_backlog
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS on_full, (SELECT count(*) AS count_1
+                FROM (SELECT xclaim_message.id AS id
+                FROM {schema}.xclaim_message
+                WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.status = 'available' AND
+                  xclaim_message.available_at IS NOT NULL
+                ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
+                  xclaim_message.id
+                LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_1) + (SELECT count(*) AS
+                  count_2
+                FROM (SELECT xclaim_message.id AS id
+                FROM {schema}.xclaim_message
+                WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.ordering_key IS NOT NULL
+                  AND xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL
+                ORDER BY xclaim_message.queue, xclaim_message.ordering_key, xclaim_message.id
+                LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
+                FROM {schema}.xclaim_queue
+                WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_2) AS waiting INTO _most, _on_full, _waiting;
+        END IF;
+        IF _count > 0 AND _waiting + _count > _most THEN
+            RAISE 'queue % is full: % messages wait, max_backlog is %, and there is no room for % more',
+                quote_literal(xclaim_push_many.queue), least(_waiting, _most + 1), _most, _count
+                USING ERRCODE = 'XC003', HINT = 'push again when some were claimed, or let more wait';
+        END IF;
+    END IF;
+    IF xclaim_push_many.unique_keys IS NULL AND NOT _is_ordered THEN
         RETURN QUERY WITH pushed AS (
             INSERT INTO {schema}.xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
                   max_attempts, created_at, available_at) SELECT xclaim_push_many.queue::text AS queue,
@@ -210,6 +245,31 @@ BEGIN
                 RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at)
         SELECT pushed.id, true FROM pushed ORDER BY pushed.id;
         RETURN;
+    ELSIF xclaim_push_many.unique_keys IS NULL THEN
+        WITH pushed AS (
+            INSERT INTO {schema}.xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
+                  max_attempts, created_at, available_at, due_at, keeps_turn, ordering_key) SELECT
+                  xclaim_push_many.queue::text AS queue, xclaim_push_many.queue::text AS origin_queue,
+                  xclaim_push_many.priority::SMALLINT AS priority, item.payload AS payload, xclaim_push_many.headers::jsonb
+                  AS headers, CAST(NULL AS text) AS unique_key, xclaim_push_many.max_attempts::INTEGER AS
+                  max_attempts, statement_timestamp() AS created_at, CASE WHEN (CAST(CASE WHEN
+                  (item.ordering_key <> '') THEN item.ordering_key END AS text) IS NULL) THEN
+                  statement_timestamp() + (date_part('epoch', xclaim_push_many.delay)::DOUBLE PRECISION * interval
+                  '1 second') END AS available_at, CASE WHEN (CAST(CASE WHEN (item.ordering_key <> '') THEN
+                  item.ordering_key END AS text) IS NOT NULL) THEN statement_timestamp() + (date_part('epoch',
+                  xclaim_push_many.delay)::DOUBLE PRECISION * interval '1 second') END AS due_at, CASE WHEN (CAST(CASE
+                  WHEN (item.ordering_key <> '') THEN item.ordering_key END AS text) IS NOT NULL) THEN
+                  _holds_turn::BOOLEAN END AS keeps_turn, CAST(CASE WHEN (item.ordering_key <> '') THEN
+                  item.ordering_key END AS text) AS ordering_key
+                FROM unnest(xclaim_push_many.payloads::jsonb[], xclaim_push_many.ordering_keys::text[]) WITH
+                  ORDINALITY AS item(payload, ordering_key, position)
+                ORDER BY item.position
+                RETURNING xclaim_message.id, xclaim_message.created_at, coalesce(xclaim_message.available_at,
+                  xclaim_message.due_at) AS available_at)
+        SELECT array_agg(pushed.id ORDER BY pushed.id) INTO _ids FROM pushed;
+        PERFORM {schema}.xclaim_line_up(_ids);
+        RETURN QUERY SELECT each.id, true FROM unnest(_ids) AS each (id) ORDER BY each.id;
+        RETURN;
     END IF;
     IF cardinality(xclaim_push_many.unique_keys) <> cardinality(xclaim_push_many.payloads) THEN
         RAISE invalid_parameter_value USING MESSAGE = format(
@@ -222,11 +282,14 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = 'unique_key must have 1 to 1000 bytes';
     END IF;
     -- Each key once.
-    SELECT array_agg(one.payload ORDER BY one.place), array_agg(one.key ORDER BY one.place)
-      INTO _payloads, _keys
-      FROM (SELECT min(place) AS place, (array_agg(payload ORDER BY place))[1] AS payload, key
-              FROM unnest(xclaim_push_many.payloads, xclaim_push_many.unique_keys)
-                   WITH ORDINALITY AS given (payload, key, place)
+    SELECT array_agg(one.payload ORDER BY one.place), array_agg(one.key ORDER BY one.place),
+           array_agg(one.line ORDER BY one.place)
+      INTO _payloads, _keys, _lines
+      FROM (SELECT min(place) AS place, (array_agg(payload ORDER BY place))[1] AS payload, key,
+                   (array_agg(line ORDER BY place))[1] AS line
+              FROM unnest(xclaim_push_many.payloads, xclaim_push_many.unique_keys,
+                          xclaim_push_many.ordering_keys)
+                   WITH ORDINALITY AS given (payload, key, line, place)
              GROUP BY key, CASE WHEN key IS NULL THEN place END
             HAVING count(DISTINCT payload) = 1) AS one;
     IF coalesce(cardinality(_keys), 0) <> (
@@ -292,19 +355,28 @@ BEGIN
     FOR _try IN 1..10 + _left LOOP
         EXIT WHEN _left = 0;
         WITH incoming AS MATERIALIZED (SELECT item.payload AS payload, CASE WHEN (item.unique_key <> '')
-              THEN item.unique_key END AS unique_key, item.position AS position
-            FROM unnest(_payloads::jsonb[], _keys::text[]) WITH ORDINALITY AS item(payload, unique_key,
-              position)), existing AS MATERIALIZED (SELECT taken.id AS id, taken.unique_key AS unique_key,
-              taken.payload = incoming.payload AND taken.codec IS NULL AS is_same
+              THEN item.unique_key END AS unique_key, item.ordering_key AS ordering_key, item.position AS
+              position
+            FROM unnest(_payloads::jsonb[], _keys::text[], _lines::text[]) WITH ORDINALITY AS item(payload,
+              unique_key, ordering_key, position)), existing AS MATERIALIZED (SELECT taken.id AS id,
+              taken.unique_key AS unique_key, taken.payload = incoming.payload AND taken.codec IS NULL AS
+              is_same
             FROM incoming JOIN {schema}.xclaim_message AS taken ON taken.origin_queue =
               xclaim_push_many.queue::text AND taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO
               {schema}.xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
-              max_attempts, created_at, available_at) SELECT xclaim_push_many.queue::text AS queue,
-              xclaim_push_many.queue::text AS origin_queue, xclaim_push_many.priority::SMALLINT AS priority,
-              incoming.payload AS payload, xclaim_push_many.headers::jsonb AS headers, CAST(incoming.unique_key AS
-              text) AS unique_key, xclaim_push_many.max_attempts::INTEGER AS max_attempts, statement_timestamp()
-              AS created_at, statement_timestamp() + (date_part('epoch', xclaim_push_many.delay)::DOUBLE PRECISION
-              * interval '1 second') AS available_at
+              max_attempts, created_at, available_at, due_at, keeps_turn, ordering_key) SELECT
+              xclaim_push_many.queue::text AS queue, xclaim_push_many.queue::text AS origin_queue,
+              xclaim_push_many.priority::SMALLINT AS priority, incoming.payload AS payload,
+              xclaim_push_many.headers::jsonb AS headers, CAST(incoming.unique_key AS text) AS unique_key,
+              xclaim_push_many.max_attempts::INTEGER AS max_attempts, statement_timestamp() AS created_at, CASE
+              WHEN (CAST(CASE WHEN (incoming.ordering_key <> '') THEN incoming.ordering_key END AS text) IS
+              NULL) THEN statement_timestamp() + (date_part('epoch', xclaim_push_many.delay)::DOUBLE PRECISION *
+              interval '1 second') END AS available_at, CASE WHEN (CAST(CASE WHEN (incoming.ordering_key <>
+              '') THEN incoming.ordering_key END AS text) IS NOT NULL) THEN statement_timestamp() +
+              (date_part('epoch', xclaim_push_many.delay)::DOUBLE PRECISION * interval '1 second') END AS due_at,
+              CASE WHEN (CAST(CASE WHEN (incoming.ordering_key <> '') THEN incoming.ordering_key END AS
+              text) IS NOT NULL) THEN _holds_turn::BOOLEAN END AS keeps_turn, CAST(CASE WHEN
+              (incoming.ordering_key <> '') THEN incoming.ordering_key END AS text) AS ordering_key
             FROM incoming
             WHERE NOT (EXISTS (SELECT existing.id
             FROM existing
@@ -339,9 +411,11 @@ BEGIN
         _found_keys := _found_keys || _id_keys;
         _found_new := _found_new || _new;
         -- What another session has pushed since the statement began.
-        SELECT array_agg(payload ORDER BY place), array_agg(key ORDER BY place)
-          INTO _payloads, _keys
-          FROM unnest(_payloads, _keys) WITH ORDINALITY AS given (payload, key, place)
+        SELECT array_agg(payload ORDER BY place), array_agg(key ORDER BY place),
+               array_agg(line ORDER BY place)
+          INTO _payloads, _keys, _lines
+          FROM unnest(_payloads, _keys, _lines)
+               WITH ORDINALITY AS given (payload, key, line, place)
          WHERE key IS NOT NULL AND NOT key = ANY (_found_keys);
         _left := coalesce(cardinality(_keys), 0);
     END LOOP;
@@ -349,6 +423,10 @@ BEGIN
         RAISE object_not_in_prerequisite_state USING
             MESSAGE = 'what is under the unique_key can be neither inserted nor seen',
             HINT = 'grant the role what a producer needs with xclaim grants';
+    END IF;
+    IF _is_ordered THEN
+        PERFORM {schema}.xclaim_line_up(
+            ARRAY(SELECT id FROM unnest(_found, _found_new) AS row (id, is_new) WHERE is_new));
     END IF;
     RETURN QUERY
         SELECT answered.id, answered.is_new AND NOT given.is_repeated
@@ -402,7 +480,7 @@ CREATE OR REPLACE FUNCTION {schema}.xclaim_claim(
 ) RETURNS TABLE (
     id bigint, token uuid, payload jsonb, headers jsonb, attempts integer, max_attempts integer,
     priority smallint, unique_key text, origin_queue text, created_at timestamptz,
-    expires_at timestamptz, last_error text, codec text
+    expires_at timestamptz, last_error text, codec text, ordering_key text
 )
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
@@ -414,6 +492,11 @@ DECLARE
     _drawn integer := floor(random() * 1000000);
     _lapsed bigint;
 BEGIN
+    IF coalesce(octet_length(xclaim_claim.queue), 0) NOT BETWEEN 1
+           AND 200 + 5 * (xclaim_claim.queue LIKE '%.dead')::integer
+       OR xclaim_claim.queue ~ '^\s*$' OR xclaim_claim.queue ~ '[[:cntrl:]]' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+    END IF;
     IF coalesce(xclaim_claim.lease NOT BETWEEN '0' AND '3660 days', true) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'lease must lie between 0 and 3660 days';
     END IF;
@@ -644,7 +727,7 @@ BEGIN
         SELECT claimed.id, claimed.claim_token, claimed.payload, coalesce(claimed.headers, '{}'),
                claimed.attempts, claimed.max_attempts, claimed.priority, claimed.unique_key,
                claimed.origin_queue, claimed.created_at, claimed.claim_expires_at, claimed.last_error,
-               claimed.codec
+               claimed.codec, claimed.ordering_key
           FROM claimed
          ORDER BY claimed.priority DESC, claimed.available_at, claimed.id;
     ELSE
@@ -718,7 +801,7 @@ BEGIN
         SELECT claimed.id, claimed.claim_token, claimed.payload, coalesce(claimed.headers, '{}'),
                claimed.attempts, claimed.max_attempts, claimed.priority, claimed.unique_key,
                claimed.origin_queue, claimed.created_at, claimed.claim_expires_at, claimed.last_error,
-               claimed.codec
+               claimed.codec, claimed.ordering_key
           FROM claimed
          ORDER BY claimed.priority DESC, claimed.available_at, claimed.id;
     END IF;
@@ -1028,6 +1111,11 @@ DECLARE
     _drawn integer := floor(random() * 1000000);
     _count bigint;
 BEGIN
+    IF coalesce(octet_length(xclaim_expire.queue), 0) NOT BETWEEN 1
+           AND 200 + 5 * (xclaim_expire.queue LIKE '%.dead')::integer
+       OR xclaim_expire.queue ~ '^\s*$' OR xclaim_expire.queue ~ '[[:cntrl:]]' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+    END IF;
     IF coalesce(xclaim_expire.n, 0) NOT BETWEEN 1 AND 1000000 THEN
         RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
     END IF;
@@ -1125,13 +1213,21 @@ DECLARE
     _queue text := coalesce(xclaim_redrive.to_queue, left(_dead, -5));
     _count bigint;
 BEGIN
+    IF coalesce(octet_length(xclaim_redrive.queue), 0) NOT BETWEEN 1
+           AND 200 + 5 * (xclaim_redrive.queue LIKE '%.dead')::integer
+       OR xclaim_redrive.queue ~ '^\s*$' OR xclaim_redrive.queue ~ '[[:cntrl:]]' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+    END IF;
     IF coalesce(xclaim_redrive.n, 0) NOT BETWEEN 1 AND 1000000 THEN
         RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
     END IF;
-    IF coalesce(octet_length(_queue), 0) NOT BETWEEN 1 AND 200 OR _queue ~ '^\s*$'
-       OR _queue ~ '[[:cntrl:]]' OR _queue LIKE '%.dead' THEN
-        RAISE invalid_parameter_value USING MESSAGE =
-            'queue must have 1 to 200 readable bytes, and not end with .dead';
+    IF coalesce(octet_length(_queue), 0) NOT BETWEEN 1
+           AND 200 + 5 * (_queue LIKE '%.dead')::integer
+       OR _queue ~ '^\s*$' OR _queue ~ '[[:cntrl:]]' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+    END IF;
+    IF _queue LIKE '%.dead' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must not end with .dead: only failing messages enter a dead-letter queue';
     END IF;
     WITH redriven AS (
         WITH dead AS MATERIALIZED (SELECT letter.id AS id
@@ -1162,6 +1258,11 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off 
 DECLARE
     _count bigint;
 BEGIN
+    IF coalesce(octet_length(xclaim_withdraw.queue), 0) NOT BETWEEN 1
+           AND 200 + 5 * (xclaim_withdraw.queue LIKE '%.dead')::integer
+       OR xclaim_withdraw.queue ~ '^\s*$' OR xclaim_withdraw.queue ~ '[[:cntrl:]]' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+    END IF;
     IF has_table_privilege({message}, 'DELETE') THEN
         WITH withdrawn AS (
             DELETE
@@ -1203,6 +1304,11 @@ DECLARE
     _part bigint;
     _count bigint := 0;
 BEGIN
+    IF coalesce(octet_length(xclaim_prune.queue), 0) NOT BETWEEN 1
+           AND 200 + 5 * (xclaim_prune.queue LIKE '%.dead')::integer
+       OR xclaim_prune.queue ~ '^\s*$' OR xclaim_prune.queue ~ '[[:cntrl:]]' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+    END IF;
     IF coalesce(xclaim_prune.n, 0) NOT BETWEEN 1 AND 1000000 THEN
         RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
     END IF;
@@ -1250,19 +1356,25 @@ $$;
 CREATE OR REPLACE FUNCTION {schema}.xclaim_peek(queue text, n integer DEFAULT 1) RETURNS TABLE (
     id bigint, payload jsonb, headers jsonb, attempts integer, max_attempts integer,
     priority smallint, unique_key text, origin_queue text, created_at timestamptz,
-    available_at timestamptz, last_error text, codec text
+    available_at timestamptz, last_error text, codec text, ordering_key text
 )
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
+    IF coalesce(octet_length(xclaim_peek.queue), 0) NOT BETWEEN 1
+           AND 200 + 5 * (xclaim_peek.queue LIKE '%.dead')::integer
+       OR xclaim_peek.queue ~ '^\s*$' OR xclaim_peek.queue ~ '[[:cntrl:]]' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+    END IF;
     IF coalesce(xclaim_peek.n, 0) NOT BETWEEN 1 AND 1000000 THEN
         RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
     END IF;
     RETURN QUERY
         SELECT message.id, message.payload, message.headers, message.attempts,
                message.max_attempts, message.priority, message.unique_key, message.origin_queue,
-               message.created_at, message.available_at, message.last_error, message.codec
+               message.created_at, message.available_at, message.last_error, message.codec,
+               message.ordering_key
           FROM (
             WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
                 FROM {schema}.xclaim_message AS top
@@ -1322,6 +1434,11 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $
 DECLARE
     _dead text := CASE WHEN xclaim_counts.queue LIKE '%.dead' THEN xclaim_counts.queue ELSE xclaim_counts.queue || '.dead' END;
 BEGIN
+    IF coalesce(octet_length(xclaim_counts.queue), 0) NOT BETWEEN 1
+           AND 200 + 5 * (xclaim_counts.queue LIKE '%.dead')::integer
+       OR xclaim_counts.queue ~ '^\s*$' OR xclaim_counts.queue ~ '[[:cntrl:]]' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+    END IF;
     RETURN QUERY SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = _dead::text AND xclaim_message.queue <>
           xclaim_counts.queue::text) AND xclaim_message.status = 'available' AND
           xclaim_message.available_at <= statement_timestamp()) AS available, count(*) FILTER (WHERE NOT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Pool, Text, TextClause, bindparam, text
@@ -21,7 +21,7 @@ from xclaim.verbs.execution import execute
 
 T = TypeVar("T")
 
-_NO_FUNCTION = "42883"
+_NO_FUNCTION, _MAY_NOT = "42883", "42501"
 _ASKED_EVERY = 30.0  # seconds, of a database where it is not enabled
 
 
@@ -34,7 +34,15 @@ _IS_THERE = _question(f"{_FUNCTION} IS NOT NULL")
 MAY_PASS_OWED = _question(f"has_function_privilege({_FUNCTION}, 'EXECUTE')")
 _IS_IN_FILE = _question("count(*)", " FROM sqlite_master WHERE name = :name")
 
-_known: WeakKeyDictionary[Pool, dict[str | None, float]] = WeakKeyDictionary()
+
+class _Answer(NamedTuple):
+    """Whether turns that are owed can be passed on, and when it was asked."""
+
+    is_enabled: bool
+    given_at: float
+
+
+_known: WeakKeyDictionary[Pool, dict[str | None, _Answer]] = WeakKeyDictionary()
 
 
 def in_line(connection: Connection, schema: str | None, push: Callable[[], T]) -> T:
@@ -101,7 +109,13 @@ def pass_owed(connection: Connection, schema: str | None, queue: str) -> int:
     """
     if connection.dialect.name == SQLITE.name or not _is_perhaps_enabled(connection, schema):
         return 0
-    (row,) = execute(connection, schema, statements.pass_owed, {"queue_name": queue})
+    try:
+        (row,) = execute(connection, schema, statements.pass_owed, {"queue_name": queue})
+    except DBAPIError as error:
+        is_gone = getattr(error.orig, "sqlstate", None) in {_NO_FUNCTION, _MAY_NOT}
+        if not is_gone or not is_autocommit(connection) or _is_enabled_now(connection, schema):
+            raise
+        return 0  # disabled since it was asked
     return int(row.passed)
 
 
@@ -115,11 +129,17 @@ def _asked(connection: Connection, question: TextClause, name: str) -> bool:
 
 
 def _is_perhaps_enabled(connection: Connection, schema: str | None) -> bool:
-    of_pool = _known.setdefault(connection.engine.pool, {})
-    now = time.monotonic()
-    if now < of_pool.get(schema, float("-inf")):
-        return False
-    if _may_pass_owed(connection, schema):
-        return True
-    of_pool[schema] = now + _ASKED_EVERY
-    return False
+    """Return what is remembered of the database; in a transaction, which an error ends, ask it."""
+    answer = _known.get(connection.engine.pool, {}).get(schema)
+    if answer is not None:
+        if answer.is_enabled and is_autocommit(connection):
+            return True
+        if not answer.is_enabled and time.monotonic() - answer.given_at < _ASKED_EVERY:
+            return False
+    return _is_enabled_now(connection, schema)
+
+
+def _is_enabled_now(connection: Connection, schema: str | None) -> bool:
+    answer = _Answer(_may_pass_owed(connection, schema), time.monotonic())
+    _known.setdefault(connection.engine.pool, {})[schema] = answer
+    return answer.is_enabled

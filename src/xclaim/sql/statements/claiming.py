@@ -41,6 +41,7 @@ from sqlalchemy.sql.selectable import FromClause
 
 from xclaim.sql.dialects import Dialect, Json
 from xclaim.sql.statements.failing import is_exhausted
+from xclaim.sql.statements.lines import with_lines
 from xclaim.sql.statements.order import next_ids, next_ids_after, next_ids_on_top
 from xclaim.sql.statements.parts import (
     AVAILABLE,
@@ -104,13 +105,16 @@ def claim(
     limit: int = 1,
     start: Start = Start.HEAD,
     resumes: bool = False,
+    whole_lines: bool = False,
 ) -> Statement:
     """Claim the next messages: highest priority, then longest available, then lowest id.
 
     ``resumes``: take back what an earlier attempt of the same claim key holds; only if nothing,
     claim anew. An exhausted message is not taken back: it is left for ``expire`` to dead-letter.
+    ``whole_lines``: behind each message with an ordering key those that stand in line behind it.
     """
-    return _returning(table, dialect, _claim(table, dialect, limit, start, resumes=resumes))
+    statement = _claim(table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines)
+    return _returning(table, dialect, statement)
 
 
 @lru_cache
@@ -194,6 +198,7 @@ def ack_and_claim(
     limit: int = 1,
     start: Start = Start.HEAD,
     resumes: bool = False,
+    whole_lines: bool = False,
     acks_one: bool = False,
 ) -> Statement:
     """Consume what was claimed and claim the next, unless some of it was lost.
@@ -204,7 +209,7 @@ def ack_and_claim(
     acked = acking(table, dialect, one=acks_one).cte("acked")
     count = select(func.count()).select_from(acked).scalar_subquery()
     all_acked = count == bindparam("ack_count", type_=Integer)
-    claiming = _claim(table, dialect, limit, start, resumes=resumes)
+    claiming = _claim(table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines)
     claimed = _returning(table, dialect, claiming.where(all_acked)).cte("claimed")
     ids = func.array(select(acked.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
     done = select(case((~all_acked, ids)).label("acked_ids")).subquery("done")
@@ -219,9 +224,10 @@ def candidates(
     limit: int = 1,
     start: Start = Start.HEAD,
     resumes: bool = False,
+    whole_lines: bool = False,
 ) -> Statement:
     """Return the ids of what ``claim`` would claim, and claim nothing."""
-    return _chosen(table, dialect, limit, start, resumes=resumes).ids
+    return _chosen(table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines).ids
 
 
 class _Chosen(NamedTuple):
@@ -232,12 +238,22 @@ class _Chosen(NamedTuple):
     resumable: CTE | None
 
 
-def _chosen(table: Table, dialect: Dialect, limit: int, start: Start, *, resumes: bool) -> _Chosen:
+def _chosen(
+    table: Table,
+    dialect: Dialect,
+    limit: int,
+    start: Start,
+    *,
+    resumes: bool,
+    whole_lines: bool,
+) -> _Chosen:
     size: ColumnElement[int] = literal_column(str(limit), Integer)
     resumable = _resumable(table, dialect, size) if resumes else None
     unless = None if resumable is None else exists(select(resumable.c.id))
     ids = _next_ids(table, start)(table, dialect, limit=size, unless=unless)
     candidate = dialect.materialized(ids, "candidate")
+    if whole_lines:
+        candidate = with_lines(table, dialect, candidate, limit)
     taken = select(candidate.c.id)
     if resumable is not None:
         both = union_all(select(resumable.c.id), taken).subquery("taken")
@@ -246,9 +262,15 @@ def _chosen(table: Table, dialect: Dialect, limit: int, start: Start, *, resumes
 
 
 def _claim(
-    table: Table, dialect: Dialect, limit: int, start: Start, *, resumes: bool = False
+    table: Table,
+    dialect: Dialect,
+    limit: int,
+    start: Start,
+    *,
+    resumes: bool = False,
+    whole_lines: bool = False,
 ) -> Update:
-    chosen = _chosen(table, dialect, limit, start, resumes=resumes)
+    chosen = _chosen(table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines)
     guard = table.c.status != CONSUMED if resumes else table.c.status == AVAILABLE
     statement = _take(table, dialect).where(dialect.in_subquery(table.c.id, chosen.ids), guard)
     if start is not Start.HEAD and limit > 1:

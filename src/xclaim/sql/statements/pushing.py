@@ -151,8 +151,8 @@ def push_once(
     is inserted at all. ``is_new`` tells what was inserted from what was there. PostgreSQL does not
     see a key that another session has pushed since the statement began: its payload is left out,
     or, if ``whole``, a unique violation raised and nothing inserted. ``by_id``: return no more of
-    the messages than their ids and keys (PostgreSQL only). ``ordered``, ``guarded``: as for
-    ``push``.
+    the messages than their ids and keys, and give no turns (PostgreSQL only). ``ordered``,
+    ``guarded``: as for ``push``.
     """
     if dialect is SQLITE:
         return _push_once_sqlite(table, dialect, encoded=encoded, ordered=ordered, guarded=guarded)
@@ -228,7 +228,7 @@ def _push_once_postgresql(
     names = [column.name for column in shown(table)]
     of_existing: list[ColumnElement[Any]] = [existing.c.is_same, false().label("is_new")]
     of_pushed: list[ColumnElement[Any]] = [true().label("is_same"), true().label("is_new")]
-    if ordered:
+    if ordered and not by_id:
         of_existing.append(cast(null(), ARRAY(BigInteger)).label("turns"))
         of_pushed.append(select(_lined_up(table, pushed.c.id)).scalar_subquery().label("turns"))
     return union_all(
