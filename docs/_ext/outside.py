@@ -23,7 +23,7 @@ _LANGUAGES = {
     ".md": "markdown",
     ".py": "python",
     ".sh": "bash",
-    ".sql": "sql",
+    ".sql": "postgresql",  # which knows dollar quotes, and lets dbt's braces pass
     ".toml": "toml",
     ".yml": "yaml",
 }
