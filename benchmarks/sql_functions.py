@@ -42,6 +42,9 @@ _AS_CONSUMER = "functions, as a consumer"
 _CAPABILITY = "capability"
 _AT_ONCE: Any = {"autocommit": True, "prepare_threshold": None}
 _COMPILER = full_names.dialect()
+_TOKEN = [
+    each.key for each in statements.claim(message_table(), POSTGRESQL).exported_columns
+].index("claim_token")
 _CLAIM, _CLAIM_ON_TOP, _ACK = (
     str(build(message_table(), POSTGRESQL).compile(dialect=_COMPILER))
     for build in (
@@ -117,7 +120,7 @@ def _by_text(claim: str, connection: Connection, queue: str) -> int:
     row = connection.execute(claim.encode(), given).fetchone()
     if row is None:
         raise WrongResultError(f"nothing to claim in {queue}")
-    connection.execute(_ACK.encode(), {"message_id": row[0], "token": row[-2]})
+    connection.execute(_ACK.encode(), {"message_id": row[0], "token": row[_TOKEN]})
     return int(row[0])
 
 

@@ -289,6 +289,28 @@ def test_with_ordering_keys_a_capability_claims_one_of_each_key_in_its_turn(plac
     assert left == {"packing": [(3,)], "billing": [(3,)]}
 
 
+def test_a_claim_by_capability_reads_by_the_indexes(place: Shop) -> None:
+    person = place.person()
+    place.make("packing", to=[person])
+    with place.owner.begin() as connection:
+        connection.execute(text("ALTER TABLE xclaim_message SET (autovacuum_enabled = off)"))
+        connection.execute(
+            text(
+                "SELECT count(*) FROM xclaim_push_many('orders', (SELECT array_agg(to_jsonb(n))"
+                " FROM generate_series(1, 20000) AS n))"
+            )
+        )
+    claim = "SELECT * FROM packing.claim('me', claim_key => 'k')"
+
+    with place.session(person) as session:
+        session.execute(claim)
+        explained = session.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim}")
+        ((plans,),) = explained.fetchall()
+    blocks = plans[0]["Plan"]["Shared Hit Blocks"] + plans[0]["Plan"]["Shared Read Blocks"]
+
+    assert blocks < 120
+
+
 def test_two_databases_have_roles_of_their_own() -> None:
     long = "x" * 63
 

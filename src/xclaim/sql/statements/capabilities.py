@@ -48,10 +48,12 @@ _KINDS: Mapping[str, Kind | Part] = {
     **{str(part): part for part in (Kind.MAINTAINER, Part.DELETER)},
     "reader": Kind.OBSERVER,
 }
-# Who it was is said by the server, and what a caller adds; a key is one of its caller's own.
+# Who it was is said by the server, and what a caller adds; a key is one of its caller's own. A name
+# has the collation C, and with that the function would find no index for what it compares.
+_LOGIN = "session_user COLLATE \"default\" || '/'"
 _SAID = {
-    "claimed_by": "session_user || '/' || coalesce(${place}, pg_backend_pid()::text)",
-    "claim_key": "session_user || '/' || ${place}",
+    "claimed_by": f"{_LOGIN} || coalesce(${{place}}, pg_backend_pid()::text)",
+    "claim_key": f"{_LOGIN} || ${{place}}",
 }
 _SETTINGS = ("search_path=pg_catalog, pg_temp",)
 _RUNNER = "xclaim.runner"
