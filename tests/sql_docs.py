@@ -118,6 +118,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "withdraw_by_id_as_maintainer": {},
     "claim with a claim key": {"resumes": True},
     "claim on top": {"start": statements.Start.TOP},
+    "claim lately": {"start": statements.Start.LATELY},
     "claim behind a position": {"start": statements.Start.POSITION},
     "claim behind a position, a batch": {"start": statements.Start.POSITION, "limit": 100},
     "ack_and_claim behind a position": {"start": statements.Start.POSITION, "acks_one": True},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from xclaim.verbs.claiming import CLAIM_MANY, CLAIM_MESSAGE, POLL, RESUME, TAKE_BACK
 from xclaim.verbs.execution import resolve_schema, schema_on
-from xclaim.verbs.hints import NOTIFY_EVERY
+from xclaim.verbs.hints import LOOK_BACK_EVERY, NOTIFY_EVERY
 from xclaim.verbs.looking import (
     COUNTS,
     FAILING,
@@ -73,6 +73,7 @@ __all__ = [
     "HAND_BACK",
     "NEWEST_AVAILABLE_AT",
     "NOTE_FAILURE",
+    "LOOK_BACK_EVERY",
     "NOTIFY_EVERY",
     "PAUSE",
     "PAUSED",
