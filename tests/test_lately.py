@@ -75,15 +75,16 @@ def other(other_engine: Engine) -> Queue:
 
 
 @pytest.fixture
-def worker(engine: Engine, clock: Clock) -> Iterator[Connection]:
-    """A connection of a process that waits for messages, had some, and looked everywhere just now.
+def _dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let looks everywhere be as rare as they may be, as if they took very long."""
+    monkeypatch.setattr(Hints, "_pause", lambda _: LOOK_BACK_EVERY)
 
-    That took long, as with many dead entries.
-    """
+
+@pytest.fixture
+def worker(engine: Engine, clock: Clock, _dear: None) -> Iterator[Connection]:
+    """A connection of a process that waits for messages, had some, and looked everywhere just now."""
     Queue("orders", engine).push_many([0] * 10)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for _ in range(3):
-            recall(connection, None, "orders").note_look(60.0)
         while poll(connection) is not None:
             clock.now += LOOK_BACK_EVERY
         yield connection
@@ -305,6 +306,7 @@ def test_a_paused_queue_is_asked_by_each_look(worker: Connection, other: Queue) 
     assert found.message.id == pushed.id
 
 
+@pytest.mark.usefixtures("_dear")
 @pytest.mark.parametrize("wait", [timedelta(0), NO_TIME, timedelta(seconds=LOOK_BACK_EVERY)])
 def test_a_wait_that_ends_in_vain_has_looked_everywhere(
     engine: Engine, other: Queue, other_engine: Engine, wait: timedelta
@@ -314,9 +316,6 @@ def test_a_wait_that_ends_in_vain_has_looked_everywhere(
     assert held is not None
     ours.push("passed by")
     passed_by = ours.claim(wait=wait)
-    with engine.connect() as connection:
-        for _ in range(3):
-            recall(connection, None, "orders").note_look(60.0)
     assert ours.claim() is None
     other.release(held)
 
@@ -327,6 +326,7 @@ def test_a_wait_that_ends_in_vain_has_looked_everywhere(
     assert found.message.id == held.message.id
 
 
+@pytest.mark.usefixtures("_dear")
 def test_a_stream_that_waits_finds_what_another_process_releases(
     engine: Engine, other: Queue
 ) -> None:
@@ -338,9 +338,6 @@ def test_a_stream_that_waits_finds_what_another_process_releases(
     for claim in Queue("orders", engine).stream(batch=1, wait=timedelta(seconds=1)):
         payloads.append(claim.payload)
         if claim.payload == "passed by":
-            with engine.connect() as connection:
-                for _ in range(3):
-                    recall(connection, None, "orders").note_look(60.0)
             other.release(held)
 
     assert payloads == ["passed by", "released"]
@@ -393,26 +390,30 @@ def test_a_look_for_what_came_in_lately_sees_every_other_priority(engine: Engine
 
 
 @pytest.mark.parametrize(
-    ("seconds", "pause"),
+    ("everywhere", "pause"),
     [
-        ([0.001], 0.02),
-        ([0.001, 5.0, 5.0], 0.02),
-        ([0.001, 5.0, 5.0, 5.0], LOOK_BACK_EVERY),
+        ([0.003], 0.1),
+        ([0.003, 5.0, 5.0], 0.1),
+        ([0.003, 5.0, 5.0, 5.0], LOOK_BACK_EVERY),
         ([], LOOK_BACK_EVERY),
+        ([0.002], 0.0),
+        ([0.0001], 0.0),
     ],
 )
 def test_a_look_everywhere_is_as_rare_as_it_is_dear(
-    clock: Clock, seconds: list[float], pause: float
+    clock: Clock, everywhere: list[float], pause: float
 ) -> None:
     of_queue = Hints()
     of_queue._reached = Position(0, datetime.now(UTC), 1)
-    for took in seconds:
-        of_queue.note_look(took)
+    for seconds in (5.0, 0.001, 5.0):
+        of_queue.note_look(seconds, everywhere=False)
+    for seconds in everywhere:
+        of_queue.note_look(seconds, everywhere=True)
     of_queue.look_back()
 
     clock.now += 0.9 * pause
-    before = of_queue.reached()
+    is_before = of_queue.reached() is not None
     clock.now += 0.2 * pause
 
-    assert before is not None
+    assert is_before is (pause > 0)
     assert of_queue.reached() is None

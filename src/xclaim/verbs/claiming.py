@@ -294,11 +294,9 @@ def take_lately(connection: Connection, asked: Request) -> list[Claim]:
     if behind is not None and (claims := _take(connection, asked, *behind)):
         return claims
     lately = lately_of(connection, asked.hints)
-    if lately is not None:
-        return _take(connection, asked, *lately)
     began = time.monotonic()
-    claims = take(connection, asked)
-    asked.hints.note_look(time.monotonic() - began)
+    claims = take(connection, asked) if lately is None else _take(connection, asked, *lately)
+    asked.hints.note_look(time.monotonic() - began, everywhere=lately is None)
     return claims
 
 

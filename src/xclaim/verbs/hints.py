@@ -7,8 +7,8 @@ A message that arrives before that position (released, higher priority, late com
 And for so long a queue that another process has paused still hands out messages.
 
 Who waits asks again and again, and finds nothing most of the time in a queue that keeps up. He
-starts at the head as often as that takes little of his time, or after a quarter of a second; in
-between a little before the last position, and at all other priorities.
+starts at the head, too; but where that takes long, as with many such entries, he does so only after
+a quarter of a second, and in between a little before the last position, and at other priorities.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _SWEEP_EVERY = 1.0  # seconds between the sweeps of one pool and queue, unless i
 _SWEEP_EMPTY_EVERY = 0.25  # the same if it is empty, for who asks again and again
 LOOK_BACK_EVERY = 0.25  # seconds that a message may wait because it came in before the position
 _A_LITTLE = timedelta(milliseconds=50)  # by which a commit may be overtaken by others
-_SHARE = 1 / 20  # of the time of those who wait, for looks everywhere
-_LOOKS = 3  # of which the quickest counts: others waited for a processor
+_SHARE = 1 / 100  # of the time, for what looks everywhere take beyond two others
+_EVERYWHERE, _LATELY = 3, 30  # looks of which the quickest counts: others waited for a processor
 NOTIFY_EVERY = 0.02  # seconds between wake-ups: each locks out other commits
 _BUSY_AFTER = 5  # claims in a row that found something
 
@@ -71,7 +71,8 @@ class Hints:
         self._looked_back_at = float("-inf")
         self._position: Position | None = None
         self._reached: Position | None = None  # the last position, also if it may not be used now
-        self._took: deque[float] = deque(maxlen=_LOOKS)
+        self._everywhere: deque[float] = deque(maxlen=_EVERYWHERE)
+        self._lately: deque[float] = deque(maxlen=_LATELY)
         self._notified_at = float("-inf")
         self._found: int | None = None
 
@@ -95,14 +96,21 @@ class Hints:
 
     def reached(self) -> Position | None:
         """Return how far claims have come; None if it is time for those who wait to look back."""
-        pause = min([LOOK_BACK_EVERY, *(took / _SHARE for took in tuple(self._took))])
-        if time.monotonic() - self._looked_back_at >= pause:
+        if time.monotonic() - self._looked_back_at >= self._pause():
             return None
         return self._reached
 
-    def note_look(self, seconds: float) -> None:
-        """Note how long a look everywhere took."""
-        self._took.append(seconds)
+    def _pause(self) -> float:
+        """Return the seconds between looks everywhere: none if they are as quick as others."""
+        everywhere, lately = tuple(self._everywhere), tuple(self._lately)
+        if not everywhere or not lately:
+            return LOOK_BACK_EVERY
+        beyond = min(everywhere) - 2 * min(lately)
+        return min(max(0.0, beyond / _SHARE), LOOK_BACK_EVERY)
+
+    def note_look(self, seconds: float, *, everywhere: bool) -> None:
+        """Note how long a look took of those who wait."""
+        (self._everywhere if everywhere else self._lately).append(seconds)
 
     def look_back(self) -> None:
         """Note that a claim starts at the head of the index now."""
