@@ -82,7 +82,7 @@ def _dear(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def worker(engine: Engine, clock: Clock, _dear: None) -> Iterator[Connection]:
-    """A connection of a process that waits for messages, had some, and looked everywhere just now."""
+    """A connection of a process that waits for messages, had some, and just looked everywhere."""
     Queue("orders", engine).push_many([0] * 10)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         while poll(connection) is not None:
@@ -110,7 +110,7 @@ def is_lately(worker: Connection) -> bool:
     return lately_of(worker, recall(worker, None, "orders")) is not None
 
 
-def release(worker: Connection, other: Queue, engine: Engine) -> list[int]:
+def release(worker: Connection, other: Queue, _: Engine) -> list[int]:
     held = other.claim_message(other.push("released").id)
     assert held is not None
     pass_by(worker, other)
@@ -139,7 +139,7 @@ def move(worker: Connection, other: Queue, engine: Engine) -> list[int]:
     return [moved.id]
 
 
-def commit_late(worker: Connection, other: Queue, engine: Engine) -> list[int]:
+def commit_late(worker: Connection, _: Queue, engine: Engine) -> list[int]:
     with engine.begin() as connection:
         pushed = Queue("orders", connection).push_many([0] * 3)
         pass_by(worker, Queue("orders", worker))
@@ -309,7 +309,7 @@ def test_a_paused_queue_is_asked_by_each_look(worker: Connection, other: Queue) 
 @pytest.mark.usefixtures("_dear")
 @pytest.mark.parametrize("wait", [timedelta(0), NO_TIME, timedelta(seconds=LOOK_BACK_EVERY)])
 def test_a_wait_that_ends_in_vain_has_looked_everywhere(
-    engine: Engine, other: Queue, other_engine: Engine, wait: timedelta
+    engine: Engine, other: Queue, wait: timedelta
 ) -> None:
     ours = Queue("orders", engine)
     held = other.claim_message(other.push("released").id)

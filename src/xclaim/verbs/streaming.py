@@ -70,7 +70,9 @@ def _in_one_statement(
     connection: Connection, asked: Request, claims: Sequence[Claim], *, waits: bool
 ) -> tuple[list[Claim], list[Claim]]:
     lately = lately_of(connection, asked.hints) if waits else None
-    start, place = position_of(connection, asked.hints) or lately or start_of(connection, asked.hints)
+    start, place = (
+        position_of(connection, asked.hints) or lately or start_of(connection, asked.hints)
+    )
     if start is Start.TOP:  # all priorities: what is only on top could be less than asked for
         start = Start.HEAD
     parameters: dict[str, Any] = {
