@@ -295,7 +295,13 @@ def take_lately(connection: Connection, asked: Request) -> list[Claim]:
         return claims
     lately = lately_of(connection, asked.hints)
     began = time.monotonic()
-    claims = take(connection, asked) if lately is None else _take(connection, asked, *lately)
+    if lately is not None:
+        claims = _take(connection, asked, *lately)
+    elif behind is not None:  # where there was too little
+        asked.hints.look_back()
+        claims = _take_from_head(connection, asked)
+    else:
+        claims = take(connection, asked)
     asked.hints.note_look(time.monotonic() - began, everywhere=lately is None)
     return claims
 
