@@ -125,6 +125,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "claim with a claim key": {"resumes": True},
     "claim of whole lines, a batch": {"whole_lines": True, "limit": 10},
     "claim on top": {"start": statements.Start.TOP},
+    "claim lately": {"start": statements.Start.LATELY},
     "claim behind a position": {"start": statements.Start.POSITION},
     "claim behind a position, a batch": {"start": statements.Start.POSITION, "limit": 100},
     "ack_and_claim behind a position": {"start": statements.Start.POSITION, "acks_one": True},

@@ -30,7 +30,7 @@ BACKLOG = 4_000
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let claims look back so often that a small backlog does for these tests."""
-    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 0.05)
+    monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 0.05)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def pages_of_a_claim(engine: Engine, start: Start, place: Mapping[str, Any]) -> 
 def test_an_old_snapshot_does_not_slow_a_claim_down(
     fresh_postgresql_url: str, engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 60.0)
+    monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 60.0)
     queue.push_many([0] * BACKLOG)
     with closing(psycopg.connect(fresh_postgresql_url.replace("+psycopg", ""))) as snapshot:
         snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -280,13 +280,13 @@ def test_a_pause_of_another_process_is_heeded_within_the_time_of_a_position(
     claims = one_at_a_time(queue)
     for _ in range(25):
         next(claims)
-    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 600.0)
+    monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 600.0)
 
     other.pause()
     behind = queue.claim()  # nobody has told this process
-    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 0.0)
+    monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 0.0)
     from_the_head = queue.claim()
-    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 600.0)
+    monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 600.0)
 
     assert behind is not None
     assert from_the_head is None
@@ -302,7 +302,7 @@ def recall_of(engine: Engine) -> hints.Hints:
 def test_a_claim_that_began_behind_a_position_brings_none_back_to_a_paused_queue(
     engine: Engine, queue: Queue, other: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 600.0)
+    monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 600.0)
     queue.push_many([0] * 10)
     taken = queue.claim_many(2)
     of_queue = recall_of(engine)
@@ -322,7 +322,7 @@ def test_what_is_taken_back_by_its_claim_key_keeps_no_position_of_a_paused_queue
 ) -> None:
     queue.push_many([0] * 10)
     held = queue.claim(claim_key="of a task", claimed_by="first attempt")
-    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 600.0)
+    monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 600.0)
     queue.claim()
     behind = recall_of(engine).position()
     other.pause()
@@ -383,5 +383,5 @@ def test_threads_that_claim_all_the_time_are_handed_nothing_after_a_pause(
 def is_quiet(queue: Queue) -> bool:
     """Return whether nothing was handed out for as long as a position holds, many times over."""
     before = queue.counts()
-    time.sleep(10 * hints._LOOK_BACK_EVERY)
+    time.sleep(10 * hints.LOOK_BACK_EVERY)
     return before.claimed == 0 and queue.counts() == before

@@ -92,7 +92,7 @@ def test_an_earlier_attempt_is_resumed_below_many_priorities(queue: Queue) -> No
 def test_a_claim_begins_where_the_last_one_ended(
     queue: Queue, other: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 3_600)
+    monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 3_600)
     queue.push_many([1, 2, 3])
     first = queue.claim()
     other.push("urgent", priority=9)
@@ -106,7 +106,7 @@ def test_a_claim_begins_where_the_last_one_ended(
 def test_a_higher_priority_of_another_process_comes_with_the_next_look_back(
     queue: Queue, other: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hints, "_LOOK_BACK_EVERY", 0)
+    monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 0)
     queue.push_many([1, 2, 3])
     first = queue.claim()
     other.push("urgent", priority=9)

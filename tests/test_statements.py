@@ -158,7 +158,7 @@ def every_node(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from every_node(inner)
 
 
-TOP, POSITION = statements.Start.TOP, statements.Start.POSITION
+TOP, POSITION, LATELY = statements.Start.TOP, statements.Start.POSITION, statements.Start.LATELY
 BOUNDED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "backlog": (statements.backlog, {}, "ix_xclaim_message_claim"),
     "claim": (statements.claim, {}, "ix_xclaim_message_claim"),
@@ -169,6 +169,7 @@ BOUNDED: dict[str, tuple[Any, dict[str, Any], str]] = {
         {"start": POSITION, "limit": 100},
         "ix_xclaim_message_claim",
     ),
+    "claim lately": (statements.claim, {"start": LATELY}, "ix_xclaim_message_claim"),
     "claim on top": (statements.claim, {"start": TOP}, "ix_xclaim_message_claim"),
     "claim again": (statements.claim, {"resumes": True}, "ix_xclaim_message_claim_key"),
     "claim_one": (statements.claim_one, {}, "xclaim_message_pkey"),

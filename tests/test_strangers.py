@@ -28,6 +28,7 @@ from xclaim.consuming import waiting
 from xclaim.consuming.listening import pushed_queues
 from xclaim.consuming.waiting import Bell, Patience, VainLooks
 from xclaim.verb import VerbEvent
+from xclaim.verbs import LOOK_BACK_EVERY
 
 LONG = timedelta(seconds=PATIENCE + 60)
 
@@ -113,6 +114,20 @@ def looks() -> Iterator[list[float]]:
 def test_the_first_wake_up_causes_a_look_at_once(clock: Clock) -> None:
     assert VainLooks().gap() == 0.0
     assert clock.now == 1_000.0
+
+
+def test_after_a_wake_up_there_is_a_look_as_soon_as_one_is_everywhere(clock: Clock) -> None:
+    patience = Patience(timedelta(hours=1), ["postgresql"])
+    woken_at = clock.now
+
+    patience.wake()
+    looks = []
+    for _ in range(6):
+        clock.now += patience.pause() or 0.0
+        looks.append(clock.now - woken_at)
+
+    assert LOOK_BACK_EVERY in [pytest.approx(look) for look in looks]
+    assert looks == sorted(looks)
 
 
 def test_wake_ups_in_vain_come_to_a_look_a_second(clock: Clock) -> None:

@@ -1567,6 +1567,69 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
       xclaim_message.ordering_key;
 
+-- claim lately
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH RECURSIVE level(priority, number) AS (SELECT coalesce((SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
+      AND top.priority > %(after_priority)s::SMALLINT
+    ORDER BY top.priority DESC
+    LIMIT 1), %(after_priority)s::SMALLINT) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
+    UNION ALL SELECT CASE WHEN (level.priority > %(after_priority)s::SMALLINT) THEN coalesce((SELECT
+      between_both.priority
+    FROM xclaim_message AS between_both
+    WHERE between_both.queue = %(queue_name)s::text AND between_both.status = 'available' AND
+      between_both.available_at >= '-infinity' AND between_both.priority < level.priority AND
+      between_both.priority > %(after_priority)s::SMALLINT
+    ORDER BY between_both.priority DESC
+    LIMIT 1), %(after_priority)s::SMALLINT) ELSE (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
+      '-infinity' AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) END AS anon_1, level.number + 1 AS anon_2
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT picked.id AS id
+    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END AND (waiting.available_at, waiting.id) > (CASE WHEN (level.priority =
+      %(after_priority)s::SMALLINT) THEN %(after_available_at)s::TIMESTAMP WITH TIME ZONE ELSE '-infinity'
+      END, CASE WHEN (level.priority = %(after_priority)s::SMALLINT) THEN %(after_id)s::BIGINT ELSE 0 END)
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS picked
+    UNION ALL SELECT behind.id AS id
+    FROM (SELECT other.id AS id
+    FROM xclaim_message AS other
+    WHERE other.queue = %(queue_name)s::text AND other.status = 'available' AND other.priority < (SELECT
+      level.priority
+    FROM level
+    WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
+    ORDER BY other.priority DESC, other.available_at, other.id
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS behind
+    LIMIT 1) UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
+      (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
+      claim_token=CAST(encode(substr(sha256(CAST(%(token_secret)s AS BYTEA) || int8send(xclaim_message.id)),
+      1, 16), 'hex') AS uuid), status='claimed', claimed_by=%(claimant)s::text, claim_key=%(key)s::text
+    WHERE xclaim_message.id = ANY (array((SELECT candidate.id
+    FROM candidate))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
+      CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
+      ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key;
+
 -- claim behind a position
 -- Claim the next messages: highest priority, then longest available, then lowest id.
 WITH candidate AS MATERIALIZED (SELECT waiting.id AS id

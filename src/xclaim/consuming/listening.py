@@ -49,8 +49,9 @@ def claim_waiting(
 ) -> T | None:
     """Claim; then poll, now and then and when woken, until there is something or ``wait`` is over.
 
-    What is looked for may differ. ``wakes``: the queues whose pushes wake, each with its engine. A
-    cancellation or an interrupt ends the wait.
+    What is looked for may differ; if it does not, there is a look at the end of the wait, too.
+    ``wakes``: the queues whose pushes wake, each with its engine. A cancellation or an interrupt
+    ends the wait.
     """
     patience = Patience(wait, {engine.dialect.name for engine, _ in wakes})
     if found := claim():
@@ -71,7 +72,7 @@ def claim_waiting(
                 return found
             if bell.vain_looks.are_many() and bell.was_notified_just_now():
                 wake_up.set()  # in its time, for what was pushed since
-    return None
+    return poll() if claim is poll else None
 
 
 def messages_waiting(

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from xclaim import verbs
+from xclaim import arguments, verbs
 from xclaim.connections.runner import Runner
 from xclaim.consuming.claims_ahead import ClaimsAhead
 from xclaim.consuming.holding import Holding
@@ -68,13 +68,13 @@ class Loop:
         wakes = self.runner.wakes(self.name)
         if not wakes:
             raise InvalidArgumentError(_NO_WAIT_ON_A_CONNECTION)
-        claim, poll = (
-            partial(self.fill, held, verb, self.name, limit, **claimant)
-            for verb in (verbs.CLAIM_MANY, verbs.POLL)
-        )
+        poll = partial(self.fill, held, verbs.POLL, self.name, limit, **claimant)
+        claim = poll
+        # Of longer waits one of the polls looks everywhere, the last one if no other.
+        if arguments.seconds("wait", wait) < verbs.LOOK_BACK_EVERY:
+            claim = partial(self.fill, held, verbs.CLAIM_MANY, self.name, limit, **claimant)
         concurrency = self.runner.concurrency
-        found = claim_waiting(concurrency, wakes, wait=wait, claim=claim, poll=poll)
-        return bool(found)
+        return bool(claim_waiting(concurrency, wakes, wait=wait, claim=claim, poll=poll))
 
     def claim_waiting(self, limit: int, wait: timedelta, claimant: Claimant) -> list[Claim]:
         """Claim up to ``limit``, as soon as there is something."""

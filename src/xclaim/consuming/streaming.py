@@ -130,19 +130,24 @@ class Stream:
         if finished := self._claims.finished():
             both = partial(self._ack_and_claim, finished)
             return self._loop.again.run(both, again=partial(self._ack_then_claim, claim))
-        return self._loop.again.run(claim)
+        # Who waits looks when his wait begins.
+        return self._wait is None and self._loop.again.run(claim)
 
     def _ack_and_claim(self, finished: list[Claim]) -> bool:
-        return self._run(verbs.ACK_AND_CLAIM, self._loop.name, finished, self._size, acks=finished)
+        asked = self._loop.name, finished, self._size
+        waits = self._wait is not None
+        return self._run(verbs.ACK_AND_CLAIM, *asked, acks=finished, waits=waits)
 
     def _ack_then_claim(self, claim: Any) -> bool:
         self._holding.ack_again()
         return claim()  # type: ignore[no-any-return]
 
-    def _run(self, verb: Any, *arguments: Any, acks: list[Claim] | None = None) -> bool:
+    def _run(
+        self, verb: Any, *arguments: Any, acks: list[Claim] | None = None, **options: Any
+    ) -> bool:
         def run() -> bool:
             try:
-                claims = self._loop.runner.run_once(verb, *arguments, **self._claimant)
+                claims = self._loop.runner.run_once(verb, *arguments, **self._claimant, **options)
             except ClaimLostError as lost:
                 self._holding.note_acked(acks or [], lost)
                 raise

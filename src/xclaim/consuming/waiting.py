@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from xclaim import arguments
-from xclaim.verbs import NOTIFY_EVERY
+from xclaim.verbs import LOOK_BACK_EVERY, NOTIFY_EVERY
 
 if TYPE_CHECKING:
     from xclaim.connections.concurrency import Event
@@ -40,6 +40,7 @@ class Patience:
         self._pause = _FIRST_PAUSE
         # A wake-up sent just before this wait began may have stood for a push just after it.
         self._is_soon = True
+        self._looks_back_at = -math.inf
 
     def left(self) -> float:
         """Return the seconds until the wait is over."""
@@ -55,12 +56,17 @@ class Patience:
             return min(NOTIFY_EVERY * random.uniform(1, 1 + _JITTER), left)  # noqa: S311
         pause = self._pause * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
         self._pause = min(self._pause * 2, self._longest)
-        return min(pause, left)
+        until_then = self._looks_back_at - time.monotonic()
+        return min(pause, left, until_then) if until_then > 0 else min(pause, left)
 
     def wake(self) -> None:
-        """Look soon again: pushes right after the one that woke us did not send a wake-up."""
+        """Look soon again: pushes right after the one that woke us did not send a wake-up.
+
+        And as soon as a look is everywhere for certain: what woke us may be at an old place.
+        """
         self._pause = _FIRST_PAUSE
         self._is_soon = True
+        self._looks_back_at = time.monotonic() + LOOK_BACK_EVERY
 
 
 class VainLooks:

@@ -68,7 +68,8 @@ class SplitRunner(Runner):
             case Over.QUEUE_AND_CLAIMS:  # of which the next claims may be in another place
                 _, claims, limit = arguments
                 self._settle(verbs.ACK_MANY, claims)
-                result = self._parts.run(verbs.CLAIM_MANY, limit, **options)
+                claiming = verbs.POLL if options.pop("waits") else verbs.CLAIM_MANY
+                result = self._parts.run(claiming, limit, **options)
             case Over.QUEUE:
                 _, *given = arguments
                 result = self._parts.run(verb, *given, **options)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from xclaim.verbs.backlog import BACKLOG, HAS_ROOM, LIMIT_BACKLOG
 from xclaim.verbs.claiming import CLAIM_MANY, CLAIM_MESSAGE, POLL, RESUME, TAKE_BACK
 from xclaim.verbs.execution import resolve_schema, schema_on
-from xclaim.verbs.hints import NOTIFY_EVERY
+from xclaim.verbs.hints import LOOK_BACK_EVERY, NOTIFY_EVERY
 from xclaim.verbs.looking import (
     COUNTS,
     FAILING,
@@ -75,6 +75,7 @@ __all__ = [
     "HAND_BACK",
     "HAS_ROOM",
     "LIMIT_BACKLOG",
+    "LOOK_BACK_EVERY",
     "NEWEST_AVAILABLE_AT",
     "NOTE_FAILURE",
     "NOTIFY_EVERY",

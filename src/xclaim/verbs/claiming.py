@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,7 +27,7 @@ from xclaim.sql.statements import ClaimedRow, Start
 from xclaim.verb import Verb
 from xclaim.verbs.execution import as_utc, execute, headers_of
 from xclaim.verbs.failing import limit_parameters
-from xclaim.verbs.hints import Hints, recall, start_of
+from xclaim.verbs.hints import Hints, lately_of, position_of, recall, start_of
 from xclaim.verbs.ordering import pass_owed
 from xclaim.verbs.settling import HAND_BACK
 from xclaim.verbs.unsendable import Candidates, claim_the_others, ids_of
@@ -88,12 +89,15 @@ class Who(TypedDict):
 
 
 def poll(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) -> list[Claim]:
-    """Do what ``claim_many`` does, but give lapsed claims back only once a second.
+    """Do what ``claim_many`` does, for those who ask again and again.
 
-    For those who ask again and again.
+    It looks everywhere, and for lapsed claims, no more often than each quarter of a second.
     """
     asked = request(connection, queue, limit, **who)
     sweep_if_due(connection, asked)
+    claims = take_lately(connection, asked)
+    if claims or not asked.hints.is_sweep_due_when_empty() or not _sweep(connection, asked):
+        return claims
     return take(connection, asked)
 
 
@@ -291,6 +295,24 @@ def take(connection: Connection, asked: Request) -> list[Claim]:
     return _take_from_head(connection, asked)
 
 
+def take_lately(connection: Connection, asked: Request) -> list[Claim]:
+    """Claim where the last claim ended or what came in lately; now and then, from the head."""
+    behind = position_of(connection, asked.hints)
+    if behind is not None and (claims := _take(connection, asked, *behind)):
+        return claims
+    lately = lately_of(connection, asked.hints)
+    began = time.monotonic()
+    if lately is not None:
+        claims = _take(connection, asked, *lately)
+    elif behind is not None:  # where there was too little
+        asked.hints.look_back()
+        claims = _take_from_head(connection, asked)
+    else:
+        claims = take(connection, asked)
+    asked.hints.note_look(time.monotonic() - began, everywhere=lately is None)
+    return claims
+
+
 def take_what_is_left(connection: Connection, asked: Request) -> list[Claim]:
     """Claim from the head; if there is nothing, what lapsed claims give back."""
     claims = _take_from_head(connection, asked)
@@ -385,7 +407,7 @@ def _take(
     except DBAPIError as error:
         rows = claim_the_others(connection, error, run, candidates(asked, start, place))
     claims = as_claims(rows, asked)
-    if claims or start is Start.HEAD:
+    if claims or start in (Start.HEAD, Start.LATELY):
         asked.hints.remember(connection, claims, start)
     return claims
 

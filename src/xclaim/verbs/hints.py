@@ -5,14 +5,19 @@ for as long as an old snapshot keeps them from being removed. So it starts behin
 that was claimed, and at the head again after a quarter of a second, or when there is too little.
 A message that arrives before that position (released, higher priority, late commit) waits so long.
 And for so long a queue that another process has paused still hands out messages.
+
+Who waits asks again and again, and finds nothing most of the time in a queue that keeps up. He
+starts at the head, too; but where that takes long, as with many such entries, he does so only after
+a quarter of a second, and in between a little before the last position, and at other priorities.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -24,9 +29,15 @@ from xclaim.sql.dialects import POSTGRESQL, Dialect, dialect_of
 from xclaim.sql.statements import Start
 
 _SWEEP_EVERY = 1.0  # seconds between the sweeps of one pool and queue, unless it is empty
-_LOOK_BACK_EVERY = 0.25  # seconds that a message may wait because it came in before the position
+_SWEEP_EMPTY_EVERY = 0.25  # the same if it is empty, for who asks again and again
+LOOK_BACK_EVERY = 0.25  # seconds that a message may wait because it came in before the position
+_A_LITTLE = timedelta(milliseconds=50)  # by which a commit may be overtaken by others
+_SHARE = 1 / 100  # of the time, for what looks everywhere take beyond two others
+_EVERYWHERE, _LATELY = 3, 30  # looks of which the quickest counts: others waited for a processor
 NOTIFY_EVERY = 0.02  # seconds between wake-ups: each locks out other commits
 _BUSY_AFTER = 5  # claims in a row that found something
+
+Place = tuple[Start, Mapping[str, Any]]  # where a claim starts, and the parameters of that place
 
 _remembered: WeakKeyDictionary[Pool, dict[tuple[str | None, str], Hints]] = WeakKeyDictionary()
 
@@ -47,6 +58,10 @@ class Position:
             "after_id": self.id,
         }
 
+    def a_little_before(self) -> Position:
+        """Return a place of the same priority that is as far away as a push may be overtaken."""
+        return Position(self.priority, self.available_at - _A_LITTLE, 0)
+
 
 class Hints:
     """The hints of one queue, shared by all threads that claim from it through one pool."""
@@ -55,6 +70,9 @@ class Hints:
         self._swept_at = float("-inf")
         self._looked_back_at = float("-inf")
         self._position: Position | None = None
+        self._reached: Position | None = None  # the last position, also if it may not be used now
+        self._everywhere: deque[float] = deque(maxlen=_EVERYWHERE)
+        self._lately: deque[float] = deque(maxlen=_LATELY)
         self._notified_at = float("-inf")
         self._found: int | None = None
 
@@ -62,15 +80,37 @@ class Hints:
         """Return whether lapsed claims have not been looked for lately."""
         return time.monotonic() - self._swept_at >= _SWEEP_EVERY
 
+    def is_sweep_due_when_empty(self) -> bool:
+        """Return the same for a queue that has nothing, whose claimants ask again and again."""
+        return time.monotonic() - self._swept_at >= _SWEEP_EMPTY_EVERY
+
     def sweep(self) -> None:
         """Note that lapsed claims are looked for now."""
         self._swept_at = time.monotonic()
 
     def position(self) -> Position | None:
         """Return where the next claim may start; None for the head of the index."""
-        if time.monotonic() - self._looked_back_at >= _LOOK_BACK_EVERY:
+        if time.monotonic() - self._looked_back_at >= LOOK_BACK_EVERY:
             return None
         return self._position
+
+    def reached(self) -> Position | None:
+        """Return how far claims have come; None if it is time for those who wait to look back."""
+        if time.monotonic() - self._looked_back_at >= self._pause():
+            return None
+        return self._reached
+
+    def _pause(self) -> float:
+        """Return the seconds between looks everywhere: none if they are as quick as others."""
+        everywhere, lately = tuple(self._everywhere), tuple(self._lately)
+        if not everywhere or not lately:
+            return LOOK_BACK_EVERY
+        beyond = min(everywhere) - 2 * min(lately)
+        return min(max(0.0, beyond / _SHARE), LOOK_BACK_EVERY)
+
+    def note_look(self, seconds: float, *, everywhere: bool) -> None:
+        """Note how long a look took of those who wait."""
+        (self._everywhere if everywhere else self._lately).append(seconds)
 
     def look_back(self) -> None:
         """Note that a claim starts at the head of the index now."""
@@ -100,13 +140,15 @@ class Hints:
             self._position = None
         elif self._position is not None or start is not Start.POSITION:
             at: Any = last.available_at
-            self._position = Position(last.priority, at, last.id)
+            self._position = self._reached = Position(last.priority, at, last.id)
 
     def forget(self, *, above: int | None = None) -> None:
         """Let the next claim start at the head; ``above``: only if its priority is below that."""
         position = self._position
         if position is not None and (above is None or above > position.priority):
             self._position = None
+        if above is None:  # who starts from what was reached looks at other priorities, too
+            self._reached = None
 
     def take_notification(self) -> bool:
         """Return whether to wake the waiters now, not having done so just before.
@@ -146,19 +188,41 @@ def recall(connection: Connection, schema: str | None, queue: str) -> Hints:
     return of_pool.setdefault((schema, queue), Hints()) if hints is None else hints
 
 
-def start_of(connection: Connection, hints: Hints) -> tuple[Start, Mapping[str, Any]]:
-    """Return where to start a claim on this connection, and the parameters of that place.
+def start_of(connection: Connection, hints: Hints) -> Place:
+    """Return where to start a claim on this connection: behind the position, or at the head.
 
-    No position in a caller's transaction, which may be rolled back. On SQLite the head instead of
-    the top: it has no plans to save.
+    On SQLite not on top: it has no plans to save.
     """
+    behind = position_of(connection, hints)
+    if behind is not None:
+        return behind
     if is_autocommit(connection):
-        position = hints.position()
-        if position is not None:
-            return Start.POSITION, position.parameters(dialect_of(connection.dialect.name))
         hints.look_back()
     is_postgresql = connection.dialect.name == POSTGRESQL.name
     return (Start.TOP if is_postgresql and hints.expects_some() else Start.HEAD), {}
+
+
+def position_of(connection: Connection, hints: Hints) -> Place | None:
+    """Return the position as a place to start; None in a transaction, which may be rolled back."""
+    if not is_autocommit(connection):
+        return None
+    position = hints.position()
+    if position is None:
+        return None
+    return Start.POSITION, position.parameters(dialect_of(connection.dialect.name))
+
+
+def lately_of(connection: Connection, hints: Hints) -> Place | None:
+    """Return where a claim starts that looks for what came in lately; None: it looks everywhere.
+
+    On SQLite it does: no snapshot keeps entries there that a claim would have to pass.
+    """
+    if connection.dialect.name != POSTGRESQL.name or not is_autocommit(connection):
+        return None
+    reached = hints.reached()
+    if reached is None:
+        return None
+    return Start.LATELY, reached.a_little_before().parameters(POSTGRESQL)
 
 
 def is_to_notify(connection: Connection, schema: str | None, queue: str) -> bool:

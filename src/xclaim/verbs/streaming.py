@@ -20,7 +20,7 @@ from xclaim.verb import Over, Verb
 from xclaim.verbs import claiming
 from xclaim.verbs.claiming import Request, Who
 from xclaim.verbs.execution import execute
-from xclaim.verbs.hints import start_of
+from xclaim.verbs.hints import lately_of, position_of, start_of
 from xclaim.verbs.settling import HAND_BACK, ack_held, receipt, receipts
 from xclaim.verbs.unsendable import claim_the_others
 
@@ -32,10 +32,12 @@ def ack_and_claim(
     limit: int,
     *,
     after: AfterAck = AfterAck.KEEP,
+    waits: bool = False,
     **who: Unpack[Who],
 ) -> list[Claim]:
     """Mark the messages consumed and claim up to ``limit``, in one commit; ``[]`` if none is there.
 
+    ``waits``: whoever gets ``[]`` asks again and again, as ``poll`` is for.
     Raise ClaimLostError naming those that are no longer held; then the others were acked, and
     nothing was claimed.
     """
@@ -44,7 +46,7 @@ def ack_and_claim(
     if connection.dialect.name == SQLITE.name or after is not AfterAck.KEEP:
         run = partial(_in_a_transaction, connection, asked, claims, after)
     else:
-        run = partial(_in_one_statement, connection, asked, claims)
+        run = partial(_in_one_statement, connection, asked, claims, waits=waits)
     try:
         lost, taken = run()
     except DBAPIError as error:  # nothing was acked either
@@ -53,7 +55,7 @@ def ack_and_claim(
         lost, taken = claim_the_others(connection, error, run, next_ones)
     if lost:
         raise ClaimLostError(lost)
-    return taken or claiming.take_what_is_left(connection, asked)
+    return taken if taken or waits else claiming.take_what_is_left(connection, asked)
 
 
 def _in_a_transaction(
@@ -65,9 +67,12 @@ def _in_a_transaction(
 
 
 def _in_one_statement(
-    connection: Connection, asked: Request, claims: Sequence[Claim]
+    connection: Connection, asked: Request, claims: Sequence[Claim], *, waits: bool
 ) -> tuple[list[Claim], list[Claim]]:
-    start, place = start_of(connection, asked.hints)
+    lately = lately_of(connection, asked.hints) if waits else None
+    start, place = (
+        position_of(connection, asked.hints) or lately or start_of(connection, asked.hints)
+    )
     if start is Start.TOP:  # all priorities: what is only on top could be less than asked for
         start = Start.HEAD
     parameters: dict[str, Any] = {

@@ -90,9 +90,10 @@ class ClaimedRow(NamedTuple):
 
 
 class Start(StrEnum):
-    """Where a claim looks for messages. All but ``HEAD`` claim as many as asked for, or none."""
+    """Where a claim looks for messages. ``TOP`` and ``POSITION``: as many as asked for, or none."""
 
     HEAD = "head"  # all priorities, the highest first
+    LATELY = "lately"  # the same, but of one priority only what is behind a place
     TOP = "top"  # the highest priority in use: quicker to plan than the recursion over all
     POSITION = "position"  # behind a place in the claim index
 
@@ -273,7 +274,7 @@ def _claim(
     chosen = _chosen(table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines)
     guard = table.c.status != CONSUMED if resumes else table.c.status == AVAILABLE
     statement = _take(table, dialect).where(dialect.in_subquery(table.c.id, chosen.ids), guard)
-    if start is not Start.HEAD and limit > 1:
+    if start in (Start.TOP, Start.POSITION) and limit > 1:
         size: ColumnElement[int] = literal_column(str(limit), Integer)
         is_enough = select(func.count()).select_from(chosen.candidate).scalar_subquery() == size
         if chosen.resumable is not None:
@@ -286,6 +287,8 @@ def _next_ids(table: Table, start: Start) -> Callable[..., Select[Any] | Compoun
     match start:
         case Start.HEAD:
             return partial(next_ids, lock=True, is_closed=is_paused(table))
+        case Start.LATELY:
+            return partial(next_ids, lock=True, is_closed=is_paused(table), skips=True)
         case Start.TOP:
             return partial(next_ids_on_top, is_closed=is_paused(table))
         case Start.POSITION:  # the claim that looked from the head a moment ago has asked

@@ -14,6 +14,8 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     bindparam,
+    case,
+    func,
     literal_column,
     select,
     tuple_,
@@ -30,6 +32,10 @@ from xclaim.sql.statements.parts import (
 )
 
 _LEVELS = 32  # priorities that are looked for one by one
+# A place in the claim index.
+_AFTER_PRIORITY = bindparam("after_priority", type_=SmallInteger)
+_AFTER_AVAILABLE_AT = bindparam("after_available_at", type_=UtcTimestamp)
+_AFTER_ID = bindparam("after_id", type_=BigInteger)
 
 
 def next_ids(
@@ -40,8 +46,11 @@ def next_ids(
     lock: bool = False,
     unless: ColumnElement[bool] | None = None,
     is_closed: ColumnElement[bool] | None = None,
+    skips: bool = False,
 ) -> CompoundSelect[Any]:
     """Return the ids that come next, one index range per priority; none if the queue is closed.
+
+    ``skips``: of the priority of a place only what is behind that place.
 
     A recursive CTE finds each priority in use by one index descent (a loose index scan,
     https://wiki.postgresql.org/wiki/Loose_indexscan). Within one, the index holds the claimable
@@ -49,8 +58,10 @@ def next_ids(
     as to read a hundred entries one after the other: so is read what is behind the first
     ``_LEVELS`` priorities.
     """
-    level = _levels(table, dialect, most=_LEVELS, is_closed=is_closed)
-    of_levels = _next_of_levels(table, dialect, level, limit=limit, lock=lock, unless=unless)
+    level = _levels(table, dialect, most=_LEVELS, is_closed=is_closed, skips=skips)
+    of_levels = _next_of_levels(
+        table, dialect, level, limit=limit, lock=lock, unless=unless, skips=skips
+    )
     rest = _next_of_rest(table, dialect, level, limit=limit, lock=lock, unless=unless)
     return union_all(of_levels, rest).limit(limit)
 
@@ -63,6 +74,7 @@ def _next_of_levels(
     limit: ColumnElement[int],
     lock: bool,
     unless: ColumnElement[bool] | None,
+    skips: bool,
 ) -> Select[Any]:
     waiting = table.alias("waiting")
     of_level = (
@@ -73,6 +85,13 @@ def _next_of_levels(
     )
     if unless is not None:
         of_level = of_level.where(~unless)
+    if skips:
+        is_of_the_place = level.c.priority == _AFTER_PRIORITY
+        place = tuple_(
+            case((is_of_the_place, _AFTER_AVAILABLE_AT), else_=dialect.earliest()),
+            case((is_of_the_place, _AFTER_ID), else_=literal_column("0", BigInteger)),
+        )
+        of_level = of_level.where(tuple_(waiting.c.available_at, waiting.c.id) > place)
     if not dialect.has_lateral:
         # No ORDER BY: it would sort all that is claimable, and a cross join reads in index order.
         of_level = of_level.where(dialect.is_present(waiting.c.available_at))
@@ -148,13 +167,11 @@ def next_ids_after(
     claimed since, which cannot be removed yet.
     """
     waiting = table.alias("waiting")
-    position = tuple_(
-        bindparam("after_available_at", type_=UtcTimestamp), bindparam("after_id", type_=BigInteger)
-    )
+    position = tuple_(_AFTER_AVAILABLE_AT, _AFTER_ID)
     behind = (
         select(waiting.c.id)
         .where(waiting.c.queue == QUEUE, waiting.c.status == AVAILABLE)
-        .where(waiting.c.priority == bindparam("after_priority", type_=SmallInteger))
+        .where(waiting.c.priority == _AFTER_PRIORITY)
         .where(waiting.c.available_at <= dialect.now())
         .where(tuple_(waiting.c.available_at, waiting.c.id) > position, can_change(waiting))
         .order_by(waiting.c.available_at, waiting.c.id)
@@ -195,14 +212,30 @@ def _levels(
     *,
     most: int | None = None,
     is_closed: ColumnElement[bool] | None = None,
+    skips: bool = False,
 ) -> CTE:
-    """Return the priorities in use, the highest first, numbered; no more than ``most``."""
+    """Return the priorities in use, the highest first, numbered; no more than ``most``.
+
+    ``skips``: the priority of a place is one of them, in use or not, and is not looked for.
+    """
     top, lower = table.alias("top"), table.alias("lower")
-    first = select(_highest(top, dialect).label("priority"), ONE.label("number"))
+    highest = _highest(top, dialect)
+    if skips:
+        above = _highest(top, dialect, top.c.priority > _AFTER_PRIORITY)
+        highest = func.coalesce(above, _AFTER_PRIORITY)
+    first = select(highest.label("priority"), ONE.label("number"))
     if is_closed is not None:  # without a first one there are no others
         first = first.where(~is_closed)
     level = first.cte("level", recursive=True)
     next_lower = _highest(lower, dialect, lower.c.priority < level.c.priority)
+    if skips:
+        between = table.alias("between_both")
+        is_above = between.c.priority > _AFTER_PRIORITY
+        above = _highest(between, dialect, between.c.priority < level.c.priority, is_above)
+        next_lower = case(
+            (level.c.priority > _AFTER_PRIORITY, func.coalesce(above, _AFTER_PRIORITY)),
+            else_=next_lower,
+        )
     following = select(next_lower, level.c.number + ONE).where(level.c.priority.is_not(None))
     if most is not None:
         following = following.where(level.c.number < literal_column(str(most), Integer))

@@ -1,0 +1,254 @@
+"""A queue that keeps up: `python -m benchmarks.steady [--against REV]`.
+
+Messages are pushed at a steady rate, with wake-ups, and workers wait for them, in one process or in
+two: how long from the push to the claim, and how many entries of the claim index are read for each
+message, in each fifth of the run, without and with an open snapshot that keeps dead entries. And
+many claims have lapsed at once: how long the claims take that give them back. With ``--against`` an
+earlier commit takes turns with this checkout. Every message must have been consumed, and once, or
+the status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from benchmarks import turns
+from benchmarks.measuring import percentile
+from benchmarks.server import Server, query, run_server, settle
+from benchmarks.sides.checkout import NOW, ROOT, both
+from benchmarks.sides.laps import ASYNC_QUEUE, QUEUE
+from benchmarks.sides.process import Side, SideFailedError, one_side
+from xclaim import Queue
+
+OUTPUT = ROOT / "benchmarks" / "output" / "steady.json"
+_MODULE = "benchmarks.sides.steady"
+_REPLICAS = 2
+_PARTS = 5  # of a run, in each of which the entries are counted
+_BEGIN = 1.0  # seconds that workers have to connect
+_READ = """
+SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'ix_xclaim_message_claim'
+"""
+_LAPSE = "UPDATE xclaim_message SET claim_expires_at = now() WHERE status = 'claimed'"
+_LEFT = "SELECT count(*) FROM xclaim_message WHERE status <> 'consumed'"
+
+
+class WrongResultError(Exception):
+    """Not each message was consumed once."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """A way of working, and what each side reached in each round."""
+
+    name: str
+    facade: str = QUEUE
+    replicas: int = 1
+    is_pinned: bool = False
+    rounds: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """The server, and how much there is to do."""
+
+    server: Server
+    messages: int
+    rate: float
+    workers: int
+    lapsed: int
+
+    def steady(self, sides: Sequence[Side], row: Row) -> dict[str, float]:
+        """Let the replicas of a side keep up with a producer."""
+        replicas = sides[: row.replicas]
+        with ExitStack() as stack:
+            url = stack.enter_context(self.server.copy_of())
+            pool = stack.enter_context(ThreadPoolExecutor(_REPLICAS))
+            home = stack.enter_context(tempfile.TemporaryDirectory(prefix="xclaim-steady-"))
+            stop = Path(home) / "stop"
+            stack.callback(stop.touch)
+            replicas[0].ask(act="prepare", url=url)
+            settle(url)
+            order = {
+                "facade": row.facade,
+                "url": url,
+                "workers": self.workers // row.replicas,
+                "stop": str(stop),
+            }
+            working = [pool.submit(partial(each.ask, act="work", **order)) for each in replicas]
+            time.sleep(_BEGIN)
+            with _snapshot(url) if row.is_pinned else ExitStack():
+                entries = list(self._produce(url))
+                stop.touch()
+                results = [each.result() for each in working]
+            consumed = [each for result in results for each in result["consumed"]]
+            self._check(url, [number for number, _ in consumed])
+        delays = [seconds * 1e3 for _, seconds in consumed]
+        processor = sum(result["processor"] for result in results) * 1e6 / self.messages
+        return {
+            "p50 ms": statistics.median(delays),
+            "p99 ms": percentile(delays, 0.99),
+            **{f"entries {number}": each for number, each in enumerate(entries, 1)},
+            "processor us": processor,
+        }
+
+    def _produce(self, url: str) -> Iterator[float]:
+        """Push at a steady rate; yield the index entries that were read for each message.
+
+        A server process reports what it has read about once a second: so much later it is counted.
+        Not after a pause, in which those who wait would look everywhere at last.
+        """
+        of_a_part = self.messages // _PARTS
+        with Queue("orders", url, notify=True) as queue:
+            for part in range(_PARTS):
+                before, began = _entries(url), time.monotonic()
+                for number in range(of_a_part):
+                    time.sleep(max(0.0, began + number / self.rate - time.monotonic()))
+                    queue.push({"n": part * of_a_part + number, "at": time.time()})
+                yield (_entries(url) - before) / of_a_part
+
+    def _check(self, url: str, consumed: Sequence[int]) -> None:
+        left = query(url, _LEFT)[0]
+        if sorted(consumed) != list(range(self.messages)) or left:
+            raise WrongResultError(
+                f"of {self.messages} messages {len(set(consumed))} were consumed, some "
+                f"{len(consumed)} times in all, and {left} are left"
+            )
+
+    def lapse(self, sides: Sequence[Side], _row: Row) -> dict[str, float]:
+        """Let a worker claim where many claims have lapsed, which nobody has analyzed yet."""
+        side, *_ = sides
+        with self.server.copy_of() as url:
+            side.ask(act="prepare", url=url)
+            settle(url)
+            side.ask(act="lapse", url=url, count=self.lapsed)
+            with closing(psycopg.connect(url, autocommit=True)) as connection:
+                connection.execute(_LAPSE)
+            seconds = side.ask(act="outlive", url=url, claims=100)["seconds"]
+        return {"p50 ms": statistics.median(seconds) * 1e3, "longest ms": max(seconds) * 1e3}
+
+
+def _entries(url: str) -> int:
+    return int(str(query(url, _READ)[0]))
+
+
+@contextmanager
+def _snapshot(url: str) -> Iterator[None]:
+    with closing(psycopg.connect(url)) as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute("SELECT count(*) FROM pg_class")
+        yield
+
+
+def _rows() -> list[Row]:
+    steady = [
+        Row(name="steady", facade=facade, replicas=replicas, is_pinned=is_pinned)
+        for facade in (QUEUE, ASYNC_QUEUE)
+        for replicas in (1, _REPLICAS)
+        for is_pinned in (False, True)
+    ]
+    return [*steady, Row(name="lapsed")]
+
+
+def main() -> None:
+    """Measure, print and keep; exit with status 1 if not every message was consumed once."""
+    options = _options()
+    rows = [row for row in _rows() if options.only in (None, row.name)]
+    rows = [row for row in rows if row.is_pinned or not options.pinned]
+    rows = [row for row in rows if options.facade in (None, row.facade)]
+    with ExitStack() as stack:
+        sources: dict[str, Path] = {NOW: ROOT / "src"}
+        if options.against:
+            sources = stack.enter_context(both(options.against))
+        stand = Stand(
+            server=stack.enter_context(run_server()),
+            messages=options.messages // _PARTS * _PARTS,
+            rate=options.rate,
+            workers=options.workers,
+            lapsed=options.lapsed,
+        )
+        sides = {
+            name: [stack.enter_context(one_side(_MODULE, source, name)) for _ in range(_REPLICAS)]
+            for name, source in sources.items()
+        }
+        for row in rows:
+            _measure(row, sides, stand, options.rounds)
+    _keep(rows)
+    print("\n".join(table(rows)))
+    sys.exit(any(row.error for row in rows))
+
+
+def _measure(row: Row, sides: Mapping[str, Sequence[Side]], stand: Stand, rounds: int) -> None:
+    run = stand.lapse if row.name == "lapsed" else stand.steady
+    contenders = {name: partial(run, replicas, row) for name, replicas in sides.items()}
+    try:
+        row.rounds.update(turns.by_turns(contenders, rounds))
+    except (SideFailedError, WrongResultError) as error:
+        row.error = str(error)
+    print(f"{_title(row)}: {row.error or 'measured'}", file=sys.stderr)
+
+
+def _title(row: Row) -> str:
+    if row.name == "lapsed":
+        return "lapsed claims"
+    pinned = ", snapshot held" if row.is_pinned else ""
+    return f"{row.facade}, {row.replicas} process{'es' if row.replicas > 1 else ''}{pinned}"
+
+
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    """Return the lines of a Markdown table, with the medians of the rounds."""
+    yield "| what | side | figures |"
+    yield "| --- | --- | --- |"
+    for row in rows:
+        if row.error:
+            yield f"| {_title(row)} | **failed**: {row.error} | |"
+        for side, rounds in row.rounds.items():
+            medians = (
+                f"{name} {statistics.median(each[name] for each in rounds):,.4g}"
+                for name in rounds[0]
+            )
+            yield f"| {_title(row)} | {side} | {', '.join(medians)} |"
+
+
+def _keep(rows: Sequence[Row]) -> None:
+    OUTPUT.parent.mkdir(exist_ok=True)
+    measured: list[dict[str, Any]] = [
+        {"what": _title(row), "rounds": row.rounds, "error": row.error} for row in rows
+    ]
+    OUTPUT.write_text(json.dumps({"machine": turns.machine(), "rows": measured}, indent=1) + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.steady",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--against", metavar="REV", help="a commit that takes turns with this one")
+    parser.add_argument("--only", choices=("steady", "lapsed"))
+    parser.add_argument("--pinned", action="store_true", help="only with a snapshot held")
+    parser.add_argument("--facade", choices=(QUEUE, ASYNC_QUEUE))
+    parser.add_argument("--messages", type=int, default=6_000, help="in each run (6,000)")
+    parser.add_argument("--rate", type=float, default=100, help="messages a second (100)")
+    parser.add_argument("--workers", type=int, default=8, help="of all replicas together (8)")
+    parser.add_argument("--lapsed", type=int, default=20_000, help="claims that lapse (20,000)")
+    parser.add_argument("--rounds", type=int, default=1, help="of each side (1)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
