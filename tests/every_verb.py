@@ -21,6 +21,7 @@ def every_verb(queue: Queue) -> list[object]:
     _looked_at(queue)
     _handed_over(queue)
     _paused(queue)
+    _limited(queue)
     with queue.consume() as claimed:
         assert claimed is None
     return payloads
@@ -73,6 +74,18 @@ def _paused(queue: Queue) -> None:
     assert queue.paused() == pause
     assert queue.unpause()
     assert queue.withdraw(ids=[pushed.id]) == 1
+
+
+def _limited(queue: Queue) -> None:
+    queue.push_many(["first", "second"])
+    limits = queue.limit(concurrency=1, rate=1000, burst=3, by=TEXT)
+    assert queue.limits() == limits
+    claimed = _claimed(queue)
+    assert queue.claim() is None
+    queue.ack(claimed)
+    queue.ack(_claimed(queue))
+    queue.limit()
+    assert queue.limits() is None
 
 
 def _looked_at(queue: Queue) -> None:

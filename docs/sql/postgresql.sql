@@ -99,7 +99,8 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     LIMIT 1) AS priority, 1 AS number
     WHERE NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND (xclaim_queue.paused_at IS NOT NULL OR
+      xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
@@ -150,8 +151,9 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     WHERE wanted.id = %(message_id)s::BIGINT AND wanted.queue = %(queue_name)s::text AND (wanted.status =
       'available' AND wanted.available_at <= statement_timestamp() AND NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL)) OR wanted.status
-      = 'claimed' AND wanted.claim_key = %(key)s::text AND wanted.claimed_by <> %(claimant)s::text AND NOT
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND (xclaim_queue.paused_at IS NOT NULL OR
+      xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL))) OR wanted.status = 'claimed'
+      AND wanted.claim_key = %(key)s::text AND wanted.claimed_by <> %(claimant)s::text AND NOT
       coalesce(wanted.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE
       wanted.max_attempts END, 1 = 0)) AND CASE WHEN (wanted.consumed_at IS NOT NULL) THEN false ELSE true END
       FOR NO KEY UPDATE) UPDATE xclaim_message
@@ -171,6 +173,30 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
       available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
       xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
       xclaim_message.ordering_key;
+
+-- limit
+-- Set the limits of the queue; what is None has none.
+INSERT INTO xclaim_queue (queue, concurrency, rate, rate_seconds, burst) VALUES (%(queue_name)s::text,
+      %(concurrency)s::INTEGER, %(rate)s::INTEGER, %(rate_seconds)s::DOUBLE PRECISION, %(burst)s::INTEGER)
+    ON CONFLICT (queue) DO UPDATE
+    SET concurrency = excluded.concurrency, rate = excluded.rate, rate_seconds = excluded.rate_seconds, burst
+      = excluded.burst
+    RETURNING xclaim_queue.concurrency, xclaim_queue.rate, xclaim_queue.rate_seconds, xclaim_queue.burst;
+
+-- limits
+-- Return the limits of the queue; nothing if it has none.
+SELECT xclaim_queue.concurrency, xclaim_queue.rate, xclaim_queue.rate_seconds, xclaim_queue.burst
+    FROM xclaim_queue
+    WHERE (xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL) AND xclaim_queue.queue =
+      %(queue_name)s::text;
+
+-- add_slots
+-- Make the slots of a kind that are not there yet, so many in all; no row of an older one.
+INSERT INTO xclaim_slot (queue, kind, slot) SELECT %(queue_name)s::text AS anon_1, %(kind)s::text AS anon_2,
+      item.slot
+    FROM unnest(CAST(%(slots)s::text AS SMALLINT[])) WITH ORDINALITY AS item(slot, position)
+    ON CONFLICT (queue, kind, slot) DO NOTHING
+    RETURNING xclaim_slot.slot;
 
 -- take_back
 -- Take back what an earlier attempt of the same claim key holds, and claim nothing anew.
@@ -1114,7 +1140,8 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     LIMIT 1) AS priority, 1 AS number
     WHERE NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND (xclaim_queue.paused_at IS NOT NULL OR
+      xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
@@ -1142,6 +1169,333 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS behind
     LIMIT 1) SELECT candidate.id
     FROM candidate;
+
+-- claim_within
+-- Claim the next messages of a queue with limits, as many as these let, each with its slots.
+WITH RECURSIVE setting AS MATERIALIZED (SELECT xclaim_queue.concurrency AS concurrency, xclaim_queue.rate AS
+      rate, xclaim_queue.rate_seconds AS rate_seconds, xclaim_queue.burst AS burst
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NULL AND
+      (xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)), of_a_claim AS MATERIALIZED
+      (SELECT xclaim_slot.slot AS slot
+    FROM setting JOIN xclaim_slot ON xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind =
+      'concurrency' JOIN xclaim_message AS held ON held.id = xclaim_slot.message_id
+    WHERE xclaim_slot.slot < setting.concurrency AND held.claimed_at = xclaim_slot.taken_at AND held.queue =
+      %(queue_name)s::text AND held.status = 'claimed'), seen_free AS MATERIALIZED (SELECT xclaim_slot.slot AS
+      slot, xclaim_slot.message_id AS message_id, xclaim_slot.taken_at AS taken_at
+    FROM setting JOIN xclaim_slot ON xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind =
+      'concurrency'
+    WHERE xclaim_slot.slot < setting.concurrency AND NOT (EXISTS (SELECT of_a_claim.slot
+    FROM of_a_claim
+    WHERE of_a_claim.slot = xclaim_slot.slot))), others AS MATERIALIZED (SELECT greatest((SELECT count(*) AS
+      count_2
+    FROM (SELECT 1 AS one
+    FROM xclaim_message AS claimed_one
+    WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL
+    LIMIT coalesce((SELECT setting.concurrency
+    FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3
+    FROM of_a_claim), 0) AS stray), free AS MATERIALIZED (SELECT slot_of_ours.slot AS slot
+    FROM seen_free JOIN xclaim_slot AS slot_of_ours ON slot_of_ours.queue = %(queue_name)s::text AND
+      slot_of_ours.kind = 'concurrency' AND slot_of_ours.slot = seen_free.slot AND
+      coalesce(slot_of_ours.message_id = seen_free.message_id, slot_of_ours.message_id IS NULL AND
+      seen_free.message_id IS NULL) AND coalesce(slot_of_ours.taken_at = seen_free.taken_at,
+      slot_of_ours.taken_at IS NULL AND seen_free.taken_at IS NULL)
+    ORDER BY slot_of_ours.slot
+    LIMIT 1 + (SELECT others.stray
+    FROM others) FOR NO KEY UPDATE OF slot_of_ours SKIP LOCKED), seen_due AS MATERIALIZED (SELECT
+      xclaim_slot.slot AS slot, xclaim_slot.message_id AS message_id, xclaim_slot.taken_at AS taken_at
+    FROM setting JOIN xclaim_slot ON xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind = 'rate'
+    WHERE xclaim_slot.slot < setting.burst AND (xclaim_slot.taken_at IS NULL OR xclaim_slot.taken_at <=
+      (statement_timestamp() + (((- ((CAST(setting.burst AS DOUBLE PRECISION) * setting.rate_seconds) /
+      setting.rate))) * interval '1 second')))), due AS MATERIALIZED (SELECT slot_of_ours.slot AS slot
+    FROM seen_due JOIN xclaim_slot AS slot_of_ours ON slot_of_ours.queue = %(queue_name)s::text AND
+      slot_of_ours.kind = 'rate' AND slot_of_ours.slot = seen_due.slot AND coalesce(slot_of_ours.message_id =
+      seen_due.message_id, slot_of_ours.message_id IS NULL AND seen_due.message_id IS NULL) AND
+      coalesce(slot_of_ours.taken_at = seen_due.taken_at, slot_of_ours.taken_at IS NULL AND seen_due.taken_at
+      IS NULL)
+    ORDER BY slot_of_ours.slot
+    LIMIT 1 FOR NO KEY UPDATE OF slot_of_ours SKIP LOCKED), room AS MATERIALIZED (SELECT least(1, CASE WHEN
+      (setting.concurrency IS NOT NULL) THEN (SELECT count(*) AS count_1
+    FROM free) - (SELECT others.stray
+    FROM others) ELSE 1 END, CASE WHEN (setting.rate IS NOT NULL) THEN (SELECT count(*) AS count_4
+    FROM due) ELSE 1 END) AS number
+    FROM setting), level(priority, number) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority, 1 AS number
+    WHERE coalesce((SELECT room.number
+    FROM room), 0) > 0
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
+      '-infinity' AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) AS anon_1, level.number + 1 AS anon_2
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT picked.id AS id
+    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS picked
+    UNION ALL SELECT behind.id AS id
+    FROM (SELECT other.id AS id
+    FROM xclaim_message AS other
+    WHERE other.queue = %(queue_name)s::text AND other.status = 'available' AND other.priority < (SELECT
+      level.priority
+    FROM level
+    WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
+    ORDER BY other.priority DESC, other.available_at, other.id
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS behind
+    LIMIT 1), chosen AS MATERIALIZED (SELECT candidate.id AS id
+    FROM candidate
+    LIMIT greatest((SELECT room.number
+    FROM room), 0)), claimed AS (UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
+      (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
+      claim_token=CAST(encode(substr(sha256(CAST(%(token_secret)s AS BYTEA) || int8send(xclaim_message.id)),
+      1, 16), 'hex') AS uuid), status='claimed', claimed_by=%(claimant)s::text, claim_key=%(key)s::text
+    WHERE xclaim_message.id = ANY (array((SELECT chosen.id
+    FROM chosen))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
+      CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
+      ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key), taken AS (UPDATE xclaim_slot
+    SET message_id=pair.id, taken_at=statement_timestamp()
+    FROM (SELECT 'concurrency' AS kind, free_one.slot AS slot, numbered.id AS id
+    FROM (SELECT claimed.id AS id, row_number() OVER (ORDER BY claimed.id) AS number
+    FROM claimed) AS numbered JOIN (SELECT free.slot AS slot, row_number() OVER (ORDER BY free.slot) AS number
+    FROM free) AS free_one ON free_one.number = numbered.number
+    UNION ALL SELECT 'rate' AS kind, due_one.slot AS slot, numbered.id AS id
+    FROM (SELECT claimed.id AS id, row_number() OVER (ORDER BY claimed.id) AS number
+    FROM claimed) AS numbered JOIN (SELECT due.slot AS slot, row_number() OVER (ORDER BY due.slot) AS number
+    FROM due) AS due_one ON due_one.number = numbered.number) AS pair
+    WHERE xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind = pair.kind AND xclaim_slot.slot =
+      pair.slot
+    RETURNING xclaim_slot.slot) SELECT claimed.id, claimed.origin_queue, claimed.priority, claimed.payload,
+      claimed.headers, claimed.unique_key, claimed.attempts, claimed.max_attempts, claimed.created_at,
+      claimed.available_at, claimed.claimed_at, claimed.claim_expires_at, claimed.last_error,
+      claimed.last_error_class, claimed.claim_token, claimed.codec, claimed.ordering_key
+    FROM claimed;
+
+-- claim_within, a batch
+-- Claim the next messages of a queue with limits, as many as these let, each with its slots.
+WITH RECURSIVE setting AS MATERIALIZED (SELECT xclaim_queue.concurrency AS concurrency, xclaim_queue.rate AS
+      rate, xclaim_queue.rate_seconds AS rate_seconds, xclaim_queue.burst AS burst
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NULL AND
+      (xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)), of_a_claim AS MATERIALIZED
+      (SELECT xclaim_slot.slot AS slot
+    FROM setting JOIN xclaim_slot ON xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind =
+      'concurrency' JOIN xclaim_message AS held ON held.id = xclaim_slot.message_id
+    WHERE xclaim_slot.slot < setting.concurrency AND held.claimed_at = xclaim_slot.taken_at AND held.queue =
+      %(queue_name)s::text AND held.status = 'claimed'), seen_free AS MATERIALIZED (SELECT xclaim_slot.slot AS
+      slot, xclaim_slot.message_id AS message_id, xclaim_slot.taken_at AS taken_at
+    FROM setting JOIN xclaim_slot ON xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind =
+      'concurrency'
+    WHERE xclaim_slot.slot < setting.concurrency AND NOT (EXISTS (SELECT of_a_claim.slot
+    FROM of_a_claim
+    WHERE of_a_claim.slot = xclaim_slot.slot))), others AS MATERIALIZED (SELECT greatest((SELECT count(*) AS
+      count_2
+    FROM (SELECT 1 AS one
+    FROM xclaim_message AS claimed_one
+    WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL
+    LIMIT coalesce((SELECT setting.concurrency
+    FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3
+    FROM of_a_claim), 0) AS stray), free AS MATERIALIZED (SELECT slot_of_ours.slot AS slot
+    FROM seen_free JOIN xclaim_slot AS slot_of_ours ON slot_of_ours.queue = %(queue_name)s::text AND
+      slot_of_ours.kind = 'concurrency' AND slot_of_ours.slot = seen_free.slot AND
+      coalesce(slot_of_ours.message_id = seen_free.message_id, slot_of_ours.message_id IS NULL AND
+      seen_free.message_id IS NULL) AND coalesce(slot_of_ours.taken_at = seen_free.taken_at,
+      slot_of_ours.taken_at IS NULL AND seen_free.taken_at IS NULL)
+    ORDER BY slot_of_ours.slot
+    LIMIT 100 + (SELECT others.stray
+    FROM others) FOR NO KEY UPDATE OF slot_of_ours SKIP LOCKED), seen_due AS MATERIALIZED (SELECT
+      xclaim_slot.slot AS slot, xclaim_slot.message_id AS message_id, xclaim_slot.taken_at AS taken_at
+    FROM setting JOIN xclaim_slot ON xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind = 'rate'
+    WHERE xclaim_slot.slot < setting.burst AND (xclaim_slot.taken_at IS NULL OR xclaim_slot.taken_at <=
+      (statement_timestamp() + (((- ((CAST(setting.burst AS DOUBLE PRECISION) * setting.rate_seconds) /
+      setting.rate))) * interval '1 second')))), due AS MATERIALIZED (SELECT slot_of_ours.slot AS slot
+    FROM seen_due JOIN xclaim_slot AS slot_of_ours ON slot_of_ours.queue = %(queue_name)s::text AND
+      slot_of_ours.kind = 'rate' AND slot_of_ours.slot = seen_due.slot AND coalesce(slot_of_ours.message_id =
+      seen_due.message_id, slot_of_ours.message_id IS NULL AND seen_due.message_id IS NULL) AND
+      coalesce(slot_of_ours.taken_at = seen_due.taken_at, slot_of_ours.taken_at IS NULL AND seen_due.taken_at
+      IS NULL)
+    ORDER BY slot_of_ours.slot
+    LIMIT 100 FOR NO KEY UPDATE OF slot_of_ours SKIP LOCKED), room AS MATERIALIZED (SELECT least(100, CASE
+      WHEN (setting.concurrency IS NOT NULL) THEN (SELECT count(*) AS count_1
+    FROM free) - (SELECT others.stray
+    FROM others) ELSE 100 END, CASE WHEN (setting.rate IS NOT NULL) THEN (SELECT count(*) AS count_4
+    FROM due) ELSE 100 END) AS number
+    FROM setting), level(priority, number) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority, 1 AS number
+    WHERE coalesce((SELECT room.number
+    FROM room), 0) > 0
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
+      '-infinity' AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) AS anon_1, level.number + 1 AS anon_2
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT picked.id AS id
+    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED) AS picked
+    UNION ALL SELECT behind.id AS id
+    FROM (SELECT other.id AS id
+    FROM xclaim_message AS other
+    WHERE other.queue = %(queue_name)s::text AND other.status = 'available' AND other.priority < (SELECT
+      level.priority
+    FROM level
+    WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
+    ORDER BY other.priority DESC, other.available_at, other.id
+    LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED) AS behind
+    LIMIT 100), chosen AS MATERIALIZED (SELECT candidate.id AS id
+    FROM candidate
+    LIMIT greatest((SELECT room.number
+    FROM room), 0)), claimed AS (UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
+      (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
+      claim_token=CAST(encode(substr(sha256(CAST(%(token_secret)s AS BYTEA) || int8send(xclaim_message.id)),
+      1, 16), 'hex') AS uuid), status='claimed', claimed_by=%(claimant)s::text, claim_key=%(key)s::text
+    WHERE xclaim_message.id = ANY (array((SELECT chosen.id
+    FROM chosen))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
+      CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
+      ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key), taken AS (UPDATE xclaim_slot
+    SET message_id=pair.id, taken_at=statement_timestamp()
+    FROM (SELECT 'concurrency' AS kind, free_one.slot AS slot, numbered.id AS id
+    FROM (SELECT claimed.id AS id, row_number() OVER (ORDER BY claimed.id) AS number
+    FROM claimed) AS numbered JOIN (SELECT free.slot AS slot, row_number() OVER (ORDER BY free.slot) AS number
+    FROM free) AS free_one ON free_one.number = numbered.number
+    UNION ALL SELECT 'rate' AS kind, due_one.slot AS slot, numbered.id AS id
+    FROM (SELECT claimed.id AS id, row_number() OVER (ORDER BY claimed.id) AS number
+    FROM claimed) AS numbered JOIN (SELECT due.slot AS slot, row_number() OVER (ORDER BY due.slot) AS number
+    FROM due) AS due_one ON due_one.number = numbered.number) AS pair
+    WHERE xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind = pair.kind AND xclaim_slot.slot =
+      pair.slot
+    RETURNING xclaim_slot.slot) SELECT claimed.id, claimed.origin_queue, claimed.priority, claimed.payload,
+      claimed.headers, claimed.unique_key, claimed.attempts, claimed.max_attempts, claimed.created_at,
+      claimed.available_at, claimed.claimed_at, claimed.claim_expires_at, claimed.last_error,
+      claimed.last_error_class, claimed.claim_token, claimed.codec, claimed.ordering_key
+    FROM claimed;
+
+-- claim_within, one message
+-- Claim the next messages of a queue with limits, as many as these let, each with its slots.
+WITH setting AS MATERIALIZED (SELECT xclaim_queue.concurrency AS concurrency, xclaim_queue.rate AS rate,
+      xclaim_queue.rate_seconds AS rate_seconds, xclaim_queue.burst AS burst
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NULL AND
+      (xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)), of_a_claim AS MATERIALIZED
+      (SELECT xclaim_slot.slot AS slot
+    FROM setting JOIN xclaim_slot ON xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind =
+      'concurrency' JOIN xclaim_message AS held ON held.id = xclaim_slot.message_id
+    WHERE xclaim_slot.slot < setting.concurrency AND held.claimed_at = xclaim_slot.taken_at AND held.queue =
+      %(queue_name)s::text AND held.status = 'claimed'), seen_free AS MATERIALIZED (SELECT xclaim_slot.slot AS
+      slot, xclaim_slot.message_id AS message_id, xclaim_slot.taken_at AS taken_at
+    FROM setting JOIN xclaim_slot ON xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind =
+      'concurrency'
+    WHERE xclaim_slot.slot < setting.concurrency AND NOT (EXISTS (SELECT of_a_claim.slot
+    FROM of_a_claim
+    WHERE of_a_claim.slot = xclaim_slot.slot))), others AS MATERIALIZED (SELECT greatest((SELECT count(*) AS
+      count_2
+    FROM (SELECT 1 AS one
+    FROM xclaim_message AS claimed_one
+    WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL
+    LIMIT coalesce((SELECT setting.concurrency
+    FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3
+    FROM of_a_claim), 0) AS stray), free AS MATERIALIZED (SELECT slot_of_ours.slot AS slot
+    FROM seen_free JOIN xclaim_slot AS slot_of_ours ON slot_of_ours.queue = %(queue_name)s::text AND
+      slot_of_ours.kind = 'concurrency' AND slot_of_ours.slot = seen_free.slot AND
+      coalesce(slot_of_ours.message_id = seen_free.message_id, slot_of_ours.message_id IS NULL AND
+      seen_free.message_id IS NULL) AND coalesce(slot_of_ours.taken_at = seen_free.taken_at,
+      slot_of_ours.taken_at IS NULL AND seen_free.taken_at IS NULL)
+    ORDER BY slot_of_ours.slot
+    LIMIT 1 + (SELECT others.stray
+    FROM others) FOR NO KEY UPDATE OF slot_of_ours SKIP LOCKED), seen_due AS MATERIALIZED (SELECT
+      xclaim_slot.slot AS slot, xclaim_slot.message_id AS message_id, xclaim_slot.taken_at AS taken_at
+    FROM setting JOIN xclaim_slot ON xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind = 'rate'
+    WHERE xclaim_slot.slot < setting.burst AND (xclaim_slot.taken_at IS NULL OR xclaim_slot.taken_at <=
+      (statement_timestamp() + (((- ((CAST(setting.burst AS DOUBLE PRECISION) * setting.rate_seconds) /
+      setting.rate))) * interval '1 second')))), due AS MATERIALIZED (SELECT slot_of_ours.slot AS slot
+    FROM seen_due JOIN xclaim_slot AS slot_of_ours ON slot_of_ours.queue = %(queue_name)s::text AND
+      slot_of_ours.kind = 'rate' AND slot_of_ours.slot = seen_due.slot AND coalesce(slot_of_ours.message_id =
+      seen_due.message_id, slot_of_ours.message_id IS NULL AND seen_due.message_id IS NULL) AND
+      coalesce(slot_of_ours.taken_at = seen_due.taken_at, slot_of_ours.taken_at IS NULL AND seen_due.taken_at
+      IS NULL)
+    ORDER BY slot_of_ours.slot
+    LIMIT 1 FOR NO KEY UPDATE OF slot_of_ours SKIP LOCKED), room AS MATERIALIZED (SELECT least(1, CASE WHEN
+      (setting.concurrency IS NOT NULL) THEN (SELECT count(*) AS count_1
+    FROM free) - (SELECT others.stray
+    FROM others) ELSE 1 END, CASE WHEN (setting.rate IS NOT NULL) THEN (SELECT count(*) AS count_4
+    FROM due) ELSE 1 END) AS number
+    FROM setting), candidate AS MATERIALIZED (SELECT wanted.id AS id
+    FROM xclaim_message AS wanted
+    WHERE wanted.id = %(message_id)s::BIGINT AND wanted.queue = %(queue_name)s::text AND wanted.status =
+      'available' AND wanted.available_at <= statement_timestamp() AND CASE WHEN (wanted.consumed_at IS NOT
+      NULL) THEN false ELSE true END AND coalesce((SELECT room.number
+    FROM room), 0) > 0 FOR NO KEY UPDATE), chosen AS MATERIALIZED (SELECT candidate.id AS id
+    FROM candidate
+    LIMIT greatest((SELECT room.number
+    FROM room), 0)), claimed AS (UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
+      (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
+      claim_token=CAST(encode(substr(sha256(CAST(%(token_secret)s AS BYTEA) || int8send(xclaim_message.id)),
+      1, 16), 'hex') AS uuid), status='claimed', claimed_by=%(claimant)s::text, claim_key=%(key)s::text
+    WHERE xclaim_message.id = ANY (array((SELECT chosen.id
+    FROM chosen))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
+      CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
+      ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key), taken AS (UPDATE xclaim_slot
+    SET message_id=pair.id, taken_at=statement_timestamp()
+    FROM (SELECT 'concurrency' AS kind, free_one.slot AS slot, numbered.id AS id
+    FROM (SELECT claimed.id AS id, row_number() OVER (ORDER BY claimed.id) AS number
+    FROM claimed) AS numbered JOIN (SELECT free.slot AS slot, row_number() OVER (ORDER BY free.slot) AS number
+    FROM free) AS free_one ON free_one.number = numbered.number
+    UNION ALL SELECT 'rate' AS kind, due_one.slot AS slot, numbered.id AS id
+    FROM (SELECT claimed.id AS id, row_number() OVER (ORDER BY claimed.id) AS number
+    FROM claimed) AS numbered JOIN (SELECT due.slot AS slot, row_number() OVER (ORDER BY due.slot) AS number
+    FROM due) AS due_one ON due_one.number = numbered.number) AS pair
+    WHERE xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind = pair.kind AND xclaim_slot.slot =
+      pair.slot
+    RETURNING xclaim_slot.slot) SELECT claimed.id, claimed.origin_queue, claimed.priority, claimed.payload,
+      claimed.headers, claimed.unique_key, claimed.attempts, claimed.max_attempts, claimed.created_at,
+      claimed.available_at, claimed.claimed_at, claimed.claim_expires_at, claimed.last_error,
+      claimed.last_error_class, claimed.claim_token, claimed.codec, claimed.ordering_key
+    FROM claimed;
 
 -- handed_on
 -- Return the ids of what ``resume`` would take over, and take nothing.
@@ -1264,7 +1618,8 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     LIMIT 1) AS priority, 1 AS number
     WHERE NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND (xclaim_queue.paused_at IS NOT NULL OR
+      xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
@@ -1326,7 +1681,8 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
     LIMIT 1) AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS NOT NULL)
       THEN false ELSE true END AND NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.paused_at IS NOT NULL))
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND (xclaim_queue.paused_at IS NOT NULL OR
+      xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
     ORDER BY waiting.available_at, waiting.id
     LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE

@@ -66,7 +66,8 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     LIMIT 1 OFFSET :param_1) AS priority, 1 AS number
     WHERE NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL))
+    WHERE xclaim_queue.queue = :queue_name AND (xclaim_queue.paused_at IS NOT NULL OR xclaim_queue.concurrency
+      IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
@@ -110,10 +111,11 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     WHERE wanted.id = :message_id AND wanted.queue = :queue_name AND (wanted.status = 'available' AND
       wanted.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL)) OR wanted.status =
-      'claimed' AND wanted.claim_key = :key AND wanted.claimed_by != :claimant AND coalesce(wanted.attempts >=
-      CASE WHEN :is_limited THEN :most_attempts ELSE wanted.max_attempts END, 1 = 0) = 0) AND CASE WHEN
-      (wanted.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1) UPDATE xclaim_message
+    WHERE xclaim_queue.queue = :queue_name AND (xclaim_queue.paused_at IS NOT NULL OR xclaim_queue.concurrency
+      IS NOT NULL OR xclaim_queue.rate IS NOT NULL))) OR wanted.status = 'claimed' AND wanted.claim_key = :key
+      AND wanted.claimed_by != :claimant AND coalesce(wanted.attempts >= CASE WHEN :is_limited THEN
+      :most_attempts ELSE wanted.max_attempts END, 1 = 0) = 0) AND CASE WHEN (wanted.consumed_at IS NOT NULL)
+      THEN 0 ELSE 1 END = 1) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
       %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
@@ -126,6 +128,33 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
       max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
       claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
       last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
+
+-- limit
+-- Set the limits of the queue; what is None has none.
+INSERT INTO xclaim_queue (queue, concurrency, rate, rate_seconds, burst) VALUES (:queue_name, :concurrency,
+      :rate, :rate_seconds, :burst)
+    ON CONFLICT (queue) DO UPDATE
+    SET concurrency = excluded.concurrency, rate = excluded.rate, rate_seconds = excluded.rate_seconds, burst
+      = excluded.burst
+    RETURNING CAST(concurrency AS INTEGER) AS concurrency, CAST(rate AS INTEGER) AS rate, rate_seconds,
+      CAST(burst AS INTEGER) AS burst;
+
+-- limits
+-- Return the limits of the queue; nothing if it has none.
+SELECT CAST(xclaim_queue.concurrency AS INTEGER) AS concurrency, CAST(xclaim_queue.rate AS INTEGER) AS rate,
+      xclaim_queue.rate_seconds, CAST(xclaim_queue.burst AS INTEGER) AS burst
+    FROM xclaim_queue
+    WHERE (xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL) AND xclaim_queue.queue =
+      :queue_name;
+
+-- add_slots
+-- Make the slots of a kind that are not there yet, so many in all; no row of an older one.
+INSERT INTO xclaim_slot (queue, kind, slot) SELECT :queue_name AS anon_1, :kind AS anon_2, item.slot
+    FROM (SELECT json_extract(anon_3.value, '$[0]') AS slot, anon_3."key" AS position
+    FROM json_each(:rows) AS anon_3) AS item
+    WHERE true
+    ON CONFLICT (queue, kind, slot) DO NOTHING
+    RETURNING slot;
 
 -- take_back
 -- Take back what an earlier attempt of the same claim key holds, and claim nothing anew.
@@ -913,6 +942,60 @@ WITH pruned AS MATERIALIZED (SELECT old.id AS id
       THEN json_valid(payload) ELSE 0 END = 1) THEN json_extract(payload, '$.uri') END AS TEXT) END AS BLOB)
       AS uri, CAST(origin_queue AS BLOB) AS origin_queue;
 
+-- claim_this_one
+-- Claim this very message, whatever limits its queue has (SQLite).
+UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
+      status='claimed', claimed_by=:claimant, claim_key=:key
+    WHERE xclaim_message.id IN (SELECT wanted.id
+    FROM xclaim_message AS wanted
+    WHERE wanted.id = :message_id AND wanted.queue = :queue_name AND wanted.status = 'available' AND
+      wanted.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (wanted.consumed_at IS NOT
+      NULL) THEN 0 ELSE 1 END = 1 AND NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL)))
+    RETURNING id, CAST(origin_queue AS BLOB) AS origin_queue, CAST(priority AS INTEGER) AS priority,
+      CAST(payload AS BLOB) AS payload, CAST(nullif(headers, '{}') AS BLOB) AS headers, CAST(unique_key AS
+      BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
+      max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
+      claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
+
+-- room
+-- Return how many more messages may be claimed at once; NULL: any number (SQLite).
+SELECT xclaim_queue.concurrency - (SELECT count(*) AS count_1
+    FROM (SELECT 1 AS one
+    FROM xclaim_message AS claimed_one
+    WHERE claimed_one.queue = :queue_name AND claimed_one.claim_expires_at IS NOT NULL
+    LIMIT coalesce((SELECT xclaim_queue.concurrency
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name), 0) OFFSET :param_1) AS claimed_ones) AS room, xclaim_queue.rate
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NULL AND (xclaim_queue.concurrency IS
+      NOT NULL OR xclaim_queue.rate IS NOT NULL);
+
+-- due_slots
+-- Return the slots of the rate that may be taken now (SQLite).
+SELECT xclaim_slot.slot
+    FROM xclaim_queue CROSS JOIN xclaim_slot
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_slot.queue = :queue_name AND xclaim_slot.kind = 'rate'
+      AND xclaim_slot.slot < xclaim_queue.burst AND (xclaim_slot.taken_at IS NULL OR xclaim_slot.taken_at <=
+      strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(-((CAST(xclaim_queue.burst AS DOUBLE) *
+      xclaim_queue.rate_seconds / xclaim_queue.rate) + 0.0005) AS TEXT) || ' seconds'))
+    ORDER BY xclaim_slot.slot;
+
+-- take_slots
+-- Note that claims begin now by these slots of the rate (SQLite).
+UPDATE xclaim_slot
+    SET taken_at=strftime('%Y-%m-%d %H:%M:%f', 'now')
+    WHERE xclaim_slot.queue = :queue_name AND xclaim_slot.kind = 'rate' AND xclaim_slot.slot IN (SELECT
+      item.slot
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS slot, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item)
+    RETURNING slot;
+
 -- claim with a claim key
 -- Claim the next messages: highest priority, then longest available, then lowest id.
 WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
@@ -928,7 +1011,8 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     LIMIT 1 OFFSET :param_2) AS priority, 1 AS number
     WHERE NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL))
+    WHERE xclaim_queue.queue = :queue_name AND (xclaim_queue.paused_at IS NOT NULL OR xclaim_queue.concurrency
+      IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND

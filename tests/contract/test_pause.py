@@ -263,7 +263,12 @@ def test_a_pause_that_somebody_wrote_by_hand_holds_and_ends(
 ) -> None:
     queue.push(1)
     with engine.begin() as connection:
-        connection.execute(text(f"INSERT INTO xclaim_queue VALUES ('{queue.name}', {values})"))
+        connection.execute(
+            text(
+                "INSERT INTO xclaim_queue (queue, paused_at, paused_by, reason)"
+                f" VALUES ('{queue.name}', {values})"
+            )
+        )
 
     assert queue.claim() is None
     assert queue.paused() is not None

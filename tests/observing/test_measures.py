@@ -89,7 +89,10 @@ def test_the_busiest_are_named_and_the_others_added_up(
 
 
 def test_a_paused_queue_says_so(observer: Observer, engine: Engine) -> None:
-    sql = "INSERT INTO xclaim_queue VALUES ('a', '2026-01-01 00:00:00+00:00', 'ann', NULL)"
+    sql = (
+        "INSERT INTO xclaim_queue (queue, paused_at, paused_by, reason)"
+        " VALUES ('a', '2026-01-01 00:00:00+00:00', 'ann', NULL)"
+    )
     with engine.begin() as connection:
         connection.execute(text(sql))
 

@@ -29,7 +29,10 @@ def exactly(number: int) -> Count:
 
 
 def pause(engine: Engine, queue: str, reason: str | None = None) -> None:
-    sql = "INSERT INTO xclaim_queue VALUES (:queue, '2026-01-01 00:00:00+00:00', 'ann', :reason)"
+    sql = (
+        "INSERT INTO xclaim_queue (queue, paused_at, paused_by, reason)"
+        " VALUES (:queue, '2026-01-01 00:00:00+00:00', 'ann', :reason)"
+    )
     with engine.begin() as connection:
         connection.execute(text(sql), {"queue": queue, "reason": reason})
 
@@ -268,7 +271,12 @@ def test_what_the_checks_would_forbid_stops_nothing(fresh_postgresql_url: str) -
         for name in CHECKS:
             connection.execute(text(f"ALTER TABLE xclaim_message DROP CONSTRAINT {name}"))
         connection.execute(text("ALTER TABLE xclaim_queue DROP CONSTRAINT ck_xclaim_queue_paused"))
-        connection.execute(text("INSERT INTO xclaim_queue VALUES ('a', now(), NULL, NULL)"))
+        connection.execute(
+            text(
+                "INSERT INTO xclaim_queue (queue, paused_at, paused_by, reason)"
+                " VALUES ('a', now(), NULL, NULL)"
+            )
+        )
     rows = Rows(engine)
     rows.add(queue="a", status="claimed", claim_expires_at=MINUTE)
     rows.add(queue="a", status="consumed", consumed_at=MINUTE)

@@ -85,7 +85,11 @@ def test_a_new_queue_and_a_pause_are_seen_at_once(many: Engine) -> None:
     anew(many)
 
     rows.available(queue="new")
-    run(many, "INSERT INTO xclaim_queue VALUES ('a', now(), 'ann', NULL)")
+    run(
+        many,
+        "INSERT INTO xclaim_queue (queue, paused_at, paused_by, reason)"
+        " VALUES ('a', now(), 'ann', NULL)",
+    )
     found = again(many)
 
     assert list(found) == ["a", "b", "new"]

@@ -239,6 +239,10 @@ def _pause(queue: Queue) -> None:
     queue.pause(by="ann@ops1", reason="the warehouse is being moved")
 
 
+def _limit(queue: Queue) -> None:
+    queue.limit(concurrency=3, rate=10, by="ann@ops1")
+
+
 def _unpause(queue: Queue) -> None:
     _pause(queue)
     queue.unpause(by="ann@ops1")
@@ -277,6 +281,7 @@ _SCENES: tuple[tuple[str, Callable[[Queue], object]], ...] = (
     ("Messages were deleted that nobody had claimed.", _withdraw),
     ("Somebody paused the queue, which hands out nothing from then on.", _pause),
     ("Somebody let it go on.", _unpause),
+    ("Somebody set the limits of the queue; none: it has none any more.", _limit),
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any, assert_type
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xclaim import AsyncQueue, Claim, Counts, Message, Pause, Queue, Ticket
+from xclaim import AsyncQueue, Claim, Counts, Limits, Message, Pause, Queue, Ticket
 
 NOW, LATER = timedelta(0), timedelta(minutes=5)
 
@@ -27,6 +27,8 @@ def use(queue: Queue) -> None:
     assert_type(queue.pause(reason="why", by="me"), Pause)
     assert_type(queue.paused(), Pause | None)
     assert_type(queue.unpause(by="me"), bool)
+    assert_type(queue.limit(concurrency=3, rate=10, per=LATER, burst=5, by="me"), Limits)
+    assert_type(queue.limits(), Limits | None)
 
     claimed = queue.claim_message(message.id, claimed_by="me", claim_key="key")
     assert claimed is not None
@@ -80,6 +82,8 @@ async def use_async(queue: AsyncQueue) -> None:
     assert_type(await queue.pause(reason="why", by="me"), Pause)
     assert_type(await queue.paused(), Pause | None)
     assert_type(await queue.unpause(by="me"), bool)
+    assert_type(await queue.limit(concurrency=3, rate=10, per=LATER, burst=5, by="me"), Limits)
+    assert_type(await queue.limits(), Limits | None)
 
     claimed = await queue.claim_message(message.id, claimed_by="me", claim_key="key")
     assert claimed is not None

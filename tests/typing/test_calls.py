@@ -38,6 +38,8 @@ CALLS = {
     "failures": "1",
     "find": "['one']",
     "get": "1",
+    "limit": "",
+    "limits": "",
     "newest_available_at": "",
     "pause": "",
     "paused": "",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _COUNTS = ("available", "delayed", "claimed", "consumed", "dead_letters", "in_line")
 _FAILING = ("retrying", "next_try_at", "head_attempts")
 _AGES = ("oldest_available_age", "oldest_claim_age")
-STATS_COLUMNS = ("queue", *_COUNTS, *_FAILING, *_AGES, "paused_at")
+STATS_COLUMNS = ("queue", *_COUNTS, *_FAILING, *_AGES, "paused_at", "limits")
 ERROR_COLUMNS = ("queue", "state", "error_class", "messages", "attempts", "next_try_at")
 HOLDER_COLUMNS = (
     *("id", "queue", "claimed_by", "attempts", "claimed_at", "claim_expires_at"),
@@ -72,7 +72,7 @@ def stats(*, queue_name: str | None, errors: bool, output: Output, database: Dat
     A line per queue of the view xclaim_queue_stats; ages are in seconds. `in_line` stand behind
     another with their ordering key; `retrying` failed and are tried again; `head_attempts` is how
     often the message was tried that would be claimed next. `paused_at` is since when a queue hands
-    out nothing.
+    out nothing, `limits` what `xclaim limits` has set.
     """
     databases = [database] if queue_name is None else database.places_of(queue_name)
     if errors:
@@ -125,6 +125,7 @@ def _together(queue: str, rows: Sequence[dict[str, Any]], parts: int) -> dict[st
         "next_try_at": min(known("next_try_at"), default=None),
         **{name: max(known(name), default=None) for name in _MOST},
         "paused_at": max(paused) if len(paused) == parts else None,
+        "limits": "; ".join(dict.fromkeys(known("limits"))) or None,
     }
 
 
@@ -229,8 +230,9 @@ def _say_unless_quiet(database: Database, line: str) -> None:
 
 def _stats(database: Database) -> list[dict[str, Any]]:
     from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
-    from xclaim.sql.statements import paused_queues, queue_stats
+    from xclaim.sql.statements import limited_queues, paused_queues, queue_stats
     from xclaim.verbs.execution import as_utc
+    from xclaim.verbs.limiting import as_limits
     from xclaim.verbs.unsendable import shown
 
     with database.engine() as engine, _connected(engine) as connection:
@@ -240,15 +242,18 @@ def _stats(database: Database) -> list[dict[str, Any]]:
             raise mismatch(found, schema, connection)
         rows = shown(connection, schema, queue_stats, {})
         paused = shown(connection, schema, paused_queues, {})
+        limited = shown(connection, schema, limited_queues, {})
     paused_at = {row.queue: as_utc(row.paused_at) for row in paused}
+    limits = {row.queue: str(as_limits(row)) for row in limited}
     lines = [row._asdict() for row in rows]
     for line in lines:
         line["next_try_at"] = as_utc(line["next_try_at"])
         line["paused_at"] = paused_at.pop(line["queue"], None)
-    # A dead-letter queue is counted with its queue; doctor says that it is paused.
+        line["limits"] = limits.pop(line["queue"], None)
+    # A dead-letter queue is counted with its queue; doctor says that it is paused, or limited.
     empty = [
-        {**_empty_line(queue), "paused_at": at}
-        for queue, at in paused_at.items()
+        {**_empty_line(queue), "paused_at": paused_at.get(queue), "limits": limits.get(queue)}
+        for queue in dict.fromkeys([*paused_at, *limits])
         if not queue.endswith(".dead")
     ]
     lines = sorted([*lines, *empty], key=lambda line: line["queue"]) if empty else lines

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from xclaim.arguments import dead_letter_queue, visible
 from xclaim.errors import ClaimLostError, suggested
-from xclaim.message import Claim, Message, Pause
+from xclaim.message import Claim, Limits, Message, Pause
 from xclaim.retry import RETRY
 from xclaim.verb import Verb
 
@@ -209,6 +209,12 @@ def _unpaused(run: _Run) -> list[Line]:
     return [(logging.WARNING, f"{run.queue}: unpaused by operator {_plain(by)}")]
 
 
+def _limited(run: _Run) -> list[Line]:
+    limits: Limits = run.result
+    by = run.options.get("by") or operator()
+    return [(logging.WARNING, f"{run.queue}: limits set to {limits} by operator {_plain(by)}")]
+
+
 def _counted(run: _Run, verb: str, noun: str, end: str = "") -> list[Line]:
     if not run.result:
         return []
@@ -288,6 +294,7 @@ _LINES: dict[str, tuple[int, Callable[[_Run], list[Line]]]] = {
     "redrive": (logging.INFO, _redriven),
     "pause": (logging.WARNING, _paused),
     "unpause": (logging.WARNING, _unpaused),
+    "limit": (logging.WARNING, _limited),
     "prune": (logging.INFO, _pruned),
     "withdraw": (logging.INFO, _withdrawn),
     "withdraw_by_id": (logging.INFO, _withdrawn),

@@ -45,6 +45,7 @@ from xclaim.sql.schema import AUTOVACUUM, CHECKS, QUEUE_CHECKS, REVISION, TABLE_
 from xclaim.sql.statements import diagnosing
 from xclaim.verbs import hides_rows, schema_on
 from xclaim.verbs.execution import as_utc
+from xclaim.verbs.limiting import as_limits
 from xclaim.verbs.ordering import is_enabled
 from xclaim.verbs.unsendable import is_unsendable, shown
 
@@ -198,7 +199,7 @@ def _hidden(connection: Connection, schema: str | None) -> Iterator[tuple[Findin
             found="row-level security hides messages from this role",
             remedy="run it as the owner of the table, or as a role with BYPASSRLS",
         )
-        yield finding, {"paused", "stuck_claims", "failing", "dead_letters"}
+        yield finding, {"paused", "limits", "stuck_claims", "failing", "dead_letters"}
     if connection.dialect.name == SQLITE.name:
         return
     (row,) = run(connection, diagnosing.sees_sessions(), {})
@@ -327,6 +328,19 @@ def _paused(connection: Connection, schema: str | None) -> Iterator[Finding]:
         )
     if not rows:
         yield Finding(name="paused", level=Level.OK, found="no queue is paused")
+
+
+def _limited(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    rows = shown(connection, schema, statements.limited_queues, {})
+    for row in rows:
+        yield Finding(
+            name="limits",
+            level=Level.OK,
+            found=f"{row.queue!r} is limited to {as_limits(row)}",
+            queue=row.queue,
+        )
+    if not rows:
+        yield Finding(name="limits", level=Level.OK, found="no queue has limits")
 
 
 def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Finding]:
@@ -744,6 +758,7 @@ _EVERYWHERE: tuple[Examination, ...] = (
     _parts_of_the_table,
     _ordering_keys,
     _paused,
+    _limited,
     _stuck_claims,
     _failing,
     _dead_letters,

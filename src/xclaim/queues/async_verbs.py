@@ -11,7 +11,7 @@ from xclaim import verbs
 from xclaim.arguments import LEASE, LEASE_LIMIT, WhenDead
 from xclaim.connections.tasks import async_block, bridged
 from xclaim.consuming.streaming import Stream
-from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
+from xclaim.message import Claim, Counts, Failure, Limits, Message, Pause, T_co, Ticket
 from xclaim.queues.bound_queue import BoundQueue
 from xclaim.retry import MAX_ATTEMPTS, Retry
 
@@ -255,6 +255,29 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.paused``.
         """
         return await bridged(self._queue.run, verbs.PAUSED)
+
+    async def limit(
+        self,
+        *,
+        concurrency: int | None = None,
+        rate: int | None = None,
+        per: timedelta | None = None,
+        burst: int | None = None,
+        by: str | None = None,
+    ) -> Limits:
+        """Set the limits of the queue, for all who claim from it; what is not named has none.
+
+        As ``Queue.limit``.
+        """
+        given = {"concurrency": concurrency, "rate": rate, "per": per, "burst": burst}
+        return await bridged(self._queue.run, verbs.LIMIT, **given, by=by)
+
+    async def limits(self) -> Limits | None:
+        """Return the limits of the queue, None if it has none.
+
+        As ``Queue.limits``.
+        """
+        return await bridged(self._queue.run, verbs.LIMITS)
 
     async def expire(self, *, limit: int | None = None) -> int:
         """Give back the messages whose lease ran out, and return how many.

@@ -16,7 +16,7 @@ from xclaim.connections.engine import create_verb_engine
 from xclaim.connections.sessions import session_in
 from xclaim.consuming.reconnecting import RECONNECT
 from xclaim.consuming.streaming import each
-from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
+from xclaim.message import Claim, Counts, Failure, Limits, Message, Pause, T_co, Ticket
 from xclaim.payloads.payloads import Payloads
 from xclaim.places import Places
 from xclaim.queues.bound_queue import Bind, unusable_bind
@@ -387,6 +387,33 @@ class Queue(Generic[T_co]):
         Only for those who want to know: a claim asks by itself.
         """
         return self._queue.run(verbs.PAUSED)
+
+    def limit(
+        self,
+        *,
+        concurrency: int | None = None,
+        rate: int | None = None,
+        per: timedelta | None = None,
+        burst: int | None = None,
+        by: str | None = None,
+    ) -> Limits:
+        """Set the limits of the queue, for all who claim from it; what is not named has none.
+
+        ``concurrency``: at most so many messages are claimed at once. ``rate``: so many claims
+        begin ``per`` second, or another time; ``burst``, by default one, may begin together after
+        a rest. Without any all limits end. What waits already comes under them, what is claimed
+        counts. Who has just claimed may go on without them for a quarter of a second. ``by``: who
+        is named in the log, by default who runs this process.
+        """
+        given = {"concurrency": concurrency, "rate": rate, "per": per, "burst": burst}
+        return self._queue.run(verbs.LIMIT, **given, by=by)
+
+    def limits(self) -> Limits | None:
+        """Return the limits of the queue, None if it has none.
+
+        Only for those who want to know: a claim asks by itself.
+        """
+        return self._queue.run(verbs.LIMITS)
 
     def expire(self, *, limit: int | None = None) -> int:
         """Give back the messages whose lease ran out, and return how many.

@@ -43,6 +43,7 @@ OPERATIONS: dict[str, Operation] = {
     "withdraw_by_id": Operation("withdraw", None),
     "pause": Operation("pause", None),
     "unpause": Operation("unpause", None),
+    "limit": Operation("limit", None),
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from xclaim.verbs.claiming import CLAIM_MANY, CLAIM_MESSAGE, POLL, RESUME, TAKE_BACK
 from xclaim.verbs.execution import resolve_schema, schema_on
 from xclaim.verbs.hints import NOTIFY_EVERY
+from xclaim.verbs.limiting import LIMIT, LIMITS
 from xclaim.verbs.looking import (
     COUNTS,
     FAILING,
@@ -71,6 +72,8 @@ __all__ = [
     "FIND",
     "GET",
     "HAND_BACK",
+    "LIMIT",
+    "LIMITS",
     "NEWEST_AVAILABLE_AT",
     "NOTE_FAILURE",
     "NOTIFY_EVERY",

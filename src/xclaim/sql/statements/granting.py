@@ -26,11 +26,13 @@ from xclaim.sql.schema import (
     OVERVIEW_NAME,
     PASS_OWED_NAME,
     QUEUE_TABLE_NAME,
+    SLOT_TABLE_NAME,
     TABLE_NAME,
     VERSION_TABLE_NAME,
     VIEW_NAME,
     message_table,
     queue_table,
+    slot_table,
 )
 
 
@@ -111,6 +113,9 @@ _GIVEN_BACK = (
 )
 _SETTLED = (*_GIVEN_BACK, "consumed_at", "consumed_by")
 _PAUSING = ("paused_at", "paused_by", "reason")
+_LIMITING = ("concurrency", "rate", "rate_seconds", "burst")
+_SLOT = ("queue", "kind", "slot")
+_TAKING = ("message_id", "taken_at")
 
 # What a producer inserts can be sent to who claims it. Some KB of jsonb can be printed as more than
 # the 1 GB that PostgreSQL makes, and some texts of other encodings cannot be made UTF-8: then this
@@ -194,11 +199,12 @@ def granting(grant: Grant, found: Facts) -> list[str]:
     """
     role = _quoted(grant.role)
     message, settings = _of(found, TABLE_NAME), _of(found, QUEUE_TABLE_NAME)
+    slots = _of(found, SLOT_TABLE_NAME)
     # A policy binds its operators for ever: they are PostgreSQL's own where the path is empty.
     statements = [f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'", "SET LOCAL search_path = ''"]
     if not found.is_role:
         statements.append(f"CREATE ROLE {role} NOLOGIN")
-    tables = (TABLE_NAME, QUEUE_TABLE_NAME, VERSION_TABLE_NAME)
+    tables = (TABLE_NAME, QUEUE_TABLE_NAME, SLOT_TABLE_NAME, VERSION_TABLE_NAME)
     everything = ", ".join(_of(found, name) for name in (*tables, *VIEWS))
     delete = f"{_of(found, DELETE_NAME)}(bigint[], text)"
     statements.append(f"REVOKE ALL ON {everything} FROM {role}")
@@ -208,12 +214,18 @@ def granting(grant: Grant, found: Facts) -> list[str]:
         f"DROP POLICY IF EXISTS {_quoted(name)} ON {message}"
         for name in dict.fromkeys([*own, *found.policies])
     ]
-    statements += [f"DROP POLICY IF EXISTS {_quoted(name)} ON {settings}" for name in own]
+    statements += [
+        f"DROP POLICY IF EXISTS {_quoted(name)} ON {table}"
+        for table in (settings, slots)
+        for name in own
+    ]
     if not found.is_schema_open:
         statements.append(f"GRANT USAGE ON SCHEMA {_quoted(found.schema)} TO {role}")
     statements.append(f"GRANT SELECT ON {_of(found, VERSION_TABLE_NAME)} TO {role}")
     statements.append(f"GRANT {_rights(grant)} ON {message} TO {role}")
     statements.append(f"GRANT {_rights_on_settings(grant)} ON {settings} TO {role}")
+    if rights := _rights_on_slots(grant):
+        statements.append(f"GRANT {rights} ON {slots} TO {role}")
     if grant.kind is Kind.MAINTAINER:
         statements.append(f"GRANT EXECUTE ON FUNCTION {delete} TO {role}")
     if found.orders:
@@ -223,9 +235,10 @@ def granting(grant: Grant, found: Facts) -> list[str]:
         statements.append(f"GRANT SELECT ON {named} TO {role}")
     statements += _policies(grant, message, _rules(grant))
     statements += _policies(grant, settings, _rules_of_settings(grant))
+    statements += _policies(grant, slots, _rules_of_slots(grant))
     if is_limited(grant):
         statements += [
-            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY" for table in (message, settings)
+            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY" for table in (message, settings, slots)
         ]
     return statements
 
@@ -288,7 +301,20 @@ def _rights_on_settings(grant: Grant) -> str:
     read = _listed("SELECT", [column.name for column in queue_table().c])
     if grant.kind is not Kind.MAINTAINER:
         return read
-    return f"{read}, {_listed('INSERT', ('queue', *_PAUSING))}, {_listed('UPDATE', _PAUSING)}"
+    changed = (*_PAUSING, *_LIMITING)
+    return f"{read}, {_listed('INSERT', ('queue', *changed))}, {_listed('UPDATE', changed)}"
+
+
+def _rights_on_slots(grant: Grant) -> str:
+    """Return the rights on slots: a claim takes them, who limits a queue makes them."""
+    read = _listed("SELECT", [column.name for column in slot_table().c])
+    match grant.kind:
+        case Kind.CONSUMER:
+            return f"{read}, {_listed('UPDATE', _TAKING)}"
+        case Kind.MAINTAINER:
+            return f"{read}, {_listed('INSERT', _SLOT)}"
+        case Kind.PRODUCER | Kind.OBSERVER:
+            return ""
 
 
 def _policies(grant: Grant, table: str, rules: _Rules) -> Iterator[str]:
@@ -333,6 +359,17 @@ def _rules_of_settings(grant: Grant) -> _Rules:
     if grant.kind is Kind.MAINTAINER:
         return {"SELECT": (near, None), "INSERT": (None, near), "UPDATE": (near, near)}
     return {"SELECT": (near, None)}
+
+
+def _rules_of_slots(grant: Grant) -> _Rules:
+    near = _among("queue", _with_dead(grant.queues))
+    match grant.kind:
+        case Kind.CONSUMER:
+            return {"SELECT": (near, None), "UPDATE": (near, near)}
+        case Kind.MAINTAINER:
+            return {"SELECT": (near, None), "INSERT": (None, near)}
+        case Kind.PRODUCER | Kind.OBSERVER:
+            return {}
 
 
 def _with_dead(queues: Iterable[str]) -> list[str]:
