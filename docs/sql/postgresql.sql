@@ -181,11 +181,13 @@ INSERT INTO xclaim_queue (queue, concurrency, rate, rate_seconds, burst) VALUES 
     ON CONFLICT (queue) DO UPDATE
     SET concurrency = excluded.concurrency, rate = excluded.rate, rate_seconds = excluded.rate_seconds, burst
       = excluded.burst
-    RETURNING xclaim_queue.concurrency, xclaim_queue.rate, xclaim_queue.rate_seconds, xclaim_queue.burst;
+    RETURNING xclaim_queue.concurrency AS concurrency, xclaim_queue.rate AS rate, xclaim_queue.rate_seconds AS
+      rate_seconds, xclaim_queue.burst AS burst;
 
 -- limits
 -- Return the limits of the queue; nothing if it has none.
-SELECT xclaim_queue.concurrency, xclaim_queue.rate, xclaim_queue.rate_seconds, xclaim_queue.burst
+SELECT xclaim_queue.concurrency AS concurrency, xclaim_queue.rate AS rate, xclaim_queue.rate_seconds AS
+      rate_seconds, xclaim_queue.burst AS burst
     FROM xclaim_queue
     WHERE (xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL) AND xclaim_queue.queue =
       %(queue_name)s::text;
@@ -2126,9 +2128,9 @@ WITH RECURSIVE walk AS ( (SELECT queue, consumed_at, 1 AS number
     FROM walk;
 
 -- paused_queues
--- Return the queues that have a setting, and since when, by whom and why they are paused.
+-- Return the queues that have a setting: their limits, since when they are paused and why.
 SELECT queue, CASE WHEN paused_at IS NOT NULL THEN least(greatest(paused_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') END AS paused_at, paused_by, reason
+      '9999-12-29 00:00:00+00') END AS paused_at, paused_by, reason, concurrency, rate, rate_seconds, burst
     FROM xclaim_queue
     LIMIT %(most)s::INTEGER;
 

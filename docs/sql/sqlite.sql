@@ -136,13 +136,13 @@ INSERT INTO xclaim_queue (queue, concurrency, rate, rate_seconds, burst) VALUES 
     ON CONFLICT (queue) DO UPDATE
     SET concurrency = excluded.concurrency, rate = excluded.rate, rate_seconds = excluded.rate_seconds, burst
       = excluded.burst
-    RETURNING CAST(concurrency AS INTEGER) AS concurrency, CAST(rate AS INTEGER) AS rate, rate_seconds,
-      CAST(burst AS INTEGER) AS burst;
+    RETURNING CAST(concurrency AS INTEGER) AS concurrency, CAST(rate AS INTEGER) AS rate, rate_seconds AS
+      rate_seconds, CAST(burst AS INTEGER) AS burst;
 
 -- limits
 -- Return the limits of the queue; nothing if it has none.
 SELECT CAST(xclaim_queue.concurrency AS INTEGER) AS concurrency, CAST(xclaim_queue.rate AS INTEGER) AS rate,
-      xclaim_queue.rate_seconds, CAST(xclaim_queue.burst AS INTEGER) AS burst
+      xclaim_queue.rate_seconds AS rate_seconds, CAST(xclaim_queue.burst AS INTEGER) AS burst
     FROM xclaim_queue
     WHERE (xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL) AND xclaim_queue.queue =
       :queue_name;
@@ -1216,8 +1216,8 @@ WITH RECURSIVE walk AS ( SELECT (SELECT queue
     WHERE queue IS NOT NULL;
 
 -- paused_queues
--- Return the queues that have a setting, and since when, by whom and why they are paused.
-SELECT queue, paused_at AS paused_at, paused_by, reason
+-- Return the queues that have a setting: their limits, since when they are paused and why.
+SELECT queue, paused_at AS paused_at, paused_by, reason, concurrency, rate, rate_seconds, burst
     FROM xclaim_queue
     LIMIT :most;
 

@@ -388,7 +388,8 @@ def _create_queue_table(op: Operations, schema: str | None) -> None:
     limits = (
         "coalesce(concurrency > 0, true)"
         " AND CASE WHEN rate IS NULL THEN rate_seconds IS NULL AND burst IS NULL"
-        " ELSE coalesce(rate > 0 AND rate_seconds > 0 AND burst > 0, false) END"
+        " ELSE coalesce(rate > 0 AND burst > 0"
+        " AND rate_seconds > 0 AND rate_seconds <= 316224000, false) END"
     )
     op.create_table(
         "xclaim_queue",

@@ -643,6 +643,12 @@ class Limits:
         }
 
 
+def limits_of(row: Any) -> Limits:
+    """Return a row of the settings as its limits."""
+    per = None if row.rate_seconds is None else timedelta(seconds=row.rate_seconds)
+    return Limits(concurrency=row.concurrency, rate=row.rate, per=per, burst=row.burst)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
     """Since when a queue hands out nothing, who paused it, and why."""

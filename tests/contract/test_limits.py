@@ -369,7 +369,14 @@ def test_a_limit_that_is_none_is_refused(queue: Queue, options: dict[str, object
 
 
 @pytest.mark.parametrize(
-    "values", ["0, NULL, NULL, NULL", "NULL, 1, NULL, 1", "NULL, NULL, 1, NULL", "NULL, 1, 1, 0"]
+    "values",
+    [
+        "0, NULL, NULL, NULL",
+        "NULL, 1, NULL, 1",
+        "NULL, NULL, 1, NULL",
+        "NULL, 1, 1, 0",
+        "NULL, 1, 1e9, 1",
+    ],
 )
 def test_the_database_refuses_limits_that_are_none(
     queue: Queue, engine: Engine, values: str

@@ -229,10 +229,10 @@ def _say_unless_quiet(database: Database, line: str) -> None:
 
 
 def _stats(database: Database) -> list[dict[str, Any]]:
+    from xclaim.message import limits_of
     from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
     from xclaim.sql.statements import limited_queues, paused_queues, queue_stats
     from xclaim.verbs.execution import as_utc
-    from xclaim.verbs.limiting import as_limits
     from xclaim.verbs.unsendable import shown
 
     with database.engine() as engine, _connected(engine) as connection:
@@ -244,7 +244,7 @@ def _stats(database: Database) -> list[dict[str, Any]]:
         paused = shown(connection, schema, paused_queues, {})
         limited = shown(connection, schema, limited_queues, {})
     paused_at = {row.queue: as_utc(row.paused_at) for row in paused}
-    limits = {row.queue: str(as_limits(row)) for row in limited}
+    limits = {row.queue: str(limits_of(row)) for row in limited}
     lines = [row._asdict() for row in rows]
     for line in lines:
         line["next_try_at"] = as_utc(line["next_try_at"])

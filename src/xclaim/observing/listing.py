@@ -10,7 +10,7 @@ from typing import Any
 from xclaim import arguments
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Pause
+from xclaim.message import Limits, Pause, limits_of
 from xclaim.observing import flowing
 from xclaim.observing.asking import Build, Question
 from xclaim.observing.counting import Bounds, Counted, share
@@ -22,7 +22,7 @@ from xclaim.observing.times import as_time
 from xclaim.observing.values import Count, QueueSummary
 from xclaim.observing.verdicts import FAILING_FOR, Seen, verdict
 from xclaim.sql.revision import qualified
-from xclaim.sql.schema import QUEUE_TABLE_NAME
+from xclaim.sql.schema import QUEUE_TABLE_NAME, queue_table
 from xclaim.sql.statements import observing_queues, observing_rights
 
 MOST_QUEUES = 10_000  # names that are looked for
@@ -41,6 +41,7 @@ class Known:
     names: Sequence[str]
     consumed_at: Mapping[str, datetime]
     pauses: Mapping[str, Pause]
+    limits: Mapping[str, Limits]
     glance: Glance | None = None
     memory: Memory | None = None
 
@@ -63,12 +64,12 @@ def queues(question: Question, *, named: str, after: str | None, limit: int) -> 
 def queue(question: Question, name: str) -> QueueSummary | None:
     """Return one queue with its flow."""
     name = queue_of(name)
-    pauses = _settings(question)
+    settings = _settings(question)
     last = flowing.last_consumed(question, name)
-    known = Known([name], {} if last is None else {name: last}, _pauses(pauses))
+    known = Known([name], {} if last is None else {name: last}, *_read(settings))
     (found,) = _summaries(question, known, [name])
     counts = (found.available, found.delayed, found.claimed, found.dead)
-    if name not in pauses and last is None and not any(count.at_least for count in counts):
+    if name not in settings and last is None and not any(count.at_least for count in counts):
         return None
     found = estimated(question, found)
     return replace(found, flow=flowing.flows(question, [name])[name])
@@ -87,12 +88,12 @@ def find(question: Question, *, anew: bool = False) -> Known:
         held = question.rows(observing_queues.held_queues, most)
         found = {*settings, *(base_of(row.queue) for row in (*waiting, *held))}
         found |= set(map(base_of, slow.names))
-        return Known(sorted(found), slow.consumed_at, _pauses(settings))
+        return Known(sorted(found), slow.consumed_at, *_read(settings))
     seen = glance(question, MOST_QUEUES)
     memory = memory_of(question.connection, question.schema, seen.role)
     slow = _remembered(question, memory, anew=anew)
     found = {*settings, *map(base_of, (*seen.waiting, *seen.claims, *slow.names))}
-    return Known(sorted(found), slow.consumed_at, _pauses(settings), seen, memory)
+    return Known(sorted(found), slow.consumed_at, *_read(settings), seen, memory)
 
 
 def _remembered(question: Question, memory: Memory, *, anew: bool = False) -> Slow:
@@ -116,13 +117,14 @@ def closely(question: Question, names: Iterable[str]) -> dict[str, QueueSummary]
     A list of many queues has but a glance at each.
     """
     wanted = checked(names, _MOST_CLOSELY)
-    pauses = _pauses(_settings(question))
+    settings = _read(_settings(question))
     if question.is_sqlite:
-        known = Known(wanted, _slowly(question).consumed_at, pauses)
+        known = Known(wanted, _slowly(question).consumed_at, *settings)
     else:
         (here,) = question.rows(observing_queues.who_and_when)
         memory = memory_of(question.connection, question.schema, here.role)
-        known = Known(wanted, _remembered(question, memory).consumed_at, pauses, memory=memory)
+        slow = _remembered(question, memory)
+        known = Known(wanted, slow.consumed_at, *settings, memory=memory)
     return {found.name: found for found in _summaries(question, known, wanted)}
 
 
@@ -349,6 +351,7 @@ def _summary(row: Counted, known: Known) -> QueueSummary:
         oldest_claim=_since(now, claimed_at),
         last_consumed_at=last,
         pause=pause,
+        limits=known.limits.get(row.queue),
     )
 
 
@@ -361,19 +364,26 @@ def _settings(question: Question) -> dict[str, Any]:
     if not question.is_sqlite:
         named = {"named_table": qualified(QUEUE_TABLE_NAME, question.schema)}
         columns = question.run(observing_rights.columns(), named)
-        wanted = {"queue", "paused_at", "paused_by", "reason"}
+        wanted = set(queue_table().c.keys())
         # Where there is no such table at all, it is asked for, to hear that.
         if columns and not wanted <= {each.name for each in columns if each.may_select}:
             return {}
     rows = question.rows(observing_queues.paused_queues, {"most": MOST_QUEUES})
-    return {row.queue: row for row in rows if row.paused_at is not None}
+    return {row.queue: row for row in rows if row.paused_at is not None or _is_limited(row)}
 
 
-def _pauses(settings: Mapping[str, Any]) -> dict[str, Pause]:
-    return {
+def _is_limited(row: Any) -> bool:
+    return row.concurrency is not None or row.rate is not None
+
+
+def _read(settings: Mapping[str, Any]) -> tuple[dict[str, Pause], dict[str, Limits]]:
+    """Return which queues are paused, and which have limits."""
+    pauses = {
         name: Pause(
             paused_at=as_time(row.paused_at), paused_by=row.paused_by or "", reason=row.reason
         )
         for name, row in settings.items()
         if row.paused_at is not None
     }
+    limits = {name: limits_of(row) for name, row in settings.items() if _is_limited(row)}
+    return pauses, limits

@@ -24,6 +24,7 @@ from xclaim.connections import missing_files
 from xclaim.connections.autocommit import needs_transaction
 from xclaim.connections.direct import run
 from xclaim.errors import SchemaVersionError
+from xclaim.message import limits_of
 from xclaim.observing.asking import is_ended, is_locked_out, limiting
 from xclaim.operations import few_of_many
 from xclaim.operations.audit import sound_checks, sound_indexes
@@ -45,7 +46,6 @@ from xclaim.sql.schema import AUTOVACUUM, CHECKS, QUEUE_CHECKS, REVISION, TABLE_
 from xclaim.sql.statements import diagnosing
 from xclaim.verbs import hides_rows, schema_on
 from xclaim.verbs.execution import as_utc
-from xclaim.verbs.limiting import as_limits
 from xclaim.verbs.ordering import is_enabled
 from xclaim.verbs.unsendable import is_unsendable, shown
 
@@ -336,7 +336,7 @@ def _limited(connection: Connection, schema: str | None) -> Iterator[Finding]:
         yield Finding(
             name="limits",
             level=Level.OK,
-            found=f"{row.queue!r} is limited to {as_limits(row)}",
+            found=f"{row.queue!r} is limited to {limits_of(row)}",
             queue=row.queue,
         )
     if not rows:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from xclaim import arguments
 from xclaim.connections.autocommit import one_transaction
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Limits
+from xclaim.message import Limits, limits_of
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, Dialect, dialect_of
 from xclaim.sql.schema import CONCURRENCY, RATE
@@ -71,13 +71,7 @@ def limits(connection: Connection, queue: str, *, schema: str | None = None) -> 
     """Return the limits of the queue, None if it has none."""
     parameters = {"queue_name": arguments.queue_name(queue)}
     rows = execute(connection, schema, statements.limits, parameters)
-    return as_limits(rows[0]) if rows else None
-
-
-def as_limits(row: Any) -> Limits:
-    """Return a row with the columns of limits as a value."""
-    per = None if row.rate_seconds is None else timedelta(seconds=row.rate_seconds)
-    return Limits(concurrency=row.concurrency, rate=row.rate, per=per, burst=row.burst)
+    return limits_of(rows[0]) if rows else None
 
 
 def rows_within(

@@ -110,7 +110,7 @@ def _limits(settings: Table, dialect: Dialect) -> Select[Any]:
 
 
 def _shown(settings: Table, dialect: Dialect) -> list[ColumnElement[Any]]:
-    return [dialect.readable(settings.c[name]) for name in _COLUMNS]
+    return [dialect.readable(settings.c[name]).label(name) for name in _COLUMNS]
 
 
 @lru_cache

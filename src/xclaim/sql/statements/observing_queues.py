@@ -262,9 +262,11 @@ def consumed_queues(table: Table, dialect: Dialect) -> TextClause:
 
 @lru_cache
 def paused_queues(table: Table, dialect: Dialect) -> TextClause:
-    """Return the queues that have a setting, and since when, by whom and why they are paused."""
+    """Return the queues that have a setting: their limits, since when they are paused and why."""
     paused_at = "paused_at" if dialect is SQLITE else _bounded("paused_at")
-    sql = "SELECT queue, {paused_at} AS paused_at, paused_by, reason FROM {queue_table} LIMIT :most"
+    sql = """
+SELECT queue, {paused_at} AS paused_at, paused_by, reason, concurrency, rate, rate_seconds, burst
+  FROM {queue_table} LIMIT :most"""
     return _text(sql, table, dialect, paused_at=paused_at)
 
 
