@@ -6,6 +6,8 @@ Importing psycopg and xclaim, building the statements of a claim and an ack and 
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def warm_up() -> None:
     """Import what a verb uses, and compile the statements that most work takes, for PostgreSQL.
@@ -27,7 +29,7 @@ def warm_up() -> None:
     claims = [
         statements.claim(table, POSTGRESQL, limit=1, start=start, resumes=True) for start in Start
     ]
-    others = [
+    others: list[Any] = [
         statements.expire(table, POSTGRESQL),
         statements.expire_others(table, POSTGRESQL),
         statements.ack(table, POSTGRESQL),
