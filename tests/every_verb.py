@@ -21,6 +21,7 @@ def every_verb(queue: Queue) -> list[object]:
     _looked_at(queue)
     _handed_over(queue)
     _paused(queue)
+    _limited(queue)
     with queue.consume() as claimed:
         assert claimed is None
     return payloads
@@ -72,11 +73,23 @@ def _paused(queue: Queue) -> None:
     assert (pause.reason, pause.paused_by) == (TEXT, TEXT)
     assert queue.paused() == pause
     assert queue.unpause()
-    queue.limit(max_backlog=1)
+    queue.limit_backlog(max_backlog=1)
     assert queue.backlog().is_full
     assert queue.push("has no room", on_full="skip") is None
-    queue.limit(max_backlog=None)
+    queue.limit_backlog(max_backlog=None)
     assert queue.withdraw(ids=[pushed.id]) == 1
+
+
+def _limited(queue: Queue) -> None:
+    queue.push_many(["first", "second"])
+    limits = queue.limit(concurrency=1, rate=1000, burst=3, by=TEXT)
+    assert queue.limits() == limits
+    claimed = _claimed(queue)
+    assert queue.claim() is None
+    queue.ack(claimed)
+    queue.ack(_claimed(queue))
+    queue.limit()
+    assert queue.limits() is None
 
 
 def _looked_at(queue: Queue) -> None:

@@ -34,6 +34,9 @@ NAMES = (
     "limited_backlogs",
     "claim",
     "claim_one",
+    "limit",
+    "limits",
+    "add_slots",
     "take_back",
     "resume",
     "ack",
@@ -100,7 +103,8 @@ OBSERVING = {
     "delayed_range": (POSTGRESQL,),
     "claimed_range": (POSTGRESQL,),
 }
-_OF_SQLITE = ("push_one",)
+_OF_SQLITE = ("push_one", "claim_this_one", "room", "due_slots", "take_slots")
+_OF_POSTGRESQL = "claim_within"
 LETTERS = statements.Letters(by_class=True, by_text=True, aged=True, by_id=True)
 VARIANTS: dict[str, dict[str, Any]] = {
     "redrive, those with an error, of an age and with these ids": {"which": LETTERS},
@@ -116,6 +120,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "backlog, with what stands in line": {"in_line": True},
     "push_once, by id": {"by_id": True},
     "candidates": {},
+    "claim_within": {},
+    "claim_within, a batch": {"limit": 100},
+    "claim_within, one message": {"one": True},
+    "claim_this_one": {},
+    "room": {},
+    "due_slots": {},
+    "take_slots": {},
     "handed_on": {},
     "set_aside": {},
     "described": {},
@@ -247,6 +258,8 @@ def _is_for_postgresql(name: str, options: dict[str, Any]) -> bool:
     # On SQLite a claim starts at the head, nobody else writes meanwhile, there are no roles, and
     # there is no row that cannot be sent.
     is_of_unsendable = "by_id" in options or name in _OF_UNSENDABLE
+    if name.startswith(_OF_POSTGRESQL):
+        return True
     is_special = "start" in options or "whole" in options or name.endswith("_as_maintainer")
     return is_special or is_of_unsendable
 

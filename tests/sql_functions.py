@@ -33,7 +33,13 @@ from xclaim.arguments import (
 from xclaim.retry import MAX_ATTEMPTS, RETRY
 from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import Dialect
-from xclaim.sql.schema import DELETE_NAME, QUEUE_TABLE_NAME, TABLE_NAME, message_table
+from xclaim.sql.schema import (
+    DELETE_NAME,
+    QUEUE_TABLE_NAME,
+    SLOT_TABLE_NAME,
+    TABLE_NAME,
+    message_table,
+)
 
 TEMPLATE = Path(__file__).with_suffix(".sql")
 PATH = Path(__file__).parents[1] / "migrations" / "versions" / "0001_functions.sql"
@@ -275,8 +281,11 @@ _STATEMENTS: dict[str, _Build] = {
     "push_once": partial(statements.push_once, by_id=True, ordered=True),
     "claim": partial(statements.claim, limit=_SIZE),
     "claim_again": partial(statements.claim, limit=_SIZE, resumes=True),
+    "claim_within": partial(statements.claim_within, limit=_SIZE),
 }
-_OF_TABLES = re.compile(rf"(?<![\w.])({TABLE_NAME}|{QUEUE_TABLE_NAME}|{DELETE_NAME})\b(?!\.)")
+_OF_TABLES = re.compile(
+    rf"(?<![\w.])({TABLE_NAME}|{QUEUE_TABLE_NAME}|{SLOT_TABLE_NAME}|{DELETE_NAME})\b(?!\.)"
+)
 _PLACES = re.compile(
     r"^(?P<indent> *)(?P<before>.*?)"
     r"\{(?!schema\}|message\}|pass_owed\}|line_up\})(?P<name>[a-z_]+)(?P<given>(?: [^}]*)?)\}",
@@ -353,6 +362,8 @@ def _statement(name: str, words: list[str], parameters: dict[str, str]) -> str:
     sent = short(str(built.compile(dialect=full_names.dialect())))
     sent = re.sub(r"%\((\w+)\)s", lambda found: parameters[found[1]], sent).replace("%%", "%")
     sent = sent.replace(str(_SIZE), "<function>.n")
+    if name == "claim_within":  # what it returns stands in the template
+        sent = sent[: sent.rindex("SELECT")]
     return _laid_out(_OF_TABLES.sub(r"{schema}.\1", sent))
 
 

@@ -238,6 +238,11 @@ BEGIN
             {claim_again})
         {claimed}
     END IF;
+    IF NOT FOUND THEN
+        -- Perhaps the queue has limits.
+        RETURN QUERY {claim_within}
+        {claimed}
+    END IF;
 END
 $$;
 

@@ -75,7 +75,7 @@ def test_a_queue_without_a_limit_pays_no_statement(engine: Engine, sent: list[st
 
 def test_messages_are_counted_once_a_second(engine: Engine, sent: list[str]) -> None:
     queue = Queue("orders", engine)
-    queue.limit(max_backlog=3)
+    queue.limit_backlog(max_backlog=3)
     sent.clear()
 
     for number in range(3):
@@ -92,7 +92,7 @@ def test_a_new_limit_of_others_is_heeded_within_a_second(database_url: str, engi
     queue, others = Queue("orders", engine), create_engine(database_url)
     queue.push(1)
 
-    Queue("orders", others).limit(max_backlog=1)
+    Queue("orders", others).limit_backlog(max_backlog=1)
     began = time.monotonic()
     with pytest.raises(QueueFullError):
         while time.monotonic() - began < 10:
@@ -104,7 +104,7 @@ def test_a_new_limit_of_others_is_heeded_within_a_second(database_url: str, engi
 
 def test_threads_of_a_process_keep_the_limit(engine: Engine) -> None:
     queue = Queue("orders", engine)
-    queue.limit(max_backlog=50)
+    queue.limit_backlog(max_backlog=50)
 
     def push(number: int) -> bool:
         return queue.push(number, on_full="skip") is not None
@@ -119,7 +119,7 @@ def test_a_push_that_fails_gives_its_room_back(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = Queue("orders", engine)
-    queue.limit(max_backlog=2)
+    queue.limit_backlog(max_backlog=2)
     queue.push(1)
 
     with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
@@ -133,7 +133,7 @@ def test_a_push_that_fails_gives_its_room_back(
 def test_producers_exceed_a_limit_by_what_they_push_in_a_second(
     database_url: str, engine: Engine
 ) -> None:
-    Queue("race", engine).limit(max_backlog=100)
+    Queue("race", engine).limit_backlog(max_backlog=100)
     command = [sys.executable, "-c", PRODUCER, database_url]
     producers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -151,7 +151,7 @@ def test_producers_exceed_a_limit_by_what_they_push_in_a_second(
 
 
 def test_a_wait_is_cancelled_at_once(database_url: str, engine: Engine) -> None:
-    Queue("orders", engine).limit(max_backlog=1, on_full="wait")
+    Queue("orders", engine).limit_backlog(max_backlog=1, on_full="wait")
 
     async def cancelled() -> float:
         async with AsyncQueue("orders", database_url) as queue:
@@ -171,7 +171,7 @@ def test_a_wait_is_cancelled_at_once(database_url: str, engine: Engine) -> None:
 def test_those_who_wait_share_the_room(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "_ASKED_EVERY", 0.1)
     queue = Queue("orders", engine)
-    queue.limit(max_backlog=2, on_full="wait")
+    queue.limit_backlog(max_backlog=2, on_full="wait")
     ended = threading.Event()
 
     def consume() -> None:
@@ -195,7 +195,7 @@ def test_each_part_of_a_split_queue_has_the_limit(
     monkeypatch.setattr(backlog, "_ASKED_EVERY", 0.0)
     place = Place(name="one", queues=["*"], url=database_url)
     with Queue("orders", Places([place], parts={"orders": 2})) as queue:
-        queue.limit(max_backlog=2)
+        queue.limit_backlog(max_backlog=2)
 
         for number in range(4):
             queue.push(number)

@@ -325,6 +325,15 @@ def test_no_paused_queue_is_fine(engine: Engine) -> None:
     assert finding(engine, "paused", Level.OK).found == "no queue is paused"
 
 
+def test_limits_are_said(engine: Engine) -> None:
+    assert finding(engine, "limits", Level.OK).found == "no queue has limits"
+
+    Queue("orders", engine).limit(concurrency=3, rate=10)
+
+    found = finding(engine, "limits", Level.OK).found
+    assert found == "'orders' is limited to 3 at once, 10 per 1 s"
+
+
 def test_what_could_not_be_counted_in_time_is_a_finding(database_url: str) -> None:
     engine = create_engine(database_url)
     Queue("orders", engine).push(1)

@@ -132,7 +132,7 @@ def test_a_full_queue_refuses_what_is_new(place: Place, *, orders: bool) -> None
         ordering.enable(place.engine)
         queue.push_many(["in line"] * 2, ordering_keys=["a"] * 2)
     run(place.engine, "SELECT xclaim_push('orders', '1', unique_key => 'one')")
-    queue.limit(max_backlog=2 + 2 * orders, on_full="skip")
+    queue.limit_backlog(max_backlog=2 + 2 * orders, on_full="skip")
     run(place.engine, "SELECT xclaim_push('orders', '2')")
 
     for refused_call in (

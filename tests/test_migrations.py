@@ -153,23 +153,25 @@ def test_the_migrated_schema_equals_the_declared_one_to_alembic(engine: Engine) 
 SQLITE_CATALOG = [
     """
     SELECT type, name, sql FROM sqlite_master
-     WHERE tbl_name IN ('xclaim_message', 'xclaim_queue') ORDER BY name
+     WHERE tbl_name IN ('xclaim_message', 'xclaim_queue', 'xclaim_slot') ORDER BY name
     """
 ]
 POSTGRESQL_CATALOG = [
     """
     SELECT attname, atttypid::regtype::text, attnotnull, attidentity, pg_get_expr(adbin, adrelid)
       FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-     WHERE attrelid IN ('xclaim_message'::regclass, 'xclaim_queue'::regclass) AND attnum > 0
+     WHERE attrelid IN ('xclaim_message'::regclass, 'xclaim_queue'::regclass,
+           'xclaim_slot'::regclass) AND attnum > 0
      ORDER BY attrelid::regclass::text, attnum
     """,
     """
     SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
-     WHERE conrelid IN ('xclaim_message'::regclass, 'xclaim_queue'::regclass) ORDER BY conname
+     WHERE conrelid IN ('xclaim_message'::regclass, 'xclaim_queue'::regclass,
+           'xclaim_slot'::regclass) ORDER BY conname
     """,
     """
     SELECT indexdef FROM pg_indexes
-     WHERE tablename IN ('xclaim_message', 'xclaim_queue') ORDER BY indexname
+     WHERE tablename IN ('xclaim_message', 'xclaim_queue', 'xclaim_slot') ORDER BY indexname
     """,
     "SELECT unnest(reloptions) FROM pg_class WHERE oid = 'xclaim_message'::regclass ORDER BY 1",
 ]

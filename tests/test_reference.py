@@ -12,7 +12,7 @@ pytest.importorskip("airflow")
 
 from tests.reference import PAGES, configuration, errors, log_lines, path_of, schema, views
 from xclaim.connections import log_lines as lines_of_verbs
-from xclaim.sql.schema import message_table, queue_table
+from xclaim.sql.schema import message_table, queue_table, slot_table
 
 pytestmark = pytest.mark.airflow
 
@@ -50,6 +50,7 @@ def test_no_meaning_is_left_of_what_is_gone() -> None:
     assert set(log_lines.MEANINGS) == texts
     assert set(schema.COLUMNS) == set(message_table().columns.keys())
     assert set(schema.QUEUE_COLUMNS) == set(queue_table().columns.keys())
+    assert set(schema.SLOT_COLUMNS) == set(slot_table().columns.keys())
 
 
 def test_each_call_that_logs_is_found() -> None:

@@ -21,8 +21,10 @@ from xclaim.operations import migrate
 from xclaim.operations.audit import audit
 from xclaim.operations.grants import Kind, plan
 from xclaim.operations.migrate import _LOCK as LOCK_OF_MIGRATIONS
+from xclaim.sql.schema import queue_table
 
 NO_LEASE = timedelta(0)
+HOUR = timedelta(hours=1)
 TAKE_BACK = (
     "UPDATE xclaim_message SET status = 'available', consumed_at = NULL, consumed_by = NULL,"
     " claimed_at = NULL"
@@ -63,7 +65,7 @@ def granted(server: tuple[str, tuple[str, ...]]) -> Iterator[People]:
 @pytest.fixture
 def office(granted: People) -> People:
     with granted.owner.begin() as connection:
-        connection.execute(text("TRUNCATE xclaim_message, xclaim_queue"))
+        connection.execute(text("TRUNCATE xclaim_message, xclaim_queue, xclaim_slot"))
     return granted
 
 
@@ -606,10 +608,10 @@ def test_only_a_maintainer_pauses(office: People, who: str) -> None:
 
 @pytest.mark.parametrize("who", ["producer", "consumer", "observer", "reader"])
 def test_only_a_maintainer_sets_a_limit(office: People, who: str) -> None:
-    office.queue("maintainer").limit(max_backlog=1)
+    office.queue("maintainer").limit_backlog(max_backlog=1)
 
     with refused():
-        office.queue(who).limit(max_backlog=None)
+        office.queue(who).limit_backlog(max_backlog=None)
     with refused():
         office.run(who, "UPDATE xclaim_queue SET max_backlog = NULL, on_full = NULL")
     producer = office.queue("producer")
@@ -657,7 +659,7 @@ def test_a_consumer_without_a_right_on_the_settings_is_told_so(office: People) -
     office.owned().push(1)
     office.queue("consumer").expire()  # so that its next claim looks from the head
     consumer = role_of(office, "consumer")
-    columns = "queue, paused_at, paused_by, reason"
+    columns = ", ".join(queue_table().c.keys())
     with office.owner.begin() as connection:
         connection.execute(text(f"REVOKE SELECT ({columns}) ON xclaim_queue FROM {consumer}"))
 
@@ -667,3 +669,58 @@ def test_a_consumer_without_a_right_on_the_settings_is_told_so(office: People) -
     finally:
         with office.owner.begin() as connection:
             connection.execute(text(f"GRANT SELECT ({columns}) ON xclaim_queue TO {consumer}"))
+
+
+def test_a_consumer_claims_within_the_limits_that_a_maintainer_has_set(office: People) -> None:
+    office.owned().push_many(range(5))
+
+    limits = office.queue("maintainer").limit(
+        concurrency=2, rate=3, per=timedelta(hours=1), burst=3
+    )
+
+    assert office.queue("consumer").limits() == limits
+    held = office.queue("consumer").claim_many(5)
+    assert len(held) == 2
+    office.queue("consumer").ack_many(held)
+    assert len(office.queue("consumer").claim_many(5)) == 1
+    office.queue("maintainer").limit()
+    until(lambda: len(office.queue("consumer").claim_many(5)) == 2)  # it asks once a second
+
+
+@pytest.mark.parametrize("who", ["producer", "consumer", "observer", "reader"])
+def test_only_a_maintainer_limits(office: People, who: str) -> None:
+    office.owned().limit(concurrency=1)
+
+    with refused():
+        office.queue(who).limit()
+    for change in (
+        "UPDATE xclaim_queue SET concurrency = NULL",
+        "INSERT INTO xclaim_slot (queue, kind, slot) VALUES ('orders', 'concurrency', 7)",
+        "DELETE FROM xclaim_slot",
+    ):
+        with refused():
+            office.run(who, change)
+
+
+def test_a_consumer_can_free_the_slots_of_its_queue(office: People) -> None:
+    office.owned().push_many([1, 2])
+    office.owned().limit(rate=1, per=timedelta(hours=1))
+    assert office.queue("consumer").claim() is not None
+
+    office.run("consumer", "UPDATE xclaim_slot SET taken_at = NULL WHERE queue = 'orders'")
+
+    assert office.queue("consumer").claim() is not None
+
+
+def test_the_slots_of_another_queue_are_not_taken(
+    office: People, server: tuple[str, tuple[str, ...]]
+) -> None:
+    _, queues = server
+    office.owned("invoices").limit(concurrency=1)
+
+    changed = office.run(
+        "consumer",
+        "UPDATE xclaim_slot SET taken_at = now() WHERE queue = 'invoices' RETURNING slot",
+    )
+
+    assert len(changed) == (0 if queues else 1)

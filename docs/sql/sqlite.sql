@@ -57,39 +57,6 @@ SELECT xclaim_message.unique_key
       AND xclaim_message.unique_key = item.unique_key AND (xclaim_message.payload != item.payload OR
       xclaim_message.codec IS NOT NULL);
 
--- backlog
--- Return the limit of the queue, and how many messages wait in it: at most one more than that.
-SELECT (SELECT xclaim_queue.max_backlog
-    FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name) AS max_backlog, (SELECT CAST(xclaim_queue.on_full AS BLOB) AS
-      on_full
-    FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name) AS on_full, (SELECT count(*) AS count_1
-    FROM (SELECT xclaim_message.id AS id
-    FROM xclaim_message
-    WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
-      xclaim_message.available_at IS NOT NULL
-    ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
-      xclaim_message.id
-    LIMIT coalesce(:asked_backlog, (SELECT xclaim_queue.max_backlog
-    FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name), -1) + 1 OFFSET :param_1) AS anon_1) + 0 AS waiting;
-
--- set_backlog
--- Set how many messages may wait in the queue, or with NULL that any number may.
-INSERT INTO xclaim_queue (queue, max_backlog, on_full) VALUES (:queue_name, :max_backlog, :on_full)
-    ON CONFLICT (queue) DO UPDATE
-    SET max_backlog = excluded.max_backlog, on_full = excluded.on_full
-    RETURNING max_backlog, CAST(on_full AS BLOB) AS on_full;
-
--- limited_backlogs
--- Return the queues with a limit of what may wait, by name, and what a push does at that.
-SELECT CAST(xclaim_queue.queue AS BLOB) AS queue, CAST(xclaim_queue.max_backlog AS INTEGER) AS max_backlog,
-      CAST(xclaim_queue.on_full AS BLOB) AS on_full
-    FROM xclaim_queue
-    WHERE xclaim_queue.max_backlog IS NOT NULL
-    ORDER BY xclaim_queue.queue;
-
 -- claim
 -- Claim the next messages: highest priority, then longest available, then lowest id.
 WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
@@ -99,7 +66,8 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     LIMIT 1 OFFSET :param_1) AS priority, 1 AS number
     WHERE NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL))
+    WHERE xclaim_queue.queue = :queue_name AND (xclaim_queue.paused_at IS NOT NULL OR xclaim_queue.concurrency
+      IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
@@ -143,10 +111,11 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
     WHERE wanted.id = :message_id AND wanted.queue = :queue_name AND (wanted.status = 'available' AND
       wanted.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL)) OR wanted.status =
-      'claimed' AND wanted.claim_key = :key AND wanted.claimed_by != :claimant AND coalesce(wanted.attempts >=
-      CASE WHEN :is_limited THEN :most_attempts ELSE wanted.max_attempts END, 1 = 0) = 0) AND CASE WHEN
-      (wanted.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1) UPDATE xclaim_message
+    WHERE xclaim_queue.queue = :queue_name AND (xclaim_queue.paused_at IS NOT NULL OR xclaim_queue.concurrency
+      IS NOT NULL OR xclaim_queue.rate IS NOT NULL))) OR wanted.status = 'claimed' AND wanted.claim_key = :key
+      AND wanted.claimed_by != :claimant AND coalesce(wanted.attempts >= CASE WHEN :is_limited THEN
+      :most_attempts ELSE wanted.max_attempts END, 1 = 0) = 0) AND CASE WHEN (wanted.consumed_at IS NOT NULL)
+      THEN 0 ELSE 1 END = 1) UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
       2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
       %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
@@ -159,6 +128,33 @@ WITH taken AS MATERIALIZED (SELECT wanted.id AS id
       max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
       claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
       last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
+
+-- limit
+-- Set the limits of the queue; what is None has none.
+INSERT INTO xclaim_queue (queue, concurrency, rate, rate_seconds, burst) VALUES (:queue_name, :concurrency,
+      :rate, :rate_seconds, :burst)
+    ON CONFLICT (queue) DO UPDATE
+    SET concurrency = excluded.concurrency, rate = excluded.rate, rate_seconds = excluded.rate_seconds, burst
+      = excluded.burst
+    RETURNING CAST(concurrency AS INTEGER) AS concurrency, CAST(rate AS INTEGER) AS rate, rate_seconds AS
+      rate_seconds, CAST(burst AS INTEGER) AS burst;
+
+-- limits
+-- Return the limits of the queue; nothing if it has none.
+SELECT CAST(xclaim_queue.concurrency AS INTEGER) AS concurrency, CAST(xclaim_queue.rate AS INTEGER) AS rate,
+      xclaim_queue.rate_seconds AS rate_seconds, CAST(xclaim_queue.burst AS INTEGER) AS burst
+    FROM xclaim_queue
+    WHERE (xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL) AND xclaim_queue.queue =
+      :queue_name;
+
+-- add_slots
+-- Make the slots of a kind that are not there yet, so many in all; no row of an older one.
+INSERT INTO xclaim_slot (queue, kind, slot) SELECT :queue_name AS anon_1, :kind AS anon_2, item.slot
+    FROM (SELECT json_extract(anon_3.value, '$[0]') AS slot, anon_3."key" AS position
+    FROM json_each(:rows) AS anon_3) AS item
+    WHERE true
+    ON CONFLICT (queue, kind, slot) DO NOTHING
+    RETURNING slot;
 
 -- take_back
 -- Take back what an earlier attempt of the same claim key holds, and claim nothing anew.
@@ -946,79 +942,59 @@ WITH pruned AS MATERIALIZED (SELECT old.id AS id
       THEN json_valid(payload) ELSE 0 END = 1) THEN json_extract(payload, '$.uri') END AS TEXT) END AS BLOB)
       AS uri, CAST(origin_queue AS BLOB) AS origin_queue;
 
--- push, where no limit is set
--- Insert the payloads in their order, and return what the producer does not know.
-INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
-      created_at, available_at) SELECT :queue_name AS queue, :queue_name AS origin_queue, :message_priority AS
-      priority, item.payload AS payload, :message_headers AS headers, CAST(NULL AS TEXT) AS unique_key,
-      :attempts_limit AS max_attempts, strftime('%Y-%m-%d %H:%M:%f', 'now') AS created_at, strftime('%Y-%m-%d
-      %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds') AS available_at
-    FROM (SELECT anon_1.value AS payload, anon_1."key" AS position
-    FROM json_each(:rows) AS anon_1) AS item
-    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+-- claim_this_one
+-- Claim this very message, whatever limits its queue has (SQLite).
+UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
+      status='claimed', claimed_by=:claimant, claim_key=:key
+    WHERE xclaim_message.id IN (SELECT wanted.id
+    FROM xclaim_message AS wanted
+    WHERE wanted.id = :message_id AND wanted.queue = :queue_name AND wanted.status = 'available' AND
+      wanted.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (wanted.consumed_at IS NOT
+      NULL) THEN 0 ELSE 1 END = 1 AND NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.max_backlog IS NOT NULL))
-    ORDER BY item.position
-    RETURNING id, created_at, available_at;
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL)))
+    RETURNING id, CAST(origin_queue AS BLOB) AS origin_queue, CAST(priority AS INTEGER) AS priority,
+      CAST(payload AS BLOB) AS payload, CAST(nullif(headers, '{}') AS BLOB) AS headers, CAST(unique_key AS
+      BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
+      max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
+      claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
 
--- push_once, where no limit is set
--- Insert the payloads whose unique key is new and return those that are already there.
-INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
-      created_at, available_at) SELECT :queue_name AS queue, :queue_name AS origin_queue, :message_priority AS
-      priority, item.payload AS payload, :message_headers AS headers, CAST(item.unique_key AS TEXT) AS
-      unique_key, :attempts_limit AS max_attempts, strftime('%Y-%m-%d %H:%M:%f', 'now') AS created_at,
-      strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds') AS available_at
-    FROM (SELECT json_extract(anon_1.value, '$[0]') AS payload, json_extract(anon_1.value, '$[1]') AS
-      unique_key, anon_1."key" AS position
-    FROM json_each(:rows) AS anon_1) AS item
-    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+-- room
+-- Return how many more messages may be claimed at once; NULL: any number (SQLite).
+SELECT xclaim_queue.concurrency - (SELECT count(*) AS count_1
+    FROM (SELECT 1 AS one
+    FROM xclaim_message AS claimed_one
+    WHERE claimed_one.queue = :queue_name AND claimed_one.claim_expires_at IS NOT NULL
+    LIMIT coalesce((SELECT xclaim_queue.concurrency
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.max_backlog IS NOT NULL)) OR (EXISTS (SELECT
-      taken.id
-    FROM xclaim_message AS taken
-    WHERE taken.origin_queue = :queue_name AND taken.unique_key = item.unique_key))
-    ORDER BY item.position
-    ON CONFLICT (origin_queue, unique_key)
-    WHERE unique_key IS NOT NULL DO UPDATE
-    SET created_at = CASE WHEN (xclaim_message.payload = excluded.payload AND xclaim_message.codec IS
-      excluded.codec) THEN xclaim_message.created_at END
-    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
-      BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
-      AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
-      CAST(max_attempts AS INTEGER) AS max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at
-      AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
-      claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
-      CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
-      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec,
-      CAST(ordering_key AS BLOB) AS ordering_key, 1 AS is_same, id > coalesce((SELECT sqlite_sequence.seq
-    FROM sqlite_sequence
-    WHERE name = 'xclaim_message'), 0) AS is_new;
+    WHERE xclaim_queue.queue = :queue_name), 0) OFFSET :param_1) AS claimed_ones) AS room, xclaim_queue.rate
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NULL AND (xclaim_queue.concurrency IS
+      NOT NULL OR xclaim_queue.rate IS NOT NULL);
 
--- backlog, with what stands in line
--- Return the limit of the queue, and how many messages wait in it: at most one more than that.
-SELECT (SELECT xclaim_queue.max_backlog
-    FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name) AS max_backlog, (SELECT CAST(xclaim_queue.on_full AS BLOB) AS
-      on_full
-    FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name) AS on_full, (SELECT count(*) AS count_1
-    FROM (SELECT xclaim_message.id AS id
-    FROM xclaim_message
-    WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
-      xclaim_message.available_at IS NOT NULL
-    ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
-      xclaim_message.id
-    LIMIT coalesce(:asked_backlog, (SELECT xclaim_queue.max_backlog
-    FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name), -1) + 1 OFFSET :param_1) AS anon_1) + (SELECT count(*) AS count_2
-    FROM (SELECT xclaim_message.id AS id
-    FROM xclaim_message
-    WHERE xclaim_message.queue = :queue_name AND xclaim_message.ordering_key IS NOT NULL AND
-      xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL
-    ORDER BY xclaim_message.queue, xclaim_message.ordering_key, xclaim_message.id
-    LIMIT coalesce(:asked_backlog, (SELECT xclaim_queue.max_backlog
-    FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name), -1) + 1 OFFSET :param_2) AS anon_2) AS waiting;
+-- due_slots
+-- Return the slots of the rate that may be taken now (SQLite).
+SELECT xclaim_slot.slot
+    FROM xclaim_queue CROSS JOIN xclaim_slot
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_slot.queue = :queue_name AND xclaim_slot.kind = 'rate'
+      AND xclaim_slot.slot < xclaim_queue.burst AND (xclaim_slot.taken_at IS NULL OR xclaim_slot.taken_at <=
+      strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(-((CAST(xclaim_queue.burst AS DOUBLE) *
+      xclaim_queue.rate_seconds / xclaim_queue.rate) + 0.0005) AS TEXT) || ' seconds'))
+    ORDER BY xclaim_slot.slot;
+
+-- take_slots
+-- Note that claims begin now by these slots of the rate (SQLite).
+UPDATE xclaim_slot
+    SET taken_at=strftime('%Y-%m-%d %H:%M:%f', 'now')
+    WHERE xclaim_slot.queue = :queue_name AND xclaim_slot.kind = 'rate' AND xclaim_slot.slot IN (SELECT
+      item.slot
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS slot, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item)
+    RETURNING slot;
 
 -- claim with a claim key
 -- Claim the next messages: highest priority, then longest available, then lowest id.
@@ -1035,7 +1011,8 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     LIMIT 1 OFFSET :param_2) AS priority, 1 AS number
     WHERE NOT (EXISTS (SELECT xclaim_queue.queue
     FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL))
+    WHERE xclaim_queue.queue = :queue_name AND (xclaim_queue.paused_at IS NOT NULL OR xclaim_queue.concurrency
+      IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
     UNION ALL SELECT (SELECT lower.priority
     FROM xclaim_message AS lower
     WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
@@ -1071,87 +1048,6 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     FROM resumable
     UNION ALL SELECT candidate.id AS id
     FROM candidate) AS taken) AND xclaim_message.status != 'consumed'
-    RETURNING id, CAST(origin_queue AS BLOB) AS origin_queue, CAST(priority AS INTEGER) AS priority,
-      CAST(payload AS BLOB) AS payload, CAST(nullif(headers, '{}') AS BLOB) AS headers, CAST(unique_key AS
-      BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
-      max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
-      claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
-      last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
-
--- claim of whole lines, a batch
--- Claim the next messages: highest priority, then longest available, then lowest id.
-WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
-    FROM xclaim_message AS top
-    WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
-    ORDER BY top.priority DESC
-    LIMIT 1 OFFSET :param_1) AS priority, 1 AS number
-    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
-    FROM xclaim_queue
-    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.paused_at IS NOT NULL))
-    UNION ALL SELECT (SELECT lower.priority
-    FROM xclaim_message AS lower
-    WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
-      lower.priority < level.priority
-    ORDER BY lower.priority DESC
-    LIMIT 1 OFFSET :param_2) AS anon_1, level.number + 1 AS anon_2
-    FROM level
-    WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT waiting.id AS
-      id
-    FROM level CROSS JOIN xclaim_message AS waiting
-    WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
-      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (waiting.consumed_at IS
-      NOT NULL) THEN 0 ELSE 1 END = 1 AND waiting.available_at IS NOT NULL
-    UNION ALL SELECT behind.id AS id
-    FROM (SELECT other.id AS id
-    FROM xclaim_message AS other
-    WHERE other.queue = :queue_name AND other.status = 'available' AND other.priority < (SELECT level.priority
-    FROM level
-    WHERE level.number = 32) AND other.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
-      other.available_at IS NOT NULL AND CASE WHEN (other.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1
-    ORDER BY other.priority DESC, other.available_at, other.id
-    LIMIT 10 OFFSET :param_3) AS behind
-    LIMIT 10 OFFSET :param_4), wanted AS MATERIALIZED (SELECT "each".id AS id, "each".place AS place,
-      "each".nth AS nth
-    FROM (SELECT heads.id AS id, heads.place AS place, 0 AS nth
-    FROM (SELECT head.id AS id, head.ordering_key AS ordering_key, row_number() OVER (ORDER BY head.priority
-      DESC, head.available_at, head.id) AS place
-    FROM xclaim_message AS head
-    WHERE head.id IN (SELECT candidate.id
-    FROM candidate)
-    ORDER BY head.priority DESC, head.available_at, head.id) AS heads
-    UNION ALL SELECT follower.id AS id, heads.place AS place, row_number() OVER (PARTITION BY heads.place
-    ORDER BY follower.id) AS nth
-    FROM (SELECT head.id AS id, head.ordering_key AS ordering_key, row_number() OVER (ORDER BY head.priority
-      DESC, head.available_at, head.id) AS place
-    FROM xclaim_message AS head
-    WHERE head.id IN (SELECT candidate.id
-    FROM candidate)
-    ORDER BY head.priority DESC, head.available_at, head.id) AS heads CROSS JOIN xclaim_message AS follower
-    WHERE follower.id IN (SELECT line.id
-    FROM xclaim_message AS line
-    WHERE line.queue = :queue_name AND line.origin_queue = :queue_name AND line.ordering_key =
-      heads.ordering_key AND line.ordering_key IS NOT NULL AND line.status = 'available' AND line.available_at
-      IS NULL
-    ORDER BY line.queue, line.ordering_key, line.id
-    LIMIT 9 OFFSET :param_5)) AS "each"
-    ORDER BY "each".place, "each".nth
-    LIMIT 10 OFFSET :param_6), taken_along AS MATERIALIZED (SELECT along.id AS id
-    FROM xclaim_message AS along
-    WHERE along.id IN (SELECT wanted.id
-    FROM wanted
-    WHERE wanted.nth > 0) AND along.status = 'available' AND along.available_at IS NULL AND along.due_at <=
-      strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (along.consumed_at IS NOT NULL) THEN 0 ELSE 1 END =
-      1), whole_lines AS MATERIALIZED (SELECT counted.id AS id
-    FROM (SELECT wanted.id AS id, wanted.nth AS nth, count(taken_along.id) OVER (PARTITION BY wanted.place
-    ORDER BY wanted.nth) AS had
-    FROM wanted LEFT OUTER JOIN taken_along ON taken_along.id = wanted.id) AS counted
-    WHERE counted.had = counted.nth) UPDATE xclaim_message
-    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
-      2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
-      %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
-      status='claimed', claimed_by=:claimant, claim_key=:key
-    WHERE xclaim_message.id IN (SELECT whole_lines.id
-    FROM whole_lines) AND xclaim_message.status = 'available'
     RETURNING id, CAST(origin_queue AS BLOB) AS origin_queue, CAST(priority AS INTEGER) AS priority,
       CAST(payload AS BLOB) AS payload, CAST(nullif(headers, '{}') AS BLOB) AS headers, CAST(unique_key AS
       BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
@@ -1320,8 +1216,8 @@ WITH RECURSIVE walk AS ( SELECT (SELECT queue
     WHERE queue IS NOT NULL;
 
 -- paused_queues
--- Return the queues that have a setting: how they are paused, and how many may wait.
-SELECT queue, paused_at AS paused_at, paused_by, reason, max_backlog, on_full
+-- Return the queues that have a setting: their limits, since when they are paused and why.
+SELECT queue, paused_at AS paused_at, paused_by, reason, concurrency, rate, rate_seconds, burst
     FROM xclaim_queue
     LIMIT :most;
 

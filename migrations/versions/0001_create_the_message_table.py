@@ -311,6 +311,7 @@ def upgrade(op: Operations, schema: str | None = None) -> None:
     """Create the tables, partial indexes, views, the function that deletes, and the verbs."""
     _create_table(op, schema)
     _create_queue_table(op, schema)
+    _create_slot_table(op, schema)
     _create_indexes(op, schema)
     _create_views(op, schema)
     if _is_postgresql(op):
@@ -333,6 +334,7 @@ def downgrade(op: Operations, schema: str | None = None) -> None:
     for name in reversed(VIEWS):
         _run(op, f"DROP VIEW IF EXISTS {_qualified(op, name, schema)}")
     # What is missing is the reason why somebody begins anew.
+    op.drop_table("xclaim_slot", schema=schema, if_exists=True)
     op.drop_table("xclaim_queue", schema=schema, if_exists=True)
     op.drop_table("xclaim_message", schema=schema, if_exists=True)
 
@@ -392,6 +394,12 @@ def _create_queue_table(op: Operations, schema: str | None) -> None:
         " ELSE max_backlog BETWEEN 1 AND 1000000 AND on_full IS NOT NULL"
         " AND on_full IN ('raise', 'wait', 'skip') END"
     )
+    limits = (
+        "coalesce(concurrency > 0, true)"
+        " AND CASE WHEN rate IS NULL THEN rate_seconds IS NULL AND burst IS NULL"
+        " ELSE coalesce(rate > 0 AND burst > 0"
+        " AND rate_seconds > 0 AND rate_seconds <= 316224000, false) END"
+    )
     op.create_table(
         "xclaim_queue",
         sa.Column("queue", sa.Text, primary_key=True),
@@ -400,9 +408,27 @@ def _create_queue_table(op: Operations, schema: str | None) -> None:
         sa.Column("reason", sa.Text),
         sa.Column("max_backlog", sa.Integer),
         sa.Column("on_full", sa.Text),
+        sa.Column("concurrency", sa.Integer),
+        sa.Column("rate", sa.Integer),
+        sa.Column("rate_seconds", sa.Double),
+        sa.Column("burst", sa.Integer),
         sa.CheckConstraint("queue <> ''", name="ck_xclaim_queue_name"),
         sa.CheckConstraint(paused, name="ck_xclaim_queue_paused"),
         sa.CheckConstraint(backlog, name="ck_xclaim_queue_backlog"),
+        sa.CheckConstraint(limits, name="ck_xclaim_queue_limits"),
+        schema=schema,
+    )
+
+
+def _create_slot_table(op: Operations, schema: str | None) -> None:
+    """Create the slots of queues with limits."""
+    op.create_table(
+        "xclaim_slot",
+        sa.Column("queue", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, primary_key=True),
+        sa.Column("slot", sa.SmallInteger, primary_key=True, autoincrement=False),
+        sa.Column("message_id", sa.BigInteger),
+        sa.Column("taken_at", sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")),
         schema=schema,
     )
 

@@ -681,7 +681,8 @@ BEGIN
                 LIMIT 1) AS priority, 1 AS number
                 WHERE NOT (EXISTS (SELECT xclaim_queue.queue
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_claim.queue::text AND xclaim_queue.paused_at IS NOT NULL))
+                WHERE xclaim_queue.queue = xclaim_claim.queue::text AND (xclaim_queue.paused_at IS NOT NULL OR
+                  xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
                 UNION ALL SELECT (SELECT lower.priority
                 FROM {schema}.xclaim_message AS lower
                 WHERE lower.queue = xclaim_claim.queue::text AND lower.status = 'available' AND lower.available_at
@@ -748,7 +749,8 @@ BEGIN
                 LIMIT 1) AS priority, 1 AS number
                 WHERE NOT (EXISTS (SELECT xclaim_queue.queue
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_claim.queue::text AND xclaim_queue.paused_at IS NOT NULL))
+                WHERE xclaim_queue.queue = xclaim_claim.queue::text AND (xclaim_queue.paused_at IS NOT NULL OR
+                  xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
                 UNION ALL SELECT (SELECT lower.priority
                 FROM {schema}.xclaim_message AS lower
                 WHERE lower.queue = xclaim_claim.queue::text AND lower.status = 'available' AND lower.available_at
@@ -802,6 +804,138 @@ BEGIN
                claimed.attempts, claimed.max_attempts, claimed.priority, claimed.unique_key,
                claimed.origin_queue, claimed.created_at, claimed.claim_expires_at, claimed.last_error,
                claimed.codec, claimed.ordering_key
+          FROM claimed
+         ORDER BY claimed.priority DESC, claimed.available_at, claimed.id;
+    END IF;
+    IF NOT FOUND THEN
+        -- Perhaps the queue has limits.
+        RETURN QUERY WITH RECURSIVE setting AS MATERIALIZED (SELECT xclaim_queue.concurrency AS concurrency,
+              xclaim_queue.rate AS rate, xclaim_queue.rate_seconds AS rate_seconds, xclaim_queue.burst AS
+              burst
+            FROM {schema}.xclaim_queue
+            WHERE xclaim_queue.queue = xclaim_claim.queue::text AND xclaim_queue.paused_at IS NULL AND
+              (xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)), of_a_claim AS
+              MATERIALIZED (SELECT xclaim_slot.slot AS slot
+            FROM setting JOIN {schema}.xclaim_slot ON xclaim_slot.queue = xclaim_claim.queue::text AND
+              xclaim_slot.kind = 'concurrency' JOIN {schema}.xclaim_message AS held ON held.id =
+              xclaim_slot.message_id
+            WHERE xclaim_slot.slot < setting.concurrency AND held.claimed_at = xclaim_slot.taken_at AND
+              held.queue = xclaim_claim.queue::text AND held.status = 'claimed'), seen_free AS MATERIALIZED
+              (SELECT xclaim_slot.slot AS slot, xclaim_slot.message_id AS message_id, xclaim_slot.taken_at
+              AS taken_at
+            FROM setting JOIN {schema}.xclaim_slot ON xclaim_slot.queue = xclaim_claim.queue::text AND
+              xclaim_slot.kind = 'concurrency'
+            WHERE xclaim_slot.slot < setting.concurrency AND NOT (EXISTS (SELECT of_a_claim.slot
+            FROM of_a_claim
+            WHERE of_a_claim.slot = xclaim_slot.slot))), others AS MATERIALIZED (SELECT greatest((SELECT
+              count(*) AS count_2
+            FROM (SELECT 1 AS one
+            FROM {schema}.xclaim_message AS claimed_one
+            WHERE claimed_one.queue = xclaim_claim.queue::text AND claimed_one.claim_expires_at IS NOT NULL
+            LIMIT coalesce((SELECT setting.concurrency
+            FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3
+            FROM of_a_claim), 0) AS stray), free AS MATERIALIZED (SELECT slot_of_ours.slot AS slot
+            FROM seen_free JOIN {schema}.xclaim_slot AS slot_of_ours ON slot_of_ours.queue =
+              xclaim_claim.queue::text AND slot_of_ours.kind = 'concurrency' AND slot_of_ours.slot =
+              seen_free.slot AND coalesce(slot_of_ours.message_id = seen_free.message_id,
+              slot_of_ours.message_id IS NULL AND seen_free.message_id IS NULL) AND
+              coalesce(slot_of_ours.taken_at = seen_free.taken_at, slot_of_ours.taken_at IS NULL AND
+              seen_free.taken_at IS NULL)
+            ORDER BY slot_of_ours.slot
+            LIMIT xclaim_claim.n + (SELECT others.stray
+            FROM others) FOR NO KEY UPDATE OF slot_of_ours SKIP LOCKED), seen_due AS MATERIALIZED (SELECT
+              xclaim_slot.slot AS slot, xclaim_slot.message_id AS message_id, xclaim_slot.taken_at AS
+              taken_at
+            FROM setting JOIN {schema}.xclaim_slot ON xclaim_slot.queue = xclaim_claim.queue::text AND
+              xclaim_slot.kind = 'rate'
+            WHERE xclaim_slot.slot < setting.burst AND (xclaim_slot.taken_at IS NULL OR xclaim_slot.taken_at
+              <= (statement_timestamp() + (((- ((CAST(setting.burst AS DOUBLE PRECISION) *
+              setting.rate_seconds) / setting.rate))) * interval '1 second')))), due AS MATERIALIZED (SELECT
+              slot_of_ours.slot AS slot
+            FROM seen_due JOIN {schema}.xclaim_slot AS slot_of_ours ON slot_of_ours.queue =
+              xclaim_claim.queue::text AND slot_of_ours.kind = 'rate' AND slot_of_ours.slot = seen_due.slot
+              AND coalesce(slot_of_ours.message_id = seen_due.message_id, slot_of_ours.message_id IS NULL
+              AND seen_due.message_id IS NULL) AND coalesce(slot_of_ours.taken_at = seen_due.taken_at,
+              slot_of_ours.taken_at IS NULL AND seen_due.taken_at IS NULL)
+            ORDER BY slot_of_ours.slot
+            LIMIT xclaim_claim.n FOR NO KEY UPDATE OF slot_of_ours SKIP LOCKED), room AS MATERIALIZED (SELECT
+              least(xclaim_claim.n, CASE WHEN (setting.concurrency IS NOT NULL) THEN (SELECT count(*) AS
+              count_1
+            FROM free) - (SELECT others.stray
+            FROM others) ELSE xclaim_claim.n END, CASE WHEN (setting.rate IS NOT NULL) THEN (SELECT count(*)
+              AS count_4
+            FROM due) ELSE xclaim_claim.n END) AS number
+            FROM setting), level(priority, number) AS (SELECT (SELECT top.priority
+            FROM {schema}.xclaim_message AS top
+            WHERE top.queue = xclaim_claim.queue::text AND top.status = 'available' AND top.available_at >=
+              '-infinity'
+            ORDER BY top.priority DESC
+            LIMIT 1) AS priority, 1 AS number
+            WHERE coalesce((SELECT room.number
+            FROM room), 0) > 0
+            UNION ALL SELECT (SELECT lower.priority
+            FROM {schema}.xclaim_message AS lower
+            WHERE lower.queue = xclaim_claim.queue::text AND lower.status = 'available' AND lower.available_at
+              >= '-infinity' AND lower.priority < level.priority
+            ORDER BY lower.priority DESC
+            LIMIT 1) AS anon_1, level.number + 1 AS anon_2
+            FROM level
+            WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT
+              picked.id AS id
+            FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+            FROM {schema}.xclaim_message AS waiting
+            WHERE waiting.queue = xclaim_claim.queue::text AND waiting.status = 'available' AND
+              waiting.priority = level.priority AND waiting.available_at <= statement_timestamp() AND CASE
+              WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
+            ORDER BY waiting.available_at, waiting.id
+            LIMIT xclaim_claim.n FOR NO KEY UPDATE SKIP LOCKED) AS picked
+            UNION ALL SELECT behind.id AS id
+            FROM (SELECT other.id AS id
+            FROM {schema}.xclaim_message AS other
+            WHERE other.queue = xclaim_claim.queue::text AND other.status = 'available' AND other.priority <
+              (SELECT level.priority
+            FROM level
+            WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at
+              >= '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
+            ORDER BY other.priority DESC, other.available_at, other.id
+            LIMIT xclaim_claim.n FOR NO KEY UPDATE SKIP LOCKED) AS behind
+            LIMIT xclaim_claim.n), chosen AS MATERIALIZED (SELECT candidate.id AS id
+            FROM candidate
+            LIMIT greatest((SELECT room.number
+            FROM room), 0)), claimed AS (UPDATE {schema}.xclaim_message
+            SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1
+              ELSE 2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp()
+              + (date_part('epoch', xclaim_claim.lease)::DOUBLE PRECISION * interval '1 second')),
+              claim_token=CAST(encode(substr(sha256(CAST(_secret AS BYTEA) || int8send(xclaim_message.id)),
+              1, 16), 'hex') AS uuid), status='claimed', claimed_by=_claimant::text,
+              claim_key=xclaim_claim.claim_key::text
+            WHERE xclaim_message.id = ANY (array((SELECT chosen.id
+            FROM chosen))) AND xclaim_message.status = 'available'
+            RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
+              xclaim_message.payload, CASE WHEN xclaim_message.headers = '{}' THEN NULL ELSE
+              xclaim_message.headers END AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+              xclaim_message.max_attempts, xclaim_message.created_at, xclaim_message.available_at,
+              xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+              xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+              xclaim_message.ordering_key), taken AS (UPDATE {schema}.xclaim_slot
+            SET message_id=pair.id, taken_at=statement_timestamp()
+            FROM (SELECT 'concurrency' AS kind, free_one.slot AS slot, numbered.id AS id
+            FROM (SELECT claimed.id AS id, row_number() OVER (ORDER BY claimed.id) AS number
+            FROM claimed) AS numbered JOIN (SELECT free.slot AS slot, row_number() OVER (ORDER BY free.slot)
+              AS number
+            FROM free) AS free_one ON free_one.number = numbered.number
+            UNION ALL SELECT 'rate' AS kind, due_one.slot AS slot, numbered.id AS id
+            FROM (SELECT claimed.id AS id, row_number() OVER (ORDER BY claimed.id) AS number
+            FROM claimed) AS numbered JOIN (SELECT due.slot AS slot, row_number() OVER (ORDER BY due.slot)
+              AS number
+            FROM due) AS due_one ON due_one.number = numbered.number) AS pair
+            WHERE xclaim_slot.queue = xclaim_claim.queue::text AND xclaim_slot.kind = pair.kind AND
+              xclaim_slot.slot = pair.slot
+            RETURNING xclaim_slot.slot)
+        SELECT claimed.id, claimed.claim_token, claimed.payload, coalesce(claimed.headers, '{}'),
+               claimed.attempts, claimed.max_attempts, claimed.priority, claimed.unique_key,
+               claimed.origin_queue, claimed.created_at, claimed.claim_expires_at, claimed.last_error,
+               claimed.codec
           FROM claimed
          ORDER BY claimed.priority DESC, claimed.available_at, claimed.id;
     END IF;

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         UnknownCodecError,
         XclaimError,
     )
-    from xclaim.message import Claim, Counts, Failure, Message, Pause, Status, Ticket
+    from xclaim.message import Claim, Counts, Failure, Limits, Message, Pause, Status, Ticket
     from xclaim.payloads.codecs.registry import Codec, register_codec
     from xclaim.payloads.options import AfterAck
     from xclaim.payloads.payloads import Payloads
@@ -63,6 +63,7 @@ _MODULE_OF = {
     "Failure": "message",
     "HiddenRowsError": "errors",
     "InvalidArgumentError": "errors",
+    "Limits": "message",
     "Message": "message",
     "MessagesFailedError": "errors",
     "OrderingNotEnabledError": "errors",
@@ -108,6 +109,7 @@ __all__ = [
     "Failure",
     "HiddenRowsError",
     "InvalidArgumentError",
+    "Limits",
     "Message",
     "MessagesFailedError",
     "OrderingNotEnabledError",

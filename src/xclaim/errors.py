@@ -167,14 +167,14 @@ class QueueFullError(XclaimError):
             problem = (
                 f"{count:,} messages never fit into queue {queue!r}, where {max_backlog:,} may "
                 "wait: nothing was pushed; push fewer at a time, or let more wait with "
-                "Queue.limit(max_backlog=...)"
+                "Queue.limit_backlog(max_backlog=...)"
             )
         else:
             problem = (
                 f"queue {queue!r} is full: {waiting:,} messages wait, max_backlog is "
                 f"{max_backlog:,}, and there is no room for {count:,} more; nothing was pushed; "
                 "push again when some were claimed, wait for that with on_full='wait', or let more "
-                "wait with Queue.limit(max_backlog=...)"
+                "wait with Queue.limit_backlog(max_backlog=...)"
             )
         super().__init__(problem)
 

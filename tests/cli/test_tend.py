@@ -98,6 +98,7 @@ def test_stats_count_every_queue_by_state(
         "next_try_at": None,
         "head_attempts": 0,
         "paused_at": None,
+        "limits": None,
     }
     assert all(0 <= age < 60 for age in ages)
     assert other["queue"] == "parcels"
@@ -331,6 +332,44 @@ def test_the_demo_keeps_to_a_queue_of_its_own(
     assert line["queue"].startswith("demo-")
     assert line["queue"] in shown.stdout
     assert line["consumed"] == 100
+
+
+def test_limits_of_a_queue_are_set_shown_and_ended(xclaim: CommandLine, queue: Queue) -> None:
+    queue.push_many(range(5))
+
+    given = xclaim("limits", "orders", "--concurrency", "3", "--rate", "20/15m", "--burst", "2")
+    shown = xclaim("limits", "orders")
+    claimed = xclaim("claim", "orders", "--limit", "5")
+    stats = xclaim("stats", "orders")
+    ended = xclaim("limits", "orders", "--none")
+
+    limits = {"queue": "orders", "concurrency": 3, "rate": 20, "per": 900.0, "burst": 2}
+    assert given.values == shown.values == [limits]
+    assert len(claimed.values) == 2
+    assert stats.values[0]["limits"] == "3 at once, 20 per 900 s in bursts of 2"
+    nothing = {"concurrency": None, "rate": None, "per": None, "burst": None}
+    assert ended.values == [{"queue": "orders", **nothing}]
+    assert queue.limits() is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--concurrency", "0"],
+        ["--concurrency", "three"],
+        ["--rate", "10"],
+        ["--rate", "0/s"],
+        ["--rate", "10/0s"],
+        ["--rate", "10/s\n"],
+        ["--burst", "3"],
+        ["--none", "--concurrency", "3"],
+    ],
+)
+def test_a_limit_that_is_none_is_wrong_use(
+    xclaim: CommandLine, queue: Queue, options: list[str]
+) -> None:
+    assert xclaim("limits", "orders", *options).status == 2
+    assert queue.limits() is None
 
 
 def test_pause_and_unpause_a_queue(xclaim: CommandLine, queue: Queue) -> None:

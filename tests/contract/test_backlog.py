@@ -30,7 +30,7 @@ def always_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 def full(queue: Queue) -> Queue:
     """A queue in which three may wait, and do."""
     queue.push_many(range(3))
-    queue.limit(max_backlog=3)
+    queue.limit_backlog(max_backlog=3)
     return queue
 
 
@@ -46,12 +46,12 @@ def test_a_push_raises_where_as_many_wait_as_may(full: Queue) -> None:
     error = raised.value
     assert (error.queue, error.max_backlog, error.waiting) == (full.name, 3, 3)
     assert (error.count, error.on_full) == (1, "raise")
-    assert "Queue.limit(max_backlog=...)" in str(error)
+    assert "Queue.limit_backlog(max_backlog=...)" in str(error)
     assert waiting(full) == 3
 
 
 def test_there_is_room_up_to_the_limit(queue: Queue) -> None:
-    queue.limit(max_backlog=3)
+    queue.limit_backlog(max_backlog=3)
 
     for number in range(3):
         queue.push(number)
@@ -73,7 +73,7 @@ def test_what_is_delayed_or_stands_in_line_waits_too(queue: Queue, engine: Engin
     ordering.enable(engine)
     queue.push(1, delay=timedelta(days=1))
     queue.push_many([2, 3], ordering_keys=["a", "a"])
-    queue.limit(max_backlog=3)
+    queue.limit_backlog(max_backlog=3)
 
     assert queue.backlog() == Backlog(max_backlog=3, on_full="raise", waiting=3)
     for keys in (None, "a", "b"):
@@ -86,7 +86,7 @@ def test_dead_letters_and_consumed_messages_take_no_room(queue: Queue) -> None:
     first, second = queue.claim_many(2)
     queue.ack(first)
     queue.release(second, error="dead")
-    queue.limit(max_backlog=1)
+    queue.limit_backlog(max_backlog=1)
 
     queue.push("more")
 
@@ -96,7 +96,7 @@ def test_dead_letters_and_consumed_messages_take_no_room(queue: Queue) -> None:
 def test_what_comes_back_is_not_refused(queue: Queue) -> None:
     queue.push(1)
     queue.push(2, max_attempts=1)
-    queue.limit(max_backlog=2)
+    queue.limit_backlog(max_backlog=2)
     first, second = queue.claim_many(2)
     queue.push_many([3, 4])
 
@@ -110,7 +110,7 @@ def test_what_comes_back_is_not_refused(queue: Queue) -> None:
 
 def test_a_batch_is_pushed_whole_or_not_at_all(queue: Queue) -> None:
     queue.push("one")
-    queue.limit(max_backlog=3)
+    queue.limit_backlog(max_backlog=3)
 
     with pytest.raises(QueueFullError) as raised:
         queue.push_many(range(3))
@@ -123,7 +123,7 @@ def test_a_batch_is_pushed_whole_or_not_at_all(queue: Queue) -> None:
 
 def test_what_is_there_already_needs_no_room(queue: Queue) -> None:
     pushed = queue.push("one", unique_key="a")
-    queue.limit(max_backlog=2)
+    queue.limit_backlog(max_backlog=2)
 
     both = queue.push_many(["one", "two"], unique_keys=["a", "b"])
     assert both[0].id == pushed.id
@@ -138,7 +138,7 @@ def test_what_is_there_already_needs_no_room(queue: Queue) -> None:
 
 
 def test_a_skipped_push_returns_none(full: Queue) -> None:
-    full.limit(max_backlog=3, on_full="skip")
+    full.limit_backlog(max_backlog=3, on_full="skip")
 
     assert full.push("more") is None
     assert full.push_many(["more", "still more"]) == [None, None]
@@ -147,7 +147,7 @@ def test_a_skipped_push_returns_none(full: Queue) -> None:
 
 def test_a_skipped_batch_says_what_was_there(queue: Queue) -> None:
     pushed = queue.push("one", unique_key="a")
-    queue.limit(max_backlog=1)
+    queue.limit_backlog(max_backlog=1)
 
     messages = queue.push_many(
         ["two", "one", "three"], unique_keys=["b", "a", None], on_full="skip"
@@ -159,7 +159,7 @@ def test_a_skipped_batch_says_what_was_there(queue: Queue) -> None:
 
 
 def test_the_call_overrides_the_setting(full: Queue) -> None:
-    full.limit(max_backlog=3, on_full="skip")
+    full.limit_backlog(max_backlog=3, on_full="skip")
 
     with pytest.raises(QueueFullError):
         full.push("more", on_full="raise")
@@ -181,7 +181,7 @@ def test_a_call_has_a_limit_of_its_own_where_none_is_set(queue: Queue) -> None:
 
 
 def test_a_limit_ends(full: Queue) -> None:
-    full.limit(max_backlog=None)
+    full.limit_backlog(max_backlog=None)
 
     full.push_many(range(5))
 
@@ -191,7 +191,7 @@ def test_a_limit_ends(full: Queue) -> None:
 
 def test_a_limit_is_no_pause(full: Queue) -> None:
     full.pause()
-    full.limit(max_backlog=4)
+    full.limit_backlog(max_backlog=4)
     assert full.paused() is not None
     assert full.unpause()
     assert full.backlog().max_backlog == 4
@@ -212,7 +212,7 @@ def claims_later(engine: Engine) -> Iterator[Callable[[str], None]]:
 
 
 def test_a_push_waits_for_a_claim(full: Queue, claims_later: Callable[[str], None]) -> None:
-    full.limit(max_backlog=3, on_full="wait")
+    full.limit_backlog(max_backlog=3, on_full="wait")
     claims_later(full.name)
 
     assert full.push("more", wait=LONG) is not None
@@ -231,7 +231,7 @@ def test_a_wait_ends_with_the_error(full: Queue) -> None:
 
 
 def test_what_never_fits_does_not_wait(queue: Queue) -> None:
-    queue.limit(max_backlog=2, on_full="wait")
+    queue.limit_backlog(max_backlog=2, on_full="wait")
 
     with pytest.raises(QueueFullError, match="3 messages never fit"):
         queue.push_many(range(3), wait=LONG)
@@ -247,7 +247,7 @@ def test_a_limit_that_ends_ends_the_wait(full: Queue, engine: Engine) -> None:
 
 
 def test_nothing_waits_in_a_transaction_of_the_caller(full: Queue, facade: Facade) -> None:
-    full.limit(max_backlog=3, on_full="wait")
+    full.limit_backlog(max_backlog=3, on_full="wait")
 
     with facade.in_transaction(full.name) as joined:
         with pytest.raises(InvalidArgumentError, match="hold your locks"):
@@ -261,7 +261,7 @@ def test_nothing_waits_in_a_transaction_of_the_caller(full: Queue, facade: Facad
 def test_nothing_is_left_out_of_a_transaction_that_does_not_say_so(
     full: Queue, facade: Facade
 ) -> None:
-    full.limit(max_backlog=3, on_full="skip")
+    full.limit_backlog(max_backlog=3, on_full="skip")
 
     with facade.in_transaction(full.name) as joined:
         with pytest.raises(QueueFullError):
@@ -273,7 +273,7 @@ def test_nothing_is_left_out_of_a_transaction_that_does_not_say_so(
 
 
 def test_what_is_rolled_back_takes_no_room(queue: Queue, facade: Facade) -> None:
-    queue.limit(max_backlog=2)
+    queue.limit_backlog(max_backlog=2)
 
     with pytest.raises(QueueFullError), facade.in_transaction(queue.name) as joined:
         joined.push_many([1, 2])
@@ -285,7 +285,7 @@ def test_what_is_rolled_back_takes_no_room(queue: Queue, facade: Facade) -> None
 @pytest.mark.parametrize("number", [0, -1, 1_000_001, 2**63, True, "10", 1.5, float("nan")])
 def test_hostile_numbers_are_refused(queue: Queue, number: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="max_backlog must"):
-        queue.limit(max_backlog=number)
+        queue.limit_backlog(max_backlog=number)
     with pytest.raises(InvalidArgumentError, match="max_backlog must"):
         queue.push(1, max_backlog=number)
     assert queue.counts().available == 0
@@ -296,7 +296,7 @@ def test_wrong_words_are_refused(queue: Queue) -> None:
     with pytest.raises(InvalidArgumentError, match="on_full must be"):
         queue.push(1, on_full=wrong)
     with pytest.raises(InvalidArgumentError, match="on_full must be"):
-        queue.limit(max_backlog=1, on_full=wrong)
+        queue.limit_backlog(max_backlog=1, on_full=wrong)
     with pytest.raises(InvalidArgumentError, match="on_full must be"):
         queue.push(1, on_full=[wrong])  # type: ignore[call-overload]
     with pytest.raises(InvalidArgumentError, match="leave out one"):
@@ -307,7 +307,7 @@ def test_wrong_words_are_refused(queue: Queue) -> None:
 
 def test_a_dead_letter_queue_has_no_limit(dead_letters: Queue) -> None:
     with pytest.raises(InvalidArgumentError, match="dead-letter queue"):
-        dead_letters.limit(max_backlog=1)
+        dead_letters.limit_backlog(max_backlog=1)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.model.model import Failed, Row, Table
 from tests.model.promises import REMEMBERED, require
 from xclaim import Status
 from xclaim.sql.dialects import dialect_of
-from xclaim.sql.schema import message_table, queue_table
+from xclaim.sql.schema import message_table, queue_table, slot_table
 from xclaim.sql.statements.auditing import PROMISES
 
 _TABLE = message_table()
@@ -63,6 +63,7 @@ def empty(connection: Connection) -> None:
     """Delete all messages, and the settings of all queues."""
     connection.execute(_TABLE.delete())
     connection.execute(queue_table().delete())
+    connection.execute(slot_table().delete())
 
 
 def age(connection: Connection, by: timedelta) -> None:

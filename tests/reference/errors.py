@@ -40,7 +40,7 @@ _WAY_OUT: dict[type[XclaimError], str] = {
     ),
     errors.QueueFullError: (
         "Push again when workers have claimed some, let the push [wait or be skipped]"
-        "(../guides/backpressure.md), or let more wait with `Queue.limit(max_backlog=...)`."
+        "(../guides/backpressure.md), or let more wait with `Queue.limit_backlog(max_backlog=...)`."
     ),
     errors.SchemaVersionError: (
         "Run `xclaim upgrade`. If the schema is newer than this xclaim, run `pip install --upgrade "

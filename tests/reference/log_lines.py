@@ -239,13 +239,17 @@ def _pause(queue: Queue) -> None:
     queue.pause(by="ann@ops1", reason="the warehouse is being moved")
 
 
+def _limit(queue: Queue) -> None:
+    queue.limit(concurrency=3, rate=10, by="ann@ops1")
+
+
 def _unpause(queue: Queue) -> None:
     _pause(queue)
     queue.unpause(by="ann@ops1")
 
 
 def _limit_backlog(queue: Queue) -> None:
-    queue.limit(max_backlog=1_000, on_full="wait", by="ann@ops1")
+    queue.limit_backlog(max_backlog=1_000, on_full="wait", by="ann@ops1")
 
 
 def _skip(queue: Queue) -> None:
@@ -288,6 +292,7 @@ _SCENES: tuple[tuple[str, Callable[[Queue], object]], ...] = (
     ("Somebody let it go on.", _unpause),
     ("Somebody limited how many messages may wait, or let any number wait.", _limit_backlog),
     ("A push found the queue full, and waits for room or is skipped.", _skip),
+    ("Somebody set the limits of the queue; none: it has none any more.", _limit),
 )
 
 

@@ -20,6 +20,7 @@ from xclaim.sql.schema import (
     VERSION_TABLE_NAME,
     message_table,
     queue_table,
+    slot_table,
 )
 
 _DIALECTS: tuple[Any, Any] = (postgresql.dialect(), sqlite.dialect())  # type: ignore[no-untyped-call]
@@ -65,9 +66,21 @@ QUEUE_COLUMNS = {
     "reason": "Why, if somebody said so.",
     "max_backlog": "How many messages may wait in it. NULL: any number.",
     "on_full": "What a push does when so many wait: `raise`, `wait` or `skip`.",
+    "concurrency": "How many messages are claimed at once. NULL: any number.",
+    "rate": "How many claims begin in `rate_seconds`. NULL: any number.",
+    "rate_seconds": "The time of the rate.",
+    "burst": "How many claims of the rate may begin together.",
+}
+SLOT_COLUMNS = {
+    "queue": "The queue with a limit.",
+    "kind": "Of which limit: `concurrency` or `rate`.",
+    "slot": "Its number, from 0.",
+    "message_id": "The message whose claim took the slot last.",
+    "taken_at": "When: the `claimed_at` of that claim.",
 }
 _QUEUE_CHECKS = {
     "ck_xclaim_queue_name": "Every setting is that of a queue.",
+    "ck_xclaim_queue_limits": "A limit is a number above zero, and a rate has its time and burst.",
     "ck_xclaim_queue_paused": "Somebody has paused what is paused; what is not has no reason.",
     "ck_xclaim_queue_backlog": "From 1 to a million may wait, and then a push does one of three.",
 }
@@ -112,13 +125,21 @@ def page() -> str:
         "three times.",
         table(("setting", "value"), _storage()),
         "## Settings of queues",
-        f"The table `{queue_table().name}` has a row for each queue that was ever paused; all "
-        "others have none. A claim that looks from the head of the queue reads it.",
+        f"The table `{queue_table().name}` has a row for each queue that was ever paused or "
+        "limited; all others have none. A claim that looks from the head of the queue reads it.",
         table(
             ("column", "PostgreSQL", "SQLite", "NULL", "default", "meaning"),
             _columns(queue_table(), QUEUE_COLUMNS),
         ),
         table(("check", "promise", "condition"), _checks(QUEUE_CHECKS, _QUEUE_CHECKS)),
+        "## Slots",
+        f"The table `{slot_table().name}` has the slots of queues with [limits]"
+        "(../guides/limits.md): a claim takes one for each of its messages. It is empty as long "
+        "as no queue has limits.",
+        table(
+            ("column", "PostgreSQL", "SQLite", "NULL", "default", "meaning"),
+            _columns(slot_table(), SLOT_COLUMNS),
+        ),
         "## Besides the table",
         "The [views](views.md). On PostgreSQL the function `xclaim_delete(bigint[], text)`, by "
         "which a [maintainer](../security.md) deletes, and the verbs as [functions](functions.md). "

@@ -9,7 +9,7 @@ from typing import Any, assert_type
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xclaim import AsyncQueue, Backlog, Claim, Counts, Message, Pause, Queue, Ticket
+from xclaim import AsyncQueue, Backlog, Claim, Counts, Limits, Message, Pause, Queue, Ticket
 
 NOW, LATER = timedelta(0), timedelta(minutes=5)
 
@@ -28,6 +28,8 @@ def use(queue: Queue) -> None:
     assert_type(queue.paused(), Pause | None)
     assert_type(queue.unpause(by="me"), bool)
     fill(queue)
+    assert_type(queue.limit(concurrency=3, rate=10, per=LATER, burst=5, by="me"), Limits)
+    assert_type(queue.limits(), Limits | None)
 
     claimed = queue.claim_message(message.id, claimed_by="me", claim_key="key")
     assert claimed is not None
@@ -70,7 +72,7 @@ def use(queue: Queue) -> None:
 
 def fill(queue: Queue) -> None:
     """Limit what waits, and push as far as there is room."""
-    queue.limit(max_backlog=1_000, on_full="wait")
+    queue.limit_backlog(max_backlog=1_000, on_full="wait")
     assert_type(queue.backlog(), Backlog)
     assert_type(queue.push(9, on_full="wait", wait=NOW, unique_key="nine"), Message[Any])
     assert_type(queue.push(9, on_full="skip", unique_key="nine"), Message[Any] | None)
@@ -82,7 +84,7 @@ def fill(queue: Queue) -> None:
 
 async def fill_async(queue: AsyncQueue) -> None:
     """Do the same with asyncio."""
-    await queue.limit(max_backlog=1_000, on_full="wait")
+    await queue.limit_backlog(max_backlog=1_000, on_full="wait")
     assert_type(await queue.backlog(), Backlog)
     kept = await queue.push(9, on_full="wait", wait=NOW, unique_key="nine")
     assert_type(kept, Message[Any])
@@ -106,6 +108,8 @@ async def use_async(queue: AsyncQueue) -> None:
     assert_type(await queue.paused(), Pause | None)
     assert_type(await queue.unpause(by="me"), bool)
     await fill_async(queue)
+    assert_type(await queue.limit(concurrency=3, rate=10, per=LATER, burst=5, by="me"), Limits)
+    assert_type(await queue.limits(), Limits | None)
 
     claimed = await queue.claim_message(message.id, claimed_by="me", claim_key="key")
     assert claimed is not None

@@ -16,6 +16,7 @@ from xclaim import __version__
 from xclaim.cli import (
     examining,
     granting,
+    limits,
     looking,
     measuring,
     ordering,
@@ -56,6 +57,7 @@ COMMANDS = (
     *measuring.COMMANDS,
     *granting.COMMANDS,
     *ordering.COMMANDS,
+    *limits.COMMANDS,
     *showing.COMMANDS,
 )
 for command in COMMANDS:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _COUNTS = ("available", "delayed", "claimed", "consumed", "dead_letters", "in_line")
 _FAILING = ("retrying", "next_try_at", "head_attempts")
 _AGES = ("oldest_available_age", "oldest_claim_age")
-STATS_COLUMNS = ("queue", *_COUNTS, *_FAILING, *_AGES, "paused_at", "max_backlog")
+STATS_COLUMNS = ("queue", *_COUNTS, *_FAILING, *_AGES, "paused_at", "max_backlog", "limits")
 ERROR_COLUMNS = ("queue", "state", "error_class", "messages", "attempts", "next_try_at")
 HOLDER_COLUMNS = (
     *("id", "queue", "claimed_by", "attempts", "claimed_at", "claim_expires_at"),
@@ -72,7 +72,8 @@ def stats(*, queue_name: str | None, errors: bool, output: Output, database: Dat
     A line per queue of the view xclaim_queue_stats; ages are in seconds. `in_line` stand behind
     another with their ordering key; `retrying` failed and are tried again; `head_attempts` is how
     often the message was tried that would be claimed next. `paused_at` is since when a queue hands
-    out nothing, `max_backlog` how many messages may wait in it.
+    out nothing, `max_backlog` how many messages may wait in it, `limits` what else `xclaim limits`
+    has set.
     """
     databases = [database] if queue_name is None else database.places_of(queue_name)
     if errors:
@@ -118,14 +119,15 @@ def _together(queue: str, rows: Sequence[dict[str, Any]], parts: int) -> dict[st
     def known(name: str) -> list[Any]:
         return [row[name] for row in rows if row[name] is not None]
 
-    paused, limits = known("paused_at"), known("max_backlog")
+    paused, backlogs = known("paused_at"), known("max_backlog")
     return {
         "queue": queue,
         **{name: sum(known(name)) for name in (*_COUNTS, "retrying")},
         "next_try_at": min(known("next_try_at"), default=None),
         **{name: max(known(name), default=None) for name in _MOST},
         "paused_at": max(paused) if len(paused) == parts else None,
-        "max_backlog": sum(limits) if len(limits) == parts else None,
+        "max_backlog": sum(backlogs) if len(backlogs) == parts else None,
+        "limits": "; ".join(dict.fromkeys(known("limits"))) or None,
     }
 
 
@@ -229,8 +231,14 @@ def _say_unless_quiet(database: Database, line: str) -> None:
 
 
 def _stats(database: Database) -> list[dict[str, Any]]:
+    from xclaim.message import limits_of
     from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
-    from xclaim.sql.statements import limited_backlogs, paused_queues, queue_stats
+    from xclaim.sql.statements import (
+        limited_backlogs,
+        limited_queues,
+        paused_queues,
+        queue_stats,
+    )
     from xclaim.verbs.execution import as_utc
     from xclaim.verbs.unsendable import shown
 
@@ -241,22 +249,26 @@ def _stats(database: Database) -> list[dict[str, Any]]:
             raise mismatch(found, schema, connection)
         rows = shown(connection, schema, queue_stats, {})
         paused = shown(connection, schema, paused_queues, {})
-        limited = shown(connection, schema, limited_backlogs, {})
+        waiting = shown(connection, schema, limited_backlogs, {})
+        limited = shown(connection, schema, limited_queues, {})
     paused_at = {row.queue: as_utc(row.paused_at) for row in paused}
-    limits = {row.queue: row.max_backlog for row in limited}
+    backlogs = {row.queue: row.max_backlog for row in waiting}
+    limits = {row.queue: str(limits_of(row)) for row in limited}
     lines = [row._asdict() for row in rows]
     for line in lines:
         line["next_try_at"] = as_utc(line["next_try_at"])
         line["paused_at"] = paused_at.pop(line["queue"], None)
-        line["max_backlog"] = limits.pop(line["queue"], None)
-    # A dead-letter queue is counted with its queue; doctor says that it is paused.
+        line["max_backlog"] = backlogs.pop(line["queue"], None)
+        line["limits"] = limits.pop(line["queue"], None)
+    # A dead-letter queue is counted with its queue; doctor says that it is paused, or limited.
     empty = [
         {
             **_empty_line(queue),
             "paused_at": paused_at.get(queue),
-            "max_backlog": limits.get(queue),
+            "max_backlog": backlogs.get(queue),
+            "limits": limits.get(queue),
         }
-        for queue in paused_at | limits
+        for queue in dict.fromkeys([*paused_at, *backlogs, *limits])
         if not queue.endswith(".dead")
     ]
     lines = sorted([*lines, *empty], key=lambda line: line["queue"]) if empty else lines

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from xclaim.arguments import dead_letter_queue, visible
 from xclaim.errors import ClaimLostError, QueueFullError, suggested
-from xclaim.message import Claim, Message, Pause
+from xclaim.message import Claim, Limits, Message, Pause
 from xclaim.retry import RETRY
 from xclaim.verb import Verb
 
@@ -226,6 +226,12 @@ def full(error: QueueFullError) -> Line:
     return logging.INFO, f"{error.queue}: {error.count:,} {noun} not pushed: it is full, {most}"
 
 
+def _limited(run: _Run) -> list[Line]:
+    limits: Limits = run.result
+    by = run.options.get("by") or operator()
+    return [(logging.WARNING, f"{run.queue}: limits set to {limits} by operator {_plain(by)}")]
+
+
 def _counted(run: _Run, verb: str, noun: str, end: str = "") -> list[Line]:
     if not run.result:
         return []
@@ -306,6 +312,7 @@ _LINES: dict[str, tuple[int, Callable[[_Run], list[Line]]]] = {
     "pause": (logging.WARNING, _paused),
     "unpause": (logging.WARNING, _unpaused),
     "limit_backlog": (logging.WARNING, _backlog_limited),
+    "limit": (logging.WARNING, _limited),
     "prune": (logging.INFO, _pruned),
     "withdraw": (logging.INFO, _withdrawn),
     "withdraw_by_id": (logging.INFO, _withdrawn),

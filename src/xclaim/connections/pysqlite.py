@@ -16,7 +16,7 @@ from sqlalchemy import Dialect, Text, Uuid, make_url
 
 from xclaim.connections.placeholders import by_place
 from xclaim.sql.dialects import UtcTimestamp, text_of, time_of, token_of
-from xclaim.sql.schema import message_table, queue_table
+from xclaim.sql.schema import message_table, queue_table, slot_table
 
 Row = Sequence[Any]
 _Reader = Callable[[Any], Any]
@@ -65,7 +65,11 @@ class _Reading:
     def __init__(self, names: Sequence[str]) -> None:
         row_type: Any = namedtuple("Row", names)  # type: ignore[misc]  # known only here
         self.named: Callable[[Iterable[Any]], Row] = row_type._make
-        columns = [*message_table().columns, *queue_table().columns]
+        columns = [
+            column
+            for table in (message_table(), queue_table(), slot_table())
+            for column in table.columns
+        ]
         types = {column.name: column.type for column in columns}
         found = [_READERS.get(type(types[name])) if name in types else text_of for name in names]
         self._columns = [(place, each) for place, each in enumerate(found) if each is not None]

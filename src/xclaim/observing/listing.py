@@ -10,7 +10,7 @@ from typing import Any
 from xclaim import arguments
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Pause
+from xclaim.message import Pause, limits_of
 from xclaim.observing import flowing
 from xclaim.observing.asking import Build, Question
 from xclaim.observing.counting import Bounds, Counted, share
@@ -22,7 +22,7 @@ from xclaim.observing.times import as_time
 from xclaim.observing.values import Count, QueueSummary
 from xclaim.observing.verdicts import FAILING_FOR, Seen, verdict
 from xclaim.sql.revision import qualified
-from xclaim.sql.schema import QUEUE_TABLE_NAME
+from xclaim.sql.schema import QUEUE_TABLE_NAME, queue_table
 from xclaim.sql.statements import observing_queues, observing_rights
 
 MOST_QUEUES = 10_000  # names that are looked for
@@ -356,6 +356,7 @@ def _summary(row: Counted, known: Known) -> QueueSummary:
         pause=pause,
         max_backlog=None if setting is None else setting.max_backlog,
         on_full=None if setting is None else setting.on_full,
+        limits=limits_of(setting) if _is_limited(setting) else None,
     )
 
 
@@ -368,13 +369,20 @@ def _settings(question: Question) -> dict[str, Any]:
     if not question.is_sqlite:
         named = {"named_table": qualified(QUEUE_TABLE_NAME, question.schema)}
         columns = question.run(observing_rights.columns(), named)
-        wanted = {"queue", "paused_at", "paused_by", "reason", "max_backlog", "on_full"}
+        wanted = set(queue_table().c.keys())
         # Where there is no such table at all, it is asked for, to hear that.
         if columns and not wanted <= {each.name for each in columns if each.may_select}:
             return {}
     rows = question.rows(observing_queues.paused_queues, {"most": MOST_QUEUES})
-    are_set = [row for row in rows if (row.paused_at, row.max_backlog) != (None, None)]
-    return {row.queue: row for row in are_set}
+    return {row.queue: row for row in rows if _says_something(row)}
+
+
+def _says_something(row: Any) -> bool:
+    return row.paused_at is not None or row.max_backlog is not None or _is_limited(row)
+
+
+def _is_limited(row: Any) -> bool:
+    return row is not None and (row.concurrency is not None or row.rate is not None)
 
 
 def _pause(setting: Any) -> Pause | None:

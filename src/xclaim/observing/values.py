@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from xclaim.message import Pause, Status
+from xclaim.message import Limits, Pause, Status
 
 
 class Verdict(StrEnum):
@@ -122,6 +122,7 @@ class QueueSummary:
     oldest_claim: timedelta | None
     last_consumed_at: datetime | None
     pause: Pause | None
+    limits: Limits | None = None
     flow: Flow | None = None
     reason: str = ""
     max_backlog: int | None = None

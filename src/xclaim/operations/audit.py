@@ -26,7 +26,14 @@ from xclaim.payloads.plain_json import decode_strictly
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
 from xclaim.sql.revision import mismatch, read_revision
-from xclaim.sql.schema import CHECKS, QUEUE_CHECKS, TABLE_NAME, message_table, queue_table
+from xclaim.sql.schema import (
+    CHECKS,
+    QUEUE_CHECKS,
+    TABLE_NAME,
+    message_table,
+    queue_table,
+    slot_table,
+)
 from xclaim.sql.statements import auditing, diagnosing
 from xclaim.verbs import refuse_hidden_rows, schema_on
 from xclaim.verbs.execution import execute
@@ -34,7 +41,7 @@ from xclaim.verbs.unsendable import is_unsendable, look
 
 __all__ = ["Audit", "Check", "audit"]
 
-_TABLES = (message_table(), queue_table())
+_TABLES = (message_table(), queue_table(), slot_table())
 _ASKED = "whether every message is sound"
 _PART = 20_000  # rows read at a time: some tens of milliseconds
 _PAGE = 100  # of these, whose payloads are read

@@ -24,6 +24,7 @@ from xclaim.connections import missing_files
 from xclaim.connections.autocommit import needs_transaction
 from xclaim.connections.direct import run
 from xclaim.errors import SchemaVersionError
+from xclaim.message import limits_of
 from xclaim.observing.asking import is_ended, is_locked_out, limiting
 from xclaim.operations import few_of_many, function_checks
 from xclaim.operations.audit import sound_checks, sound_indexes
@@ -201,7 +202,7 @@ def _hidden(connection: Connection, schema: str | None) -> Iterator[tuple[Findin
             found="row-level security hides messages from this role",
             remedy="run it as the owner of the table, or as a role with BYPASSRLS",
         )
-        yield finding, {"paused", "backlog", "stuck_claims", "failing", "dead_letters"}
+        yield finding, {"paused", "backlog", "limits", "stuck_claims", "failing", "dead_letters"}
     if connection.dialect.name == SQLITE.name:
         return
     (row,) = run(connection, diagnosing.sees_sessions(), {})
@@ -345,13 +346,26 @@ def _full(connection: Connection, schema: str | None) -> Iterator[Finding]:
             level=Level.WARNING,
             found=f"{row.queue!r} is full: {backlog.waiting:,} messages wait, max_backlog is "
             f"{backlog.max_backlog:,}, pushes {_ON_FULL[backlog.on_full or 'raise']}",
-            remedy="let more workers claim, or more wait: Queue.limit(max_backlog=...)",
+            remedy="let more workers claim, or more wait: Queue.limit_backlog(...)",
             queue=row.queue,
         )
     if not are_full:
         seen = f" among the first {_MOST_LIMITED}" if len(rows) > _MOST_LIMITED else ""
         found = f"no queue is full{seen}" if rows else "no queue has a max_backlog"
         yield Finding(name="backlog", level=Level.OK, found=found)
+
+
+def _limited(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    rows = shown(connection, schema, statements.limited_queues, {})
+    for row in rows:
+        yield Finding(
+            name="limits",
+            level=Level.OK,
+            found=f"{row.queue!r} is limited to {limits_of(row)}",
+            queue=row.queue,
+        )
+    if not rows:
+        yield Finding(name="limits", level=Level.OK, found="no queue has limits")
 
 
 def _dead_letters(connection: Connection, schema: str | None) -> Iterator[Finding]:
@@ -794,6 +808,7 @@ _EVERYWHERE: tuple[Examination, ...] = (
     _ordering_keys,
     _paused,
     _full,
+    _limited,
     _stuck_claims,
     _failing,
     _dead_letters,

@@ -12,7 +12,7 @@ from xclaim.arguments import LEASE, LEASE_LIMIT, Loud, OnFull, PushOptions, When
 from xclaim.backlog import Backlog
 from xclaim.connections.tasks import async_block, bridged
 from xclaim.consuming.streaming import Stream
-from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
+from xclaim.message import Claim, Counts, Failure, Limits, Message, Pause, T_co, Ticket
 from xclaim.queues.bound_queue import BoundQueue
 from xclaim.retry import MAX_ATTEMPTS, Retry
 
@@ -304,12 +304,12 @@ class AsyncVerbs(Generic[T_co]):
         """
         return async_block(self._queue.working_on(claims, lease, lease_limit, retry))
 
-    async def limit(
+    async def limit_backlog(
         self, *, max_backlog: int | None, on_full: OnFull = "raise", by: str | None = None
     ) -> None:
         """Let so many messages wait in the queue, and say what a push does then; None: any number.
 
-        As ``Queue.limit``.
+        As ``Queue.limit_backlog``.
         """
         await bridged(
             self._queue.run, verbs.LIMIT_BACKLOG, max_backlog=max_backlog, on_full=on_full, by=by
@@ -342,6 +342,29 @@ class AsyncVerbs(Generic[T_co]):
         As ``Queue.paused``.
         """
         return await bridged(self._queue.run, verbs.PAUSED)
+
+    async def limit(
+        self,
+        *,
+        concurrency: int | None = None,
+        rate: int | None = None,
+        per: timedelta | None = None,
+        burst: int | None = None,
+        by: str | None = None,
+    ) -> Limits:
+        """Set the limits of the queue, for all who claim from it; what is not named has none.
+
+        As ``Queue.limit``.
+        """
+        given = {"concurrency": concurrency, "rate": rate, "per": per, "burst": burst}
+        return await bridged(self._queue.run, verbs.LIMIT, **given, by=by)
+
+    async def limits(self) -> Limits | None:
+        """Return the limits of the queue, None if it has none.
+
+        As ``Queue.limits``.
+        """
+        return await bridged(self._queue.run, verbs.LIMITS)
 
     async def expire(self, *, limit: int | None = None) -> int:
         """Give back the messages whose lease ran out, and return how many.

@@ -312,6 +312,13 @@ class Parts:
             return None
         return max(pauses, key=lambda pause: pause.paused_at)
 
+    def refuse_limits(self, verb: Verb[Any], **_: Any) -> Any:
+        """Refuse to limit the parts together: no statement sees what others hold."""
+        raise InvalidArgumentError(
+            f"{verb.name} is for a queue in one place, and this one is split: each part has limits "
+            "of its own, by a Queue of that place"
+        )
+
     def unpause(self, verb: Verb[bool], **options: Any) -> bool:
         """Unpause all parts, and return whether one was paused."""
         return any(self.each(verb, **options))
@@ -340,6 +347,8 @@ _WAYS: Mapping[Verb[Any], Callable[..., Any]] = {
     verbs.PAUSE: Parts.pause,
     verbs.PAUSED: Parts.paused,
     verbs.UNPAUSE: Parts.unpause,
+    verbs.LIMIT: Parts.refuse_limits,
+    verbs.LIMITS: Parts.refuse_limits,
 }
 
 

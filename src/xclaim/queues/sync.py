@@ -17,7 +17,7 @@ from xclaim.connections.engine import create_verb_engine
 from xclaim.connections.sessions import session_in
 from xclaim.consuming.reconnecting import RECONNECT
 from xclaim.consuming.streaming import each
-from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
+from xclaim.message import Claim, Counts, Failure, Limits, Message, Pause, T_co, Ticket
 from xclaim.payloads.payloads import Payloads
 from xclaim.places import Places
 from xclaim.queues.bound_queue import Bind, unusable_bind
@@ -123,7 +123,7 @@ class Queue(Generic[T_co]):
         others stand in line, and their ``available_at`` is None. A dead letter lets the next one
         pass, or with ``on_dead="hold"`` holds the line until it is redriven, acked or withdrawn.
 
-        Where ``max_backlog`` messages wait already, by default as many as ``limit`` has set, this
+        Where ``max_backlog`` messages wait already, by default as many as ``limit_backlog`` has set, this
         raises QueueFullError, ``wait``s for room (a minute at most, unless you say), or skips the
         payload and returns None: as ``on_full`` says, else the setting. In a transaction of yours a
         setting only makes it raise, and ``on_full="wait"`` is refused.
@@ -449,7 +449,7 @@ class Queue(Generic[T_co]):
         }
         return each(self._queue.stream(batch, claimant, lease_limit, wait, retry))
 
-    def limit(
+    def limit_backlog(
         self, *, max_backlog: int | None, on_full: OnFull = "raise", by: str | None = None
     ) -> None:
         """Let so many messages wait in the queue, and say what a push does then; None: any number.
@@ -494,6 +494,33 @@ class Queue(Generic[T_co]):
         Only for those who want to know: a claim asks by itself.
         """
         return self._queue.run(verbs.PAUSED)
+
+    def limit(
+        self,
+        *,
+        concurrency: int | None = None,
+        rate: int | None = None,
+        per: timedelta | None = None,
+        burst: int | None = None,
+        by: str | None = None,
+    ) -> Limits:
+        """Set the limits of the queue, for all who claim from it; what is not named has none.
+
+        ``concurrency``: at most so many messages are claimed at once. ``rate``: so many claims
+        begin ``per`` second, or another time; ``burst``, by default one, may begin together after
+        a rest. Without any all limits end. What waits already comes under them, what is claimed
+        counts. Who has just claimed may go on without them for a quarter of a second. ``by``: who
+        is named in the log, by default who runs this process.
+        """
+        given = {"concurrency": concurrency, "rate": rate, "per": per, "burst": burst}
+        return self._queue.run(verbs.LIMIT, **given, by=by)
+
+    def limits(self) -> Limits | None:
+        """Return the limits of the queue, None if it has none.
+
+        Only for those who want to know: a claim asks by itself.
+        """
+        return self._queue.run(verbs.LIMITS)
 
     def expire(self, *, limit: int | None = None) -> int:
         """Give back the messages whose lease ran out, and return how many.

@@ -16,6 +16,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Connection,
+    Double,
     Engine,
     Identity,
     Index,
@@ -36,6 +37,7 @@ REVISIONS = ("0001",)
 REVISION = REVISIONS[-1]
 TABLE_NAME = "xclaim_message"
 QUEUE_TABLE_NAME = "xclaim_queue"
+SLOT_TABLE_NAME = "xclaim_slot"
 VERSION_TABLE_NAME = "xclaim_alembic_version"
 VIEW_NAME = "xclaim_queue_stats"
 LINEAGE_VIEW_NAME = "xclaim_lineage"
@@ -89,7 +91,15 @@ QUEUE_CHECKS = {
         " ELSE max_backlog BETWEEN 1 AND 1000000 AND on_full IS NOT NULL"
         " AND on_full IN ('raise', 'wait', 'skip') END"
     ),
+    "ck_xclaim_queue_limits": (
+        "coalesce(concurrency > 0, true)"
+        " AND CASE WHEN rate IS NULL THEN rate_seconds IS NULL AND burst IS NULL"
+        " ELSE coalesce(rate > 0 AND burst > 0"
+        " AND rate_seconds > 0 AND rate_seconds <= 316224000, false) END"
+    ),
 }
+# The kinds of slots: of claims at once, and of claims that begin.
+CONCURRENCY, RATE = "concurrency", "rate"
 
 
 def translated(bind: Engine | Connection, schema: str | None) -> str | None:
@@ -104,6 +114,7 @@ def tables(schema: str | None = None) -> MetaData:
     metadata = MetaData(schema=schema)
     _add_message_table(metadata)
     _add_queue_table(metadata)
+    _add_slot_table(metadata)
     return metadata
 
 
@@ -117,6 +128,12 @@ def message_table(schema: str | None = None) -> Table:
 def queue_table(schema: str | None = None) -> Table:
     """Return the table of settings, in a PostgreSQL schema when one is named."""
     return _of(tables(schema), QUEUE_TABLE_NAME)
+
+
+@lru_cache
+def slot_table(schema: str | None = None) -> Table:
+    """Return the table of the slots of limited queues, in a PostgreSQL schema when one is named."""
+    return _of(tables(schema), SLOT_TABLE_NAME)
 
 
 def _of(metadata: MetaData, name: str) -> Table:
@@ -137,7 +154,24 @@ def _add_queue_table(metadata: MetaData) -> None:
         Column("reason", Text),
         Column("max_backlog", Integer),  # so many messages may wait
         Column("on_full", Text),  # what a push does then
+        Column("concurrency", Integer),
+        Column("rate", Integer),
+        Column("rate_seconds", Double),
+        Column("burst", Integer),
         *[CheckConstraint(condition, name=name) for name, condition in QUEUE_CHECKS.items()],
+    )
+
+
+def _add_slot_table(metadata: MetaData) -> None:
+    """Add the slots of queues with limits: a claim takes one for each of its messages."""
+    Table(
+        SLOT_TABLE_NAME,
+        metadata,
+        Column("queue", Text, primary_key=True),
+        Column("kind", Text, primary_key=True),
+        Column("slot", SmallInteger, primary_key=True, autoincrement=False),
+        Column("message_id", BigInteger),
+        Column("taken_at", UtcTimestamp),
     )
 
 

@@ -43,7 +43,8 @@ OPERATIONS: dict[str, Operation] = {
     "withdraw_by_id": Operation("withdraw", None),
     "pause": Operation("pause", None),
     "unpause": Operation("unpause", None),
-    "limit_backlog": Operation("limit", None),
+    "limit": Operation("limit", None),
+    "limit_backlog": Operation("limit_backlog", None),
 }
 
 

@@ -11,6 +11,7 @@ from xclaim.verbs.backlog import BACKLOG, HAS_ROOM, LIMIT_BACKLOG
 from xclaim.verbs.claiming import CLAIM_MANY, CLAIM_MESSAGE, POLL, RESUME, TAKE_BACK
 from xclaim.verbs.execution import resolve_schema, schema_on
 from xclaim.verbs.hints import LOOK_BACK_EVERY, NOTIFY_EVERY
+from xclaim.verbs.limiting import LIMIT, LIMITS
 from xclaim.verbs.looking import (
     COUNTS,
     FAILING,
@@ -74,6 +75,8 @@ __all__ = [
     "GET",
     "HAND_BACK",
     "HAS_ROOM",
+    "LIMIT",
+    "LIMITS",
     "LIMIT_BACKLOG",
     "LOOK_BACK_EVERY",
     "NEWEST_AVAILABLE_AT",

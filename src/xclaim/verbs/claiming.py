@@ -28,6 +28,7 @@ from xclaim.verb import Verb
 from xclaim.verbs.execution import as_utc, execute, headers_of
 from xclaim.verbs.failing import limit_parameters
 from xclaim.verbs.hints import Hints, lately_of, position_of, recall, start_of
+from xclaim.verbs.limiting import limits, rows_within
 from xclaim.verbs.ordering import pass_owed
 from xclaim.verbs.settling import HAND_BACK
 from xclaim.verbs.unsendable import Candidates, claim_the_others, ids_of
@@ -217,6 +218,8 @@ def claim_message(
     def take() -> list[Claim]:
         given = {**parameters, **token_parameters(connection)}
         rows = execute(connection, schema, statements.claim_one, given, named=False)
+        if not rows and _size_within(connection, asked):
+            rows = rows_within(connection, schema, 1, parameters, one=True)
         return as_claims(rows, asked)
 
     def take_if_sent() -> list[Claim]:
@@ -287,12 +290,15 @@ def sweep_if_due(connection: Connection, asked: Request) -> None:
 
 
 def take(connection: Connection, asked: Request) -> list[Claim]:
-    """Claim where the last claim ended, or on top; when that is too little, from the head."""
+    """Claim where the last claim ended, or on top; when that is too little, from the head.
+
+    Of a queue that has limits, as many as these let.
+    """
+    if not asked.resumes and asked.hints.limits() is not None:
+        return _take_within_limits(connection, asked)
     start, place = start_of(connection, asked.hints)
-    claims = _take(connection, asked, start, place)
-    if claims or start is Start.HEAD:
-        return claims
-    return _take_from_head(connection, asked)
+    claims = [] if start is Start.HEAD else _take(connection, asked, start, place)
+    return claims or _take_from_head(connection, asked)
 
 
 def take_lately(connection: Connection, asked: Request) -> list[Claim]:
@@ -382,7 +388,38 @@ _FROM_THE_ROW: Fill = {
 
 
 def _take_from_head(connection: Connection, asked: Request) -> list[Claim]:
-    return _take(connection, asked, Start.HEAD)
+    return _take(connection, asked, Start.HEAD) or _take_within_limits(connection, asked)
+
+
+def _take_within_limits(connection: Connection, asked: Request) -> list[Claim]:
+    """Claim from a queue that hands out nothing to others because it has limits."""
+    size = _size_within(connection, asked)
+    if not size:
+        return []
+
+    def run() -> Sequence[Any]:
+        return rows_within(connection, asked.schema, size, asked.parameters)
+
+    try:
+        rows = run()
+    except DBAPIError as error:
+        rows = claim_the_others(connection, error, run, candidates(asked, Start.HEAD, within=True))
+    return as_claims(rows, asked)
+
+
+def _size_within(connection: Connection, asked: Request) -> int:
+    """Return how many messages the limits of the queue may let it claim; 0 if it has none.
+
+    It is asked for them once a second, by claims that find nothing.
+    """
+    hints = asked.hints
+    if not hints.are_limits_known():
+        hints.note_limits(limits(connection, asked.parameters["queue_name"], schema=asked.schema))
+    found = hints.limits()
+    if found is None:
+        return 0
+    most = [each for each in (found.concurrency, found.burst) if each is not None]
+    return min(asked.limit, *most)
 
 
 def _take(
@@ -412,16 +449,19 @@ def _take(
     return claims
 
 
-def candidates(asked: Request, start: Start, place: Mapping[str, Any] = _NOTHING) -> Candidates:
-    """Return what a claim would take."""
+def candidates(
+    asked: Request, start: Start, place: Mapping[str, Any] = _NOTHING, *, within: bool = False
+) -> Candidates:
+    """Return what a claim would take; ``within`` the limits of its queue, what there is."""
     return Candidates(
         schema=asked.schema,
         build=partial(
             statements.candidates,
             limit=asked.limit,
             start=start,
-            resumes=asked.resumes,
+            resumes=asked.resumes and not within,
             whole_lines=asked.whole_lines,
+            within=within,
         ),
         parameters={**asked.parameters, **place, **asked.limit_if_it_resumes()},
     )

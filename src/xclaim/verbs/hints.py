@@ -4,7 +4,7 @@ A claim that starts at the head of its index walks over the entries of all messa
 for as long as an old snapshot keeps them from being removed. So it starts behind the last message
 that was claimed, and at the head again after a quarter of a second, or when there is too little.
 A message that arrives before that position (released, higher priority, late commit) waits so long.
-And for so long a queue that another process has paused still hands out messages.
+And for so long a queue that another process has paused or limited still hands out messages.
 
 Who waits asks again and again, and finds nothing most of the time in a queue that keeps up. He
 starts at the head, too; but where that takes long, as with many such entries, he does so only after
@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Pool
 
 from xclaim.connections.autocommit import is_autocommit
-from xclaim.message import Claim, Message
+from xclaim.message import Claim, Limits, Message
 from xclaim.sql.dialects import POSTGRESQL, Dialect, dialect_of
 from xclaim.sql.statements import Start
 
@@ -35,6 +35,7 @@ _A_LITTLE = timedelta(milliseconds=50)  # by which a commit may be overtaken by 
 _SHARE = 1 / 100  # of the time, for what looks everywhere take beyond two others
 _EVERYWHERE, _LATELY = 3, 30  # looks of which the quickest counts: others waited for a processor
 NOTIFY_EVERY = 0.02  # seconds between wake-ups: each locks out other commits
+_LIMITS_EVERY = 1.0  # seconds that a limit which was set or taken away may go unnoticed
 _BUSY_AFTER = 5  # claims in a row that found something
 
 Place = tuple[Start, Mapping[str, Any]]  # where a claim starts, and the parameters of that place
@@ -75,6 +76,8 @@ class Hints:
         self._lately: deque[float] = deque(maxlen=_LATELY)
         self._notified_at = float("-inf")
         self._found: int | None = None
+        self._limits: Limits | None = None
+        self._limits_asked_at = float("-inf")
 
     def is_sweep_due(self) -> bool:
         """Return whether lapsed claims have not been looked for lately."""
@@ -149,6 +152,22 @@ class Hints:
             self._position = None
         if above is None:  # who starts from what was reached looks at other priorities, too
             self._reached = None
+
+    def are_limits_known(self) -> bool:
+        """Return whether somebody has asked lately which limits the queue has."""
+        return time.monotonic() - self._limits_asked_at < _LIMITS_EVERY
+
+    def limits(self) -> Limits | None:
+        """Return the limits that the queue had lately; None if it had none, or nobody asked."""
+        return self._limits if self.are_limits_known() else None
+
+    def note_limits(self, limits: Limits | None) -> None:
+        """Note the limits of the queue, as it has them now."""
+        self._limits, self._limits_asked_at = limits, time.monotonic()
+
+    def forget_limits(self) -> None:
+        """Let the next claim that finds nothing ask for the limits."""
+        self._limits_asked_at = float("-inf")
 
     def take_notification(self) -> bool:
         """Return whether to wake the waiters now, not having done so just before.

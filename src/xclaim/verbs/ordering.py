@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Pool, Text, TextClause, bindparam, text
 from sqlalchemy.exc import DBAPIError
 
-from xclaim.connections.autocommit import is_autocommit
+from xclaim.connections.autocommit import one_transaction
 from xclaim.connections.direct import run
 from xclaim.errors import OrderingNotEnabledError
 from xclaim.sql import ordering, statements
@@ -87,19 +87,9 @@ def is_enabled(connection: Connection, schema: str | None) -> bool:
 
 def enable_on_sqlite(connection: Connection) -> None:
     """Make what ordering keys need in a SQLite file, in one transaction."""
-    if is_autocommit(connection):
-        driver: Any = connection.connection.driver_connection
-        driver.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in ordering.enabling(SQLITE):
-                driver.execute(statement)
-        except BaseException:
-            driver.execute("ROLLBACK")
-            raise
-        driver.execute("COMMIT")
-        return
-    for statement in ordering.enabling(SQLITE):
-        connection.exec_driver_sql(statement)
+    with one_transaction(connection):
+        for statement in ordering.enabling(SQLITE):
+            connection.exec_driver_sql(statement)
 
 
 def pass_owed(connection: Connection, schema: str | None, queue: str) -> int:

@@ -41,6 +41,7 @@ from sqlalchemy.sql.selectable import FromClause
 
 from xclaim.sql.dialects import Dialect, Json
 from xclaim.sql.statements.failing import is_exhausted
+from xclaim.sql.statements.limiting import Room, hands_out_nothing
 from xclaim.sql.statements.lines import with_lines
 from xclaim.sql.statements.order import next_ids, next_ids_after, next_ids_on_top
 from xclaim.sql.statements.parts import (
@@ -107,15 +108,56 @@ def claim(
     start: Start = Start.HEAD,
     resumes: bool = False,
     whole_lines: bool = False,
+    within: bool = False,
 ) -> Statement:
     """Claim the next messages: highest priority, then longest available, then lowest id.
 
     ``resumes``: take back what an earlier attempt of the same claim key holds; only if nothing,
     claim anew. An exhausted message is not taken back: it is left for ``expire`` to dead-letter.
     ``whole_lines``: behind each message with an ordering key those that stand in line behind it.
+    Of a queue with limits nothing is claimed, unless ``within`` them, as the caller has found out.
     """
-    statement = _claim(table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines)
-    return _returning(table, dialect, statement)
+    claiming = _claim(
+        table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines, within=within
+    )
+    return _returning(table, dialect, claiming)
+
+
+@lru_cache(_KEPT)
+def claim_within(table: Table, dialect: Dialect, *, limit: int = 1, one: bool = False) -> Statement:
+    """Claim the next messages of a queue with limits, as many as these let, each with its slots.
+
+    ``one``: only this very message. Of a queue without limits nothing (PostgreSQL).
+    """
+    size: ColumnElement[int] = literal_column(str(limit), Integer)
+    room = Room(table, dialect, size)
+    ids: Select[Any] | CompoundSelect[Any] = (
+        _this_one(table, dialect, room.is_closed)
+        if one
+        else next_ids(table, dialect, limit=size, lock=True, is_closed=room.is_closed)
+    )
+    chosen = room.some_of(dialect.materialized(ids, "candidate"))
+    taken = dialect.in_subquery(table.c.id, select(chosen.c.id))
+    claiming = _take(table, dialect).where(taken, table.c.status == AVAILABLE)
+    claimed = _returning(table, dialect, claiming).cte("claimed")
+    return select(claimed).add_cte(room.taking(claimed))
+
+
+def _this_one(table: Table, dialect: Dialect, is_closed: ColumnElement[bool]) -> Select[Any]:
+    wanted = table.alias("wanted")
+    return dialect.locked_in_turn(
+        select(wanted.c.id)
+        .where(wanted.c.id == ID, wanted.c.queue == QUEUE, wanted.c.status == AVAILABLE)
+        .where(wanted.c.available_at <= dialect.now(), can_change(wanted), ~is_closed)
+    )
+
+
+@lru_cache
+def claim_this_one(table: Table, dialect: Dialect) -> Statement:
+    """Claim this very message, whatever limits its queue has (SQLite)."""
+    ids = _this_one(table, dialect, is_paused(table))
+    claiming = _take(table, dialect).where(dialect.in_subquery(table.c.id, ids))
+    return _returning(table, dialect, claiming)
 
 
 @lru_cache
@@ -123,12 +165,14 @@ def claim_one(table: Table, dialect: Dialect) -> Statement:
     """Claim this very message, or take it back from an earlier attempt of the same claim key.
 
     By the primary key; it waits for a claim that is just being made and then finds it taken. Not
-    what is delayed, lapsed (which is for ``expire`` to give back first) or exhausted. Of a paused
-    queue it only takes back.
+    what is delayed, lapsed (which is for ``expire`` to give back first) or exhausted. Of a queue
+    that is paused or limited it only takes back.
     """
     wanted = table.alias("wanted")
     is_claimable = and_(
-        wanted.c.status == AVAILABLE, wanted.c.available_at <= dialect.now(), ~is_paused(table)
+        wanted.c.status == AVAILABLE,
+        wanted.c.available_at <= dialect.now(),
+        ~hands_out_nothing(table),
     )
     earlier = and_(
         wanted.c.status == CLAIMED, wanted.c.claim_key == KEY, _is_of_an_earlier_attempt(wanted)
@@ -226,9 +270,16 @@ def candidates(
     start: Start = Start.HEAD,
     resumes: bool = False,
     whole_lines: bool = False,
+    within: bool = False,
 ) -> Statement:
-    """Return the ids of what ``claim`` would claim, and claim nothing."""
-    return _chosen(table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines).ids
+    """Return the ids of what ``claim`` would claim, and claim nothing.
+
+    ``within``: as if the queue had no limits.
+    """
+    chosen = _chosen(
+        table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines, within=within
+    )
+    return chosen.ids
 
 
 class _Chosen(NamedTuple):
@@ -247,11 +298,12 @@ def _chosen(
     *,
     resumes: bool,
     whole_lines: bool,
+    within: bool = False,
 ) -> _Chosen:
     size: ColumnElement[int] = literal_column(str(limit), Integer)
     resumable = _resumable(table, dialect, size) if resumes else None
     unless = None if resumable is None else exists(select(resumable.c.id))
-    ids = _next_ids(table, start)(table, dialect, limit=size, unless=unless)
+    ids = _next_ids(table, start, within=within)(table, dialect, limit=size, unless=unless)
     candidate = dialect.materialized(ids, "candidate")
     if whole_lines:
         candidate = with_lines(table, dialect, candidate, limit)
@@ -270,8 +322,11 @@ def _claim(
     *,
     resumes: bool = False,
     whole_lines: bool = False,
+    within: bool = False,
 ) -> Update:
-    chosen = _chosen(table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines)
+    chosen = _chosen(
+        table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines, within=within
+    )
     guard = table.c.status != CONSUMED if resumes else table.c.status == AVAILABLE
     statement = _take(table, dialect).where(dialect.in_subquery(table.c.id, chosen.ids), guard)
     if start in (Start.TOP, Start.POSITION) and limit > 1:
@@ -283,14 +338,18 @@ def _claim(
     return statement
 
 
-def _next_ids(table: Table, start: Start) -> Callable[..., Select[Any] | CompoundSelect[Any]]:
+def _next_ids(
+    table: Table, start: Start, *, within: bool = False
+) -> Callable[..., Select[Any] | CompoundSelect[Any]]:
     match start:
-        case Start.HEAD:
+        case Start.HEAD if within:
             return partial(next_ids, lock=True, is_closed=is_paused(table))
+        case Start.HEAD:
+            return partial(next_ids, lock=True, is_closed=hands_out_nothing(table))
         case Start.LATELY:
-            return partial(next_ids, lock=True, is_closed=is_paused(table), skips=True)
+            return partial(next_ids, lock=True, is_closed=hands_out_nothing(table), skips=True)
         case Start.TOP:
-            return partial(next_ids_on_top, is_closed=is_paused(table))
+            return partial(next_ids_on_top, is_closed=hands_out_nothing(table))
         case Start.POSITION:  # the claim that looked from the head a moment ago has asked
             return next_ids_after
 

@@ -26,11 +26,13 @@ from xclaim.sql.schema import (
     OVERVIEW_NAME,
     PASS_OWED_NAME,
     QUEUE_TABLE_NAME,
+    SLOT_TABLE_NAME,
     TABLE_NAME,
     VERSION_TABLE_NAME,
     VIEW_NAME,
     message_table,
     queue_table,
+    slot_table,
 )
 
 
@@ -134,7 +136,13 @@ _GIVEN_BACK = (
     "failures",
 )
 _SETTLED = (*_GIVEN_BACK, "consumed_at", "consumed_by")
-_SETTING = ("paused_at", "paused_by", "reason", "max_backlog", "on_full")
+_SETTING = (
+    *("paused_at", "paused_by", "reason"),
+    *("max_backlog", "on_full"),
+    *("concurrency", "rate", "rate_seconds", "burst"),
+)
+_SLOT = ("queue", "kind", "slot")
+_TAKING = ("message_id", "taken_at")
 
 # What a producer inserts can be sent to who claims it. Some KB of jsonb can be printed as more than
 # the 1 GB that PostgreSQL makes, and some texts of other encodings cannot be made UTF-8: then this
@@ -243,11 +251,14 @@ def narrowing(grant: Grant, found: Facts) -> list[str]:
     role = quoted(grant.role)
     message, settings = _of(found, TABLE_NAME), _of(found, QUEUE_TABLE_NAME)
     statements = revoking(grant.role, found)
+    slots = _of(found, SLOT_TABLE_NAME)
     if not found.is_schema_open:
         statements.append(f"GRANT USAGE ON SCHEMA {quoted(found.schema)} TO {role}")
     statements.append(f"GRANT SELECT ON {_of(found, VERSION_TABLE_NAME)} TO {role}")
     statements.append(f"GRANT {_rights(grant)} ON {message} TO {role}")
     statements.append(f"GRANT {_rights_on_settings(grant)} ON {settings} TO {role}")
+    if rights := _rights_on_slots(grant):
+        statements.append(f"GRANT {rights} ON {slots} TO {role}")
     if grant.kind is Kind.MAINTAINER:
         statements.append(f"GRANT EXECUTE ON FUNCTION {_delete(found)} TO {role}")
     if called := _functions(found, _verbs(grant)):
@@ -259,9 +270,10 @@ def narrowing(grant: Grant, found: Facts) -> list[str]:
         statements.append(f"GRANT SELECT ON {named} TO {role}")
     statements += _policies(grant, message, _rules(grant))
     statements += _policies(grant, settings, _rules_of_settings(grant))
+    statements += _policies(grant, slots, _rules_of_slots(grant))
     if is_limited(grant):
         statements += [
-            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY" for table in (message, settings)
+            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY" for table in (message, settings, slots)
         ]
     return statements
 
@@ -391,6 +403,18 @@ def _rights_on_settings(grant: Grant) -> str:
     return f"{read}, {_listed('INSERT', ('queue', *_SETTING))}, {_listed('UPDATE', _SETTING)}"
 
 
+def _rights_on_slots(grant: Grant) -> str:
+    """Return the rights on slots: a claim takes them, who limits a queue makes them."""
+    read = _listed("SELECT", [column.name for column in slot_table().c])
+    match grant.kind:
+        case Kind.CONSUMER:
+            return f"{read}, {_listed('UPDATE', _TAKING)}"
+        case Kind.MAINTAINER:
+            return f"{read}, {_listed('INSERT', _SLOT)}"
+        case Kind.PRODUCER | Kind.OBSERVER:
+            return ""
+
+
 def _policies(grant: Grant, table: str, rules: _Rules) -> Iterator[str]:
     for command, (using, check) in rules.items():
         name = quoted(_policy_name(command, grant.role))
@@ -445,6 +469,17 @@ def _rules_of_settings(grant: Grant) -> _Rules:
     if grant.kind is Kind.MAINTAINER:
         return {"SELECT": (near, None), "INSERT": (None, near), "UPDATE": (near, near)}
     return {"SELECT": (near, None)}
+
+
+def _rules_of_slots(grant: Grant) -> _Rules:
+    near = _among("queue", _with_dead(grant.queues))
+    match grant.kind:
+        case Kind.CONSUMER:
+            return {"SELECT": (near, None), "UPDATE": (near, near)}
+        case Kind.MAINTAINER:
+            return {"SELECT": (near, None), "INSERT": (None, near)}
+        case Kind.PRODUCER | Kind.OBSERVER:
+            return {}
 
 
 def _with_dead(queues: Iterable[str]) -> list[str]:

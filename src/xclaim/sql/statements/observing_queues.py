@@ -262,12 +262,12 @@ def consumed_queues(table: Table, dialect: Dialect) -> TextClause:
 
 @lru_cache
 def paused_queues(table: Table, dialect: Dialect) -> TextClause:
-    """Return the queues that have a setting: how they are paused, and how many may wait."""
+    """Return the queues that have a setting: how they are paused, and what limits they have."""
     paused_at = "paused_at" if dialect is SQLITE else _bounded("paused_at")
-    sql = (
-        "SELECT queue, {paused_at} AS paused_at, paused_by, reason, max_backlog, on_full"
-        "\n  FROM {queue_table} LIMIT :most"
-    )
+    sql = """
+SELECT queue, {paused_at} AS paused_at, paused_by, reason, max_backlog, on_full, concurrency, rate,
+       rate_seconds, burst
+  FROM {queue_table} LIMIT :most"""
     return _text(sql, table, dialect, paused_at=paused_at)
 
 

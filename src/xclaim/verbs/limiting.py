@@ -1,0 +1,150 @@
+"""Limit a queue, ask for its limits, and claim within them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+
+from xclaim import arguments
+from xclaim.connections.autocommit import one_transaction
+from xclaim.errors import InvalidArgumentError
+from xclaim.message import Limits, limits_of
+from xclaim.sql import statements
+from xclaim.sql.dialects import SQLITE, Dialect, dialect_of
+from xclaim.sql.schema import CONCURRENCY, RATE
+from xclaim.sql.statements import Start
+from xclaim.verb import Verb
+from xclaim.verbs.execution import execute
+from xclaim.verbs.hints import recall
+
+MOST_SLOTS = 1_000  # a claim reads all of them
+_MOST_OFTEN = 1_000_000
+_SHORTEST = timedelta(milliseconds=1)  # between two claims by one slot; what SQLite's times tell
+_SECOND = timedelta(seconds=1)
+
+
+def limit(
+    connection: Connection,
+    queue: str,
+    *,
+    concurrency: int | None = None,
+    rate: int | None = None,
+    per: timedelta | None = None,
+    burst: int | None = None,
+    by: str | None = None,
+    schema: str | None = None,
+) -> Limits:
+    """Set the limits of the queue, and return them; what is not named has none.
+
+    ``concurrency``: so many messages are claimed at once. ``rate``: so many claims begin ``per`` a
+    second, or another time; ``burst``, one by default, may begin together after a rest. What is
+    claimed already counts. ``by``: who is named in the log, by default who runs this process.
+    """
+    name = arguments.queue_name(queue)
+    arguments.optional_key("by", by)
+    wanted = _checked(concurrency, rate, per, burst)
+    for kind, count in ((CONCURRENCY, wanted.concurrency), (RATE, wanted.burst)):
+        if count is not None:  # first, so that there is no limit without slots
+            numbers = dialect_of(connection.dialect.name).row_parameters(slot=list(range(count)))
+            parameters = {"queue_name": name, "kind": kind, **numbers}
+            execute(connection, schema, statements.add_slots, parameters)
+    parameters = {
+        "queue_name": name,
+        "concurrency": wanted.concurrency,
+        "rate": wanted.rate,
+        "rate_seconds": None if wanted.per is None else wanted.per.total_seconds(),
+        "burst": wanted.burst,
+    }
+    execute(connection, schema, statements.limit, parameters)
+    hints = recall(connection, schema, name)
+    hints.forget()
+    hints.forget_limits()
+    return wanted
+
+
+def limits(connection: Connection, queue: str, *, schema: str | None = None) -> Limits | None:
+    """Return the limits of the queue, None if it has none."""
+    parameters = {"queue_name": arguments.queue_name(queue)}
+    rows = execute(connection, schema, statements.limits, parameters)
+    return limits_of(rows[0]) if rows else None
+
+
+def rows_within(
+    connection: Connection,
+    schema: str | None,
+    size: int,
+    parameters: Mapping[str, Any],
+    *,
+    one: bool = False,
+) -> Sequence[Any]:
+    """Claim up to ``size`` messages within the limits of the queue; none if it has no limits.
+
+    ``one``: the one that the parameters name.
+    """
+    dialect = dialect_of(connection.dialect.name)
+    if dialect is SQLITE:
+        # A stream that acks and claims has begun a transaction itself.
+        driver: Any = connection.connection.driver_connection
+        with nullcontext() if driver.in_transaction else one_transaction(connection):
+            return _rows_on_sqlite(connection, size, parameters, dialect, one=one)
+    build = partial(statements.claim_within, limit=size, one=one)
+    given = {**parameters, **dialect.token_parameters()}
+    return execute(connection, schema, build, given, named=False, prepare=False)
+
+
+def _rows_on_sqlite(
+    connection: Connection,
+    size: int,
+    parameters: Mapping[str, Any],
+    dialect: Dialect,
+    *,
+    one: bool,
+) -> Sequence[Any]:
+    """Claim in three statements: there is one writer at a time, and this is it."""
+    queue = {"queue_name": parameters["queue_name"]}
+    found = execute(connection, None, statements.room, queue)
+    if not found:
+        return []
+    (row,) = found
+    size = size if row.room is None else min(size, row.room)
+    due: list[int] = []
+    if row.rate is not None:
+        due = [each.slot for each in execute(connection, None, statements.due_slots, queue)]
+        size = min(size, len(due))
+    if size < 1:
+        return []
+    build: Any = partial(statements.claim, limit=size, start=Start.HEAD, within=True)
+    if one:
+        build = statements.claim_this_one
+    claimed = execute(connection, None, build, parameters, named=False)
+    if claimed and due:
+        taken = dialect.row_parameters(slot=due[: len(claimed)])
+        execute(connection, None, statements.take_slots, {**queue, **taken})
+    return claimed
+
+
+def _checked(concurrency: Any, rate: Any, per: timedelta | None, burst: Any) -> Limits:
+    if concurrency is not None:
+        arguments.whole_number("concurrency", concurrency, 1, MOST_SLOTS)
+    if rate is None:
+        if per is not None or burst is not None:
+            raise InvalidArgumentError("per and burst are of a rate: pass rate=..., too")
+        return Limits(concurrency=concurrency)
+    arguments.whole_number("rate", rate, 1, _MOST_OFTEN)
+    per = _SECOND if per is None else per
+    seconds = arguments.seconds("per", per)
+    burst = arguments.whole_number("burst", 1 if burst is None else burst, 1, MOST_SLOTS)
+    if timedelta(seconds=burst * seconds / rate) < _SHORTEST:
+        raise InvalidArgumentError(
+            f"rate={rate} per {per} is more than {burst} in a millisecond: pass a larger burst"
+        )
+    return Limits(concurrency=concurrency, rate=rate, per=per, burst=burst)
+
+
+LIMIT = Verb(function=limit)
+LIMITS = Verb(function=limits, reads=True)
