@@ -209,6 +209,7 @@ def test_a_file_keeps_its_order_and_takes_urls_of_the_environment(
         ("[north]\nqueues = '*'\nurl = 'sqlite://'\n", "must be patterns"),
         ("[north]\nqueues = []\nurl = 'sqlite://'\n", "must be patterns"),
         ("[north]\nqueues = [1]\nurl = 'sqlite://'\n", "must be patterns"),
+        ("[north]\nqueues = ['a', '*.dead']\nurl = 'sqlite://'\n", r"'\*.dead' of place 'north'"),
         ("[north]\nqueues = ['*']\nurl = 7\n", "url of place 'north' must be text"),
         ("[north]\nqueues = ['*']\nurl = 'sqlite://'\nschema = ''\n", "schema of place 'north'"),
         ("[north]\nqueues = ['*']\nurl_variable = 'SOUTH_URL'\n", "'SOUTH_URL', which is not set"),

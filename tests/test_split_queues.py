@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +26,7 @@ from xclaim import (
     Place,
     Places,
     Queue,
+    SchemaVersionError,
     Ticket,
     create_engine,
 )
@@ -135,7 +136,25 @@ def parts_of(messages: list[Message[Any]]) -> set[str]:
     return {message.queue for message in messages}
 
 
-ALL_PARTS = {"orders.0", "orders.1", "orders.2", "orders.3"}
+@contextmanager
+def without_table(place: Place) -> Iterator[None]:
+    table = message_table(place.schema)
+    rename(place, table.fullname, "put_aside")
+    try:
+        yield
+    finally:
+        rename(place, table.fullname.replace(table.name, "put_aside"), table.name)
+
+
+def rename(place: Place, table: str, name: str) -> None:
+    engine = create_engine(place.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {name}")
+    engine.dispose()
+
+
+FIRST = {"orders.0", "orders.1"}
+ALL_PARTS = FIRST | {"orders.2", "orders.3"}
 
 
 def test_a_key_is_in_the_part_that_sha_256_says(queue: Queue[Any]) -> None:
@@ -254,6 +273,19 @@ def test_acks_of_a_batch_name_what_was_lost_and_ack_the_rest(queue: Queue[Any]) 
 
     assert {claim.token for claim in raised.value.claims} == {claim.token for claim in lost}
     assert queue.counts().consumed == 20
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_acks_are_made_where_they_can_be(places: Places, queue: Queue[Any], gone: int) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS)
+    claims = everything(queue)
+
+    with without_table(list(places)[gone]), pytest.raises(SchemaVersionError):
+        queue.ack_many(claims)
+
+    here = [claim for claim in claims if (claim.message.queue in FIRST) is (gone == 1)]
+    assert queue.counts().consumed == len(here)
+    queue.ack_many([claim for claim in claims if claim not in here])
 
 
 def test_extend_and_release_go_to_the_part_of_the_claim(queue: Queue[Any]) -> None:

@@ -62,6 +62,12 @@ class Place:
                 f"the queues of place {self.name!r} must be patterns: "
                 'write queues = ["orders", "orders.*"]'
             )
+        for pattern in self.queues:
+            if pattern.endswith(arguments.DEAD_LETTER_SUFFIX):
+                raise InvalidArgumentError(
+                    f"the pattern {pattern!r} of place {self.name!r} would never fit: dead letters "
+                    "are in the place of their queue, so leave it out"
+                )
         object.__setattr__(self, "queues", tuple(self.queues))
 
     def has(self, queue: str) -> bool:

@@ -203,6 +203,29 @@ def test_one_person_leaves_some_to_others(
     assert asyncio.run(look()) == [503, 200]
 
 
+def test_who_goes_from_page_to_page_quickly_is_refused_none(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_LINGERS", 60.0)
+    monkeypatch.setattr(live, "TOPICS", 4)
+
+    async def look() -> list[int]:
+        answers = []
+        async with listening(watch, "topic=page&name=stays") as stays:
+            await stays.event("cells")
+            for number in range(10):
+                async with listening(watch, f"topic=page&name={number}") as listener:
+                    await listener.event("cells")
+                    answers.append(listener.status)
+            assert len(watch.live._watched) == 2
+            watch.cells = {"available:orders": {"text": "2"}}
+            assert await stays.event("cells") == watch.cells
+        watch.live.close()
+        return answers
+
+    assert asyncio.run(look()) == [200] * 10
+
+
 def test_nobody_is_asked_when_nobody_listens(watch: Watch) -> None:
     async def look() -> int:
         async with listening(watch) as listener:

@@ -86,14 +86,14 @@ class Parts:
         for claim in claims:
             by_place.setdefault(self.of(claim).place, []).append(claim)
         lost: list[Claim] = []
-        failure: DBAPIError | None = None
+        failure: Exception | None = None
         for held in by_place.values():
             part, began = self.of(held[0]), time.monotonic()
             try:
                 part.runner.run_once(verb, held, **options)
             except ClaimLostError as error:
                 lost += error.claims
-            except DBAPIError as error:
+            except Exception as error:  # noqa: BLE001  # a schema that is gone, a pool used up
                 self._away.note(part.place, error, began=began)
                 failure = failure or error
         if failure is not None:

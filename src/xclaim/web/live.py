@@ -164,24 +164,41 @@ class Live:
         return EventStream(self._stream(request, key, topic.watch(visit), visit.person.name))
 
     def _is_too_much(self, key: Key, person: str) -> bool:
-        begun = [watched.begun_by for watched in self._watched.values()]
         is_too_much = self._listeners.total() >= LISTENERS
         is_too_much |= self._listeners[person] >= LISTENERS // _SHARES
         if key not in self._watched:
-            is_too_much |= len(begun) >= TOPICS or begun.count(person) >= TOPICS // _SHARES
+            is_too_much |= not self._has_room(person)
         return is_too_much
+
+    def _has_room(self, person: str) -> bool:
+        """Return whether one more can be watched, for which one that nobody looks at any more goes.
+
+        Else who clicks through the queues would be refused what is looked at last.
+        """
+        own = [key for key, watched in self._watched.items() if watched.begun_by == person]
+        for keys, most in ((own, TOPICS // _SHARES), (list(self._watched), TOPICS)):
+            if len(keys) >= most:
+                left = next((key for key in keys if not self._watched[key].listeners), None)
+                if left is None:
+                    return False
+                self._end(left)
+        return True
+
+    def _end(self, key: Key) -> None:
+        watched = self._watched.pop(key)
+        if watched.task is not None:
+            watched.task.cancel()
 
     def _join(self, key: Key, poll: Poll, person: str) -> Watched:
         watched = self._watched.get(key)
         if watched is None or watched.task is None or watched.task.done():
             watched = self._watched[key] = Watched(poll, person)
             watched.task = asyncio.create_task(watched.run())
-            watched.task.add_done_callback(lambda _: self._leave(key))
+            watched.task.add_done_callback(lambda _: self._leave(key, watched))
         return watched
 
-    def _leave(self, key: Key) -> None:
-        watched = self._watched[key]
-        if watched.task is not None and watched.task.done():  # else it has been begun anew
+    def _leave(self, key: Key, watched: Watched) -> None:
+        if self._watched.get(key) is watched:  # else it has been begun anew
             del self._watched[key]
 
     async def _stream(
