@@ -43,6 +43,5 @@ def warm_up() -> None:
             ordered=False,
             guarded=True,  # as the first push of a process is
         ),
-        MAY_PASS_OWED,
     ]
-    compile_for_postgresql([*claims, *others])
+    compile_for_postgresql([*claims, *others, MAY_PASS_OWED])
