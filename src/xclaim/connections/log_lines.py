@@ -213,10 +213,10 @@ def _backlog_limited(run: _Run) -> list[Line]:
     most, on_full = run.options.get("max_backlog"), run.options.get("on_full", "raise")
     by = f"set by operator {_plain(run.options.get('by') or operator())}"
     if most is None:
-        return [(logging.WARNING, f"{run.queue}: any number of messages may wait, {by}")]
+        return [(logging.INFO, f"{run.queue}: any number of messages may wait, {by}")]
     does = {"raise": "raise", "wait": "wait", "skip": "are skipped"}[on_full]
     noun = "message" if most == 1 else "messages"
-    return [(logging.WARNING, f"{run.queue}: {most:,} {noun} may wait, then pushes {does}, {by}")]
+    return [(logging.INFO, f"{run.queue}: {most:,} {noun} may wait, then pushes {does}, {by}")]
 
 
 def full(error: QueueFullError) -> Line:
@@ -311,7 +311,7 @@ _LINES: dict[str, tuple[int, Callable[[_Run], list[Line]]]] = {
     "redrive": (logging.INFO, _redriven),
     "pause": (logging.WARNING, _paused),
     "unpause": (logging.WARNING, _unpaused),
-    "limit_backlog": (logging.WARNING, _backlog_limited),
+    "limit_backlog": (logging.INFO, _backlog_limited),
     "limit": (logging.WARNING, _limited),
     "prune": (logging.INFO, _pruned),
     "withdraw": (logging.INFO, _withdrawn),
