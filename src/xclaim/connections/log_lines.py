@@ -229,7 +229,7 @@ def full(error: QueueFullError) -> Line:
 def _limited(run: _Run) -> list[Line]:
     limits: Limits = run.result
     by = run.options.get("by") or operator()
-    return [(logging.WARNING, f"{run.queue}: limits set to {limits} by operator {_plain(by)}")]
+    return [(logging.INFO, f"{run.queue}: limits set to {limits} by operator {_plain(by)}")]
 
 
 def _counted(run: _Run, verb: str, noun: str, end: str = "") -> list[Line]:
@@ -312,7 +312,7 @@ _LINES: dict[str, tuple[int, Callable[[_Run], list[Line]]]] = {
     "pause": (logging.WARNING, _paused),
     "unpause": (logging.WARNING, _unpaused),
     "limit_backlog": (logging.INFO, _backlog_limited),
-    "limit": (logging.WARNING, _limited),
+    "limit": (logging.INFO, _limited),
     "prune": (logging.INFO, _pruned),
     "withdraw": (logging.INFO, _withdrawn),
     "withdraw_by_id": (logging.INFO, _withdrawn),
