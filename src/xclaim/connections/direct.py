@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
-from sqlalchemy import Connection, Dialect
+from sqlalchemy import Connection, Dialect, TextClause
 
 from xclaim.connections import libpq, pysqlite, settings
 from xclaim.connections.autocommit import AT_ONCE, needs_transaction, new_transaction
@@ -183,7 +183,7 @@ def _text(statement: Any, dialect: Dialect) -> tuple[str, Mapping[str, Any]]:
     return str(compiled), constants
 
 
-def compile_for_postgresql(ahead: Iterable[Statement]) -> None:
+def compile_for_postgresql(ahead: Iterable[Statement | TextClause]) -> None:
     """Compile statements ahead of their first use: about 5 ms each, once in a process."""
     for statement in ahead:
         _sent(statement)

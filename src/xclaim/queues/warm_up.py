@@ -35,6 +35,5 @@ def warm_up() -> None:
         statements.push_once(
             table, POSTGRESQL, notifies=False, encoded=False, whole=False, ordered=False
         ),
-        MAY_PASS_OWED,
     ]
-    compile_for_postgresql([*claims, *others])
+    compile_for_postgresql([*claims, *others, MAY_PASS_OWED])
