@@ -63,6 +63,17 @@ _SETTINGS = {
     "counting_settings": f"LANGUAGE plpgsql STABLE {_PATH} SET jit = off",
 }
 _REFUSED = "RAISE invalid_parameter_value USING MESSAGE ="
+# By seconds: of '-1 year 361 days' an interval says that it is positive, and our clock not.
+_LONGEST = int(MAX_DURATION.total_seconds())
+_IS_NO_DURATION = f"date_part('epoch', <function>.{{}}) NOT BETWEEN 0 AND {_LONGEST}"
+
+
+def _refused_duration(name: str) -> str:
+    days = MAX_DURATION.days
+    said = f"'{name} must lie between 0 and {days} days, not %L', <function>.{name}"
+    return f"{_REFUSED} format(\n        {said});"
+
+
 _SHARED = {
     "max_attempts": str(MAX_ATTEMPTS),
     "max_key": str(MAX_KEY_BYTES),
@@ -86,6 +97,10 @@ END IF;
     "check_push": f"""
 {{check_queue queue=<function>.queue}}
 {{check_delay}}
+IF coalesce(<function>.priority NOT BETWEEN -32768 AND 32767, true) THEN
+    {_REFUSED} format(
+        'priority must lie between -32768 and 32767, not %L', <function>.priority);
+END IF;
 IF <function>.max_attempts < 1 THEN
     {_REFUSED} 'max_attempts must be 1 or more, or NULL for any number';
 END IF;
@@ -116,20 +131,20 @@ END IF;
     },
     "check_n": f"""
 IF coalesce(<function>.n, 0) NOT BETWEEN 1 AND {MAX_LIMIT} THEN
-    {_REFUSED} 'n must lie between 1 and {MAX_LIMIT}';
+    {_REFUSED} format('n must lie between 1 and {MAX_LIMIT}, not %L', <function>.n);
 END IF;
 """,
     **{
         f"check_{name}": f"""
-IF coalesce(<function>.{name} NOT BETWEEN '0' AND '{MAX_DURATION.days} days', true) THEN
-    {_REFUSED} '{name} must lie between 0 and {MAX_DURATION.days} days';
+IF coalesce({_IS_NO_DURATION.format(name)}, true) THEN
+    {_refused_duration(name)}
 END IF;
 """
         for name in ("delay", "lease", "older_than")
     },
     "check_optional_delay": f"""
-IF <function>.delay NOT BETWEEN '0' AND '{MAX_DURATION.days} days' THEN
-    {_REFUSED} 'delay must lie between 0 and {MAX_DURATION.days} days';
+IF {_IS_NO_DURATION.format("delay")} THEN
+    {_refused_duration("delay")}
 END IF;
 """,
     # Where ordering is enabled, and the caller may: what was owed when its holder ended.

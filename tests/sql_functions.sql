@@ -64,7 +64,8 @@ DECLARE
     _waiting bigint;
 BEGIN
     {check_push}
-    IF xclaim_push_many.payloads IS NULL OR array_position(xclaim_push_many.payloads, NULL) > 0 THEN
+    IF xclaim_push_many.payloads IS NULL
+       OR array_position(xclaim_push_many.payloads, NULL) IS NOT NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'a payload is NULL',
             HINT = $h$for JSON null pass 'null'::jsonb$h$;
     END IF;
@@ -268,7 +269,10 @@ DECLARE
     _tokens uuid[];
 BEGIN
     IF cardinality(xclaim_ack_many.ids) IS DISTINCT FROM cardinality(xclaim_ack_many.tokens) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'pass one token for each id';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            '%s tokens for %s ids', coalesce(cardinality(xclaim_ack_many.tokens)::text, 'NULL'),
+            coalesce(cardinality(xclaim_ack_many.ids)::text, 'NULL')),
+            HINT = 'pass one token for each id';
     END IF;
     -- Two batches lock their rows in the same order.
     SELECT array_agg(given.id ORDER BY given.id), array_agg(given.token ORDER BY given.id)

@@ -90,6 +90,7 @@ BREAKING = {
     ),
     "attempts_bounded": "UPDATE xclaim_message SET attempts = 3, max_attempts = 2 WHERE id = 3",
     "exhausted_is_dead": "UPDATE xclaim_message SET attempts = 2, max_attempts = 2 WHERE id = 3",
+    "in_line": "UPDATE xclaim_message SET available_at = NULL WHERE id = 3",
     "order_of_times": (
         "UPDATE xclaim_message SET status = 'consumed', consumed_by = 'me', attempts = 1,"
         " claimed_at = created_at, consumed_at = '2001-01-01 00:00:00.000' WHERE id = 3"

@@ -166,9 +166,11 @@ def test_a_full_queue_refuses_what_is_new(place: Place, *, orders: bool) -> None
         ("xclaim_push('orders', NULL)", NULL),
         ("xclaim_push('orders', '1', unique_key => '')", INVALID),
         ("xclaim_push('orders', '1', unique_key => repeat('x', 1001))", INVALID),
-        ("xclaim_push('orders', '1', priority => 40000)", "22003"),
-        ("xclaim_push('orders', '1', priority => NULL)", "23502"),
+        ("xclaim_push('orders', '1', priority => 40000)", INVALID),
+        ("xclaim_push('orders', '1', priority => NULL)", INVALID),
+        ("xclaim_push_many('orders', '{1}', priority => NULL)", INVALID),
         ("xclaim_push('orders', '1', delay => '-1 s')", INVALID),
+        ("xclaim_push('orders', '1', delay => '-1 year 361 days')", INVALID),  # four days ago
         ("xclaim_push('orders', '1', delay => NULL)", INVALID),
         ("xclaim_push('orders', '1', delay => '11 years')", INVALID),
         ("xclaim_push('orders', '1', max_attempts => 0)", INVALID),
@@ -176,6 +178,9 @@ def test_a_full_queue_refuses_what_is_new(place: Place, *, orders: bool) -> None
         ("xclaim_push('orders', '1', headers => NULL)", INVALID),
         ("xclaim_push_many('orders', NULL)", NULL),
         ("xclaim_push_many('orders', ARRAY['1', NULL]::jsonb[])", NULL),
+        ("xclaim_push_many('orders', '[0:1]={NULL,1}'::jsonb[])", NULL),  # it begins before 1
+        ("xclaim_push_many('orders', '[-3:-2]={1,NULL}'::jsonb[], '{a,b}')", NULL),
+        ("xclaim_push_many('orders', '{{1,2},{3,4}}'::jsonb[])", "0A000"),
         ("xclaim_push_many('orders', ARRAY['1']::jsonb[], ARRAY['a', 'b'])", INVALID),
         ("xclaim_push_many('orders', ARRAY['1']::jsonb[], ARRAY[''])", INVALID),
         ("xclaim_push('orders', '1', on_dead => 'wait')", INVALID),
@@ -206,7 +211,10 @@ def test_a_full_queue_refuses_what_is_new(place: Place, *, orders: bool) -> None
         ("xclaim_claim('orders', lease => '-1 s')", INVALID),
         ("xclaim_claim('orders', claimed_by => '')", INVALID),
         ("xclaim_claim('orders', claim_key => '')", INVALID),
+        ("xclaim_claim('orders', lease => '-1 year 361 days')", INVALID),
+        ("xclaim_prune('orders', '-1 year 361 days')", INVALID),
         ("xclaim_ack_many('{1}', '{}')", INVALID),
+        ("xclaim_ack_many(NULL, '{}')", INVALID),
         ("xclaim_release(1, NULL, delay => '-1 s')", INVALID),
         ("xclaim_extend(1, NULL, lease => NULL)", INVALID),
         ("xclaim_expire('orders', 0)", INVALID),
@@ -225,6 +233,19 @@ def test_what_makes_no_sense_is_refused(place: Place, call: str, state: str) -> 
 
 def test_the_dead_letters_of_a_queue_with_a_long_name_are_claimed(place: Place) -> None:
     assert run(place.engine, "SELECT id FROM xclaim_claim(repeat('x', 200) || '.dead')") == []
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("xclaim_push('orders', '1', priority => 40000)", "32767, not '40000'"),
+        ("xclaim_push('orders', '1', priority => NULL)", "32767, not NULL"),
+        ("xclaim_push('orders', '1', delay => '-1 s')", "days, not '-00:00:01'"),
+        ("xclaim_claim('orders', n => -5)", "1000000, not '-5'"),
+        ("xclaim_ack_many(NULL, '{}')", "0 tokens for NULL ids"),
+    ],
+)
+def test_what_is_refused_is_named(place: Place, call: str, said: str) -> None:
+    with pytest.raises(DBAPIError, match=said):
+        run(place.engine, f"SELECT {call}")
 
 
 @pytest.mark.parametrize("payload", ["the same", "another"])

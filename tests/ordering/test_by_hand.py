@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -12,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from tests.ordering.draining import drained
 from tests.retrying import AT_ONCE
 from xclaim import Claim, Queue
+from xclaim.operations.audit import audit
 
 _ACK = (
     "UPDATE xclaim_message SET status = 'consumed', consumed_at = claimed_at,"
@@ -138,6 +140,50 @@ def test_an_ack_by_hand_that_is_rolled_back_passes_nothing_on(
     assert queue.claim() is None
     queue.ack(head)
     assert drained(queue) == [1, 2]
+
+
+# What nothing passes on: no trigger fires, or whoever it was has left the line without a turn.
+LEAVING_SOMEBODY_BEHIND = {
+    "the key of who leads": "SET ordering_key = 'j' WHERE available_at IS NOT NULL",
+    "the key of those in line": "SET ordering_key = 'j' WHERE available_at IS NULL",
+    "no key in line": "SET ordering_key = NULL WHERE available_at IS NULL",
+    "no key of who leads": "SET ordering_key = NULL WHERE available_at IS NOT NULL",
+    "the queue of those in line": "SET queue = 'parcels' WHERE available_at IS NULL",
+    "the origin of those in line": "SET origin_queue = 'parcels' WHERE available_at IS NULL",
+    "the dead": "SET queue = 'orders.dead' WHERE available_at IS NULL",
+    "when it is available": "SET available_at = NULL",
+}
+
+
+@pytest.mark.parametrize("on_dead", ["skip", "hold"])
+@pytest.mark.parametrize("change", LEAVING_SOMEBODY_BEHIND.values(), ids=LEAVING_SOMEBODY_BEHIND)
+def test_whoever_a_hand_has_left_behind_is_found_by_an_audit_and_mended(
+    queue: Queue, engine: Engine, change: str, on_dead: Literal["skip", "hold"]
+) -> None:
+    queue.push_many([0, 1, 2], ordering_keys=["k"] * 3, on_dead=on_dead)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE xclaim_message {change}"))
+
+    _mend(engine)
+
+    names = ("orders", "parcels", "orders.dead")
+    consumed = [each for name in names for each in drained(Queue(name, engine, retry=AT_ONCE))]
+    assert sorted(consumed) == [0, 1, 2]
+    assert audit(engine).is_sound
+
+
+def _mend(engine: Engine) -> None:
+    """Run the remedies that an audit names until it finds nothing any more."""
+    for _ in range(10):
+        broken = [check for check in audit(engine).checks if check.broken]
+        if not broken:
+            return
+        id_ = re.search(r"\d+", broken[0].examples[0])
+        assert id_ is not None
+        assert broken[0].remedy is not None
+        with engine.begin() as connection:
+            connection.execute(text(broken[0].remedy), {"id": int(id_[0])})
+    raise AssertionError("after ten remedies something is still broken")
 
 
 SETTINGS = [

@@ -55,6 +55,7 @@ _SAID = {
     "attempted": "what is claimed or consumed was attempted",
     "attempts_bounded": "no message was claimed more often than max_attempts, dead letters aside",
     "exhausted_is_dead": "a message whose attempts are used up is a dead letter",
+    "in_line": "what has no time from which on it can be claimed stands in a line of its queue",
     "order_of_times": "created, then claimed, then consumed; a lease ends after it began",
     auditing.IN_THE_PAST: "nothing was created, claimed or consumed in the future",
     auditing.READABLE: "payload, headers and failures are what xclaim writes, and Python reads it",

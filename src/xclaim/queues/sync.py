@@ -123,9 +123,9 @@ class Queue(Generic[T_co]):
         others stand in line, and their ``available_at`` is None. A dead letter lets the next one
         pass, or with ``on_dead="hold"`` holds the line until it is redriven, acked or withdrawn.
 
-        Where ``max_backlog`` messages wait already, by default as many as ``limit_backlog`` has set, this
-        raises QueueFullError, ``wait``s for room (a minute at most, unless you say), or skips the
-        payload and returns None: as ``on_full`` says, else the setting. In a transaction of yours a
+        Where ``max_backlog`` messages wait already, by default as many as ``limit_backlog`` has
+        set, this raises QueueFullError, ``wait``s for room (a minute at most, unless you say), or
+        skips the payload and returns None: as ``on_full`` says, else the setting. In a transaction of yours a
         setting only makes it raise, and ``on_full="wait"`` is refused.
 
         Raise DuplicateMessageError if the key has another payload, PayloadError if the payload

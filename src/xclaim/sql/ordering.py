@@ -290,6 +290,15 @@ BEGIN
             RETURN NULL;
         END IF;
         unfree := {unfree}(OLD.awaited_ids || OLD.id);
+        IF NEW.available_at IS NULL THEN
+            -- Others of its line were redriven with it, and one of them has the turn by now.
+            UPDATE {table} SET awaited_ids = nullif(awaited_ids || unfree, '{{}}')
+             WHERE origin_queue = OLD.origin_queue AND ordering_key = OLD.ordering_key
+               AND {has_turn};
+            IF FOUND THEN
+                RETURN NULL;
+            END IF;
+        END IF;
     ELSIF OLD.awaited_ids IS NOT NULL THEN
         unfree := {unfree}(OLD.awaited_ids);
     END IF;
@@ -409,6 +418,7 @@ def _functions(schema: str | None) -> list[str]:
         "leaves": along.LEAVES_A_BATCH,
         "given_back": along.GIVEN_BACK,
         "owes": OWES.format(""),
+        "has_turn": HAS_TURN.format(""),
         "held_owes": OWES.format("held."),
         "held_has_turn": HAS_TURN.format("held."),
         "old_has_turn": HAS_TURN.format("OLD."),

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Pool, Text, TextClause, bindparam, text
 from sqlalchemy.exc import DBAPIError
 
-from xclaim.connections.autocommit import one_transaction
+from xclaim.connections.autocommit import is_autocommit, one_transaction
 from xclaim.connections.direct import run
 from xclaim.errors import OrderingNotEnabledError
 from xclaim.sql import ordering, statements

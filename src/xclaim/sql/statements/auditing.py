@@ -53,6 +53,11 @@ PROMISES = {
     "exhausted_is_dead": (
         "queue LIKE '%.dead' OR status <> 'available' OR attempts < max_attempts"
     ),
+    # Nothing gives a turn to what stands nowhere, however often others of its key end.
+    "in_line": (
+        "status <> 'available' OR available_at IS NOT NULL"
+        " OR ordering_key IS NOT NULL AND queue = origin_queue"
+    ),
     "order_of_times": (
         "coalesce(created_at <= claimed_at, true) AND coalesce(claimed_at <= consumed_at, true)"
         " AND coalesce(claimed_at <= claim_expires_at, true)"
@@ -86,6 +91,8 @@ REMEDIES = {
     "attempted": "UPDATE xclaim_message SET attempts = 1 WHERE id = :id",
     "attempts_bounded": "UPDATE xclaim_message SET max_attempts = attempts + 1 WHERE id = :id",
     "exhausted_is_dead": "UPDATE xclaim_message SET queue = queue || '.dead' WHERE id = :id",
+    "in_line": "UPDATE xclaim_message SET available_at = coalesce(due_at, created_at),"
+    " due_at = NULL, keeps_turn = NULL WHERE id = :id",
     "lines": "UPDATE xclaim_message"
     " SET available_at = coalesce(due_at, created_at), due_at = NULL WHERE id = :id",
 }

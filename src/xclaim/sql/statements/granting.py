@@ -411,7 +411,7 @@ def _rights_on_slots(grant: Grant) -> str:
             return f"{read}, {_listed('UPDATE', _TAKING)}"
         case Kind.MAINTAINER:
             return f"{read}, {_listed('INSERT', _SLOT)}"
-        case Kind.PRODUCER | Kind.OBSERVER:
+        case _:
             return ""
 
 
@@ -478,7 +478,7 @@ def _rules_of_slots(grant: Grant) -> _Rules:
             return {"SELECT": (near, None), "UPDATE": (near, near)}
         case Kind.MAINTAINER:
             return {"SELECT": (near, None), "INSERT": (None, near)}
-        case Kind.PRODUCER | Kind.OBSERVER:
+        case _:
             return {}
 
 
