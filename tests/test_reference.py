@@ -76,7 +76,8 @@ def test_each_verb_that_logs_is_shown(caplog: pytest.LogCaptureFixture) -> None:
         "redrove",
         "pruned",
     )
-    said += ("withdrew", "ran out", "lost", "paused", "unpaused", "may wait", "it is full")
+    said += ("withdrew", "ran out", "lost", "paused", "unpaused", "limits set", "may wait")
+    said += ("it is full",)
 
     assert [verb for verb in said if verb not in page] == []
     makers = {make.__name__ for _, make in lines_of_verbs._LINES.values()}
