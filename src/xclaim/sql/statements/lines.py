@@ -75,8 +75,8 @@ def _wanted(table: Table, dialect: Dialect, candidate: CTE, limit: int) -> Selec
             .order_by(heads.c.place, each.c.nth)
             .limit(size)
         )
-    follower = table.alias("follower")
-    ids = _line(table.alias("line"), heads, behind).correlate(heads)
+    line, follower = table.alias("line"), table.alias("follower")
+    ids = _line(line, heads, behind).correlate(heads)
     nth = func.row_number().over(partition_by=heads.c.place, order_by=follower.c.id)
     both = union_all(
         select(heads.c.id, heads.c.place, ZERO.label("nth")),
