@@ -257,29 +257,6 @@ def test_a_claim_reads_no_line(engine: Engine, mode: str) -> None:
     assert plan.buffers <= 40, plan.text
 
 
-@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-@pytest.mark.parametrize("keys", [1, 20, 20_000])
-def test_a_batch_of_whole_lines_reads_no_more_of_them_than_it_claims(
-    engine: Engine, mode: str, keys: int
-) -> None:
-    queue = Queue("load", engine)
-    queue.push_many([0] * 20_000, ordering_keys=[f"key-{n % keys}" for n in range(20_000)])
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("VACUUM ANALYZE xclaim_message")
-
-    buffers = {
-        limit: explain(
-            engine,
-            statements.claim(message_table(), POSTGRESQL, limit=limit, whole_lines=True),
-            mode,
-        ).buffers
-        for limit in (10, 100)
-    }
-
-    assert buffers[10] <= 40 * 10
-    assert buffers[100] <= 40 * 100
-
-
 @pytest.fixture
 def sent(engine: Engine) -> list[str]:
     """The statements that are sent."""
