@@ -233,6 +233,8 @@ def test_what_makes_no_sense_is_refused(place: Place, call: str, state: str) -> 
 
 def test_the_dead_letters_of_a_queue_with_a_long_name_are_claimed(place: Place) -> None:
     assert run(place.engine, "SELECT id FROM xclaim_claim(repeat('x', 200) || '.dead')") == []
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [

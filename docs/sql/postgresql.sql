@@ -90,6 +90,38 @@ SELECT xclaim_message.unique_key
       %(queue_name)s::text AND xclaim_message.unique_key = item.unique_key AND (xclaim_message.payload <>
       CAST(item.payload AS jsonb) OR xclaim_message.codec IS NOT NULL);
 
+-- backlog
+-- Return the limit of the queue, and how many messages wait in it: at most one more than that.
+SELECT (SELECT xclaim_queue.max_backlog
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text) AS max_backlog, (SELECT xclaim_queue.on_full
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text) AS on_full, (SELECT count(*) AS count_1
+    FROM (SELECT xclaim_message.id AS id
+    FROM xclaim_message
+    WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at IS NOT NULL
+    ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
+      xclaim_message.id
+    LIMIT coalesce(%(asked_backlog)s::INTEGER, (SELECT xclaim_queue.max_backlog
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text), -1) + 1) AS anon_1) + 0 AS waiting;
+
+-- set_backlog
+-- Set how many messages may wait in the queue, or with NULL that any number may.
+INSERT INTO xclaim_queue (queue, max_backlog, on_full) VALUES (%(queue_name)s::text, %(max_backlog)s::INTEGER,
+      %(on_full)s::text)
+    ON CONFLICT (queue) DO UPDATE
+    SET max_backlog = excluded.max_backlog, on_full = excluded.on_full
+    RETURNING xclaim_queue.max_backlog, xclaim_queue.on_full;
+
+-- limited_backlogs
+-- Return the queues with a limit of what may wait, by name, and what a push does at that.
+SELECT xclaim_queue.queue, xclaim_queue.max_backlog, xclaim_queue.on_full
+    FROM xclaim_queue
+    WHERE xclaim_queue.max_backlog IS NOT NULL
+    ORDER BY xclaim_queue.queue;
+
 -- claim
 -- Claim the next messages: highest priority, then longest available, then lowest id.
 WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
@@ -1103,6 +1135,116 @@ WITH pruned AS MATERIALIZED (SELECT "old".id AS id
       (jsonb_typeof(xclaim_message.payload -> 'uri') = ANY (ARRAY['string', 'number'])) THEN
       substr(xclaim_message.payload ->> 'uri', 1, 4096) END END AS uri, xclaim_message.origin_queue;
 
+-- push, where no limit is set
+-- Insert the payloads in their order, and return what the producer does not know.
+WITH pushed AS (INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
+      max_attempts, created_at, available_at) SELECT %(queue_name)s::text AS queue, %(queue_name)s::text AS
+      origin_queue, %(message_priority)s::SMALLINT AS priority, item.payload AS payload,
+      CAST(%(message_headers)s::text AS jsonb) AS headers, CAST(NULL AS text) AS unique_key,
+      %(attempts_limit)s::INTEGER AS max_attempts, statement_timestamp() AS created_at, statement_timestamp()
+      + (%(delay_seconds)s::DOUBLE PRECISION * interval '1 second') AS available_at
+    FROM jsonb_array_elements(CAST(%(payloads)s::text AS jsonb)) WITH ORDINALITY AS item(payload, position)
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.max_backlog IS NOT NULL))
+    ORDER BY item.position
+    RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at) SELECT
+      array_agg(pushed.id
+    ORDER BY pushed.id) AS ids, min(pushed.created_at) AS created_at, min(pushed.available_at) AS available_at
+    FROM pushed;
+
+-- push_once, where no limit is set
+-- Insert the payloads whose unique key is new and return those that are already there.
+WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CASE WHEN (item.unique_key <>
+      '') THEN item.unique_key END AS unique_key, item.position AS position
+    FROM unnest(CAST(%(payloads)s::text AS text[]), CAST(%(unique_keys)s::text AS text[])) WITH ORDINALITY AS
+      item(payload, unique_key, position)), existing AS MATERIALIZED (SELECT taken.id AS id, taken.queue AS
+      queue, taken.origin_queue AS origin_queue, taken.status AS status, taken.priority AS priority,
+      CAST(taken.payload AS text) AS payload, CAST(taken.headers AS text) AS headers, taken.unique_key AS
+      unique_key, taken.attempts AS attempts, taken.max_attempts AS max_attempts,
+      least(greatest(taken.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS created_at,
+      CASE WHEN (taken.available_at IS NOT NULL) THEN least(greatest(taken.available_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at, CASE WHEN (taken.claimed_at IS NOT NULL)
+      THEN least(greatest(taken.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claimed_at, CASE WHEN (taken.claim_expires_at IS NOT NULL) THEN least(greatest(taken.claim_expires_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN
+      (taken.consumed_at IS NOT NULL) THEN least(greatest(taken.consumed_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS consumed_at, taken.claimed_by AS claimed_by, taken.consumed_by AS
+      consumed_by, taken.claim_key AS claim_key, taken.last_error AS last_error, taken.last_error_class AS
+      last_error_class, taken.codec AS codec, taken.ordering_key AS ordering_key, taken.payload =
+      incoming.payload AND taken.codec IS NULL AS is_same
+    FROM incoming JOIN xclaim_message AS taken ON taken.origin_queue = %(queue_name)s::text AND
+      taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO xclaim_message (queue, origin_queue,
+      priority, payload, headers, unique_key, max_attempts, created_at, available_at) SELECT
+      %(queue_name)s::text AS queue, %(queue_name)s::text AS origin_queue, %(message_priority)s::SMALLINT AS
+      priority, incoming.payload AS payload, CAST(%(message_headers)s::text AS jsonb) AS headers,
+      CAST(incoming.unique_key AS text) AS unique_key, %(attempts_limit)s::INTEGER AS max_attempts,
+      statement_timestamp() AS created_at, statement_timestamp() + (%(delay_seconds)s::DOUBLE PRECISION *
+      interval '1 second') AS available_at
+    FROM incoming
+    WHERE NOT (EXISTS (SELECT existing.id
+    FROM existing
+    WHERE NOT existing.is_same)) AND NOT (EXISTS (SELECT existing.id
+    FROM existing
+    WHERE existing.unique_key = incoming.unique_key)) AND NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND xclaim_queue.max_backlog IS NOT NULL))
+    ORDER BY incoming.position
+    ON CONFLICT (origin_queue, unique_key)
+    WHERE unique_key IS NOT NULL DO NOTHING
+    RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
+      xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
+      text) AS headers, xclaim_message.unique_key, xclaim_message.attempts, xclaim_message.max_attempts,
+      least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') AS
+      created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, CASE WHEN (xclaim_message.claimed_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      claimed_at, CASE WHEN (xclaim_message.claim_expires_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.claim_expires_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END
+      AS claim_expires_at, CASE WHEN (xclaim_message.consumed_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.consumed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      consumed_at, xclaim_message.claimed_by, xclaim_message.consumed_by, xclaim_message.claim_key,
+      xclaim_message.last_error, xclaim_message.last_error_class, xclaim_message.codec,
+      xclaim_message.ordering_key) SELECT existing.id, existing.queue, existing.origin_queue, existing.status,
+      existing.priority, existing.payload, existing.headers, existing.unique_key, existing.attempts,
+      existing.max_attempts, existing.created_at, existing.available_at, existing.claimed_at,
+      existing.claim_expires_at, existing.consumed_at, existing.claimed_by, existing.consumed_by,
+      existing.claim_key, existing.last_error, existing.last_error_class, existing.codec,
+      existing.ordering_key, existing.is_same, false AS is_new
+    FROM existing
+    UNION ALL SELECT pushed.id, pushed.queue, pushed.origin_queue, pushed.status, pushed.priority,
+      pushed.payload, pushed.headers, pushed.unique_key, pushed.attempts, pushed.max_attempts,
+      pushed.created_at, pushed.available_at, pushed.claimed_at, pushed.claim_expires_at, pushed.consumed_at,
+      pushed.claimed_by, pushed.consumed_by, pushed.claim_key, pushed.last_error, pushed.last_error_class,
+      pushed.codec, pushed.ordering_key, true AS is_same, true AS is_new
+    FROM pushed;
+
+-- backlog, with what stands in line
+-- Return the limit of the queue, and how many messages wait in it: at most one more than that.
+SELECT (SELECT xclaim_queue.max_backlog
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text) AS max_backlog, (SELECT xclaim_queue.on_full
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text) AS on_full, (SELECT count(*) AS count_1
+    FROM (SELECT xclaim_message.id AS id
+    FROM xclaim_message
+    WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at IS NOT NULL
+    ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
+      xclaim_message.id
+    LIMIT coalesce(%(asked_backlog)s::INTEGER, (SELECT xclaim_queue.max_backlog
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text), -1) + 1) AS anon_1) + (SELECT count(*) AS count_2
+    FROM (SELECT xclaim_message.id AS id
+    FROM xclaim_message
+    WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.ordering_key IS NOT NULL AND
+      xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL
+    ORDER BY xclaim_message.queue, xclaim_message.ordering_key, xclaim_message.id
+    LIMIT coalesce(%(asked_backlog)s::INTEGER, (SELECT xclaim_queue.max_backlog
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text), -1) + 1) AS anon_2) AS waiting;
+
 -- push_once, by id
 -- Insert the payloads whose unique key is new and return those that are already there.
 WITH incoming AS MATERIALIZED (SELECT CAST(item.payload AS jsonb) AS payload, CASE WHEN (item.unique_key <>
@@ -1704,6 +1846,70 @@ WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
       xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
       xclaim_message.ordering_key;
 
+-- claim lately
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH RECURSIVE level(priority, number) AS (SELECT coalesce((SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
+      AND top.priority > %(after_priority)s::SMALLINT
+    ORDER BY top.priority DESC
+    LIMIT 1), %(after_priority)s::SMALLINT) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND (xclaim_queue.paused_at IS NOT NULL OR
+      xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
+    UNION ALL SELECT CASE WHEN (level.priority > %(after_priority)s::SMALLINT) THEN coalesce((SELECT
+      between_both.priority
+    FROM xclaim_message AS between_both
+    WHERE between_both.queue = %(queue_name)s::text AND between_both.status = 'available' AND
+      between_both.available_at >= '-infinity' AND between_both.priority < level.priority AND
+      between_both.priority > %(after_priority)s::SMALLINT
+    ORDER BY between_both.priority DESC
+    LIMIT 1), %(after_priority)s::SMALLINT) ELSE (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
+      '-infinity' AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) END AS anon_1, level.number + 1 AS anon_2
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT picked.id AS id
+    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END AND (waiting.available_at, waiting.id) > (CASE WHEN (level.priority =
+      %(after_priority)s::SMALLINT) THEN %(after_available_at)s::TIMESTAMP WITH TIME ZONE ELSE '-infinity'
+      END, CASE WHEN (level.priority = %(after_priority)s::SMALLINT) THEN %(after_id)s::BIGINT ELSE 0 END)
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS picked
+    UNION ALL SELECT behind.id AS id
+    FROM (SELECT other.id AS id
+    FROM xclaim_message AS other
+    WHERE other.queue = %(queue_name)s::text AND other.status = 'available' AND other.priority < (SELECT
+      level.priority
+    FROM level
+    WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
+    ORDER BY other.priority DESC, other.available_at, other.id
+    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS behind
+    LIMIT 1) UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
+      (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
+      claim_token=CAST(encode(substr(sha256(CAST(%(token_secret)s AS BYTEA) || int8send(xclaim_message.id)),
+      1, 16), 'hex') AS uuid), status='claimed', claimed_by=%(claimant)s::text, claim_key=%(key)s::text
+    WHERE xclaim_message.id = ANY (array((SELECT candidate.id
+    FROM candidate))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
+      CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
+      ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key;
+
 -- claim behind a position
 -- Claim the next messages: highest priority, then longest available, then lowest id.
 WITH candidate AS MATERIALIZED (SELECT waiting.id AS id
@@ -2128,9 +2334,10 @@ WITH RECURSIVE walk AS ( (SELECT queue, consumed_at, 1 AS number
     FROM walk;
 
 -- paused_queues
--- Return the queues that have a setting: their limits, since when they are paused and why.
+-- Return the queues that have a setting: how they are paused, and what limits they have.
 SELECT queue, CASE WHEN paused_at IS NOT NULL THEN least(greatest(paused_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') END AS paused_at, paused_by, reason, concurrency, rate, rate_seconds, burst
+      '9999-12-29 00:00:00+00') END AS paused_at, paused_by, reason, max_backlog, on_full, concurrency, rate,
+      rate_seconds, burst
     FROM xclaim_queue
     LIMIT %(most)s::INTEGER;
 

@@ -57,6 +57,39 @@ SELECT xclaim_message.unique_key
       AND xclaim_message.unique_key = item.unique_key AND (xclaim_message.payload != item.payload OR
       xclaim_message.codec IS NOT NULL);
 
+-- backlog
+-- Return the limit of the queue, and how many messages wait in it: at most one more than that.
+SELECT (SELECT xclaim_queue.max_backlog
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name) AS max_backlog, (SELECT CAST(xclaim_queue.on_full AS BLOB) AS
+      on_full
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name) AS on_full, (SELECT count(*) AS count_1
+    FROM (SELECT xclaim_message.id AS id
+    FROM xclaim_message
+    WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at IS NOT NULL
+    ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
+      xclaim_message.id
+    LIMIT coalesce(:asked_backlog, (SELECT xclaim_queue.max_backlog
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name), -1) + 1 OFFSET :param_1) AS anon_1) + 0 AS waiting;
+
+-- set_backlog
+-- Set how many messages may wait in the queue, or with NULL that any number may.
+INSERT INTO xclaim_queue (queue, max_backlog, on_full) VALUES (:queue_name, :max_backlog, :on_full)
+    ON CONFLICT (queue) DO UPDATE
+    SET max_backlog = excluded.max_backlog, on_full = excluded.on_full
+    RETURNING max_backlog, CAST(on_full AS BLOB) AS on_full;
+
+-- limited_backlogs
+-- Return the queues with a limit of what may wait, by name, and what a push does at that.
+SELECT CAST(xclaim_queue.queue AS BLOB) AS queue, CAST(xclaim_queue.max_backlog AS INTEGER) AS max_backlog,
+      CAST(xclaim_queue.on_full AS BLOB) AS on_full
+    FROM xclaim_queue
+    WHERE xclaim_queue.max_backlog IS NOT NULL
+    ORDER BY xclaim_queue.queue;
+
 -- claim
 -- Claim the next messages: highest priority, then longest available, then lowest id.
 WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
@@ -942,6 +975,80 @@ WITH pruned AS MATERIALIZED (SELECT old.id AS id
       THEN json_valid(payload) ELSE 0 END = 1) THEN json_extract(payload, '$.uri') END AS TEXT) END AS BLOB)
       AS uri, CAST(origin_queue AS BLOB) AS origin_queue;
 
+-- push, where no limit is set
+-- Insert the payloads in their order, and return what the producer does not know.
+INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
+      created_at, available_at) SELECT :queue_name AS queue, :queue_name AS origin_queue, :message_priority AS
+      priority, item.payload AS payload, :message_headers AS headers, CAST(NULL AS TEXT) AS unique_key,
+      :attempts_limit AS max_attempts, strftime('%Y-%m-%d %H:%M:%f', 'now') AS created_at, strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds') AS available_at
+    FROM (SELECT anon_1.value AS payload, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.max_backlog IS NOT NULL))
+    ORDER BY item.position
+    RETURNING id, created_at, available_at;
+
+-- push_once, where no limit is set
+-- Insert the payloads whose unique key is new and return those that are already there.
+INSERT INTO xclaim_message (queue, origin_queue, priority, payload, headers, unique_key, max_attempts,
+      created_at, available_at) SELECT :queue_name AS queue, :queue_name AS origin_queue, :message_priority AS
+      priority, item.payload AS payload, :message_headers AS headers, CAST(item.unique_key AS TEXT) AS
+      unique_key, :attempts_limit AS max_attempts, strftime('%Y-%m-%d %H:%M:%f', 'now') AS created_at,
+      strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds') AS available_at
+    FROM (SELECT json_extract(anon_1.value, '$[0]') AS payload, json_extract(anon_1.value, '$[1]') AS
+      unique_key, anon_1."key" AS position
+    FROM json_each(:rows) AS anon_1) AS item
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND xclaim_queue.max_backlog IS NOT NULL)) OR (EXISTS (SELECT
+      taken.id
+    FROM xclaim_message AS taken
+    WHERE taken.origin_queue = :queue_name AND taken.unique_key = item.unique_key))
+    ORDER BY item.position
+    ON CONFLICT (origin_queue, unique_key)
+    WHERE unique_key IS NOT NULL DO UPDATE
+    SET created_at = CASE WHEN (xclaim_message.payload = excluded.payload AND xclaim_message.codec IS
+      excluded.codec) THEN xclaim_message.created_at END
+    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
+      BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
+      AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
+      CAST(max_attempts AS INTEGER) AS max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at
+      AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
+      claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
+      CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec,
+      CAST(ordering_key AS BLOB) AS ordering_key, 1 AS is_same, id > coalesce((SELECT sqlite_sequence.seq
+    FROM sqlite_sequence
+    WHERE name = 'xclaim_message'), 0) AS is_new;
+
+-- backlog, with what stands in line
+-- Return the limit of the queue, and how many messages wait in it: at most one more than that.
+SELECT (SELECT xclaim_queue.max_backlog
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name) AS max_backlog, (SELECT CAST(xclaim_queue.on_full AS BLOB) AS
+      on_full
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name) AS on_full, (SELECT count(*) AS count_1
+    FROM (SELECT xclaim_message.id AS id
+    FROM xclaim_message
+    WHERE xclaim_message.queue = :queue_name AND xclaim_message.status = 'available' AND
+      xclaim_message.available_at IS NOT NULL
+    ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
+      xclaim_message.id
+    LIMIT coalesce(:asked_backlog, (SELECT xclaim_queue.max_backlog
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name), -1) + 1 OFFSET :param_1) AS anon_1) + (SELECT count(*) AS count_2
+    FROM (SELECT xclaim_message.id AS id
+    FROM xclaim_message
+    WHERE xclaim_message.queue = :queue_name AND xclaim_message.ordering_key IS NOT NULL AND
+      xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL
+    ORDER BY xclaim_message.queue, xclaim_message.ordering_key, xclaim_message.id
+    LIMIT coalesce(:asked_backlog, (SELECT xclaim_queue.max_backlog
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name), -1) + 1 OFFSET :param_2) AS anon_2) AS waiting;
+
 -- claim_this_one
 -- Claim this very message, whatever limits its queue has (SQLite).
 UPDATE xclaim_message
@@ -1216,8 +1323,9 @@ WITH RECURSIVE walk AS ( SELECT (SELECT queue
     WHERE queue IS NOT NULL;
 
 -- paused_queues
--- Return the queues that have a setting: their limits, since when they are paused and why.
-SELECT queue, paused_at AS paused_at, paused_by, reason, concurrency, rate, rate_seconds, burst
+-- Return the queues that have a setting: how they are paused, and what limits they have.
+SELECT queue, paused_at AS paused_at, paused_by, reason, max_backlog, on_full, concurrency, rate,
+      rate_seconds, burst
     FROM xclaim_queue
     LIMIT :most;
 

@@ -27,8 +27,13 @@ BEGIN
     IF xclaim_push.queue LIKE '%.dead' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must not end with .dead: only failing messages enter a dead-letter queue';
     END IF;
-    IF coalesce(xclaim_push.delay NOT BETWEEN '0' AND '3660 days', true) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'delay must lie between 0 and 3660 days';
+    IF coalesce(date_part('epoch', xclaim_push.delay) NOT BETWEEN 0 AND 316224000, true) THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'delay must lie between 0 and 3660 days, not %L', xclaim_push.delay);
+    END IF;
+    IF coalesce(xclaim_push.priority NOT BETWEEN -32768 AND 32767, true) THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'priority must lie between -32768 and 32767, not %L', xclaim_push.priority);
     END IF;
     IF xclaim_push.max_attempts < 1 THEN
         RAISE invalid_parameter_value USING MESSAGE = 'max_attempts must be 1 or more, or NULL for any number';
@@ -149,8 +154,13 @@ BEGIN
     IF xclaim_push_many.queue LIKE '%.dead' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must not end with .dead: only failing messages enter a dead-letter queue';
     END IF;
-    IF coalesce(xclaim_push_many.delay NOT BETWEEN '0' AND '3660 days', true) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'delay must lie between 0 and 3660 days';
+    IF coalesce(date_part('epoch', xclaim_push_many.delay) NOT BETWEEN 0 AND 316224000, true) THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'delay must lie between 0 and 3660 days, not %L', xclaim_push_many.delay);
+    END IF;
+    IF coalesce(xclaim_push_many.priority NOT BETWEEN -32768 AND 32767, true) THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'priority must lie between -32768 and 32767, not %L', xclaim_push_many.priority);
     END IF;
     IF xclaim_push_many.max_attempts < 1 THEN
         RAISE invalid_parameter_value USING MESSAGE = 'max_attempts must be 1 or more, or NULL for any number';
@@ -161,7 +171,8 @@ BEGIN
     IF coalesce(xclaim_push_many.on_dead, '') NOT IN ('skip', 'hold') THEN
         RAISE invalid_parameter_value USING MESSAGE = $m$on_dead must be 'skip' or 'hold'$m$;
     END IF;
-    IF xclaim_push_many.payloads IS NULL OR array_position(xclaim_push_many.payloads, NULL) > 0 THEN
+    IF xclaim_push_many.payloads IS NULL
+       OR array_position(xclaim_push_many.payloads, NULL) IS NOT NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'a payload is NULL',
             HINT = $h$for JSON null pass 'null'::jsonb$h$;
     END IF;
@@ -497,11 +508,12 @@ BEGIN
        OR xclaim_claim.queue ~ '^\s*$' OR xclaim_claim.queue ~ '[[:cntrl:]]' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
-    IF coalesce(xclaim_claim.lease NOT BETWEEN '0' AND '3660 days', true) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'lease must lie between 0 and 3660 days';
+    IF coalesce(date_part('epoch', xclaim_claim.lease) NOT BETWEEN 0 AND 316224000, true) THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'lease must lie between 0 and 3660 days, not %L', xclaim_claim.lease);
     END IF;
     IF coalesce(xclaim_claim.n, 0) NOT BETWEEN 1 AND 1000000 THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
+        RAISE invalid_parameter_value USING MESSAGE = format('n must lie between 1 and 1000000, not %L', xclaim_claim.n);
     END IF;
     IF octet_length(_claimant) NOT BETWEEN 1 AND 1000
        OR octet_length(xclaim_claim.claim_key) NOT BETWEEN 1 AND 1000 THEN
@@ -935,7 +947,7 @@ BEGIN
         SELECT claimed.id, claimed.claim_token, claimed.payload, coalesce(claimed.headers, '{}'),
                claimed.attempts, claimed.max_attempts, claimed.priority, claimed.unique_key,
                claimed.origin_queue, claimed.created_at, claimed.claim_expires_at, claimed.last_error,
-               claimed.codec
+               claimed.codec, claimed.ordering_key
           FROM claimed
          ORDER BY claimed.priority DESC, claimed.available_at, claimed.id;
     END IF;
@@ -977,7 +989,10 @@ DECLARE
     _tokens uuid[];
 BEGIN
     IF cardinality(xclaim_ack_many.ids) IS DISTINCT FROM cardinality(xclaim_ack_many.tokens) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'pass one token for each id';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            '%s tokens for %s ids', coalesce(cardinality(xclaim_ack_many.tokens)::text, 'NULL'),
+            coalesce(cardinality(xclaim_ack_many.ids)::text, 'NULL')),
+            HINT = 'pass one token for each id';
     END IF;
     -- Two batches lock their rows in the same order.
     SELECT array_agg(given.id ORDER BY given.id), array_agg(given.token ORDER BY given.id)
@@ -1007,8 +1022,9 @@ DECLARE
     _drawn integer := floor(random() * 1000000);
     _error text := left(xclaim_release.error, 10000);
 BEGIN
-    IF xclaim_release.delay NOT BETWEEN '0' AND '3660 days' THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'delay must lie between 0 and 3660 days';
+    IF date_part('epoch', xclaim_release.delay) NOT BETWEEN 0 AND 316224000 THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'delay must lie between 0 and 3660 days, not %L', xclaim_release.delay);
     END IF;
     IF coalesce(xclaim_release.counts, true) THEN
         IF _error IS NULL AND xclaim_release.delay IS NULL THEN
@@ -1215,8 +1231,9 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off 
 DECLARE
     _expires_at timestamptz;
 BEGIN
-    IF coalesce(xclaim_extend.lease NOT BETWEEN '0' AND '3660 days', true) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'lease must lie between 0 and 3660 days';
+    IF coalesce(date_part('epoch', xclaim_extend.lease) NOT BETWEEN 0 AND 316224000, true) THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'lease must lie between 0 and 3660 days, not %L', xclaim_extend.lease);
     END IF;
     UPDATE {schema}.xclaim_message
         SET claim_expires_at=(statement_timestamp() + (date_part('epoch', xclaim_extend.lease)::DOUBLE
@@ -1251,7 +1268,7 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(xclaim_expire.n, 0) NOT BETWEEN 1 AND 1000000 THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
+        RAISE invalid_parameter_value USING MESSAGE = format('n must lie between 1 and 1000000, not %L', xclaim_expire.n);
     END IF;
     WITH given_back AS (
         WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
@@ -1353,7 +1370,7 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(xclaim_redrive.n, 0) NOT BETWEEN 1 AND 1000000 THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
+        RAISE invalid_parameter_value USING MESSAGE = format('n must lie between 1 and 1000000, not %L', xclaim_redrive.n);
     END IF;
     IF coalesce(octet_length(_queue), 0) NOT BETWEEN 1
            AND 200 + 5 * (_queue LIKE '%.dead')::integer
@@ -1444,10 +1461,11 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(xclaim_prune.n, 0) NOT BETWEEN 1 AND 1000000 THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
+        RAISE invalid_parameter_value USING MESSAGE = format('n must lie between 1 and 1000000, not %L', xclaim_prune.n);
     END IF;
-    IF coalesce(xclaim_prune.older_than NOT BETWEEN '0' AND '3660 days', true) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'older_than must lie between 0 and 3660 days';
+    IF coalesce(date_part('epoch', xclaim_prune.older_than) NOT BETWEEN 0 AND 316224000, true) THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'older_than must lie between 0 and 3660 days, not %L', xclaim_prune.older_than);
     END IF;
     FOREACH _queue IN ARRAY ARRAY[xclaim_prune.queue, CASE WHEN xclaim_prune.queue LIKE '%.dead' THEN xclaim_prune.queue ELSE xclaim_prune.queue || '.dead' END] LOOP
         EXIT WHEN _count >= xclaim_prune.n;
@@ -1502,7 +1520,7 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(xclaim_peek.n, 0) NOT BETWEEN 1 AND 1000000 THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'n must lie between 1 and 1000000';
+        RAISE invalid_parameter_value USING MESSAGE = format('n must lie between 1 and 1000000, not %L', xclaim_peek.n);
     END IF;
     RETURN QUERY
         SELECT message.id, message.payload, message.headers, message.attempts,
