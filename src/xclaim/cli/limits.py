@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from xclaim.arguments import OnFull
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.lines import write
 from xclaim.cli.options import queue_argument
+from xclaim.message import Limits
 
 _RATE = re.compile(r"([1-9]\d{0,6})/(\d{0,6})(s|m|h|d)", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -21,6 +23,12 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 @click.option("--concurrency", type=int, metavar="N", help="So many messages are claimed at once.")
 @click.option("--rate", metavar="N/TIME", help="So many claims begin in a time: 10/s, 100/15m.")
 @click.option("--burst", type=int, metavar="N", help="So many of them may begin together.")
+@click.option("--max-backlog", type=int, metavar="N", help="So many messages wait at most.")
+@click.option(
+    "--on-full",
+    type=click.Choice(["raise", "wait", "skip"]),
+    help="What a push does when so many wait.  [default: raise]",
+)
 @click.option("--none", is_flag=True, help="End all limits.")
 @database_options
 def limits(
@@ -29,22 +37,30 @@ def limits(
     concurrency: int | None,
     rate: str | None,
     burst: int | None,
+    max_backlog: int | None,
+    on_full: OnFull | None,
     none: bool,
     database: Database,
 ) -> None:
     """Show the limits of a queue, or set them.
 
-    What is not named has no limit any more. What waits in the queue comes under them within a
-    second, and what is claimed counts.
+    Of --concurrency and --rate what is not named ends where the other one is set; --max-backlog is
+    set apart from them. What waits in the queue comes under them within a second, and what is
+    claimed counts.
     """
     asked = {"concurrency": concurrency, "burst": burst, **_rate(rate)}
     is_set = any(value is not None for value in asked.values())
-    if none and is_set:
+    if none and (is_set or max_backlog is not None):
         raise click.UsageError("--none ends all limits: leave the others out")
+    if on_full is not None and max_backlog is None:
+        raise click.UsageError("--on-full is of --max-backlog: name that, too")
     with database.queue(queue_name) as queue:
         found = queue.limit(**asked) if is_set or none else queue.limits()
-    said: dict[str, Any] = dict.fromkeys(("concurrency", "rate", "per", "burst"))
-    write({"queue": queue_name, **(said if found is None else found.to_dict())})
+        if none or max_backlog is not None:
+            queue.limit_backlog(max_backlog=max_backlog, on_full=on_full or "raise")
+        backlog = queue.backlog()
+    said = (found or Limits()).to_dict()
+    write({"queue": queue_name, **said, **backlog.to_dict()})
     database.tell_if_unknown(queue_name)
 
 
