@@ -89,7 +89,9 @@ def has_room(
 class _Known:
     """What one process knows of one queue, for all its threads.
 
-    ``since`` was pushed from here, or is being, after it was counted; ``in_flight`` is being.
+    ``since`` was pushed from here, or is being, after it was counted; ``in_flight`` is being. Of
+    each count that runs ``counts`` has what it may not see: what was in flight when it began, and
+    what was reserved since.
     """
 
     limit: int | None = None
@@ -100,6 +102,7 @@ class _Known:
     is_answered: bool = False
     since: int = 0
     in_flight: int = 0
+    counts: list[list[int]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_fresh(self) -> bool:
@@ -120,14 +123,31 @@ class _Known:
             self.asked_at = time.monotonic()
             return True
 
+    def begin_count(self) -> list[int]:
+        """Note that it is counted from now on."""
+        with self.lock:
+            unseen = [self.in_flight]
+            self.counts.append(unseen)
+            return unseen
+
+    def end_count(self, unseen: list[int]) -> None:
+        """Note that this count has ended."""
+        with self.lock:
+            self.counts = [each for each in self.counts if each is not unseen]
+
     def answer(
-        self, limit: int | None, on_full: OnFull | None, waiting: int | None, to: int
+        self,
+        limit: int | None,
+        on_full: OnFull | None,
+        waiting: int | None,
+        to: int,
+        unseen: list[int] | None = None,
     ) -> None:
         """Note what the database says."""
         with self.lock:
             self.limit, self.on_full = limit, on_full or "raise"
             self.waiting, self.counted_to = waiting, to
-            self.since = self.in_flight
+            self.since = self.in_flight if unseen is None else unseen[0]
             self.is_answered = True
 
     def waits(self) -> int:
@@ -139,7 +159,7 @@ class _Known:
         with self.lock:
             if count and self.waits() + count > most:
                 return False
-            self.since += count
+            self._add(count)
             self.in_flight += count
             return True
 
@@ -147,7 +167,12 @@ class _Known:
         """Note how many were pushed of those that there was room for."""
         with self.lock:
             self.in_flight -= reserved
-            self.since -= reserved - pushed
+            self._add(pushed - reserved)
+
+    def _add(self, count: int) -> None:
+        self.since += count
+        for unseen in self.counts:
+            unseen[0] += count
 
 
 _Key = tuple[str | None, str, bool]
@@ -218,14 +243,17 @@ class Gate:
 
     def _ask(self) -> None:
         known = self._known
+        unseen = known.begin_count()
         try:
             row = _counted(self._connection, self._schema, self._queue, self._asked)
+            to = (self._asked or row.max_backlog or -1) + 1
+            waiting = None if self._asked is None and row.max_backlog is None else row.waiting
+            known.answer(row.max_backlog, row.on_full, waiting, to, unseen)
         except BaseException:
             known.asked_at = float("-inf")
             raise
-        to = (self._asked or row.max_backlog or -1) + 1
-        waiting = None if self._asked is None and row.max_backlog is None else row.waiting
-        known.answer(row.max_backlog, row.on_full, waiting, to)
+        finally:
+            known.end_count(unseen)
 
     def _full(self, most: int, count: int) -> QueueFullError:
         known = self._known
