@@ -98,6 +98,7 @@ def test_stats_count_every_queue_by_state(
         "next_try_at": None,
         "head_attempts": 0,
         "paused_at": None,
+        "max_backlog": None,
         "limits": None,
     }
     assert all(0 <= age < 60 for age in ages)
@@ -334,6 +335,13 @@ def test_the_demo_keeps_to_a_queue_of_its_own(
     assert line["consumed"] == 100
 
 
+NO_BACKLOG = {"max_backlog": None, "on_full": None, "waiting": None}
+
+
+def queue_limits(concurrency: int | None = None) -> dict[str, int | None]:
+    return {"concurrency": concurrency, "rate": None, "per": None, "burst": None}
+
+
 def test_limits_of_a_queue_are_set_shown_and_ended(xclaim: CommandLine, queue: Queue) -> None:
     queue.push_many(range(5))
 
@@ -344,12 +352,33 @@ def test_limits_of_a_queue_are_set_shown_and_ended(xclaim: CommandLine, queue: Q
     ended = xclaim("limits", "orders", "--none")
 
     limits = {"queue": "orders", "concurrency": 3, "rate": 20, "per": 900.0, "burst": 2}
-    assert given.values == shown.values == [limits]
+    assert given.values == shown.values == [{**limits, **NO_BACKLOG}]
     assert len(claimed.values) == 2
     assert stats.values[0]["limits"] == "3 at once, 20 per 900 s in bursts of 2"
     nothing = {"concurrency": None, "rate": None, "per": None, "burst": None}
-    assert ended.values == [{"queue": "orders", **nothing}]
+    assert ended.values == [{"queue": "orders", **nothing, **NO_BACKLOG}]
     assert queue.limits() is None
+
+
+def test_a_limit_of_what_waits_is_set_apart_from_the_others(
+    xclaim: CommandLine, queue: Queue
+) -> None:
+    queue.push_many(range(2))
+    queue.limit(concurrency=3)
+
+    full = xclaim("limits", "orders", "--max-backlog", "2", "--on-full", "skip")
+    skipped = xclaim("push", "orders", "1")
+    other = xclaim("limits", "orders", "--concurrency", "4")
+    ended = xclaim("limits", "orders", "--none")
+
+    backlog = {"max_backlog": 2, "on_full": "skip", "waiting": 2}
+    assert full.values == [
+        {"queue": "orders", **queue_limits(concurrency=3), **backlog},
+    ]
+    assert "is full: nothing was pushed" in skipped.stderr
+    assert other.values == [{"queue": "orders", **queue_limits(concurrency=4), **backlog}]
+    assert ended.values == [{"queue": "orders", **queue_limits(), **NO_BACKLOG}]
+    assert queue.backlog().max_backlog is None
 
 
 @pytest.mark.parametrize(
@@ -363,6 +392,10 @@ def test_limits_of_a_queue_are_set_shown_and_ended(xclaim: CommandLine, queue: Q
         ["--rate", "10/s\n"],
         ["--burst", "3"],
         ["--none", "--concurrency", "3"],
+        ["--none", "--max-backlog", "3"],
+        ["--max-backlog", "0"],
+        ["--on-full", "wait"],
+        ["--max-backlog", "1", "--on-full", "burst"],
     ],
 )
 def test_a_limit_that_is_none_is_wrong_use(
