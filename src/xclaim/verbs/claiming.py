@@ -296,6 +296,8 @@ def take(connection: Connection, asked: Request) -> list[Claim]:
 
 def take_lately(connection: Connection, asked: Request) -> list[Claim]:
     """Claim where the last claim ended or what came in lately; now and then, from the head."""
+    if asked.hints.limits() is not None:  # what is lately free is a slot
+        return take(connection, asked)
     behind = position_of(connection, asked.hints)
     if behind is not None and (claims := _take(connection, asked, *behind)):
         return claims
