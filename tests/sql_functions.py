@@ -84,7 +84,7 @@ CASE WHEN <queue> LIKE '%{_DEAD}' THEN <queue> ELSE <queue> || '{_DEAD}' END
     "check_name": f"""
 IF coalesce(octet_length(<queue>), 0) NOT BETWEEN 1
        AND {MAX_QUEUE_BYTES} + {len(_DEAD)} * (<queue> LIKE '%{_DEAD}')::integer
-   OR <queue> ~ '^\\s*$' OR <queue> ~ '[[:cntrl:]]' THEN
+   OR <queue> ~ '^[[:space:]]*$' OR <queue> ~ '[[:cntrl:]]' THEN
     {_REFUSED} 'queue must have 1 to {MAX_QUEUE_BYTES} readable bytes';
 END IF;
 """,
@@ -307,6 +307,8 @@ _PLACES = re.compile(
     re.MULTILINE,
 )
 _NAME = re.compile(r"FUNCTION \{schema\}\.(\w+)")
+_TEXT_ARGUMENT = re.compile(r"(\w+) text\b")
+_TEXT_VARIABLE = re.compile(r"^( +_\w+ text(?:\[\])?)(?=;| :=)", re.MULTILINE)
 
 
 def text() -> str:
@@ -337,7 +339,20 @@ def _filled(template: str) -> str:
     while (again := _PLACES.sub(partial(_fill, function), filled)) != filled:
         filled = again
     lines = textwrap.fill(said, 97, initial_indent="-- ", subsequent_indent="-- ")
-    return f"{lines}\n{filled}"
+    return f"{lines}\n{_collated(function, filled)}"
+
+
+def _collated(function: str, definition: str) -> str:
+    """Return the definition with texts that are compared as the columns are, whoever gives them.
+
+    Texts in a function have the collation of what it is given, and by another one, such as that of
+    ``current_user`` or of a column COLLATE "C", PostgreSQL finds no index.
+    """
+    head, start, body = definition.partition(" AS $$\n")
+    if arguments := "|".join(_TEXT_ARGUMENT.findall(head.partition("\n) RETURNS")[0])):
+        given = re.compile(rf"\b{function}\.(?:{arguments})\b")
+        body = given.sub(r'(\g<0> COLLATE "default")', body)
+    return head + start + _TEXT_VARIABLE.sub(r'\1 COLLATE "default"', body)
 
 
 def _fill(function: str, place: re.Match[str]) -> str:

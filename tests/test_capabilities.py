@@ -17,7 +17,7 @@ from psycopg import errors
 from sqlalchemy import text
 
 from tests.capable import Shop, as_administrator, shop
-from xclaim import Claim, Queue
+from xclaim import Claim, Queue, XclaimError
 from xclaim.sql.statements.capabilities import PARTS, role_of
 
 LOST = "XC001"
@@ -212,6 +212,21 @@ def test_a_claim_key_brings_back_the_claims_of_the_same_person_only(staff: Staff
 
     assert again == [(first[0][0], 2)]
     assert of_other == [(first[0][0] + 1, 1)]
+
+
+def test_a_slash_in_the_name_of_a_person_is_no_part_of_the_key(staff: Staff) -> None:
+    staff.shop.queue().push_many([1, 2])
+    one = staff.shop.person("one")
+    other = f"{one}/b"
+    as_administrator(staff.shop.administrator, "CREATE ROLE {} LOGIN PASSWORD 'hunter2'", other)
+    staff.shop.forget(other)
+    staff.shop.make("packing", "orders", list(ALL_VERBS), to=[one, other])
+
+    of_other = staff.shop.run(other, "SELECT id FROM packing.claim(claim_key => 'k')")
+    of_one = staff.shop.run(one, "SELECT id FROM packing.claim(claim_key => 'b/k')")
+
+    assert len(of_other) == len(of_one) == 1
+    assert of_other != of_one
 
 
 # What it cannot.
@@ -462,6 +477,44 @@ def test_a_function_of_our_name_that_fits_as_well_is_not_called(staff: Staff) ->
         with staff.shop.owner.begin() as connection:
             for name in ("redrive(text, integer)", "expire(text, bigint)", "claim(text, varchar)"):
                 connection.execute(text(f"DROP FUNCTION public.xclaim_{name}"))
+
+
+def test_a_function_that_somebody_put_beside_ours_is_not_made_into_a_capability(
+    staff: Staff,
+) -> None:
+    mallory = staff.shop.person("mallory")
+    as_administrator(staff.shop.administrator, "GRANT CREATE ON SCHEMA public TO {}", mallory)
+    staff.shop.queue().push(1)
+    trap = "public.xclaim_claim(queue text, spare text DEFAULT NULL)"
+    staff.shop.run(
+        mallory,
+        f"CREATE FUNCTION {trap} RETURNS bigint LANGUAGE plpgsql AS"
+        " 'BEGIN RAISE ''trapped as %'', current_user; END'",
+    )
+    try:
+        staff.shop.make("packing", "orders", list(ALL_VERBS), to=[staff.packer])
+        assert len(staff.run("SELECT id FROM packing.claim()")) == 1
+    finally:
+        staff.shop.run(mallory, "DROP FUNCTION public.xclaim_claim(text, text)")
+        as_administrator(staff.shop.administrator, "DROP OWNED BY {}", mallory)
+
+
+def test_a_schema_that_somebody_else_made_is_not_taken_for_ours(staff: Staff) -> None:
+    mallory = staff.shop.person("mallory")
+    database = staff.shop.database
+    as_administrator(
+        staff.shop.administrator, "GRANT CREATE ON DATABASE {} TO {}", database, mallory
+    )
+    staff.shop.run(mallory, "CREATE SCHEMA evil")
+    try:
+        with staff.shop.administrator.connect() as connection:
+            comment = connection.scalar(text("SELECT obj_description('packing'::regnamespace)"))
+        staff.shop.run(mallory, f"COMMENT ON SCHEMA evil IS '{comment}'")
+
+        with pytest.raises(XclaimError, match="evil"):
+            staff.shop.make("evil", "orders", ["claim"], by=staff.shop.administrator)
+    finally:
+        as_administrator(staff.shop.administrator, "DROP OWNED BY {}", mallory)
 
 
 def test_a_payload_is_data(staff: Staff) -> None:

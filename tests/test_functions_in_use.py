@@ -338,6 +338,11 @@ PLANNED = [
     "SELECT xclaim_push('orders', '1', unique_key => 'key 7')",
     "SELECT xclaim_claim('orders')",
     "SELECT xclaim_claim('orders', claim_key => 'task')",
+    # An argument of another collation is given to all of them: no index would be found by it.
+    "SELECT xclaim_claim('orders', current_user)",
+    "SELECT xclaim_push('orders', '1', unique_key => 'key 7' COLLATE \"C\")",
+    "SELECT xclaim_withdraw('orders' COLLATE \"C\", ARRAY['key 5'])",
+    "SELECT xclaim_peek('orders' COLLATE \"C\")",
     "SELECT xclaim_ack(id, token) FROM xclaim_claim('orders')",
     "SELECT xclaim_release(id, token, error => 'bad') FROM xclaim_claim('orders')",
     "SELECT xclaim_extend(id, token) FROM xclaim_claim('orders')",

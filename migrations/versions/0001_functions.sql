@@ -16,15 +16,15 @@ DECLARE
     _id bigint;
     _count integer := 1;
     _most integer;
-    _on_full text;
+    _on_full text COLLATE "default";
     _waiting bigint;
 BEGIN
-    IF coalesce(octet_length(xclaim_push.queue), 0) NOT BETWEEN 1
-           AND 200 + 5 * (xclaim_push.queue LIKE '%.dead')::integer
-       OR xclaim_push.queue ~ '^\s*$' OR xclaim_push.queue ~ '[[:cntrl:]]' THEN
+    IF coalesce(octet_length((xclaim_push.queue COLLATE "default")), 0) NOT BETWEEN 1
+           AND 200 + 5 * ((xclaim_push.queue COLLATE "default") LIKE '%.dead')::integer
+       OR (xclaim_push.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_push.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
-    IF xclaim_push.queue LIKE '%.dead' THEN
+    IF (xclaim_push.queue COLLATE "default") LIKE '%.dead' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must not end with .dead: only failing messages enter a dead-letter queue';
     END IF;
     IF coalesce(date_part('epoch', xclaim_push.delay) NOT BETWEEN 0 AND 316224000, true) THEN
@@ -41,59 +41,59 @@ BEGIN
     IF jsonb_typeof(xclaim_push.headers) IS DISTINCT FROM 'object' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'headers must be a JSON object';
     END IF;
-    IF coalesce(xclaim_push.on_dead, '') NOT IN ('skip', 'hold') THEN
+    IF coalesce((xclaim_push.on_dead COLLATE "default"), '') NOT IN ('skip', 'hold') THEN
         RAISE invalid_parameter_value USING MESSAGE = $m$on_dead must be 'skip' or 'hold'$m$;
     END IF;
     IF xclaim_push.payload IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'payload is NULL',
             HINT = $h$for JSON null pass 'null'::jsonb$h$;
     END IF;
-    IF xclaim_push.unique_key IS NULL AND xclaim_push.ordering_key IS NULL THEN
+    IF (xclaim_push.unique_key COLLATE "default") IS NULL AND (xclaim_push.ordering_key COLLATE "default") IS NULL THEN
         IF EXISTS (SELECT FROM {schema}.xclaim_queue AS limited
-                 WHERE limited.queue = xclaim_push.queue AND limited.max_backlog IS NOT NULL) THEN
+                 WHERE limited.queue = (xclaim_push.queue COLLATE "default") AND limited.max_backlog IS NOT NULL) THEN
             IF to_regprocedure({pass_owed}) IS NULL THEN
                 SELECT (SELECT xclaim_queue.max_backlog
                     FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                    WHERE xclaim_queue.queue = (xclaim_push.queue COLLATE "default")::text) AS max_backlog, (SELECT xclaim_queue.on_full
                     FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push.queue::text) AS on_full, (SELECT count(*) AS count_1
+                    WHERE xclaim_queue.queue = (xclaim_push.queue COLLATE "default")::text) AS on_full, (SELECT count(*) AS count_1
                     FROM (SELECT xclaim_message.id AS id
                     FROM {schema}.xclaim_message
-                    WHERE xclaim_message.queue = xclaim_push.queue::text AND xclaim_message.status = 'available' AND
+                    WHERE xclaim_message.queue = (xclaim_push.queue COLLATE "default")::text AND xclaim_message.status = 'available' AND
                       xclaim_message.available_at IS NOT NULL
                     ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
                       xclaim_message.id
                     LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
                     FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push.queue::text), -1) + 1) AS anon_1) + 0 AS waiting INTO _most, _on_full, _waiting;
+                    WHERE xclaim_queue.queue = (xclaim_push.queue COLLATE "default")::text), -1) + 1) AS anon_1) + 0 AS waiting INTO _most, _on_full, _waiting;
             ELSE
                 SELECT (SELECT xclaim_queue.max_backlog
                     FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                    WHERE xclaim_queue.queue = (xclaim_push.queue COLLATE "default")::text) AS max_backlog, (SELECT xclaim_queue.on_full
                     FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push.queue::text) AS on_full, (SELECT count(*) AS count_1
+                    WHERE xclaim_queue.queue = (xclaim_push.queue COLLATE "default")::text) AS on_full, (SELECT count(*) AS count_1
                     FROM (SELECT xclaim_message.id AS id
                     FROM {schema}.xclaim_message
-                    WHERE xclaim_message.queue = xclaim_push.queue::text AND xclaim_message.status = 'available' AND
+                    WHERE xclaim_message.queue = (xclaim_push.queue COLLATE "default")::text AND xclaim_message.status = 'available' AND
                       xclaim_message.available_at IS NOT NULL
                     ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
                       xclaim_message.id
                     LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
                     FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push.queue::text), -1) + 1) AS anon_1) + (SELECT count(*) AS
+                    WHERE xclaim_queue.queue = (xclaim_push.queue COLLATE "default")::text), -1) + 1) AS anon_1) + (SELECT count(*) AS
                       count_2
                     FROM (SELECT xclaim_message.id AS id
                     FROM {schema}.xclaim_message
-                    WHERE xclaim_message.queue = xclaim_push.queue::text AND xclaim_message.ordering_key IS NOT NULL
+                    WHERE xclaim_message.queue = (xclaim_push.queue COLLATE "default")::text AND xclaim_message.ordering_key IS NOT NULL
                       AND xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL
                     ORDER BY xclaim_message.queue, xclaim_message.ordering_key, xclaim_message.id
                     LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
                     FROM {schema}.xclaim_queue
-                    WHERE xclaim_queue.queue = xclaim_push.queue::text), -1) + 1) AS anon_2) AS waiting INTO _most, _on_full, _waiting;
+                    WHERE xclaim_queue.queue = (xclaim_push.queue COLLATE "default")::text), -1) + 1) AS anon_2) AS waiting INTO _most, _on_full, _waiting;
             END IF;
             IF _count > 0 AND _waiting + _count > _most THEN
                 RAISE 'queue % is full: % messages wait, max_backlog is %, and there is no room for % more',
-                    quote_literal(xclaim_push.queue), least(_waiting, _most + 1), _most, _count
+                    quote_literal((xclaim_push.queue COLLATE "default")), least(_waiting, _most + 1), _most, _count
                     USING ERRCODE = 'XC003', HINT = 'push again when some were claimed, or let more wait';
             END IF;
         END IF;
@@ -101,16 +101,16 @@ BEGIN
               origin_queue, unique_key, headers, payload) VALUES (statement_timestamp(),
               (statement_timestamp() + (date_part('epoch', xclaim_push.delay)::DOUBLE PRECISION * interval
               '1 second')), xclaim_push.max_attempts::INTEGER, xclaim_push.priority::SMALLINT,
-              xclaim_push.queue::text, xclaim_push.queue::text, CAST(NULL AS text), xclaim_push.headers::jsonb,
+              (xclaim_push.queue COLLATE "default")::text, (xclaim_push.queue COLLATE "default")::text, CAST(NULL AS text), xclaim_push.headers::jsonb,
               xclaim_push.payload::jsonb)
             RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at INTO _id;
         RETURN _id;
     END IF;
     SELECT pushed.id INTO _id
       FROM {schema}.xclaim_push_many(
-               xclaim_push.queue, ARRAY[xclaim_push.payload], ARRAY[xclaim_push.unique_key],
+               (xclaim_push.queue COLLATE "default"), ARRAY[xclaim_push.payload], ARRAY[(xclaim_push.unique_key COLLATE "default")],
                xclaim_push.priority, xclaim_push.delay, xclaim_push.max_attempts,
-               xclaim_push.headers, ARRAY[xclaim_push.ordering_key], xclaim_push.on_dead)
+               xclaim_push.headers, ARRAY[(xclaim_push.ordering_key COLLATE "default")], (xclaim_push.on_dead COLLATE "default"))
            AS pushed;
     RETURN _id;
 END
@@ -127,31 +127,31 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    _is_ordered boolean := EXISTS (SELECT FROM unnest(xclaim_push_many.ordering_keys) AS given (key)
+    _is_ordered boolean := EXISTS (SELECT FROM unnest((xclaim_push_many.ordering_keys COLLATE "default")) AS given (key)
                                     WHERE key IS NOT NULL);
-    _holds_turn boolean := nullif(xclaim_push_many.on_dead = 'hold', false);
+    _holds_turn boolean := nullif((xclaim_push_many.on_dead COLLATE "default") = 'hold', false);
     _payloads jsonb[];
-    _keys text[];
-    _lines text[];
+    _keys text[] COLLATE "default";
+    _lines text[] COLLATE "default";
     _left integer;
     _found bigint[] := '{}';
-    _found_keys text[] := '{}';
+    _found_keys text[] COLLATE "default" := '{}';
     _found_new boolean[] := '{}';
     _ids bigint[];
-    _id_keys text[];
+    _id_keys text[] COLLATE "default";
     _same boolean[];
     _new boolean[];
     _count integer := cardinality(xclaim_push_many.payloads);
     _most integer;
-    _on_full text;
+    _on_full text COLLATE "default";
     _waiting bigint;
 BEGIN
-    IF coalesce(octet_length(xclaim_push_many.queue), 0) NOT BETWEEN 1
-           AND 200 + 5 * (xclaim_push_many.queue LIKE '%.dead')::integer
-       OR xclaim_push_many.queue ~ '^\s*$' OR xclaim_push_many.queue ~ '[[:cntrl:]]' THEN
+    IF coalesce(octet_length((xclaim_push_many.queue COLLATE "default")), 0) NOT BETWEEN 1
+           AND 200 + 5 * ((xclaim_push_many.queue COLLATE "default") LIKE '%.dead')::integer
+       OR (xclaim_push_many.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_push_many.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
-    IF xclaim_push_many.queue LIKE '%.dead' THEN
+    IF (xclaim_push_many.queue COLLATE "default") LIKE '%.dead' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must not end with .dead: only failing messages enter a dead-letter queue';
     END IF;
     IF coalesce(date_part('epoch', xclaim_push_many.delay) NOT BETWEEN 0 AND 316224000, true) THEN
@@ -168,7 +168,7 @@ BEGIN
     IF jsonb_typeof(xclaim_push_many.headers) IS DISTINCT FROM 'object' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'headers must be a JSON object';
     END IF;
-    IF coalesce(xclaim_push_many.on_dead, '') NOT IN ('skip', 'hold') THEN
+    IF coalesce((xclaim_push_many.on_dead COLLATE "default"), '') NOT IN ('skip', 'hold') THEN
         RAISE invalid_parameter_value USING MESSAGE = $m$on_dead must be 'skip' or 'hold'$m$;
     END IF;
     IF xclaim_push_many.payloads IS NULL
@@ -176,13 +176,13 @@ BEGIN
         RAISE null_value_not_allowed USING MESSAGE = 'a payload is NULL',
             HINT = $h$for JSON null pass 'null'::jsonb$h$;
     END IF;
-    IF cardinality(xclaim_push_many.ordering_keys) <> cardinality(xclaim_push_many.payloads) THEN
+    IF cardinality((xclaim_push_many.ordering_keys COLLATE "default")) <> cardinality(xclaim_push_many.payloads) THEN
         RAISE invalid_parameter_value USING MESSAGE = format(
-            '%s ordering_keys for %s payloads', cardinality(xclaim_push_many.ordering_keys),
+            '%s ordering_keys for %s payloads', cardinality((xclaim_push_many.ordering_keys COLLATE "default")),
             cardinality(xclaim_push_many.payloads)),
             HINT = 'pass one key, or NULL, for each';
     END IF;
-    IF EXISTS (SELECT FROM unnest(xclaim_push_many.ordering_keys) AS given (key)
+    IF EXISTS (SELECT FROM unnest((xclaim_push_many.ordering_keys COLLATE "default")) AS given (key)
                 WHERE octet_length(key) NOT BETWEEN 1 AND 255) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'ordering_key must have 1 to 255 bytes';
     END IF;
@@ -193,59 +193,59 @@ BEGIN
                 HINT = 'run xclaim ordering enable once, as the owner of the table';
         END IF;
     END IF;
-    IF xclaim_push_many.unique_keys IS NULL AND EXISTS (SELECT FROM {schema}.xclaim_queue AS limited
-             WHERE limited.queue = xclaim_push_many.queue AND limited.max_backlog IS NOT NULL) THEN
+    IF (xclaim_push_many.unique_keys COLLATE "default") IS NULL AND EXISTS (SELECT FROM {schema}.xclaim_queue AS limited
+             WHERE limited.queue = (xclaim_push_many.queue COLLATE "default") AND limited.max_backlog IS NOT NULL) THEN
         IF to_regprocedure({pass_owed}) IS NULL THEN
             SELECT (SELECT xclaim_queue.max_backlog
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text) AS max_backlog, (SELECT xclaim_queue.on_full
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS on_full, (SELECT count(*) AS count_1
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text) AS on_full, (SELECT count(*) AS count_1
                 FROM (SELECT xclaim_message.id AS id
                 FROM {schema}.xclaim_message
-                WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.status = 'available' AND
+                WHERE xclaim_message.queue = (xclaim_push_many.queue COLLATE "default")::text AND xclaim_message.status = 'available' AND
                   xclaim_message.available_at IS NOT NULL
                 ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
                   xclaim_message.id
                 LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_1) + 0 AS waiting INTO _most, _on_full, _waiting;
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text), -1) + 1) AS anon_1) + 0 AS waiting INTO _most, _on_full, _waiting;
         ELSE
             SELECT (SELECT xclaim_queue.max_backlog
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text) AS max_backlog, (SELECT xclaim_queue.on_full
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS on_full, (SELECT count(*) AS count_1
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text) AS on_full, (SELECT count(*) AS count_1
                 FROM (SELECT xclaim_message.id AS id
                 FROM {schema}.xclaim_message
-                WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.status = 'available' AND
+                WHERE xclaim_message.queue = (xclaim_push_many.queue COLLATE "default")::text AND xclaim_message.status = 'available' AND
                   xclaim_message.available_at IS NOT NULL
                 ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
                   xclaim_message.id
                 LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_1) + (SELECT count(*) AS
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text), -1) + 1) AS anon_1) + (SELECT count(*) AS
                   count_2
                 FROM (SELECT xclaim_message.id AS id
                 FROM {schema}.xclaim_message
-                WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.ordering_key IS NOT NULL
+                WHERE xclaim_message.queue = (xclaim_push_many.queue COLLATE "default")::text AND xclaim_message.ordering_key IS NOT NULL
                   AND xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL
                 ORDER BY xclaim_message.queue, xclaim_message.ordering_key, xclaim_message.id
                 LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_2) AS waiting INTO _most, _on_full, _waiting;
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text), -1) + 1) AS anon_2) AS waiting INTO _most, _on_full, _waiting;
         END IF;
         IF _count > 0 AND _waiting + _count > _most THEN
             RAISE 'queue % is full: % messages wait, max_backlog is %, and there is no room for % more',
-                quote_literal(xclaim_push_many.queue), least(_waiting, _most + 1), _most, _count
+                quote_literal((xclaim_push_many.queue COLLATE "default")), least(_waiting, _most + 1), _most, _count
                 USING ERRCODE = 'XC003', HINT = 'push again when some were claimed, or let more wait';
         END IF;
     END IF;
-    IF xclaim_push_many.unique_keys IS NULL AND NOT _is_ordered THEN
+    IF (xclaim_push_many.unique_keys COLLATE "default") IS NULL AND NOT _is_ordered THEN
         RETURN QUERY WITH pushed AS (
             INSERT INTO {schema}.xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
-                  max_attempts, created_at, available_at) SELECT xclaim_push_many.queue::text AS queue,
-                  xclaim_push_many.queue::text AS origin_queue, xclaim_push_many.priority::SMALLINT AS priority,
+                  max_attempts, created_at, available_at) SELECT (xclaim_push_many.queue COLLATE "default")::text AS queue,
+                  (xclaim_push_many.queue COLLATE "default")::text AS origin_queue, xclaim_push_many.priority::SMALLINT AS priority,
                   item.payload AS payload, xclaim_push_many.headers::jsonb AS headers, CAST(NULL AS text) AS
                   unique_key, xclaim_push_many.max_attempts::INTEGER AS max_attempts, statement_timestamp() AS
                   created_at, statement_timestamp() + (date_part('epoch', xclaim_push_many.delay)::DOUBLE PRECISION *
@@ -256,11 +256,11 @@ BEGIN
                 RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at)
         SELECT pushed.id, true FROM pushed ORDER BY pushed.id;
         RETURN;
-    ELSIF xclaim_push_many.unique_keys IS NULL THEN
+    ELSIF (xclaim_push_many.unique_keys COLLATE "default") IS NULL THEN
         WITH pushed AS (
             INSERT INTO {schema}.xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
                   max_attempts, created_at, available_at, due_at, keeps_turn, ordering_key) SELECT
-                  xclaim_push_many.queue::text AS queue, xclaim_push_many.queue::text AS origin_queue,
+                  (xclaim_push_many.queue COLLATE "default")::text AS queue, (xclaim_push_many.queue COLLATE "default")::text AS origin_queue,
                   xclaim_push_many.priority::SMALLINT AS priority, item.payload AS payload, xclaim_push_many.headers::jsonb
                   AS headers, CAST(NULL AS text) AS unique_key, xclaim_push_many.max_attempts::INTEGER AS
                   max_attempts, statement_timestamp() AS created_at, CASE WHEN (CAST(CASE WHEN
@@ -272,7 +272,7 @@ BEGIN
                   WHEN (item.ordering_key <> '') THEN item.ordering_key END AS text) IS NOT NULL) THEN
                   _holds_turn::BOOLEAN END AS keeps_turn, CAST(CASE WHEN (item.ordering_key <> '') THEN
                   item.ordering_key END AS text) AS ordering_key
-                FROM unnest(xclaim_push_many.payloads::jsonb[], xclaim_push_many.ordering_keys::text[]) WITH
+                FROM unnest(xclaim_push_many.payloads::jsonb[], (xclaim_push_many.ordering_keys COLLATE "default")::text[]) WITH
                   ORDINALITY AS item(payload, ordering_key, position)
                 ORDER BY item.position
                 RETURNING xclaim_message.id, xclaim_message.created_at, coalesce(xclaim_message.available_at,
@@ -282,13 +282,13 @@ BEGIN
         RETURN QUERY SELECT each.id, true FROM unnest(_ids) AS each (id) ORDER BY each.id;
         RETURN;
     END IF;
-    IF cardinality(xclaim_push_many.unique_keys) <> cardinality(xclaim_push_many.payloads) THEN
+    IF cardinality((xclaim_push_many.unique_keys COLLATE "default")) <> cardinality(xclaim_push_many.payloads) THEN
         RAISE invalid_parameter_value USING MESSAGE = format(
-            '%s unique_keys for %s payloads', cardinality(xclaim_push_many.unique_keys),
+            '%s unique_keys for %s payloads', cardinality((xclaim_push_many.unique_keys COLLATE "default")),
             cardinality(xclaim_push_many.payloads)),
             HINT = 'pass one key, or NULL, for each';
     END IF;
-    IF EXISTS (SELECT FROM unnest(xclaim_push_many.unique_keys) AS given (key)
+    IF EXISTS (SELECT FROM unnest((xclaim_push_many.unique_keys COLLATE "default")) AS given (key)
                 WHERE octet_length(key) NOT BETWEEN 1 AND 1000) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'unique_key must have 1 to 1000 bytes';
     END IF;
@@ -298,67 +298,67 @@ BEGIN
       INTO _payloads, _keys, _lines
       FROM (SELECT min(place) AS place, (array_agg(payload ORDER BY place))[1] AS payload, key,
                    (array_agg(line ORDER BY place))[1] AS line
-              FROM unnest(xclaim_push_many.payloads, xclaim_push_many.unique_keys,
-                          xclaim_push_many.ordering_keys)
+              FROM unnest(xclaim_push_many.payloads, (xclaim_push_many.unique_keys COLLATE "default"),
+                          (xclaim_push_many.ordering_keys COLLATE "default"))
                    WITH ORDINALITY AS given (payload, key, line, place)
              GROUP BY key, CASE WHEN key IS NULL THEN place END
             HAVING count(DISTINCT payload) = 1) AS one;
     IF coalesce(cardinality(_keys), 0) <> (
             SELECT count(DISTINCT key) + count(*) FILTER (WHERE key IS NULL)
-              FROM unnest(xclaim_push_many.unique_keys) AS given (key)) THEN
+              FROM unnest((xclaim_push_many.unique_keys COLLATE "default")) AS given (key)) THEN
         RAISE 'a unique_key is given with two payloads'
             USING ERRCODE = 'XC002', HINT = 'push the same payload, or use another unique_key';
     END IF;
     IF EXISTS (SELECT FROM {schema}.xclaim_queue AS limited
-             WHERE limited.queue = xclaim_push_many.queue AND limited.max_backlog IS NOT NULL) THEN
+             WHERE limited.queue = (xclaim_push_many.queue COLLATE "default") AND limited.max_backlog IS NOT NULL) THEN
         SELECT count(*) INTO _count
           FROM unnest(_keys) AS given (key)
          WHERE key IS NULL OR NOT EXISTS (
                SELECT FROM {schema}.xclaim_message AS taken
-                WHERE taken.origin_queue = xclaim_push_many.queue AND taken.unique_key = given.key);
+                WHERE taken.origin_queue = (xclaim_push_many.queue COLLATE "default") AND taken.unique_key = given.key);
         IF to_regprocedure({pass_owed}) IS NULL THEN
             SELECT (SELECT xclaim_queue.max_backlog
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text) AS max_backlog, (SELECT xclaim_queue.on_full
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS on_full, (SELECT count(*) AS count_1
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text) AS on_full, (SELECT count(*) AS count_1
                 FROM (SELECT xclaim_message.id AS id
                 FROM {schema}.xclaim_message
-                WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.status = 'available' AND
+                WHERE xclaim_message.queue = (xclaim_push_many.queue COLLATE "default")::text AND xclaim_message.status = 'available' AND
                   xclaim_message.available_at IS NOT NULL
                 ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
                   xclaim_message.id
                 LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_1) + 0 AS waiting INTO _most, _on_full, _waiting;
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text), -1) + 1) AS anon_1) + 0 AS waiting INTO _most, _on_full, _waiting;
         ELSE
             SELECT (SELECT xclaim_queue.max_backlog
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS max_backlog, (SELECT xclaim_queue.on_full
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text) AS max_backlog, (SELECT xclaim_queue.on_full
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text) AS on_full, (SELECT count(*) AS count_1
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text) AS on_full, (SELECT count(*) AS count_1
                 FROM (SELECT xclaim_message.id AS id
                 FROM {schema}.xclaim_message
-                WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.status = 'available' AND
+                WHERE xclaim_message.queue = (xclaim_push_many.queue COLLATE "default")::text AND xclaim_message.status = 'available' AND
                   xclaim_message.available_at IS NOT NULL
                 ORDER BY xclaim_message.queue, xclaim_message.priority DESC, xclaim_message.available_at,
                   xclaim_message.id
                 LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_1) + (SELECT count(*) AS
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text), -1) + 1) AS anon_1) + (SELECT count(*) AS
                   count_2
                 FROM (SELECT xclaim_message.id AS id
                 FROM {schema}.xclaim_message
-                WHERE xclaim_message.queue = xclaim_push_many.queue::text AND xclaim_message.ordering_key IS NOT NULL
+                WHERE xclaim_message.queue = (xclaim_push_many.queue COLLATE "default")::text AND xclaim_message.ordering_key IS NOT NULL
                   AND xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL
                 ORDER BY xclaim_message.queue, xclaim_message.ordering_key, xclaim_message.id
                 LIMIT coalesce(NULL::INTEGER, (SELECT xclaim_queue.max_backlog
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_push_many.queue::text), -1) + 1) AS anon_2) AS waiting INTO _most, _on_full, _waiting;
+                WHERE xclaim_queue.queue = (xclaim_push_many.queue COLLATE "default")::text), -1) + 1) AS anon_2) AS waiting INTO _most, _on_full, _waiting;
         END IF;
         IF _count > 0 AND _waiting + _count > _most THEN
             RAISE 'queue % is full: % messages wait, max_backlog is %, and there is no room for % more',
-                quote_literal(xclaim_push_many.queue), least(_waiting, _most + 1), _most, _count
+                quote_literal((xclaim_push_many.queue COLLATE "default")), least(_waiting, _most + 1), _most, _count
                 USING ERRCODE = 'XC003', HINT = 'push again when some were claimed, or let more wait';
         END IF;
     END IF;
@@ -373,10 +373,10 @@ BEGIN
               taken.unique_key AS unique_key, taken.payload = incoming.payload AND taken.codec IS NULL AS
               is_same
             FROM incoming JOIN {schema}.xclaim_message AS taken ON taken.origin_queue =
-              xclaim_push_many.queue::text AND taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO
+              (xclaim_push_many.queue COLLATE "default")::text AND taken.unique_key = incoming.unique_key), pushed AS (INSERT INTO
               {schema}.xclaim_message (queue, origin_queue, priority, payload, headers, unique_key,
               max_attempts, created_at, available_at, due_at, keeps_turn, ordering_key) SELECT
-              xclaim_push_many.queue::text AS queue, xclaim_push_many.queue::text AS origin_queue,
+              (xclaim_push_many.queue COLLATE "default")::text AS queue, (xclaim_push_many.queue COLLATE "default")::text AS origin_queue,
               xclaim_push_many.priority::SMALLINT AS priority, incoming.payload AS payload,
               xclaim_push_many.headers::jsonb AS headers, CAST(incoming.unique_key AS text) AS unique_key,
               xclaim_push_many.max_attempts::INTEGER AS max_attempts, statement_timestamp() AS created_at, CASE
@@ -414,7 +414,7 @@ BEGIN
                 (SELECT string_agg(quote_literal(key), ', ' ORDER BY key)
                    FROM (SELECT key FROM unnest(_id_keys, _same) AS row (key, is_same)
                           WHERE NOT is_same ORDER BY key LIMIT 10) AS clashing),
-                quote_literal(xclaim_push_many.queue)
+                quote_literal((xclaim_push_many.queue COLLATE "default"))
                 USING ERRCODE = 'XC002',
                 HINT = 'push the same payload again, or use another unique_key';
         END IF;
@@ -446,7 +446,7 @@ BEGIN
                             THEN row_number() OVER (PARTITION BY key ORDER BY place) END AS unkeyed,
                        row_number() OVER (PARTITION BY key ORDER BY place) > 1
                          AND key IS NOT NULL AS is_repeated
-                  FROM unnest(xclaim_push_many.unique_keys)
+                  FROM unnest((xclaim_push_many.unique_keys COLLATE "default"))
                        WITH ORDINALITY AS each (key, place)) AS given
           JOIN (SELECT found.id, found.key, found.is_new,
                        CASE WHEN key IS NULL
@@ -497,15 +497,15 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    _claimant text := coalesce(xclaim_claim.claimed_by, session_user || ':' || pg_backend_pid());
+    _claimant text COLLATE "default" := coalesce((xclaim_claim.claimed_by COLLATE "default"), session_user || ':' || pg_backend_pid());
     _secret bytea := uuid_send(gen_random_uuid());
-    _dead text := CASE WHEN xclaim_claim.queue LIKE '%.dead' THEN xclaim_claim.queue ELSE xclaim_claim.queue || '.dead' END;
+    _dead text COLLATE "default" := CASE WHEN (xclaim_claim.queue COLLATE "default") LIKE '%.dead' THEN (xclaim_claim.queue COLLATE "default") ELSE (xclaim_claim.queue COLLATE "default") || '.dead' END;
     _drawn integer := floor(random() * 1000000);
     _lapsed bigint;
 BEGIN
-    IF coalesce(octet_length(xclaim_claim.queue), 0) NOT BETWEEN 1
-           AND 200 + 5 * (xclaim_claim.queue LIKE '%.dead')::integer
-       OR xclaim_claim.queue ~ '^\s*$' OR xclaim_claim.queue ~ '[[:cntrl:]]' THEN
+    IF coalesce(octet_length((xclaim_claim.queue COLLATE "default")), 0) NOT BETWEEN 1
+           AND 200 + 5 * ((xclaim_claim.queue COLLATE "default") LIKE '%.dead')::integer
+       OR (xclaim_claim.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_claim.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(date_part('epoch', xclaim_claim.lease) NOT BETWEEN 0 AND 316224000, true) THEN
@@ -516,25 +516,25 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = format('n must lie between 1 and 1000000, not %L', xclaim_claim.n);
     END IF;
     IF octet_length(_claimant) NOT BETWEEN 1 AND 1000
-       OR octet_length(xclaim_claim.claim_key) NOT BETWEEN 1 AND 1000 THEN
+       OR octet_length((xclaim_claim.claim_key COLLATE "default")) NOT BETWEEN 1 AND 1000 THEN
         RAISE invalid_parameter_value
             USING MESSAGE = 'claimed_by and claim_key must have 1 to 1000 bytes';
     END IF;
     IF EXISTS (SELECT FROM {schema}.xclaim_message AS held
-                WHERE held.queue = xclaim_claim.queue
+                WHERE held.queue = (xclaim_claim.queue COLLATE "default")
                   AND held.claim_expires_at <= statement_timestamp()) THEN
-        IF xclaim_claim.claim_key IS NULL THEN
+        IF (xclaim_claim.claim_key COLLATE "default") IS NULL THEN
             WITH given_back AS (
                 WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
                     FROM {schema}.xclaim_message AS first_end
-                    WHERE first_end.queue = xclaim_claim.queue::text AND first_end.claim_expires_at <=
+                    WHERE first_end.queue = (xclaim_claim.queue COLLATE "default")::text AND first_end.claim_expires_at <=
                       statement_timestamp() AND first_end.status = 'claimed' AND CASE WHEN (first_end.consumed_at IS
                       NOT NULL) THEN false ELSE true END
                     ORDER BY first_end.claim_expires_at
                     LIMIT 1) AS ends_at
                     UNION ALL SELECT (SELECT later_end.claim_expires_at
                     FROM {schema}.xclaim_message AS later_end
-                    WHERE later_end.queue = xclaim_claim.queue::text AND later_end.claim_expires_at <=
+                    WHERE later_end.queue = (xclaim_claim.queue COLLATE "default")::text AND later_end.claim_expires_at <=
                       statement_timestamp() AND later_end.claim_expires_at > ends.ends_at AND later_end.status =
                       'claimed' AND CASE WHEN (later_end.consumed_at IS NOT NULL) THEN false ELSE true END
                     ORDER BY later_end.claim_expires_at
@@ -543,7 +543,7 @@ BEGIN
                     WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
                     FROM ends JOIN LATERAL (SELECT held.id AS id
                     FROM {schema}.xclaim_message AS held
-                    WHERE held.queue = xclaim_claim.queue::text AND held.status = 'claimed' AND CASE WHEN
+                    WHERE held.queue = (xclaim_claim.queue COLLATE "default")::text AND held.status = 'claimed' AND CASE WHEN
                       (held.consumed_at IS NOT NULL) THEN false ELSE true END AND held.claim_expires_at =
                       ends.ends_at FOR NO KEY UPDATE SKIP LOCKED) AS of_end ON true
                     LIMIT 100::INTEGER) UPDATE {schema}.xclaim_message
@@ -602,29 +602,29 @@ BEGIN
             WITH given_back AS (
                 WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
                     FROM {schema}.xclaim_message AS first_end
-                    WHERE first_end.queue = xclaim_claim.queue::text AND first_end.claim_expires_at <=
+                    WHERE first_end.queue = (xclaim_claim.queue COLLATE "default")::text AND first_end.claim_expires_at <=
                       statement_timestamp() AND first_end.status = 'claimed' AND CASE WHEN (first_end.consumed_at IS
                       NOT NULL) THEN false ELSE true END AND NOT coalesce(first_end.claim_key =
-                      xclaim_claim.claim_key::text, first_end.claim_key IS NULL AND xclaim_claim.claim_key::text IS
+                      (xclaim_claim.claim_key COLLATE "default")::text, first_end.claim_key IS NULL AND (xclaim_claim.claim_key COLLATE "default")::text IS
                       NULL)
                     ORDER BY first_end.claim_expires_at
                     LIMIT 1) AS ends_at
                     UNION ALL SELECT (SELECT later_end.claim_expires_at
                     FROM {schema}.xclaim_message AS later_end
-                    WHERE later_end.queue = xclaim_claim.queue::text AND later_end.claim_expires_at <=
+                    WHERE later_end.queue = (xclaim_claim.queue COLLATE "default")::text AND later_end.claim_expires_at <=
                       statement_timestamp() AND later_end.claim_expires_at > ends.ends_at AND later_end.status =
                       'claimed' AND CASE WHEN (later_end.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT
-                      coalesce(later_end.claim_key = xclaim_claim.claim_key::text, later_end.claim_key IS NULL AND
-                      xclaim_claim.claim_key::text IS NULL)
+                      coalesce(later_end.claim_key = (xclaim_claim.claim_key COLLATE "default")::text, later_end.claim_key IS NULL AND
+                      (xclaim_claim.claim_key COLLATE "default")::text IS NULL)
                     ORDER BY later_end.claim_expires_at
                     LIMIT 1) AS anon_3
                     FROM ends
                     WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
                     FROM ends JOIN LATERAL (SELECT held.id AS id
                     FROM {schema}.xclaim_message AS held
-                    WHERE held.queue = xclaim_claim.queue::text AND held.status = 'claimed' AND CASE WHEN
+                    WHERE held.queue = (xclaim_claim.queue COLLATE "default")::text AND held.status = 'claimed' AND CASE WHEN
                       (held.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT coalesce(held.claim_key =
-                      xclaim_claim.claim_key::text, held.claim_key IS NULL AND xclaim_claim.claim_key::text IS NULL) AND
+                      (xclaim_claim.claim_key COLLATE "default")::text, held.claim_key IS NULL AND (xclaim_claim.claim_key COLLATE "default")::text IS NULL) AND
                       held.claim_expires_at = ends.ends_at FOR NO KEY UPDATE SKIP LOCKED) AS of_end ON true
                     LIMIT 100::INTEGER) UPDATE {schema}.xclaim_message
                     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
@@ -681,23 +681,23 @@ BEGIN
         END IF;
     END IF;
     IF has_function_privilege(to_regprocedure({pass_owed}), 'EXECUTE') THEN
-        PERFORM {schema}.xclaim_pass_owed(xclaim_claim.queue);
+        PERFORM {schema}.xclaim_pass_owed((xclaim_claim.queue COLLATE "default"));
     END IF;
-    IF xclaim_claim.claim_key IS NULL THEN
+    IF (xclaim_claim.claim_key COLLATE "default") IS NULL THEN
         RETURN QUERY WITH claimed AS (
             WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
                 FROM {schema}.xclaim_message AS top
-                WHERE top.queue = xclaim_claim.queue::text AND top.status = 'available' AND top.available_at >=
+                WHERE top.queue = (xclaim_claim.queue COLLATE "default")::text AND top.status = 'available' AND top.available_at >=
                   '-infinity'
                 ORDER BY top.priority DESC
                 LIMIT 1) AS priority, 1 AS number
                 WHERE NOT (EXISTS (SELECT xclaim_queue.queue
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_claim.queue::text AND (xclaim_queue.paused_at IS NOT NULL OR
+                WHERE xclaim_queue.queue = (xclaim_claim.queue COLLATE "default")::text AND (xclaim_queue.paused_at IS NOT NULL OR
                   xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
                 UNION ALL SELECT (SELECT lower.priority
                 FROM {schema}.xclaim_message AS lower
-                WHERE lower.queue = xclaim_claim.queue::text AND lower.status = 'available' AND lower.available_at
+                WHERE lower.queue = (xclaim_claim.queue COLLATE "default")::text AND lower.status = 'available' AND lower.available_at
                   >= '-infinity' AND lower.priority < level.priority
                 ORDER BY lower.priority DESC
                 LIMIT 1) AS anon_1, level.number + 1 AS anon_2
@@ -706,7 +706,7 @@ BEGIN
                   picked.id AS id
                 FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
                 FROM {schema}.xclaim_message AS waiting
-                WHERE waiting.queue = xclaim_claim.queue::text AND waiting.status = 'available' AND
+                WHERE waiting.queue = (xclaim_claim.queue COLLATE "default")::text AND waiting.status = 'available' AND
                   waiting.priority = level.priority AND waiting.available_at <= statement_timestamp() AND CASE
                   WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
                 ORDER BY waiting.available_at, waiting.id
@@ -714,7 +714,7 @@ BEGIN
                 UNION ALL SELECT behind.id AS id
                 FROM (SELECT other.id AS id
                 FROM {schema}.xclaim_message AS other
-                WHERE other.queue = xclaim_claim.queue::text AND other.status = 'available' AND other.priority <
+                WHERE other.queue = (xclaim_claim.queue COLLATE "default")::text AND other.status = 'available' AND other.priority <
                   (SELECT level.priority
                 FROM level
                 WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at
@@ -727,7 +727,7 @@ BEGIN
                   + (date_part('epoch', xclaim_claim.lease)::DOUBLE PRECISION * interval '1 second')),
                   claim_token=CAST(encode(substr(sha256(CAST(_secret AS BYTEA) || int8send(xclaim_message.id)),
                   1, 16), 'hex') AS uuid), status='claimed', claimed_by=_claimant::text,
-                  claim_key=xclaim_claim.claim_key::text
+                  claim_key=(xclaim_claim.claim_key COLLATE "default")::text
                 WHERE xclaim_message.id = ANY (array((SELECT candidate.id
                 FROM candidate))) AND xclaim_message.status = 'available'
                 RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
@@ -747,7 +747,7 @@ BEGIN
         RETURN QUERY WITH claimed AS (
             WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
                 FROM {schema}.xclaim_message AS held
-                WHERE held.claim_key = xclaim_claim.claim_key::text AND held.queue = xclaim_claim.queue::text AND
+                WHERE held.claim_key = (xclaim_claim.claim_key COLLATE "default")::text AND held.queue = (xclaim_claim.queue COLLATE "default")::text AND
                   held.status = 'claimed' AND held.claimed_by <> _claimant::text AND NOT coalesce(held.attempts
                   >= CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE held.max_attempts END, 1 = 0) AND CASE
                   WHEN (held.consumed_at IS NOT NULL) THEN false ELSE true END
@@ -755,17 +755,17 @@ BEGIN
                 LIMIT xclaim_claim.n FOR NO KEY UPDATE SKIP LOCKED), level(priority, number) AS (SELECT (SELECT
                   top.priority
                 FROM {schema}.xclaim_message AS top
-                WHERE top.queue = xclaim_claim.queue::text AND top.status = 'available' AND top.available_at >=
+                WHERE top.queue = (xclaim_claim.queue COLLATE "default")::text AND top.status = 'available' AND top.available_at >=
                   '-infinity'
                 ORDER BY top.priority DESC
                 LIMIT 1) AS priority, 1 AS number
                 WHERE NOT (EXISTS (SELECT xclaim_queue.queue
                 FROM {schema}.xclaim_queue
-                WHERE xclaim_queue.queue = xclaim_claim.queue::text AND (xclaim_queue.paused_at IS NOT NULL OR
+                WHERE xclaim_queue.queue = (xclaim_claim.queue COLLATE "default")::text AND (xclaim_queue.paused_at IS NOT NULL OR
                   xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
                 UNION ALL SELECT (SELECT lower.priority
                 FROM {schema}.xclaim_message AS lower
-                WHERE lower.queue = xclaim_claim.queue::text AND lower.status = 'available' AND lower.available_at
+                WHERE lower.queue = (xclaim_claim.queue COLLATE "default")::text AND lower.status = 'available' AND lower.available_at
                   >= '-infinity' AND lower.priority < level.priority
                 ORDER BY lower.priority DESC
                 LIMIT 1) AS anon_1, level.number + 1 AS anon_2
@@ -774,7 +774,7 @@ BEGIN
                   picked.id AS id
                 FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
                 FROM {schema}.xclaim_message AS waiting
-                WHERE waiting.queue = xclaim_claim.queue::text AND waiting.status = 'available' AND
+                WHERE waiting.queue = (xclaim_claim.queue COLLATE "default")::text AND waiting.status = 'available' AND
                   waiting.priority = level.priority AND waiting.available_at <= statement_timestamp() AND CASE
                   WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT (EXISTS (SELECT
                   resumable.id
@@ -784,7 +784,7 @@ BEGIN
                 UNION ALL SELECT behind.id AS id
                 FROM (SELECT other.id AS id
                 FROM {schema}.xclaim_message AS other
-                WHERE other.queue = xclaim_claim.queue::text AND other.status = 'available' AND other.priority <
+                WHERE other.queue = (xclaim_claim.queue COLLATE "default")::text AND other.status = 'available' AND other.priority <
                   (SELECT level.priority
                 FROM level
                 WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at
@@ -799,7 +799,7 @@ BEGIN
                   + (date_part('epoch', xclaim_claim.lease)::DOUBLE PRECISION * interval '1 second')),
                   claim_token=CAST(encode(substr(sha256(CAST(_secret AS BYTEA) || int8send(xclaim_message.id)),
                   1, 16), 'hex') AS uuid), status='claimed', claimed_by=_claimant::text,
-                  claim_key=xclaim_claim.claim_key::text
+                  claim_key=(xclaim_claim.claim_key COLLATE "default")::text
                 WHERE xclaim_message.id = ANY (array((SELECT taken.id
                 FROM (SELECT resumable.id AS id
                 FROM resumable
@@ -825,17 +825,17 @@ BEGIN
               xclaim_queue.rate AS rate, xclaim_queue.rate_seconds AS rate_seconds, xclaim_queue.burst AS
               burst
             FROM {schema}.xclaim_queue
-            WHERE xclaim_queue.queue = xclaim_claim.queue::text AND xclaim_queue.paused_at IS NULL AND
+            WHERE xclaim_queue.queue = (xclaim_claim.queue COLLATE "default")::text AND xclaim_queue.paused_at IS NULL AND
               (xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)), of_a_claim AS
               MATERIALIZED (SELECT xclaim_slot.slot AS slot
-            FROM setting JOIN {schema}.xclaim_slot ON xclaim_slot.queue = xclaim_claim.queue::text AND
+            FROM setting JOIN {schema}.xclaim_slot ON xclaim_slot.queue = (xclaim_claim.queue COLLATE "default")::text AND
               xclaim_slot.kind = 'concurrency' JOIN {schema}.xclaim_message AS held ON held.id =
               xclaim_slot.message_id
             WHERE xclaim_slot.slot < setting.concurrency AND held.claimed_at = xclaim_slot.taken_at AND
-              held.queue = xclaim_claim.queue::text AND held.status = 'claimed'), seen_free AS MATERIALIZED
+              held.queue = (xclaim_claim.queue COLLATE "default")::text AND held.status = 'claimed'), seen_free AS MATERIALIZED
               (SELECT xclaim_slot.slot AS slot, xclaim_slot.message_id AS message_id, xclaim_slot.taken_at
               AS taken_at
-            FROM setting JOIN {schema}.xclaim_slot ON xclaim_slot.queue = xclaim_claim.queue::text AND
+            FROM setting JOIN {schema}.xclaim_slot ON xclaim_slot.queue = (xclaim_claim.queue COLLATE "default")::text AND
               xclaim_slot.kind = 'concurrency'
             WHERE xclaim_slot.slot < setting.concurrency AND NOT (EXISTS (SELECT of_a_claim.slot
             FROM of_a_claim
@@ -843,12 +843,12 @@ BEGIN
               count(*) AS count_2
             FROM (SELECT 1 AS one
             FROM {schema}.xclaim_message AS claimed_one
-            WHERE claimed_one.queue = xclaim_claim.queue::text AND claimed_one.claim_expires_at IS NOT NULL
+            WHERE claimed_one.queue = (xclaim_claim.queue COLLATE "default")::text AND claimed_one.claim_expires_at IS NOT NULL
             LIMIT coalesce((SELECT setting.concurrency
             FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3
             FROM of_a_claim), 0) AS stray), free AS MATERIALIZED (SELECT slot_of_ours.slot AS slot
             FROM seen_free JOIN {schema}.xclaim_slot AS slot_of_ours ON slot_of_ours.queue =
-              xclaim_claim.queue::text AND slot_of_ours.kind = 'concurrency' AND slot_of_ours.slot =
+              (xclaim_claim.queue COLLATE "default")::text AND slot_of_ours.kind = 'concurrency' AND slot_of_ours.slot =
               seen_free.slot AND coalesce(slot_of_ours.message_id = seen_free.message_id,
               slot_of_ours.message_id IS NULL AND seen_free.message_id IS NULL) AND
               coalesce(slot_of_ours.taken_at = seen_free.taken_at, slot_of_ours.taken_at IS NULL AND
@@ -858,14 +858,14 @@ BEGIN
             FROM others) FOR NO KEY UPDATE OF slot_of_ours SKIP LOCKED), seen_due AS MATERIALIZED (SELECT
               xclaim_slot.slot AS slot, xclaim_slot.message_id AS message_id, xclaim_slot.taken_at AS
               taken_at
-            FROM setting JOIN {schema}.xclaim_slot ON xclaim_slot.queue = xclaim_claim.queue::text AND
+            FROM setting JOIN {schema}.xclaim_slot ON xclaim_slot.queue = (xclaim_claim.queue COLLATE "default")::text AND
               xclaim_slot.kind = 'rate'
             WHERE xclaim_slot.slot < setting.burst AND (xclaim_slot.taken_at IS NULL OR xclaim_slot.taken_at
               <= (statement_timestamp() + (((- ((CAST(setting.burst AS DOUBLE PRECISION) *
               setting.rate_seconds) / setting.rate))) * interval '1 second')))), due AS MATERIALIZED (SELECT
               slot_of_ours.slot AS slot
             FROM seen_due JOIN {schema}.xclaim_slot AS slot_of_ours ON slot_of_ours.queue =
-              xclaim_claim.queue::text AND slot_of_ours.kind = 'rate' AND slot_of_ours.slot = seen_due.slot
+              (xclaim_claim.queue COLLATE "default")::text AND slot_of_ours.kind = 'rate' AND slot_of_ours.slot = seen_due.slot
               AND coalesce(slot_of_ours.message_id = seen_due.message_id, slot_of_ours.message_id IS NULL
               AND seen_due.message_id IS NULL) AND coalesce(slot_of_ours.taken_at = seen_due.taken_at,
               slot_of_ours.taken_at IS NULL AND seen_due.taken_at IS NULL)
@@ -879,7 +879,7 @@ BEGIN
             FROM due) ELSE xclaim_claim.n END) AS number
             FROM setting), level(priority, number) AS (SELECT (SELECT top.priority
             FROM {schema}.xclaim_message AS top
-            WHERE top.queue = xclaim_claim.queue::text AND top.status = 'available' AND top.available_at >=
+            WHERE top.queue = (xclaim_claim.queue COLLATE "default")::text AND top.status = 'available' AND top.available_at >=
               '-infinity'
             ORDER BY top.priority DESC
             LIMIT 1) AS priority, 1 AS number
@@ -887,7 +887,7 @@ BEGIN
             FROM room), 0) > 0
             UNION ALL SELECT (SELECT lower.priority
             FROM {schema}.xclaim_message AS lower
-            WHERE lower.queue = xclaim_claim.queue::text AND lower.status = 'available' AND lower.available_at
+            WHERE lower.queue = (xclaim_claim.queue COLLATE "default")::text AND lower.status = 'available' AND lower.available_at
               >= '-infinity' AND lower.priority < level.priority
             ORDER BY lower.priority DESC
             LIMIT 1) AS anon_1, level.number + 1 AS anon_2
@@ -896,7 +896,7 @@ BEGIN
               picked.id AS id
             FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
             FROM {schema}.xclaim_message AS waiting
-            WHERE waiting.queue = xclaim_claim.queue::text AND waiting.status = 'available' AND
+            WHERE waiting.queue = (xclaim_claim.queue COLLATE "default")::text AND waiting.status = 'available' AND
               waiting.priority = level.priority AND waiting.available_at <= statement_timestamp() AND CASE
               WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
             ORDER BY waiting.available_at, waiting.id
@@ -904,7 +904,7 @@ BEGIN
             UNION ALL SELECT behind.id AS id
             FROM (SELECT other.id AS id
             FROM {schema}.xclaim_message AS other
-            WHERE other.queue = xclaim_claim.queue::text AND other.status = 'available' AND other.priority <
+            WHERE other.queue = (xclaim_claim.queue COLLATE "default")::text AND other.status = 'available' AND other.priority <
               (SELECT level.priority
             FROM level
             WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at
@@ -920,7 +920,7 @@ BEGIN
               + (date_part('epoch', xclaim_claim.lease)::DOUBLE PRECISION * interval '1 second')),
               claim_token=CAST(encode(substr(sha256(CAST(_secret AS BYTEA) || int8send(xclaim_message.id)),
               1, 16), 'hex') AS uuid), status='claimed', claimed_by=_claimant::text,
-              claim_key=xclaim_claim.claim_key::text
+              claim_key=(xclaim_claim.claim_key COLLATE "default")::text
             WHERE xclaim_message.id = ANY (array((SELECT chosen.id
             FROM chosen))) AND xclaim_message.status = 'available'
             RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
@@ -941,7 +941,7 @@ BEGIN
             FROM claimed) AS numbered JOIN (SELECT due.slot AS slot, row_number() OVER (ORDER BY due.slot)
               AS number
             FROM due) AS due_one ON due_one.number = numbered.number) AS pair
-            WHERE xclaim_slot.queue = xclaim_claim.queue::text AND xclaim_slot.kind = pair.kind AND
+            WHERE xclaim_slot.queue = (xclaim_claim.queue COLLATE "default")::text AND xclaim_slot.kind = pair.kind AND
               xclaim_slot.slot = pair.slot
             RETURNING xclaim_slot.slot)
         SELECT claimed.id, claimed.claim_token, claimed.payload, coalesce(claimed.headers, '{}'),
@@ -1020,7 +1020,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off 
 DECLARE
     _row record;
     _drawn integer := floor(random() * 1000000);
-    _error text := left(xclaim_release.error, 10000);
+    _error text COLLATE "default" := left((xclaim_release.error COLLATE "default"), 10000);
 BEGIN
     IF date_part('epoch', xclaim_release.delay) NOT BETWEEN 0 AND 316224000 THEN
         RAISE invalid_parameter_value USING MESSAGE = format(
@@ -1089,7 +1089,7 @@ BEGIN
                   claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
                   claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
                   NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE
-                  NULL END, last_error=_error::text, last_error_class=left(xclaim_release.error_class, 200)::text,
+                  NULL END, last_error=_error::text, last_error_class=left((xclaim_release.error_class COLLATE "default"), 200)::text,
                   failures=(SELECT CASE WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
                   pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
                   (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
@@ -1097,7 +1097,7 @@ BEGIN
                   CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC',
                   statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
                   CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class',
-                  left(xclaim_release.error_class, 200)::text, 'error', substr(_error::text, 1, 1000))) AS anon_2),
+                  left((xclaim_release.error_class COLLATE "default"), 200)::text, 'error', substr(_error::text, 1, 1000))) AS anon_2),
                   queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
                   NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN (CASE WHEN
                   xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE xclaim_message.queue ||
@@ -1123,7 +1123,7 @@ BEGIN
                   status='available', claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >=
                   CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
                   xclaim_message.claim_key ELSE NULL END, last_error=_error::text,
-                  last_error_class=left(xclaim_release.error_class, 200)::text, failures=(SELECT CASE WHEN NOT
+                  last_error_class=left((xclaim_release.error_class COLLATE "default"), 200)::text, failures=(SELECT CASE WHEN NOT
                   coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
                   pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
                   (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
@@ -1131,7 +1131,7 @@ BEGIN
                   CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC',
                   statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
                   CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class',
-                  left(xclaim_release.error_class, 200)::text, 'error', substr(_error::text, 1, 1000))) AS anon_2),
+                  left((xclaim_release.error_class COLLATE "default"), 200)::text, 'error', substr(_error::text, 1, 1000))) AS anon_2),
                   queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
                   NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN (CASE WHEN
                   xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE xclaim_message.queue ||
@@ -1183,7 +1183,7 @@ BEGIN
             SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts > 1)
               THEN xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL,
               claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
-              last_error=_error::text, last_error_class=left(xclaim_release.error_class, 200)::text
+              last_error=_error::text, last_error_class=left((xclaim_release.error_class COLLATE "default"), 200)::text
             WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
               xclaim_release.token::uuid
             RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
@@ -1200,7 +1200,7 @@ BEGIN
               PRECISION * interval '1 second')), attempts=CASE WHEN (xclaim_message.attempts > 1) THEN
               xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL,
               claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
-              last_error=_error::text, last_error_class=left(xclaim_release.error_class, 200)::text
+              last_error=_error::text, last_error_class=left((xclaim_release.error_class COLLATE "default"), 200)::text
             WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
               xclaim_release.token::uuid
             RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
@@ -1258,13 +1258,13 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    _dead text := CASE WHEN xclaim_expire.queue LIKE '%.dead' THEN xclaim_expire.queue ELSE xclaim_expire.queue || '.dead' END;
+    _dead text COLLATE "default" := CASE WHEN (xclaim_expire.queue COLLATE "default") LIKE '%.dead' THEN (xclaim_expire.queue COLLATE "default") ELSE (xclaim_expire.queue COLLATE "default") || '.dead' END;
     _drawn integer := floor(random() * 1000000);
     _count bigint;
 BEGIN
-    IF coalesce(octet_length(xclaim_expire.queue), 0) NOT BETWEEN 1
-           AND 200 + 5 * (xclaim_expire.queue LIKE '%.dead')::integer
-       OR xclaim_expire.queue ~ '^\s*$' OR xclaim_expire.queue ~ '[[:cntrl:]]' THEN
+    IF coalesce(octet_length((xclaim_expire.queue COLLATE "default")), 0) NOT BETWEEN 1
+           AND 200 + 5 * ((xclaim_expire.queue COLLATE "default") LIKE '%.dead')::integer
+       OR (xclaim_expire.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_expire.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(xclaim_expire.n, 0) NOT BETWEEN 1 AND 1000000 THEN
@@ -1273,14 +1273,14 @@ BEGIN
     WITH given_back AS (
         WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
             FROM {schema}.xclaim_message AS first_end
-            WHERE first_end.queue = xclaim_expire.queue::text AND first_end.claim_expires_at <=
+            WHERE first_end.queue = (xclaim_expire.queue COLLATE "default")::text AND first_end.claim_expires_at <=
               statement_timestamp() AND first_end.status = 'claimed' AND CASE WHEN (first_end.consumed_at IS
               NOT NULL) THEN false ELSE true END
             ORDER BY first_end.claim_expires_at
             LIMIT 1) AS ends_at
             UNION ALL SELECT (SELECT later_end.claim_expires_at
             FROM {schema}.xclaim_message AS later_end
-            WHERE later_end.queue = xclaim_expire.queue::text AND later_end.claim_expires_at <=
+            WHERE later_end.queue = (xclaim_expire.queue COLLATE "default")::text AND later_end.claim_expires_at <=
               statement_timestamp() AND later_end.claim_expires_at > ends.ends_at AND later_end.status =
               'claimed' AND CASE WHEN (later_end.consumed_at IS NOT NULL) THEN false ELSE true END
             ORDER BY later_end.claim_expires_at
@@ -1289,7 +1289,7 @@ BEGIN
             WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
             FROM ends JOIN LATERAL (SELECT held.id AS id
             FROM {schema}.xclaim_message AS held
-            WHERE held.queue = xclaim_expire.queue::text AND held.status = 'claimed' AND CASE WHEN
+            WHERE held.queue = (xclaim_expire.queue COLLATE "default")::text AND held.status = 'claimed' AND CASE WHEN
               (held.consumed_at IS NOT NULL) THEN false ELSE true END AND held.claim_expires_at =
               ends.ends_at FOR NO KEY UPDATE SKIP LOCKED) AS of_end ON true
             LIMIT xclaim_expire.n::INTEGER) UPDATE {schema}.xclaim_message
@@ -1345,7 +1345,7 @@ BEGIN
               xclaim_message.available_at)
     SELECT count(*) INTO _count FROM given_back;
     IF has_function_privilege(to_regprocedure({pass_owed}), 'EXECUTE') THEN
-        PERFORM {schema}.xclaim_pass_owed(xclaim_expire.queue);
+        PERFORM {schema}.xclaim_pass_owed((xclaim_expire.queue COLLATE "default"));
     END IF;
     RETURN _count;
 END
@@ -1360,13 +1360,13 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    _dead text := CASE WHEN xclaim_redrive.queue LIKE '%.dead' THEN xclaim_redrive.queue ELSE xclaim_redrive.queue || '.dead' END;
-    _queue text := coalesce(xclaim_redrive.to_queue, left(_dead, -5));
+    _dead text COLLATE "default" := CASE WHEN (xclaim_redrive.queue COLLATE "default") LIKE '%.dead' THEN (xclaim_redrive.queue COLLATE "default") ELSE (xclaim_redrive.queue COLLATE "default") || '.dead' END;
+    _queue text COLLATE "default" := coalesce((xclaim_redrive.to_queue COLLATE "default"), left(_dead, -5));
     _count bigint;
 BEGIN
-    IF coalesce(octet_length(xclaim_redrive.queue), 0) NOT BETWEEN 1
-           AND 200 + 5 * (xclaim_redrive.queue LIKE '%.dead')::integer
-       OR xclaim_redrive.queue ~ '^\s*$' OR xclaim_redrive.queue ~ '[[:cntrl:]]' THEN
+    IF coalesce(octet_length((xclaim_redrive.queue COLLATE "default")), 0) NOT BETWEEN 1
+           AND 200 + 5 * ((xclaim_redrive.queue COLLATE "default") LIKE '%.dead')::integer
+       OR (xclaim_redrive.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_redrive.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(xclaim_redrive.n, 0) NOT BETWEEN 1 AND 1000000 THEN
@@ -1374,7 +1374,7 @@ BEGIN
     END IF;
     IF coalesce(octet_length(_queue), 0) NOT BETWEEN 1
            AND 200 + 5 * (_queue LIKE '%.dead')::integer
-       OR _queue ~ '^\s*$' OR _queue ~ '[[:cntrl:]]' THEN
+       OR _queue ~ '^[[:space:]]*$' OR _queue ~ '[[:cntrl:]]' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF _queue LIKE '%.dead' THEN
@@ -1409,27 +1409,27 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off 
 DECLARE
     _count bigint;
 BEGIN
-    IF coalesce(octet_length(xclaim_withdraw.queue), 0) NOT BETWEEN 1
-           AND 200 + 5 * (xclaim_withdraw.queue LIKE '%.dead')::integer
-       OR xclaim_withdraw.queue ~ '^\s*$' OR xclaim_withdraw.queue ~ '[[:cntrl:]]' THEN
+    IF coalesce(octet_length((xclaim_withdraw.queue COLLATE "default")), 0) NOT BETWEEN 1
+           AND 200 + 5 * ((xclaim_withdraw.queue COLLATE "default") LIKE '%.dead')::integer
+       OR (xclaim_withdraw.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_withdraw.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF has_table_privilege({message}, 'DELETE') THEN
         WITH withdrawn AS (
             DELETE
                 FROM {schema}.xclaim_message
-                WHERE xclaim_message.origin_queue = xclaim_withdraw.queue::text AND xclaim_message.unique_key = ANY
+                WHERE xclaim_message.origin_queue = (xclaim_withdraw.queue COLLATE "default")::text AND xclaim_message.unique_key = ANY
                   (array((SELECT item.unique_key
-                FROM unnest(xclaim_withdraw.unique_keys::text[]) WITH ORDINALITY AS item(unique_key, position)))) AND
+                FROM unnest((xclaim_withdraw.unique_keys COLLATE "default")::text[]) WITH ORDINALITY AS item(unique_key, position)))) AND
                   xclaim_message.status = 'available'
                 RETURNING xclaim_message.id)
         SELECT count(*) INTO _count FROM withdrawn;
     ELSE
         WITH found AS MATERIALIZED (SELECT xclaim_message.id AS id
             FROM {schema}.xclaim_message
-            WHERE xclaim_message.origin_queue = xclaim_withdraw.queue::text AND xclaim_message.unique_key = ANY
+            WHERE xclaim_message.origin_queue = (xclaim_withdraw.queue COLLATE "default")::text AND xclaim_message.unique_key = ANY
               (array((SELECT item.unique_key
-            FROM unnest(xclaim_withdraw.unique_keys::text[]) WITH ORDINALITY AS item(unique_key, position)))) AND
+            FROM unnest((xclaim_withdraw.unique_keys COLLATE "default")::text[]) WITH ORDINALITY AS item(unique_key, position)))) AND
               xclaim_message.status = 'available'), deleted AS MATERIALIZED (SELECT
               unnest({schema}.xclaim_delete(array((SELECT found.id
             FROM found)), CAST('available' AS text))) AS id) SELECT count(*) AS count_1
@@ -1451,13 +1451,13 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    _queue text;
+    _queue text COLLATE "default";
     _part bigint;
     _count bigint := 0;
 BEGIN
-    IF coalesce(octet_length(xclaim_prune.queue), 0) NOT BETWEEN 1
-           AND 200 + 5 * (xclaim_prune.queue LIKE '%.dead')::integer
-       OR xclaim_prune.queue ~ '^\s*$' OR xclaim_prune.queue ~ '[[:cntrl:]]' THEN
+    IF coalesce(octet_length((xclaim_prune.queue COLLATE "default")), 0) NOT BETWEEN 1
+           AND 200 + 5 * ((xclaim_prune.queue COLLATE "default") LIKE '%.dead')::integer
+       OR (xclaim_prune.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_prune.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(xclaim_prune.n, 0) NOT BETWEEN 1 AND 1000000 THEN
@@ -1467,7 +1467,7 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = format(
             'older_than must lie between 0 and 3660 days, not %L', xclaim_prune.older_than);
     END IF;
-    FOREACH _queue IN ARRAY ARRAY[xclaim_prune.queue, CASE WHEN xclaim_prune.queue LIKE '%.dead' THEN xclaim_prune.queue ELSE xclaim_prune.queue || '.dead' END] LOOP
+    FOREACH _queue IN ARRAY ARRAY[(xclaim_prune.queue COLLATE "default"), CASE WHEN (xclaim_prune.queue COLLATE "default") LIKE '%.dead' THEN (xclaim_prune.queue COLLATE "default") ELSE (xclaim_prune.queue COLLATE "default") || '.dead' END] LOOP
         EXIT WHEN _count >= xclaim_prune.n;
         IF has_table_privilege({message}, 'DELETE') THEN
             WITH pruned_messages AS (
@@ -1514,9 +1514,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
-    IF coalesce(octet_length(xclaim_peek.queue), 0) NOT BETWEEN 1
-           AND 200 + 5 * (xclaim_peek.queue LIKE '%.dead')::integer
-       OR xclaim_peek.queue ~ '^\s*$' OR xclaim_peek.queue ~ '[[:cntrl:]]' THEN
+    IF coalesce(octet_length((xclaim_peek.queue COLLATE "default")), 0) NOT BETWEEN 1
+           AND 200 + 5 * ((xclaim_peek.queue COLLATE "default") LIKE '%.dead')::integer
+       OR (xclaim_peek.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_peek.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(xclaim_peek.n, 0) NOT BETWEEN 1 AND 1000000 THEN
@@ -1530,13 +1530,13 @@ BEGIN
           FROM (
             WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
                 FROM {schema}.xclaim_message AS top
-                WHERE top.queue = xclaim_peek.queue::text AND top.status = 'available' AND top.available_at >=
+                WHERE top.queue = (xclaim_peek.queue COLLATE "default")::text AND top.status = 'available' AND top.available_at >=
                   '-infinity'
                 ORDER BY top.priority DESC
                 LIMIT 1) AS priority, 1 AS number
                 UNION ALL SELECT (SELECT lower.priority
                 FROM {schema}.xclaim_message AS lower
-                WHERE lower.queue = xclaim_peek.queue::text AND lower.status = 'available' AND lower.available_at
+                WHERE lower.queue = (xclaim_peek.queue COLLATE "default")::text AND lower.status = 'available' AND lower.available_at
                   >= '-infinity' AND lower.priority < level.priority
                 ORDER BY lower.priority DESC
                 LIMIT 1) AS anon_1, level.number + 1 AS anon_2
@@ -1545,7 +1545,7 @@ BEGIN
                   picked.id AS id
                 FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
                 FROM {schema}.xclaim_message AS waiting
-                WHERE waiting.queue = xclaim_peek.queue::text AND waiting.status = 'available' AND
+                WHERE waiting.queue = (xclaim_peek.queue COLLATE "default")::text AND waiting.status = 'available' AND
                   waiting.priority = level.priority AND waiting.available_at <= statement_timestamp() AND CASE
                   WHEN (waiting.consumed_at IS NOT NULL) THEN false ELSE true END
                 ORDER BY waiting.available_at, waiting.id
@@ -1553,7 +1553,7 @@ BEGIN
                 UNION ALL SELECT behind.id AS id
                 FROM (SELECT other.id AS id
                 FROM {schema}.xclaim_message AS other
-                WHERE other.queue = xclaim_peek.queue::text AND other.status = 'available' AND other.priority <
+                WHERE other.queue = (xclaim_peek.queue COLLATE "default")::text AND other.status = 'available' AND other.priority <
                   (SELECT level.priority
                 FROM level
                 WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at
@@ -1584,24 +1584,24 @@ CREATE OR REPLACE FUNCTION {schema}.xclaim_counts(queue text) RETURNS TABLE (
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    _dead text := CASE WHEN xclaim_counts.queue LIKE '%.dead' THEN xclaim_counts.queue ELSE xclaim_counts.queue || '.dead' END;
+    _dead text COLLATE "default" := CASE WHEN (xclaim_counts.queue COLLATE "default") LIKE '%.dead' THEN (xclaim_counts.queue COLLATE "default") ELSE (xclaim_counts.queue COLLATE "default") || '.dead' END;
 BEGIN
-    IF coalesce(octet_length(xclaim_counts.queue), 0) NOT BETWEEN 1
-           AND 200 + 5 * (xclaim_counts.queue LIKE '%.dead')::integer
-       OR xclaim_counts.queue ~ '^\s*$' OR xclaim_counts.queue ~ '[[:cntrl:]]' THEN
+    IF coalesce(octet_length((xclaim_counts.queue COLLATE "default")), 0) NOT BETWEEN 1
+           AND 200 + 5 * ((xclaim_counts.queue COLLATE "default") LIKE '%.dead')::integer
+       OR (xclaim_counts.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_counts.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     RETURN QUERY SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = _dead::text AND xclaim_message.queue <>
-          xclaim_counts.queue::text) AND xclaim_message.status = 'available' AND
+          (xclaim_counts.queue COLLATE "default")::text) AND xclaim_message.status = 'available' AND
           xclaim_message.available_at <= statement_timestamp()) AS available, count(*) FILTER (WHERE NOT
-          (xclaim_message.queue = _dead::text AND xclaim_message.queue <> xclaim_counts.queue::text) AND
+          (xclaim_message.queue = _dead::text AND xclaim_message.queue <> (xclaim_counts.queue COLLATE "default")::text) AND
           xclaim_message.status = 'available' AND xclaim_message.available_at > statement_timestamp())
           AS delayed, count(*) FILTER (WHERE xclaim_message.status = 'claimed') AS claimed, count(*)
           FILTER (WHERE xclaim_message.status = 'consumed') AS consumed, count(*) FILTER (WHERE
-          xclaim_message.queue = _dead::text AND xclaim_message.queue <> xclaim_counts.queue::text AND
+          xclaim_message.queue = _dead::text AND xclaim_message.queue <> (xclaim_counts.queue COLLATE "default")::text AND
           xclaim_message.status = 'available') AS dead_letters, count(*) FILTER (WHERE
           xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL) AS in_line
         FROM {schema}.xclaim_message
-        WHERE xclaim_message.queue = ANY (ARRAY[xclaim_counts.queue::text, _dead::text]);
+        WHERE xclaim_message.queue = ANY (ARRAY[(xclaim_counts.queue COLLATE "default")::text, _dead::text]);
 END
 $$;

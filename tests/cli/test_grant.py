@@ -116,6 +116,26 @@ def test_who_may_only_look_sees_the_stats_and_grants_nothing(
         assert "hunter2" not in refusal.stderr
 
 
+@pytest.mark.parametrize("kind", ["producer", "consumer", "observer", "maintainer"])
+def test_grants_can_be_applied_again_for_other_queues_and_as_another_kind(
+    server: CommandLine, role: str, fresh_postgresql_url: str, kind: str
+) -> None:
+    statuses = [
+        server("grants", again, role, "--queue", queue, "--apply").status
+        for again, queue in ((kind, "orders"), (kind, "parcels"), ("observer", "parcels"))
+    ]
+
+    assert statuses == [0, 0, 0]
+    with closing(connect(fresh_postgresql_url)) as connection:
+        left = connection.execute(
+            "SELECT FROM pg_policies WHERE %s = ANY (roles) AND cmd <> 'SELECT'", [role]
+        ).fetchall()
+        may = connection.execute(
+            "SELECT has_any_column_privilege(%s, 'xclaim_slot', 'UPDATE')", [role]
+        ).fetchall()
+    assert (left, may) == ([], [(False,)])
+
+
 def test_a_capability_is_printed_applied_called_and_dropped(
     server: CommandLine, role: str, fresh_postgresql_url: str
 ) -> None:

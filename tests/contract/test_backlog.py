@@ -239,7 +239,9 @@ def test_what_never_fits_does_not_wait(queue: Queue) -> None:
 
 
 def test_a_limit_that_ends_ends_the_wait(full: Queue, engine: Engine) -> None:
-    timer = threading.Timer(0.2, Queue(full.name, engine).limit, kwargs={"max_backlog": None})
+    timer = threading.Timer(
+        0.2, Queue(full.name, engine).limit_backlog, kwargs={"max_backlog": None}
+    )
     timer.start()
 
     assert full.push("more", on_full="wait", wait=LONG) is not None

@@ -136,7 +136,7 @@ def plan(
     resolved = schema_with_roles(connection, schema)
     found = surroundings_of(connection, name, resolved, grantees)
     capability = replace(capability, schema=found.schema)
-    before = of_comment(name, found.comment)
+    before = _made_before(name, found)
     if found.is_schema:
         _refuse_another(name, before, capability)
     _refuse_others(found, name)
@@ -151,7 +151,7 @@ def plan_drop(connection: Connection, name: str, *, schema: str | None = None) -
     checked = arguments.schema_name(name)
     resolved = schema_with_roles(connection, schema)
     found = surroundings_of(connection, checked, resolved)
-    if of_comment(checked, found.comment) is None:
+    if _made_before(checked, found) is None:
         raise InvalidArgumentError(f"there is no capability {checked!r}: nothing is to be dropped")
     _refuse_others(found, checked)
     return Drop(name=checked, surroundings=found)
@@ -171,6 +171,7 @@ def surroundings_of(
         database=row.database,
         schema=row.schema,
         owner=row.owner,
+        schema_owner=row.schema_owner,
         comment=row.comment,
         is_schema=row.is_schema,
         is_secured=row.is_secured,
@@ -179,7 +180,7 @@ def surroundings_of(
         verbs={
             verbs[each.name]: each
             for each in functions_in(connection, row.schema)
-            if each.name in verbs
+            if each.name in verbs and each.owner == row.owner  # not what others put beside it
         },
         wrappers=tuple(functions_in(connection, name)),
     )
@@ -223,6 +224,11 @@ def _listed(name: str, values: Iterable[str]) -> Iterable[str]:
     if isinstance(values, str):
         raise InvalidArgumentError(f"{name} must be a list, not text: pass [{values!r}]")
     return values
+
+
+def _made_before(name: str, found: Surroundings) -> Capability | None:
+    """Return the capability that is there: in a schema of another owner the comment is only his."""
+    return of_comment(name, found.comment) if found.schema_owner == found.owner else None
 
 
 def _refuse_another(name: str, before: Capability | None, capability: Capability) -> None:

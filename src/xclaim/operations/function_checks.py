@@ -46,13 +46,21 @@ def verbs_that_differ(connection: Connection, schema: str | None) -> Iterator[Di
     if revision is not None and is_newer(revision):
         return
     home = home_of(connection, schema)
-    there = {made.name: made for made in functions_in(connection, home.schema)}
+    made_here = functions_in(connection, home.schema)
+    there = {made.name: made for made in sorted(made_here, key=lambda it: it.owner == home.owner)}
     for name, (head, body) in _of_migrations(home.schema).items():
         anew = _ANEW.format(owner=quoted(home.owner))
         if name not in there:
             yield Difference(found=f"{name} is missing", remedy=anew)
             continue
         made = there[name]
+        for other in made_here:
+            if other.name == name and other.owner not in (home.owner, made.owner):
+                yield Difference(
+                    found=f"{other.owner} has put a function beside {name}",
+                    remedy=f"DROP FUNCTION {quoted(home.schema)}.{name}({other.types})",
+                    is_open=True,
+                )
         if differs := list(_differences(made, head, body)):
             yield Difference(
                 found=f"{name} differs in {', '.join(differs)}",
@@ -146,6 +154,8 @@ def _of_functions(
             yield Difference(found=f"{verb} is missing", remedy=again)
     for made in found.wrappers:
         named = f"{quoted(capability.name)}.{quoted(made.name)}({made.types})"
+        if made.name in capability.verbs and made.name not in found.verbs:
+            continue  # the function of the verb is missing, which is said of that
         if made.name not in capability.verbs:
             yield Difference(
                 found=f"{made.name} is not of the capability",

@@ -50,7 +50,8 @@ _KINDS: Mapping[str, Kind | Part] = {
 }
 # Who it was is said by the server, and what a caller adds; a key is one of its caller's own. A name
 # has the collation C, and with that the function would find no index for what it compares.
-_LOGIN = "session_user COLLATE \"default\" || '/'"
+# A slash in a name is none of ours: who is "a/b" is not to be taken for "a" with a key of "b/".
+_LOGIN = "replace(replace(session_user, '%', '%25'), '/', '%2F') COLLATE \"default\" || '/'"
 _SAID = {
     "claimed_by": f"{_LOGIN} || coalesce(${{place}}, pg_backend_pid()::text)",
     "claim_key": f"{_LOGIN} || ${{place}}",
@@ -90,7 +91,7 @@ def of_comment(name: str, comment: str | None) -> Capability | None:
         return Capability(
             name=name, queue=str(said["queue"]), verbs=verbs, schema=str(said["schema"])
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -154,7 +155,8 @@ class Surroundings:
     database: str
     schema: str  # of the table, and who owns that
     owner: str
-    comment: str | None  # of the schema of that name
+    schema_owner: str | None  # of the schema of that name
+    comment: str | None
     is_schema: bool
     roles: Mapping[str, Facts]  # of the capability, by what they are for: with those that are not
     grantees: Mapping[str, bool]  # who is to execute the functions: is it there?
@@ -172,7 +174,8 @@ def wrapper(capability: Capability, verb: str, of: Made, database: str) -> Wrapp
     said = fixed | {
         name: _SAID.get(name, "${place}").format(place=place) for place, name in enumerate(names, 1)
     }
-    given = [f"{quoted(name)} => {said[name]}" for name in of.argument_names]
+    # By their places: by their names a function that takes them in another order would fit as well.
+    given = [said[name] for name in of.argument_names]
     call = f"{quoted(capability.schema)}.{function(verb)}({', '.join(given)})"
     if of.result == "void":
         does = f"PERFORM {call}"

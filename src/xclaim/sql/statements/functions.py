@@ -47,7 +47,8 @@ def surroundings() -> TextClause:
         " pg_get_userbyid(message.relowner)::text AS owner,"
         " (SELECT nspname::text FROM pg_namespace WHERE oid = message.relnamespace) AS schema,"
         " message.relrowsecurity AS is_secured, home.oid IS NOT NULL AS is_schema,"
-        " obj_description(home.oid, 'pg_namespace') AS comment"
+        " obj_description(home.oid, 'pg_namespace') AS comment,"
+        " pg_get_userbyid(home.nspowner)::text AS schema_owner"
         " FROM pg_class AS message LEFT JOIN pg_namespace AS home ON home.nspname = :name"
         " WHERE message.oid = to_regclass(:message_table)"
     ).bindparams(bindparam("name", type_=Text), bindparam("message_table", type_=Text))

@@ -180,7 +180,8 @@ SELECT schema.nspname::text AS schema,
        EXISTS (SELECT FROM pg_proc WHERE pronamespace = schema.oid
                   AND proname = 'xclaim_line_up') AS orders,
        ARRAY(SELECT concat(proname, '(', oidvectortypes(proargtypes), ')') FROM pg_proc
-              WHERE pronamespace = schema.oid AND proname = ANY (:functions)
+              WHERE pronamespace = schema.oid AND proowner = message.relowner
+                AND proname = ANY (:functions)
               ORDER BY 1) AS functions,
        (SELECT count(*) = cardinality(:views) FROM pg_class
          WHERE relnamespace = schema.oid AND relname = ANY (:views)
@@ -281,8 +282,9 @@ def narrowing(grant: Grant, found: Facts) -> list[str]:
 def revoking(name: str, found: Facts) -> list[str]:
     """Return the statements that take away what a role has on what is ours."""
     role = quoted(name)
-    message, settings = _of(found, TABLE_NAME), _of(found, QUEUE_TABLE_NAME)
-    tables = (TABLE_NAME, QUEUE_TABLE_NAME, VERSION_TABLE_NAME)
+    message = _of(found, TABLE_NAME)
+    others = (_of(found, QUEUE_TABLE_NAME), _of(found, SLOT_TABLE_NAME))
+    tables = (TABLE_NAME, QUEUE_TABLE_NAME, SLOT_TABLE_NAME, VERSION_TABLE_NAME)
     everything = ", ".join(_of(found, each) for each in (*tables, *VIEWS))
     functions = ", ".join(filter(None, (_delete(found), _functions(found, VERBS))))
     own = [_policy_name(command, name) for command in _COMMANDS]
@@ -293,7 +295,7 @@ def revoking(name: str, found: Facts) -> list[str]:
             f"DROP POLICY IF EXISTS {quoted(each)} ON {message}"
             for each in dict.fromkeys([*own, *found.policies])
         ],
-        *[f"DROP POLICY IF EXISTS {quoted(each)} ON {settings}" for each in own],
+        *[f"DROP POLICY IF EXISTS {quoted(each)} ON {table}" for table in others for each in own],
     ]
 
 
@@ -477,7 +479,7 @@ def _rules_of_slots(grant: Grant) -> _Rules:
         case Kind.CONSUMER:
             return {"SELECT": (near, None), "UPDATE": (near, near)}
         case Kind.MAINTAINER:
-            return {"SELECT": (near, None), "INSERT": (None, near)}
+            return {"SELECT": (near, None), "INSERT": (None, _all(near, "slot >= 0"))}
         case _:
             return {}
 
