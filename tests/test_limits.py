@@ -1,134 +1,122 @@
-"""Batches beyond what a driver binds, and text that would break an array made by hand."""
+"""Limits and other transactions: what one that is open keeps from others, and what it is told."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import OperationalError
 
-from xclaim import Queue, create_engine
-from xclaim.verbs import pushing
-
-MANY = 70_000  # PostgreSQL and libpq bind 65,535 parameters at most, SQLite 32,766
-AWKWARD = [
-    "",
-    " ",
-    " blank around ",
-    "NULL",
-    "null",
-    '"',
-    "\\",
-    '\\"',
-    "{}",
-    "{a,b}",
-    ",",
-    "a,b",
-    "line\nbreak\ttab\r",
-    "quote ' quote",
-    "%s %(x)s %",
-    ":name $1 ?",
-    "naïve café",
-    "📦🚀",
-    "\u2028\ufeff\u200b",
-    "\\u0000",
-    "]}\x1f",
-]
+import xclaim
+from xclaim import InvalidArgumentError, Queue
+from xclaim.operations import ordering
 
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    engine = create_engine(database_url)
+    engine = xclaim.create_engine(database_url)
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
-def queue(engine: Engine) -> Queue:
-    return Queue("orders", engine)
+def postgresql(fresh_postgresql_url: str) -> Iterator[Engine]:
+    engine = xclaim.create_engine(fresh_postgresql_url)
+    yield engine
+    engine.dispose()
 
 
-@pytest.mark.slow
-def test_more_messages_than_parameters_can_be_bound(queue: Queue) -> None:
-    pushed = queue.push_many(range(MANY))
-
-    claims = queue.claim_many(MANY)
-    queue.ack_many(claims)
-
-    assert [message.payload for message in pushed] == list(range(MANY))
-    assert [claim.message.id for claim in claims] == [message.id for message in pushed]
-    assert queue.counts().consumed == MANY
-
-
-@pytest.mark.slow
-def test_more_keys_than_parameters_can_be_bound(queue: Queue) -> None:
-    keys = [f"key {number}" for number in range(MANY)]
-    first = queue.push_many([0] * MANY, unique_keys=keys)
-
-    again = queue.push_many([0] * MANY, unique_keys=keys)
-
-    assert [message.id for message in again] == [message.id for message in first]
-    assert queue.counts().available == MANY
-
-
-@pytest.mark.slow
-def test_a_stream_passes_more_messages_than_parameters(queue: Queue) -> None:
-    queue.push_many([0] * MANY)
-
-    consumed = sum(1 for _ in queue.stream(batch=MANY))
-
-    assert consumed == MANY
-    assert queue.counts().consumed == MANY
-
-
-def test_a_push_beyond_one_statement_is_still_all_or_nothing(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("limits", [{"concurrency": 3}, {"rate": 3, "burst": 3}])
+def test_an_open_transaction_keeps_the_slots_of_what_it_has_claimed_alone(
+    postgresql: Engine, limits: dict[str, int]
 ) -> None:
-    monkeypatch.setattr(pushing, "_MAX_TEXT", 1_000)
+    queue = Queue("orders", postgresql)
+    queue.limit(**limits)  # type: ignore[arg-type]
+    queue.push(1)
 
-    pushed = queue.push_many([{"number": number} for number in range(500)])
-    claims = queue.claim_many(500)
+    with postgresql.begin() as connection:
+        assert len(Queue("orders", connection).claim_many(3)) == 1
+        queue.push_many([2, 3, 4])
 
-    assert [claim.message.id for claim in claims] == [message.id for message in pushed]
-    assert [claim.payload["number"] for claim in claims] == list(range(500))
-
-
-def test_a_push_beyond_one_statement_that_fails_pushes_nothing(
-    queue: Queue, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pushing, "_MAX_TEXT", 1_000)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(
-            "CREATE UNIQUE INDEX only_once ON xclaim_message (payload) WHERE priority = 7"
-        )
-
-    with pytest.raises(Exception, match=r"UNIQUE|unique"):
-        queue.push_many([*range(500), 0], priority=7)
-
-    assert queue.counts().available == 0
-    assert queue.push(1).payload == 1
+        assert [claim.payload for claim in queue.claim_many(3)] == [2, 3]
 
 
-@pytest.mark.parametrize("text", AWKWARD, ids=ascii)
-def test_awkward_text_arrives_as_it_was_pushed(queue: Queue, text: str) -> None:
-    payload = {text: [text, {"text": text}]}
-    queue.push_many([payload, text])
+def test_an_open_transaction_that_has_claimed_nothing_keeps_no_slot(postgresql: Engine) -> None:
+    queue = Queue("orders", postgresql)
+    queue.limit(concurrency=1)
+    queue.push(1, delay=timedelta(hours=1))
 
-    claims = queue.claim_many(2)
-    queue.ack_many(claims)
+    with postgresql.begin() as connection:
+        assert Queue("orders", connection).claim() is None
+        queue.push(2)
 
-    assert [claim.payload for claim in claims] == [payload, text]
+        assert queue.claim() is not None
 
 
-@pytest.mark.parametrize("text", [text for text in AWKWARD if text], ids=ascii)
-def test_awkward_keys_are_the_same_keys_again(queue: Queue, text: str) -> None:
-    payload = {text: text}
-    first = queue.push_many([payload, 1], unique_keys=[text, None])
+def test_a_limit_that_is_rolled_back_was_none(postgresql: Engine) -> None:
+    queue = Queue("orders", postgresql)
+    queue.push(1)
 
-    again = queue.push(payload, unique_key=text)
-    claims = queue.claim_many(2, claimed_by=text, claim_key=text)
+    with pytest.raises(RuntimeError), postgresql.begin() as connection:
+        Queue("orders", connection).limit(concurrency=1)
+        assert Queue("orders", connection).claim() is not None
+        raise RuntimeError
 
-    assert again.id == first[0].id
-    assert again.payload == payload
-    assert again.unique_key == text
-    assert {claim.claimed_by for claim in claims} == {text}
+    assert queue.claim() is not None
+
+
+def test_on_sqlite_nobody_claims_between_the_look_for_room_and_the_claim(sqlite_url: str) -> None:
+    own = create_engine(make_url(sqlite_url), connect_args={"timeout": 0.05})
+    with Queue("orders", sqlite_url) as queue:
+        queue.push_many([1, 2])
+        queue.limit(concurrency=1)
+        refused = []
+
+        @event.listens_for(own, "after_cursor_execute")
+        def claim_too(connection: Connection, cursor: object, statement: str, *_: object) -> None:
+            if "room" in statement and not refused:
+                other = create_engine(make_url(sqlite_url), connect_args={"timeout": 0.05})
+                try:
+                    refused.append(Queue("orders", other).claim())
+                except OperationalError as error:
+                    refused.append(error)
+                other.dispose()
+
+        with own.begin() as connection:
+            assert Queue("orders", connection).claim() is not None
+
+        assert [type(each) for each in refused] == [OperationalError]
+        assert queue.counts().claimed == 1
+    own.dispose()
+
+
+def test_pushes_without_a_limit_count_for_the_next_that_has_one(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+
+    queue.push(0, max_backlog=2)
+    queue.push_many([1, 2, 3])
+
+    with pytest.raises(xclaim.QueueFullError):
+        queue.push(4, max_backlog=2)
+
+
+def test_what_stands_in_line_counts_as_soon_as_that_is_enabled(postgresql: Engine) -> None:
+    queue = Queue("orders", postgresql)
+    queue.limit_backlog(max_backlog=3)
+    queue.push(0)
+    ordering.enable(postgresql)
+
+    pushed = 0
+    with pytest.raises(xclaim.QueueFullError):
+        for _ in range(9):
+            queue.push(1, ordering_key="a")
+            pushed += 1
+
+    assert pushed == 2
+
+
+def test_a_rate_per_no_time_names_the_time(engine: Engine) -> None:
+    with pytest.raises(InvalidArgumentError, match="per must be longer than 0, not 0:00:00"):
+        Queue("orders", engine).limit(rate=1, per=timedelta(0))

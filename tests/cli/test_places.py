@@ -194,6 +194,19 @@ def test_a_split_queue_is_one_queue(split: CommandLine) -> None:
     assert split("claim", "orders").status == 1
 
 
+def test_what_waits_is_limited_in_each_part_of_a_split_queue(split: CommandLine) -> None:
+    limited = split("limits", "orders", "--max-backlog", "2")
+    shown = split("limits", "orders")
+    refused = split("limits", "orders", "--concurrency", "2")
+    ended = split("limits", "orders", "--none")
+
+    assert limited.values == shown.values
+    assert shown.values[0]["max_backlog"] == 8  # of four parts
+    assert refused.status == 2
+    assert "each part" in refused.stderr
+    assert ended.values[0]["max_backlog"] is None
+
+
 def test_the_errors_of_a_split_queue_are_of_its_parts(split: CommandLine) -> None:
     split("push", "orders", "1")
     claimed = split("claim", "orders").stdout

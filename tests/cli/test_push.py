@@ -51,6 +51,22 @@ def test_each_line_of_stdin_is_a_payload(xclaim: CommandLine, queue: Queue) -> N
     assert [message.payload for message in queue.peek(10)] == [{"id": 1}, {"id": 2}]
 
 
+def test_lines_for_which_there_is_no_room_are_counted(xclaim: CommandLine, queue: Queue) -> None:
+    full = ("push", "orders", "-", "--max-backlog", "1")
+
+    refused = xclaim(*full, stdin=TWO_LINES)
+    skipped = xclaim(*full, "--on-full", "skip", stdin=TWO_LINES)
+    waiting = xclaim(*full, "--on-full", "wait", stdin=TWO_LINES)
+
+    assert refused.status == 2
+    assert "is full" in refused.stderr or "never fit" in refused.stderr
+    assert skipped.values == [{"queue": "orders", "pushed": 0, "new": 0}]
+    assert "queue 'orders' is full: 2 of 2 lines were not pushed" in skipped.stderr
+    assert waiting.status == 2
+    assert "for one payload" in waiting.stderr
+    assert queue.counts().available == 0
+
+
 def test_a_file_is_read_line_by_line(xclaim: CommandLine, queue: Queue) -> None:
     (xclaim.folder / "orders.jsonl").write_text(TWO_LINES)
 

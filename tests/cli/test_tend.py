@@ -381,10 +381,20 @@ def test_a_limit_of_what_waits_is_set_apart_from_the_others(
     assert queue.backlog().max_backlog is None
 
 
+def test_the_limits_of_dead_letters_end(xclaim: CommandLine, queue: Queue) -> None:
+    ended = xclaim("limits", "orders.dead", "--none")
+    refused = xclaim("limits", "orders.dead", "--concurrency", "2", "--max-backlog", "3")
+
+    assert ended.status == 0
+    assert refused.status == 2
+    assert xclaim("limits", "orders.dead").values[0]["concurrency"] is None
+
+
 @pytest.mark.parametrize(
     "options",
     [
         ["--concurrency", "0"],
+        ["--concurrency", "2", "--max-backlog", "0"],
         ["--concurrency", "three"],
         ["--rate", "10"],
         ["--rate", "0/s"],

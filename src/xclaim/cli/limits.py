@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from xclaim.arguments import OnFull
+from xclaim import arguments
+from xclaim.arguments import MAX_LIMIT, OnFull
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.lines import write
 from xclaim.cli.options import queue_argument
@@ -23,7 +24,12 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 @click.option("--concurrency", type=int, metavar="N", help="So many messages are claimed at once.")
 @click.option("--rate", metavar="N/TIME", help="So many claims begin in a time: 10/s, 100/15m.")
 @click.option("--burst", type=int, metavar="N", help="So many of them may begin together.")
-@click.option("--max-backlog", type=int, metavar="N", help="So many messages wait at most.")
+@click.option(
+    "--max-backlog",
+    type=click.IntRange(1, MAX_LIMIT),
+    metavar="N",
+    help="So many messages wait at most.",
+)
 @click.option(
     "--on-full",
     type=click.Choice(["raise", "wait", "skip"]),
@@ -54,9 +60,16 @@ def limits(
         raise click.UsageError("--none ends all limits: leave the others out")
     if on_full is not None and max_backlog is None:
         raise click.UsageError("--on-full is of --max-backlog: name that, too")
+    if max_backlog is not None:
+        arguments.pushable(queue_name)  # before anything is set
     with database.queue(queue_name) as queue:
-        found = queue.limit(**asked) if is_set or none else queue.limits()
-        if none or max_backlog is not None:
+        is_split = database.parts_of(queue_name) != [queue_name]  # its parts have claims' limits
+        found: Limits | None = None
+        if is_set or (none and not is_split):
+            found = queue.limit(**asked)
+        elif not is_split:
+            found = queue.limits()
+        if max_backlog is not None or (none and queue.backlog().max_backlog is not None):
             queue.limit_backlog(max_backlog=max_backlog, on_full=on_full or "raise")
         backlog = queue.backlog()
     said = (found or Limits()).to_dict()

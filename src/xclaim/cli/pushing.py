@@ -138,6 +138,11 @@ def push(
     if ordering_key is not None and ordering_key_field is not None:
         raise click.UsageError("--ordering-key and --ordering-key-field exclude each other")
     source = _source(payload)
+    if on_full == "wait" and not isinstance(source, Value):
+        raise click.UsageError(
+            "--on-full wait is for one payload: lines are pushed in one transaction, which would "
+            "hold its locks meanwhile; leave it out, and push again when there is room"
+        )
     _check_keys(unique_key, unique_key_field, is_one=isinstance(source, Value))
     if isinstance(source, Value):
         encoded = encode(source.value)  # checked as lines are
@@ -257,8 +262,7 @@ def _push_lines(
     with database.engine() as engine, _checked_lines(lines, fields) as (checked, count):
         engine.dispose()  # its connection was idle all the while, and may be gone
         with engine.begin() as connection:
-            new = _push_checked(open_queue(connection), checked, count, fields, options)
-    return {"pushed": count, "new": new}
+            return _push_checked(open_queue(connection), checked, count, fields, options)
 
 
 def _push_to_parts(
@@ -279,8 +283,7 @@ def _push_to_parts(
             "--unique-key-field, and they can be pushed again if that fails"
         )
     with _checked_lines(lines, fields) as (checked, count), split() as queue:
-        new = _push_checked(queue, checked, count, fields, options)
-    return {"pushed": count, "new": new}
+        return _push_checked(queue, checked, count, fields, options)
 
 
 def _push_checked(
@@ -289,24 +292,28 @@ def _push_checked(
     count: int,
     fields: KeyFields,
     options: dict[str, Any],
-) -> int:
-    new = 0
+) -> dict[str, int]:
+    new = skipped = 0
     with progress("pushing", count) as advance:
         for batch in batches(checked, _BATCH):
-            new += _push_batch(queue, batch, fields, options)
+            of_batch, left_out = _push_batch(queue, batch, fields, options)
+            new, skipped = new + of_batch, skipped + left_out
             advance(len(batch), len(batch))
-    return new
+    if skipped:
+        say(f"queue {queue.name!r} is full: {skipped} of {count} lines were not pushed")
+    return {"pushed": count - skipped, "new": new}
 
 
 def _push_batch(
     queue: Queue, lines: Iterable[bytes], fields: KeyFields, options: dict[str, Any]
-) -> int:
-    """Push checked lines and return how many of them were new."""
+) -> tuple[int, int]:
+    """Push checked lines; return how many of them were new, and how many found no room."""
     numbers, payloads = _handed_on(lines)
     options = {**options, "ordering_keys": _ordering_keys(payloads, fields, options)}
     del options["ordering_key"]
     if fields.unique_key is None:
-        return sum(each is not None for each in queue.push_many(payloads, **options))
+        new = sum(each is not None for each in queue.push_many(payloads, **options))
+        return new, len(payloads) - new
     keys = [fields.unique_key_of(payload.value, "line") for payload in payloads]
     found = queue.find(key for key in keys if key is not None)
     known = {(message.queue, message.id) for message in found}
@@ -317,7 +324,8 @@ def _push_batch(
         places = [number for number, key in zip(numbers, keys, strict=True) if key in clashing]
         raise RefusedError(f"{error} ({_named(places)})") from error
     pushed = [message for message in messages if message is not None]
-    return len({(message.queue, message.id) for message in pushed} - known)
+    new = len({(message.queue, message.id) for message in pushed} - known)
+    return new, len(messages) - len(pushed)
 
 
 def _ordering_keys(

@@ -255,7 +255,7 @@ class Queue(Generic[T_co]):
 
         For who was told of it. With a ``claim_key`` it is taken back when an earlier attempt (same
         key, another ``claimed_by``) holds it. None: another has it, it was consumed, is delayed, or
-        is not in the queue; ``get`` tells which.
+        is not in the queue, as ``get`` tells; or the queue is paused, or its limits are reached.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
         return self._queue.run(verbs.CLAIM_MESSAGE, message_id, **claimant)

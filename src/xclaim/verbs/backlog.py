@@ -32,7 +32,7 @@ from xclaim.verbs.execution import execute
 from xclaim.verbs.ordering import is_enabled
 
 _ASKED_EVERY = 1.0  # seconds, of a queue: so long a new limit, or room, may go unnoticed
-_ORDERING_ASKED_EVERY = 30.0  # seconds, of a database
+_ORDERING_ASKED_EVERY = 30.0  # seconds, of a database that has it
 
 
 def limit_backlog(
@@ -163,6 +163,11 @@ class _Known:
             self.in_flight += count
             return True
 
+    def add(self, count: int) -> None:
+        """Note that so many were pushed that needed no room."""
+        with self.lock:
+            self._add(count)
+
     def settle(self, reserved: int, pushed: int) -> None:
         """Note how many were pushed of those that there was room for."""
         with self.lock:
@@ -214,7 +219,7 @@ class Gate:
         """
         most = self._most()
         if most is None:
-            yield lambda _: None
+            yield self._known.add  # the next call may have a limit of its own
             return
         known = self._known
         if not known.reserve(count, most):
@@ -275,7 +280,7 @@ def _has_lines(connection: Connection, schema: str | None) -> bool:
     ends_at, enabled = of_pool.get(schema, (float("-inf"), False))
     if now >= ends_at:
         enabled = is_enabled(connection, schema)
-        of_pool[schema] = now + _ORDERING_ASKED_EVERY, enabled
+        of_pool[schema] = now + (_ORDERING_ASKED_EVERY if enabled else _ASKED_EVERY), enabled
     return enabled
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
 from xclaim.arguments import LEASE
+from xclaim.connections.autocommit import is_autocommit
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Claim, Fill, Status, Ticket, always, claim_of, message_of
 from xclaim.retry import RETRY, Retry
@@ -192,7 +193,8 @@ def claim_message(
 
     For who was told of it, by ``push`` or ``peek``. With a ``claim_key`` it is taken back when an
     earlier attempt (same key, another ``claimed_by``) holds it. None: another has it, it was
-    consumed, is delayed, or is not in the queue; ``get`` tells which.
+    consumed, is delayed, or is not in the queue, as ``get`` tells; or the queue is paused, or its
+    limits are reached.
     """
     asked = request(
         connection,
@@ -407,9 +409,11 @@ def _size_within(connection: Connection, asked: Request) -> int:
     It is asked for them once a second, by claims that find nothing.
     """
     hints = asked.hints
-    if not hints.are_limits_known():
-        hints.note_limits(limits(connection, asked.parameters["queue_name"], schema=asked.schema))
     found = hints.limits()
+    if not hints.are_limits_known():
+        found = limits(connection, asked.parameters["queue_name"], schema=asked.schema)
+        if is_autocommit(connection):  # else they may be rolled back
+            hints.note_limits(found)
     if found is None:
         return 0
     most = [each for each in (found.concurrency, found.burst) if each is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from xclaim import arguments
-from xclaim.connections.autocommit import one_transaction
+from xclaim.connections.autocommit import is_autocommit, one_transaction
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Limits, limits_of
 from xclaim.sql import statements
@@ -90,11 +90,35 @@ def rows_within(
     if dialect is SQLITE:
         # A stream that acks and claims has begun a transaction itself.
         driver: Any = connection.connection.driver_connection
+        if not driver.in_transaction and not is_autocommit(connection):
+            # Python's driver begins the caller's with a change, and here others come before it.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         with nullcontext() if driver.in_transaction else one_transaction(connection):
             return _rows_on_sqlite(connection, size, parameters, dialect, one=one)
-    build = partial(statements.claim_within, limit=size, one=one)
-    given = {**parameters, **dialect.token_parameters()}
-    return execute(connection, schema, build, given, named=False, prepare=False)
+
+    def run(size: int) -> Sequence[Any]:
+        build = partial(statements.claim_within, limit=size, one=one)
+        given = {**parameters, **dialect.token_parameters()}
+        return execute(connection, schema, build, given, named=False, prepare=False)
+
+    return run(size) if is_autocommit(connection) else _no_more_locked(connection, size, run)
+
+
+def _no_more_locked(
+    connection: Connection, size: int, run: Callable[[int], Sequence[Any]]
+) -> Sequence[Any]:
+    """Claim in a transaction of the caller, and lock nothing until its end that was not taken.
+
+    A claim locks the slots of all that it asks for, and messages that it may not have then.
+    """
+    while size:
+        with connection.begin_nested() as savepoint:
+            rows = run(size)
+            if len(rows) == size:
+                return rows
+            savepoint.rollback()
+        size = len(rows)
+    return []
 
 
 def _rows_on_sqlite(
@@ -138,6 +162,8 @@ def _checked(concurrency: Any, rate: Any, per: timedelta | None, burst: Any) -> 
     arguments.whole_number("rate", rate, 1, _MOST_OFTEN)
     per = _SECOND if per is None else per
     seconds = arguments.seconds("per", per)
+    if not seconds:
+        raise InvalidArgumentError(f"per must be longer than 0, not {per}")
     burst = arguments.whole_number("burst", 1 if burst is None else burst, 1, MOST_SLOTS)
     if timedelta(seconds=burst * seconds / rate) < _SHORTEST:
         raise InvalidArgumentError(

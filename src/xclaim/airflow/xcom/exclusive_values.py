@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from copy import copy
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from xclaim.arguments import LEASE, LEASE_LIMIT
@@ -405,5 +405,11 @@ def _until_when(message: Message, pause: Pause | None) -> str:
         return (
             f"stands in line for its ordering key {message.ordering_key!r}: a try that begins when "
             "those before it are done gets it, so give the task retries and a retry_delay"
+        )
+    if message.available_at <= datetime.now(UTC):
+        return (
+            f"could not be claimed now: queue {message.queue!r} has limits, which are reached (see "
+            f"`xclaim limits {message.queue}`), or somebody is just claiming it; a later try may "
+            "get it, so give the task retries and a retry_delay"
         )
     return f"is delayed until {message.available_at}: a later try gets it"
