@@ -381,7 +381,7 @@ def test_a_limit_of_what_waits_is_set_apart_from_the_others(
     assert queue.backlog().max_backlog is None
 
 
-def test_the_limits_of_dead_letters_end(xclaim: CommandLine, queue: Queue) -> None:
+def test_the_limits_of_dead_letters_end(xclaim: CommandLine) -> None:
     ended = xclaim("limits", "orders.dead", "--none")
     refused = xclaim("limits", "orders.dead", "--concurrency", "2", "--max-backlog", "3")
 
