@@ -72,7 +72,7 @@ def test_on_sqlite_nobody_claims_between_the_look_for_room_and_the_claim(sqlite_
     with Queue("orders", sqlite_url) as queue:
         queue.push_many([1, 2])
         queue.limit(concurrency=1)
-        refused = []
+        refused: list[object] = []
 
         @event.listens_for(own, "after_cursor_execute")
         def claim_too(*given: object) -> None:
