@@ -34,6 +34,7 @@ def warm_up() -> None:
         statements.expire_others(table, POSTGRESQL),
         statements.ack(table, POSTGRESQL),
         statements.ack_many(table, POSTGRESQL),
+        statements.limits(table, POSTGRESQL),
         statements.push_once(
             table,
             POSTGRESQL,
