@@ -106,7 +106,7 @@ def test_the_version_table_lies_in_it(engine: Engine, name: str) -> None:
         " WHERE table_schema = :name AND table_name LIKE 'xclaim%' AND table_type = 'BASE TABLE'"
     )
     with engine.connect() as connection:
-        assert connection.scalar(query, {"name": name}) == 3
+        assert connection.scalar(query, {"name": name}) == 4
         elsewhere = text("SELECT to_regclass('public.xclaim_alembic_version') IS NULL")
         assert connection.scalar(elsewhere)
 
