@@ -254,7 +254,7 @@ def test_a_statement_reads_what_it_returns_and_little_more(
     plan = explain(loaded, statement, mode, **listed)
 
     assert index in plan.text, plan.text
-    assert "Seq Scan" not in plan.text
+    assert "Seq Scan" not in plan.text, plan.text
     assert "JIT" not in plan.text
     assert plan.rows <= 400, plan.text  # 100 at most are asked for, of three priorities
     assert plan.buffers <= 4_000, plan.text
@@ -342,7 +342,7 @@ def test_row_level_security_costs_no_statement_its_index(
     plan = explain(loaded, statement, mode, role=role, **listed)
 
     assert index in plan.text, plan.text
-    assert "Seq Scan" not in plan.text
+    assert "Seq Scan" not in plan.text, plan.text
     assert plan.rows <= 400, plan.text
     assert plan.buffers <= 4_000, plan.text
 
@@ -374,7 +374,7 @@ def test_of_an_unknown_queue_nothing_is_read(loaded: Engine) -> None:
     unknown = {"queue_name": "laod", "dead_letter_queue": "laod.dead"}
     plan = explain(loaded, statement, "force_custom_plan", **unknown)
 
-    assert "Seq Scan" not in plan.text
+    assert "Seq Scan" not in plan.text, plan.text
     assert plan.buffers < 100, plan.text
 
 

@@ -1336,6 +1336,7 @@ WITH RECURSIVE setting AS MATERIALIZED (SELECT xclaim_queue.concurrency AS concu
     FROM (SELECT 1 AS one
     FROM xclaim_message AS claimed_one
     WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL
+    ORDER BY claimed_one.claim_expires_at
     LIMIT coalesce((SELECT setting.concurrency
     FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3
     FROM of_a_claim), 0) AS stray), free AS MATERIALIZED (SELECT slot_of_ours.slot AS slot
@@ -1454,6 +1455,7 @@ WITH RECURSIVE setting AS MATERIALIZED (SELECT xclaim_queue.concurrency AS concu
     FROM (SELECT 1 AS one
     FROM xclaim_message AS claimed_one
     WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL
+    ORDER BY claimed_one.claim_expires_at
     LIMIT coalesce((SELECT setting.concurrency
     FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3
     FROM of_a_claim), 0) AS stray), free AS MATERIALIZED (SELECT slot_of_ours.slot AS slot
@@ -1572,6 +1574,7 @@ WITH setting AS MATERIALIZED (SELECT xclaim_queue.concurrency AS concurrency, xc
     FROM (SELECT 1 AS one
     FROM xclaim_message AS claimed_one
     WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL
+    ORDER BY claimed_one.claim_expires_at
     LIMIT coalesce((SELECT setting.concurrency
     FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3
     FROM of_a_claim), 0) AS stray), free AS MATERIALIZED (SELECT slot_of_ours.slot AS slot

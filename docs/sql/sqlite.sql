@@ -1076,6 +1076,7 @@ SELECT xclaim_queue.concurrency - (SELECT count(*) AS count_1
     FROM (SELECT 1 AS one
     FROM xclaim_message AS claimed_one
     WHERE claimed_one.queue = :queue_name AND claimed_one.claim_expires_at IS NOT NULL
+    ORDER BY claimed_one.claim_expires_at
     LIMIT coalesce((SELECT xclaim_queue.concurrency
     FROM xclaim_queue
     WHERE xclaim_queue.queue = :queue_name), 0) OFFSET :param_1) AS claimed_ones) AS room, xclaim_queue.rate

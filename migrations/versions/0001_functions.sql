@@ -844,6 +844,7 @@ BEGIN
             FROM (SELECT 1 AS one
             FROM {schema}.xclaim_message AS claimed_one
             WHERE claimed_one.queue = (xclaim_claim.queue COLLATE "default")::text AND claimed_one.claim_expires_at IS NOT NULL
+            ORDER BY claimed_one.claim_expires_at
             LIMIT coalesce((SELECT setting.concurrency
             FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3
             FROM of_a_claim), 0) AS stray), free AS MATERIALIZED (SELECT slot_of_ours.slot AS slot

@@ -40,8 +40,8 @@ CALLS = {
     "find": "['one']",
     "get": "1",
     "limit": "",
-    "limits": "",
     "limit_backlog": "max_backlog=None",
+    "limits": "",
     "newest_available_at": "",
     "pause": "",
     "paused": "",
@@ -136,7 +136,8 @@ def test_a_type_checker_refuses_what_is_the_queues_own(reports: Reports, option:
     unnoticed = [line for number, line in calls.items() if number not in reports[option]]
 
     assert unnoticed == []
-    assert set(reports[option].values()) <= {"call-arg", "reportCallIssue"}
+    known = {"call-arg", "call-overload", "reportCallIssue"}  # a push has overloads
+    assert set(reports[option].values()) <= known
 
 
 @pytest.mark.parametrize("option", QUEUES_OWN)

@@ -315,6 +315,7 @@ def _claimed(table: Table, most: Select[Any]) -> Select[Any]:
     found = (
         select(ONE.label("one"))
         .where(held.c.queue == QUEUE, held.c.claim_expires_at.is_not(None))
+        .order_by(held.c.claim_expires_at)  # as the index has them, which it is counted by
         .limit(func.coalesce(most.scalar_subquery(), ZERO))
         .subquery("claimed_ones")
     )
