@@ -55,6 +55,7 @@ NAMES = (
     "withdraw",
     "withdraw_by_id",
     "peek",
+    "clock",
     "newest",
     "get",
     "get_many",

@@ -423,6 +423,15 @@ def test_dead_letters_stay_in_their_part_and_come_back_from_all(
     assert queue.counts().available == 40
 
 
+def test_dead_letters_of_all_parts_come_back_at_a_rate(queue: Queue[Any]) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS, max_attempts=1)
+    for claim in everything(queue):
+        queue.release(claim, error="boom")
+
+    assert queue.redrive(rate=200, older_than=timedelta(0)) == 40
+    assert queue.counts().available == 40
+
+
 def test_keys_are_found_and_withdrawn(queue: Queue[Any]) -> None:
     queue.push_many(list(range(40)), unique_keys=KEYS)
 

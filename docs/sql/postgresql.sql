@@ -642,6 +642,10 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     FROM upcoming)))
     ORDER BY xclaim_message.priority DESC, xclaim_message.available_at, xclaim_message.id;
 
+-- clock
+-- Return the time of the database, under the name of a column that is read as a time.
+SELECT statement_timestamp() AS available_at;
+
 -- newest
 -- Return when the newest of the messages that can be claimed now became available.
 WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.contract.facades import Facade
+from tests.eventually import until
 from xclaim import InvalidArgumentError, Queue
-from xclaim.consuming.pacing import paced
 
 
 class OutOfStockError(Exception):
@@ -22,6 +26,15 @@ def killed(queue: Queue, *errors: object) -> list[int]:
     for claim, error in zip(claims, errors, strict=True):
         queue.release(claim, error=error)
     return [claim.message.id for claim in claims]
+
+
+def kill(queue: Queue) -> int | None:
+    """Claim a message, let it die and return its id; None if there is none."""
+    claim = queue.claim()
+    if claim is None:
+        return None
+    queue.release(claim, error="again")
+    return claim.message.id
 
 
 def available(queue: Queue) -> list[int]:
@@ -111,23 +124,55 @@ def test_a_rate_is_kept(queue: Queue) -> None:
     assert queue.counts().dead_letters == 9
 
 
-def test_at_a_rate_what_dies_again_is_not_moved_again(queue: Queue) -> None:
+def test_at_a_rate_what_dies_again_is_not_moved_again(queue: Queue, engine: Engine) -> None:
     killed(queue, *range(3))
-    steps: list[timedelta] = []
+    others = Queue(queue.name, engine)
+    kept_on = threading.Event()
+    again: list[int] = []
 
-    def step(size: int, since: timedelta) -> int:
-        steps.append(since)
-        moved = queue.redrive(limit=size, older_than=since)
-        killed_again = queue.claim()
-        if killed_again is not None:
-            queue.release(killed_again, error="again")
-        return moved
+    def kill_again() -> None:
+        while not kept_on.wait(0.01):
+            if (id_ := kill(others)) is not None:
+                again.append(id_)
 
-    moved = paced(step, time.sleep, rate=4, limit=None)
+    with ThreadPoolExecutor() as pool:
+        killing = pool.submit(kill_again)
+        try:
+            moved = queue.redrive(rate=4)
+            until(lambda: len(again) == 3)
+        finally:
+            kept_on.set()
+        killing.result()
 
-    assert steps == sorted(steps)
     assert moved == 3
+    assert sorted(again) == sorted({*again})
     assert queue.counts().dead_letters == 3
+
+
+def test_at_a_rate_what_dies_again_is_not_moved_again_however_long_a_step_takes(
+    sqlite_url: str,
+) -> None:
+    with Queue("orders", sqlite_url) as queue, Queue("orders", sqlite_url) as others:
+        killed(queue, *range(3))
+        writer = sqlite3.connect(
+            sqlite_url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False
+        )
+
+        def hold_up() -> None:
+            until(lambda: kill(others))
+            for _ in range(4):  # each step waits for longer than lies between two
+                writer.execute("BEGIN IMMEDIATE")
+                time.sleep(0.4)
+                writer.execute("ROLLBACK")
+                time.sleep(0.02)
+
+        with ThreadPoolExecutor() as pool:
+            held_up = pool.submit(hold_up)
+            moved = queue.redrive(rate=4)
+            held_up.result()
+        writer.close()
+
+    assert moved == 3
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf"), "10", True])

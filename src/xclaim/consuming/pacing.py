@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
 _STEPS = 4  # in a second
 _MOST = 1_000  # messages in a step, as in a batch of an upkeep verb
 
 
 def paced(
-    step: Callable[[int, timedelta], int],
+    step: Callable[[int], int],
     sleep: Callable[[float], None],
     *,
     rate: float,
@@ -19,15 +18,14 @@ def paced(
 ) -> int:
     """Take steps until one finds less than it may move; return how many were moved in all.
 
-    ``step`` is told how many it may move, and how long ago the first one began. ``rate`` is in
-    messages per second. A failed step ends it; what was moved before stays moved.
+    ``step`` is told how many it may move. ``rate`` is in messages per second. A failed step ends
+    it; what was moved before stays moved.
     """
     began, total = time.monotonic(), 0
     size = max(1, min(_MOST, round(rate / _STEPS)))
     while limit is None or total < limit:
-        since = timedelta(seconds=time.monotonic() - began)
         asked = size if limit is None else min(size, limit - total)
-        moved = step(asked, since)
+        moved = step(asked)
         total += moved
         if moved < asked or total == limit:
             break

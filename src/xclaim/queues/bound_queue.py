@@ -303,10 +303,14 @@ class BoundQueue:
                 "visible when you commit"
             )
 
-        def step(size: int, since: timedelta) -> int:
-            # What dies again meanwhile is not moved again.
-            age = (older_than or timedelta(0)) + since
-            return self.run(verbs.REDRIVE, **{**options, "limit": size, "older_than": age})
+        # What dies again meanwhile is not moved again, by the database's clock: between a look at
+        # ours and a statement there may be any time, a reconnection say.
+        age = arguments.optional_seconds("older_than", older_than) or 0.0
+        cut = {name: now - timedelta(seconds=age) for name, now in self.run(verbs.CLOCK).items()}
+        options |= {"older_than": None, "died_before": cut}
+
+        def step(size: int) -> int:
+            return self.run(verbs.REDRIVE, **{**options, "limit": size})
 
         return paced(step, self._runner.concurrency.sleep, rate=rate, limit=limit)
 

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -283,6 +284,10 @@ class Parts:
         times: list[Any] = [each for each in self.each(verb) if each is not None]
         return max(times, default=None)
 
+    def clock(self, verb: Verb[dict[str, datetime]]) -> dict[str, datetime]:
+        """Return the time of each part's database, by the part's name."""
+        return {name: now for times in self.each(verb) for name, now in times.items()}
+
     def has_room(self, verb: Verb[bool], count: int, **options: Any) -> bool:
         """Return whether one of the parts has room."""
         return any(self.each(verb, count, **options))
@@ -340,6 +345,7 @@ _WAYS: Mapping[Verb[Any], Callable[..., Any]] = {
     verbs.PEEK: Parts.next,
     verbs.FAILING: Parts.next,
     verbs.SPENT: Parts.all_found,
+    verbs.CLOCK: Parts.clock,
     verbs.NEWEST_AVAILABLE_AT: Parts.latest,
     verbs.HAS_ROOM: Parts.has_room,
     verbs.LIMIT_BACKLOG: Parts.limit,

@@ -13,6 +13,7 @@ from xclaim.verbs.execution import resolve_schema, schema_on
 from xclaim.verbs.hints import LOOK_BACK_EVERY, NOTIFY_EVERY
 from xclaim.verbs.limiting import LIMIT, LIMITS
 from xclaim.verbs.looking import (
+    CLOCK,
     COUNTS,
     FAILING,
     FAILURES,
@@ -63,6 +64,7 @@ __all__ = [
     "BACKLOG",
     "CLAIM_MANY",
     "CLAIM_MESSAGE",
+    "CLOCK",
     "COUNTS",
     "COUNT_PRUNABLE",
     "COUNT_REDRIVABLE",

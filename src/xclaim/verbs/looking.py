@@ -199,8 +199,15 @@ def counts(connection: Connection, queue: str, *, schema: str | None = None) -> 
     return Counts(**row._asdict())
 
 
+def clock(connection: Connection, queue: str, *, schema: str | None = None) -> dict[str, datetime]:
+    """Return the time of the database that the queue is in, by the queue's name."""
+    (row,) = execute(connection, schema, statements.clock, {})
+    return {arguments.queue_name(queue): as_utc(row.available_at)}
+
+
 PEEK = Verb(function=peek, reads=True)
 UPCOMING = Verb(function=upcoming, reads=True)
+CLOCK = Verb(function=clock, reads=True)
 NEWEST_AVAILABLE_AT = Verb(function=newest_available_at, reads=True)
 GET = Verb(function=get, reads=True)
 FAILING = Verb(function=failing, reads=True)

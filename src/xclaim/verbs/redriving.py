@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ def redrive(
     error: str | None = None,
     older_than: timedelta | None = None,
     ids: Iterable[int] | None = None,
+    died_before: Mapping[str, datetime] | None = None,
     notify: bool = False,
     schema: str | None = None,
 ) -> int:
@@ -40,11 +42,17 @@ def redrive(
     The next one first; they can be claimed at once and start again with no attempts counted. Their
     unique keys stay reserved in the queue they were pushed to. ``limit`` None: all of them, in
     batches. ``error``, ``older_than``, ``ids``: only those that all of these choose, as
-    ``_chosen`` says. ``notify`` wakes those who wait for the queue.
+    ``_chosen`` says. ``died_before``: and no others than had died by then, by the clock of the
+    database that each queue is in, as ``clock`` tells it. ``notify`` wakes those who wait for the
+    queue.
     """
     which, parameters = _chosen(
         connection, schema, queue, error=error, older_than=older_than, ids=ids
     )
+    if died_before is not None:
+        which = replace(which, before=True)
+        time = died_before[arguments.queue_name(queue)]
+        parameters["died_before"] = dialect_of(connection.dialect.name).time_parameter(time)
     target = _target(queue, to)
     notifies = notify and is_to_notify(connection, schema, target)
     build = partial(statements.redrive, which=which, notifies=notifies)

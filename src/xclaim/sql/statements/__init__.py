@@ -31,6 +31,7 @@ from xclaim.sql.statements.limiting import (
     take_slots,
 )
 from xclaim.sql.statements.looking import (
+    clock,
     counts,
     dead_letters,
     failing_messages,
@@ -102,6 +103,7 @@ __all__ = [
     "claim_this_one",
     "claim_within",
     "clashing_keys",
+    "clock",
     "counts",
     "dead_letters",
     "described",

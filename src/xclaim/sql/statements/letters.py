@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Float,
     Select,
+    bindparam,
     cast,
     func,
     literal_column,
@@ -18,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import FromClause
 
-from xclaim.sql.dialects import Dialect, seconds_parameter
+from xclaim.sql.dialects import Dialect, UtcTimestamp, seconds_parameter
 from xclaim.sql.statements.parts import AVAILABLE, DEAD, ERROR, LIMIT, can_change
 
 
@@ -28,11 +29,13 @@ class Letters:
 
     ``by_class``: by the class of the last error, with its module or without. ``by_text``: or by
     what its text contains, which takes the right to read it. ``aged``: dead for so long.
+    ``before``: dead by a time of the database's clock.
     """
 
     by_class: bool = False
     by_text: bool = False
     aged: bool = False
+    before: bool = False
     by_id: bool = False
 
 
@@ -53,6 +56,9 @@ def dead_letters_of(letter: FromClause, dialect: Dialect, which: Letters) -> Sel
     if which.aged:  # it is available as a dead letter since it died
         age: ColumnElement[Any] = seconds_parameter("age_seconds")
         chosen = chosen.where(letter.c.available_at <= dialect.from_now(-cast(age, Float)))
+    if which.before:
+        died_before = bindparam("died_before", type_=UtcTimestamp)
+        chosen = chosen.where(letter.c.available_at <= died_before)
     if which.by_id:
         ids = select(dialect.rows(id=BigInteger()).c.id)
         chosen = chosen.where(dialect.in_subquery(letter.c.id, ids))

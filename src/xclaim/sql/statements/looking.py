@@ -83,6 +83,12 @@ def newest(table: Table, dialect: Dialect) -> Statement:
 
 
 @lru_cache
+def clock(_table: Table, dialect: Dialect) -> Statement:
+    """Return the time of the database, under the name of a column that is read as a time."""
+    return select(dialect.now().label("available_at"))
+
+
+@lru_cache
 def get(table: Table, dialect: Dialect) -> Select[Any]:
     """Return the message if it is in the queue or was pushed to it."""
     return select(*message_columns(table, dialect)).where(
