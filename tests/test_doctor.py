@@ -19,8 +19,7 @@ from tests.replication import replicated
 from xclaim import Queue, Retry, create_engine
 from xclaim.embedded import embedded_postgresql
 from xclaim.errors import Commands
-from xclaim.operations import doctor as doctor_module
-from xclaim.operations import few_of_many
+from xclaim.operations import doctor_of_server, few_of_many
 from xclaim.operations.doctor import Finding, Level, examine
 from xclaim.operations.migrate import upgrade
 from xclaim.sql import full_names
@@ -123,7 +122,7 @@ def test_dead_letters_are_counted_with_their_remedy(engine: Engine) -> None:
 def test_an_old_transaction_is_named_with_what_ends_it(
     postgresql: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor_module, "_OLD_SNAPSHOT", 0.0)
+    monkeypatch.setattr(doctor_of_server, "_OLD_SNAPSHOT", 0.0)
     reporting = postgresql.connect().execution_options(isolation_level="REPEATABLE READ")
     with reporting as connection:
         pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
@@ -135,7 +134,7 @@ def test_an_old_transaction_is_named_with_what_ends_it(
 
 
 def test_a_prepared_transaction_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_module, "_OLD_SNAPSHOT", 0.0)
+    monkeypatch.setattr(doctor_of_server, "_OLD_SNAPSHOT", 0.0)
     settings = {"max_prepared_transactions": "2"}
     with embedded_postgresql(durable=False, settings=settings) as url:
         engine = create_engine(url, isolation_level="AUTOCOMMIT")
@@ -162,7 +161,7 @@ def test_a_standby_is_named_only_when_its_snapshot_is_old(monkeypatch: pytest.Mo
         until(lambda: pair.primary.execute(feedback)[0][0])
         engine = create_engine(pair.url)
         usual = [each for each in examine(engine) if "standby" in each.found]
-        monkeypatch.setattr(doctor_module, "_OLD_TRANSACTIONS", -1)
+        monkeypatch.setattr(doctor_of_server, "_OLD_TRANSACTIONS", -1)
 
         old = [each for each in examine(engine) if each.name == "old_snapshots"]
 
@@ -194,7 +193,7 @@ def test_a_table_without_its_autovacuum_settings_is_named(postgresql: Engine) ->
 
 
 def test_a_bloated_index_is_named(postgresql: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_module, "_BLOATED", (0, 0))
+    monkeypatch.setattr(doctor_of_server, "_BLOATED", (0, 0))
 
     found = [each for each in examine(postgresql) if each.name == "bloat"]
 
@@ -209,7 +208,7 @@ def test_a_client_whose_clock_is_wrong_is_told(
         def now(cls, tz: tzinfo | None = None) -> Late:
             return cls.fromtimestamp(time.time() - 180, tz)
 
-    monkeypatch.setattr(doctor_module, "datetime", Late)
+    monkeypatch.setattr(doctor_of_server, "datetime", Late)
 
     assert finding(postgresql, "clock").found.startswith("the server's is +180.")
 
