@@ -19,6 +19,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Select,
+    Table,
     Text,
     Uuid,
     and_,
@@ -34,7 +35,7 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, INTERVAL, JSONB, TIMESTAMP, array
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, INTERVAL, JSONB, TIMESTAMP, array, insert
 from sqlalchemy.types import TypeEngine
 
 from xclaim.sql.dialects.types import (
@@ -59,6 +60,10 @@ class Dialect:
 
     name: str
     has_lateral: bool = True
+
+    def insert(self, table: Table) -> Any:
+        """Return an INSERT that can say what is to be done where there is a row already."""
+        return insert(table)
 
     def now(self) -> ColumnElement[datetime]:
         """Return the database's clock.

@@ -19,6 +19,7 @@ from sqlalchemy import (
     LargeBinary,
     Numeric,
     Select,
+    Table,
     Text,
     Uuid,
     and_,
@@ -33,6 +34,7 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql.functions import Function
 from sqlalchemy.types import TypeEngine
 
@@ -47,6 +49,9 @@ from xclaim.sql.dialects.types import (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sqlite(Dialect):
+    def insert(self, table: Table) -> Any:
+        return insert(table)
+
     def now(self) -> ColumnElement[datetime]:
         return func.strftime(
             literal_column("'%Y-%m-%d %H:%M:%f'"), literal_column("'now'"), type_=UtcTimestamp()

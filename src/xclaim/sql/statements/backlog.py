@@ -17,12 +17,11 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from xclaim.sql.dialects import POSTGRESQL, Dialect
+from xclaim.sql.dialects import Dialect
 from xclaim.sql.schema import queue_table
 from xclaim.sql.statements.parts import AVAILABLE, ONE, QUEUE, ZERO, Statement
+from xclaim.sql.statements.settings import written
 
 _ASKED = bindparam("asked_backlog", type_=Integer)
 
@@ -44,17 +43,12 @@ def is_limited(table: Table) -> ColumnElement[bool]:
 def set_backlog(table: Table, dialect: Dialect) -> Statement:
     """Set how many messages may wait in the queue, or with NULL that any number may."""
     settings = queue_table(table.schema)
-    insert = postgresql_insert if dialect is POSTGRESQL else sqlite_insert
-    inserted: Any = insert(settings).values(
-        queue=QUEUE,
-        max_backlog=bindparam("max_backlog", type_=Integer),
-        on_full=bindparam("on_full", type_=Text),
-    )
-    new = inserted.excluded
-    return inserted.on_conflict_do_update(  # type: ignore[no-any-return]
-        index_elements=[settings.c.queue],
-        set_={"max_backlog": new.max_backlog, "on_full": new.on_full},
-    ).returning(settings.c.max_backlog, dialect.readable(settings.c.on_full))
+    values = {
+        "max_backlog": bindparam("max_backlog", type_=Integer),
+        "on_full": bindparam("on_full", type_=Text),
+    }
+    shown = settings.c.max_backlog, dialect.readable(settings.c.on_full)
+    return written(settings, dialect, values).returning(*shown)  # type: ignore[no-any-return]
 
 
 @lru_cache

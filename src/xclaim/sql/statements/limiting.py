@@ -33,12 +33,11 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from xclaim.sql.dialects import POSTGRESQL, SQLITE, CrossJoin, Dialect
+from xclaim.sql.dialects import SQLITE, CrossJoin, Dialect
 from xclaim.sql.schema import CONCURRENCY, RATE, queue_table, slot_table
 from xclaim.sql.statements.parts import CLAIMED, ONE, QUEUE, ZERO, Statement
+from xclaim.sql.statements.settings import written
 
 _COLUMNS = ("concurrency", "rate", "rate_seconds", "burst")
 _OF_CONCURRENCY: ColumnElement[str] = literal_column(f"'{CONCURRENCY}'", Text)
@@ -66,13 +65,8 @@ def hands_out_nothing(table: Table) -> ColumnElement[bool]:
 def limit(table: Table, dialect: Dialect) -> Statement:
     """Set the limits of the queue; what is None has none."""
     settings = queue_table(table.schema)
-    insert = postgresql_insert if dialect is POSTGRESQL else sqlite_insert
     values = {name: bindparam(name, type_=settings.c[name].type) for name in _COLUMNS}
-    inserted: Any = insert(settings).values(queue=QUEUE, **values)
-    kept = inserted.on_conflict_do_update(
-        index_elements=[settings.c.queue],
-        set_={name: inserted.excluded[name] for name in _COLUMNS},
-    )
+    kept = written(settings, dialect, values)
     return kept.returning(*_shown(settings, dialect))  # type: ignore[no-any-return]
 
 
@@ -80,13 +74,12 @@ def limit(table: Table, dialect: Dialect) -> Statement:
 def add_slots(table: Table, dialect: Dialect) -> Statement:
     """Make the slots of a kind that are not there yet, so many in all; no row of an older one."""
     slots = slot_table(table.schema)
-    insert = postgresql_insert if dialect is POSTGRESQL else sqlite_insert
     wanted = dialect.rows(slot=SmallInteger())
     rows = select(QUEUE, bindparam("kind", type_=Text), wanted.c.slot)
     if dialect is SQLITE:  # without WHERE it reads ON CONFLICT as the ON of a join
         rows = rows.where(literal_column("true"))
     names = [slots.c.queue, slots.c.kind, slots.c.slot]
-    inserted: Any = insert(slots).from_select(names, rows)
+    inserted = dialect.insert(slots).from_select(names, rows)
     return inserted.on_conflict_do_nothing(index_elements=names).returning(slots.c.slot)  # type: ignore[no-any-return]
 
 

@@ -17,12 +17,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from xclaim.sql.dialects import POSTGRESQL, Dialect
 from xclaim.sql.schema import queue_table
 from xclaim.sql.statements.parts import QUEUE, Statement, notifying
+from xclaim.sql.statements.settings import written
 
 _SHOWN = ("paused_at", "paused_by", "reason")
 
@@ -42,23 +41,21 @@ def is_paused(table: Table) -> ColumnElement[bool]:
 def pause(table: Table, dialect: Dialect) -> Statement:
     """Pause the queue. If it is paused already only the reason changes, if there is a new one."""
     settings = queue_table(table.schema)
-    insert = postgresql_insert if dialect is POSTGRESQL else sqlite_insert
-    inserted: Any = insert(settings).values(
-        queue=QUEUE,
-        paused_at=dialect.now(),
-        paused_by=bindparam("paused_by", type_=Text),
-        reason=bindparam("reason", type_=Text),
-    )
-    new = inserted.excluded
-    kept = inserted.on_conflict_do_update(
-        index_elements=[settings.c.queue],
-        set_={
-            "paused_at": func.coalesce(settings.c.paused_at, new.paused_at),
-            "paused_by": func.coalesce(settings.c.paused_by, new.paused_by),
-            "reason": func.coalesce(new.reason, settings.c.reason),
-        },
-    )
+    values = {
+        "paused_at": dialect.now(),
+        "paused_by": bindparam("paused_by", type_=Text),
+        "reason": bindparam("reason", type_=Text),
+    }
+    kept = written(settings, dialect, values, _kept)
     return kept.returning(*_shown(settings, dialect))  # type: ignore[no-any-return]
+
+
+def _kept(old: Any, new: Any) -> dict[str, Any]:
+    return {
+        "paused_at": func.coalesce(old.paused_at, new.paused_at),
+        "paused_by": func.coalesce(old.paused_by, new.paused_by),
+        "reason": func.coalesce(new.reason, old.reason),
+    }
 
 
 @lru_cache
