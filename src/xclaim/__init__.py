@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xclaim.backlog import Backlog
     from xclaim.connections.engine import create_async_engine, create_engine
     from xclaim.errors import (
         ClaimLostError,
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
         UnknownCodecError,
         XclaimError,
     )
-    from xclaim.message import Claim, Counts, Failure, Limits, Message, Pause, Status, Ticket
+    from xclaim.limits import Backlog, Limits
+    from xclaim.message import Claim, Counts, Failure, Message, Pause, Status, Ticket
     from xclaim.payloads.codecs.registry import Codec, register_codec
     from xclaim.payloads.options import AfterAck
     from xclaim.payloads.payloads import Payloads
@@ -52,7 +52,7 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "AfterAck": "payloads.options",
     "AsyncQueue": "queues.aio",
-    "Backlog": "backlog",
+    "Backlog": "limits",
     "Claim": "message",
     "ClaimLostError": "errors",
     "Codec": "payloads.codecs.registry",
@@ -63,7 +63,7 @@ _MODULE_OF = {
     "Failure": "message",
     "HiddenRowsError": "errors",
     "InvalidArgumentError": "errors",
-    "Limits": "message",
+    "Limits": "limits",
     "Message": "message",
     "MessagesFailedError": "errors",
     "OrderingNotEnabledError": "errors",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields, make_dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum, StrEnum
 from functools import cache
 from pkgutil import resolve_name
@@ -611,42 +611,6 @@ class Counts:
     consumed: int
     dead_letters: int
     in_line: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How many messages of a queue are claimed at once, and how many claims begin in a time.
-
-    None: any number. In no time t do more than ``burst + rate * (t / per)`` of them begin.
-    """
-
-    concurrency: int | None = None
-    rate: int | None = None
-    per: timedelta | None = None
-    burst: int | None = None
-
-    def __str__(self) -> str:
-        """Return the limits in words."""
-        said = [] if self.concurrency is None else [f"{self.concurrency:,} at once"]
-        if self.rate is not None and self.per is not None:
-            often = f"{self.rate:,} per {self.per.total_seconds():g} s"
-            said.append(often + (f" in bursts of {self.burst:,}" if self.burst != 1 else ""))
-        return ", ".join(said) or "none"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the limits as JSON-serialisable values, the time in seconds."""
-        return {
-            "concurrency": self.concurrency,
-            "rate": self.rate,
-            "per": None if self.per is None else self.per.total_seconds(),
-            "burst": self.burst,
-        }
-
-
-def limits_of(row: Any) -> Limits:
-    """Return a row of the settings as its limits."""
-    per = None if row.rate_seconds is None else timedelta(seconds=row.rate_seconds)
-    return Limits(concurrency=row.concurrency, rate=row.rate, per=per, burst=row.burst)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

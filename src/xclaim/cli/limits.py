@@ -13,7 +13,7 @@ from xclaim.arguments import MAX_LIMIT, OnFull
 from xclaim.cli.database import Database, database_options
 from xclaim.cli.lines import write
 from xclaim.cli.options import queue_argument
-from xclaim.message import Limits
+from xclaim.limits import Limits
 
 _RATE = re.compile(r"([1-9]\d{0,6})/(\d{0,6})(s|m|h|d)", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

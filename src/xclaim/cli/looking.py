@@ -231,7 +231,7 @@ def _say_unless_quiet(database: Database, line: str) -> None:
 
 
 def _stats(database: Database) -> list[dict[str, Any]]:
-    from xclaim.message import limits_of
+    from xclaim.limits import limits_of
     from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
     from xclaim.sql.statements import (
         limited_backlogs,

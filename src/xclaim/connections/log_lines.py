@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from xclaim.arguments import dead_letter_queue, visible
 from xclaim.errors import ClaimLostError, QueueFullError, suggested
-from xclaim.message import Claim, Limits, Message, Pause
+from xclaim.limits import Limits
+from xclaim.message import Claim, Message, Pause
 from xclaim.retry import RETRY
 from xclaim.verb import Verb
 

@@ -10,7 +10,8 @@ from typing import Any
 from xclaim import arguments
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Pause, limits_of
+from xclaim.limits import limits_of
+from xclaim.message import Pause
 from xclaim.observing import flowing
 from xclaim.observing.asking import Build, Question
 from xclaim.observing.counting import Bounds, Counted, share

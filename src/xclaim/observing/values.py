@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from xclaim.message import Limits, Pause, Status
+from xclaim.limits import Limits
+from xclaim.message import Pause, Status
 
 
 class Verdict(StrEnum):

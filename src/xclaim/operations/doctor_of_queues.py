@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from xclaim.message import limits_of
+from xclaim.limits import limits_of
 from xclaim.operations import few_of_many
 from xclaim.operations.few_of_many import EVERY as _EVERY
 from xclaim.operations.few_of_many import Few

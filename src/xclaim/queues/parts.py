@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import verbs
-from xclaim.backlog import Backlog
 from xclaim.connections.runner import Runner
 from xclaim.consuming.room import without_new
 from xclaim.errors import ClaimLostError, InvalidArgumentError, QueueFullError
+from xclaim.limits import Backlog
 from xclaim.message import Claim, Counts, Message, Pause, Ticket
 from xclaim.places import part_of
 from xclaim.queues.away import Away

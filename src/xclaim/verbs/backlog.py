@@ -23,9 +23,9 @@ from sqlalchemy import Connection, Pool
 
 from xclaim import arguments
 from xclaim.arguments import OnFull
-from xclaim.backlog import Backlog
 from xclaim.connections.autocommit import is_autocommit
 from xclaim.errors import InvalidArgumentError, QueueFullError
+from xclaim.limits import Backlog
 from xclaim.sql import statements
 from xclaim.verb import Verb
 from xclaim.verbs.execution import execute

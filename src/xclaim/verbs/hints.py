@@ -24,7 +24,8 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Pool
 
 from xclaim.connections.autocommit import is_autocommit
-from xclaim.message import Claim, Limits, Message
+from xclaim.limits import Limits
+from xclaim.message import Claim, Message
 from xclaim.sql.dialects import POSTGRESQL, Dialect, dialect_of
 from xclaim.sql.statements import Start
 

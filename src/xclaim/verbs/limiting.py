@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from xclaim import arguments
 from xclaim.connections.autocommit import is_autocommit, one_transaction
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Limits, limits_of
+from xclaim.limits import Limits, limits_of
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, Dialect, dialect_of
 from xclaim.sql.schema import CONCURRENCY, RATE
