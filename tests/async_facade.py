@@ -38,10 +38,10 @@ from typing import Any, Generic, Unpack, overload
 
 from xclaim import verbs
 from xclaim.arguments import LEASE, LEASE_LIMIT, Loud, OnFull, PushOptions, WhenDead
-from xclaim.backlog import Backlog
 from xclaim.connections.tasks import async_block, bridged
 from xclaim.consuming.streaming import Stream
-from xclaim.message import Claim, Counts, Failure, Limits, Message, Pause, T_co, Ticket
+from xclaim.limits import Backlog, Limits
+from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
 from xclaim.queues.bound_queue import BoundQueue
 from xclaim.retry import MAX_ATTEMPTS, Retry
 
