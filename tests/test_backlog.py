@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 
+from tests.eventually import PATIENCE
 from xclaim import AsyncQueue, Place, Places, Queue, QueueFullError, create_engine
 from xclaim.connections import direct
 from xclaim.verbs import backlog, pushing
@@ -60,6 +61,10 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
+def counts_in(texts: list[str]) -> int:
+    return sum("max_backlog" in each and "INSERT" not in each for each in texts)
+
+
 def test_a_queue_without_a_limit_pays_no_statement(engine: Engine, sent: list[str]) -> None:
     queue = Queue("orders", engine)
 
@@ -75,17 +80,47 @@ def test_a_queue_without_a_limit_pays_no_statement(engine: Engine, sent: list[st
 
 def test_messages_are_counted_once_a_second(engine: Engine, sent: list[str]) -> None:
     queue = Queue("orders", engine)
-    queue.limit_backlog(max_backlog=3)
+    queue.limit_backlog(max_backlog=100)
     sent.clear()
+    began = time.monotonic()
 
-    for number in range(3):
+    for number in range(20):
         queue.push(number)
-    for _ in range(20):
+
+    assert counts_in(sent) <= 1 + (time.monotonic() - began)
+    assert len(sent) <= 21 + 2 * counts_in(sent)
+
+
+def test_a_full_queue_is_counted_ten_times_a_second(engine: Engine, sent: list[str]) -> None:
+    queue = Queue("orders", engine)
+    queue.push(1)
+    queue.limit_backlog(max_backlog=1)
+    sent.clear()
+    began = time.monotonic()
+
+    for _ in range(50):
         with pytest.raises(QueueFullError):
             queue.push("more")
 
-    assert sum("max_backlog" in each and "INSERT" not in each for each in sent) == 1
-    assert len(sent) == 5  # the push that finds out, the count, three pushes
+    assert counts_in(sent) <= 1 + 10 * (time.monotonic() - began)
+
+
+def test_room_that_others_make_is_noticed_sooner_than_in_a_second(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "_ASKED_EVERY", 3600.0)
+    queue = Queue("orders", engine)
+    queue.push(1)
+    queue.limit_backlog(max_backlog=1)
+    with pytest.raises(QueueFullError):
+        queue.push(2)
+
+    assert queue.claim() is not None
+    ends_at = time.monotonic() + PATIENCE
+    while queue.push(2, on_full="skip") is None:
+        assert time.monotonic() < ends_at
+
+    assert queue.counts().available == 1
 
 
 def test_a_new_limit_of_others_is_heeded_within_a_second(database_url: str, engine: Engine) -> None:

@@ -2,8 +2,8 @@
 
 A push must not cost a statement more where no limit is set. So the first push of a second inserts
 only where there is none, which it tells by what it has inserted. Where there is a limit the setting
-and the messages are counted, at most once a second for a queue; in between each process adds what
-it has pushed itself. What others push meanwhile it does not know: that is by how much more than
+and the messages are counted, at most once a second for a queue, a little more often while it is full; in
+between each process adds what it has pushed itself. What others push meanwhile it does not know: that is by how much more than
 ``max_backlog`` may wait.
 """
 
@@ -31,7 +31,9 @@ from xclaim.verb import Verb
 from xclaim.verbs.execution import execute
 from xclaim.verbs.ordering import is_enabled
 
-_ASKED_EVERY = 1.0  # seconds, of a queue: so long a new limit, or room, may go unnoticed
+_ASKED_EVERY = 1.0  # seconds, of a queue: so long a new limit may go unnoticed
+_FULL_ASKED_EVERY = 0.1  # seconds, of a queue that was full; longer where the count takes long
+_SHARE_OF_COUNTS = 0.1  # of its time, that a producer without room counts at most
 _ORDERING_ASKED_EVERY = 30.0  # seconds, of a database that has it
 
 
@@ -89,7 +91,7 @@ def has_room(
 class _Known:
     """What one process knows of one queue, for all its threads.
 
-    ``since`` was pushed from here, or is being, after it was counted; ``in_flight`` is being. Of
+    ``took``: seconds, of the last count. ``since`` was pushed from here, or is being, after it was counted; ``in_flight`` is being. Of
     each count that runs ``counts`` has what it may not see: what was in flight when it began, and
     what was reserved since.
     """
@@ -99,6 +101,7 @@ class _Known:
     waiting: int | None = None
     counted_to: int = 0
     asked_at: float = float("-inf")
+    took: float = 0.0
     is_answered: bool = False
     since: int = 0
     in_flight: int = 0
@@ -119,6 +122,15 @@ class _Known:
         """Return whether to ask now: not while another thread does, if what it knew will do."""
         with self.lock:
             if self.is_fresh() and (most is None or self.is_enough(most)):
+                return False
+            self.asked_at = time.monotonic()
+            return True
+
+    def takes_second_turn(self) -> bool:
+        """Return whether to count again before a push is refused: there may be room by now."""
+        with self.lock:
+            age = time.monotonic() - self.asked_at
+            if age < max(_FULL_ASKED_EVERY, self.took / _SHARE_OF_COUNTS):
                 return False
             self.asked_at = time.monotonic()
             return True
@@ -217,15 +229,17 @@ class Gate:
         ``new`` says how many of them are not there already, which are the only ones that need room.
         Tell what is yielded how many were pushed; else it was none.
         """
-        most = self._most()
-        if most is None:
-            yield self._known.add  # the next call may have a limit of its own
-            return
         known = self._known
-        if not known.reserve(count, most):
+        most = self._most()
+        if most is not None and not known.reserve(count, most):
             count = count if new is None else new()
             if not known.reserve(count, most):
-                raise self._full(most, count)
+                most = self._most_by_now()
+                if most is not None and not known.reserve(count, most):
+                    raise self._full(most, count)
+        if most is None:
+            yield known.add  # the next call may have a limit of its own
+            return
         pushed: list[int] = []
         try:
             yield pushed.append
@@ -234,7 +248,11 @@ class Gate:
 
     def has_room(self, count: int) -> bool:
         """Return whether there is room for so many now."""
-        most = self._most()
+        if self._has_room(self._most(), count):
+            return True
+        return self._has_room(self._most_by_now(), count)
+
+    def _has_room(self, most: int | None, count: int) -> bool:
         return most is None or self._known.waits() + count <= most
 
     def _most(self) -> int | None:
@@ -246,14 +264,22 @@ class Gate:
             self._ask()
         return self._asked or known.limit
 
+    def _most_by_now(self) -> int | None:
+        """Return it again before a push is refused: others may have made room since."""
+        if self._known.takes_second_turn():
+            self._ask()
+        return self._asked or self._known.limit
+
     def _ask(self) -> None:
         known = self._known
         unseen = known.begin_count()
+        begun_at = time.monotonic()
         try:
             row = _counted(self._connection, self._schema, self._queue, self._asked)
             to = (self._asked or row.max_backlog or -1) + 1
             waiting = None if self._asked is None and row.max_backlog is None else row.waiting
             known.answer(row.max_backlog, row.on_full, waiting, to, unseen)
+            known.took = time.monotonic() - begun_at
         except BaseException:
             known.asked_at = float("-inf")
             raise
