@@ -213,13 +213,11 @@ INSERT INTO xclaim_queue (queue, concurrency, rate, rate_seconds, burst) VALUES 
     ON CONFLICT (queue) DO UPDATE
     SET concurrency = excluded.concurrency, rate = excluded.rate, rate_seconds = excluded.rate_seconds, burst
       = excluded.burst
-    RETURNING xclaim_queue.concurrency AS concurrency, xclaim_queue.rate AS rate, xclaim_queue.rate_seconds AS
-      rate_seconds, xclaim_queue.burst AS burst;
+    RETURNING xclaim_queue.concurrency, xclaim_queue.rate, xclaim_queue.rate_seconds, xclaim_queue.burst;
 
 -- limits
 -- Return the limits of the queue; nothing if it has none.
-SELECT xclaim_queue.concurrency AS concurrency, xclaim_queue.rate AS rate, xclaim_queue.rate_seconds AS
-      rate_seconds, xclaim_queue.burst AS burst
+SELECT xclaim_queue.concurrency, xclaim_queue.rate, xclaim_queue.rate_seconds, xclaim_queue.burst
     FROM xclaim_queue
     WHERE (xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL) AND xclaim_queue.queue =
       %(queue_name)s::text;

@@ -80,7 +80,7 @@ SELECT (SELECT xclaim_queue.max_backlog
 INSERT INTO xclaim_queue (queue, max_backlog, on_full) VALUES (:queue_name, :max_backlog, :on_full)
     ON CONFLICT (queue) DO UPDATE
     SET max_backlog = excluded.max_backlog, on_full = excluded.on_full
-    RETURNING max_backlog, CAST(on_full AS BLOB) AS on_full;
+    RETURNING CAST(max_backlog AS INTEGER) AS max_backlog, CAST(on_full AS BLOB) AS on_full;
 
 -- limited_backlogs
 -- Return the queues with a limit of what may wait, by name, and what a push does at that.
@@ -169,13 +169,13 @@ INSERT INTO xclaim_queue (queue, concurrency, rate, rate_seconds, burst) VALUES 
     ON CONFLICT (queue) DO UPDATE
     SET concurrency = excluded.concurrency, rate = excluded.rate, rate_seconds = excluded.rate_seconds, burst
       = excluded.burst
-    RETURNING CAST(concurrency AS INTEGER) AS concurrency, CAST(rate AS INTEGER) AS rate, rate_seconds AS
-      rate_seconds, CAST(burst AS INTEGER) AS burst;
+    RETURNING CAST(concurrency AS INTEGER) AS concurrency, CAST(rate AS INTEGER) AS rate, rate_seconds,
+      CAST(burst AS INTEGER) AS burst;
 
 -- limits
 -- Return the limits of the queue; nothing if it has none.
 SELECT CAST(xclaim_queue.concurrency AS INTEGER) AS concurrency, CAST(xclaim_queue.rate AS INTEGER) AS rate,
-      xclaim_queue.rate_seconds AS rate_seconds, CAST(xclaim_queue.burst AS INTEGER) AS burst
+      xclaim_queue.rate_seconds, CAST(xclaim_queue.burst AS INTEGER) AS burst
     FROM xclaim_queue
     WHERE (xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL) AND xclaim_queue.queue =
       :queue_name;

@@ -2,9 +2,9 @@
 
 A push must not cost a statement more where no limit is set. So the first push of a second inserts
 only where there is none, which it tells by what it has inserted. Where there is a limit the setting
-and the messages are counted, at most once a second for a queue, a little more often while it is full; in
-between each process adds what it has pushed itself. What others push meanwhile it does not know: that is by how much more than
-``max_backlog`` may wait.
+and the messages are counted, at most once a second for a queue, and somewhat more often while it is
+full; in between each process adds what it has pushed itself. What others push meanwhile it does not
+know: that is by how much more than ``max_backlog`` may wait.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def has_room(
 class _Known:
     """What one process knows of one queue, for all its threads.
 
-    ``took``: seconds, of the last count. ``since`` was pushed from here, or is being, after it was counted; ``in_flight`` is being. Of
+    ``since`` was pushed from here, or is being, after it was counted; ``in_flight`` is being. Of
     each count that runs ``counts`` has what it may not see: what was in flight when it began, and
-    what was reserved since.
+    what was reserved since. ``took``: seconds, of the last count.
     """
 
     limit: int | None = None
@@ -194,7 +194,7 @@ class _Known:
 
 _Key = tuple[str | None, str, bool]
 _known: WeakKeyDictionary[Pool, dict[_Key, _Known]] = WeakKeyDictionary()
-_ordering: WeakKeyDictionary[Pool, dict[str | None, tuple[float, bool]]] = WeakKeyDictionary()
+_ordering: WeakKeyDictionary[Pool, dict[str | None, float]] = WeakKeyDictionary()
 
 
 class Gate:
@@ -301,12 +301,13 @@ def _counted(connection: Connection, schema: str | None, queue: str, asked: int 
 
 def _has_lines(connection: Connection, schema: str | None) -> bool:
     """Return whether messages may stand in line: without the index of these all would be read."""
-    of_pool = _ordering.setdefault(connection.engine.pool, {})
+    until = _ordering.setdefault(connection.engine.pool, {})
     now = time.monotonic()
-    ends_at, enabled = of_pool.get(schema, (float("-inf"), False))
-    if now >= ends_at:
-        enabled = is_enabled(connection, schema)
-        of_pool[schema] = now + (_ORDERING_ASKED_EVERY if enabled else _ASKED_EVERY), enabled
+    if now < until.get(schema, float("-inf")):
+        return True
+    enabled = is_enabled(connection, schema)
+    if enabled:
+        until[schema] = now + _ORDERING_ASKED_EVERY
     return enabled
 
 

@@ -21,8 +21,9 @@ from sqlalchemy import (
 from xclaim.sql.dialects import Dialect
 from xclaim.sql.schema import queue_table
 from xclaim.sql.statements.parts import AVAILABLE, ONE, QUEUE, ZERO, Statement
-from xclaim.sql.statements.settings import written
+from xclaim.sql.statements.settings import of_queues, shown, written
 
+_COLUMNS = ("max_backlog", "on_full")
 _ASKED = bindparam("asked_backlog", type_=Integer)
 
 
@@ -47,20 +48,15 @@ def set_backlog(table: Table, dialect: Dialect) -> Statement:
         "max_backlog": bindparam("max_backlog", type_=Integer),
         "on_full": bindparam("on_full", type_=Text),
     }
-    shown = settings.c.max_backlog, dialect.readable(settings.c.on_full)
-    return written(settings, dialect, values).returning(*shown)  # type: ignore[no-any-return]
+    kept = written(settings, dialect, values)
+    return kept.returning(*shown(settings, dialect, _COLUMNS))  # type: ignore[no-any-return]
 
 
 @lru_cache
 def limited_backlogs(table: Table, dialect: Dialect) -> Statement:
     """Return the queues with a limit of what may wait, by name, and what a push does at that."""
     settings = queue_table(table.schema)
-    columns = (settings.c.queue, settings.c.max_backlog, settings.c.on_full)
-    return (
-        select(*map(dialect.readable, columns))
-        .where(settings.c.max_backlog.is_not(None))
-        .order_by(settings.c.queue)
-    )
+    return of_queues(settings, dialect, _COLUMNS, settings.c.max_backlog.is_not(None))
 
 
 @lru_cache

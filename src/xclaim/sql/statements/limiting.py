@@ -37,7 +37,7 @@ from sqlalchemy import (
 from xclaim.sql.dialects import SQLITE, CrossJoin, Dialect
 from xclaim.sql.schema import CONCURRENCY, RATE, queue_table, slot_table
 from xclaim.sql.statements.parts import CLAIMED, ONE, QUEUE, ZERO, Statement
-from xclaim.sql.statements.settings import written
+from xclaim.sql.statements.settings import of_queue, of_queues, shown, written
 
 _COLUMNS = ("concurrency", "rate", "rate_seconds", "burst")
 _OF_CONCURRENCY: ColumnElement[str] = literal_column(f"'{CONCURRENCY}'", Text)
@@ -67,7 +67,7 @@ def limit(table: Table, dialect: Dialect) -> Statement:
     settings = queue_table(table.schema)
     values = {name: bindparam(name, type_=settings.c[name].type) for name in _COLUMNS}
     kept = written(settings, dialect, values)
-    return kept.returning(*_shown(settings, dialect))  # type: ignore[no-any-return]
+    return kept.returning(*shown(settings, dialect, _COLUMNS))  # type: ignore[no-any-return]
 
 
 @lru_cache
@@ -87,23 +87,14 @@ def add_slots(table: Table, dialect: Dialect) -> Statement:
 def limits(table: Table, dialect: Dialect) -> Statement:
     """Return the limits of the queue; nothing if it has none."""
     settings = queue_table(table.schema)
-    return _limits(settings, dialect).where(settings.c.queue == QUEUE)
+    return of_queue(settings, dialect, _COLUMNS, is_limited(settings))
 
 
 @lru_cache
 def limited_queues(table: Table, dialect: Dialect) -> Statement:
     """Return the queues that have limits, by name, and which."""
     settings = queue_table(table.schema)
-    name = dialect.readable(settings.c.queue)
-    return _limits(settings, dialect).add_columns(name).order_by(settings.c.queue)
-
-
-def _limits(settings: Table, dialect: Dialect) -> Select[Any]:
-    return select(*_shown(settings, dialect)).where(is_limited(settings))
-
-
-def _shown(settings: Table, dialect: Dialect) -> list[ColumnElement[Any]]:
-    return [dialect.readable(settings.c[name]).label(name) for name in _COLUMNS]
+    return of_queues(settings, dialect, _COLUMNS, is_limited(settings))
 
 
 @lru_cache

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
     Table,
     Text,
     bindparam,
@@ -21,7 +20,7 @@ from sqlalchemy import (
 from xclaim.sql.dialects import POSTGRESQL, Dialect
 from xclaim.sql.schema import queue_table
 from xclaim.sql.statements.parts import QUEUE, Statement, notifying
-from xclaim.sql.statements.settings import written
+from xclaim.sql.statements.settings import of_queue, of_queues, shown, written
 
 _SHOWN = ("paused_at", "paused_by", "reason")
 
@@ -47,7 +46,7 @@ def pause(table: Table, dialect: Dialect) -> Statement:
         "reason": bindparam("reason", type_=Text),
     }
     kept = written(settings, dialect, values, _kept)
-    return kept.returning(*_shown(settings, dialect))  # type: ignore[no-any-return]
+    return kept.returning(*shown(settings, dialect, _SHOWN))  # type: ignore[no-any-return]
 
 
 def _kept(old: Any, new: Any) -> dict[str, Any]:
@@ -78,20 +77,11 @@ def unpause(table: Table, dialect: Dialect) -> Statement:
 def paused(table: Table, dialect: Dialect) -> Statement:
     """Return since when the queue is paused, by whom and why; nothing if it is not."""
     settings = queue_table(table.schema)
-    return _paused(settings, dialect).where(settings.c.queue == QUEUE)
+    return of_queue(settings, dialect, _SHOWN, settings.c.paused_at.is_not(None))
 
 
 @lru_cache
 def paused_queues(table: Table, dialect: Dialect) -> Statement:
     """Return the queues that are paused, by name, and since when, by whom and why."""
     settings = queue_table(table.schema)
-    name = dialect.readable(settings.c.queue)
-    return _paused(settings, dialect).add_columns(name).order_by(settings.c.queue)
-
-
-def _paused(settings: Table, dialect: Dialect) -> Select[Any]:
-    return select(*_shown(settings, dialect)).where(settings.c.paused_at.is_not(None))
-
-
-def _shown(settings: Table, dialect: Dialect) -> list[ColumnElement[Any]]:
-    return [dialect.readable(settings.c[name]) for name in _SHOWN]
+    return of_queues(settings, dialect, _SHOWN, settings.c.paused_at.is_not(None))
