@@ -29,6 +29,7 @@ from xclaim.arguments import (
     MAX_LIMIT,
     MAX_ORDERING_KEY_BYTES,
     MAX_QUEUE_BYTES,
+    UNREADABLE,
 )
 from xclaim.retry import MAX_ATTEMPTS, RETRY
 from xclaim.sql import full_names, statements
@@ -84,7 +85,8 @@ CASE WHEN <queue> LIKE '%{_DEAD}' THEN <queue> ELSE <queue> || '{_DEAD}' END
     "check_name": f"""
 IF coalesce(octet_length(<queue>), 0) NOT BETWEEN 1
        AND {MAX_QUEUE_BYTES} + {len(_DEAD)} * (<queue> LIKE '%{_DEAD}')::integer
-   OR <queue> ~ '^[[:space:]]*$' OR <queue> ~ '[[:cntrl:]]' THEN
+   OR <queue> ~ '^[[:space:]]*$' OR <queue> ~ '[[:cntrl:]]'
+   OR getdatabaseencoding() = 'UTF8' AND <queue> ~ $r$[{UNREADABLE}]$r$ THEN
     {_REFUSED} 'queue must have 1 to {MAX_QUEUE_BYTES} readable bytes';
 END IF;
 """,

@@ -168,24 +168,29 @@ BEGIN
 END
 $$;
 
--- xclaim_push_row: A trigger: push the row, AFTER INSERT, UPDATE or DELETE ... FOR EACH ROW. Its arguments: the queue and, if it is to be pushed once, the column with the unique_key.
+-- xclaim_push_row: A trigger: push the row, AFTER INSERT, UPDATE or DELETE ... FOR EACH ROW. Its arguments: the queue; if it is to be pushed once, the column with the unique_key, else ''; the column with the ordering_key.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_push_row() RETURNS trigger
 {plain_settings} AS $$
 DECLARE
     _row jsonb;
+    _column text;
 BEGIN
-    IF TG_WHEN <> 'AFTER' OR TG_LEVEL <> 'ROW' OR TG_NARGS NOT BETWEEN 1 AND 2 THEN
+    IF TG_WHEN <> 'AFTER' OR TG_LEVEL <> 'ROW' OR TG_NARGS NOT BETWEEN 1 AND 3 THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = 'xclaim_push_row is for AFTER ... FOR EACH ROW, with one or two arguments',
-            HINT = $h$EXECUTE FUNCTION xclaim_push_row('queue', 'column of the unique_key')$h$;
+            MESSAGE = 'xclaim_push_row is for AFTER ... FOR EACH ROW, with one to three arguments',
+            HINT = $h$EXECUTE FUNCTION xclaim_push_row('queue', 'column of the unique_key' or '',
+                'column of the ordering_key')$h$;
     END IF;
     _row := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
-    IF TG_NARGS > 1 AND NOT _row ? TG_ARGV[1] THEN
-        RAISE undefined_column USING
-            MESSAGE = format('%I.%I has no column %I', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_ARGV[1]);
-    END IF;
+    FOREACH _column IN ARRAY TG_ARGV[1:] LOOP
+        IF _column <> '' AND NOT _row ? _column THEN
+            RAISE undefined_column USING
+                MESSAGE = format('%I.%I has no column %I', TG_TABLE_SCHEMA, TG_TABLE_NAME, _column);
+        END IF;
+    END LOOP;
     PERFORM {schema}.xclaim_push(
-        TG_ARGV[0], _row, unique_key => CASE WHEN TG_NARGS > 1 THEN _row ->> TG_ARGV[1] END);
+        TG_ARGV[0], _row, unique_key => _row ->> nullif(TG_ARGV[1], ''),
+        ordering_key => _row ->> nullif(TG_ARGV[2], ''));
     RETURN NULL;
 END
 $$;

@@ -440,6 +440,23 @@ def test_a_row_is_pushed_by_a_trigger_in_its_own_transaction(place: Place) -> No
     assert [each.payload for each in gone] == [{"id": 1, "weight": 2.5}]
 
 
+def test_a_row_is_pushed_by_a_trigger_with_an_ordering_key(place: Place) -> None:
+    ordering.enable(place.engine)
+    with place.engine.begin() as connection:
+        run_in = connection.exec_driver_sql
+        run_in("CREATE TABLE parcel (id int PRIMARY KEY, customer text)")
+        push = "AFTER INSERT ON parcel FOR EACH ROW EXECUTE FUNCTION xclaim_push_row"
+        run_in(f"CREATE TRIGGER keyed {push}('orders', 'id', 'customer')")
+        run_in(f"CREATE TRIGGER plain {push}('others', '', 'customer')")
+        run_in("INSERT INTO parcel VALUES (1, 'ann'), (2, 'ann'), (3, NULL)")
+
+    for queue, unique_keys in (("orders", ["1", "3"]), ("others", [None, None])):
+        claims = Queue(queue, place.engine).claim_many(9)
+        assert [claim.payload["id"] for claim in claims] == [1, 3]
+        assert [claim.message.ordering_key for claim in claims] == ["ann", None]
+        assert [claim.message.unique_key for claim in claims] == unique_keys
+
+
 @pytest.mark.parametrize(
     ("trigger", "state"),
     [
@@ -447,6 +464,14 @@ def test_a_row_is_pushed_by_a_trigger_in_its_own_transaction(place: Place) -> No
         ("AFTER INSERT ON parcel EXECUTE FUNCTION xclaim_push_row('a')", INVALID),
         ("AFTER INSERT ON parcel FOR EACH ROW EXECUTE FUNCTION xclaim_push_row()", INVALID),
         ("AFTER INSERT ON parcel FOR EACH ROW EXECUTE FUNCTION xclaim_push_row('a', 'b')", "42703"),
+        (
+            "AFTER INSERT ON parcel FOR EACH ROW EXECUTE FUNCTION xclaim_push_row('a', '', 'b')",
+            "42703",
+        ),
+        (
+            "AFTER INSERT ON parcel FOR EACH ROW EXECUTE FUNCTION xclaim_push_row('a', '', '', '')",
+            INVALID,
+        ),
     ],
 )
 def test_a_trigger_that_cannot_push_stops_the_insert(

@@ -19,6 +19,7 @@ from xclaim.operations import audit, doctor, migrate, ordering
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.schema import message_table
+from xclaim.verbs import ordering as ordering_verbs
 
 
 @pytest.fixture
@@ -283,6 +284,26 @@ def test_an_empty_claim_asks_once_whether_ordering_is_enabled(
 
     assert asked_first == 1
     assert questions_of_a_claim() == (0, 3)  # the claim, what has lapsed, what is owed
+
+
+def test_a_worker_that_was_there_before_it_was_enabled_leaves_no_line_stuck(
+    fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordering_verbs, "_ASKED_EVERY", float("inf"))
+    engine = create_engine(fresh_postgresql_url)
+    producer, worker = create_engine(fresh_postgresql_url), Queue("orders", engine)
+    assert worker.claim() is None  # and it is not enabled, as it remembers
+    ordering.enable(producer)
+    Queue("orders", producer).push(1, ordering_key="a")
+    head = claimed(worker)
+    with producer.begin() as connection:
+        Queue("orders", connection).push(2, ordering_key="a")
+        worker.ack(head)
+
+    until(lambda: worker.claim() is not None)
+
+    for each in (engine, producer):
+        each.dispose()
 
 
 def test_what_was_disabled_meanwhile_is_missed_by_nobody(engine: Engine) -> None:

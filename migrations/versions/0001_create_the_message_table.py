@@ -318,6 +318,7 @@ def upgrade(op: Operations, schema: str | None = None) -> None:
 def downgrade(op: Operations, schema: str | None = None) -> None:
     """Drop the functions and the views, then the tables, and with them every message."""
     if _is_postgresql(op):
+        _refuse_capabilities(op, schema)
         # Not CASCADE: a trigger of yours that pushes is yours to drop.
         for name in re.findall(r"FUNCTION {schema}[.](\w+)", FUNCTIONS.read_text("utf-8")):
             _run(op, f"DROP FUNCTION IF EXISTS {_qualified(op, name, schema)}")
@@ -333,6 +334,33 @@ def downgrade(op: Operations, schema: str | None = None) -> None:
     op.drop_table("xclaim_slot", schema=schema, if_exists=True)
     op.drop_table("xclaim_queue", schema=schema, if_exists=True)
     op.drop_table("xclaim_message", schema=schema, if_exists=True)
+
+
+def _refuse_capabilities(op: Operations, schema: str | None) -> None:
+    """Fail where capabilities are there: their roles and functions would be left behind."""
+    table = _literal(_qualified(op, "xclaim_message", schema))
+    # Only of schemas of the table's owner: the comment of another says whatever its owner likes.
+    body = f"""
+DECLARE
+    names text;
+BEGIN
+    SELECT string_agg(quote_ident(place.nspname), ', ' ORDER BY place.nspname) INTO names
+      FROM pg_class AS class
+      JOIN pg_namespace AS home ON home.oid = class.relnamespace
+      JOIN pg_namespace AS place ON place.nspowner = class.relowner
+     CROSS JOIN concat(', "schema": ', to_json(home.nspname::text), '}}') AS its_end
+      JOIN pg_description AS said
+        ON said.objoid = place.oid AND said.classoid = 'pg_namespace'::regclass
+     WHERE class.oid = to_regclass({table})
+       AND starts_with(said.description, 'xclaim capability ')
+       AND right(said.description, length(its_end)) = its_end;
+    IF names IS NOT NULL THEN
+        RAISE dependent_objects_still_exist USING
+            MESSAGE = 'there are capabilities, whose functions and roles would be left behind: '
+                || names || '; drop each first: xclaim grants capability NAME --drop --apply';
+    END IF;
+END"""  # noqa: S608  (a name of ours, quoted)
+    _run(op, f"DO {_literal(body)}".replace("%", "%%"))
 
 
 def _create_table(op: Operations, schema: str | None) -> None:

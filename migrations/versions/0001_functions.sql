@@ -21,7 +21,8 @@ DECLARE
 BEGIN
     IF coalesce(octet_length((xclaim_push.queue COLLATE "default")), 0) NOT BETWEEN 1
            AND 200 + 5 * ((xclaim_push.queue COLLATE "default") LIKE '%.dead')::integer
-       OR (xclaim_push.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_push.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
+       OR (xclaim_push.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_push.queue COLLATE "default") ~ '[[:cntrl:]]'
+       OR getdatabaseencoding() = 'UTF8' AND (xclaim_push.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF (xclaim_push.queue COLLATE "default") LIKE '%.dead' THEN
@@ -148,7 +149,8 @@ DECLARE
 BEGIN
     IF coalesce(octet_length((xclaim_push_many.queue COLLATE "default")), 0) NOT BETWEEN 1
            AND 200 + 5 * ((xclaim_push_many.queue COLLATE "default") LIKE '%.dead')::integer
-       OR (xclaim_push_many.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_push_many.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
+       OR (xclaim_push_many.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_push_many.queue COLLATE "default") ~ '[[:cntrl:]]'
+       OR getdatabaseencoding() = 'UTF8' AND (xclaim_push_many.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF (xclaim_push_many.queue COLLATE "default") LIKE '%.dead' THEN
@@ -460,24 +462,30 @@ END
 $$;
 
 -- A trigger: push the row, AFTER INSERT, UPDATE or DELETE ... FOR EACH ROW. Its arguments: the
--- queue and, if it is to be pushed once, the column with the unique_key.
+-- queue; if it is to be pushed once, the column with the unique_key, else ''; the column with
+-- the ordering_key.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_push_row() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _row jsonb;
+    _column text COLLATE "default";
 BEGIN
-    IF TG_WHEN <> 'AFTER' OR TG_LEVEL <> 'ROW' OR TG_NARGS NOT BETWEEN 1 AND 2 THEN
+    IF TG_WHEN <> 'AFTER' OR TG_LEVEL <> 'ROW' OR TG_NARGS NOT BETWEEN 1 AND 3 THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = 'xclaim_push_row is for AFTER ... FOR EACH ROW, with one or two arguments',
-            HINT = $h$EXECUTE FUNCTION xclaim_push_row('queue', 'column of the unique_key')$h$;
+            MESSAGE = 'xclaim_push_row is for AFTER ... FOR EACH ROW, with one to three arguments',
+            HINT = $h$EXECUTE FUNCTION xclaim_push_row('queue', 'column of the unique_key' or '',
+                'column of the ordering_key')$h$;
     END IF;
     _row := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
-    IF TG_NARGS > 1 AND NOT _row ? TG_ARGV[1] THEN
-        RAISE undefined_column USING
-            MESSAGE = format('%I.%I has no column %I', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_ARGV[1]);
-    END IF;
+    FOREACH _column IN ARRAY TG_ARGV[1:] LOOP
+        IF _column <> '' AND NOT _row ? _column THEN
+            RAISE undefined_column USING
+                MESSAGE = format('%I.%I has no column %I', TG_TABLE_SCHEMA, TG_TABLE_NAME, _column);
+        END IF;
+    END LOOP;
     PERFORM {schema}.xclaim_push(
-        TG_ARGV[0], _row, unique_key => CASE WHEN TG_NARGS > 1 THEN _row ->> TG_ARGV[1] END);
+        TG_ARGV[0], _row, unique_key => _row ->> nullif(TG_ARGV[1], ''),
+        ordering_key => _row ->> nullif(TG_ARGV[2], ''));
     RETURN NULL;
 END
 $$;
@@ -505,7 +513,8 @@ DECLARE
 BEGIN
     IF coalesce(octet_length((xclaim_claim.queue COLLATE "default")), 0) NOT BETWEEN 1
            AND 200 + 5 * ((xclaim_claim.queue COLLATE "default") LIKE '%.dead')::integer
-       OR (xclaim_claim.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_claim.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
+       OR (xclaim_claim.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_claim.queue COLLATE "default") ~ '[[:cntrl:]]'
+       OR getdatabaseencoding() = 'UTF8' AND (xclaim_claim.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(date_part('epoch', xclaim_claim.lease) NOT BETWEEN 0 AND 316224000, true) THEN
@@ -1265,7 +1274,8 @@ DECLARE
 BEGIN
     IF coalesce(octet_length((xclaim_expire.queue COLLATE "default")), 0) NOT BETWEEN 1
            AND 200 + 5 * ((xclaim_expire.queue COLLATE "default") LIKE '%.dead')::integer
-       OR (xclaim_expire.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_expire.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
+       OR (xclaim_expire.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_expire.queue COLLATE "default") ~ '[[:cntrl:]]'
+       OR getdatabaseencoding() = 'UTF8' AND (xclaim_expire.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(xclaim_expire.n, 0) NOT BETWEEN 1 AND 1000000 THEN
@@ -1367,7 +1377,8 @@ DECLARE
 BEGIN
     IF coalesce(octet_length((xclaim_redrive.queue COLLATE "default")), 0) NOT BETWEEN 1
            AND 200 + 5 * ((xclaim_redrive.queue COLLATE "default") LIKE '%.dead')::integer
-       OR (xclaim_redrive.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_redrive.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
+       OR (xclaim_redrive.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_redrive.queue COLLATE "default") ~ '[[:cntrl:]]'
+       OR getdatabaseencoding() = 'UTF8' AND (xclaim_redrive.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(xclaim_redrive.n, 0) NOT BETWEEN 1 AND 1000000 THEN
@@ -1375,7 +1386,8 @@ BEGIN
     END IF;
     IF coalesce(octet_length(_queue), 0) NOT BETWEEN 1
            AND 200 + 5 * (_queue LIKE '%.dead')::integer
-       OR _queue ~ '^[[:space:]]*$' OR _queue ~ '[[:cntrl:]]' THEN
+       OR _queue ~ '^[[:space:]]*$' OR _queue ~ '[[:cntrl:]]'
+       OR getdatabaseencoding() = 'UTF8' AND _queue ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF _queue LIKE '%.dead' THEN
@@ -1412,7 +1424,8 @@ DECLARE
 BEGIN
     IF coalesce(octet_length((xclaim_withdraw.queue COLLATE "default")), 0) NOT BETWEEN 1
            AND 200 + 5 * ((xclaim_withdraw.queue COLLATE "default") LIKE '%.dead')::integer
-       OR (xclaim_withdraw.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_withdraw.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
+       OR (xclaim_withdraw.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_withdraw.queue COLLATE "default") ~ '[[:cntrl:]]'
+       OR getdatabaseencoding() = 'UTF8' AND (xclaim_withdraw.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF has_table_privilege({message}, 'DELETE') THEN
@@ -1458,7 +1471,8 @@ DECLARE
 BEGIN
     IF coalesce(octet_length((xclaim_prune.queue COLLATE "default")), 0) NOT BETWEEN 1
            AND 200 + 5 * ((xclaim_prune.queue COLLATE "default") LIKE '%.dead')::integer
-       OR (xclaim_prune.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_prune.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
+       OR (xclaim_prune.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_prune.queue COLLATE "default") ~ '[[:cntrl:]]'
+       OR getdatabaseencoding() = 'UTF8' AND (xclaim_prune.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(xclaim_prune.n, 0) NOT BETWEEN 1 AND 1000000 THEN
@@ -1517,7 +1531,8 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off 
 BEGIN
     IF coalesce(octet_length((xclaim_peek.queue COLLATE "default")), 0) NOT BETWEEN 1
            AND 200 + 5 * ((xclaim_peek.queue COLLATE "default") LIKE '%.dead')::integer
-       OR (xclaim_peek.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_peek.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
+       OR (xclaim_peek.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_peek.queue COLLATE "default") ~ '[[:cntrl:]]'
+       OR getdatabaseencoding() = 'UTF8' AND (xclaim_peek.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     IF coalesce(xclaim_peek.n, 0) NOT BETWEEN 1 AND 1000000 THEN
@@ -1589,7 +1604,8 @@ DECLARE
 BEGIN
     IF coalesce(octet_length((xclaim_counts.queue COLLATE "default")), 0) NOT BETWEEN 1
            AND 200 + 5 * ((xclaim_counts.queue COLLATE "default") LIKE '%.dead')::integer
-       OR (xclaim_counts.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_counts.queue COLLATE "default") ~ '[[:cntrl:]]' THEN
+       OR (xclaim_counts.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_counts.queue COLLATE "default") ~ '[[:cntrl:]]'
+       OR getdatabaseencoding() = 'UTF8' AND (xclaim_counts.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     RETURN QUERY SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = _dead::text AND xclaim_message.queue <>

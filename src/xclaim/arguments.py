@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, NoReturn, TypedDict, get_args
@@ -18,6 +19,15 @@ LOWEST_ID, HIGHEST_ID = -(2**63), 2**63 - 1  # of a row that a hand has written;
 LEASE = timedelta(minutes=5)  # of a claim, unless it asks for another
 LEASE_LIMIT = timedelta(hours=12)  # as SQS: the longest a message can stay invisible
 DEAD_LETTER_SUFFIX = ".dead"
+# What the name of a queue has not, in Python and in SQL: controls, formats, spaces but for one, and
+# what each font shows as it likes. As Unicode 15 has them, so that all versions have one rule.
+UNREADABLE = (
+    r"\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891"
+    r"\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000"
+    r"\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+    r"\U000f0000-\U000ffffd\U00100000-\U0010fffd"
+)
 # What a dead letter does with the turn of its ordering key: pass it on, or hold it.
 WhenDead = Literal["skip", "hold"]
 # What a push does that finds its queue full: raise QueueFullError, wait for room, push nothing.
@@ -38,6 +48,7 @@ class PushOptions(TypedDict, total=False):
 
 
 _RESERVED_ROLES = ("public", "none")  # GRANT ... TO "public" is for everybody, also quoted
+_UNREADABLE = re.compile(f"[{UNREADABLE}]")
 _MAX_SHOWN = 60  # characters of a bad value in an error
 
 
@@ -49,7 +60,8 @@ def queue_name(value: Any) -> str:
     is_dead = isinstance(value, str) and value.endswith(DEAD_LETTER_SUFFIX)
     room = len(DEAD_LETTER_SUFFIX) if is_dead else 0
     name = _text("queue name", value, MAX_QUEUE_BYTES + room)
-    if not name.strip() or not name.isprintable():
+    # What Python can print is readable; it has no characters of which it is too old to know.
+    if not name.strip() or not (name.isprintable() or _UNREADABLE.search(name) is None):
         raise InvalidArgumentError(
             f"queue name {_shown(name)} is blank or has control characters: use a readable name"
         )

@@ -2,7 +2,7 @@
 
 Every pair of verbs in every scene, with connections that are really closed, and every triple in
 the scene `one of each`, on PostgreSQL with a rollback for a crash: three times as fast. The same at
-an ordering key, in scenes of its own.
+an ordering key and at the limits of a queue, in scenes of their own.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from contextlib import closing
 from pathlib import Path
 
 from tests import databases
-from tests.model import turns
+from tests.model import slots, turns
 from tests.model.explorer import (
     FAILING_PAIRS,
     PAIRS,
+    SLOT_PAIRS,
+    SLOT_TRIPLES,
     TRIPLES,
     TURN_PAIRS,
     TURN_TRIPLES,
@@ -38,6 +40,8 @@ _GROUPS: list[tuple[str, Sequence[Sequence[str]], Sequence[str], bool]] = [
     ("triples", TRIPLES, ["one of each"], True),
     ("pairs at an ordering key", TURN_PAIRS, list(turns.SCENES), True),
     ("triples at an ordering key", TURN_TRIPLES, ["head claimed with a line"], True),
+    ("pairs at the limits of a queue", SLOT_PAIRS, list(slots.SCENES), True),
+    ("triples at the limits of a queue", SLOT_TRIPLES, ["one of two slots taken"], True),
 ]
 
 

@@ -17,16 +17,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations_with_replacement
 
-from tests.model import turns
+from tests.model import slots, turns
 from tests.model.invariants import Done, Ledger
 from tests.model.promises import NO_DEADLOCK, WAITING, BrokenPromiseError, require
 from tests.model.scenes import FAILING, VARIANTS, VERBS, Role, Verb
+from tests.model.slots import SlotLedger
 from tests.model.stages import Setting, Stage
 from tests.model.turns import TurnLedger
 
 Choice = tuple[int, str]  # a session, and its step
 
-_ALL_VERBS: Mapping[str, Verb] = {**VERBS, **VARIANTS, **FAILING, **turns.VERBS}
+_ALL_VERBS: Mapping[str, Verb] = {
+    **VERBS,
+    **VARIANTS,
+    **FAILING,
+    **turns.VERBS,
+    **slots.VERBS,
+    **slots.GATED,
+}
 _MOST_OVERTAKEN = 500
 _NEVER_WAIT = {
     "claim",
@@ -36,6 +44,7 @@ _NEVER_WAIT = {
     "expire for good",
     "redrive",
     *turns.NEVER_WAIT,
+    *slots.NEVER_WAIT,
 }
 _OF_PRODUCERS_AND_CLAIMS = {"push behind", "push many behind", "consume", "claim in turn"}
 PAIRS = list(combinations_with_replacement(VERBS, 2))
@@ -52,6 +61,13 @@ TURN_PAIRS = list(combinations_with_replacement(turns.VERBS, 2))
 TURN_TRIPLES = [
     ("push behind", *others) for others in combinations_with_replacement(turns.VERBS, 2)
 ]
+
+
+SLOT_PAIRS = list(combinations_with_replacement(slots.VERBS, 2))
+SLOT_TRIPLES = [
+    ("claim within", *others) for others in combinations_with_replacement(slots.VERBS, 2)
+]
+_Ledger = Ledger | TurnLedger | SlotLedger
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,8 +121,10 @@ class Interleaving:
         if self._is_ack_beside_producers():
             require(not turns.ACKS.intersection(waited), WAITING, waited)
 
-    def _ledger(self) -> Ledger | TurnLedger:
+    def _ledger(self) -> _Ledger:
         table = self.stage.read()
+        if self.setting.name in slots.SCENES:
+            return SlotLedger(table, self.stage.observer)
         return TurnLedger(table, self.stage.observer) if self.is_ordered else Ledger(table)
 
     def _is_ack_beside_producers(self) -> bool:
@@ -134,7 +152,7 @@ class Interleaving:
                 choices.append((number, part.verb))
         return choices
 
-    def _step(self, choice: Choice, ledger: Ledger | TurnLedger) -> None:
+    def _step(self, choice: Choice, ledger: _Ledger) -> None:
         number, step = choice
         part = self._parts[number]
         if step == part.verb:
@@ -153,7 +171,7 @@ class Interleaving:
             self.stage.crash(number)
             ledger.crash(self.stage.read())
 
-    def _note(self, ledger: Ledger | TurnLedger) -> None:
+    def _note(self, ledger: _Ledger) -> None:
         for number, part in enumerate(self._parts):
             if not part.is_begun or part.done is not None:
                 continue

@@ -67,11 +67,12 @@ def empty(connection: Connection) -> None:
 
 
 def age(connection: Connection, by: timedelta) -> None:
-    """Let time pass: every time in the table is so much longer ago, or so much nearer."""
+    """Let time pass: every time in the tables is so much longer ago, or so much nearer."""
     earlier = _EARLIER[connection.dialect.name]
-    assignments = ", ".join(f"{name} = {earlier.format(name)}" for name in _TIMES)
-    statement = text(f"UPDATE {_TABLE.name} SET {assignments}")
-    connection.execute(statement, {"seconds": int(by.total_seconds())})
+    for table, names in ((_TABLE, _TIMES), (slot_table(), ["taken_at"])):
+        assignments = ", ".join(f"{name} = {earlier.format(name)}" for name in names)
+        statement = text(f"UPDATE {table.name} SET {assignments}")
+        connection.execute(statement, {"seconds": int(by.total_seconds())})
 
 
 def postpone(connection: Connection, pauses: Mapping[int, timedelta]) -> None:

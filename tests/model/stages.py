@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,15 +16,18 @@ from tests.model import real_table
 from tests.model.model import Table
 from tests.model.scenes import QUEUE, SCENES
 from tests.model.sessions import Outcome, Session
+from tests.model.slots import SCENES as SLOT_SCENES
 from tests.model.turns import SCENES as TURN_SCENES
 from tests.retrying import AT_ONCE
 from xclaim import Claim, Queue, create_engine
 from xclaim.operations import ordering
-from xclaim.sql.schema import TABLE_NAME, message_table
+from xclaim.sql.schema import TABLE_NAME, message_table, queue_table, slot_table
 from xclaim.verbs import hints
 
 _COLUMNS = ", ".join(column.name for column in message_table().columns)
-_SCENES = {**SCENES, **TURN_SCENES}
+_SCENES = {**SCENES, **TURN_SCENES, **SLOT_SCENES}
+# What a queue has besides messages: its settings, and the slots of its limits.
+_OF_QUEUES = (queue_table(), slot_table())
 _numbers = itertools.count()
 _POLL_SECONDS = 0.0005
 _STATEMENT_TIMEOUT = "-c statement_timeout=120s"  # no statement takes a second: it would be a bug
@@ -47,6 +50,7 @@ class Setting:
     name: str
     claim: Claim
     copy: str
+    of_queues: Mapping[str, str]  # the copies of other tables, by their names
 
 
 class Stage:
@@ -64,11 +68,12 @@ class Stage:
         ]
         self._outcomes: dict[int, Outcome] = {}
         self._settings: dict[str, Setting] = {}
+        self._is_limited = False  # by the scene that was restored last
 
     def setting(self, scene: str) -> Setting:
         """Make the scene with the verbs themselves, once, and keep a copy."""
         if scene not in self._settings:
-            self.observer.execute(text(f"DELETE FROM {TABLE_NAME}"))
+            self._empty_all()
             hints._remembered.clear()
             if scene in TURN_SCENES:
                 ordering.enable(self.engine)
@@ -76,7 +81,9 @@ class Stage:
             real_table.age(self.observer, _AGO)
             copy = f"scene_{next(_numbers)}"  # two stages can share a database
             self.observer.execute(text(f"CREATE TABLE {copy} AS SELECT * FROM {TABLE_NAME}"))
-            self._settings[scene] = Setting(name=scene, claim=claim, copy=copy)
+            of_queues = self._copies(copy) if scene in SLOT_SCENES else {}
+            setting = Setting(name=scene, claim=claim, copy=copy, of_queues=of_queues)
+            self._settings[scene] = setting
         return self._settings[scene]
 
     def reset(self, setting: Setting) -> None:
@@ -86,6 +93,22 @@ class Stage:
         self._outcomes.clear()
         self._empty()
         self.observer.execute(text(self._restore.format(copy=setting.copy)))
+        for name in (table.name for table in _OF_QUEUES if setting.of_queues or self._is_limited):
+            self.observer.execute(text(f"DELETE FROM {name}"))
+        for name, copy in setting.of_queues.items():
+            self.observer.execute(text(f"INSERT INTO {name} SELECT * FROM {copy}"))
+        self._is_limited = bool(setting.of_queues)
+
+    def _copies(self, copy: str) -> Mapping[str, str]:
+        copies = {table.name: f"{copy}_{table.name}" for table in _OF_QUEUES}
+        for name, of_table in copies.items():
+            self.observer.execute(text(f"CREATE TABLE {of_table} AS SELECT * FROM {name}"))
+        self._is_limited = True
+        return copies
+
+    def _empty_all(self) -> None:
+        for name in (TABLE_NAME, *[table.name for table in _OF_QUEUES]):
+            self.observer.execute(text(f"DELETE FROM {name}"))
 
     def read(self) -> Table:
         """Return what is committed."""

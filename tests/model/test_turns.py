@@ -21,6 +21,7 @@ TRIPLES = [
     ("head claimed with a line", ("push behind", "ack the head", "consume")),
     ("head claimed with a line", ("push behind", "push behind", "ack the head")),
     ("head claimed", ("push behind", "ack the head", "expire the head")),
+    ("head claimed with one in line", ("push behind", "ack the head", "consume")),
     ("head claimed with a line", ("ack the head", "delete the first in line", "consume")),
 ]
 

@@ -117,6 +117,13 @@ def head_claimed(queue: Queue) -> Claim:
     return claimed(queue, DAY)
 
 
+def head_claimed_with_one_in_line(queue: Queue) -> Claim:
+    """Leave a head that is claimed for a day, and one in line: two acks, and nobody is left."""
+    claim_of_the_head = head_claimed(queue)
+    queue.push("in line", ordering_key=KEY)
+    return claim_of_the_head
+
+
 def head_claimed_with_a_line(queue: Queue) -> Claim:
     """Leave a head that is claimed for a day, and two in line."""
     claim_of_the_head = head_claimed(queue)
@@ -168,6 +175,7 @@ SCENES: Mapping[str, Prepare] = {
     prepare.__name__.replace("_", " "): prepare
     for prepare in (
         head_claimed,
+        head_claimed_with_one_in_line,
         head_claimed_with_a_line,
         head_lapsed_with_a_line,
         head_lapsed_for_good_with_a_line,

@@ -12,7 +12,7 @@ from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect, dialect_of
 from xclaim.sql.statements import diagnosing, still_ordered
 from xclaim.verbs import schema_on
 from xclaim.verbs.execution import execute
-from xclaim.verbs.ordering import is_enabled
+from xclaim.verbs.ordering import is_enabled, refuse_two_leaders
 
 __all__ = ["disable", "enable", "is_enabled", "missing_parts"]
 
@@ -27,13 +27,15 @@ def enable(bind: Bind, *, schema: str | None = None) -> bool:
 
     In one transaction, by the owner of the table. It reads the table once for its indexes, and
     nobody writes to it meanwhile. On a connection that is passed in the caller commits. Raise
-    SchemaVersionError unless the schema is the one this xclaim needs.
+    SchemaVersionError unless the schema is the one this xclaim needs, InvalidArgumentError where
+    two messages of a key lead its line already.
     """
     with turn(bind) as connection:
         resolved = schema_on(connection, schema)
         check(connection, schema=resolved)
         if not missing_parts(connection, resolved):
             return False
+        refuse_two_leaders(connection, resolved)
         dialect = dialect_of(connection.dialect.name)
         if dialect is POSTGRESQL and _is_distributed(connection, resolved):
             raise InvalidArgumentError(_ON_CITUS)

@@ -331,6 +331,8 @@ def as_claims(rows: Iterable[Sequence[Any]], asked: Request) -> list[Claim]:
         return []
     if len(claimed) > 1:  # RETURNING has no order
         claimed.sort(key=_place)
+    if not asked.hints.has_keys:
+        asked.hints.has_keys = any(row.ordering_key is not None for row in claimed)
     queue, fill = asked.parameters["queue_name"], _fill(claimed[0], asked.parameters)
     return [
         claim_of(
@@ -468,7 +470,7 @@ def _sweep(connection: Connection, asked: Request, spared_key: str | None = None
     count = expire_some(
         connection, asked.schema, queue, _SWEEP_SIZE, retry=asked.retry, spared_key=spared_key
     )
-    count += pass_owed(connection, asked.schema, queue)
+    count += pass_owed(connection, asked.schema, queue, has_keys=asked.hints.has_keys)
     if count:
         asked.hints.forget()
     return count

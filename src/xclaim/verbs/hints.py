@@ -79,6 +79,7 @@ class Hints:
         self._found: int | None = None
         self._limits: Limits | None = None
         self._limits_asked_at = float("-inf")
+        self.has_keys = False  # a message with an ordering key was claimed
 
     def is_sweep_due(self) -> bool:
         """Return whether lapsed claims have not been looked for lately."""

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Pool, Text, TextClause, bindparam, text
 from sqlalchemy.exc import DBAPIError
 
+from xclaim.arguments import LOWEST_ID
 from xclaim.connections.autocommit import is_autocommit, one_transaction
 from xclaim.connections.direct import run
-from xclaim.errors import OrderingNotEnabledError
+from xclaim.errors import InvalidArgumentError, OrderingNotEnabledError
 from xclaim.sql import ordering, statements
 from xclaim.sql.dialects import SQLITE, dialect_of
 from xclaim.sql.revision import commands_of, qualified
-from xclaim.sql.schema import LINE_UP_NAME, PASS_OWED_NAME, TURN_NAME
+from xclaim.sql.schema import LINE_UP_NAME, PASS_OWED_NAME, TABLE_NAME, TURN_NAME
+from xclaim.sql.statements import auditing
 from xclaim.verbs.execution import execute
 
 T = TypeVar("T")
 
 _NO_FUNCTION, _MAY_NOT = "42883", "42501"
-_ASKED_EVERY = 30.0  # seconds, of a database where it is not enabled
+# Seconds until a database is asked again where it is not enabled, and of a queue that has keys.
+_ASKED_EVERY, _ASKED_OF_KEYS_EVERY = 30.0, 1.0
 
 
 def _question(answer: str, source: str = "") -> TextClause:
@@ -85,19 +89,42 @@ def is_enabled(connection: Connection, schema: str | None) -> bool:
     return _asked(connection, _IS_THERE, f"{qualified(LINE_UP_NAME, schema)}(bigint[])")
 
 
+def refuse_two_leaders(connection: Connection, schema: str | None) -> None:
+    """Raise InvalidArgumentError where two messages of an ordering key can be claimed, or are.
+
+    Whoever has written them by hand, or restored them, before there was an index that refuses it.
+    """
+    build = partial(auditing.repeated_turns, of_queue=False)
+    for found in execute(connection, schema, build, {"first_id": LOWEST_ID}):
+        remedy = auditing.REMEDIES["turns"].replace(":id", str(found.id))
+        raise InvalidArgumentError(
+            f"of the ordering key {found.ordering_key!r} in {found.queue!r} more than one message "
+            f"can be claimed or is, the first of them message {found.id}: once no more than one is "
+            "claimed, let the others stand in line, and run this again: "
+            + remedy.replace(TABLE_NAME, qualified(TABLE_NAME, schema))
+        )
+
+
 def enable_on_sqlite(connection: Connection) -> None:
     """Make what ordering keys need in a SQLite file, in one transaction."""
     with one_transaction(connection):
+        refuse_two_leaders(connection, None)
         for statement in ordering.enabling(SQLITE):
             connection.exec_driver_sql(statement)
 
 
-def pass_owed(connection: Connection, schema: str | None, queue: str) -> int:
+def pass_owed(
+    connection: Connection, schema: str | None, queue: str, *, has_keys: bool = False
+) -> int:
     """Pass turns on that could not be when their holders ended; return how many.
 
-    A queue without ordering keys pays for it with one question in half a minute.
+    A queue without ordering keys pays for it with one question in half a minute. ``has_keys``: it
+    is known to have some, so that whoever asked before they were enabled asks again at once.
     """
-    if connection.dialect.name == SQLITE.name or not _is_perhaps_enabled(connection, schema):
+    if connection.dialect.name == SQLITE.name:
+        return 0
+    asked_every = _ASKED_OF_KEYS_EVERY if has_keys else _ASKED_EVERY
+    if not _is_perhaps_enabled(connection, schema, asked_every):
         return 0
     try:
         (row,) = execute(connection, schema, statements.pass_owed, {"queue_name": queue})
@@ -118,13 +145,13 @@ def _asked(connection: Connection, question: TextClause, name: str) -> bool:
     return bool(run(connection, question, {"name": name})[0][0])
 
 
-def _is_perhaps_enabled(connection: Connection, schema: str | None) -> bool:
+def _is_perhaps_enabled(connection: Connection, schema: str | None, asked_every: float) -> bool:
     """Return what is remembered of the database; in a transaction, which an error ends, ask it."""
     answer = _known.get(connection.engine.pool, {}).get(schema)
     if answer is not None:
         if answer.is_enabled and is_autocommit(connection):
             return True
-        if not answer.is_enabled and time.monotonic() - answer.given_at < _ASKED_EVERY:
+        if not answer.is_enabled and time.monotonic() - answer.given_at < asked_every:
             return False
     return _is_enabled_now(connection, schema)
 

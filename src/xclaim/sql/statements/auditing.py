@@ -93,6 +93,16 @@ REMEDIES = {
     "exhausted_is_dead": "UPDATE xclaim_message SET queue = queue || '.dead' WHERE id = :id",
     "in_line": "UPDATE xclaim_message SET available_at = coalesce(due_at, created_at),"
     " due_at = NULL, keeps_turn = NULL WHERE id = :id",
+    # What is claimed, or holds the turn, leads; else the earliest. The others stand in line.
+    "turns": "UPDATE xclaim_message SET due_at = available_at, available_at = NULL"  # noqa: S608  (ours)
+    " WHERE status = 'available' AND queue = origin_queue AND available_at IS NOT NULL"
+    " AND keeps_turn IS NOT TRUE AND (origin_queue, ordering_key) ="
+    " (SELECT origin_queue, ordering_key FROM xclaim_message WHERE id = :id)"
+    " AND id <> (SELECT holder.id FROM xclaim_message AS holder JOIN xclaim_message AS one"
+    " ON holder.origin_queue = one.origin_queue AND holder.ordering_key = one.ordering_key"
+    f" WHERE one.id = :id AND {HAS_TURN.format('holder.')}"
+    " ORDER BY CASE WHEN holder.status = 'available' AND holder.keeps_turn IS NOT TRUE"
+    " THEN 1 ELSE 0 END, holder.id LIMIT 1)",
     "lines": "UPDATE xclaim_message"
     " SET available_at = coalesce(due_at, created_at), due_at = NULL WHERE id = :id",
 }
@@ -234,6 +244,7 @@ def repeated_turns(table: Table, dialect: Dialect, *, of_queue: bool) -> Stateme
     return (
         select(
             dialect.readable(holder.c.origin_queue.label("queue")),
+            dialect.readable(holder.c.ordering_key),
             func.min(holder.c.id).label("id"),
         )
         .where(literal_column(f"({HAS_TURN.format('holder.')})", Boolean))
