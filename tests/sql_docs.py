@@ -16,8 +16,19 @@ from sqlalchemy import make_url
 from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect
 from xclaim.sql.schema import message_table
-from xclaim.sql.statements import message_conditions, observing_queues
-from xclaim.sql.statements import observing_messages as messages
+from xclaim.sql.statements import (
+    message_conditions,
+    observing_claims,
+    observing_closely,
+    observing_flow,
+    observing_glances,
+    observing_letters,
+    observing_messages,
+    observing_parts,
+    observing_queues,
+    observing_work,
+)
+from xclaim.sql.statements.observing_walks import Due, Walk, Way
 
 FULL_NAMES = """\
 -- Each function, operator and type is sent by its full name: pg_catalog.count(*), pg_catalog.text,
@@ -74,6 +85,17 @@ NAMES = (
     "encrypted",
     "unencrypted",
     "re_encrypt",
+)
+_OF_OBSERVING = (
+    observing_queues,
+    observing_glances,
+    observing_closely,
+    observing_flow,
+    observing_parts,
+    observing_messages,
+    observing_claims,
+    observing_letters,
+    observing_work,
 )
 # Of the read model, which the verbs do not import. Some are for one database.
 OBSERVING = {
@@ -154,8 +176,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "release, not counted": {"delayed": False, "counted": False, "with_error": False},
 }
 _MAY = message_conditions.Readable()
-_NEWEST = messages.Way(walk=messages.Walk.IDS)
-_WAITING = messages.Way(walk=messages.Walk.WAITING, due=messages.Due.NOW, is_begun=True)
+_NEWEST = Way(walk=Walk.IDS)
+_WAITING = Way(walk=Walk.WAITING, due=Due.NOW, is_begun=True)
 _PAYLOAD = message_conditions.Condition(
     test=message_conditions.Trait.PAYLOAD, number=0, steps=2, kind="number"
 )
@@ -169,7 +191,7 @@ OF_MESSAGES: dict[str, dict[str, Any]] = {
         "may": _MAY,
     },
     _GROUPED: {
-        "way": messages.Way(walk=messages.Walk.WAITING, is_grouped=True),
+        "way": Way(walk=Walk.WAITING, is_grouped=True),
         "conditions": (_RUN,),
         "may": _MAY,
     },
@@ -181,7 +203,7 @@ OF_MESSAGES: dict[str, dict[str, Any]] = {
     "search_ids": {"way": _NEWEST, "conditions": (_RUN,), "may": _MAY},
     "looked_through": {"way": _WAITING},
     "counted_to": {"way": _WAITING},
-    "next_queue": {"walk": messages.Walk.HELD},
+    "next_queue": {"walk": Walk.HELD},
     "next_level": {},
     "keyed_ids": {},
     "beginnings": {},
@@ -192,7 +214,7 @@ OF_MESSAGES: dict[str, dict[str, Any]] = {
     "letters_by_error": {"may": _MAY},
     "work": {
         "way": _NEWEST,
-        "part": messages.Part(is_task=True, is_mapped=True),
+        "part": observing_work.Part(is_task=True, is_mapped=True),
         "may": _MAY,
     },
 }
@@ -242,14 +264,21 @@ def _statements(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any
     for name, options in OF_MESSAGES.items():
         if dialect is SQLITE and name in ("readable", _GROUPED):  # it has no roles, and no LATERAL
             continue
-        build = getattr(messages, name.partition(",")[0])
+        build = observing(name.partition(",")[0])
         yield name, build, build(table, dialect, **options)
+
+
+def observing(name: str) -> Callable[..., Any]:
+    """Return what builds a statement of the read model."""
+    (build,) = {vars(module)[name] for module in _OF_OBSERVING if name in vars(module)}
+    found: Callable[..., Any] = build
+    return found
 
 
 def _of_queues(dialect: Dialect) -> Iterator[tuple[str, Callable[..., Any], Any]]:
     for name, dialects in OBSERVING.items():
         if dialect in dialects:
-            build = getattr(observing_queues, name)
+            build = observing(name)
             options = {"way": _WAITING} if name == "parts" else {}
             yield name, build, build(message_table(), dialect, **options)
 

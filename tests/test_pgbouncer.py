@@ -18,10 +18,10 @@ from sqlalchemy import Engine, text
 
 from tests.databases import temporary_database
 from tests.eventually import PATIENCE
+from tests.looks import patient_observer
 from tests.pgbouncer import Bouncer, needs_pgbouncer
 from xclaim import AsyncQueue, ClaimLostError, Queue, create_engine
 from xclaim.errors import ObservationTimeoutError
-from xclaim.observing import Observer
 from xclaim.observing.asking import asking
 from xclaim.operations import migrate
 
@@ -139,7 +139,7 @@ def test_looks_are_ended_and_leave_nothing_on_the_server(engine: Engine, queue: 
         asking(engine, None, timedelta(milliseconds=50), "how late it is") as question,
     ):
         question.run(text("SELECT pg_sleep(60)"))
-    observer = Observer(engine, timeout=timedelta(minutes=2))
+    observer = patient_observer(engine)
 
     found = [observer.queues() for _ in range(8)]
     with engine.connect() as connection:

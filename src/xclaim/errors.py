@@ -343,20 +343,27 @@ class FilterError(InvalidArgumentError):
 class ObservationTimeoutError(XclaimError):
     """A look at the database took longer than it may, and was ended. Nothing was changed.
 
-    ``question`` is what was asked for, ``seconds`` what it had.
+    ``question`` is what was asked for, ``seconds`` what it had; ``is_locked``: it waited for
+    somebody who has locked the table or the file. ``what_happened`` is the text without the way
+    out, for those who know a better one.
     """
 
     def __init__(self, question: str, seconds: float, *, is_locked: bool = False) -> None:
         self.question = question
         self.seconds = seconds
-        if is_locked:
-            reason = "somebody has locked the table or the file: find out who, and ask again"
-        else:
-            reason = "ask for less, ask again when the database has less to do, or give it more"
-        super().__init__(
+        self.is_locked = is_locked
+        self.what_happened = (
             f"the database did not say {question} within {seconds:g} seconds, and the look was "
-            f"ended: {reason} (timeout= of the Observer)"
+            "ended"
         )
+        if is_locked:
+            way_out = "somebody has locked the table or the file: find out who, and ask again"
+        else:
+            way_out = (
+                "ask for less, ask again when the database has less to do, or give it more time "
+                "(timeout= in Python, --timeout of `xclaim dashboard` and `xclaim metrics`)"
+            )
+        super().__init__(f"{self.what_happened}: {way_out}")
 
 
 class DatabaseUrlError(XclaimError, ValueError):

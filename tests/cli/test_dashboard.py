@@ -55,7 +55,7 @@ class Running:
 @contextmanager
 def dashboard(xclaim: CommandLine, *options: str, **environment: str) -> Iterator[Running]:
     process = subprocess.Popen(
-        [*XCLAIM, "dashboard", "--port", "0", *options],
+        [*XCLAIM, "dashboard", "--port", "0", "--timeout", "60s", *options],
         cwd=xclaim.folder,
         env=xclaim.environment | environment,
         stderr=subprocess.PIPE,
@@ -183,6 +183,7 @@ def test_a_proxy_is_believed_if_it_is_named(sqlite_xclaim: CommandLine) -> None:
         (["--airflow-url", "javascript:alert(1)"], "the URL of Airflow cannot be used"),
         (["--airflow-url", "/airflow"], "--airflow-url is a path"),
         (["--airflow-url", "https://a@b"], "without a user, a query or a fragment"),
+        (["--timeout", "0s"], "timeout must be a millisecond or more"),
         (["--host", "no such host", "--auth", "token"], "cannot listen at 'no such host'"),
         (["--host", "192.0.2.1", "--auth", "token"], "name an address of this machine"),
     ],

@@ -11,15 +11,22 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from click import Command
 
 from tests import programs
 from tests.cli.command_line import UNREACHABLE, XCLAIM, CommandLine
+from xclaim import create_engine
+from xclaim.cli import measuring, showing
+from xclaim.cli.options import duration
+from xclaim.observing.observer import TIMEOUT
+
+PATIENTLY = ("--timeout", "60s")  # a loaded machine is slow
 
 
 def test_it_prints_what_a_scrape_would_get(xclaim: CommandLine) -> None:
     xclaim("push", "orders", "1")
 
-    printed = xclaim("metrics")
+    printed = xclaim("metrics", *PATIENTLY)
 
     assert printed.status == 0
     assert 'xclaim_backlog{bound="exact",queue="orders"} 1.0' in printed.stdout
@@ -36,6 +43,35 @@ def test_while_the_database_is_down_it_says_so_as_a_metric(xclaim: CommandLine) 
     assert "hunter2" not in printed.stdout + printed.stderr
 
 
+@pytest.mark.parametrize("command", [measuring.metrics, showing.dashboard])
+def test_a_look_has_the_time_of_an_observer_unless_another_is_given(command: Command) -> None:
+    (option,) = [each for each in command.params if each.name == "timeout"]
+
+    assert duration(str(option.default)) == TIMEOUT
+
+
+def test_a_look_that_takes_too_long_says_which_option_gives_it_more_time(
+    nowhere: CommandLine, fresh_postgresql_url: str
+) -> None:
+    engine = create_engine(fresh_postgresql_url)
+    with engine.connect() as other:
+        other.exec_driver_sql("LOCK TABLE xclaim_message IN ACCESS EXCLUSIVE MODE")
+        printed = nowhere.at(fresh_postgresql_url)("metrics", "--timeout", "300ms")
+        other.rollback()
+    engine.dispose()
+
+    assert printed.status == 4
+    assert "within 0.3 seconds" in printed.stderr
+    assert "--timeout of `xclaim dashboard` and `xclaim metrics`" in printed.stderr
+
+
+def test_no_time_at_all_is_wrong_use(xclaim: CommandLine) -> None:
+    refused = xclaim("metrics", "--timeout", "0s")
+
+    assert refused.status == 2
+    assert "timeout must be a millisecond or more" in refused.stderr
+
+
 def test_a_file_is_replaced_as_a_whole_and_others_may_read_it(
     xclaim: CommandLine, tmp_path: Path
 ) -> None:
@@ -43,7 +79,7 @@ def test_a_file_is_replaced_as_a_whole_and_others_may_read_it(
     path = tmp_path / "xclaim.prom"
     path.write_text("before")
 
-    done = xclaim("metrics", "--output", str(path))
+    done = xclaim("metrics", *PATIENTLY, "--output", str(path))
 
     assert (done.status, done.stdout) == (0, "")
     assert 'queue="orders"' in path.read_text()
@@ -54,7 +90,7 @@ def test_a_file_is_replaced_as_a_whole_and_others_may_read_it(
 def test_a_folder_that_is_not_there_is_said_in_a_line(xclaim: CommandLine) -> None:
     xclaim("push", "orders", "1")
 
-    done = xclaim("metrics", "--output", "nowhere/xclaim.prom")
+    done = xclaim("metrics", *PATIENTLY, "--output", "nowhere/xclaim.prom")
 
     assert done.status == 74
     assert len(done.errors) == 1
@@ -89,7 +125,7 @@ def test_it_serves_until_it_is_interrupted(xclaim: CommandLine) -> None:
     xclaim("push", "orders", "1")
     port = programs.free_port()
     server = programs.start(
-        [*XCLAIM, "metrics", "--port", str(port)],
+        [*XCLAIM, "metrics", *PATIENTLY, "--port", str(port)],
         port,
         cwd=xclaim.folder,
         env=xclaim.environment,

@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 
 from tests.contract.facades import Facade
 from tests.databases import temporary_database
+from tests.looks import patient_observer
 from tests.retrying import AT_ONCE
 from xclaim import (
     AfterAck,
@@ -34,7 +35,6 @@ from xclaim import (
 )
 from xclaim.cli.app import group
 from xclaim.errors import FilterError
-from xclaim.observing import Observer
 from xclaim.operations.audit import audit
 from xclaim.operations.by_hand import held
 from xclaim.operations.doctor import examine
@@ -465,7 +465,7 @@ def test_what_cannot_be_sent_is_seen_as_far_as_it_can(
     contract_url: str, name: str, put: Put
 ) -> None:
     engine = create_engine(contract_url)
-    observer = Observer(engine, timeout=timedelta(minutes=5))
+    observer = patient_observer(engine)
     innocent = Queue(name, engine).push("innocent").id
     by_payload = put()
     by_key = put(payload="1", unique_key="?")
@@ -499,7 +499,7 @@ def test_a_filter_with_a_character_that_the_database_lacks_is_refused(
     contract_url: str, name: str
 ) -> None:
     engine = create_engine(contract_url)
-    observer = Observer(engine, timeout=timedelta(minutes=5))
+    observer = patient_observer(engine)
 
     with pytest.raises(FilterError, match="encoding lacks"):
         observer.search(f"queue:{name} key:☃*")

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,9 +16,11 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.airflow_versions import since
+from tests.looks import PATIENT
 from tests.web.dashboards import Browser
 from xclaim import Queue
 from xclaim.airflow.hooks import XclaimHook
+from xclaim.observing.observer import TIMEOUT
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -39,6 +42,7 @@ def server(_metadata: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", USERS)
         patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "of the tests " * 8)
         patch.setenv("AIRFLOW__API__SECRET_KEY", "of the tests " * 8)
+        patch.setenv("AIRFLOW__XCLAIM__DASHBOARD_TIMEOUT", str(PATIENT.total_seconds()))
         passwords = tmp_path_factory.mktemp("airflow") / "passwords.json"
         patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(passwords))
         purge_cached_app()
@@ -545,3 +549,24 @@ def test_airflow_offers_a_menu_entry_and_two_tabs(server: FastAPI) -> None:
     assert set(views) == {"nav", "dag_run", "task_instance"}
     assert not any(view["href"].startswith("/") for view in views.values())
     assert ours["fastapi_apps"][0]["url_prefix"] == "/xclaim"
+
+
+def test_how_long_a_look_may_take_is_an_option_of_airflow(
+    connected: str, browser_of: Callable[[str | None], Browser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xclaim.airflow.dashboard import api_server
+
+    assert api_server.look_timeout() == PATIENT
+    monkeypatch.delenv("AIRFLOW__XCLAIM__DASHBOARD_TIMEOUT")
+    assert api_server.look_timeout() == TIMEOUT
+    monkeypatch.setenv("AIRFLOW__XCLAIM__DASHBOARD_TIMEOUT", "90.5")
+    assert api_server.look_timeout() == timedelta(seconds=90.5)
+    push(connected)
+    browser = browser_of("ada")
+    assert browser.get("/xclaim/queues").status_code == 200
+    monkeypatch.setenv("AIRFLOW__XCLAIM__DASHBOARD_TIMEOUT", "soon")
+
+    refused = browser.get("/xclaim/queues")
+
+    assert refused.status_code == 400
+    assert "[xclaim] dashboard_timeout" in refused.text

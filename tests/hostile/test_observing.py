@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,12 +10,12 @@ from sqlalchemy import Engine
 
 from tests.hostile import rows
 from tests.hostile.test_surfaces import DATABASES, fill
+from tests.looks import patient_observer
 from tests.retrying import AT_ONCE
 from xclaim import Claim, Queue
 from xclaim.observing import Observer
 from xclaim.observing.filters import StatusWord
 
-LONG = timedelta(minutes=5)
 FILTERS = [
     "",
     *(f"status:{word}" for word in StatusWord),
@@ -41,7 +40,7 @@ FILTERS = [
 @pytest.mark.parametrize("database", DATABASES)
 def test_every_search_ends_among_hostile_rows(engine: Engine, database: str) -> None:
     count = fill(engine, database)
-    observer = Observer(engine, timeout=LONG)
+    observer = patient_observer(engine)
 
     found = {filter_: everything(observer, filter_) for filter_ in FILTERS}
 
@@ -68,7 +67,7 @@ def everything(observer: Observer, filter_: str) -> list[int]:
 @pytest.mark.parametrize("database", DATABASES)
 def test_the_life_of_every_hostile_row_is_told(engine: Engine, database: str) -> None:
     fill(engine, database)
-    observer = Observer(engine, timeout=LONG)
+    observer = patient_observer(engine)
 
     ids = [id_ for id_ in everything(observer, "") if id_ > 0]
     lives = [observer.message(id_) for id_ in ids]
@@ -97,7 +96,7 @@ def test_every_look_sees_the_other_rows(engine: Engine, database: str) -> None:
     queue.push_many([1, 2, 3], max_attempts=1)
     queue.release(claimed(queue), error=ValueError("no"))
     queue.claim(claimed_by="d/r/t[3]#1@host")
-    observer = Observer(engine, timeout=LONG)
+    observer = patient_observer(engine)
 
     seen = {name: look(observer) for name, look in LOOKS.items()}
 
@@ -115,7 +114,7 @@ def test_names_with_slashes_and_line_feeds_are_no_tasks(engine: Engine, database
     with engine.begin() as connection:
         for name in names:
             rows.row(rows.CLAIMED, claimed_by=f"'{name}'").write(connection)
-    observer = Observer(engine, timeout=LONG)
+    observer = patient_observer(engine)
 
     tasks = {held.claimed_by: held.task for held in observer.claims().page}
 
@@ -132,7 +131,7 @@ def test_headers_and_failures_by_hand_are_no_lineage(engine: Engine, database: s
         for headers in ('{"dag_id": 7, "run_id": [], "task_id": {}}', "[1]", '{"dag_id": "d"}'):
             row = rows.row(headers=f"'{headers}'", failures="""'[{"attempt": {}}, 7]'""")
             row.write(connection)
-    observer = Observer(engine, timeout=LONG)
+    observer = patient_observer(engine)
 
     lives = [observer.message(message.id) for message in observer.search("").messages]
 

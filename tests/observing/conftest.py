@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine
 
+from tests.looks import patient_observer
 from tests.observing.rows import Rows
 from xclaim import create_engine
 from xclaim.observing import Observer
-
-PATIENT = timedelta(minutes=2)  # a loaded machine is slow
 
 
 @pytest.fixture
@@ -24,7 +22,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def observer(engine: Engine) -> Observer:
-    return Observer(engine, timeout=PATIENT)
+    return patient_observer(engine)
 
 
 @pytest.fixture

@@ -12,14 +12,13 @@ from sqlalchemy import Engine, text
 
 from benchmarks.observing_cost import counted
 from tests.databases import temporary_database
-from tests.sql_docs import OBSERVING
+from tests.sql_docs import OBSERVING, observing
 from xclaim import create_engine
 from xclaim.observing import Observer
 from xclaim.observing.values import Charted
 from xclaim.operations import migrate
 from xclaim.sql.dialects import SQLITE
 from xclaim.sql.schema import message_table
-from xclaim.sql.statements import observing_queues
 
 MESSAGES = 60_000  # of each kind: some 1,000 pages of the table, 300 of an index
 COLUMNS = "queue, origin_queue, payload, created_at, available_at, status, attempts"
@@ -79,7 +78,7 @@ def test_a_look_reads_a_bounded_number_of_pages(large: Engine, name: str) -> Non
 
 @pytest.mark.parametrize("name", [name for name in OBSERVING if SQLITE in OBSERVING[name]])
 def test_sqlite_looks_by_an_index(sqlite_url: str, name: str) -> None:
-    statement = getattr(observing_queues, name)(message_table(), SQLITE)
+    statement = observing(name)(message_table(), SQLITE)
     parameters = dict.fromkeys(re.findall(r"(?<![:\w]):([a-z_]+)", statement.text), 1)
     engine = create_engine(sqlite_url)
     with engine.connect() as connection:

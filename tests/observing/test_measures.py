@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import Engine, text
 
+from tests.looks import patient_observer
 from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
 from xclaim import InvalidArgumentError, create_engine
 from xclaim.observing import Observer, counting, glancing, listing, measuring
@@ -103,7 +104,7 @@ def test_the_oldest_snapshot_is_that_of_another_session(fresh_postgresql_url: st
     engine = create_engine(fresh_postgresql_url)
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as other:
         other.execute(text("SELECT 1 FROM xclaim_message"))
-        found = Observer(engine).measures().oldest_snapshot_seconds
+        found = patient_observer(engine).measures().oldest_snapshot_seconds
     engine.dispose()
 
     assert found is not None

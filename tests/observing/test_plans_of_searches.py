@@ -14,10 +14,16 @@ from xclaim.operations.migrate import upgrade
 from xclaim.sql import full_names
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect
 from xclaim.sql.schema import message_table
-from xclaim.sql.statements import observing_messages as statements
-from xclaim.sql.statements import observing_queues
+from xclaim.sql.statements import (
+    observing_claims,
+    observing_letters,
+    observing_messages,
+    observing_parts,
+    observing_work,
+)
 from xclaim.sql.statements.message_conditions import Condition, Readable, Trait
-from xclaim.sql.statements.observing_messages import Due, Part, Walk, Way
+from xclaim.sql.statements.observing_walks import Due, Walk, Way
+from xclaim.sql.statements.observing_work import Part
 
 ROWS = 60_000
 FILL = """
@@ -164,7 +170,7 @@ INDEXES = {
 }
 
 
-@pytest.mark.parametrize("build", [statements.search, statements.search_ids])
+@pytest.mark.parametrize("build", [observing_messages.search, observing_messages.search_ids])
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_a_search_goes_by_its_index(large: Engine, way: Way, build: Any) -> None:
     lines = plan(large, build, way=way, conditions=CONDITIONS, may=MAY)
@@ -181,7 +187,7 @@ def test_a_search_goes_by_its_index(large: Engine, way: Way, build: Any) -> None
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_what_was_looked_through_is_counted_by_its_index(large: Engine, way: Way) -> None:
-    for build in (statements.looked_through, statements.counted_to):
+    for build in (observing_messages.looked_through, observing_messages.counted_to):
         lines = plan(large, build, way=way)
 
         refuse_scans(lines)
@@ -193,9 +199,9 @@ def test_what_was_looked_through_is_counted_by_its_index(large: Engine, way: Way
 @pytest.mark.parametrize("walk", INDEXES)
 def test_small_parts_are_counted_and_looked_at_by_their_index(large: Engine, walk: Walk) -> None:
     way = Way(walk=walk, is_grouped=True)
-    looks = [plan(large, statements.search, way=way, conditions=CONDITIONS, may=MAY)]
+    looks = [plan(large, observing_messages.search, way=way, conditions=CONDITIONS, may=MAY)]
     if walk is not Walk.CONSUMED:
-        looks.append(plan(large, observing_queues.parts, way=Way(walk=walk)))
+        looks.append(plan(large, observing_parts.parts, way=Way(walk=walk)))
 
     for lines in looks:
         refuse_scans(lines)
@@ -203,21 +209,21 @@ def test_small_parts_are_counted_and_looked_at_by_their_index(large: Engine, wal
 
 
 LOOKS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "keyed ids": (statements.keyed_ids, {}),
-    "queues that wait": (statements.next_queue, {"walk": Walk.WAITING}),
-    "queues that are held": (statements.next_queue, {"walk": Walk.HELD}),
-    "queues that were consumed": (statements.next_queue, {"walk": Walk.CONSUMED}),
-    "a level": (statements.next_level, {}),
-    "beginnings": (statements.beginnings, {}),
-    "one message": (statements.look_at, {"may": MAY}),
-    "a document": (statements.document, {"name": "payload"}),
-    "claims": (statements.held, {"is_of_queue": False, "is_begun": False}),
-    "further claims": (statements.held, {"is_of_queue": False, "is_begun": True}),
-    "claims of a queue": (statements.held, {"is_of_queue": True, "is_begun": False}),
-    "further claims of a queue": (statements.held, {"is_of_queue": True, "is_begun": True}),
-    "letters": (statements.letters_by_error, {"may": MAY}),
+    "keyed ids": (observing_messages.keyed_ids, {}),
+    "queues that wait": (observing_messages.next_queue, {"walk": Walk.WAITING}),
+    "queues that are held": (observing_messages.next_queue, {"walk": Walk.HELD}),
+    "queues that were consumed": (observing_messages.next_queue, {"walk": Walk.CONSUMED}),
+    "a level": (observing_messages.next_level, {}),
+    "beginnings": (observing_messages.beginnings, {}),
+    "one message": (observing_messages.look_at, {"may": MAY}),
+    "a document": (observing_messages.document, {"name": "payload"}),
+    "claims": (observing_claims.held, {"is_of_queue": False, "is_begun": False}),
+    "further claims": (observing_claims.held, {"is_of_queue": False, "is_begun": True}),
+    "claims of a queue": (observing_claims.held, {"is_of_queue": True, "is_begun": False}),
+    "further claims of a queue": (observing_claims.held, {"is_of_queue": True, "is_begun": True}),
+    "letters": (observing_letters.letters_by_error, {"may": MAY}),
     "work": (
-        statements.work,
+        observing_work.work,
         {"way": Way(walk=Walk.IDS), "part": Part(is_task=True, is_mapped=True), "may": MAY},
     ),
 }
@@ -237,7 +243,7 @@ def test_a_look_reads_an_index_and_not_the_table(large: Engine, look: str) -> No
 def test_a_search_reads_no_more_than_it_looks_at(large: Engine, way: Way) -> None:
     if large.dialect.name == "sqlite":
         way = Way(walk=Walk.IDS)  # SQLite does not say how much it has read
-    lines = plan(large, statements.search, way=way, conditions=CONDITIONS, may=MAY)
+    lines = plan(large, observing_messages.search, way=way, conditions=CONDITIONS, may=MAY)
     rows = [
         int(line.partition("rows=")[2].split(".")[0].split(" ")[0])
         for line in lines

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, text
 
+from tests.looks import patient_observer
 from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
 from xclaim import Claim, InvalidArgumentError, Queue, SchemaVersionError, create_engine
 from xclaim.connections.engine import create_verb_engine
@@ -231,7 +232,7 @@ def test_times_that_only_a_hand_writes_stop_nothing(fresh_postgresql_url: str, t
             text(f"UPDATE xclaim_message SET consumed_at = '{time}' WHERE consumed_at IS NOT NULL")
         )
     pause(engine, "a")
-    observer = Observer(engine)
+    observer = patient_observer(engine)
 
     (found,) = observer.queues()
     observer.flows(["a"])
@@ -251,7 +252,7 @@ def test_values_that_sqlite_lets_a_hand_write_stop_nothing(sqlite_url: str) -> N
     rows.add(queue="a", available_at=b"\xff", attempts=1.5)
     rows.consumed(queue="a", consumed_at="yesterday", claimed_at=17)
     rows.claimed(queue="a", claim_expires_at="never", claimed_at="long ago")
-    observer = Observer(engine)
+    observer = patient_observer(engine)
 
     (found,) = observer.queues()
 
@@ -276,7 +277,7 @@ def test_what_the_checks_would_forbid_stops_nothing(fresh_postgresql_url: str) -
     rows.add(queue="a", status="consumed", consumed_at=MINUTE)
     rows.add(queue="", origin_queue="a")
     rows.add(queue=".dead", origin_queue="a")
-    observer = Observer(engine)
+    observer = patient_observer(engine)
 
     names = [found.name for found in observer.queues()]
 
@@ -325,7 +326,7 @@ def test_bad_arguments_are_refused(observer: Observer) -> None:
 def test_without_our_schema_it_is_said_what_to_run(empty_database_url: str) -> None:
     engine = create_engine(empty_database_url)
     engine.connect().close()  # which makes the file
-    observer = Observer(engine)
+    observer = patient_observer(engine)
 
     for look in (
         observer.queues,
@@ -346,7 +347,7 @@ def test_a_table_of_settings_that_is_missing_is_no_lack_of_rights(database_url: 
         connection.exec_driver_sql("DROP TABLE xclaim_queue")
 
     with pytest.raises(SchemaVersionError, match="xclaim upgrade"):
-        Observer(engine).queues()
+        patient_observer(engine).queues()
 
     engine.dispose()
 
@@ -357,7 +358,7 @@ def test_a_schema_that_is_named_is_looked_at(empty_postgresql_url: str, schema: 
     migrate.upgrade(engine, schema=schema)
     with Queue("orders", engine, schema=schema) as queue:
         queue.push(1)
-    observer = Observer(engine, schema)
+    observer = patient_observer(engine, schema)
 
     (found,) = observer.queues()
 
@@ -388,7 +389,7 @@ def test_what_others_put_into_the_search_path_is_not_called(fresh_postgresql_url
                 " AS $$ BEGIN RAISE 'trapped'; END $$"
             )
         )
-    observer = Observer(engine)
+    observer = patient_observer(engine)
 
     assert observer.queues()[0].available == exactly(1)
     assert observer.queue("orders") is not None
@@ -404,5 +405,5 @@ def test_a_file_that_was_closed_is_looked_at_again(sqlite_url: str) -> None:
     Queue("orders", engine).push(1)
 
     for _ in range(2):
-        assert Observer(engine).queues()[0].available == exactly(1)
+        assert patient_observer(engine).queues()[0].available == exactly(1)
         engine.dispose()

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, text
 
+from tests.looks import patient_observer
 from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
 from tests.people import people
 from xclaim import create_engine
-from xclaim.observing import Observer, glancing, listing, remembering
+from xclaim.observing import glancing, listing, remembering
 from xclaim.observing.values import Count, QueueSummary, Verdict
 
 SEEN_ANEW = ("available", "delayed", "claimed", "lapsed", "dead")
@@ -35,11 +36,11 @@ def run(engine: Engine, sql: str) -> None:
 
 def anew(engine: Engine) -> dict[str, QueueSummary]:
     remembering._remembered.clear()
-    return {found.name: found for found in Observer(engine).queues()}
+    return {found.name: found for found in patient_observer(engine).queues()}
 
 
 def again(engine: Engine) -> dict[str, QueueSummary]:
-    return {found.name: found for found in Observer(engine).queues()}
+    return {found.name: found for found in patient_observer(engine).queues()}
 
 
 def test_what_was_pushed_claimed_consumed_or_died_is_seen_at_once(many: Engine) -> None:
@@ -155,7 +156,7 @@ def test_what_was_looked_at_closely_is_in_the_list_for_a_while(many: Engine) -> 
     rows.available(queue="b")
     before = anew(many)["a"]
 
-    closely = Observer(many).closely(["a"])["a"]
+    closely = patient_observer(many).closely(["a"])["a"]
     after = again(many)["a"]
 
     assert (before.available, before.delayed) == (
@@ -185,7 +186,7 @@ def test_what_is_consumed_is_counted_whatever_is_remembered(many: Engine) -> Non
     rows = Rows(many)
     for name in ("a", "b"):
         rows.consumed(queue=name, ago=HOUR)
-    observer = Observer(many)
+    observer = patient_observer(many)
     observer.measures()
 
     rows.consumed(3, queue="b", ago=MINUTE)
@@ -210,7 +211,7 @@ def test_a_role_is_not_told_what_another_has_seen_through_the_same_pool(
         seen = []
         for taken in ("NONE", role):
             event.listen(engine, "checkout", _take(taken))
-            seen.append([found.name for found in Observer(engine).queues()])
+            seen.append([found.name for found in patient_observer(engine).queues()])
         engine.dispose()
 
     assert seen == [["orders", "secret"], ["orders"]]
@@ -229,11 +230,11 @@ def test_what_is_forgotten_is_looked_at_anew(many: Engine) -> None:
     for name in ("a", "b"):
         rows.available(3 * glancing.ENTRIES, queue=name)
     anew(many)
-    Observer(many).closely(["a"])
+    patient_observer(many).closely(["a"])
     run(many, "DELETE FROM xclaim_message WHERE queue = 'a' AND id % 4 = 0")
     remembered = again(many)["a"].available
 
-    Observer(many).forget()
+    patient_observer(many).forget()
     found = again(many)["a"].available
 
     assert found.at_least < remembered.at_least

@@ -8,13 +8,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import make_url, text
 
+from tests.looks import patient_observer
 from tests.observing.rows import Rows
 from tests.people import People, member, people
 from xclaim import create_engine
 from xclaim.observing import Observer
 from xclaim.observing.values import Action
 
-PATIENT = timedelta(minutes=2)
 MAY = {
     "producer": {Action.PUSH},
     "consumer": {Action.RELEASE, Action.EXPIRE},
@@ -39,7 +39,7 @@ def office(request: pytest.FixtureRequest) -> Iterator[tuple[People, str]]:
 
 
 def observer_of(office: People, who: str) -> Observer:
-    return Observer(office.engines[who], timeout=PATIENT)
+    return patient_observer(office.engines[who])
 
 
 @pytest.mark.parametrize("who", MAY)
@@ -111,7 +111,7 @@ def test_a_role_of_one_queue_may_do_nothing_to_another(postgresql_server: str) -
 def test_the_owner_may_do_everything(fresh_postgresql_url: str) -> None:
     engine = create_engine(fresh_postgresql_url)
 
-    rights = Observer(engine).rights("orders")
+    rights = patient_observer(engine).rights("orders")
 
     assert rights.refusals == {}
     assert (rights.sees_payloads, rights.hides_rows) == (True, False)
@@ -124,7 +124,7 @@ def test_a_role_with_nothing_may_do_nothing(postgresql_server: str) -> None:
         people(postgresql_server, None) as everybody,
         member(postgresql_server, everybody) as nobody,
     ):
-        rights = Observer(nobody).rights("orders")
+        rights = patient_observer(nobody).rights("orders")
 
     assert set(rights.refusals) == set(Action)
     assert not rights.sees_payloads
@@ -150,7 +150,7 @@ def test_a_session_that_is_set_to_read_only_may_do_nothing(fresh_postgresql_url:
     options = "-c default_transaction_read_only=on"
     engine = create_engine(fresh_postgresql_url, connect_args={"options": options})
 
-    rights = Observer(engine).rights("orders")
+    rights = patient_observer(engine).rights("orders")
 
     assert set(rights.refusals) == set(Action)
     assert "default_transaction_read_only" in rights.refusals[Action.PUSH]
@@ -170,9 +170,9 @@ def test_who_cannot_write_the_file_may_do_nothing(sqlite_url: str) -> None:
     path = make_url(sqlite_url).database
     engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
 
-    rights = Observer(engine).rights()
+    rights = patient_observer(engine).rights()
 
     assert set(rights.refusals) == set(Action)
     assert "cannot be written" in rights.refusals[Action.PUSH]
-    assert Observer(engine).queues() == []
+    assert patient_observer(engine).queues() == []
     engine.dispose()

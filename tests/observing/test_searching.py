@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests import databases
+from tests.looks import patient_observer
 from tests.retrying import AT_ONCE
 from xclaim import Queue, Status, create_engine
 from xclaim.errors import FilterError
@@ -43,7 +44,7 @@ def settled(
 
 @pytest.fixture(scope="module")
 def watcher(settled: Engine) -> Observer:
-    return Observer(settled, timeout=LONG)
+    return patient_observer(settled)
 
 
 @pytest.fixture(scope="module")

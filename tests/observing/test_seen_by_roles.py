@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
 
+from tests.looks import patient_observer
 from tests.people import People, people
 from tests.retrying import AT_ONCE
 from xclaim import Queue
@@ -14,7 +14,6 @@ from xclaim.errors import FilterError
 from xclaim.observing import Observer
 from xclaim.operations.grants import Kind
 
-LONG = timedelta(minutes=5)
 BY = "etl/r/2/pack[7]#2@host"
 HEADERS = {"dag_id": "etl", "run_id": "r/1", "task_id": "load", "map_index": -1, "try_number": 1}
 WHO = [*Kind, "reader"]
@@ -36,7 +35,7 @@ def office(postgresql_server: str, _template_url: str) -> Iterator[People]:
 
 
 def observer(office: People, who: str) -> Observer:
-    return Observer(office.engines[who], timeout=LONG)
+    return patient_observer(office.engines[who])
 
 
 @pytest.mark.parametrize("who", WHO)

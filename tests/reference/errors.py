@@ -64,8 +64,10 @@ _WAY_OUT: dict[type[XclaimError], str] = {
     errors.InvalidArgumentError: "Its text names the argument and what it may be.",
     errors.FilterError: "Its text says what is wrong at `position`, and what to write instead.",
     errors.ObservationTimeoutError: (
-        "Ask for less, or ask again when the database has less to do. `Observer(timeout=...)` gives"
-        " it more time. If somebody has locked the table, `pg_stat_activity` says who."
+        "Ask for less, or ask again when the database has less to do. More time is given by"
+        " `timeout=` of an `Observer`, a dashboard's `Place` or an audit, by `--timeout` of"
+        " `xclaim dashboard` and `xclaim metrics`, and by `dashboard_timeout` of `[xclaim]` in"
+        " Airflow. If somebody has locked the table, `pg_stat_activity` says who."
     ),
     errors.DatabaseUrlError: "Its text says what is wrong in it, without the password.",
 }

@@ -17,9 +17,9 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as metrics_in
 from sqlalchemy import Engine, event, text
 
+from tests.looks import patient_observer
 from tests.promtool import needs_promtool, promtool
 from xclaim import Queue, create_engine
-from xclaim.observing.observer import Observer
 from xclaim.observing.values import Count, Measures, QueueMeasures
 from xclaim.telemetry.prometheus import NAMES, Exposition, labels_of
 from xclaim.telemetry.serving import serving
@@ -49,7 +49,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 def exposition(engine: Engine, **options: Any) -> Exposition:
-    return Exposition(Observer(engine), **{"shared_for": NO_WAIT, **options})
+    return Exposition(patient_observer(engine), **{"shared_for": NO_WAIT, **options})
 
 
 def values(body: bytes) -> dict[str, dict[str, float]]:

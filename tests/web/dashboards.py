@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -16,11 +17,17 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from tests.looks import PATIENT
 from xclaim import Queue
 from xclaim.web import AccessDeniedError, OnePlace, Person, Place, create_app
 
 OPERATOR = Person(name="ada", may_act=True, may_see_payloads=True)
 _TOKEN = re.compile(r'name="csrf_token" value="([^"]*)"')
+
+
+def shop(engine: Engine, *, timeout: timedelta = PATIENT) -> OnePlace:
+    """Return the one place of a dashboard, whose looks may take long on a loaded machine."""
+    return OnePlace(Place(name="shop", engine=engine, timeout=timeout))
 
 
 @dataclass
@@ -72,17 +79,18 @@ class Dashboard:
     """A dashboard over an engine, and a browser that looks at it.
 
     ``get`` and ``post`` take an address relative to the dashboard. ``post`` sends the token that
-    the page ``form`` carries, as a browser would.
+    the page ``form`` carries, as a browser would. ``timeout`` is that of its looks.
     """
 
     engine: Engine
     access: SignedIn = field(default_factory=SignedIn)
     options: dict[str, Any] = field(default_factory=dict)
+    timeout: timedelta = PATIENT
     app: Starlette = field(init=False)
     browser: Browser = field(init=False)
 
     def __post_init__(self) -> None:
-        place = OnePlace(Place(name="shop", engine=self.engine))
+        place = shop(self.engine, timeout=self.timeout)
         self.app = create_app(place, self.access, **self.options)
         self.browser = Browser(self.app)
 

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import Engine
 from starlette.requests import Request
 
-from tests.web.dashboards import Browser
+from tests.web.dashboards import Browser, shop
 from xclaim import create_engine
 from xclaim.errors import InvalidArgumentError
-from xclaim.web import Access, AccessDeniedError, OnePlace, Person, Place, create_app
+from xclaim.web import Access, AccessDeniedError, Person, create_app
 from xclaim.web.alone import passwords
 from xclaim.web.alone.hosts import host_name, is_loopback, only_hosts
 from xclaim.web.alone.links import OneTimeLinks
@@ -44,7 +44,7 @@ def engine(sqlite_url: str) -> Any:
 @pytest.fixture
 def browser_of(engine: Engine) -> Callable[..., Browser]:
     def make(access: Access, **options: Any) -> Browser:
-        app = create_app(OnePlace(Place(name="shop", engine=engine)), access)
+        app = create_app(shop(engine), access)
         return Browser(app, **options)
 
     return make

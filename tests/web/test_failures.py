@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.routing import Route
 
 from tests.cli.command_line import UNREACHABLE
-from tests.web.dashboards import Browser, Dashboard, SignedIn, dashboard_of
+from tests.web.dashboards import Browser, Dashboard, SignedIn, dashboard_of, shop
 from xclaim import create_engine
-from xclaim.errors import ObservationTimeoutError
-from xclaim.web import OnePlace, Place, create_app
+from xclaim.errors import InvalidArgumentError, ObservationTimeoutError
+from xclaim.web import Place, create_app
+from xclaim.web.failures import failure_of
 
 
 def test_a_database_without_the_table_says_what_makes_it(empty_database_url: str) -> None:
@@ -78,7 +80,7 @@ def test_what_is_asked_for_is_escaped(dashboard: Dashboard, page: str) -> None:
 
 def test_engines_of_others_are_shown_too(sqlite_url: str) -> None:
     engine = sqlalchemy_create_engine(sqlite_url)
-    app = create_app(OnePlace(Place(name="shop", engine=engine)), SignedIn())
+    app = create_app(shop(engine), SignedIn())
 
     answer = Browser(app).get("/queues")
 
@@ -88,9 +90,46 @@ def test_engines_of_others_are_shown_too(sqlite_url: str) -> None:
 
 def test_a_file_that_is_gone_is_said_and_not_made_anew(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'gone.db'}", execution_options={})
-    app = create_app(OnePlace(Place(name="shop", engine=engine)), SignedIn())
+    app = create_app(shop(engine), SignedIn())
 
     answer = Browser(app).get("/queues")
 
     engine.dispose()
     assert answer.status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("is_locked", "way_out"), [(False, "--timeout of"), (True, "xclaim doctor")]
+)
+def test_what_took_too_long_says_who_can_give_it_more_time(
+    *, is_locked: bool, way_out: str
+) -> None:
+    error = ObservationTimeoutError("the queues", 2, is_locked=is_locked)
+
+    failure = failure_of(error)
+
+    assert failure.text.endswith("within 2 seconds, and the look was ended")
+    assert way_out in failure.way_out
+
+
+@pytest.mark.parametrize("page", ["queues", "messages", "doctor"])
+def test_each_look_ends_with_the_time_of_its_place(fresh_postgresql_url: str, page: str) -> None:
+    engine = create_engine(fresh_postgresql_url)
+    dashboard = Dashboard(engine, timeout=timedelta(milliseconds=300))
+    with engine.connect() as other:
+        other.exec_driver_sql("LOCK TABLE xclaim_message, xclaim_queue IN ACCESS EXCLUSIVE MODE")
+        answer = dashboard.get(page)
+        other.rollback()
+    engine.dispose()
+
+    assert "0.3 seconds" in answer.text or "could not look in time" in answer.text
+
+
+@pytest.mark.parametrize("timeout", [timedelta(0), 2, timedelta(days=-1)])
+def test_a_time_that_is_none_is_refused_with_the_place(sqlite_url: str, timeout: Any) -> None:
+    engine = create_engine(sqlite_url)
+
+    with pytest.raises(InvalidArgumentError, match="timeout"):
+        Place(name="shop", engine=engine, timeout=timeout)
+
+    engine.dispose()

@@ -13,10 +13,10 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
 
-from tests.web.dashboards import OPERATOR, Browser, SignedIn
+from tests.web.dashboards import OPERATOR, Browser, SignedIn, shop
 from xclaim import create_engine
 from xclaim.arguments import HIGHEST_ID
-from xclaim.web import OnePlace, Person, Place, forms, selections
+from xclaim.web import Person, forms, selections
 from xclaim.web.actions import MOST
 from xclaim.web.forms import MOST_BYTES, Form, form_token
 from xclaim.web.gate import Gate
@@ -36,9 +36,7 @@ class Deeds:
     def __init__(self, engine: Engine) -> None:
         self.done: list[dict[str, str]] = []
         self.access = SignedIn()
-        settings = Settings(
-            places=OnePlace(Place(name="shop", engine=engine)), access=self.access, signer=SIGNER
-        )
+        settings = Settings(places=shop(engine), access=self.access, signer=SIGNER)
         app = Starlette(
             routes=[action("/act", self._act)], middleware=[Middleware(Gate, settings=settings)]
         )

@@ -10,9 +10,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount, Route
 
-from tests.web.dashboards import OPERATOR, Browser, Dashboard, SignedIn
+from tests.web.dashboards import OPERATOR, Browser, Dashboard, SignedIn, shop
 from xclaim.errors import InvalidArgumentError
-from xclaim.web import AccessDeniedError, OnePlace, Person, Place, create_app
+from xclaim.web import AccessDeniedError, Person, create_app
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -45,7 +45,7 @@ def addresses(app: Starlette) -> list[tuple[str, str]]:
 
 
 def with_access(unused: Dashboard, access: Any, **options: Any) -> Browser:
-    place = OnePlace(Place(name="shop", engine=unused.engine))
+    place = shop(unused.engine)
     return Browser(create_app(place, access, **options))
 
 
@@ -193,7 +193,7 @@ def test_read_only_and_hidden_payloads_hold_for_everybody(unused: Dashboard) -> 
         seen.append(request.scope["xclaim.person"])
         raise AccessDeniedError(403, "seen")
 
-    place = OnePlace(Place(name="shop", engine=unused.engine))
+    place = shop(unused.engine)
     app = create_app(place, SignedIn(OPERATOR), read_only=True, hides_payloads=True)
     app.router.routes.append(Route("/remember", remember))
     answer = Browser(app).get("/remember")

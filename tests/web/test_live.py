@@ -16,9 +16,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from tests.eventually import PATIENCE
-from tests.web.dashboards import SignedIn
+from tests.web.dashboards import SignedIn, shop
 from xclaim import create_engine
-from xclaim.web import OnePlace, Person, Place, live
+from xclaim.web import Person, Place, live
 from xclaim.web.cells import Cells
 from xclaim.web.gate import Gate
 from xclaim.web.live import Live, Topic, Watched
@@ -42,7 +42,7 @@ class Watch:
     def __post_init__(self) -> None:
         self.live = Live({"page": Topic(self._watch, ("name",))})
         settings = Settings(
-            places=OnePlace(Place(name="shop", engine=self.engine)),
+            places=shop(self.engine),
             access=self.access,
             signer=Signer(b""),
         )

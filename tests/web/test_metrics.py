@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tests.web.dashboards import OPERATOR, Browser, Dashboard, SignedIn
+from tests.looks import PATIENT
+from tests.web.dashboards import OPERATOR, Browser, Dashboard, SignedIn, shop
 from xclaim import Payloads
 from xclaim.errors import InvalidArgumentError
-from xclaim.web import OnePlace, Person, Place, create_app
+from xclaim.web import Person, Place, create_app
 from xclaim.web.alone.scrapers import ScrapersToken
 
 TOKEN = "0123456789abcdef"
@@ -19,7 +20,7 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 
 
 def scraped_by(engine: Engine, access: SignedIn, **headers: str) -> Browser:
-    place = OnePlace(Place(name="shop", engine=engine))
+    place = shop(engine)
     return Browser(create_app(place, ScrapersToken(access, TOKEN)), headers=headers)
 
 
@@ -62,7 +63,11 @@ class Office:
 
     def open(self, name: str, person: Person) -> Place:
         return Place(
-            name=name, engine=self._engine, payloads=Payloads(), may_act=person == OPERATOR
+            name=name,
+            engine=self._engine,
+            payloads=Payloads(),
+            may_act=person == OPERATOR,
+            timeout=PATIENT,
         )
 
 

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 from starlette.responses import PlainTextResponse, Response
 
+from tests.looks import PATIENT
 from tests.web.dashboards import Browser, SignedIn
 from xclaim import Queue, create_engine
 from xclaim.operations.migrate import upgrade
@@ -30,7 +31,7 @@ class Shops:
         return [*self._engines][: 1 if person == EVE else None]
 
     def open(self, name: str, person: Person) -> Place:
-        return Place(name=name, engine=self._engines[name])
+        return Place(name=name, engine=self._engines[name], timeout=PATIENT)
 
 
 @pytest.fixture

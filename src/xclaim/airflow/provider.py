@@ -69,6 +69,15 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "shop_queues,warehouse",
                         "default": "",
                     },
+                    "dashboard_timeout": {
+                        "description": (
+                            "How many seconds each look of the dashboard at a database may take."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": "10",
+                        "default": "2",
+                    },
                     **_XCOM_OPTIONS,
                 },
             }

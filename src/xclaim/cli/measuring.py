@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import suppress
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xclaim.cli.database import Database, place_options
+from xclaim.cli.options import look_timeout_option
 from xclaim.cli.outcomes import NO_DATABASE, emit, say
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ _MISSING = (
 )
 @click.option("--alerts", is_flag=True, help="Print alert rules for Prometheus instead.")
 @click.option("--board", is_flag=True, help="Print a board for Grafana instead.")
+@look_timeout_option
 @place_options
 def metrics(
     *,
@@ -46,6 +49,7 @@ def metrics(
     path: Path | None,
     alerts: bool,
     board: bool,
+    timeout: timedelta,
     database: Database,
 ) -> int:
     """Print metrics for Prometheus, or serve them.
@@ -65,7 +69,7 @@ def metrics(
     from xclaim.observing.observer import Observer
 
     with database.engine_not_connected() as engine:
-        observer = Observer(engine, database.schema)
+        observer = Observer(engine, database.schema, timeout)
         if port is not None:
             return _serve(_exposition(observer, counts=True), host or _HOST, port)
         scrape = _exposition(observer, counts=False).scrape()

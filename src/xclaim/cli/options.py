@@ -88,4 +88,11 @@ queue_argument = click.argument("queue_name", metavar="QUEUE")
 lease_option = click.option(
     "--lease", type=duration, default="5m", show_default=True, help="After it others may claim."
 )
+look_timeout_option = click.option(
+    "--timeout",
+    type=duration,
+    default="2s",  # as an Observer has it
+    show_default=True,
+    help="How long each look at the database may take.",
+)
 limit_option = click.option("--limit", type=int, help="How many at most; by default all.")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from xclaim.cli.database import Database, place_options
+from xclaim.cli.options import look_timeout_option
 from xclaim.cli.outcomes import RefusedError, say
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ _NEEDED = ("starlette", "jinja2", "uvicorn", "anyio")
     metavar="TEXT",
     help="What the pages and the log call the database; by default its own name.",
 )
+@look_timeout_option
 @place_options
 def dashboard(
     *,
@@ -85,6 +88,7 @@ def dashboard(
     root_path: str,
     airflow_url: str | None,
     name: str | None,
+    timeout: timedelta,
     database: Database,
 ) -> int:
     """Show the queues in a browser, until Ctrl-C.
@@ -110,7 +114,7 @@ def dashboard(
         if is_loopback(host) or allowed_hosts:
             access = only_hosts(access, allowed_hosts)
         app = _app(
-            _place(engine, database, name),
+            _place(engine, database, name, timeout),
             access,
             read_only=read_only,
             hides_payloads=hide_payloads,
@@ -188,7 +192,7 @@ def _password() -> Access:
     return OnePassword(user, password)
 
 
-def _place(engine: Engine, database: Database, name: str | None) -> Place:
+def _place(engine: Engine, database: Database, name: str | None, timeout: timedelta) -> Place:
     from xclaim.web import Place
 
     return Place(
@@ -196,6 +200,7 @@ def _place(engine: Engine, database: Database, name: str | None) -> Place:
         engine=engine,
         schema=database.resolved_schema(engine),
         payloads=database.payloads,
+        timeout=timeout,
     )
 
 

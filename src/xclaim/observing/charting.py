@@ -14,7 +14,7 @@ from xclaim.observing.asking import Question
 from xclaim.observing.names import queue_of
 from xclaim.observing.times import as_time, now_of
 from xclaim.observing.values import Chart, Charted
-from xclaim.sql.statements import observing_queues
+from xclaim.sql.statements import observing_flow
 
 STEPS = 60
 _COUNTED_OF_STEP = 200
@@ -79,7 +79,7 @@ def _on_postgresql(
         "after": steps.begins_at,
         "bound": bound,
     }
-    for row in question.rows(observing_queues.consumed_in_steps, parameters):
+    for row in question.rows(observing_flow.consumed_in_steps, parameters):
         yield row.queue, row.number, row
 
 
@@ -95,7 +95,7 @@ def _on_sqlite(
                 "after": to_text(steps.begin(number)),
                 "until": to_text(steps.begin(number + 1)),
             }
-            (row,) = question.rows(observing_queues.consumed_in_steps, parameters)
+            (row,) = question.rows(observing_flow.consumed_in_steps, parameters)
             yield name, number, row
 
 
@@ -120,7 +120,7 @@ def _reckoned(counted: Sequence[tuple[int, datetime | None]], steps: Steps, boun
 def _pushed(question: Question, queue: str, steps: Steps) -> Chart:
     """Return what was pushed, of the newest messages of all queues: by id, which has an index."""
     parameters = {"queue_name": queue, "bound": _READ}
-    rows = question.rows(observing_queues.newest_pushed, parameters)
+    rows = question.rows(observing_flow.newest_pushed, parameters)
     times = [as_time(row.created_at) for row in rows]
     reaches_back = len(rows) < _READ or min(times) < steps.begins_at
     of_queue = [time for time, row in zip(times, rows, strict=True) if row.is_of_queue]
@@ -129,7 +129,7 @@ def _pushed(question: Question, queue: str, steps: Steps) -> Chart:
 
 def _died(question: Question, queue: str, steps: Steps) -> Chart:
     parameters = {"dead_letter_queue": queue + DEAD_LETTER_SUFFIX, "bound": _READ}
-    rows = question.rows(observing_queues.newest_dead, parameters)
+    rows = question.rows(observing_flow.newest_dead, parameters)
     times = [as_time(row.available_at) for row in rows]
     reaches_back = len(rows) < _READ or min(times) < steps.begins_at
     return _of_times(times, steps, is_complete=reaches_back)

@@ -10,7 +10,7 @@ from xclaim.observing.filters import MOST_CHARACTERS, PAYLOAD, TERMS, OfText, St
 from xclaim.observing.sending import Ask
 from xclaim.observing.values import Completion
 from xclaim.observing.walking import queue_names
-from xclaim.sql.statements.observing_messages import Walk
+from xclaim.sql.statements.observing_walks import Walk
 
 _MOST = 20
 _MOST_NAMES = 500  # of each index

@@ -9,7 +9,7 @@ from typing import Any
 from xclaim.observing.asking import Question
 from xclaim.observing.values import Count, QueueSummary
 from xclaim.sql.dialects import POSTGRESQL
-from xclaim.sql.statements import observing_queues
+from xclaim.sql.statements import observing_closely
 
 
 def estimated(question: Question, summary: QueueSummary) -> QueueSummary:
@@ -26,7 +26,7 @@ def estimated(question: Question, summary: QueueSummary) -> QueueSummary:
 def _with_estimate(question: Question, queue: str, name: str, count: Count) -> Count:
     if count.is_exact:
         return count
-    plan = question.plan(observing_queues.RANGES[name], {"queue_name": queue})
+    plan = question.plan(observing_closely.RANGES[name], {"queue_name": queue})
     rows = _rows_of(plan)
     return replace(count, estimate=rows) if rows > count.at_least else count
 

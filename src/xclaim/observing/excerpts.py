@@ -12,7 +12,7 @@ from xclaim.errors import ObservationTimeoutError
 from xclaim.observing import rows
 from xclaim.observing.sending import Ask
 from xclaim.observing.values import Listed
-from xclaim.sql.statements import observing_messages as statements
+from xclaim.sql.statements import observing_messages
 from xclaim.sql.statements.message_conditions import Readable
 from xclaim.verbs.unsendable import is_unsendable
 
@@ -74,4 +74,4 @@ def _beginnings(ask: Ask, ends_at: float, ids: Sequence[int]) -> dict[int, Any]:
 def _asked_for(ask: Ask, ids: Sequence[int]) -> dict[int, Any]:
     with ask("how payloads begin") as question:
         parameters = question.dialect.row_parameters(id=list(ids))
-        return {row.id: row for row in question.rows(statements.beginnings, parameters)}
+        return {row.id: row for row in question.rows(observing_messages.beginnings, parameters)}

@@ -15,7 +15,7 @@ from xclaim.observing.charting import Steps, consumed_charts
 from xclaim.observing.names import checked
 from xclaim.observing.times import as_time, now_of
 from xclaim.observing.values import Chart, Flow, Percentiles
-from xclaim.sql.statements import observing_queues
+from xclaim.sql.statements import observing_flow
 
 MOST_NAMES = 200
 _SAMPLE = 1_000  # of one queue, or of all together
@@ -44,7 +44,7 @@ def flows(question: Question, names: Iterable[str]) -> dict[str, Flow]:
 
 def last_consumed(question: Question, name: str) -> datetime | None:
     """Return when a message of the queue was consumed last."""
-    rows = question.rows(observing_queues.last_consumed, {"queue_name": name})
+    rows = question.rows(observing_flow.last_consumed, {"queue_name": name})
     return as_time(rows[0].consumed_at) if rows else None
 
 
@@ -65,10 +65,10 @@ def _latest(question: Question, names: Sequence[str]) -> Mapping[str, list[_Cons
     if question.is_sqlite:
         for name in names:
             parameters = {"queue_name": name, "sample": sample}
-            found[name] = list(map(_Consumed, question.rows(observing_queues.latest, parameters)))
+            found[name] = list(map(_Consumed, question.rows(observing_flow.latest, parameters)))
     else:
         parameters = {**question.dialect.row_parameters(queue=names), "sample": sample}
-        for row in question.rows(observing_queues.latest, parameters):
+        for row in question.rows(observing_flow.latest, parameters):
             found[row.queue].append(_Consumed(row))
     for rows in found.values():
         rows.sort(key=lambda row: row.consumed_at, reverse=True)

@@ -16,7 +16,7 @@ from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.observing.asking import Question
 from xclaim.observing.counting import Counted
 from xclaim.observing.times import as_time
-from xclaim.sql.statements import observing_queues
+from xclaim.sql.statements import observing_glances, observing_queues
 
 ENTRIES = 128  # about a page of the index
 LEAST = 20  # seen of a queue that has more
@@ -45,8 +45,8 @@ def glance(question: Question, most: int) -> Glance:
     """Look at the first entries of ``most`` queues."""
     (here,) = question.rows(observing_queues.who_and_when)
     bounds = {"most": most, "bound": ENTRIES, "least": LEAST}
-    waiting = question.rows(observing_queues.first_entries, bounds)
-    claims = question.rows(observing_queues.first_claims, {"most": most, "bound": CLAIMS})
+    waiting = question.rows(observing_glances.first_entries, bounds)
+    claims = question.rows(observing_glances.first_claims, {"most": most, "bound": CLAIMS})
     return Glance(
         role=here.role,
         now=as_time(here.now),

@@ -22,9 +22,9 @@ from xclaim.observing.searching import search
 from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Claims, DeadLetters, Letters, Listed
 from xclaim.observing.walking import all_queue_names
-from xclaim.sql.statements import observing_messages as statements
+from xclaim.sql.statements import observing_claims, observing_letters
 from xclaim.sql.statements.message_conditions import Readable
-from xclaim.sql.statements.observing_messages import Walk
+from xclaim.sql.statements.observing_walks import Walk
 from xclaim.verbs.execution import as_utc
 
 MOST_LETTERS = 10_000  # of a queue that are grouped by their error
@@ -81,7 +81,7 @@ def _held(question: Question, place: Place | None, limit: int, *, is_of_queue: b
         parameters["place_id"] = place.id
         parameters |= question.dialect.place_parameters("place", place.time)
     options = {"is_of_queue": is_of_queue, "is_begun": is_begun}
-    return list(question.texts(statements.held, parameters, **options))
+    return list(question.texts(observing_claims.held, parameters, **options))
 
 
 def failing(ask: Ask, timeout: timedelta, queue: str, limit: int) -> list[Listed]:
@@ -141,7 +141,7 @@ def _of_queues(question: Question, names: list[str], most: int, may: Readable) -
     parameters = {"queue_name": names[0], "look": most}
     if question.dialect.has_lateral:
         parameters = {**question.dialect.row_parameters(queue=names), "look": most}
-    found = question.texts(statements.letters_by_error, parameters, may=may)
+    found = question.texts(observing_letters.letters_by_error, parameters, may=may)
     counted = Counter[int]()
     for row in found:
         counted[row.position] += row.letters

@@ -24,7 +24,12 @@ from xclaim.observing.values import Count, QueueSummary
 from xclaim.observing.verdicts import FAILING_FOR, Seen, verdict
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import QUEUE_TABLE_NAME, queue_table
-from xclaim.sql.statements import observing_queues, observing_rights
+from xclaim.sql.statements import (
+    observing_closely,
+    observing_glances,
+    observing_queues,
+    observing_rights,
+)
 
 MOST_QUEUES = 10_000  # names that are looked for
 _MOST_LISTED = 1_000
@@ -171,14 +176,14 @@ def _add_deaths(question: Question, glance: Glance, rows: Mapping[str, Counted])
     """Add when the newest of many dead letters died, which is not among the first."""
     names = {name + DEAD_LETTER_SUFFIX: name for name in rows}
     cut = [name for name in names if name in glance.waiting and glance.waiting[name].is_cut]
-    for row in _of_each(question, observing_queues.last_died, cut):
+    for row in _of_each(question, observing_glances.last_died, cut):
         rows[names[row.queue]].died_at = row.died_at
 
 
 def _add_tried(
     question: Question, glance: Glance, rows: Mapping[str, Counted], names: Sequence[str]
 ) -> None:
-    for row in _of_each(question, observing_queues.tried, names, sample=_TRIED):
+    for row in _of_each(question, observing_glances.tried, names, sample=_TRIED):
         rows[row.queue].retrying = row.retrying
         seen = glance.waiting[row.queue]
         rows[row.queue].is_retrying_cut = seen.is_cut or row.looked_at < seen.entries
@@ -210,7 +215,7 @@ def _add_waiting(question: Question, glance: Glance, rows: Mapping[str, Counted]
     bounds = Bounds.of(len(rows))
     names = [name for name in rows if name in glance.waiting]
     numbers = {"bound": bounds.entries, "sample": bounds.rows, "levels": _LEVELS}
-    for row in _of_each(question, observing_queues.waits, names, **numbers):
+    for row in _of_each(question, observing_closely.waits, names, **numbers):
         counted = rows[row.queue]
         counted.retrying, counted.is_retrying_cut = row.retrying, row.is_retrying_cut
         if glance.waiting[row.queue].is_cut:
@@ -218,13 +223,13 @@ def _add_waiting(question: Question, glance: Glance, rows: Mapping[str, Counted]
             counted.due, counted.is_due_cut = row.due, row.is_due_cut
             counted.delayed, counted.is_delayed_cut = row.delayed, row.is_delayed_cut
     held = [name for name in rows if name in glance.claims]
-    for row in _of_each(question, observing_queues.first_claimed, held, sample=bounds.rows):
+    for row in _of_each(question, observing_glances.first_claimed, held, sample=bounds.rows):
         rows[row.queue].claimed_at = row.claimed_at
 
 
 def _count_claims(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
     cut = [name for name, row in rows.items() if row.is_claimed_cut]
-    counted = _counted(question, observing_queues.counted_claims, cut, so_far)
+    counted = _counted(question, observing_glances.counted_claims, cut, so_far)
     for name, (found, is_cut) in counted.items():
         rows[name].claimed, rows[name].is_claimed_cut = found.entries, is_cut
         rows[name].lapsed = found.due
@@ -233,7 +238,7 @@ def _count_claims(question: Question, rows: Mapping[str, Counted], so_far: int) 
 
 def _count_dead(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
     cut = {name + DEAD_LETTER_SUFFIX: name for name, row in rows.items() if row.is_dead_cut}
-    counted = _counted(question, observing_queues.counted_entries, list(cut), so_far)
+    counted = _counted(question, observing_glances.counted_entries, list(cut), so_far)
     for name, (found, is_cut) in counted.items():
         rows[cut[name]].dead, rows[cut[name]].is_dead_cut = found.entries, is_cut
 
@@ -266,7 +271,7 @@ def _rows(question: Question, names: Sequence[str], bounds: Bounds) -> dict[str,
     if question.is_sqlite:
         return {name: _row_of_sqlite(question, name, bounds) for name in names}
     numbers = {"bound": bounds.entries, "others": bounds.others, "sample": bounds.rows}
-    found = _of_each(question, observing_queues.summaries, names, levels=_LEVELS, **numbers)
+    found = _of_each(question, observing_closely.summaries, names, levels=_LEVELS, **numbers)
     return {row.queue: _with_cuts(Counted(**row._asdict()), bounds) for row in found}
 
 
@@ -294,7 +299,7 @@ def _row_of_sqlite(question: Question, name: str, bounds: Bounds) -> Counted:
     parts = {"bound": bounds.entries, "sample": bounds.rows}
     names = {**of_queue, "dead_letter_queue": name + DEAD_LETTER_SUFFIX}
     (other,) = question.rows(
-        observing_queues.claims_and_letters,
+        observing_closely.claims_and_letters,
         {**names, "others": bounds.others, "sample": bounds.rows},
     )
     row = Counted(
@@ -307,15 +312,15 @@ def _row_of_sqlite(question: Question, name: str, bounds: Bounds) -> Counted:
         dead=other.dead,
         died_at=other.available_at,
     )
-    levels = question.rows(observing_queues.levels, {**of_queue, "levels": _LEVELS})
+    levels = question.rows(observing_closely.levels, {**of_queue, "levels": _LEVELS})
     for number, level in enumerate(levels, 1):
         shared = {name: max(1, part // number) for name, part in parts.items()}
         parameters = {**of_queue, **shared, "level": level.priority}
-        (part,) = question.rows(observing_queues.of_level, parameters)
+        (part,) = question.rows(observing_closely.of_level, parameters)
         _add_level(row, part, shared["bound"])
     if len(levels) == _LEVELS:
         parameters = {**of_queue, "bound": bounds.entries, "level": levels[-1].priority}
-        (rest,) = question.rows(observing_queues.of_rest, parameters)
+        (rest,) = question.rows(observing_closely.of_rest, parameters)
         _add_level(row, rest, bounds.entries)
         if rest.due + rest.delayed >= bounds.entries:
             row.is_due_cut = row.is_delayed_cut = row.is_retrying_cut = True

@@ -20,7 +20,7 @@ from xclaim.observing.json_text import indented
 from xclaim.observing.planning import readable
 from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Happened, Life, Listed, Moment
-from xclaim.sql.statements import observing_messages as statements
+from xclaim.sql.statements import observing_messages
 from xclaim.sql.statements.message_conditions import Readable
 from xclaim.sql.statements.observing_messages import MOST_SHOWN
 from xclaim.verbs.looking import failures_of
@@ -77,7 +77,7 @@ def life(ask: Ask, message_id: int) -> Life | None:
 def _row(ask: Ask, id_: int) -> tuple[Any, Readable]:
     with ask(_WHAT) as question:
         may = readable(question)
-        found = question.texts(statements.look_at, {"message_id": id_}, may=may)
+        found = question.texts(observing_messages.look_at, {"message_id": id_}, may=may)
         return (found[0] if found else None), may
 
 
@@ -95,7 +95,9 @@ def _payload(ask: Ask, row: Any, may: Readable) -> _Document:
 
 def _encoded(ask: Ask, row: Any) -> str:
     with ask(_WHAT) as question:
-        (found,) = question.rows(statements.place_of_payload, {"message_id": row.id}) or (None,)
+        (found,) = question.rows(observing_messages.place_of_payload, {"message_id": row.id}) or (
+            None,
+        )
     if found is not None and found.is_stored:
         return f"encoded as {row.codec}, in the payload storage: it is not read from there"
     return f"encoded as {row.codec}: `xclaim get` reads it"
@@ -115,7 +117,7 @@ def _document(ask: Ask, id_: int, name: str) -> _Document:
 
 
 def _read(question: Question, id_: int, name: str) -> _Document:
-    found = question.rows(statements.document, {"message_id": id_}, name=name)
+    found = question.rows(observing_messages.document, {"message_id": id_}, name=name)
     if not found or found[0].text is None:
         return _Document()
     return _Document(text=found[0].text, note=shown_size(found[0].size))

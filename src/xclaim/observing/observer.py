@@ -43,7 +43,14 @@ from xclaim.observing.values import (
     Work,
 )
 
-_TIMEOUT = timedelta(seconds=2)
+TIMEOUT = timedelta(seconds=2)  # of a look, unless somebody says otherwise
+_SHORTEST = timedelta(milliseconds=1)
+
+
+def check_timeout(timeout: timedelta) -> None:
+    """Raise InvalidArgumentError unless a look may take so long."""
+    if arguments.seconds("timeout", timeout) < _SHORTEST.total_seconds():
+        raise InvalidArgumentError(f"timeout must be a millisecond or more, not {timeout}")
 
 
 class Observer:
@@ -57,7 +64,7 @@ class Observer:
     """
 
     def __init__(
-        self, engine: Engine, schema: str | None = None, timeout: timedelta = _TIMEOUT
+        self, engine: Engine, schema: str | None = None, timeout: timedelta = TIMEOUT
     ) -> None:
         if not isinstance(engine, Engine):
             raise InvalidArgumentError(
@@ -65,8 +72,7 @@ class Observer:
                 "asyncio engine pass another that is made from the same URL"
             )
         check_driver(engine.dialect)
-        if arguments.seconds("timeout", timeout) < 0.001:  # noqa: PLR2004  (a millisecond)
-            raise InvalidArgumentError(f"timeout must be a millisecond or more, not {timeout}")
+        check_timeout(timeout)
         self._engine = engine
         self._schema = schema
         self._timeout = timeout

@@ -24,9 +24,9 @@ from xclaim.observing.filters import (
 from xclaim.sql.dialects import Dialect
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import TABLE_NAME
-from xclaim.sql.statements import observing_messages as statements
+from xclaim.sql.statements import observing_messages
 from xclaim.sql.statements.message_conditions import Condition, Readable, Trait
-from xclaim.sql.statements.observing_messages import Due, Walk
+from xclaim.sql.statements.observing_walks import Due, Walk
 
 _WALKS = {
     StatusWord.CLAIMED: (Walk.HELD, Due.ANY),
@@ -64,7 +64,7 @@ def readable(question: Question) -> Readable:
     if question.is_sqlite:
         return Readable()
     table = qualified(TABLE_NAME, question.schema)
-    (row,) = question.rows(statements.readable, {"message_table": table})
+    (row,) = question.rows(observing_messages.readable, {"message_table": table})
     return Readable(**row._asdict())
 
 
@@ -97,7 +97,7 @@ def _exact(terms: Iterable[Term], name: TextName) -> list[str]:
 
 
 def _keyed(question: Question, key: str) -> set[int]:
-    return {row.id for row in question.rows(statements.keyed_ids, {"key": key})}
+    return {row.id for row in question.rows(observing_messages.keyed_ids, {"key": key})}
 
 
 def _queues(queue: str, word: StatusWord) -> tuple[str, ...]:

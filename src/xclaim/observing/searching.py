@@ -26,8 +26,8 @@ from xclaim.observing.planning import planned, readable, tests
 from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Found, Matching, Order
 from xclaim.observing.walking import Search
-from xclaim.sql.statements import observing_messages as statements
-from xclaim.sql.statements.observing_messages import Walk
+from xclaim.sql.statements import observing_messages
+from xclaim.sql.statements.observing_walks import Walk
 from xclaim.verbs.unsendable import is_unsendable
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ def _matching(ask: Ask, timeout: timedelta, filter_: Filter, limit: int) -> Matc
             plan=planned(question, filter_),
             may=may,
             ends_at=_half(timeout),
-            build=statements.search_ids,
+            build=observing_messages.search_ids,
             most=5 * MOST_LOOKED_AT,
         )
         looked = search_.found(tests(filter_, may, question.dialect), limit, None)

@@ -14,11 +14,11 @@ from xclaim.errors import ObservationTimeoutError
 from xclaim.observing.asking import Question
 from xclaim.observing.places import Place
 from xclaim.observing.planning import Plan, Tests
-from xclaim.sql.statements import observing_messages as statements
-from xclaim.sql.statements import observing_queues
+from xclaim.sql.statements import observing_messages, observing_parts, observing_walks
 from xclaim.sql.statements.message_conditions import Readable, Trait
-from xclaim.sql.statements.observing_messages import MOST_NAMES, Walk, Way
-from xclaim.sql.statements.observing_queues import LOWEST_PRIORITY, TOP_PRIORITY
+from xclaim.sql.statements.observing_messages import MOST_NAMES
+from xclaim.sql.statements.observing_parts import LOWEST_PRIORITY, TOP_PRIORITY
+from xclaim.sql.statements.observing_walks import Walk, Way
 from xclaim.verbs.execution import as_utc
 
 _FIRST_LOOK = 250  # messages; each further look takes four times as many
@@ -67,7 +67,7 @@ class Search:
     may: Readable
     ends_at: float
     most: int
-    build: Callable[..., Any] = statements.search
+    build: Callable[..., Any] = observing_messages.search
     options: dict[str, Any] = field(default_factory=dict)
     _looked: Looked = field(default_factory=Looked)
     _size: int = 0  # of the next look
@@ -128,7 +128,7 @@ class Search:
             self._count_to(way, until, last)
             return self._behind(place, last)
         looked.rows += found
-        through = self.question.texts(statements.looked_through, begins, way=way)
+        through = self.question.texts(observing_messages.looked_through, begins, way=way)
         if not through:
             return None
         (end,) = through
@@ -163,7 +163,7 @@ class Search:
             return self._behind(here, last)
         looked.count += sum(each.cost for each in group.parts)
         begins = {**self._parameters(self._place_in(parts[-1])), "look": self._size}
-        (end,) = self.question.texts(statements.looked_through, begins, way=of_part)
+        (end,) = self.question.texts(observing_messages.looked_through, begins, way=of_part)
         looked.back_to = as_utc(end.created_at)
         return None
 
@@ -176,13 +176,13 @@ class Search:
         looked = self._looked
         looked.back_to = as_utc(getattr(last, "created_at", None)) or looked.back_to
         counted = self.question.texts(
-            statements.counted_to, {**parameters, **self._end(last)}, way=way
+            observing_messages.counted_to, {**parameters, **self._end(last)}, way=way
         )
         looked.count += counted[0].looked_at
 
     def _end(self, row: Any) -> dict[str, Any]:
         end: dict[str, Any] = {"end_id": row.id}
-        if self.plan.walk in statements.TIMES:
+        if self.plan.walk in observing_walks.TIMES:
             end |= self.question.dialect.place_parameters("end", row.place)
         return end
 
@@ -206,7 +206,7 @@ class Search:
         return self.plan.highest if place.id is None else min(self.plan.highest, place.id - 1)
 
     def _behind(self, place: Place, row: Any) -> Place:
-        time_ = row.place if self.plan.walk in statements.TIMES else None
+        time_ = row.place if self.plan.walk in observing_walks.TIMES else None
         return Place(queue=place.queue, priority=place.priority, time=time_, id=row.id)
 
     def _parts(self, place: Place | None) -> Iterator[Place | _Group]:
@@ -261,7 +261,7 @@ class Search:
             bound = max(1, min(self._size, self.most - self._looked.count))
             numbers = {"level": below, "bound": bound, "most": len(names) + most}
             parameters = {**self.question.dialect.row_parameters(queue=names), **numbers}
-            rows = self.question.rows(observing_queues.parts, parameters, way=way)
+            rows = self.question.rows(observing_parts.parts, parameters, way=way)
             found = [_Part(names[row.place - 1], row.priority, row.entries) for row in rows]
             # Counting ends with the part that has too many: it is looked at alone.
             small = found[:-1] if found and found[-1].entries >= bound else found
@@ -281,7 +281,7 @@ class Search:
             below = begun.priority
         while True:
             parameters = {"queue_name": queue, "priority": below}
-            found = self.question.rows(statements.next_level, parameters)
+            found = self.question.rows(observing_messages.next_level, parameters)
             if not found:
                 return
             below = found[0].priority
@@ -313,7 +313,9 @@ def queue_names(
 ) -> Sequence[str]:
     """Return the names of queues behind another one that an index has messages of."""
     parameters = {"queue_name": after, "message_limit": most}
-    return [row.queue for row in question.rows(statements.next_queue, parameters, walk=walk)]
+    return [
+        row.queue for row in question.rows(observing_messages.next_queue, parameters, walk=walk)
+    ]
 
 
 def all_queue_names(question: Question, walk: Walk, after: str = "") -> Iterator[str]:

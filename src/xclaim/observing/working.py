@@ -23,9 +23,10 @@ from xclaim.observing.planning import Plan, Tests, readable
 from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Listed, Work
 from xclaim.observing.walking import Looked, Search, queue_names
-from xclaim.sql.statements import observing_messages as statements
+from xclaim.sql.statements import observing_work
 from xclaim.sql.statements.message_conditions import Readable
-from xclaim.sql.statements.observing_messages import Part, Walk, Way
+from xclaim.sql.statements.observing_walks import Walk, Way
+from xclaim.sql.statements.observing_work import Part
 from xclaim.task_names import natural_key
 
 MOST_LOOKED_AT = 10_000
@@ -151,7 +152,7 @@ class _Sight:
         parameters = {**self._asked.parameters, **listed, "look": most, "message_limit": limit}
         way = Way(walk=Walk.CONSUMED, is_grouped=True)
         options = {"way": way, "part": self._asked.part, "may": self._may}
-        return list(self._question.texts(statements.work, parameters, **options))
+        return list(self._question.texts(observing_work.work, parameters, **options))
 
     def newest(self, limit: int, place: Place | None, ends_at: float) -> Looked:
         return self._search(Plan(walk=Walk.IDS), MOST_LOOKED_AT, limit, place, ends_at)
@@ -164,7 +165,7 @@ class _Sight:
             plan=plan,
             may=self._may,
             ends_at=ends_at,
-            build=statements.work,
+            build=observing_work.work,
             most=most,
             options={"part": self._asked.part, "may": self._may},
         )

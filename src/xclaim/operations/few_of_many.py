@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.sql.dialects import dialect_of
 from xclaim.sql.statements import examining
-from xclaim.sql.statements.observing_messages import Walk, next_queue
+from xclaim.sql.statements.observing_messages import next_queue
+from xclaim.sql.statements.observing_walks import Walk
 from xclaim.verbs.execution import Build
 from xclaim.verbs.unsendable import shown
 

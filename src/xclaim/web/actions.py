@@ -21,6 +21,7 @@ from xclaim.arguments import visible
 from xclaim.errors import ClaimLostError, InvalidArgumentError, XclaimError
 from xclaim.message import Message, Status
 from xclaim.observing.asking import is_ended, is_locked_out
+from xclaim.observing.observer import TIMEOUT
 from xclaim.observing.values import Action
 from xclaim.operations import by_hand
 
@@ -53,12 +54,13 @@ Step = Callable[[Queue, Sequence[int], "Deed"], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hand:
-    """Who acts, and where."""
+    """Who acts, and where; ``timeout``: how long a look may take."""
 
     by: str
     engine: Engine
     schema: str | None = None
     payloads: Payloads | None = None
+    timeout: timedelta = TIMEOUT
 
     @classmethod
     def of(cls, person: Person, place: Place) -> Hand:
@@ -68,7 +70,13 @@ class Hand:
         """
         by = f"{_cut(person.name)} (dashboard of {_cut(place.name)})"
         engine = by_hand.in_time(place.engine, PATIENCE)
-        return cls(by=by, engine=engine, schema=place.schema, payloads=place.payloads)
+        return cls(
+            by=by,
+            engine=engine,
+            schema=place.schema,
+            payloads=place.payloads,
+            timeout=place.timeout,
+        )
 
     def queue(self, name: str) -> Queue:
         """Return the queue as the role of the place has it."""

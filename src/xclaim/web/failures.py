@@ -36,6 +36,15 @@ _OURS: tuple[tuple[type[XclaimError], int, str], ...] = (
     (HiddenRowsError, 403, "Refused"),
     (InvalidArgumentError, 400, "That cannot be"),
 )
+_LOCKED = (
+    "Somebody has locked the table or the file: `xclaim doctor` says who holds up the others. "
+    "Reload the page when they are done."
+)
+_SLOW = (
+    "Reload the page, or ask for less: one queue, a shorter time. Whoever runs the dashboard can "
+    "give each look more time: --timeout of `xclaim dashboard`, dashboard_timeout of [xclaim] in "
+    "Airflow, timeout= of a Place."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +93,8 @@ def _of_xclaim(error: XclaimError) -> Failure:
         return Failure(
             status=503,
             title="That took too long",
-            text=str(error),
-            way_out="Reload the page, or ask for less: one queue, a shorter time.",
+            text=error.what_happened,
+            way_out=_LOCKED if error.is_locked else _SLOW,
         )
     for kind, status, title in _OURS:
         if isinstance(error, kind):

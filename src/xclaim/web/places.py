@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
+
+from xclaim.observing.observer import TIMEOUT, check_timeout
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -17,7 +20,8 @@ class Place:
     """A database with queues: an engine, kept for as long as the dashboard runs, and a schema.
 
     ``payloads``: how payloads are stored there, for what is pushed from the dashboard. ``may_act``
-    and ``may_see_payloads`` take away from what the person may it was opened for.
+    and ``may_see_payloads`` take away from what the person may it was opened for. ``timeout``: how
+    long each look at the database may take, of which a page has some.
     """
 
     name: str
@@ -26,6 +30,11 @@ class Place:
     payloads: Payloads | None = None
     may_act: bool = True
     may_see_payloads: bool = True
+    timeout: timedelta = TIMEOUT
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgumentError for a timeout that is none, before a page has it."""
+        check_timeout(self.timeout)
 
 
 class Places(Protocol):

@@ -83,7 +83,7 @@ def read(form: Mapping[str, str]) -> Draft:
 
 def push(hand: Hand, draft: Draft) -> Pushed:
     """Push the message. Raise FieldsError for what only the queue can tell."""
-    before = Observer(hand.engine, schema=hand.schema).now()
+    before = Observer(hand.engine, schema=hand.schema, timeout=hand.timeout).now()
     try:
         with hand.queue(draft.queue) as queue:
             message = queue.push(

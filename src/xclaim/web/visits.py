@@ -61,7 +61,7 @@ class Visit:
     def observer(self) -> Observer:
         """The read model of the place, without what is hidden from the person."""
         kind = Observer if self.sees_payloads else DiscreetObserver
-        return kind(self.place.engine, schema=self.place.schema)
+        return kind(self.place.engine, schema=self.place.schema, timeout=self.place.timeout)
 
     def rights(self, queue: str | None = None) -> Rights:
         """Return what the database role may do, of all queues or of one."""

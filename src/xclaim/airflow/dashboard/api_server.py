@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode, urlsplit
 
@@ -28,6 +29,8 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from xclaim.airflow.provider import DASHBOARD
+from xclaim.errors import InvalidArgumentError
+from xclaim.observing.observer import TIMEOUT
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -41,6 +44,7 @@ __all__ = [
     "connection",
     "connections_of",
     "is_listed",
+    "look_timeout",
     "may_read_tasks",
     "may_use_connection",
     "named_connections",
@@ -138,6 +142,20 @@ def named_connections() -> list[str]:
     """Return the ids in ``[xclaim] dashboard_connections``."""
     names = conf.get("xclaim", "dashboard_connections", fallback="") or ""
     return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def look_timeout() -> timedelta:
+    """Return how long a look may take: ``[xclaim] dashboard_timeout``.
+
+    :raises InvalidArgumentError: it is no number of seconds.
+    """
+    given = conf.get("xclaim", "dashboard_timeout", fallback="") or TIMEOUT.total_seconds()
+    try:
+        return timedelta(seconds=float(given))
+    except (ValueError, OverflowError):
+        raise InvalidArgumentError(
+            f"[xclaim] dashboard_timeout is {given!r}: write seconds, such as 10"
+        ) from None
 
 
 def secret() -> bytes:

@@ -49,6 +49,7 @@ class ConnectionPlaces:
         :param name: one of ``names``.
         :param person: who asks.
         :raises AccessDeniedError: they may not read it, or it is none of those.
+        :raises InvalidArgumentError: ``[xclaim] dashboard_timeout`` is no time.
         :raises DatabaseUrlError: there is no such connection, or it leads to no database of ours.
         """
         # Whoever calls has asked for ``names``, but this is the door.
@@ -63,6 +64,7 @@ class ConnectionPlaces:
             payloads=payloads_of(database.payload_options, {}),
             may_act=may_edit,
             may_see_payloads=may_edit,
+            timeout=api_server.look_timeout(),
         )
 
 

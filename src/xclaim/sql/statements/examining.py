@@ -19,7 +19,7 @@ from xclaim.sql.statements.looking import (
     failing_queues_among,
     stuck_claims_among,
 )
-from xclaim.sql.statements.observing_messages import LOOK
+from xclaim.sql.statements.observing_walks import LOOK
 from xclaim.sql.statements.parts import AVAILABLE, QUEUE, Statement
 
 _Order = tuple[ColumnElement[Any], ...]

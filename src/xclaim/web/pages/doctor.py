@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 _WORST_FIRST = (Level.PROBLEM, Level.WARNING, Level.OK)
 _MOST_AUDITED = 20_000  # of the newest: some tens of milliseconds
-_TIMEOUT = timedelta(seconds=2)
-_AUDIT_TIMEOUT = timedelta(seconds=20)  # somebody waits for it
+_AUDIT_TIMEOUT = timedelta(seconds=20)  # somebody waits for it; more where looks may take more
 _MESSAGE = re.compile(r"message (-?[0-9]{1,19})\b", re.ASCII)
 
 
@@ -56,7 +55,9 @@ class Example:
 def show_doctor(visit: Visit) -> Response:
     """Show what the doctor finds, what is worst first."""
     place = visit.place
-    findings = part_of(lambda: doctor.examine(place.engine, schema=place.schema, timeout=_TIMEOUT))
+    findings = part_of(
+        lambda: doctor.examine(place.engine, schema=place.schema, timeout=place.timeout)
+    )
     return visit.render(
         "doctor.html",
         findings=findings,
@@ -104,7 +105,8 @@ def run_audit(visit: Visit, _form: Form) -> Response:
 
 
 def _audited(place: Place) -> Audit:
-    return audit(place.engine, newest=_MOST_AUDITED, schema=place.schema, timeout=_AUDIT_TIMEOUT)
+    timeout = max(place.timeout, _AUDIT_TIMEOUT)
+    return audit(place.engine, newest=_MOST_AUDITED, schema=place.schema, timeout=timeout)
 
 
 def _examples(found: Audit) -> dict[str, list[Example]]:
