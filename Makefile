@@ -6,6 +6,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
+# Of some images an environment variable has every process compile what it imports, and the tests start many:
+# `import xclaim` takes three times the CPU, Airflow as well. Compiled once, it is kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 VENV_20 := .venv-sqlalchemy20
 VENV_BENCH := .venv-bench
