@@ -14,6 +14,7 @@ import pytest
 
 from tests import programs
 from tests.cli.command_line import UNREACHABLE, XCLAIM, CommandLine
+from tests.eventually import PATIENCE
 
 
 def test_it_prints_what_a_scrape_would_get(xclaim: CommandLine) -> None:
@@ -98,7 +99,7 @@ def test_it_serves_until_it_is_interrupted(xclaim: CommandLine) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             body = answer.read().decode()
         server.send_signal(signal.SIGINT)
-        status = server.wait(timeout=60)
+        status = server.wait(timeout=PATIENCE)
     finally:
         programs.stop(server)
 
