@@ -23,7 +23,6 @@ PostgreSQL is never skipped; the header and the summary of the run say which one
 import os
 import signal
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,7 +33,6 @@ from hypothesis import HealthCheck, settings
 
 from tests import databases
 from tests.eventually import PATIENCE
-from xclaim.embedded import embedded_postgresql
 
 _server = pytest.StashKey[str]()
 
@@ -51,13 +49,14 @@ def pytest_configure(config: pytest.Config) -> None:
     A parallel worker ignores SIGINT, and so would every process that a test starts and interrupts.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    home = tempfile.TemporaryDirectory(prefix="xclaim-airflow-")
-    config.add_cleanup(home.cleanup)
+    stack = ExitStack()
+    home = stack.enter_context(databases.sqlite_folder())
+    config.add_cleanup(stack.close)
     os.environ |= {
-        "AIRFLOW_HOME": home.name,
+        "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0",  # what fails against hope is seen at once
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.name}/airflow.db",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     }
@@ -123,7 +122,7 @@ def postgresql_server(pytestconfig: pytest.Config) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgresql16_server() -> Iterator[str]:
-    with embedded_postgresql(version=16, durable=False) as url:
+    with databases.postgresql_in_memory(version=16) as url:
         yield url
         databases.disconnect(url)
 

@@ -252,7 +252,7 @@ def test_a_stream_is_left_although_the_server_is_silent(
     began = time.monotonic()
     asyncio.run(run())
 
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < PATIENCE
 
 
 def _claim_here(queue: Queue, silence: Callable[[], None]) -> None:
@@ -308,7 +308,7 @@ def test_ctrl_c_ends_although_the_server_is_silent(
     with pytest.raises(KeyboardInterrupt):
         work(queue, silence)
 
-    assert time.monotonic() - began < 60  # a new connection may be tried for 10 s
+    assert time.monotonic() - began < PATIENCE  # a new connection may be tried for 10 s
 
 
 def test_close_ends_although_the_server_is_silent(proxied: tuple[Proxy, str]) -> None:

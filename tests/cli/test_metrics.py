@@ -15,6 +15,7 @@ from click import Command
 
 from tests import programs
 from tests.cli.command_line import UNREACHABLE, XCLAIM, CommandLine
+from tests.eventually import PATIENCE
 from xclaim import create_engine
 from xclaim.cli import measuring, showing
 from xclaim.cli.options import duration
@@ -134,7 +135,7 @@ def test_it_serves_until_it_is_interrupted(xclaim: CommandLine) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             body = answer.read().decode()
         server.send_signal(signal.SIGINT)
-        status = server.wait(timeout=60)
+        status = server.wait(timeout=PATIENCE)
     finally:
         programs.stop(server)
 

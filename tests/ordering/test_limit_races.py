@@ -17,6 +17,7 @@ from random import Random
 import pytest
 from sqlalchemy import Engine, text
 
+from tests.eventually import PATIENCE
 from tests.ordering import history
 from tests.ordering.limit_racer import race
 from tests.ordering.racer import LEASE, QUEUE, RETRY, STOP
@@ -26,7 +27,6 @@ pytestmark = pytest.mark.slow
 
 _KILL_EVERY = 0.15  # seconds
 _AT_WORK = 500  # bytes of a log: whoever is killed has claimed something
-_LATEST = 60.0  # seconds
 _CLAIMED = text("SELECT count(*) FROM xclaim_message WHERE status = 'claimed'")
 _BEGUN = text("SELECT claimed_at FROM begun ORDER BY claimed_at")
 _NOTES = {
@@ -77,7 +77,7 @@ class _Crowd:
         """Let each finish what it does."""
         (self._folder / STOP).touch()
         for process in self._running:
-            process.join(30)
+            process.join(PATIENCE)
             assert process.exitcode == 0
 
     def _start(self) -> BaseProcess:
@@ -97,7 +97,7 @@ def _raced(url: str, folder: Path, *, processes: int, seconds: float) -> tuple[i
     try:
         end = time.monotonic() + seconds
         while time.monotonic() < end or crowd.kills < 8:
-            assert time.monotonic() < end + _LATEST
+            assert time.monotonic() < end + PATIENCE
             time.sleep(_KILL_EVERY)
             crowd.kill_one()
             with engine.connect() as connection:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
+from tests.eventually import PATIENCE
 from tests.ordering.draining import drained
 from tests.retrying import AT_ONCE
 from xclaim import Queue
@@ -25,7 +26,7 @@ def test_keys_that_two_transactions_push_to_in_another_order_are_not_stuck(
     postgresql: Engine,
 ) -> None:
     queue = Queue("orders", postgresql, retry=AT_ONCE)
-    barrier = Barrier(2, timeout=30)
+    barrier = Barrier(2, timeout=PATIENCE)
 
     def push(keys: list[str]) -> int:
         barrier.wait()
@@ -51,7 +52,7 @@ def test_batches_over_the_same_keys_in_another_order_do_not_wait_for_each_other(
     postgresql: Engine,
 ) -> None:
     queue = Queue("orders", postgresql, retry=AT_ONCE)
-    barrier = Barrier(2, timeout=30)
+    barrier = Barrier(2, timeout=PATIENCE)
 
     def push(keys: list[str]) -> None:
         barrier.wait()
@@ -157,7 +158,7 @@ def test_a_push_that_waits_for_the_ack_of_the_head_has_the_turn(
         pushing = pool.submit(push)
         _wait_for_a_lock(postgresql)
         connection.commit()
-        pushed = pushing.result(timeout=30)
+        pushed = pushing.result(timeout=PATIENCE)
     producer.dispose()
 
     assert pushed or level != "READ COMMITTED"
@@ -225,7 +226,7 @@ def test_a_withdrawal_of_the_head_waits_for_one_of_the_next_that_is_undone(
             assert Queue("orders", connection).withdraw(["two"]) == 1
             withdrawn = pool.submit(queue.withdraw, ["one"])
             transaction.rollback()
-        assert withdrawn.result(timeout=30) == 1
+        assert withdrawn.result(timeout=PATIENCE) == 1
 
     assert _drained_in_time(queue) == [2]
 
