@@ -73,6 +73,21 @@ MEANINGS = {
     "a call ended after its caller was cancelled and had gone: %s": (
         "With asyncio: a statement took longer than its caller waited. `well`, or its error."
     ),
+    "the table is not to be had: who writes to it lets nobody lock it; trying again": (
+        "`xclaim ordering enable` or `disable` needs the table for a moment, and a transaction "
+        "that writes to it does not end. After twenty tries it gives up, and says so."
+    ),
+    "an index is being built: this run waits for it": (
+        "`xclaim ordering enable` was cut short, and the server still builds. Nobody waits for it."
+    ),
+    "another run is at work on the indexes of ordering keys: this one waits for it": (
+        "Of two runs of `xclaim ordering enable` or `disable` the second has nothing to do yet."
+    ),
+    "at work on %s: it reads the table, and waits for the transactions that began before it; "
+    "nobody waits for it": (
+        "`xclaim ordering enable` or `disable` takes its time: the table is large, or a "
+        "transaction is old (`pg_stat_activity`)."
+    ),
     "the migration waits: %s": "`xclaim upgrade` waits for a lock. The line says for whose.",
     "a page failed: %s": (
         "A page of the dashboard could not be shown. The traceback follows; whoever asked was told "

@@ -23,8 +23,8 @@ def ordering(context: click.Context) -> None:
 def enable(*, database: Database) -> None:
     """Make what ordering keys need: indexes and triggers.
 
-    Run it once for a schema, as the owner of the table. The table is read once, and nobody
-    writes to it meanwhile.
+    Run it once for a schema, as the owner of the table. Others go on writing. What was cut
+    short goes on with the next run.
     """
     from xclaim.operations import ordering as operation
 

@@ -27,7 +27,7 @@ from xclaim.operations import (
 from xclaim.operations.audit import sound_checks, sound_indexes
 from xclaim.operations.findings import LONGER, Finding, Level, unseen
 from xclaim.operations.function_checks import Difference
-from xclaim.operations.ordering import missing_parts
+from xclaim.operations.ordering import is_begun, missing_parts
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
 from xclaim.sql.revision import (
     commands_of,
@@ -211,14 +211,18 @@ def _parts_of_the_table(connection: Connection, schema: str | None) -> Iterator[
 
 
 def _ordering(connection: Connection, schema: str | None) -> Iterator[Finding]:
-    if not is_enabled(connection, schema):
+    is_on = is_enabled(connection, schema)
+    is_half = not is_on and connection.dialect.name != SQLITE.name and is_begun(connection, schema)
+    if not is_on and not is_half:
         return
     if missing := missing_parts(connection, schema):
+        found = f"of what ordering keys need is missing: {', '.join(missing)}"
+        enable = commands_of(connection).command("ordering enable", schema)
         yield Finding(
             name="ordering",
-            level=Level.PROBLEM,
-            found=f"of what ordering keys need is missing: {', '.join(missing)}",
-            remedy=f"run {commands_of(connection).command('ordering enable', schema)}",
+            level=Level.WARNING if is_half else Level.PROBLEM,
+            found=f"not enabled, but begun: {found}" if is_half else found,
+            remedy=f"run {enable}" + (", which goes on, or disable" if is_half else ""),
         )
     else:
         yield Finding(name="ordering", level=Level.OK, found="ordering keys are enabled")

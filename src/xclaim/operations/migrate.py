@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ def turn(bind: Bind) -> Iterator[Connection]:
             with bind.begin_nested():
                 yield bind
             return
-        with _engine(bind) as engine, _connection(engine) as connection:
+        with engine_of(bind) as engine, _connection(engine) as connection:
             with _saying_what_is_waited_for():
                 _lock(connection)
             if engine.dialect.name == POSTGRESQL.name:
@@ -300,9 +300,14 @@ def _lock(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _saying_what_is_waited_for() -> AbstractContextManager[None]:
+    return saying_after(_SILENT_SECONDS, _logger.warning, ["the migration waits: %s", _WAY_OUT])
+
+
 @contextmanager
-def _saying_what_is_waited_for() -> Iterator[None]:
-    word = threading.Timer(_SILENT_SECONDS, _logger.warning, ["the migration waits: %s", _WAY_OUT])
+def saying_after(seconds: float, log: Callable[..., None], line: list[str]) -> Iterator[None]:
+    """Log a line if the block takes longer than that."""
+    word = threading.Timer(seconds, log, line)
     word.daemon = True
     word.start()
     try:
@@ -317,7 +322,7 @@ def _reading(bind: Bind) -> Iterator[Connection]:
         yield bind
         return
     # In autocommit: a transaction on SQLite would wait for whoever writes.
-    with _engine(bind) as engine:
+    with engine_of(bind) as engine:
         missing_files.refuse(engine)
         with engine.connect() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -334,7 +339,8 @@ def _has_no_file(bind: Bind) -> bool:
 
 
 @contextmanager
-def _engine(bind: str | Engine) -> Iterator[Engine]:
+def engine_of(bind: str | Engine) -> Iterator[Engine]:
+    """Yield the engine, or one for the URL as long as it is needed."""
     if isinstance(bind, Engine):
         yield bind
         return

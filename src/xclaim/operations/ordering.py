@@ -2,63 +2,61 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, text
 
 from xclaim.connections import direct
 from xclaim.errors import InvalidArgumentError
-from xclaim.operations.migrate import Bind, check, placed, turn
+from xclaim.operations import beside_writers
+from xclaim.operations.migrate import Bind, check, engine_of, placed, turn
 from xclaim.sql import ordering
-from xclaim.sql.dialects import POSTGRESQL, SQLITE, Dialect, dialect_of
+from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
 from xclaim.sql.statements import diagnosing, still_ordered
 from xclaim.verbs import schema_on
 from xclaim.verbs.execution import execute
 from xclaim.verbs.ordering import is_enabled, refuse_two_leaders
 
-__all__ = ["disable", "enable", "is_enabled", "missing_parts"]
+__all__ = ["disable", "enable", "is_begun", "is_enabled", "missing_parts"]
 
 _ON_CITUS = (
     "ordering keys need triggers, and a table that Citus distributes has none: they are not to be "
     "had there"
 )
+# Statistics may tell of messages with keys that are consumed by now.
+_BY_INDEX = text("SELECT set_config('enable_seqscan', 'off', true)")
 
 
 def enable(bind: Bind, *, schema: str | None = None) -> bool:
     """Make the indexes, triggers and functions of ordering keys; return whether any was missing.
 
-    In one transaction, by the owner of the table. It reads the table once for its indexes, and
-    nobody writes to it meanwhile. On a connection that is passed in the caller commits. Raise
-    SchemaVersionError unless the schema is the one this xclaim needs, InvalidArgumentError where
-    two messages of a key lead its line already.
+    By the owner of the table. On PostgreSQL others go on writing: the indexes are built beside
+    them, and only the triggers take the table, for a moment. If it is cut short, pushes with keys
+    are still refused, and the next run goes on from there. On a connection that is passed in it is
+    one transaction, which the caller commits, and nobody writes to the table meanwhile.
+
+    Raise SchemaVersionError unless the schema is the one this xclaim needs, and
+    InvalidArgumentError on a standby, on Citus, and where two messages of a key lead its line
+    already.
     """
-    with turn(bind) as connection:
-        resolved = schema_on(connection, schema)
-        check(connection, schema=resolved)
-        if not missing_parts(connection, resolved):
-            return False
-        refuse_two_leaders(connection, resolved)
-        dialect = dialect_of(connection.dialect.name)
-        if dialect is POSTGRESQL and _is_distributed(connection, resolved):
-            raise InvalidArgumentError(_ON_CITUS)
-        with placed(connection, resolved) as place:
-            _run(connection, ordering.disabling(dialect, place))
-            _run(connection, ordering.enabling(dialect, place))
-    return True
+    if isinstance(bind, Connection):
+        return _enable_within(bind, schema)
+    with engine_of(bind) as engine:
+        if engine.dialect.name == SQLITE.name:
+            return _enable_within(engine, schema)
+        return _enable_beside_writers(engine, schema)
 
 
 def disable(bind: Bind, *, schema: str | None = None) -> bool:
     """Take away what ``enable`` has made; return whether it was there.
 
-    Raise InvalidArgumentError as long as messages that are not consumed have ordering keys.
+    Others go on writing as with ``enable``. Raise InvalidArgumentError as long as messages that are
+    not consumed have ordering keys.
     """
-    with turn(bind) as connection:
-        resolved = schema_on(connection, schema)
-        if not is_enabled(connection, resolved):
-            return False
-        dialect = dialect_of(connection.dialect.name)
-        with placed(connection, resolved) as place:
-            _refuse_lines(connection, place, dialect)
-            _run(connection, ordering.disabling(dialect, place))
-    return True
+    if isinstance(bind, Connection):
+        return _disable_within(bind, schema)
+    with engine_of(bind) as engine:
+        if engine.dialect.name == SQLITE.name:
+            return _disable_within(engine, schema)
+        return _disable_beside_writers(engine, schema)
 
 
 def missing_parts(connection: Connection, schema: str | None) -> list[str]:
@@ -67,21 +65,123 @@ def missing_parts(connection: Connection, schema: str | None) -> list[str]:
         wanted = {*ordering.INDEXES, *ordering.SQLITE_TRIGGERS}
         rows = connection.exec_driver_sql("SELECT name FROM sqlite_master").all()
     else:
-        triggers = {f"trigger {name}" for name in ordering.TRIGGERS}
-        wanted = {*ordering.INDEXES, *triggers, *ordering.FUNCTIONS}
+        wanted = {*ordering.INDEXES, *_moving_parts()}
         rows = list(direct.run(connection, diagnosing.parts(), {"schema": schema}))
     return sorted(wanted - {row.name for row in rows})
 
 
-def _is_distributed(connection: Connection, schema: str | None) -> bool:
-    if not direct.run(connection, diagnosing.citus(), {}):
-        return False
-    return bool(direct.run(connection, diagnosing.citus_nodes(), {"schema": schema}))
+def is_begun(connection: Connection, schema: str | None) -> bool:
+    """Return whether anything of it is there, on PostgreSQL: what was cut short, too."""
+    found = beside_writers.indexes_of(connection, schema)
+    if not found.keys().isdisjoint({*ordering.INDEXES, ordering.KEYED_NAME}):
+        return True
+    return not _moving_parts() <= set(missing_parts(connection, schema))
 
 
-def _refuse_lines(connection: Connection, schema: str | None, dialect: Dialect) -> None:
-    if dialect is POSTGRESQL:  # nobody pushes behind what is counted
-        _run(connection, [ordering.locking(schema)])
+def _moving_parts() -> set[str]:
+    return {*(f"trigger {name}" for name in ordering.TRIGGERS), *ordering.FUNCTIONS}
+
+
+def _enable_within(bind: Engine | Connection, schema: str | None) -> bool:
+    with turn(bind) as connection:
+        resolved = schema_on(connection, schema)
+        check(connection, schema=resolved)
+        dialect = dialect_of(connection.dialect.name)
+        if dialect is POSTGRESQL:
+            beside_writers.within(connection)
+        if not missing_parts(connection, resolved):
+            return False
+        if dialect is POSTGRESQL:
+            _refuse_citus(connection, resolved)
+        refuse_two_leaders(connection, resolved)
+        with placed(connection, resolved) as place:
+            _run(connection, ordering.disabling(dialect, place))
+            _run(connection, ordering.enabling(dialect, place))
+    return True
+
+
+def _enable_beside_writers(engine: Engine, schema: str | None) -> bool:
+    with beside_writers.alone(engine) as connection:
+        resolved = schema_on(connection, schema)
+        check(connection, schema=resolved)
+        missing = missing_parts(connection, resolved)
+        if not missing:
+            return False
+        _refuse_citus(connection, resolved)
+        refuse_two_leaders(connection, resolved)
+        place = _place(connection, resolved)
+        for name, statement in ordering.built_beside_writers(place).items():
+            beside_writers.build(connection, place, name, statement)
+        if not _moving_parts().isdisjoint(missing):
+            # Only now: from here on somebody may push with a key.
+            beside_writers.with_the_table(
+                engine, ordering.locking(place), lambda locked: _start(locked, place)
+            )
+        beside_writers.drop(connection, place, ordering.KEYED_NAME)
+    return True
+
+
+def _start(connection: Connection, place: str) -> None:
+    check(connection, schema=place)
+    with placed(connection, place):
+        _run(connection, [*ordering.stopping(place), *ordering.starting(place)])
+
+
+def _disable_within(bind: Engine | Connection, schema: str | None) -> bool:
+    with turn(bind) as connection:
+        resolved = schema_on(connection, schema)
+        dialect = dialect_of(connection.dialect.name)
+        if dialect is POSTGRESQL:
+            beside_writers.within(connection)
+        if not (is_enabled if dialect is SQLITE else is_begun)(connection, resolved):
+            return False
+        with placed(connection, resolved) as place:
+            if dialect is POSTGRESQL:  # nobody pushes behind what is counted
+                _run(connection, [ordering.locking(place)])
+            _refuse_lines(connection, place)
+            _run(connection, ordering.disabling(dialect, place))
+    return True
+
+
+def _disable_beside_writers(engine: Engine, schema: str | None) -> bool:
+    with beside_writers.alone(engine) as connection:
+        resolved = schema_on(connection, schema)
+        if not is_begun(connection, resolved):
+            return False
+        place = _place(connection, resolved)
+        _refuse_lines(connection, place)  # before anything is changed
+        looking = ordering.built_to_look(place)
+        beside_writers.build(connection, place, ordering.KEYED_NAME, looking)
+        try:
+            beside_writers.with_the_table(
+                engine, ordering.locking(place), lambda locked: _stop(locked, place)
+            )
+        except InvalidArgumentError:
+            beside_writers.drop(connection, place, ordering.KEYED_NAME)
+            raise
+        for name in (*ordering.INDEXES, ordering.KEYED_NAME):
+            beside_writers.drop(connection, place, name)
+    return True
+
+
+def _stop(connection: Connection, place: str) -> None:
+    direct.run(connection, _BY_INDEX, {})
+    _refuse_lines(connection, place)
+    _run(connection, ordering.stopping(place))
+
+
+def _place(connection: Connection, schema: str | None) -> str:
+    (found,) = direct.run(connection, diagnosing.place(), {})
+    return str(found.schema) if schema is None else schema
+
+
+def _refuse_citus(connection: Connection, schema: str | None) -> None:
+    is_there = direct.run(connection, diagnosing.citus(), {})
+    if is_there and direct.run(connection, diagnosing.citus_nodes(), {"schema": schema}):
+        raise InvalidArgumentError(_ON_CITUS)
+
+
+def _refuse_lines(connection: Connection, schema: str | None) -> None:
     for found in execute(connection, schema, still_ordered, {}):
         raise InvalidArgumentError(
             f"message {found.id} in {found.queue!r} has an ordering key and is not consumed: "

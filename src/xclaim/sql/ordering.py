@@ -16,6 +16,7 @@ from xclaim.sql.schema import HAS_TURN, LINE_UP_NAME, PASS_OWED_NAME, TABLE_NAME
 IN_LINE_NAME = "ix_xclaim_message_in_line"
 OWED_NAME = "ix_xclaim_message_owed"
 INDEXES = (TURN_NAME, IN_LINE_NAME, OWED_NAME)
+KEYED_NAME = "ix_xclaim_message_keyed"  # there while ordering is being disabled
 TRIGGERS = ("xclaim_pass_turn", "xclaim_pass_turn_of_deleted")
 SQLITE_TRIGGERS = (*TRIGGERS, "xclaim_line_up")
 _GIVE_TURN, _UNFREE, _PASS_ON, _OWE = (
@@ -296,12 +297,7 @@ def enabling(dialect: Dialect, schema: str | None = None) -> list[str]:
     """
     if dialect is SQLITE:
         return [*_indexes(TABLE_NAME, exists="IF NOT EXISTS "), *_sqlite_triggers()]
-    return [
-        *_indexes(qualified(TABLE_NAME, schema)),
-        *_functions(schema),
-        *_triggers(qualified(TABLE_NAME, schema), schema),
-        _granting(schema),
-    ]
+    return [*_indexes(qualified(TABLE_NAME, schema)), *starting(schema)]
 
 
 def disabling(dialect: Dialect, schema: str | None = None) -> list[str]:
@@ -309,12 +305,44 @@ def disabling(dialect: Dialect, schema: str | None = None) -> list[str]:
     indexes = [f"DROP INDEX IF EXISTS {qualified(name, schema)}" for name in INDEXES]
     if dialect is SQLITE:
         return [*[f"DROP TRIGGER IF EXISTS {name}" for name in SQLITE_TRIGGERS], *indexes]
+    return [*stopping(schema), *indexes]
+
+
+def starting(schema: str | None) -> list[str]:
+    """Return the statements that make the functions and triggers, beside the indexes."""
+    table = qualified(TABLE_NAME, schema)
+    return [*_functions(schema), *_triggers(table, schema), _granting(schema)]
+
+
+def stopping(schema: str | None) -> list[str]:
+    """Return the statements that take the triggers and functions away, and leave the indexes."""
     table = qualified(TABLE_NAME, schema)
     return [
         *[f"DROP TRIGGER IF EXISTS {name} ON {table}" for name in TRIGGERS],
         *[f"DROP FUNCTION IF EXISTS {function}" for function in functions(schema)],
-        *indexes,
     ]
+
+
+def built_beside_writers(schema: str | None) -> dict[str, str]:
+    """Return the statement that builds each index while others write, by the index's name.
+
+    It runs in no transaction, where the search path would have to be set for the session: so the
+    operators have their full names.
+    """
+    statements = _indexes(qualified(TABLE_NAME, schema), exists="CONCURRENTLY ")
+    return dict(zip(INDEXES, map(_in_full, statements), strict=True))
+
+
+def built_to_look(schema: str | None) -> str:
+    """Return the statement that indexes what forbids to disable ordering, beside writers."""
+    return _in_full(
+        f"CREATE INDEX CONCURRENTLY {KEYED_NAME} ON {qualified(TABLE_NAME, schema)} (id)"
+        " WHERE ordering_key IS NOT NULL AND consumed_at IS NULL"
+    )
+
+
+def _in_full(statement: str) -> str:
+    return statement.replace(" = ", " OPERATOR(pg_catalog.=) ")
 
 
 def locking(schema: str | None) -> str:

@@ -1,0 +1,179 @@
+"""Change a table of PostgreSQL that is in use: nobody who writes to it waits for long.
+
+Indexes are built and dropped CONCURRENTLY, which takes no transaction: what stops in between leaves
+an index that is not valid, and the next run goes on from there. What has to lock the table waits
+less than a second for it, because all verbs wait behind it, and then lets them pass.
+https://www.postgresql.org/docs/current/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from xclaim.connections import direct
+from xclaim.errors import InvalidArgumentError
+from xclaim.operations.migrate import saying_after, turn
+from xclaim.sql.revision import qualified
+from xclaim.sql.schema import TABLE_NAME
+from xclaim.sql.statements import diagnosing
+
+__all__ = ["alone", "build", "drop", "indexes_of", "refuse_read_only", "with_the_table", "within"]
+
+# Any number nobody else locks by: the first bytes of sha256("xclaim ordering").
+_LOCK = 0x04A9FFE2
+_TRY = text("SELECT pg_try_advisory_xact_lock(:lock) AS is_alone").bindparams(lock=_LOCK)
+# Who holds the lock does nothing else, and is meant to. PostgreSQL 17 has the second of them.
+_STAY = text(
+    "SELECT set_config(name, '0', true) FROM pg_settings"
+    " WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+)
+# A result keeps its snapshot until the next statement, and an index waits for all older snapshots:
+# this statement has none.
+_FORGET_SNAPSHOT = "SET LOCAL lock_timeout = 0"
+# Shorter than it takes PostgreSQL to look for a deadlock, which it might end with the other one.
+_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', '800ms', true)")
+_AGAIN_AFTER = 0.2  # seconds, of who waits for another run
+_TRIES, _LET_PASS = 20, 0.5  # for the table, and seconds in between
+_SILENT_SECONDS = 10.0
+_LOCK_NOT_AVAILABLE, _NOT_UNIQUE = "55P03", "23505"
+_BUSY = (
+    "another transaction writes to the table and does not end (pg_locks, pg_stat_activity): run it "
+    "again when it has"
+)
+_GOES_ON = "what was made stays: run it again, and it goes on from there"
+_NOT_UNIQUE_NOTE = "two messages lead the line of one ordering key: `xclaim audit` says which"
+_STANDBY = "this server is a standby, which changes nothing: run it on the primary"
+_READ_ONLY = "default_transaction_read_only is on in this session: run it as a role that may write"
+_IS_BUILT = "an index is being built: this run waits for it"
+_ANOTHER_RUN = "another run is at work on the indexes of ordering keys: this one waits for it"
+_AT_WORK = (
+    "at work on %s: it reads the table, and waits for the transactions that began before it; "
+    "nobody waits for it"
+)
+_logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def alone(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection in autocommit, while nobody else changes the table in this way.
+
+    A second connection holds the lock in a transaction of its own, so that it ends with this
+    process, and behind a pooler, too, that shares its sessions after each transaction.
+    """
+    with engine.connect().execution_options(isolation_level="READ COMMITTED") as holding:
+        refuse_read_only(holding)
+        with saying_after(_SILENT_SECONDS, _logger.warning, [_ANOTHER_RUN]):
+            # Asked again and again, each time in a new transaction: one that waited would have a
+            # snapshot, and the other run's index would wait for that.
+            while not _is_alone(holding):
+                holding.rollback()
+                time.sleep(_AGAIN_AFTER)
+        direct.run(holding, _STAY, {})
+        holding.exec_driver_sql(_FORGET_SNAPSHOT)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
+
+def within(connection: Connection) -> None:
+    """Keep others from changing the table until the transaction of this connection ends.
+
+    Raise InvalidArgumentError if somebody does: it would wait for the snapshot of this transaction.
+    """
+    refuse_read_only(connection)
+    if not _is_alone(connection):
+        raise InvalidArgumentError(
+            "another run is at work on the indexes of ordering keys: run this one again after it"
+        )
+
+
+def refuse_read_only(connection: Connection) -> None:
+    """Raise InvalidArgumentError where nothing can be changed."""
+    (row,) = direct.run(connection, diagnosing.read_only(), {})
+    if row.is_read_only:
+        raise InvalidArgumentError(_STANDBY if row.is_standby else _READ_ONLY)
+
+
+def indexes_of(connection: Connection, schema: str | None) -> dict[str, bool]:
+    """Return the indexes of the table by name, and whether each is valid."""
+    rows = direct.run(connection, diagnosing.indexes(), {"schema": schema})
+    return {row.name: row.is_valid for row in rows}
+
+
+def build(connection: Connection, schema: str, name: str, statement: str) -> None:
+    """Build an index, unless it is there and valid; what an earlier run left of it goes."""
+    if name in indexes_of(connection, schema):
+        _wait_for_builders(connection, schema)
+        if indexes_of(connection, schema).get(name):
+            return
+        drop(connection, schema, name)
+    _run_slowly(connection, name, statement)
+
+
+def drop(connection: Connection, schema: str, name: str) -> None:
+    """Drop an index, if it is there."""
+    _run_slowly(connection, name, f"DROP INDEX CONCURRENTLY IF EXISTS {qualified(name, schema)}")
+
+
+def with_the_table(engine: Engine, locking: str, change: Callable[[Connection], None]) -> None:
+    """Lock the table and change it, in a short transaction.
+
+    Let others pass when the lock was not to be had in time, and try again.
+    """
+    for tried in range(1, _TRIES + 1):
+        try:
+            with _noting(_BUSY), turn(engine) as connection:
+                direct.run(connection, _LOCK_TIMEOUT, {})
+                connection.exec_driver_sql(locking.replace("%", "%%"))
+                change(connection)
+                return
+        except DBAPIError as error:
+            is_busy = getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
+            if not is_busy or tried == _TRIES:
+                raise
+            if tried == 1:
+                _logger.warning(
+                    "the table is not to be had: who writes to it lets nobody lock it; trying again"
+                )
+        time.sleep(_LET_PASS)
+
+
+def _is_alone(connection: Connection) -> bool:
+    (row,) = direct.run(connection, _TRY, {})
+    return bool(row.is_alone)
+
+
+def _wait_for_builders(connection: Connection, schema: str) -> None:
+    """Return when nobody builds an index any more: the server goes on for a client that is gone."""
+    table = qualified(TABLE_NAME, schema)
+    with (
+        saying_after(_SILENT_SECONDS, _logger.warning, [_IS_BUILT]),
+        connection.engine.connect() as waiting,
+        waiting.execution_options(isolation_level="READ COMMITTED").begin(),
+    ):
+        locking = f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE".replace("%", "%%")
+        waiting.exec_driver_sql(locking)
+
+
+def _run_slowly(connection: Connection, name: str, statement: str) -> None:
+    with _noting(), saying_after(_SILENT_SECONDS, _logger.warning, [_AT_WORK, name]):
+        connection.exec_driver_sql(statement.replace("%", "%%"))
+
+
+@contextmanager
+def _noting(busy: str | None = None) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None)
+        if state == _NOT_UNIQUE:
+            error.add_note(_NOT_UNIQUE_NOTE)
+        elif state == _LOCK_NOT_AVAILABLE and busy is not None:
+            error.add_note(busy)
+        error.add_note(_GOES_ON)
+        raise
