@@ -109,7 +109,9 @@ def test_a_new_limit_of_others_is_heeded_within_a_second(
     others.dispose()
 
 
-def test_threads_of_a_process_keep_the_limit(engine: Engine) -> None:
+def test_threads_of_a_process_keep_the_limit(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queue = Queue("orders", engine)
     queue.limit_backlog(max_backlog=50)
 
@@ -119,6 +121,12 @@ def test_threads_of_a_process_keep_the_limit(engine: Engine) -> None:
     with ThreadPoolExecutor(8) as threads:
         pushed = sum(threads.map(push, range(200)))
 
+    # What is pushed while it is counted is added to the count, which may have it: on a slow machine
+    # the last count may say so, and the next one finds the room.
+    assert pushed == queue.counts().available <= 50
+    monkeypatch.setattr(backlog, "_ASKED_EVERY", 0.0)
+    while push(0):
+        pushed += 1
     assert pushed == queue.counts().available == 50
 
 
