@@ -66,7 +66,10 @@ def counts_in(texts: list[str]) -> int:
     return sum("max_backlog" in each and "INSERT" not in each for each in texts)
 
 
-def test_a_queue_without_a_limit_pays_no_statement(engine: Engine, sent: list[str]) -> None:
+def test_a_queue_without_a_limit_pays_no_statement(
+    engine: Engine, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "_ASKED_EVERY", PATIENCE)
     queue = Queue("orders", engine)
 
     for number in range(5):
@@ -86,13 +89,13 @@ def test_messages_are_counted_once_a_second(
     queue = Queue("orders", engine)
     queue.limit_backlog(max_backlog=100)
     sent.clear()
-    began = time.monotonic()
 
     for number in range(20):
         queue.push(number)
 
-    assert counts_in(sent) <= 1 + (time.monotonic() - began)
-    assert len(sent) <= 21 + 2 * counts_in(sent)
+    assert counts_in(sent) == 1
+    # The push that finds out, the count, and on PostgreSQL whether messages stand in line.
+    assert len(sent) <= 21 + 2
 
 
 def test_a_full_queue_is_counted_ten_times_a_second(engine: Engine, sent: list[str]) -> None:
@@ -143,7 +146,9 @@ def test_a_new_limit_of_others_is_heeded_within_a_second(
     others.dispose()
 
 
-def test_threads_of_a_process_keep_the_limit(engine: Engine) -> None:
+def test_threads_of_a_process_keep_the_limit(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queue = Queue("orders", engine)
     queue.limit_backlog(max_backlog=50)
 
@@ -153,14 +158,13 @@ def test_threads_of_a_process_keep_the_limit(engine: Engine) -> None:
     with ThreadPoolExecutor(8) as threads:
         pushed = sum(threads.map(push, range(200)))
 
-    # What was being pushed while it was counted may have been counted twice.
+    # What is pushed while it is counted is added to the count, which may have it: on a slow machine
+    # the last count may say so, and the next one finds the room.
     assert pushed == queue.counts().available <= 50
-    ends_at = time.monotonic() + PATIENCE
-    while pushed < 50:
-        assert time.monotonic() < ends_at
-        pushed += push(pushed)
-    assert not any(map(push, range(20)))
-    assert queue.counts().available == 50
+    monkeypatch.setattr(backlog, "_ASKED_EVERY", 0.0)
+    while push(0):
+        pushed += 1
+    assert pushed == queue.counts().available == 50
 
 
 def test_a_push_that_fails_gives_its_room_back(
