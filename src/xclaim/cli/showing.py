@@ -109,12 +109,13 @@ def dashboard(
     _check_airflow_url(airflow_url)
     with bound(host, port) as listener, database.engine() as engine:
         address = _address(host, listener.getsockname()[1], prefix)
+        place = _place(engine, database, name, timeout)  # before a link is printed
         access = _access(auth or "token", trusted_proxies, address)
         access = _with_scrapers(access)
         if is_loopback(host) or allowed_hosts:
             access = only_hosts(access, allowed_hosts)
         app = _app(
-            _place(engine, database, name, timeout),
+            place,
             access,
             read_only=read_only,
             hides_payloads=hide_payloads,

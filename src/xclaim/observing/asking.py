@@ -126,6 +126,7 @@ class Question:
     def can_be_written(self) -> bool:
         """Return whether the process can write to the file of SQLite, which is busy or not."""
         _send(self.connection, "PRAGMA query_only = 0")
+        _send(self.connection, "PRAGMA busy_timeout = 0")  # busy is answer enough
         try:
             _send(self.connection, str(observing_rights.changes_nothing()))
         except DBAPIError as error:
@@ -135,6 +136,7 @@ class Question:
             raise schema_error(self.connection, self.schema, error) or error from None
         finally:
             _send(self.connection, "ROLLBACK")
+            _send(self.connection, f"PRAGMA busy_timeout = {_milliseconds(self._timeout)}")
             _send(self.connection, "PRAGMA query_only = 1")
             _send(self.connection, "BEGIN")
         return True
