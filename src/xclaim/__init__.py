@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xclaim.claims import Claim, Ticket
     from xclaim.connections.engine import create_async_engine, create_engine
     from xclaim.errors import (
         ClaimLostError,
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
         UnknownCodecError,
         XclaimError,
     )
-    from xclaim.limits import Backlog, Limits
-    from xclaim.message import Claim, Counts, Failure, Message, Pause, Status, Ticket
+    from xclaim.limits import Backlog, Limits, Pause
+    from xclaim.message import Counts, Failure, Message, Status
     from xclaim.payloads.codecs.registry import Codec, register_codec
     from xclaim.payloads.options import AfterAck
     from xclaim.payloads.payloads import Payloads
@@ -53,7 +54,7 @@ _MODULE_OF = {
     "AfterAck": "payloads.options",
     "AsyncQueue": "queues.aio",
     "Backlog": "limits",
-    "Claim": "message",
+    "Claim": "claims",
     "ClaimLostError": "errors",
     "Codec": "payloads.codecs.registry",
     "Counts": "message",
@@ -67,7 +68,7 @@ _MODULE_OF = {
     "Message": "message",
     "MessagesFailedError": "errors",
     "OrderingNotEnabledError": "errors",
-    "Pause": "message",
+    "Pause": "limits",
     "PayloadCorruptedError": "errors",
     "PayloadError": "errors",
     "PayloadGoneError": "errors",
@@ -83,7 +84,7 @@ _MODULE_OF = {
     "Status": "message",
     "Storage": "payloads.stores.storage",
     "StorageError": "errors",
-    "Ticket": "message",
+    "Ticket": "claims",
     "TicketLostError": "errors",
     "UnknownCodecError": "errors",
     "XclaimError": "errors",

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from xclaim.arguments import OnFull
-    from xclaim.message import Claim, Ticket
+    from xclaim.claims import Claim, Ticket
 
 
 _MAX_LISTED = 10  # so that a batch of thousands still makes a readable line

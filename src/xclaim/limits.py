@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from xclaim.arguments import OnFull
@@ -70,3 +70,20 @@ class Backlog:
     def to_dict(self) -> dict[str, Any]:
         """Return the backlog as JSON can hold it."""
         return {"max_backlog": self.max_backlog, "on_full": self.on_full, "waiting": self.waiting}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Since when a queue hands out nothing, who paused it, and why."""
+
+    paused_at: datetime
+    paused_by: str
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the pause as JSON-serialisable values, the time in ISO 8601."""
+        return {
+            "paused_at": self.paused_at.isoformat(),
+            "paused_by": self.paused_by,
+            "reason": self.reason,
+        }

@@ -1,17 +1,16 @@
-"""The values that are handed out: messages, claims and counts."""
+"""The values that are handed out: messages, what failed of them, and counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
 from functools import cache
 from pkgutil import resolve_name
 from types import NoneType
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol, cast
-from uuid import UUID
 
 from xclaim.errors import (
     InvalidArgumentError,
@@ -249,7 +248,7 @@ class Message(_FilledWhenRead, Generic[T_co]):  # noqa: PLW1641  (the dataclass 
             _check_types(known)
             return cls(**known)
         except (KeyError, TypeError, ValueError) as error:
-            raise _not_one("message", error) from error
+            raise not_one("message", error) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to make it again, in another process perhaps, unread."""
@@ -468,73 +467,6 @@ def finished(draft: Message) -> Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim(Generic[T_co]):
-    """The right to settle one message: the message as it was claimed, and the receipt.
-
-    ``token`` is new with every claim of a message; ack, release and extend match it, so a claim
-    that was lost can never settle a later one. It is a credential, so the repr leaves it out.
-    """
-
-    message: Message[T_co]
-    token: UUID = field(repr=False)
-
-    @property
-    def payload(self) -> T_co:
-        """The payload of the message; one that is not in the row is read when first asked for.
-
-        With asyncio ask ``await queue.read(claim)``: this property would block the event loop.
-        """
-        return self.message.payload
-
-    def open(self) -> BinaryIO:
-        """Return the payload as a file, as ``Message.open`` does."""
-        return self.message.open()
-
-    @property
-    def claimed_by(self) -> str:
-        """Who holds the claim, readable."""
-        return self.message.claimed_by or ""
-
-    @property
-    def expires_at(self) -> datetime:
-        """When the lease ends and the message may be claimed by others."""
-        if self.message.claim_expires_at is None:
-            raise InvalidArgumentError(f"message {self.message.id} is not claimed")
-        return self.message.claim_expires_at
-
-    def extended_to(self, expires_at: datetime) -> Claim[T_co]:
-        """Return the same claim with another end of its lease."""
-        return replace(self, message=self.message.expiring(expires_at))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the claim as JSON-serialisable values, for an XCom or another process."""
-        return {"message": self.message.to_dict(), "token": str(self.token)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Claim:
-        """Return the claim that ``to_dict`` described. Raise InvalidArgumentError if it is none."""
-        try:
-            return cls(
-                message=Message.from_dict(values["message"]), token=UUID(str(values["token"]))
-            )
-        except InvalidArgumentError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
-            raise _not_one("claim", error) from error
-
-
-_set_message, _set_token = Claim.__dict__["message"].__set__, Claim.__dict__["token"].__set__
-
-
-def claim_of(message: Message, token: UUID) -> Claim:
-    """Return ``Claim(message=message, token=token)``, for code that makes many."""
-    claim: Claim = _new(Claim)
-    _set_message(claim, message)
-    _set_token(claim, token)
-    return claim
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """One attempt at a message that failed: the how manieth, when, whose, and with which error.
 
@@ -550,55 +482,6 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """What hands claims on to another task or process, however many: under which key, and by whom.
-
-    The first to ``resume`` a ticket takes the claims over. It is no receipt: it settles nothing.
-    """
-
-    queue: str
-    claim_key: str
-    claimed_by: str
-
-    @classmethod
-    def of(cls, claims: Sequence[Claim]) -> Ticket:
-        """Return the ticket for claims that were made by one call, with a claim key.
-
-        It is for all that is held under that key, so give each ticket a key of its own. Raise
-        InvalidArgumentError for no claims, for those of several calls, and without a key.
-        """
-        sources = {(claim.message.queue, claim.message.claim_key) for claim in claims}
-        claimants = {claim.claimed_by for claim in claims}
-        if len(sources) != 1 or len(claimants) != 1:
-            raise InvalidArgumentError(
-                f"a ticket is for the claims of one call, and these are of {len(sources)} queues "
-                f"and claim keys, by {len(claimants)} claimants: make one ticket for each"
-            )
-        ((queue, claim_key),), (claimed_by,) = sources, claimants
-        if claim_key is None:
-            raise InvalidArgumentError(
-                "a ticket needs claims that were made with a claim key: pass claim_key to claim()"
-            )
-        return cls(queue=queue, claim_key=claim_key, claimed_by=claimed_by)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the ticket as JSON-serialisable values, for an XCom or another process."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Ticket:
-        """Return the ticket ``to_dict`` described. Raise InvalidArgumentError if it is none."""
-        try:
-            known = {field.name: values[field.name] for field in fields(cls)}
-        except (KeyError, TypeError) as error:
-            raise _not_one("ticket", error) from error
-        for name, value in known.items():
-            if not isinstance(value, str):
-                raise _not_one("ticket", TypeError(f"{name} is {value!r}"))
-        return cls(**known)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """How many messages of a queue are in which state; dead letters are its dead-letter queue's.
 
@@ -611,23 +494,6 @@ class Counts:
     consumed: int
     dead_letters: int
     in_line: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
-    """Since when a queue hands out nothing, who paused it, and why."""
-
-    paused_at: datetime
-    paused_by: str
-    reason: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the pause as JSON-serialisable values, the time in ISO 8601."""
-        return {
-            "paused_at": self.paused_at.isoformat(),
-            "paused_by": self.paused_by,
-            "reason": self.reason,
-        }
 
 
 _LATER = ("codec", "ordering_key")
@@ -675,7 +541,8 @@ def _to_json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _not_one(noun: str, error: Exception) -> InvalidArgumentError:
+def not_one(noun: str, error: Exception) -> InvalidArgumentError:
+    """Return the error for a dict that is not what ``to_dict`` of such a one wrote."""
     return InvalidArgumentError(
         f"not a {noun} as written by to_dict ({type(error).__name__}: {error}): "
         "pass on the whole dict unchanged"

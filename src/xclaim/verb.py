@@ -16,7 +16,7 @@ from xclaim.message import Message
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from xclaim.message import Claim
+    from xclaim.claims import Claim
 
 T = TypeVar("T")
 

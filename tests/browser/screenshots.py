@@ -14,8 +14,8 @@ from tests.browser.chromium import opened
 from tests.browser.serving import served
 from tests.web.dashboards import Dashboard
 from xclaim import Queue, create_engine
+from xclaim.claims import Claim
 from xclaim.embedded import embedded_postgresql
-from xclaim.message import Claim
 from xclaim.operations.migrate import upgrade
 from xclaim.retry import Retry
 

@@ -18,7 +18,7 @@ from xclaim.cli.outcomes import emit, say
 from xclaim.payloads import exact_json
 
 if TYPE_CHECKING:
-    from xclaim.message import Claim
+    from xclaim.claims import Claim
 
 T = TypeVar("T")
 
@@ -156,8 +156,8 @@ def _field(name: str, value: Any) -> str:
 
 
 def _claim(value: Any, place: str) -> Claim:
+    from xclaim.claims import Claim
     from xclaim.errors import InvalidArgumentError
-    from xclaim.message import Claim
 
     if not isinstance(value, dict):
         raise click.UsageError(

@@ -28,7 +28,7 @@ from xclaim.errors import suggested
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from xclaim.message import Claim
+    from xclaim.claims import Claim
     from xclaim.queues.sync import Queue
 
 claim_argument = click.argument("claim_line", metavar="[CLAIM]", required=False)

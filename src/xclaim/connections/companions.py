@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
+    from xclaim.claims import Claim
     from xclaim.connections.sessions import OrmSession
     from xclaim.errors import ClaimLostError
-    from xclaim.message import Claim, Message
+    from xclaim.message import Message
 
 T = TypeVar("T")
 

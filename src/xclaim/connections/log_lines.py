@@ -15,9 +15,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from xclaim.arguments import dead_letter_queue, visible
+from xclaim.claims import Claim
 from xclaim.errors import ClaimLostError, QueueFullError, suggested
-from xclaim.limits import Limits
-from xclaim.message import Claim, Message, Pause
+from xclaim.limits import Limits, Pause
+from xclaim.message import Message
 from xclaim.retry import RETRY
 from xclaim.verb import Verb
 

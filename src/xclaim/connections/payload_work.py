@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from xclaim.claims import Claim
 from xclaim.errors import ClaimLostError, InvalidArgumentError, PayloadReadError, XclaimError
-from xclaim.message import Claim, Message
+from xclaim.message import Message
 from xclaim.payloads.envelope import ZSTD, Owner, Prepared, own_object
 from xclaim.payloads.options import AfterAck
 from xclaim.payloads.payloads import Payloads

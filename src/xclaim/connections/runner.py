@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from xclaim.claims import Claim
 from xclaim.connections import busy_files, calls, events, forks, log_lines
 from xclaim.connections.calls import begin, current_call
 from xclaim.connections.companions import PUSHES, Push, accompanied, url_of
@@ -29,7 +30,6 @@ from xclaim.connections.payload_work import (
 )
 from xclaim.connections.sessions import OrmSession
 from xclaim.errors import ClaimLostError, QueueFullError, XclaimError
-from xclaim.message import Claim
 from xclaim.payloads.options import AfterAck
 from xclaim.payloads.payloads import Payloads
 from xclaim.payloads.stores.references import OwnObject

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from xclaim.message import Claim
+from xclaim.claims import Claim
 
 if TYPE_CHECKING:
     from uuid import UUID

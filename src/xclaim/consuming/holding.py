@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import verbs
+from xclaim.claims import Claim
 from xclaim.connections import calls
 from xclaim.connections.companions import Outcome, Works
 from xclaim.connections.payload_work import takes_long, unreadable
@@ -28,7 +29,6 @@ from xclaim.errors import (
     PayloadReadError,
     UnfinishedError,
 )
-from xclaim.message import Claim
 from xclaim.verb import Verb
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from xclaim.claims import Claim
 from xclaim.errors import PayloadReadError
-from xclaim.message import Claim, Message
+from xclaim.message import Message
 from xclaim.retry import Retry
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from xclaim import arguments, verbs
+from xclaim.claims import Claim
 from xclaim.connections.runner import Runner
 from xclaim.consuming.claims_ahead import ClaimsAhead
 from xclaim.consuming.holding import Holding
@@ -21,7 +22,6 @@ from xclaim.consuming.reconnecting import Reconnecting, has_connected
 from xclaim.consuming.streaming import Stream
 from xclaim.consuming.transaction import Transaction
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Claim
 from xclaim.verb import Verb
 
 Claimant = dict[str, Any]  # claimed_by, claim_key and lease, as claim_many takes them

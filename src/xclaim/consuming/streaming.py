@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xclaim import verbs
+from xclaim.claims import Claim
 from xclaim.connections import calls
 from xclaim.connections.payload_work import takes_long, unreadable
 from xclaim.errors import ClaimLostError
-from xclaim.message import Claim
 
 if TYPE_CHECKING:
     from xclaim.consuming.loop import Loop

@@ -11,13 +11,14 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim import verbs
+from xclaim.claims import Claim
 from xclaim.connections import calls
 from xclaim.connections.busy_files import for_a_verb
 from xclaim.connections.calls import begin
 from xclaim.connections.companions import Outcome
 from xclaim.consuming.holding import Holding, error_of
 from xclaim.errors import ClaimLostError
-from xclaim.message import Claim, Message, Status
+from xclaim.message import Message, Status
 from xclaim.sql.dialects import SQLITE
 
 if TYPE_CHECKING:

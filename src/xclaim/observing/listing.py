@@ -10,8 +10,7 @@ from typing import Any
 from xclaim import arguments
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import InvalidArgumentError
-from xclaim.limits import limits_of
-from xclaim.message import Pause
+from xclaim.limits import Pause, limits_of
 from xclaim.observing import flowing
 from xclaim.observing.asking import Build, Question
 from xclaim.observing.counting import Bounds, Counted, share

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from xclaim.limits import Limits
-from xclaim.message import Pause, Status
+from xclaim.limits import Limits, Pause
+from xclaim.message import Status
 
 
 class Verdict(StrEnum):

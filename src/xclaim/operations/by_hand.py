@@ -18,10 +18,11 @@ from sqlalchemy import Engine
 
 from xclaim import arguments
 from xclaim.arguments import visible
+from xclaim.claims import Claim
 from xclaim.connections.endings import ending_within
 from xclaim.connections.log_lines import operator
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Claim, Message, Status
+from xclaim.message import Message, Status
 from xclaim.payloads.payloads import Payloads
 from xclaim.queues.sync import Queue
 from xclaim.sql import statements

@@ -11,13 +11,14 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from xclaim.arguments import LEASE, LEASE_LIMIT
+from xclaim.claims import Claim
 from xclaim.connections.engine import create_async_verb_engine
 from xclaim.connections.sessions import async_session_in
 from xclaim.connections.tasks import TASKS, async_block, bridged
 from xclaim.consuming.reconnecting import RECONNECT
 from xclaim.consuming.streaming import Stream
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Claim, Message, T_co
+from xclaim.message import Message, T_co
 from xclaim.payloads.payloads import Payloads
 from xclaim.places import Places
 from xclaim.queues.async_verbs import AsyncVerbs, each

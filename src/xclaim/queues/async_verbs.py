@@ -9,10 +9,11 @@ from typing import Any, Generic, Unpack, overload
 
 from xclaim import verbs
 from xclaim.arguments import LEASE, LEASE_LIMIT, Loud, OnFull, PushOptions, WhenDead
+from xclaim.claims import Claim, Ticket
 from xclaim.connections.tasks import async_block, bridged
 from xclaim.consuming.streaming import Stream
-from xclaim.limits import Backlog, Limits
-from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
+from xclaim.limits import Backlog, Limits, Pause
+from xclaim.message import Counts, Failure, Message, T_co
 from xclaim.queues.bound_queue import BoundQueue
 from xclaim.retry import MAX_ATTEMPTS, Retry
 

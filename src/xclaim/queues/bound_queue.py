@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from xclaim import arguments, verbs
+from xclaim.claims import Claim
 from xclaim.connections import forks
 from xclaim.connections.companions import Outcome
 from xclaim.connections.concurrency import Concurrency, within_asyncio
@@ -28,7 +29,7 @@ from xclaim.consuming.loop import Claimant, Loop
 from xclaim.consuming.pacing import paced
 from xclaim.consuming.streaming import Stream
 from xclaim.errors import ClaimLostError, InvalidArgumentError
-from xclaim.message import Claim, Message
+from xclaim.message import Message
 from xclaim.payloads.payloads import Payloads
 from xclaim.retry import Retry, checked_retry
 from xclaim.verb import Verb

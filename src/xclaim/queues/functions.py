@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from sqlalchemy import Connection
 
 from xclaim.arguments import LEASE, Loud, OnFull, PushOptions, WhenDead
-from xclaim.message import Claim, Message
+from xclaim.claims import Claim
+from xclaim.message import Message
 from xclaim.queues.sync import Queue
 from xclaim.retry import MAX_ATTEMPTS
 

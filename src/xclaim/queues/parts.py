@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import verbs
+from xclaim.claims import Claim, Ticket
 from xclaim.connections.runner import Runner
 from xclaim.consuming.room import without_new
 from xclaim.errors import ClaimLostError, InvalidArgumentError, QueueFullError
-from xclaim.limits import Backlog
-from xclaim.message import Claim, Counts, Message, Pause, Ticket
+from xclaim.limits import Backlog, Pause
+from xclaim.message import Counts, Message
 from xclaim.places import part_of
 from xclaim.queues.away import Away
 from xclaim.retry import Retry

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from xclaim import verbs
+from xclaim.claims import Claim
 from xclaim.connections.runner import Runner
 from xclaim.connections.sessions import OrmSession
-from xclaim.message import Claim
 from xclaim.queues.parts import Parts
 from xclaim.retry import Retry
 from xclaim.verb import Over, Verb

@@ -11,13 +11,14 @@ from sqlalchemy import URL, Connection, Engine
 
 from xclaim import verbs
 from xclaim.arguments import LEASE, LEASE_LIMIT, Loud, OnFull, PushOptions, WhenDead
+from xclaim.claims import Claim, Ticket
 from xclaim.connections.concurrency import THREADS
 from xclaim.connections.engine import create_verb_engine
 from xclaim.connections.sessions import session_in
 from xclaim.consuming.reconnecting import RECONNECT
 from xclaim.consuming.streaming import each
-from xclaim.limits import Backlog, Limits
-from xclaim.message import Claim, Counts, Failure, Message, Pause, T_co, Ticket
+from xclaim.limits import Backlog, Limits, Pause
+from xclaim.message import Counts, Failure, Message, T_co
 from xclaim.payloads.payloads import Payloads
 from xclaim.places import Places
 from xclaim.queues.bound_queue import Bind, unusable_bind

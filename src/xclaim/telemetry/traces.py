@@ -61,7 +61,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext, Tracer
     from sqlalchemy import URL
 
-    from xclaim.message import Claim, Message
+    from xclaim.claims import Claim
+    from xclaim.message import Message
     from xclaim.verb import VerbEvent
 
 _MOST_FRAMES = 50  # of a traceback

@@ -18,9 +18,10 @@ from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
 from xclaim.arguments import LEASE
+from xclaim.claims import Claim, Ticket, claim_of
 from xclaim.connections.autocommit import is_autocommit
 from xclaim.errors import InvalidArgumentError
-from xclaim.message import Claim, Fill, Status, Ticket, always, claim_of, message_of
+from xclaim.message import Fill, Status, always, message_of
 from xclaim.retry import RETRY, Retry
 from xclaim.sql import statements
 from xclaim.sql.dialects import dialect_of

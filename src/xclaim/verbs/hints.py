@@ -23,9 +23,10 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Pool
 
+from xclaim.claims import Claim
 from xclaim.connections.autocommit import is_autocommit
 from xclaim.limits import Limits
-from xclaim.message import Claim, Message
+from xclaim.message import Message
 from xclaim.sql.dialects import POSTGRESQL, Dialect, dialect_of
 from xclaim.sql.statements import Start
 

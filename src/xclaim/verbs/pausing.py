@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from xclaim import arguments
 from xclaim.connections.log_lines import operator
-from xclaim.message import Pause
+from xclaim.limits import Pause
 from xclaim.sql import statements
 from xclaim.verb import Verb
 from xclaim.verbs.execution import as_utc, execute

@@ -12,13 +12,14 @@ from sqlalchemy import Connection
 
 from xclaim import arguments
 from xclaim.arguments import LEASE
+from xclaim.claims import Claim
 from xclaim.connections import encodings
 from xclaim.errors import (
     ClaimLostError,
     InvalidArgumentError,
     PayloadReadError,
 )
-from xclaim.message import Claim, Message
+from xclaim.message import Message
 from xclaim.payloads.envelope import DIGEST, DROPPED, reduced
 from xclaim.payloads.options import AfterAck
 from xclaim.retry import RETRY, Retry

@@ -9,9 +9,9 @@ from typing import Any, Unpack
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from xclaim.claims import Claim
 from xclaim.connections.autocommit import one_transaction
 from xclaim.errors import ClaimLostError
-from xclaim.message import Claim
 from xclaim.payloads.options import AfterAck
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE
