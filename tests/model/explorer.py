@@ -107,8 +107,9 @@ class Interleaving:
         while choices := self._choices():
             choice = choices[0]
             if len(self.taken) < len(path) and not self.was_overtaken:
-                choice = path[len(self.taken)]
-                assert choice in choices, f"the same steps led elsewhere: {choices}, not {choice}"
+                # Two that go on at once may meet again: who is first then, no step decides.
+                self.was_overtaken = path[len(self.taken)] not in choices
+                choice = choice if self.was_overtaken else path[len(self.taken)]
             self.taken.append(choice)
             self.offered.append(choices)
             self._step(choice, ledger)
@@ -207,7 +208,7 @@ def explore(stage: Stage, scene: str, verbs: Sequence[str]) -> int:
         if interleaving.was_overtaken:
             overtaken += 1
             assert overtaken < _MOST_OVERTAKEN, (
-                f"the first to wait is not the first to go on: {verbs}"
+                f"the same steps lead elsewhere, again and again: {verbs}"
             )
             continue
         path = interleaving.next_path()
