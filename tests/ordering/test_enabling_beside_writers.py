@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
@@ -20,6 +21,7 @@ from tests.migrating import at_once
 from tests.pgbouncer import Bouncer, needs_pgbouncer
 from tests.replication import replicated
 from xclaim import InvalidArgumentError, OrderingNotEnabledError, Queue, create_engine
+from xclaim.cli.app import group
 from xclaim.operations import beside_writers, doctor, migrate, ordering
 from xclaim.sql.ordering import INDEXES, KEYED_NAME
 from xclaim.sql.schema import TURN_NAME
@@ -122,7 +124,8 @@ def test_an_index_that_is_not_valid_is_built_again(engine: Engine) -> None:
         with engine.begin() as connection:
             connection.exec_driver_sql(
                 "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
-                " WHERE query LIKE 'CREATE UNIQUE INDEX %%' AND pid <> pg_backend_pid()"
+                " WHERE query LIKE 'CREATE UNIQUE INDEX %%' AND datname = current_database()"
+                " AND pid <> pg_backend_pid()"
             )
         with pytest.raises(DBAPIError, match="canceling") as raised:
             enabling.result()
@@ -215,7 +218,7 @@ def test_who_holds_the_table_keeps_nobody_else_waiting(
             ordering.enable(engine)
         Queue("orders", engine).push("after it")
 
-    assert "another transaction writes to the table" in " ".join(raised.value.__notes__)
+    assert "another transaction uses the table" in " ".join(raised.value.__notes__)
     assert ordering.enable(engine)
     assert is_complete(engine)
 
@@ -239,6 +242,44 @@ def test_two_that_come_to_lead_a_line_meanwhile_are_named_by_the_audit(
         connection.exec_driver_sql("DELETE FROM xclaim_message")
     assert ordering.enable(engine)
     assert is_complete(engine)
+
+
+@pytest.mark.parametrize("again", [ordering.enable, ordering.disable])
+def test_nothing_is_left_of_a_disabling_that_was_cut_short(engine: Engine, again: Any) -> None:
+    ordering.enable(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE INDEX {KEYED_NAME} ON xclaim_message (id)")
+
+    assert again(engine) is (again is ordering.disable)
+
+    assert KEYED_NAME not in indexes(engine)
+    assert not is_there(engine) or is_complete(engine)
+
+
+def test_it_is_disabled_in_a_transaction_after_it_was_cut_short(engine: Engine) -> None:
+    ordering.enable(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE INDEX {KEYED_NAME} ON xclaim_message (id)")
+
+    with engine.begin() as connection:
+        assert ordering.disable(connection)
+
+    assert not is_there(engine)
+
+
+def test_the_command_says_the_way_out(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside_writers, "_TRIES", 1)
+    ordering.enable(engine)
+    url = engine.url.render_as_string(hide_password=False)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER xclaim_pass_turn ON xclaim_message")
+
+    with writing(engine):
+        result = CliRunner().invoke(group, ["ordering", "enable", "--url", url])
+
+    assert result.exit_code != 0
+    assert "another transaction uses the table" in result.stderr
+    assert "migrate.upgrade" not in result.stderr
 
 
 def test_a_missing_index_is_built_and_the_triggers_stay(engine: Engine) -> None:

@@ -73,7 +73,7 @@ MEANINGS = {
     "a call ended after its caller was cancelled and had gone: %s": (
         "With asyncio: a statement took longer than its caller waited. `well`, or its error."
     ),
-    "the table is not to be had: who writes to it lets nobody lock it; trying again": (
+    "the table is not to be had: who uses it lets nobody lock it; trying again": (
         "`xclaim ordering enable` or `disable` needs the table for a moment, and a transaction "
         "that writes to it does not end. After twenty tries it gives up, and says so."
     ),

@@ -355,7 +355,9 @@ def _refusal(error: SQLAlchemyError) -> click.ClickException:
             f"the SQLite file can only be read ({reason}): check the rights of the file and of "
             "its folder"
         )
-    return DatabaseError(f"the database refused ({reason}): see its log, and what its user may do")
+    # What is noted on it says the way out, and is ours: drivers note nothing.
+    remedy = "; ".join(getattr(error, "__notes__", ())) or "see its log, and what its user may do"
+    return DatabaseError(f"the database refused ({reason}): {remedy}")
 
 
 def _unreachable(url: URL, reason: str) -> str:

@@ -41,10 +41,14 @@ _LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', '800ms', true)")
 _AGAIN_AFTER = 0.2  # seconds, of who waits for another run
 _TRIES, _LET_PASS = 20, 0.5  # for the table, and seconds in between
 _SILENT_SECONDS = 10.0
-_LOCK_NOT_AVAILABLE, _NOT_UNIQUE = "55P03", "23505"
+_LOCK_NOT_AVAILABLE, _NOT_UNIQUE, _CANCELLED = "55P03", "23505", "57014"
 _BUSY = (
-    "another transaction writes to the table and does not end (pg_locks, pg_stat_activity): run it "
+    "another transaction uses the table and does not end (pg_locks, pg_stat_activity): run it "
     "again when it has"
+)
+_TOO_SLOW = (
+    "a timeout of this role is too short for it: end the transactions that it waits for, or let it "
+    "take its time with ?options=-cstatement_timeout=0%20-clock_timeout=0 in the URL"
 )
 _GOES_ON = "what was made stays: run it again, and it goes on from there"
 _NOT_UNIQUE_NOTE = "two messages lead the line of one ordering key: `xclaim audit` says which"
@@ -107,10 +111,13 @@ def indexes_of(connection: Connection, schema: str | None) -> dict[str, bool]:
 
 def build(connection: Connection, schema: str, name: str, statement: str) -> None:
     """Build an index, unless it is there and valid; what an earlier run left of it goes."""
-    if name in indexes_of(connection, schema):
+    is_valid = indexes_of(connection, schema).get(name)
+    if is_valid is False:
         _wait_for_builders(connection, schema)
-        if indexes_of(connection, schema).get(name):
-            return
+        is_valid = indexes_of(connection, schema).get(name)
+    if is_valid:
+        return
+    if is_valid is False:
         drop(connection, schema, name)
     _run_slowly(connection, name, statement)
 
@@ -127,7 +134,7 @@ def with_the_table(engine: Engine, locking: str, change: Callable[[Connection], 
     """
     for tried in range(1, _TRIES + 1):
         try:
-            with _noting(_BUSY), turn(engine) as connection:
+            with _noting(_BUSY), turn(engine, way_out=None) as connection:
                 direct.run(connection, _LOCK_TIMEOUT, {})
                 connection.exec_driver_sql(locking.replace("%", "%%"))
                 change(connection)
@@ -138,7 +145,7 @@ def with_the_table(engine: Engine, locking: str, change: Callable[[Connection], 
                 raise
             if tried == 1:
                 _logger.warning(
-                    "the table is not to be had: who writes to it lets nobody lock it; trying again"
+                    "the table is not to be had: who uses it lets nobody lock it; trying again"
                 )
         time.sleep(_LET_PASS)
 
@@ -161,19 +168,19 @@ def _wait_for_builders(connection: Connection, schema: str) -> None:
 
 
 def _run_slowly(connection: Connection, name: str, statement: str) -> None:
-    with _noting(), saying_after(_SILENT_SECONDS, _logger.warning, [_AT_WORK, name]):
+    with _noting(_TOO_SLOW), saying_after(_SILENT_SECONDS, _logger.warning, [_AT_WORK, name]):
         connection.exec_driver_sql(statement.replace("%", "%%"))
 
 
 @contextmanager
-def _noting(busy: str | None = None) -> Iterator[None]:
+def _noting(too_long: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
         state = getattr(error.orig, "sqlstate", None)
         if state == _NOT_UNIQUE:
             error.add_note(_NOT_UNIQUE_NOTE)
-        elif state == _LOCK_NOT_AVAILABLE and busy is not None:
-            error.add_note(busy)
+        elif state in (_LOCK_NOT_AVAILABLE, _CANCELLED):
+            error.add_note(too_long)
         error.add_note(_GOES_ON)
         raise

@@ -158,14 +158,15 @@ def script_directory() -> ScriptDirectory:
 
 
 @contextmanager
-def turn(bind: Bind) -> Iterator[Connection]:
+def turn(bind: Bind, way_out: str | None = _WAY_OUT) -> Iterator[Connection]:
     """Yield a connection in a transaction in which nobody else migrates its database.
 
-    Wait for locks that others hold, and log that after two seconds. On a connection that is passed
+    Wait for locks that others hold, and log that after two seconds; ``way_out`` is noted on the
+    error if they are not to be had. On a connection that is passed
     in, join its transaction with a savepoint: if the caller goes on after an error, nothing is half
     done.
     """
-    with _way_out_named():
+    with _noting(way_out):
         if isinstance(bind, Connection):
             with _saying_what_is_waited_for():
                 _refuse_autocommit(bind)
@@ -361,10 +362,13 @@ def _connection(engine: Engine) -> Connection:
 
 
 @contextmanager
-def _way_out_named() -> Iterator[None]:
+def _noting(way_out: str | None) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if is_busy(error.orig) or getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
-            error.add_note(_WAY_OUT)
+        is_held = is_busy(error.orig) or (
+            getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
+        )
+        if is_held and way_out is not None:
+            error.add_note(way_out)
         raise

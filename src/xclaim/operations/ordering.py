@@ -30,8 +30,9 @@ def enable(bind: Bind, *, schema: str | None = None) -> bool:
 
     By the owner of the table. On PostgreSQL others go on writing: the indexes are built beside
     them, and only the triggers take the table, for a moment. If it is cut short, pushes with keys
-    are still refused, and the next run goes on from there. On a connection that is passed in it is
-    one transaction, which the caller commits, and nobody writes to the table meanwhile.
+    are still refused, and the next run goes on from there. An engine needs three connections for
+    it. On a connection that is passed in it is one transaction, which the caller commits, and
+    nobody writes to the table meanwhile.
 
     Raise SchemaVersionError unless the schema is the one this xclaim needs, and
     InvalidArgumentError on a standby, on Citus, and where two messages of a key lead its line
@@ -79,7 +80,11 @@ def is_begun(connection: Connection, schema: str | None) -> bool:
 
 
 def _moving_parts() -> set[str]:
-    return {*(f"trigger {name}" for name in ordering.TRIGGERS), *ordering.FUNCTIONS}
+    return _triggers() | ordering.FUNCTIONS.keys()
+
+
+def _triggers() -> set[str]:
+    return {f"trigger {name}" for name in ordering.TRIGGERS}
 
 
 def _enable_within(bind: Engine | Connection, schema: str | None) -> bool:
@@ -105,26 +110,37 @@ def _enable_beside_writers(engine: Engine, schema: str | None) -> bool:
         resolved = schema_on(connection, schema)
         check(connection, schema=resolved)
         missing = missing_parts(connection, resolved)
+        place = _place(connection, resolved)
         if not missing:
+            _forget_disabling(connection, place)
             return False
         _refuse_citus(connection, resolved)
         refuse_two_leaders(connection, resolved)
-        place = _place(connection, resolved)
         for name, statement in ordering.built_beside_writers(place).items():
             beside_writers.build(connection, place, name, statement)
         if not _moving_parts().isdisjoint(missing):
             # Only now: from here on somebody may push with a key.
+            has_triggers = not _triggers() <= set(missing)
             beside_writers.with_the_table(
-                engine, ordering.locking(place), lambda locked: _start(locked, place)
+                engine,
+                ordering.locking(place, reading=has_triggers),
+                lambda locked: _start(locked, place, has_triggers=has_triggers),
             )
-        beside_writers.drop(connection, place, ordering.KEYED_NAME)
+        _forget_disabling(connection, place)
     return True
 
 
-def _start(connection: Connection, place: str) -> None:
+def _start(connection: Connection, place: str, *, has_triggers: bool) -> None:
     check(connection, schema=place)
     with placed(connection, place):
-        _run(connection, [*ordering.stopping(place), *ordering.starting(place)])
+        before = ordering.stopping(place, has_triggers=has_triggers)
+        _run(connection, [*before, *ordering.starting(place)])
+
+
+def _forget_disabling(connection: Connection, place: str) -> None:
+    """Drop the index of a run that was to disable ordering, and was cut short."""
+    if ordering.KEYED_NAME in beside_writers.indexes_of(connection, place):
+        beside_writers.drop(connection, place, ordering.KEYED_NAME)
 
 
 def _disable_within(bind: Engine | Connection, schema: str | None) -> bool:
@@ -137,7 +153,7 @@ def _disable_within(bind: Engine | Connection, schema: str | None) -> bool:
             return False
         with placed(connection, resolved) as place:
             if dialect is POSTGRESQL:  # nobody pushes behind what is counted
-                _run(connection, [ordering.locking(place)])
+                _run(connection, [ordering.locking(place, reading=True)])
             _refuse_lines(connection, place)
             _run(connection, ordering.disabling(dialect, place))
     return True
@@ -154,7 +170,9 @@ def _disable_beside_writers(engine: Engine, schema: str | None) -> bool:
         beside_writers.build(connection, place, ordering.KEYED_NAME, looking)
         try:
             beside_writers.with_the_table(
-                engine, ordering.locking(place), lambda locked: _stop(locked, place)
+                engine,
+                ordering.locking(place, reading=True),
+                lambda locked: _stop(locked, place),
             )
         except InvalidArgumentError:
             beside_writers.drop(connection, place, ordering.KEYED_NAME)
@@ -167,7 +185,8 @@ def _disable_beside_writers(engine: Engine, schema: str | None) -> bool:
 def _stop(connection: Connection, place: str) -> None:
     direct.run(connection, _BY_INDEX, {})
     _refuse_lines(connection, place)
-    _run(connection, ordering.stopping(place))
+    with placed(connection, place):
+        _run(connection, ordering.stopping(place))
 
 
 def _place(connection: Connection, schema: str | None) -> str:

@@ -1,4 +1,4 @@
-"""What an ordering key needs in the database: two indexes, triggers, and on PostgreSQL functions.
+"""What an ordering key needs in the database: three indexes, triggers, and on PostgreSQL functions.
 
 A message with an ordering key has the turn of its key, or stands in line: ``available_at`` is NULL
 then. The index ``uq_xclaim_message_turn`` is what makes it one: of each key at most one message can
@@ -302,7 +302,7 @@ def enabling(dialect: Dialect, schema: str | None = None) -> list[str]:
 
 def disabling(dialect: Dialect, schema: str | None = None) -> list[str]:
     """Return the statements that take it away again."""
-    indexes = [f"DROP INDEX IF EXISTS {qualified(name, schema)}" for name in INDEXES]
+    indexes = [f"DROP INDEX IF EXISTS {qualified(name, schema)}" for name in (*INDEXES, KEYED_NAME)]
     if dialect is SQLITE:
         return [*[f"DROP TRIGGER IF EXISTS {name}" for name in SQLITE_TRIGGERS], *indexes]
     return [*stopping(schema), *indexes]
@@ -314,11 +314,15 @@ def starting(schema: str | None) -> list[str]:
     return [*_functions(schema), *_triggers(table, schema), _granting(schema)]
 
 
-def stopping(schema: str | None) -> list[str]:
-    """Return the statements that take the triggers and functions away, and leave the indexes."""
+def stopping(schema: str | None, *, has_triggers: bool = True) -> list[str]:
+    """Return the statements that take the triggers and functions away, and leave the indexes.
+
+    To ask for a trigger that is not there locks the table, too.
+    """
     table = qualified(TABLE_NAME, schema)
+    triggers = TRIGGERS if has_triggers else ()
     return [
-        *[f"DROP TRIGGER IF EXISTS {name} ON {table}" for name in TRIGGERS],
+        *[f"DROP TRIGGER IF EXISTS {name} ON {table}" for name in triggers],
         *[f"DROP FUNCTION IF EXISTS {function}" for function in functions(schema)],
     ]
 
@@ -345,9 +349,14 @@ def _in_full(statement: str) -> str:
     return statement.replace(" = ", " OPERATOR(pg_catalog.=) ")
 
 
-def locking(schema: str | None) -> str:
-    """Return the statement that keeps others from writing to the table until the end."""
-    return f"LOCK TABLE {qualified(TABLE_NAME, schema)} IN SHARE ROW EXCLUSIVE MODE"
+def locking(schema: str | None, *, reading: bool = False) -> str:
+    """Return the statement that keeps others from writing to the table until the end.
+
+    ``reading``: also from reading it, which a trigger that goes away takes. Asked for at once, it
+    is no lock that has to become another while others wait.
+    """
+    mode = "ACCESS EXCLUSIVE" if reading else "SHARE ROW EXCLUSIVE"
+    return f"LOCK TABLE {qualified(TABLE_NAME, schema)} IN {mode} MODE"
 
 
 def functions(schema: str | None) -> list[str]:
