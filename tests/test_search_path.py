@@ -23,7 +23,7 @@ from tests.contract.facades import AsyncFacade
 from tests.every_verb import every_verb
 from tests.people import People, people
 from xclaim import InvalidArgumentError, Queue, create_engine
-from xclaim.operations import audit, doctor, grants, migrate
+from xclaim.operations import audit, doctor, grants, migrate, ordering
 from xclaim.sql import full_names
 
 # As on PostgreSQL 14; and where what stands in `public` is taken before PostgreSQL's own.
@@ -146,6 +146,23 @@ def test_who_looks_after_a_queue_calls_nothing_of_others(trapped_url: str) -> No
     engine.dispose()
     assert audited.is_sound
     assert not [each for each in found if "could not look" in each.found]
+    assert traps.loot(trapped_url) == set()
+
+
+def test_who_enables_ordering_calls_nothing_of_others(trapped_url: str) -> None:
+    migrate.upgrade(trapped_url)
+    engine = create_engine(trapped_url)
+
+    assert ordering.enable(engine)
+    queue = Queue("orders", engine)
+    queue.push_many([1, 2], ordering_keys=["a", "a"])
+    while (claim := queue.claim()) is not None:
+        queue.ack(claim)
+    assert ordering.disable(engine)
+
+    with engine.connect() as connection:
+        assert not ordering.is_begun(connection, None)
+    engine.dispose()
     assert traps.loot(trapped_url) == set()
 
 

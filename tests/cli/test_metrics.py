@@ -16,7 +16,7 @@ from click import Command
 from tests import programs
 from tests.cli.command_line import UNREACHABLE, XCLAIM, CommandLine
 from tests.eventually import PATIENCE
-from xclaim import create_engine
+from xclaim import ObservationTimeoutError, create_engine
 from xclaim.cli import measuring, showing
 from xclaim.cli.options import duration
 from xclaim.observing.observer import TIMEOUT
@@ -51,7 +51,7 @@ def test_a_look_has_the_time_of_an_observer_unless_another_is_given(command: Com
     assert duration(str(option.default)) == TIMEOUT
 
 
-def test_a_look_that_takes_too_long_says_which_option_gives_it_more_time(
+def test_a_look_that_waits_for_a_lock_says_so_in_the_time_that_it_has(
     nowhere: CommandLine, fresh_postgresql_url: str
 ) -> None:
     engine = create_engine(fresh_postgresql_url)
@@ -63,7 +63,13 @@ def test_a_look_that_takes_too_long_says_which_option_gives_it_more_time(
 
     assert printed.status == 4
     assert "within 0.3 seconds" in printed.stderr
-    assert "--timeout of `xclaim dashboard` and `xclaim metrics`" in printed.stderr
+    assert "somebody has locked the table" in printed.stderr
+
+
+def test_a_look_that_takes_too_long_says_which_option_gives_it_more_time() -> None:
+    said = str(ObservationTimeoutError("which queues there are", 2))
+
+    assert "--timeout of `xclaim dashboard` and `xclaim metrics`" in said
 
 
 def test_no_time_at_all_is_wrong_use(xclaim: CommandLine) -> None:

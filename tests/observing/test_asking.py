@@ -132,11 +132,12 @@ def test_a_lock_on_the_table_is_not_waited_for(fresh_postgresql_url: str) -> Non
 
         began = time.monotonic()
         with (
-            pytest.raises(ObservationTimeoutError),
+            pytest.raises(ObservationTimeoutError) as raised,
             asking(engine, None, MOMENT, "what") as question,
         ):
             question.run(text("SELECT 1 FROM xclaim_message"))
 
+    assert raised.value.is_locked
     assert time.monotonic() - began < PATIENCE
     engine.dispose()
 

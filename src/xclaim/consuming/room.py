@@ -20,7 +20,7 @@ from xclaim.message import Message
 from xclaim.verb import Verb
 
 ROOM_WAIT = timedelta(minutes=1)  # for room, unless the push says for how long
-_PAUSES = (0.25, 1.0)  # seconds between two looks: in one of them the messages are counted once
+_PAUSES = (0.25, 1.0)  # seconds between two looks, of which each may count the messages
 
 
 def push(

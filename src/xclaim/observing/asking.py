@@ -38,6 +38,7 @@ _SQLITE_NOT_WRITABLE = (3, 8, 10, 14)  # no permission, read-only, the file syst
 _SQLITE_STEPS = 5_000  # of its virtual machine between two looks at the clock: some 0.1 ms
 _CLOSE = 0.005  # seconds: by how much the clock of the server may be ahead of ours
 _MUCH = 0.1  # of the time: when so much of it was used, the database is told what is left
+_OF_LOCKS = 0.9  # of the time: whoever waits for a lock longer is told that it was a lock
 
 # REPEATABLE READ: several statements see the same messages. To compile a statement takes longer
 # than to run it if it is bounded, and so does starting other processes for it.
@@ -62,6 +63,7 @@ class Question:
         self._timeout = timeout
         self._ends_at = time.monotonic() + timeout
         self._told = timeout
+        self.lock_seconds = _OF_LOCKS * timeout
 
     @property
     def is_sqlite(self) -> bool:
@@ -152,7 +154,12 @@ class Question:
             raise ObservationTimeoutError(self._what, self._timeout)
         if self.dialect is POSTGRESQL and self._told - left > _MUCH * self._timeout:
             self._told = left
-            _send(self.connection, f"SET LOCAL statement_timeout = {_milliseconds(left)}")
+            locked = min(self.lock_seconds, _OF_LOCKS * left)
+            _send(
+                self.connection,
+                f"SET LOCAL statement_timeout = {_milliseconds(left)};"
+                f" SET LOCAL lock_timeout = {_milliseconds(locked)}",
+            )
 
     def _said(self, error: DBAPIError) -> XclaimError | None:
         state = getattr(error.orig, "sqlstate", None)
@@ -190,20 +197,22 @@ def limiting(
     timeout: timedelta,
     what: str,
     *,
-    lock_timeout: timedelta = timedelta(0),
+    lock_timeout: timedelta | None = None,
 ) -> Iterator[Question]:
     """Limit what the block asks on a connection under autocommit, as ``asking`` does.
 
-    ``lock_timeout``: how much of the time may go by waiting for one lock of PostgreSQL, all if it
-    is none.
+    ``lock_timeout``: how much of the time may go by waiting for one lock of PostgreSQL, nearly all
+    by default.
     """
     seconds = timeout.total_seconds()
     question = Question(connection, schema, what, seconds)
+    if lock_timeout is not None:
+        question.lock_seconds = lock_timeout.total_seconds()
     if connection.dialect.name == SQLITE.name:
         with _on_sqlite(connection, question, seconds):
             yield question
         return
-    with _on_postgresql(connection, seconds, lock_timeout.total_seconds()):
+    with _on_postgresql(connection, seconds, question.lock_seconds):
         yield question
 
 
@@ -221,11 +230,10 @@ def is_locked_out(error: DBAPIError) -> bool:
 
 @contextmanager
 def _on_postgresql(connection: Connection, seconds: float, lock_seconds: float) -> Iterator[None]:
-    lock_milliseconds = _milliseconds(lock_seconds) if lock_seconds else 0
-    _send(
-        connection,
-        _BEGIN.format(milliseconds=_milliseconds(seconds), lock_milliseconds=lock_milliseconds),
+    begin = _BEGIN.format(
+        milliseconds=_milliseconds(seconds), lock_milliseconds=_milliseconds(lock_seconds)
     )
+    _send(connection, begin)
     with _ended(connection):
         yield
 

@@ -45,12 +45,16 @@ from xclaim.observing.values import (
 
 TIMEOUT = timedelta(seconds=2)  # of a look, unless somebody says otherwise
 _SHORTEST = timedelta(milliseconds=1)
+_LONGEST = timedelta(days=1)  # PostgreSQL takes three weeks
 
 
 def check_timeout(timeout: timedelta) -> None:
     """Raise InvalidArgumentError unless a look may take so long."""
-    if arguments.seconds("timeout", timeout) < _SHORTEST.total_seconds():
-        raise InvalidArgumentError(f"timeout must be a millisecond or more, not {timeout}")
+    arguments.seconds("timeout", timeout)
+    if not _SHORTEST <= timeout <= _LONGEST:
+        raise InvalidArgumentError(
+            f"timeout must be a millisecond or more, and a day at most, not {timeout}"
+        )
 
 
 class Observer:

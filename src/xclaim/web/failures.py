@@ -37,7 +37,7 @@ _OURS: tuple[tuple[type[XclaimError], int, str], ...] = (
     (InvalidArgumentError, 400, "That cannot be"),
 )
 _LOCKED = (
-    "Somebody has locked the table or the file: `xclaim doctor` says who holds up the others. "
+    "Somebody has locked the table or the file; of a table, pg_locks and pg_stat_activity say who. "
     "Reload the page when they are done."
 )
 _SLOW = (
