@@ -16,9 +16,10 @@ from click import Command
 from tests import programs
 from tests.cli.command_line import UNREACHABLE, XCLAIM, CommandLine
 from tests.eventually import PATIENCE
-from xclaim import ObservationTimeoutError, create_engine
+from xclaim import create_engine
 from xclaim.cli import measuring, showing
 from xclaim.cli.options import duration
+from xclaim.errors import ObservationTimeoutError
 from xclaim.observing.observer import TIMEOUT
 
 PATIENTLY = ("--timeout", "60s")  # a loaded machine is slow
