@@ -299,6 +299,10 @@ ORDERING = {
     "xclaim_unfree": "bigint[]",
     "xclaim_pass_on": "bigint",
     "xclaim_owe": "bigint, bigint[]",
+    "xclaim_hand_on": "text, text, bigint[], boolean",
+    "xclaim_give_back": "bigint",
+    "xclaim_leave": "bigint",
+    "xclaim_one_turn": "",
     "xclaim_pass_turn": "",
 }
 

@@ -76,6 +76,12 @@ class ClaimsAhead:
             self._current = [each for each in self._current if each is not claim]
             self._waiting = deque(each for each in self._waiting if each is not claim)
 
+    def waiting_behind(self, settled: Iterable[Claim]) -> list[Claim]:
+        """Return the claims that wait and have the ordering key of one of these."""
+        keys = {claim.message.ordering_key for claim in settled} - {None}
+        with self._lock:
+            return [each for each in self._waiting if each.message.ordering_key in keys]
+
     def unreadable(self) -> list[tuple[Claim, PayloadReadError]]:
         """Return the claims that were set aside, each with why it cannot be read."""
         with self._lock:

@@ -99,9 +99,21 @@ class Holding:
                 self._note_settled(settled, outcome, error)
                 raise
             self._note_settled(claims, outcome, error)
+            if outcome is not Outcome.ACKED:
+                self._hand_back_behind(claims)
             return result
 
         return self._runner.concurrency.finish(settle)
+
+    def _hand_back_behind(self, released: list[Claim]) -> None:
+        """Hand back what was claimed along with one that is released: it is not its turn.
+
+        What the consumer has been handed already is his.
+        """
+        if behind := self.claims.waiting_behind(released):
+            self._runner.run_once(verbs.HAND_BACK, behind)
+            self.claims.settle(behind)
+            self.works.settle(behind, Outcome.RELEASED)
 
     def _note_settled(self, claims: list[Claim], outcome: Outcome, error: object) -> None:
         self.claims.settle(claims)
@@ -152,6 +164,7 @@ class Holding:
             self._keeper.released(message)
             self._keeper.unreadable(message, error)
         self.claims.settle([claim])
+        self._hand_back_behind([claim])
         _logger.warning(
             "message %s in %r cannot be read and was released (%s)",
             claim.message.id,

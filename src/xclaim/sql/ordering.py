@@ -9,17 +9,33 @@ without it queues without keys pay nothing (docs/adr/0057).
 
 from __future__ import annotations
 
+from xclaim.sql import along
 from xclaim.sql.dialects import SQLITE, Dialect
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import HAS_TURN, LINE_UP_NAME, PASS_OWED_NAME, TABLE_NAME, TURN_NAME
 
 IN_LINE_NAME = "ix_xclaim_message_in_line"
 OWED_NAME = "ix_xclaim_message_owed"
-INDEXES = (TURN_NAME, IN_LINE_NAME, OWED_NAME)
-TRIGGERS = ("xclaim_pass_turn", "xclaim_pass_turn_of_deleted")
+INDEXES = (TURN_NAME, IN_LINE_NAME, OWED_NAME, along.ALONG_NAME, along.HELD_NAME)
+TRIGGERS = (
+    "xclaim_pass_turn",
+    "xclaim_pass_turn_of_deleted",
+    "xclaim_one_turn",
+    "xclaim_one_turn_of_inserted",
+)
 SQLITE_TRIGGERS = (*TRIGGERS, "xclaim_line_up")
-_GIVE_TURN, _UNFREE, _PASS_ON, _OWE = (
-    f"xclaim_{name}" for name in ("give_turn", "unfree", "pass_on", "owe")
+_GIVE_TURN, _UNFREE, _PASS_ON, _OWE, _HAND_ON, _GIVE_BACK, _LEAVE, _ONE_TURN = (
+    f"xclaim_{name}"
+    for name in (
+        "give_turn",
+        "unfree",
+        "pass_on",
+        "owe",
+        "hand_on",
+        "give_back",
+        "leave",
+        "one_turn",
+    )
 )
 FUNCTIONS = {
     LINE_UP_NAME: "bigint[]",
@@ -28,37 +44,56 @@ FUNCTIONS = {
     _UNFREE: "bigint[]",
     _PASS_ON: "bigint",
     _OWE: "bigint, bigint[]",
+    _HAND_ON: "text, text, bigint[], boolean",
+    _GIVE_BACK: "bigint",
+    _LEAVE: "bigint",
     "xclaim_pass_turn": "",
+    _ONE_TURN: "",
 }
 
 IN_LINE = "{0}ordering_key IS NOT NULL AND {0}status = 'available' AND {0}available_at IS NULL"
-# A holder that has ended and could not pass its turn on. `due_at` is when it is tried again.
-OWES = "{0}keeps_turn AND {0}due_at IS NOT NULL AND {0}available_at IS NOT NULL"
+# A holder that has ended, or was given back, and could not pass its turn on. `due_at` is when it is
+# tried again.
+OWES = "{0}awaited_ids IS NOT NULL AND {0}due_at IS NOT NULL AND {0}available_at IS NOT NULL"
 
 _INDEXES = (
     (f"UNIQUE INDEX {{exists}}{TURN_NAME}", "origin_queue, ordering_key", HAS_TURN),
     (f"INDEX {{exists}}{IN_LINE_NAME}", "queue, ordering_key, id", IN_LINE),
     (f"INDEX {{exists}}{OWED_NAME}", "origin_queue, due_at", OWES),
+    (f"INDEX {{exists}}{along.ALONG_NAME}", "queue, ordering_key, id", along.ALONG),
+    (f"INDEX {{exists}}{along.HELD_NAME}", "origin_queue, ordering_key, id", along.HELD),
 )
 
-# The turn of a line that nobody leads to the next in it. True: it has it. False: nobody is in line.
+# The turn of a line that nobody leads to the next in it: to one that was claimed along with its
+# holder, else to the first in line, of which is also a dead letter that holds its line once a batch
+# has ended. True: it has it. False: nobody is in line.
 # NULL: the next one is locked, by who is just withdrawing it; `waits` for that instead.
 _GIVE_TURN_BODY = """
 DECLARE
     next_id bigint;
+    is_handed_on boolean := {hand_on}(of_queue, of_key, awaited, waits);
 BEGIN
+    IF is_handed_on IS NULL OR is_handed_on THEN
+        RETURN is_handed_on;
+    END IF;
     LOOP
-        SELECT id INTO next_id FROM {table}
-         WHERE queue = of_queue AND ordering_key = of_key AND {in_line}
-         ORDER BY queue, ordering_key, id LIMIT 1;
+        SELECT id INTO next_id FROM (
+            (SELECT id FROM {table}
+              WHERE queue = of_queue AND ordering_key = of_key AND {in_line}
+              ORDER BY queue, ordering_key, id LIMIT 1)
+            UNION ALL
+            (SELECT id FROM {table}
+              WHERE origin_queue = of_queue AND ordering_key = of_key AND {held}
+              ORDER BY origin_queue, ordering_key, id LIMIT 1)) AS of_both
+         ORDER BY id LIMIT 1;
         IF NOT FOUND THEN
             RETURN false;
         END IF;
         IF waits THEN
-            PERFORM FROM {table} WHERE id = next_id AND {in_line} FOR NO KEY UPDATE;
+            PERFORM FROM {table} WHERE id = next_id AND ({in_line} OR {held}) FOR NO KEY UPDATE;
             CONTINUE WHEN NOT FOUND;
         ELSE
-            PERFORM FROM {table} WHERE id = next_id AND {in_line}
+            PERFORM FROM {table} WHERE id = next_id AND ({in_line} OR {held})
                 FOR NO KEY UPDATE SKIP LOCKED;
             IF NOT FOUND THEN
                 RETURN NULL;
@@ -92,7 +127,7 @@ END
 _OWE_BODY = """
 BEGIN
     UPDATE {table}
-       SET keeps_turn = true, awaited_ids = nullif(array_remove(awaited, of_id), '{{}}'),
+       SET keeps_turn = true, awaited_ids = array_append(array_remove(awaited, of_id), of_id),
            due_at = clock_timestamp()
                + least(interval '1 second', greatest(interval '50 milliseconds',
                        (clock_timestamp() - coalesce(consumed_at, available_at)) / 2))
@@ -107,10 +142,12 @@ DECLARE
     unfree bigint[];
     is_passed boolean;
 BEGIN
-    SELECT id, origin_queue, ordering_key, awaited_ids INTO holder FROM {table}
+    SELECT id, queue, origin_queue, ordering_key, consumed_at, awaited_ids INTO holder FROM {table}
      WHERE id = of_id AND {owes} FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN false;
+    ELSIF holder.consumed_at IS NULL AND holder.queue = holder.origin_queue THEN
+        RETURN {give_back}(of_id);
     END IF;
     unfree := {unfree}(holder.awaited_ids || holder.id);
     UPDATE {table} SET keeps_turn = NULL, due_at = NULL, awaited_ids = NULL WHERE id = of_id;
@@ -222,13 +259,28 @@ DECLARE
     is_passed boolean;
 BEGIN
     IF NOT is_deleted THEN
+        IF {leaves} THEN
+            PERFORM {leave}(NEW.id);
+            RETURN NULL;
+        ELSIF NEW.queue = OLD.queue AND {given_back} THEN
+            IF OLD.available_at IS NOT NULL AND NEW.queue = NEW.origin_queue THEN
+                PERFORM {give_back}(NEW.id);
+            END IF;
+            RETURN NULL;
+        END IF;
         IF NEW.keeps_turn
-           AND (NEW.consumed_at IS NOT NULL OR NEW.available_at IS NULL AND OLD.due_at IS NOT NULL
+           AND (NEW.consumed_at IS NOT NULL
+                OR NEW.available_at IS NULL AND OLD.due_at IS NOT NULL
+                   AND OLD.awaited_ids IS NOT NULL
                 OR NEW.queue NOT IN (NEW.origin_queue, NEW.origin_queue || '.dead')) THEN
             -- A dead letter that held the turn, or owed it, does so no more.
             UPDATE {table} SET keeps_turn = NULL, due_at = NULL WHERE id = NEW.id;
         ELSIF NEW.keeps_turn AND NEW.available_at IS NOT NULL THEN
             RETURN NULL;
+        END IF;
+        IF NEW.queue = NEW.origin_queue AND NEW.available_at IS NULL THEN
+            UPDATE {table} SET due_at = coalesce(due_at, statement_timestamp()), awaited_ids = NULL
+             WHERE id = NEW.id AND available_at IS NULL;
         END IF;
         IF NOT ({old_has_turn}) THEN
             IF NEW.queue = NEW.origin_queue AND NEW.available_at IS NULL
@@ -266,18 +318,33 @@ BEGIN
 END
 """  # noqa: S105  (a turn is passed)
 
-_ENDED = "OLD.consumed_at IS NULL AND NEW.consumed_at IS NOT NULL"
-_CAN_CHANGE = f"OLD.ordering_key IS NOT NULL AND (OLD.queue <> NEW.queue OR {_ENDED})"
+_ENDED = "OLD.consumed_at IS NULL AND NEW.consumed_at IS NOT NULL AND OLD.available_at IS NOT NULL"
+_CAN_CHANGE = (
+    f"OLD.ordering_key IS NOT NULL AND (OLD.queue <> NEW.queue OR {_ENDED} OR {along.GIVEN_BACK})"
+)
 
 # SQLite has one writer at a time: nobody writes behind anybody, and nothing is owed.
 _SQLITE_GIVE_TURN = """
     UPDATE {table}
        SET available_at = max(coalesce(due_at, ''), strftime('%Y-%m-%d %H:%M:%f', 'now')),
            due_at = NULL
-     WHERE id = (SELECT id FROM {table}
-                  WHERE queue = {row}.origin_queue AND ordering_key = {row}.ordering_key
-                    AND {in_line}
-                  ORDER BY queue, ordering_key, id LIMIT 1)
+     WHERE id = coalesce(
+               (SELECT id FROM {table}
+                 WHERE queue = {row}.origin_queue AND ordering_key = {row}.ordering_key
+                   AND {along}
+                 ORDER BY queue, ordering_key, id LIMIT 1),
+               (SELECT min(id) FROM (
+                       SELECT * FROM (
+                              SELECT id FROM {table}
+                               WHERE queue = {row}.origin_queue
+                                 AND ordering_key = {row}.ordering_key AND {in_line}
+                               ORDER BY queue, ordering_key, id LIMIT 1)
+                       UNION ALL
+                       SELECT * FROM (
+                              SELECT id FROM {table}
+                               WHERE origin_queue = {row}.origin_queue
+                                 AND ordering_key = {row}.ordering_key AND {held}
+                               ORDER BY origin_queue, ordering_key, id LIMIT 1))))
        AND NOT EXISTS (SELECT 1 FROM {table}
                         WHERE origin_queue = {row}.origin_queue
                           AND ordering_key = {row}.ordering_key AND {has_turn});
@@ -286,6 +353,8 @@ _SQLITE_FORGET = """
     UPDATE {table} SET keeps_turn = NULL
      WHERE id = NEW.id AND keeps_turn
        AND (consumed_at IS NOT NULL OR queue NOT IN (origin_queue, origin_queue || '.dead'));
+    UPDATE {table} SET due_at = strftime('%Y-%m-%d %H:%M:%f', 'now')
+     WHERE id = NEW.id AND {in_line} AND due_at IS NULL;
 """
 
 
@@ -343,15 +412,17 @@ def _functions(schema: str | None) -> list[str]:
     parts = {
         "table": qualified(TABLE_NAME, schema),
         "in_line": IN_LINE.format(""),
+        "along": along.ALONG.format(""),
+        "held": along.HELD.format(""),
+        "holds": along.HOLDS,
+        "leaves": along.LEAVES_A_BATCH,
+        "given_back": along.GIVEN_BACK,
         "owes": OWES.format(""),
         "has_turn": HAS_TURN.format(""),
         "held_owes": OWES.format("held."),
         "held_has_turn": HAS_TURN.format("held."),
         "old_has_turn": HAS_TURN.format("OLD."),
-        **{
-            name.removeprefix("xclaim_"): qualified(name, schema)
-            for name in (_GIVE_TURN, _UNFREE, _PASS_ON, _OWE, LINE_UP_NAME)
-        },
+        **{name.removeprefix("xclaim_"): qualified(name, schema) for name in FUNCTIONS},
     }
     made = (
         (_UNFREE, "of_ids bigint[]", "bigint[]", _UNFREE_BODY, False),
@@ -363,10 +434,20 @@ def _functions(schema: str | None) -> list[str]:
             False,
         ),
         (_OWE, "of_id bigint, awaited bigint[]", "void", _OWE_BODY, False),
+        (
+            _HAND_ON,
+            "of_queue text, of_key text, awaited bigint[], waits boolean",
+            "boolean",
+            along.HAND_ON_BODY,
+            False,
+        ),
+        (_GIVE_BACK, "of_id bigint", "boolean", along.GIVE_BACK_BODY, False),
+        (_LEAVE, "of_id bigint", "void", along.LEAVE_BODY, False),
         (_PASS_ON, "of_id bigint", "boolean", _PASS_ON_BODY, False),
         (LINE_UP_NAME, "ids bigint[]", "bigint[]", _LINE_UP_BODY, True),
         (PASS_OWED_NAME, "of_queue text", "integer", _PASS_OWED_BODY, True),
         ("xclaim_pass_turn", "", "trigger", _PASS_TURN_BODY, True),
+        (_ONE_TURN, "", "trigger", along.GUARD_BODY, False),
     )
     statements = [
         _function(qualified(name, schema), takes, returns, body.format(**parts), is_definer=definer)
@@ -387,15 +468,19 @@ def _function(name: str, takes: str, returns: str, body: str, *, is_definer: boo
 
 def _triggers(table: str, schema: str | None) -> list[str]:
     function = qualified("xclaim_pass_turn", schema)
-    updated, deleted = TRIGGERS
+    updated, deleted, *guards = TRIGGERS
+    guard = qualified(_ONE_TURN, schema)
     of = {
-        f"{updated} AFTER UPDATE OF status, queue": _CAN_CHANGE,
-        f"{deleted} AFTER DELETE": HAS_TURN.format("OLD."),
+        f"{updated} AFTER UPDATE OF status, queue": (_CAN_CHANGE, function),
+        f"{deleted} AFTER DELETE": (HAS_TURN.format("OLD."), function),
+        **{
+            f"{name} AFTER {when}": (which, guard)
+            for name, (when, which) in zip(guards, along.GUARDS.items(), strict=True)
+        },
     }
     return [
-        f"CREATE TRIGGER {when} ON {table} FOR EACH ROW WHEN ({which})"
-        f" EXECUTE FUNCTION {function}()"
-        for when, which in of.items()
+        f"CREATE TRIGGER {when} ON {table} FOR EACH ROW WHEN ({which}) EXECUTE FUNCTION {does}()"
+        for when, (which, does) in of.items()
     ]
 
 
@@ -431,15 +516,29 @@ END"""  # noqa: S608  (names of ours, quoted)
 
 
 def _sqlite_triggers() -> list[str]:
-    updated, deleted, inserted = SQLITE_TRIGGERS
-    parts = {"table": TABLE_NAME, "in_line": IN_LINE.format(""), "has_turn": HAS_TURN.format("")}
+    updated, deleted, *guards, inserted = SQLITE_TRIGGERS
+    parts = {
+        "table": TABLE_NAME,
+        "in_line": IN_LINE.format(""),
+        "has_turn": HAS_TURN.format(""),
+        "along": along.ALONG.format(""),
+        "held": along.HELD.format(""),
+        "holds": along.HOLDS,
+        "leaves": along.LEAVES_A_BATCH,
+        "given_back": along.GIVEN_BACK,
+    }
     of_new = _SQLITE_GIVE_TURN.format(row="NEW", **parts)
     of_old = _SQLITE_GIVE_TURN.format(row="OLD", **parts)
-    forget = _SQLITE_FORGET.format(**parts)
+    before = (_SQLITE_FORGET, along.SQLITE_LEAVE, along.SQLITE_GIVE_BACK)
+    forget = "".join(each.format(**parts) for each in before)
     of = {
         f"{inserted} AFTER INSERT": (IN_LINE.format("NEW."), of_new),
         f"{updated} AFTER UPDATE OF status, queue": (_CAN_CHANGE, f"{forget} {of_old}"),
         f"{deleted} AFTER DELETE": (HAS_TURN.format("OLD."), of_old),
+        **{
+            f"{name} AFTER {when}": (which, along.SQLITE_GUARD)
+            for name, (when, which) in zip(guards, along.GUARDS.items(), strict=True)
+        },
     }
     return [
         f"CREATE TRIGGER IF NOT EXISTS {when} ON {TABLE_NAME} WHEN {which} BEGIN {does} END"

@@ -52,10 +52,13 @@ PASS_OWED_NAME = "xclaim_pass_owed"  # noqa: S105  (by which an expire passes on
 DELETE_NAME = "xclaim_delete"  # the function by which a maintainer deletes (PostgreSQL)
 
 # Who has the turn: what can be claimed or is, in its own queue; and what keeps it past its end, a
-# dead letter that holds it, or what could not pass it on yet.
+# dead letter that holds it, or what could not pass it on yet. Of that `due_at` is when it is tried
+# again, and it awaits itself at least. With a `due_at` alone a message has no turn: it stands in
+# line, or was claimed along (`sql/along.py`) until a moment ago.
 HAS_TURN = (
     "{0}ordering_key IS NOT NULL AND {0}available_at IS NOT NULL"
     " AND ({0}consumed_at IS NULL AND {0}queue = {0}origin_queue OR {0}keeps_turn IS TRUE)"
+    " AND ({0}due_at IS NULL OR {0}awaited_ids IS NOT NULL)"
 )
 # A queue rewrites each row two or three times. There is room for that on the row's own page, where
 # PostgreSQL logs only what changed, and vacuum runs by count rather than by a fifth of the table,

@@ -210,7 +210,10 @@ def repeated_keys(table: Table, dialect: Dialect, *, of_queue: bool) -> Statemen
 
 @lru_cache
 def lines_without_a_leader(table: Table, dialect: Dialect, *, of_queue: bool) -> Statement:
-    """Return the first messages of a few lines in which nobody has the turn."""
+    """Return the first messages of a few lines in which nobody has the turn.
+
+    Also of those that were claimed along with one that had it.
+    """
     leader = table.alias("leader")
     has_turn = literal_column(f"({HAS_TURN.format('leader.')})", Boolean)
     is_led = exists(
@@ -220,7 +223,7 @@ def lines_without_a_leader(table: Table, dialect: Dialect, *, of_queue: bool) ->
     )
     return (
         select(dialect.readable(table.c.queue), func.min(table.c.id).label("id"))
-        .where(table.c.ordering_key.is_not(None), table.c.status == AVAILABLE)
+        .where(table.c.ordering_key.is_not(None), table.c.consumed_at.is_(None))
         .where(table.c.available_at.is_(None), *_chosen(table, of_queue=of_queue), ~is_led)
         .group_by(table.c.queue, table.c.ordering_key)
         .limit(_SAMPLE)
