@@ -59,12 +59,12 @@ _ALONG = "(SELECT id FROM {table} WHERE payload = '\"in line 0\"' AND status = '
 _ACK_ONE_ALONG = text(
     f"UPDATE {TABLE_NAME} SET status = 'consumed', consumed_at = claimed_at,"
     " consumed_by = claimed_by, claimed_by = NULL, claim_key = NULL, claim_expires_at = NULL,"
-    f" claim_token = NULL WHERE id = {_ALONG.format(table=TABLE_NAME)}"
+    f" claim_token = NULL WHERE id = {_ALONG.format(table=TABLE_NAME)} AND status = 'claimed'"
 )
 _RELEASE_ONE_ALONG = text(
     f"UPDATE {TABLE_NAME} SET status = 'available', available_at = created_at, claimed_at = NULL,"
     " claimed_by = NULL, claim_key = NULL, claim_expires_at = NULL, claim_token = NULL"
-    f" WHERE id = {_ALONG.format(table=TABLE_NAME)}"
+    f" WHERE id = {_ALONG.format(table=TABLE_NAME)} AND status = 'claimed'"
 )
 
 
