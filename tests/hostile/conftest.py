@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from zlib import crc32
 
 import pytest
 from sqlalchemy import Engine
@@ -50,19 +49,5 @@ def engine(engines: dict[str, Engine], database: str) -> Engine:
 def facade(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Facade]:
     url = engine.url.render_as_string(hide_password=False)
     facade: Facade = SyncFacade(engine) if request.param == "sync" else AsyncFacade(url)
-    yield facade
-    facade.close()
-
-
-@pytest.fixture
-def either_facade(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Facade]:
-    """Choose a facade for each test of each row, the same in every run: each row meets both.
-
-    What meets a row is written once, below both of them.
-    """
-    test, _, row = request.node.name.partition("[")
-    is_sync = (crc32(test.encode()) + crc32(row.encode())) % 2 == 0
-    url = engine.url.render_as_string(hide_password=False)
-    facade: Facade = SyncFacade(engine) if is_sync else AsyncFacade(url)
     yield facade
     facade.close()

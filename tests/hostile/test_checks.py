@@ -79,11 +79,6 @@ def _look_again(connection: Connection) -> None:
 
 
 @pytest.fixture
-def facade(either_facade: Facade) -> Facade:
-    return either_facade
-
-
-@pytest.fixture
 def queue(engine: Engine, facade: Facade, broken: Mapping[str, str]) -> Queue:
     """Return a queue with two such rows, and two sound ones behind them in each state."""
     write(engine, broken)

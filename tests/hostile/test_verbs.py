@@ -25,11 +25,6 @@ IDS = [(database, name) for database, written in rows.ON.items() for name in wri
 
 
 @pytest.fixture
-def facade(either_facade: Facade) -> Facade:
-    return either_facade
-
-
-@pytest.fixture
 def hostile(engine: Engine, database: str, name: str) -> rows.Row:
     row = rows.ON[database][name]
     with engine.begin() as connection:
