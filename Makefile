@@ -144,8 +144,8 @@ OF_SQLALCHEMY := -m "not airflow and not wheel" $(addprefix tests/, contract \
 	$(patsubst %,test_%.py,async_reading audit backlog bad_input busy_files capability_statements chosen_levels closing \
 	connections doctor engine engines_of_others errors events filled_messages forks functions grant_statements \
 	hostile_input injection keep_alive limits migrations migrations_at_once migrations_of_applications missing_files \
-	narrow_door orphans package pgbouncer races reconnecting rotation schema_names search_path secrets server_settings sessions split_queues sql_functions \
-	sqlite_statements statements views waiting)) \
+	narrow_door orphans package pgbouncer races reconnecting rotation schema_names search_path secrets server_settings \
+	sessions split_queues sql_functions sqlite_statements statements views waiting)) \
 	$(patsubst %,--ignore tests/contract/test_%.py,encryption names payloads size_limits)
 # Unmarked tests are quick. To look at the folders that import Airflow takes ten seconds alone.
 QUICK := -m "not airflow and not emulator and not slow and not wheel" $(addprefix --ignore tests/,hook stack)
