@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.json"
     if not options.report:
-        results = _measure(options)
-        path.write_text(json.dumps(results, indent=1) + "\n")
+        for results in _measure(options):  # what was measured is kept if the rest never ends
+            path.write_text(json.dumps(results, indent=1) + "\n")
     results = json.loads(path.read_text())
     plots.draw(results, folder)
     text = report.page(
@@ -58,15 +59,16 @@ def _long_run() -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def _measure(options: argparse.Namespace) -> dict[str, Any]:
+def _measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure one workload after the other, and return after each all that was measured."""
     with run_server() as server:
         context = Context(server=server, crew=Crew(_WORKERS), quick=options.quick)
         for name in options.only or WORKLOADS:
             WORKLOADS[name](context)
-        return {
-            "machine": describe(server, quick=options.quick),
-            "records": [asdict(record) for record in context.records],
-        }
+            yield {
+                "machine": describe(server, quick=options.quick),
+                "records": [asdict(record) for record in context.records],
+            }
 
 
 def _options() -> argparse.Namespace:
