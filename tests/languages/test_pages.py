@@ -16,7 +16,8 @@ EXCERPTS = [
 
 @pytest.mark.parametrize("excerpt", EXCERPTS, ids=[each.split()[0] for each in EXCERPTS])
 def test_what_the_page_shows_stands_in_an_example(excerpt: str) -> None:
-    files = [*EXAMPLES.glob("node/worker.js"), *EXAMPLES.glob("dbt/models/*.sql")]
+    patterns = ("node/worker.js", "java/Worker.java", "dbt/models/*.sql")
+    files = [path for pattern in patterns for path in EXAMPLES.glob(pattern)]
     lines = [line.strip() for line in excerpt.splitlines()]
 
     found = [path.name for path in files if stands_in(lines, path.read_text())]

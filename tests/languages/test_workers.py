@@ -1,41 +1,63 @@
-"""The worker in Node: beside those in Python, woken, killed, and when it loses its claim."""
+"""The workers in Node and Java: beside those in Python, woken, killed, and when they lose a claim."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from tests import node
+from tests import java, node
 from tests.eventually import until
 from tests.languages.conftest import EXAMPLES, Place, Program, Start
 
 pytestmark = pytest.mark.slow
 
-FOLDER = EXAMPLES / "node"
 NEVER = "3600"  # seconds between two looks: it goes by wake-ups
+ERROR_CLASSES = {"node": "TypeError", "java": "IllegalArgumentException"}
 Worker = Callable[..., Program]
 
 
+@pytest.fixture(params=["node", pytest.param("java", marks=java.needs_java)])
+def language(request: pytest.FixtureRequest) -> str:
+    """Return the language of the worker."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def worker_file() -> Path:
+def node_worker() -> Path:
     """Return the worker, with the packages that its lock file names: installed once."""
-    stamp, lock = FOLDER / "node_modules" / ".installed", (FOLDER / "package-lock.json").read_text()
+    folder = EXAMPLES / "node"
+    stamp, lock = folder / "node_modules" / ".installed", (folder / "package-lock.json").read_text()
     if not stamp.exists() or stamp.read_text() != lock:
-        node.npm("ci", folder=FOLDER)
+        node.npm("ci", folder=folder)
         stamp.write_text(lock)
-    return FOLDER / "worker.js"
+    return folder / "worker.js"
 
 
 @pytest.fixture
-def worker(start: Start, place: Place, worker_file: Path) -> Worker:
+def command(
+    language: str, place: Place, request: pytest.FixtureRequest
+) -> tuple[list[str | Path], Mapping[str, str]]:
+    """Return how the worker is started, and the variable by which it finds the database."""
+    if language == "java":
+        command = [*java.command(), EXAMPLES / "java" / "Worker.java"]
+        return command, {"JDBC_URL": java.url_of(place.engine.url)}
+    return [node.program(), request.getfixturevalue("node_worker")], {"DATABASE_URL": place.url}
+
+
+@pytest.fixture
+def worker(
+    start: Start, place: Place, command: tuple[list[str | Path], Mapping[str, str]]
+) -> Worker:
     """Return what starts a worker on `orders`, which is woken and looks at nothing by itself."""
     place.run("CREATE TABLE shipment (message bigint, order_number integer)")
+    line, database = command
 
     def run(**variables: str) -> Program:
-        given = {"DATABASE_URL": place.url, "LOOK_SECONDS": NEVER, **variables}
-        program = start([node.program(), worker_file, "orders"], **given)
+        program = start([*line, "orders"], **database, **{"LOOK_SECONDS": NEVER, **variables})
         program.wait_for("works on orders")
         return program
 
@@ -68,7 +90,9 @@ def test_it_shares_a_queue_with_python(place: Place, worker: Worker) -> None:
     assert sorted([*here, *shipped(place)]) == list(range(200))
 
 
-def test_what_raises_is_released_with_its_error(place: Place, worker: Worker) -> None:
+def test_what_raises_is_released_with_its_error(
+    place: Place, worker: Worker, language: str
+) -> None:
     message = place.queue().push({"no": "order"}, max_attempts=1)
 
     worker()
@@ -76,8 +100,9 @@ def test_what_raises_is_released_with_its_error(place: Place, worker: Worker) ->
     until(lambda: place.queue().counts().dead_letters == 1)
     dead = place.queue().get(message.id)
     assert dead is not None
-    assert dead.last_error == "TypeError: the payload has no order"
-    assert dead.last_error_class == "TypeError"
+    assert dead.last_error is not None
+    assert dead.last_error.endswith(f"{ERROR_CLASSES[language]}: the payload has no order")
+    assert dead.last_error_class == ERROR_CLASSES[language]
 
 
 def test_a_worker_that_is_killed_loses_nothing_and_does_nothing_twice(
@@ -131,3 +156,16 @@ def test_a_supervisor_can_stop_it(place: Place, worker: Worker) -> None:
 
     assert program.end() == 0
     assert place.queue().counts().claimed == 0
+
+
+def test_what_only_python_can_read_is_released(place: Place, worker: Worker, language: str) -> None:
+    message = place.queue().push({"order": 1, "at": datetime(2026, 1, 1)}, max_attempts=1)
+
+    worker()
+
+    until(lambda: place.queue().counts().dead_letters == 1)
+    dead = place.queue().get(message.id)
+    assert dead is not None
+    assert "only Python can read a payload with the codec" in str(dead.last_error)
+    assert dead.last_error_class == ERROR_CLASSES[language]
+    assert shipped(place) == []
