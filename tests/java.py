@@ -1,4 +1,4 @@
-"""Java and PostgreSQL's driver for it, where a machine has both: no package of Python brings them."""
+"""Java and PostgreSQL's driver for it, where a machine has both: no wheel brings them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import URL
 
-_FOUND_IN = (  # by Maven, and by Debian's libpostgresql-jdbc-java
-    (
-        Path.home() / ".m2" / "repository" / "org" / "postgresql" / "postgresql",
-        "*/postgresql-*.jar",
-    ),
-    (Path("/usr/share/java"), "postgresql*.jar"),
+_MAVENS = Path.home() / ".m2" / "repository" / "org" / "postgresql" / "postgresql"
+_DEBIANS = Path("/usr/share/java")  # of the package libpostgresql-jdbc-java
+_FOUND_IN = (
+    (_MAVENS, "*/postgresql-*.jar"),
+    (_DEBIANS, "postgresql*.jar"),
 )
 
 

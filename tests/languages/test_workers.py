@@ -1,9 +1,9 @@
-"""The workers in Node and Java: beside those in Python, woken, killed, and when they lose a claim."""
+"""The workers in Node and Java: beside those in Python, woken, killed, and without a claim."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,7 @@ def command(
 ) -> tuple[list[str | Path], Mapping[str, str]]:
     """Return how the worker is started, and the variable by which it finds the database."""
     if language == "java":
-        command = [*java.command(), EXAMPLES / "java" / "Worker.java"]
+        command: list[str | Path] = [*java.command(), EXAMPLES / "java" / "Worker.java"]
         return command, {"JDBC_URL": java.url_of(place.engine.url)}
     return [node.program(), request.getfixturevalue("node_worker")], {"DATABASE_URL": place.url}
 
@@ -159,7 +159,9 @@ def test_a_supervisor_can_stop_it(place: Place, worker: Worker) -> None:
 
 
 def test_what_only_python_can_read_is_released(place: Place, worker: Worker, language: str) -> None:
-    message = place.queue().push({"order": 1, "at": datetime(2026, 1, 1)}, max_attempts=1)
+    message = place.queue().push(
+        {"order": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}, max_attempts=1
+    )
 
     worker()
 
