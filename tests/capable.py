@@ -42,17 +42,19 @@ class Shop:
         verbs: Sequence[str] = ("claim", "ack", "ack_many", "release", "extend"),
         to: Sequence[str] = (),
         by: Engine | None = None,
+        schema: str | None = None,
     ) -> dict[str, Any]:
         """Make a capability, by the owner of the database unless somebody else is named."""
         for part in dict.fromkeys(map(str, PARTS.values())):
             self.forget(role_of(name, part, self.database))
         with (by or self.owner).begin() as connection:
-            return capabilities.plan(connection, name, queue, verbs, to=to).apply(connection)
+            made = capabilities.plan(connection, name, queue, verbs, to=to, schema=schema)
+            return made.apply(connection)
 
-    def drop(self, name: str) -> dict[str, Any]:
+    def drop(self, name: str, schema: str | None = None) -> dict[str, Any]:
         """Drop a capability."""
         with self.owner.begin() as connection:
-            return capabilities.plan_drop(connection, name).apply(connection)
+            return capabilities.plan_drop(connection, name, schema=schema).apply(connection)
 
     def person(self, name: str = "person") -> str:
         """Make a role that may log in and nothing else; return its name."""

@@ -17,6 +17,7 @@ from tests.later_xclaim import later_xclaim
 from tests.pgbouncer import Bouncer, needs_pgbouncer
 from tests.replication import replicated
 from xclaim import Queue, Retry, create_engine
+from xclaim.connections.missing_files import url_option
 from xclaim.embedded import embedded_postgresql
 from xclaim.errors import Commands
 from xclaim.operations import doctor_of_server, few_of_many
@@ -101,7 +102,7 @@ def test_claims_nobody_gives_back_are_counted(engine: Engine) -> None:
     lapsed, held = [each for each in examine(engine) if each.name == "stuck_claims"]
 
     assert lapsed.found.startswith("1 in 'orders' are past their lease")
-    assert lapsed.remedy == "start a worker, or run `xclaim expire orders`"
+    assert lapsed.remedy == f"start a worker, or run `xclaim expire orders{place(engine)}`"
     assert held.found == "1 in 'orders' were claimed more than 12 hours ago"
 
 
@@ -300,8 +301,16 @@ def test_what_a_finding_says_to_run_can_be_run_for_any_queue(engine: Engine, que
 
     remedy = str(finding(engine, "dead_letters").remedy)
 
-    shown = {"orders": "`xclaim redrive orders`", "-rf": "`xclaim redrive -- -rf`"}
+    shown = {
+        "orders": f"`xclaim redrive orders{place(engine)}`",
+        "-rf": f"`xclaim redrive{place(engine)} -- -rf`",
+    }
     assert shown[queue] in remedy
+
+
+def place(engine: Engine) -> str:
+    """Return what a command of a remedy says of the database: of a file its path."""
+    return url_option(engine.url)
 
 
 def test_a_paused_queue_is_named_with_who_paused_it_and_why(engine: Engine) -> None:
@@ -312,7 +321,7 @@ def test_a_paused_queue_is_named_with_who_paused_it_and_why(engine: Engine) -> N
 
     assert "'orders' hands out nothing: ann paused it at" in orders.found
     assert "(the mill is on fire)" in orders.found
-    assert orders.remedy == "`xclaim unpause orders` lets it go on"
+    assert orders.remedy == f"`xclaim unpause orders{place(engine)}` lets it go on"
     assert letters.level is Level.WARNING
     assert "'orders.dead'" in letters.found
 

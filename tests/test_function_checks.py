@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
 from tests.capable import Shop, as_administrator, shop
 from xclaim import create_engine
+from xclaim.cli.app import group
+from xclaim.operations import migrate
 from xclaim.operations.doctor import Finding, Level, examine
 from xclaim.sql.statements.capabilities import role_of
 
@@ -35,8 +39,8 @@ def engine(fresh_postgresql_url: str) -> Iterator[Engine]:
     made.dispose()
 
 
-def found(engine: Engine, name: str) -> list[Finding]:
-    return [each for each in examine(engine) if each.name == name]
+def found(engine: Engine, name: str, schema: str | None = None) -> list[Finding]:
+    return [each for each in examine(engine, schema=schema) if each.name == name]
 
 
 def test_what_a_migration_has_made_is_as_it_would_be_made(engine: Engine) -> None:
@@ -183,3 +187,23 @@ def mend(place: Shop, remedy: str) -> None:
         as_administrator(place.administrator, "DROP POLICY everybody ON public.xclaim_message")
     else:
         as_administrator(place.administrator, remedy)
+
+
+def test_the_command_that_mends_a_capability_names_the_schema(
+    founded: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = founded.owner.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("XCLAIM_DATABASE_URL", url)
+    migrate.upgrade(founded.owner, schema="other")
+    founded.make("billing", verbs=VERBS, schema="other")
+    with founded.owner.begin() as connection:
+        connection.execute(text("DROP FUNCTION billing.ack"))
+
+    (finding,) = found(founded.owner, "capabilities", schema="other")
+    command = str(finding.remedy).removeprefix("run `").removesuffix("`")
+    done = CliRunner().invoke(group, shlex.split(command)[1:])
+
+    assert done.exit_code == 0, done.output
+    (mended,) = found(founded.owner, "capabilities", schema="other")
+    assert mended.level is Level.OK
+    founded.drop("billing", schema="other")

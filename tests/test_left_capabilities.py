@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.capable import Shop, shop
+from xclaim.cli.app import group
 from xclaim.operations import migrate
 
 _FORGED = 'xclaim capability {"queue": "orders", "verbs": ["claim"], "schema": "public"'
@@ -37,6 +40,28 @@ def test_a_table_with_capabilities_is_not_dropped(place: Shop) -> None:
     with place.owner.connect() as connection:
         assert connection.scalar(_ROLES) == 0
     assert migrate.current(place.owner) is None
+
+
+@pytest.mark.parametrize("schema", ["public", "it's mine"])
+def test_the_commands_that_drop_them_can_be_pasted(
+    place: Shop, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate.upgrade(place.owner, schema=schema)
+    for name in ("packing", "the 'billing'"):
+        place.make(name, schema=schema)
+    url = place.owner.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("XCLAIM_DATABASE_URL", url)
+
+    with pytest.raises(DBAPIError) as raised:
+        migrate.downgrade(place.owner, "base", schema=schema)
+    said = str(raised.value.orig).splitlines()[0].partition("; drop each first: ")[2]
+    for command in said.split("; "):
+        program, *words = shlex.split(command)
+        done = CliRunner().invoke(group, words)
+        assert (program, done.exit_code) == ("xclaim", 0), done.output
+
+    migrate.downgrade(place.owner, "base", schema=schema)
+    assert migrate.current(place.owner, schema=schema) is None
 
 
 def test_a_comment_that_is_none_of_ours_keeps_nobody_from_it(place: Shop) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from tests import databases
 from xclaim import InvalidArgumentError, Queue, create_engine
 from xclaim.arguments import UNREADABLE
+from xclaim.operations import migrate
 
 _INVALID = "22023"
 _EACH_CHARACTER = text(
@@ -124,3 +125,38 @@ def test_each_character_is_the_same_to_both(engine: Engine) -> None:
     assert found == [code for code in characters if unreadable.search(chr(code))]
     # All that can be printed is a name.
     assert not [code for code in found if chr(code).isprintable()]
+
+
+# In a database of another encoding SQL knows letters by that, and not by Unicode.
+LATIN1 = "LATIN1"
+ALIKE = ["a", "é", "x" * 198, "\t", "\x1b", "\x7f", "x" * 199, "x.dead"]
+SQL_TAKES_MORE = ["\xa0", "\xad", "é" * 150]
+
+
+@pytest.fixture(scope="module")
+def latin1(postgresql_server: str) -> Iterator[Engine]:
+    with databases.temporary_database(postgresql_server, encoding=LATIN1) as url:
+        migrate.upgrade(url)
+        engine = create_engine(url)
+        yield engine
+        engine.dispose()
+
+
+@pytest.mark.parametrize("name", [*map(named, ALIKE), *WHOLE[:-1]], ids=ascii)
+def test_in_another_encoding_most_names_are_the_same_to_both(latin1: Engine, name: str) -> None:
+    assert is_pushed_in_python(latin1, name) is is_pushed_in_sql(latin1, name)
+
+
+@pytest.mark.parametrize("characters", SQL_TAKES_MORE, ids=ascii)
+def test_in_another_encoding_sql_takes_names_that_python_refuses(
+    latin1: Engine, characters: str
+) -> None:
+    assert not is_pushed_in_python(latin1, named(characters))
+    assert is_pushed_in_sql(latin1, named(characters))
+
+
+@pytest.mark.parametrize("name", ["日本", "a\N{SNOWMAN}"], ids=ascii)
+def test_what_the_encoding_lacks_is_no_name(latin1: Engine, name: str) -> None:
+    assert not is_pushed_in_python(latin1, name)
+    with pytest.raises(DBAPIError, match="no equivalent in encoding"):
+        is_pushed_in_sql(latin1, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -18,9 +19,11 @@ from sqlalchemy import Engine, text
 from tests.retrying import AT_ONCE
 from xclaim import AsyncQueue, InvalidArgumentError, Queue, SchemaVersionError, create_engine
 from xclaim.cli import main
-from xclaim.operations import grants, migrate
+from xclaim.operations import doctor_of_server, grants, migrate
 from xclaim.operations.audit import audit
 from xclaim.operations.doctor import Level, examine
+from xclaim.sql.revision import quoted
+from xclaim.sql.schema import AUTOVACUUM
 
 NAMES = [
     "with.dots.in.it",
@@ -146,6 +149,59 @@ def test_what_the_doctor_says_can_be_pasted(engine: Engine, name: str) -> None:
     assert letters.remedy is not None
     command = letters.remedy.partition("` shows last_error")[0].removeprefix("`")
     assert shlex.split(command) == ["xclaim", "peek", "it's `id`.dead", "--schema", name]
+
+
+def test_the_sql_that_mends_can_be_pasted(
+    engine: Engine, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_of_server, "_BLOATED", (0, 0))
+    migrate.upgrade(engine, schema=name)
+    Queue("orders", engine, schema=name).push(1)
+    table = f"{quoted(name)}.xclaim_message".replace("%", "%%")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {table} SET attempts = -1")
+        connection.exec_driver_sql(f"ALTER TABLE {table} RESET ({', '.join(AUTOVACUUM)})")
+
+    (attempts,) = [each for each in audit(engine, schema=name).checks if each.broken]
+    found = {each.name: each for each in examine(engine, schema=name) if each.remedy}
+    statements = [
+        str(attempts.remedy).replace(":id", "1"),
+        str(found["autovacuum"].remedy),
+        str(found["bloat"].remedy).partition("; then")[0],
+    ]
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+
+    assert audit(engine, schema=name).is_sound
+    assert "autovacuum" not in {
+        each.name for each in examine(engine, schema=name) if each.remedy is not None
+    }
+
+
+def test_what_the_log_says_can_be_pasted(
+    engine: Engine, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    migrate.upgrade(engine, schema=name)
+    queue = Queue("orders", engine, schema=name, retry=AT_ONCE)
+
+    queue.pause()
+    queue.unpause()
+    queue.push_many([1, 2], max_attempts=1)
+    queue.claim(lease=timedelta(0))
+    queue.expire()
+    claimed = queue.claim()
+    assert claimed is not None
+    queue.release(claimed, error="boom")
+
+    said = [re.findall("`(xclaim .*)`", message) for message in caplog.messages]
+    commands = [shlex.split(command) for each in said for command in each]
+    option = ["--schema", name]
+    assert commands == [
+        ["xclaim", "unpause", "orders", *option],
+        ["xclaim", "redrive", "orders", *option],
+        ["xclaim", "redrive", "orders", *option],
+    ]
 
 
 def test_alembic_itself_migrates_it(engine: Engine, empty_postgresql_url: str, name: str) -> None:

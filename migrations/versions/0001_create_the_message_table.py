@@ -339,12 +339,18 @@ def downgrade(op: Operations, schema: str | None = None) -> None:
 def _refuse_capabilities(op: Operations, schema: str | None) -> None:
     """Fail where capabilities are there: their roles and functions would be left behind."""
     table = _literal(_qualified(op, "xclaim_message", schema))
+    command = (
+        f"'xclaim grants capability --drop --apply --schema ' || {_for_a_shell('home.nspname')}"
+        f" || ' -- ' || {_for_a_shell('place.nspname')}"
+    )
     # Only of schemas of the table's owner: the comment of another says whatever its owner likes.
     body = f"""
 DECLARE
     names text;
+    commands text;
 BEGIN
-    SELECT string_agg(quote_ident(place.nspname), ', ' ORDER BY place.nspname) INTO names
+    SELECT string_agg(quote_ident(place.nspname), ', ' ORDER BY place.nspname),
+           string_agg({command}, '; ' ORDER BY place.nspname) INTO names, commands
       FROM pg_class AS class
       JOIN pg_namespace AS home ON home.oid = class.relnamespace
       JOIN pg_namespace AS place ON place.nspowner = class.relowner
@@ -357,10 +363,16 @@ BEGIN
     IF names IS NOT NULL THEN
         RAISE dependent_objects_still_exist USING
             MESSAGE = 'there are capabilities, whose functions and roles would be left behind: '
-                || names || '; drop each first: xclaim grants capability NAME --drop --apply';
+                || names || '; drop each first: ' || commands;
     END IF;
 END"""  # noqa: S608  (a name of ours, quoted)
     _run(op, f"DO {_literal(body)}".replace("%", "%%"))
+
+
+def _for_a_shell(name: str) -> str:
+    """Return SQL for the text of a name as a shell reads it."""
+    quoted = f"""'''' || replace({name}, '''', '''"''"''') || ''''"""
+    return f"CASE WHEN {name} ~ '^[A-Za-z0-9_.-]+$' THEN {name}::text ELSE {quoted} END"
 
 
 def _create_table(op: Operations, schema: str | None) -> None:

@@ -195,12 +195,13 @@ class Commands:
         option = "" if schema == self.schema else schema_option(schema)
         return f"`{self.program} {words}{self.place}{option}`"
 
-    def about(self, words: str, queue: str, *, schema: str | None, option: str = "") -> str:
-        """Return a command about a queue; whoever runs `xclaim` itself names the database."""
-        place = "" if self.program == "xclaim" else self.place
+    def about(
+        self, words: str, *arguments: str, schema: str | None = None, option: str = ""
+    ) -> str:
+        """Return a command about a queue, for the same database and PostgreSQL schema."""
         named = "" if schema == self.schema else schema_option(schema)
-        option = f"{option}{place}{named}"
-        return suggested(words, queue, option=option, program=self.program)
+        option = f"{option}{self.place}{named}"
+        return suggested(words, *arguments, option=option, program=self.program)
 
 
 class SchemaVersionError(XclaimError):

@@ -25,6 +25,7 @@ from tests.retrying import AT_ONCE
 from xclaim import (
     AfterAck,
     DuplicateMessageError,
+    InvalidArgumentError,
     Message,
     PayloadCorruptedError,
     Payloads,
@@ -35,6 +36,7 @@ from xclaim import (
 )
 from xclaim.cli.app import group
 from xclaim.errors import FilterError
+from xclaim.operations import ordering
 from xclaim.operations.audit import audit
 from xclaim.operations.by_hand import held
 from xclaim.operations.doctor import examine
@@ -276,9 +278,12 @@ def test_a_claimant_whom_the_database_cannot_hold_sets_nothing_aside(
 ) -> None:
     queue.push("fine")
 
-    with pytest.raises(Exception, match="no equivalent"):
+    with pytest.raises(InvalidArgumentError, match="claimed_by"):
         queue.claim(claimed_by="\N{SNOWMAN}")
-    with pytest.raises(Exception, match="no equivalent"), facade.in_transaction(name) as joined:
+    with (
+        pytest.raises(InvalidArgumentError, match="claimed_by"),
+        facade.in_transaction(name) as joined,
+    ):
         joined.claim(claimed_by="\N{SNOWMAN}")
 
     assert queue.counts().available == 1
@@ -428,6 +433,63 @@ def test_a_producer_pushes_no_character_that_cannot_be_sent(
     finally:
         with engine.begin() as connection:
             connection.exec_driver_sql(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
+
+
+@pytest.fixture
+def emptied(engine: Engine) -> Iterator[None]:
+    """No message of another test is there, nor ordering afterwards."""
+    _empty(engine)
+    yield
+    _empty(engine)
+    ordering.disable(engine)
+
+
+def _empty(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM xclaim_message")
+
+
+@pytest.mark.usefixtures("emptied")
+def test_an_ordering_key_that_cannot_be_sent_is_a_key(queue: Queue, put: Put) -> None:
+    bad = put(payload="1", ordering_key="?")
+    queue.push("fine")
+
+    (message, _) = queue.peek(2)
+    claimed = queue.claim_many(9)
+
+    assert (message.id, [claim.payload for claim in claimed]) == (bad, ["fine"])
+    assert queue.counts().dead_letters == 1
+
+
+@pytest.mark.usefixtures("emptied")
+def test_two_leaders_of_a_key_that_cannot_be_sent_are_named(
+    engine: Engine, name: str, put: Put
+) -> None:
+    first, _ = put(payload="1", ordering_key="?"), put(payload="2", ordering_key="?")
+    named = rf"ordering key '.+' in '{name}' more than one .* message {first}:"
+
+    with pytest.raises(InvalidArgumentError, match=named):
+        ordering.enable(engine)
+    with engine.begin() as connection:
+        with pytest.raises(InvalidArgumentError, match=named):
+            ordering.enable(connection)
+        connection.exec_driver_sql("SELECT 1")  # the transaction goes on
+
+
+@pytest.mark.usefixtures("emptied")
+def test_what_keeps_ordering_enabled_is_named_also_in_a_queue_that_cannot_be_sent(
+    engine: Engine, name: str, put: Put
+) -> None:
+    ordering.enable(engine)
+    id_ = put(queue=f"{name}?", origin_queue=f"{name}?", payload="1", ordering_key="key")
+
+    with pytest.raises(InvalidArgumentError, match=f"message {id_} in '{name}.+' has an ordering"):
+        ordering.disable(engine)
+    with (
+        pytest.raises(InvalidArgumentError, match=f"message {id_} "),
+        engine.begin() as connection,
+    ):
+        ordering.disable(connection)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
 
 from tests.eventually import until
 from tests.migrating import at_once
@@ -237,7 +238,7 @@ def test_two_that_come_to_lead_a_line_meanwhile_are_named_by_the_audit(
         ordering.enable(engine)
 
     assert "could not create unique index" in str(raised.value)
-    assert "`xclaim audit`" in raised.value.__notes__[0]
+    assert "`xclaim audit --schema public`" in raised.value.__notes__[0]
     with engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM xclaim_message")
     assert ordering.enable(engine)
@@ -392,3 +393,61 @@ def test_a_standby_refers_to_its_primary() -> None:
 
         with pytest.raises(InvalidArgumentError, match=r"standby.*run it on the primary"):
             ordering.enable(pair.standby.address)
+
+
+CHANGES = [ordering.enable, ordering.disable]
+
+
+def test_two_connections_are_enough_also_for_two_at_once(fresh_postgresql_url: str) -> None:
+    engine = create_engine(fresh_postgresql_url, pool_size=2, max_overflow=0, pool_timeout=60)
+    made: list[bool] = []
+
+    at_once(2, lambda _: made.append(ordering.enable(engine)))
+
+    assert sorted(made) == [False, True]
+    assert ordering.disable(engine)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    ("pool", "named"),
+    [
+        ({"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.1}, "Pool size: 1 "),
+        ({"poolclass": StaticPool}, "StaticPool"),
+    ],
+    ids=["QueuePool", "StaticPool"],
+)
+def test_an_engine_with_one_connection_is_told_so(
+    fresh_postgresql_url: str, change: Any, pool: dict[str, Any], named: str
+) -> None:
+    engine = create_engine(fresh_postgresql_url, **pool)
+
+    with pytest.raises(InvalidArgumentError, match=f"two connections.*{named}.*pool_size=2"):
+        change(engine)
+    with engine.begin() as connection:
+        assert change(connection) is (change is ordering.enable)  # as the error says
+
+    engine.dispose()
+
+
+@needs_pgbouncer
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_pooler_with_one_session_is_told_so(
+    fresh_postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any
+) -> None:
+    monkeypatch.setattr(beside_writers, "_ANSWERS_WITHIN", 1.0)
+    with (
+        Bouncer(fresh_postgresql_url, tmp_path, pool_size=1) as url,
+        pytest.raises(InvalidArgumentError, match=r"no answer within 1 s .*pooler.* 2 or more"),
+    ):
+        change(url)
+
+    assert ordering.enable(fresh_postgresql_url)  # nothing holds the lock any more
+
+
+@needs_pgbouncer
+def test_a_pooler_with_two_sessions_is_enough(fresh_postgresql_url: str, tmp_path: Path) -> None:
+    with Bouncer(fresh_postgresql_url, tmp_path, pool_size=2) as url:
+        assert ordering.enable(url)
+        assert ordering.disable(url)

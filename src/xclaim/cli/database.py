@@ -136,6 +136,14 @@ class Database:
                 raise
             raise DatabaseUrlError(f"place {self.place!r}: {error}") from None
 
+    def command(self, words: str) -> str:
+        """Return a command to be copied, for the same database as this one."""
+        return self._commands().command(words, self.schema)
+
+    def about(self, words: str, *arguments: str, option: str = "") -> str:
+        """Return a command about a queue to be copied, for the same database as this one."""
+        return self._commands().about(words, *arguments, schema=self.schema, option=option)
+
     def _commands(self) -> Commands:
         """Return how to call a command as this one was: a SQLite file has no secret to show."""
         if self.url is not None and self.url.startswith("sqlite") and not self.commands.place:
@@ -198,7 +206,7 @@ class Database:
         if not self.quiet:
             say(
                 f"queue {queue!r} is unknown: it has no message, not even a consumed one; "
-                "`xclaim stats` shows the queues there are"
+                f"{self.command('stats')} shows the queues there are"
             )
 
     def _knows(self, queue: str) -> bool:

@@ -44,7 +44,8 @@ def run(database: Database) -> None:
     if database.url is not None:
         name = f"demo-{secrets.token_hex(4)}"
         _share(database.url, database, name)
-        _tell(f"its messages stay until you `xclaim prune {name} --older-than 0s`")
+        prune = database.about("prune", name, option=" --older-than 0s")
+        _tell(f"its messages stay until you {prune}")
         return
     with tempfile.TemporaryDirectory(prefix="xclaim-demo-") as folder:
         url = f"sqlite:///{Path(folder) / 'xclaim.db'}"

@@ -12,7 +12,6 @@ from xclaim.cli.database import Database, database_options
 from xclaim.cli.lines import MESSAGE_COLUMNS, UPCOMING_COLUMNS, tell_unreadable, write_all
 from xclaim.cli.options import Output, ids_of, limit_option, output_options, queue_argument
 from xclaim.cli.outcomes import NOTHING_TO_CLAIM, say
-from xclaim.errors import suggested
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -53,7 +52,7 @@ def peek(*, queue_name: str, limit: int, failing: bool, output: Output, database
         _say_unless_quiet(
             database,
             f"messages that failed are tried again, the next at {resting[0].available_at:%H:%M:%S} "
-            f"UTC: {suggested('peek', queue_name, option=' --failing')} shows them",
+            f"UTC: {database.about('peek', queue_name, option=' --failing')} shows them",
         )
     if not messages and not resting:
         database.tell_if_unknown(queue_name)

@@ -23,7 +23,6 @@ from xclaim.cli.options import (
     queue_argument,
 )
 from xclaim.cli.outcomes import CLAIM_LOST, NOTHING_TO_CLAIM, say
-from xclaim.errors import suggested
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -210,19 +209,19 @@ def _by_id(
             try:
                 settled.append({**settle(engine, claim, database), "held_by": claim.claimed_by})
             except ClaimLostError:
-                say(_changed_hands(claim))
+                say(_changed_hands(claim, database))
                 status = CLAIM_LOST
     for line in settled:
         write(line)
     return status
 
 
-def _changed_hands(claim: Claim) -> str:
+def _changed_hands(claim: Claim, database: Database) -> str:
     message = claim.message
     return (
         f"error: message {message.id} in {message.queue!r} changed hands: {claim.claimed_by!r} "
         "held it a moment ago and does not any more, so nothing was done; look again with "
-        f"{suggested('get', message.queue, str(message.id))}"
+        f"{database.about('get', message.queue, str(message.id))}"
     )
 
 

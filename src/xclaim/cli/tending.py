@@ -14,7 +14,6 @@ from xclaim.cli.lines import write
 from xclaim.cli.options import duration, ids_of, limit_option, queue_argument
 from xclaim.cli.outcomes import CLAIM_LOST, UNSOUND, RefusedError, say
 from xclaim.cli.progress import progress
-from xclaim.errors import suggested
 
 if TYPE_CHECKING:
     from xclaim.queues.sync import Queue
@@ -235,7 +234,7 @@ def withdraw(
         say(
             f"error: {len(wanted) - count} of {len(wanted)} messages were claimed, consumed or "
             "withdrawn a moment ago, and stay as they are: see "
-            f"{suggested('get', queue_name, 'ID')}"
+            f"{database.about('get', queue_name, 'ID')}"
         )
         return CLAIM_LOST
     return 0

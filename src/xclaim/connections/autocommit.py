@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from xclaim.connections.endings import ENDS_AT, seconds_left
 from xclaim.connections.engine import (
@@ -59,6 +60,30 @@ def new_transaction(connection: Connection) -> Iterator[None]:
             connection.exec_driver_sql("ROLLBACK", execution_options=AT_ONCE)
         raise
     connection.exec_driver_sql("COMMIT", execution_options=AT_ONCE)
+
+
+@contextmanager
+def savepoint(connection: Connection) -> Iterator[None]:
+    """Let an error of the database in the block end no transaction, be there one or not.
+
+    On PostgreSQL: of the caller, or of a verb on a connection in autocommit.
+    """
+    driver: Any = connection.connection.driver_connection
+    if not driver.autocommit:
+        with connection.begin_nested():
+            yield
+        return
+    if not is_in_transaction(connection):
+        yield
+        return
+    connection.exec_driver_sql("SAVEPOINT xclaim", execution_options=AT_ONCE)
+    try:
+        yield
+    except DBAPIError:
+        if not connection.invalidated:
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT xclaim", execution_options=AT_ONCE)
+        raise
+    connection.exec_driver_sql("RELEASE SAVEPOINT xclaim", execution_options=AT_ONCE)
 
 
 def _limits(connection: Connection) -> str:

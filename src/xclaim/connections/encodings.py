@@ -8,17 +8,23 @@ https://www.postgresql.org/docs/current/multibyte.html
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from xclaim.connections.autocommit import savepoint
 from xclaim.errors import InvalidArgumentError
 from xclaim.sql.dialects import POSTGRESQL
 
 _ECHO = "SELECT %(letters)s::pg_catalog.text"
 _UNTRANSLATABLE = "22P05"
 _MOST_SHOWN = 10  # letters in an error
+_MOST_OF_A_TEXT = 60  # characters
+_HELD = "xclaim_letters"  # in the `info` of a connection: letters that its database gives back
+# What texts are called in Python, by the parameters of statements.
+_CALLED = {"queue_name": "the queue's name", "claimant": "claimed_by", "key": "claim_key"}
 
 
 def holdable(connection: Connection, text: str | None) -> str | None:
@@ -32,6 +38,38 @@ def holdable(connection: Connection, text: str | None) -> str | None:
     return text.encode("ascii", "backslashreplace").decode()
 
 
+def check_sent(connection: Connection, schema: str | None, parameters: Mapping[str, Any]) -> None:
+    """Raise InvalidArgumentError, before a statement is sent, for a text in it that it cannot be.
+
+    Of a verb that is in ASCII, as nearly all are, nothing is asked.
+    """
+    for value in parameters.values():
+        if value.__class__ is str and not value.isascii():
+            break
+    else:
+        if schema is None or schema.isascii():
+            return
+    check_holds(connection, partial(_named, schema, parameters))
+
+
+def check_names(connection: Connection, **names: str | None) -> None:
+    """Raise InvalidArgumentError for a name, of a schema or a role, that no statement can have."""
+    check_sent(connection, None, names)
+
+
+def _named(schema: str | None, parameters: Mapping[str, Any]) -> dict[str, str]:
+    texts = {"schema": schema, **parameters}
+    return {
+        f"{_CALLED.get(name, name)} {_shown(text)}": text
+        for name, text in texts.items()
+        if isinstance(text, str)
+    }
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _MOST_OF_A_TEXT else f"{text[:_MOST_OF_A_TEXT]}...")
+
+
 def check_holds(connection: Connection, named: Callable[[], Mapping[str, str]]) -> None:
     """Raise InvalidArgumentError, before anything is written, for what would not come back.
 
@@ -42,8 +80,10 @@ def check_holds(connection: Connection, named: Callable[[], Mapping[str, str]]) 
     if encoding is None:
         return
     texts = named()
-    letters = {letter for text in texts.values() if not text.isascii() for letter in text}
+    held: set[str] = connection.info.setdefault(_HELD, set())
+    letters = {letter for text in texts.values() if not text.isascii() for letter in text} - held
     changed = _changed(connection, "".join(sorted(letters))) if letters else set()
+    held |= letters - changed
     for name, text in texts.items():
         if found := sorted(changed.intersection(text)):
             shown = " ".join(found[:_MOST_SHOWN])
@@ -73,10 +113,7 @@ def _changed(connection: Connection, letters: str) -> set[str]:
 
 def _echo(connection: Connection, letters: str) -> str:
     """Return what the database makes of the letters; an error ends no transaction of the caller."""
-    driver: Any = connection.connection.driver_connection
-    if driver.autocommit:
-        return str(connection.exec_driver_sql(_ECHO, {"letters": letters}).scalar_one())
-    with connection.begin_nested():
+    with savepoint(connection):
         return str(connection.exec_driver_sql(_ECHO, {"letters": letters}).scalar_one())
 
 

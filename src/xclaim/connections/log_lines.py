@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from xclaim.arguments import dead_letter_queue, visible
 from xclaim.claims import Claim
-from xclaim.errors import ClaimLostError, QueueFullError, suggested
+from xclaim.errors import ClaimLostError, QueueFullError, schema_option, suggested
 from xclaim.limits import Limits, Pause
 from xclaim.message import Message
 from xclaim.retry import RETRY
@@ -59,7 +59,7 @@ def lines(
     return said
 
 
-def lapsed(queue: str, rows: Sequence[Any]) -> list[Line]:
+def lapsed(queue: str, schema: str | None, rows: Sequence[Any]) -> list[Line]:
     """Return what there is to say of messages that were given back because their lease ran out.
 
     A row has id, queue, attempts and available_at, as they are now.
@@ -71,7 +71,7 @@ def lapsed(queue: str, rows: Sequence[Any]) -> list[Line]:
         next_try = _time(max(row.available_at for row in back))
         said.append((logging.WARNING, f"{_lapsed(queue, back)}, next try by {next_try}"))
     if dead:
-        said.append((logging.WARNING, f"{_lapsed(queue, dead)}, {_dead(queue, len(dead))}"))
+        said.append((logging.WARNING, f"{_lapsed(queue, dead)}, {_dead(queue, schema, len(dead))}"))
     return said
 
 
@@ -106,6 +106,12 @@ class _Run(NamedTuple):  # a dataclass would double the time that this module ta
     claims: list[Claim]
     options: Mapping[str, Any]
     result: Any
+
+    @property
+    def schema(self) -> str | None:
+        """The PostgreSQL schema of its table, if one is said."""
+        schema: str | None = self.options.get("schema")
+        return schema
 
 
 def _pushed(run: _Run) -> list[Line]:
@@ -162,7 +168,7 @@ def _released(run: _Run) -> list[Line]:
     attempt = _attempt(message, run)
     if message.queue != run.queue:
         how = f"failed{_class_of(message)}" if error is not None else "was released"
-        return [(logging.WARNING, f"{what} {how} in {attempt}, {_dead(run.queue)}")]
+        return [(logging.WARNING, f"{what} {how} in {attempt}, {_dead(run.queue, run.schema)}")]
     if error is not None:
         until = f"next try at {_time(message.available_at)}"
         return [(logging.WARNING, f"{what} failed{_class_of(message)} in {attempt}, {until}")]
@@ -200,7 +206,7 @@ def _paused(run: _Run) -> list[Line]:
     why = f" ({_plain(pause.reason)})" if pause.reason else ""
     by = run.options.get("by") or operator()
     asked = "" if by == pause.paused_by else f", which operator {_plain(by)} has asked for again"
-    way_back = f"unpause() or {suggested('unpause', run.queue)} lets it go on"
+    way_back = f"unpause() or {_command('unpause', run.queue, run.schema)} lets it go on"
     return [(logging.WARNING, f"{run.queue}: paused {since}{why}{asked}; {way_back}")]
 
 
@@ -274,11 +280,15 @@ def _attempts(messages: Sequence[Any]) -> str:
     return f"attempt {most}" if least == most else f"attempts {least} to {most}"
 
 
-def _dead(queue: str, count: int = 1) -> str:
+def _dead(queue: str, schema: str | None, count: int = 1) -> str:
     dead = dead_letter_queue(queue)
     what, them = ("dead letters", "them") if count > 1 else ("a dead letter", "it")
-    way_back = f"redrive() or {suggested('redrive', queue)} brings {them} back"
+    way_back = f"redrive() or {_command('redrive', queue, schema)} brings {them} back"
     return f"{what} in {dead} now: {way_back}"
+
+
+def _command(words: str, queue: str, schema: str | None) -> str:
+    return suggested(words, queue, option=schema_option(schema))
 
 
 def _class_of(message: Message) -> str:

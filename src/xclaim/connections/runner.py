@@ -200,7 +200,7 @@ class Runner:
 
     def _log(self, *of: Any, **outcome: Any) -> None:
         verb, arguments, options = of
-        said = {"retry": self.retry, **options}
+        said = {"retry": self.retry, "schema": self._schema, **options}
         make = partial(log_lines.lines, verb, arguments, said, **outcome)
         log_lines.write(make, least=self.log_level, is_open=not self._commits)
 

@@ -20,12 +20,13 @@ from sqlalchemy.exc import DBAPIError
 from xclaim import arguments
 from xclaim.connections import missing_files
 from xclaim.connections.direct import run
+from xclaim.connections.encodings import check_names
 from xclaim.errors import ObservationTimeoutError
 from xclaim.observing.asking import is_ended, limiting
 from xclaim.payloads.plain_json import decode_strictly
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
-from xclaim.sql.revision import mismatch, read_revision
+from xclaim.sql.revision import mismatch, qualified, read_revision
 from xclaim.sql.schema import (
     CHECKS,
     QUEUE_CHECKS,
@@ -124,6 +125,7 @@ def audit(
     schema = schema_on(engine, schema)
     reading = _Reading(engine, schema, None if timeout is None else _Clock(timeout))
     with reading.connection() as connection:
+        check_names(connection, schema=schema)
         if read_revision(connection, schema) is None:
             raise mismatch(None, schema, connection)
     reading.refuse_hidden_rows()
@@ -138,7 +140,7 @@ def audit(
         ("lines", auditing.lines_without_a_leader),
     ):
         found = reading.named(_of_queue(build, queue), {"first_id": first, "queue_name": queue})
-        checks.append(_check(name, rows.total, len(found), found))
+        checks.append(_check(reading, name, rows.total, len(found), found))
     checks += _check_schema(reading)
     reading.refuse_hidden_rows()  # also if they were hidden in the meantime
     is_whole = queue is None and newest is None
@@ -208,6 +210,11 @@ class _Reading:
                     raise clock.error() from error
                 raise
 
+    @property
+    def table(self) -> str:
+        """The table of messages, as SQL names it."""
+        return qualified(TABLE_NAME, self.schema)
+
     def rows(self, build: Callable[..., statements.Statement], parameters: dict[str, Any]) -> Any:
         with self.connection() as connection:
             return execute(connection, self.schema, build, parameters)
@@ -266,7 +273,7 @@ def _check_rows(reading: _Reading, queue: str | None, first: int) -> tuple[_Rows
         rows.consumed += part.rows_consumed
         rows.last, first = part.last, part.last + 1
     checks = [
-        _check(name, rows.total, broken[name], examples.get(name, []))
+        _check(reading, name, rows.total, broken[name], examples.get(name, []))
         for name in _SAID
         if name in broken
     ]
@@ -328,7 +335,7 @@ def _of_queue(
     return built
 
 
-def _check(name: str, checked: int, broken: int, rows: Any) -> Check:
+def _check(reading: _Reading, name: str, checked: int, broken: int, rows: Any) -> Check:
     first = sorted(rows, key=lambda row: row.id)[:_SAMPLE]
     named = [f"message {row.id} in {row.queue!r}" for row in first]
     return Check(
@@ -337,7 +344,7 @@ def _check(name: str, checked: int, broken: int, rows: Any) -> Check:
         checked=checked,
         broken=broken,
         examples=named,
-        remedy=auditing.REMEDIES.get(name) if broken else None,
+        remedy=auditing.remedy(name, reading.table) if broken else None,
     )
 
 

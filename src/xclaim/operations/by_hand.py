@@ -26,6 +26,7 @@ from xclaim.message import Message, Status
 from xclaim.payloads.payloads import Payloads
 from xclaim.queues.sync import Queue
 from xclaim.sql import statements
+from xclaim.sql.revision import commands_of
 from xclaim.verbs import of_what_is_seen, schema_on
 from xclaim.verbs.execution import as_message, as_utc, execute
 from xclaim.verbs.unsendable import shown
@@ -122,7 +123,7 @@ def receipt(
     if token is None:
         raise InvalidArgumentError(
             f"{_state(message)} with a token that is none: when its lease is over, "
-            "`xclaim expire` gives it back"
+            f"{commands_of(engine).about('expire', queue, schema=schema)} gives it back"
         )
     return Claim(message=message, token=token)
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from xclaim import arguments
 from xclaim.connections.direct import run
+from xclaim.connections.encodings import check_names
 from xclaim.errors import InvalidArgumentError
 from xclaim.operations import grants
 from xclaim.operations.grants import read_facts, run_all, schema_with_roles, script
@@ -133,6 +134,7 @@ def plan(
     """
     capability = _checked(name, queue, verbs)
     grantees = tuple(dict.fromkeys(map(arguments.role_name, _listed("to", to))))
+    check_names(connection, name=name, queue=queue, to=" ".join(grantees))
     resolved = schema_with_roles(connection, schema)
     found = surroundings_of(connection, name, resolved, grantees)
     capability = replace(capability, schema=found.schema)
@@ -149,6 +151,7 @@ def plan(
 def plan_drop(connection: Connection, name: str, *, schema: str | None = None) -> Drop:
     """Return how a capability is taken away, with its schema, its functions and its roles."""
     checked = arguments.schema_name(name)
+    check_names(connection, name=checked)
     resolved = schema_with_roles(connection, schema)
     found = surroundings_of(connection, checked, resolved)
     if _made_before(checked, found) is None:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from xclaim.connections import missing_files
 from xclaim.connections.direct import run
+from xclaim.connections.encodings import check_names
 from xclaim.errors import SchemaVersionError
 from xclaim.observing.asking import is_ended, is_locked_out, limiting
 from xclaim.operations import (
@@ -67,6 +68,7 @@ def examine(
     examinations = _EVERYWHERE
     examinations += _SQLITE if engine.dialect.name == SQLITE.name else _POSTGRESQL
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        check_names(connection, schema=schema)
         look = _Look(connection, schema, timeout, is_patient=timeout >= _PATIENCE)
         findings = look.at(_schema_version)
         if findings[0].level is Level.PROBLEM:

@@ -11,9 +11,7 @@ from sqlalchemy import Connection, Engine
 from xclaim.connections.autocommit import needs_transaction
 from xclaim.connections.direct import run
 from xclaim.operations.findings import Finding, Level, moment
-from xclaim.sql.revision import (
-    quoted,
-)
+from xclaim.sql.revision import qualified, quoted
 from xclaim.sql.schema import AUTOVACUUM, TABLE_NAME
 from xclaim.sql.statements import diagnosing
 
@@ -56,7 +54,8 @@ def bloat(connection: Connection, schema: str | None) -> Iterator[Finding]:
             name="bloat",
             level=Level.WARNING,
             found=f"{row.name} has {row.size / 2**20:.0f} MB for {row.entries:.0f} entries",
-            remedy=f"REINDEX INDEX CONCURRENTLY {row.name}; then see old_snapshots and autovacuum",
+            remedy=f"REINDEX INDEX CONCURRENTLY {qualified(row.name, schema)}; then see "
+            "old_snapshots and autovacuum",
         )
     if not bloated:
         size = sum(row.size for row in rows) / 2**20
@@ -96,6 +95,7 @@ _HOW_TO_END = {
 
 def autovacuum(connection: Connection, schema: str | None) -> Iterator[Finding]:
     """Yield whether the table is vacuumed."""
+    table = qualified(TABLE_NAME, schema)
     settings = _settings(connection)
     (health,) = run(connection, diagnosing.table_health(), {"schema": schema})
     if settings["autovacuum"] != "on" or settings["track_counts"] != "on":
@@ -111,7 +111,7 @@ def autovacuum(connection: Connection, schema: str | None) -> Iterator[Finding]:
             name="autovacuum",
             level=Level.WARNING,
             found=f"the table has not its own settings: {', '.join(missing)}",
-            remedy=f"ALTER TABLE {TABLE_NAME} SET ("
+            remedy=f"ALTER TABLE {table} SET ("
             + ", ".join(f"{name} = {AUTOVACUUM[name]}" for name in missing)
             + ")",
         )
@@ -124,7 +124,7 @@ def autovacuum(connection: Connection, schema: str | None) -> Iterator[Finding]:
         name="autovacuum",
         level=Level.WARNING if is_bad else Level.OK,
         found=f"{dead} dead rows beside {live} live ones, last vacuum {moment(health.vacuumed_at)}",
-        remedy=f"VACUUM (VERBOSE) {TABLE_NAME} says what keeps them" if is_bad else None,
+        remedy=f"VACUUM (VERBOSE) {table} says what keeps them" if is_bad else None,
     )
 
 

@@ -115,8 +115,8 @@ def capabilities_that_differ(
         found = surroundings_of(connection, row.name, schema)
         differences = [
             *_of_place(row, home),
-            *_of_functions(connection, capability, found),
-            *_of_roles(connection, capability, found),
+            *_of_functions(connection, schema, capability, found),
+            *_of_roles(connection, schema, capability, found),
         ]
         yield capability, differences
 
@@ -145,9 +145,9 @@ def _of_place(row: Any, home: Any) -> Iterator[Difference]:
 
 
 def _of_functions(
-    connection: Connection, capability: Capability, found: Surroundings
+    connection: Connection, schema: str | None, capability: Capability, found: Surroundings
 ) -> Iterator[Difference]:
-    again = _again(connection, capability)
+    again = _again(connection, schema, capability)
     there = {made.name for made in found.wrappers}
     for verb in capability.verbs:
         if verb not in there:
@@ -177,9 +177,9 @@ def _of_functions(
 
 
 def _of_roles(
-    connection: Connection, capability: Capability, found: Surroundings
+    connection: Connection, schema: str | None, capability: Capability, found: Surroundings
 ) -> Iterator[Difference]:
-    again = _again(connection, capability)
+    again = _again(connection, schema, capability)
     roles = {part: role_of(capability.name, part, found.database) for part in capability.parts}
     rows = run(connection, functions.roles(), {"names": list(roles.values())})
     for row in rows:
@@ -219,7 +219,7 @@ def _of_roles(
             )
 
 
-def _again(connection: Connection, capability: Capability) -> str:
+def _again(connection: Connection, schema: str | None, capability: Capability) -> str:
     words = ["grants", "capability", capability.name, "--queue", capability.queue]
     words += ["--verbs", ",".join(capability.verbs), "--apply"]
-    return f"run {commands_of(connection).command(shlex.join(words))}"
+    return f"run {commands_of(connection).command(shlex.join(words), schema)}"

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from xclaim import arguments
 from xclaim.connections.direct import run
+from xclaim.connections.encodings import check_names
 from xclaim.errors import InvalidArgumentError
 from xclaim.sql.dialects import SQLITE
 from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
@@ -129,6 +130,7 @@ def plan(
     SQLite, which has no roles; SchemaVersionError if the schema is missing or older.
     """
     grant = _checked(kind, role, queues, shows_payloads=payloads)
+    check_names(connection, role=role, queues=" ".join(grant.queues))
     resolved = schema_with_roles(connection, schema)
     return plan_of(connection, grant, resolved)
 

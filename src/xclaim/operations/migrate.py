@@ -158,15 +158,15 @@ def script_directory() -> ScriptDirectory:
 
 
 @contextmanager
-def turn(bind: Bind, way_out: str | None = _WAY_OUT) -> Iterator[Connection]:
+def turn(bind: Bind) -> Iterator[Connection]:
     """Yield a connection in a transaction in which nobody else migrates its database.
 
-    Wait for locks that others hold, and log that after two seconds; ``way_out`` is noted on the
+    Wait for locks that others hold, and log that after two seconds; the way out is noted on the
     error if they are not to be had. On a connection that is passed
     in, join its transaction with a savepoint: if the caller goes on after an error, nothing is half
     done.
     """
-    with _noting(way_out):
+    with _noting_the_way_out():
         if isinstance(bind, Connection):
             with _saying_what_is_waited_for():
                 _refuse_autocommit(bind)
@@ -175,12 +175,20 @@ def turn(bind: Bind, way_out: str | None = _WAY_OUT) -> Iterator[Connection]:
                 yield bind
             return
         with engine_of(bind) as engine, _connection(engine) as connection:
-            with _saying_what_is_waited_for():
-                _lock(connection)
+            take_turn(connection)
             if engine.dialect.name == POSTGRESQL.name:
                 direct.run(connection, text(_LIMIT_WAITING), {})
             yield connection
             connection.commit()
+
+
+def take_turn(connection: Connection) -> None:
+    """Wait until nobody else migrates the database, and keep others from it.
+
+    Until the end of the transaction, which is begun unless it was.
+    """
+    with _saying_what_is_waited_for():
+        _lock(connection)
 
 
 @contextmanager
@@ -362,13 +370,13 @@ def _connection(engine: Engine) -> Connection:
 
 
 @contextmanager
-def _noting(way_out: str | None) -> Iterator[None]:
+def _noting_the_way_out() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
         is_held = is_busy(error.orig) or (
             getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
         )
-        if is_held and way_out is not None:
-            error.add_note(way_out)
+        if is_held:
+            error.add_note(_WAY_OUT)
         raise

@@ -12,8 +12,8 @@ from xclaim.sql import ordering
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
 from xclaim.sql.statements import diagnosing, still_ordered
 from xclaim.verbs import schema_on
-from xclaim.verbs.execution import execute
 from xclaim.verbs.ordering import is_enabled, refuse_two_leaders
+from xclaim.verbs.unsendable import shown_within
 
 __all__ = ["disable", "enable", "is_begun", "is_enabled", "missing_parts"]
 
@@ -30,13 +30,13 @@ def enable(bind: Bind, *, schema: str | None = None) -> bool:
 
     By the owner of the table. On PostgreSQL others go on writing: the indexes are built beside
     them, and only the triggers take the table, for a moment. If it is cut short, pushes with keys
-    are still refused, and the next run goes on from there. An engine needs three connections for
-    it. On a connection that is passed in it is one transaction, which the caller commits, and
+    are still refused, and the next run goes on from there. It takes two connections of an engine
+    at once. On a connection that is passed in it is one transaction, which the caller commits, and
     nobody writes to the table meanwhile.
 
     Raise SchemaVersionError unless the schema is the one this xclaim needs, and
-    InvalidArgumentError on a standby, on Citus, and where two messages of a key lead its line
-    already.
+    InvalidArgumentError on a standby, on Citus, where two messages of a key lead its line already,
+    and where the engine or a pooler has only one connection to give.
     """
     if isinstance(bind, Connection):
         return _enable_within(bind, schema)
@@ -122,7 +122,8 @@ def _enable_beside_writers(engine: Engine, schema: str | None) -> bool:
             # Only now: from here on somebody may push with a key.
             has_triggers = not _triggers() <= set(missing)
             beside_writers.with_the_table(
-                engine,
+                connection,
+                place,
                 ordering.locking(place, reading=has_triggers),
                 lambda locked: _start(locked, place, has_triggers=has_triggers),
             )
@@ -170,7 +171,8 @@ def _disable_beside_writers(engine: Engine, schema: str | None) -> bool:
         beside_writers.build(connection, place, ordering.KEYED_NAME, looking)
         try:
             beside_writers.with_the_table(
-                engine,
+                connection,
+                place,
                 ordering.locking(place, reading=True),
                 lambda locked: _stop(locked, place),
             )
@@ -201,7 +203,7 @@ def _refuse_citus(connection: Connection, schema: str | None) -> None:
 
 
 def _refuse_lines(connection: Connection, schema: str | None) -> None:
-    for found in execute(connection, schema, still_ordered, {}):
+    for found in shown_within(connection, schema, still_ordered, {}):
         raise InvalidArgumentError(
             f"message {found.id} in {found.queue!r} has an ordering key and is not consumed: "
             "consume or withdraw what has one before ordering is disabled"

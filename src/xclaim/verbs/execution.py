@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from xclaim import arguments
 from xclaim.connections import direct
 from xclaim.connections.autocommit import is_autocommit
+from xclaim.connections.encodings import check_names, check_sent
 from xclaim.connections.engine import READ_ONLY
 from xclaim.errors import InvalidArgumentError, SchemaVersionError
 from xclaim.message import Draft, Message, finished, status_of
@@ -49,9 +50,12 @@ def resolve_schema(schema: str | None, dialect_name: str) -> str | None:
 def schema_on(bind: Engine | Connection, schema: str | None) -> str | None:
     """Return the schema to use on this engine or connection, as its ``schema_translate_map`` says.
 
-    Raise as ``resolve_schema`` does.
+    Raise as ``resolve_schema`` does, and on a connection for a name that its database cannot hold.
     """
-    return translated(bind, resolve_schema(schema, bind.dialect.name))
+    resolved = translated(bind, resolve_schema(schema, bind.dialect.name))
+    if isinstance(bind, Connection):
+        check_names(bind, schema=resolved)
+    return resolved
 
 
 def execute(
@@ -66,8 +70,10 @@ def execute(
     """Build the statement for this connection's database, run it and return all its rows.
 
     They are tuples, with names unless ``named`` is False. ``prepare`` False: psycopg does not
-    prepare it this time. ``schema`` is resolved and translated already.
+    prepare it this time. ``schema`` is resolved and translated already. Raise InvalidArgumentError
+    for a text that the database cannot hold, because it is not in UTF-8.
     """
+    check_sent(connection, schema, parameters)
     statement = build(message_table(schema), dialect_of(connection.dialect.name))
     try:
         return direct.run(connection, statement, parameters, named=named, prepare=prepare)

@@ -21,6 +21,7 @@ from xclaim.sql.revision import commands_of, qualified
 from xclaim.sql.schema import LINE_UP_NAME, PASS_OWED_NAME, TABLE_NAME, TURN_NAME
 from xclaim.sql.statements import auditing
 from xclaim.verbs.execution import execute
+from xclaim.verbs.unsendable import shown_within
 
 T = TypeVar("T")
 
@@ -95,13 +96,12 @@ def refuse_two_leaders(connection: Connection, schema: str | None) -> None:
     Whoever has written them by hand, or restored them, before there was an index that refuses it.
     """
     build = partial(auditing.repeated_turns, of_queue=False)
-    for found in execute(connection, schema, build, {"first_id": LOWEST_ID}):
-        remedy = auditing.REMEDIES["turns"].replace(":id", str(found.id))
+    for found in shown_within(connection, schema, build, {"first_id": LOWEST_ID}):
+        remedy = auditing.remedy("turns", qualified(TABLE_NAME, schema), str(found.id))
         raise InvalidArgumentError(
             f"of the ordering key {found.ordering_key!r} in {found.queue!r} more than one message "
             f"can be claimed or is, the first of them message {found.id}: once no more than one is "
-            "claimed, let the others stand in line, and run this again: "
-            + remedy.replace(TABLE_NAME, qualified(TABLE_NAME, schema))
+            f"claimed, let the others stand in line, and run this again: {remedy}"
         )
 
 

@@ -7,12 +7,14 @@ from typing import Any
 from sqlalchemy import Connection
 
 from xclaim import arguments
+from xclaim.connections.encodings import holdable
 from xclaim.connections.log_lines import operator
 from xclaim.limits import Pause
 from xclaim.sql import statements
 from xclaim.verb import Verb
 from xclaim.verbs.execution import as_utc, execute
 from xclaim.verbs.hints import recall
+from xclaim.verbs.unsendable import shown
 
 
 def pause(
@@ -32,7 +34,7 @@ def pause(
     name = arguments.queue_name(queue)
     parameters = {
         "queue_name": name,
-        "paused_by": operator() if by is None else arguments.key("by", by),
+        "paused_by": holdable(connection, operator()) if by is None else arguments.key("by", by),
         "reason": None if reason is None else arguments.reason(reason),
     }
     (row,) = execute(connection, schema, statements.pause, parameters)
@@ -55,7 +57,7 @@ def unpause(
 def paused(connection: Connection, queue: str, *, schema: str | None = None) -> Pause | None:
     """Return since when the queue hands out nothing, by whom and why; None if it is not paused."""
     parameters = {"queue_name": arguments.queue_name(queue)}
-    rows = execute(connection, schema, statements.paused, parameters)
+    rows = shown(connection, schema, statements.paused, parameters)
     return _as_pause(rows[0]) if rows else None
 
 

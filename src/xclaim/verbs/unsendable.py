@@ -21,11 +21,11 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
-from xclaim.connections.autocommit import is_autocommit, is_in_transaction
+from xclaim.connections.autocommit import is_autocommit, is_in_transaction, savepoint
 from xclaim.errors import PayloadCorruptedError
 from xclaim.message import Unsent
 from xclaim.sql import statements
-from xclaim.sql.dialects import Dialect, dialect_of
+from xclaim.sql.dialects import SQLITE, Dialect, dialect_of
 from xclaim.verbs.execution import Build, execute
 
 T = TypeVar("T")
@@ -131,6 +131,27 @@ def shown(
         return execute(connection, schema, build, parameters)
     except DBAPIError as error:
         refuse_where_nothing_can_be_asked(connection, error, parameters)
+    return _marked(connection, schema, build, parameters)
+
+
+def shown_within(
+    connection: Connection, schema: str | None, build: Build, parameters: Mapping[str, Any]
+) -> Sequence[Any]:
+    """Return what ``shown`` does, also in a transaction, which goes on: with a savepoint."""
+    if connection.dialect.name == SQLITE.name:
+        return execute(connection, schema, build, parameters)
+    try:
+        with savepoint(connection):
+            return execute(connection, schema, build, parameters)
+    except DBAPIError as error:
+        if not is_unsendable(error):
+            raise
+    return _marked(connection, schema, build, parameters)
+
+
+def _marked(
+    connection: Connection, schema: str | None, build: Build, parameters: Mapping[str, Any]
+) -> Sequence[Any]:
     rows = execute(connection, schema, partial(_in_bytes, build), parameters)
     if not rows:
         return []

@@ -49,7 +49,7 @@ def expire(
         "queue_name": name,
         "dead_letter_queue": arguments.dead_letter_queue(name),
     }
-    note = partial(_note_lapsed, connection, name)
+    note = partial(_note_lapsed, connection, schema, name)
     count = in_batches(connection, schema, statements.expire, parameters, limit, note=note)
     pass_owed(connection, schema, name)
     recall(connection, schema, name).forget()
@@ -80,14 +80,16 @@ def expire_some(
         parameters["key"] = spared_key
         build = statements.expire_others
     rows = execute(connection, schema, build, parameters)
-    _note_lapsed(connection, queue, rows)
+    _note_lapsed(connection, schema, queue, rows)
     return len(rows)
 
 
-def _note_lapsed(connection: Connection, queue: str, rows: Sequence[Any]) -> None:
+def _note_lapsed(
+    connection: Connection, schema: str | None, queue: str, rows: Sequence[Any]
+) -> None:
     if rows:
         is_open = not is_autocommit(connection)
-        log_lines.write(partial(log_lines.lapsed, queue, rows), is_open=is_open)
+        log_lines.write(partial(log_lines.lapsed, queue, schema, rows), is_open=is_open)
         if events.LAPSES.is_listened_to():
             died = sum(row.queue != queue for row in rows)
             events.LAPSES.emit(LapseEvent(queue=queue, count=len(rows), died=died))

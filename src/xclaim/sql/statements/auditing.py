@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.selectable import FromClause
 
 from xclaim.sql.dialects import SQLITE, Dialect, Json
-from xclaim.sql.schema import CHECKS, HAS_TURN
+from xclaim.sql.schema import CHECKS, HAS_TURN, TABLE_NAME
 from xclaim.sql.statements.parts import AVAILABLE, CLAIMED, CONSUMED, LIMIT, QUEUE, Statement
 
 # What each row promises. First what the table's own CHECK refuses, unless it was dropped or added
@@ -116,6 +116,15 @@ _STAGES = (
     " OR (codec LIKE '%+zstd' OR codec LIKE '%+fernet') AND NOT (codec LIKE '%+%+%')"
     " OR codec LIKE '%+zstd+fernet' AND NOT (codec LIKE '%+%+%+%')"
 )
+
+
+def remedy(name: str, table: str, message_id: str = ":id") -> str | None:
+    """Return the SQL that mends a row, by the full name of its table; None: a person has to look.
+
+    The table is named last, whatever its schema is called.
+    """
+    found = REMEDIES.get(name)
+    return None if found is None else found.replace(":id", message_id).replace(TABLE_NAME, table)
 
 
 def _encoded(type_of: Callable[[str], str], *, text: str, number: str) -> str:
@@ -349,6 +358,7 @@ __all__ = [
     "lines_without_a_leader",
     "nth_newest",
     "perhaps_unreadable",
+    "remedy",
     "repeated_keys",
     "repeated_tokens",
     "repeated_turns",
