@@ -73,8 +73,34 @@ def test_what_came_after_the_preview_is_left_alone(
 
     said = said_after(dashboard, send(dashboard, form))
 
-    assert said == "1 message redriven. Left alone: 1 message that came after the preview."
+    assert said == "1 message redriven."
     assert dashboard.queue("orders.dead").counts().available == 1
+
+
+def test_messages_that_come_meanwhile_push_none_of_the_preview_out(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many(range(15))
+    form = form_of(dashboard, "withdraw", filter="queue:orders status:available", limit=10)
+    orders.push_many(range(15, 30))
+
+    said = said_after(dashboard, send(dashboard, form))
+
+    assert said == "10 messages withdrawn."
+    left = [message.payload for message in orders.peek(100)]
+    assert sorted(left) == [*range(5), *range(15, 30)]
+
+
+def test_what_there_was_no_time_to_look_at_again_is_not_said_to_have_changed(
+    dashboard: Dashboard, orders: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders.push_many([{"sku": "tea"}] * 30)
+    form = form_of(dashboard, "withdraw", filter="payload.sku:tea")
+    monkeypatch.setattr("xclaim.observing.searching._half", lambda _timeout: 0.0)
+
+    said = said_after(dashboard, send(dashboard, form))
+
+    assert said == "25 messages withdrawn. Not reached: 5 messages. Ask for it again to go on."
 
 
 def test_what_was_taken_after_the_preview_is_told(dashboard: Dashboard, orders: Queue[Any]) -> None:
@@ -374,6 +400,17 @@ def test_what_was_found_beyond_the_limit_stays(dashboard: Dashboard, orders: Que
     assert orders.counts().available == 2
 
 
+def test_the_limit_is_a_field_of_the_page_that_asks(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many(range(5))
+
+    page = dashboard.get("withdraw", queue="orders", limit=3).text
+
+    assert 'name="limit" type="number" min="1" max="10000" required value="3"' in page
+    assert '<input type="hidden" name="queue" value="orders">' in page
+
+
 def test_ten_thousand_are_withdrawn_at_once(dashboard: Dashboard, orders: Queue[Any]) -> None:
     orders.push_many(range(10_000))
 
@@ -382,7 +419,7 @@ def test_ten_thousand_are_withdrawn_at_once(dashboard: Dashboard, orders: Queue[
     assert said == "10,000 messages withdrawn."
 
 
-@pytest.mark.parametrize("shown", ["-", "!", "1." * 20_000, "\u202e"])
+@pytest.mark.parametrize("shown", ["-", "!", "1." * 20_000, "\u202e", "z" * 20])
 def test_a_preview_that_nobody_made_is_refused(
     dashboard: Dashboard, orders: Queue[Any], shown: str
 ) -> None:

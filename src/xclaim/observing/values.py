@@ -238,12 +238,15 @@ class Completion:
 class Matching:
     """The messages that a bulk action is about: their ids, by queue and status.
 
-    More may match unless ``is_complete``. ``looked_at`` is how many were read.
+    More may match unless ``is_complete``. ``looked_at`` is how many were read, and
+    ``not_looked_at`` how many of certain ones, that were asked for by their ids, there was no time
+    for.
     """
 
     ids: dict[tuple[str, Status], tuple[int, ...]]
     is_complete: bool
     looked_at: int
+    not_looked_at: int = 0
 
     @property
     def count(self) -> int:
