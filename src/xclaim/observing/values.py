@@ -370,8 +370,9 @@ class Work:
 
     Each as many as were asked for, the newest first. Its failed attempts are in ``failed``. No
     index knows who has pushed or consumed: the newest messages are read, ``looked_at`` of them,
-    down to ``looked_back_to``, and ``older`` is the cursor to go on with; None: all were read.
-    ``is_cut``: of a kind more were found than were asked for.
+    down to ``looked_back_to``, and ``older`` is the cursor to go on with, also behind the last that
+    is shown; None: there are no more. ``cut``: the names of the kinds of which there are more, or
+    may be, though an index has them: of what it holds not all claims may have been looked at.
     """
 
     pushed: tuple[Listed, ...]
@@ -381,12 +382,12 @@ class Work:
     looked_at: int = 0
     looked_back_to: datetime | None = None
     older: str | None = None
-    is_cut: bool = False
+    cut: frozenset[str] = frozenset()
 
     @property
     def is_complete(self) -> bool:
         """Whether all messages were looked at, and all that were found are there."""
-        return self.older is None and not self.is_cut
+        return self.older is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
