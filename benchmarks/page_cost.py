@@ -36,7 +36,6 @@ from xclaim import create_engine
 from xclaim.embedded import embedded_postgresql
 from xclaim.observing import remembering
 from xclaim.web import OnePlace, Person, Place, create_app
-from xclaim.web.pages import queues as list_of_queues
 
 OUTPUT = Path(__file__).parent / "output" / "pages.json"
 LIMIT = 0.3  # seconds
@@ -177,15 +176,15 @@ class Dashboard:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        place = OnePlace(Place(name="benchmark", engine=engine))
-        self._app = create_app(place, _Everybody())
+        self._place = Place(name="benchmark", engine=engine)
+        self._app = create_app(OnePlace(self._place), _Everybody())
         self._runner = asyncio.Runner()
         transport = ASGITransport(self._app)
         self._client = AsyncClient(transport=transport, base_url="http://localhost")
 
     def get(self, address: str) -> Response:
         """Return the answer, as a process gives it that has looked at queues before."""
-        list_of_queues._flows._kept.clear()  # noqa: SLF001  (for some seconds many share them)
+        self._app.state.flows.forget(self._place)  # for some seconds many share them
         answer = self._runner.run(self._client.get(f"/{address}"))
         if answer.status_code != 200:  # noqa: PLR2004
             raise WrongResultError(f"{address}: {answer.status_code}")
