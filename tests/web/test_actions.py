@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -14,10 +14,10 @@ from sqlalchemy import Engine
 
 from tests.web.asking import Form, do, form_of, said_after, send
 from tests.web.dashboards import Dashboard, dashboard_of
-from xclaim import Claim, Queue, Retry
+from xclaim import Claim, Queue, Retry, create_engine
 from xclaim.observing import Observer
 from xclaim.web import Person, actions
-from xclaim.web.actions import Hand, redrive, withdraw
+from xclaim.web.actions import Deed, Hand, redrive, withdraw
 from xclaim.web.live import Live
 
 ONCE = Retry(max_attempts=1)
@@ -485,6 +485,33 @@ def test_many_reasons_are_told_in_few_words(dashboard: Dashboard, orders: Queue[
 
     assert deed.said()[-1] == "Not done: 26 messages more, for such reasons."
     assert len(" ".join(deed.said())) < 1_500
+
+
+@pytest.mark.parametrize("action", ["withdraw", "redrive", "release", "expire"])
+def test_an_action_that_gets_no_connection_says_what_it_has_done(
+    database_url: str, action: str
+) -> None:
+    engine = create_engine(database_url, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    hand = Hand(by="ada", engine=engine)
+    acts: dict[str, Callable[[], Deed]] = {
+        "withdraw": lambda: withdraw(hand, {"orders": [1, 2]}),
+        "redrive": lambda: redrive(hand, {"orders.dead": [1, 2]}),
+        "release": lambda: actions.release(
+            hand, {"orders": [1, 2]}, claimed_until=datetime.now(UTC)
+        ),
+        "expire": lambda: actions.expire(hand, "orders"),
+    }
+
+    with engine.connect():
+        deed = acts[action]()
+
+    engine.dispose()
+    done, early, *left = deed.said()
+    assert done.startswith("0 messages ")
+    assert early == "It ended early: all connections are in use, and none came free in time."
+    assert left == (
+        [] if action == "expire" else ["Not reached: 2 messages. Ask for it again to go on."]
+    )
 
 
 @contextmanager

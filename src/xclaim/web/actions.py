@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from xclaim import Queue
 from xclaim.arguments import visible
@@ -230,6 +231,10 @@ def unpause(hand: Hand, name: str) -> bool:
 
 def failure(error: Exception) -> str:
     """Return what went wrong, without payloads: of an error of the database, what it is about."""
+    if isinstance(error, NoConnectionError):
+        return "all connections are in use, and none came free in time"
+    if isinstance(error, SQLAlchemyError) and not isinstance(error, DBAPIError):
+        return _unknown(error)
     if not isinstance(error, DBAPIError):
         return _line(str(error))
     state = getattr(error.orig, "sqlstate", None)
@@ -242,6 +247,10 @@ def failure(error: Exception) -> str:
         return f"the database does not allow it to its role here ({said})"
     if isinstance(error, OperationalError):
         return f"the database could not do it ({said})"
+    return _unknown(error)
+
+
+def _unknown(error: SQLAlchemyError) -> str:
     return f"the database could not do it ({type(error).__name__}): its log has more"
 
 
@@ -279,7 +288,7 @@ def _step_by_step(
 def _ending_early(deed: Deed) -> Iterator[None]:
     try:
         yield
-    except (DBAPIError, XclaimError) as error:
+    except (SQLAlchemyError, XclaimError) as error:  # also of the pool: what is done is said
         deed.failed = failure(error)
 
 
