@@ -5,8 +5,9 @@ application as a browser asks for it, some times. Its table has the best time of
 the processor time of that, of the dashboard and of the server together, which says more than a
 clock where other programs run; and of its statements the number, the time that the server says it
 took for them, and the pages (shared buffers) that they read. Messages that are shown must be those
-that plain SQL finds, and as many; a search that has not looked at all must offer to go on. Else the
-run ends. The limit: 300 ms for each page, whatever it searches for.
+that plain SQL finds, and as many; a search that has not looked at all must offer to go on, and the
+tab of a run must show what is among the newest, or among the latest of a queue. Else the run ends.
+The limit: 300 ms for each page, whatever it searches for.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ from xclaim import create_engine
 from xclaim.embedded import embedded_postgresql
 from xclaim.observing import remembering
 from xclaim.web import OnePlace, Person, Place, create_app
-from xclaim.web.pages import queues as list_of_queues
 
 OUTPUT = Path(__file__).parent / "output" / "pages.json"
 LIMIT = 0.3  # seconds
@@ -130,13 +130,22 @@ _PAGES: dict[str, tuple[str, int]] = {
     "push?queue=queue-001": ("csrf_token", 1),
     "doctor": ("doctor", 1),
 }
-# A run or a task, and what it has done: kind of work, and the condition that it must fit.
+# A run or a task, and the condition that what it has done must fit.
 _TASKS = {
     "task?dag=shop&run=run-17": _OF_RUN.format(17),
     "task?dag=shop&run=run-17&task=work&map=17": "coalesce(consumed_by, claimed_by)"
     " LIKE 'shop/run-17/work[17]#%'",
     "task?dag=shop&run=run-17&task=push&map=17": "headers ->> 'run_id' = 'run-17'",
     "task?dag=shop&run=nobody": _NOBODY,
+}
+_LATEST = (
+    "FROM xclaim_message WHERE queue = 'queue-110' AND {0} IS NOT NULL ORDER BY {0} DESC, id DESC"
+)
+# The run of the first of some messages, of which its tab must show all that are of it: so many.
+_KNOWN_RUNS = {
+    "pushed": ("headers ->> 'run_id'", "FROM xclaim_message ORDER BY id DESC", 10_000),
+    "consumed": ("split_part(consumed_by, '/', 2)", _LATEST.format("consumed_at"), 50),
+    "held": ("split_part(claimed_by, '/', 2)", _LATEST.format("claim_expires_at"), 20),
 }
 _FURTHER = {  # pages that go on from the one before: how far
     "messages?filter=payload.customer.id%3A17": 20,
@@ -167,15 +176,15 @@ class Dashboard:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        place = OnePlace(Place(name="benchmark", engine=engine))
-        self._app = create_app(place, _Everybody())
+        self._place = Place(name="benchmark", engine=engine)
+        self._app = create_app(OnePlace(self._place), _Everybody())
         self._runner = asyncio.Runner()
         transport = ASGITransport(self._app)
         self._client = AsyncClient(transport=transport, base_url="http://localhost")
 
     def get(self, address: str) -> Response:
         """Return the answer, as a process gives it that has looked at queues before."""
-        list_of_queues._flows._kept.clear()  # noqa: SLF001  (for some seconds many share them)
+        self._app.state.flows.forget(self._place)  # for some seconds many share them
         answer = self._runner.run(self._client.get(f"/{address}"))
         if answer.status_code != 200:  # noqa: PLR2004
             raise WrongResultError(f"{address}: {answer.status_code}")
@@ -232,6 +241,20 @@ class Truth:
                 raise WrongResultError(f"{address}: there are {real}, and not {len(shown)}")
         return len(shown)
 
+    def value(self, query: str) -> str:
+        """Return what a query says."""
+        with self._engine.connect() as connection:
+            return str(connection.execute(text(query)).scalar_one())
+
+    def check_shown(self, address: str, body: str, condition: str) -> None:
+        """Raise WrongResultError unless a page shows all that fits, and that is something."""
+        shown = {int(each) for each in _ROW.findall(body)}
+        asked = f"SELECT id FROM xclaim_message WHERE {condition}"  # noqa: S608
+        with self._engine.connect() as connection:
+            wanted = set(connection.execute(text(asked)).scalars())
+        if not wanted or wanted - shown:
+            raise WrongResultError(f"{address}: of {wanted} it does not show {wanted - shown}")
+
     def _count(self, condition: str, **values: object) -> int:
         counting = f"SELECT count(*) FROM xclaim_message WHERE {condition}"  # noqa: S608
         with self._engine.connect() as connection:
@@ -270,8 +293,15 @@ def run(engine: Engine) -> dict[str, Figure]:
         for address, (text_, least) in _PAGES.items():
             figures[address] = measured(shown, address, _with(address, text_, least))
         for address, condition in _TASKS.items():
-            check = _of_work(truth, address, condition)
+            check = _of_messages(truth, address, condition)
             figures[address] = measured(shown, address, check)
+        for kind, (of_run, messages, number) in _KNOWN_RUNS.items():
+            run_id = truth.value(f"SELECT {of_run} {messages} LIMIT 1")
+            must_be_shown = f"id IN (SELECT id {messages} LIMIT {number})"
+            address = f"task?dag=shop&run={run_id}"
+            condition = _OF_RUN.format(run_id.removeprefix("run-"))
+            check = _of_work(truth, address, condition, must_be_shown)
+            figures[f"{address} ({kind})"] = measured(shown, address, check)
         for address, pages in _FURTHER.items():
             further, seen = _further(shown, address, pages)
             figures[f"{address}, {pages} pages on"] = measured(shown, further, _anew(seen))
@@ -287,9 +317,16 @@ def _of_messages(truth: Truth, address: str, condition: str) -> Callable[[str], 
     return lambda body: truth.check(address, body, condition)
 
 
-def _of_work(truth: Truth, address: str, condition: str) -> Callable[[str], int]:
-    """Check the work of a task, which shows as many of each kind as fit on a page."""
-    return lambda body: truth.check(address, body, condition)
+def _of_work(
+    truth: Truth, address: str, condition: str, must_be_shown: str
+) -> Callable[[str], int]:
+    """Check the work of a run: all that is shown fits, and what it cannot miss is among that."""
+
+    def check(body: str) -> int:
+        truth.check_shown(address, body, f"({condition}) AND {must_be_shown}")
+        return truth.check(address, body, condition)
+
+    return check
 
 
 def _with(address: str, wanted: str, least: int) -> Callable[[str], int]:

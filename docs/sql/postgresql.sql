@@ -2190,8 +2190,8 @@ WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.old
       count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
-      END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at,
-      max(entry.at) AS newest_at
+      END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
+      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at
     FROM (SELECT queue, available_at AS at
     FROM xclaim_message AS behind
     WHERE status = 'available' AND available_at >= '-infinity'
@@ -2208,8 +2208,8 @@ WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.old
       count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
-      END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at,
-      max(entry.at) AS newest_at
+      END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
+      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at
     FROM (SELECT queue, available_at AS at
     FROM xclaim_message AS behind
     WHERE status = 'available' AND available_at >= '-infinity' AND behind.queue > walk.queue
@@ -2234,8 +2234,8 @@ WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.old
       count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
-      END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at,
-      max(entry.at) AS newest_at
+      END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
+      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at
     FROM (SELECT queue, claim_expires_at AS at
     FROM xclaim_message AS behind
     WHERE claim_expires_at IS NOT NULL
@@ -2252,8 +2252,8 @@ WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.old
       count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
-      END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at,
-      max(entry.at) AS newest_at
+      END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
+      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at
     FROM (SELECT queue, claim_expires_at AS at
     FROM xclaim_message AS behind
     WHERE claim_expires_at IS NOT NULL AND behind.queue > walk.queue
@@ -2315,11 +2315,17 @@ SELECT name.queue, CASE WHEN found.claimed_at IS NOT NULL THEN least(greatest(fo
 -- Return when the last message died, of some queues of dead letters (PostgreSQL).
 SELECT name.queue, CASE WHEN found.available_at IS NOT NULL THEN least(greatest(found.available_at,
       '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS died_at
-    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL (SELECT available_at
-    FROM xclaim_message
-    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity'
-    ORDER BY priority, available_at DESC
-    LIMIT 1) AS found;
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL ( SELECT
+      died.available_at
+    FROM xclaim_message AS died
+    WHERE died.queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND
+      died.available_at <= statement_timestamp() AND died.priority = (SELECT lowest.priority
+    FROM xclaim_message AS lowest
+    WHERE lowest.queue = name.queue AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY lowest.priority
+    LIMIT 1)
+    ORDER BY died.available_at DESC
+    LIMIT 1 ) AS found;
 
 -- consumed_queues
 -- Return the queues that have a consumed message, and when the last one was consumed.
@@ -2445,11 +2451,16 @@ SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.r
     FROM xclaim_message
     WHERE queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity'
     ORDER BY priority DESC
-    LIMIT %(others)s::INTEGER) AS entry) AS dead, (SELECT available_at
-    FROM xclaim_message
-    WHERE queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity'
-    ORDER BY priority, available_at DESC
-    LIMIT 1) AS available_at ) AS letters) AS letters;
+    LIMIT %(others)s::INTEGER) AS entry) AS dead, ( SELECT died.available_at
+    FROM xclaim_message AS died
+    WHERE died.queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity' AND
+      died.available_at <= statement_timestamp() AND died.priority = (SELECT lowest.priority
+    FROM xclaim_message AS lowest
+    WHERE lowest.queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY lowest.priority
+    LIMIT 1)
+    ORDER BY died.available_at DESC
+    LIMIT 1 ) AS available_at ) AS letters) AS letters;
 
 -- waits
 -- Return for each of some queues what waits, as ``summaries`` does (PostgreSQL).

@@ -1419,11 +1419,16 @@ SELECT claims.claimed, claims.lapsed, claims.claim_expires_at, claims.claimed_at
     FROM xclaim_message
     WHERE queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
     ORDER BY priority DESC
-    LIMIT :others) AS entry) AS dead, (SELECT available_at
-    FROM xclaim_message
-    WHERE queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
-    ORDER BY priority, available_at DESC
-    LIMIT 1) AS available_at ) AS letters;
+    LIMIT :others) AS entry) AS dead, ( SELECT died.available_at
+    FROM xclaim_message AS died
+    WHERE died.queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL AND
+      died.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND died.priority = (SELECT lowest.priority
+    FROM xclaim_message AS lowest
+    WHERE lowest.queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
+    ORDER BY lowest.priority
+    LIMIT 1)
+    ORDER BY died.available_at DESC
+    LIMIT 1 ) AS available_at ) AS letters;
 
 -- last_consumed
 -- Return when a message of the queue was consumed last.

@@ -15,7 +15,7 @@ from tests.retrying import AT_ONCE
 from xclaim import Claim, Queue
 from xclaim.errors import FilterError, InvalidArgumentError
 from xclaim.observing import Observer, holding
-from xclaim.observing.values import Happened, Held, Task
+from xclaim.observing.values import Happened, Held, Task, Work
 
 LONG = timedelta(minutes=5)
 LATER = timedelta(days=1)
@@ -334,3 +334,59 @@ def claimed(queue: Queue, **options: Any) -> Claim:
     claim = queue.claim(**options)
     assert claim is not None
     return claim
+
+
+def pages(observer: Observer, run: str, limit: int) -> list[Work]:
+    """Return all pages of the work of a run."""
+    found = [observer.work("etl", run, limit=limit)]
+    while found[-1].older is not None:
+        found.append(observer.work("etl", run, limit=limit, before=found[-1].older))
+    return found
+
+
+def test_no_work_is_left_out_between_two_pages(queue: Queue, observer: Observer) -> None:
+    pushed = [message.id for message in queue.push_many(range(23), headers=PRODUCER)]
+    queue.push_many(range(2))
+    for _ in range(9):
+        queue.ack(claimed(queue, claimed_by="etl/r/1/load#1@host"))
+
+    found = pages(observer, "r/1", 5)
+
+    assert [id_ for work in found for id_ in ids(work.pushed)] == pushed[::-1]
+    assert {id_ for work in found for id_ in ids(work.consumed)} == set(pushed[:9])
+    assert found[0].cut == {"consumed", "pushed"}
+    assert found[-1].is_complete
+
+
+def test_what_was_consumed_last_is_seen_whatever_the_queue_is_called(
+    queue: Queue, engine: Engine, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xclaim.observing.working.MOST_LOOKED_AT", 1)
+    last = Queue("the last", engine)
+    for each in (queue, queue, queue, last):
+        each.push(1)
+        each.ack(claimed(each, claimed_by=BY))
+    queue.push(1)
+
+    work = observer.work("etl", "r/2", limit=2)
+
+    assert "the last" in {message.queue for message in work.consumed}
+
+
+def test_that_not_all_claims_were_looked_at_is_said(
+    queue: Queue, engine: Engine, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xclaim.observing.working.MOST_LOOKED_AT", 1)
+    monkeypatch.setattr("xclaim.observing.working._MOST_CLAIMS", 4)
+    queue.push_many(range(6))
+    queue.claim_many(6, claimed_by="etl/r/1/load#1@host")
+    last = Queue("the last", engine)
+    last.push(1)
+    held = claimed(last, claimed_by=BY)
+    queue.push(1)
+
+    work, whole = observer.work("etl", "r/2"), pages(observer, "r/2", 50)
+
+    assert ids(work.held) == [held.message.id]
+    assert work.cut == {"held"}
+    assert whole[-1].cut == frozenset()

@@ -202,6 +202,10 @@ def test_small_parts_are_counted_and_looked_at_by_their_index(large: Engine, wal
     looks = [plan(large, observing_messages.search, way=way, conditions=CONDITIONS, may=MAY)]
     if walk is not Walk.CONSUMED:
         looks.append(plan(large, observing_parts.parts, way=Way(walk=walk)))
+    if walk is not Walk.WAITING:
+        merged = Way(walk=walk, is_grouped=True, is_merged=True)
+        part = Part(is_task=True, is_mapped=True)
+        looks.append(plan(large, observing_work.work, way=merged, part=part, may=MAY))
 
     for lines in looks:
         refuse_scans(lines)

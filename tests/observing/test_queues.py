@@ -85,6 +85,29 @@ def test_each_message_is_counted_once_as_what_it_is(observer: Observer, rows: Ro
     assert abs(rows.now - MINUTE - found.last_consumed_at) < SECOND
 
 
+@pytest.mark.parametrize("others", [0, 11], ids=["few queues", "many queues"])
+@pytest.mark.parametrize("letters", [1, 200], ids=["few letters", "many letters"])
+def test_a_dead_letter_that_rests_until_later_has_not_died_just_now(
+    observer: Observer, rows: Rows, others: int, letters: int
+) -> None:
+    rows.dead(letters, ago=HOUR)
+    rows.dead(ago=-HOUR)  # claimed as a dead letter, and released with a delay
+    for number in range(others):
+        rows.consumed(queue=f"other {number:02}")
+
+    found = {each.name: each for each in observer.queues()}["orders"]
+    closely = observer.closely(["orders"])["orders"]
+    rows.dead(ago=MINUTE)
+    observer.forget()
+    later = {each.name: each for each in observer.queues()}["orders"]
+
+    assert [found.verdict, closely.verdict, later.verdict] == [
+        Verdict.IDLE,
+        Verdict.IDLE,
+        Verdict.FAILING,
+    ]
+
+
 def test_one_queue_is_as_in_the_list_with_its_flow(observer: Observer, rows: Rows) -> None:
     rows.available(3)
     rows.consumed(2)

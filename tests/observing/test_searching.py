@@ -14,7 +14,7 @@ from tests import databases
 from tests.looks import patient_observer
 from tests.retrying import AT_ONCE
 from xclaim import Queue, Status, create_engine
-from xclaim.errors import FilterError
+from xclaim.errors import FilterError, InvalidArgumentError
 from xclaim.observing import Observer, searching, walking
 from xclaim.observing.filters import StatusWord
 from xclaim.observing.values import Found
@@ -339,3 +339,19 @@ def test_what_matches_is_given_by_queue_and_status(watcher: Observer, ids: dict[
     assert set(all_of_it.ids["orders", Status.CLAIMED]) == {ids["lapsed"], ids["claimed"]}
     assert not some_of_it.is_complete
     assert some_of_it.count == 3
+
+
+def test_of_chosen_messages_those_are_told_that_match_still(
+    watcher: Observer, ids: dict[str, int]
+) -> None:
+    asked = [ids["dead"], ids["claimed"], 10**9]
+
+    found = watcher.still_matching("queue:orders status:dead", asked)
+
+    assert found.ids == {("orders.dead", Status.AVAILABLE): (ids["dead"],)}
+    assert found.is_complete
+    assert found.looked_at == 2
+    assert found.not_looked_at == 0
+    assert watcher.still_matching("", []).ids == {}
+    with pytest.raises(InvalidArgumentError, match="10,000"):
+        watcher.still_matching("", range(10_001))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -14,10 +14,10 @@ from sqlalchemy import Engine
 
 from tests.web.asking import Form, do, form_of, said_after, send
 from tests.web.dashboards import Dashboard, dashboard_of
-from xclaim import Claim, Queue, Retry
+from xclaim import Claim, Queue, Retry, create_engine
 from xclaim.observing import Observer
 from xclaim.web import Person, actions
-from xclaim.web.actions import Hand, redrive, withdraw
+from xclaim.web.actions import Deed, Hand, redrive, withdraw
 from xclaim.web.live import Live
 
 ONCE = Retry(max_attempts=1)
@@ -73,8 +73,34 @@ def test_what_came_after_the_preview_is_left_alone(
 
     said = said_after(dashboard, send(dashboard, form))
 
-    assert said == "1 message redriven. Left alone: 1 message that came after the preview."
+    assert said == "1 message redriven."
     assert dashboard.queue("orders.dead").counts().available == 1
+
+
+def test_messages_that_come_meanwhile_push_none_of_the_preview_out(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many(range(15))
+    form = form_of(dashboard, "withdraw", filter="queue:orders status:available", limit=10)
+    orders.push_many(range(15, 30))
+
+    said = said_after(dashboard, send(dashboard, form))
+
+    assert said == "10 messages withdrawn."
+    left = [message.payload for message in orders.peek(100)]
+    assert sorted(left) == [*range(5), *range(15, 30)]
+
+
+def test_what_there_was_no_time_to_look_at_again_is_not_said_to_have_changed(
+    dashboard: Dashboard, orders: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders.push_many([{"sku": "tea"}] * 30)
+    form = form_of(dashboard, "withdraw", filter="payload.sku:tea")
+    monkeypatch.setattr("xclaim.observing.searching._half", lambda _timeout: 0.0)
+
+    said = said_after(dashboard, send(dashboard, form))
+
+    assert said == "25 messages withdrawn. Not reached: 5 messages. Ask for it again to go on."
 
 
 def test_what_was_taken_after_the_preview_is_told(dashboard: Dashboard, orders: Queue[Any]) -> None:
@@ -374,6 +400,17 @@ def test_what_was_found_beyond_the_limit_stays(dashboard: Dashboard, orders: Que
     assert orders.counts().available == 2
 
 
+def test_the_limit_is_a_field_of_the_page_that_asks(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many(range(5))
+
+    page = dashboard.get("withdraw", queue="orders", limit=3).text
+
+    assert 'name="limit" type="number" min="1" max="10000" required value="3"' in page
+    assert '<input type="hidden" name="queue" value="orders">' in page
+
+
 def test_ten_thousand_are_withdrawn_at_once(dashboard: Dashboard, orders: Queue[Any]) -> None:
     orders.push_many(range(10_000))
 
@@ -382,7 +419,7 @@ def test_ten_thousand_are_withdrawn_at_once(dashboard: Dashboard, orders: Queue[
     assert said == "10,000 messages withdrawn."
 
 
-@pytest.mark.parametrize("shown", ["-", "!", "1." * 20_000, "\u202e"])
+@pytest.mark.parametrize("shown", ["-", "!", "1." * 20_000, "\u202e", "z" * 20])
 def test_a_preview_that_nobody_made_is_refused(
     dashboard: Dashboard, orders: Queue[Any], shown: str
 ) -> None:
@@ -448,6 +485,33 @@ def test_many_reasons_are_told_in_few_words(dashboard: Dashboard, orders: Queue[
 
     assert deed.said()[-1] == "Not done: 26 messages more, for such reasons."
     assert len(" ".join(deed.said())) < 1_500
+
+
+@pytest.mark.parametrize("action", ["withdraw", "redrive", "release", "expire"])
+def test_an_action_that_gets_no_connection_says_what_it_has_done(
+    database_url: str, action: str
+) -> None:
+    engine = create_engine(database_url, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    hand = Hand(by="ada", engine=engine)
+    acts: dict[str, Callable[[], Deed]] = {
+        "withdraw": lambda: withdraw(hand, {"orders": [1, 2]}),
+        "redrive": lambda: redrive(hand, {"orders.dead": [1, 2]}),
+        "release": lambda: actions.release(
+            hand, {"orders": [1, 2]}, claimed_until=datetime.now(UTC)
+        ),
+        "expire": lambda: actions.expire(hand, "orders"),
+    }
+
+    with engine.connect():
+        deed = acts[action]()
+
+    engine.dispose()
+    done, early, *left = deed.said()
+    assert done.startswith("0 messages ")
+    assert early == "It ended early: all connections are in use, and none came free in time."
+    assert left == (
+        [] if action == "expire" else ["Not reached: 2 messages. Ask for it again to go on."]
+    )
 
 
 @contextmanager

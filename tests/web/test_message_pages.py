@@ -506,6 +506,32 @@ def test_the_work_of_a_run_goes_on_where_the_page_has_stopped_looking(
     assert f"message?id={first.id}" in rest
 
 
+def test_a_run_of_which_nothing_was_found_yet_is_not_said_to_have_done_nothing(
+    dashboard: Dashboard, orders: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xclaim.observing.working.MOST_LOOKED_AT", 2)
+    orders.push_many(range(3))
+
+    newest = dashboard.get("task", dag="etl", run="r").text
+    monkeypatch.undo()
+    whole = dashboard.get("task", dag="etl", run="r").text
+
+    assert "Among the 2 messages looked at" in newest
+    assert "nothing here" not in newest
+    assert "It has pushed, claimed and consumed nothing here" in whole
+
+
+def test_a_list_of_the_work_of_a_run_says_that_there_is_more(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many(range(51), headers={"dag_id": "etl", "run_id": "r"})
+
+    shown = dashboard.get("task", dag="etl", run="r").text
+
+    assert "Pushed: there may be more." in shown
+    assert "Search further back" in shown
+
+
 @pytest.mark.parametrize(
     ("given", "order"),
     [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
@@ -12,7 +14,7 @@ from markupsafe import escape
 from sqlalchemy import text
 
 from tests.web.dashboards import Dashboard, dashboard_of
-from xclaim import Queue
+from xclaim import Queue, create_engine
 from xclaim.observing.values import Chart, Flow
 from xclaim.retry import Retry
 from xclaim.web.cells import flow_cells
@@ -147,11 +149,30 @@ def test_of_those_in_view_is_told_what_a_glance_does_not_see(dashboard: Dashboar
     orders = dashboard.queue("orders")
     orders.push_many(range(200))
     orders.release(orders.claim_many(1)[0], error="broken")
+    for number in range(11):
+        dashboard.queue(f"other {number:02}").push(1)
 
-    cells = dashboard.get("flows", name=["orders"]).json()
+    flow = dashboard.get("flows", name=["orders"]).json()
+    listed = dashboard.get("queues").text
 
-    assert cells["available:orders"]["text"] == "199"
-    assert cells["retrying:orders"]["text"] == "1"
+    assert set(flow) == {"rate:orders", "waiting:orders", "work:orders", "spark:orders"}
+    assert cell(listed, "available:orders") == "199"
+    assert cell(listed, "retrying:orders") in ("1", "1+")  # of SQLite nothing is remembered
+
+
+def test_an_engine_that_is_replaced_is_not_kept_for_its_flows(dashboard: Dashboard) -> None:
+    dashboard.queue("orders").push(1)
+    engine = create_engine(dashboard.engine.url)
+    other = Dashboard(engine)
+    other.get("flows", name=["orders"])
+    flows, gone = other.app.state.flows, weakref.ref(engine)
+    assert engine in flows._kept
+
+    engine.dispose()
+    del engine, other
+    gc.collect()
+
+    assert gone() is None
 
 
 def test_a_page_has_no_flow_and_the_queue_s_own_has(dashboard: Dashboard) -> None:

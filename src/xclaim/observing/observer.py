@@ -195,6 +195,10 @@ class Observer:
         """Return the ids of the messages that a filter is about, 10,000 at most."""
         return searching.matching(self._asking, self._timeout, filter, limit=limit)
 
+    def still_matching(self, filter: str, ids: Iterable[int]) -> Matching:
+        """Return which of these messages, 10,000 at most, a filter is about now, and no others."""
+        return searching.still_matching(self._asking, self._timeout, filter, ids)
+
     # Actions
 
     def now(self) -> datetime:

@@ -7,22 +7,23 @@ message; when 10,000 were looked at, or half of the time is over, the search sto
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
-from xclaim.errors import FilterError
+from xclaim.arguments import HIGHEST_ID, LOWEST_ID
+from xclaim.errors import FilterError, InvalidArgumentError
 from xclaim.message import Status, status_of
 from xclaim.observing.excerpts import with_excerpts
 from xclaim.observing.filters import (
     Filter,
     parse,
 )
-from xclaim.observing.places import from_cursor, to_cursor
-from xclaim.observing.planning import planned, readable, tests
+from xclaim.observing.places import Place, from_cursor, to_cursor
+from xclaim.observing.planning import Plan, planned, readable, tests
 from xclaim.observing.sending import Ask, sendable
 from xclaim.observing.values import Found, Matching, Order
 from xclaim.observing.walking import Search
@@ -56,6 +57,18 @@ def matching(ask: Ask, timeout: timedelta, filter_: str, *, limit: int) -> Match
     return _sendable(ask, lambda each: _matching(each, timeout, parsed, most))
 
 
+def still_matching(ask: Ask, timeout: timedelta, filter_: str, ids: Iterable[int]) -> Matching:
+    """Return which of these messages a filter is about; no others are looked at."""
+    parsed = parse(filter_)
+    wanted = {arguments.whole_number("id", id_, LOWEST_ID, HIGHEST_ID) for id_ in ids}
+    if len(wanted) > _MOST_IDS:
+        raise InvalidArgumentError(f"ids must be {_MOST_IDS:,} at most, not {len(wanted):,}")
+    if not wanted:
+        return Matching(ids={}, is_complete=True, looked_at=0)
+    plan = Plan(walk=Walk.CHOSEN, ids=tuple(sorted(wanted)))
+    return _sendable(ask, lambda each: _matching(each, timeout, parsed, len(wanted), plan))
+
+
 def _search(ask: Ask, timeout: timedelta, filter_: Filter, limit: int, before: str | None) -> Found:
     ends_at = _half(timeout)
     with ask("which messages these are") as question:
@@ -81,12 +94,15 @@ def _search(ask: Ask, timeout: timedelta, filter_: Filter, limit: int, before: s
     )
 
 
-def _matching(ask: Ask, timeout: timedelta, filter_: Filter, limit: int) -> Matching:
+def _matching(
+    ask: Ask, timeout: timedelta, filter_: Filter, limit: int, plan: Plan | None = None
+) -> Matching:
     with ask("which messages these are") as question:
         may = readable(question)
+        plan = plan or planned(question, filter_)
         search_ = Search(
             question=question,
-            plan=planned(question, filter_),
+            plan=plan,
             may=may,
             ends_at=_half(timeout),
             build=observing_messages.search_ids,
@@ -100,7 +116,15 @@ def _matching(ask: Ask, timeout: timedelta, filter_: Filter, limit: int) -> Matc
         ids={key: tuple(each) for key, each in ids.items()},
         is_complete=looked.place is None,
         looked_at=looked.count,
+        not_looked_at=_behind(looked.place, plan.ids),
     )
+
+
+def _behind(place: Place | None, ids: Sequence[int]) -> int:
+    """Return how many of the ids lie behind the place where a search ended: it goes downwards."""
+    if place is None:
+        return 0
+    return len(ids) if place.id is None else sum(id_ < place.id for id_ in ids)
 
 
 def _half(timeout: timedelta) -> float:

@@ -238,12 +238,15 @@ class Completion:
 class Matching:
     """The messages that a bulk action is about: their ids, by queue and status.
 
-    More may match unless ``is_complete``. ``looked_at`` is how many were read.
+    More may match unless ``is_complete``. ``looked_at`` is how many were read, and
+    ``not_looked_at`` how many of certain ones, that were asked for by their ids, there was no time
+    for.
     """
 
     ids: dict[tuple[str, Status], tuple[int, ...]]
     is_complete: bool
     looked_at: int
+    not_looked_at: int = 0
 
     @property
     def count(self) -> int:
@@ -367,8 +370,9 @@ class Work:
 
     Each as many as were asked for, the newest first. Its failed attempts are in ``failed``. No
     index knows who has pushed or consumed: the newest messages are read, ``looked_at`` of them,
-    down to ``looked_back_to``, and ``older`` is the cursor to go on with; None: all were read.
-    ``is_cut``: of a kind more were found than were asked for.
+    down to ``looked_back_to``, and ``older`` is the cursor to go on with, also behind the last that
+    is shown; None: there are no more. ``cut``: the names of the kinds of which there are more, or
+    may be, though an index has them: of what it holds not all claims may have been looked at.
     """
 
     pushed: tuple[Listed, ...]
@@ -378,12 +382,12 @@ class Work:
     looked_at: int = 0
     looked_back_to: datetime | None = None
     older: str | None = None
-    is_cut: bool = False
+    cut: frozenset[str] = frozenset()
 
     @property
     def is_complete(self) -> bool:
         """Whether all messages were looked at, and all that were found are there."""
-        return self.older is None and not self.is_cut
+        return self.older is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,8 @@ class Seen:
     """What was seen of a queue at ``now``, as far as a verdict needs it. Times: None if none is.
 
     ``oldest_at``: since when the message can be claimed that waits longest. ``lapsed_at``: since
-    when the first of the lapsed leases is over. ``died_at``: when the newest dead letter died.
+    when the first of the lapsed leases is over. ``died_at``: when the newest dead letter died,
+    of those that do not rest until later.
     """
 
     now: datetime

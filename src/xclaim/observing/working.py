@@ -3,7 +3,8 @@
 No index knows producers and consumers, and none should: each push and ack would pay for it. So the
 newest messages are read, 10,000 at most, and who looks can go on. What is held is found by the
 index on claims, and what was consumed lately also by that on consumed messages, however long ago
-it was pushed.
+it was pushed. Whoever goes on does so behind the last message that is shown of each kind, so that
+none is left out between two pages; what an index has found may be shown again in its place.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _NEWEST_CONSUMED = 250  # of each queue
 _CONSUMED = 10_000  # of all queues together
 _MOST_QUEUES = 200
 _MOST_CLAIMS = 5_000  # that are looked through
+_MOST_HELD = 500  # of those, so many of the task: in the order of the queues, not of their ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,22 +94,33 @@ def _work(ask: Ask, timeout: timedelta, asked: _Of, limit: int, before: str | No
         place = from_cursor(Walk.IDS, before, question.dialect)
         sight = _Sight(question, may, asked)
         found: dict[int, Any] = {}
+        has_all_held = True
         if place is None:  # who goes on has seen these
-            _add(found, sight.held(limit, began + third))
+            held, has_all_held = sight.held(began + third)
+            _add(found, held)
             _add(found, sight.consumed(limit, began + third))
-        looked = sight.newest(4 * limit, place, began + 2 * third)
+        looked = sight.newest(len(_KINDS) * limit, place, began + 2 * third)
     _add(found, looked.rows)
     kinds = {kind: _of_kind(found, kind) for kind in _KINDS}
     lists = {kind: rows[:limit] for kind, rows in kinds.items()}
+    cut = {kind for kind, rows in kinds.items() if len(rows) > limit}
+    if looked.place is not None and not has_all_held:
+        cut.add("held")
     wanted = {row.id: row for listed in lists.values() for row in listed}
     shown = _shown(ask, began + timeout.total_seconds(), may, list(wanted.values()))
     return Work(
         **{kind: tuple(shown[row.id] for row in listed) for kind, listed in lists.items()},
         looked_at=looked.count,
         looked_back_to=looked.back_to,
-        older=None if looked.place is None else to_cursor(Walk.IDS, looked.place),
-        is_cut=any(len(rows) > limit for rows in kinds.values()),
+        older=_older(looked.place, [rows[limit - 1].id for rows in kinds.values() if rows[limit:]]),
+        cut=frozenset(cut),
     )
+
+
+def _older(place: Place | None, last_shown: list[int]) -> str | None:
+    """Return the cursor behind what was looked at, and behind the last shown of what is cut."""
+    behind = [*last_shown, *([] if place is None or place.id is None else [place.id])]
+    return to_cursor(Walk.IDS, Place(id=max(behind))) if behind else None
 
 
 def _add(found: dict[int, Any], more: Iterable[Any]) -> None:
@@ -131,26 +144,39 @@ class _Sight:
         self._may = may
         self._asked = asked
 
-    def held(self, limit: int, ends_at: float) -> list[Any]:
-        return self._search(Plan(walk=Walk.HELD), _MOST_CLAIMS, limit, None, ends_at).rows
+    def held(self, ends_at: float) -> tuple[list[Any], bool]:
+        """Return what it holds, and whether that is all; else the latest of each queue, too."""
+        looked = self._search(Plan(walk=Walk.HELD), _MOST_CLAIMS, _MOST_HELD, None, ends_at)
+        if looked.place is None:
+            return looked.rows, True
+        latest = self._latest(Walk.HELD, _MOST_CLAIMS, _MOST_CLAIMS, _MOST_HELD, ends_at)
+        return [*looked.rows, *latest], False
 
     def consumed(self, limit: int, ends_at: float) -> list[Any]:
-        names = queue_names(self._question, Walk.CONSUMED, most=_MOST_QUEUES)
-        most = min(_CONSUMED // max(len(names), 1), _NEWEST_CONSUMED)
+        return self._latest(Walk.CONSUMED, _CONSUMED, _NEWEST_CONSUMED, limit, ends_at)
+
+    def _latest(
+        self, walk: Walk, most: int, most_of_each: int, limit: int, ends_at: float
+    ) -> list[Any]:
+        """Return what it is about among the latest of each queue."""
+        names = queue_names(self._question, walk, most=_MOST_QUEUES)
+        of_each = min(most // max(len(names), 1), most_of_each)
         if self._question.dialect.has_lateral:
-            return self._consumed_of_all(names, most, limit)
+            return self._latest_of_all(walk, names, of_each, limit)
         found: list[Any] = []
         for name in names:
             if time.monotonic() >= ends_at:
                 break
-            plan = Plan(walk=Walk.CONSUMED, queues=(name,))
-            found += self._search(plan, most, limit, None, ends_at).rows
+            plan = Plan(walk=walk, queues=(name,))
+            found += self._search(plan, of_each, limit, None, ends_at).rows
         return found
 
-    def _consumed_of_all(self, names: Sequence[str], most: int, limit: int) -> list[Any]:
+    def _latest_of_all(
+        self, walk: Walk, names: Sequence[str], of_each: int, limit: int
+    ) -> list[Any]:
         listed = self._question.dialect.row_parameters(queue=names, level=[0] * len(names))
-        parameters = {**self._asked.parameters, **listed, "look": most, "message_limit": limit}
-        way = Way(walk=Walk.CONSUMED, is_grouped=True)
+        parameters = {**self._asked.parameters, **listed, "look": of_each, "message_limit": limit}
+        way = Way(walk=walk, is_grouped=True, is_merged=True)
         options = {"way": way, "part": self._asked.part, "may": self._may}
         return list(self._question.texts(observing_work.work, parameters, **options))
 

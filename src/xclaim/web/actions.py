@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from xclaim import Queue
 from xclaim.arguments import visible
@@ -93,8 +94,8 @@ class Deed:
 
     ``done``: of how many messages; ``refused``: why others stay as they are, with their ids;
     ``unnamed``: the same of those that cannot be told; ``left``: how many were not reached in time,
-    or because it ``failed``. ``unseen``: how many were left alone, which the preview did not have;
-    ``gone``: how many of the preview are not what was asked for any more.
+    or because it ``failed``. ``gone``: how many of the preview are not what was asked for any more;
+    ``not_looked_at``: of how many of them there was no time to say that.
     """
 
     action: Action
@@ -102,14 +103,9 @@ class Deed:
     refused: dict[str, list[int]] = field(default_factory=dict)
     unnamed: Counter[str] = field(default_factory=Counter)
     left: int = 0
-    unseen: int = 0
     gone: int = 0
+    not_looked_at: int = 0
     failed: str | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all that was asked for was done."""
-        return not (self.refused or self.unnamed or self.left or self.gone or self.failed)
 
     def refuse(self, why: str, *ids: int) -> None:
         """Note that these messages stay as they are."""
@@ -127,12 +123,11 @@ class Deed:
         said += [f"Not done: {counted(n)}: {why}." for why, n in self.unnamed.items()]
         if self.gone:
             said.append(f"Not done: {counted(self.gone)} of the preview changed meanwhile.")
-        if self.unseen:
-            said.append(f"Left alone: {counted(self.unseen)} that came after the preview.")
         if self.failed:
             said.append(f"It ended early: {self.failed}.")
-        if self.left:
-            said.append(f"Not reached: {counted(self.left)}. Ask for it again to go on.")
+        not_reached = self.left + self.not_looked_at
+        if not_reached:
+            said.append(f"Not reached: {counted(not_reached)}. Ask for it again to go on.")
         return said
 
 
@@ -236,6 +231,10 @@ def unpause(hand: Hand, name: str) -> bool:
 
 def failure(error: Exception) -> str:
     """Return what went wrong, without payloads: of an error of the database, what it is about."""
+    if isinstance(error, NoConnectionError):
+        return "all connections are in use, and none came free in time"
+    if isinstance(error, SQLAlchemyError) and not isinstance(error, DBAPIError):
+        return _unknown(error)
     if not isinstance(error, DBAPIError):
         return _line(str(error))
     state = getattr(error.orig, "sqlstate", None)
@@ -248,6 +247,10 @@ def failure(error: Exception) -> str:
         return f"the database does not allow it to its role here ({said})"
     if isinstance(error, OperationalError):
         return f"the database could not do it ({said})"
+    return _unknown(error)
+
+
+def _unknown(error: SQLAlchemyError) -> str:
     return f"the database could not do it ({type(error).__name__}): its log has more"
 
 
@@ -285,7 +288,7 @@ def _step_by_step(
 def _ending_early(deed: Deed) -> Iterator[None]:
     try:
         yield
-    except (DBAPIError, XclaimError) as error:
+    except (SQLAlchemyError, XclaimError) as error:  # also of the pool: what is done is said
         deed.failed = failure(error)
 
 

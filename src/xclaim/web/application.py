@@ -95,6 +95,7 @@ def create_app(
         middleware=[Middleware(Gate, settings=settings)],
         exception_handlers={HTTPException: _pass_on},
     )
+    app.state.flows = queues.Flows()
     app.state.live = live  # whoever serves it closes that before it waits for connections
     app.router.redirect_slashes = False  # its redirect would be absolute, and so leave a proxy
     return app

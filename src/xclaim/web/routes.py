@@ -65,6 +65,7 @@ def action(
                 visit.observer.forget()
 
         place, response = await in_thread(acted)
+        request.app.state.flows.forget(place)
         request.app.state.live.forget(place)
         return response
 

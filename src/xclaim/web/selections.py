@@ -1,7 +1,7 @@
 """Which messages an action is about: what a filter finds, as the preview showed it.
 
 The ids of the preview travel in its form, so that nothing is done to a message that nobody saw
-counted. They are no secret and no permission: they only narrow what the filter finds again.
+counted. They are no secret and no permission: of them, what the filter finds still is acted on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xclaim.arguments import DEAD_LETTER_SUFFIX
+from xclaim.arguments import DEAD_LETTER_SUFFIX, HIGHEST_ID, LOWEST_ID
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Status
 from xclaim.observing.values import Action
@@ -18,9 +18,11 @@ from xclaim.web.actions import MOST, Chosen
 
 if TYPE_CHECKING:
     from xclaim.observing import Observer
+    from xclaim.observing.values import Matching
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _USUAL = 1_000
+_UNREADABLE = "the preview of this form cannot be read: look again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +30,13 @@ class Selection:
     """What a filter finds that an action can be done to.
 
     ``others``: how many more it finds that the action is not for. ``is_complete``: it found all.
+    ``not_looked_at``: for how many of those that the preview had there was no time.
     """
 
     chosen: Chosen
     others: int
     is_complete: bool
+    not_looked_at: int
 
     @property
     def ids(self) -> list[int]:
@@ -48,7 +52,18 @@ class Selection:
 
 def select(observer: Observer, action: Action, filter_: str, limit: int) -> Selection:
     """Return what the filter finds now, as far as the action can be done to it."""
-    found = observer.matching(filter_, limit=limit)
+    return _selected(observer.matching(filter_, limit=limit), action)
+
+
+def still(observer: Observer, action: Action, filter_: str, shown: frozenset[int]) -> Selection:
+    """Return of what a preview has shown that to which the action can be done now.
+
+    What the filter finds beside it is not looked at: however much that is, it cannot come between.
+    """
+    return _selected(observer.still_matching(filter_, shown), action)
+
+
+def _selected(found: Matching, action: Action) -> Selection:
     chosen: dict[str, list[int]] = {}
     others = 0
     for (queue, status), ids in found.ids.items():
@@ -56,13 +71,12 @@ def select(observer: Observer, action: Action, filter_: str, limit: int) -> Sele
             chosen.setdefault(queue, []).extend(ids)
         else:
             others += len(ids)
-    return Selection(chosen=chosen, others=others, is_complete=found.is_complete)
-
-
-def as_shown(chosen: Chosen, shown: frozenset[int]) -> tuple[Chosen, int]:
-    """Return of what is found now that which the preview had, and how many it had not."""
-    kept = {name: [id_ for id_ in ids if id_ in shown] for name, ids in chosen.items()}
-    return kept, sum(map(len, chosen.values())) - sum(map(len, kept.values()))
+    return Selection(
+        chosen=chosen,
+        others=others,
+        is_complete=found.is_complete,
+        not_looked_at=found.not_looked_at,
+    )
 
 
 def limit_of(given: str) -> int:
@@ -93,10 +107,10 @@ def from_text(text: str) -> frozenset[int]:
         try:
             last += int(part[:20], 36)
         except ValueError:
-            raise InvalidArgumentError(
-                "the preview of this form cannot be read: look again"
-            ) from None
+            raise InvalidArgumentError(_UNREADABLE) from None
         ids.append(last)
+    if any(not LOWEST_ID <= id_ <= HIGHEST_ID for id_ in ids):
+        raise InvalidArgumentError(_UNREADABLE)
     return frozenset(ids)
 
 

@@ -11,7 +11,13 @@ from functools import lru_cache
 from sqlalchemy import Table, TextClause
 
 from xclaim.sql.dialects import Dialect
-from xclaim.sql.statements.observing_text import HELD, WAITING, bounded, statement_of
+from xclaim.sql.statements.observing_text import (
+    HELD,
+    LAST_DIED,
+    WAITING,
+    bounded,
+    statement_of,
+)
 
 _TOP = """(SELECT top.priority FROM {table} AS top
    WHERE top.queue = {queue} AND {waiting} ORDER BY top.priority DESC LIMIT 1)"""
@@ -63,14 +69,11 @@ SELECT held.messages AS claimed, held.lapsed, held.claim_expires_at, first.claim
                  WHERE queue = {queue} AND {held} ORDER BY claim_expires_at LIMIT :sample)
                 AS entry) AS first
 """
-# When the last one died, of those with the lowest priority: most have the same.
 _LETTERS = """
 SELECT (SELECT count(*) FROM (SELECT priority FROM {table}
          WHERE queue = {dead} AND {waiting} ORDER BY priority DESC LIMIT :others) AS entry)
          AS dead,
-       (SELECT available_at FROM {table}
-         WHERE queue = {dead} AND {waiting} ORDER BY priority, available_at DESC LIMIT 1)
-         AS available_at
+       ({last_died}) AS available_at
 """
 _WAITS = """
  CROSS JOIN LATERAL ({levels}
@@ -135,6 +138,7 @@ def summaries(table: Table, _dialect: Dialect) -> TextClause:
         _dialect,
         claims=_CLAIMS,
         letters=_LETTERS,
+        last_died=LAST_DIED,
         dead="(name.queue || '.dead')",
         held=HELD,
         claim_expires_at=bounded("claims.claim_expires_at"),
@@ -216,6 +220,7 @@ def claims_and_letters(table: Table, dialect: Dialect) -> TextClause:
         dialect,
         claims=_CLAIMS,
         letters=_LETTERS,
+        last_died=LAST_DIED,
         queue=":queue_name",
         dead=":dead_letter_queue",
         waiting=WAITING,

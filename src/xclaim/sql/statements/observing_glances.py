@@ -11,7 +11,7 @@ from functools import lru_cache
 from sqlalchemy import Table, TextClause
 
 from xclaim.sql.dialects import Dialect
-from xclaim.sql.statements.observing_text import HELD, WAITING, bounded, statement_of
+from xclaim.sql.statements.observing_text import HELD, LAST_DIED, WAITING, bounded, statement_of
 
 # The first entries behind a queue, by queue. Small queues share a page of the index: one descent
 # returns all that are complete among them. Of the last there may be more; with fewer than `least`
@@ -30,7 +30,7 @@ SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
                   FROM (SELECT entry.queue, count(*) AS entries,
                                count(CASE WHEN entry.at <= {now} THEN 1 END) AS due,
                                min(CASE WHEN entry.at <= {now} THEN entry.at END) AS oldest_at,
-                               max(entry.at) AS newest_at
+                               max(CASE WHEN entry.at <= {now} THEN entry.at END) AS newest_at
                           FROM (SELECT queue, {at} AS at FROM {table} AS behind
                                  WHERE {indexed} {condition}
                                  ORDER BY queue, {order} LIMIT :bound) AS entry
@@ -135,14 +135,18 @@ def first_claimed(table: Table, dialect: Dialect) -> TextClause:
 
 @lru_cache
 def last_died(table: Table, dialect: Dialect) -> TextClause:
-    """Return when the last message died, of some queues of dead letters (PostgreSQL).
-
-    Of those with the lowest priority: most have the same.
-    """
+    """Return when the last message died, of some queues of dead letters (PostgreSQL)."""
     sql = (
         "SELECT name.queue, {died_at} AS died_at"
         " FROM (SELECT unnest((:queues)::text[]) AS queue) AS name"
-        " CROSS JOIN LATERAL (SELECT available_at FROM {table} WHERE queue = name.queue"
-        " AND {waiting} ORDER BY priority, available_at DESC LIMIT 1) AS found"
+        " CROSS JOIN LATERAL ({last_died}) AS found"
     )
-    return statement_of(sql, table, dialect, waiting=WAITING, died_at=bounded("found.available_at"))
+    return statement_of(
+        sql,
+        table,
+        dialect,
+        last_died=LAST_DIED,
+        dead="name.queue",
+        waiting=WAITING,
+        died_at=bounded("found.available_at"),
+    )

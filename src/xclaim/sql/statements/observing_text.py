@@ -34,6 +34,16 @@ _MESSAGES, _SETTINGS = "<messages>", "<settings>"
 WAITING = "status = 'available' AND {present}"
 HELD = "claim_expires_at IS NOT NULL"
 DONE = "consumed_at IS NOT NULL"
+# When the last letter died, of those with the lowest priority: most have the same. What was claimed
+# as a dead letter and rests until later has died before.
+LAST_DIED = """
+SELECT died.available_at FROM {table} AS died
+ WHERE died.queue = {dead} AND {waiting} AND died.available_at <= {now}
+   AND died.priority = (SELECT lowest.priority FROM {table} AS lowest
+                         WHERE lowest.queue = {dead} AND {waiting}
+                         ORDER BY lowest.priority LIMIT 1)
+ ORDER BY died.available_at DESC LIMIT 1
+"""
 
 
 def statement_of(sql: str, table: Table, dialect: Dialect, **parts: str) -> TextClause:

@@ -65,13 +65,15 @@ class Way:
     """A walk, and from where on: ``is_begun`` goes on behind a place.
 
     ``is_grouped``: through several parts of the index that are small, ``LOOK`` of each at most
-    (PostgreSQL). A part is a queue, of what waits also a priority.
+    (PostgreSQL). A part is a queue, of what waits also a priority. They come one after another, or
+    ``is_merged`` by their times: then whatever LIMIT leaves is not that of the first parts alone.
     """
 
     walk: Walk
     due: Due = Due.ANY
     is_begun: bool = False
     is_grouped: bool = False
+    is_merged: bool = False
 
 
 def looked_at(table: Table, dialect: Dialect, way: Way, names: Iterable[str]) -> Select[Any]:
@@ -148,7 +150,7 @@ def order_of(row: FromClause, way: Way, *, backwards: bool = False) -> list[Colu
     columns: list[ColumnElement[Any]] = [*(row.c[name] for name in order_names(way)), row.c.id]
     if backwards:
         return columns
-    part = [row.c.part] if way.is_grouped else []
+    part = [row.c.part] if way.is_grouped and not way.is_merged else []
     return [*part, *[column.desc() for column in columns]]
 
 

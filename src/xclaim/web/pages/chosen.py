@@ -87,7 +87,6 @@ def ask(visit: Visit, what: Action) -> Response:
         return visit.render("nothing_to_do.html", title=title, text=text, back=back)
     fields = {
         "filter": given,
-        "limit": str(limit),
         "shown": selections.as_text(selection.ids),
         "asked_at": asked_at.isoformat(),
         "back": visit.query("back"),
@@ -102,6 +101,8 @@ def ask(visit: Visit, what: Action) -> Response:
         action=what,
         selection=selection,
         limit=limit,
+        most=actions.MOST,
+        query={name: visit.query(name) for name in ("filter", "queue", "back", "back_to")},
         preview=_preview(visit, given, selection),
         fields=fields,
         back=back,
@@ -110,15 +111,14 @@ def ask(visit: Visit, what: Action) -> Response:
 
 def act(visit: Visit, form: Form, what: Action) -> Response:
     """Do it to what the preview showed, as far as the filter finds it still."""
-    given, limit = form.get("filter", ""), selections.limit_of(form.get("limit", ""))
+    given = form.get("filter", "")
     _check(visit, given, what)
     shown = selections.from_text(form.get("shown", ""))
-    selection = selections.select(visit.observer, what, given, limit)
+    selection = selections.still(visit.observer, what, given, shown)
     visit.require(what, visit.rights(selection.only_queue))
-    kept, unseen = selections.as_shown(selection.chosen, shown)
-    deed = _DO[what](Hand.of(visit.person, visit.place), kept, form)
-    deed.unseen = unseen
-    deed.gone = len(shown) - sum(map(len, kept.values()))
+    deed = _DO[what](Hand.of(visit.person, visit.place), selection.chosen, form)
+    deed.not_looked_at = selection.not_looked_at
+    deed.gone = len(shown) - len(selection.ids) - selection.not_looked_at
     back = way_back(form.get("back", ""), form.get("back_to", ""))
     if what is Action.WITHDRAW and deed.done:
         back = back.without_the_message()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from starlette.responses import JSONResponse
 
@@ -18,10 +19,12 @@ from xclaim.web.routes import page
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import Engine
     from starlette.responses import Response
 
     from xclaim.observing.values import Count, QueueSummary
     from xclaim.web.live import Poll
+    from xclaim.web.places import Place
     from xclaim.web.visits import Visit
 
 LIMIT = 200
@@ -30,6 +33,7 @@ _FLOW_LASTS = 5.0  # seconds: many browsers look at the same rows
 _MOST_KEPT = 2_000
 _URGENCY = (Verdict.FAILING, Verdict.STALLED, Verdict.PAUSED, Verdict.RUNNING, Verdict.IDLE)
 _NEVER = timedelta(-1)
+_Kept = dict[tuple[str | None, str], tuple[float, Cells]]  # by schema and name, with the time
 _SORTED_BY = {
     "name": lambda queue: queue.name,
     "verdict": lambda queue: -_URGENCY.index(queue.verdict),
@@ -86,12 +90,13 @@ def show_queues(visit: Visit) -> Response:
 
 
 def show_flows(visit: Visit) -> Response:
-    """Return the cells of some queues, those that are in view in a browser: their flow, and counts.
+    """Return the cells of the flow of some queues, those that are in view in a browser.
 
-    The list of many has but a glance at each.
+    And nothing that the stream tells of them: what comes last is shown, and that may be older.
     """
     names = visit.request.query_params.getlist("name")[:_MOST_FLOWS]
-    return JSONResponse(_flows.cells(visit, list(dict.fromkeys(names))))
+    flows: Flows = visit.request.app.state.flows
+    return JSONResponse(flows.cells(visit, list(dict.fromkeys(names))))
 
 
 def watch_queues(visit: Visit) -> Poll:
@@ -122,41 +127,44 @@ def _size(count: Count) -> int:
     return count.at_least if count.estimate is None else max(count.at_least, count.estimate)
 
 
-class _Flows:
-    """Flows that were asked for moments ago, for all browsers that show the same rows."""
+class Flows:
+    """Flows that were asked for moments ago, for all browsers that show the same rows.
+
+    Of an engine that is gone nothing is kept.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._kept: dict[tuple[Any, ...], tuple[float, Cells]] = {}
+        self._kept: WeakKeyDictionary[Engine, _Kept] = WeakKeyDictionary()
 
     def cells(self, visit: Visit, names: Sequence[str]) -> Cells:
-        """Return the cells of the queues that there are."""
-        now = time.monotonic()
-        # The engine itself, and not its id: that would be another one's once it is gone.
-        keys = {name: (visit.place.engine, visit.place.schema, name) for name in names}
+        """Return the cells of the flow of these queues."""
+        now, schema = time.monotonic(), visit.place.schema
         with self._lock:
-            kept = {
-                name: self._kept[key]
-                for name, key in keys.items()
-                if key in self._kept and now - self._kept[key][0] < _FLOW_LASTS
+            kept = self._kept.setdefault(visit.place.engine, {})
+            found = {
+                name: kept[schema, name]
+                for name in names
+                if (schema, name) in kept and now - kept[schema, name][0] < _FLOW_LASTS
             }
-        missing = [name for name in names if name not in kept]
+        missing = [name for name in names if name not in found]
         if missing:
-            flows, seen = visit.observer.flows(missing), visit.observer.closely(missing)
-            fresh = {
-                name: (now, flow_cells(name, flow) | cells_of(seen[name]))
-                for name, flow in flows.items()
-                if name in seen
-            }
+            flows = visit.observer.flows(missing)
+            # The list, of which the stream tells, remembers it under its glance at each queue.
+            visit.observer.closely(missing)
+            fresh = {name: (now, flow_cells(name, flow)) for name, flow in flows.items()}
             with self._lock:
-                if len(self._kept) > _MOST_KEPT:
-                    self._kept.clear()
-                self._kept |= {keys[name]: value for name, value in fresh.items() if name in keys}
-            kept |= fresh
-        return {key: cell for _, cells in kept.values() for key, cell in cells.items()}
+                if len(kept) > _MOST_KEPT:
+                    kept.clear()
+                kept |= {(schema, name): value for name, value in fresh.items()}
+            found |= fresh
+        return {key: cell for _, cells in found.values() for key, cell in cells.items()}
 
+    def forget(self, place: Place) -> None:
+        """Ask anew at the next time: what was seen closely in the place is forgotten, too."""
+        with self._lock:
+            self._kept.pop(place.engine, None)
 
-_flows = _Flows()
 
 ROUTES = (page("/", show_queues), page("/queues", show_queues), page("/flows", show_flows))
 TOPICS = {"queues": Topic(watch_queues, ("named", "after"))}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _LIMIT = 50
 _NOT_MAPPED = -1
+_TITLES = {"held": "Held now", "failed": "Failed", "consumed": "Consumed", "pushed": "Pushed"}
 
 
 def show_task(visit: Visit) -> Response:
@@ -33,16 +34,10 @@ def show_task(visit: Visit) -> Response:
         run_id=run_id,
         task=_task(dag_id, run_id, task_id, map_index),
         query={name: visit.query(name) for name in ("dag", "run", "task", "map")},
-        parts=(
-            ("Held now", work.held),
-            ("Failed", work.failed),
-            ("Consumed", work.consumed),
-            ("Pushed", work.pushed),
-        ),
-        limit=_LIMIT,
+        parts=[(title, getattr(work, kind), kind in work.cut) for kind, title in _TITLES.items()],
+        work=work,
         older=None if work.older is None else {"before": work.older},
         is_first=before is None,
-        looked_back_to=work.looked_back_to,
     )
 
 
