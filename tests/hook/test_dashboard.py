@@ -304,6 +304,68 @@ def test_who_may_only_read_the_connection_changes_nothing_and_sees_no_payload(
         assert queue.claim_many(1)
 
 
+@pytest.fixture
+def new_browser(server: FastAPI) -> Callable[[], Browser]:
+    """Return what makes the dashboard anew, as a restarted server does, and signs in an admin."""
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    from xclaim.airflow.plugin import Dashboard
+
+    assert server is not None
+
+    def sign_in() -> Browser:
+        browser = Browser(Starlette(routes=[Mount("/xclaim", Dashboard())]))
+        browser.cookies.set(COOKIE, token_of("ada"))
+        return browser
+
+    return sign_in
+
+
+def test_where_it_is_read_only_an_admin_changes_nothing(
+    connected: str, new_browser: Callable[[], Browser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__XCLAIM__DASHBOARD_READ_ONLY", "True")
+    push(connected)
+    browser = new_browser()
+
+    page = browser.get("/xclaim/queues")
+    fields = {"csrf_token": form_token(browser), "queue": "orders"}
+    answer = browser.post(ACTION, data=fields, headers={"sec-fetch-site": "same-origin"})
+
+    assert page.status_code == 200
+    assert "read-only" in page.text
+    assert answer.status_code == 403
+    with Queue("orders", connected) as queue:
+        assert queue.claim_many(1)
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_where_payloads_are_hidden_an_admin_sees_none(
+    connected: str, new_browser: Callable[[], Browser], monkeypatch: pytest.MonkeyPatch, hides: bool
+) -> None:
+    monkeypatch.setenv("AIRFLOW__XCLAIM__DASHBOARD_HIDE_PAYLOADS", str(hides))
+    push(connected)
+
+    page = new_browser().get("/xclaim/message?id=1")
+
+    assert page.status_code == 200
+    assert ("caviar" in page.text) is not hides
+
+
+@pytest.mark.usefixtures("connected")
+@pytest.mark.parametrize("option", ["READ_ONLY", "HIDE_PAYLOADS"])
+def test_a_switch_that_is_neither_true_nor_false_shows_nothing(
+    new_browser: Callable[[], Browser], monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setenv(f"AIRFLOW__XCLAIM__DASHBOARD_{option}", "perhaps")
+
+    answer = new_browser().get("/xclaim/queues")
+
+    assert answer.status_code == 500
+    assert "orders" not in answer.text
+
+
 def form_token(browser: Browser) -> str:
     """Return what the forms of this process carry for the user of the browser."""
     from xclaim.airflow.dashboard import api_server

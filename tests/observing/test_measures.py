@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from tests.looks import patient_observer
 from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
-from xclaim import InvalidArgumentError, create_engine
+from xclaim import InvalidArgumentError, Queue, create_engine
 from xclaim.observing import Observer, counting, glancing, listing, measuring
 from xclaim.observing.values import Count
 
@@ -76,7 +76,7 @@ def test_the_busiest_are_named_and_the_others_added_up(
 ) -> None:
     monkeypatch.setattr(measuring, "MOST_NAMED", 2)
     for number, name in enumerate(["a", "b", "c", "d"], 1):
-        rows.available(number, queue=name, ago=number * HOUR)
+        rows.available(number, queue=name, ago=number * MINUTE)
 
     found = observer.measures().queues
 
@@ -85,8 +85,71 @@ def test_the_busiest_are_named_and_the_others_added_up(
         ("c", 3),
         (None, 3),
     ]
-    assert 7200 <= found[-1].oldest_available_seconds < 7300
+    assert 120 <= found[-1].oldest_available_seconds < 220
     assert found[-1].is_paused is None
+
+
+def test_of_the_others_those_that_wait_longest_are_named_as_well(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "MOST_NAMED", 1)
+    monkeypatch.setattr(measuring, "MOST_WAITING", 2)
+    rows.available(9, queue="busy", ago=MINUTE)
+    for hours, name in enumerate(["new", "late", "later", "latest"]):
+        rows.available(queue=name, ago=MINUTE + hours * HOUR)
+
+    found = observer.measures().queues
+
+    assert [each.queue for each in found] == ["busy", "latest", "later", None]
+    assert 3600 <= found[-1].oldest_available_seconds < 3800
+
+
+def test_a_paused_queue_of_the_others_does_not_make_them_late(
+    observer: Observer, rows: Rows, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "MOST_NAMED", 1)
+    rows.available(9, queue="busy", ago=MINUTE)
+    rows.available(2, queue="asleep", ago=HOUR)
+    rows.available(1, queue="new", ago=MINUTE)
+    Queue("asleep", engine).pause()
+
+    _, others = observer.measures().queues
+
+    assert (others.queue, others.backlog.at_least) == (None, 3)
+    assert 60 <= others.oldest_available_seconds < 160
+
+
+@pytest.mark.parametrize("few", [0, 10])
+def test_of_more_queues_than_are_looked_at_the_busiest_are_and_none_is_missed_in_silence(
+    observer: Observer, rows: Rows, engine: Engine, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(listing, "FEW", few)
+    monkeypatch.setattr(measuring, "MOST_LOOKED_AT", 2)
+    monkeypatch.setattr(measuring, "MOST_NAMED", 2)
+    rows.consumed(1, queue="a", ago=MINUTE)
+    rows.available(1, queue="b", ago=MINUTE)
+    rows.claimed(2, queue="c")
+    rows.dead(3, queue="d.dead", ago=MINUTE)
+
+    found = observer.measures(consumed_after=rows.now - HOUR)
+
+    if engine.dialect.name == "sqlite":  # of which nobody has seen how much is in each
+        assert [each.queue for each in found.queues] == ["c", "b", None]
+        assert found.queues_not_measured == 1
+    else:
+        assert [each.queue for each in found.queues] == ["d", "c", None]
+        assert (found.queues[-1].backlog.at_least, found.queues_not_measured) == (1, 0)
+    assert found.queues[-1].consumed == Count(at_least=1)
+
+
+def test_queues_beyond_those_that_are_looked_for_are_said_to_be_there(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MOST_QUEUES", 2)
+    for name in ("a", "b", "c"):
+        rows.available(200, queue=name)
+
+    assert observer.measures().queues_not_measured >= 1
 
 
 def test_a_paused_queue_says_so(observer: Observer, engine: Engine) -> None:

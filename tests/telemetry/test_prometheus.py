@@ -6,6 +6,7 @@ import logging
 import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -122,6 +123,15 @@ def test_what_is_consumed_is_counted_from_the_table(engine: Engine) -> None:
     age(engine, timedelta(minutes=1))
 
     assert values(metrics.scrape().body)["xclaim_consumed_total"] == {"orders": 3}
+
+
+def test_how_many_queues_are_in_no_metric_is_one(engine: Engine) -> None:
+    looks = Looks([replace(measures(), queues_not_measured=7)])
+
+    found = values(Exposition(looks).scrape().body)  # type: ignore[arg-type]
+
+    assert found["xclaim_queues_not_measured"] == {"": 7}
+    assert values(exposition(engine).scrape().body)["xclaim_queues_not_measured"] == {"": 0}
 
 
 def test_a_single_look_has_no_counter(engine: Engine) -> None:
@@ -324,6 +334,7 @@ def measures(*, consumed: int | None = None, **counts: Count) -> Measures:
     count = None if consumed is None else Count(at_least=consumed)
     return Measures(
         queues=(of_queue("orders", consumed=count, **counts),),
+        queues_not_measured=0,
         looked_until=LOOKED_UNTIL,
         oldest_snapshot_seconds=None,
         took_seconds=0.0,

@@ -78,6 +78,26 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "10",
                         "default": "2",
                     },
+                    "dashboard_read_only": {
+                        "description": (
+                            "Whether nobody may change anything in the dashboard, not even those "
+                            "who may edit the connection."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    },
+                    "dashboard_hide_payloads": {
+                        "description": (
+                            "Whether nobody is shown a payload in the dashboard, not even those "
+                            "who may edit the connection."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    },
                     **_XCOM_OPTIONS,
                 },
             }

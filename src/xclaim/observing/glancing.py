@@ -40,6 +40,11 @@ class Glance:
         _put_claims(counted, self.claims.get(name))
         return counted
 
+    def entries_of(self, name: str) -> int:
+        """Return how many were seen of a queue: what waits, is held and died."""
+        waits = (self.waiting.get(name), self.waiting.get(name + DEAD_LETTER_SUFFIX))
+        return sum(seen.entries for seen in (*waits, self.claims.get(name)) if seen)
+
 
 def glance(question: Question, most: int) -> Glance:
     """Look at the first entries of ``most`` queues."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from xclaim.observing.estimating import estimated
 from xclaim.observing.glancing import CLAIMS, ENTRIES, Glance, glance
 from xclaim.observing.names import base_of, checked, queue_of
 from xclaim.observing.remembering import FEW, Memory, Slow, memory_of
-from xclaim.observing.times import as_time
+from xclaim.observing.times import as_time, now_of
 from xclaim.observing.values import Count, QueueSummary
 from xclaim.observing.verdicts import FAILING_FOR, Seen, verdict
 from xclaim.sql.revision import qualified
@@ -41,13 +41,23 @@ _COUNTED = 100_000  # claims of all queues together, and dead letters, for a scr
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The queues there are, and of each when a message was consumed last."""
+    """The queues there are, and of each when a message was consumed last.
+
+    ``active``: those in which something waits, is held or died. ``is_cut``: there may be more
+    queues than were looked for.
+    """
 
     names: Sequence[str]
     consumed_at: Mapping[str, datetime]
     settings: Mapping[str, Any]
     glance: Glance | None = None
     memory: Memory | None = None
+    active: frozenset[str] = frozenset()
+    is_cut: bool = False
+
+    def is_glanced(self, name: str) -> bool:
+        """Return whether it is known without another look what is in the queue."""
+        return self.glance is not None or name not in self.active
 
 
 def queues(question: Question, *, named: str, after: str | None, limit: int) -> list[QueueSummary]:
@@ -90,14 +100,21 @@ def find(question: Question, *, anew: bool = False) -> Known:
         most = {"most": MOST_QUEUES}
         waiting = question.rows(observing_queues.waiting_queues, most)
         held = question.rows(observing_queues.held_queues, most)
-        found = {*settings, *(base_of(row.queue) for row in (*waiting, *held))}
-        found |= set(map(base_of, slow.names))
-        return Known(sorted(found), slow.consumed_at, settings)
+        active = frozenset(base_of(row.queue) for row in (*waiting, *held))
+        found = {*settings, *active, *map(base_of, slow.names)}
+        is_cut = _is_cut(waiting, held, slow.names)
+        return Known(sorted(found), slow.consumed_at, settings, active=active, is_cut=is_cut)
     seen = glance(question, MOST_QUEUES)
     memory = memory_of(question.connection, question.schema, seen.role)
     slow = _remembered(question, memory, anew=anew)
-    found = {*settings, *map(base_of, (*seen.waiting, *seen.claims, *slow.names))}
-    return Known(sorted(found), slow.consumed_at, settings, seen, memory)
+    active = frozenset(map(base_of, (*seen.waiting, *seen.claims)))
+    found = {*settings, *active, *map(base_of, slow.names)}
+    is_cut = _is_cut(seen.waiting, seen.claims, slow.names)
+    return Known(sorted(found), slow.consumed_at, settings, seen, memory, active, is_cut)
+
+
+def _is_cut(*found: Sized) -> bool:
+    return any(len(each) >= MOST_QUEUES for each in found)
 
 
 def _remembered(question: Question, memory: Memory, *, anew: bool = False) -> Slow:
@@ -208,6 +225,14 @@ def measured(question: Question, known: Known, names: Sequence[str]) -> list[Que
     _count_claims(question, rows, claims)
     _count_dead(question, rows, dead)
     return [_summary(rows[name], known) for name in names]
+
+
+def glanced(question: Question, known: Known, names: Sequence[str]) -> list[QueueSummary]:
+    """Return what is known of these queues without another look, of those that are glanced."""
+    if known.glance is not None:
+        return [_summary(known.glance.of(name), known) for name in names]
+    now = now_of(question)
+    return [_summary(Counted(queue=name, now=now), known) for name in names]
 
 
 def _add_waiting(question: Question, glance: Glance, rows: Mapping[str, Counted]) -> None:

@@ -2,6 +2,9 @@
 
 A label for each of thousands of queues would be a series for each of them in whatever scrapes, and
 a scrape that takes longer with every queue. So it is bounded: in queues, and in what is counted.
+
+Among all others a queue that stands still would not be seen while the rest goes on. So those of
+them that wait longest have labels as well, as long as they wait.
 """
 
 from __future__ import annotations
@@ -14,12 +17,16 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.observing import listing
 from xclaim.observing.asking import Question
 from xclaim.observing.charting import Steps, consumed_charts
+from xclaim.observing.listing import Known
 from xclaim.observing.times import now_of
 from xclaim.observing.values import Count, Measures, QueueMeasures, QueueSummary
+from xclaim.observing.verdicts import STALLED_AFTER
 from xclaim.sql.statements import diagnosing
 
 MOST_NAMED = 100  # the busiest, by name
-MOST_LOOKED_AT = 1_000  # of more queues the first by name are measured
+MOST_WAITING = 10  # of the others those that wait longest, by name too
+MOST_LOOKED_AT = 1_000  # closely: the busiest by a glance at all
+MOST_GLANCED = listing.MOST_QUEUES  # of more of them there is nothing
 # What was acked a moment ago may not be committed yet, and would be missed for ever.
 _SETTLED_AFTER = timedelta(seconds=5)
 _COUNTED = 20_000  # consumed messages of all queues together
@@ -32,21 +39,48 @@ def measures(question: Question, *, consumed_after: datetime | None) -> Measures
     began = time.monotonic()
     _check(consumed_after)
     known = listing.find(question, anew=consumed_after is not None)
-    names = known.names[:MOST_LOOKED_AT]
+    busiest = sorted(known.names, key=lambda name: _glanced_busyness(known, name))
+    names, rest = busiest[:MOST_LOOKED_AT], busiest[MOST_LOOKED_AT:]
     summaries = listing.measured(question, known, names)
     looked_until = now_of(question) - _SETTLED_AFTER
     consumed = _consumed(question, known.consumed_at, consumed_after, looked_until)
-    measured = [_measured(summary, consumed) for summary in summaries]
-    measured.sort(key=_busyness)
-    named, others = measured[:MOST_NAMED], measured[MOST_NAMED:]
-    if others:
-        named.append(_together(others))
+    rest = [name for name in rest if name in known.active or name in (consumed or ())]
+    glanced = [name for name in rest if known.is_glanced(name)][:MOST_GLANCED]
+    summaries += listing.glanced(question, known, glanced)
+    not_measured = len(rest) - len(glanced)
     return Measures(
-        queues=tuple(named),
+        queues=_labelled([_measured(summary, consumed) for summary in summaries]),
+        queues_not_measured=max(not_measured, 1) if known.is_cut else not_measured,
         looked_until=looked_until,
         oldest_snapshot_seconds=_oldest_snapshot(question),
         took_seconds=time.monotonic() - began,
     )
+
+
+def _glanced_busyness(known: Known, name: str) -> tuple[bool, int, str]:
+    """Return what sorts the busiest first, by the first entries of each; the empty ones last."""
+    entries = 0 if known.glance is None else known.glance.entries_of(name)
+    return (name not in known.active, -entries, name)
+
+
+def _labelled(measured: list[QueueMeasures]) -> tuple[QueueMeasures, ...]:
+    """Return those that have labels, and all others together if there are any."""
+    measured.sort(key=_busyness)
+    named, others = measured[:MOST_NAMED], measured[MOST_NAMED:]
+    waiting = {each.queue for each in sorted(filter(_waits_long, others), key=_age)[:MOST_WAITING]}
+    named += [each for each in others if each.queue in waiting]
+    others = [each for each in others if each.queue not in waiting]
+    return (*named, _together(others)) if others else tuple(named)
+
+
+def _waits_long(measured: QueueMeasures) -> bool:
+    # Less than that is no sign that nobody comes, and would be another label with each scrape.
+    waits = measured.oldest_available_seconds > STALLED_AFTER.total_seconds()
+    return waits and not measured.is_paused
+
+
+def _age(measured: QueueMeasures) -> float:
+    return -measured.oldest_available_seconds
 
 
 def _check(consumed_after: datetime | None) -> None:
@@ -116,7 +150,10 @@ def _together(others: Sequence[QueueMeasures]) -> QueueMeasures:
         lapsed=added(lambda each: each.lapsed),
         dead=added(lambda each: each.dead),
         consumed=None if others[0].consumed is None else added(lambda each: each.consumed),
-        oldest_available_seconds=max(each.oldest_available_seconds for each in others),
+        # A queue that is paused waits because somebody wants it to, which no label here could say.
+        oldest_available_seconds=max(
+            (each.oldest_available_seconds for each in others if not each.is_paused), default=0.0
+        ),
         oldest_claim_seconds=max(each.oldest_claim_seconds for each in others),
         is_paused=None,
     )

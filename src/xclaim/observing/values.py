@@ -134,7 +134,8 @@ class QueueSummary:
 class QueueMeasures:
     """What a scrape of metrics says of a queue; ``queue`` is None for all others together.
 
-    ``backlog`` is what can be claimed now. Ages are in seconds, 0 where there is nothing.
+    ``backlog`` is what can be claimed now. Ages are in seconds, 0 where there is nothing; that of
+    the others together leaves out what waits in a paused queue.
     ``consumed`` is how many were consumed between ``consumed_after`` and ``looked_until``: who
     scrapes adds them up. None: nobody asked. ``is_paused`` is None for the others together.
     """
@@ -156,12 +157,16 @@ class QueueMeasures:
 class Measures:
     """What a scrape of metrics needs: the busiest queues, and all others together if there are any.
 
+    Those of the others that have waited longest, for five minutes or more, are among the first.
+    ``queues_not_measured`` is how many, at least, are in none of them: there were too many to be
+    looked at.
     ``looked_until``: to be given as ``consumed_after`` to the next. ``oldest_snapshot_seconds``:
     for how long the oldest transaction is open that keeps dead rows from being removed; None where
     there is none, or the role may not see it. ``took_seconds``: how long it took to ask.
     """
 
     queues: tuple[QueueMeasures, ...]
+    queues_not_measured: int
     looked_until: datetime
     oldest_snapshot_seconds: float | None
     took_seconds: float

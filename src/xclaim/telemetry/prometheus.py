@@ -1,7 +1,8 @@
 """What Prometheus is told of queues: a bounded look at the database, and its text.
 
 The look is ``Observer.measures``, which reads no more rows the larger the table is. The busiest
-queues have labels of their own, all others share the label ``other``.
+queues have labels of their own, and so have those of the rest that wait longest; all others share
+the label ``other``.
 """
 
 from __future__ import annotations
@@ -101,6 +102,10 @@ SNAPSHOT = (
     "xclaim_oldest_snapshot_seconds",
     "For how long the oldest transaction is open that keeps dead rows from being removed.",
 )
+NOT_MEASURED = (
+    "xclaim_queues_not_measured",
+    "Queues with messages that no other metric has, because there are too many; at least so many.",
+)
 TOOK = ("xclaim_scrape_seconds", "How long the look at the database took.")
 UP = ("xclaim_up", "1 if the look at the database went well.")
 # As they are exposed; that of a counter ends with _total.
@@ -109,6 +114,7 @@ NAMES = (
     BACKLOG[0],
     CUT[0],
     f"{CONSUMED[0]}_total",
+    NOT_MEASURED[0],
     SNAPSHOT[0],
     TOOK[0],
     UP[0],
@@ -167,7 +173,7 @@ class Exposition(Collector):
         """Return the metrics without their values, for which the database is not asked."""
         for gauge in GAUGES:
             yield GaugeMetricFamily(gauge.name, gauge.text)
-        for named in (BACKLOG, CUT, SNAPSHOT, TOOK, UP):
+        for named in (BACKLOG, CUT, NOT_MEASURED, SNAPSHOT, TOOK, UP):
             yield GaugeMetricFamily(*named)
         if self._counts:
             yield CounterMetricFamily(*CONSUMED)
@@ -234,6 +240,7 @@ class _Found(Collector):
         measures = self._look.measures
         if measures is not None:
             yield from self._of_queues(measures.queues)
+            yield GaugeMetricFamily(*NOT_MEASURED, value=measures.queues_not_measured)
             if measures.oldest_snapshot_seconds is not None:
                 yield GaugeMetricFamily(*SNAPSHOT, value=measures.oldest_snapshot_seconds)
         yield GaugeMetricFamily(*TOOK, value=self._look.took_seconds)

@@ -44,6 +44,7 @@ __all__ = [
     "connection",
     "connections_of",
     "is_listed",
+    "is_set",
     "look_timeout",
     "may_read_tasks",
     "may_use_connection",
@@ -156,6 +157,15 @@ def look_timeout() -> timedelta:
         raise InvalidArgumentError(
             f"[xclaim] dashboard_timeout is {given!r}: write seconds, such as 10"
         ) from None
+
+
+def is_set(option: str) -> bool:
+    """Return whether an option of ``[xclaim]`` is set to true.
+
+    :param option: its name.
+    :raises AirflowConfigException: it is neither true nor false.
+    """
+    return bool(conf.getboolean("xclaim", option, fallback=False))
 
 
 def secret() -> bytes:
