@@ -68,7 +68,7 @@ class SplitRunner(Runner):
             case Over.QUEUE_AND_CLAIMS:  # of which the next claims may be in another place
                 _, claims, limit = arguments
                 self._settle(verbs.ACK_MANY, claims)
-                claiming = verbs.POLL if options.pop("waits") else verbs.CLAIM_MANY
+                claiming = verbs.POLL if options.pop("waits") else verbs.DRAIN
                 result = self._parts.run(claiming, limit, **options)
             case Over.QUEUE:
                 _, *given = arguments
