@@ -150,7 +150,7 @@ def test_what_becomes_available_wakes_a_waiter(
 ) -> None:
     producer = Queue("orders", engine, notify=True)
     held = None
-    stream = producer.stream()
+    stream: Any = producer.stream()
     if verb == "release":
         producer.push(1)
         held = producer.claim()

@@ -38,9 +38,9 @@ class Verb(Generic[T]):
     are payloads, and ``check`` refuses what is wrong with the rest before any of them is stored.
     ``settles``: it ends claims for good, which a loop may hold. ``acks``, ``deletes``: objects of
     payloads may have to be deleted after it. ``notifies``: it can wake those who wait. ``retries``:
-    it takes the queue's ``retry``. ``everywhere``: who gets nothing concludes that there is nothing, so
-    that no place of a split queue is left out of the answer. ``undone_by``: the verb that gives back what this one has
-    claimed.
+    it takes the queue's ``retry``. ``everywhere``: who gets nothing concludes that there is
+    nothing, so that no place of a split queue is left out. ``undone_by``: the verb that gives back
+    what this one has claimed.
     """
 
     function: Callable[..., T]
