@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -27,6 +28,7 @@ from xclaim import (
     Place,
     Places,
     Queue,
+    Retry,
     SchemaVersionError,
     Ticket,
     create_engine,
@@ -388,6 +390,20 @@ def test_a_stream_yields_all_parts_and_acks_them(queue: Queue[Any], batch: int) 
 
     assert found == list(range(40))
     assert queue.counts().consumed == 40
+
+
+def test_another_retry_keeps_the_level_of_the_log(
+    places: Places, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Queue("orders", places) as queue, caplog.at_level(logging.WARNING, "xclaim"):
+        queue._queue.log_level = logging.WARNING  # as of a queue in a task of Airflow
+        queue.push(1)
+
+        with queue.consume(retry=Retry(max_attempts=2)) as claim:
+            assert claim is not None
+
+    acked = [each for each in caplog.messages if "acked message" in each]
+    assert len(acked) == 1
 
 
 def test_a_stream_that_is_left_hands_back(queue: Queue[Any]) -> None:

@@ -54,7 +54,9 @@ class SplitRunner(Runner):
         """Return the same runner with another Retry, if one is given."""
         if retry is None or retry is self.retry:
             return self
-        return SplitRunner(self._parts.retrying(retry))
+        other = SplitRunner(self._parts.retrying(retry))
+        other.log_level = self.log_level
+        return other
 
     def run_once(self, verb: Verb[T], *arguments: Any, **options: Any) -> T:
         """Run a verb within a call that somebody else finishes."""
