@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tests.eventually import PATIENCE, until
 from xclaim import Queue, create_engine
-from xclaim.connections import calls
+from xclaim.connections import calls, per_thread
 
 FORKS = """
 import os, sys
@@ -186,7 +186,10 @@ def test_threads_that_end_give_their_connections_back(
         assert queue.counts().available == 20
 
 
-def test_more_threads_than_places_work_at_once(fresh_postgresql_url: str) -> None:
+def test_more_threads_than_places_work_at_once(
+    fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(per_thread, "_MOST", 5)
     together = threading.Barrier(12)
 
     def work(queue: Queue) -> None:

@@ -417,3 +417,17 @@ def test_a_look_everywhere_is_as_rare_as_it_is_dear(
 
     assert is_before is (pause > 0)
     assert of_queue.reached() is None
+
+
+def test_only_the_queues_that_were_used_last_are_remembered(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "_MOST", 2)
+    with engine.connect() as connection:
+        first, second = (recall(connection, None, name) for name in ("first", "second"))
+        recall(connection, None, "first")
+
+        recall(connection, None, "third")
+
+        assert recall(connection, None, "first") is first
+        assert recall(connection, None, "second") is not second

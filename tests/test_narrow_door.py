@@ -9,6 +9,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from inspect import isawaitable
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.util import await_only
 
 from xclaim import AsyncQueue, Queue
 from xclaim.connections import direct, libpq
@@ -276,10 +278,30 @@ def test_beyond_so_many_statements_psycopg_takes_care(
     monkeypatch.setattr(libpq, "_MOST", 2)
 
     def code(connection: Connection) -> list[Any]:
+        driver_of(connection).prepare_threshold = 0
         return [ask(connection, text(f"SELECT {n} AS n")) for n in (1, 2, 3, 1)]
 
     assert work(code) == [1, 2, 3, 1]
     assert len(narrow) == 3
+
+
+def test_statements_that_are_rare_do_not_shut_it_and_are_forgotten(
+    work: Any, narrow: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libpq, "_MOST", 2)
+
+    def code(connection: Connection) -> int:
+        ask(connection, text("SELECT 'often' AS n"), times=9)
+        for n in range(20):
+            ask(connection, text(f"SELECT {n} AS n"))
+        ask(connection, text("SELECT 'often' AS n"))
+        door = libpq.door_for(b"SELECT 'often' AS n", connection, driver_of(connection))
+        assert door is not None
+        assert len(door._sent) <= 3 * 2
+        return prepared_in(connection)
+
+    assert work(code) == 1
+    assert len(narrow) == 30
 
 
 def test_notices_and_notifications_reach_psycopgs_handlers(work: Any, narrow: list[bytes]) -> None:
@@ -347,8 +369,16 @@ class _Connection(psycopg.Connection[Any]):
     """A connection of somebody's own."""
 
 
+class _AsyncConnection(psycopg.AsyncConnection[Any]):
+    """One for asyncio."""
+
+
+def _done(result: Any) -> Any:
+    return await_only(result) if isawaitable(result) else result
+
+
 def _begun(driver: Any) -> None:
-    driver.execute("BEGIN")
+    _done(driver.execute("BEGIN"))
 
 
 def _in_a_pipeline(driver: Any) -> None:
@@ -356,23 +386,24 @@ def _in_a_pipeline(driver: Any) -> None:
 
 
 def _of_ones_own(driver: Any) -> None:
-    driver.__class__ = _Connection
+    is_async = isinstance(driver, psycopg.AsyncConnection)
+    driver.__class__ = _AsyncConnection if is_async else _Connection
 
 
 def _with_other_cursors(driver: Any) -> None:
-    driver.cursor_factory = psycopg.ClientCursor
+    is_async = isinstance(driver, psycopg.AsyncConnection)
+    driver.cursor_factory = psycopg.AsyncClientCursor if is_async else psycopg.ClientCursor
 
 
 def _not_in_autocommit(driver: Any) -> None:
-    driver.autocommit = False
+    _done(driver.set_autocommit(False))
 
 
 @pytest.mark.parametrize(
     "change", [_begun, _in_a_pipeline, _of_ones_own, _with_other_cursors, _not_in_autocommit]
 )
-def test_it_is_shut_where_somebody_could_notice(postgresql_url: str, change: Any) -> None:
-    engine = create_verb_engine(postgresql_url)
-    with engine.connect() as connection:
+def test_it_is_shut_where_somebody_could_notice(work: Any, change: Any) -> None:
+    def code(connection: Connection) -> None:
         driver = driver_of(connection)
         assert libpq.door_for(b"SELECT 1", connection, driver) is not None
         connection.info.clear()
@@ -380,10 +411,11 @@ def test_it_is_shut_where_somebody_could_notice(postgresql_url: str, change: Any
         change(driver)
 
         assert libpq.door_for(b"SELECT 1", connection, driver) is None
-        driver.close()
+        _done(driver.close())
         assert libpq.door_for(b"SELECT 1", connection, driver) is None
         connection.invalidate()
-    engine.dispose()
+
+    work(code)
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -402,5 +434,28 @@ def test_it_is_shut_where_cursors_are_traced(
             queue.push(0)
         monkeypatch.setattr(psycopg.Cursor, "execute", traced)
         queue.push(1)
+
+    assert any("INSERT" in each for each in seen)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_it_is_shut_where_cursors_of_asyncio_are_traced(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    seen: list[str] = []
+    execute = psycopg.AsyncCursor.execute
+
+    async def traced(cursor: Any, query: Any, *given: Any, **options: Any) -> Any:
+        seen.append(str(query))
+        return await execute(cursor, query, *given, **options)
+
+    async def push() -> None:
+        async with AsyncQueue("narrow", postgresql_url) as queue:
+            if not is_first:
+                await queue.push(0)
+            monkeypatch.setattr(psycopg.AsyncCursor, "execute", traced)
+            await queue.push(1)
+
+    asyncio.run(push())
 
     assert any("INSERT" in each for each in seen)

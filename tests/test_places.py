@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from tests import databases
+from tests.people import People, people
 from xclaim import (
     AsyncQueue,
     DatabaseUrlError,
@@ -26,6 +28,12 @@ from xclaim.operations import migrate
 from xclaim.retry import Retry
 
 NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/shop"
+
+
+@pytest.fixture
+def office(postgresql_server: str) -> Iterator[People]:
+    with people(postgresql_server, None) as office:
+        yield office
 
 
 @pytest.fixture
@@ -135,6 +143,60 @@ def test_asyncio_names_the_place_too() -> None:
         asyncio.run(push())
 
     assert "place 'north'" in raised.value.__notes__[0]
+
+
+def end_connections(url: str) -> None:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    engine.dispose()
+
+
+def test_a_commit_that_fails_names_the_place(fresh_postgresql_url: str) -> None:
+    places = Places([Place(name="north", queues=["*"], url=fresh_postgresql_url)])
+
+    with Queue("orders", places, reconnect=timedelta(0)) as queue:
+        queue.push(1)
+        with pytest.raises(OperationalError) as raised, queue.transact():
+            end_connections(fresh_postgresql_url)
+
+    assert sum("place 'north'" in note for note in raised.value.__notes__) == 1
+
+
+def test_asyncio_names_the_place_of_a_commit_that_fails(fresh_postgresql_url: str) -> None:
+    places = Places([Place(name="north", queues=["*"], url=fresh_postgresql_url)])
+
+    async def work() -> None:
+        async with AsyncQueue("orders", places, reconnect=timedelta(0)) as queue:
+            await queue.push(1)
+            async with queue.transact():
+                end_connections(fresh_postgresql_url)
+
+    with pytest.raises(OperationalError) as raised:
+        asyncio.run(work())
+
+    assert sum("place 'north'" in note for note in raised.value.__notes__) == 1
+
+
+def test_a_transaction_that_gets_no_connection_names_the_place(office: People) -> None:
+    url = office.engines["consumer"].url
+    with office.owner.begin() as connection:
+        connection.exec_driver_sql(f'ALTER ROLE "{url.username}" CONNECTION LIMIT 1')
+    places = Places([Place(name="north", queues=["*"], url=url.render_as_string(False))])
+    office.owned().push(1)
+
+    with (
+        Queue("orders", places) as queue,  # whose claims keep that one connection
+        pytest.raises(OperationalError, match="too many connections") as raised,
+        queue.transact(),
+    ):
+        raise AssertionError
+
+    (note,) = raised.value.__notes__
+    assert "queue 'orders' is in place 'north'" in note
 
 
 def test_a_missing_schema_names_the_command_for_its_place(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tests import databases
 from tests.contract.facades import Blocking
@@ -26,13 +28,16 @@ from xclaim import (
     Place,
     Places,
     Queue,
+    Retry,
     SchemaVersionError,
     Ticket,
     create_engine,
 )
 from xclaim.operations import migrate, ordering
 from xclaim.places import part_of
+from xclaim.queues.parts import Part
 from xclaim.sql.schema import message_table
+from xclaim.verb import Verb
 
 NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/shop"
 KEYS = [f"key-{number}" for number in range(40)]
@@ -387,6 +392,20 @@ def test_a_stream_yields_all_parts_and_acks_them(queue: Queue[Any], batch: int) 
     assert queue.counts().consumed == 40
 
 
+def test_another_retry_keeps_the_level_of_the_log(
+    places: Places, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Queue("orders", places) as queue, caplog.at_level(logging.WARNING, "xclaim"):
+        queue._queue.log_level = logging.WARNING  # as of a queue in a task of Airflow
+        queue.push(1)
+
+        with queue.consume(retry=Retry(max_attempts=2)) as claim:
+            assert claim is not None
+
+    acked = [each for each in caplog.messages if "acked message" in each]
+    assert len(acked) == 1
+
+
 def test_a_stream_that_is_left_hands_back(queue: Queue[Any]) -> None:
     queue.push_many(list(range(40)), unique_keys=KEYS)
 
@@ -536,6 +555,103 @@ def test_a_place_that_is_away_is_left_out(two_files: Places, opened: Open) -> No
     assert [claimed(queue).payload for _ in range(2)] == [1, 2]
     assert queue.claim() is None
     assert queue.claim(claim_key="a") is None
+
+
+def drained_by_stream(queue: Queue[Any], worked_on: list[Any]) -> None:
+    worked_on += (claim.payload for claim in queue.stream(batch=2))
+
+
+def drained_by_blocks(queue: Queue[Any], worked_on: list[Any]) -> None:
+    while True:
+        with queue.consume_many(2) as claims:
+            worked_on += (claim.payload for claim in claims)
+            if not claims:
+                return
+
+
+def drained_one_by_one(queue: Queue[Any], worked_on: list[Any]) -> None:
+    while True:
+        with queue.consume() as claim:
+            if claim is None:
+                return
+            worked_on.append(claim.payload)
+
+
+DRAINED = [drained_by_stream, drained_by_blocks, drained_one_by_one]
+
+
+@pytest.mark.parametrize("drained", DRAINED)
+def test_a_loop_does_not_take_a_place_that_is_away_for_empty(
+    two_files: Places, opened: Open, drained: Callable[[Queue[Any], list[Any]], None]
+) -> None:
+    first, _ = two_files
+    queue = opened(split(first.url, NOWHERE), reconnect=timedelta(0))
+    with Queue("orders.1", two_files) as part:
+        part.push_many([1, 2, 3])
+    worked_on: list[Any] = []
+
+    with pytest.raises(OperationalError, match="refused"):
+        drained(queue, worked_on)
+
+    assert sorted(worked_on) == [1, 2, 3]
+    with Queue("orders.1", two_files) as part:
+        assert part.counts().consumed == 3
+
+
+@contextmanager
+def failing(place: Place, state: str) -> Iterator[None]:
+    """Let the server of a place fail twice with a SQLSTATE, and then be as it was."""
+    run, left = Part.run, [state] * 2
+
+    def fail(connection: Connection, *_: Any, **__: Any) -> NoReturn:
+        connection.exec_driver_sql(f"DO $$BEGIN RAISE SQLSTATE '{left.pop()}'; END$$")
+        raise AssertionError
+
+    def run_or_fail(part: Part, verb: Verb[Any], *given: Any, **options: Any) -> Any:
+        fails = part.place == place.name and left
+        return run(part, Verb(function=fail) if fails else verb, *given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Part, "run", run_or_fail)
+        yield
+    assert not left
+
+
+@pytest.mark.parametrize("drained", DRAINED)
+@pytest.mark.parametrize("state", ["57P03", "40P01", "40001", "53300"])
+def test_a_loop_goes_on_when_the_place_is_as_it_was(
+    two_schemas: Places,
+    opened: Open,
+    drained: Callable[[Queue[Any], list[Any]], None],
+    state: str,
+) -> None:
+    _, rest = two_schemas
+    queue = opened(two_schemas)
+    with Queue("orders.3", two_schemas) as part:
+        part.push_many([1, 2, 3])
+    worked_on: list[Any] = []
+
+    with failing(rest, state):
+        drained(queue, worked_on)
+
+    assert sorted(worked_on) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("state", ["40P01", "40001", "53300"])
+def test_a_server_that_is_there_does_not_rest(
+    two_schemas: Places, opened: Open, state: str
+) -> None:
+    _, rest = two_schemas
+    queue = opened(two_schemas)
+    with Queue("orders.3", two_schemas) as part:
+        part.push(1)
+
+    with failing(rest, state):
+        for _ in range(2):
+            with pytest.raises(DBAPIError):
+                queue.claim()
+
+    assert claimed(queue).payload == 1
 
 
 def test_without_any_place_the_error_is_raised(opened: Open) -> None:

@@ -192,6 +192,7 @@ BOUNDED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "ack_many": (statements.ack_many, {}, "xclaim_message_pkey"),
     "ack_reduced": (statements.ack_reduced, {}, "xclaim_message_pkey"),
     "hand_back": (statements.hand_back, {}, "xclaim_message_pkey"),
+    "hand_back and wake": (statements.hand_back, {"notifies": True}, "xclaim_message_pkey"),
     "extend": (statements.extend, {}, "xclaim_message_pkey"),
     "extend_many": (statements.extend_many, {}, "xclaim_message_pkey"),
     "release": (

@@ -142,15 +142,21 @@ def test_a_queue_in_a_transaction_does_not_wait(any_engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("only_wake_ups")
-@pytest.mark.parametrize("verb", ["push", "push_many", "push_once", "release", "redrive"])
+@pytest.mark.parametrize(
+    "verb", ["push", "push_many", "push_once", "release", "hand_back", "redrive"]
+)
 def test_what_becomes_available_wakes_a_waiter(
     engine: Engine, pool: ThreadPoolExecutor, verb: str
 ) -> None:
     producer = Queue("orders", engine, notify=True)
     held = None
+    stream: Any = producer.stream()
     if verb == "release":
         producer.push(1)
         held = producer.claim()
+    if verb == "hand_back":
+        producer.push_many([1, 2])
+        next(stream)  # and has claimed both
     if verb == "redrive":
         producer.push(1, max_attempts=1)
         last = producer.claim()
@@ -163,6 +169,7 @@ def test_what_becomes_available_wakes_a_waiter(
         "push_many": lambda: producer.push_many([1, 2]),
         "push_once": lambda: producer.push(1, unique_key="key"),
         "release": lambda: held is not None and producer.release(held),
+        "hand_back": stream.close,  # which fails the first one, and hands back the other
         "redrive": producer.redrive,
     }
 

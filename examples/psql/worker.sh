@@ -22,7 +22,7 @@ sql() {
 
 claim() {
   sql --set queue="$queue" --set me="$me" --set lease="$lease seconds" <<'SQL'
-SELECT id, token, payload FROM xclaim_claim(:'queue', :'me', lease => :'lease');
+SELECT id, token, coalesce(codec, '-'), payload FROM xclaim_claim(:'queue', :'me', lease => :'lease');
 SQL
 }
 
@@ -37,9 +37,15 @@ SQL
 }
 
 while [ -z "$stopping" ]; do
-  IFS=$'\t' read -r id token payload <<<"$(claim)"
+  IFS=$'\t' read -r id token codec payload <<<"$(claim)"
   if [ -z "$id" ]; then
     sleep "$look" & wait $! || true  # a signal ends this wait at once
+    continue
+  fi
+  # What is encrypted, in a storage, or no plain JSON: the payload here is not what was pushed.
+  if [ "$codec" != - ]; then
+    release "$id" "$token" "only Python can read a payload with the codec $codec" >/dev/null &&
+      echo "$id released: it has the codec $codec" || echo "$id not released" >&2
     continue
   fi
   # `timeout` ends what takes longer than the lease, when another worker may have the message.

@@ -38,8 +38,9 @@ class Verb(Generic[T]):
     are payloads, and ``check`` refuses what is wrong with the rest before any of them is stored.
     ``settles``: it ends claims for good, which a loop may hold. ``acks``, ``deletes``: objects of
     payloads may have to be deleted after it. ``notifies``: it can wake those who wait. ``retries``:
-    it takes the queue's ``retry``. ``undone_by``: the verb that gives back what this one has
-    claimed.
+    it takes the queue's ``retry``. ``everywhere``: who gets nothing concludes that there is
+    nothing, so that no place of a split queue is left out. ``undone_by``: the verb that gives back
+    what this one has claimed.
     """
 
     function: Callable[..., T]
@@ -51,6 +52,7 @@ class Verb(Generic[T]):
     deletes: bool = False
     notifies: bool = False
     retries: bool = False
+    everywhere: bool = False
     check: Callable[[str, Mapping[str, Any]], None] | None = None
     undone_by: Verb[Any] | None = None
 

@@ -4,13 +4,14 @@ import threading
 from collections.abc import Generator
 from contextlib import closing
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from tests.contract.facades import lose
 from xclaim import Claim, ClaimLostError, InvalidArgumentError, Queue
+from xclaim.connections import direct
 from xclaim.consuming import claims_ahead
 
 NOW = timedelta(0)
@@ -136,6 +137,25 @@ def test_a_stream_hands_out_what_comes_after_a_long_wait(
 
     pushing.join()
     assert payloads == [1, 2]
+
+
+def test_a_stream_left_early_hands_back_in_one_statement(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.push_many(range(10))
+    sent: list[str] = []
+    run = direct.run
+
+    def noted(connection: Connection, statement: Any, *given: Any, **options: Any) -> Any:
+        sent.append(str(statement))
+        return run(connection, statement, *given, **options)
+
+    with closing(cast("Generator[Claim]", queue.stream(batch=10))) as claims:
+        next(claims)
+        monkeypatch.setattr(direct, "run", noted)
+
+    assert len(sent) == 2  # the first one has failed, and nine are handed back
+    assert queue.counts().available == 10
 
 
 def test_a_stream_left_early_settles_what_it_holds(queue: Queue) -> None:

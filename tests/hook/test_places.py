@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
 
 from tests import databases
-from tests.hook.conftest import connection_uri
+from tests.hook.conftest import connection_uri, within_rerun
 from xclaim import DatabaseUrlError, Queue
+from xclaim.airflow import triggers
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.operators import ClaimOperator, PushOperator
 from xclaim.airflow.triggers import AvailableTrigger
@@ -53,6 +56,54 @@ def test_a_queue_is_behind_the_connection_of_its_place(
     with Queue(queue, urls[place]) as there:
         assert there.counts().available == 1
     assert hook.asset_uri(queue) == XclaimHook(place).asset_uri(queue)
+
+
+NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/shop"
+
+
+def refused(call: Callable[[], object]) -> str:
+    """Return the notes of the error of a database that is away."""
+    with pytest.raises(OperationalError) as raised:
+        call()
+    return "\n".join(raised.value.__notes__)
+
+
+def push_and_replace(hook: XclaimHook) -> None:
+    with within_rerun():
+        hook.queue("orders").push(1, on_rerun="replace_unconsumed")
+
+
+@pytest.mark.usefixtures("urls")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda hook: hook.queue("orders").push(1),
+        lambda hook: hook.queue("orders").claim(),
+        lambda hook: hook.queue("orders").transact().__enter__(),
+        push_and_replace,
+    ],
+)
+def test_a_connection_whose_database_is_away_is_named(
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[XclaimHook], object]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_NORTH", connection_uri(NOWHERE))
+
+    said = refused(lambda: call(XclaimHook()))
+
+    assert said == "xclaim: queue 'orders' is behind connection 'north'"
+
+
+def test_a_trigger_names_it_too(
+    urls: dict[str, str],  # noqa: ARG001  (where they are)
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_NORTH", connection_uri(NOWHERE))
+    monkeypatch.setattr(triggers, "_RECONNECT", timedelta(0))
+
+    async def first() -> object:
+        return await anext(AvailableTrigger(queue_name="orders").run())
+
+    assert "connection 'north'" in refused(lambda: asyncio.run(first()))
 
 
 def test_operators_hand_on_tickets_of_the_place(urls: dict[str, str]) -> None:
@@ -151,6 +202,17 @@ def test_a_split_queue_is_behind_the_connections_of_its_parts(split: dict[str, s
         for part in parts:
             with Queue(part, split[name]) as there:
                 assert there.counts().consumed == 1
+
+
+def test_the_connection_of_a_part_is_named(
+    split: dict[str, str],  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SOUTH", connection_uri(NOWHERE))
+
+    said = refused(XclaimHook().queue("orders").counts)
+
+    assert said == "xclaim: queue 'orders.2, orders.3' is behind connection 'south'"
 
 
 @pytest.mark.usefixtures("split")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,20 @@ def test_rows_and_their_messages_are_committed_together_and_once(
     assert late.counts().available == 2  # those were told of
     assert place.run("SELECT count(*) FROM analytics.sales") == [(3,)]
     assert (sales.counts().consumed, sales.counts().available) == (3, 0)
+
+
+def test_what_dbt_cannot_read_is_released_and_the_rest_loaded(place: Place, build: Build) -> None:
+    sales = place.queue("sales")
+    message = sales.push({"day": date(2026, 11, 28)}, max_attempts=1)
+    sales.push({"item": "cup"})
+
+    built(build("--select", "sales"))
+
+    assert place.run("SELECT payload FROM analytics.sales") == [({"item": "cup"},)]
+    assert (sales.counts().consumed, sales.counts().dead_letters) == (1, 1)
+    dead = sales.get(message.id)
+    assert dead is not None
+    assert "only Python can read a payload with the codec" in str(dead.last_error)
 
 
 def test_a_build_that_is_killed_loses_no_message(place: Place, build: Build) -> None:

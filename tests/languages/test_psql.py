@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,22 @@ def test_what_its_program_fails_is_released_with_the_status(place: Place, worker
     dead = place.queue().get(message.id)
     assert dead is not None
     assert dead.last_error == "sh ended with status 7"
+
+
+def test_what_it_cannot_read_is_released_with_the_codec(
+    place: Place, worker: Worker, tmp_path: Path
+) -> None:
+    message = place.queue().push({"due": datetime(2026, 11, 28, tzinfo=UTC)}, max_attempts=1)
+    place.queue().push({"order": 1})
+
+    worker("cat >> seen")
+
+    until(lambda: place.queue().counts().consumed == 1)
+    until(lambda: place.queue().counts().dead_letters == 1)
+    dead = place.queue().get(message.id)
+    assert dead is not None
+    assert "only Python can read a payload with the codec" in str(dead.last_error)
+    assert lines(tmp_path / "seen") == ['{"order": 1}']
 
 
 def test_what_takes_longer_than_its_lease_has_failed(place: Place, worker: Worker) -> None:

@@ -11,10 +11,15 @@
            {{ var('xclaim_schema') }}.xclaim_push_many('{{ queue }}', found.payloads, unique_keys => found.keys)
 {% endmacro %}
 
-{# pre_hook="{{ claim_messages('sales') }}": what is in the queue, at most `n` messages, as the table `claimed`. #}
+{# pre_hook="{{ claim_messages('sales') }}": what is in the queue, at most `n` messages, as the table `claimed`. What only
+   Python can read (it is encrypted, in a storage, or no plain JSON) is released with an error: its payload here is not
+   what was pushed. It is tried again, and is a dead letter after its attempts; the others are loaded. #}
 {% macro claim_messages(queue, n=1000) %}
     CREATE TEMPORARY TABLE claimed ON COMMIT DROP AS
-    SELECT * FROM {{ var('xclaim_schema') }}.xclaim_claim('{{ queue }}', 'dbt {{ invocation_id }}', n => {{ n }})
+    SELECT * FROM {{ var('xclaim_schema') }}.xclaim_claim('{{ queue }}', 'dbt {{ invocation_id }}', n => {{ n }});
+    SELECT {{ var('xclaim_schema') }}.xclaim_release(id, token, error => 'only Python can read a payload with the codec ' || codec)
+      FROM claimed WHERE codec IS NOT NULL;
+    DELETE FROM claimed WHERE codec IS NOT NULL
 {% endmacro %}
 
 {# post_hook="{{ ack_messages() }}": mark what was claimed consumed, with the rows that were made of it. #}

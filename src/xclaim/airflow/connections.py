@@ -18,7 +18,10 @@ from xclaim.airflow.payload_settings import options_of
 from xclaim.errors import Commands, DatabaseUrlError
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from xclaim.queues.placing import Placed
 
 # What libpq and xclaim understand of a connection's extras. Others belong to Airflow's own hooks
 # (cursor, iam, ...) and mean nothing here.
@@ -97,6 +100,23 @@ class Database:
 
         ours = {COMMANDS: self.commands, MAKES_NO_FILE: True}
         return {"pool_pre_ping": True, "execution_options": ours}
+
+    def placed(self, bind: Engine | AsyncEngine, *queues: str) -> Placed:
+        """Return where queues are, or parts of one that is split, for errors to say it.
+
+        :param bind: an engine on this database.
+        :param queues: their names.
+        """
+        from xclaim.queues.placing import Placed
+
+        names = ", ".join(queues)
+        return Placed(
+            bind=bind,
+            schema=self.schema,
+            whereabouts=f"xclaim: queue {names!r} is behind connection {self.conn_id!r}",
+            place=self.conn_id,
+            parts=queues,
+        )
 
 
 @contextmanager

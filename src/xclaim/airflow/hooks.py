@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from xclaim.airflow.connections import Database
     from xclaim.airflow.tasks.task_queue import TaskQueue
     from xclaim.message import T_co
-    from xclaim.queues.placing import Split
+    from xclaim.queues.placing import Placed, Split
 
 
 class XclaimHook(BaseHook):
@@ -105,7 +105,6 @@ class XclaimHook(BaseHook):
             queue_name,
             bind,
             lineage=self._lineage,
-            schema=place.database().schema,
             retry=retry,
             on_error=checked_on_error(on_error, has_others=False),
             on_dead=on_dead,
@@ -297,21 +296,18 @@ class XclaimHook(BaseHook):
             return self._payloads
         return payloads_of(self.database().payload_options, self._fallback)
 
-    def _bind_of(self, queue_name: str) -> tuple[Engine | Split, XclaimHook]:
+    def _bind_of(self, queue_name: str) -> tuple[Placed | Split, XclaimHook]:
         """Return what the queue is bound to, and the hook of its place: of its first part's."""
-        from xclaim.queues.placing import Placed, Split
+        from xclaim.queues.placing import Split
 
         parts = self._parts_of(queue_name)
         if not parts:
             place = self._place_of(queue_name)
-            return place.get_conn(), place
+            return place.database().placed(place.get_conn(), queue_name), place
         hooks = {part: self._place_of(part) for part in parts}
         places = [
-            Placed(
-                bind=hook.get_conn(),
-                schema=hook.database().schema,
-                place=hook.xclaim_conn_id,
-                parts=[part for part in parts if hooks[part] is hook],
+            hook.database().placed(
+                hook.get_conn(), *(part for part in parts if hooks[part] is hook)
             )
             for hook in dict.fromkeys(hooks.values())
         ]

@@ -236,7 +236,8 @@ async def _database(xclaim_conn_id: str, queue_name: str) -> Database:
 def _queue(database: Database, name: str) -> AsyncQueue:
     from xclaim import AsyncQueue
 
-    return AsyncQueue(name, _engine(database), schema=database.schema)
+    bind: Any = database.placed(_engine(database), name)
+    return AsyncQueue(name, bind)
 
 
 def _engine(database: Database) -> AsyncEngine:

@@ -34,9 +34,9 @@ _EXISTS = b"42P05"  # there is a prepared statement of this name, which says wha
 # There is none, because somebody has discarded it or a pooler took another server; or what it
 # returns may have changed since. Nothing was done then.
 _GONE, _CHANGED = b"26000", b"0A000"
-_MOST = (
-    100  # statements of a connection, as many as psycopg prepares; what comes later is sent by it
-)
+# Statements that a connection has prepared, as many as psycopg prepares; what comes later is sent
+# by it. Of so many others it is counted how often they were sent.
+_MOST = 100
 _CURSORS = ("psycopg.cursor", "psycopg.cursor_async")
 
 # In what these return `yield` asks psycopg to wait for the socket.
@@ -87,7 +87,7 @@ class Door:
             and driver.autocommit
             and pgconn.transaction_status == _IDLE  # not closed either, nor at work
             and not pgconn.pipeline_status
-            and (text in self._sent or len(self._sent) < _MOST)
+            and (text in self._prepared or len(self._prepared) < _MOST)
         )
 
     def run(
@@ -130,12 +130,20 @@ class Door:
             if state not in (_GONE, _CHANGED):
                 return _checked(result)
             self._prepared.clear()
-        self._sent[text] = self._sent.get(text, 0) + 1
+        self._count(text)
         self._pgconn.send_query_params(text, values, None, None, _BINARY)
         result = _checked((yield from self._answer()))
         if state == _CHANGED:  # and not refused for good, which has the same code
             self._changes += 1
         return result
+
+    def _count(self, text: bytes) -> None:
+        """Count how often a text was sent; of too many texts the oldest are forgotten."""
+        self._sent[text] = self._sent.get(text, 0) + 1
+        if len(self._sent) > 3 * _MOST:  # each number of claim_many is a text of its own, say
+            others = [each for each in self._sent if each not in self._prepared]
+            for each in others[: len(others) - _MOST]:
+                del self._sent[each]
 
     def _name(self, text: bytes) -> _Waiting:
         """Return the name under which a statement is prepared, None as long as it is not worth it.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -284,9 +285,22 @@ class Runner:
         try:
             return self._on_the_bind(run)
         except SQLAlchemyError as error:
-            if self._whereabouts is not None:
-                error.add_note(self._whereabouts)
+            self._say_where(error)
             raise
+
+    @contextmanager
+    def saying_where(self) -> Iterator[None]:
+        """Let errors of the database say where it is, as those of verbs do."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            self._say_where(error)
+            raise
+
+    def _say_where(self, error: SQLAlchemyError) -> None:
+        where = self._whereabouts
+        if where is not None and where not in getattr(error, "__notes__", ()):
+            error.add_note(where)
 
     def _on_the_bind(self, run: Callable[[Connection], T]) -> T:
         match self.bind:

@@ -92,7 +92,7 @@ class Loop:
         """Claim into ``held``, at once or within ``wait``; return whether there was something."""
         if wait is not None:
             return self.fill_waiting(held, limit, wait, claimant)
-        return self.fill(held, verbs.CLAIM_MANY, self.name, limit, **claimant)
+        return self.fill(held, verbs.DRAIN, self.name, limit, **claimant)
 
     def fill_readable(
         self, holding: Holding, limit: int, wait: timedelta | None, claimant: Claimant

@@ -30,14 +30,17 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds
 _JITTER = 0.5  # of a pause: a thousand workers do not all come back in the same instant
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _CONNECTION_EXCEPTION = "08"
-_PASSING = {
+_AWAY = {
     "57P01",  # admin_shutdown
     "57P02",  # crash_shutdown
     "57P03",  # cannot_connect_now
+    READ_ONLY,  # a primary has become a standby
+}
+# Of a server that is there and may do the same in a moment.
+_PASSING = {
     "53300",  # too_many_connections
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
-    READ_ONLY,  # a primary has become a standby
 }
 # Worth another try where something must be settled before its caller is gone.
 _PASSING_IN_A_HURRY = {
@@ -113,6 +116,17 @@ class Reconnecting:
 
 def is_passing(error: DBAPIError, *, has_connected: bool, in_a_hurry: bool = False) -> bool:
     """Return whether the same may go well in a moment: the connection or the server was lost."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state in _PASSING or (in_a_hurry and state in _PASSING_IN_A_HURRY):
+        return True
+    return is_lost(error, has_connected=has_connected)
+
+
+def is_lost(error: DBAPIError, *, has_connected: bool = True) -> bool:
+    """Return whether the server is away, or the connection to it was lost.
+
+    That a server could not be reached counts only if it was before, ``has_connected``.
+    """
     if error.connection_invalidated:
         return True
     state = getattr(
@@ -120,9 +134,7 @@ def is_passing(error: DBAPIError, *, has_connected: bool, in_a_hurry: bool = Fal
     )  # None where psycopg could not connect; not SQLite's
     if state is None:  # of the driver itself: it could not connect, or it was given something wrong
         return has_connected and isinstance(error, OperationalError | InterfaceError)
-    if in_a_hurry and state in _PASSING_IN_A_HURRY:
-        return True
-    return state.startswith(_CONNECTION_EXCEPTION) or state in _PASSING
+    return state.startswith(_CONNECTION_EXCEPTION) or state in _AWAY
 
 
 def has_connected(engines: Sequence[Engine]) -> Callable[[], bool]:

@@ -126,7 +126,9 @@ class Stream:
         self._holding.wind_up(error, within=within)
 
     def _refill(self) -> bool:
-        claim = partial(self._run, verbs.CLAIM_MANY, self._loop.name, self._size)
+        # Who does not wait ends at nothing.
+        verb = verbs.DRAIN if self._wait is None else verbs.CLAIM_MANY
+        claim = partial(self._run, verb, self._loop.name, self._size)
         if finished := self._claims.finished():
             both = partial(self._ack_and_claim, finished)
             return self._loop.again.run(both, again=partial(self._ack_then_claim, claim))

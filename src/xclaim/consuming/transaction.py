@@ -96,6 +96,10 @@ class Transaction(Holding):
             self._runner.concurrency.finish(self._commit)
 
     def _connect(self) -> Connection:
+        with self._runner.saying_where():
+            return self._begun()
+
+    def _begun(self) -> Connection:
         self._connection = connection = self._engine.connect()
         begin(connection)
         if getattr(connection.connection.dbapi_connection, "autocommit", False) is True:
@@ -112,10 +116,11 @@ class Transaction(Holding):
         claims, connection = self.claims.current(), self._connection
         if connection is not None:
             begin(connection)
-            for claim in claims:
-                self._ack(connection, claim)
-                self._is_acked = True
-            connection.commit()
+            with self._runner.saying_where():
+                for claim in claims:
+                    self._ack(connection, claim)
+                    self._is_acked = True
+                connection.commit()
         self._note_commit(claims)
         self._close()
 

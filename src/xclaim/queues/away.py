@@ -8,7 +8,7 @@ import time
 
 from sqlalchemy.exc import DBAPIError
 
-from xclaim.consuming.reconnecting import is_passing, shown
+from xclaim.consuming.reconnecting import is_lost, shown
 
 _SHORTEST, _LONGEST = 1.0, 60.0  # seconds
 _SHARE = 5  # a place that takes long to fail is not asked for five times as long
@@ -37,7 +37,7 @@ class Away:
         ``began``: when it was asked, by the monotonic clock.
         """
         # Of the driver there are errors of a wrong host, and of one that was there before.
-        if not isinstance(error, DBAPIError) or not is_passing(error, has_connected=True):
+        if not isinstance(error, DBAPIError) or not is_lost(error):
             return False
         now = time.monotonic()
         rest = min(max(_SHORTEST, _SHARE * (now - began)), _LONGEST)

@@ -105,6 +105,10 @@ class BoundQueue:
         runner.log_level = self.log_level
         return runner
 
+    def saying_where(self) -> AbstractContextManager[None]:
+        """Let errors of the database say where it is, if this is known by a name."""
+        return self._runner.saying_where()
+
     def shown_database(self) -> str:
         """Return the URL of the database without its passwords; of a scope, that it is one."""
         if isinstance(self.bind, SessionScope):

@@ -122,10 +122,15 @@ class Parts:
     def _first(self, verb: Verb[list[Claim]], limit: int, **who: Any) -> list[Claim]:
         """Return what the first part has that has something, beginning at another one each time.
 
-        Raise the error of a place that is away only if all of them are.
+        Raise the error of a place that is away only if all of them are; or if the verb is for
+        everywhere and nothing was found: that place may have messages. It is asked, last, though it
+        rests. Whoever loops makes the pauses.
         """
         failure: DBAPIError | None = None
-        for part in self._in_turn():
+        failed: set[str] = set()
+        for part in self._in_turn(verb):
+            if part.place in failed:
+                continue
             began = time.monotonic()
             try:
                 claims = part.run(verb, limit, **who)
@@ -133,19 +138,28 @@ class Parts:
                 if not self._away.note(part.place, error, began=began):
                     raise
                 failure = error
+                failed.add(part.place)
                 continue
             self._away.forget(part.place)
             if claims:
                 return claims
-        if failure is not None and all(self._away.rests(part.place) for part in self._all):
+        if failure is not None and (
+            verb.everywhere or all(self._away.rests(part.place) for part in self._all)
+        ):
             raise failure
         return []
 
-    def _in_turn(self) -> Iterator[Part]:
-        """Yield the parts whose places are not away; if all places were, one part of each."""
+    def _in_turn(self, verb: Verb[Any] | None = None) -> Iterator[Part]:
+        """Yield the parts whose places are not away; if all places were, one part of each.
+
+        If the verb is for everywhere, all parts, first those whose places are not away.
+        """
         parts = list(self._all)
         start = next(self._turns) % len(parts)
         parts = [*parts[start:], *parts[:start]]
+        if verb is not None and verb.everywhere:
+            yield from sorted(parts, key=lambda part: self._away.rests(part.place))
+            return
         if all(self._away.rests(part.place) for part in parts):
             yield from {part.place: part for part in parts}.values()
             return
@@ -332,6 +346,7 @@ class Parts:
 
 _WAYS: Mapping[Verb[Any], Callable[..., Any]] = {
     verbs.CLAIM_MANY: Parts.claim,
+    verbs.DRAIN: Parts.claim,
     verbs.POLL: Parts.claim,
     verbs.RESUME: Parts.resume,
     verbs.PUSH_MANY: Parts.push,

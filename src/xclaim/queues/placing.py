@@ -74,7 +74,7 @@ def bind_queue(
 
 def placed(name: str, bind: Any, schema: str | None) -> Placed | Split:
     """Return the database of a queue's place if it is bound to places, else what was given."""
-    if isinstance(bind, Split):
+    if isinstance(bind, Placed | Split):  # of the hook, whose places are connections of Airflow
         return bind
     if not isinstance(bind, Places):
         return Placed(bind=bind, schema=schema)

@@ -54,7 +54,9 @@ class SplitRunner(Runner):
         """Return the same runner with another Retry, if one is given."""
         if retry is None or retry is self.retry:
             return self
-        return SplitRunner(self._parts.retrying(retry))
+        other = SplitRunner(self._parts.retrying(retry))
+        other.log_level = self.log_level
+        return other
 
     def run_once(self, verb: Verb[T], *arguments: Any, **options: Any) -> T:
         """Run a verb within a call that somebody else finishes."""
@@ -68,7 +70,7 @@ class SplitRunner(Runner):
             case Over.QUEUE_AND_CLAIMS:  # of which the next claims may be in another place
                 _, claims, limit = arguments
                 self._settle(verbs.ACK_MANY, claims)
-                claiming = verbs.POLL if options.pop("waits") else verbs.CLAIM_MANY
+                claiming = verbs.POLL if options.pop("waits") else verbs.DRAIN
                 result = self._parts.run(claiming, limit, **options)
             case Over.QUEUE:
                 _, *given = arguments

@@ -8,7 +8,7 @@ capitals is the verb as the runner takes it.
 from __future__ import annotations
 
 from xclaim.verbs.backlog import BACKLOG, HAS_ROOM, LIMIT_BACKLOG
-from xclaim.verbs.claiming import CLAIM_MANY, CLAIM_MESSAGE, POLL, RESUME, TAKE_BACK
+from xclaim.verbs.claiming import CLAIM_MANY, CLAIM_MESSAGE, DRAIN, POLL, RESUME, TAKE_BACK
 from xclaim.verbs.execution import resolve_schema, schema_on
 from xclaim.verbs.hints import LOOK_BACK_EVERY, NOTIFY_EVERY
 from xclaim.verbs.limiting import LIMIT, LIMITS
@@ -68,6 +68,7 @@ __all__ = [
     "COUNTS",
     "COUNT_PRUNABLE",
     "COUNT_REDRIVABLE",
+    "DRAIN",
     "EXPIRE",
     "EXTEND",
     "EXTEND_MANY",

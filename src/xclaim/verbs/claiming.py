@@ -478,6 +478,7 @@ def _sweep(connection: Connection, asked: Request, spared_key: str | None = None
 
 
 CLAIM_MANY = Verb(function=claim_many, retries=True, undone_by=HAND_BACK)
+DRAIN = Verb(function=claim_many, retries=True, undone_by=HAND_BACK, everywhere=True)
 POLL = Verb(function=poll, retries=True, undone_by=HAND_BACK)
 TAKE_BACK = Verb(function=take_back, retries=True, undone_by=HAND_BACK)
 RESUME = Verb(function=resume, retries=True, undone_by=HAND_BACK)

@@ -14,7 +14,7 @@ a quarter of a second, and in between a little before the last position, and at 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,10 +39,12 @@ _EVERYWHERE, _LATELY = 3, 30  # looks of which the quickest counts: others waite
 NOTIFY_EVERY = 0.02  # seconds between wake-ups: each locks out other commits
 _LIMITS_EVERY = 1.0  # seconds that a limit which was set or taken away may go unnoticed
 _BUSY_AFTER = 5  # claims in a row that found something
+_MOST = 1_000  # queues of a pool, 2 KB each: those that were used last
 
 Place = tuple[Start, Mapping[str, Any]]  # where a claim starts, and the parameters of that place
 
-_remembered: WeakKeyDictionary[Pool, dict[tuple[str | None, str], Hints]] = WeakKeyDictionary()
+_remembered: WeakKeyDictionary[Pool, OrderedDict[tuple[str | None, str], Hints]]
+_remembered = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +200,16 @@ def recall(connection: Connection, schema: str | None, queue: str) -> Hints:
     """Return what is remembered of the queue behind this connection."""
     of_pool = _remembered.get(connection.engine.pool)
     if of_pool is None:
-        of_pool = _remembered.setdefault(connection.engine.pool, {})
-    hints = of_pool.get((schema, queue))
-    return of_pool.setdefault((schema, queue), Hints()) if hints is None else hints
+        of_pool = _remembered.setdefault(connection.engine.pool, OrderedDict())
+    name = schema, queue
+    try:
+        of_pool.move_to_end(name)
+        return of_pool[name]
+    except KeyError:  # or another thread has just forgotten it
+        hints = of_pool.setdefault(name, Hints())
+    if len(of_pool) > _MOST:  # a queue for each user, say
+        of_pool.popitem(last=False)
+    return hints
 
 
 def start_of(connection: Connection, hints: Hints) -> Place:

@@ -238,15 +238,24 @@ def error_parameters(connection: Connection, error: object) -> dict[str, Any]:
 
 
 def hand_back(
-    connection: Connection, claims: Iterable[Claim], *, schema: str | None = None
+    connection: Connection,
+    claims: Iterable[Claim],
+    *,
+    notify: bool = False,
+    schema: str | None = None,
 ) -> None:
-    """Give back, in one statement, what was claimed and not begun: the attempt is not counted.
+    """Give back, in one statement for each queue, what was claimed and not begun: uncounted.
 
     The messages keep their places and their last errors. What others have by now stays theirs.
+    ``notify`` wakes those who wait.
     """
-    asked = list(claims)
-    _settle_many(connection, schema, statements.hand_back, asked, {})
-    for queue in {claim.message.queue for claim in asked}:
+    by_queue: dict[str, list[Claim]] = {}
+    for claim in claims:
+        by_queue.setdefault(_checked(claim).message.queue, []).append(claim)
+    for queue, held in by_queue.items():
+        notifies = notify and is_to_notify(connection, schema, queue)
+        build = partial(statements.hand_back, notifies=notifies)
+        _settle_many(connection, schema, build, held, {"queue_name": queue} if notifies else {})
         recall(connection, schema, queue).forget()
 
 
@@ -344,6 +353,6 @@ ACK_AGAIN = Verb(function=ack_again, over=Over.CLAIMS, acks=True)
 UNCONSUMED = Verb(function=unconsumed, over=Over.CLAIMS, reads=True)
 RELEASE = Verb(function=release, over=Over.CLAIM, settles=True, notifies=True, retries=True)
 NOTE_FAILURE = Verb(function=note_failure, over=Over.CLAIM)
-HAND_BACK = Verb(function=hand_back, over=Over.CLAIMS)
+HAND_BACK = Verb(function=hand_back, over=Over.CLAIMS, notifies=True)
 EXTEND = Verb(function=extend, over=Over.CLAIM)
 EXTEND_MANY = Verb(function=extend_many, over=Over.CLAIMS)

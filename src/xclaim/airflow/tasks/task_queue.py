@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar, Unpack, overload
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from xclaim import Claim, Message, Payloads, Queue, Ticket
 from xclaim.airflow import stats
@@ -37,7 +38,7 @@ from xclaim.airflow.tasks.tickets import resumption_key
 from xclaim.arguments import LEASE, LEASE_LIMIT, Loud, OnFull, PushOptions, WhenDead
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import T_co
-from xclaim.queues.placing import Split
+from xclaim.queues.placing import Placed, Split
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry
 
 _T = TypeVar("_T")
@@ -51,9 +52,9 @@ class TaskQueue(Queue[T_co]):
     retried push pushes nothing twice. Outside a task it fills in nothing and is a ``Queue``.
 
     :param name: the queue's name.
-    :param engine: on which each verb is a transaction of its own; or those of a split queue.
+    :param where: with an engine, on which each verb is a transaction of its own; or those of a
+        split queue.
     :param lineage: where it reports what a task pushes and claims.
-    :param schema: as of a ``Queue``.
     :param retry: as of a ``Queue``.
     :param on_error: whether a task that raises keeps its message for its own ``retry``, or has it
         released at once: ``release``.
@@ -66,39 +67,31 @@ class TaskQueue(Queue[T_co]):
     def __init__(
         self,
         name: str,
-        engine: Engine | Split,
+        where: Placed | Split,
         *,
         lineage: LineageReports,
-        schema: str | None = None,
         retry: Retry = RETRY,
         on_error: str = OnError.RETRY,
         on_dead: str = OnDead.FAIL,
         type: type[T_co] | None = None,
         payloads: Payloads | None = None,
     ) -> None:
-        is_split = isinstance(engine, Split)
-        first = engine.places[0].bind if isinstance(engine, Split) else engine
-        bind: Any = engine  # which only the hook can split
-        super().__init__(
-            name,
-            bind,
-            schema=None if is_split else schema,
-            retry=retry,
-            type=type,
-            payloads=payloads,
-        )
+        is_split = isinstance(where, Split)
+        first = where.places[0] if isinstance(where, Split) else where
+        bind: Any = where  # which only the hook can say
+        super().__init__(name, bind, retry=retry, type=type, payloads=payloads)
         self.keeper = self._queue.keeper = TaskKeeper(
             self, self._queue, checked_on_error(on_error), checked_on_dead(on_dead)
         )
         if running_instance() is not None:  # a task's log tells of its messages, one by one
             self._queue.log_level = logging.INFO
             stats.of_tasks()
-        self._transaction = None if is_split else first.begin
+        self._transaction = None if is_split else first.bind.begin
         self._joined_queue = partial(
-            Queue, name, schema=schema, retry=retry, type=type, payloads=payloads
+            _queue_at, first, name, retry=retry, type=type, payloads=payloads
         )
         self._lineage = lineage
-        self._asset_uri = queue_uri(first.url, name)
+        self._asset_uri = queue_uri(first.bind.url, name)
 
     @overload
     def push(
@@ -510,7 +503,7 @@ class TaskQueue(Queue[T_co]):
                     f"on_rerun={policy.value!r} needs one transaction, and queue {self.name!r} is "
                     "split: choose another one, or push to one of its parts"
                 )
-            with self._transaction() as connection:
+            with self._queue.saying_where(), self._transaction() as connection:
                 joined = self._joined_queue(connection)
                 joined._queue.log_level = self._queue.log_level  # noqa: SLF001
                 # Without room what was to be replaced stays, because all of this is rolled back.
@@ -560,3 +553,9 @@ def _with_lineage(
 
 def _is_list(payloads: object) -> bool:
     return isinstance(payloads, Iterable) and not isinstance(payloads, str | bytes | Mapping)
+
+
+def _queue_at(where: Placed, name: str, connection: Connection, **options: Any) -> Queue[Any]:
+    """Return the queue on a connection to where it is."""
+    bind: Any = replace(where, bind=connection)
+    return Queue(name, bind, **options)

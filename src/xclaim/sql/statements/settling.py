@@ -143,15 +143,16 @@ def note_failure(table: Table, dialect: Dialect) -> Statement:
 
 
 @lru_cache
-def hand_back(table: Table, dialect: Dialect) -> Statement:
+def hand_back(table: Table, dialect: Dialect, *, notifies: bool = False) -> Statement:
     """Make claimed messages available again, at their places, and take the attempts back."""
     item = dialect.rows(id=BigInteger(), token=Uuid())
-    return (
+    handed_back = (
         update(table)
         .where(table.c.id == item.c.id, table.c.claim_token == item.c.token)
         .values(**freed(), attempts=unattempted(table))
         .returning(table.c.id)
     )
+    return notifying(handed_back) if notifies else handed_back
 
 
 @lru_cache
