@@ -1818,6 +1818,94 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
       xclaim_message.ordering_key;
 
+-- claim of whole lines, a batch
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND (xclaim_queue.paused_at IS NOT NULL OR
+      xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
+      '-infinity' AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) AS anon_1, level.number + 1 AS anon_2
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT picked.id AS id
+    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 10 FOR NO KEY UPDATE SKIP LOCKED) AS picked
+    UNION ALL SELECT behind.id AS id
+    FROM (SELECT other.id AS id
+    FROM xclaim_message AS other
+    WHERE other.queue = %(queue_name)s::text AND other.status = 'available' AND other.priority < (SELECT
+      level.priority
+    FROM level
+    WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
+    ORDER BY other.priority DESC, other.available_at, other.id
+    LIMIT 10 FOR NO KEY UPDATE SKIP LOCKED) AS behind
+    LIMIT 10), wanted AS MATERIALIZED (SELECT each.id AS id, heads.place AS place, each.nth AS nth
+    FROM (SELECT head.id AS id, head.ordering_key AS ordering_key, row_number() OVER (ORDER BY head.priority
+      DESC, head.available_at, head.id) AS place
+    FROM xclaim_message AS head
+    WHERE head.id = ANY (array((SELECT candidate.id
+    FROM candidate)))
+    ORDER BY head.priority DESC, head.available_at, head.id) AS heads CROSS JOIN LATERAL (SELECT heads.id AS
+      id, 0 AS nth
+    UNION ALL (SELECT line.id AS id, row_number() OVER (ORDER BY line.id) AS nth
+    FROM xclaim_message AS line
+    WHERE line.queue = %(queue_name)s::text AND line.origin_queue = %(queue_name)s::text AND
+      heads.ordering_key IS NOT NULL AND line.ordering_key IS NOT NULL AND line.ordering_key =
+      heads.ordering_key AND line.status = 'available' AND line.available_at IS NULL AND line.id <
+      coalesce((SELECT letter.id
+    FROM xclaim_message AS letter
+    WHERE letter.origin_queue = %(queue_name)s::text AND letter.ordering_key = heads.ordering_key AND
+      (letter.keeps_turn AND letter.due_at IS NOT NULL AND letter.awaited_ids IS NULL AND letter.available_at
+      IS NOT NULL AND letter.consumed_at IS NULL)
+    ORDER BY letter.origin_queue, letter.ordering_key, letter.id
+    LIMIT 1), 9223372036854775807)
+    ORDER BY line.queue, line.ordering_key, line.id
+    LIMIT 9)) AS each
+    LIMIT 10), taken_along AS MATERIALIZED (SELECT along.id AS id
+    FROM xclaim_message AS along
+    WHERE along.id = ANY (array((SELECT wanted.id
+    FROM wanted
+    WHERE wanted.nth > 0))) AND along.status = 'available' AND along.available_at IS NULL AND along.due_at <=
+      statement_timestamp() AND CASE WHEN (along.consumed_at IS NOT NULL) THEN false ELSE true END FOR NO KEY
+      UPDATE SKIP LOCKED), whole_lines AS MATERIALIZED (SELECT counted.id AS id
+    FROM (SELECT wanted.id AS id, wanted.place AS place, wanted.nth AS nth, count(taken_along.id) OVER
+      (PARTITION BY wanted.place
+    ORDER BY wanted.nth) AS had
+    FROM wanted LEFT OUTER JOIN taken_along ON taken_along.id = wanted.id) AS counted
+    WHERE counted.had = counted.nth
+    ORDER BY counted.place, counted.nth) UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
+      (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
+      claim_token=CAST(encode(substr(sha256(CAST(%(token_secret)s AS BYTEA) || int8send(xclaim_message.id)),
+      1, 16), 'hex') AS uuid), status='claimed', claimed_by=%(claimant)s::text, claim_key=%(key)s::text
+    WHERE xclaim_message.id = ANY (array((SELECT whole_lines.id
+    FROM whole_lines))) AND xclaim_message.status = 'available'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
+      CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
+      ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key;
+
 -- claim on top
 -- Claim the next messages: highest priority, then longest available, then lowest id.
 WITH candidate AS MATERIALIZED (SELECT waiting.id AS id

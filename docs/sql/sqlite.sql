@@ -1167,6 +1167,96 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
       last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
 
+-- claim of whole lines, a batch
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
+    ORDER BY top.priority DESC
+    LIMIT 1 OFFSET :param_1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND (xclaim_queue.paused_at IS NOT NULL OR xclaim_queue.concurrency
+      IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
+      lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1 OFFSET :param_2) AS anon_1, level.number + 1 AS anon_2
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT waiting.id AS
+      id
+    FROM level CROSS JOIN xclaim_message AS waiting
+    WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN 0 ELSE 1 END = 1 AND waiting.available_at IS NOT NULL
+    UNION ALL SELECT behind.id AS id
+    FROM (SELECT other.id AS id
+    FROM xclaim_message AS other
+    WHERE other.queue = :queue_name AND other.status = 'available' AND other.priority < (SELECT level.priority
+    FROM level
+    WHERE level.number = 32) AND other.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
+      other.available_at IS NOT NULL AND CASE WHEN (other.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1
+    ORDER BY other.priority DESC, other.available_at, other.id
+    LIMIT 10 OFFSET :param_3) AS behind
+    LIMIT 10 OFFSET :param_4), wanted AS MATERIALIZED (SELECT "each".id AS id, "each".place AS place,
+      "each".nth AS nth
+    FROM (SELECT heads.id AS id, heads.place AS place, 0 AS nth
+    FROM (SELECT head.id AS id, head.ordering_key AS ordering_key, row_number() OVER (ORDER BY head.priority
+      DESC, head.available_at, head.id) AS place
+    FROM xclaim_message AS head
+    WHERE head.id IN (SELECT candidate.id
+    FROM candidate)
+    ORDER BY head.priority DESC, head.available_at, head.id) AS heads
+    UNION ALL SELECT follower.id AS id, heads.place AS place, row_number() OVER (PARTITION BY heads.place
+    ORDER BY follower.id) AS nth
+    FROM (SELECT head.id AS id, head.ordering_key AS ordering_key, row_number() OVER (ORDER BY head.priority
+      DESC, head.available_at, head.id) AS place
+    FROM xclaim_message AS head
+    WHERE head.id IN (SELECT candidate.id
+    FROM candidate)
+    ORDER BY head.priority DESC, head.available_at, head.id) AS heads CROSS JOIN xclaim_message AS follower
+    WHERE heads.ordering_key IS NOT NULL AND follower.id IN (SELECT line.id
+    FROM xclaim_message AS line
+    WHERE line.queue = :queue_name AND line.origin_queue = :queue_name AND heads.ordering_key IS NOT NULL AND
+      line.ordering_key IS NOT NULL AND line.ordering_key = heads.ordering_key AND line.status = 'available'
+      AND line.available_at IS NULL AND line.id < coalesce((SELECT letter.id
+    FROM xclaim_message AS letter
+    WHERE letter.origin_queue = :queue_name AND letter.ordering_key = heads.ordering_key AND
+      (letter.keeps_turn AND letter.due_at IS NOT NULL AND letter.awaited_ids IS NULL AND letter.available_at
+      IS NOT NULL AND letter.consumed_at IS NULL) = 1
+    ORDER BY letter.origin_queue, letter.ordering_key, letter.id
+    LIMIT 1 OFFSET :param_5), 9223372036854775807)
+    ORDER BY line.queue, line.ordering_key, line.id
+    LIMIT 9 OFFSET :param_6)) AS "each"
+    ORDER BY "each".place, "each".nth
+    LIMIT 10 OFFSET :param_7), taken_along AS MATERIALIZED (SELECT along.id AS id
+    FROM xclaim_message AS along
+    WHERE along.id IN (SELECT wanted.id
+    FROM wanted
+    WHERE wanted.nth > 0) AND along.status = 'available' AND along.available_at IS NULL AND along.due_at <=
+      strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (along.consumed_at IS NOT NULL) THEN 0 ELSE 1 END =
+      1), whole_lines AS MATERIALIZED (SELECT counted.id AS id
+    FROM (SELECT wanted.id AS id, wanted.place AS place, wanted.nth AS nth, count(taken_along.id) OVER
+      (PARTITION BY wanted.place
+    ORDER BY wanted.nth) AS had
+    FROM wanted LEFT OUTER JOIN taken_along ON taken_along.id = wanted.id) AS counted
+    WHERE counted.had = counted.nth
+    ORDER BY counted.place, counted.nth) UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
+      status='claimed', claimed_by=:claimant, claim_key=:key
+    WHERE xclaim_message.id IN (SELECT whole_lines.id
+    FROM whole_lines) AND xclaim_message.status = 'available'
+    RETURNING id, CAST(origin_queue AS BLOB) AS origin_queue, CAST(priority AS INTEGER) AS priority,
+      CAST(payload AS BLOB) AS payload, CAST(nullif(headers, '{}') AS BLOB) AS headers, CAST(unique_key AS
+      BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
+      max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
+      claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
+
 -- release
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message

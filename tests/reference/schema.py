@@ -30,12 +30,14 @@ COLUMNS = {
     "available_at": "From when it can be claimed: later than now for what is delayed or rests. "
     "NULL: it stands in line, behind another with its ordering key.",
     "due_at": "Before when it does not take its turn, while it stands in line. Of a message that "
-    "has ended and could not pass its turn on: when that is tried again.",
+    "has ended and could not pass its turn on: when that is tried again. Of a dead letter: it will "
+    "hold its line when those have ended that were claimed along with it.",
     "keeps_turn": "Whether its end as a dead letter does not pass its turn on "
     '(`on_dead="hold"`), or could not yet.',
     "ordering_key": "Of the messages of a queue with the same one, one at a time can be claimed or "
     "is.",
-    "awaited_ids": "Former holders of its turn behind which producers may still be writing.",
+    "awaited_ids": "Former holders of its turn behind which producers may still be writing, and "
+    "itself, if it could not pass its turn on.",
     "max_attempts": "After so many failed attempts it is a dead letter. NULL: never.",
     "priority": "Higher is claimed first.",
     "attempts": "How often it was claimed.",
