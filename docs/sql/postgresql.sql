@@ -385,7 +385,7 @@ WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
       later_end.claim_expires_at > ends.ends_at AND later_end.status = 'claimed' AND CASE WHEN
       (later_end.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY later_end.claim_expires_at
-    LIMIT 1) AS anon_3
+    LIMIT 1) AS anon_4
     FROM ends
     WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
     FROM ends JOIN LATERAL (SELECT held.id AS id
@@ -396,17 +396,25 @@ WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
     LIMIT %(message_limit)s::INTEGER) UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-      %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
+      %(dead_letter_queue)s::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN
+      NULL ELSE greatest(statement_timestamp(), least(statement_timestamp(), xclaim_message.claimed_at) +
+      (CAST(CAST(%(pauses)s::text AS jsonb) ->> (greatest(least(xclaim_message.attempts,
+      %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0 - (%(jitter)s::DOUBLE PRECISION *
+      ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval
+      '1 second')) END AS anon_1), due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL AND
+      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
+      ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <> %(dead_letter_queue)s::text)
+      THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN greatest(statement_timestamp(),
       least(statement_timestamp(), xclaim_message.claimed_at) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
       (greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0
       - (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0
-      AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
-      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
-      ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) -> 'attempt') =
-      ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'attempt', 1, 4096) END
-      = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+      AS DOUBLE PRECISION)))) * interval '1 second')) ELSE xclaim_message.due_at END AS anon_2),
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
+      ELSE NULL END, last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) ->
+      'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'attempt',
+      1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
       (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string', 'number'])) THEN
       substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
       CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
@@ -433,7 +441,7 @@ WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
       CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-
       MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text),
       'error_class', 'LeaseExpired', 'error', substr('lease expired, claimed by ' ||
-      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1, 1000))) END AS anon_2), queue=CASE WHEN
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1, 1000))) END AS anon_3), queue=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue
       END
@@ -460,7 +468,7 @@ WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
       (later_end.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT coalesce(later_end.claim_key =
       %(key)s::text, later_end.claim_key IS NULL AND %(key)s::text IS NULL)
     ORDER BY later_end.claim_expires_at
-    LIMIT 1) AS anon_3
+    LIMIT 1) AS anon_4
     FROM ends
     WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
     FROM ends JOIN LATERAL (SELECT held.id AS id
@@ -472,17 +480,25 @@ WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
     LIMIT %(message_limit)s::INTEGER) UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-      %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
+      %(dead_letter_queue)s::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN
+      NULL ELSE greatest(statement_timestamp(), least(statement_timestamp(), xclaim_message.claimed_at) +
+      (CAST(CAST(%(pauses)s::text AS jsonb) ->> (greatest(least(xclaim_message.attempts,
+      %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0 - (%(jitter)s::DOUBLE PRECISION *
+      ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval
+      '1 second')) END AS anon_1), due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL AND
+      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
+      ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <> %(dead_letter_queue)s::text)
+      THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN greatest(statement_timestamp(),
       least(statement_timestamp(), xclaim_message.claimed_at) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
       (greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0
       - (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0
-      AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
-      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
-      ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) -> 'attempt') =
-      ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'attempt', 1, 4096) END
-      = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+      AS DOUBLE PRECISION)))) * interval '1 second')) ELSE xclaim_message.due_at END AS anon_2),
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
+      ELSE NULL END, last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) ->
+      'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'attempt',
+      1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
       (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string', 'number'])) THEN
       substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
       CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
@@ -509,7 +525,7 @@ WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
       CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-
       MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text),
       'error_class', 'LeaseExpired', 'error', substr('lease expired, claimed by ' ||
-      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1, 1000))) END AS anon_2), queue=CASE WHEN
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1, 1000))) END AS anon_3), queue=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue
       END
@@ -1663,18 +1679,19 @@ SELECT held.id
 UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (xclaim_message.queue = %(dead_letter_queue)s::text) THEN
       statement_timestamp() + (%(rest_seconds)s::DOUBLE PRECISION * interval '1 second') ELSE
-      statement_timestamp() END AS anon_1), attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN
-      xclaim_message.attempts + 1 ELSE 2147483647 END, claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=xclaim_message.claim_key,
-      last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE WHEN NOT
-      coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND pg_column_size(xclaim_message.failures) <
-      524288, false) THEN CAST('[]' AS jsonb) WHEN (jsonb_array_length(xclaim_message.failures) >= 20) THEN
-      xclaim_message.failures - 0 ELSE xclaim_message.failures END ||
-      jsonb_build_array(jsonb_build_object('attempt', CASE WHEN (xclaim_message.attempts < 2147483647) THEN
-      xclaim_message.attempts + 1 ELSE 2147483647 END, 'at', to_char(timezone('UTC', statement_timestamp()),
-      'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', %(claimant)s::text, 'error_class',
-      %(error_class)s::text, 'error', substr(%(error)s::text, 1, 1000))) AS anon_2),
-      queue=%(dead_letter_queue)s::text
+      statement_timestamp() END AS anon_1), due_at=CASE WHEN (xclaim_message.queue =
+      %(dead_letter_queue)s::text) THEN xclaim_message.due_at END, attempts=CASE WHEN (xclaim_message.attempts
+      < 2147483647) THEN xclaim_message.attempts + 1 ELSE 2147483647 END, claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=xclaim_message.claim_key, last_error=%(error)s::text, last_error_class=%(error_class)s::text,
+      failures=(SELECT CASE WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+      pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
+      (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+      xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt', CASE WHEN
+      (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE 2147483647 END, 'at',
+      to_char(timezone('UTC', statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
+      %(claimant)s::text, 'error_class', %(error_class)s::text, 'error', substr(%(error)s::text, 1, 1000))) AS
+      anon_2), queue=%(dead_letter_queue)s::text
     WHERE xclaim_message.id = ANY (array((SELECT item.id
     FROM unnest(CAST(%(ids)s::text AS BIGINT[])) WITH ORDINALITY AS item(id, position)))) AND
       xclaim_message.queue = %(queue_name)s::text AND (xclaim_message.status = 'available' OR
@@ -1855,8 +1872,9 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     ORDER BY other.priority DESC, other.available_at, other.id
     LIMIT 10 FOR NO KEY UPDATE SKIP LOCKED) AS behind
     LIMIT 10), wanted AS MATERIALIZED (SELECT each.id AS id, heads.place AS place, each.nth AS nth
-    FROM (SELECT head.id AS id, head.ordering_key AS ordering_key, row_number() OVER (ORDER BY head.priority
-      DESC, head.available_at, head.id) AS place
+    FROM (SELECT head.id AS id, CASE WHEN (head.origin_queue = %(queue_name)s::text AND head.keeps_turn IS NOT
+      true) THEN head.ordering_key END AS ordering_key, row_number() OVER (ORDER BY head.priority DESC,
+      head.available_at, head.id) AS place
     FROM xclaim_message AS head
     WHERE head.id = ANY (array((SELECT candidate.id
     FROM candidate)))
@@ -1866,23 +1884,17 @@ WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
     FROM xclaim_message AS line
     WHERE line.queue = %(queue_name)s::text AND line.origin_queue = %(queue_name)s::text AND
       heads.ordering_key IS NOT NULL AND line.ordering_key IS NOT NULL AND line.ordering_key =
-      heads.ordering_key AND line.status = 'available' AND line.available_at IS NULL AND line.id <
-      coalesce((SELECT letter.id
-    FROM xclaim_message AS letter
-    WHERE letter.origin_queue = %(queue_name)s::text AND letter.ordering_key = heads.ordering_key AND
-      (letter.keeps_turn AND letter.due_at IS NOT NULL AND letter.awaited_ids IS NULL AND letter.available_at
-      IS NOT NULL AND letter.consumed_at IS NULL)
-    ORDER BY letter.origin_queue, letter.ordering_key, letter.id
-    LIMIT 1), 9223372036854775807)
+      heads.ordering_key AND line.status = 'available' AND line.available_at IS NULL
     ORDER BY line.queue, line.ordering_key, line.id
     LIMIT 9)) AS each
     LIMIT 10), taken_along AS MATERIALIZED (SELECT along.id AS id
     FROM xclaim_message AS along
     WHERE along.id = ANY (array((SELECT wanted.id
     FROM wanted
-    WHERE wanted.nth > 0))) AND along.status = 'available' AND along.available_at IS NULL AND along.due_at <=
-      statement_timestamp() AND CASE WHEN (along.consumed_at IS NOT NULL) THEN false ELSE true END FOR NO KEY
-      UPDATE SKIP LOCKED), whole_lines AS MATERIALIZED (SELECT counted.id AS id
+    WHERE wanted.nth > 0))) AND along.status = 'available' AND along.available_at IS NULL AND (along.due_at IS
+      NULL OR along.due_at <= statement_timestamp()) AND along.keeps_turn IS NOT true AND CASE WHEN
+      (along.consumed_at IS NOT NULL) THEN false ELSE true END FOR NO KEY UPDATE SKIP LOCKED), whole_lines AS
+      MATERIALIZED (SELECT counted.id AS id
     FROM (SELECT wanted.id AS id, wanted.place AS place, wanted.nth AS nth, count(taken_along.id) OVER
       (PARTITION BY wanted.place
     ORDER BY wanted.nth) AS had
@@ -2142,13 +2154,18 @@ WITH acked AS (UPDATE xclaim_message
 UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-      %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE xclaim_message.available_at END AS anon_1),
-      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
-      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
-      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
-      ELSE NULL END, queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
-      THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
-      %(dead_letter_queue)s::text ELSE xclaim_message.queue END
+      %(dead_letter_queue)s::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN
+      NULL ELSE xclaim_message.available_at END AS anon_1), due_at=(SELECT CASE WHEN
+      (xclaim_message.available_at IS NULL AND coalesce(xclaim_message.attempts >= CASE WHEN
+      %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND
+      xclaim_message.queue <> %(dead_letter_queue)s::text) THEN NULL WHEN (xclaim_message.available_at IS
+      NULL) THEN xclaim_message.available_at ELSE xclaim_message.due_at END AS anon_2), claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
+      ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END, queue=CASE
+      WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN %(dead_letter_queue)s::text
+      ELSE xclaim_message.queue END
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
@@ -2171,24 +2188,33 @@ UPDATE xclaim_message
 UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-      %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
+      %(dead_letter_queue)s::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN
+      NULL ELSE greatest(statement_timestamp(), least(statement_timestamp(), statement_timestamp()) +
+      (CAST(CAST(%(pauses)s::text AS jsonb) ->> (greatest(least(xclaim_message.attempts,
+      %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0 - (%(jitter)s::DOUBLE PRECISION *
+      ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval
+      '1 second')) END AS anon_1), due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL AND
+      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
+      ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <> %(dead_letter_queue)s::text)
+      THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN greatest(statement_timestamp(),
       least(statement_timestamp(), statement_timestamp()) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
       (greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0
       - (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0
-      AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
-      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
-      ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE WHEN NOT
-      coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND pg_column_size(xclaim_message.failures) <
-      524288, false) THEN CAST('[]' AS jsonb) WHEN (jsonb_array_length(xclaim_message.failures) >= 20) THEN
-      xclaim_message.failures - 0 ELSE xclaim_message.failures END ||
-      jsonb_build_array(jsonb_build_object('attempt', CAST(xclaim_message.attempts AS INTEGER), 'at',
-      to_char(timezone('UTC', statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
-      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', %(error_class)s::text, 'error',
-      substr(%(error)s::text, 1, 1000))) AS anon_2), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE
-      WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 =
-      0) THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue END
+      AS DOUBLE PRECISION)))) * interval '1 second')) ELSE xclaim_message.due_at END AS anon_2),
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
+      ELSE NULL END, last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE
+      WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+      pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
+      (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+      xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt',
+      CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-
+      MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text),
+      'error_class', %(error_class)s::text, 'error', substr(%(error)s::text, 1, 1000))) AS anon_3), queue=CASE
+      WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN %(dead_letter_queue)s::text
+      ELSE xclaim_message.queue END
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
@@ -2211,21 +2237,27 @@ UPDATE xclaim_message
 UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-      %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE statement_timestamp() +
-      (%(delay_seconds)s::DOUBLE PRECISION * interval '1 second') END AS anon_1), claimed_at=NULL,
-      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+      %(dead_letter_queue)s::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN
+      NULL ELSE statement_timestamp() + (%(delay_seconds)s::DOUBLE PRECISION * interval '1 second') END AS
+      anon_1), due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL AND
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
-      ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE WHEN NOT
-      coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND pg_column_size(xclaim_message.failures) <
-      524288, false) THEN CAST('[]' AS jsonb) WHEN (jsonb_array_length(xclaim_message.failures) >= 20) THEN
-      xclaim_message.failures - 0 ELSE xclaim_message.failures END ||
-      jsonb_build_array(jsonb_build_object('attempt', CAST(xclaim_message.attempts AS INTEGER), 'at',
-      to_char(timezone('UTC', statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
-      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', %(error_class)s::text, 'error',
-      substr(%(error)s::text, 1, 1000))) AS anon_2), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE
-      WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 =
-      0) THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue END
+      ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <> %(dead_letter_queue)s::text)
+      THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN statement_timestamp() +
+      (%(delay_seconds)s::DOUBLE PRECISION * interval '1 second') ELSE xclaim_message.due_at END AS anon_2),
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
+      ELSE NULL END, last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE
+      WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+      pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
+      (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+      xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt',
+      CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-
+      MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text),
+      'error_class', %(error_class)s::text, 'error', substr(%(error)s::text, 1, 1000))) AS anon_3), queue=CASE
+      WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN %(dead_letter_queue)s::text
+      ELSE xclaim_message.queue END
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
@@ -2246,9 +2278,9 @@ UPDATE xclaim_message
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts > 1) THEN
-      xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
-      status='available', claimed_by=NULL, claim_key=NULL
+    SET attempts=CASE WHEN (xclaim_message.attempts > 1) THEN xclaim_message.attempts - 1 ELSE 0 END,
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=NULL
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS

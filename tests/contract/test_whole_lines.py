@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
 
+from tests.contract.facades import Facade
 from tests.contract.test_ordering import drained, in_line
 from tests.retrying import AT_ONCE
-from xclaim import Claim, Queue, Ticket
+from xclaim import Claim, InvalidArgumentError, Queue, Status, Ticket
 from xclaim.operations import ordering
 
 HOUR, NOW = timedelta(hours=1), timedelta(0)
@@ -419,3 +421,238 @@ def test_a_queue_without_keys_gives_batches_as_ever(queue: Queue) -> None:
 
     assert sorted(map(str, payloads(batch(queue)))) == ["1", "2", "3"]
     assert queue.claim() is None
+
+
+# ------------------------------------------------------------- keys of other queues, and who holds
+
+
+@pytest.mark.parametrize("limit", [2, 10])
+def test_a_message_from_another_queue_takes_no_line_along(
+    queue: Queue, facade: Facade, name: str, limit: int
+) -> None:
+    other = facade.queue(f"{name}-other")
+    in_line(queue, "letter", max_attempts=1)
+    queue.release(batch(queue)[0], error="boom")
+    queue.redrive(to=other.name)
+    in_line(other, 1, 2, 3)
+    held = other.claim_message(batch_ids(other)[0], lease=HOUR)
+    assert held is not None
+
+    claims = batch(other, limit)
+
+    assert payloads([held, *claims]) == ["letter", 1, 2, 3][: limit + 1]
+
+
+@pytest.mark.parametrize("limit", [2, 10])
+def test_a_message_from_another_queue_stands_apart_in_a_batch(
+    queue: Queue, facade: Facade, name: str, limit: int
+) -> None:
+    other = facade.queue(f"{name}-other")
+    in_line(queue, "letter", max_attempts=1)
+    queue.release(batch(queue)[0], error="boom")
+    in_line(other, 1, 2, 3)
+    queue.redrive(to=other.name)
+
+    claims = batch(other, limit)
+
+    assert payloads(claims) == ([1, 2] if limit == 2 else [1, 2, 3, "letter"])
+
+
+def batch_ids(queue: Queue) -> list[int]:
+    return [message.id for message in queue.peek(10)]
+
+
+def test_what_holds_its_line_as_a_dead_letter_is_claimed_alone(queue: Queue) -> None:
+    in_line(queue, 1, 2, on_dead="hold")
+    in_line(queue, 3, 4)
+    seen = []
+
+    while claims := batch(queue):
+        seen.append(payloads(claims))
+        queue.ack_many(claims)
+
+    assert seen == [[1], [2], [3, 4]]
+
+
+def test_a_batch_ends_before_what_holds_its_line_as_a_dead_letter(queue: Queue) -> None:
+    in_line(queue, 1, 2)
+    in_line(queue, 3, max_attempts=1, on_dead="hold")
+    in_line(queue, 4)
+
+    queue.ack_many(batch(queue))
+    queue.release(batch(queue)[0], error="boom")
+
+    assert batch(queue) == []
+    assert queue.redrive() == 1
+    assert drained(queue) == [3, 4]
+
+
+# ----------------------------------------------------------------------------------- taken back
+
+
+def test_what_is_taken_back_is_one_line_after_the_other(queue: Queue) -> None:
+    in_line(queue, 1, max_attempts=2)
+    in_line(queue, 2, 3)
+    for _ in range(2):
+        queue.release(batch(queue, 1)[0], error="boom")
+    queue.redrive()
+    in_line(queue, "b1", "b2", key="b")
+    who = {"claim_key": "task", "lease": HOUR}
+    queue.claim_many(9, whole_lines=True, claimed_by="try 1", **who)
+
+    again = queue.claim_many(9, whole_lines=True, claimed_by="try 2", **who)
+
+    assert payloads(again) == [1, 2, 3, "b1", "b2"]
+
+
+def test_what_is_left_of_a_batch_is_taken_back_in_its_order(queue: Queue) -> None:
+    in_line(queue, 1, 2, 3, 4)
+    who = {"claim_key": "task", "lease": HOUR}
+    first, *_ = queue.claim_many(3, whole_lines=True, claimed_by="try 1", **who)
+    queue.release(first)
+
+    again = queue.claim_many(9, whole_lines=True, claimed_by="try 2", **who)
+
+    assert payloads(again) == [2, 3]
+    queue.ack_many(again)
+    assert drained(queue) == [1, 4]
+
+
+# ------------------------------------------------------------------------------ what is given back
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_release_says_that_a_message_stands_in_line(queue: Queue, place: int) -> None:
+    in_line(queue, 1, 2, 3)
+    claims = batch(queue, 2)
+
+    first = queue.release(claims.pop(place))
+    last = queue.release(claims[0])
+
+    assert first.status is Status.AVAILABLE
+    assert first.available_at is None
+    assert (last.available_at is None) == (place == 0)
+    found = queue.get(last.id)
+    assert found is not None
+    assert found.available_at == last.available_at
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_failed_of_a_batch_rests_before_it_is_claimed_again(queue: Queue, place: int) -> None:
+    in_line(queue, 1, 2, 3)
+    claims = batch(queue, 2)
+
+    queue.release(claims.pop(place), error="boom", delay=HOUR)
+    queue.ack_many(claims)
+
+    assert batch(queue) == []
+    assert (queue.counts().delayed, queue.counts().in_line) == (1, 1)
+
+
+def test_what_failed_of_a_batch_and_is_redriven_does_not_rest(queue: Queue) -> None:
+    in_line(queue, 1, 2, 3, max_attempts=1)
+    first, second = batch(queue, 2)
+    queue.release(second, error="boom", delay=HOUR)
+
+    queue.redrive()
+    queue.ack(first)
+
+    assert payloads(batch(queue)) == [2, 3]
+
+
+def test_a_claim_that_is_rolled_back_leaves_the_line_as_it_was(
+    queue: Queue, facade: Facade, name: str
+) -> None:
+    in_line(queue, 1, 2, 3)
+
+    with pytest.raises(ZeroDivisionError), facade.in_transaction(name) as joined:
+        assert payloads(batch(joined)) == [1, 2, 3]
+        raise ZeroDivisionError
+
+    assert queue.counts().in_line == 2
+    assert payloads(batch(queue)) == [1, 2, 3]
+
+
+_REQUEUE = (
+    "UPDATE xclaim_message SET status = 'available', claimed_at = NULL, claimed_by = NULL,"
+    " claim_key = NULL, claim_expires_at = NULL, claim_token = NULL{} WHERE id = :id"
+)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_of_a_batch_is_given_back_by_hand(queue: Queue, engine: Engine, place: int) -> None:
+    in_line(queue, 1, 2, 3, 4)
+    claims = batch(queue, 3)
+
+    with engine.begin() as connection:
+        connection.execute(text(_REQUEUE.format("")), {"id": claims.pop(place).message.id})
+    assert batch(queue) == []
+    queue.ack_many(claims)
+
+    assert drained(queue) == [place + 1, 4]
+
+
+def test_no_hand_makes_two_of_a_key_available(queue: Queue, engine: Engine) -> None:
+    in_line(queue, 1, 2, 3)
+    claims = batch(queue)
+
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(
+            text(_REQUEUE.format(", available_at = created_at")), {"id": claims[1].message.id}
+        )
+
+    queue.ack_many(claims)
+
+
+def test_ordering_is_not_disabled_while_a_batch_is_claimed(queue: Queue, engine: Engine) -> None:
+    in_line(queue, 1, 2)
+    first, second = batch(queue)
+    queue.ack(first)
+
+    with pytest.raises(InvalidArgumentError):
+        ordering.disable(engine)
+
+    queue.ack(second)
+
+
+# ---------------------------------------------------------------------------------------- streams
+
+
+def test_a_release_in_a_transaction_takes_along_what_a_stream_has_behind_it(
+    queue: Queue, facade: Facade, name: str
+) -> None:
+    in_line(queue, 1, 2, 3)
+    seen: list[object] = []
+
+    for claim in queue.stream(batch=3, whole_lines=True):
+        seen.append(claim.payload)
+        if claim.message.attempts == 1 and claim.payload == 1:
+            with facade.in_transaction(name) as joined:
+                joined.release(claim)
+
+    assert seen == [1, 1, 2, 3]
+    assert queue.counts().consumed == 3
+
+
+def make_unreadable(engine: Engine, id_: int) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE xclaim_message SET codec = 'json+fernet' WHERE id = :id"), {"id": id_}
+        )
+
+
+def test_a_stream_hands_out_nothing_behind_a_message_that_cannot_be_read(
+    queue: Queue, engine: Engine
+) -> None:
+    _, unreadable, _ = in_line(queue, 1, 2, 3, max_attempts=1)
+    in_line(queue, "b", key="b")
+    make_unreadable(engine, unreadable)
+    seen: list[object] = []
+
+    for claim in queue.stream(batch=9, whole_lines=True):
+        seen.append(claim.payload)
+        if claim.payload == 3:
+            assert queue.counts().dead_letters == 1
+
+    assert seen == [1, "b", 3]
+    assert queue.counts().consumed == 3

@@ -28,6 +28,9 @@ TRIPLES = [
     ("batch claimed with a line", ("release the head", "ack one along", "claim whole lines")),
     ("batch claimed with a line", ("push behind", "release the head", "release one along")),
     ("batch lapsed with a line", ("expire the head", "ack one along", "claim whole lines")),
+    ("letter of a batch", ("redrive in order", "ack one along", "claim whole lines")),
+    ("letter beside a batch", ("release the head", "ack one along", "redrive in order")),
+    ("letters that hold the turn", ("redrive one", "redrive one", "delete the first in line")),
 ]
 # What happens to a batch, beside each other thing that happens to it.
 OF_A_BATCH = [
@@ -39,6 +42,7 @@ OF_A_BATCH = [
     "release one along",
     "expire the head",
     "push behind",
+    "redrive in order",
 ]
 
 
@@ -55,7 +59,13 @@ def test_no_order_of_a_producer_and_another_breaks_a_promise(
 
 
 @pytest.mark.parametrize(
-    "scene", ["batch claimed with a line", "batch lapsed with a line", "head free with a line"]
+    "scene",
+    [
+        "batch claimed with a line",
+        "batch lapsed with a line",
+        "head free with a line",
+        "letter beside a batch",
+    ],
 )
 @pytest.mark.parametrize("verbs", combinations_with_replacement(OF_A_BATCH, 2), ids=_named)
 def test_no_order_of_two_sessions_at_a_batch_breaks_a_promise(

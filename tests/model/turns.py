@@ -62,8 +62,7 @@ _ACK_ONE_ALONG = text(
     f" claim_token = NULL WHERE id = {_ALONG.format(table=TABLE_NAME)} AND status = 'claimed'"
 )
 _RELEASE_ONE_ALONG = text(
-    f"UPDATE {TABLE_NAME} SET status = 'available', available_at = created_at, claimed_at = NULL,"
-    " claimed_by = NULL, claim_key = NULL, claim_expires_at = NULL, claim_token = NULL"
+    f"UPDATE {TABLE_NAME} SET status = 'available', claimed_at = NULL, claimed_by = NULL, claim_key = NULL, claim_expires_at = NULL, claim_token = NULL"
     f" WHERE id = {_ALONG.format(table=TABLE_NAME)} AND status = 'claimed'"
 )
 
@@ -113,6 +112,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "expire the head": lambda connection, _: Queue(QUEUE, connection, retry=AT_ONCE).expire(),
     "redrive in order": lambda connection, _: Queue(QUEUE, connection).redrive(),
+    "redrive one": lambda connection, _: Queue(QUEUE, connection).redrive(limit=1),
     "delete the head": _delete,
     "delete the first in line": _delete_the_first_in_line,
 }
@@ -120,8 +120,9 @@ _PUSHES = {"push behind", "push many behind"}
 _CLAIMS = {"consume", "claim in turn"}
 _DELETES = {"delete the head", "delete the first in line"}
 _MAY_LOSE = {"ack the head", "release the head", "fail the head"}
-# They wait for nobody. An ack may wait for somebody else who settles the same claim.
-NEVER_WAIT = {*_CLAIMS, "claim whole lines", "expire the head", "redrive in order"}
+# They wait for nobody. An ack may wait for somebody else who settles the same claim, or one of its
+# batch; a redrive, as a push does, for who is just ending the message behind which it stands in line.
+NEVER_WAIT = {*_CLAIMS, "claim whole lines", "expire the head"}
 ACKS = {"ack the head", "ack the head by hand"}
 
 
@@ -199,6 +200,37 @@ def batch_claimed_with_a_line(queue: Queue) -> Claim:
     return head
 
 
+def letter_of_a_batch(queue: Queue) -> Claim:
+    """Leave a dead letter of a batch, of which another one is claimed for a day, and two in line."""
+    queue.push("letter", ordering_key=KEY, max_attempts=1)
+    _line(queue)
+    queue.push("in line 2", ordering_key=KEY)
+    letter, _ = queue.claim_many(2, whole_lines=True, claimed_by="the holder", lease=DAY)
+    queue.release(letter, error="dead")
+    return letter
+
+
+def letter_beside_a_batch(queue: Queue) -> Claim:
+    """Leave a dead letter of a line of which two are claimed for a day, and one in line."""
+    queue.push("letter", ordering_key=KEY, max_attempts=1)
+    queue.push("head", ordering_key=KEY)
+    _line(queue)
+    queue.release(claimed(queue, DAY), error="dead")
+    head, _ = queue.claim_many(2, whole_lines=True, claimed_by="the holder", lease=DAY)
+    return head
+
+
+def letters_that_hold_the_turn(queue: Queue) -> Claim:
+    """Leave two dead letters, of which the second holds the turn, and one in line."""
+    queue.push("letter", ordering_key=KEY, max_attempts=1)
+    queue.push("holds", ordering_key=KEY, max_attempts=1, on_dead="hold")
+    queue.push("in line", ordering_key=KEY)
+    for _ in range(2):
+        lost = claimed(queue, DAY)
+        queue.release(lost, error="dead")
+    return lost
+
+
 def batch_lapsed_with_a_line(queue: Queue) -> Claim:
     """Leave a head and one along with it whose claims have lapsed, and two in line."""
     queue.push("head", ordering_key=KEY)
@@ -221,6 +253,9 @@ SCENES: Mapping[str, Prepare] = {
         letter_that_holds_the_turn,
         batch_claimed_with_a_line,
         batch_lapsed_with_a_line,
+        letter_of_a_batch,
+        letter_beside_a_batch,
+        letters_that_hold_the_turn,
     )
 }
 

@@ -140,10 +140,12 @@ def again_at(
     """
     is_along = table.c.available_at.is_(None)
     now = [] if dies is None else [(dies, dialect.now())]
-    due = and_(is_along, ~dies) if dies is not None else is_along
+    never = [] if dies is None else [(and_(is_along, dies), null())]
+    # Not that of others: a dead letter may owe the turn of its line, until then.
+    due_at = case(*never, (is_along, available_at), else_=table.c.due_at)
     return {
         "available_at": dialect.apart(case(*now, (is_along, null()), else_=available_at), table),
-        "due_at": dialect.apart(case((due, available_at)), table),
+        "due_at": dialect.apart(due_at, table),
     }
 
 
