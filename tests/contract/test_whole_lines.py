@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -497,7 +498,7 @@ def test_what_is_taken_back_is_one_line_after_the_other(queue: Queue) -> None:
         queue.release(batch(queue, 1)[0], error="boom")
     queue.redrive()
     in_line(queue, "b1", "b2", key="b")
-    who = {"claim_key": "task", "lease": HOUR}
+    who: dict[str, Any] = {"claim_key": "task", "lease": HOUR}
     queue.claim_many(9, whole_lines=True, claimed_by="try 1", **who)
 
     again = queue.claim_many(9, whole_lines=True, claimed_by="try 2", **who)
@@ -507,7 +508,7 @@ def test_what_is_taken_back_is_one_line_after_the_other(queue: Queue) -> None:
 
 def test_what_is_left_of_a_batch_is_taken_back_in_its_order(queue: Queue) -> None:
     in_line(queue, 1, 2, 3, 4)
-    who = {"claim_key": "task", "lease": HOUR}
+    who: dict[str, Any] = {"claim_key": "task", "lease": HOUR}
     first, *_ = queue.claim_many(3, whole_lines=True, claimed_by="try 1", **who)
     queue.release(first)
 

@@ -67,7 +67,7 @@ def test_no_order_of_a_producer_and_another_breaks_a_promise(
         "letter beside a batch",
     ],
 )
-@pytest.mark.parametrize("verbs", combinations_with_replacement(OF_A_BATCH, 2), ids=_named)
+@pytest.mark.parametrize("verbs", list(combinations_with_replacement(OF_A_BATCH, 2)), ids=_named)
 def test_no_order_of_two_sessions_at_a_batch_breaks_a_promise(
     quick_stage: Stage, scene: str, verbs: Sequence[str]
 ) -> None:

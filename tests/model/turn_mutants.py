@@ -97,7 +97,9 @@ TURN_MUTANTS = {
         instead="IF false THEN\n            SELECT id INTO next_id",
     ),
     "what is given back of a batch can be claimed": TurnMutant(
-        body="_GIVE_BACK_BODY", words="IF NOT holder.owes THEN", instead="RETURN false; IF true THEN"
+        body="_GIVE_BACK_BODY",
+        words="IF NOT holder.owes THEN",
+        instead="RETURN false; IF true THEN",
     ),
     "what is put off stays so": TurnMutant(
         body="_GIVE_BACK_BODY", words="available_at - {put_off}", instead="available_at"

@@ -62,7 +62,8 @@ _ACK_ONE_ALONG = text(
     f" claim_token = NULL WHERE id = {_ALONG.format(table=TABLE_NAME)} AND status = 'claimed'"
 )
 _RELEASE_ONE_ALONG = text(
-    f"UPDATE {TABLE_NAME} SET status = 'available', claimed_at = NULL, claimed_by = NULL, claim_key = NULL, claim_expires_at = NULL, claim_token = NULL"
+    f"UPDATE {TABLE_NAME} SET status = 'available', claimed_at = NULL, claimed_by = NULL,"
+    " claim_key = NULL, claim_expires_at = NULL, claim_token = NULL"
     f" WHERE id = {_ALONG.format(table=TABLE_NAME)} AND status = 'claimed'"
 )
 
@@ -121,7 +122,7 @@ _CLAIMS = {"consume", "claim in turn"}
 _DELETES = {"delete the head", "delete the first in line"}
 _MAY_LOSE = {"ack the head", "release the head", "fail the head"}
 # They wait for nobody. An ack may wait for somebody else who settles the same claim, or one of its
-# batch; a redrive, as a push does, for who is just ending the message behind which it stands in line.
+# batch; a redrive, as a push does, for who is just ending the message that leads its line.
 NEVER_WAIT = {*_CLAIMS, "claim whole lines", "expire the head"}
 ACKS = {"ack the head", "ack the head by hand"}
 
@@ -201,7 +202,7 @@ def batch_claimed_with_a_line(queue: Queue) -> Claim:
 
 
 def letter_of_a_batch(queue: Queue) -> Claim:
-    """Leave a dead letter of a batch, of which another one is claimed for a day, and two in line."""
+    """Leave a dead letter of a batch, another one of it that is claimed, and two in line."""
     queue.push("letter", ordering_key=KEY, max_attempts=1)
     _line(queue)
     queue.push("in line 2", ordering_key=KEY)
@@ -225,9 +226,9 @@ def letters_that_hold_the_turn(queue: Queue) -> Claim:
     queue.push("letter", ordering_key=KEY, max_attempts=1)
     queue.push("holds", ordering_key=KEY, max_attempts=1, on_dead="hold")
     queue.push("in line", ordering_key=KEY)
-    for _ in range(2):
-        lost = claimed(queue, DAY)
-        queue.release(lost, error="dead")
+    queue.release(claimed(queue, DAY), error="dead")
+    lost = claimed(queue, DAY)
+    queue.release(lost, error="dead")
     return lost
 
 

@@ -194,17 +194,15 @@ def test_two_transactions_that_settle_a_batch_each_in_its_order_do_not_wait(
 def test_what_is_redriven_while_the_first_of_its_line_is_locked_is_not_stuck(
     queue: Queue, postgresql: Engine
 ) -> None:
-    queue.push(1, ordering_key="k", max_attempts=1)
+    first = queue.push(1, ordering_key="k", max_attempts=1)
     queue.push(2, ordering_key="k", max_attempts=1, on_dead="hold")
     queue.push(3, ordering_key="k")
     for _ in range(2):
-        claim = queue.claim()
-        assert claim is not None
-        queue.release(claim, error="boom")
+        queue.release(*queue.claim_many(1), error="boom")
     queue.redrive(limit=1)
 
     with postgresql.begin() as connection:
-        connection.execute(_SKIPPED, {"id": claim.message.id - 1})
+        connection.execute(_SKIPPED, {"id": first.id})
         assert queue.redrive() == 1
         assert queue.claim() is None
     owed_is_due(postgresql)
@@ -242,7 +240,7 @@ def office(postgresql_server: str) -> Iterator[People]:
 def test_a_consumer_with_its_role_claims_and_settles_whole_lines(office: People) -> None:
     office.queue("producer").push_many([1, 2, 3, 4, 5], ordering_keys=["k"] * 5)
     consumer = office.queue("consumer", retry=AT_ONCE)
-    who = {"whole_lines": True, "lease": HOUR, "claim_key": "task"}
+    who: dict[str, Any] = {"whole_lines": True, "lease": HOUR, "claim_key": "task"}
     first, second, *others = consumer.claim_many(4, claimed_by="try 1", **who)
 
     consumer.release(second, error="boom")
