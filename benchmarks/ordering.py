@@ -2,9 +2,10 @@
 
 Rates: the same messages are pushed one by one and consumed one by one, plain, and in the order of
 100 keys; by xclaim, and by graphile-worker with its named queues, the best peer that keeps an
-order. All of them take turns on one durable embedded PostgreSQL. The aims: keyed pushes at least
-0.5 of plain ones, keyed claims and acks at least 0.7, and 5 times as many as the peer. Who consumes
-a message twice or not at all, or one of a key before an earlier one, ends the run.
+order. And those of one key, one by one and in batches of whole lines. All of them take turns on one
+durable embedded PostgreSQL. The aims: keyed pushes at least 0.5 of plain ones, keyed claims and
+acks at least 0.7, and 5 times as many as the peer. Who consumes a message twice or not at all, or
+one of a key before an earlier one, ends the run.
 
 Pages: those that a claim reads where a million keys have a message each, and where one key has a
 million whose first is claimed. The aim: at most 40.
@@ -44,6 +45,8 @@ OUTPUT = ROOT / "benchmarks" / "output" / "ordering.json"
 _KEYS = 100
 _MESSAGES = 200  # of a lap
 _OF_A_PEER = 100
+_OF_A_LINE = 10  # in a batch
+_BATCHES = f"one key, in batches of {_OF_A_LINE}"
 _BATCH = 10_000
 _MOST_PAGES = 40
 _WARM_UP = 2  # rounds
@@ -78,6 +81,9 @@ def _rates(server: Server, rounds: int) -> dict[str, Any]:
             name: partial(_lap, stack.enter_context(Queue(name, url)), keys)
             for name, keys in (("plain", None), ("keyed", _KEYS))
         }
+        for name, consume in (("one key", _one_by_one), (_BATCHES, _in_batches)):
+            queue = stack.enter_context(Queue(name, url))
+            contenders[name] = partial(_lap, queue, 1, consume)
         try:
             contenders |= _of_the_peer(server, stack)
         except MissingError as error:
@@ -98,6 +104,8 @@ def _rates(server: Server, rounds: int) -> dict[str, Any]:
                 for ours, others in (
                     ("keyed", "plain"),
                     ("keyed", "graphile-worker, named queues"),
+                    (_BATCHES, "one key"),
+                    (_BATCHES, "graphile-worker, named queues"),
                     ("graphile-worker, named queues", "graphile-worker"),
                 )
                 if others in taken and ours in taken
@@ -107,18 +115,35 @@ def _rates(server: Server, rounds: int) -> dict[str, Any]:
     }
 
 
-def _lap(queue: Queue[Any], keys: int | None) -> Rates:
-    """Push some messages and consume them, one by one, and return how many in a second."""
+def _one_by_one(queue: Queue[Any]) -> list[int]:
+    consumed = []
+    while (claimed := queue.claim()) is not None:
+        queue.ack(claimed)
+        consumed.append(claimed.payload["n"])
+    return consumed
+
+
+def _in_batches(queue: Queue[Any]) -> list[int]:
+    consumed = []
+    while claims := queue.claim_many(_OF_A_LINE, whole_lines=True):
+        queue.ack_many(claims)
+        consumed += [claimed.payload["n"] for claimed in claims]
+    return consumed
+
+
+def _lap(
+    queue: Queue[Any],
+    keys: int | None,
+    consume: Callable[[Queue[Any]], list[int]] = _one_by_one,
+) -> Rates:
+    """Push some messages one by one, consume them, and return how many in a second."""
     given = payloads(_MESSAGES)
     key_of = [None if keys is None else f"key {each['n'] % keys}" for each in given]
     began = time.perf_counter()
     for payload, key in zip(given, key_of, strict=True):
         queue.push(payload, ordering_key=key)
     pushed = time.perf_counter()
-    consumed = []
-    while (claimed := queue.claim()) is not None:
-        queue.ack(claimed)
-        consumed.append(claimed.payload["n"])
+    consumed = consume(queue)
     ended = time.perf_counter()
     _check_order(consumed, _MESSAGES, keys or 1)
     return {"push": _MESSAGES / (pushed - began), "claim, ack": _MESSAGES / (ended - pushed)}

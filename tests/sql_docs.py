@@ -157,6 +157,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "withdraw_as_maintainer": {},
     "withdraw_by_id_as_maintainer": {},
     "claim with a claim key": {"resumes": True},
+    "claim of whole lines, a batch": {"whole_lines": True, "limit": 10},
     "claim on top": {"start": statements.Start.TOP},
     "claim lately": {"start": statements.Start.LATELY},
     "claim behind a position": {"start": statements.Start.POSITION},

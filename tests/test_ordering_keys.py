@@ -258,6 +258,49 @@ def test_a_claim_reads_no_line(engine: Engine, mode: str) -> None:
     assert plan.buffers <= 40, plan.text
 
 
+MODES = ["force_custom_plan", "force_generic_plan"]
+
+
+def batches(engine: Engine, limit: int, *, whole_lines: bool = True) -> Iterator[Any]:
+    for mode in MODES:
+        statement = statements.claim(
+            message_table(), POSTGRESQL, limit=limit, whole_lines=whole_lines
+        )
+        yield explain(engine, statement, mode)
+
+
+def fill(engine: Engine, messages: int, keys: int | None) -> None:
+    queue = Queue("load", engine)
+    for first in range(0, messages, 20_000):
+        numbers = range(first, min(first + 20_000, messages))
+        named = None if keys is None else [f"key-{number % keys}" for number in numbers]
+        queue.push_many([0] * len(numbers), ordering_keys=named)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE xclaim_message")
+
+
+@pytest.mark.parametrize(("messages", "keys"), [(200_000, 1), (20_000, 200), (100_000, 100_000)])
+def test_a_batch_of_whole_lines_reads_no_more_of_them_than_it_claims(
+    engine: Engine, messages: int, keys: int
+) -> None:
+    fill(engine, messages, keys)
+
+    for limit in (2, 10, 100):
+        for plan in batches(engine, limit):
+            assert plan.buffers <= 30 * limit, plan.text
+            assert plan.rows <= 2 * limit + 32, plan.text
+
+
+def test_a_batch_of_whole_lines_is_an_ordinary_one_where_nothing_has_a_key(engine: Engine) -> None:
+    ordering.disable(engine)
+    fill(engine, 20_000, None)
+
+    for lines, ordinary in zip(
+        batches(engine, 10), batches(engine, 10, whole_lines=False), strict=True
+    ):
+        assert lines.buffers <= ordinary.buffers + 10, lines.text
+
+
 @pytest.fixture
 def sent(engine: Engine) -> list[str]:
     """The statements that are sent."""

@@ -385,7 +385,7 @@ WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
       later_end.claim_expires_at > ends.ends_at AND later_end.status = 'claimed' AND CASE WHEN
       (later_end.consumed_at IS NOT NULL) THEN false ELSE true END
     ORDER BY later_end.claim_expires_at
-    LIMIT 1) AS anon_3
+    LIMIT 1) AS anon_4
     FROM ends
     WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
     FROM ends JOIN LATERAL (SELECT held.id AS id
@@ -396,17 +396,25 @@ WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
     LIMIT %(message_limit)s::INTEGER) UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-      %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
+      %(dead_letter_queue)s::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN
+      NULL ELSE greatest(statement_timestamp(), least(statement_timestamp(), xclaim_message.claimed_at) +
+      (CAST(CAST(%(pauses)s::text AS jsonb) ->> (greatest(least(xclaim_message.attempts,
+      %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0 - (%(jitter)s::DOUBLE PRECISION *
+      ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval
+      '1 second')) END AS anon_1), due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL AND
+      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
+      ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <> %(dead_letter_queue)s::text)
+      THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN greatest(statement_timestamp(),
       least(statement_timestamp(), xclaim_message.claimed_at) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
       (greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0
       - (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0
-      AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
-      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
-      ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) -> 'attempt') =
-      ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'attempt', 1, 4096) END
-      = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+      AS DOUBLE PRECISION)))) * interval '1 second')) ELSE xclaim_message.due_at END AS anon_2),
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
+      ELSE NULL END, last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) ->
+      'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'attempt',
+      1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
       (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string', 'number'])) THEN
       substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
       CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
@@ -433,7 +441,7 @@ WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
       CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-
       MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text),
       'error_class', 'LeaseExpired', 'error', substr('lease expired, claimed by ' ||
-      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1, 1000))) END AS anon_2), queue=CASE WHEN
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1, 1000))) END AS anon_3), queue=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue
       END
@@ -460,7 +468,7 @@ WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
       (later_end.consumed_at IS NOT NULL) THEN false ELSE true END AND NOT coalesce(later_end.claim_key =
       %(key)s::text, later_end.claim_key IS NULL AND %(key)s::text IS NULL)
     ORDER BY later_end.claim_expires_at
-    LIMIT 1) AS anon_3
+    LIMIT 1) AS anon_4
     FROM ends
     WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
     FROM ends JOIN LATERAL (SELECT held.id AS id
@@ -472,17 +480,25 @@ WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
     LIMIT %(message_limit)s::INTEGER) UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-      %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
+      %(dead_letter_queue)s::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN
+      NULL ELSE greatest(statement_timestamp(), least(statement_timestamp(), xclaim_message.claimed_at) +
+      (CAST(CAST(%(pauses)s::text AS jsonb) ->> (greatest(least(xclaim_message.attempts,
+      %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0 - (%(jitter)s::DOUBLE PRECISION *
+      ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval
+      '1 second')) END AS anon_1), due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL AND
+      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
+      ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <> %(dead_letter_queue)s::text)
+      THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN greatest(statement_timestamp(),
       least(statement_timestamp(), xclaim_message.claimed_at) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
       (greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0
       - (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0
-      AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
-      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
-      ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) -> 'attempt') =
-      ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'attempt', 1, 4096) END
-      = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+      AS DOUBLE PRECISION)))) * interval '1 second')) ELSE xclaim_message.due_at END AS anon_2),
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
+      ELSE NULL END, last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) ->
+      'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'attempt',
+      1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
       (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string', 'number'])) THEN
       substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
       CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
@@ -509,7 +525,7 @@ WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at
       CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-
       MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text),
       'error_class', 'LeaseExpired', 'error', substr('lease expired, claimed by ' ||
-      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1, 1000))) END AS anon_2), queue=CASE WHEN
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1, 1000))) END AS anon_3), queue=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0) THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue
       END
@@ -1663,18 +1679,19 @@ SELECT held.id
 UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (xclaim_message.queue = %(dead_letter_queue)s::text) THEN
       statement_timestamp() + (%(rest_seconds)s::DOUBLE PRECISION * interval '1 second') ELSE
-      statement_timestamp() END AS anon_1), attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN
-      xclaim_message.attempts + 1 ELSE 2147483647 END, claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=xclaim_message.claim_key,
-      last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE WHEN NOT
-      coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND pg_column_size(xclaim_message.failures) <
-      524288, false) THEN CAST('[]' AS jsonb) WHEN (jsonb_array_length(xclaim_message.failures) >= 20) THEN
-      xclaim_message.failures - 0 ELSE xclaim_message.failures END ||
-      jsonb_build_array(jsonb_build_object('attempt', CASE WHEN (xclaim_message.attempts < 2147483647) THEN
-      xclaim_message.attempts + 1 ELSE 2147483647 END, 'at', to_char(timezone('UTC', statement_timestamp()),
-      'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', %(claimant)s::text, 'error_class',
-      %(error_class)s::text, 'error', substr(%(error)s::text, 1, 1000))) AS anon_2),
-      queue=%(dead_letter_queue)s::text
+      statement_timestamp() END AS anon_1), due_at=CASE WHEN (xclaim_message.queue =
+      %(dead_letter_queue)s::text) THEN xclaim_message.due_at END, attempts=CASE WHEN (xclaim_message.attempts
+      < 2147483647) THEN xclaim_message.attempts + 1 ELSE 2147483647 END, claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=xclaim_message.claim_key, last_error=%(error)s::text, last_error_class=%(error_class)s::text,
+      failures=(SELECT CASE WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+      pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
+      (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+      xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt', CASE WHEN
+      (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE 2147483647 END, 'at',
+      to_char(timezone('UTC', statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
+      %(claimant)s::text, 'error_class', %(error_class)s::text, 'error', substr(%(error)s::text, 1, 1000))) AS
+      anon_2), queue=%(dead_letter_queue)s::text
     WHERE xclaim_message.id = ANY (array((SELECT item.id
     FROM unnest(CAST(%(ids)s::text AS BIGINT[])) WITH ORDINALITY AS item(id, position)))) AND
       xclaim_message.queue = %(queue_name)s::text AND (xclaim_message.status = 'available' OR
@@ -1808,6 +1825,89 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
     FROM resumable
     UNION ALL SELECT candidate.id AS id
     FROM candidate) AS taken))) AND xclaim_message.status <> 'consumed'
+    RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
+      CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
+      ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
+      xclaim_message.max_attempts, least(greatest(xclaim_message.created_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') AS created_at, CASE WHEN (xclaim_message.available_at IS NOT NULL) THEN
+      least(greatest(xclaim_message.available_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
+      available_at, xclaim_message.claimed_at, xclaim_message.claim_expires_at, xclaim_message.last_error,
+      xclaim_message.last_error_class, xclaim_message.claim_token, xclaim_message.codec,
+      xclaim_message.ordering_key;
+
+-- claim of whole lines, a batch
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(queue_name)s::text AND top.status = 'available' AND top.available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND (xclaim_queue.paused_at IS NOT NULL OR
+      xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(queue_name)s::text AND lower.status = 'available' AND lower.available_at >=
+      '-infinity' AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) AS anon_1, level.number + 1 AS anon_2
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT picked.id AS id
+    FROM level CROSS JOIN LATERAL (SELECT waiting.id AS id
+    FROM xclaim_message AS waiting
+    WHERE waiting.queue = %(queue_name)s::text AND waiting.status = 'available' AND waiting.priority =
+      level.priority AND waiting.available_at <= statement_timestamp() AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN false ELSE true END
+    ORDER BY waiting.available_at, waiting.id
+    LIMIT 10 FOR NO KEY UPDATE SKIP LOCKED) AS picked
+    UNION ALL SELECT behind.id AS id
+    FROM (SELECT other.id AS id
+    FROM xclaim_message AS other
+    WHERE other.queue = %(queue_name)s::text AND other.status = 'available' AND other.priority < (SELECT
+      level.priority
+    FROM level
+    WHERE level.number = 32) AND other.available_at <= statement_timestamp() AND other.available_at >=
+      '-infinity' AND CASE WHEN (other.consumed_at IS NOT NULL) THEN false ELSE true END
+    ORDER BY other.priority DESC, other.available_at, other.id
+    LIMIT 10 FOR NO KEY UPDATE SKIP LOCKED) AS behind
+    LIMIT 10), wanted AS MATERIALIZED (SELECT each.id AS id, heads.place AS place, each.nth AS nth
+    FROM (SELECT head.id AS id, CASE WHEN (head.origin_queue = %(queue_name)s::text AND head.keeps_turn IS NOT
+      true) THEN head.ordering_key END AS ordering_key, row_number() OVER (ORDER BY head.priority DESC,
+      head.available_at, head.id) AS place
+    FROM xclaim_message AS head
+    WHERE head.id = ANY (array((SELECT candidate.id
+    FROM candidate)))
+    ORDER BY head.priority DESC, head.available_at, head.id) AS heads CROSS JOIN LATERAL (SELECT heads.id AS
+      id, 0 AS nth
+    UNION ALL (SELECT line.id AS id, row_number() OVER (ORDER BY line.id) AS nth
+    FROM xclaim_message AS line
+    WHERE line.queue = %(queue_name)s::text AND line.origin_queue = %(queue_name)s::text AND
+      heads.ordering_key IS NOT NULL AND line.ordering_key IS NOT NULL AND line.ordering_key =
+      heads.ordering_key AND line.status = 'available' AND line.available_at IS NULL
+    ORDER BY line.queue, line.ordering_key, line.id
+    LIMIT 9)) AS each
+    LIMIT 10), taken_along AS MATERIALIZED (SELECT along.id AS id
+    FROM xclaim_message AS along
+    WHERE along.id = ANY (array((SELECT wanted.id
+    FROM wanted
+    WHERE wanted.nth > 0))) AND along.status = 'available' AND along.available_at IS NULL AND (along.due_at IS
+      NULL OR along.due_at <= statement_timestamp()) AND along.keeps_turn IS NOT true AND CASE WHEN
+      (along.consumed_at IS NOT NULL) THEN false ELSE true END FOR NO KEY UPDATE SKIP LOCKED), whole_lines AS
+      MATERIALIZED (SELECT counted.id AS id
+    FROM (SELECT wanted.id AS id, wanted.place AS place, wanted.nth AS nth, count(taken_along.id) OVER
+      (PARTITION BY wanted.place
+    ORDER BY wanted.nth) AS had
+    FROM wanted LEFT OUTER JOIN taken_along ON taken_along.id = wanted.id) AS counted
+    WHERE counted.had = counted.nth
+    ORDER BY counted.place, counted.nth) UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=statement_timestamp(), claim_expires_at=(statement_timestamp() +
+      (%(lease_seconds)s::DOUBLE PRECISION * interval '1 second')),
+      claim_token=CAST(encode(substr(sha256(CAST(%(token_secret)s AS BYTEA) || int8send(xclaim_message.id)),
+      1, 16), 'hex') AS uuid), status='claimed', claimed_by=%(claimant)s::text, claim_key=%(key)s::text
+    WHERE xclaim_message.id = ANY (array((SELECT whole_lines.id
+    FROM whole_lines))) AND xclaim_message.status = 'available'
     RETURNING xclaim_message.id, xclaim_message.origin_queue, xclaim_message.priority,
       CAST(xclaim_message.payload AS text) AS payload, CAST(CASE WHEN xclaim_message.headers = '{}' THEN NULL
       ELSE xclaim_message.headers END AS text) AS headers, xclaim_message.unique_key, xclaim_message.attempts,
@@ -2054,13 +2154,18 @@ WITH acked AS (UPDATE xclaim_message
 UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-      %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE xclaim_message.available_at END AS anon_1),
-      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
-      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
-      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
-      ELSE NULL END, queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
-      THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
-      %(dead_letter_queue)s::text ELSE xclaim_message.queue END
+      %(dead_letter_queue)s::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN
+      NULL ELSE xclaim_message.available_at END AS anon_1), due_at=(SELECT CASE WHEN
+      (xclaim_message.available_at IS NULL AND coalesce(xclaim_message.attempts >= CASE WHEN
+      %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND
+      xclaim_message.queue <> %(dead_letter_queue)s::text) THEN NULL WHEN (xclaim_message.available_at IS
+      NULL) THEN xclaim_message.available_at ELSE xclaim_message.due_at END AS anon_2), claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
+      ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END, queue=CASE
+      WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN %(dead_letter_queue)s::text
+      ELSE xclaim_message.queue END
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
@@ -2083,24 +2188,33 @@ UPDATE xclaim_message
 UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-      %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
+      %(dead_letter_queue)s::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN
+      NULL ELSE greatest(statement_timestamp(), least(statement_timestamp(), statement_timestamp()) +
+      (CAST(CAST(%(pauses)s::text AS jsonb) ->> (greatest(least(xclaim_message.attempts,
+      %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0 - (%(jitter)s::DOUBLE PRECISION *
+      ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval
+      '1 second')) END AS anon_1), due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL AND
+      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
+      ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <> %(dead_letter_queue)s::text)
+      THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN greatest(statement_timestamp(),
       least(statement_timestamp(), statement_timestamp()) + (CAST(CAST(%(pauses)s::text AS jsonb) ->>
       (greatest(least(xclaim_message.attempts, %(pause_count)s::INTEGER), 1) - 1) AS DOUBLE PRECISION) * (1.0
       - (%(jitter)s::DOUBLE PRECISION * ((((xclaim_message.id %% 97) + %(drawn)s::INTEGER) %% 97) / CAST(97.0
-      AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
-      claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
-      coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
-      ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE WHEN NOT
-      coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND pg_column_size(xclaim_message.failures) <
-      524288, false) THEN CAST('[]' AS jsonb) WHEN (jsonb_array_length(xclaim_message.failures) >= 20) THEN
-      xclaim_message.failures - 0 ELSE xclaim_message.failures END ||
-      jsonb_build_array(jsonb_build_object('attempt', CAST(xclaim_message.attempts AS INTEGER), 'at',
-      to_char(timezone('UTC', statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
-      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', %(error_class)s::text, 'error',
-      substr(%(error)s::text, 1, 1000))) AS anon_2), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE
-      WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 =
-      0) THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue END
+      AS DOUBLE PRECISION)))) * interval '1 second')) ELSE xclaim_message.due_at END AS anon_2),
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
+      ELSE NULL END, last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE
+      WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+      pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
+      (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+      xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt',
+      CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-
+      MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text),
+      'error_class', %(error_class)s::text, 'error', substr(%(error)s::text, 1, 1000))) AS anon_3), queue=CASE
+      WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN %(dead_letter_queue)s::text
+      ELSE xclaim_message.queue END
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
@@ -2123,21 +2237,27 @@ UPDATE xclaim_message
 UPDATE xclaim_message
     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN
       THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-      %(dead_letter_queue)s::text) THEN statement_timestamp() ELSE statement_timestamp() +
-      (%(delay_seconds)s::DOUBLE PRECISION * interval '1 second') END AS anon_1), claimed_at=NULL,
-      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+      %(dead_letter_queue)s::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN
+      NULL ELSE statement_timestamp() + (%(delay_seconds)s::DOUBLE PRECISION * interval '1 second') END AS
+      anon_1), due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL AND
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
-      ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE WHEN NOT
-      coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND pg_column_size(xclaim_message.failures) <
-      524288, false) THEN CAST('[]' AS jsonb) WHEN (jsonb_array_length(xclaim_message.failures) >= 20) THEN
-      xclaim_message.failures - 0 ELSE xclaim_message.failures END ||
-      jsonb_build_array(jsonb_build_object('attempt', CAST(xclaim_message.attempts AS INTEGER), 'at',
-      to_char(timezone('UTC', statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
-      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', %(error_class)s::text, 'error',
-      substr(%(error)s::text, 1, 1000))) AS anon_2), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE
-      WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 =
-      0) THEN %(dead_letter_queue)s::text ELSE xclaim_message.queue END
+      ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <> %(dead_letter_queue)s::text)
+      THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN statement_timestamp() +
+      (%(delay_seconds)s::DOUBLE PRECISION * interval '1 second') ELSE xclaim_message.due_at END AS anon_2),
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key
+      ELSE NULL END, last_error=%(error)s::text, last_error_class=%(error_class)s::text, failures=(SELECT CASE
+      WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+      pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
+      (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
+      xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt',
+      CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC', statement_timestamp()), 'YYYY-
+      MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by', CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text),
+      'error_class', %(error_class)s::text, 'error', substr(%(error)s::text, 1, 1000))) AS anon_3), queue=CASE
+      WHEN coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN
+      %(most_attempts)s::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN %(dead_letter_queue)s::text
+      ELSE xclaim_message.queue END
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS
@@ -2158,9 +2278,9 @@ UPDATE xclaim_message
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts > 1) THEN
-      xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
-      status='available', claimed_by=NULL, claim_key=NULL
+    SET attempts=CASE WHEN (xclaim_message.attempts > 1) THEN xclaim_message.attempts - 1 ELSE 0 END,
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=NULL
     WHERE xclaim_message.id = %(message_id)s::BIGINT AND xclaim_message.claim_token = %(token)s::uuid
     RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xclaim_message.status,
       xclaim_message.priority, CAST(xclaim_message.payload AS text) AS payload, CAST(xclaim_message.headers AS

@@ -334,26 +334,35 @@ WITH RECURSIVE places(place) AS (SELECT 1 AS place
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
     SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
       ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
-      strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE max(strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      strftime('%Y-%m-%d %H:%M:%f', 'now') WHEN (xclaim_message.available_at IS NULL) THEN NULL ELSE
+      max(strftime('%Y-%m-%d %H:%M:%f', 'now'), coalesce(strftime('%Y-%m-%d %H:%M:%f', min(strftime('%Y-%m-%d
+      %H:%M:%f', 'now'), xclaim_message.claimed_at), CAST(json_extract(:pauses, '$[' ||
+      CAST(CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS INTEGER) AS TEXT) || ']') * (1.0 -
+      :jitter * ((xclaim_message.id % 97 + :drawn) % 97 / CAST(97.0 AS DOUBLE))) AS TEXT) || ' seconds'),
+      strftime('%Y-%m-%d %H:%M:%f', 'now'))) END, due_at=CASE WHEN (xclaim_message.available_at IS NULL AND
+      coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN NULL
+      WHEN (xclaim_message.available_at IS NULL) THEN max(strftime('%Y-%m-%d %H:%M:%f', 'now'),
       coalesce(strftime('%Y-%m-%d %H:%M:%f', min(strftime('%Y-%m-%d %H:%M:%f', 'now'),
       xclaim_message.claimed_at), CAST(json_extract(:pauses, '$[' ||
       CAST(CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS INTEGER) AS TEXT) || ']') * (1.0 -
       :jitter * ((xclaim_message.id % 97 + :drawn) % 97 / CAST(97.0 AS DOUBLE))) AS TEXT) || ' seconds'),
-      strftime('%Y-%m-%d %H:%M:%f', 'now'))) END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
-      status='available', claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
-      :is_limited THEN :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN
-      xclaim_message.claim_key ELSE NULL END, last_error=CASE WHEN coalesce(CAST(CASE WHEN (CASE WHEN
-      (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN
-      json_extract(xclaim_message.failures, '$[#-1].attempt') END AS TEXT) = CAST(CAST(xclaim_message.attempts
-      AS INTEGER) AS TEXT) AND CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      strftime('%Y-%m-%d %H:%M:%f', 'now'))) ELSE xclaim_message.due_at END, claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+      coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END, last_error=CASE
+      WHEN coalesce(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
       json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
-      '$[#-1].claimed_by') END AS TEXT) = CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 1 = 0)
-      THEN CASE WHEN (CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
-      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
-      '$[#-1].error') END AS TEXT) GLOB '*' || char(65533) || '*') THEN (SELECT
-      group_concat(char(unicode(substr(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text')
-      THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
-      '$[#-1].error') END AS TEXT), places.place, 1))), '') AS group_concat_1
+      '$[#-1].attempt') END AS TEXT) = CAST(CAST(xclaim_message.attempts AS INTEGER) AS TEXT) AND CAST(CASE
+      WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE
+      0 END = 1) THEN json_extract(xclaim_message.failures, '$[#-1].claimed_by') END AS TEXT) =
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 1 = 0) THEN CASE WHEN (CAST(CASE WHEN (CASE
+      WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1)
+      THEN json_extract(xclaim_message.failures, '$[#-1].error') END AS TEXT) GLOB '*' || char(65533) || '*')
+      THEN (SELECT group_concat(char(unicode(substr(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures)
+      = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN
+      json_extract(xclaim_message.failures, '$[#-1].error') END AS TEXT), places.place, 1))), '') AS
+      group_concat_1
     FROM places
     WHERE places.place <= length(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
       json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
@@ -416,26 +425,35 @@ WITH RECURSIVE places(place) AS (SELECT 1 AS place
     LIMIT :message_limit OFFSET :param_1) UPDATE xclaim_message
     SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
       ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
-      strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE max(strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      strftime('%Y-%m-%d %H:%M:%f', 'now') WHEN (xclaim_message.available_at IS NULL) THEN NULL ELSE
+      max(strftime('%Y-%m-%d %H:%M:%f', 'now'), coalesce(strftime('%Y-%m-%d %H:%M:%f', min(strftime('%Y-%m-%d
+      %H:%M:%f', 'now'), xclaim_message.claimed_at), CAST(json_extract(:pauses, '$[' ||
+      CAST(CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS INTEGER) AS TEXT) || ']') * (1.0 -
+      :jitter * ((xclaim_message.id % 97 + :drawn) % 97 / CAST(97.0 AS DOUBLE))) AS TEXT) || ' seconds'),
+      strftime('%Y-%m-%d %H:%M:%f', 'now'))) END, due_at=CASE WHEN (xclaim_message.available_at IS NULL AND
+      coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN NULL
+      WHEN (xclaim_message.available_at IS NULL) THEN max(strftime('%Y-%m-%d %H:%M:%f', 'now'),
       coalesce(strftime('%Y-%m-%d %H:%M:%f', min(strftime('%Y-%m-%d %H:%M:%f', 'now'),
       xclaim_message.claimed_at), CAST(json_extract(:pauses, '$[' ||
       CAST(CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS INTEGER) AS TEXT) || ']') * (1.0 -
       :jitter * ((xclaim_message.id % 97 + :drawn) % 97 / CAST(97.0 AS DOUBLE))) AS TEXT) || ' seconds'),
-      strftime('%Y-%m-%d %H:%M:%f', 'now'))) END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
-      status='available', claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
-      :is_limited THEN :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN
-      xclaim_message.claim_key ELSE NULL END, last_error=CASE WHEN coalesce(CAST(CASE WHEN (CASE WHEN
-      (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN
-      json_extract(xclaim_message.failures, '$[#-1].attempt') END AS TEXT) = CAST(CAST(xclaim_message.attempts
-      AS INTEGER) AS TEXT) AND CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
+      strftime('%Y-%m-%d %H:%M:%f', 'now'))) ELSE xclaim_message.due_at END, claimed_at=NULL,
+      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+      coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END, last_error=CASE
+      WHEN coalesce(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
       json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
-      '$[#-1].claimed_by') END AS TEXT) = CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 1 = 0)
-      THEN CASE WHEN (CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
-      json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
-      '$[#-1].error') END AS TEXT) GLOB '*' || char(65533) || '*') THEN (SELECT
-      group_concat(char(unicode(substr(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text')
-      THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
-      '$[#-1].error') END AS TEXT), places.place, 1))), '') AS group_concat_1
+      '$[#-1].attempt') END AS TEXT) = CAST(CAST(xclaim_message.attempts AS INTEGER) AS TEXT) AND CAST(CASE
+      WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE
+      0 END = 1) THEN json_extract(xclaim_message.failures, '$[#-1].claimed_by') END AS TEXT) =
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 1 = 0) THEN CASE WHEN (CAST(CASE WHEN (CASE
+      WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1)
+      THEN json_extract(xclaim_message.failures, '$[#-1].error') END AS TEXT) GLOB '*' || char(65533) || '*')
+      THEN (SELECT group_concat(char(unicode(substr(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures)
+      = 'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN
+      json_extract(xclaim_message.failures, '$[#-1].error') END AS TEXT), places.place, 1))), '') AS
+      group_concat_1
     FROM places
     WHERE places.place <= length(CAST(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN
       json_valid(xclaim_message.failures) ELSE 0 END = 1) THEN json_extract(xclaim_message.failures,
@@ -1167,14 +1185,105 @@ WITH RECURSIVE resumable AS MATERIALIZED (SELECT held.id AS id
       claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
       last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
 
+-- claim of whole lines, a batch
+-- Claim the next messages: highest priority, then longest available, then lowest id.
+WITH RECURSIVE level(priority, number) AS (SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = :queue_name AND top.status = 'available' AND top.available_at IS NOT NULL
+    ORDER BY top.priority DESC
+    LIMIT 1 OFFSET :param_1) AS priority, 1 AS number
+    WHERE NOT (EXISTS (SELECT xclaim_queue.queue
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND (xclaim_queue.paused_at IS NOT NULL OR xclaim_queue.concurrency
+      IS NOT NULL OR xclaim_queue.rate IS NOT NULL)))
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = :queue_name AND lower.status = 'available' AND lower.available_at IS NOT NULL AND
+      lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1 OFFSET :param_2) AS anon_1, level.number + 1 AS anon_2
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < 32), candidate AS MATERIALIZED (SELECT waiting.id AS
+      id
+    FROM level CROSS JOIN xclaim_message AS waiting
+    WHERE waiting.queue = :queue_name AND waiting.status = 'available' AND waiting.priority = level.priority
+      AND waiting.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND CASE WHEN (waiting.consumed_at IS
+      NOT NULL) THEN 0 ELSE 1 END = 1 AND waiting.available_at IS NOT NULL
+    UNION ALL SELECT behind.id AS id
+    FROM (SELECT other.id AS id
+    FROM xclaim_message AS other
+    WHERE other.queue = :queue_name AND other.status = 'available' AND other.priority < (SELECT level.priority
+    FROM level
+    WHERE level.number = 32) AND other.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND
+      other.available_at IS NOT NULL AND CASE WHEN (other.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1
+    ORDER BY other.priority DESC, other.available_at, other.id
+    LIMIT 10 OFFSET :param_3) AS behind
+    LIMIT 10 OFFSET :param_4), wanted AS MATERIALIZED (SELECT "each".id AS id, "each".place AS place,
+      "each".nth AS nth
+    FROM (SELECT heads.id AS id, heads.place AS place, 0 AS nth
+    FROM (SELECT head.id AS id, CASE WHEN (head.origin_queue = :queue_name AND head.keeps_turn IS NOT 1) THEN
+      head.ordering_key END AS ordering_key, row_number() OVER (ORDER BY head.priority DESC,
+      head.available_at, head.id) AS place
+    FROM xclaim_message AS head
+    WHERE head.id IN (SELECT candidate.id
+    FROM candidate)
+    ORDER BY head.priority DESC, head.available_at, head.id) AS heads
+    UNION ALL SELECT follower.id AS id, heads.place AS place, row_number() OVER (PARTITION BY heads.place
+    ORDER BY follower.id) AS nth
+    FROM (SELECT head.id AS id, CASE WHEN (head.origin_queue = :queue_name AND head.keeps_turn IS NOT 1) THEN
+      head.ordering_key END AS ordering_key, row_number() OVER (ORDER BY head.priority DESC,
+      head.available_at, head.id) AS place
+    FROM xclaim_message AS head
+    WHERE head.id IN (SELECT candidate.id
+    FROM candidate)
+    ORDER BY head.priority DESC, head.available_at, head.id) AS heads CROSS JOIN xclaim_message AS follower
+    WHERE heads.ordering_key IS NOT NULL AND follower.id IN (SELECT line.id
+    FROM xclaim_message AS line
+    WHERE line.queue = :queue_name AND line.origin_queue = :queue_name AND heads.ordering_key IS NOT NULL AND
+      line.ordering_key IS NOT NULL AND line.ordering_key = heads.ordering_key AND line.status = 'available'
+      AND line.available_at IS NULL
+    ORDER BY line.queue, line.ordering_key, line.id
+    LIMIT 9 OFFSET :param_5)) AS "each"
+    ORDER BY "each".place, "each".nth
+    LIMIT 10 OFFSET :param_6), taken_along AS MATERIALIZED (SELECT along.id AS id
+    FROM xclaim_message AS along
+    WHERE along.id IN (SELECT wanted.id
+    FROM wanted
+    WHERE wanted.nth > 0) AND along.status = 'available' AND along.available_at IS NULL AND (along.due_at IS
+      NULL OR along.due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')) AND along.keeps_turn IS NOT 1 AND CASE
+      WHEN (along.consumed_at IS NOT NULL) THEN 0 ELSE 1 END = 1), whole_lines AS MATERIALIZED (SELECT
+      counted.id AS id
+    FROM (SELECT wanted.id AS id, wanted.place AS place, wanted.nth AS nth, count(taken_along.id) OVER
+      (PARTITION BY wanted.place
+    ORDER BY wanted.nth) AS had
+    FROM wanted LEFT OUTER JOIN taken_along ON taken_along.id = wanted.id) AS counted
+    WHERE counted.had = counted.nth
+    ORDER BY counted.place, counted.nth) UPDATE xclaim_message
+    SET attempts=CASE WHEN (xclaim_message.attempts < 2147483647) THEN xclaim_message.attempts + 1 ELSE
+      2147483647 END, claimed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_expires_at=strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds'), claim_token=lower(hex(randomblob(16))),
+      status='claimed', claimed_by=:claimant, claim_key=:key
+    WHERE xclaim_message.id IN (SELECT whole_lines.id
+    FROM whole_lines) AND xclaim_message.status = 'available'
+    RETURNING id, CAST(origin_queue AS BLOB) AS origin_queue, CAST(priority AS INTEGER) AS priority,
+      CAST(payload AS BLOB) AS payload, CAST(nullif(headers, '{}') AS BLOB) AS headers, CAST(unique_key AS
+      BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts, CAST(max_attempts AS INTEGER) AS
+      max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at AS BLOB) AS available_at,
+      claimed_at, claim_expires_at, CAST(last_error AS BLOB) AS last_error, CAST(last_error_class AS BLOB) AS
+      last_error_class, claim_token, CAST(codec AS BLOB) AS codec, CAST(ordering_key AS BLOB) AS ordering_key;
+
 -- release
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
     SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
       ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
-      strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE xclaim_message.available_at END, claimed_at=NULL,
-      claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+      strftime('%Y-%m-%d %H:%M:%f', 'now') WHEN (xclaim_message.available_at IS NULL) THEN NULL ELSE
+      xclaim_message.available_at END, due_at=CASE WHEN (xclaim_message.available_at IS NULL AND
       coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN NULL
+      WHEN (xclaim_message.available_at IS NULL) THEN xclaim_message.available_at ELSE xclaim_message.due_at
+      END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
       xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END, queue=CASE WHEN
       coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
       xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE xclaim_message.queue END
@@ -1194,11 +1303,56 @@ UPDATE xclaim_message
 UPDATE xclaim_message
     SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
       ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
-      strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE max(strftime('%Y-%m-%d %H:%M:%f', 'now'),
+      strftime('%Y-%m-%d %H:%M:%f', 'now') WHEN (xclaim_message.available_at IS NULL) THEN NULL ELSE
+      max(strftime('%Y-%m-%d %H:%M:%f', 'now'), coalesce(strftime('%Y-%m-%d %H:%M:%f', min(strftime('%Y-%m-%d
+      %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now')), CAST(json_extract(:pauses, '$[' ||
+      CAST(CAST(max(min(xclaim_message.attempts, :pause_count) - 1, 0) AS INTEGER) AS TEXT) || ']') * (1.0 -
+      :jitter * ((xclaim_message.id % 97 + :drawn) % 97 / CAST(97.0 AS DOUBLE))) AS TEXT) || ' seconds'),
+      strftime('%Y-%m-%d %H:%M:%f', 'now'))) END, due_at=CASE WHEN (xclaim_message.available_at IS NULL AND
+      coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
+      xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN NULL
+      WHEN (xclaim_message.available_at IS NULL) THEN max(strftime('%Y-%m-%d %H:%M:%f', 'now'),
       coalesce(strftime('%Y-%m-%d %H:%M:%f', min(strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d
       %H:%M:%f', 'now')), CAST(json_extract(:pauses, '$[' || CAST(CAST(max(min(xclaim_message.attempts,
       :pause_count) - 1, 0) AS INTEGER) AS TEXT) || ']') * (1.0 - :jitter * ((xclaim_message.id % 97 + :drawn)
-      % 97 / CAST(97.0 AS DOUBLE))) AS TEXT) || ' seconds'), strftime('%Y-%m-%d %H:%M:%f', 'now'))) END,
+      % 97 / CAST(97.0 AS DOUBLE))) AS TEXT) || ' seconds'), strftime('%Y-%m-%d %H:%M:%f', 'now'))) ELSE
+      xclaim_message.due_at END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
+      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
+      last_error=:error, last_error_class=:error_class, failures=json_insert(CASE WHEN (json_type(CASE WHEN
+      (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0
+      END = 1 AND length(xclaim_message.failures) < 524288) THEN xclaim_message.failures ELSE 'null' END) !=
+      'array') THEN '[]' WHEN (json_array_length(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) =
+      'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1 AND length(xclaim_message.failures) <
+      524288) THEN xclaim_message.failures ELSE 'null' END) >= 20) THEN json_remove(xclaim_message.failures,
+      '$[0]') ELSE xclaim_message.failures END, '$[#]', json_object('attempt', CAST(xclaim_message.attempts AS
+      INTEGER), 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now') AS TEXT), 'claimed_by',
+      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 'error_class', :error_class, 'error',
+      substr(:error, 1, 1000))), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited
+      THEN :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE
+      xclaim_message.queue END
+    WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
+    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
+      BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
+      AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
+      CAST(max_attempts AS INTEGER) AS max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at
+      AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
+      claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
+      CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
+      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec,
+      CAST(ordering_key AS BLOB) AS ordering_key;
+
+-- release, after an error, with a delay
+-- Make the claimed message available again, or a dead letter if its attempts are used up.
+UPDATE xclaim_message
+    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
+      ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
+      strftime('%Y-%m-%d %H:%M:%f', 'now') WHEN (xclaim_message.available_at IS NULL) THEN NULL ELSE
+      strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds') END, due_at=CASE WHEN
+      (xclaim_message.available_at IS NULL AND coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
+      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue !=
+      :dead_letter_queue) THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(:delay_seconds AS TEXT) || ' seconds') ELSE xclaim_message.due_at END,
       claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
       claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts ELSE
       xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END, last_error=:error,
@@ -1225,44 +1379,12 @@ UPDATE xclaim_message
       AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec,
       CAST(ordering_key AS BLOB) AS ordering_key;
 
--- release, after an error, with a delay
--- Make the claimed message available again, or a dead letter if its attempts are used up.
-UPDATE xclaim_message
-    SET available_at=CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN :most_attempts
-      ELSE xclaim_message.max_attempts END, 1 = 0) = 1 AND xclaim_message.queue != :dead_letter_queue) THEN
-      strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:delay_seconds AS
-      TEXT) || ' seconds') END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
-      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited THEN
-      :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
-      last_error=:error, last_error_class=:error_class, failures=json_insert(CASE WHEN (json_type(CASE WHEN
-      (CASE WHEN (typeof(xclaim_message.failures) = 'text') THEN json_valid(xclaim_message.failures) ELSE 0
-      END = 1 AND length(xclaim_message.failures) < 524288) THEN xclaim_message.failures ELSE 'null' END) !=
-      'array') THEN '[]' WHEN (json_array_length(CASE WHEN (CASE WHEN (typeof(xclaim_message.failures) =
-      'text') THEN json_valid(xclaim_message.failures) ELSE 0 END = 1 AND length(xclaim_message.failures) <
-      524288) THEN xclaim_message.failures ELSE 'null' END) >= 20) THEN json_remove(xclaim_message.failures,
-      '$[0]') ELSE xclaim_message.failures END, '$[#]', json_object('attempt', CAST(xclaim_message.attempts AS
-      INTEGER), 'at', CAST(strftime('%Y-%m-%d %H:%M:%f', 'now') AS TEXT), 'claimed_by',
-      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS TEXT), 'error_class', :error_class, 'error',
-      substr(:error, 1, 1000))), queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN :is_limited
-      THEN :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) THEN :dead_letter_queue ELSE
-      xclaim_message.queue END
-    WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
-    RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
-      BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers
-      AS BLOB) AS headers, CAST(unique_key AS BLOB) AS unique_key, CAST(attempts AS INTEGER) AS attempts,
-      CAST(max_attempts AS INTEGER) AS max_attempts, CAST(created_at AS BLOB) AS created_at, CAST(available_at
-      AS BLOB) AS available_at, CAST(claimed_at AS BLOB) AS claimed_at, CAST(claim_expires_at AS BLOB) AS
-      claim_expires_at, CAST(consumed_at AS BLOB) AS consumed_at, CAST(claimed_by AS BLOB) AS claimed_by,
-      CAST(consumed_by AS BLOB) AS consumed_by, CAST(claim_key AS BLOB) AS claim_key, CAST(last_error AS BLOB)
-      AS last_error, CAST(last_error_class AS BLOB) AS last_error_class, CAST(codec AS BLOB) AS codec,
-      CAST(ordering_key AS BLOB) AS ordering_key;
-
 -- release, not counted
 -- Make the claimed message available again, or a dead letter if its attempts are used up.
 UPDATE xclaim_message
-    SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts > 1) THEN
-      xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
-      status='available', claimed_by=NULL, claim_key=NULL
+    SET attempts=CASE WHEN (xclaim_message.attempts > 1) THEN xclaim_message.attempts - 1 ELSE 0 END,
+      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
+      claim_key=NULL
     WHERE xclaim_message.id = :message_id AND xclaim_message.claim_token = :token
     RETURNING id, CAST(queue AS BLOB) AS queue, CAST(origin_queue AS BLOB) AS origin_queue, CAST(status AS
       BLOB) AS status, CAST(priority AS INTEGER) AS priority, CAST(payload AS BLOB) AS payload, CAST(headers

@@ -299,6 +299,7 @@ ORDERING = {
     "xclaim_unfree": "bigint[]",
     "xclaim_pass_on": "bigint",
     "xclaim_owe": "bigint, bigint[]",
+    "xclaim_give_back": "bigint",
     "xclaim_pass_turn": "",
 }
 

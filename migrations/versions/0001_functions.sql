@@ -547,7 +547,7 @@ BEGIN
                       statement_timestamp() AND later_end.claim_expires_at > ends.ends_at AND later_end.status =
                       'claimed' AND CASE WHEN (later_end.consumed_at IS NOT NULL) THEN false ELSE true END
                     ORDER BY later_end.claim_expires_at
-                    LIMIT 1) AS anon_3
+                    LIMIT 1) AS anon_4
                     FROM ends
                     WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
                     FROM ends JOIN LATERAL (SELECT held.id AS id
@@ -558,21 +558,30 @@ BEGIN
                     LIMIT 100::INTEGER) UPDATE {schema}.xclaim_message
                     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
                       THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-                      _dead::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
-                      least(statement_timestamp(), xclaim_message.claimed_at) +
+                      _dead::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN NULL
+                      ELSE greatest(statement_timestamp(), least(statement_timestamp(), xclaim_message.claimed_at) +
                       (CAST(CAST('[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0]'::text
                       AS jsonb) ->> (greatest(least(xclaim_message.attempts, 11::INTEGER), 1) - 1) AS DOUBLE
                       PRECISION) * (1.0 - (0.25::DOUBLE PRECISION * ((((xclaim_message.id % 97) + _drawn::INTEGER) %
-                      97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1),
-                      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
-                      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
-                      NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE
-                      NULL END, last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures ->
-                      -1) -> 'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures ->
-                      -1) ->> 'attempt', 1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND
-                      CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY
-                      (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1,
-                      4096) END = CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
+                      97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), due_at=(SELECT
+                      CASE WHEN (xclaim_message.available_at IS NULL AND coalesce(xclaim_message.attempts >= CASE
+                      WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND
+                      xclaim_message.queue <> _dead::text) THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN
+                      greatest(statement_timestamp(), least(statement_timestamp(), xclaim_message.claimed_at) +
+                      (CAST(CAST('[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0]'::text
+                      AS jsonb) ->> (greatest(least(xclaim_message.attempts, 11::INTEGER), 1) - 1) AS DOUBLE
+                      PRECISION) * (1.0 - (0.25::DOUBLE PRECISION * ((((xclaim_message.id % 97) + _drawn::INTEGER) %
+                      97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) ELSE xclaim_message.due_at END
+                      AS anon_2), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+                      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
+                      false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+                      xclaim_message.claim_key ELSE NULL END, last_error=CASE WHEN coalesce(CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'attempt') = ANY (ARRAY['string', 'number']))
+                      THEN substr((xclaim_message.failures -> -1) ->> 'attempt', 1, 4096) END =
+                      CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string',
+                      'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
+                      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
                       (jsonb_typeof((xclaim_message.failures -> -1) -> 'error') = ANY (ARRAY['string', 'number']))
                       THEN substr((xclaim_message.failures -> -1) ->> 'error', 1, 4096) END ELSE
                       'lease expired, claimed by ' || CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text) END,
@@ -599,7 +608,7 @@ BEGIN
                       statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
                       CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', 'LeaseExpired',
                       'error', substr('lease expired, claimed by ' || CAST(substr(xclaim_message.claimed_by, 1,
-                      1000) AS text), 1, 1000))) END AS anon_2), queue=CASE WHEN coalesce(xclaim_message.attempts >=
+                      1000) AS text), 1, 1000))) END AS anon_3), queue=CASE WHEN coalesce(xclaim_message.attempts >=
                       CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
                       _dead::text ELSE xclaim_message.queue END
                     WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
@@ -626,7 +635,7 @@ BEGIN
                       coalesce(later_end.claim_key = (xclaim_claim.claim_key COLLATE "default")::text, later_end.claim_key IS NULL AND
                       (xclaim_claim.claim_key COLLATE "default")::text IS NULL)
                     ORDER BY later_end.claim_expires_at
-                    LIMIT 1) AS anon_3
+                    LIMIT 1) AS anon_4
                     FROM ends
                     WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
                     FROM ends JOIN LATERAL (SELECT held.id AS id
@@ -638,21 +647,30 @@ BEGIN
                     LIMIT 100::INTEGER) UPDATE {schema}.xclaim_message
                     SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
                       THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-                      _dead::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
-                      least(statement_timestamp(), xclaim_message.claimed_at) +
+                      _dead::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN NULL
+                      ELSE greatest(statement_timestamp(), least(statement_timestamp(), xclaim_message.claimed_at) +
                       (CAST(CAST('[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0]'::text
                       AS jsonb) ->> (greatest(least(xclaim_message.attempts, 11::INTEGER), 1) - 1) AS DOUBLE
                       PRECISION) * (1.0 - (0.25::DOUBLE PRECISION * ((((xclaim_message.id % 97) + _drawn::INTEGER) %
-                      97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1),
-                      claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
-                      claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
-                      NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE
-                      NULL END, last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures ->
-                      -1) -> 'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures ->
-                      -1) ->> 'attempt', 1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND
-                      CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY
-                      (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1,
-                      4096) END = CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
+                      97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), due_at=(SELECT
+                      CASE WHEN (xclaim_message.available_at IS NULL AND coalesce(xclaim_message.attempts >= CASE
+                      WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND
+                      xclaim_message.queue <> _dead::text) THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN
+                      greatest(statement_timestamp(), least(statement_timestamp(), xclaim_message.claimed_at) +
+                      (CAST(CAST('[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0]'::text
+                      AS jsonb) ->> (greatest(least(xclaim_message.attempts, 11::INTEGER), 1) - 1) AS DOUBLE
+                      PRECISION) * (1.0 - (0.25::DOUBLE PRECISION * ((((xclaim_message.id % 97) + _drawn::INTEGER) %
+                      97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) ELSE xclaim_message.due_at END
+                      AS anon_2), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+                      claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
+                      false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+                      xclaim_message.claim_key ELSE NULL END, last_error=CASE WHEN coalesce(CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'attempt') = ANY (ARRAY['string', 'number']))
+                      THEN substr((xclaim_message.failures -> -1) ->> 'attempt', 1, 4096) END =
+                      CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+                      (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string',
+                      'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
+                      CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
                       (jsonb_typeof((xclaim_message.failures -> -1) -> 'error') = ANY (ARRAY['string', 'number']))
                       THEN substr((xclaim_message.failures -> -1) ->> 'error', 1, 4096) END ELSE
                       'lease expired, claimed by ' || CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text) END,
@@ -679,7 +697,7 @@ BEGIN
                       statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
                       CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', 'LeaseExpired',
                       'error', substr('lease expired, claimed by ' || CAST(substr(xclaim_message.claimed_by, 1,
-                      1000) AS text), 1, 1000))) END AS anon_2), queue=CASE WHEN coalesce(xclaim_message.attempts >=
+                      1000) AS text), 1, 1000))) END AS anon_3), queue=CASE WHEN coalesce(xclaim_message.attempts >=
                       CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
                       _dead::text ELSE xclaim_message.queue END
                     WHERE xclaim_message.id = ANY (array((SELECT lapsed.id
@@ -1042,10 +1060,16 @@ BEGIN
                 SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
                   THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
                   (CASE WHEN xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE
-                  xclaim_message.queue || '.dead' END)::text) THEN statement_timestamp() ELSE
-                  xclaim_message.available_at END AS anon_1), claimed_at=NULL, claim_expires_at=NULL,
-                  claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+                  xclaim_message.queue || '.dead' END)::text) THEN statement_timestamp() WHEN
+                  (xclaim_message.available_at IS NULL) THEN NULL ELSE xclaim_message.available_at END AS
+                  anon_1), due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL AND
                   coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE
+                  xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <> (CASE WHEN
+                  xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE xclaim_message.queue ||
+                  '.dead' END)::text) THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN
+                  xclaim_message.available_at ELSE xclaim_message.due_at END AS anon_2), claimed_at=NULL,
+                  claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE
+                  WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE
                   xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
                   queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
                   NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN (CASE WHEN
@@ -1066,15 +1090,23 @@ BEGIN
                 SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
                   THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
                   (CASE WHEN xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE
-                  xclaim_message.queue || '.dead' END)::text) THEN statement_timestamp() ELSE
+                  xclaim_message.queue || '.dead' END)::text) THEN statement_timestamp() WHEN
+                  (xclaim_message.available_at IS NULL) THEN NULL ELSE statement_timestamp() +
+                  (date_part('epoch', xclaim_release.delay)::DOUBLE PRECISION * interval '1 second') END AS anon_1),
+                  due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL AND
+                  coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE
+                  xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <> (CASE WHEN
+                  xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE xclaim_message.queue ||
+                  '.dead' END)::text) THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN
                   statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE PRECISION * interval
-                  '1 second') END AS anon_1), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
-                  status='available', claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >=
-                  CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
-                  xclaim_message.claim_key ELSE NULL END, queue=CASE WHEN coalesce(xclaim_message.attempts >=
-                  CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
-                  (CASE WHEN xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE
-                  xclaim_message.queue || '.dead' END)::text ELSE xclaim_message.queue END
+                  '1 second') ELSE xclaim_message.due_at END AS anon_2), claimed_at=NULL, claim_expires_at=NULL,
+                  claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+                  coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE
+                  xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
+                  queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
+                  NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN (CASE WHEN
+                  xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE xclaim_message.queue ||
+                  '.dead' END)::text ELSE xclaim_message.queue END
                 WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
                   xclaim_release.token::uuid
                 RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
@@ -1090,24 +1122,36 @@ BEGIN
                 SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
                   THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
                   (CASE WHEN xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE
-                  xclaim_message.queue || '.dead' END)::text) THEN statement_timestamp() ELSE
-                  greatest(statement_timestamp(), least(statement_timestamp(), statement_timestamp()) +
+                  xclaim_message.queue || '.dead' END)::text) THEN statement_timestamp() WHEN
+                  (xclaim_message.available_at IS NULL) THEN NULL ELSE greatest(statement_timestamp(),
+                  least(statement_timestamp(), statement_timestamp()) +
                   (CAST(CAST('[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0]'::text
                   AS jsonb) ->> (greatest(least(xclaim_message.attempts, 11::INTEGER), 1) - 1) AS DOUBLE
                   PRECISION) * (1.0 - (0.25::DOUBLE PRECISION * ((((xclaim_message.id % 97) + _drawn::INTEGER) %
-                  97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1),
-                  claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
-                  claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
-                  NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE
-                  NULL END, last_error=_error::text, last_error_class=left((xclaim_release.error_class COLLATE "default"), 200)::text,
-                  failures=(SELECT CASE WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+                  97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), due_at=(SELECT
+                  CASE WHEN (xclaim_message.available_at IS NULL AND coalesce(xclaim_message.attempts >= CASE
+                  WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND
+                  xclaim_message.queue <> (CASE WHEN xclaim_message.queue LIKE '%.dead' THEN
+                  xclaim_message.queue ELSE xclaim_message.queue || '.dead' END)::text) THEN NULL WHEN
+                  (xclaim_message.available_at IS NULL) THEN greatest(statement_timestamp(),
+                  least(statement_timestamp(), statement_timestamp()) +
+                  (CAST(CAST('[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0]'::text
+                  AS jsonb) ->> (greatest(least(xclaim_message.attempts, 11::INTEGER), 1) - 1) AS DOUBLE
+                  PRECISION) * (1.0 - (0.25::DOUBLE PRECISION * ((((xclaim_message.id % 97) + _drawn::INTEGER) %
+                  97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) ELSE xclaim_message.due_at END
+                  AS anon_2), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+                  claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
+                  false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+                  xclaim_message.claim_key ELSE NULL END, last_error=_error::text,
+                  last_error_class=left((xclaim_release.error_class COLLATE "default"), 200)::text, failures=(SELECT CASE WHEN NOT
+                  coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
                   pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
                   (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
                   xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt',
                   CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC',
                   statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
                   CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class',
-                  left((xclaim_release.error_class COLLATE "default"), 200)::text, 'error', substr(_error::text, 1, 1000))) AS anon_2),
+                  left((xclaim_release.error_class COLLATE "default"), 200)::text, 'error', substr(_error::text, 1, 1000))) AS anon_3),
                   queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
                   NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN (CASE WHEN
                   xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE xclaim_message.queue ||
@@ -1127,21 +1171,28 @@ BEGIN
                 SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
                   THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
                   (CASE WHEN xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE
-                  xclaim_message.queue || '.dead' END)::text) THEN statement_timestamp() ELSE
+                  xclaim_message.queue || '.dead' END)::text) THEN statement_timestamp() WHEN
+                  (xclaim_message.available_at IS NULL) THEN NULL ELSE statement_timestamp() +
+                  (date_part('epoch', xclaim_release.delay)::DOUBLE PRECISION * interval '1 second') END AS anon_1),
+                  due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL AND
+                  coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE
+                  xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <> (CASE WHEN
+                  xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE xclaim_message.queue ||
+                  '.dead' END)::text) THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN
                   statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE PRECISION * interval
-                  '1 second') END AS anon_1), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL,
-                  status='available', claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >=
-                  CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
-                  xclaim_message.claim_key ELSE NULL END, last_error=_error::text,
-                  last_error_class=left((xclaim_release.error_class COLLATE "default"), 200)::text, failures=(SELECT CASE WHEN NOT
-                  coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
+                  '1 second') ELSE xclaim_message.due_at END AS anon_2), claimed_at=NULL, claim_expires_at=NULL,
+                  claim_token=NULL, status='available', claimed_by=NULL, claim_key=CASE WHEN
+                  coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE
+                  xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE NULL END,
+                  last_error=_error::text, last_error_class=left((xclaim_release.error_class COLLATE "default"), 200)::text,
+                  failures=(SELECT CASE WHEN NOT coalesce(jsonb_typeof(xclaim_message.failures) = 'array' AND
                   pg_column_size(xclaim_message.failures) < 524288, false) THEN CAST('[]' AS jsonb) WHEN
                   (jsonb_array_length(xclaim_message.failures) >= 20) THEN xclaim_message.failures - 0 ELSE
                   xclaim_message.failures END || jsonb_build_array(jsonb_build_object('attempt',
                   CAST(xclaim_message.attempts AS INTEGER), 'at', to_char(timezone('UTC',
                   statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
                   CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class',
-                  left((xclaim_release.error_class COLLATE "default"), 200)::text, 'error', substr(_error::text, 1, 1000))) AS anon_2),
+                  left((xclaim_release.error_class COLLATE "default"), 200)::text, 'error', substr(_error::text, 1, 1000))) AS anon_3),
                   queue=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
                   NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN (CASE WHEN
                   xclaim_message.queue LIKE '%.dead' THEN xclaim_message.queue ELSE xclaim_message.queue ||
@@ -1159,9 +1210,9 @@ BEGIN
         END IF;
     ELSIF _error IS NULL AND xclaim_release.delay IS NULL THEN
         UPDATE {schema}.xclaim_message
-            SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts > 1)
-              THEN xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL,
-              claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL
+            SET attempts=CASE WHEN (xclaim_message.attempts > 1) THEN xclaim_message.attempts - 1 ELSE 0
+              END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+              claimed_by=NULL, claim_key=NULL
             WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
               xclaim_release.token::uuid
             RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
@@ -1174,10 +1225,13 @@ BEGIN
               xclaim_message.ordering_key INTO _row;
     ELSIF _error IS NULL THEN
         UPDATE {schema}.xclaim_message
-            SET available_at=(statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE
-              PRECISION * interval '1 second')), attempts=CASE WHEN (xclaim_message.attempts > 1) THEN
-              xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL,
-              claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL
+            SET available_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL) THEN NULL ELSE
+              statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE PRECISION * interval
+              '1 second') END AS anon_1), due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL)
+              THEN statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE PRECISION *
+              interval '1 second') ELSE xclaim_message.due_at END AS anon_2), attempts=CASE WHEN
+              (xclaim_message.attempts > 1) THEN xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL,
+              claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL
             WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
               xclaim_release.token::uuid
             RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
@@ -1190,10 +1244,10 @@ BEGIN
               xclaim_message.ordering_key INTO _row;
     ELSIF xclaim_release.delay IS NULL THEN
         UPDATE {schema}.xclaim_message
-            SET available_at=xclaim_message.available_at, attempts=CASE WHEN (xclaim_message.attempts > 1)
-              THEN xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL,
-              claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
-              last_error=_error::text, last_error_class=left((xclaim_release.error_class COLLATE "default"), 200)::text
+            SET attempts=CASE WHEN (xclaim_message.attempts > 1) THEN xclaim_message.attempts - 1 ELSE 0
+              END, claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+              claimed_by=NULL, claim_key=NULL, last_error=_error::text,
+              last_error_class=left((xclaim_release.error_class COLLATE "default"), 200)::text
             WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
               xclaim_release.token::uuid
             RETURNING xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue,
@@ -1206,10 +1260,13 @@ BEGIN
               xclaim_message.ordering_key INTO _row;
     ELSE
         UPDATE {schema}.xclaim_message
-            SET available_at=(statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE
-              PRECISION * interval '1 second')), attempts=CASE WHEN (xclaim_message.attempts > 1) THEN
-              xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL, claim_expires_at=NULL,
-              claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
+            SET available_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL) THEN NULL ELSE
+              statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE PRECISION * interval
+              '1 second') END AS anon_1), due_at=(SELECT CASE WHEN (xclaim_message.available_at IS NULL)
+              THEN statement_timestamp() + (date_part('epoch', xclaim_release.delay)::DOUBLE PRECISION *
+              interval '1 second') ELSE xclaim_message.due_at END AS anon_2), attempts=CASE WHEN
+              (xclaim_message.attempts > 1) THEN xclaim_message.attempts - 1 ELSE 0 END, claimed_at=NULL,
+              claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL, claim_key=NULL,
               last_error=_error::text, last_error_class=left((xclaim_release.error_class COLLATE "default"), 200)::text
             WHERE xclaim_message.id = xclaim_release.id::BIGINT AND xclaim_message.claim_token =
               xclaim_release.token::uuid
@@ -1295,7 +1352,7 @@ BEGIN
               statement_timestamp() AND later_end.claim_expires_at > ends.ends_at AND later_end.status =
               'claimed' AND CASE WHEN (later_end.consumed_at IS NOT NULL) THEN false ELSE true END
             ORDER BY later_end.claim_expires_at
-            LIMIT 1) AS anon_3
+            LIMIT 1) AS anon_4
             FROM ends
             WHERE ends.ends_at IS NOT NULL), lapsed AS MATERIALIZED (SELECT of_end.id AS id
             FROM ends JOIN LATERAL (SELECT held.id AS id
@@ -1306,21 +1363,30 @@ BEGIN
             LIMIT xclaim_expire.n::INTEGER) UPDATE {schema}.xclaim_message
             SET available_at=(SELECT CASE WHEN (coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN
               THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND xclaim_message.queue <>
-              _dead::text) THEN statement_timestamp() ELSE greatest(statement_timestamp(),
-              least(statement_timestamp(), xclaim_message.claimed_at) +
+              _dead::text) THEN statement_timestamp() WHEN (xclaim_message.available_at IS NULL) THEN NULL
+              ELSE greatest(statement_timestamp(), least(statement_timestamp(), xclaim_message.claimed_at) +
               (CAST(CAST('[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0]'::text
               AS jsonb) ->> (greatest(least(xclaim_message.attempts, 11::INTEGER), 1) - 1) AS DOUBLE
               PRECISION) * (1.0 - (0.25::DOUBLE PRECISION * ((((xclaim_message.id % 97) + _drawn::INTEGER) %
-              97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1),
-              claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
-              claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN false::BOOLEAN THEN
-              NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN xclaim_message.claim_key ELSE
-              NULL END, last_error=CASE WHEN coalesce(CASE WHEN (jsonb_typeof((xclaim_message.failures ->
-              -1) -> 'attempt') = ANY (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures ->
-              -1) ->> 'attempt', 1, 4096) END = CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND
-              CASE WHEN (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY
-              (ARRAY['string', 'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1,
-              4096) END = CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
+              97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) END AS anon_1), due_at=(SELECT
+              CASE WHEN (xclaim_message.available_at IS NULL AND coalesce(xclaim_message.attempts >= CASE
+              WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) AND
+              xclaim_message.queue <> _dead::text) THEN NULL WHEN (xclaim_message.available_at IS NULL) THEN
+              greatest(statement_timestamp(), least(statement_timestamp(), xclaim_message.claimed_at) +
+              (CAST(CAST('[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0]'::text
+              AS jsonb) ->> (greatest(least(xclaim_message.attempts, 11::INTEGER), 1) - 1) AS DOUBLE
+              PRECISION) * (1.0 - (0.25::DOUBLE PRECISION * ((((xclaim_message.id % 97) + _drawn::INTEGER) %
+              97) / CAST(97.0 AS DOUBLE PRECISION)))) * interval '1 second')) ELSE xclaim_message.due_at END
+              AS anon_2), claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available',
+              claimed_by=NULL, claim_key=CASE WHEN coalesce(xclaim_message.attempts >= CASE WHEN
+              false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
+              xclaim_message.claim_key ELSE NULL END, last_error=CASE WHEN coalesce(CASE WHEN
+              (jsonb_typeof((xclaim_message.failures -> -1) -> 'attempt') = ANY (ARRAY['string', 'number']))
+              THEN substr((xclaim_message.failures -> -1) ->> 'attempt', 1, 4096) END =
+              CAST(CAST(xclaim_message.attempts AS INTEGER) AS text) AND CASE WHEN
+              (jsonb_typeof((xclaim_message.failures -> -1) -> 'claimed_by') = ANY (ARRAY['string',
+              'number'])) THEN substr((xclaim_message.failures -> -1) ->> 'claimed_by', 1, 4096) END =
+              CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 1 = 0) THEN CASE WHEN
               (jsonb_typeof((xclaim_message.failures -> -1) -> 'error') = ANY (ARRAY['string', 'number']))
               THEN substr((xclaim_message.failures -> -1) ->> 'error', 1, 4096) END ELSE
               'lease expired, claimed by ' || CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text) END,
@@ -1347,7 +1413,7 @@ BEGIN
               statement_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'claimed_by',
               CAST(substr(xclaim_message.claimed_by, 1, 1000) AS text), 'error_class', 'LeaseExpired',
               'error', substr('lease expired, claimed by ' || CAST(substr(xclaim_message.claimed_by, 1,
-              1000) AS text), 1, 1000))) END AS anon_2), queue=CASE WHEN coalesce(xclaim_message.attempts >=
+              1000) AS text), 1, 1000))) END AS anon_3), queue=CASE WHEN coalesce(xclaim_message.attempts >=
               CASE WHEN false::BOOLEAN THEN NULL::INTEGER ELSE xclaim_message.max_attempts END, 1 = 0) THEN
               _dead::text ELSE xclaim_message.queue END
             WHERE xclaim_message.id = ANY (array((SELECT lapsed.id

@@ -28,6 +28,7 @@ from xclaim import create_engine
 pytestmark = pytest.mark.slow
 
 _LINE, _ONE = "head claimed with a line", "head claimed with one in line"
+_BATCH = "batch claimed with a line"
 _TWICE = ("push behind", "ack the head", "consume")
 # The scene and the verbs in which the mutant shows, and the promise that it breaks.
 CAUGHT = {
@@ -52,6 +53,13 @@ CAUGHT = {
         ("push behind", "ack the head"),
         NOT_STUCK,
     ),
+    "the turn leaves its batch": (_BATCH, ("ack the head", "claim in turn"), ONE_TURN),
+    "what is given back of a batch can be claimed": (
+        _BATCH,
+        ("release the head", "claim in turn"),
+        ONE_TURN,
+    ),
+    "what is put off stays so": (_BATCH, ("release the head", "ack one along"), NOT_STUCK),
     "two lead a new line": ("head claimed", ("push many behind", "ack the head"), ONE_TURN),
 }
 

@@ -91,6 +91,19 @@ TURN_MUTANTS = {
     "a turn that is owed is never passed on": TurnMutant(
         body="_PASS_ON_BODY", words="IF NOT FOUND THEN", instead="IF true THEN"
     ),
+    "the turn leaves its batch": TurnMutant(
+        body="_GIVE_TURN_BODY",
+        words="IF FOUND THEN\n            SELECT id INTO next_id",
+        instead="IF false THEN\n            SELECT id INTO next_id",
+    ),
+    "what is given back of a batch can be claimed": TurnMutant(
+        body="_GIVE_BACK_BODY",
+        words="IF NOT holder.owes THEN",
+        instead="RETURN false; IF true THEN",
+    ),
+    "what is put off stays so": TurnMutant(
+        body="_GIVE_BACK_BODY", words="available_at - {put_off}", instead="available_at"
+    ),
     "two lead a new line": TurnMutant(
         body="_LINE_UP_BODY",
         words="PERFORM {give_turn}(of_queue, of_key, NULL, true);",

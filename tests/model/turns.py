@@ -37,6 +37,7 @@ from xclaim.sql.schema import TABLE_NAME
 KEY = "customer-7"
 OTHER_KEY = "customer-8"
 _LEASES_ARE_OVER = timedelta(days=2)
+_YEARS = timedelta(days=1000)
 _MOST_DRAINED = 50
 _ACK_BY_HAND = text(
     f"UPDATE {TABLE_NAME} SET status = 'consumed', consumed_at = claimed_at,"
@@ -45,12 +46,25 @@ _ACK_BY_HAND = text(
 )
 _DELETE_BY_HAND = text(f"DELETE FROM {TABLE_NAME} WHERE id = :id")
 _OWED = text(
-    f"SELECT count(*) FROM {TABLE_NAME} WHERE keeps_turn AND due_at IS NOT NULL"
+    f"SELECT count(*) FROM {TABLE_NAME} WHERE awaited_ids IS NOT NULL AND due_at IS NOT NULL"
     " AND available_at IS NOT NULL"
 )
 _FIRST_IN_LINE = text(
     f"SELECT min(id) FROM {TABLE_NAME}"
     " WHERE ordering_key = :key AND status = 'available' AND available_at IS NULL"
+)
+
+
+_ALONG = "(SELECT id FROM {table} WHERE payload = '\"in line 0\"' AND status = 'claimed')"
+_ACK_ONE_ALONG = text(
+    f"UPDATE {TABLE_NAME} SET status = 'consumed', consumed_at = claimed_at,"
+    " consumed_by = claimed_by, claimed_by = NULL, claim_key = NULL, claim_expires_at = NULL,"
+    f" claim_token = NULL WHERE id = {_ALONG.format(table=TABLE_NAME)} AND status = 'claimed'"
+)
+_RELEASE_ONE_ALONG = text(
+    f"UPDATE {TABLE_NAME} SET status = 'available', claimed_at = NULL, claimed_by = NULL,"
+    " claim_key = NULL, claim_expires_at = NULL, claim_token = NULL"
+    f" WHERE id = {_ALONG.format(table=TABLE_NAME)} AND status = 'claimed'"
 )
 
 
@@ -86,6 +100,11 @@ VERBS: Mapping[str, Verb] = {
     "claim in turn": lambda connection, role: claim(
         connection, QUEUE, claimed_by=role.name, lease=DAY
     ),
+    "claim whole lines": lambda connection, role: Queue(QUEUE, connection).claim_many(
+        3, whole_lines=True, claimed_by=role.name, lease=DAY
+    ),
+    "ack one along": lambda connection, _: connection.execute(_ACK_ONE_ALONG),
+    "release one along": lambda connection, _: connection.execute(_RELEASE_ONE_ALONG),
     "ack the head": lambda connection, role: ack(connection, role.claim),
     "ack the head by hand": _ack_by_hand,
     "release the head": lambda connection, role: Queue(QUEUE, connection).release(role.claim),
@@ -94,6 +113,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "expire the head": lambda connection, _: Queue(QUEUE, connection, retry=AT_ONCE).expire(),
     "redrive in order": lambda connection, _: Queue(QUEUE, connection).redrive(),
+    "redrive one": lambda connection, _: Queue(QUEUE, connection).redrive(limit=1),
     "delete the head": _delete,
     "delete the first in line": _delete_the_first_in_line,
 }
@@ -101,8 +121,9 @@ _PUSHES = {"push behind", "push many behind"}
 _CLAIMS = {"consume", "claim in turn"}
 _DELETES = {"delete the head", "delete the first in line"}
 _MAY_LOSE = {"ack the head", "release the head", "fail the head"}
-# They wait for nobody. An ack may wait for somebody else who settles the same claim.
-NEVER_WAIT = {*_CLAIMS, "expire the head", "redrive in order"}
+# They wait for nobody. An ack may wait for somebody else who settles the same claim, or one of its
+# batch; a redrive, as a push does, for who is just ending the message that leads its line.
+NEVER_WAIT = {*_CLAIMS, "claim whole lines", "expire the head"}
 ACKS = {"ack the head", "ack the head by hand"}
 
 
@@ -171,6 +192,55 @@ def letter_that_holds_the_turn(queue: Queue) -> Claim:
     return lost
 
 
+def batch_claimed_with_a_line(queue: Queue) -> Claim:
+    """Leave a head and one along with it that are claimed for a day, and two in line."""
+    queue.push("head", ordering_key=KEY)
+    _line(queue)
+    head, _ = queue.claim_many(2, whole_lines=True, claimed_by="the holder", lease=DAY)
+    queue.push("in line 2", ordering_key=KEY)
+    return head
+
+
+def letter_of_a_batch(queue: Queue) -> Claim:
+    """Leave a dead letter of a batch, another one of it that is claimed, and two in line."""
+    queue.push("letter", ordering_key=KEY, max_attempts=1)
+    _line(queue)
+    queue.push("in line 2", ordering_key=KEY)
+    letter, _ = queue.claim_many(2, whole_lines=True, claimed_by="the holder", lease=DAY)
+    queue.release(letter, error="dead")
+    return letter
+
+
+def letter_beside_a_batch(queue: Queue) -> Claim:
+    """Leave a dead letter of a line of which two are claimed for a day, and one in line."""
+    queue.push("letter", ordering_key=KEY, max_attempts=1)
+    queue.push("head", ordering_key=KEY)
+    _line(queue)
+    queue.release(claimed(queue, DAY), error="dead")
+    head, _ = queue.claim_many(2, whole_lines=True, claimed_by="the holder", lease=DAY)
+    return head
+
+
+def letters_that_hold_the_turn(queue: Queue) -> Claim:
+    """Leave two dead letters, of which the second holds the turn, and one in line."""
+    queue.push("letter", ordering_key=KEY, max_attempts=1)
+    queue.push("holds", ordering_key=KEY, max_attempts=1, on_dead="hold")
+    queue.push("in line", ordering_key=KEY)
+    queue.release(claimed(queue, DAY), error="dead")
+    lost = claimed(queue, DAY)
+    queue.release(lost, error="dead")
+    return lost
+
+
+def batch_lapsed_with_a_line(queue: Queue) -> Claim:
+    """Leave a head and one along with it whose claims have lapsed, and two in line."""
+    queue.push("head", ordering_key=KEY)
+    _line(queue)
+    head, _ = queue.claim_many(2, whole_lines=True, claimed_by="the holder", lease=NOW)
+    queue.push("in line 2", ordering_key=KEY)
+    return head
+
+
 SCENES: Mapping[str, Prepare] = {
     prepare.__name__.replace("_", " "): prepare
     for prepare in (
@@ -182,6 +252,11 @@ SCENES: Mapping[str, Prepare] = {
         head_free_with_a_line,
         letter_beside_a_line,
         letter_that_holds_the_turn,
+        batch_claimed_with_a_line,
+        batch_lapsed_with_a_line,
+        letter_of_a_batch,
+        letter_beside_a_batch,
+        letters_that_hold_the_turn,
     )
 }
 
@@ -204,6 +279,7 @@ class TurnLedger:
     _began: dict[str, int] = field(default_factory=dict)
     _pushes: dict[int, _Push] = field(default_factory=dict)
     _buried: set[int] = field(default_factory=set)  # have been dead letters
+    _given_back: set[int] = field(default_factory=set)  # were claimed, and stand in line again
     _gone: set[int] = field(default_factory=set)  # deleted, by those who wanted to
 
     def __post_init__(self) -> None:
@@ -283,18 +359,26 @@ class TurnLedger:
     def _note(self, after: Table) -> None:
         dead = dead_letters_of(QUEUE)
         self._buried |= {row.id for row in after.rows.values() if row.queue == dead}
+        # Those behind one of a batch that is given back were handed out in their order.
+        self._given_back |= {
+            row.id for row in after.rows.values() if row.is_in_line() and _was_claimed(row)
+        }
         self.table = after
 
     def _check_turns(self, verb: str, after: Table) -> None:
         for key in (KEY, OTHER_KEY):
-            live = [row for row in _of(after, key) if _is_live(row)]
-            require(len(live) <= 1, ONE_TURN, f"after {verb}: {live}")
+            rows = _of(after, key)
+            leads = [row for row in rows if _is_live(row) and row.available_at is not None]
+            require(len(leads) <= 1, ONE_TURN, f"after {verb}: {leads}")
+            held = [row for row in rows if row.status is Status.CLAIMED]
+            can_be_claimed = [row for row in leads if _can_be_claimed(row, after)]
+            require(not (held and can_be_claimed), ONE_TURN, f"after {verb}: {rows}")
 
     def _check_order(self, verb: str, after: Table) -> None:
         for key in (KEY, OTHER_KEY):
             rows = [row for row in _of(after, key) if row.id not in self._buried]
             waiting = [row for row in rows if row.is_in_line()]
-            for waits in waiting:
+            for waits in (row for row in waiting if row.id not in self._given_back):
                 passed = [
                     row
                     for row in rows
@@ -307,6 +391,16 @@ class TurnLedger:
 def _of(table: Table, key: str) -> list[Row]:
     rows = [row for row in table.rows.values() if row.ordering_key == key]
     return [row for row in rows if row.queue == row.origin_queue]
+
+
+def _was_claimed(row: Row) -> bool:
+    return row.attempts > 0
+
+
+def _can_be_claimed(row: Row, table: Table) -> bool:
+    """Return whether it can be claimed, or will be: not what waits until its batch has ended."""
+    is_put_off = row.available_at is not None and row.available_at - table.now > _YEARS
+    return row.status is Status.AVAILABLE and not is_put_off
 
 
 def _is_live(row: Row) -> bool:

@@ -2,8 +2,9 @@
 
 A claim was certainly held from when its answer was there until its end was asked for, or, where
 nobody asked, until its lease ran out, counted from before the claim. Two claims of one key that
-overlap so were claimed at a time. A message is passed over where another of its key was pushed
-after the commit of its own push, and was certainly claimed before it was done.
+overlap so were claimed at a time, unless they are of one batch. A message is passed over where
+another of its key was pushed after the commit of its own push, and was certainly claimed before it
+was done; but not along with it: then whoever had both could end them in any order.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ class Held:
     how: str | None = None
     ending_at: float | None = None
     is_ended: bool = False
+
+    @property
+    def batch(self) -> tuple[str, float]:
+        """What it was claimed together with."""
+        return self.by, self.from_
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,7 +87,11 @@ class History:
             for held in sorted(claims, key=lambda held: held.from_):
                 if held.until <= held.from_:
                     continue  # its lease was over when the answer came
-                if longest is not None and held.from_ < longest.until:
+                if (
+                    longest is not None
+                    and held.from_ < longest.until
+                    and held.batch != longest.batch
+                ):
                     yield f"{key}: {longest} and {held} at once"
                 if longest is None or held.until > longest.until:
                     longest = held
@@ -98,6 +108,9 @@ class History:
         first_claimed: dict[int, Held] = {}
         for held in sorted(self.claims.values(), key=lambda held: held.from_, reverse=True):
             first_claimed[held.message_id] = held
+        batches_of: dict[int, set[tuple[str, float]]] = defaultdict(set)
+        for held in self.claims.values():
+            batches_of[held.message_id].add(held.batch)
         messages_of: dict[str, list[Pushed]] = defaultdict(list)
         for pushed in self.pushed.values():
             messages_of[pushed.key].append(pushed)
@@ -112,7 +125,9 @@ class History:
                         latest = candidate
                     place += 1
                 claim = first_claimed.get(message.id)
-                if latest and claim and claim.from_ < done_at[latest.id]:
+                if latest is None or claim is None or claim.batch in batches_of[latest.id]:
+                    continue
+                if claim.from_ < done_at[latest.id]:
                     yield f"{key}: {message} was claimed before {latest} was done: {claim}"
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
@@ -21,11 +22,16 @@ _KILL_EVERY = 0.15  # seconds
 _AT_WORK = 2_000  # bytes of a log: whoever is killed has done something
 _END_SECONDS = 30
 _LATEST_SECONDS = 60
+_NEXT_YEAR = f"{datetime.now(UTC).year + 1}-12-31"
 _TWO_AT_ONCE = text(
     "SELECT ordering_key, count(*) FROM xclaim_message"
     " WHERE ordering_key IS NOT NULL AND queue = origin_queue"
     " AND (status = 'claimed' OR (status = 'available' AND available_at IS NOT NULL))"
-    " GROUP BY ordering_key HAVING count(*) > 1"
+    " GROUP BY ordering_key HAVING count(available_at) > 1"
+    # One that can be claimed, and another of a batch that has not ended.
+    " OR count(*) > 1 AND sum(CASE WHEN status = 'available' AND available_at < '"
+    f"{_NEXT_YEAR}' "
+    "THEN 1 ELSE 0 END) > 0"
 )
 _STUCK = text(
     "SELECT ordering_key, count(*) FROM xclaim_message AS waiting"

@@ -27,6 +27,8 @@ RETRY = Retry(first=timedelta(0), most=timedelta(0), max_attempts=None)
 STOP = "stop"  # a file
 _MORTAL = 0.3  # of all messages have two attempts
 _FORGOTTEN = 0.05  # of all claims: their lease lapses
+_WHOLE_LINES = 0.5  # of all claims
+_OUT_OF_ORDER = 0.3  # of all batches are ended so
 _LONGEST_TRANSACTION = 0.05  # seconds
 
 
@@ -131,13 +133,20 @@ class Racer:
     def _work(self) -> None:
         asked_at = time.monotonic()
         count = self._random.choice([1, 1, 5])
-        claims = self._queue.claim_many(count, claimed_by=self._job.name, lease=LEASE)
+        claims = self._queue.claim_many(
+            count,
+            claimed_by=self._job.name,
+            lease=LEASE,
+            whole_lines=self._random.random() < _WHOLE_LINES,
+        )
         held = [
             [claim.message.id, claim.message.ordering_key, str(claim.token)] for claim in claims
         ]
         self._log.write("claimed", claims=held, asked_at=asked_at, lease=LEASE.total_seconds())
         if claims and self._random.random() < 0.1:
             time.sleep(LEASE.total_seconds() * 1.2)  # it comes too late
+        if self._random.random() < _OUT_OF_ORDER:
+            self._random.shuffle(claims)
         for claim in claims:
             time.sleep(self._random.uniform(0, 0.01))
             self._end(claim)

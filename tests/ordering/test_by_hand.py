@@ -234,3 +234,23 @@ def test_an_engine_that_is_plain_sqlalchemy_keeps_the_order(
     engine.dispose()
 
     assert consumed == [0, 1, 2]
+
+
+def test_an_audit_gives_a_line_without_a_leader_to_what_is_claimed_of_it(
+    queue: Queue, engine: Engine
+) -> None:
+    queue.push_many([0, 1, 2, 3], ordering_keys=["k"] * 4, max_attempts=1)
+    letter = queue.claim()
+    assert letter is not None
+    queue.release(letter, error="boom")
+    leader, along = queue.claim_many(2, whole_lines=True)
+    queue.redrive()
+    by_hand(engine, "UPDATE xclaim_message SET ordering_key = 'another' WHERE id = :id", leader)
+
+    (broken,) = [check for check in audit(engine).checks if check.broken]
+    assert broken.examples == [f"message {along.message.id} in 'orders'"]
+    _mend(engine)
+
+    assert queue.claim() is None
+    queue.ack_many([leader, along])
+    assert drained(queue) == [0, 3]

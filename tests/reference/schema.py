@@ -28,14 +28,15 @@ COLUMNS = {
     "id": "Given by the database, each higher than those before. Never given twice.",
     "created_at": "When it was pushed. All times are the database's clock, in UTC.",
     "available_at": "From when it can be claimed: later than now for what is delayed or rests. "
-    "NULL: it stands in line, behind another with its ordering key.",
+    "NULL: it stands in line, behind another with its ordering key, or was claimed along with it.",
     "due_at": "Before when it does not take its turn, while it stands in line. Of a message that "
-    "has ended and could not pass its turn on: when that is tried again.",
+    "has ended, or was given back, and could not pass its turn on: when that is tried again.",
     "keeps_turn": "Whether its end as a dead letter does not pass its turn on "
     '(`on_dead="hold"`), or could not yet.',
     "ordering_key": "Of the messages of a queue with the same one, one at a time can be claimed or "
     "is.",
-    "awaited_ids": "Former holders of its turn behind which producers may still be writing.",
+    "awaited_ids": "Former holders of its turn behind which producers may still be writing, and "
+    "itself, if it could not pass its turn on.",
     "max_attempts": "After so many failed attempts it is a dead letter. NULL: never.",
     "priority": "Higher is claimed first.",
     "attempts": "How often it was claimed.",

@@ -42,7 +42,7 @@ def use(queue: Queue) -> None:
     assert_type(found, Claim[Any] | None)
     assert found is not None
     queue.ack(found)
-    claims = queue.claim_many(2, claimed_by="me")
+    claims = queue.claim_many(2, claimed_by="me", whole_lines=True)
     assert_type(claims, list[Claim[Any]])
     queue.extend_many(claims)
     queue.ack_many(claims)
@@ -56,7 +56,7 @@ def use(queue: Queue) -> None:
     with queue.transact(claim_key="key") as (one, connection):
         assert_type(one, Claim[Any] | None)
         assert_type(connection, Connection)
-    stream = queue.stream(batch=10, wait=None)
+    stream = queue.stream(batch=10, wait=None, whole_lines=True)
     assert_type(stream, Iterator[Claim[Any]])
     for claim in stream:
         assert_type(claim, Claim[Any])
@@ -122,7 +122,7 @@ async def use_async(queue: AsyncQueue) -> None:
     assert_type(found, Claim[Any] | None)
     assert found is not None
     await queue.ack(found)
-    claims = await queue.claim_many(2, claimed_by="me")
+    claims = await queue.claim_many(2, claimed_by="me", whole_lines=True)
     assert_type(claims, list[Claim[Any]])
     await queue.extend_many(claims)
     await queue.ack_many(claims)
@@ -136,7 +136,7 @@ async def use_async(queue: AsyncQueue) -> None:
     async with queue.transact(claim_key="key") as (one, connection):
         assert_type(one, Claim[Any] | None)
         assert_type(connection, AsyncConnection)
-    stream = queue.stream(batch=10, wait=None)
+    stream = queue.stream(batch=10, wait=None, whole_lines=True)
     assert_type(stream, AsyncIterator[Claim[Any]])
     async for claim in stream:
         assert_type(claim, Claim[Any])

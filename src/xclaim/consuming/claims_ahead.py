@@ -76,6 +76,12 @@ class ClaimsAhead:
             self._current = [each for each in self._current if each is not claim]
             self._waiting = deque(each for each in self._waiting if each is not claim)
 
+    def waiting_behind(self, settled: Iterable[Claim]) -> list[Claim]:
+        """Return the claims that wait behind one of these in the line of an ordering key."""
+        keys = {_line_of(claim) for claim in settled} - {None}
+        with self._lock:
+            return [each for each in self._waiting if _line_of(each) in keys]
+
     def unreadable(self) -> list[tuple[Claim, PayloadReadError]]:
         """Return the claims that were set aside, each with why it cannot be read."""
         with self._lock:
@@ -159,3 +165,9 @@ class ClaimsAhead:
             gone = [claim for claim in self._waiting if claim.message.id in ids]
             self._waiting = deque(claim for claim in self._waiting if claim.message.id not in ids)
             self._tokens -= {claim.token for claim in gone}
+
+
+def _line_of(claim: Claim) -> str | None:
+    # What was redriven from another queue keeps its key, and stands in no line.
+    is_in_line = claim.message.queue == claim.message.origin_queue
+    return claim.message.ordering_key if is_in_line else None

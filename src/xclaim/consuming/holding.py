@@ -81,11 +81,17 @@ class Holding:
         _open[self] = None
 
     def settle_by_hand(
-        self, claims: list[Claim], run: Callable[..., T], outcome: Outcome, error: object
+        self,
+        claims: list[Claim],
+        run: Callable[..., T],
+        outcome: Outcome,
+        error: object,
+        hand_back: Callable[[list[Claim]], object],
     ) -> T:
         """Let ``run`` settle claims that are held here, of which this is nobody's task any more.
 
-        ``outcome`` is what that makes of the work on them, with this ``error``. What was lost
+        ``outcome`` is what that makes of the work on them, with this ``error``. ``hand_back`` does
+        so as ``run`` settles, in the same transaction: another one would wait for it. What was lost
         stays: the ack at the end reports it. Who is interrupted meanwhile may go on with the block,
         so that it is noted within the call that settles.
         """
@@ -99,9 +105,23 @@ class Holding:
                 self._note_settled(settled, outcome, error)
                 raise
             self._note_settled(claims, outcome, error)
+            if outcome is not Outcome.ACKED:
+                self._hand_back_behind(claims, hand_back)
             return result
 
         return self._runner.concurrency.finish(settle)
+
+    def _hand_back_behind(
+        self, released: list[Claim], hand_back: Callable[[list[Claim]], object]
+    ) -> None:
+        """Hand back what was claimed along with one that is released: it is not its turn.
+
+        What the consumer has been handed already is his.
+        """
+        if behind := self.claims.waiting_behind(released):
+            hand_back(behind)
+            self.claims.settle(behind)
+            self.works.settle(behind, Outcome.RELEASED)
 
     def _note_settled(self, claims: list[Claim], outcome: Outcome, error: object) -> None:
         self.claims.settle(claims)
@@ -152,6 +172,7 @@ class Holding:
             self._keeper.released(message)
             self._keeper.unreadable(message, error)
         self.claims.settle([claim])
+        self._hand_back_behind([claim], partial(self._runner.run_once, verbs.HAND_BACK))
         _logger.warning(
             "message %s in %r cannot be read and was released (%s)",
             claim.message.id,

@@ -63,7 +63,8 @@ class Stream:
     def next(self) -> Claim | None:
         """Return the next claim, which ends the one before; None when it is time for a turn.
 
-        What cannot be read is set aside, to be released at the next turn.
+        What cannot be read is set aside, to be released at the next turn. That comes before what
+        was claimed along with it, which is handed back then.
         """
         self._works.leave()
         if self._holding.is_of_a_parent():
@@ -76,6 +77,8 @@ class Stream:
                 self._works.begin((claim,))
                 return claim
             self._claims.set_aside(claim, error)
+            if self._claims.waiting_behind([claim]):
+                return None
         return None
 
     def _is_in_vain(self, released: set[int]) -> bool:
@@ -96,6 +99,8 @@ class Stream:
                 self._was_read = claim
             else:
                 self._claims.set_aside(claim, error)
+                if self._claims.waiting_behind([claim]):
+                    return False
         return claim is not None
 
     def abandon(self) -> None:

@@ -53,7 +53,12 @@ class Transaction(Holding):
         self._by_hand: tuple[Outcome, object] | None = None  # what that makes of the work
 
     def settle_by_hand(
-        self, claims: list[Claim], run: Callable[..., T], outcome: Outcome, error: object
+        self,
+        claims: list[Claim],
+        run: Callable[..., T],
+        outcome: Outcome,
+        error: object,
+        hand_back: Callable[[list[Claim]], object],
     ) -> T:
         """Settle the claim in the transaction: on SQLite that is the one writer.
 

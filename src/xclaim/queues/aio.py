@@ -110,6 +110,7 @@ class AsyncQueue(AsyncVerbs[T_co]):
         claimed_by: str | None = None,
         claim_key: str | None = None,
         lease: timedelta = LEASE,
+        whole_lines: bool = False,
         lease_limit: timedelta = LEASE_LIMIT,
         wait: timedelta | None = None,
         retry: Retry | None = None,
@@ -119,7 +120,12 @@ class AsyncQueue(AsyncVerbs[T_co]):
         As ``Queue.stream``. asyncio closes an abandoned iterator late: leave the loop early only
         within ``async with contextlib.aclosing(queue.stream()) as claims``.
         """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        claimant = {
+            "claimed_by": claimed_by,
+            "claim_key": claim_key,
+            "lease": lease,
+            "whole_lines": whole_lines,
+        }
         return _Claims(self._queue.stream(batch, claimant, lease_limit, wait, retry))
 
     async def read(self, message: Message | Claim) -> Any:

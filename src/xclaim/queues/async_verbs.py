@@ -159,13 +159,19 @@ class AsyncVerbs(Generic[T_co]):
         claimed_by: str | None = None,
         claim_key: str | None = None,
         lease: timedelta = LEASE,
+        whole_lines: bool = False,
         wait: timedelta | None = None,
     ) -> list[Claim[T_co]]:
         """Claim up to ``limit`` messages, the next one first; ``[]`` if there is none.
 
         As ``Queue.claim_many``.
         """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        claimant = {
+            "claimed_by": claimed_by,
+            "claim_key": claim_key,
+            "lease": lease,
+            "whole_lines": whole_lines,
+        }
         return await bridged(self._queue.claim_many, limit, claimant, wait)
 
     async def claim_message(
@@ -268,6 +274,7 @@ class AsyncVerbs(Generic[T_co]):
         claimed_by: str | None = None,
         claim_key: str | None = None,
         lease: timedelta = LEASE,
+        whole_lines: bool = False,
         lease_limit: timedelta = LEASE_LIMIT,
         wait: timedelta | None = None,
         retry: Retry | None = None,
@@ -276,7 +283,12 @@ class AsyncVerbs(Generic[T_co]):
 
         As ``Queue.consume_many``. With the caution of ``consume``.
         """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        claimant = {
+            "claimed_by": claimed_by,
+            "claim_key": claim_key,
+            "lease": lease,
+            "whole_lines": whole_lines,
+        }
         return async_block(self._queue.consume_many(limit, claimant, lease_limit, wait, retry))
 
     def working_on(

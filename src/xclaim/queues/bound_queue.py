@@ -208,7 +208,10 @@ class BoundQueue:
 
         error = options.get("error") if options.get("count", True) else None
         outcome = Outcome.RELEASED if error is None else Outcome.FAILED
-        return holding.settle_by_hand(claims, run, Outcome.ACKED if verb.acks else outcome, error)
+        if verb.acks:
+            outcome = Outcome.ACKED
+        hand_back = partial(self._runner.run_once, verbs.HAND_BACK)
+        return holding.settle_by_hand(claims, run, outcome, error, hand_back)
 
     def claim_many(self, limit: int, claimant: Claimant, wait: timedelta | None) -> list[Claim]:
         """Claim up to ``limit``, at once or within ``wait``."""

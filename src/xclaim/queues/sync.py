@@ -233,15 +233,24 @@ class Queue(Generic[T_co]):
         claimed_by: str | None = None,
         claim_key: str | None = None,
         lease: timedelta = LEASE,
+        whole_lines: bool = False,
         wait: timedelta | None = None,
     ) -> list[Claim[T_co]]:
         """Claim up to ``limit`` messages, the next one first; ``[]`` if there is none.
 
         What is taken back by ``claim_key`` is returned alone. ``wait``: how long to wait for the
         first message, at most; it looks every 2 s at least, and at once when a queue with
-        ``notify`` pushes. Not on a queue bound to a connection.
+        ``notify`` pushes. Not on a queue bound to a connection. ``whole_lines``: behind each
+        message with an ordering key come those that stand in line behind it, in their order; nobody
+        else claims one with that key before all of them have ended. What you release of them is the
+        next one that is claimed with that key, whatever you have done of those behind it.
         """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        claimant = {
+            "claimed_by": claimed_by,
+            "claim_key": claim_key,
+            "lease": lease,
+            "whole_lines": whole_lines,
+        }
         return self._queue.claim_many(limit, claimant, wait)
 
     def claim_message(
@@ -354,6 +363,7 @@ class Queue(Generic[T_co]):
         claimed_by: str | None = None,
         claim_key: str | None = None,
         lease: timedelta = LEASE,
+        whole_lines: bool = False,
         lease_limit: timedelta = LEASE_LIMIT,
         wait: timedelta | None = None,
         retry: Retry | None = None,
@@ -361,9 +371,15 @@ class Queue(Generic[T_co]):
         """Claim up to ``limit`` messages for a block: ack them all at the end, or release them all.
 
         As ``consume``; yields ``[]`` when there is nothing to claim. To fail one and go on,
-        ``release(claim, error=...)`` it in the block: the others are acked.
+        ``release(claim, error=...)`` it in the block: the others are acked. ``whole_lines``: as
+        for ``claim_many``.
         """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        claimant = {
+            "claimed_by": claimed_by,
+            "claim_key": claim_key,
+            "lease": lease,
+            "whole_lines": whole_lines,
+        }
         return self._queue.consume_many(limit, claimant, lease_limit, wait, retry)
 
     def working_on(
@@ -410,6 +426,7 @@ class Queue(Generic[T_co]):
         claimed_by: str | None = None,
         claim_key: str | None = None,
         lease: timedelta = LEASE,
+        whole_lines: bool = False,
         lease_limit: timedelta = LEASE_LIMIT,
         wait: timedelta | None = None,
         retry: Retry | None = None,
@@ -421,9 +438,16 @@ class Queue(Generic[T_co]):
         the loop ends early, finished messages are acked, the current one is released, and those
         not begun are handed back uncounted. Raise ClaimLostError naming what could not be acked.
         To fail one and go on, ``release(claim, error=...)`` it in the loop. ``wait``: end only when
-        there was no message for so long. ``retry``: by default the queue's.
+        there was no message for so long. ``retry``: by default the queue's. ``whole_lines``: as for
+        ``claim_many``; one that is released takes those behind it along, which then are handed
+        back uncounted and in order.
         """
-        claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
+        claimant = {
+            "claimed_by": claimed_by,
+            "claim_key": claim_key,
+            "lease": lease,
+            "whole_lines": whole_lines,
+        }
         return each(self._queue.stream(batch, claimant, lease_limit, wait, retry))
 
     def limit_backlog(

@@ -1,10 +1,17 @@
-"""What an ordering key needs in the database: three indexes, triggers, and on PostgreSQL functions.
+"""What an ordering key needs in the database: four indexes, triggers, and on PostgreSQL functions.
 
 A message with an ordering key has the turn of its key, or stands in line: ``available_at`` is NULL
 then. The index ``uq_xclaim_message_turn`` is what makes it one: of each key at most one message can
 be claimed or is. Whatever ends it (an ack, its death, a DELETE by hand) passes the turn on, in the
-same transaction, by a trigger. It is made by ``xclaim ordering enable`` and not by a migration:
-without it queues without keys pay nothing (docs/adr/0057).
+same transaction, by a trigger.
+
+Who claims whole lines claims those behind the message with the turn along with it: they are
+``claimed`` and have no ``available_at``, so of a key still one has the turn. Nobody else claims one
+of a batch before all of it have ended: the turn of one that ends or is given back goes to another
+one of its batch first (docs/adr/0066).
+
+All that is made by ``xclaim ordering enable`` and not by a migration: without it queues without
+keys pay nothing (docs/adr/0057).
 """
 
 from __future__ import annotations
@@ -15,12 +22,13 @@ from xclaim.sql.schema import HAS_TURN, LINE_UP_NAME, PASS_OWED_NAME, TABLE_NAME
 
 IN_LINE_NAME = "ix_xclaim_message_in_line"
 OWED_NAME = "ix_xclaim_message_owed"
-INDEXES = (TURN_NAME, IN_LINE_NAME, OWED_NAME)
+ALONG_NAME = "ix_xclaim_message_along"
+INDEXES = (TURN_NAME, IN_LINE_NAME, OWED_NAME, ALONG_NAME)
 KEYED_NAME = "ix_xclaim_message_keyed"  # there while ordering is being disabled
 TRIGGERS = ("xclaim_pass_turn", "xclaim_pass_turn_of_deleted")
 SQLITE_TRIGGERS = (*TRIGGERS, "xclaim_line_up")
-_GIVE_TURN, _UNFREE, _PASS_ON, _OWE = (
-    f"xclaim_{name}" for name in ("give_turn", "unfree", "pass_on", "owe")
+_GIVE_TURN, _UNFREE, _PASS_ON, _OWE, _GIVE_BACK = (
+    f"xclaim_{name}" for name in ("give_turn", "unfree", "pass_on", "owe", "give_back")
 )
 FUNCTIONS = {
     LINE_UP_NAME: "bigint[]",
@@ -29,41 +37,60 @@ FUNCTIONS = {
     _UNFREE: "bigint[]",
     _PASS_ON: "bigint",
     _OWE: "bigint, bigint[]",
+    _GIVE_BACK: "bigint",
     "xclaim_pass_turn": "",
 }
 
 IN_LINE = "{0}ordering_key IS NOT NULL AND {0}status = 'available' AND {0}available_at IS NULL"
-# A holder that has ended and could not pass its turn on. `due_at` is when it is tried again.
-OWES = "{0}keeps_turn AND {0}due_at IS NOT NULL AND {0}available_at IS NOT NULL"
+# Claimed along with the message that has the turn.
+ALONG = "{0}ordering_key IS NOT NULL AND {0}status = 'claimed' AND {0}available_at IS NULL"
+# A holder that has ended, or was given back, and could not pass its turn on. It awaits itself at
+# least; `due_at` is when it is tried again.
+OWES = "{0}awaited_ids IS NOT NULL AND {0}due_at IS NOT NULL AND {0}available_at IS NOT NULL"
 
 _INDEXES = (
     (f"UNIQUE INDEX {{exists}}{TURN_NAME}", "origin_queue, ordering_key", HAS_TURN),
     (f"INDEX {{exists}}{IN_LINE_NAME}", "queue, ordering_key, id", IN_LINE),
     (f"INDEX {{exists}}{OWED_NAME}", "origin_queue, due_at", OWES),
+    (f"INDEX {{exists}}{ALONG_NAME}", "queue, ordering_key, id", ALONG),
 )
 
-# The turn of a line that nobody leads to the next in it. True: it has it. False: nobody is in line.
-# NULL: the next one is locked, by who is just withdrawing it; `waits` for that instead.
+# The turn of a line that nobody leads to one that was claimed along with its holder, else to the
+# first in line. Which of a batch has it is the same to all: one that nobody is just settling. True:
+# it has it. False: nobody is in line. NULL: who could have it is locked, by who is just settling or
+# withdrawing it; `waits` for that instead.
 _GIVE_TURN_BODY = """
 DECLARE
     next_id bigint;
 BEGIN
     LOOP
-        SELECT id INTO next_id FROM {table}
-         WHERE queue = of_queue AND ordering_key = of_key AND {in_line}
-         ORDER BY queue, ordering_key, id LIMIT 1;
-        IF NOT FOUND THEN
-            RETURN false;
-        END IF;
-        IF waits THEN
-            PERFORM FROM {table} WHERE id = next_id AND {in_line} FOR NO KEY UPDATE;
-            CONTINUE WHEN NOT FOUND;
-        ELSE
-            PERFORM FROM {table} WHERE id = next_id AND {in_line}
-                FOR NO KEY UPDATE SKIP LOCKED;
-            IF NOT FOUND THEN
-                RETURN NULL;
+        PERFORM FROM {table} WHERE queue = of_queue AND ordering_key = of_key AND {along}
+          ORDER BY queue, ordering_key, id LIMIT 1;
+        IF FOUND THEN
+            SELECT id INTO next_id FROM {table}
+             WHERE queue = of_queue AND ordering_key = of_key AND {along}
+             ORDER BY queue, ordering_key, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+            IF NOT FOUND AND waits THEN
+                PERFORM FROM {table} WHERE queue = of_queue AND ordering_key = of_key AND {along}
+                  ORDER BY queue, ordering_key, id LIMIT 1 FOR NO KEY UPDATE;
+                CONTINUE;
             END IF;
+        ELSE
+            SELECT id INTO next_id FROM {table}
+             WHERE queue = of_queue AND ordering_key = of_key AND {in_line}
+             ORDER BY queue, ordering_key, id LIMIT 1;
+            IF NOT FOUND THEN
+                RETURN false;
+            ELSIF waits THEN
+                PERFORM FROM {table} WHERE id = next_id AND {in_line} FOR NO KEY UPDATE;
+                CONTINUE WHEN NOT FOUND;
+            ELSE
+                PERFORM FROM {table} WHERE id = next_id AND {in_line}
+                    FOR NO KEY UPDATE SKIP LOCKED;
+            END IF;
+        END IF;
+        IF NOT FOUND THEN
+            RETURN NULL;
         END IF;
         UPDATE {table}
            SET available_at = greatest(due_at, statement_timestamp()), due_at = NULL,
@@ -89,11 +116,15 @@ END
 """
 
 # Leave the turn with a holder that has ended, to be passed on later: soon at first, then once a
-# second.
+# second. With one that was given back, too, which cannot be claimed before that.
 _OWE_BODY = """
 BEGIN
     UPDATE {table}
-       SET keeps_turn = true, awaited_ids = nullif(array_remove(awaited, of_id), '{{}}'),
+       SET keeps_turn = keeps_turn OR NOT {is_given_back},
+           available_at = CASE WHEN {is_given_back}
+                               THEN greatest(due_at, clock_timestamp()) + {put_off}
+                               ELSE available_at END,
+           awaited_ids = array_append(array_remove(awaited, of_id), of_id),
            due_at = clock_timestamp()
                + least(interval '1 second', greatest(interval '50 milliseconds',
                        (clock_timestamp() - coalesce(consumed_at, available_at)) / 2))
@@ -108,10 +139,13 @@ DECLARE
     unfree bigint[];
     is_passed boolean;
 BEGIN
-    SELECT id, origin_queue, ordering_key, awaited_ids INTO holder FROM {table}
+    SELECT id, origin_queue, ordering_key, awaited_ids, {is_given_back} AS is_given_back
+      INTO holder FROM {table}
      WHERE id = of_id AND {owes} FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN false;
+    ELSIF holder.is_given_back THEN
+        RETURN {give_back}(of_id);
     END IF;
     unfree := {unfree}(holder.awaited_ids || holder.id);
     UPDATE {table} SET keeps_turn = NULL, due_at = NULL, awaited_ids = NULL WHERE id = of_id;
@@ -123,6 +157,45 @@ BEGIN
     RETURN coalesce(is_passed, false);
 END
 """  # noqa: S105  (a turn is passed)
+
+# A holder was given back, and is available. While others of its batch are claimed one of them takes
+# the turn over, and it stands in line; after the last of them the turn is for the first in line.
+# True: another one has it.
+_GIVE_BACK_BODY = """
+DECLARE
+    holder record;
+    unfree bigint[];
+    is_given boolean;
+BEGIN
+    SELECT origin_queue, ordering_key, awaited_ids, {owes} AS owes,
+           CASE WHEN {owes} THEN available_at - {put_off}
+                ELSE coalesce(available_at, due_at) END AS due_at
+      INTO holder FROM {table} WHERE id = of_id;
+    IF NOT holder.owes THEN
+        PERFORM FROM {table}
+          WHERE queue = holder.origin_queue AND ordering_key = holder.ordering_key AND {along}
+          ORDER BY queue, ordering_key, id LIMIT 1;
+        IF NOT FOUND THEN
+            PERFORM FROM {table}
+              WHERE queue = holder.origin_queue AND ordering_key = holder.ordering_key
+                AND {in_line} AND id < of_id
+              ORDER BY queue, ordering_key, id LIMIT 1;
+            IF NOT FOUND THEN
+                RETURN false;
+            END IF;
+        END IF;
+    END IF;
+    unfree := {unfree}(holder.awaited_ids || of_id);
+    UPDATE {table} SET available_at = NULL, due_at = holder.due_at, awaited_ids = NULL
+     WHERE id = of_id;
+    is_given := {give_turn}(holder.origin_queue, holder.ordering_key, unfree, false);
+    IF is_given THEN
+        RETURN true;
+    END IF;
+    PERFORM {owe}(of_id, unfree);
+    RETURN false;
+END
+"""
 
 _PASS_OWED_BODY = """
 DECLARE
@@ -223,6 +296,10 @@ DECLARE
     is_passed boolean;
 BEGIN
     IF NOT is_deleted THEN
+        IF NEW.queue = OLD.queue AND NEW.consumed_at IS NULL THEN
+            PERFORM {give_back}(NEW.id);
+            RETURN NULL;
+        END IF;
         IF NEW.keeps_turn
            AND (NEW.consumed_at IS NOT NULL OR NEW.available_at IS NULL AND OLD.due_at IS NOT NULL
                 OR NEW.queue NOT IN (NEW.origin_queue, NEW.origin_queue || '.dead')) THEN
@@ -255,7 +332,7 @@ BEGIN
     IF is_passed OR NOT is_passed AND unfree = '{{}}' AND is_read_committed THEN
         RETURN NULL;
     END IF;
-    IF NOT is_deleted THEN
+    IF NOT is_deleted THEN  -- what was redriven meanwhile cannot be claimed before that either
         PERFORM {owe}(OLD.id, unfree);
     ELSIF unfree <> '{{}}' THEN
         PERFORM {owe}(unfree[1], unfree);
@@ -267,18 +344,33 @@ BEGIN
 END
 """  # noqa: S105  (a turn is passed)
 
+# Of those that had the turn: one that was claimed along has none, and ends without it.
 _ENDED = "OLD.consumed_at IS NULL AND NEW.consumed_at IS NOT NULL"
-_CAN_CHANGE = f"OLD.ordering_key IS NOT NULL AND (OLD.queue <> NEW.queue OR {_ENDED})"
+_GIVEN_BACK = (
+    "OLD.status = 'claimed' AND NEW.status = 'available'"
+    " AND OLD.queue = NEW.queue AND NEW.queue = NEW.origin_queue"
+)
+_CAN_CHANGE = (
+    "OLD.ordering_key IS NOT NULL AND (OLD.queue <> NEW.queue"
+    f" OR OLD.available_at IS NOT NULL AND ({_ENDED} OR {_GIVEN_BACK}))"
+)
+# What was given back, or redriven, and does not hand its turn on yet, is out of reach for so long.
+_PUT_OFF = "interval '87600 hours'"
 
 # SQLite has one writer at a time: nobody writes behind anybody, and nothing is owed.
 _SQLITE_GIVE_TURN = """
     UPDATE {table}
        SET available_at = max(coalesce(due_at, ''), strftime('%Y-%m-%d %H:%M:%f', 'now')),
            due_at = NULL
-     WHERE id = (SELECT id FROM {table}
-                  WHERE queue = {row}.origin_queue AND ordering_key = {row}.ordering_key
-                    AND {in_line}
-                  ORDER BY queue, ordering_key, id LIMIT 1)
+     WHERE id = coalesce(
+               (SELECT id FROM {table}
+                 WHERE queue = {row}.origin_queue AND ordering_key = {row}.ordering_key
+                   AND {along}
+                 ORDER BY queue, ordering_key, id LIMIT 1),
+               (SELECT id FROM {table}
+                 WHERE queue = {row}.origin_queue AND ordering_key = {row}.ordering_key
+                   AND {in_line}
+                 ORDER BY queue, ordering_key, id LIMIT 1))
        AND NOT EXISTS (SELECT 1 FROM {table}
                         WHERE origin_queue = {row}.origin_queue
                           AND ordering_key = {row}.ordering_key AND {has_turn});
@@ -287,6 +379,15 @@ _SQLITE_FORGET = """
     UPDATE {table} SET keeps_turn = NULL
      WHERE id = NEW.id AND keeps_turn
        AND (consumed_at IS NOT NULL OR queue NOT IN (origin_queue, origin_queue || '.dead'));
+"""
+_SQLITE_GIVE_BACK = """
+    UPDATE {table} SET available_at = NULL, due_at = coalesce(available_at, due_at)
+     WHERE id = NEW.id AND OLD.available_at IS NOT NULL AND {given_back}
+       AND (EXISTS (SELECT 1 FROM {table}
+                     WHERE queue = NEW.queue AND ordering_key = NEW.ordering_key AND {along})
+            OR EXISTS (SELECT 1 FROM {table}
+                        WHERE queue = NEW.queue AND ordering_key = NEW.ordering_key AND {in_line}
+                          AND id < NEW.id));
 """
 
 
@@ -380,14 +481,17 @@ def _functions(schema: str | None) -> list[str]:
     parts = {
         "table": qualified(TABLE_NAME, schema),
         "in_line": IN_LINE.format(""),
+        "along": ALONG.format(""),
         "owes": OWES.format(""),
+        "is_given_back": "(consumed_at IS NULL AND queue = origin_queue)",
+        "put_off": _PUT_OFF,
         "has_turn": HAS_TURN.format(""),
         "held_owes": OWES.format("held."),
         "held_has_turn": HAS_TURN.format("held."),
         "old_has_turn": HAS_TURN.format("OLD."),
         **{
             name.removeprefix("xclaim_"): qualified(name, schema)
-            for name in (_GIVE_TURN, _UNFREE, _PASS_ON, _OWE, LINE_UP_NAME)
+            for name in (_GIVE_TURN, _UNFREE, _PASS_ON, _OWE, _GIVE_BACK, LINE_UP_NAME)
         },
     }
     made = (
@@ -400,6 +504,7 @@ def _functions(schema: str | None) -> list[str]:
             False,
         ),
         (_OWE, "of_id bigint, awaited bigint[]", "void", _OWE_BODY, False),
+        (_GIVE_BACK, "of_id bigint", "boolean", _GIVE_BACK_BODY, False),
         (_PASS_ON, "of_id bigint", "boolean", _PASS_ON_BODY, False),
         (LINE_UP_NAME, "ids bigint[]", "bigint[]", _LINE_UP_BODY, True),
         (PASS_OWED_NAME, "of_queue text", "integer", _PASS_OWED_BODY, True),
@@ -470,10 +575,16 @@ END"""  # noqa: S608  (names of ours, quoted)
 
 def _sqlite_triggers() -> list[str]:
     updated, deleted, inserted = SQLITE_TRIGGERS
-    parts = {"table": TABLE_NAME, "in_line": IN_LINE.format(""), "has_turn": HAS_TURN.format("")}
+    parts = {
+        "table": TABLE_NAME,
+        "in_line": IN_LINE.format(""),
+        "along": ALONG.format(""),
+        "has_turn": HAS_TURN.format(""),
+        "given_back": _GIVEN_BACK,
+    }
     of_new = _SQLITE_GIVE_TURN.format(row="NEW", **parts)
     of_old = _SQLITE_GIVE_TURN.format(row="OLD", **parts)
-    forget = _SQLITE_FORGET.format(**parts)
+    forget = (_SQLITE_FORGET + _SQLITE_GIVE_BACK).format(**parts)
     of = {
         f"{inserted} AFTER INSERT": (IN_LINE.format("NEW."), of_new),
         f"{updated} AFTER UPDATE OF status, queue": (_CAN_CHANGE, f"{forget} {of_old}"),

@@ -186,7 +186,9 @@ def _add_message_table(metadata: MetaData) -> None:
         # from the first that changed to the last. So what changes stands together, behind fixed
         # widths and before texts that stay as they are.
         Column("created_at", UtcTimestamp, nullable=False),
-        Column("available_at", UtcTimestamp),  # NULL: in line, behind others of its ordering key
+        Column(
+            "available_at", UtcTimestamp
+        ),  # NULL: in line, or claimed along with who has the turn
         Column("due_at", UtcTimestamp),  # in line: not before then; owed: when to look again
         Column("max_attempts", Integer, server_default=text(str(MAX_ATTEMPTS))),
         Column("priority", SmallInteger, nullable=False, server_default=text("0")),

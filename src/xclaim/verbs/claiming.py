@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache, partial
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Any, TypedDict, Unpack
+from typing import Any, NotRequired, TypedDict, Unpack
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -48,6 +48,7 @@ def claim_many(
     claimed_by: str | None = None,
     claim_key: str | None = None,
     lease: timedelta = LEASE,
+    whole_lines: bool = False,
     retry: Retry = RETRY,
     schema: str | None = None,
 ) -> list[Claim]:
@@ -56,8 +57,10 @@ def claim_many(
     Next is the highest priority, then the longest available. ``claimed_by`` says who, by default
     ``host:pid``. With a ``claim_key`` what an earlier attempt (same key, another ``claimed_by``)
     still holds is taken back first, and returned alone. When the ``lease`` runs out before ack,
-    release or extend, the message may be claimed by others. Lapsed claims are given back on the
-    way, as ``retry`` says: when nothing else is there, and about once a second.
+    release or extend, the message may be claimed by others. ``whole_lines``: behind each message
+    with an ordering key come those in line behind it, and nobody else claims one with that key
+    before all of them have ended. Lapsed claims are given back on the way, as ``retry`` says: when
+    nothing else is there, and about once a second.
     """
     asked = request(
         connection,
@@ -66,6 +69,7 @@ def claim_many(
         claimed_by=claimed_by,
         claim_key=claim_key,
         lease=lease,
+        whole_lines=whole_lines,
         retry=retry,
         schema=schema,
     )
@@ -82,6 +86,7 @@ class Who(TypedDict):
     claimed_by: str | None
     claim_key: str | None
     lease: timedelta
+    whole_lines: NotRequired[bool]
     retry: Retry
     schema: str | None
 
@@ -249,6 +254,7 @@ class Request:
     parameters: Mapping[str, Any]
     retry: Retry
     hints: Hints
+    whole_lines: bool = False
 
     @property
     def resumes(self) -> bool:
@@ -271,7 +277,9 @@ def request(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) 
     }
     hints = recall(connection, who["schema"], queue)
     retry = who.get("retry", RETRY)
-    return Request(who["schema"], arguments.limit(limit), parameters, retry, hints)
+    size = arguments.limit(limit)
+    whole_lines = who.get("whole_lines", False) and size > 1
+    return Request(who["schema"], size, parameters, retry, hints, whole_lines)
 
 
 def token_parameters(connection: Connection) -> Mapping[str, Any]:
@@ -331,7 +339,9 @@ def as_claims(rows: Iterable[Sequence[Any]], asked: Request) -> list[Claim]:
     if not claimed:
         return []
     if len(claimed) > 1:  # RETURNING has no order
-        claimed.sort(key=_place)
+        has_lines = any(row.available_at is None for row in claimed)
+        by_line = _place_in_lines(claimed, asked.parameters["queue_name"]) if has_lines else None
+        claimed.sort(key=by_line or _place)
     if not asked.hints.has_keys:
         asked.hints.has_keys = any(row.ordering_key is not None for row in claimed)
     queue, fill = asked.parameters["queue_name"], _fill(claimed[0], asked.parameters)
@@ -397,7 +407,9 @@ def _take_within_limits(connection: Connection, asked: Request) -> list[Claim]:
         return []
 
     def run() -> Sequence[Any]:
-        return rows_within(connection, asked.schema, size, asked.parameters)
+        return rows_within(
+            connection, asked.schema, size, asked.parameters, whole_lines=asked.whole_lines
+        )
 
     try:
         rows = run()
@@ -426,7 +438,13 @@ def _size_within(connection: Connection, asked: Request) -> int:
 def _take(
     connection: Connection, asked: Request, start: Start, place: Mapping[str, Any] = _NOTHING
 ) -> list[Claim]:
-    build = partial(statements.claim, limit=asked.limit, start=start, resumes=asked.resumes)
+    build = partial(
+        statements.claim,
+        limit=asked.limit,
+        start=start,
+        resumes=asked.resumes,
+        whole_lines=asked.whole_lines,
+    )
     parameters = {**asked.parameters, **place, **asked.limit_if_it_resumes()}
     prepare = None if asked.hints.is_busy() else False
 
@@ -455,14 +473,36 @@ def candidates(
             limit=asked.limit,
             start=start,
             resumes=asked.resumes and not within,
+            whole_lines=asked.whole_lines,
             within=within,
         ),
         parameters={**asked.parameters, **place, **asked.limit_if_it_resumes()},
     )
 
 
-def _place(row: ClaimedRow) -> tuple[int, datetime, int]:
+def _place(row: ClaimedRow) -> tuple[int, Any, int]:
     return -row.priority, row.available_at, row.id
+
+
+def _place_in_lines(
+    claimed: Sequence[ClaimedRow], queue: str
+) -> Callable[[ClaimedRow], tuple[Any, ...]]:
+    """Return the order of claims of whole lines: each line at the place of its leader, by id.
+
+    What is taken back may have no leader any more: then the first of its line is that.
+    """
+    places: dict[str | None, tuple[Any, ...]] = {}
+    for row in sorted(claimed, key=lambda row: (row.available_at is None, row.id)):
+        if row.available_at is None:
+            places.setdefault(row.ordering_key, (-row.priority, row.created_at, row.id))
+        elif row.origin_queue == queue:
+            places[row.ordering_key] = _place(row)
+
+    def place(row: ClaimedRow) -> tuple[Any, ...]:
+        is_in_line = row.ordering_key is not None and row.origin_queue == queue
+        return (*(places[row.ordering_key] if is_in_line else _place(row)), row.id)
+
+    return place
 
 
 def _sweep(connection: Connection, asked: Request, spared_key: str | None = None) -> int:

@@ -136,11 +136,18 @@ class Hints:
         if not claims:
             self._position = None
             return
-        last = claims[-1].message
+        # Not one that was claimed along with another of its line: it has no place in the index.
+        last = next(
+            (each.message for each in reversed(claims) if each.message.available_at is not None),
+            None,
+        )
+        if last is None:
+            self._position = None
+            return
         if start is not Start.POSITION and not _is_from_the_head(last, start):
             self._position = None
         elif self._position is not None or start is not Start.POSITION:
-            at: Any = last.available_at  # not None, as of what stands in line
+            at: Any = last.available_at
             self._position = self._reached = Position(last.priority, at, last.id)
 
     def forget(self, *, above: int | None = None) -> None:

@@ -80,6 +80,7 @@ def rows_within(
     size: int,
     parameters: Mapping[str, Any],
     *,
+    whole_lines: bool = False,
     one: bool = False,
 ) -> Sequence[Any]:
     """Claim up to ``size`` messages within the limits of the queue; none if it has no limits.
@@ -94,10 +95,12 @@ def rows_within(
             # Python's driver begins the caller's with a change, and here others come before it.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         with nullcontext() if driver.in_transaction else one_transaction(connection):
-            return _rows_on_sqlite(connection, size, parameters, dialect, one=one)
+            return _rows_on_sqlite(
+                connection, size, parameters, dialect, whole_lines=whole_lines, one=one
+            )
 
     def run(size: int) -> Sequence[Any]:
-        build = partial(statements.claim_within, limit=size, one=one)
+        build = partial(statements.claim_within, limit=size, whole_lines=whole_lines, one=one)
         given = {**parameters, **dialect.token_parameters()}
         return execute(connection, schema, build, given, named=False, prepare=False)
 
@@ -127,6 +130,7 @@ def _rows_on_sqlite(
     parameters: Mapping[str, Any],
     dialect: Dialect,
     *,
+    whole_lines: bool,
     one: bool,
 ) -> Sequence[Any]:
     """Claim in three statements: there is one writer at a time, and this is it."""
@@ -142,7 +146,9 @@ def _rows_on_sqlite(
         size = min(size, len(due))
     if size < 1:
         return []
-    build: Any = partial(statements.claim, limit=size, start=Start.HEAD, within=True)
+    build: Any = partial(
+        statements.claim, limit=size, start=Start.HEAD, whole_lines=whole_lines, within=True
+    )
     if one:
         build = statements.claim_this_one
     claimed = execute(connection, None, build, parameters, named=False)

@@ -19,7 +19,7 @@ from xclaim.errors import (
     InvalidArgumentError,
     PayloadReadError,
 )
-from xclaim.message import Message
+from xclaim.message import Message, Status
 from xclaim.payloads.envelope import DIGEST, DROPPED, reduced
 from xclaim.payloads.options import AfterAck
 from xclaim.retry import RETRY, Retry
@@ -29,6 +29,7 @@ from xclaim.verb import Over, Verb
 from xclaim.verbs.execution import Build, as_message, as_utc, execute
 from xclaim.verbs.failing import limit_parameters, pause_parameters
 from xclaim.verbs.hints import is_to_notify, recall
+from xclaim.verbs.looking import get
 from xclaim.verbs.unsendable import look
 
 
@@ -200,7 +201,21 @@ def release(
         parameters["queue_name"] = queue
     message = as_message(_settle(connection, schema, build, claim, parameters))
     recall(connection, schema, message.queue).forget()
-    return message
+    return _as_it_stands(connection, message, schema)
+
+
+def _as_it_stands(connection: Connection, released: Message, schema: str | None) -> Message:
+    """Return a message with an ordering key as it is when its turn has gone to another one.
+
+    A trigger does that: while others of its batch are claimed, or if an earlier one stands in line.
+    """
+    has_turn = released.available_at is not None and released.queue == released.origin_queue
+    if released.ordering_key is None or not has_turn:
+        return released
+    now = get(connection, released.queue, released.id, schema=schema)
+    if now is None or now.status is not Status.AVAILABLE:  # somebody was quicker
+        return released
+    return now
 
 
 def is_for_good(claim: Claim, error: object) -> bool:

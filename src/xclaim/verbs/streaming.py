@@ -88,6 +88,7 @@ def _in_one_statement(
         limit=asked.limit,
         start=start,
         resumes=asked.resumes,
+        whole_lines=asked.whole_lines,
         acks_one=len(claims) == 1,
     )
     rows = execute(

@@ -256,6 +256,7 @@ class TaskQueue(Queue[T_co]):
         claimed_by: str | None = None,
         claim_key: str | None = None,
         lease: timedelta = LEASE,
+        whole_lines: bool = False,
         wait: timedelta | None = None,
     ) -> list[Claim[T_co]]:
         """Claim up to ``limit`` messages; a retried task first gets its own back, alone.
@@ -266,10 +267,12 @@ class TaskQueue(Queue[T_co]):
         :param claimed_by: by default the running try.
         :param claim_key: by default the running task instance.
         :param lease: after which others may claim the messages.
+        :param whole_lines: claim along those in line behind a message with an ordering key.
         :param wait: how long to wait for the first message, at most.
         """
         who = self._as_task(claimed_by, claim_key)
-        return self._noted_as_open(super().claim_many(limit, lease=lease, wait=wait, **who))
+        claims = super().claim_many(limit, lease=lease, whole_lines=whole_lines, wait=wait, **who)
+        return self._noted_as_open(claims)
 
     def claim_message(
         self,
@@ -346,6 +349,7 @@ class TaskQueue(Queue[T_co]):
         claimed_by: str | None = None,
         claim_key: str | None = None,
         lease: timedelta = LEASE,
+        whole_lines: bool = False,
         lease_limit: timedelta = LEASE_LIMIT,
         wait: timedelta | None = None,
         retry: Retry | None = None,
@@ -356,13 +360,20 @@ class TaskQueue(Queue[T_co]):
         :param claimed_by: by default the running try.
         :param claim_key: by default the running task instance.
         :param lease: extended from a thread, each third of it.
+        :param whole_lines: claim along those in line behind a message with an ordering key.
         :param lease_limit: how long that goes on at most.
         :param wait: how long to wait for a message, at most.
         :param retry: how what fails is tried again, by default as the queue says.
         """
         who = self._as_task(claimed_by, claim_key)
         block = super().consume_many(
-            limit, lease=lease, lease_limit=lease_limit, wait=wait, retry=retry, **who
+            limit,
+            lease=lease,
+            whole_lines=whole_lines,
+            lease_limit=lease_limit,
+            wait=wait,
+            retry=retry,
+            **who,
         )
         return self._failing_if_dead(block)
 
@@ -419,6 +430,7 @@ class TaskQueue(Queue[T_co]):
         claimed_by: str | None = None,
         claim_key: str | None = None,
         lease: timedelta = LEASE,
+        whole_lines: bool = False,
         lease_limit: timedelta = LEASE_LIMIT,
         wait: timedelta | None = None,
         retry: Retry | None = None,
@@ -431,13 +443,20 @@ class TaskQueue(Queue[T_co]):
         :param claimed_by: by default the running try.
         :param claim_key: by default the running task instance.
         :param lease: extended from a thread, each third of it.
+        :param whole_lines: claim along those in line behind a message with an ordering key.
         :param lease_limit: how long that goes on at most.
         :param wait: end only when there was no message for so long.
         :param retry: how what fails is tried again, by default as the queue says.
         """
         who = self._as_task(claimed_by, claim_key)
         claims = super().stream(
-            batch=batch, lease=lease, lease_limit=lease_limit, wait=wait, retry=retry, **who
+            batch=batch,
+            lease=lease,
+            whole_lines=whole_lines,
+            lease_limit=lease_limit,
+            wait=wait,
+            retry=retry,
+            **who,
         )
         stream = self._stream_failing_if_dead(claims)
         task = current_task()

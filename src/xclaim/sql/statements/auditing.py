@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     cast,
     exists,
     func,
@@ -229,7 +230,12 @@ def repeated_keys(table: Table, dialect: Dialect, *, of_queue: bool) -> Statemen
 
 @lru_cache
 def lines_without_a_leader(table: Table, dialect: Dialect, *, of_queue: bool) -> Statement:
-    """Return the first messages of a few lines in which nobody has the turn."""
+    """Return the messages that are to lead a few lines in which nobody has the turn.
+
+    The first of what is claimed, else the first.
+    """
+    claimed = func.min(case((table.c.status == CLAIMED, table.c.id)))
+    first = func.coalesce(claimed, func.min(table.c.id))
     leader = table.alias("leader")
     has_turn = literal_column(f"({HAS_TURN.format('leader.')})", Boolean)
     is_led = exists(
@@ -238,8 +244,8 @@ def lines_without_a_leader(table: Table, dialect: Dialect, *, of_queue: bool) ->
         .where(leader.c.ordering_key == table.c.ordering_key, has_turn)
     )
     return (
-        select(dialect.readable(table.c.queue), func.min(table.c.id).label("id"))
-        .where(table.c.ordering_key.is_not(None), table.c.status == AVAILABLE)
+        select(dialect.readable(table.c.queue), first.label("id"))
+        .where(table.c.ordering_key.is_not(None), table.c.consumed_at.is_(None))
         .where(table.c.available_at.is_(None), *_chosen(table, of_queue=of_queue), ~is_led)
         .group_by(table.c.queue, table.c.ordering_key)
         .limit(_SAMPLE)

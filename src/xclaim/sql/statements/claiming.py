@@ -42,6 +42,7 @@ from sqlalchemy.sql.selectable import FromClause
 from xclaim.sql.dialects import Dialect, Json
 from xclaim.sql.statements.failing import is_exhausted
 from xclaim.sql.statements.limiting import Room, hands_out_nothing
+from xclaim.sql.statements.lines import with_lines
 from xclaim.sql.statements.order import next_ids, next_ids_after, next_ids_on_top
 from xclaim.sql.statements.parts import (
     AVAILABLE,
@@ -79,7 +80,7 @@ class ClaimedRow(NamedTuple):
     attempts: int
     max_attempts: int | None
     created_at: datetime
-    available_at: datetime
+    available_at: datetime | None  # None: it was claimed along with another of its line
     claimed_at: datetime
     claim_expires_at: datetime
     last_error: str | None
@@ -106,20 +107,31 @@ def claim(
     limit: int = 1,
     start: Start = Start.HEAD,
     resumes: bool = False,
+    whole_lines: bool = False,
     within: bool = False,
 ) -> Statement:
     """Claim the next messages: highest priority, then longest available, then lowest id.
 
     ``resumes``: take back what an earlier attempt of the same claim key holds; only if nothing,
     claim anew. An exhausted message is not taken back: it is left for ``expire`` to dead-letter.
+    ``whole_lines``: behind each message with an ordering key those that stand in line behind it.
     Of a queue with limits nothing is claimed, unless ``within`` them, as the caller has found out.
     """
-    claiming = _claim(table, dialect, limit, start, resumes=resumes, within=within)
+    claiming = _claim(
+        table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines, within=within
+    )
     return _returning(table, dialect, claiming)
 
 
 @lru_cache(_KEPT)
-def claim_within(table: Table, dialect: Dialect, *, limit: int = 1, one: bool = False) -> Statement:
+def claim_within(
+    table: Table,
+    dialect: Dialect,
+    *,
+    limit: int = 1,
+    whole_lines: bool = False,
+    one: bool = False,
+) -> Statement:
     """Claim the next messages of a queue with limits, as many as these let, each with its slots.
 
     ``one``: only this very message. Of a queue without limits nothing (PostgreSQL).
@@ -131,7 +143,10 @@ def claim_within(table: Table, dialect: Dialect, *, limit: int = 1, one: bool = 
         if one
         else next_ids(table, dialect, limit=size, lock=True, is_closed=room.is_closed)
     )
-    chosen = room.some_of(dialect.materialized(ids, "candidate"))
+    candidate = dialect.materialized(ids, "candidate")
+    if whole_lines:
+        candidate = with_lines(table, dialect, candidate, limit)
+    chosen = room.some_of(candidate)
     taken = dialect.in_subquery(table.c.id, select(chosen.c.id))
     claiming = _take(table, dialect).where(taken, table.c.status == AVAILABLE)
     claimed = _returning(table, dialect, claiming).cte("claimed")
@@ -238,6 +253,7 @@ def ack_and_claim(
     limit: int = 1,
     start: Start = Start.HEAD,
     resumes: bool = False,
+    whole_lines: bool = False,
     acks_one: bool = False,
 ) -> Statement:
     """Consume what was claimed and claim the next, unless some of it was lost.
@@ -248,7 +264,7 @@ def ack_and_claim(
     acked = acking(table, dialect, one=acks_one).cte("acked")
     count = select(func.count()).select_from(acked).scalar_subquery()
     all_acked = count == bindparam("ack_count", type_=Integer)
-    claiming = _claim(table, dialect, limit, start, resumes=resumes)
+    claiming = _claim(table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines)
     claimed = _returning(table, dialect, claiming.where(all_acked)).cte("claimed")
     ids = func.array(select(acked.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
     done = select(case((~all_acked, ids)).label("acked_ids")).subquery("done")
@@ -263,13 +279,17 @@ def candidates(
     limit: int = 1,
     start: Start = Start.HEAD,
     resumes: bool = False,
+    whole_lines: bool = False,
     within: bool = False,
 ) -> Statement:
     """Return the ids of what ``claim`` would claim, and claim nothing.
 
     ``within``: as if the queue had no limits.
     """
-    return _chosen(table, dialect, limit, start, resumes=resumes, within=within).ids
+    chosen = _chosen(
+        table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines, within=within
+    )
+    return chosen.ids
 
 
 class _Chosen(NamedTuple):
@@ -287,6 +307,7 @@ def _chosen(
     start: Start,
     *,
     resumes: bool,
+    whole_lines: bool,
     within: bool = False,
 ) -> _Chosen:
     size: ColumnElement[int] = literal_column(str(limit), Integer)
@@ -294,6 +315,8 @@ def _chosen(
     unless = None if resumable is None else exists(select(resumable.c.id))
     ids = _next_ids(table, start, within=within)(table, dialect, limit=size, unless=unless)
     candidate = dialect.materialized(ids, "candidate")
+    if whole_lines:
+        candidate = with_lines(table, dialect, candidate, limit)
     taken = select(candidate.c.id)
     if resumable is not None:
         both = union_all(select(resumable.c.id), taken).subquery("taken")
@@ -308,9 +331,12 @@ def _claim(
     start: Start,
     *,
     resumes: bool = False,
+    whole_lines: bool = False,
     within: bool = False,
 ) -> Update:
-    chosen = _chosen(table, dialect, limit, start, resumes=resumes, within=within)
+    chosen = _chosen(
+        table, dialect, limit, start, resumes=resumes, whole_lines=whole_lines, within=within
+    )
     guard = table.c.status != CONSUMED if resumes else table.c.status == AVAILABLE
     statement = _take(table, dialect).where(dialect.in_subquery(table.c.id, chosen.ids), guard)
     if start in (Start.TOP, Start.POSITION) and limit > 1:

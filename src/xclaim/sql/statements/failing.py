@@ -127,6 +127,28 @@ def lapsed(
     return {**values, "failures": dialect.apart(values["failures"], table)}
 
 
+def again_at(
+    table: Table,
+    available_at: ColumnElement[Any],
+    dialect: Dialect,
+    dies: ColumnElement[bool] | None = None,
+) -> dict[str, ColumnElement[Any]]:
+    """Return the values of a message that is available again then, or now if it dies.
+
+    One that was claimed along with another of its line has no such time: it stands in line again,
+    where it is due then.
+    """
+    is_along = table.c.available_at.is_(None)
+    now = [] if dies is None else [(dies, dialect.now())]
+    never = [] if dies is None else [(and_(is_along, dies), null())]
+    # Not that of others: a dead letter may owe the turn of its line, until then.
+    due_at = case(*never, (is_along, available_at), else_=table.c.due_at)
+    return {
+        "available_at": dialect.apart(case(*now, (is_along, null()), else_=available_at), table),
+        "due_at": dialect.apart(due_at, table),
+    }
+
+
 def or_dead(
     table: Table, available_at: ColumnElement[Any], dialect: Dialect
 ) -> dict[str, ColumnElement[Any]]:
@@ -138,7 +160,7 @@ def or_dead(
     dies = and_(exhausted, table.c.queue != DEAD)
     return {
         "queue": case((exhausted, DEAD), else_=table.c.queue),
-        "available_at": dialect.apart(case((dies, dialect.now()), else_=available_at), table),
+        **again_at(table, available_at, dialect, dies),
         # Who comes back for the message learns what became of it.
         "claim_key": case((exhausted, table.c.claim_key), else_=null()),
     }

@@ -126,6 +126,7 @@ _GIVEN_BACK = (
     "status",
     "attempts",
     "available_at",
+    "due_at",
     "claimed_at",
     "claim_expires_at",
     "claimed_by",

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from xclaim.sql.dialects import Dialect
-from xclaim.sql.statements.failing import after_pause, failed, or_dead
+from xclaim.sql.statements.failing import after_pause, again_at, failed, or_dead
 from xclaim.sql.statements.parts import (
     CONSUMED,
     DELAY,
@@ -111,7 +111,9 @@ def release(
         available_at = after_pause(table, dialect, dialect.now())
     else:
         available_at = table.c.available_at
-    values = {**freed(), "available_at": available_at}
+    values = freed()
+    if delayed and not counted:
+        values |= again_at(table, available_at, dialect)
     if counted:
         values |= or_dead(table, available_at, dialect)
     else:

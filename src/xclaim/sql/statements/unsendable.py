@@ -67,6 +67,7 @@ def set_aside(table: Table, dialect: Dialect) -> Statement:
         "queue": DEAD,
         "attempts": attempted(table),
         "available_at": dialect.apart(available_at, table),
+        "due_at": case((table.c.queue == DEAD, table.c.due_at)),
         "claim_key": table.c.claim_key,  # who comes back for it learns what became of it
         "last_error": ERROR,
         "last_error_class": ERROR_CLASS,
