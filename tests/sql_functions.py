@@ -230,6 +230,7 @@ _PARAMETERS = {
         for name in ("token", "ids", "tokens", "unique_keys", "ordering_keys")
     },
     "error_class": "left(<function>.error_class, 200)",
+    "index_name": "{turn}",  # which the migration fills in
 }
 _BREAKS = (
     "FROM ", "WHERE ", "SET ", "RETURNING ", "ORDER BY ", "LIMIT ", "UNION ALL ", "ON CONFLICT ",
@@ -305,7 +306,8 @@ _OF_TABLES = re.compile(
 )
 _PLACES = re.compile(
     r"^(?P<indent> *)(?P<before>.*?)"
-    r"\{(?!schema\}|message\}|pass_owed\}|line_up\})(?P<name>[a-z_]+)(?P<given>(?: [^}]*)?)\}",
+    r"\{(?!schema\}|message\}|pass_owed\}|line_up\}|turn\})"
+    r"(?P<name>[a-z_]+)(?P<given>(?: [^}]*)?)\}",
     re.MULTILINE,
 )
 _NAME = re.compile(r"FUNCTION \{schema\}\.(\w+)")

@@ -452,7 +452,7 @@ BEGIN
 END
 $$;
 
--- xclaim_counts: Count the messages of the queue by state. It reads them all: not for a hot path.
+-- xclaim_counts: Count the messages of the queue by state, exactly. It reads an index entry of each: not for a hot path.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_counts(queue text) RETURNS TABLE (
     available bigint, delayed bigint, claimed bigint, consumed bigint, dead_letters bigint,
     in_line bigint

@@ -18,7 +18,7 @@ from xclaim.operations.grants import Kind
 from xclaim.operations.grants import plan as planned
 from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
-from xclaim.sql.schema import message_table
+from xclaim.sql.schema import TURN_NAME, message_table
 
 CLAIMABLE = (
     "INDEX ix_xclaim_message_claim (queue=? AND priority=? AND available_at>? AND available_at<?)"
@@ -376,6 +376,15 @@ def test_of_an_unknown_queue_nothing_is_read(loaded: Engine) -> None:
     plan = explain(loaded, statement, "force_custom_plan", **unknown)
 
     assert "Seq Scan" not in plan.text, plan.text
+    assert plan.buffers < 100, plan.text
+
+
+def test_to_count_a_queue_reads_nothing_of_the_others(loaded: Engine) -> None:
+    statement = statements.counts(message_table(), POSTGRESQL)
+
+    unknown = {"queue_name": "laod", "dead_letter_queue": "laod.dead", "index_name": TURN_NAME}
+    plan = explain(loaded, statement, "force_custom_plan", **unknown)
+
     assert plan.buffers < 100, plan.text
 
 

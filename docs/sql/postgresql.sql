@@ -788,17 +788,26 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
 -- counts
 -- Count the messages of the queue, and of its dead-letter queue, by state.
 SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = %(dead_letter_queue)s::text AND xclaim_message.queue
-      <> %(queue_name)s::text) AND xclaim_message.status = 'available' AND xclaim_message.available_at <=
-      statement_timestamp()) AS available, count(*) FILTER (WHERE NOT (xclaim_message.queue =
-      %(dead_letter_queue)s::text AND xclaim_message.queue <> %(queue_name)s::text) AND xclaim_message.status
-      = 'available' AND xclaim_message.available_at > statement_timestamp()) AS delayed, count(*) FILTER
-      (WHERE xclaim_message.status = 'claimed') AS claimed, count(*) FILTER (WHERE xclaim_message.status =
-      'consumed') AS consumed, count(*) FILTER (WHERE xclaim_message.queue = %(dead_letter_queue)s::text AND
-      xclaim_message.queue <> %(queue_name)s::text AND xclaim_message.status = 'available') AS dead_letters,
-      count(*) FILTER (WHERE xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL) AS
-      in_line
+      <> %(queue_name)s::text) AND xclaim_message.available_at <= statement_timestamp()) AS available,
+      count(*) FILTER (WHERE NOT (xclaim_message.queue = %(dead_letter_queue)s::text AND xclaim_message.queue
+      <> %(queue_name)s::text) AND xclaim_message.available_at > statement_timestamp()) AS delayed, (SELECT
+      count(*) AS count_1
     FROM xclaim_message
-    WHERE xclaim_message.queue = ANY (ARRAY[%(queue_name)s::text, %(dead_letter_queue)s::text]);
+    WHERE xclaim_message.queue = ANY (ARRAY[%(queue_name)s::text, %(dead_letter_queue)s::text]) AND
+      xclaim_message.status = 'claimed' AND xclaim_message.claim_expires_at IS NOT NULL) AS claimed, (SELECT
+      count(*) AS count_2
+    FROM xclaim_message
+    WHERE xclaim_message.queue = ANY (ARRAY[%(queue_name)s::text, %(dead_letter_queue)s::text]) AND
+      xclaim_message.consumed_at IS NOT NULL) AS consumed, count(*) FILTER (WHERE xclaim_message.queue =
+      %(dead_letter_queue)s::text AND xclaim_message.queue <> %(queue_name)s::text) AS dead_letters, CASE WHEN
+      (to_regclass(%(index_name)s::text) IS NOT NULL) THEN (SELECT count(*) AS count_3
+    FROM xclaim_message
+    WHERE xclaim_message.queue = ANY (ARRAY[%(queue_name)s::text, %(dead_letter_queue)s::text]) AND
+      xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL AND
+      xclaim_message.ordering_key IS NOT NULL) ELSE 0 END AS in_line
+    FROM xclaim_message
+    WHERE xclaim_message.queue = ANY (ARRAY[%(queue_name)s::text, %(dead_letter_queue)s::text]) AND
+      xclaim_message.status = 'available' AND xclaim_message.available_at >= '-infinity';
 
 -- failing_messages
 -- Return the messages of the queue that failed and are tried again, the next try first.

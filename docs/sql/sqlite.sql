@@ -738,16 +738,26 @@ SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xcla
 -- counts
 -- Count the messages of the queue, and of its dead-letter queue, by state.
 SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = :dead_letter_queue AND xclaim_message.queue !=
-      :queue_name) AND xclaim_message.status = 'available' AND xclaim_message.available_at <=
-      strftime('%Y-%m-%d %H:%M:%f', 'now')) AS available, count(*) FILTER (WHERE NOT (xclaim_message.queue =
-      :dead_letter_queue AND xclaim_message.queue != :queue_name) AND xclaim_message.status = 'available' AND
-      xclaim_message.available_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) AS delayed, count(*) FILTER (WHERE
-      xclaim_message.status = 'claimed') AS claimed, count(*) FILTER (WHERE xclaim_message.status =
-      'consumed') AS consumed, count(*) FILTER (WHERE xclaim_message.queue = :dead_letter_queue AND
-      xclaim_message.queue != :queue_name AND xclaim_message.status = 'available') AS dead_letters, count(*)
-      FILTER (WHERE xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL) AS in_line
+      :queue_name) AND xclaim_message.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')) AS available,
+      count(*) FILTER (WHERE NOT (xclaim_message.queue = :dead_letter_queue AND xclaim_message.queue !=
+      :queue_name) AND xclaim_message.available_at > strftime('%Y-%m-%d %H:%M:%f', 'now')) AS delayed, (SELECT
+      count(*) AS count_1
     FROM xclaim_message
-    WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue);
+    WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue) AND xclaim_message.status = 'claimed' AND
+      xclaim_message.claim_expires_at IS NOT NULL) AS claimed, (SELECT count(*) AS count_2
+    FROM xclaim_message
+    WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue) AND xclaim_message.consumed_at IS NOT
+      NULL) AS consumed, count(*) FILTER (WHERE xclaim_message.queue = :dead_letter_queue AND
+      xclaim_message.queue != :queue_name) AS dead_letters, CASE WHEN (EXISTS (SELECT *
+    FROM sqlite_master
+    WHERE sqlite_master.name = :index_name)) THEN (SELECT count(*) AS count_3
+    FROM xclaim_message
+    WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue) AND xclaim_message.status = 'available'
+      AND xclaim_message.available_at IS NULL AND xclaim_message.ordering_key IS NOT NULL) ELSE 0 END AS
+      in_line
+    FROM xclaim_message
+    WHERE xclaim_message.queue IN (:queue_name, :dead_letter_queue) AND xclaim_message.status = 'available'
+      AND xclaim_message.available_at IS NOT NULL;
 
 -- failing_messages
 -- Return the messages of the queue that failed and are tried again, the next try first.

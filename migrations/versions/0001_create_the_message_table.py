@@ -595,6 +595,7 @@ def function_definitions(home: str) -> Iterator[tuple[str, str, str]]:
         "message": _literal(f"{schema}.xclaim_message"),
         "pass_owed": _literal(f"{schema}.xclaim_pass_owed(text)"),
         "line_up": _literal(f"{schema}.xclaim_line_up(bigint[])"),
+        "turn": _literal(f"{schema}.uq_xclaim_message_turn"),
     }
     definition = re.compile(
         r"^(CREATE OR REPLACE FUNCTION {schema}[.](\w+).+?) AS [$]{2}\n(.+?)[$]{2};$",
@@ -603,7 +604,11 @@ def function_definitions(home: str) -> Iterator[tuple[str, str, str]]:
     for head, name, body in definition.findall(FUNCTIONS.read_text("utf-8")):
         # In one go, because the name of a schema may be anything.
         named, filled = (
-            re.sub(r"[{](schema|message|pass_owed|line_up)[}]", lambda found: names[found[1]], part)
+            re.sub(
+                r"[{](schema|message|pass_owed|line_up|turn)[}]",
+                lambda found: names[found[1]],
+                part,
+            )
             for part in (head, body)
         )
         yield name, named, filled

@@ -1658,7 +1658,8 @@ BEGIN
 END
 $$;
 
--- Count the messages of the queue by state. It reads them all: not for a hot path.
+-- Count the messages of the queue by state, exactly. It reads an index entry of each: not for a
+-- hot path.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_counts(queue text) RETURNS TABLE (
     available bigint, delayed bigint, claimed bigint, consumed bigint, dead_letters bigint,
     in_line bigint
@@ -1675,16 +1676,26 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
     END IF;
     RETURN QUERY SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = _dead::text AND xclaim_message.queue <>
-          (xclaim_counts.queue COLLATE "default")::text) AND xclaim_message.status = 'available' AND
-          xclaim_message.available_at <= statement_timestamp()) AS available, count(*) FILTER (WHERE NOT
-          (xclaim_message.queue = _dead::text AND xclaim_message.queue <> (xclaim_counts.queue COLLATE "default")::text) AND
-          xclaim_message.status = 'available' AND xclaim_message.available_at > statement_timestamp())
-          AS delayed, count(*) FILTER (WHERE xclaim_message.status = 'claimed') AS claimed, count(*)
-          FILTER (WHERE xclaim_message.status = 'consumed') AS consumed, count(*) FILTER (WHERE
-          xclaim_message.queue = _dead::text AND xclaim_message.queue <> (xclaim_counts.queue COLLATE "default")::text AND
-          xclaim_message.status = 'available') AS dead_letters, count(*) FILTER (WHERE
-          xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL) AS in_line
+          (xclaim_counts.queue COLLATE "default")::text) AND xclaim_message.available_at <= statement_timestamp()) AS
+          available, count(*) FILTER (WHERE NOT (xclaim_message.queue = _dead::text AND
+          xclaim_message.queue <> (xclaim_counts.queue COLLATE "default")::text) AND xclaim_message.available_at >
+          statement_timestamp()) AS delayed, (SELECT count(*) AS count_1
         FROM {schema}.xclaim_message
-        WHERE xclaim_message.queue = ANY (ARRAY[(xclaim_counts.queue COLLATE "default")::text, _dead::text]);
+        WHERE xclaim_message.queue = ANY (ARRAY[(xclaim_counts.queue COLLATE "default")::text, _dead::text]) AND
+          xclaim_message.status = 'claimed' AND xclaim_message.claim_expires_at IS NOT NULL) AS claimed,
+          (SELECT count(*) AS count_2
+        FROM {schema}.xclaim_message
+        WHERE xclaim_message.queue = ANY (ARRAY[(xclaim_counts.queue COLLATE "default")::text, _dead::text]) AND
+          xclaim_message.consumed_at IS NOT NULL) AS consumed, count(*) FILTER (WHERE
+          xclaim_message.queue = _dead::text AND xclaim_message.queue <> (xclaim_counts.queue COLLATE "default")::text) AS
+          dead_letters, CASE WHEN (to_regclass({turn}::text) IS NOT NULL) THEN (SELECT count(*) AS
+          count_3
+        FROM {schema}.xclaim_message
+        WHERE xclaim_message.queue = ANY (ARRAY[(xclaim_counts.queue COLLATE "default")::text, _dead::text]) AND
+          xclaim_message.status = 'available' AND xclaim_message.available_at IS NULL AND
+          xclaim_message.ordering_key IS NOT NULL) ELSE 0 END AS in_line
+        FROM {schema}.xclaim_message
+        WHERE xclaim_message.queue = ANY (ARRAY[(xclaim_counts.queue COLLATE "default")::text, _dead::text]) AND
+          xclaim_message.status = 'available' AND xclaim_message.available_at >= '-infinity';
 END
 $$;

@@ -456,7 +456,7 @@ class AsyncVerbs(Generic[T_co]):
         return await bridged(self._queue.run, verbs.FIND, unique_keys)
 
     async def counts(self) -> Counts:
-        """Count the queue's messages by state. It reads them all: not for a hot path.
+        """Count the queue's messages by state, exactly, and nothing of other queues.
 
         As ``Queue.counts``.
         """

@@ -624,7 +624,11 @@ class Queue(Generic[T_co]):
         return self._queue.run(verbs.FIND, unique_keys)
 
     def counts(self) -> Counts:
-        """Count the queue's messages by state. It reads them all: not for a hot path."""
+        """Count the queue's messages by state, exactly, and nothing of other queues.
+
+        It reads an index entry for each, and after many changes without a vacuum their rows: not
+        for a hot path.
+        """
         return self._queue.run(verbs.COUNTS)
 
     def read(self, message: Message | Claim) -> Any:

@@ -192,7 +192,11 @@ def keyed(connection: Connection, queue: str, unique_keys: Iterable[str]) -> dic
 
 
 def counts(connection: Connection, queue: str, *, schema: str | None = None) -> Counts:
-    """Count the queue's messages by state. It reads them all: not for a hot path."""
+    """Count the queue's messages by state, exactly, and nothing of other queues.
+
+    It reads an index entry for each, and after many changes without a vacuum their rows: not
+    for a hot path.
+    """
     name = arguments.queue_name(queue)
     parameters = {"queue_name": name, "dead_letter_queue": arguments.dead_letter_queue(name)}
     (row,) = execute(connection, schema, statements.counts, parameters)

@@ -65,6 +65,10 @@ class Dialect:
         """Return an INSERT that can say what is to be done where there is a row already."""
         return insert(table)
 
+    def has_index(self, full_name: str) -> ColumnElement[bool]:
+        """Return whether there is an index of this name, as SQL says it."""
+        return func.to_regclass(bindparam("index_name", full_name, Text)).is_not(None)
+
     def now(self) -> ColumnElement[datetime]:
         """Return the database's clock.
 

@@ -32,6 +32,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    table,
     type_coerce,
 )
 from sqlalchemy.dialects.sqlite import insert
@@ -51,6 +52,10 @@ from xclaim.sql.dialects.types import (
 class _Sqlite(Dialect):
     def insert(self, table: Table) -> Any:
         return insert(table)
+
+    def has_index(self, full_name: str) -> ColumnElement[bool]:
+        found = table("sqlite_master", column("name", Text))
+        return exists().where(found.c.name == bindparam("index_name", full_name, Text))
 
     def now(self) -> ColumnElement[datetime]:
         return func.strftime(

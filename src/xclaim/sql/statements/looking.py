@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     cast,
     column,
     exists,
@@ -25,17 +26,17 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import table as lightweight_table
-from sqlalchemy.sql.selectable import FromClause
+from sqlalchemy.sql.selectable import FromClause, ScalarSelect
 
 from xclaim.sql.dialects import Dialect, UtcTimestamp, seconds_parameter
-from xclaim.sql.schema import VIEW_NAME
+from xclaim.sql.revision import qualified
+from xclaim.sql.schema import TURN_NAME, VIEW_NAME
 from xclaim.sql.statements.failing import is_exhausted
 from xclaim.sql.statements.order import newest_per_level, next_ids
 from xclaim.sql.statements.parts import (
     AVAILABLE,
     CLAIMANT,
     CLAIMED,
-    CONSUMED,
     DEAD,
     ID,
     KEY,
@@ -143,20 +144,36 @@ def find(table: Table, dialect: Dialect) -> Statement:
 
 @lru_cache
 def counts(table: Table, dialect: Dialect) -> Statement:
-    """Count the messages of the queue, and of its dead-letter queue, by state."""
+    """Count the messages of the queue, and of its dead-letter queue, by state.
+
+    A question for each partial index, because there is none on the queue alone. Who stands in line
+    is counted where ordering keys are enabled: elsewhere nobody does, and no index would tell.
+    """
+    here = table.c.queue.in_([QUEUE, DEAD])
     is_dead = and_(table.c.queue == DEAD, table.c.queue != QUEUE)
-    available = table.c.status == AVAILABLE
     due = table.c.available_at <= dialect.now()
-    states = {
-        "available": and_(~is_dead, available, due),
-        "delayed": and_(~is_dead, available, ~due),
-        "claimed": table.c.status == CLAIMED,
-        "consumed": table.c.status == CONSUMED,
-        "dead_letters": and_(is_dead, available),
-        "in_line": and_(available, table.c.available_at.is_(None)),
-    }
-    columns = [func.count().filter(state).label(name) for name, state in states.items()]
-    return select(*columns).select_from(table).where(table.c.queue.in_([QUEUE, DEAD]))
+    is_claimed = (table.c.status == CLAIMED, table.c.claim_expires_at.is_not(None))
+    stands = (table.c.available_at.is_(None), table.c.ordering_key.is_not(None))
+    in_line = _number(table, here, table.c.status == AVAILABLE, *stands)
+    has_lines = dialect.has_index(qualified(TURN_NAME, table.schema))
+    return (
+        select(
+            func.count().filter(~is_dead, due).label("available"),
+            func.count().filter(~is_dead, ~due).label("delayed"),
+            _number(table, here, *is_claimed).label("claimed"),
+            _number(table, here, table.c.consumed_at.is_not(None)).label("consumed"),
+            func.count().filter(is_dead).label("dead_letters"),
+            case((has_lines, in_line), else_=ZERO).label("in_line"),
+        )
+        .select_from(table)
+        .where(here, table.c.status == AVAILABLE, dialect.is_present(table.c.available_at))
+    )
+
+
+def _number(table: Table, *conditions: ColumnElement[bool]) -> ScalarSelect[int]:
+    """Return how many messages there are of which all of this is true."""
+    counted = select(func.count()).select_from(table).where(*conditions)
+    return counted.correlate(None).scalar_subquery()
 
 
 @lru_cache
