@@ -8,7 +8,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from xclaim import arguments
-from xclaim.errors import DuplicateMessageError, PayloadError, QueueFullError, StorageError
+from xclaim.arguments import WhenDead
+from xclaim.errors import (
+    DuplicateMessageError,
+    OrderingNotEnabledError,
+    PayloadError,
+    QueueFullError,
+    StorageError,
+)
 from xclaim.observing import Observer
 from xclaim.payloads.exact_json import decode_exactly
 from xclaim.retry import MAX_ATTEMPTS
@@ -33,6 +40,8 @@ class Draft:
     priority: int
     delay: timedelta | None
     max_attempts: int | None
+    ordering_key: str | None
+    on_dead: WhenDead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +67,7 @@ def read(form: Mapping[str, str]) -> Draft:
     pushes once.
     """
     errors: dict[str, str] = {}
+    holds_line = "holds_line" in form
 
     def field(name: str, take: Callable[[str], T], missing: T) -> T:
         try:
@@ -75,6 +85,8 @@ def read(form: Mapping[str, str]) -> Draft:
         priority=field("priority", _priority, 0),
         delay=field("delay", lambda given: _delay(given, form.get("delay_unit", "s")), None),
         max_attempts=field("max_attempts", _max_attempts, None),
+        ordering_key=field("ordering_key", lambda given: _line(given, holds=holds_line), None),
+        on_dead="hold" if holds_line else "skip",
     )
     if errors:
         raise FieldsError(errors)
@@ -92,6 +104,8 @@ def push(hand: Hand, draft: Draft) -> Pushed:
                 priority=draft.priority,
                 delay=draft.delay,
                 max_attempts=draft.max_attempts,
+                ordering_key=draft.ordering_key,
+                on_dead=draft.on_dead,
                 headers={"pushed_by": hand.by},
                 on_full="raise",  # a person reads it, and no page waits for a minute
             )
@@ -99,6 +113,8 @@ def push(hand: Hand, draft: Draft) -> Pushed:
         raise FieldsError(
             {"unique_key": "the queue has another payload under this key: choose another key"}
         ) from None
+    except OrderingNotEnabledError as error:
+        raise FieldsError({"ordering_key": str(error)}) from None
     except QueueFullError as error:
         raise FieldsError({"queue": str(error)}) from None
     except (PayloadError, StorageError) as error:
@@ -132,6 +148,14 @@ def _max_attempts(given: str) -> int | None:
     if given.strip() == "none":
         return None
     return arguments.optional_max_attempts(_whole(given, "the number of attempts"))
+
+
+def _line(given: str, *, holds: bool) -> str | None:
+    if given:
+        return arguments.ordering_key("ordering key", given)
+    if holds:
+        raise ValueError("only a message with an ordering key has a line that it could hold")
+    return None
 
 
 def _delay(given: str, unit: str) -> timedelta | None:

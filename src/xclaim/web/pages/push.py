@@ -25,6 +25,7 @@ _FIELDS = {
     "queue": "Queue",
     "payload": "Payload",
     "unique_key": "Unique key",
+    "ordering_key": "Ordering key",
     "priority": "Priority",
     "delay": "Delay",
     "max_attempts": "Attempts",
