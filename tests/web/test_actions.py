@@ -330,6 +330,18 @@ def test_another_payload_under_a_key_is_said_at_the_key(
     assert "the queue has another payload under this key" in answer.text
 
 
+@pytest.mark.parametrize("guess", ["1", "2"])
+def test_a_push_does_not_tell_a_payload_that_is_hidden(database_url: str, guess: str) -> None:
+    with dashboard_of(database_url, hides_payloads=True) as dashboard:
+        dashboard.queue("orders").push(1, unique_key="k")
+        form = form_of(dashboard, "push", queue="orders")
+
+        answer = send(dashboard, form, payload=guess, unique_key="k")
+
+    assert answer.status_code == 422
+    assert "the queue has a message under this key already" in answer.text
+
+
 def test_the_log_says_who_did_it_and_no_payload(
     dashboard: Dashboard, orders: Queue[Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
 _MOST_DIGITS = 12
+_ANOTHER = "the queue has another payload under this key: choose another key"
+_TAKEN = "the queue has a message under this key already: choose another key"
 T = TypeVar("T")
 
 
@@ -93,8 +95,12 @@ def read(form: Mapping[str, str]) -> Draft:
     return draft
 
 
-def push(hand: Hand, draft: Draft) -> Pushed:
-    """Push the message. Raise FieldsError for what only the queue can tell."""
+def push(hand: Hand, draft: Draft, *, compares: bool) -> Pushed:
+    """Push the message. Raise FieldsError for what only the queue can tell.
+
+    Of a key that is taken ``compares`` False does not tell whether its payload is this one: who may
+    see no payload would find it out by guessing.
+    """
     before = Observer(hand.engine, schema=hand.schema, timeout=hand.timeout).now()
     try:
         with hand.queue(draft.queue) as queue:
@@ -110,9 +116,7 @@ def push(hand: Hand, draft: Draft) -> Pushed:
                 on_full="raise",  # a person reads it, and no page waits for a minute
             )
     except DuplicateMessageError:
-        raise FieldsError(
-            {"unique_key": "the queue has another payload under this key: choose another key"}
-        ) from None
+        raise FieldsError({"unique_key": _ANOTHER if compares else _TAKEN}) from None
     except OrderingNotEnabledError as error:
         raise FieldsError({"ordering_key": str(error)}) from None
     except QueueFullError as error:
@@ -120,6 +124,8 @@ def push(hand: Hand, draft: Draft) -> Pushed:
     except (PayloadError, StorageError) as error:
         raise FieldsError({"payload": str(error)}) from None
     was_there = message.created_at < before
+    if was_there and not compares:
+        raise FieldsError({"unique_key": _TAKEN})
     if not was_there:
         hand.note("pushed message %s to %r", message.id, draft.queue)
     return Pushed(message=message, was_there=was_there)
