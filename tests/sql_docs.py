@@ -107,6 +107,8 @@ OBSERVING = {
     "counted_claims": (POSTGRESQL,),
     "tried": (POSTGRESQL,),
     "first_claimed": (POSTGRESQL,),
+    "last_claims": (POSTGRESQL,),
+    "last_claim": (SQLITE,),
     "last_died": (POSTGRESQL,),
     "consumed_queues": (POSTGRESQL, SQLITE),
     "paused_queues": (POSTGRESQL, SQLITE),

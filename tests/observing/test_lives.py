@@ -390,3 +390,19 @@ def test_that_not_all_claims_were_looked_at_is_said(
     assert ids(work.held) == [held.message.id]
     assert work.cut == {"held"}
     assert whole[-1].cut == frozenset()
+
+
+def test_that_the_attempts_are_too_long_to_be_shown_is_said(
+    queue: Queue, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = queue.push(1).id
+    queue.release(claimed(queue), error="out of tea")
+    whole = observer.message(id_)
+    monkeypatch.setattr("xclaim.observing.lives.MOST_SHOWN", 10)
+
+    cut = observer.message(id_)
+
+    assert whole is not None
+    assert whole.attempts_note is None
+    assert cut is not None
+    assert cut.attempts_note == "what is kept of them is too long to be shown"

@@ -108,6 +108,24 @@ def test_a_dead_letter_that_rests_until_later_has_not_died_just_now(
     ]
 
 
+@pytest.mark.parametrize("others", [0, 11], ids=["few queues", "many queues"])
+def test_who_holds_a_claim_is_seen_behind_however_many_that_lapsed(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    for name in ("counting._LEAST_ENTRIES", "counting._ENTRIES", "glancing.CLAIMS"):
+        monkeypatch.setattr(f"xclaim.observing.{name}", 3)
+    rows.claimed(5, left=-HOUR)
+    for number in range(others):
+        rows.consumed(queue=f"other {number:02}")
+
+    stalled = {each.name: each.verdict for each in observer.queues()}
+    rows.claimed(left=HOUR)
+    observer.forget()
+    running = {each.name: each.verdict for each in observer.queues()}
+
+    assert (stalled["orders"], running["orders"]) == (Verdict.STALLED, Verdict.RUNNING)
+
+
 def test_one_queue_is_as_in_the_list_with_its_flow(observer: Observer, rows: Rows) -> None:
     rows.available(3)
     rows.consumed(2)

@@ -17,6 +17,7 @@ from xclaim import Queue, Status, create_engine
 from xclaim.errors import FilterError, InvalidArgumentError
 from xclaim.observing import Observer, searching, walking
 from xclaim.observing.filters import StatusWord
+from xclaim.observing.places import Place, to_cursor
 from xclaim.observing.values import Found
 from xclaim.operations.migrate import upgrade
 
@@ -288,6 +289,18 @@ FORGED = ["", "x", "%%%", "bnVsbA", "W10", "ü", "A" * 9_000, "eyJhIjoxfQ"]
 def test_a_cursor_that_is_none_is_a_filter_error(observer: Observer, cursor: str) -> None:
     with pytest.raises(FilterError, match="cursor"):
         observer.search("", before=cursor)
+
+
+@pytest.mark.parametrize("kind", ["claims", "held"])
+def test_a_cursor_with_a_time_and_no_queue_is_a_filter_error(observer: Observer, kind: str) -> None:
+    place = Place(time="2026-01-01 00:00:00.000", id=1)
+    cursor = to_cursor(kind, place)
+
+    with pytest.raises(FilterError, match="cursor"):
+        if kind == "claims":
+            observer.claims(after=cursor)
+        else:
+            observer.search("status:claimed", before=cursor)
 
 
 def test_a_page_says_how_far_it_has_looked(watcher: Observer, ids: dict[str, int]) -> None:

@@ -16,6 +16,7 @@ from tests.web.asking import Form, do, form_of, said_after, send
 from tests.web.dashboards import Dashboard, dashboard_of
 from xclaim import Claim, Queue, Retry, create_engine
 from xclaim.observing import Observer
+from xclaim.operations.ordering import enable
 from xclaim.web import Person, actions
 from xclaim.web.actions import Deed, Hand, redrive, withdraw
 from xclaim.web.live import Live
@@ -234,6 +235,43 @@ def test_a_message_is_pushed(dashboard: Dashboard, orders: Queue[Any]) -> None:
     assert message.available_at - message.created_at == timedelta(hours=2)
 
 
+def test_a_message_is_pushed_into_its_line(dashboard: Dashboard, orders: Queue[Any]) -> None:
+    fields = {"payload": "2", "ordering_key": "customer-7", "holds_line": "1"}
+    enable(dashboard.engine)
+    first = orders.push(1, ordering_key="customer-7")
+
+    said = do(dashboard, "push", fields, queue="orders")
+
+    second = orders.get(int(said.removeprefix("Pushed message ").removesuffix(".")))
+    assert second is not None
+    assert (second.payload, second.ordering_key) == (2, "customer-7")
+    assert second.available_at is None
+    assert [message.id for message in orders.peek(10)] == [first.id]
+
+
+def test_that_there_are_no_ordering_keys_yet_is_said_at_the_field(
+    fresh_postgresql_url: str,
+) -> None:
+    with dashboard_of(fresh_postgresql_url) as dashboard:
+        form = form_of(dashboard, "push", queue="orders")
+
+        answer = send(dashboard, form, payload="1", ordering_key="customer-7")
+
+    assert answer.status_code == 422
+    assert 'id="ordering_key-wrong"' in answer.text
+    assert "ordering keys are not enabled" in answer.text
+
+
+def test_a_line_that_is_held_has_a_key(dashboard: Dashboard) -> None:
+    form = form_of(dashboard, "push", queue="orders")
+
+    answer = send(dashboard, form, payload="1", holds_line="1")
+
+    assert answer.status_code == 422
+    assert 'id="ordering_key-wrong"' in answer.text
+    assert 'value="1" checked' in answer.text
+
+
 def test_a_form_that_is_sent_twice_pushes_once(dashboard: Dashboard, orders: Queue[Any]) -> None:
     form = form_of(dashboard, "push", queue="orders")
     send(dashboard, form, payload="1")
@@ -261,6 +299,7 @@ def test_a_form_that_is_sent_twice_pushes_once(dashboard: Dashboard, orders: Que
         ("delay", "-1", "delay must lie between"),
         ("delay", "9" * 12, "ten years"),
         ("max_attempts", "0", "max_attempts must lie between"),
+        ("ordering_key", "x" * 256, "256 bytes"),
     ],
 )
 def test_what_is_wrong_is_said_at_its_field_and_the_input_is_kept(
@@ -289,6 +328,18 @@ def test_another_payload_under_a_key_is_said_at_the_key(
 
     assert answer.status_code == 422
     assert "the queue has another payload under this key" in answer.text
+
+
+@pytest.mark.parametrize("guess", ["1", "2"])
+def test_a_push_does_not_tell_a_payload_that_is_hidden(database_url: str, guess: str) -> None:
+    with dashboard_of(database_url, hides_payloads=True) as dashboard:
+        dashboard.queue("orders").push(1, unique_key="k")
+        form = form_of(dashboard, "push", queue="orders")
+
+        answer = send(dashboard, form, payload=guess, unique_key="k")
+
+    assert answer.status_code == 422
+    assert "the queue has a message under this key already" in answer.text
 
 
 def test_the_log_says_who_did_it_and_no_payload(

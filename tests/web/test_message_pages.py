@@ -14,13 +14,14 @@ import pytest
 from sqlalchemy import Engine, text
 from starlette.routing import Route
 
+from tests.looks import PATIENT
 from tests.people import People, people
 from tests.web.asking import form_of, send
-from tests.web.dashboards import OPERATOR, Dashboard, SignedIn, dashboard_of
-from xclaim import InvalidArgumentError, Queue, Retry
+from tests.web.dashboards import OPERATOR, Browser, Dashboard, SignedIn, dashboard_of
+from xclaim import InvalidArgumentError, Queue, Retry, create_engine
 from xclaim.observing import holding
-from xclaim.operations import ordering
-from xclaim.web import Person
+from xclaim.operations import migrate, ordering
+from xclaim.web import OnePlace, Person, Place, create_app
 from xclaim.web.actions import Hand, withdraw
 from xclaim.web.airflow_pages import AirflowPages
 
@@ -201,6 +202,23 @@ def test_what_is_no_id_is_not_found(filled: Engine, given: str) -> None:
 
     assert answer.status_code == 404
     assert SCRIPT not in answer.text
+
+
+def test_a_message_of_a_schema_is_read_there(empty_postgresql_url: str) -> None:
+    engine = create_engine(empty_postgresql_url)
+    migrate.upgrade(engine, schema='the "shop"')
+    with Queue("orders", engine, schema='the "shop"') as queue:
+        id_ = queue.push({"id": 17}).id
+    place = Place(name="shop", engine=engine, schema='the "shop"', timeout=PATIENT)
+
+    page = Browser(create_app(OnePlace(place), SignedIn())).get(f"/message?id={id_}").text
+
+    shown = [unescape(each) for each in re.findall(r'readonly value="([^"]*)"', page)]
+    in_python, in_sql = shown
+    with engine.connect() as connection:
+        assert connection.execute(text(in_sql)).one().id == id_
+    assert in_python == f'Queue("orders", url, schema="the \\"shop\\"").get({id_})'
+    engine.dispose()
 
 
 def test_the_life_of_a_message_is_told_in_order(dashboard: Dashboard, orders: Queue[Any]) -> None:

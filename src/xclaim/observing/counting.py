@@ -45,6 +45,7 @@ class Counted:
     now: Any
     claimed: int = 0
     lapsed: int = 0
+    has_live: bool = False  # behind those that were counted, all of which are lapsed
     claim_expires_at: Any = None
     claimed_at: Any = None
     dead: int = 0

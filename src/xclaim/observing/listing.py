@@ -159,6 +159,7 @@ def _summaries(question: Question, known: Known, names: Sequence[str]) -> list[Q
             known.memory.keep_rows(rows)
     else:
         rows = _glanced(question, known, known.glance, names)
+    _add_live(question, rows)
     return [_summary(rows[name], known) for name in names]
 
 
@@ -194,6 +195,18 @@ def _add_deaths(question: Question, glance: Glance, rows: Mapping[str, Counted])
     cut = [name for name in names if name in glance.waiting and glance.waiting[name].is_cut]
     for row in _of_each(question, observing_glances.last_died, cut):
         rows[names[row.queue]].died_at = row.died_at
+
+
+def _add_live(question: Question, rows: Mapping[str, Counted]) -> None:
+    """Add that somebody holds a claim, where counting ended among the lapsed: they come first."""
+    cut = [name for name, row in rows.items() if row.is_lapsed_cut]
+    if question.is_sqlite:
+        for name in cut:
+            last = question.rows(observing_glances.last_claim, {"queue_name": name})
+            rows[name].has_live = bool(last and last[0].is_live)
+        return
+    for row in _of_each(question, observing_glances.last_claims, cut):
+        rows[row.queue].has_live = row.is_live
 
 
 def _add_tried(
@@ -362,7 +375,7 @@ def _summary(row: Counted, known: Known) -> QueueSummary:
         is_paused=pause is not None,
         available=row.due,
         retrying=row.retrying,
-        held=row.claimed - row.lapsed,
+        held=max(row.claimed - row.lapsed, int(row.has_live)),
         lapsed=row.lapsed,
         oldest_at=oldest,
         lapsed_at=as_time(row.claim_expires_at) if row.lapsed else None,

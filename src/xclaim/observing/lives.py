@@ -71,7 +71,14 @@ def life(ask: Ask, message_id: int) -> Life | None:
         payload_note=payload.note,
         headers=headers.shown,
         is_cut=payload.is_cut,
+        attempts_note=_attempts_note(kept),
     )
+
+
+def _attempts_note(kept: _Document) -> str | None:
+    if kept.is_cut:
+        return "what is kept of them is too long to be shown"
+    return kept.note if kept.text is None else None
 
 
 def _row(ask: Ask, id_: int) -> tuple[Any, Readable]:

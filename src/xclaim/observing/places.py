@@ -64,6 +64,8 @@ def _read(kind: str, cursor: str, dialect: Dialect) -> Place:
         dialect.place_parameters("place", _text(time))
     if (time is not None or kind in ("ids", "chosen")) and id_ is None:
         raise ValueError("no id")
+    if time is not None and queue is None:
+        raise ValueError("no queue")
     return Place(
         queue=None if queue is None else _text(queue),
         priority=None if priority is None else _number(priority, _LOWEST, _HIGHEST),

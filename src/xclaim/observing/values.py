@@ -303,7 +303,8 @@ class Life:
     ``payload`` and ``headers`` are JSON text, indented; None where the role may not read them.
     ``payload_note`` says what is not shown: that it is encoded, stored elsewhere, cut or cannot be
     read.
-    ``is_cut``: of a large payload only the beginning is there.
+    ``is_cut``: of a large payload only the beginning is there. ``attempts_note`` says why the
+    attempts that failed are not among the moments.
     """
 
     message: Listed
@@ -314,6 +315,7 @@ class Life:
     payload_note: str | None
     headers: str | None
     is_cut: bool = False
+    attempts_note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

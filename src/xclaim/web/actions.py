@@ -233,10 +233,12 @@ def failure(error: Exception) -> str:
     """Return what went wrong, without payloads: of an error of the database, what it is about."""
     if isinstance(error, NoConnectionError):
         return "all connections are in use, and none came free in time"
-    if isinstance(error, SQLAlchemyError) and not isinstance(error, DBAPIError):
-        return _unknown(error)
-    if not isinstance(error, DBAPIError):
-        return _line(str(error))
+    if isinstance(error, DBAPIError):
+        return _of_database(error)
+    return _unknown(error) if isinstance(error, SQLAlchemyError) else _line(str(error))
+
+
+def _of_database(error: DBAPIError) -> str:
     state = getattr(error.orig, "sqlstate", None)
     said = _line(str(error.orig))
     if is_locked_out(error):

@@ -8,7 +8,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from xclaim import arguments
-from xclaim.errors import DuplicateMessageError, PayloadError, QueueFullError, StorageError
+from xclaim.arguments import WhenDead
+from xclaim.errors import (
+    DuplicateMessageError,
+    OrderingNotEnabledError,
+    PayloadError,
+    QueueFullError,
+    StorageError,
+)
 from xclaim.observing import Observer
 from xclaim.payloads.exact_json import decode_exactly
 from xclaim.retry import MAX_ATTEMPTS
@@ -20,6 +27,8 @@ if TYPE_CHECKING:
 UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
 _MOST_DIGITS = 12
+_ANOTHER = "the queue has another payload under this key: choose another key"
+_TAKEN = "the queue has a message under this key already: choose another key"
 T = TypeVar("T")
 
 
@@ -33,6 +42,8 @@ class Draft:
     priority: int
     delay: timedelta | None
     max_attempts: int | None
+    ordering_key: str | None
+    on_dead: WhenDead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +69,7 @@ def read(form: Mapping[str, str]) -> Draft:
     pushes once.
     """
     errors: dict[str, str] = {}
+    holds_line = "holds_line" in form
 
     def field(name: str, take: Callable[[str], T], missing: T) -> T:
         try:
@@ -75,14 +87,20 @@ def read(form: Mapping[str, str]) -> Draft:
         priority=field("priority", _priority, 0),
         delay=field("delay", lambda given: _delay(given, form.get("delay_unit", "s")), None),
         max_attempts=field("max_attempts", _max_attempts, None),
+        ordering_key=field("ordering_key", lambda given: _line(given, holds=holds_line), None),
+        on_dead="hold" if holds_line else "skip",
     )
     if errors:
         raise FieldsError(errors)
     return draft
 
 
-def push(hand: Hand, draft: Draft) -> Pushed:
-    """Push the message. Raise FieldsError for what only the queue can tell."""
+def push(hand: Hand, draft: Draft, *, compares: bool) -> Pushed:
+    """Push the message. Raise FieldsError for what only the queue can tell.
+
+    Of a key that is taken ``compares`` False does not tell whether its payload is this one: who may
+    see no payload would find it out by guessing.
+    """
     before = Observer(hand.engine, schema=hand.schema, timeout=hand.timeout).now()
     try:
         with hand.queue(draft.queue) as queue:
@@ -92,18 +110,22 @@ def push(hand: Hand, draft: Draft) -> Pushed:
                 priority=draft.priority,
                 delay=draft.delay,
                 max_attempts=draft.max_attempts,
+                ordering_key=draft.ordering_key,
+                on_dead=draft.on_dead,
                 headers={"pushed_by": hand.by},
                 on_full="raise",  # a person reads it, and no page waits for a minute
             )
     except DuplicateMessageError:
-        raise FieldsError(
-            {"unique_key": "the queue has another payload under this key: choose another key"}
-        ) from None
+        raise FieldsError({"unique_key": _ANOTHER if compares else _TAKEN}) from None
+    except OrderingNotEnabledError as error:
+        raise FieldsError({"ordering_key": str(error)}) from None
     except QueueFullError as error:
         raise FieldsError({"queue": str(error)}) from None
     except (PayloadError, StorageError) as error:
         raise FieldsError({"payload": str(error)}) from None
     was_there = message.created_at < before
+    if was_there and not compares:
+        raise FieldsError({"unique_key": _TAKEN})
     if not was_there:
         hand.note("pushed message %s to %r", message.id, draft.queue)
     return Pushed(message=message, was_there=was_there)
@@ -132,6 +154,14 @@ def _max_attempts(given: str) -> int | None:
     if given.strip() == "none":
         return None
     return arguments.optional_max_attempts(_whole(given, "the number of attempts"))
+
+
+def _line(given: str, *, holds: bool) -> str | None:
+    if given:
+        return arguments.ordering_key("ordering key", given)
+    if holds:
+        raise ValueError("only a message with an ordering key has a line that it could hold")
+    return None
 
 
 def _delay(given: str, unit: str) -> timedelta | None:

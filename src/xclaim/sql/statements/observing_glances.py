@@ -46,6 +46,10 @@ SELECT {of_found}, walk.number + 1
   FROM walk CROSS JOIN LATERAL ({behind}) AS found WHERE walk.is_last AND walk.number < :most)
 SELECT queue, entries, due, is_cut, {oldest_at} AS oldest_at, {newest_at} AS newest_at FROM walk
 """
+_LAST_CLAIM = """
+SELECT claim_expires_at > {now} AS is_live FROM {table}
+ WHERE queue = {queue} AND {held} ORDER BY claim_expires_at DESC LIMIT 1
+"""
 
 
 def _first_of_each(table: Table, dialect: Dialect, **parts: str) -> TextClause:
@@ -131,6 +135,23 @@ def first_claimed(table: Table, dialect: Dialect) -> TextClause:
         " ORDER BY claim_expires_at LIMIT :sample) AS entry) AS found"
     )
     return statement_of(sql, table, dialect, held=HELD, claimed_at=bounded("found.claimed_at"))
+
+
+@lru_cache
+def last_claims(table: Table, dialect: Dialect) -> TextClause:
+    """Return of some queues whether the lease that ends last lasts yet (PostgreSQL)."""
+    sql = (
+        "SELECT name.queue, found.is_live"
+        " FROM (SELECT unnest((:queues)::text[]) AS queue) AS name"
+        f" CROSS JOIN LATERAL ({_LAST_CLAIM}) AS found"
+    )
+    return statement_of(sql, table, dialect, held=HELD, queue="name.queue")
+
+
+@lru_cache
+def last_claim(table: Table, dialect: Dialect) -> TextClause:
+    """Return of a queue whether the lease that ends last lasts yet (SQLite)."""
+    return statement_of(_LAST_CLAIM, table, dialect, held=HELD, queue=":queue_name")
 
 
 @lru_cache

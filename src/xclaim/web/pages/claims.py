@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from xclaim.observing.values import Action
@@ -11,6 +10,8 @@ from xclaim.web.pages.filtering import filter_of_id, rights_to
 from xclaim.web.routes import page
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from starlette.responses import Response
 
     from xclaim.observing.values import Held
@@ -32,7 +33,7 @@ def show_claims(visit: Visit) -> Response:
     """Show the claims of one queue or of all, those whose lease is over before the others."""
     queue = visit.query("queue")
     found = visit.observer.claims(queue or None, limit=_LIMIT, after=visit.query("after") or None)
-    now = datetime.now(UTC)
+    now = visit.observer.now()  # the database's clock, which made these times
     held = sorted(found.page, key=lambda each: not each.is_lapsed)
     return visit.render(
         "claims.html",
@@ -48,7 +49,7 @@ def show_claims(visit: Visit) -> Response:
 def _lease(held: Held, now: datetime) -> Lease:
     whole = (held.claim_expires_at - held.claimed_at).total_seconds()
     gone = (now - held.claimed_at).total_seconds()
-    # The browser's machine may have another clock: what the database says of a lapse holds.
+    # It was asked for the time after the claims: what it said of a lapse holds.
     share = 100 if held.is_lapsed or whole <= 0 else min(max(round(100 * gone / whole), 0), 99)
     return Lease(held=held, gone=share, filter=filter_of_id(held.id))
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from xclaim.arguments import DEAD_LETTER_SUFFIX, HIGHEST_ID
 from xclaim.message import Status
 from xclaim.observing.values import Action
+from xclaim.sql.revision import qualified
+from xclaim.sql.schema import TABLE_NAME
+from xclaim.verbs.execution import schema_on
 from xclaim.web.failures import PageNotFoundError
 from xclaim.web.pages.filtering import filter_of_id
 from xclaim.web.parts import part_of
@@ -32,6 +35,8 @@ def show_message(visit: Visit) -> Response:
             "does not see it"
         )
     message = life.message
+    schema = schema_on(visit.place.engine, visit.place.schema)
+    table = qualified(TABLE_NAME, schema)
     return visit.render(
         "message.html",
         life=life,
@@ -39,8 +44,8 @@ def show_message(visit: Visit) -> Response:
         filter_of_it=filter_of_id(message.id),
         actions=_actions(message),
         rights=part_of(lambda: visit.rights(message.queue.removesuffix(DEAD_LETTER_SUFFIX))),
-        python=_python(message),
-        sql=f"SELECT * FROM xclaim_message WHERE id = {message.id};",  # noqa: S608  (to be copied)
+        python=_python(message, schema),
+        sql=f"SELECT * FROM {table} WHERE id = {message.id};",  # noqa: S608  (to be copied)
     )
 
 
@@ -64,9 +69,10 @@ def _actions(message: Listed) -> list[tuple[Action, str]]:
             return []
 
 
-def _python(message: Listed) -> str:
+def _python(message: Listed, schema: str | None) -> str:
     # As JSON, whose text in quotes is the same in Python, also of a name with quotes in it.
-    return f"Queue({json.dumps(message.queue)}, url).get({message.id})"
+    where = "" if schema is None else f", schema={json.dumps(schema)}"
+    return f"Queue({json.dumps(message.queue)}, url{where}).get({message.id})"
 
 
 ROUTES = (page("/message", show_message),)

@@ -25,6 +25,7 @@ _FIELDS = {
     "queue": "Queue",
     "payload": "Payload",
     "unique_key": "Unique key",
+    "ordering_key": "Ordering key",
     "priority": "Priority",
     "delay": "Delay",
     "max_attempts": "Attempts",
@@ -44,7 +45,8 @@ def push(visit: Visit, form: Form) -> Response:
     queue = form.get("queue", "")
     visit.require(Action.PUSH, visit.rights(queue or None))
     try:
-        pushed = pushes.push(Hand.of(visit.person, visit.place), pushes.read(form))
+        hand = Hand.of(visit.person, visit.place)
+        pushed = pushes.push(hand, pushes.read(form), compares=visit.sees_payloads)
     except FieldsError as error:
         return _form(visit, form, error.errors, back_to=queue, status=_UNPROCESSABLE)
     said = f"Pushed message {pushed.message.id}."
