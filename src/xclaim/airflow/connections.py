@@ -34,6 +34,7 @@ _QUERY_EXTRAS = (
     "krbsrvname",
     "options",
     "passfile",
+    "pool_size",
     "prepare_threshold",
     "service",
     "sslcert",
