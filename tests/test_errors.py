@@ -25,7 +25,13 @@ from xclaim import (
     TicketLostError,
     XclaimError,
 )
-from xclaim.errors import FilterError, ObservationTimeoutError, UnfinishedError
+from xclaim.connections.pools import NoConnectionError as NoConnectionOfPoolError
+from xclaim.errors import (
+    FilterError,
+    NoConnectionError,
+    ObservationTimeoutError,
+    UnfinishedError,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +75,8 @@ EXAMPLES: dict[type[XclaimError], Callable[[], XclaimError]] = {
     UnfinishedError: UnfinishedError,
     FilterError: lambda: FilterError("`colour` is no field: write `queue:`", 7),
     ObservationTimeoutError: lambda: ObservationTimeoutError("which queues there are", 2.0),
+    NoConnectionError: lambda: NoConnectionError(96, 30.0),
+    NoConnectionOfPoolError: lambda: NoConnectionOfPoolError(96, 30.0),
     SchemaVersionError: lambda: SchemaVersionError(found="0001", expected="0002"),
     OrderingNotEnabledError: OrderingNotEnabledError,
     QueueFullError: lambda: QueueFullError("orders", 10, 9, count=2, on_full="wait"),

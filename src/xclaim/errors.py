@@ -20,6 +20,7 @@
     │   └── EncryptionKeyError      the key it was encrypted with is not there
     ├── StorageError            the payload storage cannot be reached, or refuses to read or write
     ├── ObservationTimeoutError     a look at the database took too long and was ended
+    ├── NoConnectionError       all connections of the pool are in use
     ├── InvalidArgumentError    an argument is out of its range                (a ValueError)
     │   └── FilterError             a filter of messages cannot be understood
     └── DatabaseUrlError        the database URL cannot be used                (a ValueError)
@@ -365,6 +366,25 @@ class ObservationTimeoutError(XclaimError):
                 "(timeout= in Python, --timeout of `xclaim dashboard` and `xclaim metrics`)"
             )
         super().__init__(f"{self.what_happened}: {way_out}")
+
+
+class NoConnectionError(XclaimError):
+    """All connections that the pool may have were in use, and none came free in time.
+
+    ``places`` is how many it may have, ``seconds`` how long was waited. Nothing was sent to the
+    database. It is SQLAlchemy's ``TimeoutError`` as well. Engines that are not of
+    ``xclaim.create_engine`` or a URL raise that alone.
+    """
+
+    def __init__(self, places: int, seconds: float) -> None:
+        self.places = places
+        self.seconds = seconds
+        super().__init__(
+            f"all {places} connections of this pool were in use for {seconds:g} s: let fewer "
+            "threads and tasks of this process work at a time, or give it more places, by "
+            "pool_size=200 in the query of the database URL or as an option of create_engine, as "
+            "far as the server allows more connections"
+        )
 
 
 class DatabaseUrlError(XclaimError, ValueError):

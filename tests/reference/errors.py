@@ -69,6 +69,11 @@ _WAY_OUT: dict[type[XclaimError], str] = {
         " `xclaim dashboard` and `xclaim metrics`, and by `dashboard_timeout` of `[xclaim]` in"
         " Airflow. If somebody has locked the table, `pg_stat_activity` says who."
     ),
+    errors.NoConnectionError: (
+        "Let fewer threads or tasks of the process work at a time, or write `?pool_size=200` into"
+        " the database URL: [sizing](../operations/sizing.md#connections) says what the server"
+        " needs then."
+    ),
     errors.DatabaseUrlError: "Its text says what is wrong in it, without the password.",
 }
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from tests.cli.command_line import UNREACHABLE
 from tests.web.dashboards import Browser, Dashboard, SignedIn, dashboard_of, shop
 from xclaim import create_engine
+from xclaim.connections.pools import NoConnectionError as PoolIsTakenError
 from xclaim.errors import InvalidArgumentError, ObservationTimeoutError
 from xclaim.web import Place, create_app
 from xclaim.web.failures import failure_of
@@ -49,6 +50,7 @@ def test_a_place_that_is_not_his_is_not_said_to_be_there(dashboard: Dashboard) -
     [
         (ObservationTimeoutError("the queues", 2), 503, "That took too long"),
         (NoConnectionError("QueuePool limit, hunter2"), 503, "All connections are in use"),
+        (PoolIsTakenError(96, 30.0), 503, "All connections are in use"),
         (ZeroDivisionError("<script>hunter2"), 500, "Something broke"),
         (OperationalError("SELECT 'hunter2'", {}, ValueError("hunter2")), 503, "cannot be reached"),
     ],

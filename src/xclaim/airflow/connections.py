@@ -37,6 +37,7 @@ _QUERY_EXTRAS = (
     "krbsrvname",
     "options",
     "passfile",
+    "pool_size",
     "prepare_threshold",
     "service",
     "sslcert",

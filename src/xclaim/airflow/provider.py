@@ -133,6 +133,11 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "'none' switches prepared statements off, for a pooler.",
                         "schema": {"type": ["string", "null"]},
                     },
+                    "pool_size": {
+                        "label": "Pool size",
+                        "description": "Connections that a process may have; 96 if empty.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1},
+                    },
                     "xclaim_storage": {
                         "label": "Payload storage",
                         "description": "For large payloads: s3://conn_id@bucket/prefix, file://...",

@@ -16,6 +16,7 @@ from xclaim.arguments import visible
 from xclaim.errors import (
     ClaimLostError,
     HiddenRowsError,
+    NoConnectionError,
     OrderingNotEnabledError,
     SchemaVersionError,
     StorageError,
@@ -145,6 +146,8 @@ def _status_of_error(error: XclaimError) -> int:
         case ClaimLostError():
             return CLAIM_LOST
         case SchemaVersionError() | StorageError() | HiddenRowsError() | OrderingNotEnabledError():
+            return NO_DATABASE
+        case NoConnectionError():
             return NO_DATABASE
         case _:
             return WRONG_USE

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, Dialect, Engine, event, make_url
 from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from xclaim.connections import forks, missing_files, settings
 from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy
 from xclaim.connections.calls import current_call
 from xclaim.connections.missing_files import MAKES_NO_FILE
+from xclaim.connections.pools import pool_options
 from xclaim.errors import Commands, DatabaseUrlError
 from xclaim.payloads import plain_json
 from xclaim.sql.revision import COMMANDS
@@ -50,13 +50,9 @@ DEFAULT_ISOLATION_LEVEL = "xclaim_default_isolation_level"
 IS_STRICTER = "xclaim_is_stricter"
 _READ_COMMITTED = "READ COMMITTED"
 READ_ONLY = "25006"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
-# Of a queue made from a URL: a place for each worker at a time, opened when it is needed and kept.
-# An overflow would be opened and closed again for each verb. PostgreSQL allows 97 by default.
-_POOL = {"pool_size": 96, "max_overflow": 0, "pool_use_lifo": True}
 # The decoder is quicker than the driver's own. To look for hstore, SQLAlchemy asks the server by
 # operators of the search path, once per engine.
 _POSTGRESQL: dict[str, Any] = {"json_deserializer": plain_json.decode, "use_native_hstore": False}
-_ONE_CONNECTION = {"pool_size": 1, "max_overflow": 0}  # each would be a database of its own
 _SQLITE_WAIT_SECONDS = 30  # for the one writer: far longer than any statement of ours takes
 _OPENING_TURN = 50  # milliseconds
 
@@ -70,20 +66,20 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
     turns out to be read-only. SQLite gets WAL, ``synchronous=FULL``, a busy timeout of 30 s or the
     URL's ``timeout``, and ``BEGIN IMMEDIATE``.
     A URL query ``prepare_threshold=none`` turns prepared statements off, for a pooler that needs
-    it.
+    it. The pool has 96 places, each of which is a connection once that many are needed at a time,
+    and no overflow; ``pool_size`` gives it others, in the URL query or as an option. Who finds none
+    within 30 seconds (``pool_timeout``) gets NoConnectionError.
     ``options`` are SQLAlchemy's; ``hide_parameters`` is on unless you say otherwise, because its
     errors and its log would show payloads and tokens. Raise DatabaseUrlError if the URL cannot be
     used; nothing is connected yet.
     """
-    parsed, options = _prepared(url, options)
+    parsed, options = _prepared(url, options, is_async=False)
     if parsed.get_backend_name() != "sqlite":
         driver = "postgresql+psycopg"
         options = _POSTGRESQL | options
         engine = sqlalchemy_create_engine(parsed.set(drivername=driver), **options)
         _prepare_postgresql(engine, options.get("isolation_level"))
     else:
-        if is_in_memory(parsed):
-            options = {"poolclass": QueuePool} | _ONE_CONNECTION | options
         engine = sqlalchemy_create_engine(parsed.set(drivername="sqlite"), **options)
         _prepare_sqlite(engine)
     _prepare(engine)
@@ -95,15 +91,13 @@ def create_async_engine(url: str | URL, **options: Any) -> AsyncEngine:
     # Half the cost of importing this module, which blocking code need not pay.
     from sqlalchemy.ext.asyncio import create_async_engine as sqlalchemy_create_async_engine
 
-    parsed, options = _prepared(url, options)
+    parsed, options = _prepared(url, options, is_async=True)
     if parsed.get_backend_name() != "sqlite":
         driver = "postgresql+psycopg_async"
         options = _POSTGRESQL | options
         engine = sqlalchemy_create_async_engine(parsed.set(drivername=driver), **options)
         _prepare_postgresql(engine.sync_engine, options.get("isolation_level"))
     else:
-        if is_in_memory(parsed):
-            options = {"poolclass": AsyncAdaptedQueuePool} | _ONE_CONNECTION | options
         driver = "sqlite+aiosqlite"
         engine = sqlalchemy_create_async_engine(parsed.set(drivername=driver), **options)
         _prepare_sqlite(engine.sync_engine)
@@ -217,17 +211,20 @@ def _verb_options(url: str | URL, commands: Commands | None) -> dict[str, Any]:
     if parsed.get_backend_name() == "sqlite":
         if is_in_memory(parsed):
             return {}
-        return {**_POOL, "execution_options": {MAKES_NO_FILE: True, **ours}}
+        return {"execution_options": {MAKES_NO_FILE: True, **ours}}
     return {
-        **_POOL,
         "isolation_level": "AUTOCOMMIT",
         "execution_options": {DEFAULT_ISOLATION_LEVEL: "AUTOCOMMIT", **ours},
         "pool_reset_on_return": None,  # there is no transaction to roll back
     }
 
 
-def _prepared(url: str | URL, options: dict[str, Any]) -> tuple[URL, dict[str, Any]]:
+def _prepared(
+    url: str | URL, options: dict[str, Any], *, is_async: bool
+) -> tuple[URL, dict[str, Any]]:
     parsed = parse_url(url)
+    in_memory = is_in_memory(parsed)
+    parsed, options = pool_options(parsed, options, is_in_memory=in_memory, is_async=is_async)
     options = {"hide_parameters": True} | options
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite_version()

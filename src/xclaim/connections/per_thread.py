@@ -16,7 +16,7 @@ from xclaim.connections.busy_files import PatientConnection, patient, pooled
 
 T = TypeVar("T")
 
-_MOST = 32  # a third of what the pool of a queue has; the others are for transactions
+_MOST_PARTS = 3  # of the places of a pool a third; the others are for transactions
 _MOMENT = 1.0  # seconds
 
 
@@ -29,6 +29,8 @@ class PerThread:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        pool: Any = engine.pool
+        self._most: int = pool.size() // _MOST_PARTS
         self.forget()
         forks.keep(self)
 
@@ -83,14 +85,14 @@ class PerThread:
         mine: _OfAThread | None = getattr(self._mine, "own", None)
         if mine is not None and mine.held.is_open:
             return mine
-        if len(self._all) >= _MOST:
+        if len(self._all) >= self._most:
             return None
         return self._new(self._mine)
 
     def _new(self, local: Any) -> _OfAThread | None:
         own = _OfAThread(_Held(self._all))  # so whatever raises, somebody gives it back
         with self._lock:
-            if len(self._all) >= _MOST:
+            if len(self._all) >= self._most:
                 return None
             self._all.add(own.held)
         own.held.connect(self._engine)

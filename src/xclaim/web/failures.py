@@ -68,7 +68,7 @@ def failure_of(error: BaseException) -> Failure:
             )
         case PageNotFoundError():
             return Failure(status=_NOT_FOUND, title="Not found", text=str(error))
-        case XclaimError():
+        case XclaimError() if not isinstance(error, NoConnectionError):
             return _of_xclaim(error)
         case HTTPException():
             return _of_http(error)
