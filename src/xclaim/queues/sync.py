@@ -238,7 +238,7 @@ class Queue(Generic[T_co]):
         """Claim up to ``limit`` messages, the next one first; ``[]`` if there is none.
 
         What is taken back by ``claim_key`` is returned alone. ``wait``: how long to wait for the
-        first message, at most; it looks every 2 s at least, and at once when a queue with
+        first message, at most; it looks every 2.5 s at least, and at once when a queue with
         ``notify`` pushes. Not on a queue bound to a connection.
         """
         claimant = {"claimed_by": claimed_by, "claim_key": claim_key, "lease": lease}
