@@ -76,6 +76,15 @@ def given_schema() -> str | None:
     return os.environ.get("XCLAIM_TEST_SCHEMA") or None
 
 
+def is_citus() -> bool:
+    """Return whether the database that is given in XCLAIM_TEST_DATABASE_URL, if any, has Citus."""
+    url = os.environ.get("XCLAIM_TEST_DATABASE_URL")
+    if url is None:
+        return False
+    found = _administrator(url).execute("SELECT 1 FROM pg_extension WHERE extname = 'citus'")
+    return found.fetchone() is not None
+
+
 @contextmanager
 def temporary_schema(server_url: str, name: str) -> Iterator[str]:
     """Create an empty schema; yield a URL whose search path is that alone, and drop it.

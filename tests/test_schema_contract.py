@@ -10,8 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# What claims, settles, joins transactions and resumes tickets.
-CONTRACT = ("claim", "settle", "transactions", "resume")
+# What claims, settles, joins transactions and resumes tickets; what makes triggers; what needs the
+# table of queues; and two in which some tests need a database of their own.
+CONTRACT = (
+    "claim",
+    "settle",
+    "transactions",
+    "resume",
+    "ordering",
+    "pause",
+    "backlog",
+    "redrive",
+    "unsendable",
+)
 
 
 @pytest.mark.slow

@@ -239,7 +239,7 @@ class Queue(Generic[T_co]):
         """Claim up to ``limit`` messages, the next one first; ``[]`` if there is none.
 
         What is taken back by ``claim_key`` is returned alone. ``wait``: how long to wait for the
-        first message, at most; it looks every 2 s at least, and at once when a queue with
+        first message, at most; it looks every 2.5 s at least, and at once when a queue with
         ``notify`` pushes. Not on a queue bound to a connection. ``whole_lines``: behind each
         message with an ordering key come those that stand in line behind it, in their order; nobody
         else claims one with that key before all of them have ended. What you release of them is the
