@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,6 +44,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _logger = logging.getLogger("xclaim")
+
+
+class Wake(NamedTuple):
+    """Where pushes wake who waits."""
+
+    engine: Engine
+    queue: str
+    schema: str | None = None
 
 
 class Runner:
@@ -85,9 +93,9 @@ class Runner:
         """Return what the claim was made on."""
         return self.bind
 
-    def wakes(self, queue: str) -> Sequence[tuple[Engine, str]]:
+    def wakes(self, queue: str) -> Sequence[Wake]:
         """Return where pushes to a queue wake who waits: the engine, and the queue's name there."""
-        return [(engine, queue) for engine in self.engines]
+        return [Wake(engine, queue, self._schema) for engine in self.engines]
 
     def joined(self, connection: Connection) -> Runner:
         """Return a runner that joins the transaction of a connection."""
