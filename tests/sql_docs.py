@@ -48,6 +48,7 @@ NAMES = (
     "limit",
     "limits",
     "add_slots",
+    "vacancy",
     "take_back",
     "resume",
     "ack",

@@ -10,7 +10,8 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import OperationalError
 
 import xclaim
-from xclaim import InvalidArgumentError, Queue
+from xclaim import InvalidArgumentError, Queue, verbs
+from xclaim.consuming.waiting import Patience
 from xclaim.operations import ordering
 
 
@@ -120,3 +121,44 @@ def test_what_stands_in_line_counts_as_soon_as_that_is_enabled(postgresql: Engin
 def test_a_rate_per_no_time_names_the_time(engine: Engine) -> None:
     with pytest.raises(InvalidArgumentError, match="per must be longer than 0, not 0:00:00"):
         Queue("orders", engine).limit(rate=1, per=timedelta(0))
+
+
+def test_a_time_that_was_written_as_infinity_stops_no_look(postgresql: Engine) -> None:
+    queue = Queue("orders", postgresql)
+    queue.push_many([1, 2])
+    queue.limit(rate=1)
+    with postgresql.begin() as connection:
+        connection.exec_driver_sql("UPDATE xclaim_slot SET taken_at = 'infinity'")
+
+    assert queue.claim() is None
+    assert queue.newest_available_at() is None
+    assert verbs.due_in(postgresql, None, "orders") is None
+
+
+def test_a_claim_that_waits_for_a_rate_knows_how_long(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push_many([1, 2, 3])
+    queue.limit(rate=10, per=timedelta(hours=1))
+    queue.claim()
+    before = verbs.due_in(engine, None, "orders")
+
+    queue.claim()
+    when_empty = verbs.due_in(engine, None, "orders")
+    queue.limit(concurrency=1, rate=10, per=timedelta(hours=1))
+    queue.claim()
+
+    assert before is None
+    assert when_empty is not None
+    assert 180 < when_empty < 361
+    assert verbs.due_in(engine, None, "orders") is None  # nobody knows when the other ends
+
+
+def test_who_waits_for_a_rate_looks_when_it_is_due_and_less_often_if_in_vain() -> None:
+    patience = Patience(timedelta(hours=1), ["postgresql"])
+
+    pauses = [patience.pause(0.3) or 0.0 for _ in range(40)]
+
+    assert pauses[0] == 0.3
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 2.0
+    assert Patience(timedelta(hours=1), ["postgresql"]).pause(3_000.0) == 2.0  # it may change

@@ -230,6 +230,36 @@ INSERT INTO xclaim_slot (queue, kind, slot) SELECT %(queue_name)s::text AS anon_
     ON CONFLICT (queue, kind, slot) DO NOTHING
     RETURNING xclaim_slot.slot;
 
+-- vacancy
+-- Return how many more claims may begin now, as far as can be seen without a lock.
+SELECT CASE WHEN (xclaim_queue.paused_at IS NOT NULL) THEN least(greatest(xclaim_queue.paused_at, '0001-01-03
+      00:00:00+00'), '9999-12-29 00:00:00+00') END AS paused_at, xclaim_queue.paused_by, xclaim_queue.reason,
+      xclaim_queue.concurrency, xclaim_queue.rate, xclaim_queue.rate_seconds, xclaim_queue.burst,
+      xclaim_queue.concurrency - (SELECT count(*) AS count_1
+    FROM (SELECT 1 AS one
+    FROM xclaim_message AS claimed_one
+    WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL AND
+      claimed_one.claim_expires_at > statement_timestamp()
+    ORDER BY claimed_one.claim_expires_at
+    LIMIT coalesce((SELECT xclaim_queue.concurrency
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text), 0)) AS claimed_ones) AS at_once, CASE WHEN
+      (xclaim_queue.rate IS NOT NULL) THEN (SELECT count(*) AS count_2
+    FROM xclaim_slot
+    WHERE xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind = 'rate' AND xclaim_slot.slot <
+      xclaim_queue.burst AND (xclaim_slot.taken_at IS NULL OR xclaim_slot.taken_at <= (statement_timestamp() +
+      (((- ((CAST(xclaim_queue.burst AS DOUBLE PRECISION) * xclaim_queue.rate_seconds) / xclaim_queue.rate)))
+      * interval '1 second')))) END AS begun, ((CAST(xclaim_queue.burst AS DOUBLE PRECISION) *
+      xclaim_queue.rate_seconds) / xclaim_queue.rate) - (SELECT CAST(CASE WHEN
+      isfinite(min(xclaim_slot.taken_at)) THEN EXTRACT(epoch
+    FROM statement_timestamp() - min(xclaim_slot.taken_at)) END AS DOUBLE PRECISION) AS anon_1
+    FROM xclaim_slot
+    WHERE xclaim_slot.queue = %(queue_name)s::text AND xclaim_slot.kind = 'rate' AND xclaim_slot.slot <
+      xclaim_queue.burst) AS due_in
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = %(queue_name)s::text AND (xclaim_queue.paused_at IS NOT NULL OR
+      xclaim_queue.concurrency IS NOT NULL OR xclaim_queue.rate IS NOT NULL);
+
 -- take_back
 -- Take back what an earlier attempt of the same claim key holds, and claim nothing anew.
 WITH resumable AS MATERIALIZED (SELECT held.id AS id

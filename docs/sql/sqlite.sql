@@ -189,6 +189,35 @@ INSERT INTO xclaim_slot (queue, kind, slot) SELECT :queue_name AS anon_1, :kind 
     ON CONFLICT (queue, kind, slot) DO NOTHING
     RETURNING slot;
 
+-- vacancy
+-- Return how many more claims may begin now, as far as can be seen without a lock.
+SELECT CAST(xclaim_queue.paused_at AS BLOB) AS paused_at, CAST(xclaim_queue.paused_by AS BLOB) AS paused_by,
+      CAST(xclaim_queue.reason AS BLOB) AS reason, CAST(xclaim_queue.concurrency AS INTEGER) AS concurrency,
+      CAST(xclaim_queue.rate AS INTEGER) AS rate, xclaim_queue.rate_seconds, CAST(xclaim_queue.burst AS
+      INTEGER) AS burst, xclaim_queue.concurrency - (SELECT count(*) AS count_1
+    FROM (SELECT 1 AS one
+    FROM xclaim_message AS claimed_one
+    WHERE claimed_one.queue = :queue_name AND claimed_one.claim_expires_at IS NOT NULL AND
+      claimed_one.claim_expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')
+    ORDER BY claimed_one.claim_expires_at
+    LIMIT coalesce((SELECT xclaim_queue.concurrency
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name), 0) OFFSET :param_1) AS claimed_ones) AS at_once, CASE WHEN
+      (xclaim_queue.rate IS NOT NULL) THEN (SELECT count(*) AS count_2
+    FROM xclaim_slot
+    WHERE xclaim_slot.queue = :queue_name AND xclaim_slot.kind = 'rate' AND xclaim_slot.slot <
+      xclaim_queue.burst AND (xclaim_slot.taken_at IS NULL OR xclaim_slot.taken_at <= strftime('%Y-%m-%d
+      %H:%M:%f', 'now', CAST(-((CAST(xclaim_queue.burst AS DOUBLE) * xclaim_queue.rate_seconds /
+      xclaim_queue.rate) + 0.0005) AS TEXT) || ' seconds'))) END AS begun, ((CAST(xclaim_queue.burst AS
+      DOUBLE) * xclaim_queue.rate_seconds / xclaim_queue.rate) + 0.0005) - (SELECT (julianday('now') -
+      julianday(min(xclaim_slot.taken_at))) * 86400.0 AS anon_1
+    FROM xclaim_slot
+    WHERE xclaim_slot.queue = :queue_name AND xclaim_slot.kind = 'rate' AND xclaim_slot.slot <
+      xclaim_queue.burst) AS due_in
+    FROM xclaim_queue
+    WHERE xclaim_queue.queue = :queue_name AND (xclaim_queue.paused_at IS NOT NULL OR xclaim_queue.concurrency
+      IS NOT NULL OR xclaim_queue.rate IS NOT NULL);
+
 -- take_back
 -- Take back what an earlier attempt of the same claim key holds, and claim nothing anew.
 WITH resumable AS MATERIALIZED (SELECT held.id AS id

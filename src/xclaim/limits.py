@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from xclaim.arguments import OnFull
+from xclaim.arguments import OnFull, visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,11 @@ class Limits:
             "per": None if self.per is None else self.per.total_seconds(),
             "burst": self.burst,
         }
+
+    @property
+    def are_any(self) -> bool:
+        """Whether there is one at all."""
+        return self.concurrency is not None or self.rate is not None
 
 
 def limits_of(row: Any) -> Limits:
@@ -87,3 +92,41 @@ class Pause:
             "paused_by": self.paused_by,
             "reason": self.reason,
         }
+
+    def __str__(self) -> str:
+        """Return the pause in words."""
+        why = "" if self.reason is None else f": {visible(self.reason)}"
+        return f"paused since {self.paused_at:%Y-%m-%d %H:%M} UTC by {visible(self.paused_by)}{why}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vacancy:
+    """How many claims may begin now in a queue that is paused or has limits, as far as was seen.
+
+    ``at_once`` and ``begun``: as the concurrency and the rate let; None: any number. ``due_in``: in
+    so many seconds the rate lets one begin; None if it is not the rate that is waited for.
+    """
+
+    pause: Pause | None
+    limits: Limits
+    at_once: int | None
+    begun: int | None
+    due_in: float | None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many messages are claimed as may be at once."""
+        return self.at_once is not None and self.at_once < 1
+
+    def room(self, size: int) -> int:
+        """Return how many of so many messages may be claimed."""
+        if self.pause is not None:
+            return 0
+        most = [each for each in (self.at_once, self.begun) if each is not None]
+        return max(0, min([size, *most]))
+
+    def __str__(self) -> str:
+        """Return what is in the way, in words."""
+        if self.pause is not None:
+            return f"it is {self.pause}"
+        return f"its limits are reached ({self.limits})"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import islice
 
 import pytest
 from sqlalchemy import Engine, text
 
 from tests.contract.facades import Facade
+from tests.eventually import PATIENCE
 from xclaim import ClaimLostError, InvalidArgumentError, Limits, Queue, Ticket
 from xclaim.operations import ordering
 
@@ -388,3 +390,47 @@ def test_the_database_refuses_limits_that_are_none(
 
     with pytest.raises(Exception, match="ck_xclaim_queue_limits"), engine.begin() as connection:
         connection.execute(statement)
+
+
+def test_what_cannot_be_claimed_now_is_not_what_can_be(filled: Queue, engine: Engine) -> None:
+    filled.limit(concurrency=2, rate=1, per=HOUR, burst=3)
+    first, second = filled.claim_many(2)
+
+    when_full = filled.newest_available_at()
+    filled.ack_many([first, second])
+    with_room = filled.newest_available_at()
+    filled.ack_many(filled.claim_many(2))
+    before_the_next_turn = filled.newest_available_at()
+    an_hour_passes(filled, engine)
+    an_hour_passes(filled, engine)
+    an_hour_passes(filled, engine)
+
+    assert when_full is None
+    assert with_room is not None
+    assert before_the_next_turn is None
+    assert filled.newest_available_at() is not None
+
+
+def test_a_queue_whose_limits_have_ended_elsewhere_is_not_empty(
+    filled: Queue, engine: Engine
+) -> None:
+    filled.limit(concurrency=1)
+    held = filled.claim()
+    assert held is not None
+    assert filled.claim() is None
+
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE xclaim_queue SET concurrency = NULL"))
+
+    assert len(filled.claim_many(30)) == 19
+
+
+@pytest.mark.usefixtures("only_wake_ups")
+def test_who_waits_looks_when_a_rate_lets_the_next_claim_begin(filled: Queue) -> None:
+    filled.limit(rate=4)
+    assert filled.claim() is not None
+
+    claimed = filled.claim(wait=timedelta(seconds=PATIENCE))
+
+    assert claimed is not None
+    assert len(list(islice(filled.stream(wait=timedelta(seconds=PATIENCE)), 3))) == 3

@@ -19,7 +19,7 @@ from tests.airflow_versions import since
 from tests.eventually import PATIENCE, until
 from tests.hook.conftest import within_task
 from tests.proxy import Proxy
-from xclaim import AsyncQueue, InvalidArgumentError, Queue, SchemaVersionError, create_engine
+from xclaim import AsyncQueue, Claim, InvalidArgumentError, Queue, SchemaVersionError, create_engine
 from xclaim.airflow import triggers
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.triggers import AvailableTrigger, WakeUpTrigger
@@ -436,6 +436,92 @@ def test_a_watcher_fires_again_for_what_it_fired_for_before_a_pause(queue: Queue
 
         await asyncio.to_thread(queue.unpause)
         await watch.next()
+        await watch.close()
+
+    play(scene)
+
+
+def claimed(queue: Queue) -> Claim:
+    claim = queue.claim()
+    assert claim is not None
+    return claim
+
+
+def test_a_trigger_waits_while_the_queue_has_no_room(queue: Queue) -> None:
+    async def scene() -> None:
+        await push(queue, 2)
+        await asyncio.to_thread(queue.limit, concurrency=1)
+        held = await asyncio.to_thread(claimed, queue)
+        watch = Watch(AvailableTrigger(queue_name="orders").run())
+        assert await watch.is_quiet()
+
+        await asyncio.to_thread(queue.ack, held)
+        await watch.next()
+        await watch.close()
+
+    play(scene)
+
+
+def test_a_trigger_waits_until_a_rate_lets_a_claim_begin(queue: Queue) -> None:
+    async def scene() -> None:
+        await push(queue, 2)
+        await asyncio.to_thread(queue.limit, rate=1, per=timedelta(hours=1))
+        await asyncio.to_thread(claimed, queue)
+        watch = Watch(AvailableTrigger(queue_name="orders").run())
+        assert await watch.is_quiet()
+
+        await asyncio.to_thread(queue.limit, rate=1_000, per=timedelta(hours=1))
+        await watch.next()
+        await watch.close()
+
+    play(scene)
+
+
+def test_a_trigger_fires_for_a_lapsed_claim_that_fills_the_queue(queue: Queue) -> None:
+    async def scene() -> None:
+        await push(queue, 2)
+        await asyncio.to_thread(queue.limit, concurrency=1)
+        assert await asyncio.to_thread(queue.claim, lease=timedelta(0)) is not None
+
+        watch = Watch(AvailableTrigger(queue_name="orders").run())
+        await watch.next()  # the claim of its worker gives back what has lapsed
+        await watch.close()
+
+    play(scene)
+
+
+def test_no_more_sensors_are_woken_than_there_is_room_for(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "_FIRED_LATELY", 2 * PATIENCE)
+
+    async def scene() -> None:
+        await push(queue, 9)
+        await asyncio.to_thread(queue.limit, concurrency=2)
+        watches = [Watch(AvailableTrigger(queue_name="orders").run()) for _ in range(4)]
+
+        await asyncio.to_thread(until, lambda: sum(watch.has_news for watch in watches) >= 2)
+        await asyncio.sleep(QUIET)
+
+        assert sum(watch.has_news for watch in watches) == 2
+        for watch in watches:
+            await watch.close()
+
+    play(scene)
+
+
+def test_a_watcher_fires_again_when_a_full_queue_has_room(queue: Queue) -> None:
+    async def scene() -> None:
+        await asyncio.to_thread(queue.limit, concurrency=1)
+        watch = Watch(wake_up(poll_every=0.1, nag_every=3600.0).run())
+        await push(queue, 2)
+        await watch.next()
+        held = await asyncio.to_thread(claimed, queue)
+        assert await watch.is_quiet()
+
+        await asyncio.to_thread(queue.ack, held)
+        await watch.next()
+        assert await watch.is_quiet()
         await watch.close()
 
     play(scene)

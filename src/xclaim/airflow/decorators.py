@@ -66,7 +66,8 @@ class ExclusiveDecoratedOperator(LinkedToMessages, DecoratedOperator, PythonOper
     :param on_dead: whether the task is to ``fail`` if a message has become a dead letter, or to
         ``ignore`` it.
     :param retry: how long a message rests after a failed attempt, and how many it has.
-    :param drain: whether to go on until the queue is empty.
+    :param drain: whether to go on until the queue is empty, waiting for room where a limit of the
+        queue is reached, or until it is paused.
     :param max_seconds: after which no further message is begun.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite. (templated)
     """
@@ -148,7 +149,7 @@ class ExclusiveDecoratedOperator(LinkedToMessages, DecoratedOperator, PythonOper
                 self.log.info("drained %s", drain)
         drain.fail_if_any_failed()  # also if nothing was left to call it with
         if not drain.calls:
-            return end_empty(self.on_empty, self.queue_name)
+            return end_empty(self.on_empty, self.queue_name, drain.vacancy)
         if self.drain:
             return [result for result in drain.results if result is not None]
         return drain.results[0] if drain.results else None

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from xclaim import Claim
+    from xclaim.limits import Vacancy
 
 __all__ = [
     "AckOperator",
@@ -79,13 +80,16 @@ def checked_on_empty(value: str) -> OnEmpty:
         ) from error
 
 
-def end_empty(on_empty: OnEmpty, queue_name: str) -> None:
-    """End the task that found nothing as it was asked to.
+def end_empty(on_empty: OnEmpty, queue_name: str, vacancy: Vacancy | None) -> None:
+    """End the task that found nothing as it was asked to, and say why there was nothing.
 
     :param on_empty: how.
     :param queue_name: where nothing was found.
+    :param vacancy: the pause or the limits that kept messages from being claimed; None: it is
+        empty.
     """
-    end_with(on_empty, f"there is nothing to claim in queue {queue_name!r}")
+    reason = f"there is nothing to claim in queue {queue_name!r}"
+    end_with(on_empty, reason if vacancy is None else f"{reason} now: {vacancy}")
 
 
 def end_with(on_empty: OnEmpty, reason: str) -> None:
@@ -277,7 +281,8 @@ class ClaimOperator(_XclaimOperator):
             self.queue_name, self.size, lease=self.lease, retry=self.retry
         )
         if ticket is None:
-            end_empty(self.on_empty, self.queue_name)
+            vacancy = self.hook.queue(self.queue_name).vacancy()
+            end_empty(self.on_empty, self.queue_name, vacancy)
         return ticket
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:

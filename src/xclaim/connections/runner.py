@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -45,6 +45,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _logger = logging.getLogger("xclaim")
+
+
+class Wake(NamedTuple):
+    """Where pushes wake who waits."""
+
+    engine: Engine
+    queue: str
+    schema: str | None = None
 
 
 class Runner:
@@ -86,9 +94,9 @@ class Runner:
         """Return what the claim was made on."""
         return self.bind
 
-    def wakes(self, queue: str) -> Sequence[tuple[Engine, str]]:
+    def wakes(self, queue: str) -> Sequence[Wake]:
         """Return where pushes to a queue wake who waits: the engine, and the queue's name there."""
-        return [(engine, queue) for engine in self.engines]
+        return [Wake(engine, queue, self._schema) for engine in self.engines]
 
     def joined(self, connection: Connection) -> Runner:
         """Return a runner that joins the transaction of a connection."""

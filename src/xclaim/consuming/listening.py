@@ -19,7 +19,8 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine, Pool
 from sqlalchemy.exc import SQLAlchemyError
 
-from xclaim import arguments
+from xclaim import arguments, verbs
+from xclaim.connections.runner import Wake
 from xclaim.consuming.waiting import Bell, Bells, Patience
 from xclaim.sql.dialects import CHANNEL, POSTGRESQL
 
@@ -41,7 +42,7 @@ _logger = logging.getLogger("xclaim")
 
 def claim_waiting(
     concurrency: Concurrency,
-    wakes: Sequence[tuple[Engine, str]],
+    wakes: Sequence[Wake],
     *,
     wait: timedelta,
     claim: Callable[[], T],
@@ -50,14 +51,15 @@ def claim_waiting(
     """Claim; then poll, now and then and when woken, until there is something or ``wait`` is over.
 
     What is looked for may differ; if it does not, there is a look at the end of the wait, too.
+    Where a claim has found that a rate lets none begin before a certain time, it looks then.
     ``wakes``: the queues whose pushes wake, each with its engine. A cancellation or an interrupt
     ends the wait.
     """
-    patience = Patience(wait, {engine.dialect.name for engine, _ in wakes})
+    patience = Patience(wait, {wake.engine.dialect.name for wake in wakes})
     if found := claim():
         return found
     with _waiter(concurrency, wakes) as (wake_up, bell):
-        while (pause := patience.pause()) is not None:
+        while (pause := patience.pause(_due_in(wakes))) is not None:
             if woken := wake_up.wait(pause):
                 concurrency.sleep(min(bell.vain_looks.gap(), patience.left()))
                 wake_up.clear()
@@ -75,12 +77,19 @@ def claim_waiting(
     return poll() if claim is poll else None
 
 
+def _due_in(wakes: Sequence[Wake]) -> float | None:
+    """Return in how many seconds a rate lets a claim begin; None if that is not all there is."""
+    dues = [verbs.due_in(wake.engine, wake.schema, wake.queue) for wake in wakes]
+    known = [due for due in dues if due is not None]
+    return min(known) if len(known) == len(dues) else None
+
+
 def messages_waiting(
     concurrency: Concurrency, engine: Engine, queue: str, look: Callable[[], list[T]]
 ) -> list[T]:
     """Return what ``look`` finds as soon as it finds something; nothing is claimed by that."""
     while True:
-        wakes = [(engine, queue)]
+        wakes = [Wake(engine, queue)]
         if found := claim_waiting(concurrency, wakes, wait=_LONG, claim=look, poll=look):
             return found
 
@@ -124,20 +133,18 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def _waiter(
-    concurrency: Concurrency, wakes: Sequence[tuple[Engine, str]]
-) -> Iterator[tuple[Event, Bell[Event]]]:
+def _waiter(concurrency: Concurrency, wakes: Sequence[Wake]) -> Iterator[tuple[Event, Bell[Event]]]:
     wake_up = concurrency.event()
     with _lock:
         of_scope = _waiting.setdefault(concurrency.scope(), WeakKeyDictionary())
-        there = [of_scope.setdefault(engine.pool, _Waiters()) for engine, _ in wakes]
-        bell = there[0].bells[wakes[0][1]]
-        for waiters, (_, queue) in zip(there, wakes, strict=True):
+        there = [of_scope.setdefault(engine.pool, _Waiters()) for engine, *_ in wakes]
+        bell = there[0].bells[wakes[0].queue]
+        for waiters, (_, queue, _) in zip(there, wakes, strict=True):
             waiters.bells.setdefault(queue, bell)  # the parts of a queue have one bell
     try:
         with _lock:  # or the listener could end between the two
             bell.join(wake_up)
-            for waiters, (engine, _) in zip(there, wakes, strict=True):
+            for waiters, (engine, *_) in zip(there, wakes, strict=True):
                 if engine.dialect.name == POSTGRESQL.name:
                     _keep_listening(concurrency, engine, waiters)
         yield wake_up, bell

@@ -25,6 +25,7 @@ _LONGEST_PAUSE = {"postgresql": 2.0, "sqlite": 0.25}  # seconds between two look
 _JITTER = 0.25  # of a pause: waiters who began together do not stay together
 # Seconds between two looks that wake-ups cause and that find nothing, see ``VainLooks``.
 _FIRST_GAP, _GROWTH, _LONGEST_GAP = NOTIFY_EVERY, 1.5, 1.0
+_SHORTEST_GAP = 0.01  # seconds between two looks for what a rate lets begin
 _FEW, _MOST_COUNTED = 8, 20
 
 
@@ -38,6 +39,7 @@ class Patience:
         self._ends_at = time.monotonic() + arguments.seconds("wait", wait)
         self._longest = min(_LONGEST_PAUSE[name] for name in dialect_names)
         self._pause = _FIRST_PAUSE
+        self._gap = _SHORTEST_GAP
         # A wake-up sent just before this wait began may have stood for a push just after it.
         self._is_soon = True
         self._looks_back_at = -math.inf
@@ -46,11 +48,19 @@ class Patience:
         """Return the seconds until the wait is over."""
         return max(0.0, self._ends_at - time.monotonic())
 
-    def pause(self) -> float | None:
-        """Return the seconds until the next look; None when the wait is over."""
+    def pause(self, due_in: float | None = None) -> float | None:
+        """Return the seconds until the next look; None when the wait is over.
+
+        ``due_in``: nothing can be claimed before so many seconds are over, and then perhaps. Who
+        finds that others were quicker leaves more and more of these moments out: else all workers
+        that wait would look at each of them.
+        """
         left = self.left()
         if not left:
             return None
+        if due_in is not None:
+            gap, self._gap = self._gap, min(self._gap * _GROWTH, self._longest)
+            return min(max(due_in, gap), self._longest, left)
         if self._is_soon:
             self._is_soon = False
             return min(NOTIFY_EVERY * random.uniform(1, 1 + _JITTER), left)  # noqa: S311

@@ -7,6 +7,7 @@ to one is done by the runner of its place.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from xclaim.claims import Claim, Ticket
 from xclaim.connections.runner import Runner
 from xclaim.consuming.room import without_new
 from xclaim.errors import ClaimLostError, InvalidArgumentError, QueueFullError
-from xclaim.limits import Backlog, Pause
+from xclaim.limits import Backlog, Pause, Vacancy
 from xclaim.message import Counts, Message
 from xclaim.places import part_of
 from xclaim.queues.away import Away
@@ -332,6 +333,23 @@ class Parts:
             return None
         return max(pauses, key=lambda pause: pause.paused_at)
 
+    def vacancy(self, verb: Verb[Vacancy | None]) -> Vacancy | None:
+        """Return what keeps messages of a part from being claimed, of the part that is due first.
+
+        None: of no part whose place is not away.
+        """
+        found: list[Vacancy] = []
+        for part in self._in_turn():
+            began = time.monotonic()
+            try:
+                seen = part.run(verb)
+            except DBAPIError as error:  # a claim, too, goes on with the others
+                if not self._away.note(part.place, error, began=began):
+                    raise
+                continue
+            found += [] if seen is None else [seen]
+        return min(found, key=_by_due, default=None)
+
     def refuse_limits(self, verb: Verb[Any], **_: Any) -> Any:
         """Refuse to limit the parts together: no statement sees what others hold."""
         raise InvalidArgumentError(
@@ -369,6 +387,7 @@ _WAYS: Mapping[Verb[Any], Callable[..., Any]] = {
     verbs.PAUSE: Parts.pause,
     verbs.PAUSED: Parts.paused,
     verbs.UNPAUSE: Parts.unpause,
+    verbs.VACANCY: Parts.vacancy,
     verbs.LIMIT: Parts.refuse_limits,
     verbs.LIMITS: Parts.refuse_limits,
 }
@@ -398,6 +417,12 @@ def _by_place(message: Message) -> Any:
 
 def _by_try(message: Message) -> Any:
     return message.available_at, message.id
+
+
+def _by_due(vacancy: Vacancy) -> float:
+    if vacancy.pause is not None:
+        return math.inf
+    return 0.0 if vacancy.due_in is None else vacancy.due_in
 
 
 def _tell_what_was_pushed(

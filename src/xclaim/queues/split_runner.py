@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from xclaim import verbs
 from xclaim.claims import Claim
-from xclaim.connections.runner import Runner
+from xclaim.connections.runner import Runner, Wake
 from xclaim.connections.sessions import OrmSession
 from xclaim.queues.parts import Parts
 from xclaim.retry import Retry
@@ -46,7 +46,7 @@ class SplitRunner(Runner):
         """Return what the claim was made on: the engine of its place."""
         return self._parts.of(claim).runner.bind
 
-    def wakes(self, _: str) -> Sequence[tuple[Engine, str]]:
+    def wakes(self, _: str) -> Sequence[Wake]:
         """Return where pushes wake who waits: to each part, in its place."""
         return [wake for part in self._parts for wake in part.runner.wakes(part.name)]
 

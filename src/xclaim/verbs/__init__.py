@@ -10,8 +10,8 @@ from __future__ import annotations
 from xclaim.verbs.backlog import BACKLOG, HAS_ROOM, LIMIT_BACKLOG
 from xclaim.verbs.claiming import CLAIM_MANY, CLAIM_MESSAGE, DRAIN, POLL, RESUME, TAKE_BACK
 from xclaim.verbs.execution import resolve_schema, schema_on
-from xclaim.verbs.hints import LOOK_BACK_EVERY, NOTIFY_EVERY
-from xclaim.verbs.limiting import LIMIT, LIMITS
+from xclaim.verbs.hints import LOOK_BACK_EVERY, NOTIFY_EVERY, due_in
+from xclaim.verbs.limiting import LIMIT, LIMITS, VACANCY
 from xclaim.verbs.looking import (
     CLOCK,
     COUNTS,
@@ -100,9 +100,11 @@ __all__ = [
     "UNCONSUMED",
     "UNPAUSE",
     "UPCOMING",
+    "VACANCY",
     "WITHDRAW",
     "WITHDRAW_BY_ID",
     "EncryptedRow",
+    "due_in",
     "encrypted_otherwise",
     "hides_rows",
     "is_for_good",

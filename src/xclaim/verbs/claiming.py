@@ -30,7 +30,7 @@ from xclaim.verb import Verb
 from xclaim.verbs.execution import as_utc, execute, headers_of
 from xclaim.verbs.failing import limit_parameters
 from xclaim.verbs.hints import Hints, lately_of, position_of, recall, start_of
-from xclaim.verbs.limiting import limits, rows_within
+from xclaim.verbs.limiting import known_limits, rows_within, seen_vacancy
 from xclaim.verbs.ordering import pass_owed
 from xclaim.verbs.settling import HAND_BACK
 from xclaim.verbs.unsendable import Candidates, claim_the_others, ids_of
@@ -299,7 +299,9 @@ def take(connection: Connection, asked: Request) -> list[Claim]:
     Of a queue that has limits, as many as these let.
     """
     if not asked.resumes and asked.hints.limits() is not None:
-        return _take_within_limits(connection, asked)
+        within = _take_within_limits(connection, asked)
+        if within is not None:
+            return within
     start, place = start_of(connection, asked.hints)
     claims = [] if start is Start.HEAD else _take(connection, asked, start, place)
     return claims or _take_from_head(connection, asked)
@@ -397,14 +399,21 @@ _FROM_THE_ROW: Fill = {
 
 
 def _take_from_head(connection: Connection, asked: Request) -> list[Claim]:
-    return _take(connection, asked, Start.HEAD) or _take_within_limits(connection, asked)
+    if claims := _take(connection, asked, Start.HEAD):
+        return claims
+    within = _take_within_limits(connection, asked)
+    return _take(connection, asked, Start.HEAD) if within is None else within
 
 
-def _take_within_limits(connection: Connection, asked: Request) -> list[Claim]:
-    """Claim from a queue that hands out nothing to others because it has limits."""
+def _take_within_limits(connection: Connection, asked: Request) -> list[Claim] | None:
+    """Claim from a queue that hands out nothing to others because it has limits.
+
+    None: it had some until a moment ago. Else who claims nothing notes when he may.
+    """
     size = _size_within(connection, asked)
     if not size:
         return []
+    name = asked.parameters["queue_name"]
 
     def run() -> Sequence[Any]:
         return rows_within(
@@ -415,7 +424,15 @@ def _take_within_limits(connection: Connection, asked: Request) -> list[Claim]:
         rows = run()
     except DBAPIError as error:
         rows = claim_the_others(connection, error, run, candidates(asked, Start.HEAD, within=True))
-    return as_claims(rows, asked)
+    seen = None if rows else seen_vacancy(connection, name, schema=asked.schema)
+    asked.hints.note_due(None if seen is None else seen.due_in)
+    if rows:
+        return as_claims(rows, asked)
+    if seen is not None and seen.limits.are_any:
+        return []
+    if is_autocommit(connection):
+        asked.hints.note_limits(None)
+    return None
 
 
 def _size_within(connection: Connection, asked: Request) -> int:
@@ -423,12 +440,8 @@ def _size_within(connection: Connection, asked: Request) -> int:
 
     It is asked for them once a second, by claims that find nothing.
     """
-    hints = asked.hints
-    found = hints.limits()
-    if not hints.are_limits_known():
-        found = limits(connection, asked.parameters["queue_name"], schema=asked.schema)
-        if is_autocommit(connection):  # else they may be rolled back
-            hints.note_limits(found)
+    name = asked.parameters["queue_name"]
+    found = known_limits(connection, name, asked.hints, schema=asked.schema)
     if found is None:
         return 0
     most = [each for each in (found.concurrency, found.burst) if each is not None]

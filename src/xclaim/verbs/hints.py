@@ -21,13 +21,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Pool
+from sqlalchemy import Connection, Engine, Pool
 
 from xclaim.claims import Claim
 from xclaim.connections.autocommit import is_autocommit
 from xclaim.limits import Limits
 from xclaim.message import Message
 from xclaim.sql.dialects import POSTGRESQL, Dialect, dialect_of
+from xclaim.sql.schema import translated
 from xclaim.sql.statements import Start
 
 _SWEEP_EVERY = 1.0  # seconds between the sweeps of one pool and queue, unless it is empty
@@ -82,6 +83,7 @@ class Hints:
         self._found: int | None = None
         self._limits: Limits | None = None
         self._limits_asked_at = float("-inf")
+        self._due_at = float("-inf")
         self.has_keys = False  # a message with an ordering key was claimed
 
     def is_sweep_due(self) -> bool:
@@ -174,6 +176,15 @@ class Hints:
         """Let the next claim that finds nothing ask for the limits."""
         self._limits_asked_at = float("-inf")
 
+    def note_due(self, seconds: float | None) -> None:
+        """Note in how many seconds the rate lets a claim begin; None: that is not waited for."""
+        self._due_at = time.monotonic() + (float("-inf") if seconds is None else seconds)
+
+    def due_in(self) -> float | None:
+        """Return in how many seconds that is; None if nobody knows of it."""
+        left = self._due_at - time.monotonic()
+        return left if left > 0 else None
+
     def take_notification(self) -> bool:
         """Return whether to wake the waiters now, not having done so just before.
 
@@ -217,6 +228,15 @@ def recall(connection: Connection, schema: str | None, queue: str) -> Hints:
     if len(of_pool) > _MOST:  # a queue for each user, say
         of_pool.popitem(last=False)
     return hints
+
+
+def due_in(engine: Engine, schema: str | None, queue: str) -> float | None:
+    """Return in how many seconds a rate lets a claim begin, as the last empty claim has found out.
+
+    None if it did not wait for that.
+    """
+    hints = _remembered.get(engine.pool, {}).get((translated(engine, schema), queue))
+    return None if hints is None else hints.due_in()
 
 
 def start_of(connection: Connection, hints: Hints) -> Place:

@@ -13,14 +13,15 @@ from sqlalchemy import Connection
 from xclaim import arguments
 from xclaim.connections.autocommit import is_autocommit, one_transaction
 from xclaim.errors import InvalidArgumentError
-from xclaim.limits import Limits, limits_of
+from xclaim.limits import Limits, Vacancy, limits_of
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, Dialect, dialect_of
 from xclaim.sql.schema import CONCURRENCY, RATE
 from xclaim.sql.statements import Start
 from xclaim.verb import Verb
 from xclaim.verbs.execution import execute
-from xclaim.verbs.hints import recall
+from xclaim.verbs.hints import Hints, recall
+from xclaim.verbs.pausing import pause_of
 
 MOST_SLOTS = 1_000  # a claim reads all of them
 _MOST_OFTEN = 1_000_000
@@ -72,6 +73,60 @@ def limits(connection: Connection, queue: str, *, schema: str | None = None) -> 
     parameters = {"queue_name": arguments.queue_name(queue)}
     rows = execute(connection, schema, statements.limits, parameters)
     return limits_of(rows[0]) if rows else None
+
+
+def vacancy(connection: Connection, queue: str, *, schema: str | None = None) -> Vacancy | None:
+    """Return what a pause or limits leave for messages that could be claimed without them.
+
+    None: there is neither, or a limited queue has no such message. It is how an empty claim is told
+    from an empty queue, for who wants to know.
+    """
+    found = seen_vacancy(connection, queue, schema=schema)
+    if found is None or found.pause is not None:
+        return found
+    parameters = {"queue_name": arguments.queue_name(queue), "message_limit": 1}
+    build = partial(statements.peek, ids_only=True)
+    return found if execute(connection, schema, build, parameters) else None
+
+
+def seen_vacancy(
+    connection: Connection, queue: str, *, schema: str | None = None
+) -> Vacancy | None:
+    """Return how many claims may begin now, as far as can be seen; None: nothing limits them."""
+    parameters = {"queue_name": arguments.queue_name(queue)}
+    rows = execute(connection, schema, statements.vacancy, parameters)
+    if not rows:
+        return None
+    (row,) = rows
+    is_waited_for = row.begun == 0 and (row.at_once is None or row.at_once > 0)
+    return Vacancy(
+        pause=None if row.paused_at is None else pause_of(row),
+        limits=limits_of(row),
+        at_once=row.at_once,
+        begun=row.begun,
+        due_in=max(0.0, row.due_in) if is_waited_for and row.due_in is not None else None,
+    )
+
+
+def room_within(connection: Connection, queue: str, size: int, *, schema: str | None) -> int:
+    """Return how many of so many messages the limits of the queue, if any, let be claimed now."""
+    hints = recall(connection, schema, queue)
+    if known_limits(connection, queue, hints, schema=schema) is None:
+        return size
+    found = seen_vacancy(connection, queue, schema=schema)
+    return size if found is None else found.room(size)
+
+
+def known_limits(
+    connection: Connection, queue: str, hints: Hints, *, schema: str | None
+) -> Limits | None:
+    """Return the limits of the queue, None if it has none; it is asked once a second."""
+    if hints.are_limits_known():
+        return hints.limits()
+    found = limits(connection, queue, schema=schema)
+    if is_autocommit(connection):  # else they may be rolled back
+        hints.note_limits(found)
+    return found
 
 
 def rows_within(
@@ -180,3 +235,4 @@ def _checked(concurrency: Any, rate: Any, per: timedelta | None, burst: Any) -> 
 
 LIMIT = Verb(function=limit)
 LIMITS = Verb(function=limits, reads=True)
+VACANCY = Verb(function=vacancy, reads=True)

@@ -20,6 +20,7 @@ from xclaim.sql.dialects import dialect_of, marked
 from xclaim.verb import Verb
 from xclaim.verbs.execution import as_message, as_utc, execute
 from xclaim.verbs.failing import limit_parameters
+from xclaim.verbs.limiting import room_within
 from xclaim.verbs.unsendable import look, unless_unsendable
 
 
@@ -40,14 +41,15 @@ def upcoming(
     """Return the ids of the messages that would be claimed next, and nothing else of them.
 
     For those who only want to know whether there are some: a payload may be large. Of a paused
-    queue there are none.
+    queue there are none, and no more than the limits of the queue let anybody claim now.
     """
     parameters = {
         "queue_name": arguments.queue_name(queue),
         "message_limit": arguments.limit(limit),
     }
     build = partial(statements.peek, ids_only=True)
-    return [row.id for row in execute(connection, schema, build, parameters)]
+    ids = [row.id for row in execute(connection, schema, build, parameters)]
+    return ids[: room_within(connection, queue, len(ids), schema=schema)] if ids else []
 
 
 def is_known(connection: Connection, queue: str, *, schema: str | None = None) -> bool:
@@ -63,11 +65,14 @@ def newest_available_at(
     """Return when the newest message that can be claimed now became available; None if none can.
 
     For those who watch a queue: a push, a delay that ended and a delayed release move it on. Of a
-    paused queue none can be claimed.
+    queue that is paused, or whose limits are reached, none can be claimed.
     """
     parameters = {"queue_name": arguments.queue_name(queue)}
     (row,) = execute(connection, schema, statements.newest, parameters)
-    return as_utc(row.available_at)  # type: ignore[no-any-return]
+    newest: datetime | None = as_utc(row.available_at)
+    if newest is None or not room_within(connection, queue, 1, schema=schema):
+        return None
+    return newest
 
 
 def get(

@@ -39,7 +39,7 @@ def pause(
     }
     (row,) = execute(connection, schema, statements.pause, parameters)
     recall(connection, schema, name).forget()
-    return _as_pause(row)
+    return pause_of(row)
 
 
 def unpause(
@@ -58,10 +58,11 @@ def paused(connection: Connection, queue: str, *, schema: str | None = None) -> 
     """Return since when the queue hands out nothing, by whom and why; None if it is not paused."""
     parameters = {"queue_name": arguments.queue_name(queue)}
     rows = shown(connection, schema, statements.paused, parameters)
-    return _as_pause(rows[0]) if rows else None
+    return pause_of(rows[0]) if rows else None
 
 
-def _as_pause(row: Any) -> Pause:
+def pause_of(row: Any) -> Pause:
+    """Return a row of the settings as its pause."""
     # Where the CHECK was dropped somebody may have written no name.
     return Pause(paused_at=as_utc(row.paused_at), paused_by=row.paused_by or "", reason=row.reason)
 

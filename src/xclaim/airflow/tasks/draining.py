@@ -1,4 +1,8 @@
-"""Calls a task's function with messages, until there is none or one has failed."""
+"""Calls a task's function with messages, until there is none or one has failed.
+
+That a limit of the queue is reached is not the end: it waits for room. A pause is one, because
+nobody knows how long it takes.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.tasks.failing import OnDead, OnError, dead_letters_error, is_final
 from xclaim.arguments import error_text
 from xclaim.errors import MessagesFailedError, PayloadReadError
@@ -14,7 +19,10 @@ from xclaim.errors import MessagesFailedError, PayloadReadError
 if TYPE_CHECKING:
     from xclaim import Claim, Message
     from xclaim.airflow.tasks.task_queue import TaskQueue
+    from xclaim.consuming.waiting import Patience
+    from xclaim.limits import Vacancy
 
+_STEP = 0.25  # seconds between two looks whether the task is to end
 _MOST_CHARACTERS = 1_000  # of an error
 
 
@@ -40,6 +48,8 @@ class Drain:
         self.consumed = 0
         self.failed: dict[int, str] = {}  # texts: an exception keeps all that its frames hold
         self.dead: list[Message] = []
+        self.vacancy: Vacancy | None = None  # what kept it from going on
+        self._patience: Patience | None = None  # of the wait for room that goes on
         self._queue = queue
         self._call = call
         self._on_error = on_error
@@ -57,13 +67,19 @@ class Drain:
     ) -> None:
         """Call until nothing is left, or ``goes_on`` says no after so many seconds.
 
+        Where a limit is reached it waits for room, and ends where the queue is paused.
+
         :param size: how many messages a call gets, at most.
         :param lease: extended from a thread while a call runs.
         :param lease_limit: how long that goes on at most.
         :param goes_on: whether to begin another call.
         """
         began = time.monotonic()
-        while self.calls == 0 or goes_on(time.monotonic() - began):
+
+        def is_to_go_on() -> bool:
+            return goes_on(time.monotonic() - began)
+
+        while self.calls == 0 or is_to_go_on():
             claims: list[Claim] = []
             try:
                 with self._queue.consume_many(
@@ -71,10 +87,10 @@ class Drain:
                 ) as claimed:
                     claims = claimed
                     self._note_unreadable()
-                    if not claims:
-                        return
-                    self.calls += 1
-                    self.results.append(self._called(claims))
+                    if claims:
+                        self.vacancy = self._patience = None
+                        self.calls += 1
+                        self.results.append(self._called(claims))
             except Exception as error:
                 if error is not self._raised:  # of the database, say
                     raise
@@ -84,6 +100,8 @@ class Drain:
                     raise
             else:
                 self.consumed += len(claims)
+                if not claims and not self._waits_for_room(is_to_go_on):
+                    return
 
     def fail_if_any_failed(self) -> None:
         """Raise if messages have failed.
@@ -99,10 +117,28 @@ class Drain:
 
     def __str__(self) -> str:
         """Return how it ended."""
-        return (
+        said = (
             f"{self._queue.name} in {self.calls} calls: {self.consumed} consumed, "
             f"{len(self.failed)} failed, {len(self.dead)} dead"
         )
+        return said if self.vacancy is None else f"{said}; not all, {self.vacancy}"
+
+    def _waits_for_room(self, is_to_go_on: Callable[[], bool]) -> bool:
+        """Wait while a limit keeps messages from being claimed; return whether to look again."""
+        self.vacancy = vacancy = self._queue.vacancy()
+        if vacancy is None or vacancy.pause is not None:
+            return False
+        # What it keeps for its own retry is held until it has ended, and so on for all that wait.
+        if vacancy.is_full and open_claims.kept_by(self._queue.keeper):
+            return False
+        self._patience = self._patience or self._queue.patience()
+        due_at = time.monotonic() + (self._patience.pause(vacancy.due_in) or 0.0)
+        while is_to_go_on():
+            left = due_at - time.monotonic()
+            if left <= 0:
+                return True
+            time.sleep(min(left, _STEP))
+        return False
 
     def _called(self, claims: list[Claim]) -> Any:
         try:

@@ -35,8 +35,10 @@ from xclaim.airflow.tasks.identity import (
 )
 from xclaim.airflow.tasks.rerun import OnRerun, checked_policy, replace_unconsumed
 from xclaim.airflow.tasks.tickets import resumption_key
-from xclaim.arguments import LEASE, LEASE_LIMIT, Loud, OnFull, PushOptions, WhenDead
+from xclaim.arguments import LEASE, LEASE_LIMIT, MAX_DURATION, Loud, OnFull, PushOptions, WhenDead
+from xclaim.consuming.waiting import Patience
 from xclaim.errors import InvalidArgumentError
+from xclaim.limits import Vacancy
 from xclaim.message import T_co
 from xclaim.queues.placing import Placed, Split
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry
@@ -273,6 +275,20 @@ class TaskQueue(Queue[T_co]):
         who = self._as_task(claimed_by, claim_key)
         claims = super().claim_many(limit, lease=lease, whole_lines=whole_lines, wait=wait, **who)
         return self._noted_as_open(claims)
+
+    def vacancy(self) -> Vacancy | None:
+        """Return what keeps messages from being claimed: a pause, or limits that are reached.
+
+        None: nothing does, the queue is empty. For who has claimed nothing and wants to know why.
+        """
+        from xclaim import verbs
+
+        return self._queue.run(verbs.VACANCY)
+
+    def patience(self) -> Patience:
+        """Return the pauses of one wait for room."""
+        names = {engine.dialect.name for engine in self._queue.runner.engines}
+        return Patience(MAX_DURATION, names)
 
     def claim_message(
         self,

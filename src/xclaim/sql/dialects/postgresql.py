@@ -198,6 +198,11 @@ class Dialect:
         milliseconds: ColumnElement[Any] = literal_column("3")
         return cast(func.round(extract("epoch", age), milliseconds), Double)
 
+    def seconds_since(self, time: ColumnElement[datetime]) -> ColumnElement[float]:
+        """Return the seconds from a time until now; NULL for one that was written as infinity."""
+        since = func.statement_timestamp() - time
+        return cast(case((func.isfinite(time), extract("epoch", since))), Double)
+
     def field_of_last(self, array: ColumnElement[Any], name: str) -> ColumnElement[str]:
         """Return a field of the last object of a JSON array as text; NULL if there is none."""
         last: ColumnElement[Any] = literal_column("-1")

@@ -134,6 +134,10 @@ class _Sqlite(Dialect):
     def age(self, age: ColumnElement[Any]) -> ColumnElement[float]:
         return age
 
+    def seconds_since(self, time: ColumnElement[datetime]) -> ColumnElement[float]:
+        days = func.julianday(quoted("now")) - func.julianday(time, type_=Double())
+        return days * literal_column("86400.0", Double)
+
     def is_perhaps_too_much(self, document: ColumnElement[Any]) -> ColumnElement[bool]:
         # Its text may also have numbers that are infinite to Python, and no Unicode.
         return document.is_not(None)

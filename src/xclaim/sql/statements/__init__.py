@@ -29,6 +29,7 @@ from xclaim.sql.statements.limiting import (
     limits,
     room,
     take_slots,
+    vacancy,
 )
 from xclaim.sql.statements.looking import (
     clock,
@@ -163,6 +164,7 @@ __all__ = [
     "take_slots",
     "unencrypted",
     "unpause",
+    "vacancy",
     "with_turn",
     "withdraw",
     "withdraw_as_maintainer",

@@ -407,14 +407,19 @@ def _rights_on_settings(grant: Grant) -> str:
 
 
 def _rights_on_slots(grant: Grant) -> str:
-    """Return the rights on slots: a claim takes them, who limits a queue makes them."""
+    """Return the rights on slots: a claim takes them, who limits a queue makes them.
+
+    Who watches a queue sees whether there are free ones.
+    """
     read = _listed("SELECT", [column.name for column in slot_table().c])
     match grant.kind:
         case Kind.CONSUMER:
             return f"{read}, {_listed('UPDATE', _TAKING)}"
         case Kind.MAINTAINER:
             return f"{read}, {_listed('INSERT', _SLOT)}"
-        case _:
+        case Kind.OBSERVER | Kind.PRODUCER:
+            return read
+        case Part.DELETER:
             return ""
 
 
@@ -481,7 +486,9 @@ def _rules_of_slots(grant: Grant) -> _Rules:
             return {"SELECT": (near, None), "UPDATE": (near, near)}
         case Kind.MAINTAINER:
             return {"SELECT": (near, None), "INSERT": (None, _all(near, "slot >= 0"))}
-        case _:
+        case Kind.OBSERVER | Kind.PRODUCER:
+            return {"SELECT": (near, None)}
+        case Part.DELETER:
             return {}
 
 

@@ -34,9 +34,10 @@ from sqlalchemy import (
     update,
 )
 
-from xclaim.sql.dialects import SQLITE, CrossJoin, Dialect
+from xclaim.sql.dialects import SQLITE, CrossJoin, Dialect, UtcTimestamp
 from xclaim.sql.schema import CONCURRENCY, RATE, queue_table, slot_table
 from xclaim.sql.statements.parts import CLAIMED, ONE, QUEUE, ZERO, Statement
+from xclaim.sql.statements.pausing import PAUSE_COLUMNS
 from xclaim.sql.statements.settings import of_queue, of_queues, shown, written
 
 _COLUMNS = ("concurrency", "rate", "rate_seconds", "burst")
@@ -115,6 +116,35 @@ def room(table: Table, _dialect: Dialect) -> Statement:
 
 
 @lru_cache
+def vacancy(table: Table, dialect: Dialect) -> Statement:
+    """Return how many more claims may begin now, as far as can be seen without a lock.
+
+    No row: the queue has neither a pause nor limits. ``at_once``, ``begun``: NULL for any number.
+    ``due_in``: in so many seconds the first slot of the rate may be taken. A claim that has lapsed
+    is none any more: whoever claims gives it back.
+    """
+    settings, slots = queue_table(table.schema), slot_table(table.schema)
+    limit = select(settings.c.concurrency).where(settings.c.queue == QUEUE)
+    held = _claimed(table, limit, since=dialect.now()).scalar_subquery()
+    of_rate = _is_of_rate(settings.c, slots)
+    due = select(func.count()).where(of_rate, _is_due(settings.c, slots, dialect))
+    first = func.min(slots.c.taken_at, type_=UtcTimestamp())
+    since = select(dialect.seconds_since(first)).where(of_rate).correlate(settings)
+    return (
+        select(
+            *shown(settings, dialect, (*PAUSE_COLUMNS, *_COLUMNS)),
+            (settings.c.concurrency - held).label("at_once"),
+            case((settings.c.rate.is_not(None), due.correlate(settings).scalar_subquery())).label(
+                "begun"
+            ),
+            (_spacing(settings.c, dialect) - since.scalar_subquery()).label("due_in"),
+        )
+        .where(settings.c.queue == QUEUE)
+        .where(or_(settings.c.paused_at.is_not(None), is_limited(settings)))
+    )
+
+
+@lru_cache
 def due_slots(table: Table, dialect: Dialect) -> Statement:
     """Return the slots of the rate that may be taken now (SQLite)."""
     settings, slots = queue_table(table.schema), slot_table(table.schema)
@@ -122,8 +152,7 @@ def due_slots(table: Table, dialect: Dialect) -> Statement:
         select(slots.c.slot)
         .select_from(CrossJoin(settings, slots))
         .where(settings.c.queue == QUEUE)
-        .where(slots.c.queue == QUEUE, slots.c.kind == _OF_RATE, slots.c.slot < settings.c.burst)
-        .where(or_(slots.c.taken_at.is_(None), slots.c.taken_at <= _latest(settings.c, dialect)))
+        .where(_is_of_rate(settings.c, slots), _is_due(settings.c, slots, dialect))
         .order_by(slots.c.slot)
     )
 
@@ -293,17 +322,32 @@ def _counted(found: CTE, name: str) -> Any:
     return select(found.c.slot, number).subquery(name)
 
 
-def _claimed(table: Table, most: Select[Any]) -> Select[Any]:
-    """Return how many messages of the queue are claimed, no more than so many; 0 if any may be."""
+def _claimed(
+    table: Table, most: Select[Any], *, since: ColumnElement[Any] | None = None
+) -> Select[Any]:
+    """Return how many messages of the queue are claimed, no more than so many; 0 if any may be.
+
+    ``since``: only those whose leases end later.
+    """
     held = table.alias("claimed_one")
+    later = [] if since is None else [held.c.claim_expires_at > since]
     found = (
         select(ONE.label("one"))
-        .where(held.c.queue == QUEUE, held.c.claim_expires_at.is_not(None))
+        .where(held.c.queue == QUEUE, held.c.claim_expires_at.is_not(None), *later)
         .order_by(held.c.claim_expires_at)  # as the index has them, which it is counted by
         .limit(func.coalesce(most.scalar_subquery(), ZERO))
         .subquery("claimed_ones")
     )
     return select(func.count()).select_from(found)
+
+
+def _is_of_rate(setting: Any, slots: Table) -> ColumnElement[bool]:
+    """Return whether a slot is one of those that the rate of the queue has now."""
+    return and_(slots.c.queue == QUEUE, slots.c.kind == _OF_RATE, slots.c.slot < setting.burst)
+
+
+def _is_due(setting: Any, slots: Table, dialect: Dialect) -> ColumnElement[bool]:
+    return or_(slots.c.taken_at.is_(None), slots.c.taken_at <= _latest(setting, dialect))
 
 
 def _latest(setting: Any, dialect: Dialect) -> ColumnElement[Any]:
@@ -312,8 +356,10 @@ def _latest(setting: Any, dialect: Dialect) -> ColumnElement[Any]:
     ``burst`` slots, each ``burst / rate`` after it was taken: so there are never more than
     ``burst + rate * t`` beginnings in a time t.
     """
+    return dialect.from_now(-_spacing(setting, dialect))
+
+
+def _spacing(setting: Any, dialect: Dialect) -> ColumnElement[float]:
     seconds = cast(setting.burst, Double) * setting.rate_seconds
     spacing: ColumnElement[float] = seconds.op("/", return_type=Double())(setting.rate)
-    if dialect is SQLITE:
-        spacing = spacing + _ROUNDED
-    return dialect.from_now(-spacing)
+    return spacing + _ROUNDED if dialect is SQLITE else spacing

@@ -22,7 +22,7 @@ from xclaim.sql.schema import queue_table
 from xclaim.sql.statements.parts import QUEUE, Statement, notifying
 from xclaim.sql.statements.settings import of_queue, of_queues, shown, written
 
-_SHOWN = ("paused_at", "paused_by", "reason")
+PAUSE_COLUMNS = ("paused_at", "paused_by", "reason")
 
 
 def is_paused(table: Table) -> ColumnElement[bool]:
@@ -46,7 +46,7 @@ def pause(table: Table, dialect: Dialect) -> Statement:
         "reason": bindparam("reason", type_=Text),
     }
     kept = written(settings, dialect, values, _kept)
-    return kept.returning(*shown(settings, dialect, _SHOWN))  # type: ignore[no-any-return]
+    return kept.returning(*shown(settings, dialect, PAUSE_COLUMNS))  # type: ignore[no-any-return]
 
 
 def _kept(old: Any, new: Any) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def unpause(table: Table, dialect: Dialect) -> Statement:
     ended = (
         update(settings)
         .where(settings.c.queue == QUEUE, settings.c.paused_at.is_not(None))
-        .values({name: null() for name in _SHOWN})
+        .values({name: null() for name in PAUSE_COLUMNS})
         .returning(settings.c.queue)
     )
     return notifying(ended) if dialect is POSTGRESQL else ended
@@ -77,11 +77,11 @@ def unpause(table: Table, dialect: Dialect) -> Statement:
 def paused(table: Table, dialect: Dialect) -> Statement:
     """Return since when the queue is paused, by whom and why; nothing if it is not."""
     settings = queue_table(table.schema)
-    return of_queue(settings, dialect, _SHOWN, settings.c.paused_at.is_not(None))
+    return of_queue(settings, dialect, PAUSE_COLUMNS, settings.c.paused_at.is_not(None))
 
 
 @lru_cache
 def paused_queues(table: Table, dialect: Dialect) -> Statement:
     """Return the queues that are paused, by name, and since when, by whom and why."""
     settings = queue_table(table.schema)
-    return of_queues(settings, dialect, _SHOWN, settings.c.paused_at.is_not(None))
+    return of_queues(settings, dialect, PAUSE_COLUMNS, settings.c.paused_at.is_not(None))
