@@ -152,7 +152,9 @@ END IF;
     # Where ordering is enabled, and the caller may: what was owed when its holder ended.
     "pass_what_is_owed": """
 IF has_function_privilege(to_regprocedure({pass_owed}), 'EXECUTE') THEN
-    PERFORM {schema}.xclaim_pass_owed(<function>.queue);
+    FOR _call IN 1..10 LOOP
+        EXIT WHEN {schema}.xclaim_pass_owed(<function>.queue) < 100;
+    END LOOP;
 END IF;
 """,
     "refuse_keys_if_not_enabled": """

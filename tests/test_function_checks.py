@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
 from collections.abc import Iterator
 
@@ -50,24 +51,43 @@ def test_what_a_migration_has_made_is_as_it_would_be_made(engine: Engine) -> Non
     assert found(engine, "capabilities") == []
 
 
+UPGRADE = 'run `xclaim upgrade` as "postgres"'
 OF_VERBS = {
-    "DROP FUNCTION xclaim_withdraw": ("xclaim_withdraw is missing", "0001_functions.sql again"),
+    "DROP FUNCTION xclaim_withdraw": (
+        "xclaim_withdraw is missing",
+        f"{UPGRADE}, and `xclaim grants` for the roles that are to call it",
+    ),
+    "CREATE OR REPLACE FUNCTION xclaim_delete(ids bigint[], of_status text) RETURNS bigint[]"
+    " LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
+    " AS 'BEGIN RETURN NULL; END'": ("xclaim_delete differs in body", UPGRADE),
+    "ALTER FUNCTION xclaim_delete SECURITY INVOKER": (
+        "xclaim_delete differs in rights (SECURITY DEFINER)",
+        UPGRADE,
+    ),
+    "DROP FUNCTION xclaim_ack; CREATE FUNCTION xclaim_ack(wrong bigint, token uuid) RETURNS text"
+    " LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode ="
+    " force_generic_plan SET enable_seqscan = off SET jit = off AS 'BEGIN END';"
+    " REVOKE ALL ON FUNCTION xclaim_ack FROM PUBLIC": ("xclaim_ack differs in body", UPGRADE),
+    "CREATE FUNCTION xclaim_ack(id text, token uuid) RETURNS void LANGUAGE sql AS ''": (
+        "postgres has put a function beside xclaim_ack",
+        'DROP FUNCTION "public".xclaim_ack(text, uuid)',
+    ),
     "ALTER FUNCTION xclaim_ack SECURITY DEFINER": (
         "xclaim_ack differs in rights (SECURITY INVOKER)",
-        "0001_functions.sql again",
+        UPGRADE,
     ),
     "ALTER FUNCTION xclaim_ack RESET search_path": (
         "xclaim_ack differs in settings",
-        "0001_functions.sql again",
+        UPGRADE,
     ),
     "ALTER FUNCTION xclaim_ack SET search_path = mine": (
         "xclaim_ack differs in settings",
-        "0001_functions.sql again",
+        UPGRADE,
     ),
     "CREATE OR REPLACE FUNCTION xclaim_ack(id bigint, token uuid) RETURNS void"
     " LANGUAGE plpgsql AS 'BEGIN END'": (
         "xclaim_ack differs in body, settings",
-        "0001_functions.sql again",
+        UPGRADE,
     ),
     "GRANT EXECUTE ON FUNCTION xclaim_ack TO PUBLIC": (
         "everybody may execute xclaim_ack",
@@ -90,8 +110,76 @@ def test_a_function_of_a_verb_that_differs_is_named(engine: Engine, change: str)
     said, remedy = OF_VERBS[change]
     assert finding.level is not Level.OK
     assert finding.found == said
-    assert finding.remedy is not None
-    assert remedy in finding.remedy
+    assert finding.remedy == remedy
+    if remedy.startswith("run"):
+        migrate.upgrade(engine)
+    else:
+        with engine.begin() as connection:
+            connection.execute(text(remedy))
+    assert [each.level for each in found(engine, "functions")] == [Level.OK]
+
+
+def test_who_may_call_a_function_still_may_when_it_was_made_anew(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for statement in (
+            "GRANT EXECUTE ON FUNCTION xclaim_delete TO pg_read_all_stats",
+            "ALTER FUNCTION xclaim_delete RESET search_path",
+            "ALTER FUNCTION xclaim_delete OWNER TO pg_monitor",
+            "DROP FUNCTION xclaim_ack",
+            (
+                "CREATE FUNCTION xclaim_ack(wrong bigint, token uuid) RETURNS text LANGUAGE plpgsql"
+                " AS 'BEGIN END'"
+            ),
+            "GRANT EXECUTE ON FUNCTION xclaim_ack TO pg_read_all_stats",
+        ):
+            connection.execute(text(statement))
+
+    migrate.upgrade(engine)
+
+    with engine.connect() as connection:
+        (ours,) = connection.execute(
+            text(
+                "SELECT bool_and(has_function_privilege('pg_read_all_stats', oid, 'EXECUTE')),"
+                " bool_or(has_function_privilege('pg_signal_backend', oid, 'EXECUTE'))"
+                " FROM pg_proc WHERE proname IN ('xclaim_ack', 'xclaim_delete')"
+            )
+        )
+    assert tuple(ours) == (True, False)
+    assert [each.level for each in found(engine, "functions")] == [Level.OK]
+
+
+def test_the_functions_of_a_schema_with_another_name_are_made_anew(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("ALTER SCHEMA public RENAME TO shop"))
+    assert Level.OK not in [each.level for each in found(engine, "functions", "shop")]
+
+    migrate.upgrade(engine, schema="shop")
+
+    assert [each.level for each in found(engine, "functions", "shop")] == [Level.OK]
+    with engine.begin() as connection:
+        connection.execute(text("SELECT shop.xclaim_push('orders', '1')"))
+        assert connection.scalar(text("SELECT count(*) FROM shop.xclaim_claim('orders')")) == 1
+
+
+def test_an_upgrade_leaves_the_functions_of_others_alone(engine: Engine) -> None:
+    role = f"xclaim_test_owner_{secrets.token_hex(4)}"
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'x'"))
+        for table in ("xclaim_message", "xclaim_alembic_version"):
+            connection.execute(text(f"ALTER TABLE {table} OWNER TO {role}"))
+    handed_to = create_engine(engine.url.set(username=role, password="x"))
+
+    migrate.upgrade(handed_to)
+
+    (first, *_) = found(engine, "functions")
+    assert first.found.endswith("belongs to postgres")
+    migrate.upgrade(engine)
+    assert [each.level for each in found(engine, "functions")] == [Level.OK]
+    handed_to.dispose()
+    with engine.begin() as connection:
+        connection.execute(text(f"REASSIGN OWNED BY {role} TO postgres"))
+        connection.execute(text(f"DROP OWNED BY {role}"))
+        connection.execute(text(f"DROP ROLE {role}"))
 
 
 def test_a_capability_that_is_as_it_was_made_is_shown(place: Shop) -> None:

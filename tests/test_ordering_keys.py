@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.eventually import until
 from tests.people import People, people
 from tests.test_statements import explain
-from xclaim import OrderingNotEnabledError, Queue, create_engine
+from xclaim import AsyncQueue, OrderingNotEnabledError, Queue, create_engine
 from xclaim.operations import audit, doctor, migrate, ordering
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL
@@ -396,3 +397,86 @@ def test_a_half_of_it_that_is_missing_is_an_error(engine: Engine) -> None:
         return False
 
     until(has_failed)
+
+
+def owing(engine: Engine, lines: int) -> None:
+    """Leave a turn of each of so many lines that can be passed on: a message waits in each."""
+    queue, keys = Queue("orders", engine), [f"key-{number}" for number in range(lines)]
+    queue.push_many([0] * lines, ordering_keys=keys)
+    claims = queue.claim_many(lines)
+    with engine.begin() as connection:
+        Queue("orders", connection).push_many([1] * lines, ordering_keys=keys)
+        queue.ack_many(claims)
+    until(lambda: owed(engine, "due_at <= clock_timestamp()") == lines)
+
+
+def owed(engine: Engine, condition: str) -> int:
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT count(*) FROM xclaim_message"
+            f" WHERE keeps_turn AND available_at IS NOT NULL AND {condition}"
+        )
+        return int(found.scalar_one())
+
+
+def test_an_expire_passes_on_all_that_is_owed(engine: Engine) -> None:
+    owing(engine, 300)
+
+    Queue("orders", engine).expire()
+
+    assert owed(engine, "true") == 0
+    assert Queue("orders", engine).counts().available == 300
+
+
+def test_an_empty_claim_passes_on_what_is_owed_in_many_lines(engine: Engine) -> None:
+    owing(engine, 300)
+
+    assert len(Queue("orders", engine).claim_many(1_000)) == 300
+
+
+def test_so_does_one_with_asyncio(engine: Engine, fresh_postgresql_url: str) -> None:
+    owing(engine, 300)
+
+    async def claimed_at_once() -> int:
+        async with AsyncQueue("orders", fresh_postgresql_url) as queue:
+            return len(await queue.claim_many(1_000))
+
+    assert asyncio.run(claimed_at_once()) == 300
+
+
+@pytest.mark.parametrize("call", ["xclaim_expire('orders')", "xclaim_claim('orders')"])
+def test_the_functions_pass_on_what_is_owed_in_many_lines(engine: Engine, call: str) -> None:
+    owing(engine, 300)
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"SELECT {call}")
+
+    assert owed(engine, "true") == 0
+
+
+def test_what_is_owed_as_long_as_its_producer_writes_ends_no_expire(engine: Engine) -> None:
+    queue, keys = Queue("orders", engine), [f"key-{number}" for number in range(250)]
+    queue.push_many([0] * 250, ordering_keys=keys)
+    claims = queue.claim_many(250)
+    with engine.begin() as connection:
+        Queue("orders", connection).push_many([1] * 250, ordering_keys=keys)
+        queue.ack_many(claims)
+        queue.expire()
+
+        assert owed(engine, "true") == 250
+
+
+def test_of_what_is_owed_only_what_is_due_is_read(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO xclaim_message (queue, origin_queue, payload, created_at, available_at,"
+            " status, consumed_at, consumed_by, ordering_key, keeps_turn, due_at)"
+            " SELECT 'orders', 'orders', '1', now(), now(), 'consumed', now(), 'me', 'key-' || n,"
+            " true, now() + interval '1 hour' FROM generate_series(1, 50000) AS n"
+        )
+    blocks = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT xclaim_pass_owed('orders')"
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SELECT xclaim_pass_owed('orders')")
+        (plan,) = connection.exec_driver_sql(blocks).all()[0][0]
+
+    assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < 40

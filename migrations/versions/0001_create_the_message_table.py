@@ -264,10 +264,10 @@ BEGIN
         condition := 'true';
     ELSIF condition IS NULL THEN
         RAISE insufficient_privilege
-        USING MESSAGE = format('role %%s has no policy to delete messages', caller);
+        USING MESSAGE = format('role %s has no policy to delete messages', caller);
     END IF;
-    EXECUTE format('WITH gone AS (DELETE FROM %%s WHERE id = ANY ($1) AND status = $2'
-                   ' AND status <> ''claimed'' AND %%s RETURNING id)'
+    EXECUTE format('WITH gone AS (DELETE FROM %s WHERE id = ANY ($1) AND status = $2'
+                   ' AND status <> ''claimed'' AND %s RETURNING id)'
                    ' SELECT array_agg(id) FROM gone', message, condition)
        INTO deleted USING ids, of_status;
     RETURN coalesce(deleted, '{{}}');
@@ -312,7 +312,6 @@ def upgrade(op: Operations, schema: str | None = None) -> None:
     _create_indexes(op, schema)
     _create_views(op, schema)
     if _is_postgresql(op):
-        _create_delete(op, schema)
         _create_functions(op, schema)
 
 
@@ -567,18 +566,6 @@ def _json_fields() -> dict[str, str]:
     return {name: SQLITE_TEXT.format(text=field) for name, field in fields.items()}
 
 
-def _create_delete(op: Operations, schema: str | None) -> None:
-    home = _home(op, schema)
-    function = f"{_qualified(op, 'xclaim_delete', home)}(ids bigint[], of_status text)"
-    body = DELETE.format(table=_literal(_qualified(op, "xclaim_message", home)))
-    _run(
-        op,
-        f"CREATE FUNCTION {function} RETURNS bigint[] LANGUAGE plpgsql VOLATILE SECURITY DEFINER"
-        f" SET search_path = pg_catalog, pg_temp AS {_literal(body)}",
-    )
-    _run(op, f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
-
-
 def _create_functions(op: Operations, schema: str | None) -> None:
     home = _home(op, schema)
     for name, head, body in function_definitions(home):
@@ -588,7 +575,10 @@ def _create_functions(op: Operations, schema: str | None) -> None:
 
 
 def function_definitions(home: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the name, the head and the body of each function of the verbs, for this schema."""
+    """Yield the name, the head and the body of each function, for this schema.
+
+    Of that by which a maintainer deletes, and of those of the verbs.
+    """
     schema = '"' + home.replace('"', '""') + '"'
     names = {
         "schema": schema,
@@ -597,6 +587,10 @@ def function_definitions(home: str) -> Iterator[tuple[str, str, str]]:
         "line_up": _literal(f"{schema}.xclaim_line_up(bigint[])"),
         "turn": _literal(f"{schema}.uq_xclaim_message_turn"),
     }
+    delete = f"{schema}.xclaim_delete(ids bigint[], of_status text) RETURNS bigint[]"
+    head = f"CREATE OR REPLACE FUNCTION {delete} LANGUAGE plpgsql VOLATILE SECURITY DEFINER"
+    body = DELETE.format(table=names["message"])
+    yield "xclaim_delete", f"{head} SET search_path = pg_catalog, pg_temp", body
     definition = re.compile(
         r"^(CREATE OR REPLACE FUNCTION {schema}[.](\w+).+?) AS [$]{2}\n(.+?)[$]{2};$",
         re.MULTILINE | re.DOTALL,

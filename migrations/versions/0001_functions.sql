@@ -708,7 +708,9 @@ BEGIN
         END IF;
     END IF;
     IF has_function_privilege(to_regprocedure({pass_owed}), 'EXECUTE') THEN
-        PERFORM {schema}.xclaim_pass_owed((xclaim_claim.queue COLLATE "default"));
+        FOR _call IN 1..10 LOOP
+            EXIT WHEN {schema}.xclaim_pass_owed((xclaim_claim.queue COLLATE "default")) < 100;
+        END LOOP;
     END IF;
     IF (xclaim_claim.claim_key COLLATE "default") IS NULL THEN
         RETURN QUERY WITH claimed AS (
@@ -1422,7 +1424,9 @@ BEGIN
               xclaim_message.available_at)
     SELECT count(*) INTO _count FROM given_back;
     IF has_function_privilege(to_regprocedure({pass_owed}), 'EXECUTE') THEN
-        PERFORM {schema}.xclaim_pass_owed((xclaim_expire.queue COLLATE "default"));
+        FOR _call IN 1..10 LOOP
+            EXIT WHEN {schema}.xclaim_pass_owed((xclaim_expire.queue COLLATE "default")) < 100;
+        END LOOP;
     END IF;
     RETURN _count;
 END

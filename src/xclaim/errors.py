@@ -210,7 +210,8 @@ class SchemaVersionError(XclaimError):
 
     ``found`` is its Alembic revision (``None``: no xclaim schema there), ``expected`` ours.
     ``schema`` is the PostgreSQL schema that was looked at, if one is named. ``missing_file`` is the
-    SQLite file that is not there: only a migration makes one.
+    SQLite file that is not there: only a migration makes one. ``function`` is the one of xclaim's
+    in the database that does not fit the schema, as after another name was given to it.
     """
 
     def __init__(
@@ -222,16 +223,25 @@ class SchemaVersionError(XclaimError):
         schema: str | None = None,
         missing_file: Path | None = None,
         missing_table: str | None = None,
+        function: str | None = None,
         commands: Commands = Commands(),
     ) -> None:
         self.found = found
         self.expected = expected
         self.schema = schema
         self.missing_file = missing_file
+        self.function = function
         place = "" if schema is None else f" in {schema!r}"
         upgrade = commands.command("upgrade", schema)
         if missing_file is not None:
             problem = _without_file(missing_file, upgrade)
+        elif function is not None:
+            enable = commands.command("ordering enable", schema)
+            problem = (
+                f"the function {function} of the xclaim schema{place} does not fit, as after ALTER "
+                f"SCHEMA ... RENAME: run {upgrade}, and {enable} if ordering keys are in use, as "
+                "the owner of the table"
+            )
         elif found is None:
             problem = f"no xclaim schema in {_where(schema)}: run {upgrade}"
         elif newer:

@@ -28,7 +28,8 @@ from xclaim.operations import (
 from xclaim.operations.audit import sound_checks, sound_indexes
 from xclaim.operations.findings import LONGER, Finding, Level, unseen
 from xclaim.operations.function_checks import Difference
-from xclaim.operations.ordering import is_begun, missing_parts
+from xclaim.operations.ordering import is_begun
+from xclaim.operations.ordering_parts import GRANTS, differing_parts, missing_parts
 from xclaim.sql.dialects import POSTGRESQL, SQLITE
 from xclaim.sql.revision import (
     commands_of,
@@ -217,16 +218,24 @@ def _ordering(connection: Connection, schema: str | None) -> Iterator[Finding]:
     is_half = not is_on and connection.dialect.name != SQLITE.name and is_begun(connection, schema)
     if not is_on and not is_half:
         return
+    enable = commands_of(connection).command("ordering enable", schema)
     if missing := missing_parts(connection, schema):
         found = f"of what ordering keys need is missing: {', '.join(missing)}"
-        enable = commands_of(connection).command("ordering enable", schema)
         yield Finding(
             name="ordering",
             level=Level.WARNING if is_half else Level.PROBLEM,
             found=f"not enabled, but begun: {found}" if is_half else found,
             remedy=f"run {enable}" + (", which goes on, or disable" if is_half else ""),
         )
-    else:
+    if differing := differing_parts(connection, schema):
+        listed = "; ".join(f"{name} in {what}" for name, what in differing.items())
+        yield Finding(
+            name="ordering",
+            level=Level.WARNING if {*differing.values()} == {GRANTS} else Level.PROBLEM,
+            found=f"not as this xclaim makes it: {listed}",
+            remedy=f"run {enable} as the owner of the table, which makes it anew",
+        )
+    if not missing and not differing:
         yield Finding(name="ordering", level=Level.OK, found="ordering keys are enabled")
 
 

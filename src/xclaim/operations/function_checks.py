@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +10,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from xclaim.connections.direct import run
+from xclaim.operations import verb_functions
 from xclaim.operations.capabilities import functions_in, home_of, surroundings_of
-from xclaim.operations.migrate import script_directory
+from xclaim.operations.migrate import revision_modules, script_directory
+from xclaim.operations.verb_functions import Wanted
 from xclaim.sql.revision import commands_of, is_newer, qualified, quoted, read_revision
 from xclaim.sql.schema import TABLE_NAME
 from xclaim.sql.statements import functions
@@ -26,9 +27,6 @@ from xclaim.sql.statements.capabilities import (
 )
 from xclaim.sql.statements.functions import Made
 from xclaim.sql.statements.granting import policy_names
-
-_SETTING = re.compile(r"\bSET (\w+) = (.+?)(?=\s+SET |\s*\Z)", re.DOTALL)
-_ANEW = "run the CREATE FUNCTION of migrations/versions/0001_functions.sql again, as {owner}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,60 +45,50 @@ def verbs_that_differ(connection: Connection, schema: str | None) -> Iterator[Di
         return
     home = home_of(connection, schema)
     made_here = functions_in(connection, home.schema)
-    there = {made.name: made for made in sorted(made_here, key=lambda it: it.owner == home.owner)}
-    for name, (head, body) in _of_migrations(home.schema).items():
-        anew = _ANEW.format(owner=quoted(home.owner))
-        if name not in there:
-            yield Difference(found=f"{name} is missing", remedy=anew)
-            continue
-        made = there[name]
-        for other in made_here:
-            if other.name == name and other.owner not in (home.owner, made.owner):
-                yield Difference(
-                    found=f"{other.owner} has put a function beside {name}",
-                    remedy=f"DROP FUNCTION {quoted(home.schema)}.{name}({other.types})",
-                    is_open=True,
-                )
-        if differs := list(_differences(made, head, body)):
+    anew = f"run {commands_of(connection).command('upgrade', schema)} as {quoted(home.owner)}"
+    modules = revision_modules(script_directory())
+    for name, wanted in verb_functions.of_migrations(modules, home.schema).items():
+        of_the_name = [made for made in made_here if made.name == name]
+        made = wanted.nearest(of_the_name, home.owner)
+        if made is None:
             yield Difference(
-                found=f"{name} differs in {', '.join(differs)}",
-                remedy=anew,
-                is_open="rights (SECURITY INVOKER)" in differs,
+                found=f"{name} is missing",
+                remedy=f"{anew}, and `xclaim grants` for the roles that are to call it",
             )
-        named = f"{quoted(home.schema)}.{name}({made.types})"
-        if made.owner != home.owner:
+            continue
+        yield from _beside(home, made, of_the_name)
+        yield from _of_verb(home, made, wanted, anew)
+
+
+def _beside(home: Any, made: Made, of_the_name: list[Made]) -> Iterator[Difference]:
+    for other in of_the_name:
+        if other is not made:
             yield Difference(
-                found=f"{name} belongs to {made.owner}",
-                remedy=f"ALTER FUNCTION {named} OWNER TO {quoted(home.owner)}",
+                found=f"{other.owner} has put a function beside {made.name}",
+                remedy=f"DROP FUNCTION {quoted(home.schema)}.{made.name}({other.types})",
                 is_open=True,
             )
-        if made.is_public:
-            yield Difference(
-                found=f"everybody may execute {name}",
-                remedy=f"REVOKE ALL ON FUNCTION {named} FROM PUBLIC",
-            )
 
 
-def _of_migrations(home: str) -> dict[str, tuple[str, str]]:
-    """Return the head and the body of each function, as the last revision that has it makes it."""
-    found: dict[str, tuple[str, str]] = {}
-    for revision in reversed(list(script_directory().walk_revisions())):
-        define: Any = getattr(revision.module, "function_definitions", None)
-        if define is not None:
-            found |= {name: (head, body) for name, head, body in define(home)}
-    return found
-
-
-def _differences(made: Made, head: str, body: str) -> Iterator[str]:
-    settings = tuple(f"{name}={value}" for name, value in _SETTING.findall(head))
-    volatility = "s" if "STABLE" in head else "v"
-    of_each = {
-        "body": made.body.strip() == body.strip(),
-        "settings": made.settings == settings,
-        "rights (SECURITY INVOKER)": not made.is_definer,
-        "volatility": made.volatility == volatility,
-    }
-    yield from (name for name, is_same in of_each.items() if not is_same)
+def _of_verb(home: Any, made: Made, wanted: Wanted, anew: str) -> Iterator[Difference]:
+    if differs := list(wanted.differences(made)):
+        yield Difference(
+            found=f"{made.name} differs in {', '.join(differs)}",
+            remedy=anew,
+            is_open=wanted.is_definer or made.is_definer,
+        )
+    named = f"{quoted(home.schema)}.{made.name}({made.types})"
+    if made.owner != home.owner:
+        yield Difference(
+            found=f"{made.name} belongs to {made.owner}",
+            remedy=f"ALTER FUNCTION {named} OWNER TO {quoted(home.owner)}",
+            is_open=True,
+        )
+    if made.is_public:
+        yield Difference(
+            found=f"everybody may execute {made.name}",
+            remedy=f"REVOKE ALL ON FUNCTION {named} FROM PUBLIC",
+        )
 
 
 def capabilities_that_differ(

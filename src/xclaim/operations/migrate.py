@@ -25,6 +25,7 @@ from xclaim.connections import direct, missing_files
 from xclaim.connections.busy_files import is_busy
 from xclaim.connections.engine import create_engine, parse_url
 from xclaim.errors import InvalidArgumentError
+from xclaim.operations import verb_functions
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
 from xclaim.sql.revision import (
     has_message_table,
@@ -76,7 +77,9 @@ def upgrade(bind: Bind, revision: str = "head", *, schema: str | None = None) ->
     """Bring the schema to ``revision``, creating it where there is none.
 
     All of it or nothing. Safe to run from many processes and threads at once, within a migration of
-    an application, and again when nothing is to be done. On a connection that is passed in it joins
+    an application, and again when nothing is to be done. At the last revision the functions of the
+    verbs that differ from those of this xclaim are made anew (PostgreSQL), as after another name
+    was given to the schema; who may call them still may. On a connection that is passed in it joins
     the caller's transaction, and the caller commits. Raise SchemaVersionError if the database is at
     a revision this xclaim does not know.
     """
@@ -155,6 +158,11 @@ def script_location() -> Path:
 def script_directory() -> ScriptDirectory:
     """Return Alembic's view of the migrations."""
     return ScriptDirectory(str(script_location()))
+
+
+def revision_modules(scripts: ScriptDirectory) -> list[object]:
+    """Return the modules of the revisions, the first one first."""
+    return [revision.module for revision in reversed(list(scripts.walk_revisions()))]
 
 
 @contextmanager
@@ -245,7 +253,8 @@ def _migrate(bind: Bind, revision: str, schema: str | None, steps: Steps) -> Non
 
     with turn(bind) as connection:
         resolved = schema_on(connection, schema)
-        if _is_citus_worker(connection) and list(chosen(read_revision(connection, resolved), None)):
+        is_worker = _is_citus_worker(connection)
+        if is_worker and list(chosen(read_revision(connection, resolved), None)):
             raise InvalidArgumentError(_IS_WORKER)
         with placed(connection, resolved) as place:
             found = read_revision(connection, place)
@@ -256,6 +265,8 @@ def _migrate(bind: Bind, revision: str, schema: str | None, steps: Steps) -> Non
             options = {**context_options(place), "fn": chosen}
             context = MigrationContext.configure(connection, opts=options)
             context.run_migrations(**revision_arguments(context, place))
+            if not is_worker and read_revision(connection, place) == REVISION:
+                verb_functions.make_anew(connection, revision_modules(scripts), place)
 
 
 def _is_citus_worker(connection: Connection) -> bool:

@@ -8,6 +8,13 @@ from xclaim.connections import direct
 from xclaim.errors import InvalidArgumentError
 from xclaim.operations import beside_writers
 from xclaim.operations.migrate import Bind, check, engine_of, placed, turn
+from xclaim.operations.ordering_parts import (
+    differing_parts,
+    drop_overloads,
+    has_a_trigger,
+    missing_parts,
+    moving_parts,
+)
 from xclaim.sql import ordering
 from xclaim.sql.dialects import POSTGRESQL, SQLITE, dialect_of
 from xclaim.sql.statements import diagnosing, still_ordered
@@ -15,7 +22,7 @@ from xclaim.verbs import schema_on
 from xclaim.verbs.ordering import is_enabled, refuse_two_leaders
 from xclaim.verbs.unsendable import shown_within
 
-__all__ = ["disable", "enable", "is_begun", "is_enabled", "missing_parts"]
+__all__ = ["differing_parts", "disable", "enable", "is_begun", "is_enabled", "missing_parts"]
 
 _ON_CITUS = (
     "ordering keys need triggers, and a table that Citus distributes has none: they are not to be "
@@ -26,7 +33,10 @@ _BY_INDEX = text("SELECT set_config('enable_seqscan', 'off', true)")
 
 
 def enable(bind: Bind, *, schema: str | None = None) -> bool:
-    """Make the indexes, triggers and functions of ordering keys; return whether any was missing.
+    """Make the indexes, triggers and functions of ordering keys; return whether any was to be made.
+
+    What is there and differs from what this xclaim makes is made anew: after another version, a
+    change by hand, another name of the schema or another owner of the table.
 
     By the owner of the table. On PostgreSQL others go on writing: the indexes are built beside
     them, and only the triggers take the table, for a moment. If it is cut short, pushes with keys
@@ -60,31 +70,12 @@ def disable(bind: Bind, *, schema: str | None = None) -> bool:
         return _disable_beside_writers(engine, schema)
 
 
-def missing_parts(connection: Connection, schema: str | None) -> list[str]:
-    """Return the names of what ordering keys need and the database has not, or not valid."""
-    if connection.dialect.name == SQLITE.name:
-        wanted = {*ordering.INDEXES, *ordering.SQLITE_TRIGGERS}
-        rows = connection.exec_driver_sql("SELECT name FROM sqlite_master").all()
-    else:
-        wanted = {*ordering.INDEXES, *_moving_parts()}
-        rows = list(direct.run(connection, diagnosing.parts(), {"schema": schema}))
-    return sorted(wanted - {row.name for row in rows})
-
-
 def is_begun(connection: Connection, schema: str | None) -> bool:
     """Return whether anything of it is there, on PostgreSQL: what was cut short, too."""
     found = beside_writers.indexes_of(connection, schema)
-    if not found.keys().isdisjoint({*ordering.INDEXES, ordering.KEYED_NAME}):
+    if not found.keys().isdisjoint({*ordering.INDEXES, *ordering.LEFT_OVER}):
         return True
-    return not _moving_parts() <= set(missing_parts(connection, schema))
-
-
-def _moving_parts() -> set[str]:
-    return _triggers() | ordering.FUNCTIONS.keys()
-
-
-def _triggers() -> set[str]:
-    return {f"trigger {name}" for name in ordering.TRIGGERS}
+    return not moving_parts() <= set(missing_parts(connection, schema))
 
 
 def _enable_within(bind: Engine | Connection, schema: str | None) -> bool:
@@ -94,12 +85,14 @@ def _enable_within(bind: Engine | Connection, schema: str | None) -> bool:
         dialect = dialect_of(connection.dialect.name)
         if dialect is POSTGRESQL:
             beside_writers.within(connection)
-        if not missing_parts(connection, resolved):
+        if not missing_parts(connection, resolved) and not differing_parts(connection, resolved):
             return False
         if dialect is POSTGRESQL:
             _refuse_citus(connection, resolved)
         refuse_two_leaders(connection, resolved)
         with placed(connection, resolved) as place:
+            if dialect is POSTGRESQL:
+                _run(connection, drop_overloads(connection, _place(connection, place)))
             _run(connection, ordering.disabling(dialect, place))
             _run(connection, ordering.enabling(dialect, place))
     return True
@@ -110,38 +103,49 @@ def _enable_beside_writers(engine: Engine, schema: str | None) -> bool:
         resolved = schema_on(connection, schema)
         check(connection, schema=resolved)
         missing = missing_parts(connection, resolved)
+        differing = differing_parts(connection, resolved)
         place = _place(connection, resolved)
-        if not missing:
-            _forget_disabling(connection, place)
+        if not missing and not differing:
+            _forget_what_is_left(connection, place)
             return False
         _refuse_citus(connection, resolved)
         refuse_two_leaders(connection, resolved)
-        for name, statement in ordering.built_beside_writers(place).items():
+        built = ordering.built_beside_writers(place)
+        for name, statement in built.items():
             beside_writers.build(connection, place, name, statement)
-        if not _moving_parts().isdisjoint(missing):
+        replaced = [name for name in built if name in differing.keys() - set(missing)]
+        for name in replaced:
+            # Beside the one that it replaces, without which two could lead a line.
+            new = ordering.NEW.format(name)
+            beside_writers.drop(connection, place, new)
+            beside_writers.build(connection, place, new, built[name].replace(name, new, 1))
+        if replaced or not moving_parts().isdisjoint({*missing, *differing}):
             # Only now: from here on somebody may push with a key.
-            has_triggers = not _triggers() <= set(missing)
+            has_triggers = has_a_trigger(connection, place)
             beside_writers.with_the_table(
                 connection,
                 place,
-                ordering.locking(place, reading=has_triggers),
-                lambda locked: _start(locked, place, has_triggers=has_triggers),
+                ordering.locking(place, reading=has_triggers or bool(replaced)),
+                lambda locked: _start(locked, place, replaced, has_triggers=has_triggers),
             )
-        _forget_disabling(connection, place)
+        _forget_what_is_left(connection, place)
     return True
 
 
-def _start(connection: Connection, place: str, *, has_triggers: bool) -> None:
+def _start(connection: Connection, place: str, replaced: list[str], *, has_triggers: bool) -> None:
     check(connection, schema=place)
     with placed(connection, place):
-        before = ordering.stopping(place, has_triggers=has_triggers)
-        _run(connection, [*before, *ordering.starting(place)])
+        for name in replaced:
+            _run(connection, ordering.replacing(place, name))
+        _run(connection, ordering.stopping(place, has_triggers=has_triggers))
+        _run(connection, drop_overloads(connection, place))
+        _run(connection, ordering.starting(place))
 
 
-def _forget_disabling(connection: Connection, place: str) -> None:
-    """Drop the index of a run that was to disable ordering, and was cut short."""
-    if ordering.KEYED_NAME in beside_writers.indexes_of(connection, place):
-        beside_writers.drop(connection, place, ordering.KEYED_NAME)
+def _forget_what_is_left(connection: Connection, place: str) -> None:
+    """Drop the indexes of a run that was cut short: to disable ordering, or to replace another."""
+    for name in beside_writers.indexes_of(connection, place).keys() & {*ordering.LEFT_OVER}:
+        beside_writers.drop(connection, place, name)
 
 
 def _disable_within(bind: Engine | Connection, schema: str | None) -> bool:
@@ -155,6 +159,7 @@ def _disable_within(bind: Engine | Connection, schema: str | None) -> bool:
         with placed(connection, resolved) as place:
             if dialect is POSTGRESQL:  # nobody pushes behind what is counted
                 _run(connection, [ordering.locking(place, reading=True)])
+                _run(connection, drop_overloads(connection, _place(connection, place)))
             _refuse_lines(connection, place)
             _run(connection, ordering.disabling(dialect, place))
     return True
@@ -179,7 +184,7 @@ def _disable_beside_writers(engine: Engine, schema: str | None) -> bool:
         except InvalidArgumentError:
             beside_writers.drop(connection, place, ordering.KEYED_NAME)
             raise
-        for name in (*ordering.INDEXES, ordering.KEYED_NAME):
+        for name in (*ordering.INDEXES, *ordering.LEFT_OVER):
             beside_writers.drop(connection, place, name)
     return True
 
@@ -188,7 +193,7 @@ def _stop(connection: Connection, place: str) -> None:
     direct.run(connection, _BY_INDEX, {})
     _refuse_lines(connection, place)
     with placed(connection, place):
-        _run(connection, ordering.stopping(place))
+        _run(connection, [*ordering.stopping(place), *drop_overloads(connection, place)])
 
 
 def _place(connection: Connection, schema: str | None) -> str:

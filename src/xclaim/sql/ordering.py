@@ -16,6 +16,8 @@ keys pay nothing (docs/adr/0057).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from xclaim.sql.dialects import SQLITE, Dialect
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import HAS_TURN, LINE_UP_NAME, PASS_OWED_NAME, TABLE_NAME, TURN_NAME
@@ -25,6 +27,9 @@ OWED_NAME = "ix_xclaim_message_owed"
 ALONG_NAME = "ix_xclaim_message_along"
 INDEXES = (TURN_NAME, IN_LINE_NAME, OWED_NAME, ALONG_NAME)
 KEYED_NAME = "ix_xclaim_message_keyed"  # there while ordering is being disabled
+NEW = "{}_new"  # an index that is to take the place of one that differs
+# What a run that was cut short may have left.
+LEFT_OVER = (KEYED_NAME, *[NEW.format(name) for name in INDEXES])
 TRIGGERS = ("xclaim_pass_turn", "xclaim_pass_turn_of_deleted")
 SQLITE_TRIGGERS = (*TRIGGERS, "xclaim_line_up")
 _GIVE_TURN, _UNFREE, _PASS_ON, _OWE, _GIVE_BACK = (
@@ -47,6 +52,8 @@ ALONG = "{0}ordering_key IS NOT NULL AND {0}status = 'claimed' AND {0}available_
 # A holder that has ended, or was given back, and could not pass its turn on. It awaits itself at
 # least; `due_at` is when it is tried again.
 OWES = "{0}awaited_ids IS NOT NULL AND {0}due_at IS NOT NULL AND {0}available_at IS NOT NULL"
+
+OWED_A_CALL = 100  # short locks
 
 _INDEXES = (
     (f"UNIQUE INDEX {{exists}}{TURN_NAME}", "origin_queue, ordering_key", HAS_TURN),
@@ -197,21 +204,25 @@ BEGIN
 END
 """
 
+# Return how many were looked at: if they are OWED_A_CALL there may be more. The time is asked for
+# once: the index finds nothing by a function that may say another at each row.
 _PASS_OWED_BODY = """
 DECLARE
+    asked_at timestamptz := clock_timestamp();
     owing bigint;
-    passed integer := 0;
+    looked_at integer := 0;
 BEGIN
     FOR owing IN SELECT id FROM {table}
-                  WHERE origin_queue = of_queue AND {owes} AND due_at <= clock_timestamp()
-                  ORDER BY due_at LIMIT 100 LOOP
+                  WHERE origin_queue = of_queue AND {owes} AND due_at <= asked_at
+                  ORDER BY due_at LIMIT {owed_a_call} FOR NO KEY UPDATE SKIP LOCKED LOOP
+        looked_at := looked_at + 1;
         BEGIN
-            passed := passed + {pass_on}(owing)::integer;
+            PERFORM {pass_on}(owing);
         EXCEPTION WHEN unique_violation THEN
             -- Somebody else has passed it on: this is no reason to fail a claim.
         END;
     END LOOP;
-    RETURN passed;
+    RETURN looked_at;
 END
 """  # noqa: S105  (a turn is passed)
 
@@ -403,7 +414,7 @@ def enabling(dialect: Dialect, schema: str | None = None) -> list[str]:
 
 def disabling(dialect: Dialect, schema: str | None = None) -> list[str]:
     """Return the statements that take it away again."""
-    indexes = [f"DROP INDEX IF EXISTS {qualified(name, schema)}" for name in (*INDEXES, KEYED_NAME)]
+    indexes = [f"DROP INDEX IF EXISTS {qualified(name, schema)}" for name in (*INDEXES, *LEFT_OVER)]
     if dialect is SQLITE:
         return [*[f"DROP TRIGGER IF EXISTS {name}" for name in SQLITE_TRIGGERS], *indexes]
     return [*stopping(schema), *indexes]
@@ -412,7 +423,12 @@ def disabling(dialect: Dialect, schema: str | None = None) -> list[str]:
 def starting(schema: str | None) -> list[str]:
     """Return the statements that make the functions and triggers, beside the indexes."""
     table = qualified(TABLE_NAME, schema)
-    return [*_functions(schema), *_triggers(table, schema), _granting(schema)]
+    return [
+        *_functions(schema),
+        *_triggers(table, schema),
+        _handing_over(schema),
+        _granting(schema),
+    ]
 
 
 def stopping(schema: str | None, *, has_triggers: bool = True) -> list[str]:
@@ -428,14 +444,32 @@ def stopping(schema: str | None, *, has_triggers: bool = True) -> list[str]:
     ]
 
 
+def indexes(schema: str | None, *, exists: str = "") -> dict[str, str]:
+    """Return the statement that makes each index, by the index's name."""
+    statements = _indexes(qualified(TABLE_NAME, schema), exists=exists)
+    return dict(zip(INDEXES, statements, strict=True))
+
+
+def triggers(schema: str | None) -> dict[str, str]:
+    """Return the statement that makes each trigger of PostgreSQL, by the trigger's name."""
+    statements = _triggers(qualified(TABLE_NAME, schema), schema)
+    return dict(zip(TRIGGERS, statements, strict=True))
+
+
 def built_beside_writers(schema: str | None) -> dict[str, str]:
     """Return the statement that builds each index while others write, by the index's name.
 
     It runs in no transaction, where the search path would have to be set for the session: so the
     operators have their full names.
     """
-    statements = _indexes(qualified(TABLE_NAME, schema), exists="CONCURRENTLY ")
-    return dict(zip(INDEXES, map(_in_full, statements), strict=True))
+    made = indexes(schema, exists="CONCURRENTLY ")
+    return {name: _in_full(statement) for name, statement in made.items()}
+
+
+def replacing(schema: str | None, name: str) -> list[str]:
+    """Return the statements that put the new index in the place of the one that differs."""
+    new = qualified(NEW.format(name), schema)
+    return [f"DROP INDEX {qualified(name, schema)}", f"ALTER INDEX {new} RENAME TO {name}"]
 
 
 def built_to_look(schema: str | None) -> str:
@@ -472,7 +506,26 @@ def _indexes(table: str, *, exists: str = "") -> list[str]:
     ]
 
 
-def _functions(schema: str | None) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A function as it is made."""
+
+    name: str
+    takes: str
+    returns: str
+    body: str
+    is_definer: bool
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What is set while it runs, as the catalog has it."""
+        # Without sequential scans: a plan that was made for an empty table is kept. And it is kept,
+        # for each question has one index: to plan anew for each list of ids is a third of a push.
+        of_all = ("enable_seqscan=off", "plan_cache_mode=force_generic_plan")
+        return ("search_path=pg_catalog, pg_temp", *of_all) if self.is_definer else of_all
+
+
+def definitions(schema: str | None) -> list[Definition]:
     """Return the functions; those that others call have the rights of the table's owner.
 
     Who pushes may not update, who acks sees the line only as far as row-level security lets him:
@@ -485,6 +538,7 @@ def _functions(schema: str | None) -> list[str]:
         "owes": OWES.format(""),
         "is_given_back": "(consumed_at IS NULL AND queue = origin_queue)",
         "put_off": _PUT_OFF,
+        "owed_a_call": OWED_A_CALL,
         "has_turn": HAS_TURN.format(""),
         "held_owes": OWES.format("held."),
         "held_has_turn": HAS_TURN.format("held."),
@@ -510,21 +564,32 @@ def _functions(schema: str | None) -> list[str]:
         (PASS_OWED_NAME, "of_queue text", "integer", _PASS_OWED_BODY, True),
         ("xclaim_pass_turn", "", "trigger", _PASS_TURN_BODY, True),
     )
-    statements = [
-        _function(qualified(name, schema), takes, returns, body.format(**parts), is_definer=definer)
+    return [
+        Definition(
+            name=name,
+            takes=takes,
+            returns=returns,
+            body=body.format(**parts),
+            is_definer=definer,
+        )
         for name, takes, returns, body, definer in made
     ]
+
+
+def _functions(schema: str | None) -> list[str]:
     revoked = ", ".join(functions(schema))
-    return [*statements, f"REVOKE ALL ON FUNCTION {revoked} FROM PUBLIC"]
+    return [
+        *[_function(definition, schema) for definition in definitions(schema)],
+        f"REVOKE ALL ON FUNCTION {revoked} FROM PUBLIC",
+    ]
 
 
-def _function(name: str, takes: str, returns: str, body: str, *, is_definer: bool) -> str:
-    # Without sequential scans: a plan that was made for an empty table is kept. And it is kept, for
-    # each question has one index: to plan anew for each list of ids is a third of a push.
-    rights = " SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if is_definer else ""
+def _function(made: Definition, schema: str | None) -> str:
+    rights = " SECURITY DEFINER" if made.is_definer else ""
+    settings = "".join(f" SET {each.replace('=', ' = ', 1)}" for each in made.settings)
     return (
-        f"CREATE FUNCTION {name}({takes}) RETURNS {returns} LANGUAGE plpgsql VOLATILE{rights}"
-        f" SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS {_literal(body)}"
+        f"CREATE FUNCTION {qualified(made.name, schema)}({made.takes}) RETURNS {made.returns}"
+        f" LANGUAGE plpgsql VOLATILE{rights}{settings} AS {_literal(made.body)}"
     )
 
 
@@ -540,6 +605,28 @@ def _triggers(table: str, schema: str | None) -> list[str]:
         f" EXECUTE FUNCTION {function}()"
         for when, which in of.items()
     ]
+
+
+def _handing_over(schema: str | None) -> str:
+    """Return the statement that gives the functions to the owner of the table, whoever made them.
+
+    They do what they do with his rights.
+    """
+    body = f"""
+DECLARE
+    owner name := (SELECT pg_get_userbyid(relowner) FROM pg_class
+                    WHERE oid = {_literal(qualified(TABLE_NAME, schema))}::regclass);
+BEGIN
+    IF owner <> current_user THEN
+        {_altering_owner(schema)}
+    END IF;
+END"""  # noqa: S608  (names of ours, quoted)
+    return f"DO {_literal(body)}"
+
+
+def _altering_owner(schema: str | None) -> str:
+    altered = (f"ALTER FUNCTION {function} OWNER TO " for function in functions(schema))
+    return "\n        ".join(f"EXECUTE {_literal(each)} || quote_ident(owner);" for each in altered)
 
 
 def _granting(schema: str | None) -> str:

@@ -52,17 +52,23 @@ def needs_upgrade(found: str | None) -> bool:
     return found is None or (found != REVISION and not is_newer(found))
 
 
-def mismatch(found: str | None, schema: str | None, connection: Connection) -> SchemaVersionError:
+def mismatch(
+    found: str | None, schema: str | None, connection: Connection, *, function: str | None = None
+) -> SchemaVersionError:
     """Return the error that says what was found, what is needed, and what to run.
 
-    ``connection``: one of the engine that the commands are about.
+    ``connection``: one of the engine that the commands are about. ``function``: the one of ours
+    that failed.
     """
     return SchemaVersionError(
         found=found,
         expected=REVISION,
         newer=found is not None and is_newer(found),
         schema=schema,
-        missing_table=missing_table(connection, schema) if found == REVISION else None,
+        missing_table=(
+            missing_table(connection, schema) if found == REVISION and function is None else None
+        ),
+        function=function,
         commands=commands_of(connection),
     )
 

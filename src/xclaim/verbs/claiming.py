@@ -37,6 +37,7 @@ from xclaim.verbs.unsendable import Candidates, claim_the_others, ids_of
 from xclaim.verbs.upkeep import expire_some
 
 _SWEEP_SIZE = 100  # lapsed claims that one claim gives back at most
+_MOST_OWED = 1_000  # turns of ordering keys that it passes on at most, or about so many
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -524,7 +525,9 @@ def _sweep(connection: Connection, asked: Request, spared_key: str | None = None
     count = expire_some(
         connection, asked.schema, queue, _SWEEP_SIZE, retry=asked.retry, spared_key=spared_key
     )
-    count += pass_owed(connection, asked.schema, queue, has_keys=asked.hints.has_keys)
+    count += pass_owed(
+        connection, asked.schema, queue, most=_MOST_OWED, has_keys=asked.hints.has_keys
+    )
     if count:
         asked.hints.forget()
     return count

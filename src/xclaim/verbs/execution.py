@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from typing import Any
@@ -20,13 +21,15 @@ from xclaim.message import Draft, Message, finished, status_of
 from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE, Dialect, dialect_of
 from xclaim.sql.revision import is_whole, mismatch, qualified, read_revision
-from xclaim.sql.schema import TABLE_NAME, message_table, translated
+from xclaim.sql.schema import REVISION, TABLE_NAME, message_table, translated
 
 Build = Callable[[Table, Dialect], statements.Statement]
 
 _NO_HEADERS = ("{}", b"{}")
 _NO_TABLE = {"42P01", "3F000"}  # PostgreSQL: undefined table, undefined schema
 _NO_COLUMN = "42703"
+# The innermost is the first; words around it are in the language of the server.
+_FUNCTION = re.compile(r"(?P<name>\w+)\([\w\s,\[\]]*\)")
 _SQLITE_ERROR = 1  # "no such table" and "no such column" are of these, without codes of their own
 
 
@@ -138,6 +141,9 @@ def schema_error(
 ) -> SchemaVersionError | None:
     """Return what is said instead of a database's error for a missing or old schema, else None."""
     state = getattr(error.orig, "sqlstate", None)
+    if state in {*_NO_TABLE, _NO_COLUMN} and (name := _function_of(error)) is not None:
+        is_ours = name.startswith("xclaim_")  # else a trigger of somebody's, who has to mend it
+        return mismatch(REVISION, schema, connection, function=name) if is_ours else None
     # In a caller's transaction, which the failed statement aborted, nothing can be asked.
     can_be_asked = is_autocommit(connection)
     if state in _NO_TABLE:  # of which there are two
@@ -149,6 +155,13 @@ def schema_error(
     if getattr(error.orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
         return _schema_error_on_sqlite(connection)
     return None
+
+
+def _function_of(error: DBAPIError) -> str | None:
+    """Return the name of the function of the database in which the error was raised."""
+    context = getattr(getattr(error.orig, "diag", None), "context", None)
+    found = _FUNCTION.search(context or "")
+    return None if found is None else found["name"]
 
 
 def _schema_error_on_sqlite(connection: Connection) -> SchemaVersionError | None:

@@ -114,9 +114,12 @@ def enable_on_sqlite(connection: Connection) -> None:
 
 
 def pass_owed(
-    connection: Connection, schema: str | None, queue: str, *, has_keys: bool = False
+    connection: Connection, schema: str | None, queue: str, *, most: int, has_keys: bool = False
 ) -> int:
-    """Pass turns on that could not be when their holders ended; return how many.
+    """Pass turns on that could not be when their holders ended; return how many were looked at.
+
+    In batches, each of which commits by itself under autocommit, and no more than about ``most``:
+    what a producer still keeps from it is due again within a second, and would never end.
 
     A queue without ordering keys pays for it with one question in half a minute. ``has_keys``: it
     is known to have some, so that whoever asked before they were enabled asks again at once.
@@ -126,6 +129,16 @@ def pass_owed(
     asked_every = _ASKED_OF_KEYS_EVERY if has_keys else _ASKED_EVERY
     if not _is_perhaps_enabled(connection, schema, asked_every):
         return 0
+    total = 0
+    while total < most:
+        looked_at = _pass_some_owed(connection, schema, queue)
+        total += looked_at
+        if looked_at < ordering.OWED_A_CALL:
+            break
+    return total
+
+
+def _pass_some_owed(connection: Connection, schema: str | None, queue: str) -> int:
     try:
         (row,) = execute(connection, schema, statements.pass_owed, {"queue_name": queue})
     except DBAPIError as error:
@@ -133,7 +146,7 @@ def pass_owed(
         if not is_gone or not is_autocommit(connection) or _is_enabled_now(connection, schema):
             raise
         return 0  # disabled since it was asked
-    return int(row.passed)
+    return int(row.looked_at)
 
 
 def _may_pass_owed(connection: Connection, schema: str | None) -> bool:

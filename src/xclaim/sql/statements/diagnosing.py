@@ -165,6 +165,38 @@ def parts() -> TextClause:
 
 
 @lru_cache
+def definitions() -> TextClause:
+    """Return how each index and each trigger of the table is defined, and what a trigger calls."""
+    return _about_table(
+        "SELECT index.relname::text AS name, pg_get_indexdef(index.oid) AS definition,"
+        "       NULL::text AS calls"
+        "  FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid"
+        " WHERE indrelid = {table}"
+        " UNION ALL SELECT tgname::text, pg_get_triggerdef(pg_trigger.oid),"
+        "       concat(quote_ident(home.nspname::text), '.', quote_ident(called.proname::text))"
+        "  FROM pg_trigger JOIN pg_proc AS called ON called.oid = tgfoid"
+        "  JOIN pg_namespace AS home ON home.oid = called.pronamespace"
+        " WHERE tgrelid = {table} AND NOT tgisinternal"
+    )
+
+
+@lru_cache
+def writers() -> TextClause:
+    """Return which roles may insert into the table or update it, but for its owner."""
+    return _about_table(
+        "SELECT DISTINCT acl.privilege_type AS privilege,"
+        "       coalesce(role.rolname::text, 'PUBLIC') AS role"
+        "  FROM pg_class AS class"
+        " CROSS JOIN LATERAL (SELECT class.relacl AS rights"
+        "        UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = class.oid) AS of_table"
+        " CROSS JOIN LATERAL aclexplode(of_table.rights) AS acl"
+        "  LEFT JOIN pg_roles AS role ON role.oid = acl.grantee"
+        " WHERE class.oid = {table} AND acl.grantee <> class.relowner"
+        "   AND acl.privilege_type IN ('INSERT', 'UPDATE')"
+    )
+
+
+@lru_cache
 def citus() -> TextClause:
     """Return the version of Citus; no row where there is none."""
     return text("SELECT extversion AS version FROM pg_extension WHERE extname = 'citus'")

@@ -136,10 +136,11 @@ def _first_end(
 def pass_owed(table: Table, _dialect: Dialect) -> Statement:
     """Pass turns of ordering keys on that could not be when their holders ended (PostgreSQL only).
 
-    Producers were just writing behind them. Only where ordering is enabled.
+    Producers were just writing behind them. Return how many were looked at. Only where ordering is
+    enabled.
     """
     call = Function(PASS_OWED_NAME, QUEUE, type_=Integer, packagenames=package(table))
-    return select(call.label("passed"))
+    return select(call.label("looked_at"))
 
 
 @lru_cache
