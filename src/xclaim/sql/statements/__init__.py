@@ -66,6 +66,7 @@ from xclaim.sql.statements.settling import (
 )
 from xclaim.sql.statements.unsendable import described, ids_of, in_bytes, set_aside
 from xclaim.sql.statements.upkeep import (
+    any_lapsed,
     encrypted,
     expire,
     expire_others,
@@ -96,6 +97,7 @@ __all__ = [
     "ack_many",
     "ack_reduced",
     "add_slots",
+    "any_lapsed",
     "backlog",
     "candidates",
     "claim",
