@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import make_url
 
@@ -30,6 +31,7 @@ from benchmarks.sides.checkout import NOW, ROOT, earlier
 from benchmarks.sides.laps import ASYNC_QUEUE, LAPS, QUEUE, Lap
 from benchmarks.sides.process import Side, SideFailedError, one_side
 from xclaim import Queue
+from xclaim.sql import statements
 
 pytestmark = pytest.mark.slow
 
@@ -153,6 +155,37 @@ def test_a_contender_consumes_to_the_end(
 
     assert consumed == list(range(9))
     check_left(contender, url, 0)
+
+
+_CLIENTS = """
+SELECT query FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+
+
+@pytest.mark.parametrize("contender", OURS)
+def test_a_contender_that_is_opened_is_connected_and_has_read_no_table(
+    fresh_postgresql_url: str, contender: str
+) -> None:
+    url = _of_psycopg(fresh_postgresql_url)
+    with open_session(contender, url), psycopg.connect(url) as connection:
+        last_statements = [text for (text,) in connection.execute(_CLIENTS)]
+
+    assert len(last_statements) == 1
+    assert "xclaim_message" not in last_statements[0]
+
+
+def test_by_hand_nothing_is_compiled_while_messages_are_consumed(
+    fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_session(SAME, _of_psycopg(fresh_postgresql_url)) as session:
+        session.push_many(payloads(6))
+        session.consume(2, 2)  # the warm-up
+        monkeypatch.delattr(statements, "claim")
+
+        consumed = [*session.consume(1, 1), *session.consume(2, 2)]
+
+    assert consumed == [2, 3, 4]
 
 
 def test_a_worker_that_consumed_too_little_or_twice_is_wrong() -> None:

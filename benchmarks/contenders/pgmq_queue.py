@@ -17,6 +17,7 @@ def _connect(url: str) -> Any:
     # A pool of ours in autocommit: each call is one statement, and the client's own pool would
     # send BEGIN and COMMIT around it, three round trips instead of one.
     pool = ConnectionPool(url, min_size=1, max_size=1, kwargs={"autocommit": True}, open=True)
+    pool.wait()
     return PGMQueue(conn_string=url, pool=pool, init_extension=False), pool
 
 

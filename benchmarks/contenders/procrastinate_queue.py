@@ -23,11 +23,12 @@ def _work(n: int, text: str) -> None:
 
 
 class _Session:
-    """A sync app to defer with and an async one to work with, each opened when first used."""
+    """An async app to work with, and a sync one to defer with, which is opened when first used."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._runner = asyncio.Runner()
+        self._working: tuple[Any, int] = self._runner.run(self._open())
 
     @cached_property
     def _deferring(self) -> Any:
@@ -36,10 +37,6 @@ class _Session:
     @cached_property
     def _task(self) -> Any:
         return self._deferring.task(_work, name="work", queue=QUEUE)
-
-    @cached_property
-    def _working(self) -> tuple[Any, int]:
-        return self._runner.run(self._open())
 
     async def _open(self) -> tuple[Any, int]:
         app = App(connector=PsycopgConnector(**_pool(self._url)))
@@ -74,10 +71,9 @@ class _Session:
         """Unregister the worker and close what was opened."""
         if "_deferring" in self.__dict__:
             self._deferring.close()
-        if "_working" in self.__dict__:
-            app, worker_id = self._working
-            self._runner.run(app.job_manager.unregister_worker(worker_id))
-            self._runner.run(app.close_async())
+        app, worker_id = self._working
+        self._runner.run(app.job_manager.unregister_worker(worker_id))
+        self._runner.run(app.close_async())
         self._runner.close()
 
 
@@ -101,5 +97,5 @@ class Procrastinate:
             app.schema_manager.apply_schema()
 
     def open(self, url: str) -> _Session:
-        """Connect, when the first call needs it."""
+        """Connect to work, and register the worker, as its worker does when it starts."""
         return _Session(url)
