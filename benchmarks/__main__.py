@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import plots, report
 from benchmarks.crew import Crew
-from benchmarks.figures import IN_AIRFLOW, failed
+from benchmarks.figures import beside, failed
 from benchmarks.machine import describe
 from benchmarks.measuring import Context
 from benchmarks.server import run_server
@@ -36,7 +36,7 @@ def main() -> None:
     results = json.loads(path.read_text())
     plots.draw(results, folder)
     text = report.page(
-        results | {"records": [*results["records"], *_in_airflow(folder)]},
+        results | {"records": [*results["records"], *beside(folder)]},
         pictures=os.path.relpath(folder, page.parent),
         long_run=_long_run() if results["machine"]["quick"] else None,
     )
@@ -45,13 +45,6 @@ def main() -> None:
     print(f"written: {page}", file=sys.stderr)
     if wrong := failed(results["records"]):
         sys.exit(f"these did not do the work that was measured: {', '.join(wrong)}")
-
-
-def _in_airflow(folder: Path) -> list[dict[str, Any]]:
-    """Return what `python -m benchmarks.in_airflow` has measured, in an environment of its own."""
-    path = folder / IN_AIRFLOW
-    records: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
-    return records
 
 
 def _long_run() -> dict[str, Any] | None:
