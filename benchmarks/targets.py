@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 from benchmarks.contenders import (
@@ -155,6 +156,8 @@ def _worst(workload: str, *names: str, unit: str = "") -> Any:
     def measure(figures: Figures) -> Measured | None:
         taken: dict[str, list[float]] = {}
         for contender in figures.contenders(workload):
+            if error := figures.error(workload, contender):
+                return Measured(inf, f"{contender}: {error}")
             medians = [figures.median(workload, contender, name) for name in names]
             if values := [value for value in medians if value is not None]:
                 taken[contender] = values
@@ -188,13 +191,14 @@ def _size_of_a_crowd(workload: str) -> int:
 
 
 def _crowds_connections(figures: Figures) -> Measured | None:
-    opened = [
-        value
-        for workload in figures.workloads()
-        if workload.startswith(CROWD)
-        for facade in figures.contenders(workload)
-        for value in figures.values(workload, facade, "connections")
-    ]
+    opened: list[float] = []
+    for workload in figures.workloads():
+        if not workload.startswith(CROWD):
+            continue
+        for facade in figures.contenders(workload):
+            if error := figures.error(workload, facade):
+                return Measured(inf, f"{facade}: {error}")
+            opened += figures.values(workload, facade, "connections")
     return Measured(max(opened), f"{max(opened):.0f} at most") if opened else None
 
 

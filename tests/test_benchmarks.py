@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,6 +19,8 @@ from benchmarks import (
     concurrency,
     failing_cost,
     payload_targets,
+    running,
+    steady,
     targets,
     task_start,
     turns,
@@ -30,6 +35,7 @@ from benchmarks.sides import airflow_task
 from benchmarks.sides.checkout import NOW, ROOT, earlier
 from benchmarks.sides.laps import ASYNC_QUEUE, LAPS, QUEUE, Lap
 from benchmarks.sides.process import Side, SideFailedError, one_side
+from tests.eventually import until
 from xclaim import Queue
 from xclaim.sql import statements
 
@@ -88,6 +94,62 @@ def test_a_ratio_below_its_goal_is_a_miss_unless_the_machine_cannot_tell() -> No
 def test_a_miss_is_called_a_miss() -> None:
     assert line(rates((99, 100))).endswith("| 0.99 | **missed** |")
     assert line(rates((100, 100))).endswith("| 1.00 | reached |")
+
+
+def verdict(workload: str, *records: dict[str, Any]) -> str:
+    (found,) = [each for each in targets.table(Figures(records)) if f"| {workload} |" in each]
+    return found
+
+
+def test_the_worst_of_all_who_took_part_is_judged() -> None:
+    def fifths(contender: str, *entries: float) -> dict[str, Any]:
+        named = {f"entries {number}": each for number, each in enumerate(entries, 1)}
+        return record("steady_held", contender, 0, named)
+
+    name = "60,000 messages in a queue that keeps up, a snapshot held"
+    flat, growing = fifths("Queue", 3, 3, 3, 3, 4), fifths("AsyncQueue", 1, 2, 3, 4, 21)
+
+    assert verdict(name, flat).endswith("| 3 to 4 (Queue) | reached |")
+    assert verdict(name, flat, growing).endswith("| 1 to 21 (AsyncQueue) | **missed** |")
+    failure = record("steady_held", "AsyncQueue", 0, {}, "lost one")
+    assert verdict(name, flat, failure).endswith("| AsyncQueue: lost one | **missed** |")
+
+
+def test_a_crowd_is_judged_at_its_worst_step_and_by_its_connections() -> None:
+    def crowd(size: int, rate: float, connections: int = 0) -> dict[str, Any]:
+        figures = {"messages/s": rate, "connections": connections}
+        return record(f"crowd_{size}", "Queue", 0, figures)
+
+    lines = targets.table(Figures([crowd(15, 90), crowd(1, 50), crowd(5, 100, connections=2)]))
+
+    steps, opened = (each for each in lines if "1 to 50 workers" in each)
+    assert steps.endswith("| 0.90 (Queue, 5 to 15) | **missed** |")
+    assert opened.endswith("| 2 at most | **missed** |")
+
+
+def test_a_stream_of_many_is_judged_beside_one_of_fewer() -> None:
+    def stream(size: int, rate: float) -> dict[str, Any]:
+        return record(f"batch_{size}", STREAM, 0, {"messages/s": rate})
+
+    assert verdict("stream of 1,000", stream(100, 50), stream(1_000, 60)).endswith("| reached |")
+    assert "**missed**" in verdict("stream of 1,000", stream(100, 50), stream(1_000, 40))
+
+
+def test_the_rows_of_the_page_are_what_this_checkout_has_reached() -> None:
+    row = steady.Row(name="steady", snapshots=steady.Snapshots.HELD, replicas=2)
+    row.rounds = {"now": [{"p50 ms": 1.0}], "before": [{"p50 ms": 2.0}]}
+    failed_row = steady.Row(name="lapsed", error="lost one")
+    crowd = concurrency.Row(facade=QUEUE, workers=5)
+    crowd.rounds = {"now": [{"messages/s": 1.0}, {"messages/s": 2.0}]}
+
+    assert list(steady.records([row, failed_row])) == [
+        record("steady_held", "Queue, 2 processes", 0, {"p50 ms": 1.0}),
+        record("lapsed", "Queue, 1 process", 0, {}, "lost one"),
+    ]
+    assert list(concurrency.records([crowd])) == [
+        record("crowd_5", "Queue", 0, {"messages/s": 1.0}),
+        record("crowd_5", "Queue", 1, {"messages/s": 2.0}),
+    ]
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
@@ -206,6 +268,55 @@ def outcome(
     contender: str, error: str | None = None, *, is_wrong: bool = False
 ) -> dict[str, object]:
     return record("push", contender, 0, {}, error) | {"is_wrong": is_wrong}
+
+
+def rounds_of(rates: dict[str, float], name: str = "messages/s") -> dict[str, int]:
+    """Return in how many of three rounds each takes part that has such a figure."""
+    context = Context(server=Server("postgresql://nowhere"), crew=Crew(0), quick=True)
+
+    def measure(contender: str) -> dict[str, float]:
+        if contender not in rates:
+            raise RuntimeError("it cannot")
+        return {name: rates[contender]}
+
+    context.compare("push_one", (*rates, "broken"), measure)
+    took_part = [each.contender for each in context.records]
+    return {contender: took_part.count(contender) for contender in took_part}
+
+
+def test_who_is_far_behind_or_fails_in_the_first_round_sits_the_others_out() -> None:
+    rounds = rounds_of({XCLAIM: 500, "near": 100, "far": 99})
+
+    assert rounds == {XCLAIM: 3, "near": 3, "far": 1, "broken": 1}
+
+
+def test_nobody_sits_out_where_no_rate_is_measured_or_there_is_none_to_compare_with() -> None:
+    times = rounds_of({XCLAIM: 1, "far": 99}, "median ms")
+    without_us = rounds_of({"near": 500, "far": 1})
+
+    assert times == {XCLAIM: 3, "far": 3, "broken": 3}
+    assert without_us == {"near": 3, "far": 3, "broken": 3}
+
+
+def test_what_was_measured_is_kept_when_the_rest_never_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(context: Context) -> None:
+        context.record("push_one", XCLAIM, {"messages/s": 1.0})
+
+    def interrupted(_: Context) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "_WORKERS", 0)
+    monkeypatch.setattr(running, "WORKLOADS", {"first": measured, "second": interrupted})
+    path = tmp_path / "results.json"
+
+    with pytest.raises(KeyboardInterrupt):
+        running.run(["first", "second"], path, quick=True)
+
+    results = json.loads(path.read_text())
+    assert [each["figures"] for each in results["records"]] == [{"messages/s": 1.0}]
+    assert results["machine"]["quick"]
 
 
 def test_a_run_fails_for_wrong_results_of_anybody_and_for_any_error_of_ours() -> None:
@@ -344,6 +455,63 @@ def test_a_crowd_consumes_each_message_once(empty_postgresql_url: str, facade: s
         crowd.ask(act="check", url=empty_postgresql_url, count=300, consumed=consumed)
         with pytest.raises(SideFailedError, match="NotConsumedError"):
             crowd.ask(act="check", url=empty_postgresql_url, count=300, consumed=consumed[1:])
+
+
+@pytest.fixture(scope="module")
+def replica() -> Iterator[Side]:
+    with one_side("benchmarks.sides.steady", ROOT / "src", NOW) as side:
+        yield side
+
+
+@pytest.mark.parametrize("facade", [QUEUE, ASYNC_QUEUE])
+def test_workers_that_wait_consume_what_is_pushed_until_they_are_stopped(
+    replica: Side, empty_postgresql_url: str, tmp_path: Path, facade: str
+) -> None:
+    stop = tmp_path / "stop"
+    replica.ask(act="prepare", url=empty_postgresql_url)
+    order = {"facade": facade, "url": empty_postgresql_url, "workers": 2, "stop": str(stop)}
+
+    with Queue("orders", empty_postgresql_url) as queue, ThreadPoolExecutor(1) as pool:
+        working = pool.submit(lambda: replica.ask(act="work", **order))
+        for number in range(5):
+            queue.push({"n": number, "at": time.time()})
+        stop.touch()
+        result = working.result()
+
+    assert sorted(number for number, _ in result["consumed"]) == [0, 1, 2, 3, 4]
+    assert all(seconds > 0 for _, seconds in result["consumed"])
+
+
+def test_a_worker_outlives_more_lapsed_claims_than_one_sweep_gives_back(
+    replica: Side, empty_postgresql_url: str
+) -> None:
+    replica.ask(act="prepare", url=empty_postgresql_url)
+    replica.ask(act="lapse", url=empty_postgresql_url, count=250)
+    with psycopg.connect(_of_psycopg(empty_postgresql_url), autocommit=True) as connection:
+        connection.execute(steady._LAPSE)
+
+    seconds = replica.ask(act="outlive", url=empty_postgresql_url, claims=250)["seconds"]
+
+    assert len(seconds) == 250
+
+
+def test_readers_that_come_and_go_have_a_snapshot_at_any_time(empty_postgresql_url: str) -> None:
+    url = _of_psycopg(empty_postgresql_url)
+    with psycopg.connect(url, autocommit=True) as connection:
+
+        def snapshots() -> int:
+            return int(connection.execute(_SNAPSHOTS).fetchone()[0])  # type: ignore[index]
+
+        with steady._readers(url):
+            until(lambda: snapshots() == len(steady._READERS))
+        assert snapshots() == 0
+
+
+_SNAPSHOTS = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL
+   AND backend_type = 'client backend'
+"""
 
 
 def test_a_side_says_what_went_wrong(side: Side) -> None:
