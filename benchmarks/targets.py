@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.contenders import (
     ASYNC,
+    ORDERED_PEERS,
     PEERS,
     SAME,
     SQLITE_BY_HAND,
@@ -170,6 +171,23 @@ def _worst(workload: str, *names: str, unit: str = "") -> Any:
     return measure
 
 
+def _dearest(workload: str, ours: str, others: str) -> Any:
+    """Take the figure that has risen most beside others', whichever it is."""
+
+    def measure(figures: Figures) -> Measured | None:
+        ratios = {
+            name: ratio
+            for name in figures.names(workload)
+            if (ratio := figures.ratio(workload, ours, others, name)) is not None
+        }
+        if not ratios:
+            return None
+        name = max(ratios, key=lambda each: ratios[each])
+        return Measured(ratios[name], f"{ratios[name]:.3f} ({name})")
+
+    return measure
+
+
 def _growing_crowd(figures: Figures) -> Measured | None:
     """Take the step to more workers at which the rate falls most, or rises least."""
     crowds = [name for name in figures.workloads() if name.startswith(CROWD)]
@@ -322,6 +340,38 @@ TARGETS = (
         "write-ahead log per message", "<= 1.4 KB", _cost("WAL bytes", " bytes"), 1.4 * 1_024, True
     ),
     Target("dead rows per message", "<= 2.5", _cost("dead rows", ""), 2.5, True),
+    *(
+        Target(
+            f"ordering keys, {name}",
+            f">= {limit:.2f} x without keys",
+            _against(workload, f"{XCLAIM}, without keys"),
+            limit,
+        )
+        for name, workload, limit in (
+            ("push one", "ordering_push", 0.5),
+            ("claim+ack one at a time", "ordering_claim_ack", 0.7),
+        )
+    ),
+    Target(
+        "ordering keys, claim+ack one at a time",
+        ">= 5.00 x the best peer that keeps an order",
+        _against_best("ordering_claim_ack", peers=ORDERED_PEERS),
+        5,
+    ),
+    Target(
+        "ordering keys, a million messages",
+        "a claim reads <= 40 pages",
+        _worst("ordering_pages", "pages"),
+        40,
+        True,
+    ),
+    Target(
+        "messages without keys, ordering not enabled",
+        "processor of the server <= 1.02 x before there were keys",
+        _dearest("ordering_plain", "disabled", "before"),
+        1.02,
+        True,
+    ),
     *(
         target
         for name, hand, peer in _SQLITE_RATIOS

@@ -18,6 +18,7 @@ from benchmarks import (
     agreement,
     concurrency,
     failing_cost,
+    ordering,
     payload_targets,
     running,
     steady,
@@ -50,6 +51,10 @@ NOT_YET_RUN = {
     "60,000 messages in a queue that keeps up, snapshots come and go",
     "1 to 50 workers on one queue",
     "20,000 lapsed claims",
+    "ordering keys, push one",
+    "ordering keys, claim+ack one at a time",
+    "ordering keys, a million messages",
+    "messages without keys, ordering not enabled",
 }
 
 
@@ -133,6 +138,38 @@ def test_a_stream_of_many_is_judged_beside_one_of_fewer() -> None:
 
     assert verdict("stream of 1,000", stream(100, 50), stream(1_000, 60)).endswith("| reached |")
     assert "**missed**" in verdict("stream of 1,000", stream(100, 50), stream(1_000, 40))
+
+
+def test_what_ordering_costs_is_judged_beside_plain_queues_and_the_best_peer() -> None:
+    rates = {
+        XCLAIM: [{"push": 60.0, "claim, ack": 80.0}],
+        f"{XCLAIM}, without keys": [{"push": 100.0, "claim, ack": 100.0}],
+        "pgmq": [{"push": 100.0, "claim, ack": 10.0}],
+        "procrastinate": [{"push": 100.0, "claim, ack": 20.0}],
+    }
+    pages = {"a million keys": {"claim": 12, "aim": 40}, "one key": {"claim": 41, "aim": 40}}
+    plain = {
+        "disabled": [{"push": 101.0, "claim, ack": 105.0}],
+        "before": [{"push": 100.0, "claim, ack": 100.0}],
+    }
+
+    judged = {
+        tuple(line.split(" | ")[1:])
+        for line in targets.table(Figures(ordering.records(rates, pages, plain)))
+        if "keys" in line
+    }
+
+    assert judged == {
+        (">= 0.50 x without keys", "0.60", "reached |"),
+        (">= 0.70 x without keys", "0.80", "reached |"),
+        (">= 5.00 x the best peer that keeps an order", "4.00 (procrastinate)", "**missed** |"),
+        ("a claim reads <= 40 pages", "41 (one key)", "**missed** |"),
+        (
+            "processor of the server <= 1.02 x before there were keys",
+            "1.050 (claim, ack us)",
+            "**missed** |",
+        ),
+    }
 
 
 def test_the_rows_of_the_page_are_what_this_checkout_has_reached() -> None:
@@ -282,6 +319,28 @@ def rounds_of(rates: dict[str, float], name: str = "messages/s") -> dict[str, in
     context.compare("push_one", (*rates, "broken"), measure)
     took_part = [each.contender for each in context.records]
     return {contender: took_part.count(contender) for contender in took_part}
+
+
+def test_each_benchmark_is_run_by_make_or_stands_in_contributing() -> None:
+    programs = [
+        path.stem
+        for path in (ROOT / "benchmarks").glob("*.py")
+        if '__name__ == "__main__"' in path.read_text() and path.stem != "__main__"
+    ]
+    makefile, guide = ((ROOT / name).read_text() for name in ("Makefile", "CONTRIBUTING.md"))
+    parts = makefile.partition("PARTS := ")[2].partition("\n\n")[0].replace("\\", "").split()
+
+    unnamed = [
+        name
+        for name in programs
+        if name not in parts and f"benchmarks.{name}" not in makefile + guide
+    ]
+
+    assert sorted(unnamed) == [
+        "payload_rounds",
+        "payload_targets",
+    ]  # of others, and what they print
+    assert set(parts) <= set(programs)
 
 
 def test_who_is_far_behind_or_fails_in_the_first_round_sits_the_others_out() -> None:

@@ -41,6 +41,21 @@ class Session(Protocol):
         """Close the connection."""
 
 
+class OrderedSession(Session, Protocol):
+    """One of a contender that keeps an order: of each key one at a time, and in turn."""
+
+    def push_ordered(self, payloads: Sequence[Payload], keys: int) -> None:
+        """Push the payloads one at a time, each under the key of its number."""
+
+    def consume_ordered(self, limit: int) -> list[int]:
+        """Claim and ack one at a time, of each key in the order of the pushes."""
+
+
+def key_of(payload: Payload, keys: int) -> str:
+    """Return which of so many keys a payload has."""
+    return f"key-{payload['n'] % keys}"
+
+
 class Contender(Protocol):
     """A queue library on one database."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
 from procrastinate.jobs import Status
 
-from benchmarks.contenders.contender import QUEUE, Payload
+from benchmarks.contenders.contender import QUEUE, Payload, key_of
 
 
 def _pool(url: str) -> dict[str, Any]:
@@ -51,6 +51,15 @@ class _Session:
     def push_many(self, payloads: Sequence[Payload]) -> None:
         """Defer all by one ``batch_defer``."""
         self._task.batch_defer(*payloads)
+
+    def push_ordered(self, payloads: Sequence[Payload], keys: int) -> None:
+        """Defer each with a lock, of which one job is fetched at a time, the first one first."""
+        for payload in payloads:
+            self._task.configure(lock=key_of(payload, keys)).defer(**payload)
+
+    def consume_ordered(self, limit: int) -> list[int]:
+        """Fetch and finish one job after the other: locks are always kept."""
+        return self.consume(limit, 1)
 
     def consume(self, limit: int, batch: int) -> list[int]:
         """Fetch and finish one job after the other, whatever ``batch`` is."""

@@ -43,6 +43,10 @@ _OF_THEIR_OWN = {
     "steady_come_and_go": ("steady", "The same, while readers take snapshots in turn."),
     "steady": ("steady", "A steady rate of pushes to those who wait: how long to their claims."),
     "lapsed": ("steady", "Claim where 20,000 claims have lapsed: how long each claim takes."),
+    "ordering_push": ("ordering", "Push one by one, with one of 100 ordering keys."),
+    "ordering_claim_ack": ("ordering", "Claim and ack one by one, in the order of 100 keys."),
+    "ordering_pages": ("ordering", "The pages that a claim reads among a million messages."),
+    "ordering_plain": ("ordering", "The server's processor for a message without a key."),
     "crowd_": ("concurrency", "So many workers claim and ack on one queue for some seconds."),
 }
 
