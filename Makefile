@@ -205,6 +205,29 @@ bench: $(VENV_BENCH)/.installed ## Measure against the peers, over an hour, and 
 bench-quick: $(VENV_BENCH)/.installed ## The same in three minutes, written to benchmarks/output
 	$(VENV_BENCH)/bin/python -m benchmarks --quick --output benchmarks/output/quick
 
+.PHONY: bench-steady
+bench-steady: $(VENV_BENCH)/.installed ## Measure waiting and many workers and lapsed claims, an hour, for docs/benchmarks.md
+	$(VENV_BENCH)/bin/python -m benchmarks.steady --page
+	$(VENV_BENCH)/bin/python -m benchmarks.concurrency --page
+	$(VENV_BENCH)/bin/python -m benchmarks --report
+
+# A commit without ordering keys, to compare plain queues with: make bench-ordering BEFORE=8d3f7a1
+BEFORE :=
+
+.PHONY: bench-ordering
+bench-ordering: $(VENV_BENCH)/.installed ## Measure what ordering keys cost, also beside the peers that have them, for docs/benchmarks.md
+	$(VENV_BENCH)/bin/python -m benchmarks.ordering --page $(addprefix --before ,$(BEFORE))
+	$(VENV_BENCH)/bin/python -m benchmarks --report
+
+# What single parts cost; some fill a database with ten million messages first. Some of them:
+# make bench-parts PARTS="page_cost scrape_cost"
+PARTS := audit_cost check_cost failing_cost import_cost observing_cost ordering_at_scale page_cost priority_cost \
+	scrape_cost sql_functions telemetry_cost tracing_cost
+
+.PHONY: bench-parts
+bench-parts: $(VENV)/.installed ## Measure single parts, hours in all, into benchmarks/output: one with PARTS=page_cost
+	for part in $(PARTS); do $(VENV)/bin/python -m benchmarks.$$part; done
+
 .PHONY: bench-payloads
 bench-payloads: $(VENV)/.installed ## Measure what payloads and XComs cost, half an hour, into docs/artefacts
 	$(VENV)/bin/python -m benchmarks.payload_memory --places file

@@ -6,20 +6,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots, report
-from benchmarks.crew import Crew
-from benchmarks.figures import IN_AIRFLOW, failed
-from benchmarks.machine import describe
-from benchmarks.measuring import Context
-from benchmarks.server import run_server
+from benchmarks import plots, report, running
+from benchmarks.figures import beside, failed
 from benchmarks.workloads import WORKLOADS
 
-_WORKERS = 8
 _ARTEFACTS, _PAGE = Path("docs/artefacts/benchmarks"), Path("docs/benchmarks.md")
 
 
@@ -31,12 +24,11 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.json"
     if not options.report:
-        for results in _measure(options):  # what was measured is kept if the rest never ends
-            path.write_text(json.dumps(results, indent=1) + "\n")
+        running.run(options.only or WORKLOADS, path, quick=options.quick)
     results = json.loads(path.read_text())
     plots.draw(results, folder)
     text = report.page(
-        results | {"records": [*results["records"], *_in_airflow(folder)]},
+        results | {"records": [*results["records"], *beside(folder)]},
         pictures=os.path.relpath(folder, page.parent),
         long_run=_long_run() if results["machine"]["quick"] else None,
     )
@@ -47,28 +39,9 @@ def main() -> None:
         sys.exit(f"these did not do the work that was measured: {', '.join(wrong)}")
 
 
-def _in_airflow(folder: Path) -> list[dict[str, Any]]:
-    """Return what `python -m benchmarks.in_airflow` has measured, in an environment of its own."""
-    path = folder / IN_AIRFLOW
-    records: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
-    return records
-
-
 def _long_run() -> dict[str, Any] | None:
     path = _ARTEFACTS / "results.json"
     return json.loads(path.read_text()) if path.exists() else None
-
-
-def _measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Measure one workload after the other, and return after each all that was measured."""
-    with run_server() as server:
-        context = Context(server=server, crew=Crew(_WORKERS), quick=options.quick)
-        for name in options.only or WORKLOADS:
-            WORKLOADS[name](context)
-            yield {
-                "machine": describe(server, quick=options.quick),
-                "records": [asdict(record) for record in context.records],
-            }
 
 
 def _options() -> argparse.Namespace:

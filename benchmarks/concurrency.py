@@ -4,7 +4,8 @@ Threads on a Queue and tasks on an AsyncQueue claim and ack for some seconds: ho
 long a claim takes, and how many connections the server saw opened after the first second, when all
 workers have begun: a pool that opens and closes them for each verb shows here. The server's own log
 is counted. With ``--against`` an earlier commit takes turns with this checkout. What is left is
-consumed afterwards, and every message must have been consumed once, or the status is 1.
+consumed afterwards, and every message must have been consumed once, or the status is 1. ``--page``
+writes the rows that docs/benchmarks.md shows.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import make_url
 
 from benchmarks import turns
+from benchmarks.figures import CONCURRENCY, keep, record
 from benchmarks.server import Server, run_server, settle
 from benchmarks.sides.checkout import BEFORE, NOW, ROOT, both
 from benchmarks.sides.laps import ASYNC_QUEUE, QUEUE
@@ -96,6 +99,8 @@ def main() -> None:
         for row in rows:
             _measure(row, sides, stand, options.rounds)
     _keep(rows)
+    if options.page:
+        keep(CONCURRENCY, records(rows))
     print("\n".join(table(rows)))
     sys.exit(any(row.error for row in rows))
 
@@ -133,6 +138,16 @@ def _ratio(row: Row) -> str:
     return f"{ratio['median']:.2f} ({ratio['least']:.2f}-{ratio['most']:.2f})"
 
 
+def records(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """Yield what this checkout has reached, as docs/benchmarks.md shows it."""
+    for row in rows:
+        workload, contender = f"crowd_{row.workers}", row.facade
+        if row.error:
+            yield record(workload, contender, 0, {}, row.error)
+        for number, figures in enumerate(row.rounds.get(NOW, [])):
+            yield record(workload, contender, number, figures)
+
+
 def _keep(rows: Sequence[Row]) -> None:
     OUTPUT.parent.mkdir(exist_ok=True)
     measured = [
@@ -154,6 +169,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4, help="that a crowd works (4)")
     parser.add_argument("--rounds", type=int, default=3, help="of each side (3)")
     parser.add_argument("--quick", action="store_true", help="one round of two seconds")
+    parser.add_argument("--page", action="store_true", help="write rows of docs/benchmarks.md")
     options = parser.parse_args()
     options.facade = options.facade or (QUEUE, ASYNC_QUEUE)
     if options.quick:

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import PEERS, SQLITE_PEERS
 
-# Beside results.json: what `python -m benchmarks.in_airflow` has measured.
-IN_AIRFLOW = "airflow.json"
+ARTEFACTS = Path(__file__).parents[1] / "docs" / "artefacts" / "benchmarks"
+# Beside results.json: what was measured by runs of their own.
+IN_AIRFLOW, STEADY, CONCURRENCY, ORDERING = (
+    f"{name}.json" for name in ("airflow", "steady", "concurrency", "ordering")
+)
+
+
+def record(
+    workload: str,
+    contender: str,
+    number: int,
+    figures: Mapping[str, float],
+    error: str | None = None,
+) -> dict[str, Any]:
+    """Return what a run of its own has measured, as the page reads it."""
+    return {
+        "workload": workload,
+        "contender": contender,
+        "round": number,
+        "figures": figures,
+        "error": error,
+    }
+
+
+def keep(name: str, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write the records of a run of its own for the page."""
+    path = ARTEFACTS / name
+    path.write_text(json.dumps(list(records), indent=1) + "\n")
+    print(f"written: {path.name}; `python -m benchmarks --report` shows it")
+
+
+def beside(folder: Path) -> list[dict[str, Any]]:
+    """Return what runs of their own have measured, which is kept beside results.json."""
+    paths = [folder / name for name in (IN_AIRFLOW, STEADY, CONCURRENCY, ORDERING)]
+    return [each for path in paths if path.exists() for each in json.loads(path.read_text())]
 
 
 class Figures:

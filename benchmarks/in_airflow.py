@@ -25,7 +25,7 @@ import httpx
 from sqlalchemy import URL, create_engine, make_url, text
 
 from benchmarks.contenders import XCLAIM
-from benchmarks.figures import IN_AIRFLOW
+from benchmarks.figures import ARTEFACTS, IN_AIRFLOW, record
 from benchmarks.measuring import WrongResultError
 from examples.airflow_stack import (
     COMPONENTS,
@@ -51,7 +51,7 @@ SHARED_WORK = {
     "claimed_batches": "xclaim, 25 a call",
     "xcom_work": "plain tasks with XComs",
 }
-PAGE = Path(__file__).parents[1] / "docs" / "artefacts" / "benchmarks" / IN_AIRFLOW
+PAGE = ARTEFACTS / IN_AIRFLOW
 
 
 def main() -> None:
@@ -114,17 +114,8 @@ def _shared_work(
                 f"round {number + 1}: {dag_id} {seconds:.1f} s, mapped tasks {tasks:.2f} s",
                 flush=True,
             )
-            yield {
-                "workload": "in_airflow",
-                "contender": SHARED_WORK[dag_id],
-                "round": number,
-                "figures": {
-                    "run s": seconds,
-                    "mapped tasks s": tasks,
-                    "messages/s": SHARED / tasks,
-                },
-                "error": None,
-            }
+            figures = {"run s": seconds, "mapped tasks s": tasks, "messages/s": SHARED / tasks}
+            yield record("in_airflow", SHARED_WORK[dag_id], number, figures)
     for dag_id in dag_ids[:2]:
         with Queue(dag_id, url) as queue:
             counts = queue.counts()

@@ -1,11 +1,11 @@
-"""What order costs: `python -m benchmarks.ordering [--before REV]`.
+"""What order costs: `python -m benchmarks.ordering [--before REV] [--page]`.
 
 Rates: the same messages are pushed one by one and consumed one by one, plain, and in the order of
-100 keys; by xclaim, and by graphile-worker with its named queues, the best peer that keeps an
-order. And those of one key, one by one and in batches of whole lines. All of them take turns on one
-durable embedded PostgreSQL. The aims: keyed pushes at least 0.5 of plain ones, keyed claims and
-acks at least 0.7, and 5 times as many as the peer. Who consumes a message twice or not at all, or
-one of a key before an earlier one, ends the run.
+100 keys; by xclaim, and by the peers that keep an order: graphile-worker with its named queues,
+procrastinate with locks, pgmq with groups. And those of one key, one by one and in batches of whole
+lines. All of them take turns on one durable embedded PostgreSQL. The aims: keyed pushes at least
+0.5 of plain ones, keyed claims and acks at least 0.7, and 5 times as many as the best peer. Who
+consumes a message twice or not at all, or one of a key before an earlier one, ends the run.
 
 Pages: those that a claim reads where a million keys have a message each, and where one key has a
 million whose first is claimed. The aim: at most 40.
@@ -13,6 +13,8 @@ million whose first is claimed. The aim: at most 40.
 Plain queues: the microseconds of the server's processor for a message without a key, where ordering
 is enabled, where it is not, and with ``--before`` in an earlier commit. The aim: within 2 % where
 it is not enabled. Each side is there twice: how far the two are apart is what the machine makes.
+
+``--page`` writes the rows that docs/benchmarks.md shows.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import turns
-from benchmarks.contenders.contender import MissingError
-from benchmarks.contenders.node_queue import GraphileWorker
+from benchmarks.contenders import ORDERED_PEERS, XCLAIM, load
+from benchmarks.contenders.contender import MissingError, OrderedSession
+from benchmarks.crew import open_session
+from benchmarks.figures import ORDERING, keep, record
 from benchmarks.measuring import WrongResultError
 from benchmarks.messages import payloads
 from benchmarks.server import Server, run_server, settle
@@ -43,16 +47,19 @@ from xclaim.sql.statements import claim
 
 OUTPUT = ROOT / "benchmarks" / "output" / "ordering.json"
 _KEYS = 100
-_MESSAGES = 200  # of a lap
-_OF_A_PEER = 100
+_MESSAGES = 200  # of a lap, by whomever
+_PLAIN = ", without keys"
 _OF_A_LINE = 10  # in a batch
-_BATCHES = f"one key, in batches of {_OF_A_LINE}"
+_ONE_KEY, _BATCHES = "one key", f"one key, in batches of {_OF_A_LINE}"
+# Of the page, by the names of the sides: who has no message with a key.
+_DISABLED, _ENABLED, _BEFORE = "disabled", "enabled", "before"
 _BATCH = 10_000
 _MOST_PAGES = 40
 _WARM_UP = 2  # rounds
 _OF_A_COST = 100  # messages
 
 Rates = dict[str, float]
+Taken = Mapping[str, Sequence[Rates]]  # by side, round by round
 
 
 def main() -> None:
@@ -60,37 +67,68 @@ def main() -> None:
     options = _options()
     found: dict[str, Any] = {"machine": turns.machine()}
     with run_server(autovacuum="off") as server:
-        found["rates"] = _rates(server, options.rounds)
+        rates = _rates(server, options.rounds)
+        found["rates"] = _summary_of_rates(rates)
         print(json.dumps(found["rates"], indent=1), flush=True)
     # What is counted here does not hang on the disk.
     with run_server(autovacuum="off", synchronous_commit="off") as server:
         found["pages"] = _pages(server, options.messages)
         print(json.dumps(found["pages"], indent=1), flush=True)
-        found["plain"] = _plain(server, options.before, options.rounds * 4)
+        plain = _plain(server, options.before, options.rounds * 4)
+        found["plain"] = _summary_of_plain(plain)
         print(json.dumps(found["plain"], indent=1), flush=True)
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps(found, indent=1) + "\n")
+    if options.page:
+        keep(ORDERING, records(rates, found["pages"], plain))
 
 
-def _rates(server: Server, rounds: int) -> dict[str, Any]:
+def records(
+    rates: Taken, pages: Mapping[str, Mapping[str, float]], plain: Taken
+) -> Iterator[dict[str, Any]]:
+    """Yield what was reached, as docs/benchmarks.md shows it."""
+    for part, workload in (("push", "ordering_push"), ("claim, ack", "ordering_claim_ack")):
+        for name, of_one in rates.items():
+            for number, each in enumerate(of_one):
+                yield record(workload, name, number, {"messages/s": each[part]})
+    for case, found in pages.items():
+        yield record("ordering_pages", case, 0, {"pages": found["claim"]})
+    for name, of_one in plain.items():
+        for number, each in enumerate(of_one):
+            figures = {f"{part} us": microseconds for part, microseconds in each.items()}
+            yield record("ordering_plain", name, number, figures)
+
+
+def _rates(server: Server, rounds: int) -> dict[str, list[Rates]]:
+    """Return the rates of keyed messages by contender, and of plain ones of each."""
     with ExitStack() as stack:
         url = stack.enter_context(server.copy_of())
         migrate.upgrade(url)
         ordering.enable(url)
         contenders: dict[str, Callable[[], Rates]] = {
-            name: partial(_lap, stack.enter_context(Queue(name, url)), keys)
-            for name, keys in (("plain", None), ("keyed", _KEYS))
+            name: partial(_lap, stack.enter_context(Queue(queue, url)), keys)
+            for name, queue, keys in (
+                (f"{XCLAIM}{_PLAIN}", "plain", None),
+                (XCLAIM, "keyed", _KEYS),
+            )
         }
-        for name, consume in (("one key", _one_by_one), (_BATCHES, _in_batches)):
+        for name, consume in ((_ONE_KEY, _one_by_one), (_BATCHES, _in_batches)):
             queue = stack.enter_context(Queue(name, url))
             contenders[name] = partial(_lap, queue, 1, consume)
-        try:
-            contenders |= _of_the_peer(server, stack)
-        except MissingError as error:
-            print(f"without graphile-worker: {error}")
+        for peer in ORDERED_PEERS:
+            try:
+                contenders |= _of_a_peer(server, peer, stack)
+            except (ImportError, MissingError) as error:
+                print(f"without {peer}: {error}")
         turns.by_turns(contenders, _WARM_UP)
         settle(url)
-        taken = turns.by_turns(contenders, rounds)
+        return turns.by_turns(contenders, rounds)
+
+
+def _summary_of_rates(taken: Taken) -> dict[str, Any]:
+    plain = [(name, f"{name}{_PLAIN}") for name in taken if f"{name}{_PLAIN}" in taken]
+    peers = [(XCLAIM, peer) for peer in ORDERED_PEERS if peer in taken]
+    pairs = [*plain, *peers, (_BATCHES, _ONE_KEY)]
     return {
         part: {
             "per second": {
@@ -101,14 +139,7 @@ def _rates(server: Server, rounds: int) -> dict[str, Any]:
                 f"{ours} to {others}": turns.ratio(
                     [each[part] for each in taken[ours]], [each[part] for each in taken[others]]
                 )
-                for ours, others in (
-                    ("keyed", "plain"),
-                    ("keyed", "graphile-worker, named queues"),
-                    (_BATCHES, "one key"),
-                    (_BATCHES, "graphile-worker, named queues"),
-                    ("graphile-worker, named queues", "graphile-worker"),
-                )
-                if others in taken and ours in taken
+                for ours, others in pairs
             },
         }
         for part in ("push", "claim, ack")
@@ -149,30 +180,28 @@ def _lap(
     return {"push": _MESSAGES / (pushed - began), "claim, ack": _MESSAGES / (ended - pushed)}
 
 
-def _of_the_peer(server: Server, stack: ExitStack) -> dict[str, Callable[[], Rates]]:
-    peer = GraphileWorker()
+def _of_a_peer(server: Server, peer: str, stack: ExitStack) -> dict[str, Callable[[], Rates]]:
     laps: dict[str, Callable[[], Rates]] = {}
-    for name, keys in (("graphile-worker", None), ("graphile-worker, named queues", _KEYS)):
-        url = stack.enter_context(server.copy_of())
-        peer.install(url)
-        session = peer.open(url)
-        stack.callback(session.close)
-        laps[name] = partial(_lap_of_the_peer, session, keys)
+    for name, keys in ((f"{peer}{_PLAIN}", None), (peer, _KEYS)):
+        load(peer)  # before a database is made for who is missing
+        url = stack.enter_context(server.database(peer))
+        session: Any = stack.enter_context(open_session(peer, url))
+        laps[name] = partial(_lap_of_a_peer, session, keys)
     return laps
 
 
-def _lap_of_the_peer(session: Any, keys: int | None) -> Rates:
-    given = payloads(_OF_A_PEER)
+def _lap_of_a_peer(session: OrderedSession, keys: int | None) -> Rates:
+    given = payloads(_MESSAGES)
     began = time.perf_counter()
     if keys is None:
         session.push(given)
     else:
         session.push_ordered(given, keys)
     pushed = time.perf_counter()
-    consumed = session.consume(_OF_A_PEER, 1)
+    consumed = session.consume(_MESSAGES, 1) if keys is None else session.consume_ordered(_MESSAGES)
     ended = time.perf_counter()
-    _check_order(consumed, _OF_A_PEER, keys or 1)
-    return {"push": _OF_A_PEER / (pushed - began), "claim, ack": _OF_A_PEER / (ended - pushed)}
+    _check_order(consumed, _MESSAGES, keys or 1)
+    return {"push": _MESSAGES / (pushed - began), "claim, ack": _MESSAGES / (ended - pushed)}
 
 
 def _check_order(consumed: Sequence[int], count: int, keys: int) -> None:
@@ -245,16 +274,16 @@ def _pages_of_a_claim(url: str) -> int:
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
-def _plain(server: Server, before: str | None, rounds: int) -> dict[str, Any]:
-    """Return what a message without a key costs the server, on each side."""
+def _plain(server: Server, before: str | None, rounds: int) -> dict[str, list[Rates]]:
+    """Return the microseconds that a message without a key costs the server, on each side."""
     now = ROOT / "src"
     with ExitStack() as stack:
         then = stack.enter_context(earlier(before) if before else nullcontext(Path()))
         wanted = {
-            "disabled": (now, False),
-            "disabled, again": (now, False),
-            "enabled": (now, True),
-            **({"before": (then, False), "before, again": (then, False)} if before else {}),
+            _DISABLED: (now, False),
+            f"{_DISABLED}, again": (now, False),
+            _ENABLED: (now, True),
+            **({_BEFORE: (then, False), f"{_BEFORE}, again": (then, False)} if before else {}),
         }
         sides = {
             name: stack.enter_context(_open(server, source, name, is_enabled=is_enabled))
@@ -267,7 +296,11 @@ def _plain(server: Server, before: str | None, rounds: int) -> dict[str, Any]:
         taken = turns.by_turns(laps, rounds)
         for side in sides.values():
             side.ask(act="close")
-    base = "before" if before else "disabled"
+    return taken
+
+
+def _summary_of_plain(taken: Taken) -> dict[str, Any]:
+    base = _BEFORE if _BEFORE in taken else _DISABLED
     return {
         part: {
             name: {
@@ -301,6 +334,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--before", metavar="REV", help="a commit without ordering keys")
     parser.add_argument("--rounds", type=int, default=15, help="of the rates (15)")
     parser.add_argument("--messages", type=int, default=1_000_000, help="of the pages (1,000,000)")
+    parser.add_argument("--page", action="store_true", help="write rows of docs/benchmarks.md")
     return parser.parse_args()
 
 

@@ -56,7 +56,8 @@ def _conditions(machine: dict[str, Any]) -> Iterator[str]:
     yield "One run: the contenders take turns in every round, each in a database of its own,"
     yield "filled, vacuumed, analyzed and checkpointed before the clock starts. Server and workers"
     yield "share the cores. Payloads have about 200 bytes. Who is five times slower than xclaim in"
-    yield "the first round sits the others out. Read ratios rather than rates: the machine is noisy."
+    yield "the first round sits the others out. Read ratios rather than rates: the machine is"
+    yield "noisy."
     yield ""
 
 

@@ -2,10 +2,13 @@
 
 Messages are pushed at a steady rate, with wake-ups, and workers wait for them, in one process or in
 two: how long from the push to the claim, and how many entries of the claim index are read for each
-message, in each fifth of the run, without and with an open snapshot that keeps dead entries. And
-many claims have lapsed at once: how long the claims take that give them back. With ``--against`` an
-earlier commit takes turns with this checkout. Every message must have been consumed, and once, or
-the status is 1.
+message, in each fifth of the run: without a snapshot, with one that is open all the time and keeps
+dead entries, and with readers that come and go, one of whom always has one. And many claims have
+lapsed at once: how long the claims take that give them back. With ``--against`` an earlier commit
+takes turns with this checkout. Every message must have been consumed, and once, or the status is 1.
+
+``--page`` is the long form, three quarters of an hour: 60,000 messages where there are snapshots.
+It writes the rows that docs/benchmarks.md shows.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ import json
 import statistics
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,7 @@ from typing import Any
 import psycopg
 
 from benchmarks import turns
+from benchmarks.figures import STEADY, keep, record
 from benchmarks.measuring import percentile
 from benchmarks.server import Server, query, run_server, settle
 from benchmarks.sides.checkout import NOW, ROOT, both
@@ -39,6 +45,9 @@ _MODULE = "benchmarks.sides.steady"
 _REPLICAS = 2
 _PARTS = 5  # of a run, in each of which the entries are counted
 _BEGIN = 1.0  # seconds that workers have to connect
+_READERS = (2.0, 3.0, 5.0, 7.0)  # seconds that each keeps its snapshot: there is always one
+_OUTLIVED = 1_000  # claims after many have lapsed: a sweep gives back a hundred
+_LONG = 60_000  # messages
 _READ = """
 SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'ix_xclaim_message_claim'
 """
@@ -50,6 +59,14 @@ class WrongResultError(Exception):
     """Not each message was consumed once."""
 
 
+class Snapshots(StrEnum):
+    """Who has a snapshot meanwhile; the value is the workload that docs/benchmarks.md shows."""
+
+    NONE = "steady"
+    HELD = "steady_held"
+    COME_AND_GO = "steady_come_and_go"
+
+
 @dataclass(slots=True, kw_only=True)
 class Row:
     """A way of working, and what each side reached in each round."""
@@ -57,7 +74,7 @@ class Row:
     name: str
     facade: str = QUEUE
     replicas: int = 1
-    is_pinned: bool = False
+    snapshots: Snapshots = Snapshots.NONE
     rounds: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     error: str | None = None
 
@@ -91,7 +108,7 @@ class Stand:
             }
             working = [pool.submit(partial(each.ask, act="work", **order)) for each in replicas]
             time.sleep(_BEGIN)
-            with _snapshot(url) if row.is_pinned else ExitStack():
+            with _WITH[row.snapshots](url):
                 entries = list(self._produce(url))
                 stop.touch()
                 results = [each.result() for each in working]
@@ -138,7 +155,8 @@ class Stand:
             side.ask(act="lapse", url=url, count=self.lapsed)
             with closing(psycopg.connect(url, autocommit=True)) as connection:
                 connection.execute(_LAPSE)
-            seconds = side.ask(act="outlive", url=url, claims=100)["seconds"]
+            claims = min(_OUTLIVED, self.lapsed)
+            seconds = side.ask(act="outlive", url=url, claims=claims)["seconds"]
         return {"p50 ms": statistics.median(seconds) * 1e3, "longest ms": max(seconds) * 1e3}
 
 
@@ -149,27 +167,66 @@ def _entries(url: str) -> int:
 @contextmanager
 def _snapshot(url: str) -> Iterator[None]:
     with closing(psycopg.connect(url)) as connection:
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        connection.execute("SELECT count(*) FROM pg_class")
+        _take_snapshot(connection)
         yield
+
+
+@contextmanager
+def _readers(url: str) -> Iterator[None]:
+    """Let several take a snapshot, keep it for some seconds and take another, all the time."""
+    stop = threading.Event()
+
+    def read(seconds: float) -> None:
+        with closing(psycopg.connect(url)) as connection:
+            is_over = False
+            while not is_over:
+                _take_snapshot(connection)
+                is_over = stop.wait(seconds)
+                connection.rollback()
+
+    with ThreadPoolExecutor(len(_READERS)) as pool:
+        reading = [pool.submit(read, seconds) for seconds in _READERS]
+        try:
+            yield
+        finally:
+            stop.set()
+        for each in reading:
+            each.result()
+
+
+def _take_snapshot(connection: psycopg.Connection) -> None:
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    connection.execute("SELECT count(*) FROM pg_class")
+
+
+_WITH: Mapping[Snapshots, Callable[[str], AbstractContextManager[None]]] = {
+    Snapshots.NONE: lambda _url: nullcontext(),
+    Snapshots.HELD: _snapshot,
+    Snapshots.COME_AND_GO: _readers,
+}
 
 
 def _rows() -> list[Row]:
     steady = [
-        Row(name="steady", facade=facade, replicas=replicas, is_pinned=is_pinned)
+        Row(name="steady", facade=facade, replicas=replicas, snapshots=snapshots)
         for facade in (QUEUE, ASYNC_QUEUE)
         for replicas in (1, _REPLICAS)
-        for is_pinned in (False, True)
+        for snapshots in Snapshots
     ]
     return [*steady, Row(name="lapsed")]
+
+
+def _chosen(options: argparse.Namespace) -> list[Row]:
+    rows = [row for row in _rows() if options.only in (None, row.name)]
+    rows = [row for row in rows if options.snapshots in (None, row.snapshots.name.lower())]
+    rows = [row for row in rows if options.facade in (None, row.facade)]
+    return [row for row in rows if row.replicas == 1] if options.page else rows
 
 
 def main() -> None:
     """Measure, print and keep; exit with status 1 if not every message was consumed once."""
     options = _options()
-    rows = [row for row in _rows() if options.only in (None, row.name)]
-    rows = [row for row in rows if row.is_pinned or not options.pinned]
-    rows = [row for row in rows if options.facade in (None, row.facade)]
+    rows = _chosen(options)
     with ExitStack() as stack:
         sources: dict[str, Path] = {NOW: ROOT / "src"}
         if options.against:
@@ -186,8 +243,12 @@ def main() -> None:
             for name, source in sources.items()
         }
         for row in rows:
-            _measure(row, sides, stand, options.rounds)
+            is_long = options.page and row.snapshots is not Snapshots.NONE
+            its_stand = replace(stand, messages=_LONG) if is_long else stand
+            _measure(row, sides, its_stand, options.rounds)
     _keep(rows)
+    if options.page:
+        keep(STEADY, records(rows))
     print("\n".join(table(rows)))
     sys.exit(any(row.error for row in rows))
 
@@ -205,8 +266,26 @@ def _measure(row: Row, sides: Mapping[str, Sequence[Side]], stand: Stand, rounds
 def _title(row: Row) -> str:
     if row.name == "lapsed":
         return "lapsed claims"
-    pinned = ", snapshot held" if row.is_pinned else ""
-    return f"{row.facade}, {row.replicas} process{'es' if row.replicas > 1 else ''}{pinned}"
+    snapshots = {
+        Snapshots.NONE: "",
+        Snapshots.HELD: ", snapshot held",
+        Snapshots.COME_AND_GO: ", snapshots come and go",
+    }[row.snapshots]
+    return f"{_contender(row)}{snapshots}"
+
+
+def _contender(row: Row) -> str:
+    return f"{row.facade}, {row.replicas} process{'es' if row.replicas > 1 else ''}"
+
+
+def records(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """Yield what this checkout has reached, as docs/benchmarks.md shows it."""
+    for row in rows:
+        workload = row.snapshots.value if row.name == "steady" else row.name
+        if row.error:
+            yield record(workload, _contender(row), 0, {}, row.error)
+        for number, figures in enumerate(row.rounds.get(NOW, [])):
+            yield record(workload, _contender(row), number, figures)
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
@@ -240,7 +319,8 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--against", metavar="REV", help="a commit that takes turns with this one")
     parser.add_argument("--only", choices=("steady", "lapsed"))
-    parser.add_argument("--pinned", action="store_true", help="only with a snapshot held")
+    parser.add_argument("--snapshots", choices=[each.name.lower() for each in Snapshots])
+    parser.add_argument("--page", action="store_true", help="the long form, for docs/benchmarks.md")
     parser.add_argument("--facade", choices=(QUEUE, ASYNC_QUEUE))
     parser.add_argument("--messages", type=int, default=6_000, help="in each run (6,000)")
     parser.add_argument("--rate", type=float, default=100, help="messages a second (100)")

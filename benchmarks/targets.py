@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from math import inf
 from typing import Any
 
 from benchmarks.contenders import (
     ASYNC,
+    ORDERED_PEERS,
     PEERS,
     SAME,
     SQLITE_BY_HAND,
@@ -19,6 +22,8 @@ from benchmarks.contenders import (
 from benchmarks.figures import Figures
 
 RATE = "messages/s"
+CROWD = "crowd_"  # of `benchmarks.concurrency`, before the number of workers
+_ENTRIES = tuple(f"entries {number}" for number in range(1, 6))  # of `benchmarks.steady`
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,81 @@ def _cost(name: str, unit: str) -> Any:
     return measure
 
 
+def _stream(figures: Figures) -> Measured | None:
+    """Compare a stream of 1,000 with one of 100."""
+    small, large = (figures.median(f"batch_{size}", STREAM, RATE) for size in (100, 1_000))
+    return Measured(large / small, f"{large / small:.2f}") if small and large else None
+
+
+def _worst(workload: str, *names: str, unit: str = "") -> Any:
+    """Take the highest of these figures, of all who took part."""
+
+    def measure(figures: Figures) -> Measured | None:
+        taken: dict[str, list[float]] = {}
+        for contender in figures.contenders(workload):
+            if error := figures.error(workload, contender):
+                return Measured(inf, f"{contender}: {error}")
+            medians = [figures.median(workload, contender, name) for name in names]
+            if values := [value for value in medians if value is not None]:
+                taken[contender] = values
+        if not taken:
+            return None
+        contender, values = max(taken.items(), key=lambda each: max(each[1]))
+        from_least = f"{min(values):,.3g} to " if len(names) > 1 else ""
+        return Measured(max(values), f"{from_least}{max(values):,.3g}{unit} ({contender})")
+
+    return measure
+
+
+def _dearest(workload: str, ours: str, others: str) -> Any:
+    """Take the figure that has risen most beside others', whichever it is."""
+
+    def measure(figures: Figures) -> Measured | None:
+        ratios = {
+            name: ratio
+            for name in figures.names(workload)
+            if (ratio := figures.ratio(workload, ours, others, name)) is not None
+        }
+        if not ratios:
+            return None
+        name = max(ratios, key=lambda each: ratios[each])
+        return Measured(ratios[name], f"{ratios[name]:.3f} ({name})")
+
+    return measure
+
+
+def _growing_crowd(figures: Figures) -> Measured | None:
+    """Take the step to more workers at which the rate falls most, or rises least."""
+    crowds = [name for name in figures.workloads() if name.startswith(CROWD)]
+    steps: dict[str, float] = {}
+    for fewer, more in pairwise(sorted(crowds, key=_size_of_a_crowd)):
+        for facade in figures.contenders(more):
+            before, after = (figures.median(each, facade, RATE) for each in (fewer, more))
+            if before and after:
+                sizes = f"{_size_of_a_crowd(fewer)} to {_size_of_a_crowd(more)}"
+                steps[f"{facade}, {sizes}"] = after / before
+    if not steps:
+        return None
+    step = min(steps, key=lambda each: steps[each])
+    return Measured(steps[step], f"{steps[step]:.2f} ({step})")
+
+
+def _size_of_a_crowd(workload: str) -> int:
+    return int(workload.removeprefix(CROWD))
+
+
+def _crowds_connections(figures: Figures) -> Measured | None:
+    opened: list[float] = []
+    for workload in figures.workloads():
+        if not workload.startswith(CROWD):
+            continue
+        for facade in figures.contenders(workload):
+            if error := figures.error(workload, facade):
+                return Measured(inf, f"{facade}: {error}")
+            opened += figures.values(workload, facade, "connections")
+    return Measured(max(opened), f"{max(opened):.0f} at most") if opened else None
+
+
 # Limits: the ratio to the same statements by hand, which ack, and the ratio to the best peer.
 _RATIOS = (
     ("push one", "push_one", 1.1, 1.6),
@@ -176,6 +256,7 @@ TARGETS = (
         _against_best("claim_ack_1", ours=STREAM),
         (1.4, 2.0),
     ),
+    Target("stream of 1,000", ">= 1.00 x that of 100", _stream, 1.0),
     Target(
         "AsyncQueue, batches of 100",
         ">= 0.90 x Queue",
@@ -206,6 +287,49 @@ TARGETS = (
         )
         for name, limit in (("median", 10), ("p99", 50))
     ),
+    *(
+        Target(
+            "100 messages a second, 8 workers wait",
+            f"{name} <= {limit} ms",
+            _worst("steady", f"{name} ms", unit=" ms"),
+            limit,
+            True,
+        )
+        for name, limit in (("p50", 5), ("p99", 50))
+    ),
+    *(
+        Target(
+            f"60,000 messages in a queue that keeps up, {snapshots}",
+            "<= 20 index entries read per message, in each fifth",
+            _worst(workload, *_ENTRIES),
+            20,
+            True,
+        )
+        for workload, snapshots in (
+            ("steady_held", "a snapshot held"),
+            ("steady_come_and_go", "snapshots come and go"),
+        )
+    ),
+    Target(
+        "1 to 50 workers on one queue",
+        ">= 0.95 x the rate of fewer, at each step",
+        _growing_crowd,
+        0.95,
+    ),
+    Target(
+        "1 to 50 workers on one queue",
+        "no connection after the first second",
+        _crowds_connections,
+        0,
+        True,
+    ),
+    Target(
+        "20,000 lapsed claims",
+        "no claim takes over 100 ms",
+        _worst("lapsed", "longest ms", unit=" ms"),
+        100,
+        True,
+    ),
     Target(
         "bulk push with wake-ups",
         ">= 0.9 x without",
@@ -216,6 +340,38 @@ TARGETS = (
         "write-ahead log per message", "<= 1.4 KB", _cost("WAL bytes", " bytes"), 1.4 * 1_024, True
     ),
     Target("dead rows per message", "<= 2.5", _cost("dead rows", ""), 2.5, True),
+    *(
+        Target(
+            f"ordering keys, {name}",
+            f">= {limit:.2f} x without keys",
+            _against(workload, f"{XCLAIM}, without keys"),
+            limit,
+        )
+        for name, workload, limit in (
+            ("push one", "ordering_push", 0.5),
+            ("claim+ack one at a time", "ordering_claim_ack", 0.7),
+        )
+    ),
+    Target(
+        "ordering keys, claim+ack one at a time",
+        ">= 5.00 x the best peer that keeps an order",
+        _against_best("ordering_claim_ack", peers=ORDERED_PEERS),
+        5,
+    ),
+    Target(
+        "ordering keys, a million messages",
+        "a claim reads <= 40 pages",
+        _worst("ordering_pages", "pages"),
+        40,
+        True,
+    ),
+    Target(
+        "messages without keys, ordering not enabled",
+        "processor of the server <= 1.02 x before there were keys",
+        _dearest("ordering_plain", "disabled", "before"),
+        1.02,
+        True,
+    ),
     *(
         target
         for name, hand, peer in _SQLITE_RATIOS

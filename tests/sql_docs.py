@@ -58,6 +58,7 @@ NAMES = (
     "hand_back",
     "extend",
     "extend_many",
+    "any_lapsed",
     "expire",
     "expire_others",
     "redrive",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import make_url
 
@@ -14,14 +18,17 @@ from benchmarks import (
     agreement,
     concurrency,
     failing_cost,
+    ordering,
     payload_targets,
+    running,
+    steady,
     targets,
     task_start,
     turns,
 )
 from benchmarks.contenders import ASYNC, SAME, SHORTEST, SQLITE_XCLAIM, STREAM, XCLAIM, node_queue
 from benchmarks.crew import Crew, Shift, open_session
-from benchmarks.figures import Figures, failed
+from benchmarks.figures import Figures, beside, failed, record
 from benchmarks.measuring import Context, WrongResultError, check_left, rate
 from benchmarks.messages import in_chunks, payloads
 from benchmarks.server import Server, unconsumed
@@ -29,24 +36,31 @@ from benchmarks.sides import airflow_task
 from benchmarks.sides.checkout import NOW, ROOT, earlier
 from benchmarks.sides.laps import ASYNC_QUEUE, LAPS, QUEUE, Lap
 from benchmarks.sides.process import Side, SideFailedError, one_side
+from tests.eventually import until
 from xclaim import Queue
+from xclaim.sql import statements
 
 pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parents[1] / "docs"
 # Workloads that are younger than the run on the page. The next run of `make bench` has them.
-NOT_YET_RUN = {"AsyncQueue, batches of 100"}
+NOT_YET_RUN = {
+    "AsyncQueue, batches of 100",
+    "100 messages a second, 8 workers wait",
+    "60,000 messages in a queue that keeps up, a snapshot held",
+    "60,000 messages in a queue that keeps up, snapshots come and go",
+    "1 to 50 workers on one queue",
+    "20,000 lapsed claims",
+    "ordering keys, push one",
+    "ordering keys, claim+ack one at a time",
+    "ordering keys, a million messages",
+    "messages without keys, ordering not enabled",
+}
 
 
 def rates(*rounds: tuple[float, float]) -> Figures:
     return Figures(
-        {
-            "workload": "batch_100",
-            "contender": contender,
-            "round": number,
-            "figures": {"messages/s": rate},
-            "error": None,
-        }
+        record("batch_100", contender, number, {"messages/s": rate})
         for number, pair in enumerate(rounds)
         for contender, rate in zip((XCLAIM, SAME), pair, strict=True)
     )
@@ -60,7 +74,8 @@ def line(figures: Figures) -> str:
 def test_the_page_shows_every_target_as_measured() -> None:
     results = json.loads((DOCS / "artefacts" / "benchmarks" / "results.json").read_text())
 
-    lines = list(targets.table(Figures(results["records"])))
+    folder = DOCS / "artefacts" / "benchmarks"
+    lines = list(targets.table(Figures([*results["records"], *beside(folder)])))
 
     assert "\n".join(lines) in (DOCS / "benchmarks.md").read_text()
     assert {line.split(" | ")[0][2:] for line in lines if "not run" in line} == NOT_YET_RUN
@@ -84,6 +99,94 @@ def test_a_ratio_below_its_goal_is_a_miss_unless_the_machine_cannot_tell() -> No
 def test_a_miss_is_called_a_miss() -> None:
     assert line(rates((99, 100))).endswith("| 0.99 | **missed** |")
     assert line(rates((100, 100))).endswith("| 1.00 | reached |")
+
+
+def verdict(workload: str, *records: dict[str, Any]) -> str:
+    (found,) = [each for each in targets.table(Figures(records)) if f"| {workload} |" in each]
+    return found
+
+
+def test_the_worst_of_all_who_took_part_is_judged() -> None:
+    def fifths(contender: str, *entries: float) -> dict[str, Any]:
+        named = {f"entries {number}": each for number, each in enumerate(entries, 1)}
+        return record("steady_held", contender, 0, named)
+
+    name = "60,000 messages in a queue that keeps up, a snapshot held"
+    flat, growing = fifths("Queue", 3, 3, 3, 3, 4), fifths("AsyncQueue", 1, 2, 3, 4, 21)
+
+    assert verdict(name, flat).endswith("| 3 to 4 (Queue) | reached |")
+    assert verdict(name, flat, growing).endswith("| 1 to 21 (AsyncQueue) | **missed** |")
+    failure = record("steady_held", "AsyncQueue", 0, {}, "lost one")
+    assert verdict(name, flat, failure).endswith("| AsyncQueue: lost one | **missed** |")
+
+
+def test_a_crowd_is_judged_at_its_worst_step_and_by_its_connections() -> None:
+    def crowd(size: int, rate: float, connections: int = 0) -> dict[str, Any]:
+        figures = {"messages/s": rate, "connections": connections}
+        return record(f"crowd_{size}", "Queue", 0, figures)
+
+    lines = targets.table(Figures([crowd(15, 90), crowd(1, 50), crowd(5, 100, connections=2)]))
+
+    steps, opened = (each for each in lines if "1 to 50 workers" in each)
+    assert steps.endswith("| 0.90 (Queue, 5 to 15) | **missed** |")
+    assert opened.endswith("| 2 at most | **missed** |")
+
+
+def test_a_stream_of_many_is_judged_beside_one_of_fewer() -> None:
+    def stream(size: int, rate: float) -> dict[str, Any]:
+        return record(f"batch_{size}", STREAM, 0, {"messages/s": rate})
+
+    assert verdict("stream of 1,000", stream(100, 50), stream(1_000, 60)).endswith("| reached |")
+    assert "**missed**" in verdict("stream of 1,000", stream(100, 50), stream(1_000, 40))
+
+
+def test_what_ordering_costs_is_judged_beside_plain_queues_and_the_best_peer() -> None:
+    rates = {
+        XCLAIM: [{"push": 60.0, "claim, ack": 80.0}],
+        f"{XCLAIM}, without keys": [{"push": 100.0, "claim, ack": 100.0}],
+        "pgmq": [{"push": 100.0, "claim, ack": 10.0}],
+        "procrastinate": [{"push": 100.0, "claim, ack": 20.0}],
+    }
+    pages = {"a million keys": {"claim": 12, "aim": 40}, "one key": {"claim": 41, "aim": 40}}
+    plain = {
+        "disabled": [{"push": 101.0, "claim, ack": 105.0}],
+        "before": [{"push": 100.0, "claim, ack": 100.0}],
+    }
+
+    judged = {
+        tuple(line.split(" | ")[1:])
+        for line in targets.table(Figures(ordering.records(rates, pages, plain)))
+        if "keys" in line
+    }
+
+    assert judged == {
+        (">= 0.50 x without keys", "0.60", "reached |"),
+        (">= 0.70 x without keys", "0.80", "reached |"),
+        (">= 5.00 x the best peer that keeps an order", "4.00 (procrastinate)", "**missed** |"),
+        ("a claim reads <= 40 pages", "41 (one key)", "**missed** |"),
+        (
+            "processor of the server <= 1.02 x before there were keys",
+            "1.050 (claim, ack us)",
+            "**missed** |",
+        ),
+    }
+
+
+def test_the_rows_of_the_page_are_what_this_checkout_has_reached() -> None:
+    row = steady.Row(name="steady", snapshots=steady.Snapshots.HELD, replicas=2)
+    row.rounds = {"now": [{"p50 ms": 1.0}], "before": [{"p50 ms": 2.0}]}
+    failed_row = steady.Row(name="lapsed", error="lost one")
+    crowd = concurrency.Row(facade=QUEUE, workers=5)
+    crowd.rounds = {"now": [{"messages/s": 1.0}, {"messages/s": 2.0}]}
+
+    assert list(steady.records([row, failed_row])) == [
+        record("steady_held", "Queue, 2 processes", 0, {"p50 ms": 1.0}),
+        record("lapsed", "Queue, 1 process", 0, {}, "lost one"),
+    ]
+    assert list(concurrency.records([crowd])) == [
+        record("crowd_5", "Queue", 0, {"messages/s": 1.0}),
+        record("crowd_5", "Queue", 1, {"messages/s": 2.0}),
+    ]
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
@@ -155,6 +258,37 @@ def test_a_contender_consumes_to_the_end(
     check_left(contender, url, 0)
 
 
+_CLIENTS = """
+SELECT query FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+
+
+@pytest.mark.parametrize("contender", OURS)
+def test_a_contender_that_is_opened_is_connected_and_has_read_no_table(
+    fresh_postgresql_url: str, contender: str
+) -> None:
+    url = _of_psycopg(fresh_postgresql_url)
+    with open_session(contender, url), psycopg.connect(url) as connection:
+        last_statements = [text for (text,) in connection.execute(_CLIENTS)]
+
+    assert len(last_statements) == 1
+    assert "xclaim_message" not in last_statements[0]
+
+
+def test_by_hand_nothing_is_compiled_while_messages_are_consumed(
+    fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_session(SAME, _of_psycopg(fresh_postgresql_url)) as session:
+        session.push_many(payloads(6))
+        session.consume(2, 2)  # the warm-up
+        monkeypatch.delattr(statements, "claim")
+
+        consumed = [*session.consume(1, 1), *session.consume(2, 2)]
+
+    assert consumed == [2, 3, 4]
+
+
 def test_a_worker_that_consumed_too_little_or_twice_is_wrong() -> None:
     full, short = Shift(0, 1, [1, 2, 3]), Shift(0, 2, [4, 5])
 
@@ -167,18 +301,89 @@ def test_a_worker_that_consumed_too_little_or_twice_is_wrong() -> None:
         rate([], 0)
 
 
-def record(
+def outcome(
     contender: str, error: str | None = None, *, is_wrong: bool = False
 ) -> dict[str, object]:
-    return {"contender": contender, "workload": "push", "error": error, "is_wrong": is_wrong}
+    return record("push", contender, 0, {}, error) | {"is_wrong": is_wrong}
+
+
+def rounds_of(rates: dict[str, float], name: str = "messages/s") -> dict[str, int]:
+    """Return in how many of three rounds each takes part that has such a figure."""
+    context = Context(server=Server("postgresql://nowhere"), crew=Crew(0), quick=True)
+
+    def measure(contender: str) -> dict[str, float]:
+        if contender not in rates:
+            raise RuntimeError("it cannot")
+        return {name: rates[contender]}
+
+    context.compare("push_one", (*rates, "broken"), measure)
+    took_part = [each.contender for each in context.records]
+    return {contender: took_part.count(contender) for contender in took_part}
+
+
+def test_each_benchmark_is_run_by_make_or_stands_in_contributing() -> None:
+    programs = [
+        path.stem
+        for path in (ROOT / "benchmarks").glob("*.py")
+        if '__name__ == "__main__"' in path.read_text() and path.stem != "__main__"
+    ]
+    makefile, guide = ((ROOT / name).read_text() for name in ("Makefile", "CONTRIBUTING.md"))
+    parts = makefile.partition("PARTS := ")[2].partition("\n\n")[0].replace("\\", "").split()
+
+    unnamed = [
+        name
+        for name in programs
+        if name not in parts and f"benchmarks.{name}" not in makefile + guide
+    ]
+
+    assert sorted(unnamed) == [
+        "payload_rounds",
+        "payload_targets",
+    ]  # of others, and what they print
+    assert set(parts) <= set(programs)
+
+
+def test_who_is_far_behind_or_fails_in_the_first_round_sits_the_others_out() -> None:
+    rounds = rounds_of({XCLAIM: 500, "near": 100, "far": 99})
+
+    assert rounds == {XCLAIM: 3, "near": 3, "far": 1, "broken": 1}
+
+
+def test_nobody_sits_out_where_no_rate_is_measured_or_there_is_none_to_compare_with() -> None:
+    times = rounds_of({XCLAIM: 1, "far": 99}, "median ms")
+    without_us = rounds_of({"near": 500, "far": 1})
+
+    assert times == {XCLAIM: 3, "far": 3, "broken": 3}
+    assert without_us == {"near": 3, "far": 3, "broken": 3}
+
+
+def test_what_was_measured_is_kept_when_the_rest_never_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(context: Context) -> None:
+        context.record("push_one", XCLAIM, {"messages/s": 1.0})
+
+    def interrupted(_: Context) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "_WORKERS", 0)
+    monkeypatch.setattr(running, "WORKLOADS", {"first": measured, "second": interrupted})
+    path = tmp_path / "results.json"
+
+    with pytest.raises(KeyboardInterrupt):
+        running.run(["first", "second"], path, quick=True)
+
+    results = json.loads(path.read_text())
+    assert [each["figures"] for each in results["records"]] == [{"messages/s": 1.0}]
+    assert results["machine"]["quick"]
 
 
 def test_a_run_fails_for_wrong_results_of_anybody_and_for_any_error_of_ours() -> None:
-    peers = [record("pgmq", "it cannot"), record("litequeue", "neither")]
+    peers = [outcome("pgmq", "it cannot"), outcome("litequeue", "neither")]
 
-    assert failed([record(XCLAIM), *peers]) == []
-    assert failed([record("pgmq", "2 left", is_wrong=True)]) == ["pgmq in push"]
-    assert failed([record(STREAM, "it cannot")]) == [f"{STREAM} in push"]
+    assert failed([outcome(XCLAIM), *peers]) == []
+    assert failed([outcome("pgmq", "2 left", is_wrong=True)]) == ["pgmq in push"]
+    assert failed([outcome(STREAM, "it cannot")]) == [f"{STREAM} in push"]
 
 
 def test_a_peer_that_is_missing_says_so_in_its_row(
@@ -309,6 +514,63 @@ def test_a_crowd_consumes_each_message_once(empty_postgresql_url: str, facade: s
         crowd.ask(act="check", url=empty_postgresql_url, count=300, consumed=consumed)
         with pytest.raises(SideFailedError, match="NotConsumedError"):
             crowd.ask(act="check", url=empty_postgresql_url, count=300, consumed=consumed[1:])
+
+
+@pytest.fixture(scope="module")
+def replica() -> Iterator[Side]:
+    with one_side("benchmarks.sides.steady", ROOT / "src", NOW) as side:
+        yield side
+
+
+@pytest.mark.parametrize("facade", [QUEUE, ASYNC_QUEUE])
+def test_workers_that_wait_consume_what_is_pushed_until_they_are_stopped(
+    replica: Side, empty_postgresql_url: str, tmp_path: Path, facade: str
+) -> None:
+    stop = tmp_path / "stop"
+    replica.ask(act="prepare", url=empty_postgresql_url)
+    order = {"facade": facade, "url": empty_postgresql_url, "workers": 2, "stop": str(stop)}
+
+    with Queue("orders", empty_postgresql_url) as queue, ThreadPoolExecutor(1) as pool:
+        working = pool.submit(lambda: replica.ask(act="work", **order))
+        for number in range(5):
+            queue.push({"n": number, "at": time.time()})
+        stop.touch()
+        result = working.result()
+
+    assert sorted(number for number, _ in result["consumed"]) == [0, 1, 2, 3, 4]
+    assert all(seconds > 0 for _, seconds in result["consumed"])
+
+
+def test_a_worker_outlives_more_lapsed_claims_than_one_sweep_gives_back(
+    replica: Side, empty_postgresql_url: str
+) -> None:
+    replica.ask(act="prepare", url=empty_postgresql_url)
+    replica.ask(act="lapse", url=empty_postgresql_url, count=250)
+    with psycopg.connect(_of_psycopg(empty_postgresql_url), autocommit=True) as connection:
+        connection.execute(steady._LAPSE)
+
+    seconds = replica.ask(act="outlive", url=empty_postgresql_url, claims=250)["seconds"]
+
+    assert len(seconds) == 250
+
+
+def test_readers_that_come_and_go_have_a_snapshot_at_any_time(empty_postgresql_url: str) -> None:
+    url = _of_psycopg(empty_postgresql_url)
+    with psycopg.connect(url, autocommit=True) as connection:
+
+        def snapshots() -> int:
+            return int(connection.execute(_SNAPSHOTS).fetchone()[0])  # type: ignore[index]
+
+        with steady._readers(url):
+            until(lambda: snapshots() == len(steady._READERS))
+        assert snapshots() == 0
+
+
+_SNAPSHOTS = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL
+   AND backend_type = 'client backend'
+"""
 
 
 def test_a_side_says_what_went_wrong(side: Side) -> None:

@@ -207,6 +207,7 @@ BOUNDED: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "note_failure": (statements.note_failure, {}, "xclaim_message_pkey"),
     "expire": (statements.expire, {}, "ix_xclaim_message_expiry"),
+    "any_lapsed": (statements.any_lapsed, {}, "ix_xclaim_message_expiry"),
     "expire_others": (statements.expire_others, {}, "ix_xclaim_message_expiry"),
     "redrive": (statements.redrive, {}, "ix_xclaim_message_claim"),
     "prune": (statements.prune, {}, "ix_xclaim_message_consumed"),

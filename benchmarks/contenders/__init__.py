@@ -19,6 +19,7 @@ PEERS = (
 )  # fmt: skip
 # A quick run has time for those that are the best peer in one workload or another of the long one.
 QUICK_PEERS = ("pgmq", "pgqueuer", "procrastinate", "pg-boss", "graphile-worker")
+ORDERED_PEERS = ("graphile-worker", "procrastinate", "pgmq")  # those that keep the order of a key
 # Fewer messages tell as much, in time: a statement for each, however many are acked or pushed.
 ACKED_ONE_BY_ONE = ("procrastinate", "chancy", "oban", "absurd", "awa")
 PUSHED_ONE_BY_ONE = ("chancy", "oban", "absurd")

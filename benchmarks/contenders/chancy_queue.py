@@ -8,7 +8,6 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 from chancy import Chancy as App
@@ -51,17 +50,13 @@ def _succeeded(job: Any) -> Any:
 
 
 class _Session:
-    """An app to push with, and a loop with a worker, which is opened when first used."""
+    """A loop with a worker, and an app to push with, whose pool the first push opens."""
 
     def __init__(self, url: str) -> None:
         self._app = _app(url)
-        self._app.sync_pool.open()
         self._runner = asyncio.Runner()
-
-    @cached_property
-    def _worker(self) -> Any:
         self._runner.run(self._app.pool.open(wait=True))
-        return Worker(self._app, register_signal_handlers=False)
+        self._worker = Worker(self._app, register_signal_handlers=False)
 
     def push(self, payloads: Sequence[Payload]) -> None:
         """Push each by a call of its own."""
@@ -74,8 +69,7 @@ class _Session:
 
     def consume(self, limit: int, batch: int) -> list[int]:
         """Fetch ``batch`` jobs, then update them as succeeded, in one run of the loop."""
-        worker = self._worker  # opened by the loop, too
-        return self._runner.run(self._consume(worker, limit, batch))
+        return self._runner.run(self._consume(self._worker, limit, batch))
 
     async def _consume(self, worker: Any, limit: int, batch: int) -> list[int]:
         done: list[int] = []
@@ -95,8 +89,7 @@ class _Session:
     def close(self) -> None:
         """Close what was opened."""
         self._app.sync_pool.close()
-        if "_worker" in self.__dict__:
-            self._runner.run(self._app.pool.close())
+        self._runner.run(self._app.pool.close())
         self._runner.close()
 
 

@@ -41,6 +41,21 @@ class Session(Protocol):
         """Close the connection."""
 
 
+class OrderedSession(Session, Protocol):
+    """One of a contender that keeps an order: of each key one at a time, and in turn."""
+
+    def push_ordered(self, payloads: Sequence[Payload], keys: int) -> None:
+        """Push the payloads one at a time, each under the key of its number."""
+
+    def consume_ordered(self, limit: int) -> list[int]:
+        """Claim and ack one at a time, of each key in the order of the pushes."""
+
+
+def key_of(payload: Payload, keys: int) -> str:
+    """Return which of so many keys a payload has."""
+    return f"key-{payload['n'] % keys}"
+
+
 class Contender(Protocol):
     """A queue library on one database."""
 
@@ -54,4 +69,8 @@ class Contender(Protocol):
         """Create its tables and the queue in an empty database (``postgresql://...``)."""
 
     def open(self, url: str) -> Session:
-        """Connect to the queue."""
+        """Connect to the queue, so that no clock runs meanwhile, and leave its tables alone.
+
+        What it consumes with is connected then. A connection of its own to push with is by the
+        first push, which no workload times: two hundred sessions would have too many.
+        """

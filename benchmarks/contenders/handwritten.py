@@ -8,7 +8,8 @@ resumption, and returns three columns.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -76,11 +77,10 @@ class SameStatementsSession:
 
     def __init__(self, url: str) -> None:
         self._connection = psycopg.connect(url, autocommit=True)
-        self._dialect = full_names.dialect()
-        self._push = self._text("push")
-        self._ack, self._ack_many = self._text("ack"), self._text("ack_many")
+        self._push, self._ack, self._ack_many = _text("push"), _text("ack"), _text("ack_many")
+        _claims(1)  # so that who consumes one at once does not compile it then
         # By name: a column that is added at the end must not be taken for the token.
-        names = self._statement("claim").exported_columns.keys()
+        names = _statement("claim").exported_columns.keys()
         self._id, self._token = names.index("id"), names.index("claim_token")
         self._payload, self._priority = names.index("payload"), names.index("priority")
         self._available_at = names.index("available_at")
@@ -99,7 +99,7 @@ class SameStatementsSession:
 
     def consume(self, limit: int, batch: int) -> list[int]:
         """Claim, then ack."""
-        claims = {start: self._text("claim", limit=batch, start=start) for start in Start}
+        claims = _claims(batch)
         consumed: list[int] = []
         while len(consumed) < limit and (rows := self._claim(claims)):
             if batch == 1:
@@ -117,7 +117,7 @@ class SameStatementsSession:
         """Close the connection."""
         self._connection.close()
 
-    def _claim(self, claims: dict[Start, str]) -> list[tuple[Any, ...]]:
+    def _claim(self, claims: Mapping[Start, str]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
         if self._position is not None and self._since_look_back < LOOK_BACK_EVERY:
             rows = self._run(claims[Start.POSITION], _claiming() | self._position)
@@ -143,15 +143,22 @@ class SameStatementsSession:
     def _run(self, statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement, parameters).fetchall()
 
-    def _text(self, name: str, **options: Any) -> str:
-        return str(self._statement(name, **options).compile(dialect=self._dialect))
 
-    @staticmethod
-    def _statement(name: str, **options: Any) -> statements.Statement:
-        built: statements.Statement = getattr(statements, name)(
-            message_table(), POSTGRESQL, **options
-        )
-        return built
+@cache
+def _claims(batch: int) -> Mapping[Start, str]:
+    """Return the claims that are sent. Compiled once a process: by the warm-up, or when opened."""
+    starts = (Start.POSITION, Start.TOP, Start.HEAD)
+    return {start: _text("claim", limit=batch, start=start) for start in starts}
+
+
+@cache
+def _text(name: str, **options: Any) -> str:
+    return str(_statement(name, **options).compile(dialect=full_names.dialect()))
+
+
+def _statement(name: str, **options: Any) -> statements.Statement:
+    built: statements.Statement = getattr(statements, name)(message_table(), POSTGRESQL, **options)
+    return built
 
 
 def _claiming() -> dict[str, Any]:

@@ -69,6 +69,10 @@ class _Session:
         """Push each by a call of its own, in the order of so many keys."""
         self._push("push_ordered", payloads, keys=keys)
 
+    def consume_ordered(self, limit: int) -> list[int]:
+        """Claim and ack one at a time: named queues are always kept in order."""
+        return self.consume(limit, 1)
+
     def _push(self, act: str, payloads: Sequence[Payload], **options: int) -> None:
         # Only what differs is sent: the way into the other process is not what is measured.
         (text,) = {payload["text"] for payload in payloads}

@@ -8,7 +8,7 @@ from typing import Any
 from pgmq import PGMQueue, install_pgmq_from_sql
 from psycopg_pool import ConnectionPool
 
-from benchmarks.contenders.contender import QUEUE, Payload
+from benchmarks.contenders.contender import QUEUE, Payload, key_of
 
 _VISIBILITY_TIMEOUT = 300  # seconds: a batch must not come back while it is worked on
 
@@ -17,6 +17,7 @@ def _connect(url: str) -> Any:
     # A pool of ours in autocommit: each call is one statement, and the client's own pool would
     # send BEGIN and COMMIT around it, three round trips instead of one.
     pool = ConnectionPool(url, min_size=1, max_size=1, kwargs={"autocommit": True}, open=True)
+    pool.wait()
     return PGMQueue(conn_string=url, pool=pool, init_extension=False), pool
 
 
@@ -36,6 +37,26 @@ class _Session:
     def push_many(self, payloads: Sequence[Payload]) -> None:
         """Send all by one ``send_batch``."""
         self._queue.send_batch(QUEUE, list(payloads))
+
+    def push_ordered(self, payloads: Sequence[Payload], keys: int) -> None:
+        """Send each with the header of its group."""
+        for payload in payloads:
+            self._queue.send(QUEUE, payload, headers={"x-pgmq-group": key_of(payload, keys)})
+
+    def consume_ordered(self, limit: int) -> list[int]:
+        """Read the first of a group, then delete or archive it.
+
+        Without the index that it makes for groups, on the headers as a whole: the statement, which
+        asks for one of them, cannot use it, and each push would write it.
+        """
+        done: list[int] = []
+        while len(done) < limit:
+            messages = self._queue.read_grouped(QUEUE, vt=_VISIBILITY_TIMEOUT, qty=1)
+            if not messages:
+                break
+            self._ack_one(QUEUE, messages[0].msg_id)
+            done.append(messages[0].message["n"])
+        return done
 
     def consume(self, limit: int, batch: int) -> list[int]:
         """Read, then delete or archive, ``batch`` at a time."""

@@ -10,7 +10,7 @@ from typing import Any
 from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
 from procrastinate.jobs import Status
 
-from benchmarks.contenders.contender import QUEUE, Payload
+from benchmarks.contenders.contender import QUEUE, Payload, key_of
 
 
 def _pool(url: str) -> dict[str, Any]:
@@ -23,11 +23,12 @@ def _work(n: int, text: str) -> None:
 
 
 class _Session:
-    """A sync app to defer with and an async one to work with, each opened when first used."""
+    """An async app to work with, and a sync one to defer with, which is opened when first used."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._runner = asyncio.Runner()
+        self._working: tuple[Any, int] = self._runner.run(self._open())
 
     @cached_property
     def _deferring(self) -> Any:
@@ -36,10 +37,6 @@ class _Session:
     @cached_property
     def _task(self) -> Any:
         return self._deferring.task(_work, name="work", queue=QUEUE)
-
-    @cached_property
-    def _working(self) -> tuple[Any, int]:
-        return self._runner.run(self._open())
 
     async def _open(self) -> tuple[Any, int]:
         app = App(connector=PsycopgConnector(**_pool(self._url)))
@@ -54,6 +51,15 @@ class _Session:
     def push_many(self, payloads: Sequence[Payload]) -> None:
         """Defer all by one ``batch_defer``."""
         self._task.batch_defer(*payloads)
+
+    def push_ordered(self, payloads: Sequence[Payload], keys: int) -> None:
+        """Defer each with a lock, of which one job is fetched at a time, the first one first."""
+        for payload in payloads:
+            self._task.configure(lock=key_of(payload, keys)).defer(**payload)
+
+    def consume_ordered(self, limit: int) -> list[int]:
+        """Fetch and finish one job after the other: locks are always kept."""
+        return self.consume(limit, 1)
 
     def consume(self, limit: int, batch: int) -> list[int]:
         """Fetch and finish one job after the other, whatever ``batch`` is."""
@@ -74,10 +80,9 @@ class _Session:
         """Unregister the worker and close what was opened."""
         if "_deferring" in self.__dict__:
             self._deferring.close()
-        if "_working" in self.__dict__:
-            app, worker_id = self._working
-            self._runner.run(app.job_manager.unregister_worker(worker_id))
-            self._runner.run(app.close_async())
+        app, worker_id = self._working
+        self._runner.run(app.job_manager.unregister_worker(worker_id))
+        self._runner.run(app.close_async())
         self._runner.close()
 
 
@@ -101,5 +106,5 @@ class Procrastinate:
             app.schema_manager.apply_schema()
 
     def open(self, url: str) -> _Session:
-        """Connect, when the first call needs it."""
+        """Connect to work, and register the worker, as its worker does when it starts."""
         return _Session(url)

@@ -36,13 +36,26 @@ _PARTS = {
 }
 
 
+# What is no workload of this run: the module that measures it, and what is done.
+_OF_THEIR_OWN = {
+    "in_airflow": ("in_airflow", "1,000 messages through eight mapped tasks of a real Airflow."),
+    "steady_held": ("steady", "A steady rate of pushes to those who wait; a snapshot is open."),
+    "steady_come_and_go": ("steady", "The same, while readers take snapshots in turn."),
+    "steady": ("steady", "A steady rate of pushes to those who wait: how long to their claims."),
+    "lapsed": ("steady", "Claim where 20,000 claims have lapsed: how long each claim takes."),
+    "ordering_push": ("ordering", "Push one by one, with one of 100 ordering keys."),
+    "ordering_claim_ack": ("ordering", "Claim and ack one by one, in the order of 100 keys."),
+    "ordering_pages": ("ordering", "The pages that a claim reads among a million messages."),
+    "ordering_plain": ("ordering", "The server's processor for a message without a key."),
+    "crowd_": ("concurrency", "So many workers claim and ack on one queue for some seconds."),
+}
+
+
 def title(name: str) -> str:
     """Return what a workload, or a part of one, does."""
-    if name == "in_airflow":  # no workload of this run, see benchmarks/in_airflow.py
-        return (
-            "1,000 messages through eight mapped tasks of a real Airflow, from the run's begin to"
-            " its end. Measured by a run of its own, `python -m benchmarks.in_airflow`."
-        )
+    for prefix, (module, text) in _OF_THEIR_OWN.items():
+        if name.startswith(prefix):
+            return f"{text} Measured by a run of its own, `python -m benchmarks.{module}`."
     for prefix, workload in _PARTS.items():
         if name.startswith(prefix):
             return _first_line(workload)

@@ -401,6 +401,15 @@ UPDATE xclaim_message
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING xclaim_message.id;
 
+-- any_lapsed
+-- Return a row if the queue may have lapsed claims: what is read first by a new process.
+SELECT xclaim_message.claim_expires_at
+    FROM xclaim_message
+    WHERE xclaim_message.queue = %(queue_name)s::text AND xclaim_message.claim_expires_at <=
+      statement_timestamp()
+    ORDER BY xclaim_message.claim_expires_at
+    LIMIT 1;
+
 -- expire
 -- Give back lapsed claims, after a pause that began with the claim, or as dead letters.
 WITH RECURSIVE ends(ends_at) AS (SELECT (SELECT first_end.claim_expires_at

@@ -350,6 +350,15 @@ UPDATE xclaim_message
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING id;
 
+-- any_lapsed
+-- Return a row if the queue may have lapsed claims: what is read first by a new process.
+SELECT xclaim_message.claim_expires_at
+    FROM xclaim_message
+    WHERE xclaim_message.queue = :queue_name AND xclaim_message.claim_expires_at <= strftime('%Y-%m-%d
+      %H:%M:%f', 'now')
+    ORDER BY xclaim_message.claim_expires_at
+    LIMIT 1 OFFSET :param_1;
+
 -- expire
 -- Give back lapsed claims, after a pause that began with the claim, or as dead letters.
 WITH RECURSIVE places(place) AS (SELECT 1 AS place

@@ -34,7 +34,7 @@ from xclaim.verbs.limiting import known_limits, rows_within, seen_vacancy
 from xclaim.verbs.ordering import pass_owed
 from xclaim.verbs.settling import HAND_BACK
 from xclaim.verbs.unsendable import Candidates, claim_the_others, ids_of
-from xclaim.verbs.upkeep import expire_some
+from xclaim.verbs.upkeep import expire_some, may_have_lapsed
 
 _SWEEP_SIZE = 100  # lapsed claims that one claim gives back at most
 _MOST_OWED = 1_000  # turns of ordering keys that it passes on at most, or about so many
@@ -289,9 +289,14 @@ def token_parameters(connection: Connection) -> Mapping[str, Any]:
 
 
 def sweep_if_due(connection: Connection, asked: Request) -> None:
-    """Give lapsed claims back about once a second, but for those the claimant takes back itself."""
+    """Give lapsed claims back about once a second, but for those the claimant takes back itself.
+
+    A process that has just begun asks first whether there are any: most have none to give back, and
+    many claim once.
+    """
     if asked.hints.is_sweep_due():
-        _sweep(connection, asked, spared_key=asked.parameters["key"])
+        is_first = not asked.hints.has_swept()
+        _sweep(connection, asked, spared_key=asked.parameters["key"], asks_first=is_first)
 
 
 def take(connection: Connection, asked: Request) -> list[Claim]:
@@ -519,12 +524,20 @@ def _place_in_lines(
     return place
 
 
-def _sweep(connection: Connection, asked: Request, spared_key: str | None = None) -> int:
+def _sweep(
+    connection: Connection,
+    asked: Request,
+    spared_key: str | None = None,
+    *,
+    asks_first: bool = False,
+) -> int:
     asked.hints.sweep()
     queue = asked.parameters["queue_name"]
-    count = expire_some(
-        connection, asked.schema, queue, _SWEEP_SIZE, retry=asked.retry, spared_key=spared_key
-    )
+    count = 0
+    if not asks_first or may_have_lapsed(connection, asked.schema, queue):
+        count = expire_some(
+            connection, asked.schema, queue, _SWEEP_SIZE, retry=asked.retry, spared_key=spared_key
+        )
     count += pass_owed(
         connection, asked.schema, queue, most=_MOST_OWED, has_keys=asked.hints.has_keys
     )

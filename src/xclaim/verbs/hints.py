@@ -94,6 +94,10 @@ class Hints:
         """Return the same for a queue that has nothing, whose claimants ask again and again."""
         return time.monotonic() - self._swept_at >= _SWEEP_EMPTY_EVERY
 
+    def has_swept(self) -> bool:
+        """Return whether lapsed claims have been looked for at all."""
+        return self._swept_at != float("-inf")
+
     def sweep(self) -> None:
         """Note that lapsed claims are looked for now."""
         self._swept_at = time.monotonic()

@@ -85,6 +85,11 @@ def expire_some(
     return len(rows)
 
 
+def may_have_lapsed(connection: Connection, schema: str | None, queue: str) -> bool:
+    """Return whether ``expire_some`` could find something: at a fraction of its cost if not."""
+    return bool(execute(connection, schema, statements.any_lapsed, {"queue_name": queue}))
+
+
 def _note_lapsed(
     connection: Connection, schema: str | None, queue: str, rows: Sequence[Any]
 ) -> None:

@@ -67,6 +67,7 @@ from xclaim.sql.statements.settling import (
 )
 from xclaim.sql.statements.unsendable import described, ids_of, in_bytes, set_aside
 from xclaim.sql.statements.upkeep import (
+    any_lapsed,
     encrypted,
     expire,
     expire_others,
@@ -97,6 +98,7 @@ __all__ = [
     "ack_many",
     "ack_reduced",
     "add_slots",
+    "any_lapsed",
     "backlog",
     "candidates",
     "claim",
