@@ -2479,6 +2479,16 @@ SELECT name.queue, CASE WHEN found.claimed_at IS NOT NULL THEN least(greatest(fo
     ORDER BY claim_expires_at
     LIMIT %(sample)s::INTEGER) AS entry) AS found;
 
+-- last_claims
+-- Return of some queues whether the lease that ends last lasts yet (PostgreSQL).
+SELECT name.queue, found.is_live
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL ( SELECT
+      claim_expires_at > statement_timestamp() AS is_live
+    FROM xclaim_message
+    WHERE queue = name.queue AND claim_expires_at IS NOT NULL
+    ORDER BY claim_expires_at DESC
+    LIMIT 1 ) AS found;
+
 -- last_died
 -- Return when the last message died, of some queues of dead letters (PostgreSQL).
 SELECT name.queue, CASE WHEN found.available_at IS NOT NULL THEN least(greatest(found.available_at,

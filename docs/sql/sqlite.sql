@@ -1478,6 +1478,14 @@ WITH RECURSIVE walk AS ( SELECT (SELECT queue
     FROM walk
     WHERE queue IS NOT NULL;
 
+-- last_claim
+-- Return of a queue whether the lease that ends last lasts yet (SQLite).
+SELECT claim_expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_live
+    FROM xclaim_message
+    WHERE queue = :queue_name AND claim_expires_at IS NOT NULL
+    ORDER BY claim_expires_at DESC
+    LIMIT 1;
+
 -- consumed_queues
 -- Return the queues that have a consumed message, and when the last one was consumed.
 WITH RECURSIVE walk AS ( SELECT (SELECT queue

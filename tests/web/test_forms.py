@@ -21,6 +21,7 @@ from xclaim.web.actions import MOST
 from xclaim.web.forms import MOST_BYTES, Form, form_token
 from xclaim.web.gate import Gate
 from xclaim.web.live import Live
+from xclaim.web.pages.queues import Flows
 from xclaim.web.routes import action
 from xclaim.web.settings import Settings
 from xclaim.web.signing import Signer
@@ -40,7 +41,7 @@ class Deeds:
         app = Starlette(
             routes=[action("/act", self._act)], middleware=[Middleware(Gate, settings=settings)]
         )
-        app.state.live = Live({})
+        app.state.live, app.state.flows = Live({}), Flows()
         self.browser = Browser(app)
 
     def _act(self, visit: Visit, form: Form) -> Response:

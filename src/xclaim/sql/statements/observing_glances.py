@@ -143,9 +143,10 @@ def last_claims(table: Table, dialect: Dialect) -> TextClause:
     sql = (
         "SELECT name.queue, found.is_live"
         " FROM (SELECT unnest((:queues)::text[]) AS queue) AS name"
-        f" CROSS JOIN LATERAL ({_LAST_CLAIM}) AS found"
+        " CROSS JOIN LATERAL ({last_claim}) AS found"
     )
-    return statement_of(sql, table, dialect, held=HELD, queue="name.queue")
+    parts = {"last_claim": _LAST_CLAIM, "queue": "name.queue", "held": HELD}
+    return statement_of(sql, table, dialect, **parts)
 
 
 @lru_cache
