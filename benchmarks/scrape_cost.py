@@ -103,7 +103,8 @@ def _served(engine: Engine) -> Iterator[Callable[[], str]]:
 
 @contextmanager
 def _dashboard(engine: Engine) -> Iterator[Callable[[], str]]:
-    app = create_app(OnePlace(Place(name="benchmark", engine=engine)), _Everybody())
+    place = OnePlace(Place(name="benchmark", engine=engine))
+    app = create_app(place, _Everybody(), is_only_process=True)  # which counts what is consumed
     with asyncio.Runner() as runner:
         client = AsyncClient(transport=ASGITransport(app), base_url="http://localhost")
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from cryptography.fernet import Fernet
 from psycopg import sql
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from tests.contract.facades import Facade
 from tests.databases import temporary_database
@@ -369,6 +369,27 @@ def test_the_audit_names_what_cannot_be_sent(engine: Engine, name: str, put: Put
     (readable,) = [check for check in audit(engine, queue=name).checks if check.name == "readable"]
 
     assert readable.examples == [f"message {id_} in {name!r}" for id_ in bad[:2]]
+
+
+def test_every_look_of_an_audit_is_limited_also_where_a_row_cannot_be_sent(
+    engine: Engine, name: str, put: Put
+) -> None:
+    put(attempts=-1)
+    outside: list[str] = []
+
+    def note(connection: Any, _: Any, statement: str, *__: Any) -> None:
+        status = connection.connection.driver_connection.info.transaction_status
+        if status == psycopg.pq.TransactionStatus.IDLE and not statement.startswith("BEGIN"):
+            outside.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        audited = audit(engine, queue=name, timeout=timedelta(minutes=5))
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+    assert [each.name for each in audited.checks if each.broken] == ["attempts", "readable"]
+    assert outside == []
 
 
 def test_a_rotation_counts_what_cannot_be_sent_as_failed(

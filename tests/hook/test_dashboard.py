@@ -50,6 +50,14 @@ def server(_metadata: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         purge_cached_app()
 
 
+@pytest.fixture(autouse=True)
+def _forgets_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a connection lead elsewhere in each test, whatever the one before was told."""
+    from xclaim.airflow.dashboard import databases
+
+    monkeypatch.setattr(databases, "KEPT_FOR", 0.0)
+
+
 @pytest.fixture
 def browser_of(server: FastAPI) -> Callable[[str | None], Browser]:
     """Return what signs somebody in and returns their browser; None is nobody."""
@@ -432,6 +440,64 @@ def test_an_encrypted_connection_keeps_its_engine(
 
     assert first.engine is second.engine
     assert asked == ["GET", "PUT"] * 2  # of the one that is opened, once each
+
+
+@since("3.2", "asks for many connections at once")
+@pytest.mark.usefixtures("connected")
+def test_which_connections_one_may_read_is_asked_at_once(
+    server: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    from xclaim.airflow.dashboard.access import AirflowUser
+    from xclaim.airflow.dashboard.places import ConnectionPlaces
+
+    assert server is not None
+    asked: list[set[str]] = []
+
+    def allow(**options: Any) -> set[str]:
+        asked.append(options["conn_ids"])
+        return {"warehouse", "xclaim_default"}
+
+    monkeypatch.setattr(get_auth_manager(), "filter_authorized_connections", allow)
+    monkeypatch.setenv("AIRFLOW__XCLAIM__DASHBOARD_CONNECTIONS", "warehouse,shop")
+
+    names = ConnectionPlaces().names(AirflowUser(name="ada", user=None))
+
+    assert names == ["xclaim_default", "warehouse"]
+    assert asked == [{"xclaim_default", "warehouse", "shop"}]
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_secrets_backend_is_asked_once_while_somebody_looks_and_the_rights_each_time(
+    server: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xclaim.airflow.dashboard import api_server, databases
+    from xclaim.airflow.dashboard.access import AirflowUser
+    from xclaim.airflow.dashboard.places import ConnectionPlaces
+    from xclaim.web import AccessDeniedError
+
+    assert server is not None
+    monkeypatch.setattr(databases, "KEPT_FOR", 600.0)
+    rights = asked_of_connections(monkeypatch)
+    asked: list[str] = []
+    connection = api_server.connection
+
+    def ask(conn_id: str) -> Any:
+        asked.append(conn_id)
+        return connection(conn_id)
+
+    monkeypatch.setattr(api_server, "connection", ask)
+    places, ada = ConnectionPlaces(), AirflowUser(name="ada", user=None)
+
+    for _ in range(3):
+        places.open("xclaim_default", ada)
+
+    assert asked == ["xclaim_default"]
+    assert rights == ["GET", "PUT"] * 3
+    monkeypatch.setattr(api_server, "may_use_connection", lambda *_: False)
+    with pytest.raises(AccessDeniedError):
+        places.open("xclaim_default", ada)
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, url: str, **extra: str) -> None:

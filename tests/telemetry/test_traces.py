@@ -200,6 +200,26 @@ def test_a_retry_is_a_trace_of_its_own_with_a_link(
     assert "secret" not in first.to_json()
 
 
+def test_a_retry_within_a_span_of_the_worker_is_in_that_and_not_in_the_trace_of_its_push(
+    database_url: str,
+) -> None:
+    with (
+        traced(message_is_parent=True) as spans,
+        Queue("orders", database_url, retry=AT_ONCE) as queue,
+    ):
+        queue.push(1)
+        with spans.tracer.start_as_current_span("worker"):
+            with pytest.raises(ValueError, match="no"), queue.consume():
+                raise ValueError("no")
+            with queue.consume():
+                pass
+
+    first, second = spans.all("process orders")
+    send, worker = spans.one("send orders"), spans.one("worker")
+    assert [parent_of(each) for each in (first, second)] == [id_of(send), id_of(worker)]
+    assert linked(second)[:1] == [id_of(send)]
+
+
 def test_no_span_shows_a_token_or_payload(queue: Queue, spans: Spans) -> None:
     queue.push("secret")
     claim = cast(Claim, queue.claim())

@@ -43,13 +43,27 @@ def test_the_format_is_that_of_the_header(dashboard: Dashboard) -> None:
     assert answer.text.endswith("# EOF\n")
 
 
-def test_scrapes_share_what_they_have_counted(dashboard: Dashboard) -> None:
+def test_scrapes_of_the_only_process_share_what_it_has_counted(dashboard: Dashboard) -> None:
     dashboard.queue("orders").push(1)
+    app = create_app(shop(dashboard.engine), SignedIn(), is_only_process=True)
+    browser = Browser(app)
 
-    first, second = dashboard.get("metrics"), dashboard.get("metrics")
+    first, second = browser.get("/metrics"), browser.get("/metrics")
 
     assert 'xclaim_consumed_total{queue="orders"} 0.0' in first.text
     assert first.text == second.text  # within a second it is one look
+
+
+def test_one_of_several_processes_has_no_counter_that_others_have_too(dashboard: Dashboard) -> None:
+    dashboard.queue("orders").push(1)
+
+    scraped = [
+        Browser(create_app(shop(dashboard.engine), SignedIn())).get("/metrics").text
+        for _ in range(2)
+    ]
+
+    assert all('xclaim_claimed{queue="orders"}' in each for each in scraped)
+    assert not any("xclaim_consumed" in each for each in scraped)
 
 
 class Office:

@@ -216,7 +216,7 @@ def _short_name(engine: Engine) -> str:
 def _app(place: Place, access: Access, **options: Any) -> Starlette:
     from xclaim.web import OnePlace, create_app
 
-    return create_app(OnePlace(place), access, **options)
+    return create_app(OnePlace(place), access, is_only_process=True, **options)
 
 
 def _address(host: str, port: int, prefix: str) -> str:

@@ -7,11 +7,13 @@ for it. A message that changes between two parts is seen once, as it was then.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from math import isqrt
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect
@@ -38,7 +40,7 @@ from xclaim.sql.schema import (
 from xclaim.sql.statements import auditing, diagnosing
 from xclaim.verbs import refuse_hidden_rows, schema_on
 from xclaim.verbs.execution import execute
-from xclaim.verbs.unsendable import is_unsendable, look
+from xclaim.verbs.unsendable import decoded, ids_of, is_unsendable
 
 __all__ = ["Audit", "Check", "audit"]
 
@@ -226,15 +228,16 @@ class _Reading:
         except DBAPIError as error:
             if not is_unsendable(error):
                 raise
-        # Not in a transaction, which the next error would end.
-        options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"}
-        with self.engine.connect().execution_options(**options) as connection:
-            return look(connection, self.schema, build, parameters)
+        # Which they are, and of each what can be sent: each a short look of its own, as all else.
+        found = self.rows(partial(ids_of, build), parameters)
+        named = self.described([row.id for row in found])
+        return [named[row.id] for row in found if row.id in named]
 
-    def message(self, id_: int) -> Any:
-        """Return the message as rows, of which there is one or, if it is gone, none."""
-        ids = dialect_of(self.engine.dialect.name).row_parameters(id=[id_])
-        return self.named(statements.get_many, ids)
+    def described(self, ids: Sequence[int]) -> dict[int, Any]:
+        """Return the messages with these ids, without their JSON."""
+        wanted = dialect_of(self.engine.dialect.name).row_parameters(id=list(ids))
+        rows = self.rows(statements.described, wanted)
+        return {row.id: SimpleNamespace(**decoded(row)) for row in rows}
 
     def refuse_hidden_rows(self) -> None:
         with self.connection() as connection:
@@ -293,7 +296,7 @@ def _unreadable(reading: _Reading, queue: str | None, first: int, last: int) -> 
     rows = reading.rows(_of_queue(auditing.ids_between, queue), parameters)
     ids = [row.id for row in rows]
     if len(ids) == 1:
-        return list(reading.message(ids[0]))
+        return list(reading.described(ids).values())
     found: list[Any] = []
     size = max(1, isqrt(len(ids)))  # to fail takes longer than to answer
     for begin in range(0, len(ids), size):

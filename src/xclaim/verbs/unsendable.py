@@ -156,7 +156,7 @@ def _marked(
     if not rows:
         return []
     row_type = namedtuple("Row", rows[0]._fields)  # type: ignore[misc]  # known only here
-    return [row_type(**_decoded(row)) for row in rows]
+    return [row_type(**decoded(row)) for row in rows]
 
 
 def by_id(connection: Connection, schema: str | None, ids: Sequence[int]) -> dict[int, Any]:
@@ -273,7 +273,8 @@ def _in_bytes(build: Build, table: Table, dialect: Dialect) -> statements.Statem
     return statements.in_bytes(build(table, dialect))
 
 
-def _decoded(row: Any) -> dict[str, Any]:
+def decoded(row: Any) -> dict[str, Any]:
+    """Return the columns of a row whose texts came as bytes, with marks for what is no text."""
     return {
         name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         for name, value in row._asdict().items()
@@ -291,4 +292,4 @@ def _joined(row: Any, pushed: Any) -> Any:
 
 def _described(row: Any, reason: str) -> Any:
     """Return the row, with the reason where JSON would stand: who asks for that is told."""
-    return SimpleNamespace(**_decoded(row), payload=Unsent(reason), headers=Unsent(reason))
+    return SimpleNamespace(**decoded(row), payload=Unsent(reason), headers=Unsent(reason))

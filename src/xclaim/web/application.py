@@ -51,6 +51,7 @@ def create_app(
     frame_ancestors: Sequence[str] = (),
     airflow_url: str | None = None,
     secret: bytes | None = None,
+    is_only_process: bool = False,
 ) -> Starlette:
     """Return the dashboard as an ASGI application, to be served or mounted under any path.
 
@@ -59,7 +60,8 @@ def create_app(
     ``frame_ancestors``: who may show it in a frame, as ``'self'``; nobody by default.
     ``airflow_url``: of Airflow's UI, to which the names of runs and task instances are links then.
     ``secret`` signs the forms; the same in all processes that serve one dashboard. By default each
-    process makes its own.
+    process makes its own. ``is_only_process``: no other serves this dashboard, so ``/metrics`` may
+    count what is consumed: scrapes that are answered by turns would see a counter jump.
     """
     _check_ancestors(frame_ancestors)
     live = Live({**queues.TOPICS, **one_queue.TOPICS})
@@ -78,7 +80,7 @@ def create_app(
         *switches.ROUTES,
         *push.ROUTES,
         *task.ROUTES,
-        Metrics().route,
+        Metrics(counts=is_only_process).route,
     ]
     settings = Settings(
         places=places,

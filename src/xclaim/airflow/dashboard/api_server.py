@@ -33,6 +33,8 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.observing.observer import TIMEOUT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
 
     from xclaim.airflow.connections import ConnectionLike
@@ -49,6 +51,7 @@ __all__ = [
     "may_read_tasks",
     "may_use_connection",
     "named_connections",
+    "readable_connections",
     "secret",
     "sign_in",
     "user_of",
@@ -82,6 +85,26 @@ def may_use_connection(user: Any, conn_id: str, method: Method) -> bool:
     return bool(
         get_auth_manager().is_authorized_connection(method=method, details=details, user=user)
     )
+
+
+def readable_connections(user: Any, conn_ids: Sequence[str]) -> set[str]:
+    """Return those of the connections that the user may read: one question, if there are no teams.
+
+    :param user: as ``user_of`` returned it.
+    :param conn_ids: of the connections.
+    """
+    manager: Any = get_auth_manager()
+    if not hasattr(manager, "filter_authorized_connections"):  # Airflow 3.1
+        return {conn_id for conn_id in conn_ids if may_use_connection(user, conn_id, "GET")}
+    by_team: dict[str | None, set[str]] = {}
+    for conn_id in conn_ids:
+        by_team.setdefault(_team_of(conn_id), set()).add(conn_id)
+    readable: set[str] = set()
+    for team, ids in by_team.items():
+        readable |= manager.filter_authorized_connections(
+            conn_ids=ids, user=user, method="GET", team_name=team
+        )
+    return readable
 
 
 def may_read_tasks(user: Any, dag_id: str) -> bool:

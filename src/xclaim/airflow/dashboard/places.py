@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xclaim.airflow.connections import database_of, missing_connection
 from xclaim.airflow.dashboard import api_server
 from xclaim.airflow.dashboard.access import user_in
+from xclaim.airflow.dashboard.databases import Databases
 from xclaim.airflow.dashboard.engines import Engines
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.payload_settings import payloads_of
 from xclaim.web import AccessDeniedError, Place
 
 if TYPE_CHECKING:
-    from xclaim.airflow.connections import Database
     from xclaim.web import Person
 
 _DEFAULT = XclaimHook.default_conn_name
@@ -23,10 +22,12 @@ class ConnectionPlaces:
     """The connections of type xclaim that a user may read.
 
     And of any type that the hook takes: ``xclaim_default``, and those that ``[xclaim]
-    dashboard_connections`` names. Rights are asked of the auth manager with each page.
+    dashboard_connections`` names. Rights are asked of the auth manager with each page;
+    where a connection leads is remembered for some seconds.
     """
 
     def __init__(self) -> None:
+        self._databases = Databases()
         self._engines = Engines()
 
     def names(self, person: Person) -> list[str]:
@@ -36,7 +37,8 @@ class ConnectionPlaces:
         :raises AccessDeniedError: they may read none.
         """
         offered = _offered()
-        readable = [conn_id for conn_id in offered if _may(person, "GET", conn_id)]
+        allowed = api_server.readable_connections(user_in(person), offered)
+        readable = [conn_id for conn_id in offered if conn_id in allowed]
         if not readable:
             raise _refused(person, offered)
         return readable
@@ -55,7 +57,7 @@ class ConnectionPlaces:
         # Whoever calls has asked for ``names``, but this is the door.
         if name not in _offered() or not _may(person, "GET", name):
             raise _refused(person, [name])
-        database = _database(name)
+        database = self._databases.of(name)
         may_edit = _may(person, "PUT", name)
         return Place(
             name=name,
@@ -90,10 +92,3 @@ def _refused(person: Person, conn_ids: list[str]) -> AccessDeniedError:
         "for the right “can read” on “Connections”.",
         sign_in=api_server.sign_in(),
     )
-
-
-def _database(conn_id: str) -> Database:
-    connection = api_server.connection(conn_id)
-    if connection is None:
-        raise missing_connection(conn_id)
-    return database_of(connection, conn_id)

@@ -23,9 +23,13 @@ _NEEDED = "metrics need the package prometheus-client: install xclaim[web], whic
 
 
 class Metrics:
-    """The page, and for each place what counts from scrape to scrape: one for all who scrape."""
+    """The page, and for each place what counts from scrape to scrape: one for all who scrape.
 
-    def __init__(self) -> None:
+    ``counts``: whether it does. Not in one of several processes: each has a counter of its own.
+    """
+
+    def __init__(self, *, counts: bool) -> None:
+        self._counts = counts
         self._expositions: dict[str, tuple[Table, Exposition]] = {}
         self._lock = Lock()
 
@@ -49,6 +53,6 @@ class Metrics:
         with self._lock:
             known, exposition = self._expositions.get(place.name, (None, None))
             if exposition is None or known != table:  # it may lead elsewhere by now
-                exposition = Exposition(visit.observer)
+                exposition = Exposition(visit.observer, counts=self._counts)
                 self._expositions[place.name] = table, exposition
             return exposition
