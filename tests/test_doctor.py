@@ -199,6 +199,18 @@ def test_a_bloated_index_is_named(postgresql: Engine, monkeypatch: pytest.Monkey
     found = [each for each in examine(postgresql) if each.name == "bloat"]
 
     assert any("ix_xclaim_message_claim " in each.found for each in found)
+    assert any("xclaim_slot_pkey " in each.found for each in found)
+
+
+def test_slots_as_they_were_that_nothing_removes_are_named(
+    postgresql: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_of_server, "_MANY_DEAD_SLOTS", -1)
+
+    found = [each for each in examine(postgresql) if each.name == "autovacuum"]
+
+    assert any("dead rows in xclaim_slot" in each.found for each in found)
+    assert any("VACUUM (VERBOSE) xclaim_slot" in (each.remedy or "") for each in found)
 
 
 def test_a_client_whose_clock_is_wrong_is_told(

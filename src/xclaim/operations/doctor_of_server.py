@@ -12,7 +12,7 @@ from xclaim.connections.autocommit import needs_transaction
 from xclaim.connections.direct import run
 from xclaim.operations.findings import Finding, Level, moment
 from xclaim.sql.revision import qualified, quoted
-from xclaim.sql.schema import AUTOVACUUM, TABLE_NAME
+from xclaim.sql.schema import AUTOVACUUM, SLOT_TABLE_NAME, TABLE_NAME
 from xclaim.sql.statements import diagnosing
 
 _OLD_SNAPSHOT = 300.0  # seconds; dead rows begin to be felt after minutes of busy work
@@ -20,6 +20,7 @@ _OLD_TRANSACTIONS = 50_000  # the same where no time is known: of slots, and of 
 _CLOCKS_APART = 2.0  # seconds
 _BLOATED = 64 * 2**20, 400  # bytes of an index, and of each of its entries (usually about 60)
 _MANY_DEAD = 50_000, 0.5  # dead rows, and their share of all
+_MANY_DEAD_SLOTS = 10_000  # some hundred pages more for a claim of a limited queue
 _CONNECTIONS_LEFT = 0.1
 
 
@@ -47,7 +48,11 @@ def bloat(connection: Connection, schema: str | None) -> Iterator[Finding]:
     if _nodes_of_citus(connection, schema):
         return
     largest, per_entry = _BLOATED
-    rows = run(connection, diagnosing.indexes(), {"schema": schema})
+    rows = [
+        row
+        for name in (TABLE_NAME, SLOT_TABLE_NAME)
+        for row in run(connection, diagnosing.indexes(name), {"schema": schema})
+    ]
     bloated = [row for row in rows if row.size > max(largest, per_entry * row.entries)]
     for row in bloated:
         yield Finding(
@@ -126,6 +131,21 @@ def autovacuum(connection: Connection, schema: str | None) -> Iterator[Finding]:
         found=f"{dead} dead rows beside {live} live ones, last vacuum {moment(health.vacuumed_at)}",
         remedy=f"VACUUM (VERBOSE) {table} says what keeps them" if is_bad else None,
     )
+    yield from _dead_slots(connection, schema)
+
+
+def _dead_slots(connection: Connection, schema: str | None) -> Iterator[Finding]:
+    """Yield that a claim of a limited queue passes by many slots as they were before."""
+    table = qualified(SLOT_TABLE_NAME, schema)
+    for health in run(connection, diagnosing.table_health(SLOT_TABLE_NAME), {"schema": schema}):
+        if (health.dead or 0) > _MANY_DEAD_SLOTS:
+            yield Finding(
+                name="autovacuum",
+                level=Level.WARNING,
+                found=f"{health.dead} dead rows in {SLOT_TABLE_NAME}: each claim of a limited "
+                "queue reads those of its slots",
+                remedy=f"see old_snapshots; VACUUM (VERBOSE) {table} says what keeps them",
+            )
 
 
 def durability(connection: Connection, _schema: str | None) -> Iterator[Finding]:

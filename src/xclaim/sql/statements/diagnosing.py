@@ -48,26 +48,28 @@ def valid_checks(table_name: str) -> TextClause:
 
 
 @lru_cache
-def indexes() -> TextClause:
-    """Return each index of the table: is it valid, how large, and for how many entries."""
+def indexes(table_name: str = TABLE_NAME) -> TextClause:
+    """Return each index of a table: is it valid, how large, and for how many entries."""
     return _about_table(
         "SELECT class.relname AS name, indisvalid AND indisready AND indislive AS is_valid,"
         " pg_relation_size(class.oid) AS size, greatest(class.reltuples, 0) AS entries"
         " FROM pg_index JOIN pg_class AS class ON class.oid = indexrelid"
-        " WHERE indrelid = {table}"
+        " WHERE indrelid = {table}",
+        table_name,
     )
 
 
 @lru_cache
-def table_health() -> TextClause:
-    """Return what autovacuum has done for the table lately, and what it was told."""
+def table_health(table_name: str = TABLE_NAME) -> TextClause:
+    """Return what autovacuum has done for a table lately, and what it was told."""
     return _about_table(
         "SELECT n_live_tup AS live, n_dead_tup AS dead, class.reloptions AS options,"
         " greatest(last_autovacuum, last_vacuum) AS vacuumed_at,"
         " greatest(last_autoanalyze, last_analyze) AS analyzed_at,"
         " pg_total_relation_size(class.oid) AS size"
         " FROM pg_class AS class LEFT JOIN pg_stat_user_tables ON relid = class.oid"
-        " WHERE class.oid = {table}"
+        " WHERE class.oid = {table}",
+        table_name,
     )
 
 
