@@ -13,9 +13,9 @@ from sqlalchemy import Engine, text
 from tests.capable import Shop, as_administrator, shop
 from xclaim import create_engine
 from xclaim.cli.app import group
-from xclaim.operations import migrate
+from xclaim.operations import migrate, ordering
 from xclaim.operations.doctor import Finding, Level, examine
-from xclaim.sql.statements.capabilities import role_of
+from xclaim.sql.statements.capabilities import PARTS, role_of
 
 VERBS = ["push", "claim", "ack"]
 
@@ -189,6 +189,24 @@ def test_a_capability_that_is_as_it_was_made_is_shown(place: Shop) -> None:
     assert finding.found == "'packing': push, claim, ack in 'orders'"
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["enabled after", "enabled before"])
+def test_no_right_is_missing_or_more_where_lines_are_enabled(
+    founded: Shop, *, before: bool
+) -> None:
+    if before:
+        ordering.enable(founded.owner)
+    founded.make("packing", verbs=[*PARTS])
+    if not before:
+        ordering.enable(founded.owner)
+
+    levels = [each.level for each in examine(founded.owner) if each.name in _OF_RIGHTS]
+
+    assert levels == [Level.OK] * 3
+    ordering.disable(founded.owner)
+    founded.drop("packing")
+
+
+_OF_RIGHTS = {"capabilities", "functions", "ordering"}
 AGAIN = "run `xclaim grants capability packing --queue orders --verbs push,claim,ack --apply`"
 OF_CAPABILITIES = {
     "DROP FUNCTION packing.ack": ("ack is missing", AGAIN),
@@ -236,6 +254,36 @@ OF_CAPABILITIES = {
         "the role {consumer} has other policies",
         AGAIN,
     ),
+    "REVOKE UPDATE (status, claimed_by) ON xclaim_message FROM {consumer}": (
+        (
+            "the role {consumer} lacks UPDATE (claimed_by) on xclaim_message,"
+            " UPDATE (status) on xclaim_message"
+        ),
+        AGAIN,
+    ),
+    "REVOKE EXECUTE ON FUNCTION xclaim_claim FROM {consumer}": (
+        "the role {consumer} lacks EXECUTE on xclaim_claim(text, text, integer, interval, text)",
+        AGAIN,
+    ),
+    "REVOKE SELECT (queue) ON xclaim_queue FROM {consumer}": (
+        "the role {consumer} lacks SELECT (queue) on xclaim_queue",
+        AGAIN,
+    ),
+    "DROP POLICY xclaim_select_{consumer} ON xclaim_queue": (
+        "the role {consumer} lacks POLICY xclaim_select_{consumer} on xclaim_queue",
+        AGAIN,
+    ),
+    "GRANT DELETE, INSERT (payload) ON xclaim_message TO {consumer}": (
+        (
+            "the role {consumer} has besides DELETE on xclaim_message,"
+            " INSERT (payload) on xclaim_message"
+        ),
+        AGAIN,
+    ),
+    "CREATE ROLE {deleter}": (
+        "the role {deleter} is left of a verb that it has no more",
+        'DROP OWNED BY "{deleter}"; DROP ROLE "{deleter}"',
+    ),
     "ALTER TABLE xclaim_message DISABLE ROW LEVEL SECURITY": (
         "row-level security is off, and a token of another queue would settle there",
         'ALTER TABLE "public".xclaim_message ENABLE ROW LEVEL SECURITY',
@@ -252,6 +300,7 @@ def test_what_differs_of_a_capability_is_named_and_mended(place: Shop, change: s
     names = {
         "owner": str(place.owner.url.username),
         "consumer": role_of("packing", "consumer", place.database),
+        "deleter": role_of("packing", "deleter", place.database),
     }
     said, remedy = (each.format(**names) for each in OF_CAPABILITIES[change])
     with place.administrator.begin() as connection:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from xclaim.connections.direct import run
 from xclaim.operations import verb_functions
 from xclaim.operations.capabilities import functions_in, home_of, surroundings_of
+from xclaim.operations.capability_rights import missing_and_more
 from xclaim.operations.migrate import revision_modules, script_directory
 from xclaim.operations.verb_functions import Wanted
 from xclaim.sql.revision import commands_of, is_newer, qualified, quoted, read_revision
@@ -26,7 +27,7 @@ from xclaim.sql.statements.capabilities import (
     wrapper,
 )
 from xclaim.sql.statements.functions import Made
-from xclaim.sql.statements.granting import policy_names
+from xclaim.sql.statements.granting import Facts, Grant, policy_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,7 @@ def capabilities_that_differ(
             *_of_place(row, home),
             *_of_functions(connection, schema, capability, found),
             *_of_roles(connection, schema, capability, found),
+            *_left_over(capability, found),
         ]
         yield capability, differences
 
@@ -198,11 +200,42 @@ def _of_roles(
             yield Difference(
                 found=f"the role {role_name} has other policies", remedy=again, is_open=True
             )
+        elif facts.is_role:
+            yield from _of_rights(connection, grant, facts, again)
         if facts.wider:
             yield Difference(
                 found=f"the role {role_name} has more than it was granted, by "
                 f"{', '.join(facts.wider)}",
                 remedy="revoke that from everybody",
+                is_open=True,
+            )
+
+
+def _of_rights(
+    connection: Connection, grant: Grant, facts: Facts, again: str
+) -> Iterator[Difference]:
+    missing, more = missing_and_more(connection, grant, facts)
+    if missing:
+        yield Difference(
+            found=f"the role {grant.role} lacks {', '.join(map(str, missing))}", remedy=again
+        )
+    if more:
+        yield Difference(
+            found=f"the role {grant.role} has besides {', '.join(map(str, more))}",
+            remedy=again,
+            is_open=True,
+        )
+
+
+def _left_over(capability: Capability, found: Surroundings) -> Iterator[Difference]:
+    """Yield the roles that none of its verbs needs: of one that was dropped by hand, or cut off."""
+    for part, facts in found.roles.items():
+        if facts.is_role and part not in capability.parts:
+            name = role_of(capability.name, part, found.database)
+            role = quoted(name)
+            yield Difference(
+                found=f"the role {name} is left of a verb that it has no more",
+                remedy=f"DROP OWNED BY {role}; DROP ROLE {role}",
                 is_open=True,
             )
 

@@ -55,6 +55,19 @@ OWES = "{0}awaited_ids IS NOT NULL AND {0}due_at IS NOT NULL AND {0}available_at
 
 OWED_A_CALL = 100  # short locks
 
+# Who may insert messages with keys, or settle them: not who may update another column to lock rows.
+USERS_OF_LINES = """
+SELECT DISTINCT acl.privilege_type AS privilege, role.rolname::text AS role
+  FROM pg_class AS class
+ CROSS JOIN LATERAL (
+       SELECT class.relacl AS rights
+        UNION ALL SELECT attacl FROM pg_attribute
+                   WHERE attrelid = class.oid AND attname IN ('ordering_key', 'status')) AS of_table
+ CROSS JOIN LATERAL aclexplode(of_table.rights) AS acl
+  LEFT JOIN pg_roles AS role ON role.oid = acl.grantee
+ WHERE class.oid = {table} AND acl.grantee <> class.relowner
+   AND acl.privilege_type IN ('INSERT', 'UPDATE')"""
+
 _INDEXES = (
     (f"UNIQUE INDEX {{exists}}{TURN_NAME}", "origin_queue, ordering_key", HAS_TURN),
     (f"INDEX {{exists}}{IN_LINE_NAME}", "queue, ordering_key, id", IN_LINE),
@@ -641,22 +654,14 @@ DECLARE
     granted record;
 BEGIN
     FOR granted IN
-        SELECT DISTINCT acl.grantee, acl.privilege_type, role.rolname
-          FROM pg_class AS class
-         CROSS JOIN LATERAL (
-               SELECT class.relacl AS rights
-                UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = class.oid) AS of_table
-         CROSS JOIN LATERAL aclexplode(of_table.rights) AS acl
-          LEFT JOIN pg_roles AS role ON role.oid = acl.grantee
-         WHERE class.oid = {_literal(table)}::regclass AND acl.grantee <> class.relowner
-           AND acl.privilege_type IN ('INSERT', 'UPDATE') LOOP
+        {USERS_OF_LINES.format(table=f"{_literal(table)}::regclass")} LOOP
         EXECUTE 'GRANT EXECUTE ON FUNCTION '
-            || CASE granted.privilege_type WHEN 'INSERT' THEN {_literal(line_up)}
+            || CASE granted.privilege WHEN 'INSERT' THEN {_literal(line_up)}
                                            ELSE {_literal(pass_owed)} END
             || ' TO '
-            || CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(granted.rolname) END;
+            || coalesce(quote_ident(granted.role), 'PUBLIC');
     END LOOP;
-END"""  # noqa: S608  (names of ours, quoted)
+END"""
     return f"DO {_literal(body)}"
 
 

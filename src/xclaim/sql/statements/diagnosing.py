@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from sqlalchemy import Text, TextClause, bindparam, text
 
+from xclaim.sql.ordering import USERS_OF_LINES
 from xclaim.sql.schema import TABLE_NAME, VERSION_TABLE_NAME
 
 _TABLE = """(
@@ -184,17 +185,10 @@ def definitions() -> TextClause:
 
 @lru_cache
 def writers() -> TextClause:
-    """Return which roles may insert into the table or update it, but for its owner."""
+    """Return which roles push with keys to the table or settle, but for its owner."""
     return _about_table(
-        "SELECT DISTINCT acl.privilege_type AS privilege,"
-        "       coalesce(role.rolname::text, 'PUBLIC') AS role"
-        "  FROM pg_class AS class"
-        " CROSS JOIN LATERAL (SELECT class.relacl AS rights"
-        "        UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = class.oid) AS of_table"
-        " CROSS JOIN LATERAL aclexplode(of_table.rights) AS acl"
-        "  LEFT JOIN pg_roles AS role ON role.oid = acl.grantee"
-        " WHERE class.oid = {table} AND acl.grantee <> class.relowner"
-        "   AND acl.privilege_type IN ('INSERT', 'UPDATE')"
+        "SELECT privilege, coalesce(role, 'PUBLIC') AS role"  # noqa: S608  (a constant of ours)
+        f"  FROM ({USERS_OF_LINES}) AS of_table"
     )
 
 

@@ -125,6 +125,35 @@ def roles() -> TextClause:
     ).bindparams(bindparam("names", type_=ARRAY(Text)))
 
 
+@lru_cache
+def rights() -> TextClause:
+    """Return what a role was granted itself in the schema of the table, and its policies there."""
+    return text(
+        "WITH home AS ("
+        "     SELECT relnamespace AS oid FROM pg_class WHERE oid = to_regclass(:message_table)),"
+        " grantee AS (SELECT oid FROM pg_roles WHERE rolname = :role)"
+        "SELECT class.relname::text AS name, granted.privilege_type AS privilege,"
+        "       of_class.column_name"
+        "  FROM home JOIN pg_class AS class ON class.relnamespace = home.oid"
+        " CROSS JOIN LATERAL ("
+        "       SELECT class.relacl AS rights, '' AS column_name"
+        "        UNION ALL SELECT attacl, attname::text FROM pg_attribute"
+        "                   WHERE attrelid = class.oid) AS of_class"
+        " CROSS JOIN LATERAL aclexplode(of_class.rights) AS granted"
+        "  JOIN grantee ON grantee.oid = granted.grantee"
+        " UNION ALL "
+        "SELECT concat(proname, '(', oidvectortypes(proargtypes), ')'), granted.privilege_type, ''"
+        "  FROM home JOIN pg_proc ON pronamespace = home.oid"
+        " CROSS JOIN LATERAL aclexplode(proacl) AS granted"
+        "  JOIN grantee ON grantee.oid = granted.grantee"
+        " UNION ALL "
+        "SELECT class.relname::text, concat('POLICY ', polname), ''"
+        "  FROM home JOIN pg_class AS class ON class.relnamespace = home.oid"
+        "  JOIN pg_policy ON polrelid = class.oid"
+        "  JOIN grantee ON polroles = ARRAY[grantee.oid]"
+    ).bindparams(bindparam("message_table", type_=Text), bindparam("role", type_=Text))
+
+
 def made_of(row: Any) -> Made:
     """Return a row of ``functions`` as a value."""
     values: dict[str, Any] = {
