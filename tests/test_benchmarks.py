@@ -189,6 +189,15 @@ def test_the_rows_of_the_page_are_what_this_checkout_has_reached() -> None:
     ]
 
 
+def test_a_run_of_some_workloads_has_their_pictures_and_no_others() -> None:
+    def ran(*workloads: str) -> list[str]:
+        return Figures(record(each, XCLAIM, 0, {}) for each in workloads).pictures()
+
+    assert ran("connections_200") == []
+    assert ran("claim_ack_2", "pinned", "unpinned") == ["workers", "pinned"]
+    assert ran("batch_100", "growth_1000") == ["rates", "growth"]
+
+
 def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
     slow_round, quick_rounds = (9, 10), ((200, 100), (300, 100))
 
