@@ -132,7 +132,7 @@ format: $(VENV)/.installed ## Format the code and repair what ruff can
 IN_PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 # What asks the database more than Python is not repeated on other versions of both.
 CORE := -m "not airflow and not wheel" \
-	$(addprefix --ignore tests/,browser cli languages stack torture model ordering payloads typing web cancelling test_failover.py test_benchmarks.py test_moving.py test_pages.py test_reference.py test_site.py)
+	$(addprefix --ignore tests/,browser cli languages stack torture model ordering payloads typing web cancelling test_failover.py test_benchmarks.py test_benchmark_sides.py test_moving.py test_pages.py test_reference.py test_site.py)
 # What can differ between SQLAlchemy 2.0 and 2.1: engines, pools and dialects, sessions, asyncio, how a statement is
 # compiled, what it is given and what becomes of its rows and errors, and what Alembic makes of them. So each verb, each
 # look and each operation runs once more. What the database refuses, plans or keeps apart, what becomes of a payload

@@ -16,6 +16,14 @@ IN_AIRFLOW, STEADY, CONCURRENCY, ORDERING = (
     f"{name}.json" for name in ("airflow", "steady", "concurrency", "ordering")
 )
 
+# The page's pictures, by how the workloads begin that are in them.
+PICTURES = {
+    "rates": ("claim_ack_1", "claim_ack_8", "batch_100"),
+    "workers": ("claim_ack_",),
+    "growth": ("growth_",),
+    "pinned": ("pinned",),
+}
+
 
 def record(
     workload: str,
@@ -56,6 +64,15 @@ class Figures:
     def workloads(self) -> list[str]:
         """Return the workloads that ran, in their order."""
         return list(dict.fromkeys(record["workload"] for record in self._records))
+
+    def pictures(self) -> list[str]:
+        """Return the pictures for which something was measured: not each run has every workload."""
+        ran = self.workloads()
+        return [
+            name
+            for name, prefixes in PICTURES.items()
+            if any(each.startswith(prefixes) for each in ran)
+        ]
 
     def contenders(self, workload: str) -> list[str]:
         """Return who took part, in the order of the first round."""

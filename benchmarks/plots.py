@@ -12,7 +12,7 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 
 from benchmarks.contenders import POSTGRESQL, SAME, SHORTEST, STREAM, XCLAIM
-from benchmarks.figures import Figures
+from benchmarks.figures import PICTURES, Figures
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, then darker ones of Paul Tol's.
 _COLOUR_OF = {
@@ -46,11 +46,10 @@ _SETTINGS = {
 def draw(results: dict[str, Any], folder: Path) -> None:
     """Write the SVG files."""
     figures = Figures(results["records"])
+    drawn = {"rates": _rates, "workers": _workers, "growth": _growth, "pinned": _pinned}
     with mpl.rc_context(_SETTINGS):
-        _save(_rates(figures), folder / "rates.svg")
-        _save(_workers(figures), folder / "workers.svg")
-        _save(_growth(figures), folder / "growth.svg")
-        _save(_pinned(figures), folder / "pinned.svg")
+        for name in figures.pictures():
+            _save(drawn[name](figures), folder / f"{name}.svg")
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -59,9 +58,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _rates(figures: Figures) -> Any:
-    shown = [
-        name for name in ("claim_ack_1", "claim_ack_8", "batch_100") if figures.contenders(name)
-    ]
+    shown = [name for name in PICTURES["rates"] if figures.contenders(name)]
     figure, axes = plt.subplots(1, len(shown), figsize=(4 * len(shown), 3.5), squeeze=False)
     for axis, workload in zip(axes[0], shown, strict=True):
         names = [

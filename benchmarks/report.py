@@ -34,7 +34,7 @@ def page(results: dict[str, Any], *, pictures: str, long_run: dict[str, Any] | N
         *targets.table(figures),
         "",
         *(agreement.section(figures, long_run) if long_run else ()),
-        *_plots(pictures),
+        *_plots(figures, pictures),
         "## Every figure\n",
         "Medians of all rounds, lowest to highest in brackets. The ratio is xclaim's figure",
         "divided by the contender's, round by round: more is better for rates, less for times.\n",
@@ -61,9 +61,9 @@ def _conditions(machine: dict[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _plots(pictures: str) -> Iterator[str]:
-    for name, text in PLOTS.items():
-        yield f"![{text}]({pictures}/{name}.svg)\n"
+def _plots(figures: Figures, folder: str) -> Iterator[str]:
+    for name in figures.pictures():
+        yield f"![{PLOTS[name]}]({folder}/{name}.svg)\n"
 
 
 def _workload(figures: Figures, name: str) -> Iterator[str]:
