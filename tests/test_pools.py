@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -71,6 +72,19 @@ def test_an_option_counts_more_than_the_url(database_url: str) -> None:
     engine = create_engine(with_size(database_url, 3), pool_size=4)
 
     assert engine.pool.size() == 4  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("maker", [create_engine, create_async_engine])
+def test_what_sqlalchemy_logs_of_connections_is_not_under_our_name(
+    maker: Any, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    maker(database_url).pool.dispose()
+    maker(database_url).pool.recreate()
+
+    assert [record.name for record in caplog.records if record.name.startswith("xclaim")] == []
+    assert any(record.name.startswith("sqlalchemy.pool") for record in caplog.records)
 
 
 def test_a_pool_of_ones_own_stays(database_url: str) -> None:

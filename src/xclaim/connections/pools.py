@@ -27,6 +27,9 @@ class NoConnectionError(errors.NoConnectionError, exc.TimeoutError):
 class PatientPool(QueuePool):
     """A pool whose error names how many places it has, and how it is given more."""
 
+    # What SQLAlchemy says of its connections stays under its own name, whose level is its users'.
+    _sqla_logger_namespace = f"{QueuePool.__module__}.{QueuePool.__name__}"
+
     def connect(self) -> PoolProxiedConnection:
         """Return a connection. Raise NoConnectionError if none came free in time."""
         try:
