@@ -79,8 +79,8 @@ def test_what_sqlalchemy_logs_of_connections_is_not_under_our_name(
     maker: Any, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "sqlalchemy")
 
-    maker(database_url).pool.dispose()
     maker(database_url).pool.recreate()
 
     assert [record.name for record in caplog.records if record.name.startswith("xclaim")] == []
