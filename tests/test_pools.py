@@ -68,6 +68,20 @@ def test_every_engine_has_as_many_places_as_its_url_says(
     assert "pool_size" not in engine.url.query
 
 
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_what_a_pool_logs_is_no_line_of_xclaim(
+    database_url: str, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "xclaim")
+    caplog.set_level(logging.DEBUG, "sqlalchemy.pool")
+
+    engine = make(database_url)
+    getattr(engine, "sync_engine", engine).dispose()
+
+    assert "Pool recreating" in caplog.messages
+    assert not [each for each in caplog.records if each.name.startswith("xclaim")]
+
+
 def test_an_option_counts_more_than_the_url(database_url: str) -> None:
     engine = create_engine(with_size(database_url, 3), pool_size=4)
 

@@ -27,8 +27,9 @@ class NoConnectionError(errors.NoConnectionError, exc.TimeoutError):
 class PatientPool(QueuePool):
     """A pool whose error names how many places it has, and how it is given more."""
 
-    # What SQLAlchemy says of its connections stays under its own name, whose level is its users'.
-    _sqla_logger_namespace = f"{QueuePool.__module__}.{QueuePool.__name__}"
+    # What pools log stays in SQLAlchemy's log, where `echo_pool` and people look for it: by the
+    # name of the module it would be lines of ours.
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.QueuePool"
 
     def connect(self) -> PoolProxiedConnection:
         """Return a connection. Raise NoConnectionError if none came free in time."""
@@ -41,6 +42,8 @@ class PatientPool(QueuePool):
 
 class AsyncPatientPool(PatientPool, AsyncAdaptedQueuePool):
     """The same for asyncio."""
+
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
 
 
 def pool_options(
