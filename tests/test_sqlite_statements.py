@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from sqlalchemy.dialects import sqlite
 
 from xclaim.connections import pysqlite
 from xclaim.connections.placeholders import by_place
@@ -85,3 +86,13 @@ def test_a_token_settles_as_it_was_handed_out(driver: sqlite3.Connection) -> Non
 
     assert list(ack.run(driver, {**receipt, "token": UUID(int=1)}, named=False)) == []
     assert list(ack.run(driver, receipt, named=False)) == [(claimed.id,)]
+
+
+def test_who_has_the_turn_is_looked_up_by_id(driver: sqlite3.Connection) -> None:
+    statement = statements.with_turn(message_table(), SQLITE)
+    sql = str(statement.compile(dialect=sqlite.dialect(paramstyle="named")))
+
+    plan = [row[-1] for row in driver.execute(f"EXPLAIN QUERY PLAN {sql}", {"ids": "[1, 2]"})]
+
+    assert any("SEARCH xclaim_message USING INTEGER PRIMARY KEY" in each for each in plan), plan
+    assert not any("SCAN xclaim_message" in each for each in plan), plan

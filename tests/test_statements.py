@@ -359,8 +359,8 @@ def test_every_statement_is_checked() -> None:
     exempt |= {"set_backlog", "limited_backlogs"}  # they, too
     exempt |= {"is_known"}  # of a queue with many messages it reads the first row of the table
     exempt |= {"stored_objects", "encrypted"}  # they read the table, for thousands at once
-    exempt |= {"pass_owed", "still_ordered", "with_turn"}  # see test_ordering_keys
-    exempt |= {"push_one"}  # only SQLite is sent it: see test_sqlite_statements
+    exempt |= {"pass_owed", "still_ordered"}  # see ordering/test_plans
+    exempt |= {"push_one", "with_turn"}  # only SQLite is sent them: see test_sqlite_statements
     exempt |= {"limit", "limits", "limited_queues", "add_slots"}  # they read tables of few rows
     exempt |= {"vacancy"}  # they, too, and no more claims than the limit is: see test_limits
     exempt |= {"claim_this_one", "room", "due_slots", "take_slots"}  # only SQLite is sent them

@@ -19,7 +19,7 @@ from xclaim.sql.schema import message_table, queue_table, slot_table
 from xclaim.sql.statements.auditing import PROMISES
 
 _TABLE = message_table()
-_FIELDS = [field.name for field in fields(Row) if field.compare]
+_FIELDS = [*[field.name for field in fields(Row) if field.compare], "keeps_turn"]
 _TIMES = [column.name for column in _TABLE.columns if column.name.endswith("_at")]
 _JSON = ("payload", "failures")
 _ASKED = [PROMISES[name] for name in ("status", "claimed", "consumed", "attempts", "queue")]
@@ -55,6 +55,8 @@ def _as_row(values: dict[str, Any]) -> Row:
     changed = {
         "status": Status(values["status"]),
         "failures": tuple(Failed(**each) for each in kept),
+        # The column says of the others what they will do as a dead letter.
+        "keeps_turn": bool(values["keeps_turn"]) and values["queue"] != values["origin_queue"],
     }
     return Row(**{**values, **changed}, failed_at=failed_at)
 
