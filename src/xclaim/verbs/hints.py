@@ -239,7 +239,8 @@ def due_in(engine: Engine, schema: str | None, queue: str) -> float | None:
 
     None if it did not wait for that.
     """
-    hints = _remembered.get(engine.pool, {}).get((translated(engine, schema), queue))
+    of_pool = _remembered.get(engine.pool)
+    hints = None if of_pool is None else of_pool.get((translated(engine, schema), queue))
     return None if hints is None else hints.due_in()
 
 
