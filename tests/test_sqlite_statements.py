@@ -92,7 +92,8 @@ def test_who_has_the_turn_is_looked_up_by_id(driver: sqlite3.Connection) -> None
     statement = statements.with_turn(message_table(), SQLITE)
     sql = str(statement.compile(dialect=sqlite.dialect(paramstyle="named")))
 
-    plan = [row[-1] for row in driver.execute(f"EXPLAIN QUERY PLAN {sql}", {"ids": "[1, 2]"})]
+    asked = driver.execute(f"EXPLAIN QUERY PLAN {sql}", SQLITE.row_parameters(id=[1, 2]))
+    plan = [row[-1] for row in asked]
 
     assert any("SEARCH xclaim_message USING INTEGER PRIMARY KEY" in each for each in plan), plan
     assert not any("SCAN xclaim_message" in each for each in plan), plan
