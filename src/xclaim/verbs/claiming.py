@@ -19,7 +19,6 @@ from sqlalchemy.exc import DBAPIError
 from xclaim import arguments
 from xclaim.arguments import LEASE
 from xclaim.claims import Claim, Ticket, claim_of
-from xclaim.connections.autocommit import is_autocommit
 from xclaim.errors import InvalidArgumentError
 from xclaim.message import Fill, Status, always, message_of
 from xclaim.retry import RETRY, Retry
@@ -436,8 +435,7 @@ def _take_within_limits(connection: Connection, asked: Request) -> list[Claim] |
         return as_claims(rows, asked)
     if seen is not None and seen.limits.are_any:
         return []
-    if is_autocommit(connection):
-        asked.hints.note_limits(None)
+    asked.hints.forget_limits()  # to be asked for again: it may be given others at once
     return None
 
 
