@@ -24,7 +24,7 @@ from tests.replication import replicated
 from xclaim import InvalidArgumentError, OrderingNotEnabledError, Queue, create_engine
 from xclaim.cli.app import group
 from xclaim.operations import beside_writers, doctor, migrate, ordering
-from xclaim.sql.ordering import INDEXES, KEYED_NAME
+from xclaim.sql.ordering import IN_LINE_NAME, INDEXES, KEYED_NAME
 from xclaim.sql.schema import TURN_NAME
 
 
@@ -116,6 +116,29 @@ def test_what_was_killed_while_it_was_enabled_goes_on(engine: Engine) -> None:
     assert ordering.enable(engine)  # beside what the server may still do for the one that is gone
     assert is_complete(engine)
     assert not ordering.enable(engine)
+
+
+def test_it_does_not_begin_while_an_index_is_still_built_for_one_that_is_gone(
+    engine: Engine,
+) -> None:
+    ordering.enable(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"DROP INDEX {IN_LINE_NAME}")
+    tries: list[object] = []
+    with create_engine(engine.url).connect() as builder, ThreadPoolExecutor() as threads:
+        builder.execution_options(isolation_level="AUTOCOMMIT")
+        with writing(engine):
+            statement = f"CREATE INDEX CONCURRENTLY {IN_LINE_NAME} ON xclaim_message (id)"
+            building = threads.submit(builder.exec_driver_sql, statement)
+            until(lambda: is_building(engine))
+            event.listen(engine.pool, "checkout", lambda *_: tries.append(None))
+            enabling = threads.submit(ordering.enable, engine)
+            until(lambda: len(tries) > 3)  # it tries again, and holds no transaction meanwhile
+
+        building.result()
+        assert enabling.result()
+
+    assert is_complete(engine)
 
 
 def test_an_index_that_is_not_valid_is_built_again(engine: Engine) -> None:

@@ -32,6 +32,13 @@ __all__ = ["alone", "build", "drop", "indexes_of", "refuse_read_only", "with_the
 # Any number nobody else locks by: the first bytes of sha256("xclaim ordering").
 _LOCK = 0x04A9FFE2
 _TRY = text("SELECT pg_try_advisory_xact_lock(:lock) AS is_alone").bindparams(lock=_LOCK)
+# Of a run that was killed the server may still build an index. If that had seen the snapshot of this
+# question it would wait until the transaction with the lock ends, which waits for the index: no
+# deadlock that PostgreSQL could see, because they are two sessions.
+_IS_BUILDING = text(
+    "SELECT count(*) > 0 AS is_building FROM pg_stat_progress_create_index"
+    " WHERE datid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 # Who holds the lock does nothing else, and is meant to. PostgreSQL 17 has the second of them.
 _STAY = text(
     "SELECT set_config(name, '0', true) FROM pg_settings"
@@ -73,7 +80,10 @@ _ONE_OF_A_POOLER = (
 _STANDBY = "this server is a standby, which changes nothing: run it on the primary"
 _READ_ONLY = "default_transaction_read_only is on in this session: run it as a role that may write"
 _IS_BUILT = "an index is being built: this run waits for it"
-_ANOTHER_RUN = "another run is at work on the indexes of ordering keys: this one waits for it"
+_ANOTHER_RUN = (
+    "another run is at work on the indexes of ordering keys, or an index is being built: this one "
+    "waits for it"
+)
 _AT_WORK = (
     "at work on %s: it reads the table, and waits for the transactions that began before it; "
     "nobody waits for it"
@@ -110,7 +120,7 @@ def _holding_the_lock(engine: Engine) -> Connection:
             connection = closing.enter_context(engine.connect())
             connection.execution_options(isolation_level="READ COMMITTED")
             refuse_read_only(connection)
-            if _is_alone(connection):
+            if _is_alone(connection) and not _is_building(connection):
                 closing.pop_all()
                 return connection
         time.sleep(_AGAIN_AFTER)
@@ -228,6 +238,11 @@ def with_the_table(
 def _is_alone(connection: Connection) -> bool:
     (row,) = direct.run(connection, _TRY, {})
     return bool(row.is_alone)
+
+
+def _is_building(connection: Connection) -> bool:
+    (row,) = direct.run(connection, _IS_BUILDING, {})
+    return bool(row.is_building)
 
 
 def _wait_for_builders(connection: Connection, schema: str) -> None:
