@@ -80,7 +80,8 @@ MEANINGS = {
     "an index is being built: this run waits for it": (
         "`xclaim ordering enable` was cut short, and the server still builds. Nobody waits for it."
     ),
-    "another run is at work on the indexes of ordering keys, or an index is being built: this one waits for it": (
+    "another run is at work on the indexes of ordering keys, or an index is being built: this one "
+    "waits for it": (
         "Of two runs of `xclaim ordering enable` or `disable` the second has nothing to do yet."
     ),
     "at work on %s: it reads the table, and waits for the transactions that began before it; "

@@ -32,9 +32,9 @@ __all__ = ["alone", "build", "drop", "indexes_of", "refuse_read_only", "with_the
 # Any number nobody else locks by: the first bytes of sha256("xclaim ordering").
 _LOCK = 0x04A9FFE2
 _TRY = text("SELECT pg_try_advisory_xact_lock(:lock) AS is_alone").bindparams(lock=_LOCK)
-# Of a run that was killed the server may still build an index. If that had seen the snapshot of this
-# question it would wait until the transaction with the lock ends, which waits for the index: no
-# deadlock that PostgreSQL could see, because they are two sessions.
+# Of a run that was killed the server may still build an index. If that had seen the snapshot of
+# this question it would wait until the transaction with the lock ends, which waits for the index:
+# no deadlock that PostgreSQL could see, because they are two sessions.
 _IS_BUILDING = text(
     "SELECT count(*) > 0 AS is_building FROM pg_stat_progress_create_index"
     " WHERE datid = (SELECT oid FROM pg_database WHERE datname = current_database())"
