@@ -27,6 +27,8 @@ pytestmark = pytest.mark.slow
 
 _KILL_EVERY = 0.15  # seconds
 _AT_WORK = 500  # bytes of a log: whoever is killed has claimed something
+_PROCESSES, _SECONDS = 6, 4
+_CONSUMED = text("SELECT count(*) FROM xclaim_message WHERE status = 'consumed'")
 _CLAIMED = text("SELECT count(*) FROM xclaim_message WHERE status = 'claimed'")
 _BEGUN = text("SELECT claimed_at FROM begun ORDER BY claimed_at")
 _NOTES = {
@@ -89,19 +91,24 @@ class _Crowd:
         return process
 
 
-def _raced(url: str, folder: Path, *, processes: int, seconds: float) -> tuple[int, int]:
-    """Race; return how many were killed, and how many were claimed at once as the table had it."""
+def _raced(url: str, folder: Path, *, at_once: int) -> tuple[int, int]:
+    """Race; return how many were killed, and how many were claimed at once as the table had it.
+
+    Until so many were, and until enough was done and killed to tell something: the machine may be
+    slow.
+    """
     engine = create_engine(url)
-    crowd = _Crowd(url, folder, processes)
-    most = 0
+    crowd = _Crowd(url, folder, _PROCESSES)
+    most = consumed = 0
     try:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end or crowd.kills < 8:
+        end = time.monotonic() + _SECONDS
+        while time.monotonic() < end or crowd.kills < 8 or most < at_once or consumed < 20:
             assert time.monotonic() < end + PATIENCE
             time.sleep(_KILL_EVERY)
             crowd.kill_one()
             with engine.connect() as connection:
                 most = max(most, connection.scalar(_CLAIMED) or 0)
+                consumed = connection.scalar(_CONSUMED) or 0
     finally:
         crowd.stop()
         engine.dispose()
@@ -150,7 +157,7 @@ def test_no_more_are_claimed_at_once_whoever_is_killed(
     engine = _prepared(database_url)
     Queue(QUEUE, engine).limit(concurrency=concurrency)
 
-    kills, seen = _raced(database_url, tmp_path, processes=6, seconds=4)
+    kills, seen = _raced(database_url, tmp_path, at_once=min(2, concurrency))
 
     told = history.read(tmp_path)
     acked = Counter(held.message_id for held in told.acks())
@@ -158,7 +165,7 @@ def test_no_more_are_claimed_at_once_whoever_is_killed(
     assert kills >= 8
     assert len(acked) > 10
     assert max(acked.values()) == 1
-    assert min(2, concurrency) <= _most_at_once(told) <= concurrency
+    assert _most_at_once(told) <= concurrency
     assert seen <= concurrency
     _drained(engine)
     engine.dispose()
@@ -171,7 +178,7 @@ def test_no_more_claims_begin_in_any_time_whoever_is_killed(
     engine = _prepared(database_url)
     Queue(QUEUE, engine).limit(rate=50, burst=burst, concurrency=8)
 
-    kills, seen = _raced(database_url, tmp_path, processes=6, seconds=4)
+    kills, seen = _raced(database_url, tmp_path, at_once=1)
 
     told = history.read(tmp_path)
     with engine.connect() as connection:
