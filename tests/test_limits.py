@@ -153,6 +153,21 @@ def test_a_claim_that_waits_for_a_rate_knows_how_long(engine: Engine) -> None:
     assert verbs.due_in(engine, None, "orders") is None  # nobody knows when the other ends
 
 
+def test_nobody_waits_for_a_rate_that_has_ended(engine: Engine) -> None:
+    queue = Queue("orders", engine)
+    queue.push_many([1, 2])
+    queue.limit(rate=1, per=timedelta(days=1))
+    queue.claim()
+    assert queue.claim() is None
+    assert verbs.due_in(engine, None, "orders") is not None
+
+    queue.limit()
+    assert queue.claim() is not None
+    assert queue.claim() is None
+
+    assert verbs.due_in(engine, None, "orders") is None
+
+
 def test_who_waits_for_a_rate_looks_when_it_is_due_and_less_often_if_in_vain() -> None:
     patience = Patience(timedelta(hours=1), ["postgresql"])
 

@@ -88,19 +88,6 @@ def test_an_option_counts_more_than_the_url(database_url: str) -> None:
     assert engine.pool.size() == 4  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("maker", [create_engine, create_async_engine])
-def test_what_sqlalchemy_logs_of_connections_is_not_under_our_name(
-    maker: Any, database_url: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.DEBUG, "sqlalchemy")
-
-    maker(database_url).pool.recreate()
-
-    assert [record.name for record in caplog.records if record.name.startswith("xclaim")] == []
-    assert any(record.name.startswith("sqlalchemy.pool") for record in caplog.records)
-
-
 def test_a_pool_of_ones_own_stays(database_url: str) -> None:
     assert isinstance(create_engine(with_size(database_url, 3), poolclass=NullPool).pool, NullPool)
 

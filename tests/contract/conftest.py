@@ -12,6 +12,7 @@ from tests.contract.facades import AsyncFacade, Facade, SyncFacade
 from tests.databases import given_schema, is_citus
 from tests.retrying import AT_ONCE
 from xclaim import Queue, create_engine
+from xclaim.operations import ordering
 
 _numbers = itertools.count()
 
@@ -21,7 +22,10 @@ DATABASES = ["sqlite", "postgresql"] if given_schema() is None else ["postgresql
 # Who asks for these makes a database of his own: in an encoding, say, or a file of SQLite.
 OF_ONES_OWN = {"postgresql_server", "sqlite_url"}
 # Ordering keys need triggers, which Citus refuses for tables that it distributes.
-collect_ignore = ["test_ordering.py"] if given_schema() is not None and is_citus() else []
+IS_CITUS = given_schema() is not None and is_citus()
+collect_ignore = ["test_ordering.py", "test_whole_lines.py"] if IS_CITUS else []
+if IS_CITUS:
+    OF_ONES_OWN.add("with_ordering")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -31,6 +35,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     own = [each for each in items if OF_ONES_OWN.intersection(getattr(each, "fixturenames", ()))]
     config.hook.pytest_deselected(items=own)
     items[:] = [each for each in items if each not in own]
+
+
+@pytest.fixture
+def with_ordering(engine: Engine) -> None:
+    """Let messages have ordering keys."""
+    ordering.enable(engine)
 
 
 @pytest.fixture(params=DATABASES)

@@ -13,7 +13,6 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.contract.facades import Facade
 from xclaim import Backlog, DuplicateMessageError, InvalidArgumentError, Queue, QueueFullError
-from xclaim.operations import ordering
 from xclaim.verbs import backlog
 
 SOON = timedelta(milliseconds=50)
@@ -69,8 +68,8 @@ def test_what_was_claimed_makes_room(full: Queue) -> None:
     assert waiting(full) == 3
 
 
-def test_what_is_delayed_or_stands_in_line_waits_too(queue: Queue, engine: Engine) -> None:
-    ordering.enable(engine)
+@pytest.mark.usefixtures("with_ordering")
+def test_what_is_delayed_or_stands_in_line_waits_too(queue: Queue) -> None:
     queue.push(1, delay=timedelta(days=1))
     queue.push_many([2, 3], ordering_keys=["a", "a"])
     queue.limit_backlog(max_backlog=3)

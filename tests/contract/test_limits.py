@@ -11,7 +11,6 @@ from sqlalchemy import Engine, text
 from tests.contract.facades import Facade
 from tests.eventually import PATIENCE
 from xclaim import ClaimLostError, InvalidArgumentError, Limits, Queue, Ticket
-from xclaim.operations import ordering
 
 NO_LEASE = timedelta(0)
 HOUR = timedelta(hours=1)
@@ -261,11 +260,8 @@ def test_what_rests_after_a_failure_has_no_slot(queue: Queue) -> None:
     assert queue.claim() is not None
 
 
-def test_messages_with_ordering_keys_are_claimed_in_turn_within_the_limit(
-    queue: Queue, engine: Engine
-) -> None:
-    if engine.dialect.name != "sqlite":  # a file is made ready by the first push
-        ordering.enable(engine)
+@pytest.mark.usefixtures("with_ordering")
+def test_messages_with_ordering_keys_are_claimed_in_turn_within_the_limit(queue: Queue) -> None:
     queue.push_many(["a1", "a2", "b1", "c1"], ordering_keys=["a", "a", "b", "c"])
     queue.limit(concurrency=2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -657,3 +658,44 @@ def test_a_stream_hands_out_nothing_behind_a_message_that_cannot_be_read(
 
     assert seen == [1, "b", 3]
     assert queue.counts().consumed == 3
+
+
+def test_the_log_says_what_became_of_a_batch(
+    queue: Queue, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_line(queue, 1, 2, 3, 4)
+    first, second, third, fourth = batch(queue)
+    caplog.clear()
+    caplog.set_level(logging.INFO, "xclaim")
+
+    queue.release(second, error="it failed")
+    queue.release(third)
+    for claim in (first, fourth):
+        lapse(engine, claim)
+    queue.expire()
+
+    failed, released, lapsed = said(caplog)
+    assert failed.endswith("it stands in line again")
+    assert released.endswith("it stands in line again")
+    assert "the leases on 2 messages" in lapsed
+    assert "next try by 20" in lapsed
+
+
+def test_the_log_says_so_also_where_only_one_claimed_along_has_lapsed(
+    queue: Queue, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_line(queue, 1, 2)
+    _, second = batch(queue)
+    caplog.clear()
+
+    lapse(engine, second)
+    queue.expire()
+
+    (lapsed,) = said(caplog)
+    assert lapsed.endswith("it stands in line again")
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged of failures, releases and leases."""
+    words = ("failed in", "was released", "ran out")
+    return [text for text in caplog.messages if any(each in text for each in words)]

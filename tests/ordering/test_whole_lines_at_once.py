@@ -97,10 +97,14 @@ def test_what_rests_is_tried_at_once_when_nobody_settles_its_batch_any_more(
     first, second, third = batch_of(queue, 1, 2, 3, 4, size=3)
 
     with settling(postgresql, second, third):
-        queue.release(first, delay=HOUR)
+        released = queue.release(first, delay=HOUR)
     owed = queue.get(first.message.id)
 
     assert owed is not None
+    # It says when it is due, and not for how long it is put off meanwhile.
+    assert released.available_at is not None
+    assert owed.available_at is not None
+    assert owed.available_at - released.available_at > HOUR
     with postgresql.connect() as connection:
         due = text("SELECT due_at - now() < interval '1 minute' FROM xclaim_message WHERE id = :id")
         assert connection.scalar(due, {"id": owed.id})

@@ -27,6 +27,7 @@ Line = tuple[int, str]  # a level of logging, and the text
 _MOST_IDS = 5  # that are listed; of more the first ones and the last
 _MOST_CHARACTERS = 200  # of a claimant, or of the name of an error's class
 _logger = logging.getLogger("xclaim")
+_IN_LINE = "it stands in line again"
 
 
 def is_wanted(verb: Verb[Any], least: int) -> bool:
@@ -68,8 +69,10 @@ def lapsed(queue: str, schema: str | None, rows: Sequence[Any]) -> list[Line]:
     dead = [row for row in rows if row.queue != queue]
     said = []
     if back:
-        next_try = _time(max(row.available_at for row in back))
-        said.append((logging.WARNING, f"{_lapsed(queue, back)}, next try by {next_try}"))
+        # What was claimed along with another of its line has no such time: it stands in line again.
+        times = [row.available_at for row in back if row.available_at is not None]
+        again = f"next try by {_time(max(times))}" if times else _IN_LINE
+        said.append((logging.WARNING, f"{_lapsed(queue, back)}, {again}"))
     if dead:
         said.append((logging.WARNING, f"{_lapsed(queue, dead)}, {_dead(queue, schema, len(dead))}"))
     return said
@@ -169,12 +172,14 @@ def _released(run: _Run) -> list[Line]:
     if message.queue != run.queue:
         how = f"failed{_class_of(message)}" if error is not None else "was released"
         return [(logging.WARNING, f"{what} {how} in {attempt}, {_dead(run.queue, run.schema)}")]
+    is_in_line = message.available_at is None
     if error is not None:
-        until = f"next try at {_time(message.available_at)}"
+        until = _IN_LINE if is_in_line else f"next try at {_time(message.available_at)}"
         return [(logging.WARNING, f"{what} failed{_class_of(message)} in {attempt}, {until}")]
     is_delayed = run.options.get("delay") is not None
     until = f"from {_time(message.available_at)}" if is_delayed else "at once"
-    return [(logging.INFO, f"{what} was released in {attempt}, it can be claimed {until}")]
+    again = _IN_LINE if is_in_line else f"it can be claimed {until}"
+    return [(logging.INFO, f"{what} was released in {attempt}, {again}")]
 
 
 def _kept(run: _Run) -> list[Line]:

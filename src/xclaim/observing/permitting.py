@@ -41,12 +41,13 @@ class _Needs:
     deletes: bool = False
 
 
+_AGAIN = ("available_at", "due_at")
 _NEEDS = {
     Action.PUSH: _Needs(select=("id",), insert=_PUSHED),
     Action.REDRIVE: _Needs(update=("queue", "attempts", "available_at", *_FREED)),
     # Who gives back what another holds reads his token.
-    Action.RELEASE: _Needs(select=_ALL, update=("available_at", *_FREED)),
-    Action.EXPIRE: _Needs(select=("failures",), update=("queue", "failures", *_FREED)),
+    Action.RELEASE: _Needs(select=_ALL, update=(*_AGAIN, *_FREED)),
+    Action.EXPIRE: _Needs(select=("failures",), update=("queue", "failures", *_AGAIN, *_FREED)),
     Action.WITHDRAW: _Needs(deletes=True),
 }
 

@@ -417,6 +417,7 @@ def _take_within_limits(connection: Connection, asked: Request) -> list[Claim] |
     """
     size = _size_within(connection, asked)
     if not size:
+        asked.hints.note_due(None)  # a rate that it had has ended
         return []
     name = asked.parameters["queue_name"]
 

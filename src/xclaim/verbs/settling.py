@@ -215,7 +215,8 @@ def _as_it_stands(connection: Connection, released: Message, schema: str | None)
     now = get(connection, released.queue, released.id, schema=schema)
     if now is None or now.status is not Status.AVAILABLE:  # somebody was quicker
         return released
-    return now
+    # Else it was put off for a moment, because nobody could be given its turn just now.
+    return now if now.available_at is None else released
 
 
 def is_for_good(claim: Claim, error: object) -> bool:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    union_all,
 )
 from sqlalchemy.sql.selectable import FromClause
 
@@ -234,20 +235,27 @@ def lines_without_a_leader(table: Table, dialect: Dialect, *, of_queue: bool) ->
 
     The first of what is claimed, else the first.
     """
-    claimed = func.min(case((table.c.status == CLAIMED, table.c.id)))
-    first = func.coalesce(claimed, func.min(table.c.id))
+    # One after the other: each has an index of its own, and no index has both.
+    parts = (
+        select(table.c.queue, table.c.ordering_key, table.c.id, table.c.status)
+        .where(table.c.ordering_key.is_not(None), table.c.status == status)
+        .where(table.c.available_at.is_(None), *_chosen(table, of_queue=of_queue))
+        for status in (AVAILABLE, CLAIMED)
+    )
+    line = union_all(*parts).subquery("line")
+    claimed = func.min(case((line.c.status == CLAIMED, line.c.id)))
+    first = func.coalesce(claimed, func.min(line.c.id))
     leader = table.alias("leader")
     has_turn = literal_column(f"({HAS_TURN.format('leader.')})", Boolean)
     is_led = exists(
         select(leader.c.id)
-        .where(leader.c.origin_queue == table.c.queue)
-        .where(leader.c.ordering_key == table.c.ordering_key, has_turn)
+        .where(leader.c.origin_queue == line.c.queue)
+        .where(leader.c.ordering_key == line.c.ordering_key, has_turn)
     )
     return (
-        select(dialect.readable(table.c.queue), first.label("id"))
-        .where(table.c.ordering_key.is_not(None), table.c.consumed_at.is_(None))
-        .where(table.c.available_at.is_(None), *_chosen(table, of_queue=of_queue), ~is_led)
-        .group_by(table.c.queue, table.c.ordering_key)
+        select(dialect.readable(line.c.queue), first.label("id"))
+        .where(~is_led)
+        .group_by(line.c.queue, line.c.ordering_key)
         .limit(_SAMPLE)
     )
 
