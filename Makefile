@@ -140,11 +140,11 @@ CORE := -m "not airflow and not wheel" \
 OF_SQLALCHEMY := -m "not airflow and not wheel" $(addprefix tests/, contract \
 	$(addprefix hostile/test_,ids.py observing.py surfaces.py verbs.py::test_who_looks_sees_every_message) \
 	$(addprefix observing/test_,asking.py flows.py lives.py measures.py queues.py remembering.py searching.py) \
-	ordering/test_enabling.py telemetry/test_instruments.py telemetry/test_traces.py \
+	ordering/test_differing.py ordering/test_enabling.py telemetry/test_instruments.py telemetry/test_traces.py \
 	$(patsubst %,test_%.py,async_reading audit backlog bad_input busy_files capability_statements chosen_levels closing \
-	connections doctor engine engines_of_others errors events filled_messages forks functions grant_statements \
+	connections doctor engine engines_of_others errors events filled_messages first_claims forks functions grant_statements \
 	hostile_input injection keep_alive limits migrations migrations_at_once migrations_of_applications missing_files \
-	narrow_door orphans package pgbouncer races reconnecting rotation schema_names search_path secrets server_settings \
+	narrow_door orphans package pgbouncer pools races reconnecting rotation schema_names search_path secrets server_settings \
 	sessions split_queues sql_functions sqlite_statements statements views waiting)) \
 	$(patsubst %,--ignore tests/contract/test_%.py,encryption names payloads size_limits)
 # Unmarked tests are quick. To look at the folders that import Airflow takes ten seconds alone.
