@@ -11,6 +11,7 @@ import pytest
 from tests.cli.command_line import CommandLine
 from tests.later_xclaim import later_xclaim
 from xclaim import Queue
+from xclaim.arguments import OnFull
 from xclaim.cli import main
 from xclaim.operations import migrate
 from xclaim.sql.schema import REVISION
@@ -379,6 +380,30 @@ def test_a_limit_of_what_waits_is_set_apart_from_the_others(
     assert other.values == [{"queue": "orders", **queue_limits(concurrency=4), **backlog}]
     assert ended.values == [{"queue": "orders", **queue_limits(), **NO_BACKLOG}]
     assert queue.backlog().max_backlog is None
+
+
+@pytest.mark.parametrize("on_full", ["raise", "wait", "skip"])
+def test_another_limit_of_what_waits_leaves_what_a_push_does_then(
+    xclaim: CommandLine, queue: Queue, on_full: OnFull
+) -> None:
+    queue.limit_backlog(max_backlog=2, on_full=on_full)
+
+    raised = xclaim("limits", "orders", "--max-backlog", "5")
+
+    backlog = {"max_backlog": 5, "on_full": on_full, "waiting": 0}
+    assert raised.values == [{"queue": "orders", **queue_limits(), **backlog}]
+    assert queue.backlog().on_full == on_full
+
+
+def test_a_push_to_a_full_queue_raises_where_nothing_else_was_said(
+    xclaim: CommandLine, queue: Queue
+) -> None:
+    queue.limit_backlog(max_backlog=2, on_full="skip")
+    queue.limit_backlog(max_backlog=None)
+
+    given = xclaim("limits", "orders", "--max-backlog", "5")
+
+    assert given.values[0]["on_full"] == "raise"
 
 
 def test_the_limits_of_dead_letters_end(xclaim: CommandLine) -> None:

@@ -525,3 +525,29 @@ def test_a_watcher_fires_again_when_a_full_queue_has_room(queue: Queue) -> None:
         await watch.close()
 
     play(scene)
+
+
+def test_a_watcher_starts_no_run_after_run_for_a_backlog_that_waits_for_its_rate(
+    queue: Queue,
+) -> None:
+    def drain(count: int) -> None:
+        while count:
+            claim = queue.claim()
+            if claim is None:
+                time.sleep(0.3)  # long enough for the watcher to see that there is room
+                continue
+            queue.ack(claim)
+            count -= 1
+
+    async def scene() -> None:
+        await asyncio.to_thread(queue.limit, rate=2, burst=1)
+        await push(queue, 20)
+        watch = Watch(wake_up(poll_every=0.1, nag_every=3600.0).run())
+        await watch.next()
+
+        await asyncio.to_thread(drain, 6)
+
+        assert await watch.is_quiet()
+        await watch.close()
+
+    play(scene)

@@ -135,7 +135,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "pool_size": {
                         "label": "Pool size",
-                        "description": "Connections that a process may have; 96 if empty.",
+                        "description": "PostgreSQL: connections of a process at most; 96 if empty.",
                         "schema": {"type": ["integer", "null"], "minimum": 1},
                     },
                     "xclaim_storage": {

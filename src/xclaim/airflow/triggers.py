@@ -97,10 +97,10 @@ class WakeUpTrigger(BaseEventTrigger):
     """Fire when messages became available in a queue, for an AssetWatcher.
 
     A burst is one event: it fires ``debounce`` seconds after the first of it was seen. Then it
-    fires when there is something newer, when a pause or a limit no longer keeps messages from being
-    claimed, and every ``nag_every`` seconds while anything is left, so that no message is forgotten
-    if a run was lost. While nothing can be claimed it does not fire. Watchers of one connection
-    share one stream.
+    fires when there is something newer, when a pause or a full concurrency no longer keeps messages
+    from being claimed, and every ``nag_every`` seconds while anything is left, so that no message
+    is forgotten if a run was lost, or ended before a rate let it claim all. While nothing can be
+    claimed it does not fire. Watchers of one connection share one stream.
 
     :param queue_name: the queue's name.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
@@ -173,14 +173,16 @@ class WakeUpTrigger(BaseEventTrigger):
         again, looked_at, fired_at = _reconnecting(), 0.0, 0.0
         vain_looks = VainLooks()
 
-        async def waits_for_room() -> bool:
-            return await bridged(queue._queue.run, verbs.VACANCY) is not None  # noqa: SLF001
+        async def is_held_up() -> bool:
+            vacancy = await bridged(queue._queue.run, verbs.VACANCY)  # noqa: SLF001
+            # A rate has room and none all the time, and whoever drains the queue waits for it.
+            return vacancy is not None and (vacancy.pause is not None or vacancy.is_full)
 
         async def look() -> datetime | None:
             nonlocal looked_at, mark
             looked_at = time.monotonic()  # whatever woke before is answered by this
             newest = await queue.newest_available_at()
-            if newest is None and mark is not None and await waits_for_room():
+            if newest is None and mark is not None and await is_held_up():
                 mark = None  # when it goes on, what was there before is news
             return newest
 

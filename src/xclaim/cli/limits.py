@@ -33,7 +33,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 @click.option(
     "--on-full",
     type=click.Choice(["raise", "wait", "skip"]),
-    help="What a push does when so many wait.  [default: raise]",
+    help="What a push does when so many wait.  [default: as before, or raise]",
 )
 @click.option("--none", is_flag=True, help="End all limits.")
 @database_options
@@ -70,7 +70,8 @@ def limits(
         elif not is_split:
             found = queue.limits()
         if max_backlog is not None or (none and queue.backlog().max_backlog is not None):
-            queue.limit_backlog(max_backlog=max_backlog, on_full=on_full or "raise")
+            on_full = on_full or queue.backlog().on_full or "raise"
+            queue.limit_backlog(max_backlog=max_backlog, on_full=on_full)
         backlog = queue.backlog()
     said = (found or Limits()).to_dict()
     write({"queue": queue_name, **said, **backlog.to_dict()})
