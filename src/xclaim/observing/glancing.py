@@ -101,6 +101,7 @@ def _put_dead(counted: Counted, seen: Any) -> None:
 def _put_claims(counted: Counted, seen: Any) -> None:
     if seen is None:
         counted.claimed_at = None
+    counted.has_live = False  # is looked for anew where it matters
     counted.claimed = seen.entries if seen else 0
     counted.lapsed = seen.due if seen else 0
     counted.claim_expires_at = seen.oldest_at if seen else None
