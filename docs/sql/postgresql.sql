@@ -2384,10 +2384,11 @@ WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.old
     ORDER BY queue, priority DESC, available_at
     LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
     WHERE NOT is_left_out ) AS found
-    WHERE walk.is_last AND walk.number < %(most)s::INTEGER) SELECT queue, entries, due, is_cut, CASE WHEN
+    WHERE walk.is_last AND walk.number <= %(most)s::INTEGER) SELECT queue, entries, due, is_cut, CASE WHEN
       walk.oldest_at IS NOT NULL THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29
       00:00:00+00') END AS oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN least(greatest(walk.newest_at,
-      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at, number > %(most)s::INTEGER AS
+      is_behind
     FROM walk;
 
 -- first_claims
@@ -2428,10 +2429,11 @@ WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.old
     ORDER BY queue, claim_expires_at
     LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
     WHERE NOT is_left_out ) AS found
-    WHERE walk.is_last AND walk.number < %(most)s::INTEGER) SELECT queue, entries, due, is_cut, CASE WHEN
+    WHERE walk.is_last AND walk.number <= %(most)s::INTEGER) SELECT queue, entries, due, is_cut, CASE WHEN
       walk.oldest_at IS NOT NULL THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29
       00:00:00+00') END AS oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN least(greatest(walk.newest_at,
-      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at, number > %(most)s::INTEGER AS
+      is_behind
     FROM walk;
 
 -- counted_entries

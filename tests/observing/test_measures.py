@@ -146,10 +146,44 @@ def test_queues_beyond_those_that_are_looked_for_are_said_to_be_there(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "MOST_QUEUES", 2)
-    for name in ("a", "b", "c"):
+    for name in ("a", "b"):
         rows.available(200, queue=name)
+        rows.claimed(queue=name)
+    measured = observer.measures().queues_not_measured
 
-    assert observer.measures().queues_not_measured >= 1
+    rows.available(200, queue="c")
+
+    assert (measured, observer.measures().queues_not_measured) == (0, 1)
+
+
+def test_small_queues_that_are_seen_together_are_all_measured(
+    fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MOST_QUEUES", 2)
+    engine = create_engine(fresh_postgresql_url)
+    rows = Rows(engine)
+    for name in ("a", "b", "c", "d"):
+        rows.available(queue=name)
+        rows.claimed(queue=name)
+        rows.dead(queue=f"{name}.dead")
+
+    found = patient_observer(engine).measures()
+    engine.dispose()
+
+    assert [each.queue for each in found.queues] == ["a", "b", "c", "d"]
+    assert found.queues_not_measured == 0
+
+
+def test_queues_in_which_all_is_done_are_not_missed(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MOST_QUEUES", 2)
+    for name in ("a", "b", "c"):
+        rows.consumed(queue=name, ago=HOUR)
+
+    found = observer.measures(consumed_after=rows.now - MINUTE)
+
+    assert found.queues_not_measured == 0
 
 
 def test_a_paused_queue_says_so(observer: Observer, engine: Engine) -> None:

@@ -167,6 +167,26 @@ def test_what_was_looked_at_closely_is_in_the_list_for_a_while(many: Engine) -> 
     assert closely.delayed == after.delayed == Count(at_least=2)
 
 
+def test_who_held_a_claim_behind_many_that_lapsed_is_not_remembered(
+    many: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("counting._LEAST_ENTRIES", "counting._ENTRIES", "glancing.CLAIMS"):
+        monkeypatch.setattr(f"xclaim.observing.{name}", 3)
+    rows = Rows(many)
+    rows.claimed(5, queue="a", left=-HOUR)
+    rows.claimed(1, queue="a")
+    rows.consumed(queue="b", ago=HOUR)
+    anew(many)
+    closely = patient_observer(many).closely(["a"])["a"]
+
+    run(many, "DELETE FROM xclaim_message WHERE queue = 'a'")
+    rows.available(queue="a", ago=HOUR)
+    found = again(many)["a"]
+
+    assert closely.verdict is Verdict.RUNNING
+    assert (found.verdict, found.claimed) == (Verdict.STALLED, Count(at_least=0))
+
+
 def test_of_many_queues_failing_ones_are_seen_at_once(many: Engine) -> None:
     rows = Rows(many)
     rows.available(3, queue="fails", ago=HOUR, attempts=1)

@@ -282,6 +282,35 @@ def test_a_form_that_is_sent_twice_pushes_once(dashboard: Dashboard, orders: Que
     assert said == (f"Message {message.id} was there already under this key: nothing was pushed.")
 
 
+def test_where_payloads_are_hidden_a_form_that_is_sent_twice_pushes_once(database_url: str) -> None:
+    with dashboard_of(database_url, hides_payloads=True) as dashboard:
+        form = form_of(dashboard, "push", queue="orders")
+        send(dashboard, form, payload="1")
+
+        said = said_after(dashboard, send(dashboard, form, payload="1"))
+        another = send(dashboard, form, payload="2")
+
+        (message,) = dashboard.queue("orders").peek(10)
+    assert said == f"Message {message.id} was there already under this key: nothing was pushed."
+    assert another.status_code == 422
+    assert "the queue has a message under this key already" in another.text
+
+
+def test_where_payloads_are_hidden_the_key_of_a_form_of_somebody_else_tells_nothing(
+    database_url: str,
+) -> None:
+    with dashboard_of(database_url, hides_payloads=True) as dashboard:
+        form = form_of(dashboard, "push", queue="orders")
+        key = f"dashboard-{form.fields['form_key']}"
+        dashboard.queue("orders").push(1, unique_key=key, headers={"pushed_by": "eve"})
+
+        answers = [send(dashboard, form, payload=guess) for guess in ("1", "2")]
+
+    assert [answer.status_code for answer in answers] == [422, 422]
+    for answer in answers:
+        assert "the queue has a message under this key already" in answer.text
+
+
 @pytest.mark.parametrize(
     ("field", "given", "problem"),
     [

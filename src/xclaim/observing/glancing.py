@@ -25,12 +25,16 @@ CLAIMS = 500
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """The first entries of each queue at ``now``, as ``role`` sees them."""
+    """The first entries of each queue at ``now``, as ``role`` sees them.
+
+    ``behind``: queues behind those that were looked for, of which there may be many more.
+    """
 
     role: str
     now: datetime
     waiting: Mapping[str, Any]
     claims: Mapping[str, Any]
+    behind: frozenset[str] = frozenset()
 
     def of(self, name: str, known: Counted | None = None) -> Counted:
         """Return what is seen of a queue; over what is ``known``, if it was looked at closely."""
@@ -47,7 +51,7 @@ class Glance:
 
 
 def glance(question: Question, most: int) -> Glance:
-    """Look at the first entries of ``most`` queues."""
+    """Look at the first entries of queues, in ``most`` steps: one for each that is not small."""
     (here,) = question.rows(observing_queues.who_and_when)
     bounds = {"most": most, "bound": ENTRIES, "least": LEAST}
     waiting = question.rows(observing_glances.first_entries, bounds)
@@ -55,8 +59,9 @@ def glance(question: Question, most: int) -> Glance:
     return Glance(
         role=here.role,
         now=as_time(here.now),
-        waiting={row.queue: row for row in waiting},
-        claims={row.queue: row for row in claims},
+        waiting={row.queue: row for row in waiting if not row.is_behind},
+        claims={row.queue: row for row in claims if not row.is_behind},
+        behind=frozenset(row.queue for row in (*waiting, *claims) if row.is_behind),
     )
 
 
@@ -101,6 +106,7 @@ def _put_dead(counted: Counted, seen: Any) -> None:
 def _put_claims(counted: Counted, seen: Any) -> None:
     if seen is None:
         counted.claimed_at = None
+    counted.has_live = False  # is looked for anew where it matters
     counted.claimed = seen.entries if seen else 0
     counted.lapsed = seen.due if seen else 0
     counted.claim_expires_at = seen.oldest_at if seen else None

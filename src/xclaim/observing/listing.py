@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -43,8 +43,9 @@ _COUNTED = 100_000  # claims of all queues together, and dead letters, for a scr
 class Known:
     """The queues there are, and of each when a message was consumed last.
 
-    ``active``: those in which something waits, is held or died. ``is_cut``: there may be more
-    queues than were looked for.
+    ``active``: those in which something waits, is held or died. ``behind``: some of those
+    behind all that were looked for. Beyond as many queues of which something was consumed others
+    are not looked for: of what is only done, a list needs no more.
     """
 
     names: Sequence[str]
@@ -53,7 +54,7 @@ class Known:
     glance: Glance | None = None
     memory: Memory | None = None
     active: frozenset[str] = frozenset()
-    is_cut: bool = False
+    behind: frozenset[str] = frozenset()
 
     def is_glanced(self, name: str) -> bool:
         """Return whether it is known without another look what is in the queue."""
@@ -97,24 +98,22 @@ def find(question: Question, *, anew: bool = False) -> Known:
     settings = _settings(question)
     if question.is_sqlite:
         slow = _slowly(question)
-        most = {"most": MOST_QUEUES}
+        most = {"most": MOST_QUEUES + 1}  # one more says whether there are more
         waiting = question.rows(observing_queues.waiting_queues, most)
         held = question.rows(observing_queues.held_queues, most)
-        active = frozenset(base_of(row.queue) for row in (*waiting, *held))
+        looked_for = (*waiting[:MOST_QUEUES], *held[:MOST_QUEUES])
+        active = frozenset(base_of(row.queue) for row in looked_for)
+        cut = (*waiting[MOST_QUEUES:], *held[MOST_QUEUES:])
+        behind = frozenset(base_of(row.queue) for row in cut)
         found = {*settings, *active, *map(base_of, slow.names)}
-        is_cut = _is_cut(waiting, held, slow.names)
-        return Known(sorted(found), slow.consumed_at, settings, active=active, is_cut=is_cut)
+        return Known(sorted(found), slow.consumed_at, settings, active=active, behind=behind)
     seen = glance(question, MOST_QUEUES)
     memory = memory_of(question.connection, question.schema, seen.role)
     slow = _remembered(question, memory, anew=anew)
     active = frozenset(map(base_of, (*seen.waiting, *seen.claims)))
     found = {*settings, *active, *map(base_of, slow.names)}
-    is_cut = _is_cut(seen.waiting, seen.claims, slow.names)
-    return Known(sorted(found), slow.consumed_at, settings, seen, memory, active, is_cut)
-
-
-def _is_cut(*found: Sized) -> bool:
-    return any(len(each) >= MOST_QUEUES for each in found)
+    behind = frozenset(map(base_of, seen.behind))
+    return Known(sorted(found), slow.consumed_at, settings, seen, memory, active, behind)
 
 
 def _remembered(question: Question, memory: Memory, *, anew: bool = False) -> Slow:

@@ -47,10 +47,11 @@ def measures(question: Question, *, consumed_after: datetime | None) -> Measures
     rest = [name for name in rest if name in known.active or name in (consumed or ())]
     glanced = [name for name in rest if known.is_glanced(name)][:MOST_GLANCED]
     summaries += listing.glanced(question, known, glanced)
-    not_measured = len(rest) - len(glanced)
+    # One behind those that were looked for may be known for something else: that is missing then.
+    not_measured = {*rest}.difference(glanced) | known.behind
     return Measures(
         queues=_labelled([_measured(summary, consumed) for summary in summaries]),
-        queues_not_measured=max(not_measured, 1) if known.is_cut else not_measured,
+        queues_not_measured=len(not_measured),
         looked_until=looked_until,
         oldest_snapshot_seconds=_oldest_snapshot(question),
         took_seconds=time.monotonic() - began,

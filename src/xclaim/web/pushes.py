@@ -16,6 +16,7 @@ from xclaim.errors import (
     QueueFullError,
     StorageError,
 )
+from xclaim.message import readable_headers
 from xclaim.observing import Observer
 from xclaim.payloads.exact_json import decode_exactly
 from xclaim.retry import MAX_ATTEMPTS
@@ -34,11 +35,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What is to be pushed, read from a form."""
+    """What is to be pushed, read from a form. ``has_own_key``: the person has chosen the key."""
 
     queue: str
     payload: Any
     unique_key: str
+    has_own_key: bool
     priority: int
     delay: timedelta | None
     max_attempts: int | None
@@ -84,6 +86,7 @@ def read(form: Mapping[str, str]) -> Draft:
         unique_key=field(
             "unique_key", lambda given: arguments.key("unique key", given or _key_of(form)), ""
         ),
+        has_own_key=bool(form.get("unique_key")),
         priority=field("priority", _priority, 0),
         delay=field("delay", lambda given: _delay(given, form.get("delay_unit", "s")), None),
         max_attempts=field("max_attempts", _max_attempts, None),
@@ -99,7 +102,7 @@ def push(hand: Hand, draft: Draft, *, compares: bool) -> Pushed:
     """Push the message. Raise FieldsError for what only the queue can tell.
 
     Of a key that is taken ``compares`` False does not tell whether its payload is this one: who may
-    see no payload would find it out by guessing.
+    see no payload would find it out by guessing. Of their own form that is sent twice it is told.
     """
     before = Observer(hand.engine, schema=hand.schema, timeout=hand.timeout).now()
     try:
@@ -124,7 +127,8 @@ def push(hand: Hand, draft: Draft, *, compares: bool) -> Pushed:
     except (PayloadError, StorageError) as error:
         raise FieldsError({"payload": str(error)}) from None
     was_there = message.created_at < before
-    if was_there and not compares:
+    is_theirs = not draft.has_own_key and readable_headers(message).get("pushed_by") == hand.by
+    if was_there and not compares and not is_theirs:
         raise FieldsError({"unique_key": _TAKEN})
     if not was_there:
         hand.note("pushed message %s to %r", message.id, draft.queue)

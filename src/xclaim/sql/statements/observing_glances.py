@@ -38,13 +38,16 @@ SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
  WHERE NOT is_left_out
 """
 _COLUMNS = "{0}.queue, {0}.entries, {0}.due, {0}.oldest_at, {0}.newest_at, {0}.is_cut, {0}.is_last"
+# One step more than the most says whether there are queues behind those that were seen.
 _FIRST_OF_EACH = """
 WITH RECURSIVE walk AS (
 SELECT {of_first}, 1 AS number FROM ({first}) AS first
 UNION ALL
 SELECT {of_found}, walk.number + 1
-  FROM walk CROSS JOIN LATERAL ({behind}) AS found WHERE walk.is_last AND walk.number < :most)
-SELECT queue, entries, due, is_cut, {oldest_at} AS oldest_at, {newest_at} AS newest_at FROM walk
+  FROM walk CROSS JOIN LATERAL ({behind}) AS found WHERE walk.is_last AND walk.number <= :most)
+SELECT queue, entries, due, is_cut, {oldest_at} AS oldest_at, {newest_at} AS newest_at,
+       number > :most AS is_behind
+  FROM walk
 """
 _LAST_CLAIM = """
 SELECT claim_expires_at > {now} AS is_live FROM {table}
