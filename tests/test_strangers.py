@@ -331,6 +331,21 @@ def test_a_flood_of_one_queue_is_one_wake_up_of_a_stream(
     stream.close()
 
 
+def test_wake_ups_of_other_queues_do_not_put_off_the_look_at_all(
+    engine: Engine, stranger: psycopg.Connection
+) -> None:
+    stream = pushed_queues(THREADS, engine, timedelta(seconds=0.2))
+    assert [next(stream), next(stream)] == [None, None]
+
+    def woken() -> str | None:
+        stranger.execute("SELECT pg_notify('xclaim', 'another')")
+        stranger.commit()
+        return next(stream)
+
+    until(lambda: woken() is None)  # though there is always one that has been sent
+    stream.close()
+
+
 def test_the_last_look_of_a_wait_is_not_put_off_beyond_its_end() -> None:
     assert Patience(timedelta(0), {"postgresql"}).left() == 0
     assert 0 < Patience(timedelta(seconds=5), {"postgresql"}).left() <= 5

@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -99,8 +100,8 @@ def pushed_queues(
 ) -> Generator[str | None, None, None]:
     """Yield the queue of each wake-up, over one connection, for ever; None: look at every queue.
 
-    None comes first, after ``every`` without a wake-up, and when the connection was lost: what was
-    pushed meanwhile sent its wake-ups to nobody. SQLite sends none.
+    None comes first, each ``every``, whatever other queues send meanwhile, and when the connection
+    was lost: what was pushed meanwhile sent its wake-ups to nobody. SQLite sends none.
     """
     pause = arguments.seconds("every", every)
     while True:
@@ -111,10 +112,14 @@ def pushed_queues(
         try:
             with _listening(engine) as driver:
                 yield None
+                due_at = time.monotonic() + pause
                 while True:
-                    names = dict.fromkeys(concurrency.notifications(driver, pause))
-                    found: list[str | None] = [*names]  # of a flood each queue once
-                    yield from found or [None]
+                    left = max(0.0, due_at - time.monotonic())
+                    names = dict.fromkeys(concurrency.notifications(driver, left))
+                    yield from names  # of a flood each queue once
+                    if not names or time.monotonic() >= due_at:
+                        yield None
+                        due_at = time.monotonic() + pause
         except (SQLAlchemyError, _driver_error()):
             _logger.warning(_FAILED, exc_info=True)
             concurrency.sleep(random.uniform(*_RECONNECT_AFTER))  # noqa: S311
