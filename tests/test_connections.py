@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tests.eventually import PATIENCE, until
 from xclaim import Queue, create_engine
-from xclaim.connections import calls, per_thread
+from xclaim.connections import calls
 
 FORKS = """
 import os, sys
@@ -186,10 +186,8 @@ def test_threads_that_end_give_their_connections_back(
         assert queue.counts().available == 20
 
 
-def test_more_threads_than_places_work_at_once(
-    fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(per_thread, "_MOST", 5)
+def test_more_threads_than_places_work_at_once(fresh_postgresql_url: str) -> None:
+    few = make_url(fresh_postgresql_url).update_query_dict({"pool_size": "6"})
     together = threading.Barrier(12)
 
     def work(queue: Queue) -> None:
@@ -197,7 +195,7 @@ def test_more_threads_than_places_work_at_once(
         together.wait(PATIENCE)
         queue.push(2)
 
-    with Queue("orders", fresh_postgresql_url) as queue:
+    with Queue("orders", few) as queue:
         with ThreadPoolExecutor(12) as pool:
             list(pool.map(work, [queue] * 12))
 

@@ -352,7 +352,7 @@ UPDATE xclaim_message
 
 -- any_lapsed
 -- Return a row if the queue may have lapsed claims: what is read first by a new process.
-SELECT xclaim_message.claim_expires_at
+SELECT 1 AS may_have_lapsed
     FROM xclaim_message
     WHERE xclaim_message.queue = :queue_name AND xclaim_message.claim_expires_at <= strftime('%Y-%m-%d
       %H:%M:%f', 'now')

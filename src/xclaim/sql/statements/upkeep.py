@@ -95,11 +95,12 @@ def any_lapsed(table: Table, dialect: Dialect) -> Statement:
     """Return a row if the queue may have lapsed claims: what is read first by a new process.
 
     PostgreSQL plans ``expire`` for milliseconds on a new connection, and who claims once claims on
-    one. The order has it take the index, however few rows it expects.
+    one. The order has it take the index, however few rows it expects. No value of the row is
+    returned: a time by somebody else's hand may be one that Python has not.
     """
     ends_at = table.c.claim_expires_at
     return (
-        select(ends_at)
+        select(ONE.label("may_have_lapsed"))
         .where(table.c.queue == QUEUE, ends_at <= dialect.now())
         .order_by(ends_at)
         .limit(ONE)
