@@ -326,9 +326,9 @@ def test_each_of_several_signals_is_handled(
 def test_ctrl_c_ends_a_wait_at_once(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pause, has_begun = Patience.pause, threading.Event()
 
-    def pause_and_tell(patience: Patience) -> float | None:
+    def pause_and_tell(patience: Patience, due_in: float | None) -> float | None:
         has_begun.set()
-        return pause(patience)
+        return pause(patience, due_in)
 
     def strike_in_the_wait(ctrl_c: Callable[[], None]) -> None:
         assert has_begun.wait(PATIENCE)

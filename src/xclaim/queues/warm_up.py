@@ -27,9 +27,11 @@ def warm_up() -> None:
 
     table = message_table(verbs.resolve_schema(None, POSTGRESQL.name))
     claims = [
-        statements.claim(table, POSTGRESQL, limit=1, start=start, resumes=True) for start in Start
+        statements.claim(table, POSTGRESQL, limit=1, start=start, resumes=True, whole_lines=False)
+        for start in Start
     ]
     others: list[Any] = [
+        statements.any_lapsed(table, POSTGRESQL),
         statements.expire(table, POSTGRESQL),
         statements.expire_others(table, POSTGRESQL),
         statements.ack(table, POSTGRESQL),
