@@ -18,6 +18,7 @@ from tests.hook.conftest import DagRun, within_task
 from xclaim import Message, Queue
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.operators import ClaimOperator
+from xclaim.airflow.tasks.task_queue import vacancy_of
 
 pytestmark = pytest.mark.airflow
 
@@ -155,4 +156,4 @@ def test_of_an_empty_queue_with_limits_no_limit_is_blamed(queue: Queue) -> None:
     queue.withdraw(ids=[message.id for message in queue.peek(9)])
     queue.limit(concurrency=1, rate=1, per=HOUR)
 
-    assert XclaimHook().queue("orders").vacancy() is None
+    assert vacancy_of(XclaimHook().queue("orders")) is None

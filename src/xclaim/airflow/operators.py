@@ -281,7 +281,9 @@ class ClaimOperator(_XclaimOperator):
             self.queue_name, self.size, lease=self.lease, retry=self.retry
         )
         if ticket is None:
-            vacancy = self.hook.queue(self.queue_name).vacancy()
+            from xclaim.airflow.tasks.task_queue import vacancy_of
+
+            vacancy = vacancy_of(self.hook.queue(self.queue_name))
             end_empty(self.on_empty, self.queue_name, vacancy)
         return ticket
 

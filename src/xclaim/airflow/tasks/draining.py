@@ -125,13 +125,15 @@ class Drain:
 
     def _waits_for_room(self, is_to_go_on: Callable[[], bool]) -> bool:
         """Wait while a limit keeps messages from being claimed; return whether to look again."""
-        self.vacancy = vacancy = self._queue.vacancy()
+        from xclaim.airflow.tasks.task_queue import patience_of, vacancy_of
+
+        self.vacancy = vacancy = vacancy_of(self._queue)
         if vacancy is None or vacancy.pause is not None:
             return False
         # What it keeps for its own retry is held until it has ended, and so on for all that wait.
         if vacancy.is_full and open_claims.kept_by(self._queue.keeper):
             return False
-        self._patience = self._patience or self._queue.patience()
+        self._patience = self._patience or patience_of(self._queue)
         due_at = time.monotonic() + (self._patience.pause(vacancy.due_in) or 0.0)
         while is_to_go_on():
             left = due_at - time.monotonic()

@@ -276,20 +276,6 @@ class TaskQueue(Queue[T_co]):
         claims = super().claim_many(limit, lease=lease, whole_lines=whole_lines, wait=wait, **who)
         return self._noted_as_open(claims)
 
-    def vacancy(self) -> Vacancy | None:
-        """Return what keeps messages from being claimed: a pause, or limits that are reached.
-
-        None: nothing does, the queue is empty. For who has claimed nothing and wants to know why.
-        """
-        from xclaim import verbs
-
-        return self._queue.run(verbs.VACANCY)
-
-    def patience(self) -> Patience:
-        """Return the pauses of one wait for room."""
-        names = {engine.dialect.name for engine in self._queue.runner.engines}
-        return Patience(MAX_DURATION, names)
-
     def claim_message(
         self,
         message_id: int,
@@ -594,3 +580,19 @@ def _queue_at(where: Placed, name: str, connection: Connection, **options: Any) 
     """Return the queue on a connection to where it is."""
     bind: Any = replace(where, bind=connection)
     return Queue(name, bind, **options)
+
+
+def vacancy_of(queue: TaskQueue[Any]) -> Vacancy | None:
+    """Return what keeps messages of a queue from being claimed: a pause, or limits.
+
+    None: nothing does, the queue is empty. For who has claimed nothing and wants to know why.
+    """
+    from xclaim import verbs
+
+    return queue._queue.run(verbs.VACANCY)  # noqa: SLF001  (not what a queue has for others)
+
+
+def patience_of(queue: TaskQueue[Any]) -> Patience:
+    """Return the pauses of one wait for room in a queue."""
+    names = {engine.dialect.name for engine in queue._queue.runner.engines}  # noqa: SLF001
+    return Patience(MAX_DURATION, names)
