@@ -17,6 +17,7 @@ from tests.model.promises import (
     IN_ORDER,
     NOT_STUCK,
     ONE_TURN,
+    RESTED,
     WAITING,
     BrokenPromiseError,
 )
@@ -97,4 +98,5 @@ def test_the_state_machine_catches(sqlite_engine: Engine, name: str) -> None:
     with mutant.planted(sqlite_engine), pytest.raises(BrokenPromiseError) as raised:
         machine.run(sqlite_engine, ONCE)
 
-    assert raised.value.promise == AS_MODELLED
+    # Who gets the turn instead may have failed just now: then that shows first.
+    assert raised.value.promise in (AS_MODELLED, RESTED)
