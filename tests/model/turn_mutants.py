@@ -14,14 +14,14 @@ from sqlalchemy import Engine, text
 
 from xclaim.operations.migrate import placed
 from xclaim.operations.ordering import _run
-from xclaim.sql import ordering
+from xclaim.sql import ordering, turns
 from xclaim.sql.dialects import dialect_of
 from xclaim.sql.schema import TURN_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnMutant:
-    """The body that is changed, by its name in ``xclaim.sql.ordering``, and the words in it.
+    """The body that is changed, by its name in ``xclaim.sql.turns``, and the words in it.
 
     ``index``: one to drop besides.
     """
@@ -34,11 +34,11 @@ class TurnMutant:
     @contextmanager
     def planted(self, engine: Engine) -> Iterator[None]:
         """Enable ordering keys with it, in a database that is thrown away."""
-        real = getattr(ordering, self.body)
+        real = getattr(turns, self.body)
         assert self.words in real, f"{self.body} has other words by now"
         dialect = dialect_of(engine.dialect.name)
         with (
-            patch.object(ordering, self.body, real.replace(self.words, self.instead)),
+            patch.object(turns, self.body, real.replace(self.words, self.instead)),
             engine.begin() as connection,
         ):
             with placed(connection, None) as place:
@@ -51,61 +51,61 @@ class TurnMutant:
 
 TURN_MUTANTS = {
     "the turn goes to the last in line": TurnMutant(
-        body="_GIVE_TURN_BODY",
+        body="GIVE_TURN_BODY",
         words="ORDER BY queue, ordering_key, id LIMIT 1",
         instead="ORDER BY queue, ordering_key, id DESC LIMIT 1",
     ),
     "the turn is not passed on": TurnMutant(
-        body="_PASS_TURN_BODY",
+        body="PASS_TURN_BODY",
         words="is_passed := {give_turn}(OLD.origin_queue, OLD.ordering_key, unfree, is_deleted);",
         instead="is_passed := true;",
     ),
     "the turn is passed on twice": TurnMutant(
-        body="_PASS_TURN_BODY",
+        body="PASS_TURN_BODY",
         words="IF is_passed OR NOT is_passed",
         instead="PERFORM {give_turn}(OLD.origin_queue, OLD.ordering_key, unfree, is_deleted);"
         " IF is_passed OR NOT is_passed",
         index=TURN_NAME,
     ),
     "who is awaited is forgotten": TurnMutant(
-        body="_GIVE_TURN_BODY",
+        body="GIVE_TURN_BODY",
         words="awaited_ids = nullif(awaited, '{{}}')",
         instead="awaited_ids = NULL",
     ),
     "who is awaited is not looked at": TurnMutant(
-        body="_PASS_TURN_BODY",
+        body="PASS_TURN_BODY",
         words="unfree := {unfree}(OLD.awaited_ids || OLD.id);",
         instead="unfree := {unfree}(ARRAY[OLD.id]);",
     ),
     "a push does not look at the holder": TurnMutant(
-        body="_LINE_UP_BODY", words="FOR KEY SHARE", instead=""
+        body="LINE_UP_BODY", words="FOR KEY SHARE", instead=""
     ),
     "a push looks at the holder only once": TurnMutant(
-        body="_LINE_UP_BODY",
+        body="LINE_UP_BODY",
         words="WHERE held.id = ANY (locked) AND {held_has_turn};",
         instead="WHERE held.id = ANY (locked);",
     ),
     "an ack waits for producers": TurnMutant(
-        body="_UNFREE_BODY", words="FOR UPDATE SKIP LOCKED", instead="FOR UPDATE"
+        body="UNFREE_BODY", words="FOR UPDATE SKIP LOCKED", instead="FOR UPDATE"
     ),
     "a turn that is owed is never passed on": TurnMutant(
-        body="_PASS_ON_BODY", words="IF NOT FOUND THEN", instead="IF true THEN"
+        body="PASS_ON_BODY", words="IF NOT FOUND THEN", instead="IF true THEN"
     ),
     "the turn leaves its batch": TurnMutant(
-        body="_GIVE_TURN_BODY",
+        body="GIVE_TURN_BODY",
         words="IF FOUND THEN\n            SELECT id INTO next_id",
         instead="IF false THEN\n            SELECT id INTO next_id",
     ),
     "what is given back of a batch can be claimed": TurnMutant(
-        body="_GIVE_BACK_BODY",
+        body="GIVE_BACK_BODY",
         words="IF NOT holder.owes THEN",
         instead="RETURN false; IF true THEN",
     ),
     "what is put off stays so": TurnMutant(
-        body="_GIVE_BACK_BODY", words="available_at - {put_off}", instead="available_at"
+        body="GIVE_BACK_BODY", words="available_at - {put_off}", instead="available_at"
     ),
     "two lead a new line": TurnMutant(
-        body="_LINE_UP_BODY",
+        body="LINE_UP_BODY",
         words="PERFORM {give_turn}(of_queue, of_key, NULL, true);",
         instead="PERFORM {give_turn}(of_queue, of_key, NULL, true);" * 2,
         index=TURN_NAME,
@@ -114,12 +114,12 @@ TURN_MUTANTS = {
 # On SQLite, where the state machine looks for them. Not without the index, which a push makes anew.
 SQLITE_TURN_MUTANTS = {
     "the turn goes to the last in line": TurnMutant(
-        body="_SQLITE_GIVE_TURN",
+        body="SQLITE_GIVE_TURN",
         words="ORDER BY queue, ordering_key, id LIMIT 1",
         instead="ORDER BY queue, ordering_key, id DESC LIMIT 1",
     ),
     "the turn is not passed on": TurnMutant(
-        body="_CAN_CHANGE",
+        body="CAN_CHANGE",
         words="OLD.ordering_key IS NOT NULL",
         instead="false AND OLD.ordering_key IS NOT NULL",
     ),

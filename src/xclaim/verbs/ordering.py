@@ -15,7 +15,7 @@ from xclaim.arguments import LOWEST_ID
 from xclaim.connections.autocommit import is_autocommit, one_transaction
 from xclaim.connections.direct import run
 from xclaim.errors import InvalidArgumentError, OrderingNotEnabledError
-from xclaim.sql import ordering, statements
+from xclaim.sql import ordering, statements, turns
 from xclaim.sql.dialects import SQLITE, dialect_of
 from xclaim.sql.revision import commands_of, qualified
 from xclaim.sql.schema import LINE_UP_NAME, PASS_OWED_NAME, TABLE_NAME, TURN_NAME
@@ -133,7 +133,7 @@ def pass_owed(
     while total < most:
         looked_at = _pass_some_owed(connection, schema, queue)
         total += looked_at
-        if looked_at < ordering.OWED_A_CALL:
+        if looked_at < turns.OWED_A_CALL:
             break
     return total
 
