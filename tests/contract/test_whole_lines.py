@@ -660,6 +660,22 @@ def test_a_stream_hands_out_nothing_behind_a_message_that_cannot_be_read(
     assert queue.counts().consumed == 3
 
 
+def test_a_block_works_on_what_stands_before_a_message_that_cannot_be_read(
+    queue: Queue, engine: Engine
+) -> None:
+    _, unreadable, _ = in_line(queue, 1, 2, 3)
+    in_line(queue, "b", key="b")
+    make_unreadable(engine, unreadable)
+
+    with queue.consume_many(9, whole_lines=True) as claims:
+        seen = payloads(claims)
+
+    assert sorted(seen, key=str) == [1, "b"]
+    assert queue.counts().consumed == 2
+    assert queue.failures(unreadable)  # and 3 waits behind it
+    assert queue.counts().claimed == 0
+
+
 def test_the_log_says_what_became_of_a_batch(
     queue: Queue, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -77,10 +78,17 @@ class ClaimsAhead:
             self._waiting = deque(each for each in self._waiting if each is not claim)
 
     def waiting_behind(self, settled: Iterable[Claim]) -> list[Claim]:
-        """Return the claims that wait behind one of these in the line of an ordering key."""
-        keys = {_line_of(claim) for claim in settled} - {None}
+        """Return the claims that wait behind one of these in the line of an ordering key: by id."""
+        first: dict[str | None, float] = {}
+        for claim in settled:
+            first[_line_of(claim)] = min(first.get(_line_of(claim), math.inf), claim.message.id)
+        first.pop(None, None)
         with self._lock:
-            return [each for each in self._waiting if _line_of(each) in keys]
+            return [
+                each
+                for each in self._waiting
+                if each.message.id > first.get(_line_of(each), math.inf)
+            ]
 
     def unreadable(self) -> list[tuple[Claim, PayloadReadError]]:
         """Return the claims that were set aside, each with why it cannot be read."""
