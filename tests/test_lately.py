@@ -19,7 +19,7 @@ from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.schema import message_table
 from xclaim.sql.statements import Start
-from xclaim.verbs import hints
+from xclaim.verbs import backlog, hints
 from xclaim.verbs.hints import LOOK_BACK_EVERY, Hints, Position, lately_of, recall
 
 WHO: Any = {
@@ -431,3 +431,12 @@ def test_only_the_queues_that_were_used_last_are_remembered(
 
         assert recall(connection, None, "first") is first
         assert recall(connection, None, "second") is not second
+
+
+def test_so_are_those_that_are_pushed_to(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hints, "_MOST", 2)
+
+    for number in range(5):
+        Queue(f"orders {number}", engine).push(1)
+
+    assert len(backlog._known[engine.pool]) == 2

@@ -18,7 +18,7 @@ from tests.hook.conftest import DagRun, within_task
 from xclaim import Message, Queue
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.operators import ClaimOperator
-from xclaim.airflow.tasks.task_queue import vacancy_of
+from xclaim.airflow.tasks.room import vacancy_of
 
 pytestmark = pytest.mark.airflow
 

@@ -20,6 +20,7 @@ from xclaim.airflow.tasks.failing import OnDead, checked_on_dead
 from xclaim.airflow.tasks.hidden import Hidden, revealed
 from xclaim.airflow.tasks.identity import AUTOMATIC
 from xclaim.airflow.tasks.rerun import OnRerun
+from xclaim.airflow.tasks.room import vacancy_of
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
 from xclaim.arguments import (
     MAX_LIMIT,
@@ -281,8 +282,6 @@ class ClaimOperator(_XclaimOperator):
             self.queue_name, self.size, lease=self.lease, retry=self.retry
         )
         if ticket is None:
-            from xclaim.airflow.tasks.task_queue import vacancy_of
-
             vacancy = vacancy_of(self.hook.queue(self.queue_name))
             end_empty(self.on_empty, self.queue_name, vacancy)
         return ticket

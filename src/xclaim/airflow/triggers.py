@@ -163,7 +163,7 @@ class WakeUpTrigger(BaseEventTrigger):
 
         Wake-ups for nothing cost no more than a look per second.
         """
-        from xclaim import verbs
+        from xclaim.airflow.tasks.room import vacancy_of
         from xclaim.connections.tasks import awaited, bridged
         from xclaim.consuming.waiting import VainLooks
 
@@ -174,7 +174,7 @@ class WakeUpTrigger(BaseEventTrigger):
         vain_looks = VainLooks()
 
         async def is_held_up() -> bool:
-            vacancy = await bridged(queue._queue.run, verbs.VACANCY)  # noqa: SLF001
+            vacancy = await bridged(vacancy_of, queue)
             # A rate has room and none all the time, and whoever drains the queue waits for it.
             return vacancy is not None and (vacancy.pause is not None or vacancy.is_full)
 

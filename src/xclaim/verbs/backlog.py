@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from xclaim.limits import Backlog
 from xclaim.sql import statements
 from xclaim.verb import Verb
 from xclaim.verbs.execution import execute
+from xclaim.verbs.hints import recent
 from xclaim.verbs.ordering import is_enabled
 
 _ASKED_EVERY = 1.0  # seconds, of a queue: so long a new limit may go unnoticed
@@ -193,7 +195,7 @@ class _Known:
 
 
 _Key = tuple[str | None, str, bool]
-_known: WeakKeyDictionary[Pool, dict[_Key, _Known]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Pool, OrderedDict[_Key, _Known]] = WeakKeyDictionary()
 _ordering: WeakKeyDictionary[Pool, dict[str | None, float]] = WeakKeyDictionary()
 
 
@@ -316,13 +318,12 @@ def _recall(connection: Connection, schema: str | None, queue: str) -> _Known:
     key = (schema, queue, is_autocommit(connection))
     of_pool = _known.get(connection.engine.pool)
     if of_pool is None:
-        of_pool = _known.setdefault(connection.engine.pool, {})
-    found = of_pool.get(key)
-    return of_pool.setdefault(key, _Known()) if found is None else found
+        of_pool = _known.setdefault(connection.engine.pool, OrderedDict())
+    return recent(of_pool, key, _Known)
 
 
 def _forget(connection: Connection, schema: str | None, queue: str) -> None:
-    of_pool = _known.get(connection.engine.pool, {})
+    of_pool: Any = _known.get(connection.engine.pool, {})
     for is_own in (False, True):
         of_pool.pop((schema, queue, is_own), None)
 

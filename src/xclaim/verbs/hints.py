@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, Pool
@@ -42,6 +42,8 @@ _LIMITS_EVERY = 1.0  # seconds that a limit which was set or taken away may go u
 _BUSY_AFTER = 5  # claims in a row that found something
 _MOST = 1_000  # queues of a pool, 2 KB each: those that were used last
 
+K = TypeVar("K")
+V = TypeVar("V")
 Place = tuple[Start, Mapping[str, Any]]  # where a claim starts, and the parameters of that place
 
 _remembered: WeakKeyDictionary[Pool, OrderedDict[tuple[str | None, str], Hints]]
@@ -223,15 +225,22 @@ def recall(connection: Connection, schema: str | None, queue: str) -> Hints:
     of_pool = _remembered.get(connection.engine.pool)
     if of_pool is None:
         of_pool = _remembered.setdefault(connection.engine.pool, OrderedDict())
-    name = schema, queue
+    return recent(of_pool, (schema, queue), Hints)
+
+
+def recent(kept: OrderedDict[K, V], key: K, make: Callable[[], V]) -> V:
+    """Return what is kept under the key, made if there is nothing; those used last are kept.
+
+    Of several threads all get the same.
+    """
     try:
-        of_pool.move_to_end(name)
-        return of_pool[name]
+        kept.move_to_end(key)
+        return kept[key]
     except KeyError:  # or another thread has just forgotten it
-        hints = of_pool.setdefault(name, Hints())
-    if len(of_pool) > _MOST:  # a queue for each user, say
-        of_pool.popitem(last=False)
-    return hints
+        found = kept.setdefault(key, make())
+    if len(kept) > _MOST:  # a queue for each user, say
+        kept.popitem(last=False)
+    return found
 
 
 def due_in(engine: Engine, schema: str | None, queue: str) -> float | None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.tasks.failing import OnDead, OnError, dead_letters_error, is_final
-from xclaim.arguments import error_text
+from xclaim.airflow.tasks.room import vacancy_of
+from xclaim.arguments import MAX_DURATION, error_text
 from xclaim.errors import MessagesFailedError, PayloadReadError
 
 if TYPE_CHECKING:
@@ -125,15 +126,13 @@ class Drain:
 
     def _waits_for_room(self, is_to_go_on: Callable[[], bool]) -> bool:
         """Wait while a limit keeps messages from being claimed; return whether to look again."""
-        from xclaim.airflow.tasks.task_queue import patience_of, vacancy_of
-
         self.vacancy = vacancy = vacancy_of(self._queue)
         if vacancy is None or vacancy.pause is not None:
             return False
         # What it keeps for its own retry is held until it has ended, and so on for all that wait.
         if vacancy.is_full and open_claims.kept_by(self._queue.keeper):
             return False
-        self._patience = self._patience or patience_of(self._queue)
+        self._patience = self._patience or _patience_of(self._queue)
         due_at = time.monotonic() + (self._patience.pause(vacancy.due_in) or 0.0)
         while is_to_go_on():
             left = due_at - time.monotonic()
@@ -178,3 +177,11 @@ class Drain:
         if self.dead and self._on_dead is OnDead.FAIL:
             raise dead_letters_error(self._queue.name, self.dead) from error
         return bool(self.failed)  # else it was about dead letters only, which are ignored
+
+
+def _patience_of(queue: TaskQueue[Any]) -> Patience:
+    """Return the pauses of one wait for room in a queue."""
+    from xclaim.consuming.waiting import Patience
+
+    names = {engine.dialect.name for engine in queue._queue.runner.engines}  # noqa: SLF001
+    return Patience(MAX_DURATION, names)

@@ -35,10 +35,8 @@ from xclaim.airflow.tasks.identity import (
 )
 from xclaim.airflow.tasks.rerun import OnRerun, checked_policy, replace_unconsumed
 from xclaim.airflow.tasks.tickets import resumption_key
-from xclaim.arguments import LEASE, LEASE_LIMIT, MAX_DURATION, Loud, OnFull, PushOptions, WhenDead
-from xclaim.consuming.waiting import Patience
+from xclaim.arguments import LEASE, LEASE_LIMIT, Loud, OnFull, PushOptions, WhenDead
 from xclaim.errors import InvalidArgumentError
-from xclaim.limits import Vacancy
 from xclaim.message import T_co
 from xclaim.queues.placing import Placed, Split
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry
@@ -580,19 +578,3 @@ def _queue_at(where: Placed, name: str, connection: Connection, **options: Any) 
     """Return the queue on a connection to where it is."""
     bind: Any = replace(where, bind=connection)
     return Queue(name, bind, **options)
-
-
-def vacancy_of(queue: TaskQueue[Any]) -> Vacancy | None:
-    """Return what keeps messages of a queue from being claimed: a pause, or limits.
-
-    None: nothing does, the queue is empty. For who has claimed nothing and wants to know why.
-    """
-    from xclaim import verbs
-
-    return queue._queue.run(verbs.VACANCY)  # noqa: SLF001  (not what a queue has for others)
-
-
-def patience_of(queue: TaskQueue[Any]) -> Patience:
-    """Return the pauses of one wait for room in a queue."""
-    names = {engine.dialect.name for engine in queue._queue.runner.engines}  # noqa: SLF001
-    return Patience(MAX_DURATION, names)
