@@ -226,7 +226,8 @@ PARTS := audit_cost check_cost failing_cost import_cost observing_cost ordering_
 
 .PHONY: bench-parts
 bench-parts: $(VENV)/.installed ## Measure single parts, hours in all, into benchmarks/output: one with PARTS=page_cost
-	for part in $(PARTS); do $(VENV)/bin/python -m benchmarks.$$part; done
+	missed=; for part in $(PARTS); do $(VENV)/bin/python -m benchmarks.$$part || missed="$$missed $$part"; done; \
+	[ -z "$$missed" ] || { echo "not as they should be:$$missed" >&2; exit 1; }
 
 .PHONY: bench-payloads
 bench-payloads: $(VENV)/.installed ## Measure what payloads and XComs cost, half an hour, into docs/artefacts

@@ -337,7 +337,7 @@ def report(figures: dict[str, dict[str, float]]) -> bool:
         print(f"{name} takes longer than {_LIMITS[name] * 1000:.0f} ms")
     large = [name for name, most in _MOST_PAGES.items() if figures[name]["pages"] > most]
     for name in large:
-        print(f"{name} reads more than {_MOST_PAGES[name]:,} pages beside the visibility map's")
+        print(f"{name} reads more than {_MOST_PAGES[name]:,} pages")
     return not late and not large
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import turns
-from benchmarks.contenders import ORDERED_PEERS, XCLAIM, load
+from benchmarks.contenders import ORDERED_PEERS, XCLAIM
 from benchmarks.contenders.contender import MissingError, OrderedSession
 from benchmarks.crew import open_session
 from benchmarks.figures import ORDERING, keep, record
@@ -183,7 +183,6 @@ def _lap(
 def _of_a_peer(server: Server, peer: str, stack: ExitStack) -> dict[str, Callable[[], Rates]]:
     laps: dict[str, Callable[[], Rates]] = {}
     for name, keys in ((f"{peer}{_PLAIN}", None), (peer, _KEYS)):
-        load(peer)  # before a database is made for who is missing
         url = stack.enter_context(server.database(peer))
         session: Any = stack.enter_context(open_session(peer, url))
         laps[name] = partial(_lap_of_a_peer, session, keys)

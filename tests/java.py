@@ -29,7 +29,7 @@ def _driver() -> str | None:
 # The compiler as well: it compiles the example as it starts.
 needs_java = pytest.mark.skipif(
     shutil.which("javac") is None or _driver() is None,
-    reason="needs a JDK and the driver of PostgreSQL (XCLAIM_TEST_JDBC_DRIVER=postgresql.jar)",
+    reason="needs a JDK and PostgreSQL's driver: default-jdk-headless and libpostgresql-jdbc-java",
 )
 
 

@@ -148,6 +148,43 @@ def test_who_may_call_a_function_still_may_when_it_was_made_anew(engine: Engine)
     assert [each.level for each in found(engine, "functions")] == [Level.OK]
 
 
+def test_what_an_owner_has_under_the_same_name_is_not_taken_for_ours(engine: Engine) -> None:
+    role = f"xclaim_test_owner_{secrets.token_hex(4)}"
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role}"))
+        for table in ("xclaim_message", "xclaim_alembic_version"):
+            connection.execute(text(f"ALTER TABLE {table} OWNER TO {role}"))
+        for function in ("xclaim_delete", "xclaim_ack"):
+            connection.execute(text(f"DROP FUNCTION {function}"))
+        # As another xclaim would have left them, with types of its own.
+        for statement in (
+            "CREATE FUNCTION xclaim_delete(ids text) RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
+            "CREATE FUNCTION xclaim_ack(id text) RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
+            f"ALTER FUNCTION xclaim_delete(text) OWNER TO {role}",
+            f"ALTER FUNCTION xclaim_ack(text) OWNER TO {role}",
+            "GRANT EXECUTE ON FUNCTION xclaim_ack(text) TO pg_read_all_stats",
+        ):
+            connection.execute(text(statement))
+
+    migrate.upgrade(engine)
+
+    with engine.begin() as connection:
+        ours = text(
+            "SELECT proname::text, pg_get_userbyid(proowner)::text AS owner,"
+            " has_function_privilege('pg_read_all_stats', oid, 'EXECUTE') AS is_granted,"
+            " has_function_privilege('pg_signal_backend', oid, 'EXECUTE') AS is_public"
+            " FROM pg_proc WHERE proname IN ('xclaim_delete', 'xclaim_ack')"
+            " AND proargtypes[0] <> 'text'::regtype ORDER BY 1"
+        )
+        assert [tuple(row) for row in connection.execute(ours)] == [
+            ("xclaim_ack", role, True, False),
+            ("xclaim_delete", role, False, False),
+        ]
+        connection.execute(text(f"REASSIGN OWNED BY {role} TO postgres"))
+        connection.execute(text(f"DROP OWNED BY {role}"))
+        connection.execute(text(f"DROP ROLE {role}"))
+
+
 def test_the_functions_of_a_schema_with_another_name_are_made_anew(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("ALTER SCHEMA public RENAME TO shop"))

@@ -464,19 +464,3 @@ def test_what_is_owed_as_long_as_its_producer_writes_ends_no_expire(engine: Engi
         queue.expire()
 
         assert owed(engine, "true") == 250
-
-
-def test_of_what_is_owed_only_what_is_due_is_read(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO xclaim_message (queue, origin_queue, payload, created_at, available_at,"
-            " status, consumed_at, consumed_by, ordering_key, keeps_turn, due_at)"
-            " SELECT 'orders', 'orders', '1', now(), now(), 'consumed', now(), 'me', 'key-' || n,"
-            " true, now() + interval '1 hour' FROM generate_series(1, 50000) AS n"
-        )
-    blocks = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT xclaim_pass_owed('orders')"
-    with engine.begin() as connection:
-        connection.exec_driver_sql("SELECT xclaim_pass_owed('orders')")
-        (plan,) = connection.exec_driver_sql(blocks).all()[0][0]
-
-    assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < 40

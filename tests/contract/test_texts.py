@@ -13,6 +13,9 @@ from tests.databases import temporary_database
 from xclaim import InvalidArgumentError, Queue
 from xclaim.operations import audit, by_hand, capabilities, doctor, grants, migrate, ordering
 
+# Each makes a database of its own, in an encoding.
+pytestmark = pytest.mark.usefixtures("postgresql_server")
+
 HELD = "naïve café"
 NOT_HELD = f"{HELD} ☃"
 Say = Callable[[Queue, str], object]

@@ -301,6 +301,11 @@ def test_who_may_only_read_the_connection_changes_nothing_and_sees_no_payload(
     )
     browser = browser_of("vic")
 
+    assert_changes_nothing(browser, connected)
+
+
+def assert_changes_nothing(browser: Browser, url: str) -> None:
+    """The pages say that they are read-only, and an action is refused and not done."""
     page = browser.get("/xclaim/queues")
     fields = {"csrf_token": form_token(browser), "queue": "orders"}
     answer = browser.post(ACTION, data=fields, headers={"sec-fetch-site": "same-origin"})
@@ -308,7 +313,7 @@ def test_who_may_only_read_the_connection_changes_nothing_and_sees_no_payload(
     assert page.status_code == 200
     assert "read-only" in page.text
     assert answer.status_code == 403
-    with Queue("orders", connected) as queue:
+    with Queue("orders", url) as queue:
         assert queue.claim_many(1)
 
 
@@ -337,15 +342,7 @@ def test_where_it_is_read_only_an_admin_changes_nothing(
     push(connected)
     browser = new_browser()
 
-    page = browser.get("/xclaim/queues")
-    fields = {"csrf_token": form_token(browser), "queue": "orders"}
-    answer = browser.post(ACTION, data=fields, headers={"sec-fetch-site": "same-origin"})
-
-    assert page.status_code == 200
-    assert "read-only" in page.text
-    assert answer.status_code == 403
-    with Queue("orders", connected) as queue:
-        assert queue.claim_many(1)
+    assert_changes_nothing(browser, connected)
 
 
 @pytest.mark.parametrize("hides", [False, True])

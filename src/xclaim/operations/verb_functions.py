@@ -16,6 +16,7 @@ from xclaim.operations.grants import run_all
 from xclaim.sql.dialects import SQLITE
 from xclaim.sql.revision import qualified, quoted
 from xclaim.sql.statements.functions import Made
+from xclaim.sql.statements.granting import text_literal
 
 __all__ = ["Wanted", "make_anew", "of_migrations"]
 
@@ -42,9 +43,7 @@ class Wanted:
     @property
     def statement(self) -> str:
         """How it is made, in place of the one that there is."""
-        # E'' means the same whatever standard_conforming_strings says of backslashes.
-        escaped = self.body.replace("\\", "\\\\").replace("'", "''")
-        return f"{self.head} AS E'{escaped}'"
+        return f"{self.head} AS {text_literal(self.body)}"
 
     def differences(self, made: Made) -> Iterator[str]:
         """Yield in what a function differs from this one."""
@@ -94,18 +93,21 @@ def make_anew(connection: Connection, modules: Iterable[object], schema: str | N
     made_here = functions_in(connection, home.schema)
     done: list[str] = []
     for name, wanted in of_migrations(modules, home.schema).items():
-        made = wanted.nearest((made for made in made_here if made.name == name), home.owner)
+        of_the_name = [made for made in made_here if made.name == name]
+        made = wanted.nearest(of_the_name, home.owner)
         is_same = made is not None and made.owner == home.owner
         if made is not None and is_same and not list(wanted.differences(made)):
             continue
         owners = {home.owner, home.owner if made is None else made.owner}
         if all(run(connection, _IS_ROLE, {"role": owner})[0].is_role for owner in owners):
-            _make(connection, home, wanted, made)
+            _make(connection, home, wanted, made, of_the_name)
             done.append(name)
     return done
 
 
-def _make(connection: Connection, home: Any, wanted: Wanted, made: Made | None) -> None:
+def _make(
+    connection: Connection, home: Any, wanted: Wanted, made: Made | None, before: list[Made]
+) -> None:
     function = qualified(wanted.name, home.schema)
     try:
         with connection.begin_nested():
@@ -113,22 +115,20 @@ def _make(connection: Connection, home: Any, wanted: Wanted, made: Made | None) 
     except DBAPIError as error:
         if made is None or getattr(error.orig, "sqlstate", None) != _INVALID_DEFINITION:
             raise
-        granted = [
-            f"GRANT EXECUTE ON FUNCTION {function} TO {quoted(role)}" for role in made.grantees
-        ]
-        dropped = f"DROP FUNCTION {function}({made.types})"
-        run_all(connection, [dropped, wanted.statement, *granted])
-    of_the_name = [
-        each for each in functions_in(connection, home.schema) if each.name == wanted.name
-    ]
-    anew = wanted.nearest(of_the_name, home.owner)
-    if anew is not None:
-        named = f"{function}({anew.types})"
-        handed = [f"ALTER FUNCTION {named} OWNER TO {quoted(home.owner)}"]
-        run_all(
-            connection,
-            [
-                *(handed if anew.owner != home.owner else []),
-                f"REVOKE ALL ON FUNCTION {named} FROM PUBLIC",
-            ],
-        )
+        run_all(connection, [f"DROP FUNCTION {function}({made.types})", wanted.statement])
+    after = [each for each in functions_in(connection, home.schema) if each.name == wanted.name]
+    # Somebody may have others of its name, with other types: it is the one that is new, or changed.
+    anew = wanted.nearest([each for each in after if each not in before] or after, home.owner)
+    if anew is None:
+        return
+    named = f"{function}({anew.types})"
+    handed = [f"ALTER FUNCTION {named} OWNER TO {quoted(home.owner)}"]
+    called_by = () if made is None else made.grantees
+    run_all(
+        connection,
+        [
+            *(handed if anew.owner != home.owner else []),
+            f"REVOKE ALL ON FUNCTION {named} FROM PUBLIC",
+            *[f"GRANT EXECUTE ON FUNCTION {named} TO {quoted(role)}" for role in called_by],
+        ],
+    )

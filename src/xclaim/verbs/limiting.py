@@ -98,13 +98,14 @@ def seen_vacancy(
     if not rows:
         return None
     (row,) = rows
-    is_waited_for = row.begun == 0 and (row.at_once is None or row.at_once > 0)
+    is_open = row.paused_at is None and (row.at_once is None or row.at_once > 0)
+    is_waited_for = is_open and row.begun == 0 and row.due_in is not None
     return Vacancy(
         pause=None if row.paused_at is None else pause_of(row),
         limits=limits_of(row),
         at_once=row.at_once,
         begun=row.begun,
-        due_in=max(0.0, row.due_in) if is_waited_for and row.due_in is not None else None,
+        due_in=max(0.0, row.due_in) if is_waited_for else None,
     )
 
 
