@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import PEERS, SQLITE_PEERS
+from benchmarks.contenders import PEERS, SQLITE_PEERS, XCLAIM
 
 ARTEFACTS = Path(__file__).parents[1] / "docs" / "artefacts" / "benchmarks"
 # Beside results.json: what was measured by runs of their own.
@@ -64,6 +65,14 @@ class Figures:
     def workloads(self) -> list[str]:
         """Return the workloads that ran, in their order."""
         return list(dict.fromkeys(record["workload"] for record in self._records))
+
+    def anybody_sat_out(self) -> bool:
+        """Return whether in some workload somebody has fewer rounds than xclaim."""
+        rounds = Counter((each["workload"], each["contender"]) for each in self._records)
+        return any(
+            count < rounds[workload, XCLAIM] and contender in PEERS
+            for (workload, contender), count in rounds.items()
+        )
 
     def pictures(self) -> list[str]:
         """Return the pictures for which something was measured: not each run has every workload."""

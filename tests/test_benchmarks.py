@@ -181,6 +181,14 @@ def test_the_rows_of_the_page_are_what_this_checkout_has_reached() -> None:
     ]
 
 
+def test_it_is_told_whether_somebody_sat_rounds_out() -> None:
+    both = [record("batch_100", name, 0, {"messages/s": 1}) for name in (XCLAIM, "awa")]
+    second = [record("batch_100", name, 1, {"messages/s": 1}) for name in (XCLAIM, "awa")]
+
+    assert Figures([*both, second[0]]).anybody_sat_out()
+    assert not Figures([*both, *second]).anybody_sat_out()
+
+
 def test_a_run_of_some_workloads_has_their_pictures_and_no_others() -> None:
     def ran(*workloads: str) -> list[str]:
         return Figures(record(each, XCLAIM, 0, {}) for each in workloads).pictures()
