@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from tests.contract.facades import queue_by
 from tests.retrying import AT_ONCE
 from xclaim import Claim, Queue, create_engine
-from xclaim.verbs.claiming import _SWEEP_SIZE
+from xclaim.verbs.taking import _SWEEP_SIZE
 from xclaim.verbs.upkeep import BATCH
 
 

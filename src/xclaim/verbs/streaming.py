@@ -17,11 +17,11 @@ from xclaim.sql import statements
 from xclaim.sql.dialects import SQLITE
 from xclaim.sql.statements import Start
 from xclaim.verb import Over, Verb
-from xclaim.verbs import claiming
-from xclaim.verbs.claiming import Request, Who
+from xclaim.verbs import taking
 from xclaim.verbs.execution import execute
 from xclaim.verbs.hints import lately_of, position_of, start_of
 from xclaim.verbs.settling import HAND_BACK, ack_held, receipt, receipts
+from xclaim.verbs.taking import Request, Who
 from xclaim.verbs.unsendable import claim_the_others
 
 
@@ -41,8 +41,8 @@ def ack_and_claim(
     Raise ClaimLostError naming those that are no longer held; then the others were acked, and
     nothing was claimed.
     """
-    asked = claiming.request(connection, queue, limit, **who)
-    claiming.sweep_if_due(connection, asked)
+    asked = taking.request(connection, queue, limit, **who)
+    taking.sweep_if_due(connection, asked)
     if connection.dialect.name == SQLITE.name or after is not AfterAck.KEEP:
         run = partial(_in_a_transaction, connection, asked, claims, after)
     else:
@@ -51,11 +51,11 @@ def ack_and_claim(
         lost, taken = run()
     except DBAPIError as error:  # nothing was acked either
         asked.hints.forget()  # so that it starts where the candidates are looked for
-        next_ones = claiming.candidates(asked, Start.HEAD)
+        next_ones = taking.candidates(asked, Start.HEAD)
         lost, taken = claim_the_others(connection, error, run, next_ones)
     if lost:
         raise ClaimLostError(lost)
-    return taken if taken or waits else claiming.take_what_is_left(connection, asked)
+    return taken if taken or waits else taking.take_what_is_left(connection, asked)
 
 
 def _in_a_transaction(
@@ -63,7 +63,7 @@ def _in_a_transaction(
 ) -> tuple[list[Claim], list[Claim]]:
     with one_transaction(connection):
         lost = ack_held(connection, claims, after=after, schema=asked.schema)
-        return lost, [] if lost else claiming.take(connection, asked)
+        return lost, [] if lost else taking.take(connection, asked)
 
 
 def _in_one_statement(
@@ -79,7 +79,7 @@ def _in_one_statement(
         **asked.parameters,
         **place,
         **asked.limit_if_it_resumes(),
-        **claiming.token_parameters(connection),
+        **taking.token_parameters(connection),
         **(receipt(claims[0]) if len(claims) == 1 else receipts(connection, claims)),
         "ack_count": len(claims),
     }
@@ -103,7 +103,7 @@ def _in_one_statement(
     if acked_ids is not None:
         return [claim for claim in claims if claim.message.id not in set(acked_ids)], []
     claimed = [row for *row, _ in rows if row[0] is not None]
-    taken = claiming.as_claims(claimed, asked)
+    taken = taking.as_claims(claimed, asked)
     if taken:
         asked.hints.remember(connection, taken, start)
     return [], taken
