@@ -12,20 +12,20 @@ from playwright.sync_api import Browser
 from tests.browser.full import fill_all
 from tests.browser.looking import Looked, looking
 from tests.browser.serving import Recorded, served
-from tests.people import People, people
+from tests.browser.shops import Shop
+from tests.people import people
 from tests.web.dashboards import Dashboard, SignedIn
 from xclaim import create_engine
 
 Serve = Callable[..., "Served"]
 
 
-class Served:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served(Shop):
     """A dashboard that answers at an address, with all that it has sent."""
 
-    def __init__(self, dashboard: Dashboard, address: str, recorded: Recorded) -> None:
-        self.dashboard = dashboard
-        self.address = address
-        self.recorded = recorded
+    dashboard: Dashboard
+    recorded: Recorded
 
 
 @pytest.fixture
@@ -50,7 +50,8 @@ def observed(postgresql_server: str, _template_url: str) -> Iterator[Observed]:
         url = office.engines["observer"].url.render_as_string(hide_password=False)
         with _Servers() as servers:
             served = servers.serve(url)
-            yield Observed(served.address, served.recorded, office)
+            recorded = served.recorded
+            yield Observed(address=served.address, engine=office.owner, recorded=recorded)
 
 
 @pytest.fixture
@@ -61,13 +62,11 @@ def looked(browser: Browser) -> Iterator[Looked]:
     assert not new.complaints, "\n".join(new.complaints)
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """A dashboard as an observer sees it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed(Shop):
+    """A dashboard as an observer sees it, with all that it has sent."""
 
-    address: str
     recorded: Recorded
-    people: People
 
 
 class _Servers:
@@ -83,7 +82,7 @@ class _Servers:
         running = served(recorded)
         address = running.__enter__()
         self._ends.append(lambda: running.__exit__(None, None, None))
-        return Served(dashboard, address, recorded)
+        return Served(address=address, engine=engine, dashboard=dashboard, recorded=recorded)
 
     def __enter__(self) -> _Servers:
         return self

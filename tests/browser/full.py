@@ -62,6 +62,7 @@ def fill_all(engine: Engine) -> None:
     idle: Queue[Any] = Queue("idle", engine)
     idle.push(1)
     idle.ack(_claim(idle))
+    idle.pause(reason=SCRIPT, by=IMAGE)
 
 
 def fill_by_hand(engine: Engine) -> None:

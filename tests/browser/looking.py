@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urldefrag, urlsplit
+from urllib.parse import urldefrag, urljoin, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Response
+from playwright.sync_api import Browser, Frame, Page, Response
 
+View = Page | Frame
 # WCAG 2.2 at level AA, and what the checker calls good practice.
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 _ERRORS = 400
@@ -20,41 +21,48 @@ _SIZES = "() => [document.documentElement.scrollWidth, document.documentElement.
 
 @dataclass
 class Looked:
-    """A page in a browser, with everything it complained about."""
+    """A page in a browser, with everything it complained about.
+
+    ``frame``: what in it is looked at, if not all of it.
+    """
 
     page: Page
     complaints: list[str] = field(default_factory=list)
+    frame: Frame | None = None
+
+    @property
+    def view(self) -> View:
+        """What is looked at."""
+        return self.page if self.frame is None else self.frame
 
     def open(self, address: str) -> Response | None:
-        response = self.page.goto(address)
+        response = self.view.goto(address)
         if response is not None and response.status >= _ERRORS:
             self.complaints.append(f"{address}: {response.status}")
         return response
 
     def check(self) -> None:
         """Add what a screen reader, or a narrow or wide window, would find wrong here."""
-        where = self.page.url
-        found: Any = Axe().run(self.page, options={"runOnly": _RULES}).response
+        where = self.view.url
+        found: Any = Axe().run(self.view, options={"runOnly": _RULES}).response
         for violation in found["violations"]:
             nodes = "; ".join(node["html"][:160] for node in violation["nodes"][:3])
             self.complaints.append(f"{where}: {violation['id']}: {violation['help']}: {nodes}")
         usual = self.page.viewport_size
         for width in _WIDTHS:
             self.page.set_viewport_size({"width": width, "height": 900})
-            has, shown = self.page.evaluate(_SIZES)
+            has, shown = self.view.evaluate(_SIZES)
             if has > shown:
                 self.complaints.append(f"{where}: {has} px in a window of {shown}")
         if usual is not None:
             self.page.set_viewport_size(usual)
 
-    def links(self) -> Iterator[str]:
-        """Yield the addresses within the same server that the page leads to."""
-        here = urlsplit(self.page.url)
-        hrefs = self.page.eval_on_selector_all("a[href]", "all => all.map(each => each.href)")
+    def links(self, below: str) -> Iterator[str]:
+        """Yield the addresses below this one that the page leads to."""
+        hrefs = self.view.eval_on_selector_all("a[href]", "all => all.map(each => each.href)")
         for href in hrefs:
-            address = urldefrag(href).url
-            if urlsplit(address)[:2] == here[:2]:
-                yield address
+            if href.startswith(below):
+                yield urldefrag(href).url
 
 
 @contextmanager
@@ -89,13 +97,13 @@ def _refuse(looked: Looked, dialog: Any) -> None:
     dialog.dismiss()
 
 
-def crawl(looked: Looked, address: str, *, checks: bool = True) -> list[str]:
-    """Open all that a page leads to, each kind of page a few times; return which.
+def crawl(looked: Looked, *addresses: str, checks: bool = True) -> Iterator[str]:
+    """Open all pages of a dashboard that some lead to, each kind a few times; yield each when open.
 
     ``checks``: check each kind once.
     """
-    waiting, seen, kinds = [address], {address}, dict[str, int]()
-    opened = []
+    waiting, seen, kinds = [*addresses], {*addresses}, dict[str, int]()
+    below = urljoin(addresses[0], ".")
     while waiting:
         now = waiting.pop(0)
         kind = _kind(now)
@@ -105,12 +113,16 @@ def crawl(looked: Looked, address: str, *, checks: bool = True) -> list[str]:
         looked.open(now)
         if checks and kinds[kind] == 1:
             looked.check()
-        opened.append(now)
-        for link in looked.links():
+        yield now
+        for link in looked.links(below):
             if link not in seen:
                 seen.add(link)
                 waiting.append(link)
-    return opened
+
+
+def paths(addresses: Iterable[str], below: str) -> set[str]:
+    """Return the paths of addresses, as the dashboard below an address knows them."""
+    return {urlsplit(each).path.removeprefix(urlsplit(below).path) for each in addresses}
 
 
 _OF_A_KIND = 2
