@@ -65,6 +65,29 @@ def test_a_rate_above_what_is_read_is_reckoned_from_its_time(
     assert 25 < rate <= 61  # one a second, by a clock that has gone on since
 
 
+def test_what_was_acked_at_once_is_no_rate(observer: Observer, rows: Rows) -> None:
+    rows.consumed(1_000, ago=SECOND)
+
+    flow = observer.flows(["orders"])["orders"]
+    chart = observer.chart("orders", Charted.CONSUMED, HOUR)
+
+    assert flow.consumed_per_minute == 200.0  # of the last five minutes
+    for each, least in ((flow.consumed, 100), (chart, 200)):
+        assert (sum(each.values), each.is_complete, each.is_estimate) == (least, False, False)
+
+
+def test_acks_of_many_are_reckoned_from_the_time_between_them(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flowing, "_SAMPLE", 50)
+    for number in range(1, 13):
+        rows.consumed(100, ago=5 * number * SECOND)
+
+    rate = observer.flows(["orders"])["orders"].consumed_per_minute
+
+    assert 240 < rate <= 1_200  # which it is, by a clock that has gone on since
+
+
 def test_a_queue_that_is_not_there_has_an_empty_flow(observer: Observer) -> None:
     flow = observer.flows(["nothing"])["nothing"]
 

@@ -71,6 +71,45 @@ def test_more_than_is_counted_is_said_to_be_more(
     assert found.consumed.estimate is not None
 
 
+def test_what_was_acked_at_once_is_not_multiplied(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_COUNTED", 4)
+    monkeypatch.setattr(measuring, "_LEAST_COUNTED", 4)
+    rows.consumed(10, ago=20 * SECOND)
+
+    (found,) = observer.measures(consumed_after=rows.now - MINUTE).queues
+
+    assert found.consumed == Count(at_least=4, is_exact=False)
+
+
+def test_a_burst_is_not_taken_for_all_the_time_between_two_scrapes(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_COUNTED", 4)
+    monkeypatch.setattr(measuring, "_LEAST_COUNTED", 4)
+    for number in range(10):
+        rows.consumed(ago=10 * SECOND + number * SECOND / 100)
+
+    (found,) = observer.measures(consumed_after=rows.now - 24 * HOUR).queues
+
+    assert found.consumed == Count(at_least=4, is_exact=False)
+
+
+def test_what_one_queue_consumed_is_counted_with_what_the_others_leave(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_COUNTED", 50)
+    monkeypatch.setattr(measuring, "_LEAST_COUNTED", 4)
+    for name in ("a", "b", "c", "d"):
+        rows.consumed(1, queue=name, ago=20 * SECOND)
+    rows.consumed(30, queue="busy", ago=20 * SECOND)
+
+    found = observer.measures(consumed_after=rows.now - MINUTE).queues
+
+    assert {each.queue: each.consumed for each in found}["busy"] == Count(at_least=30)
+
+
 def test_the_busiest_are_named_and_the_others_added_up(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:

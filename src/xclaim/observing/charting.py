@@ -39,6 +39,15 @@ def chart(question: Question, name: str, what: Charted, span: timedelta) -> Char
             return _died(question, queue, steps)
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """The newest ``messages`` of a step, of which so many came ``later`` than the ``earliest``."""
+
+    messages: int = 0
+    later: int = 0
+    earliest: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
     """Steps of time that are charted: how many, how long each is, and since when."""
@@ -58,14 +67,13 @@ def consumed_charts(
     """Return what was consumed of each queue in these steps.
 
     Of a step no more than ``bound`` are counted, the newest. Where there were more, the number is
-    reckoned from the time that so many took, and the chart is an estimate.
+    reckoned from those that came after the earliest of them, and the chart is an estimate. Where
+    all came at one instant, acked together, nothing can be reckoned: there are at least so many.
     """
-    counted: dict[str, list[tuple[int, datetime | None]]] = {
-        name: [(0, None)] * steps.number for name in names
-    }
+    counted = {name: [_Counted()] * steps.number for name in names}
     count = _on_sqlite if question.is_sqlite else _on_postgresql
     for name, number, row in count(question, names, steps, bound) if names else ():
-        counted[name][number] = (row.messages, as_time(row.consumed_at))
+        counted[name][number] = _Counted(row.messages, row.later, as_time(row.consumed_at))
     return {name: _reckoned(each, steps, bound) for name, each in counted.items()}
 
 
@@ -99,21 +107,20 @@ def _on_sqlite(
             yield name, number, row
 
 
-def _reckoned(counted: Sequence[tuple[int, datetime | None]], steps: Steps, bound: int) -> Chart:
-    values = []
-    for number, (messages, earliest) in enumerate(counted, 1):
-        if messages < bound or earliest is None:
-            values.append(messages)
+def _reckoned(counted: Sequence[_Counted], steps: Steps, bound: int) -> Chart:
+    values, is_estimate = [each.messages for each in counted], False
+    for number, each in enumerate(counted):
+        if each.messages < bound or not each.later or each.earliest is None:
             continue
-        took = max(steps.begin(number) - earliest, timedelta(microseconds=1))
-        values.append(max(messages, round(messages * (steps.step / took))))
-    is_complete = all(messages < bound for messages, _ in counted)
+        took = max(steps.begin(number + 1) - each.earliest, timedelta(microseconds=1))
+        values[number] = max(each.messages, round(each.later * (steps.step / took)))
+        is_estimate = True
     return Chart(
         begins_at=steps.begins_at,
         step=steps.step,
         values=tuple(values),
-        is_complete=is_complete,
-        is_estimate=not is_complete,
+        is_complete=all(each.messages < bound for each in counted),
+        is_estimate=is_estimate,
     )
 
 

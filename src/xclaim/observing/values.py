@@ -63,7 +63,8 @@ class Chart:
     """A number for each step of time, the earliest first. ``is_complete``: all were counted.
 
     ``is_estimate``: where counting ended, the number is reckoned from the time that those took
-    which were counted; it may be too high. Else there are at least so many.
+    which were counted; it may be too high. Else, or where they were all acked at once, there are
+    at least so many.
     """
 
     begins_at: datetime
