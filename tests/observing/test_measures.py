@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, text
 
 from tests.looks import patient_observer
 from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
-from xclaim import InvalidArgumentError, Queue, create_engine
+from xclaim import Claim, InvalidArgumentError, Queue, create_engine
 from xclaim.observing import Observer, counting, glancing, listing, measuring
+from xclaim.observing.asking import Question
+from xclaim.observing.listing import Known
 from xclaim.observing.values import Count
+
+
+def claimed(queue: Queue[int]) -> Claim:
+    claim = queue.claim()
+    assert claim is not None
+    return claim
 
 
 def test_each_queue_is_measured(observer: Observer, rows: Rows) -> None:
@@ -45,6 +53,31 @@ def test_what_was_consumed_between_two_scrapes_is_counted_once(
         counted.append(found.queues[0].consumed)
 
     assert counted == [None, Count(at_least=3), Count(at_least=0)]
+
+
+def test_what_is_consumed_during_a_slow_scrape_is_counted_by_the_next(
+    observer: Observer, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = listing.find
+    queue = Queue[int]("orders", engine)
+    queue.push(1)
+
+    def slow(question: Question, *, anew: bool) -> Known:
+        found = find(question, anew=anew)
+        queue.ack(claimed(queue))
+        return found
+
+    monkeypatch.setattr(measuring, "_SETTLED_AFTER", timedelta(milliseconds=1))
+    before = observer.measures().looked_until
+    monkeypatch.setattr(listing, "find", slow)
+    during = observer.measures(consumed_after=before)
+    monkeypatch.setattr(listing, "find", find)
+    after = observer.measures(consumed_after=during.looked_until)
+
+    assert [each.consumed for each in (*during.queues, *after.queues)] == [
+        Count(at_least=0),
+        Count(at_least=1),
+    ]
 
 
 def test_all_that_was_consumed_is_counted_by_some_scrape(observer: Observer, rows: Rows) -> None:

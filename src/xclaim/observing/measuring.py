@@ -39,11 +39,12 @@ def measures(question: Question, *, consumed_after: datetime | None) -> Measures
     """Return what a scrape needs; ``consumed_after``: as the measures before said."""
     began = time.monotonic()
     _check(consumed_after)
+    # Before the look: what is consumed while it lasts is of the next.
+    looked_until = now_of(question) - _SETTLED_AFTER
     known = listing.find(question, anew=consumed_after is not None)
     busiest = sorted(known.names, key=lambda name: _glanced_busyness(known, name))
     names, rest = busiest[:MOST_LOOKED_AT], busiest[MOST_LOOKED_AT:]
     summaries = listing.measured(question, known, names)
-    looked_until = now_of(question) - _SETTLED_AFTER
     consumed = _consumed(question, known.consumed_at, consumed_after, looked_until)
     rest = [name for name in rest if name in known.active or name in (consumed or ())]
     glanced = [name for name in rest if known.is_glanced(name)][:MOST_GLANCED]
