@@ -310,6 +310,23 @@ def test_dead_letters_and_claims_are_counted_further_than_what_waits(
         assert found.oldest_claim_seconds >= 3600
 
 
+@pytest.mark.parametrize("few", [0, 10])
+def test_claims_of_dead_letters_are_counted_further_with_those_of_the_queue(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(listing, "FEW", few)
+    monkeypatch.setattr(counting, "_LEAST_ENTRIES", 10)
+    monkeypatch.setattr(counting, "_ENTRIES", 20)
+    monkeypatch.setattr(glancing, "CLAIMS", 10)
+    rows.claimed(12, queue="a", left=-MINUTE)
+    rows.claimed(3, queue="a")
+    rows.claimed(6, queue="a.dead", left=-MINUTE)
+
+    (found,) = observer.measures().queues
+
+    assert (found.claimed, found.lapsed) == (Count(at_least=21), Count(at_least=18))
+
+
 def test_dead_letters_beyond_the_bound_are_said_to_be_more(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:

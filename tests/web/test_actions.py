@@ -186,6 +186,21 @@ def test_lapsed_claims_are_given_back(dashboard: Dashboard, orders: Queue[Any]) 
     assert said == "1 message given back."
 
 
+@pytest.mark.parametrize("name", ["orders", "orders.dead"])  # the latter as the doctor leads there
+def test_a_lapsed_claim_of_a_dead_letter_is_given_back_with_those_of_its_queue(
+    dashboard: Dashboard, orders: Queue[Any], name: str
+) -> None:
+    died(orders)
+    claimed(dashboard.queue("orders.dead"), lease=ENDED)
+
+    page = dashboard.get("queue", name="orders")
+    said = do(dashboard, "expire", queue=name)
+
+    assert page.status_code == 200
+    assert said == "1 message given back."
+    assert dashboard.queue("orders.dead").counts().claimed == 0
+
+
 def test_a_queue_is_paused_and_unpaused(dashboard: Dashboard, orders: Queue[Any]) -> None:
     orders.push(1)
 

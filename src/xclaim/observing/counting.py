@@ -38,13 +38,14 @@ def share(entries: int, queues: int) -> int:
 class Counted:
     """What was counted of a queue, by its index entries; times as the database gives them.
 
-    Where counting ended at a bound, the count is cut: there may be more.
+    Claims are those of its dead letters, too. Where counting ended at a bound, the count is cut: there may be more.
     """
 
     queue: str
     now: Any
     claimed: int = 0
     lapsed: int = 0
+    live: int = 0  # of the queue itself: who holds a dead letter does no work of the queue
     has_live: bool = False  # behind those that were counted, all of which are lapsed
     claim_expires_at: Any = None
     claimed_at: Any = None

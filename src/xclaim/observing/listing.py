@@ -258,18 +258,27 @@ def _add_waiting(question: Question, glance: Glance, rows: Mapping[str, Counted]
             counted.available_at = row.available_at
             counted.due, counted.is_due_cut = row.due, row.is_due_cut
             counted.delayed, counted.is_delayed_cut = row.delayed, row.is_delayed_cut
-    held = [name for name in rows if name in glance.claims]
-    for row in _of_each(question, observing_glances.first_claimed, held, sample=bounds.rows):
-        rows[row.queue].claimed_at = row.claimed_at
+    held = {each: name for each, name in _with_dead(rows).items() if each in glance.claims}
+    for row in _of_each(question, observing_glances.first_claimed, list(held), sample=bounds.rows):
+        counted = rows[held[row.queue]]
+        times = [time for time in (counted.claimed_at, row.claimed_at) if time is not None]
+        counted.claimed_at = min(times, default=None)
 
 
 def _count_claims(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
-    cut = [name for name, row in rows.items() if row.is_claimed_cut]
-    counted = _counted(question, observing_glances.counted_claims, cut, so_far)
-    for name, (found, is_cut) in counted.items():
-        rows[name].claimed, rows[name].is_claimed_cut = found.entries, is_cut
-        rows[name].lapsed = found.due
-        rows[name].is_lapsed_cut = is_cut and found.due == found.entries
+    cut = _with_dead(name for name, row in rows.items() if row.is_claimed_cut)
+    counted = _counted(question, observing_glances.counted_claims, list(cut), so_far)
+    for name in {cut[each] for each in counted}:
+        row = rows[name]
+        row.claimed, row.lapsed, row.is_claimed_cut, row.is_lapsed_cut = 0, 0, False, False
+    for each, (found, is_cut) in counted.items():
+        row = rows[cut[each]]
+        row.claimed += found.entries
+        row.lapsed += found.due
+        row.is_claimed_cut |= is_cut
+        row.is_lapsed_cut |= is_cut and found.due == found.entries
+        if each == cut[each]:
+            row.live = found.entries - found.due
 
 
 def _count_dead(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
@@ -291,6 +300,11 @@ def _counted(
         left, so_far = left - sum(row.entries for row in rows), bound
         names = [row.queue for row in rows if row.entries >= bound]
     return found
+
+
+def _with_dead(names: Iterable[str]) -> dict[str, str]:
+    """Return these queues, and those of their dead letters, each with the queue that it is of."""
+    return {each: name for name in names for each in (name, name + DEAD_LETTER_SUFFIX)}
 
 
 def _of_each(
@@ -343,6 +357,7 @@ def _row_of_sqlite(question: Question, name: str, bounds: Bounds) -> Counted:
         now=other.now,
         claimed=other.claimed,
         lapsed=other.lapsed,
+        live=other.live,
         claim_expires_at=other.claim_expires_at,
         claimed_at=other.claimed_at,
         dead=other.dead,
@@ -374,7 +389,7 @@ def _summary(row: Counted, known: Known) -> QueueSummary:
         is_paused=pause is not None,
         available=row.due,
         retrying=row.retrying,
-        held=max(row.claimed - row.lapsed, int(row.has_live)),
+        held=max(row.live, int(row.has_live)),
         lapsed=row.lapsed,
         oldest_at=oldest,
         lapsed_at=as_time(row.claim_expires_at) if row.lapsed else None,

@@ -100,6 +100,7 @@ class Flow:
 class QueueSummary:
     """A queue as one line of a list, with its dead letters (those of ``<name>.dead``).
 
+    What is held of those is counted as held of the queue.
     ``available`` can be claimed now; ``delayed`` later, of which and of the available ``retrying``
     failed before. ``claimed`` is held, of which ``lapsed`` beyond the lease. ``oldest_waiting``:
     for how long the message has been available that waits longest; ``oldest_claim``: for how long
