@@ -141,6 +141,20 @@ def test_a_chart_that_was_cut_says_so(
     assert (sum(chart.values), chart.is_complete, chart.is_estimate) == (3, False, False)
 
 
+def test_a_chart_has_what_died_whatever_its_priority(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(charting, "_READ", 4)
+    rows.dead(9, ago=2 * HOUR, priority=0)
+    rows.dead(2, ago=MINUTE, priority=5)
+    rows.dead(1, ago=2 * MINUTE, priority=0)
+    rows.dead(9, ago=-HOUR, priority=5)  # claimed as dead letters, and released with a delay
+
+    chart = observer.chart("orders", Charted.DIED, HOUR)
+
+    assert (sum(chart.values), chart.is_complete) == (3, True)
+
+
 def test_a_step_with_more_than_is_counted_is_reckoned(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:

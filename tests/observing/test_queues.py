@@ -109,6 +109,23 @@ def test_a_dead_letter_that_rests_until_later_has_not_died_just_now(
 
 
 @pytest.mark.parametrize("others", [0, 11], ids=["few queues", "many queues"])
+@pytest.mark.parametrize("letters", [1, 200], ids=["few letters", "many letters"])
+def test_a_message_that_died_just_now_is_seen_whatever_its_priority(
+    observer: Observer, rows: Rows, others: int, letters: int
+) -> None:
+    rows.dead(letters, ago=HOUR, priority=0)
+    rows.dead(ago=MINUTE, priority=5)
+    rows.dead(ago=HOUR, priority=9)
+    for number in range(others):
+        rows.consumed(queue=f"other {number:02}")
+
+    listed = {each.name: each for each in observer.queues()}["orders"]
+
+    assert listed.verdict is Verdict.FAILING
+    assert observer.closely(["orders"])["orders"].verdict is Verdict.FAILING
+
+
+@pytest.mark.parametrize("others", [0, 11], ids=["few queues", "many queues"])
 def test_who_holds_a_claim_is_seen_behind_however_many_that_lapsed(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch, others: int
 ) -> None:

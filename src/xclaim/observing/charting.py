@@ -11,10 +11,11 @@ from xclaim import arguments
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import InvalidArgumentError
 from xclaim.observing.asking import Question
+from xclaim.observing.counting import LEVELS
 from xclaim.observing.names import queue_of
 from xclaim.observing.times import as_time, now_of
 from xclaim.observing.values import Chart, Charted
-from xclaim.sql.statements import observing_flow
+from xclaim.sql.statements import observing_closely, observing_flow
 
 STEPS = 60
 _COUNTED_OF_STEP = 200
@@ -136,10 +137,24 @@ def _pushed(question: Question, queue: str, steps: Steps) -> Chart:
 
 def _died(question: Question, queue: str, steps: Steps) -> Chart:
     parameters = {"dead_letter_queue": queue + DEAD_LETTER_SUFFIX, "bound": _READ}
-    rows = question.rows(observing_flow.newest_dead, parameters)
-    times = [as_time(row.available_at) for row in rows]
-    reaches_back = len(rows) < _READ or min(times) < steps.begins_at
-    return _of_times(times, steps, is_complete=reaches_back)
+    read = _dead_on_sqlite if question.is_sqlite else _dead_on_postgresql
+    times = sorted(map(as_time, read(question, parameters, steps.begins_at)))
+    return _of_times(times[-_READ:], steps, is_complete=len(times) < _READ)
+
+
+def _dead_on_postgresql(question: Question, of_queue: dict[str, Any], after: datetime) -> list[Any]:
+    parameters = {**of_queue, "after": after, "levels": LEVELS}
+    return [row.available_at for row in question.rows(observing_flow.newest_dead, parameters)]
+
+
+def _dead_on_sqlite(question: Question, of_queue: dict[str, Any], after: datetime) -> list[Any]:
+    name = {"queue_name": of_queue["dead_letter_queue"], "levels": LEVELS}
+    since = {**of_queue, "after": question.dialect.time_parameter(after)}
+    return [
+        row.available_at
+        for level in question.rows(observing_closely.levels, name)
+        for row in question.rows(observing_flow.newest_dead, {**since, "level": level.priority})
+    ]
 
 
 def _of_times(times: Iterable[datetime], steps: Steps, *, is_complete: bool) -> Chart:

@@ -8,6 +8,7 @@ from typing import Any
 MOST_ENTRIES = 10_000  # of one queue
 _ENTRIES = 20_000  # counted of all queues of a list together, of each range
 _LEAST_ENTRIES = 100
+LEVELS = 32  # priorities of a queue that are looked at one by one, as a claim does
 _ROWS_PER_ENTRY = 20  # a row that is read costs more than an entry
 
 

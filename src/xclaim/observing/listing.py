@@ -13,7 +13,7 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.limits import Pause, limits_of
 from xclaim.observing import flowing
 from xclaim.observing.asking import Build, Question
-from xclaim.observing.counting import Bounds, Counted, share
+from xclaim.observing.counting import LEVELS, Bounds, Counted, share
 from xclaim.observing.estimating import estimated
 from xclaim.observing.glancing import CLAIMS, ENTRIES, Glance, glance
 from xclaim.observing.names import base_of, checked, queue_of
@@ -33,7 +33,6 @@ from xclaim.sql.statements import (
 MOST_QUEUES = 10_000  # names that are looked for
 _MOST_LISTED = 1_000
 _MOST_CLOSELY = 50
-_LEVELS = 32  # priorities of a queue that are looked at one by one, as a claim does
 _MOST_TRIED = 20  # queues whose verdict needs rows
 _TRIED = 5  # of their rows
 _COUNTED = 100_000  # claims of all queues together, and dead letters, for a scrape
@@ -192,7 +191,7 @@ def _add_deaths(question: Question, glance: Glance, rows: Mapping[str, Counted])
     """Add when the newest of many dead letters died, which is not among the first."""
     names = {name + DEAD_LETTER_SUFFIX: name for name in rows}
     cut = [name for name in names if name in glance.waiting and glance.waiting[name].is_cut]
-    for row in _of_each(question, observing_glances.last_died, cut):
+    for row in _of_each(question, observing_glances.last_died, cut, levels=LEVELS):
         rows[names[row.queue]].died_at = row.died_at
 
 
@@ -250,7 +249,7 @@ def glanced(question: Question, known: Known, names: Sequence[str]) -> list[Queu
 def _add_waiting(question: Question, glance: Glance, rows: Mapping[str, Counted]) -> None:
     bounds = Bounds.of(len(rows))
     names = [name for name in rows if name in glance.waiting]
-    numbers = {"bound": bounds.entries, "sample": bounds.rows, "levels": _LEVELS}
+    numbers = {"bound": bounds.entries, "sample": bounds.rows, "levels": LEVELS}
     for row in _of_each(question, observing_closely.waits, names, **numbers):
         counted = rows[row.queue]
         counted.retrying, counted.is_retrying_cut = row.retrying, row.is_retrying_cut
@@ -321,7 +320,7 @@ def _rows(question: Question, names: Sequence[str], bounds: Bounds) -> dict[str,
     if question.is_sqlite:
         return {name: _row_of_sqlite(question, name, bounds) for name in names}
     numbers = {"bound": bounds.entries, "others": bounds.others, "sample": bounds.rows}
-    found = _of_each(question, observing_closely.summaries, names, levels=_LEVELS, **numbers)
+    found = _of_each(question, observing_closely.summaries, names, levels=LEVELS, **numbers)
     return {row.queue: _with_cuts(Counted(**row._asdict()), bounds) for row in found}
 
 
@@ -350,7 +349,7 @@ def _row_of_sqlite(question: Question, name: str, bounds: Bounds) -> Counted:
     names = {**of_queue, "dead_letter_queue": name + DEAD_LETTER_SUFFIX}
     (other,) = question.rows(
         observing_closely.claims_and_letters,
-        {**names, "others": bounds.others, "sample": bounds.rows},
+        {**names, "others": bounds.others, "sample": bounds.rows, "levels": LEVELS},
     )
     row = Counted(
         queue=name,
@@ -363,13 +362,13 @@ def _row_of_sqlite(question: Question, name: str, bounds: Bounds) -> Counted:
         dead=other.dead,
         died_at=other.available_at,
     )
-    levels = question.rows(observing_closely.levels, {**of_queue, "levels": _LEVELS})
+    levels = question.rows(observing_closely.levels, {**of_queue, "levels": LEVELS})
     for number, level in enumerate(levels, 1):
         shared = {name: max(1, part // number) for name, part in parts.items()}
         parameters = {**of_queue, **shared, "level": level.priority}
         (part,) = question.rows(observing_closely.of_level, parameters)
         _add_level(row, part, shared["bound"])
-    if len(levels) == _LEVELS:
+    if len(levels) == LEVELS:
         parameters = {**of_queue, "bound": bounds.entries, "level": levels[-1].priority}
         (rest,) = question.rows(observing_closely.of_rest, parameters)
         _add_level(row, rest, bounds.entries)

@@ -14,27 +14,12 @@ from xclaim.sql.dialects import Dialect
 from xclaim.sql.statements.observing_text import (
     HELD,
     LAST_DIED,
+    LEVELS,
     WAITING,
     bounded,
     statement_of,
 )
 
-_TOP = """(SELECT top.priority FROM {table} AS top
-   WHERE top.queue = {queue} AND {waiting} ORDER BY top.priority DESC LIMIT 1)"""
-
-
-_NEXT = """(SELECT lower.priority FROM {table} AS lower
-   WHERE lower.queue = {queue} AND {waiting} AND lower.priority < level.priority
-   ORDER BY lower.priority DESC LIMIT 1)"""
-
-
-_LEVELS = """
-WITH RECURSIVE level AS (
-SELECT {top} AS priority, 1 AS number
-UNION ALL
-SELECT {next}, level.number + 1
-  FROM level WHERE level.priority IS NOT NULL AND level.number < :levels)
-"""
 # What is due of a priority, the oldest first; what is delayed; and which of both were tried before.
 _OF_LEVEL = """
 SELECT due.messages AS due, due.available_at, later.messages AS delayed,
@@ -174,9 +159,7 @@ def _of_waiting(sql: str, table: Table, dialect: Dialect, **parts: str) -> TextC
         dialect,
         waiting_columns=_WAITING_COLUMNS,
         waits=_WAITS,
-        levels=_LEVELS,
-        top=_TOP,
-        next=_NEXT,
+        levels=LEVELS,
         of_level=of_level.replace("{sample}", "greatest(:sample / level.number, 1)"),
         of_rest=_OF_REST,
         last="last.priority",
@@ -197,8 +180,8 @@ def _of_level(priority: str, bound: str) -> str:
 def levels(table: Table, dialect: Dialect) -> TextClause:
     """Return the first ``levels`` priorities of a queue, the highest first (SQLite)."""
     sql = "{levels} SELECT priority FROM level WHERE priority IS NOT NULL ORDER BY number"
-    parts = {"top": _TOP, "next": _NEXT, "queue": ":queue_name", "waiting": WAITING}
-    return statement_of(sql, table, dialect, levels=_LEVELS, **parts)
+    parts = {"queue": ":queue_name", "waiting": WAITING}
+    return statement_of(sql, table, dialect, levels=LEVELS, **parts)
 
 
 @lru_cache

@@ -106,16 +106,27 @@ def newest_pushed(table: Table, dialect: Dialect) -> TextClause:
     return statement_of(sql, table, dialect, read=read)
 
 
+_DEAD_OF_LEVEL = """
+SELECT available_at FROM {table}
+ WHERE queue = {dead} AND {waiting} AND priority = {level} AND available_at > {after}
+   AND available_at <= {now} ORDER BY available_at DESC LIMIT :bound
+"""
+
+
 @lru_cache
 def newest_dead(table: Table, dialect: Dialect) -> TextClause:
-    """Return when the newest ``bound`` dead letters of a queue died, of the lowest priority first.
+    """Return when the newest ``bound`` dead letters of a queue died, of those since ``after``.
 
-    Most queues have one priority.
+    On SQLite of one priority. What rests until later has died before.
     """
-    read = "available_at" if dialect is SQLITE else bounded("newest.available_at")
+    parts = {"waiting": WAITING, "of_level": _DEAD_OF_LEVEL, "dead": ":dead_letter_queue"}
+    if dialect is SQLITE:
+        return statement_of("{of_level}", table, dialect, level=":level", after=":after", **parts)
     sql = (
-        "SELECT {read} AS available_at FROM (SELECT available_at FROM {table}"
-        " WHERE queue = :dead_letter_queue AND {waiting}"
-        " ORDER BY priority, available_at DESC LIMIT :bound) AS newest"
+        "SELECT {read} AS available_at FROM ({levels_of_dead}"
+        " SELECT of_level.available_at FROM level CROSS JOIN LATERAL ({of_level}) AS of_level"
+        " WHERE level.priority IS NOT NULL"
+        " ORDER BY of_level.available_at DESC LIMIT :bound) AS newest"
     )
-    return statement_of(sql, table, dialect, read=read, waiting=WAITING)
+    parts |= {"level": "level.priority", "after": "(:after)"}
+    return statement_of(sql, table, dialect, read=bounded("newest.available_at"), **parts)
