@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -554,7 +555,16 @@ def test_an_action_leads_to_a_page_of_ours(
 
 
 @pytest.mark.parametrize(
-    "said", ['it said "no\\" :-* ', "x" * 5_000, "é\u202e" * 300, "status:dead", "\ttab"]
+    "said",
+    [
+        'it said "no\\" :-* ',
+        "x" * 5_000,
+        "é\u202e" * 300,
+        "status:dead",
+        "\ttab",
+        "10 %\rof 100 %",
+        "first\r\nsecond",
+    ],
 )
 def test_what_died_of_one_error_is_redriven_alone(
     dashboard: Dashboard, orders: Queue[Any], said: str
@@ -568,6 +578,19 @@ def test_what_died_of_one_error_is_redriven_alone(
     form = Form(dashboard.browser.get(f"/redrive?{link}").text)
 
     assert said_after(dashboard, send(dashboard, form)) == "1 message redriven."
+
+
+def test_a_form_that_looks_again_keeps_the_ends_of_lines(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    asked_for = 'status:dead error:"10 %\r of 100 %"'
+    died(orders, error=ValueError("10 %\r of 100 %"))
+
+    page = dashboard.get("redrive", filter=asked_for, limit=5).text
+    (given,) = re.findall(r'<input type="hidden" name="filter[*]" value="([^"]*)">', page)[:1]
+    again = dashboard.get("redrive", **{"filter*": unescape(given), "limit": "7"})
+
+    assert "Redrive 1 dead letter?" in again.text
 
 
 def test_many_reasons_are_told_in_few_words(dashboard: Dashboard, orders: Queue[Any]) -> None:
