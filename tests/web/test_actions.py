@@ -105,6 +105,32 @@ def test_what_there_was_no_time_to_look_at_again_is_not_said_to_have_changed(
     assert said == "25 messages withdrawn. Not reached: 5 messages. Ask for it again to go on."
 
 
+def test_what_an_action_is_for_is_found_behind_all_else(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    died(orders)
+    orders.push_many(range(100))
+
+    page = dashboard.get("redrive", filter="queue:orders", limit=50).text
+    said = do(dashboard, "redrive", filter="queue:orders", limit=50)
+
+    assert "The first of them" in page
+    assert said == "1 message redriven."
+
+
+def test_where_a_search_ended_early_it_is_not_said_that_there_is_nothing_to_do(
+    dashboard: Dashboard, orders: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders.push({"sku": "tea"})
+    orders.push_many([{"sku": "cake"}] * 100)
+    monkeypatch.setattr("xclaim.observing.searching._half", lambda _timeout: 0.0)
+
+    shown = dashboard.get("withdraw", filter="payload.sku:tea").text
+
+    assert "done already" not in shown
+    assert "narrow the filter" in shown
+
+
 def test_what_was_taken_after_the_preview_is_told(dashboard: Dashboard, orders: Queue[Any]) -> None:
     died(orders)
     died(orders)
