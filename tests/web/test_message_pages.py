@@ -591,6 +591,25 @@ def test_errors_with_an_id_in_their_text_are_one_row_and_redriven_together(
     assert "Redrive 30 dead letters?" in dashboard.browser.get(f"/redrive?{link}").text
 
 
+def test_what_has_no_text_is_not_chosen_with_those_that_have_one(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many(range(3))
+    for claim, said in zip(orders.claim_many(3), ("bad", "bad id", "gone"), strict=True):
+        orders.release(claim, error=ValueError(said), retry=ONCE)
+    with dashboard.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE xclaim_message SET last_error = NULL WHERE last_error LIKE '%gone'")
+        )
+
+    page = dashboard.get("dead-letters", queue="orders").text
+    texts = page.partition("<details>")[2].partition("</details>")[0]
+    found = [("no text" in each, "./redrive?" in each) for each in texts.split("<li>")[1:]]
+
+    assert sorted(found) == [(False, True), (False, True), (True, False)]
+    assert "errors of this class that have it in theirs" in texts
+
+
 def test_texts_of_errors_are_not_in_rows_where_they_are_hidden(database_url: str) -> None:
     with dashboard_of(database_url, hides_payloads=True) as looking:
         fill(looking.queue("orders"))
