@@ -306,7 +306,7 @@ class Life:
     ``payload_note`` says what is not shown: that it is encoded, stored elsewhere, cut or cannot be
     read.
     ``is_cut``: of a large payload only the beginning is there. ``attempts_note`` says why the
-    attempts that failed are not among the moments.
+    attempts that failed are not among the moments, ``headers_note`` why there are no headers.
     """
 
     message: Listed
@@ -318,6 +318,7 @@ class Life:
     headers: str | None
     is_cut: bool = False
     attempts_note: str | None = None
+    headers_note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
