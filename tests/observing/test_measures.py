@@ -34,8 +34,28 @@ def test_each_queue_is_measured(observer: Observer, rows: Rows) -> None:
     assert (found.queue, found.is_paused, found.consumed) == ("orders", False, None)
     counts = (found.backlog, found.delayed, found.retrying, found.claimed, found.lapsed, found.dead)
     assert [count.at_least for count in counts] == [3, 1, 1, 3, 1, 4]
+    assert found.retrying_of == 4
     assert 3600 <= found.oldest_available_seconds < 3700
     assert 60 <= found.oldest_claim_seconds < 160
+
+
+@pytest.mark.parametrize("few", [0, 10])
+def test_how_many_were_looked_at_for_those_that_failed_is_told(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(listing, "FEW", few)
+    monkeypatch.setattr(counting, "_ENTRIES", 200)
+    rows.available(20, queue="fails", attempts=1)
+    rows.available(20, queue="fails", ago=-HOUR, attempts=1)
+    rows.available(1, queue="new")
+
+    found = {each.queue: each for each in observer.measures().queues}
+
+    assert (found["fails"].retrying, found["fails"].retrying_of) == (
+        Count(at_least=10, is_exact=False),
+        10,
+    )
+    assert (found["new"].retrying, found["new"].retrying_of) == (Count(at_least=0), 1)
 
 
 def test_what_was_consumed_between_two_scrapes_is_counted_once(

@@ -56,6 +56,7 @@ class Counted:
     available_at: Any = None
     delayed: int = 0
     retrying: int = 0
+    looked_at: int = 0  # of what waits, for how many of it are retrying
     is_due_cut: bool = False
     is_delayed_cut: bool = False
     is_retrying_cut: bool = False

@@ -211,7 +211,7 @@ def _add_tried(
     question: Question, glance: Glance, rows: Mapping[str, Counted], names: Sequence[str]
 ) -> None:
     for row in _of_each(question, observing_glances.tried, names, sample=_TRIED):
-        rows[row.queue].retrying = row.retrying
+        rows[row.queue].retrying, rows[row.queue].looked_at = row.retrying, row.looked_at
         seen = glance.waiting[row.queue]
         rows[row.queue].is_retrying_cut = seen.is_cut or row.looked_at < seen.entries
 
@@ -253,6 +253,7 @@ def _add_waiting(question: Question, glance: Glance, rows: Mapping[str, Counted]
     for row in _of_each(question, observing_closely.waits, names, **numbers):
         counted = rows[row.queue]
         counted.retrying, counted.is_retrying_cut = row.retrying, row.is_retrying_cut
+        counted.looked_at = row.looked_at
         if glance.waiting[row.queue].is_cut:
             counted.available_at = row.available_at
             counted.due, counted.is_due_cut = row.due, row.is_due_cut
@@ -338,6 +339,7 @@ def _add_level(row: Counted, part: Any, bound: int) -> None:
     row.due += part.due
     row.delayed += part.delayed
     row.retrying += part.retrying
+    row.looked_at += part.looked_at
     row.is_due_cut |= part.due >= bound
     row.is_delayed_cut |= part.delayed >= bound
     row.is_retrying_cut |= part.looked_at < part.due + part.delayed
@@ -403,6 +405,7 @@ def _summary(row: Counted, known: Known) -> QueueSummary:
         available=Count(at_least=row.due, is_exact=not row.is_due_cut),
         delayed=Count(at_least=row.delayed, is_exact=not row.is_delayed_cut),
         retrying=Count(at_least=row.retrying, is_exact=not row.is_retrying_cut),
+        retrying_of=row.looked_at,
         claimed=Count(at_least=row.claimed, is_exact=not row.is_claimed_cut),
         lapsed=Count(at_least=row.lapsed, is_exact=not row.is_lapsed_cut),
         dead=Count(at_least=row.dead, is_exact=not row.is_dead_cut),

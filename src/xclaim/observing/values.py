@@ -102,7 +102,7 @@ class QueueSummary:
 
     What is held of those is counted as held of the queue.
     ``available`` can be claimed now; ``delayed`` later, of which and of the available ``retrying``
-    failed before. ``claimed`` is held, of which ``lapsed`` beyond the lease. ``oldest_waiting``:
+    failed before, among ``retrying_of`` that were looked at. ``claimed`` is held, of which ``lapsed`` beyond the lease. ``oldest_waiting``:
     for how long the message has been available that waits longest; ``oldest_claim``: for how long
     the claim is held that was made first. ``flow`` is None where it was not asked for. ``reason``
     says in a few words why the verdict is this. ``max_backlog``: how many messages may wait, in
@@ -130,6 +130,7 @@ class QueueSummary:
     reason: str = ""
     max_backlog: int | None = None
     on_full: str | None = None
+    retrying_of: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +141,7 @@ class QueueMeasures:
     the others together leaves out what waits in a paused queue.
     ``consumed`` is how many were consumed between ``consumed_after`` and ``looked_until``: who
     scrapes adds them up. None: nobody asked. ``is_paused`` is None for the others together.
+    ``retrying_of`` is how many of those that wait were looked at for ``retrying``.
     """
 
     queue: str | None
@@ -153,6 +155,7 @@ class QueueMeasures:
     oldest_available_seconds: float
     oldest_claim_seconds: float
     is_paused: bool | None
+    retrying_of: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

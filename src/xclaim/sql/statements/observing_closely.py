@@ -75,6 +75,7 @@ _WAITS = """
    SELECT coalesce(sum(found.due), 0)::bigint AS due, {oldest} AS available_at,
           coalesce(sum(found.delayed), 0)::bigint AS delayed,
           coalesce(sum(found.retrying), 0)::bigint AS retrying,
+          coalesce(sum(found.looked_at), 0)::bigint AS looked_at,
           coalesce(bool_or(found.due >= found.bound OR found.is_rest), false) AS is_due_cut,
           coalesce(bool_or(found.delayed >= found.bound OR found.is_rest), false)
             AS is_delayed_cut,
@@ -94,7 +95,7 @@ _WAITS = """
             WHERE last.priority IS NOT NULL) AS found) AS waiting
 """
 _WAITING_COLUMNS = """name.queue, waiting.due, waiting.available_at, waiting.delayed,
-       waiting.retrying, waiting.is_due_cut, waiting.is_delayed_cut, waiting.is_retrying_cut"""
+       waiting.retrying, waiting.looked_at, waiting.is_due_cut, waiting.is_delayed_cut, waiting.is_retrying_cut"""
 
 
 _SUMMARIES = """
