@@ -39,7 +39,7 @@ def flow_cells(name: str, flow: Flow) -> Cells:
     """Return the cells of what was consumed of a queue lately."""
     consumed = flow.consumed
     minutes = consumed.step.total_seconds() * len(consumed.values) / 60
-    rate = number if consumed.is_complete else estimate
+    rate = estimate if consumed.is_estimate else number
     return {
         f"rate:{name}": {"text": rate(flow.consumed_per_minute)},
         f"waiting:{name}": {"text": _percentiles(flow.waiting)},
