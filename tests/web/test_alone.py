@@ -211,7 +211,7 @@ def _basic(user: str, password: str) -> dict[str, str]:
 def test_servers_that_one_name_leads_to_have_cookies_of_their_own(
     browser_of: Callable[..., Browser], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = set()
+    names: set[str] = set()
 
     for _ in range(2):
         access = showing._links("http://127.0.0.1:8228/")

@@ -94,7 +94,7 @@ def form_of(body: bytes, signer: Signer, person: Person) -> Form:
         )
     except ValueError:
         raise AccessDeniedError(413, "the form has more than 5,000 fields: select fewer") from None
-    form = Form(map(decoded, fields))
+    form = Form([decoded(each) for each in fields])
     token = form.get(TOKEN_FIELD, "")
     if signer.read(_PURPOSE, person, token, lifetime=_LIFETIME) is None:
         raise AccessDeniedError(
