@@ -231,8 +231,8 @@ def test_what_is_to_be_copied_names_the_queue_in_python(dashboard: Dashboard, na
     page = dashboard.get("message", id=id_).text
 
     in_python = unescape(re.findall(r'readonly value="([^"]*)"', page)[0])
-    words = [each.value for each in ast.walk(ast.parse(in_python)) if isinstance(each, ast.Constant)]
-    assert name in words
+    parts = [*ast.walk(ast.parse(in_python))]
+    assert name in [each.value for each in parts if isinstance(each, ast.Constant)]
 
 
 def test_headers_that_were_not_read_in_time_are_not_said_to_be_hidden(

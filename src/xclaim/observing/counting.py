@@ -39,7 +39,8 @@ def share(entries: int, queues: int) -> int:
 class Counted:
     """What was counted of a queue, by its index entries; times as the database gives them.
 
-    Claims are those of its dead letters, too. Where counting ended at a bound, the count is cut: there may be more.
+    Claims are those of its dead letters, too. Where counting ended at a bound, the count is cut:
+    there may be more.
     """
 
     queue: str

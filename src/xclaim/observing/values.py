@@ -100,13 +100,13 @@ class Flow:
 class QueueSummary:
     """A queue as one line of a list, with its dead letters (those of ``<name>.dead``).
 
-    What is held of those is counted as held of the queue.
     ``available`` can be claimed now; ``delayed`` later, of which and of the available ``retrying``
-    failed before, among ``retrying_of`` that were looked at. ``claimed`` is held, of which ``lapsed`` beyond the lease. ``oldest_waiting``:
-    for how long the message has been available that waits longest; ``oldest_claim``: for how long
-    the claim is held that was made first. ``flow`` is None where it was not asked for. ``reason``
-    says in a few words why the verdict is this. ``max_backlog``: how many messages may wait, in
-    line too, if that is limited; ``on_full``: what a push does then.
+    failed before, among ``retrying_of`` that were looked at. ``claimed`` is held, its dead letters
+    too, of which ``lapsed`` beyond the lease. ``oldest_waiting``: for how long the message has been
+    available that waits longest; ``oldest_claim``: for how long the claim is held that was made
+    first. ``flow`` is None where it was not asked for. ``reason`` says in a few words why the
+    verdict is this. ``max_backlog``: how many messages may wait, in line too, if that is limited;
+    ``on_full``: what a push does then.
 
     Where there are more than 50 queues, counts beyond 20, ``retrying``, ``oldest_claim`` and
     ``last_consumed_at`` may be remembered, for 30 seconds at most. Of a queue that has many claims

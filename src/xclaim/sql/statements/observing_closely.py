@@ -95,7 +95,8 @@ _WAITS = """
             WHERE last.priority IS NOT NULL) AS found) AS waiting
 """
 _WAITING_COLUMNS = """name.queue, waiting.due, waiting.available_at, waiting.delayed,
-       waiting.retrying, waiting.looked_at, waiting.is_due_cut, waiting.is_delayed_cut, waiting.is_retrying_cut"""
+       waiting.retrying, waiting.looked_at, waiting.is_due_cut, waiting.is_delayed_cut,
+       waiting.is_retrying_cut"""
 
 
 _SUMMARIES = """
