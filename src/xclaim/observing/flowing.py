@@ -69,9 +69,7 @@ class _Consumed:
         self.consumed_at: datetime = as_time(row.consumed_at)
 
 
-def _latest(
-    question: Question, names: Sequence[str], sample: int
-) -> Mapping[str, list[_Consumed]]:
+def _latest(question: Question, names: Sequence[str], sample: int) -> Mapping[str, list[_Consumed]]:
     found: dict[str, list[_Consumed]] = {name: [] for name in names}
     if question.is_sqlite:
         for name in names:
