@@ -606,7 +606,7 @@ def test_what_died_of_one_error_is_redriven_alone(
     assert said_after(dashboard, send(dashboard, form)) == "1 message redriven."
 
 
-def test_a_form_that_looks_again_keeps_the_ends_of_lines(
+def test_the_forms_of_an_action_keep_the_ends_of_lines(
     dashboard: Dashboard, orders: Queue[Any]
 ) -> None:
     asked_for = 'status:dead error:"10 %\r of 100 %"'
@@ -617,6 +617,7 @@ def test_a_form_that_looks_again_keeps_the_ends_of_lines(
     again = dashboard.get("redrive", **{"filter*": unescape(given), "limit": "7"})
 
     assert "Redrive 1 dead letter?" in again.text
+    assert do(dashboard, "redrive", filter=asked_for) == "1 message redriven."
 
 
 def test_many_reasons_are_told_in_few_words(dashboard: Dashboard, orders: Queue[Any]) -> None:
