@@ -2496,16 +2496,27 @@ SELECT name.queue, found.is_live
 SELECT name.queue, CASE WHEN found.available_at IS NOT NULL THEN least(greatest(found.available_at,
       '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS died_at
     FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL ( SELECT
-      died.available_at
+      max(newest.available_at) AS available_at
+    FROM ( WITH RECURSIVE level AS ( SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = name.queue AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority, 1 AS number
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND lower.priority
+      < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1), level.number + 1
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < %(levels)s::INTEGER) SELECT (SELECT died.available_at
     FROM xclaim_message AS died
-    WHERE died.queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND
-      died.available_at <= statement_timestamp() AND died.priority = (SELECT lowest.priority
-    FROM xclaim_message AS lowest
-    WHERE lowest.queue = name.queue AND status = 'available' AND available_at >= '-infinity'
-    ORDER BY lowest.priority
-    LIMIT 1)
+    WHERE died.queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND died.priority =
+      level.priority AND died.available_at <= statement_timestamp()
     ORDER BY died.available_at DESC
-    LIMIT 1 ) AS found;
+    LIMIT 1) AS available_at
+    FROM level
+    WHERE level.priority IS NOT NULL) AS newest ) AS found;
 
 -- consumed_queues
 -- Return the queues that have a consumed message, and when the last one was consumed.
@@ -2534,9 +2545,10 @@ SELECT queue, CASE WHEN paused_at IS NOT NULL THEN least(greatest(paused_at, '00
 
 -- summaries
 -- Return for each of some queues what waits, what is held and what died (PostgreSQL).
-SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.retrying, waiting.is_due_cut,
-      waiting.is_delayed_cut, waiting.is_retrying_cut, held.claimed, held.lapsed, held.claim_expires_at,
-      held.claimed_at, letters.dead, letters.died_at, statement_timestamp() AS now
+SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.retrying, waiting.looked_at,
+      waiting.is_due_cut, waiting.is_delayed_cut, waiting.is_retrying_cut, held.claimed, held.lapsed,
+      held.live, held.claim_expires_at, held.claimed_at, letters.dead, letters.died_at, statement_timestamp()
+      AS now
     FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL ( WITH RECURSIVE
       level AS ( SELECT (SELECT top.priority
     FROM xclaim_message AS top
@@ -2554,8 +2566,9 @@ SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.r
       0)::bigint AS due, CASE WHEN min(found.available_at) IS NOT NULL THEN
       least(greatest(min(found.available_at), '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       available_at, coalesce(sum(found.delayed), 0)::bigint AS delayed, coalesce(sum(found.retrying),
-      0)::bigint AS retrying, coalesce(bool_or(found.due >= found.bound OR found.is_rest), false) AS
-      is_due_cut, coalesce(bool_or(found.delayed >= found.bound OR found.is_rest), false) AS is_delayed_cut,
+      0)::bigint AS retrying, coalesce(sum(found.looked_at), 0)::bigint AS looked_at,
+      coalesce(bool_or(found.due >= found.bound OR found.is_rest), false) AS is_due_cut,
+      coalesce(bool_or(found.delayed >= found.bound OR found.is_rest), false) AS is_delayed_cut,
       coalesce(bool_or(found.looked_at < (found.due + found.delayed) OR found.is_rest), false) AS
       is_retrying_cut
     FROM (SELECT of_level.due, of_level.available_at, of_level.delayed, of_level.retrying, of_level.looked_at,
@@ -2606,46 +2619,72 @@ SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.r
       last.priority
     ORDER BY priority DESC, available_at
     LIMIT %(bound)s::INTEGER) AS entry ) AS of_rest
-    WHERE last.priority IS NOT NULL) AS found) AS waiting CROSS JOIN LATERAL (SELECT claimed, lapsed, CASE
-      WHEN claims.claim_expires_at IS NOT NULL THEN least(greatest(claims.claim_expires_at, '0001-01-03
+    WHERE last.priority IS NOT NULL) AS found) AS waiting CROSS JOIN LATERAL (SELECT claimed, lapsed, live,
+      CASE WHEN claims.claim_expires_at IS NOT NULL THEN least(greatest(claims.claim_expires_at, '0001-01-03
       00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN claims.claimed_at IS NOT
       NULL THEN least(greatest(claims.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       claimed_at
-    FROM ( SELECT held.messages AS claimed, held.lapsed, held.claim_expires_at, first.claimed_at
-    FROM (SELECT count(*) AS messages, count(CASE WHEN entry.is_lapsed THEN 1 END) AS lapsed,
-      min(entry.claim_expires_at) AS claim_expires_at
-    FROM (SELECT claim_expires_at, claim_expires_at <= statement_timestamp() AS is_lapsed
+    FROM ( SELECT held.messages AS claimed, held.lapsed, held.live, held.claim_expires_at, first.claimed_at
+    FROM (SELECT count(*) AS messages, count(CASE WHEN entry.is_lapsed THEN 1 END) AS lapsed, count(CASE WHEN
+      entry.is_own = 1 AND NOT entry.is_lapsed THEN 1 END) AS live, min(entry.claim_expires_at) AS
+      claim_expires_at
+    FROM (SELECT *
+    FROM (SELECT claim_expires_at, claim_expires_at <= statement_timestamp() AS is_lapsed, 1 AS is_own
     FROM xclaim_message
     WHERE queue = name.queue AND claim_expires_at IS NOT NULL
     ORDER BY claim_expires_at
-    LIMIT %(others)s::INTEGER) AS entry) AS held CROSS JOIN (SELECT min(claimed_at) AS claimed_at
+    LIMIT %(others)s::INTEGER) AS own
+    UNION ALL SELECT *
+    FROM (SELECT claim_expires_at, claim_expires_at <= statement_timestamp() AS is_lapsed, 0 AS is_own
+    FROM xclaim_message
+    WHERE queue = (name.queue || '.dead') AND claim_expires_at IS NOT NULL
+    ORDER BY claim_expires_at
+    LIMIT %(others)s::INTEGER) AS of_dead) AS entry) AS held CROSS JOIN (SELECT min(claimed_at) AS claimed_at
+    FROM (SELECT *
     FROM (SELECT claimed_at
     FROM xclaim_message
     WHERE queue = name.queue AND claim_expires_at IS NOT NULL
     ORDER BY claim_expires_at
-    LIMIT %(sample)s::INTEGER) AS entry) AS first ) AS claims) AS held CROSS JOIN LATERAL (SELECT dead, CASE
-      WHEN letters.available_at IS NOT NULL THEN least(greatest(letters.available_at, '0001-01-03
+    LIMIT %(sample)s::INTEGER) AS own
+    UNION ALL SELECT *
+    FROM (SELECT claimed_at
+    FROM xclaim_message
+    WHERE queue = (name.queue || '.dead') AND claim_expires_at IS NOT NULL
+    ORDER BY claim_expires_at
+    LIMIT %(sample)s::INTEGER) AS of_dead) AS entry) AS first ) AS claims) AS held CROSS JOIN LATERAL (SELECT
+      dead, CASE WHEN letters.available_at IS NOT NULL THEN least(greatest(letters.available_at, '0001-01-03
       00:00:00+00'), '9999-12-29 00:00:00+00') END AS died_at
     FROM ( SELECT (SELECT count(*)
     FROM (SELECT priority
     FROM xclaim_message
     WHERE queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity'
     ORDER BY priority DESC
-    LIMIT %(others)s::INTEGER) AS entry) AS dead, ( SELECT died.available_at
+    LIMIT %(others)s::INTEGER) AS entry) AS dead, ( SELECT max(newest.available_at) AS available_at
+    FROM ( WITH RECURSIVE level AS ( SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority, 1 AS number
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity' AND
+      lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1), level.number + 1
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < %(levels)s::INTEGER) SELECT (SELECT died.available_at
     FROM xclaim_message AS died
     WHERE died.queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity' AND
-      died.available_at <= statement_timestamp() AND died.priority = (SELECT lowest.priority
-    FROM xclaim_message AS lowest
-    WHERE lowest.queue = (name.queue || '.dead') AND status = 'available' AND available_at >= '-infinity'
-    ORDER BY lowest.priority
-    LIMIT 1)
+      died.priority = level.priority AND died.available_at <= statement_timestamp()
     ORDER BY died.available_at DESC
-    LIMIT 1 ) AS available_at ) AS letters) AS letters;
+    LIMIT 1) AS available_at
+    FROM level
+    WHERE level.priority IS NOT NULL) AS newest ) AS available_at ) AS letters) AS letters;
 
 -- waits
 -- Return for each of some queues what waits, as ``summaries`` does (PostgreSQL).
-SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.retrying, waiting.is_due_cut,
-      waiting.is_delayed_cut, waiting.is_retrying_cut
+SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.retrying, waiting.looked_at,
+      waiting.is_due_cut, waiting.is_delayed_cut, waiting.is_retrying_cut
     FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL ( WITH RECURSIVE
       level AS ( SELECT (SELECT top.priority
     FROM xclaim_message AS top
@@ -2663,8 +2702,9 @@ SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.r
       0)::bigint AS due, CASE WHEN min(found.available_at) IS NOT NULL THEN
       least(greatest(min(found.available_at), '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
       available_at, coalesce(sum(found.delayed), 0)::bigint AS delayed, coalesce(sum(found.retrying),
-      0)::bigint AS retrying, coalesce(bool_or(found.due >= found.bound OR found.is_rest), false) AS
-      is_due_cut, coalesce(bool_or(found.delayed >= found.bound OR found.is_rest), false) AS is_delayed_cut,
+      0)::bigint AS retrying, coalesce(sum(found.looked_at), 0)::bigint AS looked_at,
+      coalesce(bool_or(found.due >= found.bound OR found.is_rest), false) AS is_due_cut,
+      coalesce(bool_or(found.delayed >= found.bound OR found.is_rest), false) AS is_delayed_cut,
       coalesce(bool_or(found.looked_at < (found.due + found.delayed) OR found.is_rest), false) AS
       is_retrying_cut
     FROM (SELECT of_level.due, of_level.available_at, of_level.delayed, of_level.retrying, of_level.looked_at,
@@ -2768,17 +2808,18 @@ SELECT name.queue, CASE WHEN latest.available_at IS NOT NULL THEN least(greatest
 
 -- consumed_in_steps
 -- Count what was consumed of some queues in each of ``most`` steps of time since ``after``.
-SELECT name.queue, step.number, found.messages, found.consumed_at
+SELECT name.queue, step.number, found.messages, found.consumed_at, found.later
     FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN (SELECT generate_series(0,
       %(most)s::INTEGER - 1) AS number) AS step CROSS JOIN LATERAL ( SELECT count(*) AS messages,
-      min(consumed_at) AS consumed_at
+      min(consumed_at) AS consumed_at, count(CASE WHEN consumed_at > earliest THEN 1 END) AS later
+    FROM (SELECT consumed_at, min(consumed_at) OVER () AS earliest
     FROM (SELECT consumed_at
     FROM xclaim_message
     WHERE queue = name.queue AND consumed_at IS NOT NULL AND consumed_at > ((%(after)s::TIMESTAMP WITH TIME
       ZONE) + ((step.number * %(seconds)s) * interval '1 second')) AND consumed_at <= ((%(after)s::TIMESTAMP
       WITH TIME ZONE) + (((step.number + 1) * %(seconds)s) * interval '1 second'))
     ORDER BY consumed_at DESC
-    LIMIT %(bound)s::INTEGER) AS entry ) AS found;
+    LIMIT %(bound)s::INTEGER) AS newest) AS entry ) AS found;
 
 -- newest_pushed
 -- Return of the newest ``bound`` messages of all queues those pushed to one, and when.
@@ -2791,13 +2832,31 @@ SELECT CASE WHEN newest.created_at IS NOT NULL THEN least(greatest(newest.create
     LIMIT %(bound)s::INTEGER) AS newest;
 
 -- newest_dead
--- Return when the newest ``bound`` dead letters of a queue died, of the lowest priority first.
+-- Return when the newest ``bound`` dead letters of a queue died, of those since ``after``.
 SELECT CASE WHEN newest.available_at IS NOT NULL THEN least(greatest(newest.available_at, '0001-01-03
       00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at
-    FROM (SELECT available_at
+    FROM ( WITH RECURSIVE level AS ( SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = %(dead_letter_queue)s::text AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority, 1 AS number
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = %(dead_letter_queue)s::text AND status = 'available' AND available_at >= '-infinity'
+      AND lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1), level.number + 1
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < %(levels)s::INTEGER) SELECT of_level.available_at
+    FROM level CROSS JOIN LATERAL ( SELECT available_at
     FROM xclaim_message
-    WHERE queue = %(dead_letter_queue)s::text AND status = 'available' AND available_at >= '-infinity'
-    ORDER BY priority, available_at DESC
+    WHERE queue = %(dead_letter_queue)s::text AND status = 'available' AND available_at >= '-infinity' AND
+      priority = level.priority AND available_at > (%(after)s::TIMESTAMP WITH TIME ZONE) AND available_at <=
+      statement_timestamp()
+    ORDER BY available_at DESC
+    LIMIT %(bound)s::INTEGER ) AS of_level
+    WHERE level.priority IS NOT NULL
+    ORDER BY of_level.available_at DESC
     LIMIT %(bound)s::INTEGER) AS newest;
 
 -- available_range

@@ -1578,35 +1578,63 @@ SELECT count(CASE WHEN entry.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now'
 
 -- claims_and_letters
 -- Return what is held of a queue, and what died (SQLite).
-SELECT claims.claimed, claims.lapsed, claims.claim_expires_at, claims.claimed_at, letters.dead,
+SELECT claims.claimed, claims.lapsed, claims.live, claims.claim_expires_at, claims.claimed_at, letters.dead,
       letters.available_at, strftime('%Y-%m-%d %H:%M:%f', 'now') AS now
-    FROM ( SELECT held.messages AS claimed, held.lapsed, held.claim_expires_at, first.claimed_at
-    FROM (SELECT count(*) AS messages, count(CASE WHEN entry.is_lapsed THEN 1 END) AS lapsed,
-      min(entry.claim_expires_at) AS claim_expires_at
-    FROM (SELECT claim_expires_at, claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed
+    FROM ( SELECT held.messages AS claimed, held.lapsed, held.live, held.claim_expires_at, first.claimed_at
+    FROM (SELECT count(*) AS messages, count(CASE WHEN entry.is_lapsed THEN 1 END) AS lapsed, count(CASE WHEN
+      entry.is_own = 1 AND NOT entry.is_lapsed THEN 1 END) AS live, min(entry.claim_expires_at) AS
+      claim_expires_at
+    FROM (SELECT *
+    FROM (SELECT claim_expires_at, claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed, 1 AS
+      is_own
     FROM xclaim_message
     WHERE queue = :queue_name AND claim_expires_at IS NOT NULL
     ORDER BY claim_expires_at
-    LIMIT :others) AS entry) AS held CROSS JOIN (SELECT min(claimed_at) AS claimed_at
+    LIMIT :others) AS own
+    UNION ALL SELECT *
+    FROM (SELECT claim_expires_at, claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed, 0 AS
+      is_own
+    FROM xclaim_message
+    WHERE queue = :dead_letter_queue AND claim_expires_at IS NOT NULL
+    ORDER BY claim_expires_at
+    LIMIT :others) AS of_dead) AS entry) AS held CROSS JOIN (SELECT min(claimed_at) AS claimed_at
+    FROM (SELECT *
     FROM (SELECT claimed_at
     FROM xclaim_message
     WHERE queue = :queue_name AND claim_expires_at IS NOT NULL
     ORDER BY claim_expires_at
-    LIMIT :sample) AS entry) AS first ) AS claims CROSS JOIN ( SELECT (SELECT count(*)
+    LIMIT :sample) AS own
+    UNION ALL SELECT *
+    FROM (SELECT claimed_at
+    FROM xclaim_message
+    WHERE queue = :dead_letter_queue AND claim_expires_at IS NOT NULL
+    ORDER BY claim_expires_at
+    LIMIT :sample) AS of_dead) AS entry) AS first ) AS claims CROSS JOIN ( SELECT (SELECT count(*)
     FROM (SELECT priority
     FROM xclaim_message
     WHERE queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
     ORDER BY priority DESC
-    LIMIT :others) AS entry) AS dead, ( SELECT died.available_at
+    LIMIT :others) AS entry) AS dead, ( SELECT max(newest.available_at) AS available_at
+    FROM ( WITH RECURSIVE level AS ( SELECT (SELECT top.priority
+    FROM xclaim_message AS top
+    WHERE top.queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
+    ORDER BY top.priority DESC
+    LIMIT 1) AS priority, 1 AS number
+    UNION ALL SELECT (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL AND
+      lower.priority < level.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1), level.number + 1
+    FROM level
+    WHERE level.priority IS NOT NULL AND level.number < :levels) SELECT (SELECT died.available_at
     FROM xclaim_message AS died
     WHERE died.queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL AND
-      died.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AND died.priority = (SELECT lowest.priority
-    FROM xclaim_message AS lowest
-    WHERE lowest.queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
-    ORDER BY lowest.priority
-    LIMIT 1)
+      died.priority = level.priority AND died.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
     ORDER BY died.available_at DESC
-    LIMIT 1 ) AS available_at ) AS letters;
+    LIMIT 1) AS available_at
+    FROM level
+    WHERE level.priority IS NOT NULL) AS newest ) AS available_at ) AS letters;
 
 -- last_consumed
 -- Return when a message of the queue was consumed last.
@@ -1630,12 +1658,14 @@ SELECT :queue_name AS queue, available_at, claimed_at, consumed_at, strftime('%Y
 
 -- consumed_in_steps
 -- Count what was consumed of some queues in each of ``most`` steps of time since ``after``.
-SELECT count(*) AS messages, min(consumed_at) AS consumed_at
+SELECT count(*) AS messages, min(consumed_at) AS consumed_at, count(CASE WHEN consumed_at > earliest THEN 1
+      END) AS later
+    FROM (SELECT consumed_at, min(consumed_at) OVER () AS earliest
     FROM (SELECT consumed_at
     FROM xclaim_message
     WHERE queue = :queue_name AND consumed_at IS NOT NULL AND consumed_at > :after AND consumed_at <= :until
     ORDER BY consumed_at DESC
-    LIMIT :bound) AS entry;
+    LIMIT :bound) AS newest) AS entry;
 
 -- newest_pushed
 -- Return of the newest ``bound`` messages of all queues those pushed to one, and when.
@@ -1646,13 +1676,13 @@ SELECT created_at AS created_at, newest.origin_queue = :queue_name AS is_of_queu
     LIMIT :bound) AS newest;
 
 -- newest_dead
--- Return when the newest ``bound`` dead letters of a queue died, of the lowest priority first.
-SELECT available_at AS available_at
-    FROM (SELECT available_at
+-- Return when the newest ``bound`` dead letters of a queue died, of those since ``after``.
+SELECT available_at
     FROM xclaim_message
-    WHERE queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL
-    ORDER BY priority, available_at DESC
-    LIMIT :bound) AS newest;
+    WHERE queue = :dead_letter_queue AND status = 'available' AND available_at IS NOT NULL AND priority =
+      :level AND available_at > :after AND available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+    ORDER BY available_at DESC
+    LIMIT :bound;
 
 -- search, the newest by their payload
 -- Return those of the next ``LOOK`` messages that pass all tests, no more than ``LIMIT``.

@@ -139,6 +139,17 @@ def test_another_name_is_not_answered(sqlite_xclaim: CommandLine) -> None:
     assert answers == [403, 303]
 
 
+def test_the_link_of_another_address_of_this_machine_is_answered(
+    sqlite_xclaim: CommandLine,
+) -> None:
+    with dashboard(sqlite_xclaim, "--host", "127.0.0.2") as running:
+        address, token = running.link()
+        answer = httpx.get(address, params={"token": token}, timeout=PATIENCE)
+
+    assert address.startswith("http://127.0.0.2:")
+    assert answer.status_code == 303
+
+
 def test_a_password_is_asked_for_under_a_prefix(sqlite_xclaim: CommandLine) -> None:
     environment = {
         "XCLAIM_DASHBOARD_USER": "ops",

@@ -65,6 +65,29 @@ def test_a_rate_above_what_is_read_is_reckoned_from_its_time(
     assert 25 < rate <= 61  # one a second, by a clock that has gone on since
 
 
+def test_what_was_acked_at_once_is_no_rate(observer: Observer, rows: Rows) -> None:
+    rows.consumed(1_000, ago=SECOND)
+
+    flow = observer.flows(["orders"])["orders"]
+    chart = observer.chart("orders", Charted.CONSUMED, HOUR)
+
+    assert flow.consumed_per_minute == 200.0  # of the last five minutes
+    for each, least in ((flow.consumed, 100), (chart, 200)):
+        assert (sum(each.values), each.is_complete, each.is_estimate) == (least, False, False)
+
+
+def test_acks_of_many_are_reckoned_from_the_time_between_them(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flowing, "_SAMPLE", 50)
+    for number in range(1, 13):
+        rows.consumed(100, ago=5 * number * SECOND)
+
+    rate = observer.flows(["orders"])["orders"].consumed_per_minute
+
+    assert 240 < rate <= 1_200  # which it is, by a clock that has gone on since
+
+
 def test_a_queue_that_is_not_there_has_an_empty_flow(observer: Observer) -> None:
     flow = observer.flows(["nothing"])["nothing"]
 
@@ -116,6 +139,20 @@ def test_a_chart_that_was_cut_says_so(
     chart = observer.chart("orders", what, HOUR)
 
     assert (sum(chart.values), chart.is_complete, chart.is_estimate) == (3, False, False)
+
+
+def test_a_chart_has_what_died_whatever_its_priority(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(charting, "_READ", 4)
+    rows.dead(9, ago=2 * HOUR, priority=0)
+    rows.dead(2, ago=MINUTE, priority=5)
+    rows.dead(1, ago=2 * MINUTE, priority=0)
+    rows.dead(9, ago=-HOUR, priority=5)  # claimed as dead letters, and released with a delay
+
+    chart = observer.chart("orders", Charted.DIED, HOUR)
+
+    assert (sum(chart.values), chart.is_complete) == (3, True)
 
 
 def test_a_step_with_more_than_is_counted_is_reckoned(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, text
 
 from tests.looks import patient_observer
 from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
-from xclaim import InvalidArgumentError, Queue, create_engine
+from xclaim import Claim, InvalidArgumentError, Queue, create_engine
 from xclaim.observing import Observer, counting, glancing, listing, measuring
+from xclaim.observing.asking import Question
+from xclaim.observing.listing import Known
 from xclaim.observing.values import Count
+
+
+def claimed(queue: Queue[int]) -> Claim:
+    claim = queue.claim()
+    assert claim is not None
+    return claim
 
 
 def test_each_queue_is_measured(observer: Observer, rows: Rows) -> None:
@@ -26,8 +34,28 @@ def test_each_queue_is_measured(observer: Observer, rows: Rows) -> None:
     assert (found.queue, found.is_paused, found.consumed) == ("orders", False, None)
     counts = (found.backlog, found.delayed, found.retrying, found.claimed, found.lapsed, found.dead)
     assert [count.at_least for count in counts] == [3, 1, 1, 3, 1, 4]
+    assert found.retrying_of == 4
     assert 3600 <= found.oldest_available_seconds < 3700
     assert 60 <= found.oldest_claim_seconds < 160
+
+
+@pytest.mark.parametrize("few", [0, 10])
+def test_how_many_were_looked_at_for_those_that_failed_is_told(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(listing, "FEW", few)
+    monkeypatch.setattr(counting, "_ENTRIES", 200)
+    rows.available(20, queue="fails", attempts=1)
+    rows.available(20, queue="fails", ago=-HOUR, attempts=1)
+    rows.available(1, queue="new")
+
+    found = {each.queue: each for each in observer.measures().queues}
+
+    assert (found["fails"].retrying, found["fails"].retrying_of) == (
+        Count(at_least=10, is_exact=False),
+        10,
+    )
+    assert (found["new"].retrying, found["new"].retrying_of) == (Count(at_least=0), 1)
 
 
 def test_what_was_consumed_between_two_scrapes_is_counted_once(
@@ -45,6 +73,31 @@ def test_what_was_consumed_between_two_scrapes_is_counted_once(
         counted.append(found.queues[0].consumed)
 
     assert counted == [None, Count(at_least=3), Count(at_least=0)]
+
+
+def test_what_is_consumed_during_a_slow_scrape_is_counted_by_the_next(
+    observer: Observer, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = listing.find
+    queue = Queue[int]("orders", engine)
+    queue.push(1)
+
+    def slow(question: Question, *, anew: bool) -> Known:
+        found = find(question, anew=anew)
+        queue.ack(claimed(queue))
+        return found
+
+    monkeypatch.setattr(measuring, "_SETTLED_AFTER", timedelta(milliseconds=1))
+    before = observer.measures().looked_until
+    monkeypatch.setattr(listing, "find", slow)
+    during = observer.measures(consumed_after=before)
+    monkeypatch.setattr(listing, "find", find)
+    after = observer.measures(consumed_after=during.looked_until)
+
+    assert [each.consumed for each in (*during.queues, *after.queues)] == [
+        Count(at_least=0),
+        Count(at_least=1),
+    ]
 
 
 def test_all_that_was_consumed_is_counted_by_some_scrape(observer: Observer, rows: Rows) -> None:
@@ -69,6 +122,45 @@ def test_more_than_is_counted_is_said_to_be_more(
     assert found.consumed is not None
     assert (found.consumed.at_least, found.consumed.is_exact) == (4, False)
     assert found.consumed.estimate is not None
+
+
+def test_what_was_acked_at_once_is_not_multiplied(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_COUNTED", 4)
+    monkeypatch.setattr(measuring, "_LEAST_COUNTED", 4)
+    rows.consumed(10, ago=20 * SECOND)
+
+    (found,) = observer.measures(consumed_after=rows.now - MINUTE).queues
+
+    assert found.consumed == Count(at_least=4, is_exact=False)
+
+
+def test_a_burst_is_not_taken_for_all_the_time_between_two_scrapes(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_COUNTED", 4)
+    monkeypatch.setattr(measuring, "_LEAST_COUNTED", 4)
+    for number in range(10):
+        rows.consumed(ago=10 * SECOND + number * SECOND / 100)
+
+    (found,) = observer.measures(consumed_after=rows.now - 24 * HOUR).queues
+
+    assert found.consumed == Count(at_least=4, is_exact=False)
+
+
+def test_what_one_queue_consumed_is_counted_with_what_the_others_leave(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_COUNTED", 50)
+    monkeypatch.setattr(measuring, "_LEAST_COUNTED", 4)
+    for name in ("a", "b", "c", "d"):
+        rows.consumed(1, queue=name, ago=20 * SECOND)
+    rows.consumed(30, queue="busy", ago=20 * SECOND)
+
+    found = observer.measures(consumed_after=rows.now - MINUTE).queues
+
+    assert {each.queue: each.consumed for each in found}["busy"] == Count(at_least=30)
 
 
 def test_the_busiest_are_named_and_the_others_added_up(
@@ -236,6 +328,23 @@ def test_dead_letters_and_claims_are_counted_further_than_what_waits(
         assert not found.backlog.is_exact
         assert found.oldest_available_seconds >= 7200  # of the lower priority
         assert found.oldest_claim_seconds >= 3600
+
+
+@pytest.mark.parametrize("few", [0, 10])
+def test_claims_of_dead_letters_are_counted_further_with_those_of_the_queue(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(listing, "FEW", few)
+    monkeypatch.setattr(counting, "_LEAST_ENTRIES", 10)
+    monkeypatch.setattr(counting, "_ENTRIES", 20)
+    monkeypatch.setattr(glancing, "CLAIMS", 10)
+    rows.claimed(12, queue="a", left=-MINUTE)
+    rows.claimed(3, queue="a")
+    rows.claimed(6, queue="a.dead", left=-MINUTE)
+
+    (found,) = observer.measures().queues
+
+    assert (found.claimed, found.lapsed) == (Count(at_least=21), Count(at_least=18))
 
 
 def test_dead_letters_beyond_the_bound_are_said_to_be_more(

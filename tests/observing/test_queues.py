@@ -109,6 +109,23 @@ def test_a_dead_letter_that_rests_until_later_has_not_died_just_now(
 
 
 @pytest.mark.parametrize("others", [0, 11], ids=["few queues", "many queues"])
+@pytest.mark.parametrize("letters", [1, 200], ids=["few letters", "many letters"])
+def test_a_message_that_died_just_now_is_seen_whatever_its_priority(
+    observer: Observer, rows: Rows, others: int, letters: int
+) -> None:
+    rows.dead(letters, ago=HOUR, priority=0)
+    rows.dead(ago=MINUTE, priority=5)
+    rows.dead(ago=HOUR, priority=9)
+    for number in range(others):
+        rows.consumed(queue=f"other {number:02}")
+
+    listed = {each.name: each for each in observer.queues()}["orders"]
+
+    assert listed.verdict is Verdict.FAILING
+    assert observer.closely(["orders"])["orders"].verdict is Verdict.FAILING
+
+
+@pytest.mark.parametrize("others", [0, 11], ids=["few queues", "many queues"])
 def test_who_holds_a_claim_is_seen_behind_however_many_that_lapsed(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch, others: int
 ) -> None:
@@ -124,6 +141,42 @@ def test_who_holds_a_claim_is_seen_behind_however_many_that_lapsed(
     running = {each.name: each.verdict for each in observer.queues()}
 
     assert (stalled["orders"], running["orders"]) == (Verdict.STALLED, Verdict.RUNNING)
+
+
+@pytest.mark.parametrize("others", [0, 11], ids=["few queues", "many queues"])
+def test_what_is_held_of_its_dead_letters_is_held_of_the_queue(
+    observer: Observer, rows: Rows, others: int
+) -> None:
+    rows.claimed(2, queue="orders.dead", claimed_at=HOUR)
+    rows.claimed(1, queue="orders.dead", left=-MINUTE)
+    for number in range(others):
+        rows.consumed(queue=f"other {number:02}")
+
+    listed = {each.name: each for each in observer.queues()}["orders"]
+    alone = observer.queue("orders")
+    measured = {each.queue: each for each in observer.measures().queues}["orders"]
+
+    assert alone is not None
+    for found in (listed, alone, measured):
+        assert (found.claimed, found.lapsed) == (exactly(3), exactly(1))
+    assert alone.oldest_claim is not None
+    assert alone.oldest_claim >= HOUR
+    assert measured.oldest_claim_seconds >= 3600
+
+
+@pytest.mark.parametrize("others", [0, 11], ids=["few queues", "many queues"])
+def test_who_holds_a_dead_letter_does_not_work_on_the_queue(
+    observer: Observer, rows: Rows, others: int
+) -> None:
+    rows.available(ago=HOUR)
+    rows.claimed(queue="orders.dead", left=HOUR)
+    for number in range(others):
+        rows.consumed(queue=f"other {number:02}")
+
+    listed = {each.name: each.verdict for each in observer.queues()}
+
+    assert listed["orders"] is Verdict.STALLED
+    assert observer.closely(["orders"])["orders"].verdict is Verdict.STALLED
 
 
 def test_one_queue_is_as_in_the_list_with_its_flow(observer: Observer, rows: Rows) -> None:

@@ -350,6 +350,7 @@ def of_queue(name: str | None, *, consumed: Count | None = None, **counts: Count
         oldest_available_seconds=0.0,
         oldest_claim_seconds=0.0,
         is_paused=False,
+        retrying_of=0,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -30,11 +31,16 @@ class Form(HTMLParser):
         if tag == "form" and given.get("method") == "post" and self.address is None:
             self.address, self._is_open = given["action"], True
         elif tag == "input" and self._is_open and given.get("type") != "checkbox":
-            self.fields[given["name"]] = given.get("value", "")
+            self.fields[given["name"]] = _as_sent(given.get("value", ""))
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":
             self._is_open = False
+
+
+def _as_sent(value: str) -> str:
+    """Return a value of a form as browsers send it: each end of a line in it is CR LF."""
+    return re.sub("\r\n?|\n", "\r\n", value)
 
 
 def form_of(dashboard: Dashboard, page: str, **query: Any) -> Form:

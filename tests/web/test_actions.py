@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -104,6 +105,32 @@ def test_what_there_was_no_time_to_look_at_again_is_not_said_to_have_changed(
     assert said == "25 messages withdrawn. Not reached: 5 messages. Ask for it again to go on."
 
 
+def test_what_an_action_is_for_is_found_behind_all_else(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    died(orders)
+    orders.push_many(range(100))
+
+    page = dashboard.get("redrive", filter="queue:orders", limit=50).text
+    said = do(dashboard, "redrive", filter="queue:orders", limit=50)
+
+    assert "The first of them" in page
+    assert said == "1 message redriven."
+
+
+def test_where_a_search_ended_early_it_is_not_said_that_there_is_nothing_to_do(
+    dashboard: Dashboard, orders: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders.push({"sku": "tea"})
+    orders.push_many([{"sku": "cake"}] * 100)
+    monkeypatch.setattr("xclaim.observing.searching._half", lambda _timeout: 0.0)
+
+    shown = dashboard.get("withdraw", filter="payload.sku:tea").text
+
+    assert "done already" not in shown
+    assert "narrow the filter" in shown
+
+
 def test_what_was_taken_after_the_preview_is_told(dashboard: Dashboard, orders: Queue[Any]) -> None:
     died(orders)
     died(orders)
@@ -184,6 +211,21 @@ def test_lapsed_claims_are_given_back(dashboard: Dashboard, orders: Queue[Any]) 
     said = do(dashboard, "expire", queue="orders")
 
     assert said == "1 message given back."
+
+
+@pytest.mark.parametrize("name", ["orders", "orders.dead"])  # the latter as the doctor leads there
+def test_a_lapsed_claim_of_a_dead_letter_is_given_back_with_those_of_its_queue(
+    dashboard: Dashboard, orders: Queue[Any], name: str
+) -> None:
+    died(orders)
+    claimed(dashboard.queue("orders.dead"), lease=ENDED)
+
+    page = dashboard.get("queue", name="orders")
+    said = do(dashboard, "expire", queue=name)
+
+    assert page.status_code == 200
+    assert said == "1 message given back."
+    assert dashboard.queue("orders.dead").counts().claimed == 0
 
 
 def test_a_queue_is_paused_and_unpaused(dashboard: Dashboard, orders: Queue[Any]) -> None:
@@ -539,7 +581,16 @@ def test_an_action_leads_to_a_page_of_ours(
 
 
 @pytest.mark.parametrize(
-    "said", ['it said "no\\" :-* ', "x" * 5_000, "é\u202e" * 300, "status:dead", "\ttab"]
+    "said",
+    [
+        'it said "no\\" :-* ',
+        "x" * 5_000,
+        "é\u202e" * 300,
+        "status:dead",
+        "\ttab",
+        "10 %\rof 100 %",
+        "first\r\nsecond",
+    ],
 )
 def test_what_died_of_one_error_is_redriven_alone(
     dashboard: Dashboard, orders: Queue[Any], said: str
@@ -553,6 +604,20 @@ def test_what_died_of_one_error_is_redriven_alone(
     form = Form(dashboard.browser.get(f"/redrive?{link}").text)
 
     assert said_after(dashboard, send(dashboard, form)) == "1 message redriven."
+
+
+def test_the_forms_of_an_action_keep_the_ends_of_lines(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    asked_for = 'status:dead error:"10 %\r of 100 %"'
+    died(orders, error=ValueError("10 %\r of 100 %"))
+
+    page = dashboard.get("redrive", filter=asked_for, limit=5).text
+    (given,) = re.findall(r'<input type="hidden" name="filter[*]" value="([^"]*)">', page)[:1]
+    again = dashboard.get("redrive", **{"filter*": unescape(given), "limit": "7"})
+
+    assert "Redrive 1 dead letter?" in again.text
+    assert do(dashboard, "redrive", filter=asked_for) == "1 message redriven."
 
 
 def test_many_reasons_are_told_in_few_words(dashboard: Dashboard, orders: Queue[Any]) -> None:

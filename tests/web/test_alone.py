@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from starlette.requests import Request
 
 from tests.web.dashboards import Browser, shop
 from xclaim import create_engine
+from xclaim.cli import showing
 from xclaim.errors import InvalidArgumentError
 from xclaim.web import Access, AccessDeniedError, Person, create_app
 from xclaim.web.alone import passwords
@@ -204,6 +206,20 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def _basic(user: str, password: str) -> dict[str, str]:
     encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
     return {"authorization": f"Basic {encoded}"}
+
+
+def test_servers_that_one_name_leads_to_have_cookies_of_their_own(
+    browser_of: Callable[..., Browser], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names: set[str] = set()
+
+    for _ in range(2):
+        access = showing._links("http://127.0.0.1:8228/")
+        token = re.findall(r"[?]token=(\S+)", capsys.readouterr().err)[-1]
+        led = browser_of(access).get(PAGE, params={"token": token})
+        names.add(led.headers["set-cookie"].partition("=")[0])
+
+    assert len(names) == 2
 
 
 def test_a_password_lets_in(browser_of: Callable[..., Browser]) -> None:

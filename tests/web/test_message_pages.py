@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -19,7 +20,9 @@ from tests.people import People, people
 from tests.web.asking import form_of, send
 from tests.web.dashboards import OPERATOR, Browser, Dashboard, SignedIn, dashboard_of
 from xclaim import InvalidArgumentError, Queue, Retry, create_engine
-from xclaim.observing import holding
+from xclaim.errors import ObservationTimeoutError
+from xclaim.observing import holding, lives
+from xclaim.observing.asking import Question
 from xclaim.operations import migrate, ordering
 from xclaim.web import OnePlace, Person, Place, create_app
 from xclaim.web.actions import Hand, withdraw
@@ -219,6 +222,36 @@ def test_a_message_of_a_schema_is_read_there(empty_postgresql_url: str) -> None:
         assert connection.execute(text(in_sql)).one().id == id_
     assert in_python == f'Queue("orders", url, schema="the \\"shop\\"").get({id_})'
     engine.dispose()
+
+
+@pytest.mark.parametrize("name", ['💡 "of an é', "a\\b's", "100 %"])
+def test_what_is_to_be_copied_names_the_queue_in_python(dashboard: Dashboard, name: str) -> None:
+    id_ = dashboard.queue(name).push(1).id
+
+    page = dashboard.get("message", id=id_).text
+
+    in_python = unescape(re.findall(r'readonly value="([^"]*)"', page)[0])
+    parts = [*ast.walk(ast.parse(in_python))]
+    assert name in [each.value for each in parts if isinstance(each, ast.Constant)]
+
+
+def test_headers_that_were_not_read_in_time_are_not_said_to_be_hidden(
+    dashboard: Dashboard, orders: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = orders.push(1, headers={"h": 1}).id
+    read = lives._read
+
+    def slow(question: Question, message_id: int, name: str) -> Any:
+        if name == "headers":
+            raise ObservationTimeoutError("headers", 2.0)
+        return read(question, message_id, name)
+
+    monkeypatch.setattr(lives, "_read", slow)
+
+    shown = dashboard.get("message", id=id_).text.partition("<h2>Headers")[2].partition("<h2>")[0]
+
+    assert "it is so large that it was not read within 2 s" in shown
+    assert "role" not in shown
 
 
 def test_the_life_of_a_message_is_told_in_order(dashboard: Dashboard, orders: Queue[Any]) -> None:
@@ -589,6 +622,25 @@ def test_errors_with_an_id_in_their_text_are_one_row_and_redriven_together(
     assert "no customer 30" in texts
     link = unescape(row.partition('href="./redrive?')[2].partition('"')[0])
     assert "Redrive 30 dead letters?" in dashboard.browser.get(f"/redrive?{link}").text
+
+
+def test_what_has_no_text_is_not_chosen_with_those_that_have_one(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many(range(3))
+    for claim, said in zip(orders.claim_many(3), ("bad", "bad id", "gone"), strict=True):
+        orders.release(claim, error=ValueError(said), retry=ONCE)
+    with dashboard.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE xclaim_message SET last_error = NULL WHERE last_error LIKE '%gone'")
+        )
+
+    page = dashboard.get("dead-letters", queue="orders").text
+    texts = page.partition("<details>")[2].partition("</details>")[0]
+    found = [("no text" in each, "./redrive?" in each) for each in texts.split("<li>")[1:]]
+
+    assert sorted(found) == [(False, True), (False, True), (True, False)]
+    assert "errors of this class that have it in theirs" in texts
 
 
 def test_texts_of_errors_are_not_in_rows_where_they_are_hidden(database_url: str) -> None:

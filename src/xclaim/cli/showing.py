@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,7 @@ def dashboard(
         access = _access(auth or "token", trusted_proxies, address)
         access = _with_scrapers(access)
         if is_loopback(host) or allowed_hosts:
-            access = only_hosts(access, allowed_hosts)
+            access = only_hosts(access, (host, *allowed_hosts))
         app = _app(
             place,
             access,
@@ -169,7 +170,9 @@ def _links(address: str) -> Access:
 
     person = Person(name=_user_name(), may_act=True, may_see_payloads=True)
     port = address.rpartition(":")[2].partition("/")[0]
-    links = OneTimeLinks(person, cookie=f"xclaim-dashboard-{port}", told=_teller(address))
+    # Two servers that `ssh -L` brings to one machine may have the same port where they run.
+    cookie = f"xclaim-dashboard-{port}-{secrets.token_hex(4)}"
+    links = OneTimeLinks(person, cookie=cookie, told=_teller(address))
     links.begin()
     return links
 

@@ -11,10 +11,11 @@ from xclaim import arguments
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.errors import InvalidArgumentError
 from xclaim.observing.asking import Question
+from xclaim.observing.counting import LEVELS
 from xclaim.observing.names import queue_of
 from xclaim.observing.times import as_time, now_of
 from xclaim.observing.values import Chart, Charted
-from xclaim.sql.statements import observing_flow
+from xclaim.sql.statements import observing_closely, observing_flow
 
 STEPS = 60
 _COUNTED_OF_STEP = 200
@@ -39,6 +40,15 @@ def chart(question: Question, name: str, what: Charted, span: timedelta) -> Char
             return _died(question, queue, steps)
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """The newest ``messages`` of a step, of which so many came ``later`` than the ``earliest``."""
+
+    messages: int = 0
+    later: int = 0
+    earliest: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
     """Steps of time that are charted: how many, how long each is, and since when."""
@@ -58,14 +68,13 @@ def consumed_charts(
     """Return what was consumed of each queue in these steps.
 
     Of a step no more than ``bound`` are counted, the newest. Where there were more, the number is
-    reckoned from the time that so many took, and the chart is an estimate.
+    reckoned from those that came after the earliest of them, and the chart is an estimate. Where
+    all came at one instant, acked together, nothing can be reckoned: there are at least so many.
     """
-    counted: dict[str, list[tuple[int, datetime | None]]] = {
-        name: [(0, None)] * steps.number for name in names
-    }
+    counted = {name: [_Counted()] * steps.number for name in names}
     count = _on_sqlite if question.is_sqlite else _on_postgresql
     for name, number, row in count(question, names, steps, bound) if names else ():
-        counted[name][number] = (row.messages, as_time(row.consumed_at))
+        counted[name][number] = _Counted(row.messages, row.later, as_time(row.consumed_at))
     return {name: _reckoned(each, steps, bound) for name, each in counted.items()}
 
 
@@ -99,21 +108,20 @@ def _on_sqlite(
             yield name, number, row
 
 
-def _reckoned(counted: Sequence[tuple[int, datetime | None]], steps: Steps, bound: int) -> Chart:
-    values = []
-    for number, (messages, earliest) in enumerate(counted, 1):
-        if messages < bound or earliest is None:
-            values.append(messages)
+def _reckoned(counted: Sequence[_Counted], steps: Steps, bound: int) -> Chart:
+    values, is_estimate = [each.messages for each in counted], False
+    for number, each in enumerate(counted):
+        if each.messages < bound or not each.later or each.earliest is None:
             continue
-        took = max(steps.begin(number) - earliest, timedelta(microseconds=1))
-        values.append(max(messages, round(messages * (steps.step / took))))
-    is_complete = all(messages < bound for messages, _ in counted)
+        took = max(steps.begin(number + 1) - each.earliest, timedelta(microseconds=1))
+        values[number] = max(each.messages, round(each.later * (steps.step / took)))
+        is_estimate = True
     return Chart(
         begins_at=steps.begins_at,
         step=steps.step,
         values=tuple(values),
-        is_complete=is_complete,
-        is_estimate=not is_complete,
+        is_complete=all(each.messages < bound for each in counted),
+        is_estimate=is_estimate,
     )
 
 
@@ -129,10 +137,24 @@ def _pushed(question: Question, queue: str, steps: Steps) -> Chart:
 
 def _died(question: Question, queue: str, steps: Steps) -> Chart:
     parameters = {"dead_letter_queue": queue + DEAD_LETTER_SUFFIX, "bound": _READ}
-    rows = question.rows(observing_flow.newest_dead, parameters)
-    times = [as_time(row.available_at) for row in rows]
-    reaches_back = len(rows) < _READ or min(times) < steps.begins_at
-    return _of_times(times, steps, is_complete=reaches_back)
+    read = _dead_on_sqlite if question.is_sqlite else _dead_on_postgresql
+    times = sorted(map(as_time, read(question, parameters, steps.begins_at)))
+    return _of_times(times[-_READ:], steps, is_complete=len(times) < _READ)
+
+
+def _dead_on_postgresql(question: Question, of_queue: dict[str, Any], after: datetime) -> list[Any]:
+    parameters = {**of_queue, "after": after, "levels": LEVELS}
+    return [row.available_at for row in question.rows(observing_flow.newest_dead, parameters)]
+
+
+def _dead_on_sqlite(question: Question, of_queue: dict[str, Any], after: datetime) -> list[Any]:
+    name = {"queue_name": of_queue["dead_letter_queue"], "levels": LEVELS}
+    since = {**of_queue, "after": question.dialect.time_parameter(after)}
+    return [
+        row.available_at
+        for level in question.rows(observing_closely.levels, name)
+        for row in question.rows(observing_flow.newest_dead, {**since, "level": level.priority})
+    ]
 
 
 def _of_times(times: Iterable[datetime], steps: Steps, *, is_complete: bool) -> Chart:

@@ -8,6 +8,7 @@ from typing import Any
 MOST_ENTRIES = 10_000  # of one queue
 _ENTRIES = 20_000  # counted of all queues of a list together, of each range
 _LEAST_ENTRIES = 100
+LEVELS = 32  # priorities of a queue that are looked at one by one, as a claim does
 _ROWS_PER_ENTRY = 20  # a row that is read costs more than an entry
 
 
@@ -38,13 +39,15 @@ def share(entries: int, queues: int) -> int:
 class Counted:
     """What was counted of a queue, by its index entries; times as the database gives them.
 
-    Where counting ended at a bound, the count is cut: there may be more.
+    Claims are those of its dead letters, too. Where counting ended at a bound, the count is cut:
+    there may be more.
     """
 
     queue: str
     now: Any
     claimed: int = 0
     lapsed: int = 0
+    live: int = 0  # of the queue itself: who holds a dead letter does no work of the queue
     has_live: bool = False  # behind those that were counted, all of which are lapsed
     claim_expires_at: Any = None
     claimed_at: Any = None
@@ -54,6 +57,7 @@ class Counted:
     available_at: Any = None
     delayed: int = 0
     retrying: int = 0
+    looked_at: int = 0  # of what waits, for how many of it are retrying
     is_due_cut: bool = False
     is_delayed_cut: bool = False
     is_retrying_cut: bool = False

@@ -19,10 +19,12 @@ from xclaim.sql.statements import observing_flow
 
 MOST_NAMES = 200
 _SAMPLE = 1_000  # of one queue, or of all together
-_LEAST_SAMPLE = 50  # a 99th percentile of fewer says little more than the longest
-_RATE_OVER = timedelta(minutes=5)
+# More than a stream acks at once (100), so that the time between two of its acks is seen.
+_LEAST_SAMPLE = 120
+_MINUTE = timedelta(minutes=1)
+_RATE_OVER = 5 * _MINUTE
 _STEPS = 30
-_STEP = timedelta(minutes=1)
+_STEP = _MINUTE
 _COUNTED = 3_000  # of all steps of all queues together
 _LEAST_COUNTED = 20
 
@@ -32,14 +34,22 @@ def flows(question: Question, names: Iterable[str]) -> dict[str, Flow]:
     wanted = checked(names, MOST_NAMES)
     if not wanted:
         return {}
-    rows = _latest(question, wanted)
+    sample = max(_LEAST_SAMPLE, _SAMPLE // len(wanted))
+    rows = _latest(question, wanted, sample)
     now = now_of(question)
     begins_at = now - _STEPS * _STEP
     active = [name for name in wanted if rows[name] and rows[name][0].consumed_at > begins_at]
     bound = max(_LEAST_COUNTED, _COUNTED // (_STEPS * max(len(active), 1)))
     steps = Steps(begins_at=begins_at, step=_STEP, number=_STEPS)
     charts = consumed_charts(question, active, steps, bound=bound)
-    return {name: _flow(rows[name], now, charts.get(name), begins_at) for name in wanted}
+    return {
+        name: _flow(
+            rows[name],
+            charts.get(name) or Chart(begins_at=begins_at, step=_STEP, values=(0,) * _STEPS),
+            per_minute=_per_minute(rows[name], now, sample),
+        )
+        for name in wanted
+    }
 
 
 def last_consumed(question: Question, name: str) -> datetime | None:
@@ -59,8 +69,7 @@ class _Consumed:
         self.consumed_at: datetime = as_time(row.consumed_at)
 
 
-def _latest(question: Question, names: Sequence[str]) -> Mapping[str, list[_Consumed]]:
-    sample = max(_LEAST_SAMPLE, _SAMPLE // len(names))
+def _latest(question: Question, names: Sequence[str], sample: int) -> Mapping[str, list[_Consumed]]:
     found: dict[str, list[_Consumed]] = {name: [] for name in names}
     if question.is_sqlite:
         for name in names:
@@ -75,29 +84,28 @@ def _latest(question: Question, names: Sequence[str]) -> Mapping[str, list[_Cons
     return found
 
 
-def _flow(
-    rows: Sequence[_Consumed], now: datetime, chart: Chart | None, begins_at: datetime
-) -> Flow:
+def _flow(rows: Sequence[_Consumed], chart: Chart, *, per_minute: float) -> Flow:
     return Flow(
-        consumed_per_minute=_per_minute(rows, now),
-        consumed=chart or Chart(begins_at=begins_at, step=_STEP, values=(0,) * _STEPS),
+        consumed_per_minute=per_minute,
+        consumed=chart,
         waiting=_percentiles(rows, lambda row: (row.available_at, row.claimed_at)),
         work=_percentiles(rows, lambda row: (row.claimed_at, row.consumed_at)),
     )
 
 
-def _per_minute(rows: Sequence[_Consumed], now: datetime) -> float:
+def _per_minute(rows: Sequence[_Consumed], now: datetime, sample: int) -> float:
     """Return how many were consumed per minute of the last five.
 
-    If the sample does not reach back so far, over the time that it spans.
+    If the sample does not reach back so far, over the time that it spans: those that came after the
+    earliest, for of those acked together with that some may be missing. At least what it has.
     """
-    recent = [row for row in rows if now - row.consumed_at <= _RATE_OVER]
-    if not recent:
-        return 0.0
-    span = _RATE_OVER
-    if len(recent) == len(rows) >= _LEAST_SAMPLE:  # it may have ended here
-        span = max(now - recent[-1].consumed_at, timedelta(milliseconds=1))
-    return round(len(recent) / (span / timedelta(minutes=1)), 3)
+    recent = [row.consumed_at for row in rows if now - row.consumed_at <= _RATE_OVER]
+    rate = len(recent) / (_RATE_OVER / _MINUTE)
+    if len(recent) == sample:  # there may be more
+        later = sum(time > recent[-1] for time in recent)
+        span = max(now - recent[-1], timedelta(milliseconds=1))
+        rate = max(rate, later / (span / _MINUTE))
+    return round(rate, 3)
 
 
 def _percentiles(

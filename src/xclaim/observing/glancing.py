@@ -41,13 +41,14 @@ class Glance:
         counted = replace(known, now=self.now) if known else _unknown(name, self.now)
         _put_waiting(counted, self.waiting.get(name))
         _put_dead(counted, self.waiting.get(name + DEAD_LETTER_SUFFIX))
-        _put_claims(counted, self.claims.get(name))
+        _put_claims(counted, self.claims.get(name), self.claims.get(name + DEAD_LETTER_SUFFIX))
         return counted
 
     def entries_of(self, name: str) -> int:
         """Return how many were seen of a queue: what waits, is held and died."""
-        waits = (self.waiting.get(name), self.waiting.get(name + DEAD_LETTER_SUFFIX))
-        return sum(seen.entries for seen in (*waits, self.claims.get(name)) if seen)
+        names = (name, name + DEAD_LETTER_SUFFIX)
+        parts = [part.get(each) for part in (self.waiting, self.claims) for each in names]
+        return sum(seen.entries for seen in parts if seen)
 
 
 def glance(question: Question, most: int) -> Glance:
@@ -103,12 +104,15 @@ def _put_dead(counted: Counted, seen: Any) -> None:
         counted.dead = max(counted.dead, seen.entries)
 
 
-def _put_claims(counted: Counted, seen: Any) -> None:
-    if seen is None:
+def _put_claims(counted: Counted, own: Any, of_dead: Any) -> None:
+    seen = [each for each in (own, of_dead) if each]
+    if not seen:
         counted.claimed_at = None
     counted.has_live = False  # is looked for anew where it matters
-    counted.claimed = seen.entries if seen else 0
-    counted.lapsed = seen.due if seen else 0
-    counted.claim_expires_at = seen.oldest_at if seen else None
-    counted.is_claimed_cut = bool(seen and seen.is_cut)
-    counted.is_lapsed_cut = counted.is_claimed_cut and counted.lapsed == counted.claimed
+    counted.claimed = sum(each.entries for each in seen)
+    counted.lapsed = sum(each.due for each in seen)
+    counted.live = own.entries - own.due if own else 0
+    lapsed = [as_time(each.oldest_at) for each in seen if each.oldest_at is not None]
+    counted.claim_expires_at = min(lapsed, default=None)
+    counted.is_claimed_cut = any(each.is_cut for each in seen)
+    counted.is_lapsed_cut = any(each.is_cut and each.due == each.entries for each in seen)

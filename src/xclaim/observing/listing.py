@@ -13,7 +13,7 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.limits import Pause, limits_of
 from xclaim.observing import flowing
 from xclaim.observing.asking import Build, Question
-from xclaim.observing.counting import Bounds, Counted, share
+from xclaim.observing.counting import LEVELS, Bounds, Counted, share
 from xclaim.observing.estimating import estimated
 from xclaim.observing.glancing import CLAIMS, ENTRIES, Glance, glance
 from xclaim.observing.names import base_of, checked, queue_of
@@ -33,7 +33,6 @@ from xclaim.sql.statements import (
 MOST_QUEUES = 10_000  # names that are looked for
 _MOST_LISTED = 1_000
 _MOST_CLOSELY = 50
-_LEVELS = 32  # priorities of a queue that are looked at one by one, as a claim does
 _MOST_TRIED = 20  # queues whose verdict needs rows
 _TRIED = 5  # of their rows
 _COUNTED = 100_000  # claims of all queues together, and dead letters, for a scrape
@@ -192,7 +191,7 @@ def _add_deaths(question: Question, glance: Glance, rows: Mapping[str, Counted])
     """Add when the newest of many dead letters died, which is not among the first."""
     names = {name + DEAD_LETTER_SUFFIX: name for name in rows}
     cut = [name for name in names if name in glance.waiting and glance.waiting[name].is_cut]
-    for row in _of_each(question, observing_glances.last_died, cut):
+    for row in _of_each(question, observing_glances.last_died, cut, levels=LEVELS):
         rows[names[row.queue]].died_at = row.died_at
 
 
@@ -212,7 +211,7 @@ def _add_tried(
     question: Question, glance: Glance, rows: Mapping[str, Counted], names: Sequence[str]
 ) -> None:
     for row in _of_each(question, observing_glances.tried, names, sample=_TRIED):
-        rows[row.queue].retrying = row.retrying
+        rows[row.queue].retrying, rows[row.queue].looked_at = row.retrying, row.looked_at
         seen = glance.waiting[row.queue]
         rows[row.queue].is_retrying_cut = seen.is_cut or row.looked_at < seen.entries
 
@@ -250,26 +249,36 @@ def glanced(question: Question, known: Known, names: Sequence[str]) -> list[Queu
 def _add_waiting(question: Question, glance: Glance, rows: Mapping[str, Counted]) -> None:
     bounds = Bounds.of(len(rows))
     names = [name for name in rows if name in glance.waiting]
-    numbers = {"bound": bounds.entries, "sample": bounds.rows, "levels": _LEVELS}
+    numbers = {"bound": bounds.entries, "sample": bounds.rows, "levels": LEVELS}
     for row in _of_each(question, observing_closely.waits, names, **numbers):
         counted = rows[row.queue]
         counted.retrying, counted.is_retrying_cut = row.retrying, row.is_retrying_cut
+        counted.looked_at = row.looked_at
         if glance.waiting[row.queue].is_cut:
             counted.available_at = row.available_at
             counted.due, counted.is_due_cut = row.due, row.is_due_cut
             counted.delayed, counted.is_delayed_cut = row.delayed, row.is_delayed_cut
-    held = [name for name in rows if name in glance.claims]
-    for row in _of_each(question, observing_glances.first_claimed, held, sample=bounds.rows):
-        rows[row.queue].claimed_at = row.claimed_at
+    held = {each: name for each, name in _with_dead(rows).items() if each in glance.claims}
+    for row in _of_each(question, observing_glances.first_claimed, list(held), sample=bounds.rows):
+        counted = rows[held[row.queue]]
+        times = [time for time in (counted.claimed_at, row.claimed_at) if time is not None]
+        counted.claimed_at = min(times, default=None)
 
 
 def _count_claims(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
-    cut = [name for name, row in rows.items() if row.is_claimed_cut]
-    counted = _counted(question, observing_glances.counted_claims, cut, so_far)
-    for name, (found, is_cut) in counted.items():
-        rows[name].claimed, rows[name].is_claimed_cut = found.entries, is_cut
-        rows[name].lapsed = found.due
-        rows[name].is_lapsed_cut = is_cut and found.due == found.entries
+    cut = _with_dead(name for name, row in rows.items() if row.is_claimed_cut)
+    counted = _counted(question, observing_glances.counted_claims, list(cut), so_far)
+    for name in {cut[each] for each in counted}:
+        row = rows[name]
+        row.claimed, row.lapsed, row.is_claimed_cut, row.is_lapsed_cut = 0, 0, False, False
+    for each, (found, is_cut) in counted.items():
+        row = rows[cut[each]]
+        row.claimed += found.entries
+        row.lapsed += found.due
+        row.is_claimed_cut |= is_cut
+        row.is_lapsed_cut |= is_cut and found.due == found.entries
+        if each == cut[each]:
+            row.live = found.entries - found.due
 
 
 def _count_dead(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
@@ -293,6 +302,11 @@ def _counted(
     return found
 
 
+def _with_dead(names: Iterable[str]) -> dict[str, str]:
+    """Return these queues, and those of their dead letters, each with the queue that it is of."""
+    return {each: name for name in names for each in (name, name + DEAD_LETTER_SUFFIX)}
+
+
 def _of_each(
     question: Question, build: Build, names: Sequence[str], **numbers: int
 ) -> Sequence[Any]:
@@ -307,7 +321,7 @@ def _rows(question: Question, names: Sequence[str], bounds: Bounds) -> dict[str,
     if question.is_sqlite:
         return {name: _row_of_sqlite(question, name, bounds) for name in names}
     numbers = {"bound": bounds.entries, "others": bounds.others, "sample": bounds.rows}
-    found = _of_each(question, observing_closely.summaries, names, levels=_LEVELS, **numbers)
+    found = _of_each(question, observing_closely.summaries, names, levels=LEVELS, **numbers)
     return {row.queue: _with_cuts(Counted(**row._asdict()), bounds) for row in found}
 
 
@@ -325,6 +339,7 @@ def _add_level(row: Counted, part: Any, bound: int) -> None:
     row.due += part.due
     row.delayed += part.delayed
     row.retrying += part.retrying
+    row.looked_at += part.looked_at
     row.is_due_cut |= part.due >= bound
     row.is_delayed_cut |= part.delayed >= bound
     row.is_retrying_cut |= part.looked_at < part.due + part.delayed
@@ -336,25 +351,26 @@ def _row_of_sqlite(question: Question, name: str, bounds: Bounds) -> Counted:
     names = {**of_queue, "dead_letter_queue": name + DEAD_LETTER_SUFFIX}
     (other,) = question.rows(
         observing_closely.claims_and_letters,
-        {**names, "others": bounds.others, "sample": bounds.rows},
+        {**names, "others": bounds.others, "sample": bounds.rows, "levels": LEVELS},
     )
     row = Counted(
         queue=name,
         now=other.now,
         claimed=other.claimed,
         lapsed=other.lapsed,
+        live=other.live,
         claim_expires_at=other.claim_expires_at,
         claimed_at=other.claimed_at,
         dead=other.dead,
         died_at=other.available_at,
     )
-    levels = question.rows(observing_closely.levels, {**of_queue, "levels": _LEVELS})
+    levels = question.rows(observing_closely.levels, {**of_queue, "levels": LEVELS})
     for number, level in enumerate(levels, 1):
         shared = {name: max(1, part // number) for name, part in parts.items()}
         parameters = {**of_queue, **shared, "level": level.priority}
         (part,) = question.rows(observing_closely.of_level, parameters)
         _add_level(row, part, shared["bound"])
-    if len(levels) == _LEVELS:
+    if len(levels) == LEVELS:
         parameters = {**of_queue, "bound": bounds.entries, "level": levels[-1].priority}
         (rest,) = question.rows(observing_closely.of_rest, parameters)
         _add_level(row, rest, bounds.entries)
@@ -374,7 +390,7 @@ def _summary(row: Counted, known: Known) -> QueueSummary:
         is_paused=pause is not None,
         available=row.due,
         retrying=row.retrying,
-        held=max(row.claimed - row.lapsed, int(row.has_live)),
+        held=max(row.live, int(row.has_live)),
         lapsed=row.lapsed,
         oldest_at=oldest,
         lapsed_at=as_time(row.claim_expires_at) if row.lapsed else None,
@@ -389,6 +405,7 @@ def _summary(row: Counted, known: Known) -> QueueSummary:
         available=Count(at_least=row.due, is_exact=not row.is_due_cut),
         delayed=Count(at_least=row.delayed, is_exact=not row.is_delayed_cut),
         retrying=Count(at_least=row.retrying, is_exact=not row.is_retrying_cut),
+        retrying_of=row.looked_at,
         claimed=Count(at_least=row.claimed, is_exact=not row.is_claimed_cut),
         lapsed=Count(at_least=row.lapsed, is_exact=not row.is_lapsed_cut),
         dead=Count(at_least=row.dead, is_exact=not row.is_dead_cut),

@@ -72,6 +72,7 @@ def life(ask: Ask, message_id: int) -> Life | None:
         headers=headers.shown,
         is_cut=payload.is_cut,
         attempts_note=_attempts_note(kept),
+        headers_note=headers.note if headers.text is None else None,
     )
 
 

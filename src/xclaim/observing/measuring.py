@@ -19,7 +19,7 @@ from xclaim.observing.asking import Question
 from xclaim.observing.charting import Steps, consumed_charts
 from xclaim.observing.listing import Known
 from xclaim.observing.times import now_of
-from xclaim.observing.values import Count, Measures, QueueMeasures, QueueSummary
+from xclaim.observing.values import Chart, Count, Measures, QueueMeasures, QueueSummary
 from xclaim.observing.verdicts import STALLED_AFTER
 from xclaim.sql.statements import diagnosing
 
@@ -29,8 +29,9 @@ MOST_LOOKED_AT = 1_000  # closely: the busiest by a glance at all
 MOST_GLANCED = listing.MOST_QUEUES  # of more of them there is nothing
 # What was acked a moment ago may not be committed yet, and would be missed for ever.
 _SETTLED_AFTER = timedelta(seconds=5)
-_COUNTED = 20_000  # consumed messages of all queues together
+_COUNTED = 100_000  # consumed messages of all queues together
 _LEAST_COUNTED = 100
+_MOST_RECKONED = 10  # times what was counted: what is added to a counter stays in it
 _NONE = Count(at_least=0)
 
 
@@ -38,11 +39,12 @@ def measures(question: Question, *, consumed_after: datetime | None) -> Measures
     """Return what a scrape needs; ``consumed_after``: as the measures before said."""
     began = time.monotonic()
     _check(consumed_after)
+    # Before the look: what is consumed while it lasts is of the next.
+    looked_until = now_of(question) - _SETTLED_AFTER
     known = listing.find(question, anew=consumed_after is not None)
     busiest = sorted(known.names, key=lambda name: _glanced_busyness(known, name))
     names, rest = busiest[:MOST_LOOKED_AT], busiest[MOST_LOOKED_AT:]
     summaries = listing.measured(question, known, names)
-    looked_until = now_of(question) - _SETTLED_AFTER
     consumed = _consumed(question, known.consumed_at, consumed_after, looked_until)
     rest = [name for name in rest if name in known.active or name in (consumed or ())]
     glanced = [name for name in rest if known.is_glanced(name)][:MOST_GLANCED]
@@ -104,15 +106,25 @@ def _consumed(
     if after >= until:
         return {}
     names = [name for name, time_ in last.items() if time_ > after]
-    bound = max(_LEAST_COUNTED, _COUNTED // max(len(names), 1))
     steps = Steps(begins_at=after, step=until - after, number=1)
-    charts = consumed_charts(question, names, steps, bound=bound)
-    return {
-        name: Count(at_least=bound, is_exact=False, estimate=max(chart.values[0], bound))
-        if not chart.is_complete
-        else Count(at_least=chart.values[0])
-        for name, chart in charts.items()
-    }
+    found: dict[str, Count] = {}
+    left, so_far = _COUNTED, 0
+    # Those that were counted so far are counted further, with what the others leave of it.
+    while names and (bound := max(_LEAST_COUNTED, left // len(names))) > so_far:
+        charts = consumed_charts(question, names, steps, bound=bound)
+        found |= {name: _count_of(chart, bound) for name, chart in charts.items()}
+        left, so_far = left - sum(found[name].at_least for name in names), bound
+        names = [name for name in names if not found[name].is_exact]
+    return found
+
+
+def _count_of(chart: Chart, bound: int) -> Count:
+    (messages,) = chart.values
+    if chart.is_complete:
+        return Count(at_least=messages)
+    # A burst at the end of a long time would be reckoned as if all of it had been like that.
+    is_near = chart.is_estimate and messages <= _MOST_RECKONED * bound
+    return Count(at_least=bound, is_exact=False, estimate=messages if is_near else None)
 
 
 def _measured(summary: QueueSummary, consumed: Mapping[str, Count] | None) -> QueueMeasures:
@@ -121,6 +133,7 @@ def _measured(summary: QueueSummary, consumed: Mapping[str, Count] | None) -> Qu
         backlog=summary.available,
         delayed=summary.delayed,
         retrying=summary.retrying,
+        retrying_of=summary.retrying_of,
         claimed=summary.claimed,
         lapsed=summary.lapsed,
         dead=summary.dead,
@@ -147,6 +160,7 @@ def _together(others: Sequence[QueueMeasures]) -> QueueMeasures:
         backlog=added(lambda each: each.backlog),
         delayed=added(lambda each: each.delayed),
         retrying=added(lambda each: each.retrying),
+        retrying_of=sum(each.retrying_of for each in others),
         claimed=added(lambda each: each.claimed),
         lapsed=added(lambda each: each.lapsed),
         dead=added(lambda each: each.dead),

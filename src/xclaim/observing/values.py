@@ -63,7 +63,8 @@ class Chart:
     """A number for each step of time, the earliest first. ``is_complete``: all were counted.
 
     ``is_estimate``: where counting ended, the number is reckoned from the time that those took
-    which were counted; it may be too high. Else there are at least so many.
+    which were counted; it may be too high. Else, or where they were all acked at once, there are
+    at least so many.
     """
 
     begins_at: datetime
@@ -100,11 +101,12 @@ class QueueSummary:
     """A queue as one line of a list, with its dead letters (those of ``<name>.dead``).
 
     ``available`` can be claimed now; ``delayed`` later, of which and of the available ``retrying``
-    failed before. ``claimed`` is held, of which ``lapsed`` beyond the lease. ``oldest_waiting``:
-    for how long the message has been available that waits longest; ``oldest_claim``: for how long
-    the claim is held that was made first. ``flow`` is None where it was not asked for. ``reason``
-    says in a few words why the verdict is this. ``max_backlog``: how many messages may wait, in
-    line too, if that is limited; ``on_full``: what a push does then.
+    failed before, among ``retrying_of`` that were looked at. ``claimed`` is held, its dead letters
+    too, of which ``lapsed`` beyond the lease. ``oldest_waiting``: for how long the message has been
+    available that waits longest; ``oldest_claim``: for how long the claim is held that was made
+    first. ``flow`` is None where it was not asked for. ``reason`` says in a few words why the
+    verdict is this. ``max_backlog``: how many messages may wait, in line too, if that is limited;
+    ``on_full``: what a push does then.
 
     Where there are more than 50 queues, counts beyond 20, ``retrying``, ``oldest_claim`` and
     ``last_consumed_at`` may be remembered, for 30 seconds at most. Of a queue that has many claims
@@ -128,6 +130,7 @@ class QueueSummary:
     reason: str = ""
     max_backlog: int | None = None
     on_full: str | None = None
+    retrying_of: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +141,7 @@ class QueueMeasures:
     the others together leaves out what waits in a paused queue.
     ``consumed`` is how many were consumed between ``consumed_after`` and ``looked_until``: who
     scrapes adds them up. None: nobody asked. ``is_paused`` is None for the others together.
+    ``retrying_of`` is how many of those that wait were looked at for ``retrying``.
     """
 
     queue: str | None
@@ -151,6 +155,7 @@ class QueueMeasures:
     oldest_available_seconds: float
     oldest_claim_seconds: float
     is_paused: bool | None
+    retrying_of: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +309,7 @@ class Life:
     ``payload_note`` says what is not shown: that it is encoded, stored elsewhere, cut or cannot be
     read.
     ``is_cut``: of a large payload only the beginning is there. ``attempts_note`` says why the
-    attempts that failed are not among the moments.
+    attempts that failed are not among the moments, ``headers_note`` why there are no headers.
     """
 
     message: Listed
@@ -316,6 +321,7 @@ class Life:
     headers: str | None
     is_cut: bool = False
     attempts_note: str | None = None
+    headers_note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,11 @@ GAUGES = (
         lambda queue: queue.retrying,
     ),
     Gauge(
+        "xclaim_retrying_looked_at",
+        "Messages that wait and were looked at for xclaim_retrying.",
+        lambda queue: float(queue.retrying_of),
+    ),
+    Gauge(
         "xclaim_dead_letters",
         "Dead letters of the queue that nobody has settled.",
         lambda queue: queue.dead,

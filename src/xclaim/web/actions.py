@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from xclaim import Queue
-from xclaim.arguments import visible
+from xclaim.arguments import dead_letter_queue, visible
 from xclaim.errors import ClaimLostError, InvalidArgumentError, XclaimError
 from xclaim.message import Message, Status
 from xclaim.observing.asking import is_ended, is_locked_out
@@ -201,9 +201,17 @@ def release(
 
 
 def expire(hand: Hand, name: str, *, patience: timedelta = PATIENCE) -> Deed:
-    """Give back the messages of a queue whose lease ran out."""
+    """Give back the messages of a queue whose lease ran out, and those of its dead letters."""
     deed = Deed(action=Action.EXPIRE)
     end = time.monotonic() + patience.total_seconds()
+    for each in dict.fromkeys((name, dead_letter_queue(name))):
+        if not deed.failed:
+            _expire(hand, each, deed, end)
+    return deed
+
+
+def _expire(hand: Hand, name: str, deed: Deed, end: float) -> None:
+    done = 0
     with _ending_early(deed), hand.queue(name) as queue:
         count = _EXPIRED_AT_ONCE
         while count == _EXPIRED_AT_ONCE:
@@ -211,10 +219,10 @@ def expire(hand: Hand, name: str, *, patience: timedelta = PATIENCE) -> Deed:
                 deed.failed = "time was up; ask for it again to go on"
                 break
             count = queue.expire(limit=_EXPIRED_AT_ONCE)
+            done += count
             deed.done += count
-    if deed.done:
-        hand.note("gave back %s of %r whose lease had run out", deed.done, name)
-    return deed
+    if done:
+        hand.note("gave back %s of %r whose lease had run out", done, name)
 
 
 def pause(hand: Hand, name: str, reason: str | None) -> None:

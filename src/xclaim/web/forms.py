@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from starlette.datastructures import ImmutableMultiDict
 
@@ -22,12 +22,19 @@ MOST_BYTES = 256 * 1024  # the ids of 10,000 messages take 140 KiB at most, and 
 _MOST_FIELDS = 5_000
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
+ENCODED = "*"  # ends the name of a hidden field whose value is percent-encoded
 Form = ImmutableMultiDict[str, str]
 
 
 def form_token(signer: Signer, person: Person) -> str:
     """Return what each form of a page carries."""
     return signer.sign(_PURPOSE, person, "")
+
+
+def decoded(field: tuple[str, str]) -> tuple[str, str]:
+    """Return a field of a form as the macro ``hidden()`` was given it."""
+    name, value = field
+    return (name.removesuffix(ENCODED), unquote(value)) if name.endswith(ENCODED) else field
 
 
 def refuse_foreign(request: Request) -> None:
@@ -87,7 +94,7 @@ def form_of(body: bytes, signer: Signer, person: Person) -> Form:
         )
     except ValueError:
         raise AccessDeniedError(413, "the form has more than 5,000 fields: select fewer") from None
-    form = Form(fields)
+    form = Form([decoded(each) for each in fields])
     token = form.get(TOKEN_FIELD, "")
     if signer.read(_PURPOSE, person, token, lifetime=_LIFETIME) is None:
         raise AccessDeniedError(

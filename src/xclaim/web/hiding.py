@@ -34,6 +34,7 @@ class DiscreetObserver(Observer):
             payload=None,
             payload_note=None,
             headers=None,
+            headers_note=None,
         )
 
     def failing(self, *arguments: Any, **options: Any) -> list[Listed]:

@@ -7,12 +7,13 @@ counted. They are no secret and no permission: of them, what the filter finds st
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from xclaim.arguments import DEAD_LETTER_SUFFIX, HIGHEST_ID, LOWEST_ID
-from xclaim.errors import InvalidArgumentError
+from xclaim.errors import FilterError, InvalidArgumentError
 from xclaim.message import Status
+from xclaim.observing.filters import OfStatus, StatusWord, parse
 from xclaim.observing.values import Action
 from xclaim.web.actions import MOST, Chosen
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _USUAL = 1_000
+# What can be withdrawn has several: it waits now or later, or is a dead letter.
+_STATUS = {Action.REDRIVE: StatusWord.DEAD, Action.RELEASE: StatusWord.CLAIMED}
 _UNREADABLE = "the preview of this form cannot be read: look again"
 
 
@@ -29,13 +32,16 @@ _UNREADABLE = "the preview of this form cannot be read: look again"
 class Selection:
     """What a filter finds that an action can be done to.
 
-    ``others``: how many more it finds that the action is not for. ``is_complete``: it found all.
+    ``filter``: by which they were found. ``others``: how many more it finds that the action is not
+    for. ``is_complete``: it found all, among the messages that were ``looked_at``.
     ``not_looked_at``: for how many of those that the preview had there was no time.
     """
 
+    filter: str
     chosen: Chosen
     others: int
     is_complete: bool
+    looked_at: int
     not_looked_at: int
 
     @property
@@ -51,8 +57,17 @@ class Selection:
 
 
 def select(observer: Observer, action: Action, filter_: str, limit: int) -> Selection:
-    """Return what the filter finds now, as far as the action can be done to it."""
-    return _selected(observer.matching(filter_, limit=limit), action)
+    """Return what the filter finds now, as far as the action can be done to it.
+
+    Where that is nothing, because the search ended among other messages, those that the action is
+    for are looked for alone.
+    """
+    found = _selected(observer.matching(filter_, limit=limit), action, filter_)
+    narrowed = _narrowed(filter_, action)
+    if found.ids or found.is_complete or narrowed is None:
+        return found
+    again = _selected(observer.matching(narrowed, limit=limit), action, narrowed)
+    return replace(again, others=found.others, looked_at=found.looked_at + again.looked_at)
 
 
 def still(observer: Observer, action: Action, filter_: str, shown: frozenset[int]) -> Selection:
@@ -60,10 +75,24 @@ def still(observer: Observer, action: Action, filter_: str, shown: frozenset[int
 
     What the filter finds beside it is not looked at: however much that is, it cannot come between.
     """
-    return _selected(observer.still_matching(filter_, shown), action)
+    return _selected(observer.still_matching(filter_, shown), action, filter_)
 
 
-def _selected(found: Matching, action: Action) -> Selection:
+def _narrowed(filter_: str, action: Action) -> str | None:
+    """Return the filter with the status that the action is for; None where there is no such."""
+    word = _STATUS.get(action)
+    if word is None:
+        return None
+    term = OfStatus(word=word)
+    narrowed = f"{term} {filter_}"
+    try:
+        parse(narrowed)
+    except FilterError:  # it is too long then
+        return None
+    return None if term in parse(filter_).terms else narrowed
+
+
+def _selected(found: Matching, action: Action, filter_: str) -> Selection:
     chosen: dict[str, list[int]] = {}
     others = 0
     for (queue, status), ids in found.ids.items():
@@ -72,9 +101,11 @@ def _selected(found: Matching, action: Action) -> Selection:
         else:
             others += len(ids)
     return Selection(
+        filter=filter_,
         chosen=chosen,
         others=others,
         is_complete=found.is_complete,
+        looked_at=found.looked_at,
         not_looked_at=found.not_looked_at,
     )
 

@@ -14,27 +14,12 @@ from xclaim.sql.dialects import Dialect
 from xclaim.sql.statements.observing_text import (
     HELD,
     LAST_DIED,
+    LEVELS,
     WAITING,
     bounded,
     statement_of,
 )
 
-_TOP = """(SELECT top.priority FROM {table} AS top
-   WHERE top.queue = {queue} AND {waiting} ORDER BY top.priority DESC LIMIT 1)"""
-
-
-_NEXT = """(SELECT lower.priority FROM {table} AS lower
-   WHERE lower.queue = {queue} AND {waiting} AND lower.priority < level.priority
-   ORDER BY lower.priority DESC LIMIT 1)"""
-
-
-_LEVELS = """
-WITH RECURSIVE level AS (
-SELECT {top} AS priority, 1 AS number
-UNION ALL
-SELECT {next}, level.number + 1
-  FROM level WHERE level.priority IS NOT NULL AND level.number < :levels)
-"""
 # What is due of a priority, the oldest first; what is delayed; and which of both were tried before.
 _OF_LEVEL = """
 SELECT due.messages AS due, due.available_at, later.messages AS delayed,
@@ -57,17 +42,27 @@ SELECT due.messages AS due, due.available_at, later.messages AS delayed,
                  WHERE queue = {queue} AND {waiting} AND {level} AND available_at > {now}
                  ORDER BY {order} LIMIT {sample}) AS far) AS entry) AS tried
 """
+# Of the queue and of its dead letters, which somebody may have claimed, too; `live` of the queue.
 _CLAIMS = """
-SELECT held.messages AS claimed, held.lapsed, held.claim_expires_at, first.claimed_at
+SELECT held.messages AS claimed, held.lapsed, held.live, held.claim_expires_at, first.claimed_at
   FROM (SELECT count(*) AS messages, count(CASE WHEN entry.is_lapsed THEN 1 END) AS lapsed,
+               count(CASE WHEN entry.is_own = 1 AND NOT entry.is_lapsed THEN 1 END) AS live,
                min(entry.claim_expires_at) AS claim_expires_at
-          FROM (SELECT claim_expires_at, claim_expires_at <= {now} AS is_lapsed FROM {table}
-                 WHERE queue = {queue} AND {held} ORDER BY claim_expires_at LIMIT :others)
-                AS entry) AS held
+          FROM (SELECT * FROM (SELECT claim_expires_at, claim_expires_at <= {now} AS is_lapsed,
+                                      1 AS is_own FROM {table}
+                 WHERE queue = {queue} AND {held} ORDER BY claim_expires_at LIMIT :others) AS own
+                UNION ALL
+                SELECT * FROM (SELECT claim_expires_at, claim_expires_at <= {now} AS is_lapsed,
+                                      0 AS is_own FROM {table}
+                 WHERE queue = {dead} AND {held} ORDER BY claim_expires_at LIMIT :others)
+                AS of_dead) AS entry) AS held
  CROSS JOIN (SELECT min(claimed_at) AS claimed_at
-          FROM (SELECT claimed_at FROM {table}
-                 WHERE queue = {queue} AND {held} ORDER BY claim_expires_at LIMIT :sample)
-                AS entry) AS first
+          FROM (SELECT * FROM (SELECT claimed_at FROM {table}
+                 WHERE queue = {queue} AND {held} ORDER BY claim_expires_at LIMIT :sample) AS own
+                UNION ALL
+                SELECT * FROM (SELECT claimed_at FROM {table}
+                 WHERE queue = {dead} AND {held} ORDER BY claim_expires_at LIMIT :sample)
+                AS of_dead) AS entry) AS first
 """
 _LETTERS = """
 SELECT (SELECT count(*) FROM (SELECT priority FROM {table}
@@ -80,6 +75,7 @@ _WAITS = """
    SELECT coalesce(sum(found.due), 0)::bigint AS due, {oldest} AS available_at,
           coalesce(sum(found.delayed), 0)::bigint AS delayed,
           coalesce(sum(found.retrying), 0)::bigint AS retrying,
+          coalesce(sum(found.looked_at), 0)::bigint AS looked_at,
           coalesce(bool_or(found.due >= found.bound OR found.is_rest), false) AS is_due_cut,
           coalesce(bool_or(found.delayed >= found.bound OR found.is_rest), false)
             AS is_delayed_cut,
@@ -99,16 +95,17 @@ _WAITS = """
             WHERE last.priority IS NOT NULL) AS found) AS waiting
 """
 _WAITING_COLUMNS = """name.queue, waiting.due, waiting.available_at, waiting.delayed,
-       waiting.retrying, waiting.is_due_cut, waiting.is_delayed_cut, waiting.is_retrying_cut"""
+       waiting.retrying, waiting.looked_at, waiting.is_due_cut, waiting.is_delayed_cut,
+       waiting.is_retrying_cut"""
 
 
 _SUMMARIES = """
 SELECT {waiting_columns},
-       held.claimed, held.lapsed, held.claim_expires_at, held.claimed_at,
+       held.claimed, held.lapsed, held.live, held.claim_expires_at, held.claimed_at,
        letters.dead, letters.died_at, {now} AS now
   FROM (SELECT unnest((:queues)::text[]) AS queue) AS name
 {waits}
- CROSS JOIN LATERAL (SELECT claimed, lapsed, {claim_expires_at} AS claim_expires_at,
+ CROSS JOIN LATERAL (SELECT claimed, lapsed, live, {claim_expires_at} AS claim_expires_at,
                             {claimed_at} AS claimed_at FROM ({claims}) AS claims) AS held
  CROSS JOIN LATERAL (SELECT dead, {available_at} AS died_at FROM ({letters}) AS letters) AS letters
 """
@@ -164,9 +161,7 @@ def _of_waiting(sql: str, table: Table, dialect: Dialect, **parts: str) -> TextC
         dialect,
         waiting_columns=_WAITING_COLUMNS,
         waits=_WAITS,
-        levels=_LEVELS,
-        top=_TOP,
-        next=_NEXT,
+        levels=LEVELS,
         of_level=of_level.replace("{sample}", "greatest(:sample / level.number, 1)"),
         of_rest=_OF_REST,
         last="last.priority",
@@ -187,8 +182,8 @@ def _of_level(priority: str, bound: str) -> str:
 def levels(table: Table, dialect: Dialect) -> TextClause:
     """Return the first ``levels`` priorities of a queue, the highest first (SQLite)."""
     sql = "{levels} SELECT priority FROM level WHERE priority IS NOT NULL ORDER BY number"
-    parts = {"top": _TOP, "next": _NEXT, "queue": ":queue_name", "waiting": WAITING}
-    return statement_of(sql, table, dialect, levels=_LEVELS, **parts)
+    parts = {"queue": ":queue_name", "waiting": WAITING}
+    return statement_of(sql, table, dialect, levels=LEVELS, **parts)
 
 
 @lru_cache
@@ -210,8 +205,8 @@ def of_rest(table: Table, dialect: Dialect) -> TextClause:
 def claims_and_letters(table: Table, dialect: Dialect) -> TextClause:
     """Return what is held of a queue, and what died (SQLite)."""
     sql = (
-        "SELECT claims.claimed, claims.lapsed, claims.claim_expires_at, claims.claimed_at,"
-        " letters.dead, letters.available_at, {now} AS now"
+        "SELECT claims.claimed, claims.lapsed, claims.live, claims.claim_expires_at,"
+        " claims.claimed_at, letters.dead, letters.available_at, {now} AS now"
         " FROM ({claims}) AS claims CROSS JOIN ({letters}) AS letters"
     )
     return statement_of(

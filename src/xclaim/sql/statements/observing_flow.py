@@ -50,12 +50,16 @@ def latest(table: Table, dialect: Dialect) -> TextClause:
     return statement_of(sql, table, dialect, latest=_LATEST, done=DONE, **parts)
 
 
-# The newest of a step of time: how many, no more than are counted, and the earliest of them.
+# The newest of a step of time: how many, no more than are counted, the earliest of them, and how
+# many came later than that: of those of its own instant, as an ack of many has it, some may be cut.
 _STEP = """
-SELECT count(*) AS messages, min(consumed_at) AS consumed_at
-  FROM (SELECT consumed_at FROM {table}
-         WHERE queue = {queue} AND {done} AND consumed_at > {after} AND consumed_at <= {until}
-         ORDER BY consumed_at DESC LIMIT :bound) AS entry
+SELECT count(*) AS messages, min(consumed_at) AS consumed_at,
+       count(CASE WHEN consumed_at > earliest THEN 1 END) AS later
+  FROM (SELECT consumed_at, min(consumed_at) OVER () AS earliest
+          FROM (SELECT consumed_at FROM {table}
+                 WHERE queue = {queue} AND {done} AND consumed_at > {after}
+                   AND consumed_at <= {until}
+                 ORDER BY consumed_at DESC LIMIT :bound) AS newest) AS entry
 """
 
 
@@ -63,14 +67,14 @@ SELECT count(*) AS messages, min(consumed_at) AS consumed_at
 def consumed_in_steps(table: Table, dialect: Dialect) -> TextClause:
     """Count what was consumed of some queues in each of ``most`` steps of time since ``after``.
 
-    ``bound`` of a step at most, with the time of the earliest that was counted. On SQLite of one
-    queue, between ``after`` and ``until``.
+    ``bound`` of a step at most, with the time of the earliest that was counted, and how many of
+    them are ``later``. On SQLite of one queue, between ``after`` and ``until``.
     """
     if dialect is SQLITE:
         parts = {"queue": ":queue_name", "after": ":after", "until": ":until"}
         return statement_of(_STEP, table, dialect, done=DONE, **parts)
     sql = (
-        "SELECT name.queue, step.number, found.messages, found.consumed_at"
+        "SELECT name.queue, step.number, found.messages, found.consumed_at, found.later"
         " FROM (SELECT unnest((:queues)::text[]) AS queue) AS name"
         " CROSS JOIN (SELECT generate_series(0, :most - 1) AS number) AS step"
         " CROSS JOIN LATERAL ({counted}) AS found"
@@ -102,16 +106,27 @@ def newest_pushed(table: Table, dialect: Dialect) -> TextClause:
     return statement_of(sql, table, dialect, read=read)
 
 
+_DEAD_OF_LEVEL = """
+SELECT available_at FROM {table}
+ WHERE queue = {dead} AND {waiting} AND priority = {level} AND available_at > {after}
+   AND available_at <= {now} ORDER BY available_at DESC LIMIT :bound
+"""
+
+
 @lru_cache
 def newest_dead(table: Table, dialect: Dialect) -> TextClause:
-    """Return when the newest ``bound`` dead letters of a queue died, of the lowest priority first.
+    """Return when the newest ``bound`` dead letters of a queue died, of those since ``after``.
 
-    Most queues have one priority.
+    On SQLite of one priority. What rests until later has died before.
     """
-    read = "available_at" if dialect is SQLITE else bounded("newest.available_at")
+    parts = {"waiting": WAITING, "of_level": _DEAD_OF_LEVEL, "dead": ":dead_letter_queue"}
+    if dialect is SQLITE:
+        return statement_of("{of_level}", table, dialect, level=":level", after=":after", **parts)
     sql = (
-        "SELECT {read} AS available_at FROM (SELECT available_at FROM {table}"
-        " WHERE queue = :dead_letter_queue AND {waiting}"
-        " ORDER BY priority, available_at DESC LIMIT :bound) AS newest"
+        "SELECT {read} AS available_at FROM ({levels_of_dead}"
+        " SELECT of_level.available_at FROM level CROSS JOIN LATERAL ({of_level}) AS of_level"
+        " WHERE level.priority IS NOT NULL"
+        " ORDER BY of_level.available_at DESC LIMIT :bound) AS newest"
     )
-    return statement_of(sql, table, dialect, read=read, waiting=WAITING)
+    parts |= {"level": "level.priority", "after": "(:after)"}
+    return statement_of(sql, table, dialect, read=bounded("newest.available_at"), **parts)

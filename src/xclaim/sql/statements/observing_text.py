@@ -34,15 +34,29 @@ _MESSAGES, _SETTINGS = "<messages>", "<settings>"
 WAITING = "status = 'available' AND {present}"
 HELD = "claim_expires_at IS NOT NULL"
 DONE = "consumed_at IS NOT NULL"
-# When the last letter died, of those with the lowest priority: most have the same. What was claimed
-# as a dead letter and rests until later has died before.
+# The first priorities of a queue, the highest first: a descent of the index for each.
+LEVELS = """
+WITH RECURSIVE level AS (
+SELECT (SELECT top.priority FROM {table} AS top
+         WHERE top.queue = {queue} AND {waiting} ORDER BY top.priority DESC LIMIT 1) AS priority,
+       1 AS number
+UNION ALL
+SELECT (SELECT lower.priority FROM {table} AS lower
+         WHERE lower.queue = {queue} AND {waiting} AND lower.priority < level.priority
+         ORDER BY lower.priority DESC LIMIT 1), level.number + 1
+  FROM level WHERE level.priority IS NOT NULL AND level.number < :levels)
+"""
+LEVELS_OF_DEAD = LEVELS.replace("{queue}", "{dead}")
+# When the last letter died: a descent for each priority. What was claimed as a dead letter and
+# rests until later has died before.
 LAST_DIED = """
-SELECT died.available_at FROM {table} AS died
- WHERE died.queue = {dead} AND {waiting} AND died.available_at <= {now}
-   AND died.priority = (SELECT lowest.priority FROM {table} AS lowest
-                         WHERE lowest.queue = {dead} AND {waiting}
-                         ORDER BY lowest.priority LIMIT 1)
- ORDER BY died.available_at DESC LIMIT 1
+SELECT max(newest.available_at) AS available_at
+  FROM ({levels_of_dead}
+        SELECT (SELECT died.available_at FROM {table} AS died
+                 WHERE died.queue = {dead} AND {waiting} AND died.priority = level.priority
+                   AND died.available_at <= {now}
+                 ORDER BY died.available_at DESC LIMIT 1) AS available_at
+          FROM level WHERE level.priority IS NOT NULL) AS newest
 """
 
 
@@ -52,6 +66,7 @@ def statement_of(sql: str, table: Table, dialect: Dialect, **parts: str) -> Text
     named = {
         "table": _MESSAGES,
         "queue_table": _SETTINGS,
+        "levels_of_dead": LEVELS_OF_DEAD,
         "now": "strftime('%Y-%m-%d %H:%M:%f', 'now')" if is_sqlite else "statement_timestamp()",
         "present": "available_at IS NOT NULL" if is_sqlite else "available_at >= '-infinity'",
     }

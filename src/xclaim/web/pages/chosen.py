@@ -103,7 +103,7 @@ def ask(visit: Visit, what: Action) -> Response:
         limit=limit,
         most=actions.MOST,
         query={name: visit.query(name) for name in ("filter", "queue", "back", "back_to")},
-        preview=_preview(visit, given, selection),
+        preview=_preview(visit, selection),
         fields=fields,
         back=back,
     )
@@ -177,7 +177,7 @@ def _time(given: str) -> datetime:
 def _title(what: Action, selection: Selection) -> str:
     asked, count = _ASKED[what], len(selection.ids)
     if not count:
-        return f"{asked.button}: nothing to do"
+        return f"{asked.button}: {'nothing to do' if selection.is_complete else 'none found'}"
     return f"{asked.button} {_counted(count, asked.noun)}?"
 
 
@@ -188,6 +188,12 @@ def _only_queue(visit: Visit) -> str | None:
 
 def _text(what: Action, selection: Selection, queue: str | None) -> str:
     asked, count = _ASKED[what], len(selection.ids)
+    if not count and not selection.is_complete:
+        return (
+            f"Among the first {selection.looked_at:,} messages that were looked at there is "
+            f"{asked.none}, and the search ended there: narrow the filter, as by a queue, a status "
+            "or a range of ids."
+        )
     if not count and queue is not None:
         return f"{queue} has {asked.none}. It may have been done already."
     if not count:
@@ -199,9 +205,9 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def _preview(visit: Visit, given: str, selection: Selection) -> list[Any]:
+def _preview(visit: Visit, selection: Selection) -> list[Any]:
     wanted = set(selection.ids)
-    found = visit.observer.search(given, limit=_PREVIEWED * 2)
+    found = visit.observer.search(selection.filter, limit=_PREVIEWED * 2)
     return [each for each in found.messages if each.id in wanted][:_PREVIEWED]
 
 

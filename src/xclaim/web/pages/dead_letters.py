@@ -61,8 +61,14 @@ def show_dead_letters(visit: Visit) -> Response:
 
 def _row(of: OfClass) -> Row:
     is_of_text = len(of.texts) == 1 and of.letters.error_class is None
-    texts = () if is_of_text else tuple(_group(each, with_text=True) for each in of.texts)
+    texts = () if is_of_text else tuple(map(_of_text, of.texts))
     return Row(group=_group(of.letters, with_text=is_of_text), texts=texts, left=of.left)
+
+
+def _of_text(letters: Letters) -> Group:
+    # Without a text they have no filter of their own: that of their class finds the others, too.
+    has_text = bool((letters.first_line or "").strip())
+    return _group(letters, with_text=True) if has_text else Group(letters=letters, filter=None)
 
 
 def _group(letters: Letters, *, with_text: bool) -> Group:

@@ -40,18 +40,18 @@ def filter_of_id(message_id: int) -> str:
 
 
 def filter_of_letters(letters: Letters) -> str | None:
-    """Return the filter of dead letters with the same error; None if their class is no text."""
+    """Return the filter of dead letters with the same error; None if that can be in no filter."""
     # The beginning is enough: `error` finds what has it anywhere.
     text = (letters.first_line or "")[:_LONGEST_TEXT].strip()
     named = letters.error_class or ""
-    if not is_storable_text(named):
+    if not is_storable_text(named) or not is_storable_text(text):
         return None
     terms: list[Term] = [
         OfStatus(word=StatusWord.DEAD),
         OfText(name=TextName.QUEUE, text=letters.queue),
         _of_class(named),
     ]
-    if text and is_storable_text(text):
+    if text:
         terms.append(OfText(name=TextName.ERROR, text=text))
     return str(Filter(tuple(terms)))
 

@@ -70,9 +70,14 @@ def _actions(message: Listed) -> list[tuple[Action, str]]:
 
 
 def _python(message: Listed, schema: str | None) -> str:
-    # As JSON, whose text in quotes is the same in Python, also of a name with quotes in it.
-    where = "" if schema is None else f", schema={json.dumps(schema)}"
-    return f"Queue({json.dumps(message.queue)}, url{where}).get({message.id})"
+    where = "" if schema is None else f", schema={_literal(schema)}"
+    return f"Queue({_literal(message.queue)}, url{where}).get({message.id})"
+
+
+def _literal(text: str) -> str:
+    """Return text as Python writes it, in double quotes and ASCII."""
+    # JSON's quotes and escapes are Python's, but for its two halves of what is beyond U+FFFF.
+    return json.dumps(text, ensure_ascii=False).encode("ascii", "backslashreplace").decode()
 
 
 ROUTES = (page("/message", show_message),)
