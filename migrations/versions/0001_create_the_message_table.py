@@ -240,9 +240,9 @@ SELECT message.id, message.queue, message.origin_queue, message.status,
 
 # Whoever may DELETE may also lock the table against everybody, so a maintainer has no such right.
 # It may call this, which deletes by id what its own policies FOR DELETE let it. The role is the one
-# that the session has taken. What is claimed is never deleted. Who has the owner's rights deletes by
-# a statement, and is refused here: the session of a superuser also runs what others have written,
-# as when it analyses a table whose index has an expression.
+# that the session has taken. What is claimed is never deleted. Who has the rights of the owner
+# deletes by a statement, and is refused here: the session of a superuser also runs what others
+# have written, as when it analyses a table whose index has an expression.
 DELETE = """
 DECLARE
     message regclass := {table};

@@ -303,9 +303,11 @@ def _own_parts(
         part
         for part, role in roles.items()
         if role in owners
-        or before is not None
-        and role in closed
-        and {*found.roles[part].policies} == {*policy_names(grant_of(part, role, before.queue))}
+        or (
+            before is not None
+            and role in closed
+            and {*found.roles[part].policies} == {*policy_names(grant_of(part, role, before.queue))}
+        )
     )
 
 
