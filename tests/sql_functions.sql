@@ -8,6 +8,7 @@ CREATE OR REPLACE FUNCTION {schema}.xclaim_push(
 #variable_conflict use_column
 DECLARE
     _id bigint;
+    _pushed record;  -- into one variable PostgreSQL may be set to put no more than one column
     _count integer := 1;
     _most integer;
     _on_full text;
@@ -22,8 +23,8 @@ BEGIN
         IF {is_limited} THEN
             {refuse_full}
         END IF;
-        {push_one} INTO _id;
-        RETURN _id;
+        {push_one} INTO _pushed;
+        RETURN _pushed.id;
     END IF;
     SELECT pushed.id INTO _id
       FROM {schema}.xclaim_push_many(

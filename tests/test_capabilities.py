@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from tests.capable import Shop, as_administrator, shop
 from xclaim import Claim, Queue, XclaimError
+from xclaim.operations.doctor import examine
 from xclaim.sql.statements.capabilities import PARTS, role_of
 
 LOST = "XC001"
@@ -227,6 +228,27 @@ def test_a_slash_in_the_name_of_a_person_is_no_part_of_the_key(staff: Staff) -> 
 
     assert len(of_other) == len(of_one) == 1
     assert of_other != of_one
+
+
+def test_a_function_of_ones_own_claims_in_the_name_of_who_calls_it(staff: Staff) -> None:
+    """A limit: nothing within a SECURITY DEFINER function says on whose behalf it runs."""
+    staff.shop.queue().push(1)
+    caller = staff.shop.person("caller")
+    make = "CREATE SCHEMA theirs AUTHORIZATION {}"
+    as_administrator(staff.shop.administrator, make, staff.packer)
+    staff.run("GRANT USAGE ON SCHEMA theirs TO PUBLIC")
+    staff.run(
+        "CREATE FUNCTION theirs.take() RETURNS bigint LANGUAGE sql SECURITY DEFINER"
+        " AS 'SELECT id FROM packing.claim()'"
+    )
+
+    ((id_,),) = staff.shop.run(caller, "SELECT theirs.take()")
+
+    with staff.shop.owner.connect() as connection:
+        named = text("SELECT claimed_by FROM xclaim_message WHERE id = :id")
+        holder = connection.scalar(named, {"id": id_})
+    assert str(holder).startswith(f"{caller}/")
+    as_administrator(staff.shop.administrator, "DROP SCHEMA theirs CASCADE")
 
 
 # What it cannot.
@@ -497,6 +519,26 @@ def test_a_function_that_somebody_put_beside_ours_is_not_made_into_a_capability(
     finally:
         staff.shop.run(mallory, "DROP FUNCTION public.xclaim_claim(text, text)")
         as_administrator(staff.shop.administrator, "DROP OWNED BY {}", mallory)
+
+
+def test_who_may_create_beside_the_table_can_stop_its_functions(staff: Staff) -> None:
+    """A limit, which `xclaim doctor` names: it fails, and what he made is not called."""
+    mallory = staff.shop.person("mallory")
+    as_administrator(staff.shop.administrator, "GRANT CREATE ON SCHEMA public TO {}", mallory)
+    staff.shop.run(
+        mallory,
+        "CREATE FUNCTION public.xclaim_counts(queue text, spare text DEFAULT NULL)"
+        " RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RAISE ''trapped''; END'",
+    )
+    try:
+        with failing("42725"):
+            staff.run("SELECT packing.counts()")
+        said = [each.found for each in examine(staff.shop.owner) if each.name == "functions"]
+    finally:
+        as_administrator(staff.shop.administrator, "DROP OWNED BY {}", mallory)
+
+    assert said == [f"{mallory} has put a function beside xclaim_counts"]
+    assert staff.run("SELECT available FROM packing.counts()") == [(0,)]
 
 
 def test_a_schema_that_somebody_else_made_is_not_taken_for_ours(staff: Staff) -> None:

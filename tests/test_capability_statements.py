@@ -332,6 +332,7 @@ def test_two_databases_have_roles_of_their_own() -> None:
         (("packing", "orders", ["steal"]), "verb 'steal' is unknown: use push"),
         (("packing", "orders", ["push_row"]), "verb 'push_row' is unknown"),
         (("packing", "orders.dead", ["push"]), "push to 'orders'"),
+        (("packing", "orders.dead", ["redrive"]), "make one with redrive for 'orders'"),
         (("public", "orders", ["claim"]), "schema 'public' is there and no capability"),
         (("pg_catalog", "orders", ["claim"]), "PostgreSQL's own"),
     ],
@@ -356,6 +357,46 @@ def test_a_role_that_somebody_else_made_runs_no_function(place: Shop) -> None:
     with pytest.raises(InvalidArgumentError, match="is there already, and runs no function"):
         place.make("packing")
 
+    as_administrator(place.administrator, "DROP ROLE {}", role)
+
+
+def test_who_had_the_function_of_another_does_not_get_the_capability(place: Shop) -> None:
+    mallory, guest = place.person("mallory"), place.person("guest")
+    place.make("packing", verbs=["claim"])
+    as_administrator(place.administrator, "GRANT USAGE, CREATE ON SCHEMA packing TO {}", mallory)
+    place.run(mallory, "CREATE FUNCTION packing.push() RETURNS void LANGUAGE sql AS ''")
+    place.run(mallory, f"GRANT EXECUTE ON FUNCTION packing.push() TO {guest}")
+    as_administrator(place.administrator, "GRANT USAGE ON SCHEMA packing TO {}", guest)
+
+    place.make("packing", verbs=["claim", "push"])
+
+    with pytest.raises(errors.InsufficientPrivilege):
+        place.run(guest, "SELECT packing.push('1')")
+    as_administrator(place.administrator, "REVOKE CREATE ON SCHEMA packing FROM {}", mallory)
+
+
+@pytest.mark.parametrize("mend", [True, False], ids=["made again", "dropped"])
+def test_a_capability_that_has_lost_the_only_function_of_a_role(place: Shop, *, mend: bool) -> None:
+    place.make("packing", verbs=["claim", "push"])
+    with place.owner.begin() as connection:
+        connection.execute(text("DROP FUNCTION packing.push"))
+
+    if mend:
+        place.make("packing", verbs=["claim", "push"])
+        assert verbs_of(place) == ["claim", "push"]
+    place.drop("packing")
+
+    assert (verbs_of(place), roles_of(place)) == ([], [])
+
+
+def test_a_role_that_somebody_else_made_is_not_dropped_with_it(place: Shop) -> None:
+    place.make("packing", verbs=["claim"])
+    role = role_of("packing", "producer", place.database)
+    as_administrator(place.administrator, "CREATE ROLE {} LOGIN", role)
+
+    place.drop("packing")
+
+    assert (verbs_of(place), roles_of(place)) == ([], [role])
     as_administrator(place.administrator, "DROP ROLE {}", role)
 
 

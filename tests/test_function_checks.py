@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -243,6 +245,40 @@ def test_no_right_is_missing_or_more_where_lines_are_enabled(
     founded.drop("packing")
 
 
+@contextmanager
+def quoting_all(place: Shop) -> Iterator[None]:
+    """Show all names quoted to whoever connects to the database."""
+    change = "ALTER DATABASE {{}} {} quote_all_identifiers"
+    as_administrator(place.administrator, f"{change.format('SET')} = on", place.database)
+    place.owner.dispose()
+    try:
+        yield
+    finally:
+        as_administrator(place.administrator, change.format("RESET"), place.database)
+        place.owner.dispose()
+
+
+def levels_of_rights(place: Shop) -> list[Level]:
+    return [each.level for each in examine(place.owner) if each.name in _OF_RIGHTS]
+
+
+def test_where_all_names_are_shown_quoted_all_is_as_it_was_made(founded: Shop) -> None:
+    with quoting_all(founded):
+        is_new, is_newer = (ordering.enable(founded.owner) for _ in range(2))
+        for _ in range(2):
+            founded.make("packing", verbs=[*PARTS])
+        migrate.upgrade(founded.owner)
+        quoted = levels_of_rights(founded)
+    plain = levels_of_rights(founded)
+
+    with quoting_all(founded):
+        is_gone = ordering.disable(founded.owner)
+        founded.drop("packing")
+
+    assert (is_new, is_newer, is_gone) == (True, False, True)
+    assert (quoted, plain) == ([Level.OK] * 3, [Level.OK] * 3)
+
+
 _OF_RIGHTS = {"capabilities", "functions", "ordering"}
 AGAIN = "run `xclaim grants capability packing --queue orders --verbs push,claim,ack --apply`"
 OF_CAPABILITIES = {
@@ -262,6 +298,10 @@ OF_CAPABILITIES = {
     "GRANT EXECUTE ON FUNCTION packing.ack TO PUBLIC": (
         "everybody may execute ack",
         'REVOKE ALL ON FUNCTION "packing"."ack"(bigint, uuid) FROM PUBLIC',
+    ),
+    "GRANT EXECUTE ON FUNCTION packing.ack TO pg_monitor WITH GRANT OPTION": (
+        "pg_monitor may give ack to others",
+        'REVOKE ALL ON FUNCTION "packing"."ack"(bigint, uuid) FROM "pg_monitor" CASCADE',
     ),
     "CREATE FUNCTION packing.mine() RETURNS void LANGUAGE sql AS ''": (
         "mine is not of the capability",
@@ -319,7 +359,7 @@ OF_CAPABILITIES = {
     ),
     "CREATE ROLE {deleter}": (
         "the role {deleter} is left of a verb that it has no more",
-        'DROP OWNED BY "{deleter}"; DROP ROLE "{deleter}"',
+        'GRANT "{deleter}" TO CURRENT_USER; DROP OWNED BY "{deleter}"; DROP ROLE "{deleter}"',
     ),
     "ALTER TABLE xclaim_message DISABLE ROW LEVEL SECURITY": (
         "row-level security is off, and a token of another queue would settle there",
@@ -361,6 +401,85 @@ def mend(place: Shop, remedy: str) -> None:
         as_administrator(place.administrator, "DROP POLICY everybody ON public.xclaim_message")
     else:
         as_administrator(place.administrator, remedy)
+
+
+def test_the_schema_of_somebody_else_is_named_and_not_adopted(founded: Shop) -> None:
+    mallory = founded.person("mallory")
+    as_administrator(
+        founded.administrator, "GRANT CREATE ON DATABASE {} TO {}", founded.database, mallory
+    )
+    comment = 'xclaim capability {"queue": "orders", "verbs": ["claim"], "schema": "public"}'
+    for statement in (
+        "CREATE SCHEMA evil",
+        f"COMMENT ON SCHEMA evil IS '{comment}'",
+        "CREATE FUNCTION evil.claim() RETURNS void LANGUAGE sql SECURITY DEFINER AS ''",
+    ):
+        founded.run(mallory, statement)
+
+    (finding,) = found(founded.owner, "capabilities")
+
+    assert finding.level is Level.PROBLEM
+    assert f"is no capability of ours: the schema belongs to {mallory}" in finding.found
+    assert "OWNER TO" not in str(finding.remedy)
+    as_administrator(founded.administrator, "DROP OWNED BY {}", mallory)
+
+
+def test_a_capability_of_a_schema_with_another_name_is_named_and_made_anew(founded: Shop) -> None:
+    migrate.upgrade(founded.owner, schema="shop")
+    founded.make("packing", verbs=VERBS, schema="shop")
+    as_administrator(founded.administrator, "ALTER SCHEMA shop RENAME TO store")
+    migrate.upgrade(founded.owner, schema="store")
+
+    (finding,) = found(founded.owner, "capabilities", schema="store")
+    founded.drop("packing", schema="store")
+    founded.make("packing", verbs=VERBS, schema="store")
+
+    assert finding.level is Level.WARNING
+    assert "look for the table in 'shop', where there is none" in finding.found
+    assert "--drop --apply" in str(finding.remedy)
+    assert [each.level for each in found(founded.owner, "capabilities", "store")] == [Level.OK]
+    founded.drop("packing", schema="store")
+
+
+def test_a_capability_of_a_database_with_another_name_is_made_anew(postgresql_server: str) -> None:
+    with shop(postgresql_server) as there:
+        person = there.person()
+        there.make("packing", verbs=VERBS, to=[person])
+        old, new = there.database, f"{there.database}_new"
+        with renamed(postgresql_server, there, new) as here:
+            findings = found(here.owner, "capabilities")
+            here.make("packing", verbs=VERBS)
+
+            assert [each.level for each in found(here.owner, "capabilities")] == [Level.OK]
+            assert here.run(person, "SELECT packing.claim()") == []
+            with here.administrator.connect() as connection:
+                left = text("SELECT count(*) FROM pg_roles WHERE rolname LIKE :name")
+                assert connection.scalar(left, {"name": f"packing_%_in_{old}"}) == 0
+            here.drop("packing")
+        former = role_of("packing", "consumer", old)
+        said = f"in 'packing' the role {former} is of a former name of the database"
+        assert said in [each.found for each in findings]
+
+
+@contextmanager
+def renamed(server: str, place: Shop, name: str) -> Iterator[Shop]:
+    """Yield the same place while its database has another name."""
+    engines = [place.administrator, place.owner]
+    others = [create_engine(each.url.set(database=name)) for each in engines]
+    administrator = create_engine(server)
+    try:
+        rename(administrator, place.database, name, engines)
+        yield replace(place, administrator=others[0], owner=others[1])
+    finally:
+        rename(administrator, name, place.database, others)
+        administrator.dispose()
+
+
+def rename(administrator: Engine, old: str, new: str, engines: list[Engine]) -> None:
+    for engine in engines:
+        engine.dispose()
+    with administrator.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"ALTER DATABASE {old} RENAME TO {new}"))
 
 
 def test_the_command_that_mends_a_capability_names_the_schema(

@@ -225,6 +225,48 @@ def test_a_later_grant_takes_away_what_an_earlier_one_gave(
     assert catalog(database) == as_new
 
 
+@pytest.mark.parametrize("kind", ["consumer", "maintainer"])
+def test_a_role_that_was_renamed_keeps_nothing_of_what_it_had_under_its_old_name(
+    database: Engine, new_role: NewRole, kind: str
+) -> None:
+    old, new = new_role(), new_role()
+    grant(database, kind, old)
+    with database.begin() as connection:
+        connection.execute(text(f"ALTER ROLE {old} RENAME TO {new}"))
+
+    grant(database, kind, new, queues=["orders"])
+
+    Queue("invoices", database).push(1)
+    engine = login(database, new)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(id) FROM xclaim_message")) == 0
+    engine.dispose()
+    with database.connect() as connection:
+        rules = text("SELECT DISTINCT qual FROM pg_policies WHERE qual = 'true'")
+        named = text("SELECT policyname FROM pg_policies WHERE NOT policyname LIKE :new")
+        assert connection.scalars(rules).all() == []
+        assert connection.scalars(named, {"new": f"%{new}"}).all() == []
+
+
+def test_the_policies_of_a_role_that_was_renamed_are_not_taken_from_it(
+    database: Engine, new_role: NewRole
+) -> None:
+    packer, renamed = new_role(), new_role()
+    grant(database, "consumer", packer)
+    with database.begin() as connection:
+        connection.execute(text(f"ALTER ROLE {packer} RENAME TO {renamed}"))
+
+    with pytest.raises(InvalidArgumentError, match=f"are for {renamed}, which had the name"):
+        grant(database, "consumer", packer)
+
+    Queue("orders", database).push(1)
+    engine = login(database, renamed)
+    assert Queue("orders", engine).claim() is not None
+    engine.dispose()
+    grant(database, "consumer", renamed)
+    assert grant(database, "consumer", packer)["created"] is True
+
+
 def test_roles_with_long_names_keep_their_policies_apart(
     database: Engine, new_role: NewRole
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from xclaim import InvalidArgumentError, Payloads, Queue, create_engine
+from xclaim.operations import migrate
 from xclaim.operations.orphans import prune_orphans
 
 LARGE = "a" * 2_000
@@ -99,8 +100,6 @@ def test_a_dry_run_removes_nothing(engine: Engine, payloads: Payloads, folder: P
 def test_the_storage_of_another_database_is_not_emptied(
     engine: Engine, payloads: Payloads, folder: Path, tmp_path: Path
 ) -> None:
-    from xclaim.operations import migrate
-
     url = f"sqlite:///{tmp_path / 'other.db'}"
     migrate.upgrade(url)
     Queue("orders", engine, payloads=payloads).push(LARGE)
@@ -113,6 +112,41 @@ def test_the_storage_of_another_database_is_not_emptied(
     assert len(objects(folder)) == 1
     assert prune_orphans(other, payloads, older_than=HOUR, every=True).removed == 1
     other.dispose()
+
+
+def test_a_queue_of_another_database_below_the_same_prefix_keeps_its_objects(
+    engine: Engine, payloads: Payloads, folder: Path, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    migrate.upgrade(url)
+    Queue("invoices", url, payloads=payloads).push(LARGE)
+    Queue("orders", engine, payloads=payloads).push(LARGE)
+    push_and_roll_back(engine, payloads)
+    age(folder)
+
+    found = prune_orphans(engine, payloads, older_than=HOUR)
+
+    assert (found.examined, found.orphans, found.removed, found.left) == (3, 1, 1, 1)
+    (theirs,) = Queue("invoices", url, payloads=payloads).peek()
+    assert theirs.payload == LARGE
+
+
+@pytest.mark.parametrize("queue", ["orders", "q" * 200])
+def test_of_which_queues_orphans_are_looked_for_can_be_said(
+    engine: Engine, payloads: Payloads, folder: Path, queue: str
+) -> None:
+    for name in (queue, "invoices"):
+        Queue(name, engine, payloads=payloads).push(LARGE)
+    with engine.connect() as connection, connection.begin() as transaction:
+        for name in (queue, "invoices"):
+            Queue(name, connection, payloads=payloads).push(LARGE)
+        transaction.rollback()
+    age(folder)
+
+    found = prune_orphans(engine, payloads, older_than=HOUR, has_queue=lambda name: name == queue)
+
+    assert (found.orphans, found.left) == (1, 1)
+    assert [len(objects(each)) for each in sorted(folder.iterdir())] == [2, 1]
 
 
 def test_objects_of_many_messages_are_told_apart_in_batches(

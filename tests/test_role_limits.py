@@ -413,6 +413,42 @@ def test_by_which_role_a_session_deletes_is_that_which_it_has_taken(office: Peop
     assert gone == ids[:1]
 
 
+def set_a_trap(office: People, id_: int) -> None:
+    """Let the maintainer have a function that deletes a message in the session of anybody else."""
+    maintainer = role_of(office, "maintainer")
+    trap = (
+        "CREATE FUNCTION bait.trap(place integer) RETURNS integer IMMUTABLE"
+        " SECURITY DEFINER LANGUAGE plpgsql"
+        f" AS $$ BEGIN IF session_user <> '{maintainer}' AND place > 1"
+        f" THEN PERFORM public.xclaim_delete(ARRAY[{id_}], 'consumed'); END IF;"
+        " RETURN place; EXCEPTION WHEN insufficient_privilege THEN RETURN place; END $$"
+    )
+    with office.owner.begin() as connection:
+        for statement in (
+            f"CREATE SCHEMA bait AUTHORIZATION {maintainer}",
+            f"SET LOCAL ROLE {maintainer}",
+            "GRANT USAGE ON SCHEMA bait TO PUBLIC",
+            trap,
+            "CREATE TABLE bait.bait AS SELECT 1 AS place",
+            "CREATE INDEX ON bait.bait (bait.trap(place))",
+        ):
+            connection.execute(text(statement))
+
+
+def test_a_superuser_who_analyses_the_table_of_a_maintainer_deletes_nothing_by_it(
+    office: People,
+) -> None:
+    id_ = consumed(office.owned("invoices"))
+    set_a_trap(office, id_)
+    office.run("maintainer", "INSERT INTO bait.bait VALUES (2)")
+
+    with office.owner.begin() as connection:
+        connection.execute(text("ANALYZE bait.bait"))
+        connection.execute(text("DROP SCHEMA bait CASCADE"))
+
+    assert office.owned("invoices").get(id_) is not None
+
+
 def test_a_schema_of_ones_own_changes_nothing_of_what_deletes(
     office: People, server: tuple[str, tuple[str, ...]]
 ) -> None:
@@ -507,6 +543,19 @@ def test_who_maintains_one_queue_and_consumes_another_can_move_its_dead_letters_
         moved = run(engine, "UPDATE xclaim_message SET queue = 'orders'")
 
     assert moved == 1
+
+
+def test_another_maintainer_who_calls_the_function_of_a_maintainer_deletes_by_it(
+    limited_server: str, both: People, limited_to_invoices: dict[str, str]
+) -> None:
+    id_ = consumed(both.owned("invoices"))
+    set_a_trap(both, id_)
+
+    with member(limited_server, both, limited_to_invoices["maintainer"]) as other:
+        run(other, "SELECT bait.trap(2)")
+
+    assert both.owned("invoices").get(id_) is None
+    run(both.owner, "DROP SCHEMA bait CASCADE")
 
 
 # Whoever may connect.

@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests import sql_functions
 from tests.eventually import until
 from tests.function_places import SCHEMA, Place, placed
-from xclaim import Claim, Queue
-from xclaim.operations import ordering
+from xclaim import Claim, Queue, create_engine
+from xclaim.operations import migrate, ordering
 
 NO_LEASE = timedelta(0)
 HOUR = timedelta(hours=1)
@@ -462,9 +463,32 @@ CASES = {
 }
 
 
+@pytest.fixture
+def strict(empty_postgresql_url: str) -> Iterator[Place]:
+    """A place whose server makes an error of all that PL/pgSQL can warn of."""
+    engine = create_engine(empty_postgresql_url)
+    with engine.begin() as connection:
+        name = engine.url.database
+        connection.execute(text(f"ALTER DATABASE {name} SET plpgsql.extra_errors = 'all'"))
+    engine.dispose()
+    migrate.upgrade(empty_postgresql_url)
+    with placed(empty_postgresql_url, None) as there:
+        yield there
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_function_does_what_the_verb_does(place: Place, name: str) -> None:
-    case = CASES[name]
+    does_the_same(place, CASES[name])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_function_does_so_where_a_server_makes_errors_of_warnings(
+    strict: Place, name: str
+) -> None:
+    does_the_same(strict, CASES[name])
+
+
+def does_the_same(place: Place, case: Case) -> None:
     if case.is_ordered:
         ordering.enable(place.engine, schema=place.schema)
     with place.engine.connect() as connection:

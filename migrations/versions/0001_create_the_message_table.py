@@ -239,8 +239,10 @@ SELECT message.id, message.queue, message.origin_queue, message.status,
 """
 
 # Whoever may DELETE may also lock the table against everybody, so a maintainer has no such right.
-# It may call this, which deletes by id what its own policies FOR DELETE let it, and for the owner
-# anything. The role is the one that the session has taken. What is claimed is never deleted.
+# It may call this, which deletes by id what its own policies FOR DELETE let it. The role is the one
+# that the session has taken. What is claimed is never deleted. Who has the rights of the owner
+# deletes by a statement, and is refused here: the session of a superuser also runs what others
+# have written, as when it analyses a table whose index has an expression.
 DELETE = """
 DECLARE
     message regclass := {table};
@@ -261,7 +263,9 @@ BEGIN
                     WHERE of_role = 0 OR pg_has_role(caller, of_role, 'USAGE'))
     HAVING bool_or(polpermissive);
     IF pg_has_role(caller, current_user, 'USAGE') THEN
-        condition := 'true';
+        RAISE insufficient_privilege
+        USING MESSAGE = format('role %s has the rights of the owner of the table', caller),
+              HINT = 'delete from the table itself, or SET ROLE to a maintainer first';
     ELSIF condition IS NULL THEN
         RAISE insufficient_privilege
         USING MESSAGE = format('role %s has no policy to delete messages', caller);

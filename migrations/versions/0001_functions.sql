@@ -14,6 +14,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off 
 #variable_conflict use_column
 DECLARE
     _id bigint;
+    _pushed record;  -- into one variable PostgreSQL may be set to put no more than one column
     _count integer := 1;
     _most integer;
     _on_full text COLLATE "default";
@@ -104,8 +105,8 @@ BEGIN
               '1 second')), xclaim_push.max_attempts::INTEGER, xclaim_push.priority::SMALLINT,
               (xclaim_push.queue COLLATE "default")::text, (xclaim_push.queue COLLATE "default")::text, CAST(NULL AS text), xclaim_push.headers::jsonb,
               xclaim_push.payload::jsonb)
-            RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at INTO _id;
-        RETURN _id;
+            RETURNING xclaim_message.id, xclaim_message.created_at, xclaim_message.available_at INTO _pushed;
+        RETURN _pushed.id;
     END IF;
     SELECT pushed.id INTO _id
       FROM {schema}.xclaim_push_many(

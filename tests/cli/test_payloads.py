@@ -89,7 +89,7 @@ def test_orphans_are_counted_then_removed(storing: CommandLine, folder: Path, qu
     counted = storing("prune", "--orphans", "--older-than", "1h", "--dry-run")
     removed = storing("prune", "--orphans", "--older-than", "1h")
 
-    found = {"examined": 2, "orphans": 1, "bytes": 4}
+    found = {"examined": 2, "orphans": 1, "bytes": 4, "left": 0}
     assert counted.values == [{**found, "removed": 0}]
     assert removed.values == [{**found, "removed": 1}]
     assert not orphan.exists()

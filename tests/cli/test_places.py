@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +64,24 @@ def test_claims_of_several_places_are_acked_together(
     assert [value["queue"] for value in acked.values] == ["orders", "parcels"]
     with Queue("orders", urls["north"]) as orders, Queue("parcels", urls["south"]) as parcels:
         assert (orders.counts().consumed, parcels.counts().consumed) == (1, 1)
+
+
+def test_orphans_of_a_place_are_those_of_its_queues(placed: CommandLine, tmp_path: Path) -> None:
+    folder = tmp_path / "payloads"
+    storage = {"XCLAIM_STORAGE": folder.as_uri(), "XCLAIM_STORAGE_THRESHOLD": "10"}
+    storing = replace(placed, environment={**placed.environment, **storage})
+    for queue in ("orders", "parcels"):
+        storing("push", queue, '"longer than that"')
+        (folder / queue / ("0" * 32)).write_bytes(b"left")
+    for path in folder.glob("*/*"):
+        os.utime(path, (time.time() - 7_200,) * 2)
+
+    every = ("prune", "--orphans", "--older-than", "1h", "--every", "--place")
+    north, south = (storing(*every, place).values[0] for place in ("north", "south"))
+
+    found = {"examined": 4, "orphans": 1, "bytes": 4, "removed": 1, "left": 2}
+    assert (north, south) == (found, {**found, "examined": 3, "left": 1})
+    assert [len([*(folder / queue).iterdir()]) for queue in ("orders", "parcels")] == [1, 1]
 
 
 def test_an_operator_acks_by_id_in_the_place_of_the_queue(placed: CommandLine) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xclaim.cli.outcomes import DatabaseError, RefusedError, say
-from xclaim.errors import Commands, DatabaseUrlError
+from xclaim.errors import Commands, DatabaseUrlError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -71,6 +71,13 @@ class Database:
         """Return the databases in which the parts of a queue are, each once."""
         there = [self.at(part) for part in self.parts_of(queue)]
         return list({database.place: database for database in there}.values())
+
+    def has(self, queue: str) -> bool:
+        """Return whether the place that is meant has a queue."""
+        try:
+            return self.places is not None and self.places.of(queue).name == self.place
+        except InvalidArgumentError:  # it is in no place, or in several
+            return False
 
     def within(self, places: Places, place: Place) -> Database:
         """Return the database of one of the places."""

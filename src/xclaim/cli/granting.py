@@ -35,7 +35,7 @@ _Planning = Callable[..., _Planned]
 @click.option("--payloads", is_flag=True, help="Also to an observer or maintainer.")
 @click.option("--verbs", help="Of a capability: claim,ack and the like.")
 @click.option("--to", "callers", multiple=True, help="Who may call a capability; repeatable.")
-@click.option("--drop", "is_dropped", is_flag=True, help="Take a capability away.")
+@click.option("--drop", "is_dropped", is_flag=True, help="Take a whole capability away.")
 @click.option("--apply", "is_applied", is_flag=True, help="Run the SQL instead of printing it.")
 @database_options
 def grants(
@@ -65,6 +65,11 @@ def grants(
         raise click.UsageError("--verbs, --to and --drop are for a capability")
     if is_capability and payloads:
         raise click.UsageError("--payloads is for an observer or maintainer")
+    if is_dropped and (verbs is not None or callers or queues):
+        raise click.UsageError(
+            "--drop takes away the whole capability: no --queue, --verbs, --to. For fewer verbs "
+            "name those that stay, without --drop"
+        )
     planning: _Planning
     if is_capability and is_dropped:
         planning = partial(_drop, role)

@@ -175,7 +175,7 @@ def _redrive(queue: Queue, rate: float | None, chosen: dict[str, Any]) -> int:
     "--orphans", is_flag=True, help="Instead, objects of XCLAIM_STORAGE that no message has."
 )
 @click.option("--dry-run", is_flag=True, help="Only count them.")
-@click.option("--every", is_flag=True, help="With --orphans: even if no object has a message.")
+@click.option("--every", is_flag=True, help="With --orphans: no other database stores there.")
 @database_options
 def prune(
     *,
@@ -190,7 +190,8 @@ def prune(
     """Delete messages that were consumed long ago.
 
     Nothing else is ever deleted: what is not consumed stays. With --orphans, objects that a crash
-    left in the payload storage; it must be this database's alone.
+    left in the payload storage: those of queues that have others with a message in this database,
+    and of a place those of its queues.
     """
     if orphans:
         if queue_name is not None or limit is not None:
@@ -286,9 +287,15 @@ def _prune_orphans(
             older_than=older_than,
             dry_run=dry_run,
             every=every,
+            has_queue=None if database.places is None else database.has,
             schema=database.schema,
         )
     write(asdict(found))
+    if found.left:
+        say(
+            f"{found.left} objects without a message here are left: none of their queue has one, "
+            "or another place has the queue. If no other database stores there, use --every"
+        )
 
 
 @click.command()

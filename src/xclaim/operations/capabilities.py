@@ -23,12 +23,13 @@ from xclaim.sql.statements.capabilities import (
     Surroundings,
     dropping,
     grant_of,
+    is_role_of,
     making,
     of_comment,
     role_of,
 )
 from xclaim.sql.statements.functions import Made, made_of
-from xclaim.sql.statements.granting import VERBS, function
+from xclaim.sql.statements.granting import VERBS, Facts, function, policy_names
 
 __all__ = ["Drop", "Plan", "plan", "plan_drop"]
 
@@ -141,7 +142,7 @@ def plan(
     before = _made_before(name, found)
     if found.is_schema:
         _refuse_another(name, before, capability)
-    _refuse_others(found, name)
+    _refuse_others(found, name, _own_parts(connection, name, before, found))
     missing = [verb for verb in capability.verbs if verb not in found.verbs]
     if missing:
         raise mismatch(None, resolved, connection)
@@ -149,15 +150,20 @@ def plan(
 
 
 def plan_drop(connection: Connection, name: str, *, schema: str | None = None) -> Drop:
-    """Return how a capability is taken away, with its schema, its functions and its roles."""
+    """Return how a capability is taken away, with its schema, its functions and its roles.
+
+    A role of such a name that somebody else has made stays.
+    """
     checked = arguments.schema_name(name)
     check_names(connection, name=checked)
     resolved = schema_with_roles(connection, schema)
     found = surroundings_of(connection, checked, resolved)
-    if _made_before(checked, found) is None:
+    before = _made_before(checked, found)
+    if before is None:
         raise InvalidArgumentError(f"there is no capability {checked!r}: nothing is to be dropped")
-    _refuse_others(found, checked)
-    return Drop(name=checked, surroundings=found)
+    own = _own_parts(connection, checked, before, found)
+    roles = {part: facts for part, facts in found.roles.items() if part in own}
+    return Drop(name=checked, surroundings=replace(found, roles=roles))
 
 
 def surroundings_of(
@@ -170,6 +176,7 @@ def surroundings_of(
         for part in dict.fromkeys(map(str, PARTS.values()))
     }
     verbs = {function(verb): verb for verb in VERBS}
+    wrappers = tuple(functions_in(connection, name))
     return Surroundings(
         database=row.database,
         schema=row.schema,
@@ -185,8 +192,33 @@ def surroundings_of(
             for each in functions_in(connection, row.schema)
             if each.name in verbs and each.owner == row.owner  # not what others put beside it
         },
-        wrappers=tuple(functions_in(connection, name)),
+        wrappers=wrappers,
+        former=_former_roles(connection, name, schema, row, wrappers),
     )
+
+
+def _former_roles(
+    connection: Connection, name: str, schema: str | None, row: Any, wrappers: Iterable[Made]
+) -> dict[str, Facts]:
+    """Return the roles that were made for its functions in a database of another name.
+
+    They have policies, which only the owner of the table makes.
+    """
+    former = {
+        made.owner: read_facts(connection, schema, made.owner)
+        for made in wrappers
+        if made.name in PARTS
+        and made.owner != role_of(name, PARTS[made.name], row.database)
+        and is_role_of(made.owner, name, PARTS[made.name])
+    }
+    closed = _without_more(connection, former)
+    return {role: facts for role, facts in former.items() if role in closed and facts.policies}
+
+
+def _without_more(connection: Connection, roles: Iterable[str]) -> set[str]:
+    """Return which of the roles nobody can be, and can do nothing but what they are granted."""
+    rows = run(connection, functions.roles(), {"names": list(roles)})
+    return {row.name for row in rows if not row.is_more and not row.members}
 
 
 def functions_in(connection: Connection, schema: str) -> list[Made]:
@@ -219,6 +251,12 @@ def _checked(name: str, queue: str, verbs: Iterable[str]) -> Capability:
     checked = arguments.queue_name(queue)
     if {"push", "push_many"} & {*chosen}:
         arguments.pushable(checked)
+    if "redrive" in chosen and checked.endswith(arguments.DEAD_LETTER_SUFFIX):
+        own = checked.removesuffix(arguments.DEAD_LETTER_SUFFIX)
+        raise InvalidArgumentError(
+            f"redrive brings the letters of {checked!r} back to {own!r}, for which this capability "
+            f"would not be: make one with redrive for {own!r}"
+        )
     ordered = tuple(verb for verb in PARTS if verb in chosen)
     return Capability(name=named, queue=checked, verbs=ordered, schema="")
 
@@ -246,13 +284,38 @@ def _refuse_another(name: str, before: Capability | None, capability: Capability
         )
 
 
-def _refuse_others(found: Surroundings, name: str) -> None:
-    """Refuse roles that somebody else has made: he may be a member, or become one."""
+def _own_parts(
+    connection: Connection, name: str, before: Capability | None, found: Surroundings
+) -> frozenset[str]:
+    """Return for what its roles are there, and not somebody else's of the same names.
+
+    They run a function of it, or, where that is lost, have just its policies: only the owner of the
+    table makes those.
+    """
     owners = {made.owner for made in found.wrappers}
+    roles = {
+        part: role_of(name, part, found.database)
+        for part, facts in found.roles.items()
+        if facts.is_role
+    }
+    closed = _without_more(connection, roles.values())
+    return frozenset(
+        part
+        for part, role in roles.items()
+        if role in owners
+        or (
+            before is not None
+            and role in closed
+            and {*found.roles[part].policies} == {*policy_names(grant_of(part, role, before.queue))}
+        )
+    )
+
+
+def _refuse_others(found: Surroundings, name: str, own: Iterable[str]) -> None:
+    """Refuse roles that somebody else has made: he may be a member, or become one."""
     for part, facts in found.roles.items():
-        role = role_of(name, part, found.database)
-        if facts.is_role and role not in owners:
+        if facts.is_role and part not in own:
             raise InvalidArgumentError(
-                f"role {role!r} is there already, and runs no function of the capability: drop "
-                "it, or choose another name"
+                f"role {role_of(name, part, found.database)!r} is there already, and runs no "
+                "function of the capability: drop it, or choose another name"
             )

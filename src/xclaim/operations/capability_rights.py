@@ -66,7 +66,7 @@ def _given(connection: Connection, grant: Grant, found: Facts) -> Iterator[Right
     given = {"message_table": table, "role": grant.role}
     for row in run(connection, functions.rights(), given):
         if row.name.startswith("xclaim_"):
-            yield Right(row.privilege, row.name, row.column_name)
+            yield Right(row.privilege, functions.plain_types(row.name), row.column_name)
 
 
 def _unquoted(name: str) -> str:

@@ -19,6 +19,7 @@ from xclaim.sql.revision import commands_of, is_newer, qualified, quoted, read_r
 from xclaim.sql.schema import TABLE_NAME
 from xclaim.sql.statements import functions
 from xclaim.sql.statements.capabilities import (
+    PARTS,
     Capability,
     Surroundings,
     grant_of,
@@ -95,20 +96,62 @@ def _of_verb(home: Any, made: Made, wanted: Wanted, anew: str) -> Iterator[Diffe
 def capabilities_that_differ(
     connection: Connection, schema: str | None
 ) -> Iterator[tuple[Capability, list[Difference]]]:
-    """Yield each capability of the schema, with what differs from what would be made of it."""
+    """Yield each capability of the schema, with what differs from what would be made of it.
+
+    And those of a schema that has no table: it may have another name by now.
+    """
     home = home_of(connection, schema)
     for row in run(connection, functions.comments(), {}):
         capability = of_comment(row.name, row.comment)
-        if capability is None or capability.schema != home.schema:
+        if capability is None:
+            continue
+        if capability.schema != home.schema:
+            if row.owner == home.owner and not _has_table(connection, capability.schema):
+                yield capability, [_astray(connection, schema, capability)]
             continue
         found = surroundings_of(connection, row.name, schema)
+        if row.owner != home.owner and not _runs_as_ours(capability, found):
+            yield capability, [_of_others(row)]
+            continue
         differences = [
             *_of_place(row, home),
             *_of_functions(connection, schema, capability, found),
             *_of_roles(connection, schema, capability, found),
-            *_left_over(capability, found),
+            *_left_over(capability, found, _again(connection, schema, capability)),
         ]
         yield capability, differences
+
+
+def _has_table(connection: Connection, schema: str) -> bool:
+    given = {"name": "", "message_table": qualified(TABLE_NAME, schema)}
+    return bool(run(connection, functions.surroundings(), given))
+
+
+def _astray(connection: Connection, schema: str | None, capability: Capability) -> Difference:
+    drop = shlex.join(["grants", "capability", capability.name, "--drop", "--apply"])
+    return Difference(
+        found=f"all functions look for the table in {capability.schema!r}, where there is none",
+        remedy=f"run {commands_of(connection).command(drop, schema)}, and make it anew",
+    )
+
+
+def _runs_as_ours(capability: Capability, found: Surroundings) -> bool:
+    """Return whether all functions have roles of ours, which nobody but a role itself can give."""
+    return all(
+        made.name in PARTS
+        and made.owner == role_of(capability.name, PARTS[made.name], found.database)
+        and found.roles[PARTS[made.name]].policies
+        for made in found.wrappers
+    ) and bool(found.wrappers)
+
+
+def _of_others(row: Any) -> Difference:
+    return Difference(
+        found=f"is no capability of ours: the schema belongs to {row.owner}, who has written its "
+        "comment, and no roles of ours run its functions",
+        remedy=f"ask {row.owner} what it is for, or DROP SCHEMA {quoted(row.name)} CASCADE",
+        is_open=True,
+    )
 
 
 def _of_place(row: Any, home: Any) -> Iterator[Difference]:
@@ -164,6 +207,14 @@ def _of_functions(
                 remedy=f"REVOKE ALL ON FUNCTION {named} FROM PUBLIC",
                 is_open=True,
             )
+        for role in made.granters:
+            if role != found.owner:  # it was he who made it, perhaps, and another owns the table
+                owner = quoted(made.owner)
+                yield Difference(
+                    found=f"{role} may give {made.name} to others",
+                    remedy=f"GRANT {owner} TO CURRENT_USER; REVOKE ALL ON FUNCTION {named} FROM "
+                    f"{quoted(role)} CASCADE; REVOKE {owner} FROM CURRENT_USER",
+                )
 
 
 def _of_roles(
@@ -227,15 +278,24 @@ def _of_rights(
         )
 
 
-def _left_over(capability: Capability, found: Surroundings) -> Iterator[Difference]:
-    """Yield the roles that none of its verbs needs: of one that was dropped by hand, or cut off."""
+def _left_over(capability: Capability, found: Surroundings, again: str) -> Iterator[Difference]:
+    """Yield the roles that none of its verbs needs: of one that was dropped by hand, or cut off.
+
+    And those that were made when the database had another name: they go when it is made again.
+    """
+    for former in found.former:
+        yield Difference(
+            found=f"the role {former} is of a former name of the database",
+            remedy=again,
+            is_open=True,
+        )
     for part, facts in found.roles.items():
         if facts.is_role and part not in capability.parts:
             name = role_of(capability.name, part, found.database)
             role = quoted(name)
             yield Difference(
                 found=f"the role {name} is left of a verb that it has no more",
-                remedy=f"DROP OWNED BY {role}; DROP ROLE {role}",
+                remedy=f"GRANT {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}",
                 is_open=True,
             )
 

@@ -126,8 +126,9 @@ def plan(
 
     Nothing is changed before ``Plan.apply``. With ``queues`` it is limited to them by row-level
     security. ``payloads``: an observer or maintainer may read payloads, headers and errors. Raise
-    InvalidArgumentError for a name that cannot be, for a role that may do everything anyway, and on
-    SQLite, which has no roles; SchemaVersionError if the schema is missing or older.
+    InvalidArgumentError for a name that cannot be, for a role that may do everything anyway, for
+    one whose policies another role has, which was renamed, and on SQLite, which has no roles;
+    SchemaVersionError if the schema is missing or older.
     """
     grant = _checked(kind, role, queues, shows_payloads=payloads)
     check_names(connection, role=role, queues=" ".join(grant.queues))
@@ -138,10 +139,11 @@ def plan(
 def plan_of(connection: Connection, grant: Grant, schema: str | None) -> Plan:
     """Return how a role is left with what is granted, in a schema that ``schema_with_roles`` has.
 
-    Raise InvalidArgumentError if the role may do everything anyway.
+    Raise InvalidArgumentError if the role may do everything anyway, or another has its policies.
     """
     found = read_facts(connection, schema, grant.role)
     _refuse_powerful(grant, found)
+    _refuse_taken(grant, found)
     places = run(connection, diagnosing.open_path(), {})
     return Plan(
         grant=grant,
@@ -208,4 +210,13 @@ def _refuse_powerful(grant: Grant, found: Facts) -> None:
         raise InvalidArgumentError(
             f"role {grant.role!r} has BYPASSRLS, and nothing that row-level security limits would "
             "hold for it: choose a role that has not"
+        )
+
+
+def _refuse_taken(grant: Grant, found: Facts) -> None:
+    if found.taken:
+        raise InvalidArgumentError(
+            f"the policies {', '.join(found.taken)} are for {', '.join(found.taken_by)}, which had "
+            f"the name {grant.role!r}: run `xclaim grants` for that role first, and it gets "
+            "policies of its own name, or drop them"
         )

@@ -31,7 +31,9 @@ GRANTS = "who may execute it"
 _GRANTED_TO = {LINE_UP_NAME: "INSERT", PASS_OWED_NAME: "UPDATE"}  # whoever has that on the table
 # How PostgreSQL shows an index is how it was made, but for this. What an index is stored with is
 # for an administrator to say.
-_SHOWN = re.compile(r'"| USING btree| WITH \(.*?\)(?= WHERE |$)')
+_SHOWN = re.compile(r" USING btree| WITH \(.*?\)(?= WHERE |$)")
+# Where a session is set so (quote_all_identifiers) all names are shown quoted.
+_QUOTE = re.compile(r"(E?'(?:[^']|'')*')|\x22")
 _CAST = re.compile(r"::\w+")
 _TOKEN = re.compile(r"E?'(?:[^']|'')*'|[\w.]+|[<>=!]+|\S")
 _ENDS_OPERAND = {"and", "or", ")"}
@@ -165,13 +167,13 @@ def _as_shown(definition: str) -> tuple[str, Any]:
     head, _, condition = re.sub(" WHEN ", " WHERE ", definition).rpartition(" WHERE ")
     tokens = [
         token if "'" in token else token.lower()
-        for token in _TOKEN.findall(_CAST.sub("", condition))
+        for token in _TOKEN.findall(_CAST.sub("", _QUOTE.sub(r"\1", condition)))
     ]
-    return _unquoted(head), _any_of(tokens)
+    return _SHOWN.sub("", _unquoted(head)), _any_of(tokens)
 
 
 def _unquoted(head: str) -> str:
-    return _SHOWN.sub("", head)
+    return head.replace('"', "")
 
 
 def _any_of(tokens: list[str]) -> Any:

@@ -8,6 +8,7 @@ PostgreSQL only (docs/adr/0061).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -103,6 +104,12 @@ def role_of(name: str, part: str, database: str) -> str:
     return f"xclaim_{part}_{sha256(readable.encode()).hexdigest()[:40]}"
 
 
+def is_role_of(role: str, name: str, part: str) -> bool:
+    """Return whether a capability has a role of this name in a database of some name."""
+    is_hashed = re.fullmatch(rf"xclaim_{part}_[0-9a-f]{{40}}", role) is not None
+    return is_hashed or role.startswith(f"{name}_{part}_in_")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wrapper:
     """What a function of a capability is to be."""
@@ -163,6 +170,7 @@ class Surroundings:
     verbs: Mapping[str, Made]  # functions around which wrappers are made, by their verbs
     is_secured: bool  # row-level security is on for the table
     wrappers: tuple[Made, ...]  # what the schema of the capability has
+    former: Mapping[str, Facts]  # by their names, its roles of when the database had another one
 
 
 def wrapper(capability: Capability, verb: str, of: Made, database: str) -> Wrapper:
@@ -264,6 +272,8 @@ def _parting(name: str, found: Surroundings, spared: Iterable[str] = ()) -> Iter
     for part, facts in found.roles.items():
         if facts.is_role and part not in spared:
             yield from parting(role_of(name, part, found.database), facts)
+    for role, facts in found.former.items():
+        yield from parting(role, facts)
 
 
 def _as_role(role: str, schema: str, statements: list[str]) -> list[str]:
@@ -315,9 +325,14 @@ def _handing_out(
 ) -> list[str]:
     """Return who gets the functions, from the owner of the table, so that he can take them back.
 
-    Who had one that is made anew keeps it.
+    Who had one that is made anew keeps it, but for who was given it by the owner of another one.
     """
-    before = {made.name: made.grantees for made in dropped}
+    before = {
+        made.name: made.grantees
+        for made in dropped
+        if made.owner in found.former
+        or made.owner in (found.owner, role_of(capability.name, PARTS[made.name], found.database))
+    }
     schema = quoted(capability.name)
     roles = dict.fromkeys([found.owner, *found.grantees])
     statements = [f"GRANT USAGE ON SCHEMA {schema} TO {quoted(role)}" for role in roles]

@@ -6,6 +6,7 @@ when it is sent.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,6 +14,10 @@ from typing import Any
 from sqlalchemy import ARRAY, Text, TextClause, bindparam, text
 
 MARK = "xclaim capability "  # begins the comment of a schema; the rest is JSON
+# Where quote_all_identifiers is on PostgreSQL shows so what of our types it shows as any name, and
+# keeps so the search path of a function that is made.
+_QUOTED_TYPE = re.compile(r'"(bytea|jsonb|record|text|trigger|uuid|void)"')
+_QUOTED_PATH = re.compile(r'"(pg_catalog|pg_temp)"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +37,7 @@ class Made:
     body: str
     is_public: bool  # everybody may execute it
     grantees: tuple[str, ...]  # who else may, but for its owner
+    granters: tuple[str, ...]  # who of them may give it to others
 
     @property
     def types(self) -> str:
@@ -96,7 +102,10 @@ def functions() -> TextClause:
         "       array(SELECT pg_get_userbyid(grantee)::text FROM"
         f"            (SELECT DISTINCT granted.grantee FROM {execute}"
         "                 AND granted.grantee <> 0 AND granted.grantee <> made.proowner) AS others"
-        "             ORDER BY 1) AS grantees"
+        "             ORDER BY 1) AS grantees,"
+        f"      array(SELECT DISTINCT pg_get_userbyid(granted.grantee)::text FROM {execute}"
+        "                 AND granted.is_grantable AND granted.grantee <> made.proowner"
+        "              ORDER BY 1) AS granters"
         "  FROM pg_proc AS made JOIN pg_namespace AS home ON home.oid = made.pronamespace"
         "  JOIN pg_language AS spoken ON spoken.oid = made.prolang"
         " WHERE home.nspname = :home AND made.prokind = 'f' ORDER BY made.proname, made.oid"
@@ -154,10 +163,20 @@ def rights() -> TextClause:
     ).bindparams(bindparam("message_table", type_=Text), bindparam("role", type_=Text))
 
 
+def plain_types(shown: str) -> str:
+    """Return types as they are shown where ``quote_all_identifiers`` is off."""
+    return _QUOTED_TYPE.sub(r"\1", shown)
+
+
 def made_of(row: Any) -> Made:
     """Return a row of ``functions`` as a value."""
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in row._asdict().items()
     }
-    return Made(**values)
+    plain = {
+        "argument_types": tuple(map(plain_types, values["argument_types"])),
+        "result": plain_types(values["result"]),
+        "settings": tuple(_QUOTED_PATH.sub(r"\1", each) for each in values["settings"]),
+    }
+    return Made(**{**values, **plain})

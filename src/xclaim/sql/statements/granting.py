@@ -34,6 +34,7 @@ from xclaim.sql.schema import (
     queue_table,
     slot_table,
 )
+from xclaim.sql.statements.functions import plain_types
 
 
 class Kind(StrEnum):
@@ -70,7 +71,11 @@ class Facts:
     is_role: bool
     is_owner: bool  # the role has the rights of the table's owner, or a superuser's
     bypasses_policies: bool
-    policies: tuple[str, ...]  # those for the role alone
+    policies: tuple[str, ...]  # those for the role alone, whatever they are called
+    policies_of_settings: tuple[str, ...]
+    policies_of_slots: tuple[str, ...]
+    taken: tuple[str, ...]  # names that its policies are to have, and those of others have
+    taken_by: tuple[str, ...]  # the roles of those
     orders: bool  # ordering keys are enabled
     functions: tuple[str, ...]  # of the verbs, with the types of what they take
     views_heed_reader: bool  # they show what their reader may see, not what their owner may
@@ -171,13 +176,33 @@ policy AS (
      SELECT polname::text AS name, polroles AS roles, polpermissive AS permits, named AS of_role
        FROM message
        JOIN pg_policy ON polrelid = message.oid
-      CROSS JOIN unnest(polroles) AS named)
+      CROSS JOIN unnest(polroles) AS named),
+ours AS (
+     SELECT class.relname::text AS table_name, polname::text AS name, polroles AS roles
+       FROM message
+       JOIN pg_class AS class ON class.relnamespace = message.relnamespace
+       JOIN pg_policy ON polrelid = class.oid)
 SELECT schema.nspname::text AS schema,
        has_schema_privilege('public', schema.oid, 'USAGE') AS is_schema_open,
        role.oid IS NOT NULL AS is_role,
        coalesce(pg_has_role(role.oid, message.relowner, 'USAGE'), false) AS is_owner,
        coalesce(role.rolbypassrls, false) AS bypasses_policies,
        ARRAY(SELECT name FROM policy WHERE roles = ARRAY[role.oid] ORDER BY 1) AS policies,
+       ARRAY(SELECT name FROM ours
+              WHERE table_name = :settings AND roles = ARRAY[role.oid] ORDER BY 1)
+         AS policies_of_settings,
+       ARRAY(SELECT name FROM ours
+              WHERE table_name = :slots AND roles = ARRAY[role.oid] ORDER BY 1)
+         AS policies_of_slots,
+       ARRAY(SELECT DISTINCT name FROM ours
+              WHERE table_name = ANY (:tables) AND name = ANY (:own)
+                AND (role.oid IS NULL OR roles <> ARRAY[role.oid]) ORDER BY 1) AS taken,
+       ARRAY(SELECT DISTINCT coalesce(other.rolname::text, 'PUBLIC')
+               FROM ours
+              CROSS JOIN unnest(ours.roles) AS named
+               LEFT JOIN pg_roles AS other ON other.oid = named
+              WHERE table_name = ANY (:tables) AND name = ANY (:own)
+                AND (role.oid IS NULL OR roles <> ARRAY[role.oid]) ORDER BY 1) AS taken_by,
        EXISTS (SELECT FROM pg_proc WHERE pronamespace = schema.oid
                   AND proname = 'xclaim_line_up') AS orders,
        ARRAY(SELECT concat(proname, '(', oidvectortypes(proargtypes), ')') FROM pg_proc
@@ -219,6 +244,14 @@ def facts(schema: str | None, role: str) -> TextClause:
     return text(_FACTS).bindparams(
         bindparam("role", role, postgresql.TEXT),
         bindparam("message_table", name, postgresql.TEXT),
+        bindparam("settings", QUEUE_TABLE_NAME, postgresql.TEXT),
+        bindparam("slots", SLOT_TABLE_NAME, postgresql.TEXT),
+        bindparam(
+            "tables",
+            [TABLE_NAME, QUEUE_TABLE_NAME, SLOT_TABLE_NAME],
+            postgresql.ARRAY(postgresql.TEXT),
+        ),
+        bindparam("own", _policy_names(role), postgresql.ARRAY(postgresql.TEXT)),
         bindparam("views", list(VIEWS), postgresql.ARRAY(postgresql.TEXT)),
         bindparam(
             "functions", [function(verb) for verb in VERBS], postgresql.ARRAY(postgresql.TEXT)
@@ -283,20 +316,24 @@ def narrowing(grant: Grant, found: Facts) -> list[str]:
 def revoking(name: str, found: Facts) -> list[str]:
     """Return the statements that take away what a role has on what is ours."""
     role = quoted(name)
-    message = _of(found, TABLE_NAME)
-    others = (_of(found, QUEUE_TABLE_NAME), _of(found, SLOT_TABLE_NAME))
-    tables = (TABLE_NAME, QUEUE_TABLE_NAME, SLOT_TABLE_NAME, VERSION_TABLE_NAME)
-    everything = ", ".join(_of(found, each) for each in (*tables, *VIEWS))
+    # By their role: a role that has another name now has policies of the old one.
+    policies = {
+        TABLE_NAME: found.policies,
+        QUEUE_TABLE_NAME: found.policies_of_settings,
+        SLOT_TABLE_NAME: found.policies_of_slots,
+    }
+    everything = ", ".join(_of(found, each) for each in (*policies, VERSION_TABLE_NAME, *VIEWS))
     functions = ", ".join(filter(None, (_delete(found), _functions(found, VERBS))))
-    own = [_policy_name(command, name) for command in _COMMANDS]
+    # What is printed may be run again later. What has the name of ours and is another's stays.
+    own = [each for each in _policy_names(name) if each not in found.taken]
     return [
         f"REVOKE ALL ON {everything} FROM {role}",
         f"REVOKE ALL ON FUNCTION {functions} FROM {role}",
         *[
-            f"DROP POLICY IF EXISTS {quoted(each)} ON {message}"
-            for each in dict.fromkeys([*own, *found.policies])
+            f"DROP POLICY IF EXISTS {quoted(each)} ON {_of(found, table)}"
+            for table, there in policies.items()
+            for each in dict.fromkeys([*own, *there])
         ],
-        *[f"DROP POLICY IF EXISTS {quoted(each)} ON {table}" for table in others for each in own],
     ]
 
 
@@ -519,6 +556,10 @@ def _among(column: str, queues: Iterable[str]) -> str:
             return f"{column} IN ({', '.join(texts)})"
 
 
+def _policy_names(role: str) -> list[str]:
+    return [_policy_name(command, role) for command in _COMMANDS]
+
+
 def _policy_name(command: str, role: str) -> str:
     name = f"xclaim_{command.lower()}_{role}"
     if len(name.encode()) <= MAX_IDENTIFIER_BYTES:
@@ -558,4 +599,4 @@ def facts_of(row: Any) -> Facts:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in row._asdict().items()
     }
-    return Facts(**found)
+    return Facts(**{**found, "functions": tuple(map(plain_types, found["functions"]))})
