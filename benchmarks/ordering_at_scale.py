@@ -5,6 +5,9 @@ functions read, where a million keys have a message each, and where one key has 
 first is claimed: the median of some calls. PostgreSQL counts them, as for EXPLAIN
 (BUFFERS), which leaves triggers out. A claim that reads more than 40 pages, the aim, ends the run.
 Pages do not hang on how busy the machine is; the milliseconds of what reads a whole line do.
+
+And what push, claim and ack of a message read under one busy key, with its triggers, by fifths of
+5,000 messages: while nobody holds an old snapshot, and while somebody does.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import json
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -30,6 +34,7 @@ from xclaim.operations import audit, migrate, ordering
 OUTPUT = ROOT / "benchmarks" / "output" / "ordering_at_scale.json"
 _MOST_PAGES = 40
 _CALLS = 9
+_BUSY, _FIFTHS = 5_000, 5
 _FILL = text(
     "INSERT INTO xclaim_message"
     " (queue, origin_queue, payload, headers, ordering_key, created_at, available_at, due_at)"
@@ -65,15 +70,27 @@ class Scene:
 
     def measure(self, name: str, work: Callable[[], Any], *, expected: object = None) -> Any:
         """Do it, note its pages and milliseconds, and return what it returned."""
-        before = self._pages()
-        began = time.perf_counter()
-        result = work()
-        took = (time.perf_counter() - began) * 1e3
-        pages = self._pages() - before
+        result, pages, took = self.counted(work)
         if result is None and expected is not None:
             raise WrongResultError(f"{name} found nothing")
         self._taken.setdefault(name, []).append((pages, took))
         return result
+
+    def counted(self, work: Callable[[], Any]) -> tuple[Any, int, float]:
+        """Do it, and return what it returned, its pages and its milliseconds."""
+        before = self._pages()
+        began = time.perf_counter()
+        result = work()
+        took = (time.perf_counter() - began) * 1e3
+        return result, self._pages() - before, took
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Hold a snapshot during the block, as a long report does."""
+        options = {"isolation_level": "REPEATABLE READ"}
+        with self._other.connect().execution_options(**options) as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM xclaim_message")
+            yield
 
     def found(self) -> Found:
         """Return what was measured. The first call of each plans, and reads for that, too."""
@@ -130,6 +147,11 @@ def main() -> None:
             with server.copy_of() as url:
                 found[name] = _measured(url, messages, in_one=in_one)
             print(name, json.dumps(found[name], indent=1), flush=True)
+        for name, is_held in {"no snapshot": False, "an old snapshot": True}.items():
+            name = f"{_BUSY:,} messages through one key, {name} held"  # noqa: PLW2901
+            with server.copy_of() as url:
+                found[name] = _of_a_busy_key(url, is_held=is_held)
+            print(name, json.dumps(found[name], indent=1), flush=True)
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -170,6 +192,35 @@ def _verbs(scene: Scene, first: Any) -> None:
         scene.measure("expire that passes a turn on", queue.expire)
         queue.claim(lease=timedelta(0))
         scene.measure("expire of a lapsed claim", queue.expire)
+
+
+def _of_a_busy_key(url: str, *, is_held: bool) -> Found:
+    migrate.upgrade(url)
+    ordering.enable(url)
+    scene = Scene(url)
+    size = _BUSY // _FIFTHS
+    found = {}
+    with scene.snapshot() if is_held else nullcontext():
+        scene.queue.push(0, ordering_key="busy")
+        for fifth in range(_FIFTHS):
+            numbers = range(fifth * size, (fifth + 1) * size)
+            _, pages, took = scene.counted(partial(_pass_through, scene.queue, numbers))
+            found[f"fifth {fifth + 1}"] = {
+                "pages a message": round(pages / size, 1),
+                "ms a message": round(took / size, 2),
+            }
+    scene.close()
+    return found
+
+
+def _pass_through(queue: Queue[Any], numbers: range) -> None:
+    """Let the next of the line stand behind each that is claimed and acked."""
+    for number in numbers:
+        queue.push(number + 1, ordering_key="busy")
+        claim = _claimed(queue)
+        if claim.payload != number:
+            raise WrongResultError(f"{claim.payload} was claimed instead of {number}")
+        queue.ack(claim)
 
 
 def _claimed(queue: Queue[Any]) -> Any:

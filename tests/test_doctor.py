@@ -20,7 +20,7 @@ from xclaim import Queue, Retry, create_engine
 from xclaim.connections.missing_files import url_option
 from xclaim.embedded import embedded_postgresql
 from xclaim.errors import Commands
-from xclaim.operations import doctor_of_server, few_of_many
+from xclaim.operations import doctor_of_server, few_of_many, ordering
 from xclaim.operations.doctor import Finding, Level, examine
 from xclaim.operations.migrate import upgrade
 from xclaim.sql import full_names
@@ -132,6 +132,22 @@ def test_an_old_transaction_is_named_with_what_ends_it(
 
     assert [each.level for each in found] == [Level.WARNING]
     assert f"pg_terminate_backend({pid})" in str(found[0].remedy)
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_an_old_snapshot_is_said_to_slow_ordering_keys_where_there_are_any(
+    postgresql: Engine, monkeypatch: pytest.MonkeyPatch, *, is_enabled: bool
+) -> None:
+    monkeypatch.setattr(doctor_of_server, "_OLD_SNAPSHOT", 0.0)
+    if is_enabled:
+        ordering.enable(postgresql)
+    reporting = postgresql.connect().execution_options(isolation_level="REPEATABLE READ")
+    with reporting as connection:
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+
+        (found,) = [each for each in examine(postgresql) if f"backend {pid}" in each.found]
+
+    assert ("ordering key" in found.found) == is_enabled
 
 
 def test_a_prepared_transaction_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

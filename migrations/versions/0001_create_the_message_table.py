@@ -438,7 +438,8 @@ def _create_queue_table(op: Operations, schema: str | None) -> None:
         "coalesce(concurrency > 0, true)"
         " AND CASE WHEN rate IS NULL THEN rate_seconds IS NULL AND burst IS NULL"
         " ELSE coalesce(rate > 0 AND burst > 0"
-        " AND rate_seconds > 0 AND rate_seconds <= 316224000, false) END"
+        " AND rate_seconds > 0 AND rate_seconds <= 316224000"
+        " AND burst * rate_seconds <= rate * 31557600000.0, false) END"
     )
     op.create_table(
         "xclaim_queue",

@@ -354,6 +354,7 @@ def test_limits_are_said(queue: Queue) -> None:
         {"rate": 10, "per": timedelta(seconds=-1)},
         {"rate": 10, "per": 1},
         {"rate": 100_000},
+        {"rate": 1, "per": timedelta(days=3_650), "burst": 101},
         {"per": HOUR},
         {"burst": 3},
         {"concurrency": 1, "by": ""},
@@ -366,6 +367,17 @@ def test_a_limit_that_is_none_is_refused(queue: Queue, options: dict[str, object
     assert queue.limits() is None
 
 
+def test_the_slowest_rate_of_all_lets_a_burst_begin_and_no_more(filled: Queue) -> None:
+    filled.limit(rate=1, per=timedelta(days=3_650), burst=100)
+    assert filled.claim() is not None
+
+    filled.limit(rate=1, per=timedelta(days=3_660), burst=3)
+
+    assert len(filled.claim_many(10)) == 2
+    assert filled.claim() is None
+    assert filled.newest_available_at() is None
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -374,6 +386,8 @@ def test_a_limit_that_is_none_is_refused(queue: Queue, options: dict[str, object
         "NULL, NULL, 1, NULL",
         "NULL, 1, 1, 0",
         "NULL, 1, 1e9, 1",
+        "NULL, 1, 316224000, 1000",
+        "NULL, 10, 316224000, 2147483647",
     ],
 )
 def test_the_database_refuses_limits_that_are_none(

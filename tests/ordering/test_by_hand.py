@@ -142,6 +142,28 @@ def test_an_ack_by_hand_that_is_rolled_back_passes_nothing_on(
     assert drained(queue) == [1, 2]
 
 
+_ANOTHER_NAME = (
+    "UPDATE xclaim_message SET queue = 'parcels', origin_queue = 'parcels' WHERE queue = 'orders'"
+)
+# The triggers of SQLite run row by row, before the next one has the new name.
+_RENAMING = {
+    "postgresql": [_ANOTHER_NAME],
+    "sqlite": [f"{_ANOTHER_NAME} AND available_at IS NULL", _ANOTHER_NAME],
+}
+
+
+def test_a_queue_with_another_name_has_its_lines(queue: Queue, engine: Engine) -> None:
+    queue.push_many([0, 1, 2], ordering_keys=["k"] * 3)
+
+    with engine.begin() as connection:
+        for statement in _RENAMING[engine.dialect.name]:
+            connection.execute(text(statement))
+
+    assert drained(queue) == []
+    assert drained(Queue("parcels", engine, retry=AT_ONCE)) == [0, 1, 2]
+    assert audit(engine).is_sound
+
+
 # What nothing passes on: no trigger fires, or whoever it was has left the line without a turn.
 LEAVING_SOMEBODY_BEHIND = {
     "the key of who leads": "SET ordering_key = 'j' WHERE available_at IS NOT NULL",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -12,9 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from tests.eventually import PATIENCE
 from tests.ordering.draining import drained
 from tests.retrying import AT_ONCE
-from xclaim import Queue
+from xclaim import Claim, Queue
 
 _ROUNDS = 10
+_LEVELS = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 _IS_WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 _DUE_NOW = text(
     "UPDATE xclaim_message SET due_at = created_at WHERE id IN (SELECT id FROM xclaim_message"
@@ -133,7 +135,59 @@ def test_a_producer_that_writes_behind_two_holders_is_not_forgotten(postgresql: 
     assert _drained_in_time(queue) == ["late", "later"]
 
 
-@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize("level", _LEVELS)
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_a_producer_in_an_open_transaction_keeps_nobody_from_the_first_of_its_line(
+    ordered_postgresql_url: str, postgresql: Engine, level: str, *, is_claimed: bool
+) -> None:
+    queue = Queue("orders", postgresql, retry=AT_ONCE)
+    queue.push("head", ordering_key="k")
+    claim = queue.claim() if is_claimed else None
+    producer = create_engine(ordered_postgresql_url, isolation_level=level)
+
+    with producer.begin() as connection:
+        Queue("orders", connection).push("late", ordering_key="k")
+        claim = claim or queue.claim()
+        assert claim is not None
+        queue.release(claim)
+        claim = queue.claim()
+        assert claim is not None
+        queue.ack(queue.extend(claim))
+        assert queue.claim() is None
+    producer.dispose()
+
+    assert _drained_in_time(queue) == ["late"]  # whoever was writing behind it is not forgotten
+
+
+_ENDS: dict[str, Callable[[Queue, Queue], object]] = {
+    "acked": lambda queue, bound: bound.ack(_claimed(queue)),
+    "dead": lambda queue, bound: bound.release(_claimed(queue), error="boom"),
+    "withdrawn": lambda _, bound: bound.withdraw(["head"]),
+}
+
+
+@pytest.mark.parametrize("end", _ENDS.values(), ids=_ENDS)
+def test_a_push_waits_for_who_has_ended_the_first_of_its_line_and_not_for_who_has_pushed(
+    postgresql: Engine, end: Callable[[Queue, Queue], object]
+) -> None:
+    queue = Queue("orders", postgresql, retry=AT_ONCE)
+    queue.push("head", unique_key="head", ordering_key="k", max_attempts=1)
+    queue.push("next", ordering_key="k")
+
+    with ThreadPoolExecutor(1) as pool, postgresql.begin() as connection:
+        bound = Queue("orders", connection)
+        bound.push("of the open one", ordering_key="k")
+        queue.push("beside it", ordering_key="k")
+        end(queue, bound)
+        pushing = pool.submit(queue.push, "after it", ordering_key="k")
+        _wait_for_a_lock(postgresql)
+        connection.commit()
+        pushing.result(timeout=PATIENCE)
+
+    assert _drained_in_time(queue) == ["next", "of the open one", "beside it", "after it"]
+
+
+@pytest.mark.parametrize("level", _LEVELS)
 def test_a_push_that_waits_for_the_ack_of_the_head_has_the_turn(
     ordered_postgresql_url: str, postgresql: Engine, level: str
 ) -> None:
@@ -229,6 +283,12 @@ def test_a_withdrawal_of_the_head_waits_for_one_of_the_next_that_is_undone(
         assert withdrawn.result(timeout=PATIENCE) == 1
 
     assert _drained_in_time(queue) == [2]
+
+
+def _claimed(queue: Queue) -> Claim:
+    claim = queue.claim()
+    assert claim is not None
+    return claim
 
 
 def _wait_for_a_lock(engine: Engine) -> None:

@@ -79,7 +79,8 @@ SLOT_COLUMNS = {
 }
 _QUEUE_CHECKS = {
     "ck_xclaim_queue_name": "Every setting is that of a queue.",
-    "ck_xclaim_queue_limits": "A limit is a number above zero, and a rate has its time and burst.",
+    "ck_xclaim_queue_limits": "A limit is a number above zero, and a rate has its time and "
+    "burst, which is over within a thousand years.",
     "ck_xclaim_queue_paused": "Somebody has paused what is paused; what is not has no reason.",
     "ck_xclaim_queue_backlog": "From 1 to a million may wait, and then a push does one of three.",
 }

@@ -22,6 +22,12 @@ def ending_within(engine: Engine, time_left: timedelta) -> Engine:
     return engine.execution_options(**{ENDS_AT: ends_at})
 
 
+def is_over(connection: Connection) -> bool:
+    """Return whether what is sent on the connection should have ended by now."""
+    ends_at: float | None = connection.get_execution_options().get(ENDS_AT)
+    return ends_at is not None and ends_at <= time.monotonic()
+
+
 def seconds_left(connection: Connection) -> float | None:
     """Return how long what is sent on the connection may take; None: as long as it takes."""
     ends_at: float | None = connection.get_execution_options().get(ENDS_AT)

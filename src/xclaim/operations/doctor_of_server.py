@@ -14,6 +14,7 @@ from xclaim.operations.findings import Finding, Level, moment
 from xclaim.sql.revision import qualified, quoted
 from xclaim.sql.schema import AUTOVACUUM, SLOT_TABLE_NAME, TABLE_NAME
 from xclaim.sql.statements import diagnosing
+from xclaim.verbs.ordering import is_enabled
 
 _OLD_SNAPSHOT = 300.0  # seconds; dead rows begin to be felt after minutes of busy work
 _OLD_TRANSACTIONS = 50_000  # the same where no time is known: of slots, and of standbys
@@ -67,16 +68,18 @@ def bloat(connection: Connection, schema: str | None) -> Iterator[Finding]:
         yield Finding(name="bloat", level=Level.OK, found=f"indexes of {size:.0f} MB in all")
 
 
-def old_snapshots(connection: Connection, _schema: str | None) -> Iterator[Finding]:
+def old_snapshots(connection: Connection, schema: str | None) -> Iterator[Finding]:
     """Yield what keeps dead rows from being removed."""
     rows = run(connection, diagnosing.old_snapshots(), {})
     old = [row for row in rows if _is_old(row)]
+    slows = bool(old) and is_enabled(connection, schema)
     for row in old:
         yield Finding(
             name="old_snapshots",
             level=Level.WARNING,
             found=f"{row.kind} {row.name} ({row.detail}) keeps what died in the last {row.age} "
-            "transactions from being removed",
+            "transactions from being removed"
+            + ("; of a busy ordering key each message takes longer" if slows else ""),
             remedy=_HOW_TO_END[row.kind].format(name=row.name.replace("'", "''")),
         )
     if not old:

@@ -199,6 +199,7 @@ def definitions(schema: str | None) -> list[Definition]:
         "is_given_back": "(consumed_at IS NULL AND queue = origin_queue)",
         "put_off": turns.PUT_OFF,
         "owed_a_call": turns.OWED_A_CALL,
+        "is_seen": turns.IS_SEEN,
         "has_turn": HAS_TURN.format(""),
         "held_owes": turns.OWES.format("held."),
         "held_has_turn": HAS_TURN.format("held."),

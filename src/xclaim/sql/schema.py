@@ -92,7 +92,8 @@ QUEUE_CHECKS = {
         "coalesce(concurrency > 0, true)"
         " AND CASE WHEN rate IS NULL THEN rate_seconds IS NULL AND burst IS NULL"
         " ELSE coalesce(rate > 0 AND burst > 0"
-        " AND rate_seconds > 0 AND rate_seconds <= 316224000, false) END"
+        " AND rate_seconds > 0 AND rate_seconds <= 316224000"
+        " AND burst * rate_seconds <= rate * 31557600000.0, false) END"
     ),
 }
 # The kinds of slots: of claims at once, and of claims that begin.

@@ -13,8 +13,9 @@ from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
 from xclaim.connections import direct
-from xclaim.connections.autocommit import is_autocommit
+from xclaim.connections.autocommit import is_autocommit, is_in_transaction
 from xclaim.connections.encodings import check_names, check_sent
+from xclaim.connections.endings import is_over
 from xclaim.connections.engine import READ_ONLY
 from xclaim.errors import InvalidArgumentError, SchemaVersionError
 from xclaim.message import Draft, Message, finished, status_of
@@ -28,6 +29,8 @@ Build = Callable[[Table, Dialect], statements.Statement]
 _NO_HEADERS = ("{}", b"{}")
 _NO_TABLE = {"42P01", "3F000"}  # PostgreSQL: undefined table, undefined schema
 _NO_COLUMN = "42703"
+_DEADLOCK = "40P01"
+_TRIES = 3  # of a statement that is ended by a deadlock; each takes the server's deadlock_timeout
 # The innermost is the first; words around it are in the language of the server.
 _FUNCTION = re.compile(r"(?P<name>\w+)\([\w\s,\[\]]*\)")
 _SQLITE_ERROR = 1  # "no such table" and "no such column" are of these, without codes of their own
@@ -73,19 +76,25 @@ def execute(
     """Build the statement for this connection's database, run it and return all its rows.
 
     They are tuples, with names unless ``named`` is False. ``prepare`` False: psycopg does not
-    prepare it this time. ``schema`` is resolved and translated already. Raise InvalidArgumentError
-    for a text that the database cannot hold, because it is not in UTF-8.
+    prepare it this time. ``schema`` is resolved and translated already. What was ended by a
+    deadlock, and was a transaction of its own, is sent again. Raise InvalidArgumentError for a text
+    that the database cannot hold, because it is not in UTF-8.
     """
     check_sent(connection, schema, parameters)
     statement = build(message_table(schema), dialect_of(connection.dialect.name))
-    try:
-        return direct.run(connection, statement, parameters, named=named, prepare=prepare)
-    except DBAPIError as error:
-        found = schema_error(connection, schema, error)
-        if found is None:
-            _drop_if_read_only(connection, error)
-            raise
-        raise found from error
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return direct.run(connection, statement, parameters, named=named, prepare=prepare)
+        except DBAPIError as error:
+            if tries < _TRIES and _was_undone_by_a_deadlock(connection, error):
+                continue
+            found = schema_error(connection, schema, error)
+            if found is None:
+                _drop_if_read_only(connection, error)
+                raise
+            raise found from error
 
 
 def is_allowed(connection: Connection, schema: str | None, build: Build) -> bool:
@@ -169,6 +178,19 @@ def _schema_error_on_sqlite(connection: Connection) -> SchemaVersionError | None
     if is_whole(connection):
         return None
     return mismatch(read_revision(connection, None), None, connection)
+
+
+def _was_undone_by_a_deadlock(connection: Connection, error: DBAPIError) -> bool:
+    """Return whether all that was undone is the statement, and there is time to send it again.
+
+    Two verbs that lock several rows in different orders can wait for each other. PostgreSQL ends
+    one of them, and the other one goes on. In a transaction, of a verb or of the caller, what was
+    sent before is undone, too.
+    """
+    if getattr(error.orig, "sqlstate", None) != _DEADLOCK or connection.invalidated:
+        return False
+    is_alone = is_autocommit(connection) and not is_in_transaction(connection)
+    return is_alone and not is_over(connection)
 
 
 def _drop_if_read_only(connection: Connection, error: DBAPIError) -> None:

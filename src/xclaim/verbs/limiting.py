@@ -25,7 +25,9 @@ from xclaim.verbs.pausing import pause_of
 
 MOST_SLOTS = 1_000  # a claim reads all of them
 _MOST_OFTEN = 1_000_000
-_SHORTEST = timedelta(milliseconds=1)  # between two claims by one slot; what SQLite's times tell
+# Between two claims by one slot.
+_SHORTEST = timedelta(milliseconds=1)  # what SQLite's times tell
+_LONGEST = timedelta(days=365_250)  # a thousand years: the times of a database have an end
 _SECOND = timedelta(seconds=1)
 
 
@@ -227,9 +229,15 @@ def _checked(concurrency: Any, rate: Any, per: timedelta | None, burst: Any) -> 
     if not seconds:
         raise InvalidArgumentError(f"per must be longer than 0, not {per}")
     burst = arguments.whole_number("burst", 1 if burst is None else burst, 1, MOST_SLOTS)
-    if timedelta(seconds=burst * seconds / rate) < _SHORTEST:
+    spacing = timedelta(seconds=burst * seconds / rate)
+    if spacing < _SHORTEST:
         raise InvalidArgumentError(
             f"rate={rate} per {per} is more than {burst} in a millisecond: pass a larger burst"
+        )
+    if spacing > _LONGEST:
+        raise InvalidArgumentError(
+            f"at rate={rate} per {per} a burst of {burst} takes more than a thousand years: pass a "
+            "smaller burst"
         )
     return Limits(concurrency=concurrency, rate=rate, per=per, burst=burst)
 
