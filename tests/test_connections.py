@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from tests.contract.facades import queue_by
 from tests.eventually import PATIENCE, until
 from xclaim import Queue, create_engine
-from xclaim.connections import calls
+from xclaim.connections import calls, resting
 
 FORKS = """
 import os, sys
@@ -89,6 +91,81 @@ def test_a_lost_connection_is_reported_once_and_made_anew(
 
     assert raised.value.connection_invalidated
     assert verbs[verb]()
+
+
+@pytest.mark.parametrize("verb", ["push", "claim", "counts"])
+def test_a_connection_that_was_ended_while_it_rested_is_made_anew(
+    queue: Queue, administrator: Engine, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.push(1)
+    verbs: dict[str, Callable[[], object]] = {
+        "push": lambda: queue.push(2),
+        "claim": queue.claim,
+        "counts": queue.counts,
+    }
+    assert terminate_others(administrator) == 1
+    monkeypatch.setattr(resting, "LONG", 0.0)
+
+    assert verbs[verb]()
+    assert connections(administrator) == 1
+
+
+@pytest.mark.parametrize("facade", ["Queue", "AsyncQueue"])
+def test_a_server_that_ends_sessions_at_rest_fails_no_verb(
+    fresh_postgresql_url: str,
+    administrator: Engine,
+    facade: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resting, "LONG", 0.0)
+    database = make_url(fresh_postgresql_url).database
+    with administrator.connect() as connection:  # which does not heed it
+        connection.execute(text(f"ALTER DATABASE {database} SET idle_session_timeout = '1s'"))
+
+    with queue_by(facade, fresh_postgresql_url) as queue:
+        for number in range(2):
+            queue.push(number)
+            until(lambda: connections(administrator) == 0)
+
+        assert queue.counts().available == 2
+
+
+@pytest.mark.parametrize("facade", ["Queue", "AsyncQueue"])
+def test_a_transaction_does_not_begin_on_a_session_that_was_ended(
+    fresh_postgresql_url: str,
+    administrator: Engine,
+    facade: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with queue_by(facade, fresh_postgresql_url) as queue:
+        queue.push_many([1, 2])
+        with queue.transact() as (_, connection):
+            connection.execute(text("SELECT 1"))
+        assert terminate_others(administrator)
+        monkeypatch.setattr(resting, "LONG", 0.0)
+
+        with queue.transact() as (claimed, connection):
+            assert claimed is not None
+            connection.execute(text("SELECT 1"))
+
+        assert queue.counts().consumed == 2
+
+
+def test_what_a_server_says_meanwhile_is_no_end(fresh_postgresql_url: str) -> None:
+    url = make_url(fresh_postgresql_url).set(drivername="postgresql")
+    address = url.render_as_string(hide_password=False)
+    with (
+        psycopg.connect(address, autocommit=True) as at_rest,
+        psycopg.connect(address, autocommit=True) as other,
+    ):
+        at_rest.execute("LISTEN something")
+        other.execute("NOTIFY something")
+        until(lambda: resting._has_something(at_rest.pgconn.socket))
+
+        has_ended = resting.has_ended(at_rest)
+
+        assert not has_ended
+        assert at_rest.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_an_error_of_the_database_is_sqlalchemys(queue: Queue, administrator: Engine) -> None:

@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from tests.eventually import PATIENCE, until
-from xclaim import ClaimLostError, Queue
+from xclaim import ClaimLostError, Queue, SchemaVersionError
 from xclaim.connections.concurrency import THREADS, Concurrency
 from xclaim.connections.tasks import TASKS, bridged
+from xclaim.consuming.claims_ahead import ClaimsAhead
 from xclaim.consuming.keep_alive import KeepAlive
 from xclaim.operations import migrate
 
@@ -86,6 +87,71 @@ def test_it_survives_a_database_error_and_says_so(caplog: pytest.LogCaptureFixtu
         assert recovered.wait(PATIENCE)
 
     assert "extending the lease failed" in caplog.text
+
+
+def test_it_survives_a_schema_that_is_changed_meanwhile(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    recovered = Event()
+    failures = [SchemaVersionError(found=None, expected="0001")]
+
+    def extend() -> None:
+        if failures:
+            raise failures.pop()
+        recovered.set()
+
+    with (
+        caplog.at_level(logging.WARNING, "xclaim"),
+        keep_alive(extend, lease=SHORT, lease_limit=LONG),
+    ):
+        assert recovered.wait(PATIENCE)
+
+    assert "extending the lease failed" in caplog.text
+
+
+def test_an_asyncio_task_survives_errors_too() -> None:
+    failures = [
+        SchemaVersionError(found=None, expected="0001"),
+        OperationalError("UPDATE", {}, Exception("server is restarting")),
+    ]
+    extended: list[int] = []
+
+    def extend() -> None:
+        if failures:
+            raise failures.pop()
+        extended.append(1)
+
+    def block() -> None:
+        with keep_alive(extend, lease=SHORT, lease_limit=LONG, concurrency=TASKS) as is_running:
+            until = time.monotonic() + PATIENCE
+            while not extended and is_running() and time.monotonic() < until:
+                TASKS.sleep(0.01)
+
+    asyncio.run(bridged(block))
+
+    assert extended
+
+
+def test_what_was_lost_is_forgotten_and_not_a_new_claim_of_the_same_message(
+    sqlite_url: str,
+) -> None:
+    with Queue("orders", sqlite_url) as queue:
+        queue.push(1)
+        lost = queue.claim()
+        assert lost is not None
+        queue.release(lost, count=False)
+        again = queue.claim()
+    assert again is not None
+    held = ClaimsAhead()
+    held.fill([again])
+
+    held.forget([lost])
+    is_held_still = held.held() == [again] and held.has(again) and held.has_waiting()
+    held.forget([again])
+
+    assert is_held_still
+    assert held.held() == []
+    assert not held.has(again)
 
 
 def test_an_asyncio_task_does_the_same() -> None:

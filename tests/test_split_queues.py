@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tests import databases
 from tests.contract.facades import Blocking
+from tests.hostile import rows
 from tests.retrying import AT_ONCE
 from xclaim import (
     AsyncQueue,
@@ -32,6 +33,7 @@ from xclaim import (
     SchemaVersionError,
     Ticket,
     create_engine,
+    verbs,
 )
 from xclaim.operations import migrate, ordering
 from xclaim.places import part_of
@@ -266,6 +268,46 @@ def test_claims_begin_at_another_part_each_time(queue: Queue[Any]) -> None:
     assert parts_of([claim.message for claim in claims]) == ALL_PARTS
 
 
+def test_claims_under_a_key_begin_at_another_part_each_time(queue: Queue[Any]) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS)
+
+    claims = [claimed(queue, claim_key=f"task {number}") for number in range(4)]
+
+    assert parts_of([claim.message for claim in claims]) == ALL_PARTS
+
+
+@pytest.mark.parametrize("who", [{}, {"claim_key": "task"}], ids=["without", "with a key"])
+@pytest.mark.parametrize("numbers", [(2, 3), (3, 1), (0, 2)], ids=str)
+def test_a_part_that_has_only_the_unreadable_does_not_end_a_stream(
+    two_files: Places, opened: Open, numbers: tuple[int, int], who: dict[str, Any]
+) -> None:
+    unreadable, readable = numbers
+    part = f"'orders.{unreadable}'"
+    first, rest = two_files
+    engine = create_engine((first if unreadable < 2 else rest).url)
+    with engine.begin() as connection:
+        unknown = rows.ON_SQLITE["a codec nobody knows"]
+        unknown.write(connection, queue=part, origin_queue=part, max_attempts="NULL")
+    engine.dispose()
+    with Queue(f"orders.{readable}", two_files) as other:
+        other.push_many([1, 2, 3, 4, 5])
+
+    seen = [claim.payload for claim in opened(two_files).stream(batch=1, **who)]
+
+    assert seen == [1, 2, 3, 4, 5]
+
+
+def test_what_was_not_consumed_is_found_in_all_parts(places: Places) -> None:
+    with Queue("orders", places) as queue:
+        queue.push_many([1, 2, 3, 4], unique_keys=KEYS[:4])
+        claims = everything(queue)
+        queue.ack(claims[0])
+
+        found = queue._queue.runner.run_once(verbs.UNCONSUMED, claims)
+
+    assert {claim.token for claim in found} == {claim.token for claim in claims[1:]}
+
+
 def test_acks_of_a_batch_name_what_was_lost_and_ack_the_rest(queue: Queue[Any]) -> None:
     queue.push_many(list(range(40)), unique_keys=KEYS)
     claims = everything(queue)
@@ -486,6 +528,60 @@ def test_upkeep_is_of_all_parts(queue: Queue[Any]) -> None:
     assert queue.prune(older_than=timedelta(0), dry_run=True) == 40
     assert queue.prune(older_than=timedelta(0), limit=15) == 15
     assert queue.prune(older_than=timedelta(0)) == 25
+
+
+def lapsed(queue: Queue[Any]) -> None:
+    queue.claim_many(3, lease=timedelta(0))
+
+
+def consumed(queue: Queue[Any]) -> None:
+    queue.ack_many(queue.claim_many(3))
+
+
+def dead(queue: Queue[Any]) -> None:
+    for claim in queue.claim_many(3):
+        queue.release(claim, error="no")
+
+
+UPKEEP: dict[str, tuple[Callable[[Queue[Any]], None], Callable[..., int]]] = {
+    "expire": (lapsed, lambda queue, limit: queue.expire(limit=limit)),
+    "prune": (consumed, lambda queue, limit: queue.prune(older_than=timedelta(0), limit=limit)),
+    "redrive": (dead, lambda queue, limit: queue.redrive(limit=limit)),
+}
+
+
+@pytest.mark.parametrize("limit", [5, None])
+@pytest.mark.parametrize("name", UPKEEP)
+def test_upkeep_is_done_where_it_can_be(
+    two_files: Places, opened: Open, name: str, limit: int | None
+) -> None:
+    _, rest = two_files
+    make, upkeep = UPKEEP[name]
+    queue = opened(split(NOWHERE, rest.url), reconnect=timedelta(0))
+    with Queue("orders.3", two_files, retry=AT_ONCE) as part:
+        part.push_many([1, 2, 3], max_attempts=1 if name == "redrive" else None)
+        make(part)
+
+        with pytest.raises(OperationalError, match="refused") as raised:
+            upkeep(queue, limit)
+
+        assert f"xclaim: {name} in the other places: 3 messages" in raised.value.__notes__
+        assert upkeep(part, None) == 0
+
+
+@pytest.mark.parametrize("name", UPKEEP)
+def test_upkeep_up_to_a_limit_needs_no_place_that_is_away(
+    two_files: Places, opened: Open, name: str
+) -> None:
+    _, rest = two_files
+    make, upkeep = UPKEEP[name]
+    queue = opened(split(NOWHERE, rest.url), reconnect=timedelta(0))
+    with Queue("orders.3", two_files, retry=AT_ONCE) as part:
+        part.push_many([1, 2, 3], max_attempts=1 if name == "redrive" else None)
+        make(part)
+
+        assert upkeep(queue, 2) == 2
+        assert upkeep(part, None) == 1
 
 
 def everything_with(queue: Queue[Any], lease: timedelta) -> list[Claim[Any]]:

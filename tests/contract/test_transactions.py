@@ -1,13 +1,14 @@
 """In your transaction: a queue bound to a connection commits and rolls back with it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import pytest
 import sqlalchemy
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import IntegrityError
 
 from tests.contract.facades import Facade
 from xclaim import (
@@ -127,6 +128,44 @@ def test_transact_rolls_back_and_releases_on_an_exception(
     assert count_of(engine, effects) == 0
     (message,) = queue.peek()
     assert message.last_error == "RolledBackError: boom"
+
+
+@pytest.fixture
+def refused(queue: Queue, engine: Engine, name: str) -> Iterator[str]:
+    """Return a statement that the database refuses only when it is committed."""
+    bind = queue._queue.bind
+
+    def check_foreign_keys(connection: Any, *_: Any) -> None:
+        connection.cursor().execute("PRAGMA foreign_keys = ON")
+
+    if engine.dialect.name == "sqlite":
+        event.listen(bind, "checkout", check_foreign_keys)
+    customer, bill = f'"customer {name}"', f'"bill {name}"'
+    deferred = f"REFERENCES {customer} (id) DEFERRABLE INITIALLY DEFERRED"
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE TABLE {customer} (id integer PRIMARY KEY)"))
+        connection.execute(text(f"CREATE TABLE {bill} (customer_id integer {deferred})"))
+    yield f"INSERT INTO {bill} VALUES (1)"
+    if engine.dialect.name == "sqlite":
+        event.remove(bind, "checkout", check_foreign_keys)
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP TABLE {bill}"))
+        connection.execute(text(f"DROP TABLE {customer}"))
+
+
+def test_transact_releases_what_cannot_be_committed_and_leaves_no_transaction(
+    queue: Queue, refused: str
+) -> None:
+    queue.push(1)
+
+    with pytest.raises(IntegrityError), queue.transact() as (_, connection):
+        connection.execute(text(refused))
+
+    (message,) = queue.peek()
+    assert message.last_error_class == "sqlalchemy.exc.IntegrityError"
+    with queue.transact() as (claimed, _):
+        assert claimed is not None
+    assert queue.counts().consumed == 1
 
 
 AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import IntegrityError
 
 from tests.hook.conftest import RETRIES, within_rerun, within_task
 from tests.retrying import waiting
@@ -19,7 +22,9 @@ from xclaim import (
     ClaimLostError,
     InvalidArgumentError,
     Queue,
+    Status,
     Ticket,
+    create_engine,
 )
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.tasks.task_queue import TaskQueue
@@ -289,6 +294,74 @@ def test_a_block_that_raises_keeps_what_it_claimed_for_the_retry(queue: TaskQueu
     assert (queue.counts().available, queue.counts().claimed) == (0, 3)
     with within_task(try_number=2):  # which has them back
         assert len(queue.claim_many(5)) == 3
+
+
+@pytest.fixture
+def refused(queue: TaskQueue, connected: str) -> Iterator[str]:
+    """Return a statement that the database refuses only when it is committed."""
+    (bind,) = queue._queue.runner.engines
+
+    def check_foreign_keys(connection: Any, *_: Any) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    if bind.dialect.name == "sqlite":
+        event.listen(bind, "checkout", check_foreign_keys)
+    engine = create_engine(connected)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE customer (id integer PRIMARY KEY)"))
+        deferred = "REFERENCES customer (id) DEFERRABLE INITIALLY DEFERRED"
+        connection.execute(text(f"CREATE TABLE bill (customer_id integer {deferred})"))
+    engine.dispose()
+    yield "INSERT INTO bill VALUES (1)"
+    if bind.dialect.name == "sqlite":
+        event.remove(bind, "checkout", check_foreign_keys)
+
+
+def commit_in_vain(queue: TaskQueue, refused: str) -> None:
+    with pytest.raises(IntegrityError), queue.transact() as (claimed, connection):
+        assert claimed is not None
+        connection.execute(text(refused))
+
+
+def test_a_transaction_that_cannot_be_committed_keeps_its_message_for_the_retry(
+    queue: TaskQueue, refused: str
+) -> None:
+    pushed = queue.push(1)
+
+    with within_task():
+        commit_in_vain(queue, refused)
+
+    failed = queue.get(pushed.id)
+    assert failed is not None
+    assert failed.status is Status.CLAIMED
+    assert failed.last_error_class == "sqlalchemy.exc.IntegrityError"
+    with within_task(try_number=2), queue.transact() as (claimed, _):  # which has it back
+        assert the_claim(claimed).message.id == pushed.id
+    assert queue.counts().consumed == 1
+
+
+@pytest.mark.parametrize("way", ["the last try", "not in a task"])
+def test_a_transaction_that_cannot_be_committed_releases_what_nobody_tries_again(
+    queue: TaskQueue, refused: str, way: str
+) -> None:
+    queue.push(1)
+
+    with within_task(try_number=1 + RETRIES) if way == "the last try" else nullcontext():
+        commit_in_vain(queue, refused)
+
+    assert (queue.counts().claimed, waiting(queue)) == (0, 1)
+
+
+def test_a_transaction_that_cannot_be_committed_in_the_last_attempt_makes_a_dead_letter(
+    queue: TaskQueue, refused: str
+) -> None:
+    pushed = queue.push(1, max_attempts=1)
+
+    with within_task():
+        commit_in_vain(queue, refused)
+
+    assert queue.counts().dead_letters == 1
+    assert [message.id for message in queue.keeper.take_dead()] == [pushed.id]
 
 
 def test_a_block_that_raises_for_good_releases_what_it_claimed(queue: TaskQueue) -> None:

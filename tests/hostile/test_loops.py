@@ -18,6 +18,7 @@ from xclaim.consuming.reconnecting import is_passing
 from xclaim.errors import UnknownCodecError
 
 KEY = Fernet.generate_key().decode()
+LATER = "'2021-01-01 00:00:00.000'"  # than PAST
 BATCH = 100
 MIDDLE = BATCH // 2
 DATABASES = ("sqlite", "postgresql")
@@ -217,6 +218,58 @@ def test_a_loop_ends_where_only_the_unreadable_comes_back_at_once(
 
     assert sorted(work(queue)) == [1, 2]
     assert queue.counts().available == 1
+
+
+def write_encoded(engine: Engine, database: str) -> None:
+    """Write a message that nobody here can read, and that is decoded beside an event loop."""
+    with engine.begin() as connection:
+        rows.ON[database]["a codec nobody knows"].write(connection, max_attempts="NULL")
+
+
+def let_the_unreadable_be_next(engine: Engine) -> None:
+    """Order what is there: SQLite's clock has milliseconds, which the tests are quicker than."""
+    change = "UPDATE xclaim_message SET available_at = {} WHERE status = 'available' AND codec {}"
+    with engine.begin() as connection:
+        connection.exec_driver_sql(change.format(rows.PAST, "IS NOT NULL"))
+        connection.exec_driver_sql(change.format(LATER, "IS NULL"))
+
+
+@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("batch", [1, 2, 3, 100])
+def test_a_stream_acks_what_was_finished_before_the_unreadable_came_back(
+    engine: Engine, facade: Facade, database: str, batch: int
+) -> None:
+    queue = facade.queue("hostile", retry=AT_ONCE)
+    queue.push("first", priority=1)
+    write_encoded(engine, database)
+    queue.push_many(range(5))
+    let_the_unreadable_be_next(engine)
+
+    seen = [claim.payload for claim in queue.stream(batch=batch)]
+
+    assert seen == ["first", *range(5)]
+    counts = queue.counts()
+    assert (counts.consumed, counts.claimed, counts.available) == (6, 0, 1)
+
+
+@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_stream_goes_on_with_what_was_pushed_since_the_unreadable_came_back(
+    engine: Engine, facade: Facade, database: str, batch: int
+) -> None:
+    queue = facade.queue("hostile", retry=AT_ONCE)
+    write_encoded(engine, database)
+    queue.push("first")
+    seen: list[Any] = []
+
+    for claim in queue.stream(batch=batch):
+        seen.append(claim.payload)
+        if claim.payload == "first":
+            queue.push_many(["a", "b", "c"])
+            let_the_unreadable_be_next(engine)
+
+    assert seen == ["first", "a", "b", "c"]
+    assert (queue.counts().consumed, queue.counts().available) == (4, 1)
 
 
 @pytest.mark.parametrize("database", ["postgresql"])

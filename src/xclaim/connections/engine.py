@@ -12,7 +12,7 @@ from sqlalchemy import URL, Dialect, Engine, event, make_url
 from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError
 
-from xclaim.connections import forks, missing_files, settings
+from xclaim.connections import forks, missing_files, resting, settings
 from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy
 from xclaim.connections.calls import current_call
 from xclaim.connections.missing_files import MAKES_NO_FILE
@@ -63,8 +63,8 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
     After a fork the child has a pool of its own.
     PostgreSQL gets TCP keep-alives that notice a dead connection within a minute, UTF-8, ISO dates
     and READ COMMITTED whatever the server or role sets, and a connection is dropped when its server
-    turns out to be read-only. SQLite gets WAL, ``synchronous=FULL``, a busy timeout of 30 s or the
-    URL's ``timeout``, and ``BEGIN IMMEDIATE``.
+    turns out to be read-only, or has ended it while it rested. SQLite gets WAL,
+    ``synchronous=FULL``, a busy timeout of 30 s or the URL's ``timeout``, and ``BEGIN IMMEDIATE``.
     A URL query ``prepare_threshold=none`` turns prepared statements off, for a pooler that needs
     it. The pool has 96 places, each of which is a connection once that many are needed at a time,
     and no overflow; ``pool_size`` gives it others, in the URL query or as an option. Who finds none
@@ -329,6 +329,7 @@ def _prepare_postgresql(engine: Engine, level: str | None) -> None:
         return not _is_the_callers(dialect.get_driver_connection(connection))
 
     dialect.is_disconnect = is_lost
+    resting.watch(engine)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:

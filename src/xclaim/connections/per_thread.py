@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from xclaim.connections import calls, forks
+from xclaim.connections import calls, forks, resting
 from xclaim.connections.busy_files import PatientConnection, patient, pooled
 
 T = TypeVar("T")
@@ -42,9 +43,9 @@ class PerThread:
             with pooled(self._engine) as connection:
                 return verb(connection)
         with mine.held.lock:
-            if mine.held.is_open:
+            if mine.held.is_open and not mine.held.has_ended():
                 return mine.held.run(verb)
-        return self.run(verb)  # it was closed a moment ago
+        return self.run(verb)  # it was closed a moment ago, or while it rested
 
     def close(self) -> None:
         """Give all connections back, each when the verb that uses it has ended."""
@@ -128,6 +129,7 @@ class _Held:
         self.is_busy = False
         self._all = all_
         self._driver: PatientConnection | None = None
+        self._used_at = time.monotonic()
 
     def connect(self, engine: Engine) -> None:
         """Take a connection from the pool, for verbs only."""
@@ -139,6 +141,20 @@ class _Held:
             if self._driver is not None:
                 self._driver.keep_for_verbs()
 
+    def has_ended(self) -> bool:
+        """Return whether the connection was ended while it rested; it is given back then."""
+        if time.monotonic() - self._used_at < resting.LONG:
+            return False
+        self.is_busy = True  # for a handler of a signal that runs a verb meanwhile
+        try:
+            has_ended = resting.has_ended(self.connection.connection.driver_connection)
+            if has_ended:
+                self.connection.invalidate()
+                self.give_back()
+            return has_ended
+        finally:
+            self.is_busy = False
+
     def run(self, verb: Callable[[Connection], T]) -> T:
         self.is_busy = True
         try:
@@ -149,6 +165,7 @@ class _Held:
                     self.connection.rollback()
             finally:
                 self.is_busy = False
+                self._used_at = time.monotonic()
                 if self.connection.invalidated:  # the next verb takes one that is prepared for it
                     self.give_back()
 

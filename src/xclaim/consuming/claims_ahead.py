@@ -168,11 +168,12 @@ class ClaimsAhead:
 
     def forget(self, lost: Iterable[Claim]) -> None:
         """Drop waiting claims that others have taken. Of work begun, the ack reports the loss."""
-        ids = {claim.message.id for claim in lost}
+        # By token: the message may have been claimed here again meanwhile, and that claim lives.
+        tokens = {claim.token for claim in lost}
         with self._lock:
-            gone = [claim for claim in self._waiting if claim.message.id in ids]
-            self._waiting = deque(claim for claim in self._waiting if claim.message.id not in ids)
-            self._tokens -= {claim.token for claim in gone}
+            gone = {claim.token for claim in self._waiting} & tokens
+            self._waiting = deque(claim for claim in self._waiting if claim.token not in gone)
+            self._tokens -= gone
 
 
 def _line_of(claim: Claim) -> str | None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from xclaim import arguments
 from xclaim.connections import calls
-from xclaim.errors import ClaimLostError, InvalidArgumentError
+from xclaim.errors import ClaimLostError, InvalidArgumentError, XclaimError
 
 if TYPE_CHECKING:
     from xclaim.connections.concurrency import Concurrency, Started
@@ -38,7 +38,7 @@ class KeepAlive:
 
     It stops when the claim is lost, and rests while the next lease would pass ``lease_limit`` after
     ``claimed_at`` (by the monotonic clock; by default now): an orphan cannot hold a message for
-    ever. A database error is logged and tried again.
+    ever. Any other error that verbs raise is logged and tried again.
     """
 
     def __init__(
@@ -77,6 +77,6 @@ class KeepAlive:
                 self._extend()
             except ClaimLostError:
                 return
-            except SQLAlchemyError:
+            except (SQLAlchemyError, XclaimError):  # of a schema that is being changed, say
                 if not self._ended.is_set():
                     _logger.warning("extending the lease failed, trying again", exc_info=True)

@@ -40,8 +40,7 @@ class Stream:
         self._works = self._holding.works
         self._is_begun = False
         self._was_read: Claim | None = None  # ahead, by somebody who may wait for it
-        self._released: set[int] = set()  # ids of what could not be read
-        self._has_handed_out = False  # since the last turn
+        self._released: set[int] = set()  # ids of what could not be read since one was handed out
 
     def turn(self) -> bool:
         """Ack what is finished and claim more; return False at the end of the stream."""
@@ -52,6 +51,7 @@ class Stream:
             self._holding.keep_alive()
         while True:
             if self._is_in_vain(self._holding.release_set_aside()):
+                self._holding.ack()  # nobody else does: this turn claims nothing more
                 return False
             if self._claims.is_ack_due():
                 self._holding.ack()
@@ -73,7 +73,7 @@ class Stream:
             error = unreadable(claim.message)
             if error is None:
                 self._holding.is_read()
-                self._has_handed_out = True
+                self._released.clear()
                 self._works.begin((claim,))
                 return claim
             self._claims.set_aside(claim, error)
@@ -83,9 +83,8 @@ class Stream:
 
     def _is_in_vain(self, released: set[int]) -> bool:
         """Return whether only what could not be read before comes back, at once and again."""
-        is_again = bool(released) and released <= self._released and not self._has_handed_out
+        is_again = bool(released) and released <= self._released
         self._released |= released
-        self._has_handed_out = False
         return is_again and self._wait is None and not self._claims.has_waiting()
 
     def _is_ready(self, claim: Claim) -> bool:

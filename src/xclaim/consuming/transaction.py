@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -155,21 +156,24 @@ class Transaction(Holding):
     def _settle(self, error: BaseException) -> None:
         self._close()
         for claim in self.claims.current():
-            if self._is_acked and self._again.run(partial(self._was_committed, claim, error)):
-                self._note_commit([claim])
-            elif not self._is_acked:
+            if not self._is_acked:
                 self._release(claim, error)
+            elif self._again.run(partial(self._was_committed, claim, error)):
+                self._note_commit([claim])
+            else:
+                self._note_failure(claim, error_of(claim, error))
             self.claims.settle([claim])
         self._hand_back()
 
     def _was_committed(self, claim: Claim, error: BaseException) -> bool:
         """Return whether the claim was acked by a transaction whose end is not known.
 
-        A connection may be lost during COMMIT: then only the table knows. To release waits for the
-        transaction, should it still go on, because that holds the row.
+        A connection may be lost during COMMIT: then only the table knows. To let the claim fail
+        waits for the transaction, should it still go on, because that holds the row; and does
+        nothing if the transaction has acked it.
         """
         try:
-            self._runner.run_once(verbs.RELEASE, claim, error=error_of(claim, error))
+            self._fail(claim, error)
         except ClaimLostError:
             if self._released is not None:
                 return self._is_as_released(claim.message, self._released)
@@ -188,5 +192,22 @@ class Transaction(Holding):
                 calls.break_off(connection)
             else:
                 begin(connection)
-            with suppress(SQLAlchemyError):  # broken; the server rolls back what it was in
-                connection.close()
+            try:
+                _roll_back(connection)
+            finally:
+                with suppress(SQLAlchemyError):  # broken; the server rolls back what it was in
+                    connection.close()
+
+
+def _roll_back(connection: Connection) -> None:
+    """Roll back what SQLite goes on with when it refuses a COMMIT.
+
+    SQLAlchemy takes that for the end, and would give it to whoever has the connection next.
+    """
+    if connection.dialect.name != SQLITE.name or connection.invalidated:
+        return
+    pooled = connection.connection
+    driver: Any = pooled.driver_connection
+    with suppress(sqlite3.Error, ValueError):  # it was closed
+        if driver.in_transaction:
+            pooled.rollback()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -26,6 +25,7 @@ from xclaim.limits import Backlog, Pause, Vacancy
 from xclaim.message import Counts, Message
 from xclaim.places import part_of
 from xclaim.queues.away import Away
+from xclaim.queues.turns import Turns
 from xclaim.retry import Retry
 from xclaim.verb import Verb
 
@@ -55,7 +55,7 @@ class Parts:
         self._all = tuple(parts)
         self._by_name = {part.name: part for part in parts}
         self._away = Away()
-        self._turns = itertools.count(random.randrange(len(parts)))  # noqa: S311
+        self._turns = Turns(len(parts))
 
     def __iter__(self) -> Iterator[Part]:
         """Return the parts in the order of their numbers."""
@@ -85,17 +85,23 @@ class Parts:
         queue = getattr(getattr(claim, "message", None), "queue", None)
         return self._by_name.get(str(queue), self._all[0])  # which refuses what is no claim of ours
 
-    def on_claims(self, verb: Verb[Any], claims: Iterable[Any], options: Mapping[str, Any]) -> None:
-        """Run a verb on the claims of each place. What fails at one is raised after the others."""
+    def on_claims(
+        self, verb: Verb[Any], claims: Iterable[Any], options: Mapping[str, Any]
+    ) -> list[Any]:
+        """Run a verb on the claims of each place, and return what it has found in all.
+
+        What fails at one is raised after the others.
+        """
         by_place: dict[str, list[Any]] = {}
         for claim in claims:
             by_place.setdefault(self.of(claim).place, []).append(claim)
+        found: list[Any] = []
         lost: list[Claim] = []
         failure: Exception | None = None
         for held in by_place.values():
             part, began = self.of(held[0]), time.monotonic()
             try:
-                part.runner.run_once(verb, held, **options)
+                found += part.runner.run_once(verb, held, **options) or ()
             except ClaimLostError as error:
                 lost += error.claims
             except Exception as error:  # noqa: BLE001  # a schema that is gone, a pool used up
@@ -107,6 +113,7 @@ class Parts:
             raise failure
         if lost:
             raise ClaimLostError(lost)
+        return found
 
     # What goes to one part, or by its key.
 
@@ -114,14 +121,15 @@ class Parts:
         self, verb: Verb[list[Claim]], limit: int, *, claim_key: str | None = None, **who: Any
     ) -> list[Claim]:
         """Claim from one part. A claim key is asked for in all of them before, to take back."""
+        start = self._turns.next()
         if claim_key is not None:
-            taken = self._first(verbs.TAKE_BACK, limit, claim_key=claim_key, **who)
+            taken = self._first(start, verbs.TAKE_BACK, limit, claim_key=claim_key, **who)
             if taken:
                 return taken
-        return self._first(verb, limit, claim_key=claim_key, **who)
+        return self._first(start, verb, limit, claim_key=claim_key, **who)
 
-    def _first(self, verb: Verb[list[Claim]], limit: int, **who: Any) -> list[Claim]:
-        """Return what the first part has that has something, beginning at another one each time.
+    def _first(self, start: int, verb: Verb[list[Claim]], limit: int, **who: Any) -> list[Claim]:
+        """Return what the first part has that has something, from ``start`` on.
 
         Raise the error of a place that is away only if all of them are; or if the verb is for
         everywhere and nothing was found: that place may have messages. It is asked, last, though it
@@ -129,7 +137,7 @@ class Parts:
         """
         failure: DBAPIError | None = None
         failed: set[str] = set()
-        for part in self._in_turn(verb):
+        for part in self._in_turn(start, verb):
             if part.place in failed:
                 continue
             began = time.monotonic()
@@ -143,6 +151,7 @@ class Parts:
                 continue
             self._away.forget(part.place)
             if claims:
+                self._turns.after(self._all.index(part))
                 return claims
         if failure is not None and (
             verb.everywhere or all(self._away.rests(part.place) for part in self._all)
@@ -150,14 +159,12 @@ class Parts:
             raise failure
         return []
 
-    def _in_turn(self, verb: Verb[Any] | None = None) -> Iterator[Part]:
-        """Yield the parts whose places are not away; if all places were, one part of each.
+    def _in_turn(self, start: int, verb: Verb[Any] | None = None) -> Iterator[Part]:
+        """Yield from ``start`` the parts whose places are not away; if all were, one of each place.
 
         If the verb is for everywhere, all parts, first those whose places are not away.
         """
-        parts = list(self._all)
-        start = next(self._turns) % len(parts)
-        parts = [*parts[start:], *parts[:start]]
+        parts = [*self._all[start:], *self._all[:start]]
         if verb is not None and verb.everywhere:
             yield from sorted(parts, key=lambda part: self._away.rests(part.place))
             return
@@ -223,7 +230,7 @@ class Parts:
         """Return which payloads of a push go to which part: by key, or by turns."""
         free = [place for place, key in enumerate(keys) if not isinstance(key, str)]
         size = max(_TOGETHER, -(-len(free) // len(self._all)))
-        turns = itertools.cycle(list(self._in_turn()) or self._all)
+        turns = itertools.cycle(list(self._in_turn(self._turns.next())) or self._all)
         by_part: dict[str, list[int]] = {}
         for start in range(0, len(free), size):
             by_part.setdefault(next(turns).name, []).extend(free[start : start + size])
@@ -254,32 +261,46 @@ class Parts:
 
     def each(self, verb: Verb[Any], *given: Any, **options: Any) -> list[Any]:
         """Run a verb on all parts. What fails at one place is raised after the others."""
-        answers: list[Any] = []
+        return list(self._answers(lambda part: part.run(verb, *given, **options)))
+
+    def count(self, verb: Verb[int], *, limit: int | None = None, **options: Any) -> int:
+        """Return the sum of what is done to the parts, up to the limit in all.
+
+        What fails at one place is raised after the others, unless they reach the limit; and it says
+        how much was done there.
+        """
+        done = 0
+
+        def run(part: Part) -> int:
+            return part.run(verb, limit=None if limit is None else limit - done, **options)
+
+        try:
+            for number in self._answers(run):
+                done += number
+                if limit is not None and done >= limit:
+                    break
+        except DBAPIError as error:
+            error.add_note(f"xclaim: {verb.name} in the other places: {done:,} messages")
+            raise
+        return done
+
+    def _answers(self, run: Callable[[Part], T]) -> Iterator[T]:
+        """Yield the answer of each part, and raise at the end what has failed at a place."""
         failure: DBAPIError | None = None
         for part in self._all:
             if failure is not None and self._away.rests(part.place):
                 continue
             began = time.monotonic()
             try:
-                answers.append(part.run(verb, *given, **options))
+                answer = run(part)
             except DBAPIError as error:
                 if not self._away.note(part.place, error, began=began):
                     raise
                 failure = failure or error
+            else:
+                yield answer
         if failure is not None:
             raise failure
-        return answers
-
-    def count(self, verb: Verb[int], *, limit: int | None = None, **options: Any) -> int:
-        """Return the sum of what is done to the parts, up to the limit in all."""
-        if limit is None:
-            return sum(self.each(verb, limit=None, **options))
-        done = 0
-        for part in self._all:
-            if done and done >= limit:
-                break
-            done += part.run(verb, limit=limit - done, **options)
-        return done
 
     def counts(self, verb: Verb[Counts]) -> Counts:
         """Return the sums."""
@@ -339,7 +360,7 @@ class Parts:
         None: of no part whose place is not away.
         """
         found: list[Vacancy] = []
-        for part in self._in_turn():
+        for part in self._in_turn(self._turns.next()):
             began = time.monotonic()
             try:
                 seen = part.run(verb)

@@ -66,7 +66,8 @@ class SplitRunner(Runner):
                 (claim,) = arguments
                 result = self._parts.of(claim).runner.run_once(verb, claim, **options)
             case Over.CLAIMS:
-                self._settle(verb, *arguments, **options)
+                found = self._settle(verb, *arguments, **options)
+                result = found if verb.reads else None
             case Over.QUEUE_AND_CLAIMS:  # of which the next claims may be in another place
                 _, claims, limit = arguments
                 self._settle(verbs.ACK_MANY, claims)
@@ -77,5 +78,5 @@ class SplitRunner(Runner):
                 result = self._parts.run(verb, *given, **options)
         return result  # type: ignore[no-any-return]
 
-    def _settle(self, verb: Verb[Any], claims: Iterable[Claim], **options: Any) -> None:
-        self._parts.on_claims(verb, claims, options)
+    def _settle(self, verb: Verb[Any], claims: Iterable[Claim], **options: Any) -> list[Any]:
+        return self._parts.on_claims(verb, claims, options)
