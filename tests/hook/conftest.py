@@ -139,6 +139,22 @@ def _metadata() -> None:
 
 
 @pytest.fixture
+def unreadable(_metadata: None) -> Iterator[str]:
+    """Return a connection of Airflow's database that is encrypted with a key which is gone."""
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete
+
+    with create_session() as session:
+        row: Any = Connection(conn_id="unreadable", conn_type="xclaim", host="h")
+        row._password, row.is_encrypted = "hunter2", True
+        session.add(row)
+    yield "unreadable"
+    with create_session() as session:
+        session.execute(delete(Connection).where(Connection.conn_id == "unreadable"))
+
+
+@pytest.fixture
 def run_anywhere(_metadata: None) -> Callable[..., DagRun]:
     """Return what runs a DAG as Airflow knows it: in a bundle, serialized, task after task."""
     return _run
