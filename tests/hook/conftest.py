@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from tests.airflow_versions import since
 from tests.eventually import PATIENCE
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from airflow.sdk import DAG
 
     from xclaim.airflow.hooks import XclaimHook
     from xclaim.airflow.tasks.task_queue import TaskQueue
@@ -103,6 +104,23 @@ def hook(connected: str) -> XclaimHook:
 def queue(hook: XclaimHook) -> TaskQueue:
     """Return the queue that a task has from the hook."""
     return hook.queue("orders")
+
+
+def dags(prefix: str, *, retries: int = 0, **options: Any) -> Callable[..., DAG]:
+    """Return what makes the DAGs of a file, by the rest of their names and default arguments."""
+
+    def dag(name: str, **defaults: Any) -> DAG:
+        from airflow.sdk import DAG
+
+        return DAG(
+            f"{prefix}_{name}",
+            schedule=None,
+            start_date=datetime(2026, 1, 1, tzinfo=UTC),
+            default_args={"retries": retries, "retry_delay": timedelta(0), **defaults},
+            **options,
+        )
+
+    return dag
 
 
 def within_task(try_number: int = 1, **values: Any) -> AbstractContextManager[Any]:
