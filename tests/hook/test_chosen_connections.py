@@ -26,6 +26,12 @@ KEY, CLAIMANT = "pay/run/claim/ticket/0", "pay/run/claim#1@host"  # both can be 
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One will do: names of connections are the same whatever database the queue is in."""
+    return sqlite_url
+
+
+@pytest.fixture
 def payroll(
     connected: str,  # noqa: ARG001  (the other database)
     empty_sqlite_url: str,

@@ -28,6 +28,12 @@ dag = dags("hidden")
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One will do: what Airflow shows is the same whatever database the queue is in."""
+    return sqlite_url
+
+
+@pytest.fixture
 def encrypted(connected: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     monkeypatch.setenv("XCLAIM_FERNET_KEYS", KEY)
     with Queue("pay", connected, payloads=Payloads(keys=KEY)) as queue:
