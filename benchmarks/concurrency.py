@@ -5,7 +5,7 @@ long a claim takes, and how many connections the server saw opened after the fir
 workers have begun: a pool that opens and closes them for each verb shows here. The server's own log
 is counted. With ``--against`` an earlier commit takes turns with this checkout. What is left is
 consumed afterwards, and every message must have been consumed once, or the status is 1. ``--page``
-writes the rows that docs/benchmarks.md shows.
+writes the rows that docs/benchmarks.md shows; of ``--workers`` and ``--facade`` those that ran.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import make_url
 
 from benchmarks import turns
-from benchmarks.figures import CONCURRENCY, keep, record
+from benchmarks.figures import CONCURRENCY, keep, keep_part, record
 from benchmarks.server import Server, run_server, settle
 from benchmarks.sides.checkout import BEFORE, NOW, ROOT, both
 from benchmarks.sides.laps import ASYNC_QUEUE, QUEUE
@@ -34,6 +35,7 @@ from benchmarks.sides.process import Side, SideFailedError, both_sides
 
 OUTPUT = ROOT / "benchmarks" / "output" / "concurrency.json"
 WORKERS = (1, 5, 15, 30, 50)
+FACADES = (QUEUE, ASYNC_QUEUE)
 _BACKLOG = 3_000  # messages for each second: more than anybody consumes
 _FIGURES = ("messages/s", "claim p50 ms", "claim p95 ms", "connections", "processor us")
 # `%n` is the time in seconds, `%d` the database.
@@ -100,7 +102,7 @@ def main() -> None:
             _measure(row, sides, stand, options.rounds)
     _keep(rows)
     if options.page:
-        keep(CONCURRENCY, records(rows))
+        write(rows)
     print("\n".join(table(rows)))
     sys.exit(any(row.error for row in rows))
 
@@ -138,6 +140,13 @@ def _ratio(row: Row) -> str:
     return f"{ratio['median']:.2f} ({ratio['least']:.2f}-{ratio['most']:.2f})"
 
 
+def write(rows: Sequence[Row]) -> None:
+    """Write the rows for the page; where only some were run the others stay as they are there."""
+    were_run = {(row.facade, row.workers) for row in rows}
+    is_part = not were_run >= {*product(FACADES, WORKERS)}
+    (keep_part if is_part else keep)(CONCURRENCY, records(rows))
+
+
 def records(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """Yield what this checkout has reached, as docs/benchmarks.md shows it."""
     for row in rows:
@@ -165,13 +174,13 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--against", metavar="REV", help="a commit that takes turns with this one")
     parser.add_argument("--workers", type=int, nargs="+", default=WORKERS)
-    parser.add_argument("--facade", choices=(QUEUE, ASYNC_QUEUE), nargs="+")
+    parser.add_argument("--facade", choices=FACADES, nargs="+")
     parser.add_argument("--seconds", type=float, default=4, help="that a crowd works (4)")
     parser.add_argument("--rounds", type=int, default=3, help="of each side (3)")
     parser.add_argument("--quick", action="store_true", help="one round of two seconds")
     parser.add_argument("--page", action="store_true", help="write rows of docs/benchmarks.md")
     options = parser.parse_args()
-    options.facade = options.facade or (QUEUE, ASYNC_QUEUE)
+    options.facade = options.facade or FACADES
     if options.quick:
         options.seconds, options.rounds = 2, 1
     return options

@@ -50,6 +50,21 @@ def keep(name: str, records: Iterable[Mapping[str, Any]]) -> None:
     print(f"written: {path.name}; `python -m benchmarks --report` shows it")
 
 
+def keep_part(name: str, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write the records of a run of some rows; those of the others stay as they were measured."""
+    path = ARTEFACTS / name
+    before = json.loads(path.read_text()) if path.exists() else []
+    rows = {**_by_row(before), **_by_row(records)}
+    keep(name, (each for row in rows.values() for each in row))
+
+
+def _by_row(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+    rows: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for each in records:
+        rows.setdefault((each["workload"], each["contender"]), []).append(each)
+    return rows
+
+
 def beside(folder: Path) -> list[dict[str, Any]]:
     """Return what runs of their own have measured, which is kept beside results.json."""
     paths = [folder / name for name in (IN_AIRFLOW, STEADY, CONCURRENCY, ORDERING)]

@@ -8,7 +8,7 @@ lapsed at once: how long the claims take that give them back. With ``--against``
 takes turns with this checkout. Every message must have been consumed, and once, or the status is 1.
 
 ``--page`` is the long form, three quarters of an hour: 60,000 messages where there are snapshots.
-It writes the rows that docs/benchmarks.md shows.
+It writes the rows that docs/benchmarks.md shows; of ``--only`` and the like those that were run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Any
 import psycopg
 
 from benchmarks import turns
-from benchmarks.figures import STEADY, keep, record
+from benchmarks.figures import STEADY, keep, keep_part, record
 from benchmarks.measuring import percentile
 from benchmarks.server import Server, query, run_server, settle
 from benchmarks.sides.checkout import NOW, ROOT, both
@@ -248,7 +248,7 @@ def main() -> None:
             _measure(row, sides, its_stand, options.rounds)
     _keep(rows)
     if options.page:
-        keep(STEADY, records(rows))
+        write(rows, is_part=any((options.only, options.snapshots, options.facade)))
     print("\n".join(table(rows)))
     sys.exit(any(row.error for row in rows))
 
@@ -276,6 +276,11 @@ def _title(row: Row) -> str:
 
 def _contender(row: Row) -> str:
     return f"{row.facade}, {row.replicas} process{'es' if row.replicas > 1 else ''}"
+
+
+def write(rows: Sequence[Row], *, is_part: bool) -> None:
+    """Write the rows for the page; where only some were run the others stay as they are there."""
+    (keep_part if is_part else keep)(STEADY, records(rows))
 
 
 def records(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from benchmarks import (
     agreement,
     concurrency,
     failing_cost,
+    figures,
     ordering,
     payload_targets,
     running,
@@ -178,6 +181,32 @@ def test_the_rows_of_the_page_are_what_this_checkout_has_reached() -> None:
         record("crowd_5", "Queue", 0, {"messages/s": 1.0}),
         record("crowd_5", "Queue", 1, {"messages/s": 2.0}),
     ]
+
+
+def test_a_run_of_some_rows_leaves_the_others_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "ARTEFACTS", tmp_path)
+
+    def steady_run(name: str, p50: float) -> steady.Row:
+        return steady.Row(name=name, rounds={"now": [{"p50 ms": p50}]})
+
+    def crowd(facade: str, workers: int, rate: float) -> concurrency.Row:
+        rounds: list[Mapping[str, float]] = [{"messages/s": rate}]
+        return concurrency.Row(facade=facade, workers=workers, rounds={"now": rounds})
+
+    steady.write([steady_run(name, 1.0) for name in ("steady", "lapsed")], is_part=False)
+    every = list(product(concurrency.FACADES, concurrency.WORKERS))
+    concurrency.write([crowd(*each, 1.0) for each in every])
+    steady.write([steady_run("steady", 2.0)], is_part=True)
+    concurrency.write([crowd(*every[0], 2.0)])
+
+    found = Figures(beside(tmp_path))
+    assert found.values("steady", "Queue, 1 process", "p50 ms") == [2.0]
+    assert found.values("lapsed", "Queue, 1 process", "p50 ms") == [1.0]
+    rates = [found.values(f"crowd_{n}", facade, "messages/s") for facade, n in every]
+    assert rates == [[2.0], *[[1.0]] * (len(every) - 1)]
+    assert found.workloads()[:2] == ["steady", "lapsed"]  # in their order
 
 
 def test_it_is_told_whether_somebody_sat_rounds_out() -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,8 @@ from xclaim.operations import doctor
 pytestmark = pytest.mark.slow
 
 LONG = 4 * PATIENCE  # seconds: nobody waits so long in a test
+SHORT_TURN = 0.1  # seconds
+A_WHILE = 4 * SHORT_TURN
 
 
 CALLS: Mapping[str, Callable[[Queue, Claim], Any]] = {
@@ -54,6 +56,12 @@ CALLS: Mapping[str, Callable[[Queue, Claim], Any]] = {
 def patient_url(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(calls, "BOUND", 0.5)
     return f"{sqlite_url}?timeout={LONG:.0f}"
+
+
+@pytest.fixture
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let several turns be over soon."""
+    monkeypatch.setattr(busy_files, "TURN", SHORT_TURN)
 
 
 def file_of(connection: PatientConnection) -> str:
@@ -154,6 +162,15 @@ def interrupt(*_: object) -> Any:
 FILES = (busy_files.__file__, per_thread.__file__, forks.__file__)
 
 
+@pytest.fixture
+def few_objects() -> Iterator[None]:
+    """Let the collector look at nothing older than the test: of a whole run there are millions."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("few_objects")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("verb", ["counts", "push"])
 def test_wherever_a_signal_strikes_a_connection_is_as_before(sqlite_url: str, verb: str) -> None:
@@ -217,6 +234,7 @@ ASYNC_CALLS: Mapping[str, Callable[[AsyncQueue, Claim], Any]] = {
 }
 
 
+@pytest.mark.usefixtures("short_turns")
 @pytest.mark.parametrize("name", ASYNC_CALLS)
 def test_a_cancellation_ends_the_wait(patient_url: str, sent: Callable[[], int], name: str) -> None:
     async def main() -> None:
@@ -245,7 +263,7 @@ def test_a_cancellation_ends_the_wait(patient_url: str, sent: Callable[[], int],
 async def is_quiet(sent: Callable[[], int]) -> bool:
     """Return whether nothing is sent for longer than any turn takes."""
     before = sent()
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(6 * SHORT_TURN)
     return sent() == before
 
 
@@ -327,6 +345,7 @@ USES: Mapping[str, Callable[[PatientConnection], object]] = {
 }
 
 
+@pytest.mark.usefixtures("short_turns")
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("form", FORMS)
 def test_each_way_to_use_a_connection_waits(file: Path, form: str, use: str) -> None:
@@ -335,7 +354,7 @@ def test_each_way_to_use_a_connection_waits(file: Path, form: str, use: str) -> 
     USES[use](connection)
 
     with file_held(f"sqlite:///{file}") as let_go:
-        threading.Timer(1.2, let_go).start()
+        threading.Timer(A_WHILE, let_go).start()
         used = FORMS[form](connection)
 
     connection.wait_as_usual()
@@ -344,6 +363,7 @@ def test_each_way_to_use_a_connection_waits(file: Path, form: str, use: str) -> 
     connection.close()
 
 
+@pytest.mark.usefixtures("short_turns")
 @pytest.mark.parametrize("use", [use for use in USES if use != "for a verb"])
 def test_a_checkpoint_waits(file: Path, use: str) -> None:
     connection, reader = connected(file), connected(file)
@@ -351,7 +371,7 @@ def test_a_checkpoint_waits(file: Path, use: str) -> None:
     reader.execute("SELECT * FROM given").fetchall()
     connection.execute("UPDATE given SET n = 5")
     USES[use](connection)
-    threading.Timer(1.2, reader.rollback).start()
+    threading.Timer(A_WHILE, reader.rollback).start()
 
     [is_busy, *_] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
@@ -360,6 +380,7 @@ def test_a_checkpoint_waits(file: Path, use: str) -> None:
     reader.close()
 
 
+@pytest.mark.usefixtures("short_turns")
 @pytest.mark.parametrize("use", USES)
 def test_without_wal_a_commit_waits_for_readers(file: Path, use: str) -> None:
     writer, reader = connected(file), connected(file)
@@ -367,7 +388,7 @@ def test_without_wal_a_commit_waits_for_readers(file: Path, use: str) -> None:
     USES[use](writer)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM given").fetchall()
-    threading.Timer(1.2, reader.rollback).start()
+    threading.Timer(A_WHILE, reader.rollback).start()
 
     changed = writer.execute("UPDATE given SET n = 5 RETURNING n").fetchall()
 

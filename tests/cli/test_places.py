@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import databases
-from tests.cli.command_line import CommandLine, Outcome
+from tests.cli.command_line import UNREACHABLE, CommandLine, Outcome
 from xclaim import Queue
 from xclaim.cli import main
 from xclaim.operations import migrate
@@ -212,6 +212,22 @@ def test_a_split_queue_is_one_queue(split: CommandLine) -> None:
     assert json.loads(stats)["consumed"] == 20
     assert split("stats", "orders", "--errors").stdout == ""
     assert split("claim", "orders").status == 1
+
+
+@pytest.mark.parametrize("options", [(), ("--wait", "10ms")])
+def test_a_place_that_is_away_is_not_told_as_empty(
+    split: CommandLine, urls: dict[str, str], options: tuple[str, ...]
+) -> None:
+    file = Path(split.environment["XCLAIM_PLACES"])
+    file.write_text(file.read_text().replace(urls["south"], UNREACHABLE))
+    with Queue("orders.0", urls["north"]) as part:
+        part.push(1)
+
+    claimed, refused = (split("claim", "orders", *options) for _ in range(2))
+
+    assert (claimed.status, refused.status) == (0, 4)
+    assert "is in place 'south'" in refused.stderr
+    assert not refused.stdout
 
 
 def test_what_waits_is_limited_in_each_part_of_a_split_queue(split: CommandLine) -> None:

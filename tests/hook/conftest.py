@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from tests.airflow_versions import since
 from tests.eventually import PATIENCE
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from airflow.sdk import DAG
 
     from xclaim.airflow.hooks import XclaimHook
     from xclaim.airflow.tasks.task_queue import TaskQueue
@@ -105,6 +106,23 @@ def queue(hook: XclaimHook) -> TaskQueue:
     return hook.queue("orders")
 
 
+def dags(prefix: str, *, retries: int = 0, **options: Any) -> Callable[..., DAG]:
+    """Return what makes the DAGs of a file, by the rest of their names and default arguments."""
+
+    def dag(name: str, **defaults: Any) -> DAG:
+        from airflow.sdk import DAG
+
+        return DAG(
+            f"{prefix}_{name}",
+            schedule=None,
+            start_date=datetime(2026, 1, 1, tzinfo=UTC),
+            default_args={"retries": retries, "retry_delay": timedelta(0), **defaults},
+            **options,
+        )
+
+    return dag
+
+
 def within_task(try_number: int = 1, **values: Any) -> AbstractContextManager[Any]:
     """Enter the context of a try of a task instance, as the task runner does."""
     from airflow.sdk.execution_time.context import set_current_context
@@ -136,6 +154,22 @@ def _metadata() -> None:
     initdb()
     # Airflow 3.1 and 3.2 make one for each task of `dag.test()`, in seconds; 3.3 keeps it.
     supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
+
+
+@pytest.fixture
+def unreadable(_metadata: None) -> Iterator[str]:
+    """Return a connection of Airflow's database that is encrypted with a key which is gone."""
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete
+
+    with create_session() as session:
+        row: Any = Connection(conn_id="unreadable", conn_type="xclaim", host="h")
+        row._password, row.is_encrypted = "hunter2", True
+        session.add(row)
+    yield "unreadable"
+    with create_session() as session:
+        session.execute(delete(Connection).where(Connection.conn_id == "unreadable"))
 
 
 @pytest.fixture

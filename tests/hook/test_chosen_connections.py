@@ -5,14 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any
 
 import pytest
 from airflow import sdk
-from airflow.sdk import DAG
 
-from tests.hook.conftest import DagRun, connection_uri, within_task
+from tests.hook.conftest import DagRun, connection_uri, dags, within_task
 from xclaim import InvalidArgumentError, Message, Queue
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.operators import AckOperator, ClaimOperator, ReleaseOperator
@@ -23,7 +21,14 @@ pytestmark = pytest.mark.airflow
 
 Run = Callable[..., DagRun]
 task: Any = sdk.task  # its decorators are found at run time
+dag = dags("chosen")
 KEY, CLAIMANT = "pay/run/claim/ticket/0", "pay/run/claim#1@host"  # both can be guessed
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One will do: names of connections are the same whatever database the queue is in."""
+    return sqlite_url
 
 
 @pytest.fixture
@@ -81,7 +86,7 @@ def test_a_hook_resumes_no_ticket_of_another_connection(payroll: Queue) -> None:
 
 def test_a_dag_that_names_the_connection_settles_there(run: Run, payroll: Queue) -> None:
     payroll.push({"to": "bob"})
-    with DAG("chosen_named", schedule=None, start_date=datetime(2026, 1, 1)) as built:  # noqa: DTZ001
+    with dag("named") as built:
         claim = ClaimOperator(task_id="claim", queue_name="payroll", xclaim_conn_id="payroll")
         AckOperator(task_id="ack", ticket=claim.output, xclaim_conn_id="payroll")
 
@@ -92,7 +97,7 @@ def test_a_dag_that_names_the_connection_settles_there(run: Run, payroll: Queue)
 
 def test_a_dag_that_does_not_name_it_fails_and_says_what_to_pass(run: Run, payroll: Queue) -> None:
     payroll.push({"to": "bob"})
-    with DAG("chosen_unnamed", schedule=None, start_date=datetime(2026, 1, 1)) as built:  # noqa: DTZ001
+    with dag("unnamed") as built:
         claim = ClaimOperator(task_id="claim", queue_name="payroll", xclaim_conn_id="payroll")
         AckOperator(task_id="ack", ticket=claim.output)
 
@@ -171,8 +176,7 @@ def test_a_block_that_names_the_connection_has_the_value(payroll: Queue) -> None
 def test_a_task_is_passed_values_of_connections_that_it_names(
     run: Run, payroll: Queue, named: dict[str, Any], state: str
 ) -> None:
-    name = f"chosen_values_{len(str(named))}"
-    with DAG(name, schedule=None, start_date=datetime(2026, 1, 1)) as built:  # noqa: DTZ001
+    with dag(f"values_{len(str(named))}") as built:
 
         @task
         def give() -> Any:

@@ -119,6 +119,8 @@ def test_a_connection_that_is_not_there_is_named(
         ('{"conn_type": "xclaim", "host": "h", "port": "hunter2"}', "its port must be a number"),
         ('{"conn_type": "xclaim", "host": "h", "extra": "{hunter2"}', "its extra is no JSON"),
         ('{"conn_type": "xclaim", "password": "hunter2"', "begins as JSON"),
+        ('{"conn_type": "xclaim", "host": "h", "extra": ["hunter2"]}', "its extra is no JSON"),
+        ("xclaim://bob:hunter2@h/db?__extra__=%7Bbad", "its extra is no JSON"),
     ],
 )
 def test_a_connection_that_cannot_be_read_is_not_said_to_be_missing(
@@ -136,6 +138,17 @@ def test_a_connection_that_cannot_be_read_is_not_said_to_be_missing(
     assert status == 2
     assert "cannot read connection 'broken'" in error
     assert said in error
+    assert "hunter2" not in error
+
+
+def test_one_that_is_stored_and_cannot_be_read_is_not_said_to_be_missing_either(
+    parser: Parse, unreadable: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run(parser, "stats", "--conn-id", unreadable)
+
+    error = capsys.readouterr().err
+    assert status == 2
+    assert "cannot read connection 'unreadable', which is in its database" in error
     assert "hunter2" not in error
 
 

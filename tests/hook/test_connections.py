@@ -95,6 +95,8 @@ def test_the_schema_of_the_table_is_an_extra() -> None:
             {"conn_type": "xclaim", "host": "h", "password": "secret", "extra": '["secret"]'},
             "no JSON object",
         ),
+        ({"conn_type": "xclaim", "host": "h", "extra": '{"secret'}, "no JSON object"),
+        ({"conn_type": "sqlite", "host": "/x.db", "extra": "secret"}, "no JSON object"),
         (
             {"conn_type": "xclaim", "schema": "/x.db", "extra": '{"xclaim_schema": "work"}'},
             "SQLite has none",

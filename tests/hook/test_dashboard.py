@@ -563,6 +563,31 @@ def test_a_connection_in_airflows_database_is_offered(
     assert "stored" in page.text
 
 
+def test_a_connection_that_cannot_be_read_is_named_and_takes_no_other_along(
+    unreadable: str,
+    sqlite_url: str,
+    browser_of: Callable[[str | None], Browser],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = sqlite_url.removeprefix("sqlite:///")
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP", f"xclaim:///{path}")
+    monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", "xclaim://bob:hunter2@h/db?__extra__=%7Bbad")
+    browser = browser_of("ada")
+
+    first = browser.get("/xclaim/queues")
+    stored = browser.get(f"/xclaim/queues?place={unreadable}")
+
+    assert "cannot read connection" in first.text
+    assert "its extra is no JSON object" in first.text
+    assert "cannot read connection" in stored.text
+    assert "airflow connections delete unreadable" in stored.text
+    for page in (first, stored):
+        assert page.status_code == 409
+        assert "hunter2" not in page.text
+        assert 'href="./queues?place=shop"' in page.text
+    assert browser.get("/xclaim/queues?place=shop").status_code == 200
+
+
 def test_without_any_connection_the_page_says_how_one_is_made(
     browser_of: Callable[[str | None], Browser],
 ) -> None:

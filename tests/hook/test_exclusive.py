@@ -5,29 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow import sdk
-from airflow.sdk import DAG
 
-from tests.hook.conftest import DagRun
+from tests.hook.conftest import DagRun, dags
 from xclaim import InvalidArgumentError, Message, Queue
 
 pytestmark = pytest.mark.airflow
 
 Run = Callable[..., DagRun]
 task: Any = sdk.task  # its decorators are found at run time
-
-
-def dag(name: str) -> DAG:
-    return DAG(
-        f"exclusive_{name}",
-        schedule=None,
-        start_date=datetime(2026, 1, 1),  # noqa: DTZ001
-        default_args={"retries": 2, "retry_delay": timedelta(0)},
-    )
+dag = dags("exclusive", retries=2)
 
 
 @pytest.fixture

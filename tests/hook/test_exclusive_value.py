@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,13 +13,14 @@ from urllib.parse import quote
 import pandas as pd
 import pytest
 from airflow import sdk
-from airflow.sdk import DAG, Asset
+from airflow.sdk import Asset
 from airflow.sdk.bases.xcom import BaseXCom
 
 from tests.hook.conftest import (
     DagRun,
     configure_xcoms,
     connection_uri,
+    dags,
     within_rerun,
     within_task,
 )
@@ -39,15 +40,7 @@ KEY = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="
 OTHER_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 Run = Callable[..., DagRun]
 task: Any = sdk.task  # its decorators are found at run time
-
-
-def dag(name: str) -> DAG:
-    return DAG(
-        f"hand_over_{name}",
-        schedule=None,
-        start_date=datetime(2026, 1, 1),  # noqa: DTZ001
-        default_args={"retries": 2, "retry_delay": timedelta(0)},
-    )
+dag = dags("hand_over", retries=2)
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ from xclaim.airflow.versions import AirflowFailException
 
 import pytest
 from airflow import sdk
-from airflow.sdk import DAG
 
 from tests.eventually import until
-from tests.hook.conftest import RETRIES, DagRun, within_rerun, within_task
+from tests.hook.conftest import RETRIES, DagRun, dags, within_rerun, within_task
 from tests.retrying import AT_ONCE, waiting
 from xclaim import InvalidArgumentError, Message, MessagesFailedError, Queue, Retry
 from xclaim.airflow.hooks import XclaimHook
@@ -31,15 +30,7 @@ pytestmark = pytest.mark.airflow
 Run = Callable[..., DagRun]
 task: Any = sdk.task  # its decorators are found at run time
 BAD = 5
-
-
-def dag(name: str, retries: int = 2) -> DAG:
-    return DAG(
-        f"failing_{name}",
-        schedule=None,
-        start_date=datetime(2026, 1, 1),  # noqa: DTZ001
-        default_args={"retries": retries, "retry_delay": timedelta(0)},
-    )
+dag = dags("failing", retries=2)
 
 
 @pytest.fixture

@@ -8,14 +8,12 @@ import json
 import logging
 import pickle
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any
 
 import pytest
 from airflow import sdk
-from airflow.sdk import DAG
 
-from tests.hook.conftest import DagRun, connection_uri
+from tests.hook.conftest import DagRun, connection_uri, dags
 from xclaim import Message, Payloads, Queue
 from xclaim.airflow.operators import PushOperator
 from xclaim.airflow.tasks.hidden import Hidden, revealed
@@ -26,15 +24,13 @@ Run = Callable[..., DagRun]
 task: Any = sdk.task  # its decorators are found at run time
 KEY = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="
 SECRET = "DE02-SECRET-IBAN"
+dag = dags("hidden")
 
 
-def dag(name: str) -> DAG:
-    return DAG(
-        f"hidden_{name}",
-        schedule=None,
-        start_date=datetime(2026, 1, 1),  # noqa: DTZ001
-        default_args={"retries": 0},
-    )
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One will do: what Airflow shows is the same whatever database the queue is in."""
+    return sqlite_url
 
 
 @pytest.fixture

@@ -5,16 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from xclaim.airflow.versions import AirflowSkipException
 
 import pytest
 from airflow import sdk
-from airflow.sdk import DAG
 
-from tests.hook.conftest import DagRun, within_task
+from tests.hook.conftest import DagRun, dags, within_task
 from xclaim import Message, Queue
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.operators import ClaimOperator
@@ -25,15 +24,7 @@ pytestmark = pytest.mark.airflow
 HOUR = timedelta(hours=1)
 Run = Callable[..., DagRun]
 task: Any = sdk.task  # its decorators are found at run time
-
-
-def dag(name: str) -> DAG:
-    return DAG(
-        f"limited_{name}",
-        schedule=None,
-        start_date=datetime(2026, 1, 1),  # noqa: DTZ001
-        default_args={"retries": 0},
-    )
+dag = dags("limited")
 
 
 @pytest.fixture

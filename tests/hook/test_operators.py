@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import task
 
-from tests.hook.conftest import DagRun
+from tests.hook.conftest import DagRun, dags
 from tests.retrying import waiting
 from xclaim import InvalidArgumentError, Queue
 from xclaim.airflow.operators import (
@@ -24,16 +24,7 @@ from xclaim.airflow.sensors import ClaimSensor
 pytestmark = pytest.mark.airflow
 
 Run = Callable[..., DagRun]
-
-
-def dag(name: str) -> DAG:
-    return DAG(
-        f"operators_{name}",
-        schedule=None,
-        start_date=datetime(2026, 1, 1),  # noqa: DTZ001
-        default_args={"retries": 0},
-        params={"queue": "orders"},
-    )
+dag = dags("operators", params={"queue": "orders"})
 
 
 @pytest.fixture

@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow import sdk
-from airflow.sdk import DAG
 
-from tests.hook.conftest import DagRun, within_task
+from tests.hook.conftest import DagRun, dags, within_task
 from tests.hook.test_exclusive_value import returned
 from tests.hook.test_triggers import Watch, play, wake_up
 from xclaim import Claim, InvalidArgumentError, Message, Queue
@@ -28,6 +26,7 @@ pytestmark = pytest.mark.airflow
 
 Run = Callable[..., DagRun]
 task: Any = sdk.task  # its decorators are found at run time
+dag = dags("ordered", params={"customer": 7})
 
 
 @pytest.fixture
@@ -41,16 +40,6 @@ def connected(connected: str) -> str:
 def orders(connected: str) -> Iterator[Queue]:
     with Queue("orders", connected, notify=True) as queue:
         yield queue
-
-
-def dag(name: str, **defaults: Any) -> DAG:
-    return DAG(
-        f"ordered_{name}",
-        schedule=None,
-        start_date=datetime(2026, 1, 1),  # noqa: DTZ001
-        default_args={"retries": 0, **defaults},
-        params={"customer": 7},
-    )
 
 
 def push_line(queue: Queue, *payloads: Any, key: str = "customer-7") -> None:
@@ -173,7 +162,7 @@ def test_a_message_that_fails_holds_its_line_for_the_retry_of_its_task(
     push_line(orders, "a1", "a2", key="a")
     push_line(orders, "b1", key="b")
     tried: list[str] = []
-    with dag("retry", retries=1, retry_delay=timedelta(0)) as built:
+    with dag("retry", retries=1) as built:
 
         @task.exclusive(queue_name="orders", drain=True, on_error="continue")
         def pack(message: Message) -> None:
@@ -236,7 +225,7 @@ def test_a_watcher_is_told_when_the_turn_is_passed_on(orders: Queue) -> None:
 def test_exclusive_values_of_a_key_are_consumed_in_their_order(run: Run, orders: Queue) -> None:
     taken: list[int] = []
     # Which of the mapped tasks begins is up to Airflow: what has not the turn is for a retry.
-    with dag("values", retries=3, retry_delay=timedelta(0)) as built:
+    with dag("values", retries=3) as built:
 
         @task
         def give() -> Any:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from xclaim.airflow.versions import AirflowSkipException
+
 import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
@@ -18,6 +20,7 @@ from xclaim import DatabaseUrlError, Queue
 from xclaim.airflow import triggers
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.operators import ClaimOperator, PushOperator
+from xclaim.airflow.sensors import ClaimSensor
 from xclaim.airflow.triggers import AvailableTrigger
 from xclaim.operations import migrate
 
@@ -225,6 +228,52 @@ def test_tickets_of_a_split_queue_are_resumed() -> None:
     (claim,) = hook.resume(ticket, queue_name="orders")
 
     assert claim.payload == 1
+
+
+@pytest.fixture
+def without_south(split: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let a place of the split queue be away; return the URL of the other one."""
+    monkeypatch.setenv("AIRFLOW_CONN_SOUTH", connection_uri(NOWHERE))
+    return split["north"]
+
+
+def sense() -> object:
+    return ClaimSensor(
+        task_id="wait", queue_name="orders", deferrable=False, timeout=0, soft_fail=True
+    ).execute({})
+
+
+@pytest.mark.usefixtures("without_south")
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda: XclaimHook().claim_ticket("orders"),
+        lambda: XclaimHook().claim_batches("orders", 2),
+        lambda: ClaimOperator(task_id="claim", queue_name="orders").execute({}),
+        sense,
+    ],
+)
+def test_a_task_does_not_take_a_place_that_is_away_for_empty(look: Callable[[], object]) -> None:
+    assert "is behind connection 'south'" in refused(look)
+
+
+def test_a_task_claims_what_is_in_the_other_places(without_south: str) -> None:
+    with Queue("orders.1", without_south) as part:
+        part.push_many(range(5))
+
+        sensed = sense()
+        tickets = XclaimHook().claim_batches("orders", 2)
+
+        assert sensed is not None
+        assert len(tickets) == 2
+        assert part.counts().claimed == 5
+
+
+def test_a_sensor_that_finds_nothing_anywhere_is_skipped(
+    split: dict[str, str],  # noqa: ARG001
+) -> None:
+    with pytest.raises(AirflowSkipException):
+        sense()
 
 
 @pytest.mark.parametrize("parts", [4, {"orders": "four"}])

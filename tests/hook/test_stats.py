@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any, ClassVar
 
 import pytest
 
-from tests.hook.conftest import within_task
-from xclaim import Claim, ClaimLostError, Queue
+from tests.hook.conftest import connection_uri, within_task
+from xclaim import Claim, ClaimLostError, Queue, create_engine
 from xclaim.airflow.hooks import XclaimHook
+from xclaim.observing.observer import TIMEOUT
 
 pytestmark = pytest.mark.airflow
 
@@ -165,6 +166,23 @@ def test_upkeep_sends_how_the_queue_is(sent: Sent) -> None:
     assert sent.gauges["xclaim.queue.available"] == 3
     assert sent.gauges["xclaim.queue.dead_letters"] == 0
     assert sent.gauges["xclaim.queue.oldest_waiting"] >= 0
+
+
+def test_a_measure_waits_longer_than_a_person_does(
+    postgresql_url: str, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", connection_uri(postgresql_url))
+    engine = create_engine(postgresql_url)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("LOCK TABLE xclaim_message")
+        freed = Timer(TIMEOUT.total_seconds(), connection.rollback)
+        freed.start()
+
+        XclaimHook().measure("orders", {})
+        freed.join()
+
+    engine.dispose()
+    assert sent.gauges["xclaim.queue.oldest_waiting"] == 0
 
 
 @pytest.mark.usefixtures("connected")

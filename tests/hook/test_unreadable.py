@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow import sdk
-from airflow.sdk import DAG
 
 from tests.eventually import PATIENCE
-from tests.hook.conftest import DagRun
+from tests.hook.conftest import DagRun, dags
 from tests.hostile import rows
 from xclaim import Message, Queue, create_engine
 from xclaim.airflow import triggers
@@ -24,15 +22,7 @@ pytestmark = pytest.mark.airflow
 
 Run = Callable[..., DagRun]
 task: Any = sdk.task  # its decorators are found at run time
-
-
-def dag(name: str) -> DAG:
-    return DAG(
-        f"unreadable_{name}",
-        schedule=None,
-        start_date=datetime(2026, 1, 1),  # noqa: DTZ001
-        default_args={"retries": 2, "retry_delay": timedelta(0)},
-    )
+dag = dags("unreadable", retries=2)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -173,6 +174,27 @@ def test_a_missing_connection_names_the_commands_that_make_it(use: Callable[[str
     assert f"`airflow connections add {quoted} --conn-uri" in str(caught.value)
     assert f"`{versions.program()} upgrade --conn-id {quoted}`" in str(caught.value)
     assert reason_of("nobody's") == str(caught.value)
+
+
+@EVERY
+def test_a_secrets_backend_may_have_one_that_cannot_be_read(
+    use: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "connections.json"
+    file.write_text('{"shop": "xclaim://bob:hunter2@h:port/db"}')
+    backend = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
+    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", backend)
+    given = json.dumps({"connections_file_path": str(file)})
+    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND_KWARGS", given)
+    # Airflow 3.3 keeps the backends that it has made.
+    monkeypatch.setattr("airflow.sdk.configuration._secrets_backend_cache", {}, raising=False)
+
+    with pytest.raises(DatabaseUrlError) as caught:
+        use("shop")
+
+    assert "'shop', or its secrets backend has one that is no connection" in str(caught.value)
+    assert "write it as a URI" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_the_id_that_the_button_draws_is_not_shown(

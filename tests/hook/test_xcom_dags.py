@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time import task_runner, xcom
 
-from tests.hook.conftest import DagRun, configure_xcoms
+from tests.hook.conftest import DagRun, configure_xcoms, dags
 from xclaim.airflow.xcom import clean_xcoms
 from xclaim.airflow.xcom.cleaning import clean_xcoms_by_database
 from xclaim.airflow.xcom.stored import StoredXCom
@@ -32,16 +32,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("xcom_folder")]
 Run = Callable[..., DagRun]
 task: Any = sdk.task  # its decorators are found at run time
 LARGE = "large " * 1000
-
-
-def dag(name: str, **options: Any) -> DAG:
-    return DAG(
-        f"xcom_{name}",
-        schedule=None,
-        start_date=datetime(2026, 1, 1),  # noqa: DTZ001
-        default_args={"retries": 2, "retry_delay": timedelta(0)},
-        **options,
-    )
+dag = dags("xcom", retries=2)
 
 
 def objects(folder: Path) -> list[Path]:

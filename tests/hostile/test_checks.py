@@ -5,7 +5,7 @@ Some got past the CHECK, while it was dropped or not looked at; the others no CH
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import BindParameter, Connection, Engine, bindparam, text
 from sqlalchemy.exc import IntegrityError
 
-from tests.contract.facades import Facade
+from tests.contract.facades import Facade, SyncFacade
 from tests.hostile.rows import CLAIMED, CONSUMED, DEAD, PAST, row, unsound
 from tests.retrying import AT_ONCE
 from xclaim import Queue, Ticket
@@ -76,6 +76,14 @@ def _look_again(connection: Connection) -> None:
     for name, condition in CHECKS.items():
         added = f"ALTER TABLE xclaim_message ADD CONSTRAINT {name} CHECK ({condition}) NOT VALID"
         connection.exec_driver_sql(added.replace("%", "%%"))
+
+
+@pytest.fixture
+def facade(engine: Engine) -> Iterator[Facade]:
+    """Return one of the facades: both send the same statements, and these rows can be read."""
+    facade = SyncFacade(engine)
+    yield facade
+    facade.close()
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 Each session has two steps: its verb, and then a commit or a crash. An interleaving is run from
 the beginning by the choices made so far and then by the first choice there is; the next one differs
 in the last choice that had an alternative. So each order is run once, and a session that waits for
-a lock has no choices until another one has let go of it.
+a lock has no choices until another one has let go of it. Of sessions that do the same the first one
+begins first: the other way round it is the same order.
 
 Of two that wait for the same row, PostgreSQL nearly always lets the first one go on: they look for
 the new version of the row at the same time. Where the second overtook it, the interleaving is
@@ -150,8 +151,12 @@ class Interleaving:
             if part.done is not None and not part.is_ended:
                 choices += [(number, "commit"), (number, "crash")]
             elif not part.is_begun and not (is_open and self.stage.is_serial):
-                choices.append((number, part.verb))
+                choices += [] if self._has_a_twin_before(number) else [(number, part.verb)]
         return choices
+
+    def _has_a_twin_before(self, number: int) -> bool:
+        verb = self._parts[number].verb
+        return any(each.verb == verb and not each.is_begun for each in self._parts[:number])
 
     def _step(self, choice: Choice, ledger: _Ledger) -> None:
         number, step = choice

@@ -75,13 +75,16 @@ def test_no_order_of_two_failures_breaks_a_promise(
     assert explore(quick_stage, "lapsed often", verbs) > 0
 
 
-@pytest.mark.parametrize(("verbs", "count"), [(("claim",), 2), (("claim",) * 2, 24)])
+@pytest.mark.parametrize(
+    ("verbs", "count"), [(("claim",), 2), (("claim", "expire"), 24), (("claim",) * 2, 12)]
+)
 def test_each_order_and_each_end_is_explored_once(
     fresh_postgresql_url: str, verbs: Sequence[str], count: int
 ) -> None:
     stage = stage_on(fresh_postgresql_url)
 
-    # Two steps each and two ends each: 4! / (2! * 2!) orders, times 4.
+    # Two steps each and two ends each: 4! / (2! * 2!) orders, times 4; half of them if both do the
+    # same, because it does not matter then which of them is the first.
     assert explore(stage, "nothing", verbs) == count
 
     stage.close()

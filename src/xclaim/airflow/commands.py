@@ -146,14 +146,14 @@ def database_behind(conn_id: str) -> Database:
 
     from airflow.models.connection import Connection
 
-    from xclaim.airflow.connections import database_of, missing_connection
+    from xclaim.airflow.connections import database_of, missing_or_stored
     from xclaim.airflow.payload_settings import payloads_of
     from xclaim.cli.database import Database
 
     try:
         connection = Connection.get_connection_from_secrets(conn_id)
     except AirflowException as error:
-        raise missing_connection(conn_id) from error
+        raise missing_or_stored(conn_id) from error
     found = database_of(connection, conn_id)
     return Database(
         url=found.url.render_as_string(hide_password=False),

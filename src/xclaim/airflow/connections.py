@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from xclaim.airflow import versions
 from xclaim.airflow.payload_settings import options_of
@@ -49,6 +49,9 @@ _QUERY_EXTRAS = (
 )
 PLACES_EXTRA = "xclaim_places"
 PARTS_EXTRA = "xclaim_parts"
+_EXPORTED = "AIRFLOW_CONN_"
+_WRITTEN = "write it as a URI, type://user:password@host:port/database, or as JSON"
+_NO_EXTRA = 'its extra is no JSON object: write {"name": "value"}'
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
 _is_tested: ContextVar[bool] = ContextVar("is_tested", default=False)
 
@@ -63,6 +66,7 @@ class ConnectionLike(Protocol):
     login: str | None
     password: str | None
     port: int | None
+    extra: str | None
 
     @property
     def extra_dejson(self) -> dict[str, Any]:
@@ -137,7 +141,7 @@ def missing_connection(conn_id: str) -> DatabaseUrlError:
 
     :param conn_id: which Airflow does not know.
     """
-    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    variable = f"{_EXPORTED}{conn_id.upper()}"
     exported = os.environ.get(variable)
     if exported is not None:  # Airflow says of what it cannot read that it is not there
         return DatabaseUrlError(
@@ -145,11 +149,54 @@ def missing_connection(conn_id: str) -> DatabaseUrlError:
             f"{variable}: {_fault_of(exported)}"
         )
     quoted = shlex.quote(conn_id)
+    unread = f", or its secrets backend has one that is no connection ({_WRITTEN})"
     return DatabaseUrlError(
-        f"Airflow has no connection {conn_id!r}: make it, as by `airflow connections add {quoted} "
-        "--conn-uri postgresql://user:password@host/database` (or sqlite:////folder/xclaim.db), "
+        f"Airflow has no connection {conn_id!r}{unread if _has_secrets_backend() else ''}: make "
+        f"it, as by `airflow connections add {quoted} --conn-uri "
+        "postgresql://user:password@host/database` (or sqlite:////folder/xclaim.db), "
         f"then its table by `{versions.program()} upgrade{_option(conn_id)}`"
     )
+
+
+def missing_or_stored(conn_id: str) -> DatabaseUrlError:
+    """Return the same where Airflow's own database can be asked: in no task.
+
+    :param conn_id: which Airflow does not know, or cannot read.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        is_there = f"{_EXPORTED}{conn_id.upper()}" not in os.environ and is_stored(conn_id)
+    except SQLAlchemyError:  # where somebody has Airflow's commands and no database of it
+        is_there = False
+    if not is_there:
+        return missing_connection(conn_id)
+    quoted = shlex.quote(conn_id)
+    return DatabaseUrlError(
+        f"Airflow cannot read connection {conn_id!r}, which is in its database: its password and "
+        "its extra must have been encrypted with a key that is in [core] fernet_key, and the extra "
+        f"must be a JSON object; else make it again, by `airflow connections delete {quoted}` and "
+        f"`airflow connections add {quoted}`"
+    )
+
+
+def is_stored(conn_id: str) -> bool:
+    """Return whether Airflow's database has the connection, readable or not.
+
+    :param conn_id: of the connection.
+    """
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        statement = select(Connection.conn_id).where(Connection.conn_id == conn_id)
+        return session.scalar(statement) is not None
+
+
+def _has_secrets_backend() -> bool:
+    options = ("secrets", "backend"), ("workers", "secrets_backend")
+    return any(versions.conf.get(*option, fallback="") for option in options)
 
 
 def _fault_of(exported: str) -> str:
@@ -157,23 +204,30 @@ def _fault_of(exported: str) -> str:
     port = "its port must be a number up to 65535; in a URI percent-encode signs of the password"
     try:
         if not exported.lstrip().startswith("{"):
-            urlsplit(exported).port  # noqa: B018  (it raises)
-            return "write it as a URI, type://user:password@host:port/database, or as JSON"
+            parts = urlsplit(exported)
+            parts.port  # noqa: B018  (it raises)
+            extra = next(iter(parse_qs(parts.query).get("__extra__", [])), None)
+            return _WRITTEN if _is_object(extra) else _NO_EXTRA
     except ValueError:
         return port
     try:
         fields = json.loads(exported)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "it begins as JSON and is none"
-    try:
-        extra = fields.get("extra")
-        if isinstance(extra, str) and extra:
-            json.loads(extra)
-    except ValueError:
-        return 'its extra is no JSON object: write {"name": "value"}'
+    if not _is_object(fields.get("extra")):
+        return _NO_EXTRA
     if not str(fields.get("port") or 0).isdecimal():
         return port
     return "its fields are conn_type, host, schema, login, password, port and extra, and no others"
+
+
+def _is_object(extra: object) -> bool:
+    """Return whether an extra is none, a JSON object, or its text."""
+    try:
+        value = json.loads(extra) if isinstance(extra, str) and extra else extra
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value or {}, dict)
 
 
 def _option(conn_id: str) -> str:
@@ -193,7 +247,7 @@ def testing() -> Iterator[None]:
 
 def _is_drawn(conn_id: str) -> bool:
     """Return whether it may be an id that Airflow's button *Test* has drawn for a moment."""
-    is_exported = f"AIRFLOW_CONN_{conn_id.upper()}" in os.environ
+    is_exported = f"{_EXPORTED}{conn_id.upper()}" in os.environ
     is_like_it = re.fullmatch("[A-Za-z]{8}", conn_id) is not None
     return _is_tested.get() and is_exported and is_like_it
 
@@ -356,7 +410,8 @@ def _sqlite(connection: ConnectionLike, conn_id: str) -> Database:
 
 def _extras(connection: ConnectionLike, conn_id: str) -> dict[str, Any]:
     extras: object = connection.extra_dejson
-    if not isinstance(extras, dict):
+    # Airflow takes what it cannot read for none, and so would drop that payloads are encrypted.
+    if not isinstance(extras, dict) or not _is_object(connection.extra):
         raise DatabaseUrlError(
             f'the extra of connection {conn_id!r} is no JSON object: write {{"name": "value"}}'
         )

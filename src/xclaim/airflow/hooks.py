@@ -6,9 +6,10 @@ at its top: the core is loaded when a queue is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import xclaim.airflow.versions  # noqa: F401  (refuses an Airflow that is too old)
@@ -16,15 +17,13 @@ import xclaim.airflow.versions  # noqa: F401  (refuses an Airflow that is too ol
 from airflow.sdk import BaseHook
 
 from xclaim.airflow.lineage import LineageReports
-from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.tasks.failing import OnDead, OnError, checked_on_error
 from xclaim.airflow.tasks.identity import current_task
 from xclaim.airflow.tasks.tickets import (
     TICKET_LEASE,
     checked_batches,
-    ticket_claimant,
+    claimed_ticket,
     ticket_from_xcom,
-    ticket_to_xcom,
     was_settled,
 )
 from xclaim.arguments import LEASE, LEASE_LIMIT
@@ -160,12 +159,11 @@ class XclaimHook(BaseHook):
         :param size: how many messages the ticket is for, at most.
         :param lease: how long the ticket may wait to be resumed; then the messages go back.
         :param retry: how long messages rest whose leases ran out, which a claim gives back.
+        :raises DBAPIError: the database is away; of a split queue, one that may have a message.
         """
-        with ticket_claimant(queue_name) as who:
-            claims = self.queue(queue_name, retry=retry).claim_many(size, lease=lease, **who.keys)
-            who.has_claimed = bool(claims)
-        open_claims.forget(claims)  # they outlive the task
-        return ticket_to_xcom(self.xclaim_conn_id, claims) if claims else None
+        queue = self.queue(queue_name, retry=retry)
+        claim = partial(queue._claim_everywhere, size, lease=lease)  # noqa: SLF001
+        return claimed_ticket(queue_name, self.xclaim_conn_id, claim)
 
     def claim_batches(
         self,
@@ -184,10 +182,15 @@ class XclaimHook(BaseHook):
             ``[core] max_map_length``, over which nothing can be expanded.
         :param lease: how long the tickets may wait to be resumed; then the messages go back.
         :param retry: how long messages rest whose leases ran out, which a claim gives back.
+        :raises DBAPIError: the database is away; of a split queue, if nothing is in the others.
         """
+        queue = self.queue(queue_name, retry=retry)
         tickets: list[dict[str, Any]] = []
         for _ in range(checked_batches(max_batches)):
-            ticket = self.claim_ticket(queue_name, size, lease=lease, retry=retry)
+            # What is in the other places is not held up by one that is away.
+            look = queue.claim_many if tickets else queue._claim_everywhere  # noqa: SLF001
+            claim: Callable[..., list[Claim]] = partial(look, size, lease=lease)
+            ticket = claimed_ticket(queue_name, self.xclaim_conn_id, claim)
             if ticket is None:
                 break
             tickets.append(ticket)

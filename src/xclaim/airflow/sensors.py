@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from xclaim.airflow.versions import conf
+from xclaim.airflow.versions import AirflowSkipException, conf
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, timezone
 
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.lineage import operator_lineage
 from xclaim.airflow.links import LinkedToMessages
-from xclaim.airflow.tasks.tickets import TICKET_LEASE
+from xclaim.airflow.tasks.tickets import TICKET_LEASE, claimed_ticket
 from xclaim.arguments import MAX_LIMIT, seconds, whole_number
 from xclaim.retry import RETRY, Retry, checked_retry
 
@@ -73,17 +73,28 @@ class ClaimSensor(LinkedToMessages, BaseSensorOperator):
         return XclaimHook(self.xclaim_conn_id)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Claim if there is something."""
-        ticket = self.hook.claim_ticket(
-            self.queue_name, self.size, lease=self.lease, retry=self.retry
-        )
+        """Claim if there is something; of a split queue, in a place that is not away."""
+        queue = self.hook.queue(self.queue_name, retry=self.retry)
+        claim = partial(queue.claim_many, self.size, lease=self.lease)
+        ticket = claimed_ticket(self.queue_name, self.xclaim_conn_id, claim)
         return PokeReturnValue(is_done=ticket is not None, xcom_value=ticket)
 
     def execute(self, context: Context) -> Any:
         """Claim, now or when there is something, and return the ticket."""
-        if not self.deferrable:
+        if self.deferrable:
+            return self.claim_or_defer(context)
+        try:
             return super().execute(context)
-        return self.claim_or_defer(context)
+        except AirflowSkipException as skip:
+            if skip.__cause__ is not None:  # an error; else its time is over
+                raise
+            # Skipped is what found nothing, and of a place that is away nobody knows.
+            ticket = self.hook.claim_ticket(
+                self.queue_name, self.size, lease=self.lease, retry=self.retry
+            )
+            if ticket is None:
+                raise
+            return ticket
 
     def claim_or_defer(
         self, context: Context, event: Any = None, *, ends_at: str | None = None

@@ -29,6 +29,7 @@ Tags = dict[str, str]
 _logger = logging.getLogger(__name__)
 _MOST_QUEUES = 100  # that are told apart by one process
 _MOST_LIKE_IT = 20  # queues that are listed before the one that is looked for
+_LONGEST_LOOK = timedelta(seconds=30)  # a person would not wait so long; a task has done its work
 _LONGEST_NAME = 120  # characters of a queue in the name of a metric: StatsD takes 250 in all
 
 
@@ -197,7 +198,7 @@ def _oldest_waiting(queue: str, engine: Engine, schema: str | None) -> float | N
 
     from xclaim.observing import Observer
 
-    observer = Observer(engine, schema=schema)
+    observer = Observer(engine, schema=schema, timeout=_LONGEST_LOOK)
     try:  # not ``queue``, which looks for its flow as well
         found = observer.queues(named=queue, after=queue[:-1], limit=_MOST_LIKE_IT)
     except (SQLAlchemyError, XclaimError) as error:  # a task does its work without its metrics

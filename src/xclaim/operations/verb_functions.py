@@ -81,17 +81,16 @@ def of_migrations(modules: Iterable[object], home: str) -> dict[str, Wanted]:
     return found
 
 
-def make_anew(connection: Connection, modules: Iterable[object], schema: str | None) -> list[str]:
-    """Make the functions that are missing or differ, and return their names.
+def make_anew(connection: Connection, modules: Iterable[object], schema: str | None) -> None:
+    """Make the functions that are missing or differ.
 
     Who may call them still may, but for everybody. Nothing is done by a role that is not the owner
     of the table, nor to a function whose owner it is not: the doctor names what is left.
     """
     if connection.dialect.name == SQLITE.name:
-        return []
+        return
     home = home_of(connection, schema)
     made_here = functions_in(connection, home.schema)
-    done: list[str] = []
     for name, wanted in of_migrations(modules, home.schema).items():
         of_the_name = [made for made in made_here if made.name == name]
         made = wanted.nearest(of_the_name, home.owner)
@@ -101,8 +100,6 @@ def make_anew(connection: Connection, modules: Iterable[object], schema: str | N
         owners = {home.owner, home.owner if made is None else made.owner}
         if all(run(connection, _IS_ROLE, {"role": owner})[0].is_role for owner in owners):
             _make(connection, home, wanted, made, of_the_name)
-            done.append(name)
-    return done
 
 
 def _make(

@@ -219,6 +219,16 @@ class BoundQueue:
             return self.run(verbs.CLAIM_MANY, limit, **claimant)
         return self._loop().claim_waiting(limit, wait, claimant)
 
+    def claim_everywhere(
+        self, limit: int, claimant: Claimant, wait: timedelta | None = None
+    ) -> list[Claim]:
+        """Claim as ``claim_many``; ``[]`` only if nothing is in any place of a split queue.
+
+        Else raise the error of one that is away. For who tells others that there is nothing.
+        """
+        claims = [] if wait is None else self.claim_many(limit, claimant, wait)
+        return claims or self.run(verbs.DRAIN, limit, **claimant)
+
     def consume(
         self,
         claimant: Claimant,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ class PageNotFoundError(Exception):
     """There is no such page, queue, message or place."""
 
 
+PLACE_NAMES = "xclaim.place_names"  # of a request: of the places that the person may open
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
 _OURS: tuple[tuple[type[XclaimError], int, str], ...] = (
     (SchemaVersionError, 503, "No messages here yet"),
@@ -138,8 +140,12 @@ def _of_database(error: SQLAlchemyError) -> Failure:
 
 
 def failure_page(scope: Scope, error: BaseException, **context: Any) -> Response:
-    """Return the page for an error, with the headers that it asks for."""
+    """Return the page for an error, with the headers that it asks for.
+
+    It leads to all places: the first may be the one that fails, and others not.
+    """
     failure = failure_of(error)
+    names: Sequence[str] = scope.get(PLACE_NAMES, ())
     if failure.status >= 500 and not isinstance(error, XclaimError | AccessDeniedError):  # noqa: PLR2004
         _logger.error("a page failed: %s", type(error).__name__, exc_info=error)
     if isinstance(error, AccessDeniedError) and "location" in error.headers:
@@ -150,6 +156,7 @@ def failure_page(scope: Scope, error: BaseException, **context: Any) -> Response
         failure=failure,
         home=address(scope, ""),
         root=address(scope, ""),
+        places={name: address(scope, "queues", place=name) for name in names},
         **context,
     )
     if isinstance(error, AccessDeniedError):

@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 from starlette.routing import Route
 
-from xclaim.web.failures import PageNotFoundError
+from xclaim.web.failures import PLACE_NAMES, PageNotFoundError
 from xclaim.web.forms import MOST_BYTES, Form, form_of, read_body
 from xclaim.web.visits import Visit
 
@@ -93,7 +93,7 @@ def visit_of(request: Request, place_name: str | None = None) -> Visit:
     """Return the visit to a place, by default the one of the address. It may block."""
     place_name = place_name or request.query_params.get("place")
     settings, person = settings_of(request), person_of(request)
-    names = list(settings.places.names(person))
+    names = request.scope[PLACE_NAMES] = list(settings.places.names(person))
     name = place_name or next(iter(names), None)
     if name is None:
         raise PageNotFoundError(

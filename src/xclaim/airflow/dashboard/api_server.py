@@ -28,6 +28,7 @@ from airflow.models.dag import DagModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+from xclaim.airflow.connections import is_stored
 from xclaim.airflow.provider import DASHBOARD
 from xclaim.errors import InvalidArgumentError
 from xclaim.observing.observer import TIMEOUT
@@ -143,11 +144,7 @@ def is_listed(conn_id: str) -> bool:
 
     :param conn_id: of the connection.
     """
-    if f"{_EXPORTED}{conn_id.upper()}" in os.environ:
-        return True
-    with create_session() as session:
-        statement = select(Connection.conn_id).where(Connection.conn_id == conn_id)
-        return session.scalar(statement) is not None
+    return f"{_EXPORTED}{conn_id.upper()}" in os.environ or is_stored(conn_id)
 
 
 def connection(conn_id: str) -> ConnectionLike | None:
@@ -221,5 +218,5 @@ def _type_of(exported: str) -> str | None:
         return exported.partition(":")[0].replace("-", "_")
     try:
         return str(json.loads(exported).get("conn_type"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from xclaim.airflow.connections import database_of, missing_connection
+from xclaim.airflow.connections import database_of, missing_or_stored
 from xclaim.airflow.dashboard import api_server
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Databases:
             return known[1]
         connection = api_server.connection(conn_id)
         if connection is None:
-            raise missing_connection(conn_id)
+            raise missing_or_stored(conn_id)
         database = database_of(connection, conn_id)
         now = time.monotonic()
         with self._lock:

@@ -274,6 +274,13 @@ class TaskQueue(Queue[T_co]):
         claims = super().claim_many(limit, lease=lease, whole_lines=whole_lines, wait=wait, **who)
         return self._noted_as_open(claims)
 
+    def _claim_everywhere(
+        self, limit: int, *, claimed_by: str | None, claim_key: str | None, lease: timedelta
+    ) -> list[Claim[T_co]]:
+        """Claim as ``claim_many``; ``[]`` only if nothing is in any place of a split queue."""
+        who = {**self._as_task(claimed_by, claim_key), "lease": lease}
+        return self._noted_as_open(self._queue.claim_everywhere(limit, who))
+
     def claim_message(
         self,
         message_id: int,

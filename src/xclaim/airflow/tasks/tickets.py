@@ -17,12 +17,13 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.tasks.identity import PushSequence, TaskIdentity, current_task
 from xclaim.errors import InvalidArgumentError
 
@@ -62,6 +63,20 @@ def ticket_claimant(queue: str) -> Iterator[TicketClaimant]:
 
 class _NothingClaimedError(Exception):
     """Gives the number of a ticket back."""
+
+
+def claimed_ticket(
+    queue: str, xclaim_conn_id: str, claim: Callable[..., Sequence[Claim]]
+) -> dict[str, Any] | None:
+    """Claim for another task; return the ticket in its form for an XCom, None if nothing was there.
+
+    ``claim`` does so under the name and the key that it is given.
+    """
+    with ticket_claimant(queue) as who:
+        claims = claim(**who.keys)
+        who.has_claimed = bool(claims)
+    open_claims.forget(claims)  # they outlive the task
+    return ticket_to_xcom(xclaim_conn_id, claims) if claims else None
 
 
 def resumption_key(task: TaskIdentity, ticket: Ticket) -> str:
