@@ -82,13 +82,20 @@ def migrate_metadata(settings: dict[str, str], home: Path) -> None:
 
 @contextmanager
 def running(
-    settings: dict[str, str], home: Path, components: Sequence[str] = COMPONENTS
+    settings: dict[str, str],
+    home: Path,
+    components: Sequence[str] = COMPONENTS,
+    *,
+    user: Mapping[str, str] | None = None,
 ) -> Iterator[httpx.Client]:
-    """Start the components and yield a client of the API; stop all of them, whatever happens."""
+    """Start the components and yield a client of the API; stop all of them, whatever happens.
+
+    ``user``: the ``username`` and ``password`` it signs in with, where not all are admins.
+    """
     processes = [start(component, settings, home) for component in components]
     try:
         with httpx.Client(base_url=settings["AIRFLOW__API__BASE_URL"], timeout=120) as client:
-            token = wait(home, lambda: _token(client, home, processes))
+            token = wait(home, lambda: _token(client, home, processes, user))
             client.headers["Authorization"] = f"Bearer {token}"
             yield client
     finally:
@@ -171,13 +178,17 @@ def _already_gone() -> Iterator[None]:
 
 
 def _token(
-    client: httpx.Client, home: Path, processes: Sequence[subprocess.Popen[bytes]]
+    client: httpx.Client,
+    home: Path,
+    processes: Sequence[subprocess.Popen[bytes]],
+    user: Mapping[str, str] | None,
 ) -> str | None:
     for process in processes:
         if process.poll() is not None:
             raise StackError(f"{process.args!r} has ended:\n{tail_of_logs(home)}")
     try:
-        answer = client.get("/auth/token")
+        path = "/auth/token"
+        answer = client.get(path) if user is None else client.post(path, json=dict(user))
     except httpx.TransportError:
         return None
     return answer.json()["access_token"] if answer.is_success else None

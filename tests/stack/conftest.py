@@ -23,6 +23,7 @@ from sqlalchemy import Row, create_engine, make_url, text
 
 from tests.databases import temporary_database
 from tests.hook.conftest import connection_uri
+from tests.stack.users import ADMIN, user_settings
 from xclaim import Queue
 
 # The run on SQLAlchemy 2.0 has no Airflow; it leaves out everything marked `airflow` as well.
@@ -234,11 +235,11 @@ def stack(
             "AIRFLOW__XCLAIM__XCOM_STORAGE": f"file://{home}/objects",
             "AIRFLOW_CONN_SHOP": json.dumps({"conn_type": "sqlite", "host": f"{home}/shop.db"}),
         }
-        settings |= QUICK | PATIENT | XCOMS | places
+        settings |= QUICK | PATIENT | XCOMS | places | user_settings(home)
         migrate_metadata(settings, home)
         ours = ("scheduler", "triggerer")
         others = [component for component in COMPONENTS if component not in ours]
-        with running(settings, home, others) as client, ExitStack() as stopping:
+        with running(settings, home, others, user=ADMIN) as client, ExitStack() as stopping:
             stack = Stack(client, home, url, metadata, settings, {}, [])
             stopping.callback(stack.stop_components)
             for component in ours:
