@@ -37,7 +37,6 @@ pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[1] / "docs"
 # Workloads that are younger than the run on the page. The next run of `make bench` has them.
 NOT_YET_RUN = {
-    "AsyncQueue, batches of 100",
     "100 messages a second, 8 workers wait",
     "60,000 messages in a queue that keeps up, a snapshot held",
     "60,000 messages in a queue that keeps up, snapshots come and go",
