@@ -1,7 +1,7 @@
 """One process of the race: it pushes to few keys, claims, and ends its claims in every way.
 
 The last letter of a message's name says what becomes of it: `i` is tried for ever, `m` dies after
-two attempts and lets others pass, `h` dies and holds its line. Some have no key.
+two attempts and lets others pass, `h` after one and holds its line. Some have no key.
 
 Each line of its log is written before it goes on. A push is `pushing` before and `pushed` after its
 commit; a claim has the time before and after it; an end is `ending` before and `ended` after. The
@@ -110,8 +110,8 @@ class Racer:
             (40, self._push),
             (12, self._push_slowly),
             (50, self._work),
-            (8, self._work_on_one),
-            (3, self._work_on_letters),
+            (12, self._work_on_one),
+            (6, self._work_on_letters),
             (2, self._queue_expire),
             (3, self._redrive),
             (3, self._withdraw),
@@ -158,7 +158,7 @@ class Racer:
     def _pushed_to(self, queue: Queue, items: list[Item]) -> list[int]:
         kind = items[0][0][-1]
         options: dict[str, Any] = {
-            "max_attempts": None if kind == "i" else 2,
+            "max_attempts": {"i": None, "m": 2, "h": 1}[kind],
             "on_dead": "hold" if kind == "h" else "skip",
         }
         if len(items) == 1:
