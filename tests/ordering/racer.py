@@ -27,7 +27,8 @@ from xclaim import Claim, ClaimLostError, Queue, Retry, create_engine
 QUEUE = "race"
 LETTERS = f"{QUEUE}.dead"
 LEASE = timedelta(seconds=0.3)
-RETRY = Retry(first=timedelta(0), most=timedelta(0), max_attempts=None)
+# Its attempts are those of each message: a limit here, or none, would go before them.
+RETRY = Retry(first=timedelta(0), most=timedelta(0))
 STOP = "stop"  # a file
 Item = tuple[str, str | None]  # the name of a message, and its key
 _KINDS = {"i": 0.55, "m": 0.3, "h": 0.15}  # of all messages
