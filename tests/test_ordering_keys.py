@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.eventually import until
 from tests.people import People, people
-from tests.test_statements import explain
+from tests.plans import MODES, explain
 from xclaim import AsyncQueue, OrderingNotEnabledError, Queue, create_engine
 from xclaim.operations import audit, doctor, migrate, ordering
 from xclaim.sql import statements
@@ -244,7 +244,7 @@ def test_who_stands_in_line_hears_nothing_of_other_queues(office: People) -> Non
     assert lined_up[0] == lined_up[1]
 
 
-@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_claim_reads_no_line(engine: Engine, mode: str) -> None:
     queue = Queue("load", engine)
     queue.push_many([0] * 20_000, ordering_keys=["long"] * 20_000)
@@ -257,9 +257,6 @@ def test_a_claim_reads_no_line(engine: Engine, mode: str) -> None:
 
     assert "ix_xclaim_message_claim" in plan.text
     assert plan.buffers <= 40, plan.text
-
-
-MODES = ["force_custom_plan", "force_generic_plan"]
 
 
 def batches(engine: Engine, limit: int, *, whole_lines: bool = True) -> Iterator[Any]:

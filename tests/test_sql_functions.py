@@ -133,6 +133,18 @@ def lines(queue: Queue) -> None:
     queue.push("first", ordering_key="b")
 
 
+def in_turn(queue: Queue) -> list[Claim]:
+    """Return a claim of a message that has the turn of its key."""
+    lines(queue)
+    return [claimed(queue)]
+
+
+def batch(queue: Queue) -> list[Claim]:
+    """Return two claims of one line, in which a third one stands."""
+    queue.push_many([1, 2, 3], ordering_keys=["a"] * 3)
+    return queue.claim_many(2, claimed_by="me", whole_lines=True)
+
+
 def dead(queue: Queue) -> None:
     queue.push_many([1, 2, 3], max_attempts=1)
     for _ in range(2):
@@ -228,6 +240,23 @@ ORDERED = {
             (each.message.id, each.payload, each.message.ordering_key) for each in claims
         ],
     ),
+    **{
+        f"release, {name}": Case(
+            verb=partial(release, {"count": False}),
+            sql="SELECT queue, status, attempts, available_at"
+            " FROM xclaim_release(%s, %s, counts => false)",
+            before=before,
+            given=receipts,
+            tells=lambda message: [
+                (message.queue, str(message.status), message.attempts, message.available_at)
+            ],
+        )
+        for name, before in [
+            ("the one with the turn", in_turn),
+            ("one of a batch, whose turn goes to another", batch),
+            ("the second of a batch, that stands in line", lambda queue: batch(queue)[::-1]),
+        ]
+    },
     "peek, in line": Case(
         verb=lambda queue, _: queue.peek(9),
         sql="SELECT id, ordering_key, available_at FROM xclaim_peek('orders', 9)",

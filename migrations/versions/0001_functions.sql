@@ -1039,8 +1039,9 @@ END
 $$;
 
 -- Give the message back. With an error the attempt has failed: the message comes back after a
--- growing pause, or after delay, and is a dead letter when its attempts are used up. XC001 if
--- the claim is no longer held.
+-- growing pause, or after delay, and is a dead letter when its attempts are used up. Its
+-- available_at is NULL if it stands in the line of its ordering_key again. XC001 if the claim is
+-- no longer held.
 CREATE OR REPLACE FUNCTION {schema}.xclaim_release(
     id bigint, token uuid, delay interval DEFAULT NULL, error text DEFAULT NULL,
     counts boolean DEFAULT true, error_class text DEFAULT NULL
@@ -1286,6 +1287,15 @@ BEGIN
         RAISE 'the claim of message % is no longer held', xclaim_release.id
             USING ERRCODE = 'XC001',
             HINT = 'another has it by now, or it was settled: undo what you did for it';
+    END IF;
+    IF _row.ordering_key IS NOT NULL AND _row.available_at IS NOT NULL
+       AND _row.queue = _row.origin_queue THEN
+        -- A trigger may have given its turn to another one of its line.
+        IF EXISTS (SELECT FROM {schema}.xclaim_message AS released
+                    WHERE released.id = xclaim_release.id AND released.status = 'available'
+                      AND released.available_at IS NULL) THEN
+            _row.available_at := NULL;
+        END IF;
     END IF;
     RETURN QUERY SELECT _row.queue, _row.status, _row.attempts, _row.available_at;
 END

@@ -22,6 +22,7 @@ PAIRS = [
     (HELD, ("delete the head", "redrive in order")),
     (BESIDE, ("consume", "consume")),
     (BESIDE, ("push behind", "redrive in order")),
+    (BESIDE, ("redrive in order", "ack the head")),
     (BESIDE, ("redrive in order", "fail the head")),
     (BESIDE, ("redrive in order", "delete the first in line")),
 ]

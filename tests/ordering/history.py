@@ -2,9 +2,12 @@
 
 A claim was certainly held from when its answer was there until its end was asked for, or, where
 nobody asked, until its lease ran out, counted from before the claim. Two claims of one key that
-overlap so were claimed at a time, unless they are of one batch. A message is passed over where
-another of its key was pushed after the commit of its own push, and was certainly claimed before it
-was done; but not along with it: then whoever had both could end them in any order.
+overlap so were claimed at a time, unless they are of one batch; two claims of one message, with a
+key or without, are so in any case. A message is passed over where another of its key was pushed
+after the commit of its own push, and was certainly claimed before it was done; but not along with
+it: then whoever had both could end them in any order. A dead letter may be passed, unless it holds
+its line; with what holds its line nothing behind it is claimed together. Who asks for one message
+by its id gets that one or none, and it has the turn of its key like any other that is claimed.
 """
 
 from __future__ import annotations
@@ -21,13 +24,19 @@ _TOLD_BY_PRODUCERS = {"pushed", "rolled back", "withdrawing"}
 
 @dataclass(slots=True, kw_only=True)
 class Held:
-    """One claim."""
+    """One claim. ``key``: of the line in which nobody else has one meanwhile.
+
+    ``wanted``: the id of the message that was asked for.
+    """
 
     message_id: int
-    key: str
+    name: str
+    queue: str
+    key: str | None
     by: str
     from_: float
     until: float
+    wanted: int | None = None
     how: str | None = None
     ending_at: float | None = None
     is_ended: bool = False
@@ -44,13 +53,13 @@ class Pushed:
 
     id: int
     name: str
-    key: str
+    key: str | None
     began: float
     committed: float
 
     @property
     def is_mortal(self) -> bool:
-        """Whether it may become a dead letter, which others pass."""
+        """Whether it may become a dead letter that others pass: not one that holds its line."""
         return self.name.endswith("m")
 
 
@@ -70,6 +79,9 @@ class History:
         return [
             *self.unexpected,
             *self._overlaps(),
+            *self._had_twice(),
+            *self._had_behind_a_holder(),
+            *self._not_wanted(),
             *self._acked_twice(),
             *self._passed_over(),
         ]
@@ -81,20 +93,39 @@ class History:
     def _overlaps(self) -> Iterable[str]:
         claims_of: dict[str, list[Held]] = defaultdict(list)
         for held in self.claims.values():
-            claims_of[held.key].append(held)
+            if held.key is not None:
+                claims_of[held.key].append(held)
         for key, claims in claims_of.items():
-            longest = None
-            for held in sorted(claims, key=lambda held: held.from_):
-                if held.until <= held.from_:
-                    continue  # its lease was over when the answer came
-                if (
-                    longest is not None
-                    and held.from_ < longest.until
-                    and held.batch != longest.batch
-                ):
-                    yield f"{key}: {longest} and {held} at once"
-                if longest is None or held.until > longest.until:
-                    longest = held
+            for one, other in _at_once(claims):
+                if one.batch != other.batch:
+                    yield f"{key}: {one} and {other} at once"
+
+    def _had_twice(self) -> Iterable[str]:
+        """Compare the claims of each message, in its queue and among the dead letters."""
+        claims_of: dict[int, list[Held]] = defaultdict(list)
+        for held in self.claims.values():
+            claims_of[held.message_id].append(held)
+        for id_, claims in claims_of.items():
+            for one, other in _at_once(claims):
+                yield f"message {id_} was had twice: {one} and {other}"
+
+    def _had_behind_a_holder(self) -> Iterable[str]:
+        names_of: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+        for held in self.claims.values():
+            if held.key is not None:
+                names_of[*held.batch, held.key].append(held.name)
+        return (
+            f"{names} were claimed together, of which one holds its line"
+            for names in names_of.values()
+            if len(names) > 1 and any(name.endswith("h") for name in names)
+        )
+
+    def _not_wanted(self) -> Iterable[str]:
+        return (
+            f"message {held.message_id} was claimed where {held.wanted} was wanted"
+            for held in self.claims.values()
+            if held.wanted not in (None, held.message_id)
+        )
 
     def _acked_twice(self) -> Iterable[str]:
         counts = Counter(held.message_id for held in self.acks())
@@ -111,10 +142,7 @@ class History:
         batches_of: dict[int, set[tuple[str, float]]] = defaultdict(set)
         for held in self.claims.values():
             batches_of[held.message_id].add(held.batch)
-        messages_of: dict[str, list[Pushed]] = defaultdict(list)
-        for pushed in self.pushed.values():
-            messages_of[pushed.key].append(pushed)
-        for key, messages in messages_of.items():
+        for key, messages in self._pushed_by_key().items():
             certain = [each for each in messages if not each.is_mortal and each.id in done_at]
             certain.sort(key=lambda each: each.committed)
             latest, place = None, 0
@@ -129,6 +157,25 @@ class History:
                     continue
                 if claim.from_ < done_at[latest.id]:
                     yield f"{key}: {message} was claimed before {latest} was done: {claim}"
+
+    def _pushed_by_key(self) -> dict[str, list[Pushed]]:
+        messages_of: dict[str, list[Pushed]] = defaultdict(list)
+        for pushed in self.pushed.values():
+            if pushed.key is not None:
+                messages_of[pushed.key].append(pushed)
+        return messages_of
+
+
+def _at_once(claims: Iterable[Held]) -> Iterable[tuple[Held, Held]]:
+    """Yield each claim that began before an earlier one ended, with the longest of those."""
+    longest = None
+    for held in sorted(claims, key=lambda held: held.from_):
+        if held.until <= held.from_:
+            continue  # its lease was over when the answer came
+        if longest is not None and held.from_ < longest.until:
+            yield longest, held
+        if longest is None or held.until > longest.until:
+            longest = held
 
 
 def read(folder: Path) -> History:
@@ -169,10 +216,16 @@ def _note_push(history: History, said: dict[str, Any], began: float) -> None:
 def _note_claim(history: History, said: dict[str, Any], by: str) -> None:
     match said["event"]:
         case "claimed":
-            for id_, key, token in said["claims"]:
-                until = said["asked_at"] + said["lease"]
-                history.claims[token] = Held(
-                    message_id=id_, key=key, by=by, from_=said["at"], until=until
+            for each in said["claims"]:
+                history.claims[each["token"]] = Held(
+                    message_id=each["id"],
+                    name=each["name"],
+                    queue=each["queue"],
+                    key=each["key"],
+                    by=by,
+                    from_=said["at"],
+                    until=said["asked_at"] + said["lease"],
+                    wanted=said.get("wanted"),
                 )
         case "ending":
             held = history.claims[said["token"]]

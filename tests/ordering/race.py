@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 
 from tests.ordering import history
 from tests.ordering.history import History
-from tests.ordering.racer import LEASE, QUEUE, RETRY, STOP, Job, Log, race
+from tests.ordering.racer import LEASE, LETTERS, QUEUE, RETRY, STOP, Job, Log, race
 from xclaim import Queue, create_engine
 
 _KILL_EVERY = 0.15  # seconds
@@ -38,10 +38,29 @@ _STUCK = text(
     " WHERE ordering_key IS NOT NULL AND status = 'available' AND available_at IS NULL"
     " AND NOT EXISTS (SELECT 1 FROM xclaim_message AS head"
     " WHERE head.origin_queue = waiting.origin_queue"
-    " AND head.ordering_key = waiting.ordering_key AND head.queue = head.origin_queue"
+    " AND head.ordering_key = waiting.ordering_key"
+    " AND (head.queue = head.origin_queue OR head.keeps_turn AND head.due_at IS NULL)"
     " AND head.available_at IS NOT NULL AND head.status <> 'consumed')"
     " GROUP BY ordering_key"
 )
+# Beside a dead letter that holds the line: it does not owe the turn, which has a time.
+_PASSED = text(
+    "SELECT letter.id, other.id FROM xclaim_message AS letter JOIN xclaim_message AS other"
+    " ON letter.origin_queue = other.origin_queue AND letter.ordering_key = other.ordering_key"
+    " WHERE letter.queue <> letter.origin_queue AND letter.status <> 'consumed'"
+    " AND letter.keeps_turn AND letter.due_at IS NULL AND other.queue = other.origin_queue"
+    " AND (other.status = 'claimed' OR other.status = 'available'"
+    " AND other.available_at IS NOT NULL)"
+)
+_NOWHERE = text(
+    "SELECT id FROM xclaim_message"
+    " WHERE ordering_key IS NULL AND status <> 'consumed' AND available_at IS NULL"
+)
+_NEVER = {
+    "two at once": _TWO_AT_ONCE,
+    "beside a letter that holds": _PASSED,
+    "no key and in line": _NOWHERE,
+}
 _LEFT = text(
     "SELECT id, queue, status, ordering_key FROM xclaim_message WHERE status <> 'consumed'"
 )
@@ -71,12 +90,17 @@ class Result:
     claims: int
     acks: int
     lost: int
+    by_id: int  # of the claims
+    plain: int  # of the acks: of messages without a key
+    held: int  # of the acks: of dead letters that held their line
 
     def __str__(self) -> str:
         """Return one line of numbers."""
         return (
             f"{self.kills} kills, {self.pushed:,} pushed, {self.claims:,} claims,"
-            f" {self.acks:,} acks, {self.lost:,} lost, {len(self.broken)} broken"
+            f" {self.by_id:,} by id, {self.acks:,} acks, {self.plain:,} without a key,"
+            f" {self.held:,} of letters that hold, {self.lost:,} lost,"
+            f" {len(self.broken)} broken"
         )
 
 
@@ -153,7 +177,8 @@ def run(settings: Settings, say: Callable[[str], None] = lambda _: None) -> Resu
                 break
             time.sleep(_KILL_EVERY)
             field.kill_one()
-            broken += _shown("two at once", engine, _TWO_AT_ONCE)
+            for what, statement in _NEVER.items():
+                broken += _shown(what, engine, statement)
     finally:
         field.stop()
     broken += field.crashed
@@ -169,6 +194,9 @@ def run(settings: Settings, say: Callable[[str], None] = lambda _: None) -> Resu
         claims=len(told.claims),
         acks=len(told.acks()),
         lost=told.lost,
+        by_id=sum(held.wanted is not None for held in told.claims.values()),
+        plain=sum(held.key is None and held.queue == QUEUE for held in told.acks()),
+        held=sum(held.key is not None and held.queue == LETTERS for held in told.acks()),
     )
 
 
@@ -177,6 +205,7 @@ def _drain(engine: Engine, folder: Path) -> list[str]:
     log = Log(folder / "drain.jsonl")
     queue = Queue(QUEUE, engine, retry=RETRY)
     time.sleep(LEASE.total_seconds() * 1.5)
+    Queue(LETTERS, engine, retry=RETRY).expire()
     queue.expire()
     queue.expire()  # what the first one gave back may have been owed
     broken = _shown("stuck", engine, _STUCK)
@@ -187,11 +216,7 @@ def _drain(engine: Engine, folder: Path) -> list[str]:
             claims = queue.claim_many(20, claimed_by="drain", lease=LEASE * 100)
             if not claims:
                 break
-            held = [
-                [each.message.id, each.message.ordering_key, str(each.token)] for each in claims
-            ]
-            lease = LEASE.total_seconds() * 100
-            log.write("claimed", claims=held, asked_at=asked_at, lease=lease)
+            log.claimed(claims, asked_at=asked_at, lease=LEASE * 100)
             for claim in claims:
                 log.write("ending", token=str(claim.token), how="ack")
                 queue.ack(claim)

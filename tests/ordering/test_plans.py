@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.databases import temporary_database
-from tests.test_statements import Plan, explain
+from tests.plans import MODES, Plan, explain
 from xclaim import create_engine
 from xclaim.operations import ordering
 from xclaim.sql import statements
@@ -34,7 +34,6 @@ SELECT 'load', 'load', '1', 'former-' || key, now(), now(), 'consumed', now(), '
        CASE WHEN key <= 20000 THEN now() + interval '1 hour' END
   FROM generate_series(1, 30000) AS key;
 """
-MODES = ["force_custom_plan", "force_generic_plan"]
 
 
 @pytest.fixture(scope="module")
