@@ -7,19 +7,22 @@ settles, with all that passes their turns on. What counts all there is has no pl
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from tests.databases import temporary_database
 from tests.plans import MODES, explain
-from tests.test_statements import BOUNDED, ENCODED, LISTED
+from tests.test_statements import BOUNDED, ENCODED, LISTED, OF_MAINTAINERS
 from xclaim import create_engine
 from xclaim.operations import ordering
+from xclaim.operations.grants import Kind
+from xclaim.operations.grants import plan as planned
 from xclaim.sql import statements
 from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.schema import message_table
@@ -322,10 +325,21 @@ def million(postgresql_server: str, _template_url: str) -> Iterator[Engine]:
         engine.dispose()
 
 
+@pytest.fixture(scope="module")
+def maintainer(million: Engine) -> Iterator[str]:
+    role = f"xclaim_test_maintainer_{secrets.token_hex(4)}"
+    with million.begin() as connection:
+        planned(connection, Kind.MAINTAINER, role).apply(connection)
+    yield role
+    with million.begin() as connection:
+        connection.execute(text(f"DROP OWNED BY {role}"))
+        connection.execute(text(f"DROP ROLE {role}"))
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("scene", "name", "returned"), CASES)
 def test_a_statement_reads_no_more_of_a_million(
-    million: Engine, scene: str, name: str, returned: int, mode: str
+    million: Engine, maintainer: str, scene: str, name: str, returned: int, mode: str
 ) -> None:
     build, options = STATEMENTS[name]
     there = SCENES[scene]
@@ -338,6 +352,7 @@ def test_a_statement_reads_no_more_of_a_million(
         million,
         build(message_table(), POSTGRESQL, **options),
         mode,
+        role=maintainer if name in OF_MAINTAINERS else None,
         before=[*there.before, *limits],
         **there.parameters(name),
     )
