@@ -268,6 +268,20 @@ def test_claims_begin_at_another_part_each_time(queue: Queue[Any]) -> None:
     assert parts_of([claim.message for claim in claims]) == ALL_PARTS
 
 
+def test_claims_begin_at_another_part_each_time_whatever_is_pushed_between(
+    queue: Queue[Any],
+) -> None:
+    queue.push_many(list(range(40)), unique_keys=KEYS)
+    claims: list[Claim] = []
+
+    for number in range(4):
+        claims.append(claimed(queue))
+        for _ in range(3):
+            queue.push(number)
+
+    assert parts_of([claim.message for claim in claims]) == ALL_PARTS
+
+
 def test_claims_under_a_key_begin_at_another_part_each_time(queue: Queue[Any]) -> None:
     queue.push_many(list(range(40)), unique_keys=KEYS)
 

@@ -2547,8 +2547,8 @@ SELECT queue, CASE WHEN paused_at IS NOT NULL THEN least(greatest(paused_at, '00
 -- Return for each of some queues what waits, what is held and what died (PostgreSQL).
 SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.retrying, waiting.looked_at,
       waiting.is_due_cut, waiting.is_delayed_cut, waiting.is_retrying_cut, held.claimed, held.lapsed,
-      held.live, held.claim_expires_at, held.claimed_at, letters.dead, letters.died_at, statement_timestamp()
-      AS now
+      held.live, held.own_lapsed, held.claim_expires_at, held.claimed_at, letters.dead, letters.died_at,
+      statement_timestamp() AS now
     FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL ( WITH RECURSIVE
       level AS ( SELECT (SELECT top.priority
     FROM xclaim_message AS top
@@ -2620,14 +2620,16 @@ SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.r
     ORDER BY priority DESC, available_at
     LIMIT %(bound)s::INTEGER) AS entry ) AS of_rest
     WHERE last.priority IS NOT NULL) AS found) AS waiting CROSS JOIN LATERAL (SELECT claimed, lapsed, live,
-      CASE WHEN claims.claim_expires_at IS NOT NULL THEN least(greatest(claims.claim_expires_at, '0001-01-03
-      00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN claims.claimed_at IS NOT
-      NULL THEN least(greatest(claims.claimed_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS
-      claimed_at
-    FROM ( SELECT held.messages AS claimed, held.lapsed, held.live, held.claim_expires_at, first.claimed_at
+      own_lapsed, CASE WHEN claims.claim_expires_at IS NOT NULL THEN least(greatest(claims.claim_expires_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS claim_expires_at, CASE WHEN
+      claims.claimed_at IS NOT NULL THEN least(greatest(claims.claimed_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS claimed_at
+    FROM ( SELECT held.messages AS claimed, held.lapsed, held.live, held.own_lapsed, held.claim_expires_at,
+      first.claimed_at
     FROM (SELECT count(*) AS messages, count(CASE WHEN entry.is_lapsed THEN 1 END) AS lapsed, count(CASE WHEN
-      entry.is_own = 1 AND NOT entry.is_lapsed THEN 1 END) AS live, min(entry.claim_expires_at) AS
-      claim_expires_at
+      entry.is_own = 1 AND NOT entry.is_lapsed THEN 1 END) AS live, count(CASE WHEN entry.is_own = 1 AND
+      entry.is_lapsed THEN 1 END) AS own_lapsed, min(CASE WHEN entry.is_own = 1 THEN entry.claim_expires_at
+      END) AS claim_expires_at
     FROM (SELECT *
     FROM (SELECT claim_expires_at, claim_expires_at <= statement_timestamp() AS is_lapsed, 1 AS is_own
     FROM xclaim_message

@@ -1578,12 +1578,14 @@ SELECT count(CASE WHEN entry.available_at <= strftime('%Y-%m-%d %H:%M:%f', 'now'
 
 -- claims_and_letters
 -- Return what is held of a queue, and what died (SQLite).
-SELECT claims.claimed, claims.lapsed, claims.live, claims.claim_expires_at, claims.claimed_at, letters.dead,
-      letters.available_at, strftime('%Y-%m-%d %H:%M:%f', 'now') AS now
-    FROM ( SELECT held.messages AS claimed, held.lapsed, held.live, held.claim_expires_at, first.claimed_at
+SELECT claims.claimed, claims.lapsed, claims.live, claims.own_lapsed, claims.claim_expires_at,
+      claims.claimed_at, letters.dead, letters.available_at, strftime('%Y-%m-%d %H:%M:%f', 'now') AS now
+    FROM ( SELECT held.messages AS claimed, held.lapsed, held.live, held.own_lapsed, held.claim_expires_at,
+      first.claimed_at
     FROM (SELECT count(*) AS messages, count(CASE WHEN entry.is_lapsed THEN 1 END) AS lapsed, count(CASE WHEN
-      entry.is_own = 1 AND NOT entry.is_lapsed THEN 1 END) AS live, min(entry.claim_expires_at) AS
-      claim_expires_at
+      entry.is_own = 1 AND NOT entry.is_lapsed THEN 1 END) AS live, count(CASE WHEN entry.is_own = 1 AND
+      entry.is_lapsed THEN 1 END) AS own_lapsed, min(CASE WHEN entry.is_own = 1 THEN entry.claim_expires_at
+      END) AS claim_expires_at
     FROM (SELECT *
     FROM (SELECT claim_expires_at, claim_expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') AS is_lapsed, 1 AS
       is_own

@@ -148,6 +148,9 @@ class BlockingConnection:
     def execute(self, statement: Any, parameters: Any = None) -> Any:
         return self._run(self._connection.execute(statement, parameters))
 
+    def close(self) -> None:
+        self._run(self._connection.close())
+
 
 async def _await(awaitable: Any) -> Any:
     return await awaitable

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 from sqlalchemy import Engine, event, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ResourceClosedError
 
 from tests.contract.facades import Facade
 from xclaim import (
@@ -166,6 +166,15 @@ def test_transact_releases_what_cannot_be_committed_and_leaves_no_transaction(
     with queue.transact() as (claimed, _):
         assert claimed is not None
     assert queue.counts().consumed == 1
+
+
+def test_transact_releases_where_its_block_has_closed_the_connection(queue: Queue) -> None:
+    queue.push(1)
+
+    with pytest.raises(ResourceClosedError), queue.transact() as (_, connection):
+        connection.close()
+
+    assert queue.counts().claimed == 0
 
 
 AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}

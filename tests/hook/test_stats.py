@@ -175,7 +175,7 @@ def test_a_measure_waits_longer_than_a_person_does(
     engine = create_engine(postgresql_url)
     with engine.connect() as connection:
         connection.exec_driver_sql("LOCK TABLE xclaim_message")
-        freed = Timer(TIMEOUT.total_seconds(), connection.rollback)
+        freed = Timer(1.5 * TIMEOUT.total_seconds(), connection.rollback)
         freed.start()
 
         XclaimHook().measure("orders", {})

@@ -272,6 +272,20 @@ def test_a_stream_goes_on_with_what_was_pushed_since_the_unreadable_came_back(
     assert (queue.counts().consumed, queue.counts().available) == (4, 1)
 
 
+@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_stream_gets_past_the_unreadable_of_a_higher_priority(
+    engine: Engine, facade: Facade, database: str, batch: int
+) -> None:
+    queue = facade.queue("hostile", retry=AT_ONCE)
+    for _ in range(3):
+        write_encoded(engine, database)
+    queue.push_many(["a", "b"], priority=-1)
+
+    assert [claim.payload for claim in queue.stream(batch=batch)] == ["a", "b"]
+    assert (queue.counts().consumed, queue.counts().available) == (2, 3)
+
+
 @pytest.mark.parametrize("database", ["postgresql"])
 def test_an_error_of_the_driver_itself_is_not_taken_for_a_database_that_is_away(
     engine: Engine, facade: Facade, caplog: pytest.LogCaptureFixture

@@ -72,8 +72,18 @@ def test_what_was_acked_at_once_is_no_rate(observer: Observer, rows: Rows) -> No
     chart = observer.chart("orders", Charted.CONSUMED, HOUR)
 
     assert flow.consumed_per_minute == 200.0  # of the last five minutes
-    for each, least in ((flow.consumed, 100), (chart, 200)):
+    for each, least in ((flow.consumed, 133), (chart, 200)):
         assert (sum(each.values), each.is_complete, each.is_estimate) == (least, False, False)
+
+
+def test_the_steps_of_a_stream_in_batches_are_reckoned(observer: Observer, rows: Rows) -> None:
+    for number in range(1, 25):
+        rows.consumed(100, ago=5 * number * SECOND)
+
+    consumed = observer.flows(["orders"])["orders"].consumed
+
+    assert consumed.is_estimate
+    assert sum(consumed.values) > 1_200  # of 2,400
 
 
 def test_acks_of_many_are_reckoned_from_the_time_between_them(

@@ -179,6 +179,22 @@ def test_who_holds_a_dead_letter_does_not_work_on_the_queue(
     assert observer.closely(["orders"])["orders"].verdict is Verdict.STALLED
 
 
+@pytest.mark.parametrize("others", [0, 11], ids=["few queues", "many queues"])
+def test_a_lapsed_claim_of_a_dead_letter_does_not_stall_the_queue(
+    observer: Observer, rows: Rows, others: int
+) -> None:
+    rows.claimed(queue="orders.dead", left=-HOUR)
+    rows.consumed()
+    for number in range(others):
+        rows.consumed(queue=f"other {number:02}")
+
+    listed = {each.name: each for each in observer.queues()}["orders"]
+
+    assert listed.lapsed.at_least == 1
+    assert listed.verdict is Verdict.IDLE
+    assert observer.closely(["orders"])["orders"].verdict is Verdict.IDLE
+
+
 def test_one_queue_is_as_in_the_list_with_its_flow(observer: Observer, rows: Rows) -> None:
     rows.available(3)
     rows.consumed(2)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xclaim import verbs
+from xclaim.arguments import MAX_LIMIT
 from xclaim.claims import Claim
 from xclaim.connections import calls
 from xclaim.connections.payload_work import takes_long, unreadable
@@ -132,7 +133,7 @@ class Stream:
     def _refill(self) -> bool:
         # Who does not wait ends at nothing.
         verb = verbs.DRAIN if self._wait is None else verbs.CLAIM_MANY
-        claim = partial(self._run, verb, self._loop.name, self._size)
+        claim = partial(self._run, verb, self._loop.name, self._asked())
         if finished := self._claims.finished():
             both = partial(self._ack_and_claim, finished)
             return self._loop.again.run(both, again=partial(self._ack_then_claim, claim))
@@ -140,9 +141,13 @@ class Stream:
         return self._wait is None and self._loop.again.run(claim)
 
     def _ack_and_claim(self, finished: list[Claim]) -> bool:
-        asked = self._loop.name, finished, self._size
+        asked = self._loop.name, finished, self._asked()
         waits = self._wait is not None
         return self._run(verbs.ACK_AND_CLAIM, *asked, acks=finished, waits=waits)
+
+    def _asked(self) -> int:
+        """Return how many to claim: of more than cannot be read one can, if there is one."""
+        return min(self._size + len(self._released), MAX_LIMIT)
 
     def _ack_then_claim(self, claim: Any) -> bool:
         self._holding.ack_again()

@@ -204,7 +204,7 @@ def _roll_back(connection: Connection) -> None:
 
     SQLAlchemy takes that for the end, and would give it to whoever has the connection next.
     """
-    if connection.dialect.name != SQLITE.name or connection.invalidated:
+    if connection.dialect.name != SQLITE.name or connection.closed or connection.invalidated:
         return
     pooled = connection.connection
     driver: Any = pooled.driver_connection

@@ -48,8 +48,9 @@ class Counted:
     claimed: int = 0
     lapsed: int = 0
     live: int = 0  # of the queue itself: who holds a dead letter does no work of the queue
+    own_lapsed: int = 0  # of the queue itself, too: who claims from it gives these back
     has_live: bool = False  # behind those that were counted, all of which are lapsed
-    claim_expires_at: Any = None
+    claim_expires_at: Any = None  # of the first that is the queue's own
     claimed_at: Any = None
     dead: int = 0
     died_at: Any = None

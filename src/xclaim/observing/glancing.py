@@ -83,6 +83,7 @@ def _put_waiting(counted: Counted, seen: Any) -> None:
         counted.due, counted.delayed, counted.available_at = due, entries - due, oldest
         counted.is_due_cut = counted.is_delayed_cut = False
         counted.retrying = min(counted.retrying, entries)
+        counted.looked_at = min(counted.looked_at, entries)
         counted.is_retrying_cut = counted.is_retrying_cut and entries > 0
         return
     delayed = entries - due
@@ -111,8 +112,7 @@ def _put_claims(counted: Counted, own: Any, of_dead: Any) -> None:
     counted.has_live = False  # is looked for anew where it matters
     counted.claimed = sum(each.entries for each in seen)
     counted.lapsed = sum(each.due for each in seen)
-    counted.live = own.entries - own.due if own else 0
-    lapsed = [as_time(each.oldest_at) for each in seen if each.oldest_at is not None]
-    counted.claim_expires_at = min(lapsed, default=None)
+    counted.live, counted.own_lapsed = (own.entries - own.due, own.due) if own else (0, 0)
+    counted.claim_expires_at = as_time(own.oldest_at) if own else None
     counted.is_claimed_cut = any(each.is_cut for each in seen)
     counted.is_lapsed_cut = any(each.is_cut and each.due == each.entries for each in seen)

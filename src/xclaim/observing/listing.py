@@ -278,7 +278,7 @@ def _count_claims(question: Question, rows: Mapping[str, Counted], so_far: int) 
         row.is_claimed_cut |= is_cut
         row.is_lapsed_cut |= is_cut and found.due == found.entries
         if each == cut[each]:
-            row.live = found.entries - found.due
+            row.live, row.own_lapsed = found.entries - found.due, found.due
 
 
 def _count_dead(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
@@ -359,6 +359,7 @@ def _row_of_sqlite(question: Question, name: str, bounds: Bounds) -> Counted:
         claimed=other.claimed,
         lapsed=other.lapsed,
         live=other.live,
+        own_lapsed=other.own_lapsed,
         claim_expires_at=other.claim_expires_at,
         claimed_at=other.claimed_at,
         dead=other.dead,
@@ -391,9 +392,9 @@ def _summary(row: Counted, known: Known) -> QueueSummary:
         available=row.due,
         retrying=row.retrying,
         held=max(row.live, int(row.has_live)),
-        lapsed=row.lapsed,
+        lapsed=row.own_lapsed,
         oldest_at=oldest,
-        lapsed_at=as_time(row.claim_expires_at) if row.lapsed else None,
+        lapsed_at=as_time(row.claim_expires_at) if row.own_lapsed else None,
         consumed_at=last,
         died_at=as_time(row.died_at),
     )

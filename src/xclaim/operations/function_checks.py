@@ -281,11 +281,12 @@ def _of_rights(
 def _left_over(capability: Capability, found: Surroundings, again: str) -> Iterator[Difference]:
     """Yield the roles that none of its verbs needs: of one that was dropped by hand, or cut off.
 
-    And those that were made when the database had another name: they go when it is made again.
+    And those that were made when the database had another name, or for the database that it is a
+    copy of: their rights here go when it is made again.
     """
     for former in found.former:
         yield Difference(
-            found=f"the role {former} is of a former name of the database",
+            found=f"the role {former} is of a former name of the database, or of its original",
             remedy=again,
             is_open=True,
         )

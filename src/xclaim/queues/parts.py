@@ -55,7 +55,7 @@ class Parts:
         self._all = tuple(parts)
         self._by_name = {part.name: part for part in parts}
         self._away = Away()
-        self._turns = Turns(len(parts))
+        self._turns, self._pushes = Turns(len(parts)), Turns(len(parts))
 
     def __iter__(self) -> Iterator[Part]:
         """Return the parts in the order of their numbers."""
@@ -67,7 +67,8 @@ class Parts:
         other = Parts(
             self._queue, [replace(part, runner=runners[part.runner]) for part in self._all]
         )
-        other._away, other._turns = self._away, self._turns
+        other._away = self._away
+        other._turns, other._pushes = self._turns, self._pushes
         return other
 
     def run(self, verb: Verb[Any], *given: Any, **options: Any) -> Any:
@@ -230,7 +231,7 @@ class Parts:
         """Return which payloads of a push go to which part: by key, or by turns."""
         free = [place for place, key in enumerate(keys) if not isinstance(key, str)]
         size = max(_TOGETHER, -(-len(free) // len(self._all)))
-        turns = itertools.cycle(list(self._in_turn(self._turns.next())) or self._all)
+        turns = itertools.cycle(list(self._in_turn(self._pushes.next())) or self._all)
         by_part: dict[str, list[int]] = {}
         for start in range(0, len(free), size):
             by_part.setdefault(next(turns).name, []).extend(free[start : start + size])
@@ -360,7 +361,7 @@ class Parts:
         None: of no part whose place is not away.
         """
         found: list[Vacancy] = []
-        for part in self._in_turn(self._turns.next()):
+        for part in self._in_turn(0):
             began = time.monotonic()
             try:
                 seen = part.run(verb)

@@ -6,10 +6,10 @@ import random
 
 
 class Turns:
-    """At which part the next verb begins: after the one that the last claim was from.
+    """At which part the next claim begins, or the next push: after the one that the last was of.
 
-    So whoever comes to a part again has seen that the others had nothing. Without a lock: who takes
-    the turn of another thread begins where that one does.
+    So who claims alone and comes to a part again has seen that the others had nothing. Without a
+    lock: who takes the turn of another thread begins where that one does.
     """
 
     def __init__(self, count: int) -> None:

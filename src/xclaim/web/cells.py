@@ -40,8 +40,9 @@ def flow_cells(name: str, flow: Flow) -> Cells:
     consumed = flow.consumed
     minutes = consumed.step.total_seconds() * len(consumed.values) / 60
     rate = estimate if consumed.is_estimate else number
+    least = "" if consumed.is_estimate or consumed.is_complete else "at least "
     return {
-        f"rate:{name}": {"text": rate(flow.consumed_per_minute)},
+        f"rate:{name}": {"text": least + rate(flow.consumed_per_minute)},
         f"waiting:{name}": {"text": _percentiles(flow.waiting)},
         f"work:{name}": {"text": _percentiles(flow.work)},
         f"spark:{name}": {

@@ -273,7 +273,11 @@ def _parting(name: str, found: Surroundings, spared: Iterable[str] = ()) -> Iter
         if facts.is_role and part not in spared:
             yield from parting(role_of(name, part, found.database), facts)
     for role, facts in found.former.items():
-        yield from parting(role, facts)
+        *taking, drop = parting(role, facts)
+        yield from taking
+        # A copy of a database has the roles of the one it was made of, which still needs them.
+        needed = "dependent_objects_still_exist OR insufficient_privilege"
+        yield _do(f"{drop}; EXCEPTION WHEN {needed} THEN NULL")
 
 
 def _as_role(role: str, schema: str, statements: list[str]) -> list[str]:

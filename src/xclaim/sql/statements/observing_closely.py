@@ -42,12 +42,15 @@ SELECT due.messages AS due, due.available_at, later.messages AS delayed,
                  WHERE queue = {queue} AND {waiting} AND {level} AND available_at > {now}
                  ORDER BY {order} LIMIT {sample}) AS far) AS entry) AS tried
 """
-# Of the queue and of its dead letters, which somebody may have claimed, too; `live` of the queue.
+# Of the queue and of its dead letters, which somebody may have claimed, too. `live`, `own_lapsed`
+# and `claim_expires_at` are of the queue alone: who claims from it gives back what lapsed there.
 _CLAIMS = """
-SELECT held.messages AS claimed, held.lapsed, held.live, held.claim_expires_at, first.claimed_at
+SELECT held.messages AS claimed, held.lapsed, held.live, held.own_lapsed, held.claim_expires_at,
+       first.claimed_at
   FROM (SELECT count(*) AS messages, count(CASE WHEN entry.is_lapsed THEN 1 END) AS lapsed,
                count(CASE WHEN entry.is_own = 1 AND NOT entry.is_lapsed THEN 1 END) AS live,
-               min(entry.claim_expires_at) AS claim_expires_at
+               count(CASE WHEN entry.is_own = 1 AND entry.is_lapsed THEN 1 END) AS own_lapsed,
+               min(CASE WHEN entry.is_own = 1 THEN entry.claim_expires_at END) AS claim_expires_at
           FROM (SELECT * FROM (SELECT claim_expires_at, claim_expires_at <= {now} AS is_lapsed,
                                       1 AS is_own FROM {table}
                  WHERE queue = {queue} AND {held} ORDER BY claim_expires_at LIMIT :others) AS own
@@ -101,12 +104,14 @@ _WAITING_COLUMNS = """name.queue, waiting.due, waiting.available_at, waiting.del
 
 _SUMMARIES = """
 SELECT {waiting_columns},
-       held.claimed, held.lapsed, held.live, held.claim_expires_at, held.claimed_at,
+       held.claimed, held.lapsed, held.live, held.own_lapsed, held.claim_expires_at,
+       held.claimed_at,
        letters.dead, letters.died_at, {now} AS now
   FROM (SELECT unnest((:queues)::text[]) AS queue) AS name
 {waits}
- CROSS JOIN LATERAL (SELECT claimed, lapsed, live, {claim_expires_at} AS claim_expires_at,
-                            {claimed_at} AS claimed_at FROM ({claims}) AS claims) AS held
+ CROSS JOIN LATERAL (SELECT claimed, lapsed, live, own_lapsed,
+                            {claim_expires_at} AS claim_expires_at, {claimed_at} AS claimed_at
+                       FROM ({claims}) AS claims) AS held
  CROSS JOIN LATERAL (SELECT dead, {available_at} AS died_at FROM ({letters}) AS letters) AS letters
 """
 # Behind the last of the levels: in the order of the index, whatever is due or delayed there.
@@ -205,8 +210,8 @@ def of_rest(table: Table, dialect: Dialect) -> TextClause:
 def claims_and_letters(table: Table, dialect: Dialect) -> TextClause:
     """Return what is held of a queue, and what died (SQLite)."""
     sql = (
-        "SELECT claims.claimed, claims.lapsed, claims.live, claims.claim_expires_at,"
-        " claims.claimed_at, letters.dead, letters.available_at, {now} AS now"
+        "SELECT claims.claimed, claims.lapsed, claims.live, claims.own_lapsed,"
+        " claims.claim_expires_at, claims.claimed_at, letters.dead, letters.available_at, {now} AS now"
         " FROM ({claims}) AS claims CROSS JOIN ({letters}) AS letters"
     )
     return statement_of(
