@@ -211,7 +211,8 @@ def claims_and_letters(table: Table, dialect: Dialect) -> TextClause:
     """Return what is held of a queue, and what died (SQLite)."""
     sql = (
         "SELECT claims.claimed, claims.lapsed, claims.live, claims.own_lapsed,"
-        " claims.claim_expires_at, claims.claimed_at, letters.dead, letters.available_at, {now} AS now"
+        " claims.claim_expires_at, claims.claimed_at, letters.dead, letters.available_at,"
+        " {now} AS now"
         " FROM ({claims}) AS claims CROSS JOIN ({letters}) AS letters"
     )
     return statement_of(
