@@ -466,6 +466,9 @@ def finished(draft: Message) -> Message:
     return draft
 
 
+LEASE_EXPIRED = "LeaseExpired"  # the error class of an attempt whose lease ran out
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """One attempt at a message that failed: the how manieth, when, whose, and with which error.

@@ -9,7 +9,8 @@ import pytest
 import xclaim.airflow
 from tests.handed_on import WAYS, assert_same, caught, errors_of, raised_by_workers
 from tests.hook.conftest import within_task
-from xclaim import ClaimLostError, Queue, TicketLostError, XclaimError
+from xclaim import ClaimLostError, Queue, Ticket, TicketLostError, XclaimError
+from xclaim.airflow.tasks.tickets import TicketLostForGoodError
 from xclaim.airflow.xcom import ExclusiveValue, ExclusiveValueLostError
 from xclaim.airflow.xcom.exclusive_values import consume_values
 
@@ -17,8 +18,10 @@ pytestmark = pytest.mark.airflow
 
 KINDS = errors_of(xclaim.airflow)
 VALUE = ExclusiveValue(queue="orders", xclaim_conn_id="xclaim_default", message_id=17)
+TICKET = Ticket(queue="orders", claim_key="key", claimed_by="me")
 EXAMPLES: dict[type[XclaimError], Callable[[], XclaimError]] = {
     ExclusiveValueLostError: lambda: ExclusiveValueLostError(VALUE, "is held by somebody"),
+    TicketLostForGoodError: lambda: TicketLostForGoodError(TICKET),
 }
 
 

@@ -11,6 +11,7 @@ from tests.hook.conftest import within_rerun, within_task
 from tests.retrying import AT_ONCE
 from xclaim import ClaimLostError, InvalidArgumentError, MessagesFailedError, TicketLostError
 from xclaim.airflow.hooks import XclaimHook
+from xclaim.airflow.tasks.failing import is_final
 
 pytestmark = pytest.mark.airflow
 
@@ -239,6 +240,35 @@ def test_a_retried_mapped_task_gets_its_own_slice_less_what_it_acked(hook: Xclai
     assert [claim.payload for claim in again] == [1, 2]
     with within_task(task_id="load", map_index=1):
         assert [claim.payload for claim in hook.resume(second)] == [3, 4, 5]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_batch_that_others_have_is_lost_for_retries_too_and_for_good(
+    hook: XclaimHook, *, resumed: bool
+) -> None:
+    hook.queue("orders").push_many([1, 2])
+    ticket = ticket_of(hook, 2, lease=NOW)
+    if resumed:  # by a try that was killed
+        with within_task(task_id="work"):
+            hook.resume(ticket, lease=NOW)
+    assert len(hook.queue("orders", retry=AT_ONCE).claim_many(2)) == 2
+
+    with within_task(2, task_id="work"), pytest.raises(TicketLostError) as lost:
+        hook.resume(ticket)
+
+    assert is_final(lost.value)
+
+
+def test_a_retry_has_nothing_to_do_where_the_first_of_its_batch_failed(hook: XclaimHook) -> None:
+    hook.queue("orders").push_many([1, 2])
+    ticket = ticket_of(hook, 2)
+    with within_task(task_id="work"):
+        first, second = hook.resume(ticket)
+        hook.queue("orders").release(first, error="boom")
+        hook.queue("orders").ack(second)
+
+    with within_task(2, task_id="work"):
+        assert hook.resume(ticket) == []
 
 
 def test_a_retried_plan_takes_its_batches_back(hook: XclaimHook) -> None:

@@ -21,6 +21,7 @@ from xclaim.airflow.tasks.failing import OnDead, OnError, checked_on_error
 from xclaim.airflow.tasks.identity import current_task
 from xclaim.airflow.tasks.tickets import (
     TICKET_LEASE,
+    TicketLostForGoodError,
     checked_batches,
     claimed_ticket,
     ticket_from_xcom,
@@ -210,7 +211,7 @@ class XclaimHook(BaseHook):
         :param lease: counted from now.
         :raises InvalidArgumentError: it is no ticket, was changed, or is of another connection or
             queue.
-        :raises TicketLostError: nothing is held for it any more.
+        :raises TicketLostError: nothing is held for it any more; a task is not retried then.
         """
         from xclaim import TicketLostError
 
@@ -221,8 +222,10 @@ class XclaimHook(BaseHook):
         known = ticket_from_xcom(ticket, self.xclaim_conn_id, queue_name)
         task_queue = self.queue(known.queue)
         claims = task_queue.resume(known, lease=lease)
-        if not claims and not was_settled(task_queue, ticket, current_task()):
-            raise TicketLostError(known)
+        task = current_task()
+        if not claims and not was_settled(task_queue, ticket, task):
+            # Outside a task there is nothing that Airflow could try again.
+            raise TicketLostError(known) if task is None else TicketLostForGoodError(known)
         return claims
 
     @contextmanager

@@ -325,7 +325,8 @@ class _TicketOperator(_XclaimOperator):
 class AckOperator(_TicketOperator):
     """Mark the messages of a ticket consumed; for when the work is done by other operators.
 
-    Fails with TicketLostError if they are no longer held: the work is then somebody else's, too.
+    Fails with TicketLostError, for good, if they are no longer held: the work is then somebody
+    else's, too.
 
     :param ticket: the output of a claiming task. (templated)
     :param queue_name: refuse a ticket of another queue. (templated)

@@ -7,8 +7,9 @@ a plain dict, with a few facts more. ``ticket_to_xcom`` makes it, ``ticket_from_
      "claimed_at": ..., "expires_at": ..., "id": 17, "attempts": 1, "payload": ..., "checksum": ...}
 
 ``id``, ``attempts`` and ``payload`` only in a ticket for one message, and the payload only if it is
-plain JSON in the row: templates read them. The checksum finds what was changed by accident; it is
-no signature. So what settles a ticket says itself behind which connection.
+plain JSON in the row: templates read them. One for several has ``first_id`` instead. The checksum
+finds what was changed by accident; it is no signature. So what settles a ticket says itself behind
+which connection.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from xclaim.airflow.tasks import open_claims
+from xclaim.airflow.versions import AirflowFailException
+
 from xclaim.airflow.tasks.identity import PushSequence, TaskIdentity, current_task
-from xclaim.errors import InvalidArgumentError
+from xclaim.errors import InvalidArgumentError, TicketLostError
 
 if TYPE_CHECKING:
     from xclaim import Claim, Queue, Ticket
@@ -61,6 +64,10 @@ def ticket_claimant(queue: str) -> Iterator[TicketClaimant]:
             raise _NothingClaimedError
 
 
+class TicketLostForGoodError(TicketLostError, AirflowFailException):
+    """In a task: Airflow does not try it again, because no retry finds the messages either."""
+
+
 class _NothingClaimedError(Exception):
     """Gives the number of a ticket back."""
 
@@ -87,15 +94,22 @@ def resumption_key(task: TaskIdentity, ticket: Ticket) -> str:
 def was_settled(queue: Queue, xcom: Mapping[str, Any], task: TaskIdentity | None) -> bool:
     """Return whether an earlier try of the task has settled what the ticket was for.
 
-    ``xcom`` is its form for an XCom. For one message the table says so. A retry
-    assumes it of a batch: what the earlier try did not ack went back to the queue.
+    ``xcom`` is its form for an XCom. The row of its message says so. Of a batch it is the first
+    one's, which may also have failed: an earlier try had the batch then, and went through it.
     """
+    from xclaim.message import LEASE_EXPIRED
+
     if task is None or not task.is_retry:
         return False
-    if "id" not in xcom:
+    message = queue.get(xcom.get("id", xcom.get("first_id")))
+    if message is not None and task.is_named_in(message.consumed_by):
         return True
-    message = queue.get(xcom["id"])
-    return message is not None and task.is_named_in(message.consumed_by)
+    if message is None or "id" in xcom:
+        return False
+    return any(
+        task.has_tried_as(each.claimed_by) and each.error_class != LEASE_EXPIRED
+        for each in queue.failures(message.id)
+    )
 
 
 def checked_batches(max_batches: Any) -> int:
@@ -129,8 +143,10 @@ def ticket_to_xcom(xclaim_conn_id: str, claims: Sequence[Claim]) -> dict[str, An
         "claimed_at": str(claims[0].message.to_dict()["claimed_at"]),
         "expires_at": claims[0].expires_at.isoformat(),
     }
-    if len(claims) == 1:
-        message = claims[0].message
+    message = claims[0].message
+    if len(claims) > 1:
+        xcom["first_id"] = message.id  # one is enough to ask what became of them
+    else:
         xcom |= {"id": message.id, "attempts": message.attempts}
         # Else it may be large, or secret, or none that JSON has; or nobody can read it.
         if message.codec is None and unreadable(message) is None:

@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.functions import Function
 from sqlalchemy.sql.selectable import FromClause
 
+from xclaim.message import LEASE_EXPIRED
 from xclaim.sql.dialects import Dialect, seconds_parameter
 from xclaim.sql.schema import DELETE_NAME, PASS_OWED_NAME
 from xclaim.sql.statements.failing import after_pause, claimant, lapsed, or_dead
@@ -80,7 +81,7 @@ def expire(table: Table, dialect: Dialect, *, spares_key: bool = False) -> State
         .values(
             **freed()
             | or_dead(table, after_pause(table, dialect, table.c.claimed_at), dialect)
-            | lapsed(table, dialect, error, literal_column("'LeaseExpired'", Text))
+            | lapsed(table, dialect, error, literal_column(f"'{LEASE_EXPIRED}'", Text))
         )
         # Not the error, which not all who expire may read.
         .returning(
