@@ -149,7 +149,7 @@ def test_an_extra_takes_away_nothing_that_the_environment_says(
 
     message = hook.queue("reports").push(LARGE)
 
-    assert hook.is_encrypted()
+    assert hook.is_encrypted("orders")
     assert message.codec == "json+fernet"
     assert len(objects(folder)) == 1
     plain, encrypted = hook.queue("reports").peek(2)

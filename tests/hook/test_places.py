@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from xclaim.airflow.versions import AirflowSkipException
 
@@ -25,6 +26,8 @@ from xclaim.airflow.triggers import AvailableTrigger
 from xclaim.operations import migrate
 
 pytestmark = pytest.mark.airflow
+
+KEY = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="
 
 
 @pytest.fixture
@@ -216,6 +219,30 @@ def test_the_connection_of_a_part_is_named(
     said = refused(XclaimHook().queue("orders").counts)
 
     assert said == "xclaim: queue 'orders.2, orders.3' is behind connection 'south'"
+
+
+def rendered(payload: str) -> str:
+    """Return what Airflow shows of a push whose queue a template names."""
+    operator = PushOperator(task_id="push", queue_name="{{ queue }}", payloads=[payload])
+    context: Any = {"queue": "orders"}
+    operator.render_template_fields(context)
+    return repr(operator.payloads)
+
+
+@pytest.mark.usefixtures("urls")
+def test_rendered_fields_are_shown_without_a_database_of_the_connection_s_own() -> None:
+    assert "PLAIN" in rendered("PLAIN")
+
+
+@pytest.mark.parametrize("place", ["north", "south"])
+def test_rendered_fields_are_hidden_where_the_place_is_encrypted(
+    split: dict[str, str], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    uri = f"{connection_uri(split[place])}?xclaim_encryption=xclaim"
+    monkeypatch.setenv(f"AIRFLOW_CONN_{place.upper()}", uri)
+    monkeypatch.setenv("XCLAIM_FERNET_KEYS", KEY)
+
+    assert "SECRET" not in rendered("SECRET")
 
 
 @pytest.mark.usefixtures("split")

@@ -121,9 +121,13 @@ class XclaimHook(BaseHook):
 
         return queue_uri(self._bind_of(queue_name)[1].database().url, queue_name)
 
-    def is_encrypted(self) -> bool:
-        """Return whether the payloads of this hook's queues are encrypted."""
-        return self.payloads_in_use().keys is not None
+    def is_encrypted(self, queue_name: str) -> bool:
+        """Return whether the payloads of a queue are encrypted, of a split one in any part.
+
+        :param queue_name: the queue's name.
+        """
+        places = self._places_of(queue_name).values()
+        return any(place.payloads_in_use().keys is not None for place in places)
 
     def measure(self, queue_name: str, counts: Mapping[str, int]) -> None:
         """Send how a queue is to Airflow's metrics, if these go anywhere.
@@ -133,7 +137,7 @@ class XclaimHook(BaseHook):
         """
         from xclaim.airflow.stats import measure_queue
 
-        places = {part: self._place_of(part) for part in self._parts_of(queue_name) or [queue_name]}
+        places = self._places_of(queue_name)
         tables = {part: (each.get_conn(), each.database().schema) for part, each in places.items()}
         measure_queue(queue_name, counts, tables)
 
@@ -306,11 +310,11 @@ class XclaimHook(BaseHook):
         """Return what the queue is bound to, and the hook of its place: of its first part's."""
         from xclaim.queues.placing import Split
 
-        parts = self._parts_of(queue_name)
-        if not parts:
-            place = self._place_of(queue_name)
+        hooks = self._places_of(queue_name)
+        parts = list(hooks)
+        if parts == [queue_name]:
+            place = hooks[queue_name]
             return place.database().placed(place.get_conn(), queue_name), place
-        hooks = {part: self._place_of(part) for part in parts}
         places = [
             hook.database().placed(
                 hook.get_conn(), *(part for part in parts if hooks[part] is hook)
@@ -318,6 +322,10 @@ class XclaimHook(BaseHook):
             for hook in dict.fromkeys(hooks.values())
         ]
         return Split(parts, places), hooks[parts[0]]
+
+    def _places_of(self, queue_name: str) -> dict[str, XclaimHook]:
+        """Return the hooks of a queue's places, by the names of its parts or its own."""
+        return {part: self._place_of(part) for part in self._parts_of(queue_name) or [queue_name]}
 
     def _parts_of(self, queue_name: str) -> list[str]:
         """Return the parts of a queue that is split; ``[]`` if it is not."""

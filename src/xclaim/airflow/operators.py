@@ -236,7 +236,7 @@ class PushOperator(_XclaimOperator):
     ) -> None:
         # The one way on which Airflow renders a task, mapped or not; then it keeps what it finds.
         super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
-        if parent is self and self.hook.is_encrypted():
+        if parent is self and self.hook.is_encrypted(self.queue_name):
             for name in _CONFIDENTIAL:
                 if getattr(self, name) is not None:
                     setattr(self, name, Hidden(getattr(self, name)))
