@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from xclaim.airflow.versions import AirflowSkipException
@@ -16,13 +17,14 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
 from tests import databases
-from tests.hook.conftest import connection_uri, within_rerun
+from tests.hook.conftest import connection_uri, within_rerun, within_task
 from xclaim import DatabaseUrlError, Queue
 from xclaim.airflow import triggers
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.operators import ClaimOperator, PushOperator
 from xclaim.airflow.sensors import ClaimSensor
 from xclaim.airflow.triggers import AvailableTrigger
+from xclaim.airflow.xcom import XclaimXComBackend, exclusive
 from xclaim.operations import migrate
 
 pytestmark = pytest.mark.airflow
@@ -301,6 +303,17 @@ def test_a_sensor_that_finds_nothing_anywhere_is_skipped(
 ) -> None:
     with pytest.raises(AirflowSkipException):
         sense()
+@pytest.mark.usefixtures("split", "xcom_folder")
+@pytest.mark.parametrize("value", range(4))
+def test_an_exclusive_value_in_a_split_queue_is_claimed_by_its_part(value: int) -> None:
+    with within_task(run_id=f"run {value}"):
+        stored = XclaimXComBackend.serialize_value(exclusive(value, "orders"), key="return_value")
+    passed_on = XclaimXComBackend.deserialize_value(SimpleNamespace(value=stored))
+
+    with within_task(task_id="pack"), passed_on as claimed:
+        assert claimed.payload == value
+
+    assert XclaimHook().queue("orders").counts().consumed == 1
 
 
 @pytest.mark.parametrize("parts", [4, {"orders": "four"}])

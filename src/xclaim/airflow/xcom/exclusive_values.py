@@ -343,6 +343,7 @@ def _push(
         messages = queue.push_many(payloads, unique_keys=keys, **options)
     for value, message in zip(by_key.values(), messages, strict=True):
         value.message_id, value.task, value.payload = message.id, None, None
+        value.queue = message.origin_queue  # of a queue that is split the part, where its id is one
 
 
 def _keys_of_other_values(
