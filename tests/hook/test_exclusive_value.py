@@ -17,6 +17,7 @@ from airflow.sdk import Asset
 from airflow.sdk.bases.xcom import BaseXCom
 
 from tests.hook.conftest import (
+    RETRIES,
     DagRun,
     configure_xcoms,
     connection_uri,
@@ -427,6 +428,40 @@ def test_a_cleared_task_pushes_another_value_anew_and_the_same_one_not(orders: Q
     assert after[0] == before[0]
     assert after == again
     assert (orders.counts().consumed, orders.counts().available) == (2, 1)
+
+
+@pytest.mark.parametrize("last", ["a", "b", "c"])
+def test_what_a_rerun_pushed_is_withdrawn_when_the_task_is_cleared_again(
+    orders: Queue, last: str
+) -> None:
+    with within_task():
+        before = returned(exclusive("a", "orders"))
+    with within_task(task_id="other"), before:
+        pass
+    with within_rerun():
+        returned(exclusive("b", "orders"))
+
+    with within_task(7, max_tries=6 + RETRIES):
+        after = returned(exclusive(last, "orders"))
+
+    assert (after == before) == (last == "a")
+    assert [message.payload for message in orders.peek(9)] == ([] if last == "a" else [last])
+
+
+@pytest.mark.parametrize("try_number", [2, 4])
+def test_values_that_a_later_try_does_not_return_are_withdrawn(
+    orders: Queue, returns: Queue, try_number: int
+) -> None:
+    again = within_task if try_number == 2 else within_rerun
+    with within_task():
+        first, *_ = returned([exclusive(text, "orders") for text in "abc"])
+
+    with again(try_number):
+        after = returned([exclusive("a", "orders"), exclusive("b", "returns")])
+
+    assert after[0] == first
+    assert [message.payload for message in orders.peek(9)] == ["a"]
+    assert [message.payload for message in returns.peek(9)] == ["b"]
 
 
 def test_one_value_in_several_places_is_one_message(orders: Queue) -> None:

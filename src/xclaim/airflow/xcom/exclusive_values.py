@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from copy import copy
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from xclaim.arguments import LEASE, LEASE_LIMIT
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_CONNECTION: Final = "xclaim_default"
 _MAX_QUEUE_BYTES = 200
+_PROBED = 1000  # keys that are looked for at a time
 _ONE_TASK: Final = "only one task can have it; let each task that needs one have its own"
 
 
@@ -213,14 +215,16 @@ def push_values(values: Iterable[ExclusiveValue], key: str) -> None:
     :param key: the XCom's.
     :raises DuplicateMessageError: a retry returns another value, and the former one was taken.
     """
-    found: dict[tuple[TaskIdentity, str, str], dict[str, ExclusiveValue]] = {}
+    found: dict[tuple[TaskIdentity, str, str], dict[int, ExclusiveValue]] = {}
     for position, value in enumerate(values):
         if value.task is not None:  # as all have that are still to be pushed
-            unique_key = _unique_key(value.task, key, position)
             place = (value.task, value.xclaim_conn_id, value.queue)
-            found.setdefault(place, {})[unique_key] = value
-    for place, by_key in found.items():
-        _push(*place, by_key)
+            found.setdefault(place, {})[position] = value
+    for (task, connection, queue_name), by_position in found.items():
+        queue = _hook(connection).queue(queue_name)
+        if task.try_number > 1:
+            _withdraw_what_is_left(task, queue, key, by_position)
+        _push(task, queue, {_unique_key(task, key, at): by_position[at] for at in by_position})
 
 
 @contextmanager
@@ -324,10 +328,26 @@ def _claim(hook: XclaimHook, value: ExclusiveValue, lease: timedelta) -> Claim |
     raise ExclusiveValueLostError(value, _fate(value, message, queue.paused()))
 
 
-def _push(
-    task: TaskIdentity, connection: str, queue_name: str, by_key: Mapping[str, ExclusiveValue]
+def _withdraw_what_is_left(
+    task: TaskIdentity, queue: Queue, key: str, positions: Collection[int]
 ) -> None:
-    queue = _hook(connection).queue(queue_name)
+    """Withdraw what earlier tries and runs pushed under keys that this one does not push under.
+
+    Where this one returns nothing any more, and under the names that an earlier rerun gave anew.
+    """
+    step = max(1, _PROBED // task.first_try)
+    for start in count(0, step):
+        keys = []
+        for position in range(start, start + step):
+            first, is_gone = _unique_key(task, key, position), position not in positions
+            keys += [first] if is_gone else []
+            keys += [f"{first}#{rerun}" for rerun in range(2, task.first_try + is_gone)]
+        is_over = not keys or (not queue.withdraw(keys) and not queue.find(keys))
+        if is_over and start + step > max(positions):
+            return
+
+
+def _push(task: TaskIdentity, queue: Queue, by_key: Mapping[str, ExclusiveValue]) -> None:
     payloads = [value.payload for value in by_key.values()]
     lines = [value.ordering_key for value in by_key.values()]
     options: dict[str, Any] = {
