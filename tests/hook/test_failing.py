@@ -391,7 +391,7 @@ def test_who_works_on_dead_letters_may_hand_them_back(queue: TaskQueue, hook: Xc
 def test_what_is_kept_is_kept_alive_while_the_task_goes_on(
     hook: XclaimHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failing, "until_retry", lambda _: timedelta(seconds=1))
+    monkeypatch.setattr(failing, "until_retry", lambda *_: timedelta(seconds=1))
     queue = hook.queue("orders")
     bad, good = queue.push_many([1, 2])
     with within_task():

@@ -47,7 +47,7 @@ def on_task_instance_failed(
     if task_instance.state == "failed":
         open_claims.release_all(instance_id, reason)
     elif open_claims.holds_any(instance_id):
-        open_claims.keep_all(instance_id, reason, until_retry(task_instance))
+        open_claims.keep_all(instance_id, reason, until_retry(task_instance, error))
 
 
 @hookimpl

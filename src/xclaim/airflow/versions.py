@@ -78,6 +78,7 @@ _PLACES = {
     "AirflowSensorTimeout": _EXCEPTIONS,
     "AirflowSkipException": _EXCEPTIONS,
     "AirflowTaskTerminated": _EXCEPTIONS,
+    "ExceptionRetryPolicy": ("airflow.sdk.definitions.retry_policy",),  # 3.3 only
     "HookLineageCollector": _LINEAGE,
     "ServerStats": ("airflow.observability.stats", "airflow.stats"),
     "Stats": ("airflow.sdk.observability.stats", "airflow.stats"),  # of tasks

@@ -156,7 +156,7 @@ class TaskKeeper:
         if isinstance(error, UnfinishedError):
             open_claims.note_left(str(instance.id), claim, self)
         else:
-            note(error=error, lease=until_retry(instance))
+            note(error=error, lease=until_retry(instance, error))
             pause = retry.drawn(claim.message.attempts)
             open_claims.note_kept(str(instance.id), claim, self, pause)
         return True
@@ -362,16 +362,43 @@ def keep_alive(extend: Callable[[], object], lease: timedelta) -> KeepAlive:
     return kept
 
 
-def until_retry(instance: Any) -> timedelta:
+def until_retry(instance: Any, error: object = None) -> timedelta:
     """Return how long a claim is kept: until the retry at the latest, and for its start.
 
     As Airflow reckons it, which adds a random part to a delay that grows
-    (``TaskInstance.next_retry_datetime``).
+    (``TaskInstance.next_retry_datetime``), and lets the delay of a ``retry_policy`` take its place.
 
     :param instance: the task instance that failed.
+    :param error: with which it did, as far as that is known.
     """
+    delay = _delay_by_policy(instance, error)
+    return min((_usual_delay(instance) if delay is None else delay) + LEASE, MAX_DURATION)
+
+
+def _delay_by_policy(instance: Any, error: object) -> timedelta | None:
+    """Return what a declared ``retry_policy`` says of the error, None for the usual delay.
+
+    Whatever else decides may ask somebody, and answer otherwise each time: Airflow alone asks that.
+    """
+    from xclaim.airflow import versions
+
+    policy = getattr(instance.task, "retry_policy", None)
+    declared: Any = getattr(versions, "ExceptionRetryPolicy", None)  # since 3.3
+    if policy is None or declared is None or not isinstance(error, BaseException):
+        return None
+    if getattr(type(policy), "evaluate", None) is not declared.evaluate:
+        return None
+    try:
+        decision = policy.evaluate(error, instance.try_number, instance.max_tries)
+    except Exception:  # noqa: BLE001  (then Airflow goes by the usual delay, too)
+        return None
+    delay: timedelta | None = decision.retry_delay if decision.action.value == "retry" else None
+    return delay
+
+
+def _usual_delay(instance: Any) -> timedelta:
     task = instance.task
-    delay = getattr(task, "retry_delay", timedelta(0))
+    delay: timedelta = getattr(task, "retry_delay", timedelta(0))
     growth = getattr(task, "retry_exponential_backoff", 0)
     growth = 2.0 if growth is True else float(growth or 1)  # a flag, in older ones
     if growth != 1:
@@ -379,7 +406,7 @@ def until_retry(instance: Any) -> timedelta:
         longest = getattr(task, "max_retry_delay", None)
         if longest is not None:
             delay = min(delay, longest)
-    return min(delay + LEASE, MAX_DURATION)
+    return delay
 
 
 def _grown(delay: timedelta, growth: float, try_number: int) -> timedelta:
