@@ -799,7 +799,7 @@ SELECT xclaim_message.id, xclaim_message.queue, xclaim_message.origin_queue, xcl
       xclaim_message.status = 'claimed' AND xclaim_message.claimed_by <> %(claimant)s::text AND
       coalesce(xclaim_message.attempts >= CASE WHEN %(is_limited)s::BOOLEAN THEN %(most_attempts)s::INTEGER
       ELSE xclaim_message.max_attempts END, 1 = 0))
-    ORDER BY xclaim_message.id
+    ORDER BY xclaim_message.id DESC
     LIMIT %(message_limit)s::INTEGER;
 
 -- find

@@ -750,7 +750,7 @@ SELECT xclaim_message.id, CAST(xclaim_message.queue AS BLOB) AS queue, CAST(xcla
       xclaim_message.status = 'available' OR xclaim_message.queue = :queue_name AND xclaim_message.status =
       'claimed' AND xclaim_message.claimed_by != :claimant AND coalesce(xclaim_message.attempts >= CASE WHEN
       :is_limited THEN :most_attempts ELSE xclaim_message.max_attempts END, 1 = 0) = 1)
-    ORDER BY xclaim_message.id
+    ORDER BY xclaim_message.id DESC
     LIMIT :message_limit OFFSET :param_1;
 
 -- find

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from datetime import datetime, timedelta
+from contextlib import nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -360,6 +360,38 @@ def test_a_dead_letter_of_before_the_task_was_cleared_is_not_this_run_s(queue: T
     assert claimed is not None
     queue.expire()
     with within_rerun(6), pytest.raises(AirflowFailException, match="message 2"):
+        queue.claim()
+
+
+@pytest.mark.parametrize("way", ["dead", "dying"])
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_dead_letter_of_before_a_run_was_made_anew_is_not_this_run_s(
+    queue: TaskQueue, way: str, *, is_new: bool
+) -> None:
+    queue.push_many([1, 2], max_attempts=1)
+    with within_task():
+        queue.claim(lease=timedelta(0) if way == "dead" else timedelta(hours=1))
+        queue.expire()
+    began = datetime.now(UTC) + timedelta(minutes=2 if is_new else -2)
+
+    with within_task(2):
+        context: Any = sdk.get_current_context()
+        context["dag_run"] = SimpleNamespace(start_date=began)
+        refused = nullcontext() if is_new else pytest.raises(AirflowFailException)
+        with refused:
+            assert queue.claim() is not None
+
+
+def test_many_dead_letters_of_before_hide_none_of_now(queue: TaskQueue) -> None:
+    queue.push_many(range(12), max_attempts=1)
+    with within_task(3):
+        queue.claim_many(11, lease=timedelta(0))
+        queue.expire()
+    with within_rerun():
+        queue.claim(lease=timedelta(0))
+        queue.expire()
+
+    with within_rerun(5), pytest.raises(AirflowFailException, match="message 12 "):
         queue.claim()
 
 

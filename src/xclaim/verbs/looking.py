@@ -156,7 +156,8 @@ def spent(
         "message_limit": arguments.limit(limit),
         **limit_parameters(retry),
     }
-    return list(map(as_message, look(connection, schema, statements.spent, parameters)))
+    found = list(map(as_message, look(connection, schema, statements.spent, parameters)))
+    return found[::-1]  # by id, as all lists
 
 
 def _as_failure(kept: Any) -> Failure | None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from xclaim.errors import DuplicateMessageError, InvalidArgumentError
@@ -115,6 +116,18 @@ def running_instance() -> Any:
         return get_current_context()["ti"]
     except RuntimeError:  # how Airflow says that there is no context
         return None
+
+
+def run_began_at() -> datetime | None:
+    """Return when the DAG run of the running task began, None where nobody knows."""
+    from airflow.sdk import get_current_context
+
+    try:
+        run: Any = get_current_context().get("dag_run")
+    except RuntimeError:
+        return None
+    began: datetime | None = getattr(run, "start_date", None)
+    return began
 
 
 def current_task() -> TaskIdentity | None:

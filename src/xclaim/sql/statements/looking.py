@@ -109,7 +109,7 @@ def failures(table: Table, dialect: Dialect) -> Statement:
 def spent(table: Table, dialect: Dialect) -> Statement:
     """Return what earlier attempts of the same claim key have used up: dead, or about to be.
 
-    As many as ``LIMIT``, by the partial index on the claim key.
+    The last ``LIMIT`` of them, by the partial index on the claim key.
     """
     is_dead = and_(table.c.queue == DEAD, table.c.status == AVAILABLE)
     is_dying = and_(
@@ -121,7 +121,7 @@ def spent(table: Table, dialect: Dialect) -> Statement:
     return (
         select(*message_columns(table, dialect))
         .where(table.c.claim_key == KEY, or_(is_dead, is_dying))
-        .order_by(table.c.id)
+        .order_by(table.c.id.desc())
         .limit(LIMIT)
     )
 
