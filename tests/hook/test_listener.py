@@ -73,6 +73,17 @@ def test_before_a_retry_it_is_kept(queue: TaskQueue) -> None:
     assert resumed.message.id == pushed.id
 
 
+def test_what_no_retry_takes_back_is_given_back_before_one(queue: TaskQueue) -> None:
+    pushed = queue.push(1)
+    with within_task(id=TRY):
+        queue.claim(claimed_by="worker-7")
+
+    fail("up_for_retry")
+
+    assert (queue.counts().claimed, waiting(queue)) == (0, 1)
+    assert last_errors(queue, [pushed]) == ["ValueError: boom"]
+
+
 def test_what_another_try_holds_is_left_alone(queue: TaskQueue) -> None:
     queue.push(1)
     with within_task():

@@ -264,7 +264,8 @@ class TaskKeeper:
         """
         from xclaim import verbs
 
-        if self._on_error is OnError.RELEASE or self._bound.retry.is_used_up(claim.message):
+        is_over = self._on_error is OnError.RELEASE or self._bound.retry.is_used_up(claim.message)
+        if is_over or not _can_be_resumed(claim, self._instance):
             self._queue.release(claim, error=error)
         else:
             self._bound.settle(verbs.NOTE_FAILURE, claim, error=error, lease=lease)
