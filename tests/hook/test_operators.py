@@ -151,6 +151,23 @@ def test_maintenance_reports_what_it_did(run: Run, queue: Queue) -> None:
     assert set(report["none"].values()) == {0}
 
 
+def test_maintenance_of_the_one_name_that_another_task_returns_is_refused(run: Run) -> None:
+    with dag("letters") as built:
+
+        @task
+        def name() -> str:
+            return "orders"
+
+        tidy = MaintenanceOperator(task_id="tidy", queue_names=name())  # type: ignore[arg-type]
+
+    done = run(built)
+
+    assert done.states("tidy") == {"failed": 1}
+    tidy.queue_names = "orders"
+    with pytest.raises(InvalidArgumentError, match=r"pass \['orders'\]"):
+        tidy.execute({})
+
+
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_the_sensor_hands_its_claim_on(run: Run, queue: Queue, deferrable: bool) -> None:
     queue.push("a")

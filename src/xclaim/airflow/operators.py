@@ -415,9 +415,7 @@ class MaintenanceOperator(_XclaimOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if isinstance(queue_names, str):
-            raise InvalidArgumentError(f"queue_names is a list: pass [{queue_names!r}]")
-        self.queue_names = queue_names
+        self.queue_names = _not_one(queue_names)
         self.expire = expire
         self.redrive = redrive
         optional_seconds("prune_older_than", prune_older_than)
@@ -427,7 +425,8 @@ class MaintenanceOperator(_XclaimOperator):
 
     def execute(self, context: Context) -> dict[str, dict[str, int]]:
         """Do the steps for each queue, and return what was done and what is there."""
-        report = {name: self._tidy(name) for name in self.queue_names}
+        names = _not_one(self.queue_names)  # again: a template or another task may give one name
+        report = {name: self._tidy(name) for name in names}
         for name, numbers in report.items():
             self.log.info("%s: %s", name, numbers)
         return report
@@ -443,3 +442,10 @@ class MaintenanceOperator(_XclaimOperator):
         counts = asdict(queue.counts())
         self.hook.measure(name, counts)
         return {**done, **counts}
+
+
+def _not_one(queue_names: Iterable[str]) -> Iterable[str]:
+    """Return the names. Raise InvalidArgumentError for one: its letters would be names, too."""
+    if isinstance(queue_names, str):
+        raise InvalidArgumentError(f"queue_names is a list: pass [{queue_names!r}]")
+    return queue_names
