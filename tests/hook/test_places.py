@@ -247,6 +247,27 @@ def test_rendered_fields_are_hidden_where_the_place_is_encrypted(
     assert "SECRET" not in rendered("SECRET")
 
 
+@pytest.mark.parametrize(("full", "said"), [(1, r"\d of 8 messages are in it"), (4, "nothing")])
+def test_a_push_to_a_split_queue_that_is_partly_full_says_how_many_are_in_it(
+    split: dict[str, str], full: int, said: str
+) -> None:
+    for part, place in (("0", "north"), ("1", "north"), ("2", "south"), ("3", "south")):
+        if int(part) < full:
+            with Queue(f"orders.{part}", split[place]) as there:
+                there.push_many(range(8))
+    push = PushOperator(
+        task_id="push",
+        queue_name="orders",
+        payloads=list(range(8)),
+        unique_keys=[f"key {number}" for number in range(8)],
+        max_backlog=8,
+        on_full="skip",
+    )
+
+    with pytest.raises(AirflowSkipException, match=f"'orders' is full: {said}"):
+        push.execute({})
+
+
 @pytest.mark.usefixtures("split")
 def test_tickets_of_a_split_queue_are_resumed() -> None:
     hook = XclaimHook()

@@ -220,8 +220,11 @@ class PushOperator(_XclaimOperator):
             wait=self.room_wait,
         )
         pushed = [message.id for message in messages if message is not None]
-        if len(pushed) < len(messages):  # of a task that ran before some may be there
-            raise AirflowSkipException(f"queue {self.queue_name!r} is full: nothing was pushed")
+        # Of a task that ran before some may be there; and each part of a split queue has its room.
+        if len(pushed) < len(messages):
+            there = f"{len(pushed)} of {len(messages)} messages are in it, the others were not"
+            said = f"{there} pushed" if pushed else "nothing was pushed"
+            raise AirflowSkipException(f"queue {self.queue_name!r} is full: {said}")
         self._pushed = len(pushed)
         self.log.info("pushed %d messages to %s", len(pushed), self.queue_name)
         return pushed
