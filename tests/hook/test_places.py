@@ -324,6 +324,8 @@ def test_a_sensor_that_finds_nothing_anywhere_is_skipped(
 ) -> None:
     with pytest.raises(AirflowSkipException):
         sense()
+
+
 @pytest.mark.usefixtures("split", "xcom_folder")
 @pytest.mark.parametrize("value", range(4))
 def test_an_exclusive_value_in_a_split_queue_is_claimed_by_its_part(value: int) -> None:

@@ -24,9 +24,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.versions import AirflowFailException
 
+from xclaim.airflow.tasks import open_claims
 from xclaim.airflow.tasks.identity import PushSequence, TaskIdentity, current_task
 from xclaim.errors import InvalidArgumentError, TicketLostError
 
