@@ -75,8 +75,7 @@ class LimitRacer:
     def _note(self, claims: list[Claim], asked_at: float) -> None:
         if not claims:
             return  # who has told of nothing has done nothing, and is not killed yet
-        held = [[each.message.id, None, str(each.token)] for each in claims]
-        self._log.write("claimed", claims=held, asked_at=asked_at, lease=LEASE.total_seconds())
+        self._log.claimed(claims, asked_at=asked_at, lease=LEASE)
 
     def _end(self, claim: Claim) -> None:
         fate = self._random.random()
