@@ -17,6 +17,7 @@ from airflow.sdk import Param, dag, get_current_context, task
 from xclaim.airflow.hooks import XclaimHook
 
 QUEUE = "timezones"
+TABLE = "xclaim_message"
 RECORDS = Path(__file__).parents[1] / "data" / "zone.tab"
 WORKERS = 8
 UNLUCKY_ZONE = "Europe/Andorra"  # whoever claims it first fails
@@ -28,7 +29,7 @@ SELECT count(*)                                           AS pushed,
        count(CASE WHEN attempts = 1 THEN 1 END)           AS at_once,
        count(CASE WHEN attempts = 2 THEN 1 END)           AS resumed,
        count(DISTINCT consumed_by)                        AS consumers
-  FROM xclaim_message
+  FROM {table}
  WHERE queue = :queue AND headers ->> 'run_id' = :run_id
 """
 
@@ -69,8 +70,11 @@ def exclusive_claim() -> None:
         from sqlalchemy import text
 
         run_id = get_current_context()["run_id"]
-        with XclaimHook().get_conn().connect() as connection:
-            row = connection.execute(text(EXACTLY_ONCE), {"queue": QUEUE, "run_id": run_id}).one()
+        hook = XclaimHook()
+        schema = hook.database().schema  # if the connection's extras name one
+        counted = text(EXACTLY_ONCE.format(table=f'"{schema}".{TABLE}' if schema else TABLE))
+        with hook.get_conn().connect() as connection:
+            row = connection.execute(counted, {"queue": QUEUE, "run_id": run_id}).one()
         print(row._asdict())
         assert row.pushed == row.distinct_records == row.consumed == pushed, row
         assert (row.at_once, row.resumed) == (pushed - 1, 1), row

@@ -92,6 +92,17 @@ def connected(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
+def connected_to_schema(empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Set up `xclaim_default` with a PostgreSQL schema of its own, and return that one's name."""
+    from xclaim.operations import migrate
+
+    migrate.upgrade(empty_postgresql_url, schema="work")
+    uri = f"{connection_uri(empty_postgresql_url)}?xclaim_schema=work"
+    monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", uri)
+    return "work"
+
+
+@pytest.fixture
 def hook(connected: str) -> XclaimHook:
     """Return the hook on `xclaim_default`."""
     from xclaim.airflow.hooks import XclaimHook

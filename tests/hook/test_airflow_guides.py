@@ -116,6 +116,11 @@ def test_the_queues_are_examined(run: Run) -> None:
     assert run(dag("check_queues")).state == "success"
 
 
+@pytest.mark.usefixtures("connected_to_schema")
+def test_the_queues_of_a_schema_are_examined(run_anywhere: Run) -> None:
+    assert run_anywhere(dag("check_queues")).state == "success"
+
+
 def test_what_xcoms_did_queues_do(run: Run, connected: str) -> None:
     before, after = run(dag("before")), run(dag("after"))
 

@@ -34,6 +34,11 @@ def test_every_record_is_consumed_once_and_again_in_a_second_run(run: Run, conne
         assert (counts.consumed, counts.available, counts.claimed) == (836, 0, 0)
 
 
+@pytest.mark.usefixtures("connected_to_schema")
+def test_the_records_of_a_schema_are_proved_to_be_consumed_once(run_anywhere: Run) -> None:
+    assert run_anywhere(example("exclusive_claim"), seconds_per_record=0).state == "success"
+
+
 def test_workers_share_the_orders_out(run: Run, connected: str) -> None:
     done = run(example("share_out"), orders=6, workers=4)
 
