@@ -3,6 +3,7 @@
     XclaimError
     ├── ClaimLostError          the claim is no longer held, nothing was settled for it
     │   ├── TicketLostError     nothing is held for the ticket any more
+    │   │   └── TicketLostForGoodError      of xclaim.airflow: the same in a task, which ends
     │   └── ExclusiveValueLostError     of xclaim.airflow.xcom: its message is not to be had
     ├── MessagesFailedError     some messages of a batch failed, and only these
     ├── UnfinishedError         a stream or block was left before it was done with a message

@@ -11,6 +11,7 @@ from tests.api_docs import MODULES, public_names
 from tests.reference import markdown
 from tests.reference.markdown import block, code, docstring
 from xclaim import errors
+from xclaim.airflow.tasks.tickets import TicketLostForGoodError
 from xclaim.airflow.xcom.exclusive_values import ExclusiveValueLostError
 from xclaim.errors import XclaimError
 
@@ -22,6 +23,9 @@ _WAY_OUT: dict[type[XclaimError], str] = {
     ),
     errors.TicketLostError: (
         "Make a new ticket, with a longer lease if it waited too long for the task that resumes it."
+    ),
+    TicketLostForGoodError: (
+        "Catch TicketLostError. Clear the task that made the ticket, too: then it makes a new one."
     ),
     ExclusiveValueLostError: (
         "Read the value once, in one task. The error's text says who has it, and the "
@@ -94,7 +98,7 @@ def kinds() -> list[type[XclaimError]]:
     """Return the classes of errors in the order of the module that draws their tree."""
     ours = [kind for kind in vars(errors).values() if _is_error(kind)]
     at = ours.index(errors.TicketLostError) + 1
-    return [*ours[:at], ExclusiveValueLostError, *ours[at:]]
+    return [*ours[:at], TicketLostForGoodError, ExclusiveValueLostError, *ours[at:]]
 
 
 def _is_error(value: object) -> bool:
