@@ -563,6 +563,25 @@ def test_a_connection_in_airflows_database_is_offered(
     assert "stored" in page.text
 
 
+def test_instead_of_a_default_that_only_names_places_these_are_offered(
+    sqlite_url: str,
+    browser_of: Callable[[str | None], Browser],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    places = {"orders*": "rest", "*": "busy"}
+    router = {"conn_type": "xclaim", "extra": {"xclaim_places": places}}
+    monkeypatch.setenv("AIRFLOW_CONN_XCLAIM_DEFAULT", json.dumps(router))
+    for name in ("busy", "rest"):
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", sqlite_url)
+
+    page = browser_of("ada").get("/xclaim/queues")
+
+    assert page.status_code == 200
+    assert 'value="rest" selected' in page.text
+    assert 'value="busy"' in page.text
+    assert 'value="xclaim_default"' not in page.text
+
+
 def test_a_connection_that_cannot_be_read_is_named_and_takes_no_other_along(
     unreadable: str,
     sqlite_url: str,

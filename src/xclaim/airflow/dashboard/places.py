@@ -21,9 +21,9 @@ _DEFAULT = XclaimHook.default_conn_name
 class ConnectionPlaces:
     """The connections of type xclaim that a user may read.
 
-    And of any type that the hook takes: ``xclaim_default``, and those that ``[xclaim]
-    dashboard_connections`` names. Rights are asked of the auth manager with each page;
-    where a connection leads is remembered for some seconds.
+    And of any type that the hook takes: ``xclaim_default``, or its places if it has only these, and
+    those that ``[xclaim] dashboard_connections`` names. Rights are asked of the auth manager with
+    each page; where a connection leads is remembered for some seconds.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class ConnectionPlaces:
         :param person: who asks.
         :raises AccessDeniedError: they may read none.
         """
-        offered = _offered()
+        offered = self._offered()
         allowed = api_server.readable_connections(user_in(person), offered)
         readable = [conn_id for conn_id in offered if conn_id in allowed]
         if not readable:
@@ -55,7 +55,7 @@ class ConnectionPlaces:
         :raises DatabaseUrlError: there is no such connection, or it leads to no database of ours.
         """
         # Whoever calls has asked for ``names``, but this is the door.
-        if name not in _offered() or not _may(person, "GET", name):
+        if name not in self._offered() or not _may(person, "GET", name):
             raise _refused(person, [name])
         database = self._databases.of(name)
         may_edit = _may(person, "PUT", name)
@@ -69,17 +69,17 @@ class ConnectionPlaces:
             timeout=api_server.look_timeout(),
         )
 
+    def _offered(self) -> list[str]:
+        listed = api_server.connections_of(XclaimHook.conn_type) | {*api_server.named_connections()}
+        others = sorted(listed - {_DEFAULT})
+        # Without any other it is offered all the same: its page says how it is made.
+        if others and _DEFAULT not in listed and not api_server.is_listed(_DEFAULT):
+            return others
+        return list(dict.fromkeys([*self._databases.instead_of(_DEFAULT), *others]))
+
 
 def _may(person: Person, method: api_server.Method, conn_id: str) -> bool:
     return api_server.may_use_connection(user_in(person), conn_id, method)
-
-
-def _offered() -> list[str]:
-    listed = api_server.connections_of(XclaimHook.conn_type) | {*api_server.named_connections()}
-    others = sorted(listed - {_DEFAULT})
-    # Without any other it is offered all the same: its page says how it is made.
-    has_default = not others or _DEFAULT in listed or api_server.is_listed(_DEFAULT)
-    return [_DEFAULT, *others] if has_default else others
 
 
 def _refused(person: Person, conn_ids: list[str]) -> AccessDeniedError:
