@@ -16,6 +16,7 @@ from sqlalchemy.exc import DisconnectionError
 
 LONG = 5.0  # seconds: nobody ends what has rested for less, and a busy verb need not look
 _MOST = 100  # times that something has come: a server that goes on talking is there
+_LAST_WORD = 1.0  # seconds that a server may take to close after it has said why
 _SINCE = "xclaim_rests_since"
 
 
@@ -42,19 +43,21 @@ def has_ended(driver: Any) -> bool:
         return False
     from psycopg import Error  # which is optional
 
+    patience = 0.0
     try:
         for _ in range(_MOST):
-            if not _has_something(pgconn.socket):
+            if not _has_something(pgconn.socket, patience):
                 return False
             pgconn.consume_input()  # also what is no end: a setting that was changed, say
+            patience = _LAST_WORD
     except (Error, OSError, ValueError):  # of a socket that is closed
         return True
     return False
 
 
-def _has_something(descriptor: int) -> bool:
+def _has_something(descriptor: int, seconds: float) -> bool:
     if not hasattr(select, "poll"):  # on Windows
-        return bool(select.select([descriptor], [], [], 0)[0])
+        return bool(select.select([descriptor], [], [], seconds)[0])
     looked = select.poll()
     looked.register(descriptor, select.POLLIN)
-    return bool(looked.poll(0))
+    return bool(looked.poll(seconds * 1000))
