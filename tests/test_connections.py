@@ -74,39 +74,39 @@ def connections(administrator: Engine) -> int:
         return int(connection.scalar(text(query)) or 0)
 
 
-@pytest.mark.parametrize("verb", ["push", "claim", "counts"])
+VERBS: dict[str, Callable[[Queue], object]] = {
+    "push": lambda queue: queue.push(2),
+    "claim": lambda queue: queue.claim(),
+    "counts": lambda queue: queue.counts(),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_a_lost_connection_is_reported_once_and_made_anew(
-    queue: Queue, administrator: Engine, verb: str
+    queue: Queue, administrator: Engine, verb: Callable[[Queue], object]
 ) -> None:
     queue.push(1)
-    verbs: dict[str, Callable[[], object]] = {
-        "push": lambda: queue.push(2),
-        "claim": queue.claim,
-        "counts": queue.counts,
-    }
     assert terminate_others(administrator) == 1
 
     with pytest.raises(OperationalError) as raised:
-        verbs[verb]()
+        verb(queue)
 
     assert raised.value.connection_invalidated
-    assert verbs[verb]()
+    assert verb(queue)
 
 
-@pytest.mark.parametrize("verb", ["push", "claim", "counts"])
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_a_connection_that_was_ended_while_it_rested_is_made_anew(
-    queue: Queue, administrator: Engine, verb: str, monkeypatch: pytest.MonkeyPatch
+    queue: Queue,
+    administrator: Engine,
+    verb: Callable[[Queue], object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     queue.push(1)
-    verbs: dict[str, Callable[[], object]] = {
-        "push": lambda: queue.push(2),
-        "claim": queue.claim,
-        "counts": queue.counts,
-    }
     assert terminate_others(administrator) == 1
     monkeypatch.setattr(resting, "LONG", 0.0)
 
-    assert verbs[verb]()
+    assert verb(queue)
     assert connections(administrator) == 1
 
 
@@ -160,7 +160,7 @@ def test_what_a_server_says_meanwhile_is_no_end(fresh_postgresql_url: str) -> No
     ):
         at_rest.execute("LISTEN something")
         other.execute("NOTIFY something")
-        until(lambda: resting._has_something(at_rest.pgconn.socket))
+        until(lambda: resting._has_something(at_rest.pgconn.socket, 0.0))
 
         has_ended = resting.has_ended(at_rest)
 

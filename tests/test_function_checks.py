@@ -17,6 +17,7 @@ from xclaim import create_engine
 from xclaim.cli.app import group
 from xclaim.operations import migrate, ordering
 from xclaim.operations.doctor import Finding, Level, examine
+from xclaim.operations.grants import Kind, plan
 from xclaim.sql.statements.capabilities import PARTS, role_of
 
 VERBS = ["push", "claim", "ack"]
@@ -439,6 +440,26 @@ def test_a_capability_of_a_schema_with_another_name_is_named_and_made_anew(found
     assert "--drop --apply" in str(finding.remedy)
     assert [each.level for each in found(founded.owner, "capabilities", "store")] == [Level.OK]
     founded.drop("packing", schema="store")
+
+
+def test_a_capability_of_a_schema_that_the_role_may_not_use_hides_no_other(
+    founded: Shop,
+) -> None:
+    migrate.upgrade(founded.owner, schema="closed")
+    founded.make("unpacking", verbs=VERBS, schema="closed")
+    founded.make("packing", verbs=VERBS)
+    person = founded.person()
+    with founded.owner.begin() as connection:
+        plan(connection, Kind.OBSERVER, person).apply(connection)
+    url = founded.owner.url.set(username=person, password="hunter2")
+    looked = create_engine(url.render_as_string(hide_password=False))
+
+    (finding,) = found(looked, "capabilities")
+
+    looked.dispose()
+    assert finding.level is Level.OK
+    founded.drop("packing")
+    founded.drop("unpacking", schema="closed")
 
 
 def test_a_capability_of_a_database_with_another_name_is_made_anew(postgresql_server: str) -> None:

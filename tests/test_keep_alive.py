@@ -71,29 +71,19 @@ def test_it_stops_when_the_claim_is_lost() -> None:
     assert len(calls) == 1
 
 
-def test_it_survives_a_database_error_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    recovered = Event()
-    failures = [OperationalError("UPDATE", {}, Exception("server is restarting"))]
-
-    def extend() -> None:
-        if failures:
-            raise failures.pop()
-        recovered.set()
-
-    with (
-        caplog.at_level(logging.WARNING, "xclaim"),
-        keep_alive(extend, lease=SHORT, lease_limit=LONG),
-    ):
-        assert recovered.wait(PATIENCE)
-
-    assert "extending the lease failed" in caplog.text
-
-
-def test_it_survives_a_schema_that_is_changed_meanwhile(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OperationalError("UPDATE", {}, Exception("server is restarting")),
+        SchemaVersionError(found=None, expected="0001"),
+    ],
+    ids=["of the database", "of a schema that is changed meanwhile"],
+)
+def test_it_survives_an_error_and_says_so(
+    caplog: pytest.LogCaptureFixture, failure: Exception
 ) -> None:
     recovered = Event()
-    failures = [SchemaVersionError(found=None, expected="0001")]
+    failures = [failure]
 
     def extend() -> None:
         if failures:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -137,25 +138,14 @@ def test_a_tab_shows_what_a_task_consumed_and_its_payload_to_who_may_see_it(
     assert [each for each in [_PAYLOAD] if each in text] == shown
 
 
+@pytest.mark.parametrize("look", [Visitors.frame, Visitors.window], ids=["framed", "by itself"])
 @pytest.mark.parametrize("where", _DATABASES)
-def test_no_page_complains_in_the_frame(
-    visitors: Visitors, shops: dict[str, Shop], where: str
+def test_no_page_complains(
+    visitors: Visitors, shops: dict[str, Shop], where: str, look: Callable[..., Any]
 ) -> None:
     shop = shops[where]
 
-    with visitors.frame("ada") as looked:
-        opened = list(crawl(looked, *shop.ways_in, checks=False))
-
-    assert paths(opened, shop.address) == pages_of(Dashboard(shop.engine).app)
-
-
-@pytest.mark.parametrize("where", _DATABASES)
-def test_no_page_complains_at_its_own_address(
-    visitors: Visitors, shops: dict[str, Shop], where: str
-) -> None:
-    shop = shops[where]
-
-    with visitors.window("ada") as looked:
+    with look(visitors, "ada") as looked:
         opened = list(crawl(looked, *shop.ways_in, checks=False))
 
     assert paths(opened, shop.address) == pages_of(Dashboard(shop.engine).app)

@@ -115,6 +115,7 @@ def test_what_an_action_is_for_is_found_behind_all_else(
     said = do(dashboard, "redrive", filter="queue:orders", limit=50)
 
     assert "The first of them" in page
+    assert "The filter also finds at least 50 that this cannot be done to" in page
     assert said == "1 message redriven."
 
 

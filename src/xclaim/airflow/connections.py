@@ -49,7 +49,7 @@ _QUERY_EXTRAS = (
 )
 PLACES_EXTRA = "xclaim_places"
 PARTS_EXTRA = "xclaim_parts"
-_EXPORTED = "AIRFLOW_CONN_"
+EXPORTED = "AIRFLOW_CONN_"  # begins the names of variables with connections
 _WRITTEN = "write it as a URI, type://user:password@host:port/database, or as JSON"
 _NO_EXTRA = 'its extra is no JSON object: write {"name": "value"}'
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
@@ -141,7 +141,7 @@ def missing_connection(conn_id: str) -> DatabaseUrlError:
 
     :param conn_id: which Airflow does not know.
     """
-    variable = f"{_EXPORTED}{conn_id.upper()}"
+    variable = f"{EXPORTED}{conn_id.upper()}"
     exported = os.environ.get(variable)
     if exported is not None:  # Airflow says of what it cannot read that it is not there
         return DatabaseUrlError(
@@ -166,7 +166,7 @@ def missing_or_stored(conn_id: str) -> DatabaseUrlError:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        is_there = f"{_EXPORTED}{conn_id.upper()}" not in os.environ and is_stored(conn_id)
+        is_there = f"{EXPORTED}{conn_id.upper()}" not in os.environ and is_stored(conn_id)
     except SQLAlchemyError:  # where somebody has Airflow's commands and no database of it
         is_there = False
     if not is_there:
@@ -247,7 +247,7 @@ def testing() -> Iterator[None]:
 
 def _is_drawn(conn_id: str) -> bool:
     """Return whether it may be an id that Airflow's button *Test* has drawn for a moment."""
-    is_exported = f"{_EXPORTED}{conn_id.upper()}" in os.environ
+    is_exported = f"{EXPORTED}{conn_id.upper()}" in os.environ
     is_like_it = re.fullmatch("[A-Za-z]{8}", conn_id) is not None
     return _is_tested.get() and is_exported and is_like_it
 

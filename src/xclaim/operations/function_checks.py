@@ -123,8 +123,7 @@ def capabilities_that_differ(
 
 
 def _has_table(connection: Connection, schema: str) -> bool:
-    given = {"name": "", "message_table": qualified(TABLE_NAME, schema)}
-    return bool(run(connection, functions.surroundings(), given))
+    return bool(run(connection, functions.tables(), {"home": schema, "name": TABLE_NAME}))
 
 
 def _astray(connection: Connection, schema: str | None, capability: Capability) -> Difference:

@@ -33,13 +33,14 @@ class Selection:
     """What a filter finds that an action can be done to.
 
     ``filter``: by which they were found. ``others``: how many more it finds that the action is not
-    for. ``is_complete``: it found all, among the messages that were ``looked_at``.
-    ``not_looked_at``: for how many of those that the preview had there was no time.
+    for, or ``others_at_least`` so many. ``is_complete``: it found all, among the messages that were
+    ``looked_at``. ``not_looked_at``: for how many that the preview had there was no time.
     """
 
     filter: str
     chosen: Chosen
     others: int
+    others_at_least: bool
     is_complete: bool
     looked_at: int
     not_looked_at: int
@@ -67,7 +68,8 @@ def select(observer: Observer, action: Action, filter_: str, limit: int) -> Sele
     if found.ids or found.is_complete or narrowed is None:
         return found
     again = _selected(observer.matching(narrowed, limit=limit), action, narrowed)
-    return replace(again, others=found.others, looked_at=found.looked_at + again.looked_at)
+    looked_at = found.looked_at + again.looked_at
+    return replace(again, others=found.others, others_at_least=True, looked_at=looked_at)
 
 
 def still(observer: Observer, action: Action, filter_: str, shown: frozenset[int]) -> Selection:
@@ -104,6 +106,7 @@ def _selected(found: Matching, action: Action, filter_: str) -> Selection:
         filter=filter_,
         chosen=chosen,
         others=others,
+        others_at_least=not found.is_complete,
         is_complete=found.is_complete,
         looked_at=found.looked_at,
         not_looked_at=found.not_looked_at,

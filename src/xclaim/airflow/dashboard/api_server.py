@@ -28,7 +28,7 @@ from airflow.models.dag import DagModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from xclaim.airflow.connections import is_stored
+from xclaim.airflow.connections import EXPORTED, is_stored
 from xclaim.airflow.provider import DASHBOARD
 from xclaim.errors import InvalidArgumentError
 from xclaim.observing.observer import TIMEOUT
@@ -60,7 +60,6 @@ __all__ = [
 
 Method = Literal["GET", "PUT"]
 
-_EXPORTED = "AIRFLOW_CONN_"
 _MOST = 500  # more connections of one type nobody looks through
 
 
@@ -133,9 +132,9 @@ def connections_of(conn_type: str) -> set[str]:
         statement = select(Connection.conn_id).where(Connection.conn_type == conn_type)
         stored = set(session.scalars(statement.order_by(Connection.conn_id).limit(_MOST)))
     return stored | {
-        name.removeprefix(_EXPORTED).lower()
+        name.removeprefix(EXPORTED).lower()
         for name in list(os.environ)  # the button Test puts one in and takes it out
-        if name.startswith(_EXPORTED) and _type_of(os.environ.get(name, "")) == conn_type
+        if name.startswith(EXPORTED) and _type_of(os.environ.get(name, "")) == conn_type
     }
 
 
@@ -144,7 +143,7 @@ def is_listed(conn_id: str) -> bool:
 
     :param conn_id: of the connection.
     """
-    return f"{_EXPORTED}{conn_id.upper()}" in os.environ or is_stored(conn_id)
+    return f"{EXPORTED}{conn_id.upper()}" in os.environ or is_stored(conn_id)
 
 
 def connection(conn_id: str) -> ConnectionLike | None:

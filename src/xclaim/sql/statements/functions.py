@@ -61,6 +61,16 @@ def surroundings() -> TextClause:
 
 
 @lru_cache
+def tables() -> TextClause:
+    """Return a row if there is such a table, also in a schema that the role may not use."""
+    return text(
+        "SELECT class.relname::text AS name"
+        "  FROM pg_class AS class JOIN pg_namespace AS home ON home.oid = class.relnamespace"
+        " WHERE home.nspname = :home AND class.relname = :name"
+    ).bindparams(bindparam("home", type_=Text), bindparam("name", type_=Text))
+
+
+@lru_cache
 def comments() -> TextClause:
     """Return the schemas of capabilities, each with its comment and who may create objects there.
 
