@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
@@ -13,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
 from xclaim.connections import direct
-from xclaim.connections.autocommit import is_autocommit, is_in_transaction
+from xclaim.connections.autocommit import AT_ONCE, is_autocommit, is_in_transaction
 from xclaim.connections.encodings import check_names, check_sent
 from xclaim.connections.endings import is_over
 from xclaim.connections.engine import READ_ONLY
@@ -30,7 +31,11 @@ _NO_HEADERS = ("{}", b"{}")
 _NO_TABLE = {"42P01", "3F000"}  # PostgreSQL: undefined table, undefined schema
 _NO_COLUMN = "42703"
 _DEADLOCK = "40P01"
-_TRIES = 3  # of a statement that is ended by a deadlock; each takes the server's deadlock_timeout
+_TRIES = 4  # of a statement that is ended by a deadlock; each takes the server's deadlock_timeout
+# At once it might take the lock again that the other one was about to get. The server waits, so
+# that an event loop does not.
+_STEP_ASIDE = "SELECT pg_catalog.pg_sleep({seconds:.3f})"
+_ASIDE = 0.1  # seconds, and so many more before each further try
 # The innermost is the first; words around it are in the language of the server.
 _FUNCTION = re.compile(r"(?P<name>\w+)\([\w\s,\[\]]*\)")
 _SQLITE_ERROR = 1  # "no such table" and "no such column" are of these, without codes of their own
@@ -89,6 +94,7 @@ def execute(
             return direct.run(connection, statement, parameters, named=named, prepare=prepare)
         except DBAPIError as error:
             if tries < _TRIES and _was_undone_by_a_deadlock(connection, error):
+                _step_aside(connection, _ASIDE * tries)
                 continue
             found = schema_error(connection, schema, error)
             if found is None:
@@ -191,6 +197,12 @@ def _was_undone_by_a_deadlock(connection: Connection, error: DBAPIError) -> bool
         return False
     is_alone = is_autocommit(connection) and not is_in_transaction(connection)
     return is_alone and not is_over(connection)
+
+
+def _step_aside(connection: Connection, seconds: float) -> None:
+    """Wait for about so long; several that are in each other's way do not come back together."""
+    text = _STEP_ASIDE.format(seconds=random.uniform(seconds / 2, seconds))  # noqa: S311  (no secret)
+    connection.exec_driver_sql(text, execution_options=AT_ONCE)
 
 
 def _drop_if_read_only(connection: Connection, error: DBAPIError) -> None:
