@@ -29,7 +29,8 @@ from xclaim.sql.statements.capabilities import (
     role_of,
 )
 from xclaim.sql.statements.functions import Made, made_of
-from xclaim.sql.statements.granting import VERBS, Facts, function, policy_names
+from xclaim.sql.statements.granted import VERBS, Facts, function
+from xclaim.sql.statements.policies import policy_names
 
 __all__ = ["Drop", "Plan", "plan", "plan_drop"]
 

@@ -12,7 +12,8 @@ from xclaim.connections.direct import run
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import TABLE_NAME
 from xclaim.sql.statements import functions
-from xclaim.sql.statements.granting import Facts, Grant, narrowing, quoted
+from xclaim.sql.statements.granted import Facts, Grant, quoted
+from xclaim.sql.statements.granting import narrowing
 
 __all__ = ["Right", "missing_and_more"]
 

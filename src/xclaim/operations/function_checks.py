@@ -28,7 +28,8 @@ from xclaim.sql.statements.capabilities import (
     wrapper,
 )
 from xclaim.sql.statements.functions import Made
-from xclaim.sql.statements.granting import Facts, Grant, policy_names
+from xclaim.sql.statements.granted import Facts, Grant
+from xclaim.sql.statements.policies import policy_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,17 +15,8 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.sql.dialects import SQLITE
 from xclaim.sql.revision import mismatch, needs_upgrade, read_revision
 from xclaim.sql.statements import diagnosing
-from xclaim.sql.statements.granting import (
-    Facts,
-    Grant,
-    Kind,
-    comment,
-    facts,
-    facts_of,
-    granting,
-    is_limited,
-    shown_views,
-)
+from xclaim.sql.statements.granted import Facts, Grant, Kind, comment, facts, facts_of
+from xclaim.sql.statements.granting import granting, is_limited, shown_views
 from xclaim.verbs import schema_on
 
 __all__ = ["Kind", "Plan", "plan"]

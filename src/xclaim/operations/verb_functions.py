@@ -16,7 +16,7 @@ from xclaim.operations.grants import run_all
 from xclaim.sql.dialects import SQLITE
 from xclaim.sql.revision import qualified, quoted
 from xclaim.sql.statements.functions import Made
-from xclaim.sql.statements.granting import text_literal
+from xclaim.sql.statements.granted import text_literal
 
 __all__ = ["Wanted", "make_anew", "of_migrations"]
 

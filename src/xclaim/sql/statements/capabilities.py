@@ -15,18 +15,8 @@ from hashlib import sha256
 
 from xclaim.arguments import MAX_IDENTIFIER_BYTES
 from xclaim.sql.statements.functions import MARK, Made
-from xclaim.sql.statements.granting import (
-    PREPARING,
-    Facts,
-    Grant,
-    Kind,
-    Part,
-    function,
-    narrowing,
-    parting,
-    quoted,
-    text_literal,
-)
+from xclaim.sql.statements.granted import Facts, Grant, Kind, Part, function, quoted, text_literal
+from xclaim.sql.statements.granting import PREPARING, narrowing, parting
 
 # Which role runs the function of a verb. None of them can do what another one does.
 PARTS: Mapping[str, str] = {
