@@ -20,7 +20,6 @@ from xclaim.payloads.options import AfterAck
 from xclaim.payloads.payloads import Payloads
 from xclaim.payloads.reading import check, checked
 from xclaim.payloads.stores.references import OwnObject
-from xclaim.verb import Verb
 
 _logger = logging.getLogger("xclaim")
 
@@ -94,13 +93,6 @@ def delete_objects(settings: Payloads, objects: Iterable[OwnObject | None]) -> N
             len(found),
             error,
         )
-
-
-def deletes_objects(settings: Payloads, verb: Verb[Any]) -> bool:
-    """Return whether objects may have to be deleted after the verb."""
-    if settings.storage is None:
-        return False
-    return verb.deletes or (verb.acks and settings.after_ack is not AfterAck.KEEP)
 
 
 def read_by(settings: Payloads, result: Any) -> Any:
