@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from inspect import isawaitable
 from typing import Any
@@ -234,18 +234,18 @@ def test_what_has_changed_is_prepared_anew(
 ) -> None:
     statement = text("SELECT value FROM pg_temp.changing")
     answers: list[None] = []
-    answer = libpq.Door._answer
+    answer = libpq._answer
 
-    def noted(door: libpq.Door) -> Any:
+    def noted(results: Sequence[Any]) -> Any:
         answers.append(None)
-        return answer(door)
+        return answer(results)
 
     def code(connection: Connection) -> int:
         by_hand(connection, "CREATE TEMPORARY TABLE changing AS SELECT 1::smallint AS value")
         ask(connection, statement, 7)
         by_hand(connection, "ALTER TABLE pg_temp.changing ALTER value TYPE text")
         ask(connection, statement, 2)
-        monkeypatch.setattr(libpq.Door, "_answer", noted)
+        monkeypatch.setattr(libpq, "_answer", noted)
         ask(connection, statement, 5)
         return len(answers)
 
@@ -295,9 +295,7 @@ def test_statements_that_are_rare_do_not_shut_it_and_are_forgotten(
         for n in range(20):
             ask(connection, text(f"SELECT {n} AS n"))
         ask(connection, text("SELECT 'often' AS n"))
-        door = libpq.door_for(b"SELECT 'often' AS n", connection, driver_of(connection))
-        assert door is not None
-        assert len(door._sent) <= 3 * 2
+        assert len(libpq.door_of(connection)._sent) <= 3 * 2
         return prepared_in(connection)
 
     assert work(code) == 1
@@ -405,14 +403,14 @@ def _not_in_autocommit(driver: Any) -> None:
 def test_it_is_shut_where_somebody_could_notice(work: Any, change: Any) -> None:
     def code(connection: Connection) -> None:
         driver = driver_of(connection)
-        assert libpq.door_for(b"SELECT 1", connection, driver) is not None
+        assert libpq.door_of(connection).is_open(b"SELECT 1")
         connection.info.clear()
 
         change(driver)
 
-        assert libpq.door_for(b"SELECT 1", connection, driver) is None
+        assert not libpq.door_of(connection).is_open(b"SELECT 1")
         _done(driver.close())
-        assert libpq.door_for(b"SELECT 1", connection, driver) is None
+        assert not libpq.door_of(connection).is_open(b"SELECT 1")
         connection.invalidate()
 
     work(code)

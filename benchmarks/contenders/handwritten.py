@@ -8,6 +8,7 @@ resumption, and returns three columns.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -21,6 +22,7 @@ from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.schema import message_table
 from xclaim.sql.statements import Start
+from xclaim.verbs.hints import LOOK_BACK_EVERY
 
 CLAIM_PARAMETERS = {
     "queue_name": QUEUE,
@@ -35,7 +37,6 @@ PUSH_PARAMETERS = {
     "attempts_limit": None,
     "message_headers": "{}",
 }
-LOOK_BACK_EVERY = 200  # claims: about a quarter of a second, as xclaim does
 
 SHORTEST_CLAIM = """
 UPDATE xclaim_message
@@ -84,7 +85,7 @@ class SameStatementsSession:
         self._id, self._token = names.index("id"), names.index("claim_token")
         self._payload, self._priority = names.index("payload"), names.index("priority")
         self._available_at = names.index("available_at")
-        self._since_look_back = 0
+        self._looked_back_at = float("-inf")
         self._position: dict[str, Any] | None = None
 
     def push(self, payloads: Sequence[Payload]) -> None:
@@ -119,14 +120,14 @@ class SameStatementsSession:
 
     def _claim(self, claims: Mapping[Start, str]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
-        if self._position is not None and self._since_look_back < LOOK_BACK_EVERY:
+        since_look_back = time.monotonic() - self._looked_back_at
+        if self._position is not None and since_look_back < LOOK_BACK_EVERY:
             rows = self._run(claims[Start.POSITION], _claiming() | self._position)
         if not rows:
-            self._since_look_back = 0
+            self._looked_back_at = time.monotonic()
             rows = self._run(claims[Start.TOP], _claiming())
         if not rows:  # the others claim as many as asked for, or none
             rows = self._run(claims[Start.HEAD], _claiming())
-        self._since_look_back += 1
         if rows:
             last = max(rows, key=self._place)
             self._position = {

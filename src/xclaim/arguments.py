@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, Literal, NoReturn, TypedDict, get_args
 
 from xclaim.errors import InvalidArgumentError
@@ -57,6 +58,11 @@ def queue_name(value: Any) -> str:
 
     Of a dead-letter queue there is room for the suffix: a queue of any name has one.
     """
+    # Each verb asks this of the same few names.
+    return _known_queue_name(value) if value.__class__ is str else _queue_name(value)
+
+
+def _queue_name(value: Any) -> str:
     is_dead = isinstance(value, str) and value.endswith(DEAD_LETTER_SUFFIX)
     room = len(DEAD_LETTER_SUFFIX) if is_dead else 0
     name = _text("queue name", value, MAX_QUEUE_BYTES + room)
@@ -66,6 +72,9 @@ def queue_name(value: Any) -> str:
             f"queue name {_shown(name)} is blank or has control characters: use a readable name"
         )
     return name
+
+
+_known_queue_name = lru_cache(1_000)(_queue_name)
 
 
 def pushable(queue: str) -> str:

@@ -27,6 +27,7 @@ from xclaim.payloads.plain_json import (
     encode,
     encode_at_once,
     encode_closely,
+    encode_many_at_once,
 )
 
 JSON = some.recursive(
@@ -135,6 +136,41 @@ def test_what_is_odd_ends_as_the_closer_look(value: Any) -> None:
 @pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
 def test_what_is_odd_is_not_decided_in_a_hurry(value: Any) -> None:
     assert all(encode_at_once(each) is None for each in in_places(value))
+
+
+@given(some.lists(JSON, min_size=1, max_size=5))
+def test_many_end_as_each_of_them(values: list[Any]) -> None:
+    each = [encode_at_once(value) for value in values]
+    many = encode_many_at_once(values)
+
+    if many is None or None in each:
+        assert many is None
+        assert None in each
+    else:
+        assert many[0] == [one.text for one in each if one is not None]
+        assert repr(many[1]) == repr([one.value for one in each if one is not None])
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
+def test_one_that_is_odd_among_many_is_not_decided_in_a_hurry(value: Any) -> None:
+    assert all(encode_many_at_once([1, each, "a\nb"]) is None for each in in_places(value))
+
+
+def test_many_are_told_apart_and_one_that_is_too_deep_is_not_decided_in_a_hurry() -> None:
+    deep: Any = []
+    for _ in range(MAX_DEPTH - 1):
+        deep = [deep]
+
+    assert encode_many_at_once(SOUND) == (
+        [encode(value).text for value in SOUND],
+        [encode(value).value for value in SOUND],
+    )
+    assert encode_many_at_once(["a\nb", "\n", ""]) == (
+        ['"a\\nb"', '"\\n"', '""'],
+        ["a\nb", "\n", ""],
+    )
+    assert encode_many_at_once([deep, {"a": "x" * 300}]) is not None
+    assert encode_many_at_once(["x" * 300, [deep]]) is None
 
 
 @pytest.mark.parametrize("value", SOUND, ids=lambda value: type(value).__name__)

@@ -6,7 +6,7 @@ are made for READ COMMITTED: where another is set each is put into a transaction
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,8 +30,13 @@ _IDLE = 0  # of libpq's states of a transaction
 
 def is_autocommit(connection: Connection) -> bool:
     """Return whether each statement on the connection is a transaction of its own."""
-    options = connection.get_execution_options()
-    return options.get("isolation_level", options.get(DEFAULT_ISOLATION_LEVEL)) == "AUTOCOMMIT"
+    return is_said_autocommit(connection.get_execution_options())
+
+
+def is_said_autocommit(options: Mapping[str, Any]) -> bool:
+    """Return whether the execution options of a connection say so."""
+    level = options.get("isolation_level", options.get(DEFAULT_ISOLATION_LEVEL))
+    return bool(level == "AUTOCOMMIT")
 
 
 @contextmanager
@@ -99,7 +104,7 @@ def needs_transaction(connection: Connection, driver: Any) -> bool:
     Or for longer than it may. Of a connection to PostgreSQL, and the driver's. In a transaction of
     the caller the level is the caller's.
     """
-    is_stricter = connection.info.get(IS_STRICTER)
+    is_stricter = connection.connection.info.get(IS_STRICTER)
     is_limited = ENDS_AT in connection.get_execution_options()
     if (is_stricter is False and not is_limited) or not driver.autocommit:
         return False

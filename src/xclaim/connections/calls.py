@@ -14,6 +14,7 @@ from typing import Any, Self
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+_NEVER = float("inf")
 BOUND = 10.0  # seconds for what is still to be done when a call is cancelled or interrupted
 _current: ContextVar[Call | None] = ContextVar("xclaim_call", default=None)
 
@@ -52,7 +53,7 @@ class Call:
         self._token: Token[Call | None]
         self._parent = _current.get()
         self._connection: Any = None
-        self._ends_at = float("inf")
+        self._ends_at = _NEVER
         if within is not None:
             self.end_within(within)
 
@@ -80,7 +81,7 @@ class Call:
         """
         if self._is_cancelled and self.can_be_left():
             raise CancelledError
-        if self.time_left() <= 0:
+        if self._ends_at != _NEVER and self.time_left() <= 0:
             raise TimeoutError("no time is left for this: the database did not answer")
         self.has_begun = True
         self._connection = connection

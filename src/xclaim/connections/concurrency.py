@@ -122,7 +122,7 @@ class Threads:
         if is_in_a_call():
             return call()
         record = Call(within, is_owed=is_owed)
-        if threading.current_thread() is threading.main_thread():
+        if threading.get_ident() == _main_thread:
             return _Signals(record).handled_after(call, within)
         with record:
             return _watched(record, call, within)
@@ -176,6 +176,7 @@ _NUMBERS = tuple(
 
 
 _MOMENT = 0.2  # seconds
+_main_thread = threading.main_thread().ident  # to ask for it anew would take two calls, each time
 
 
 class _Watch:
@@ -242,7 +243,8 @@ class _Signals:
             finally:
                 _aside.remove(self)
                 self._watch.cancel()
-                self._handle()
+                if self._noted:
+                    self._handle()
 
     def give_back_in_child(self) -> None:
         """Give the handlers back in the child of a fork that another thread has made."""
@@ -271,14 +273,16 @@ class _Signals:
         self._watch.end_within(calls.BOUND)
 
 
-def _give_back_in_child() -> None:
+def _in_the_child() -> None:
+    global _main_thread  # noqa: PLW0603
+    _main_thread = threading.main_thread().ident  # whichever has forked
     if _aside and _aside[0].thread != threading.get_ident():  # which would have given them back
         _aside[0].give_back_in_child()
         _aside.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_give_back_in_child)
+    os.register_at_fork(after_in_child=_in_the_child)
 
 
 def _drop_after(record: Call, ended: threading.Event, seconds: float) -> None:

@@ -18,7 +18,12 @@ from typing import Any, NamedTuple, NoReturn
 from sqlalchemy import Connection, Dialect, TextClause
 
 from xclaim.connections import libpq, pysqlite, settings
-from xclaim.connections.autocommit import AT_ONCE, needs_transaction, new_transaction
+from xclaim.connections.autocommit import (
+    AT_ONCE,
+    is_said_autocommit,
+    needs_transaction,
+    new_transaction,
+)
 from xclaim.connections.endings import ENDS_AT
 from xclaim.connections.engine import DEFAULT_ISOLATION_LEVEL
 from xclaim.connections.missing_files import MAKES_NO_FILE
@@ -28,36 +33,26 @@ from xclaim.sql.dialects import POSTGRESQL
 from xclaim.sql.revision import COMMANDS
 from xclaim.sql.statements import Statement
 
-_PLAIN_AUTOCOMMIT = (
-    {"isolation_level": "AUTOCOMMIT"},
-    {DEFAULT_ISOLATION_LEVEL: "AUTOCOMMIT"},
-)
-_OURS = frozenset(
-    {COMMANDS, ENDS_AT, MAKES_NO_FILE}
-)  # what they say is of no concern to a statement
+# What else there may be is of no concern to a statement.
+_PLAIN = frozenset({"isolation_level", DEFAULT_ISOLATION_LEVEL, COMMANDS, ENDS_AT, MAKES_NO_FILE})
 _logger = logging.getLogger("sqlalchemy.engine.Engine")
 
 
 def is_direct(connection: Connection) -> bool:
     """Return whether a statement may go past SQLAlchemy on this connection."""
-    return not connection.dialect.is_async and _is_past_sqlalchemy(connection)
+    options = connection.get_execution_options()
+    return not connection.dialect.is_async and _is_past_sqlalchemy(connection.engine, options)
 
 
-def _is_past_sqlalchemy(connection: Connection) -> bool:
-    engine: Any = connection.engine
+def _is_past_sqlalchemy(engine: Any, options: Mapping[str, Any]) -> bool:
     return (
-        _is_plain_autocommit(connection.get_execution_options())
+        is_said_autocommit(options)
+        and options.keys() <= _PLAIN
         and not engine.echo
         and not _logger.isEnabledFor(logging.INFO)
         # The flag is quick to read, and False on nearly all engines: then no event is asked for.
         and not (engine._has_events and _is_listened_to(engine))  # noqa: SLF001
     )
-
-
-def _is_plain_autocommit(options: Mapping[str, Any]) -> bool:
-    if not _OURS.isdisjoint(options):
-        options = {name: value for name, value in options.items() if name not in _OURS}
-    return options in _PLAIN_AUTOCOMMIT
 
 
 def _is_listened_to(engine: Any) -> bool:
@@ -86,18 +81,19 @@ def run(
     """
     if connection.dialect.name != POSTGRESQL.name:
         return _on_sqlite(connection, statement, parameters, named=named)
-    driver = connection.connection.driver_connection
-    settings.check(driver)
-    options: dict[str, Any] = {"named": named, "prepare": prepare}
-    if needs_transaction(connection, driver):
+    door = libpq.door_of(connection)
+    settings.check(door.driver)
+    if needs_transaction(connection, door.driver):
         with new_transaction(connection):
-            return _on_postgresql(connection, driver, statement, parameters, **options)
-    return _on_postgresql(connection, driver, statement, parameters, **options)
+            return _on_postgresql(
+                connection, door, statement, parameters, named=named, prepare=prepare
+            )
+    return _on_postgresql(connection, door, statement, parameters, named=named, prepare=prepare)
 
 
 def _on_postgresql(
     connection: Connection,
-    driver: Any,
+    door: libpq.Door,
     statement: Any,
     parameters: Mapping[str, Any],
     *,
@@ -107,14 +103,14 @@ def _on_postgresql(
     sent = _sent(statement)
     if sent.constants:
         parameters = {**sent.constants, **parameters}
-    if not _is_past_sqlalchemy(connection):
+    if not _is_past_sqlalchemy(connection.engine, connection.get_execution_options()):
         return _by_sqlalchemy(connection, sent, parameters)
     try:
-        door = libpq.door_for(sent.raw.text, connection, driver)
-        values = None if door is None else sent.raw.values(parameters)
-        if door is not None and values is not None:
+        values = sent.raw.values(parameters) if door.is_open(sent.raw.text) else None
+        if values is not None:
             return door.rows(door.run(sent.raw.text, values, prepare=prepare), named=named)
         if not connection.dialect.is_async:
+            driver = door.driver
             its_own, make_cursor, make_row = _psycopg(named)
             if driver.cursor_factory is its_own:  # not one that traces, or binds in the client
                 cursor = make_cursor(driver, row_factory=make_row)

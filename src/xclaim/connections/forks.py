@@ -18,6 +18,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
@@ -27,6 +28,7 @@ from sqlalchemy import Connection, Engine, event
 from xclaim.errors import DatabaseUrlError
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class Kept(Protocol):
@@ -91,22 +93,27 @@ def keep(kept: Kept) -> None:
     _kept.add(kept)
 
 
-def run_verb(engine: Engine, run: Callable[[], T]) -> T:
+def awaited(engine: Engine, run: Callable[[V], T]) -> Callable[[V], T]:
+    """Return what runs verbs on the engine so that a fork waits for their end, if one has to."""
+    if engine.dialect.name != "sqlite" or engine.dialect.is_async:  # a wait would stop the loop
+        return run
+    return partial(_run_verb, run)
+
+
+def _run_verb(run: Callable[[V], T], verb: V) -> T:
     """Run a verb, which uses a file for a moment, so that a fork waits for its end.
 
     Without a lock, which each verb would have to take: a verb is counted and then looks for a fork,
     a fork says so and then looks for verbs, so one of them sees the other. The count is put back by
     one instruction at once, before which no signal can strike.
     """
-    if engine.dialect.name != "sqlite" or engine.dialect.is_async:  # a wait would stop the loop
-        return run()
     me = threading.get_ident()
     before = _in_verbs.get(me, 0)
     try:
         _in_verbs[me] = before + 1
         if not before and _forking not in (None, me):
             _wait_for_the_fork(me)
-        return run()
+        return run(verb)
     finally:
         if before:
             _in_verbs[me] = before

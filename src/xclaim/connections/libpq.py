@@ -53,20 +53,26 @@ class Raw(NamedTuple):
         """Return the parameters as libpq takes them; None for what psycopg has to say no to."""
         values = [parameters[name] for name in self.names]
         try:
-            return [_WRITERS[type(value)](value) for value in values]
+            return [_WRITERS[value.__class__](value) for value in values]
         except (KeyError, ValueError):
             return None
 
 
 class Door:
-    """The narrow door of one connection, which knows what it has prepared on it."""
+    """The narrow door of one connection, which knows what it has prepared on it.
 
-    def __init__(self, driver: Any, *, is_async: bool) -> None:
+    ``pooled`` is the connection as SQLAlchemy's pool has it, ``driver`` as psycopg does.
+    """
+
+    def __init__(self, pooled: Any, driver: Any, *, is_async: bool) -> None:
         import psycopg  # optional, as is SQLAlchemy's dialect for it
         from psycopg.adapt import Transformer
+        from psycopg.generators import execute
 
+        self.pooled = pooled
         self.driver = driver
         self._pgconn = driver.pgconn
+        self._results = execute
         self._is_async = is_async
         self._reader = Transformer(driver)
         self._cursor_class: Any = psycopg.AsyncCursor if is_async else psycopg.Cursor
@@ -121,18 +127,23 @@ class Door:
     def _asking(
         self, text: bytes, values: Sequence[bytes | None], *, prepare: bool | None
     ) -> _Waiting:
-        name = None if prepare is False else (yield from self._name(text))
+        pgconn = self._pgconn
+        name = None if prepare is False else self._prepared.get(text)
+        if prepare is not False and (name is None or self.driver.prepare_threshold is None):
+            name = yield from self._name(text)
         state = None
         if name is not None:
-            self._pgconn.send_query_prepared(name, values, None, _BINARY)
-            result = yield from self._answer()
+            pgconn.send_query_prepared(name, values, None, _BINARY)
+            result = _answer((yield from self._results(pgconn)))
+            if result.status in _DONE:
+                return result
             state = result.error_field(_SQLSTATE)
             if state not in (_GONE, _CHANGED):
                 return _checked(result)
             self._prepared.clear()
         self._count(text)
-        self._pgconn.send_query_params(text, values, None, None, _BINARY)
-        result = _checked((yield from self._answer()))
+        pgconn.send_query_params(text, values, None, None, _BINARY)
+        result = _checked(_answer((yield from self._results(pgconn))))
         if state == _CHANGED:  # and not refused for good, which has the same code
             self._changes += 1
         return result
@@ -155,38 +166,38 @@ class Door:
         threshold = self.driver.prepare_threshold
         if threshold is None:
             return None
-        name = self._prepared.get(text)
-        if name is not None or self._sent.get(text, 0) < threshold:
-            return name
+        if self._sent.get(text, 0) < threshold:
+            return None
         name = b"xclaim_%s" % sha256(b"%d %s" % (self._changes, text)).hexdigest()[:32].encode()
         self._pgconn.send_prepare(name, text)
-        result = yield from self._answer()
+        result = _answer((yield from self._results(self._pgconn)))
         if result.error_field(_SQLSTATE) != _EXISTS:
             _checked(result)
         self._prepared[text] = name
         return name
 
-    def _answer(self) -> _Waiting:
-        """Return what the server says to what was sent: of several results the one that failed."""
-        from psycopg import InternalError
-        from psycopg.generators import execute
 
-        results = yield from execute(self._pgconn)
-        if not results:
-            raise InternalError("got no result from the query")
-        for result in results:
-            if result.status not in _DONE:
-                return result
-        return results[-1]
-
-
-def door_for(text: bytes, connection: Connection, driver: Any) -> Door | None:
-    """Return the door of a connection to PostgreSQL, and the driver's, if it is open to a text."""
-    known = connection.info
+def door_of(connection: Connection) -> Door:
+    """Return the door of a connection to PostgreSQL, open or not."""
+    pooled: Any = connection.connection
+    known = pooled.info
     door: Door | None = known.get(_KEY)
-    if door is None or door.driver is not driver:
-        door = known[_KEY] = Door(driver, is_async=connection.dialect.is_async)
-    return door if door.is_open(text) else None
+    if door is None or door.pooled is not pooled.dbapi_connection:
+        driver, is_async = pooled.driver_connection, connection.dialect.is_async
+        door = known[_KEY] = Door(pooled.dbapi_connection, driver, is_async=is_async)
+    return door
+
+
+def _answer(results: Sequence[Any]) -> Any:
+    """Return what the server says to what was sent: of several results the one that failed."""
+    if len(results) == 1:
+        return results[0]
+    if not results:
+        from psycopg import InternalError
+
+        raise InternalError("got no result from the query")
+    failed = (result for result in results if result.status not in _DONE)
+    return next(failed, results[-1])
 
 
 def _checked(result: Any) -> Any:

@@ -8,8 +8,9 @@ orphan.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from xclaim.claims import Claim
@@ -20,12 +21,16 @@ from xclaim.payloads.options import AfterAck
 from xclaim.payloads.payloads import Payloads
 from xclaim.payloads.reading import check, checked
 from xclaim.payloads.stores.references import OwnObject
-from xclaim.verb import Verb
 
 _logger = logging.getLogger("xclaim")
 
 _QUICK = 64 * 1024  # characters: decoded in 0.3 ms, encrypted ones too
 _QUICK_CODECS = ("json", "json-types", "bytes")
+
+_CODECS: dict[Any, Callable[[Any], Any]] = {
+    Claim: attrgetter("message.codec"),
+    Message: attrgetter("codec"),
+}
 
 IN_THE_ROW = Payloads()  # what holds when nothing is set
 
@@ -96,18 +101,11 @@ def delete_objects(settings: Payloads, objects: Iterable[OwnObject | None]) -> N
         )
 
 
-def deletes_objects(settings: Payloads, verb: Verb[Any]) -> bool:
-    """Return whether objects may have to be deleted after the verb."""
-    if settings.storage is None:
-        return False
-    return verb.deletes or (verb.acks and settings.after_ack is not AfterAck.KEEP)
-
-
 def read_by(settings: Payloads, result: Any) -> Any:
     """Return what a verb returned so that its payloads are read as the queue's settings say."""
     match result:
         case list():
-            if not settings.reads_plain_json and all(map(_is_plain, result)):
+            if not settings.reads_plain_json and _are_plain(result):
                 return result
             return [read_by(settings, each) for each in result]
         case Message():
@@ -157,6 +155,9 @@ def unreadable(message: Message, *, decodes: bool = True) -> PayloadReadError | 
     return None
 
 
-def _is_plain(result: Any) -> bool:
-    message = result.message if isinstance(result, Claim) else result
-    return not isinstance(message, Message) or message.codec is None
+def _are_plain(results: list[Any]) -> bool:
+    """Return whether plain JSON is all that they have; they are all of one kind."""
+    kind = type(results[0]) if results else None
+    if kind not in _CODECS:
+        return True
+    return all(codec is None for codec in map(_CODECS[kind], results))

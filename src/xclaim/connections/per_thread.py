@@ -37,14 +37,18 @@ class PerThread:
 
     def run(self, verb: Callable[[Connection], T]) -> T:
         """Run a verb on the thread's connection, or on one from the pool."""
-        mine = self._of_this_thread()
+        mine: _OfAThread | None = getattr(self._mine, "own", None)
+        if mine is None or not mine.held.is_open:
+            mine = self._new(self._mine)
         # It is busy where a handler of a signal, say, runs a verb in the middle of another.
         if mine is None or mine.held.is_busy:
             with pooled(self._engine) as connection:
                 return verb(connection)
-        with mine.held.lock:
-            if mine.held.is_open and not mine.held.has_ended():
-                return mine.held.run(verb)
+        held = mine.held
+        with held.lock:
+            is_fresh = time.monotonic() - held.used_at < resting.LONG
+            if held.is_open and (is_fresh or not held.has_ended()):
+                return held.run(verb)
         return self.run(verb)  # it was closed a moment ago, or while it rested
 
     def close(self) -> None:
@@ -82,15 +86,9 @@ class PerThread:
             self._mine = threading.local()
         return taken
 
-    def _of_this_thread(self) -> _OfAThread | None:
-        mine: _OfAThread | None = getattr(self._mine, "own", None)
-        if mine is not None and mine.held.is_open:
-            return mine
+    def _new(self, local: Any) -> _OfAThread | None:
         if len(self._all) >= self._most:
             return None
-        return self._new(self._mine)
-
-    def _new(self, local: Any) -> _OfAThread | None:
         own = _OfAThread(_Held(self._all))  # so whatever raises, somebody gives it back
         with self._lock:
             if len(self._all) >= self._most:
@@ -129,7 +127,7 @@ class _Held:
         self.is_busy = False
         self._all = all_
         self._driver: PatientConnection | None = None
-        self._used_at = time.monotonic()
+        self.used_at = time.monotonic()
 
     def connect(self, engine: Engine) -> None:
         """Take a connection from the pool, for verbs only."""
@@ -143,8 +141,6 @@ class _Held:
 
     def has_ended(self) -> bool:
         """Return whether the connection was ended while it rested; it is given back then."""
-        if time.monotonic() - self._used_at < resting.LONG:
-            return False
         self.is_busy = True  # for a handler of a signal that runs a verb meanwhile
         try:
             has_ended = resting.has_ended(self.connection.connection.driver_connection)
@@ -165,7 +161,7 @@ class _Held:
                     self.connection.rollback()
             finally:
                 self.is_busy = False
-                self._used_at = time.monotonic()
+                self.used_at = time.monotonic()
                 if self.connection.invalidated:  # the next verb takes one that is prepared for it
                     self.give_back()
 

@@ -26,7 +26,6 @@ from xclaim.connections.payload_work import (
     delete_consumed,
     delete_objects,
     delete_unused,
-    deletes_objects,
     read_by,
 )
 from xclaim.connections.sessions import OrmSession
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from xclaim.connections.per_thread import PerThread
 
 T = TypeVar("T")
+_Way = Callable[[Callable[[Connection], Any]], Any]
 
 _logger = logging.getLogger("xclaim")
 
@@ -81,9 +81,9 @@ class Runner:
         self._notify = notify
         self.retry = retry
         self.log_level = logging.DEBUG  # lines of a lower level are raised to it
-        self._per_thread = per_thread
         self._whereabouts = whereabouts  # of its queue, as a note for errors of the database
         self._commits = isinstance(bind, Engine)
+        self._on_the_bind = _way_to(bind, per_thread)
 
     @property
     def engines(self) -> Sequence[Engine]:
@@ -218,7 +218,7 @@ class Runner:
             result: Any = self._accompanied_push(verb, arguments, options)
         elif verb.acks and self.payloads.after_ack is not AfterAck.KEEP:
             result = self._ack(verb, arguments, {**options, "after": self.payloads.after_ack})
-        elif deletes_objects(self.payloads, verb) and self._commits:
+        elif verb.deletes and self._commits and self.payloads.storage is not None:
             result = self._delete(verb, arguments, options)
         else:
             result = self._execute(verb, arguments, options)
@@ -291,7 +291,7 @@ class Runner:
             options.setdefault("retry", self.retry)
         run = partial(_on, verb=verb, arguments=arguments, options=options)
         try:
-            return self._on_the_bind(run)
+            return self._on_the_bind(run)  # type: ignore[no-any-return]
         except SQLAlchemyError as error:
             self._say_where(error)
             raise
@@ -310,20 +310,22 @@ class Runner:
         if where is not None and where not in getattr(error, "__notes__", ()):
             error.add_note(where)
 
-    def _on_the_bind(self, run: Callable[[Connection], T]) -> T:
-        match self.bind:
-            case Engine() as engine:
-                return forks.run_verb(engine, partial(self._on_the_engine, engine, run))
-            case Connection() as connection:
-                return run(connection)
-            case OrmSession() as session:
-                return run(session.connection())
 
-    def _on_the_engine(self, engine: Engine, run: Callable[[Connection], T]) -> T:
-        if self._per_thread is not None:
-            return self._per_thread.run(run)
-        with busy_files.pooled(engine) as connection:
-            return run(connection)
+def _way_to(bind: Engine | Connection | OrmSession, per_thread: PerThread | None) -> _Way:
+    """Return what runs something on a connection of the bind."""
+    match bind:
+        case Engine() as engine:
+            run = partial(_on_the_pool, engine) if per_thread is None else per_thread.run
+            return forks.awaited(engine, run)
+        case Connection() as connection:
+            return lambda run: run(connection)
+        case OrmSession() as session:
+            return lambda run: run(session.connection())
+
+
+def _on_the_pool(engine: Engine, run: Callable[[Connection], T]) -> T:
+    with busy_files.pooled(engine) as connection:
+        return run(connection)
 
 
 def _failure(error: BaseException, claims: list[Claim]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ _OTHER_DATES = (
     "xclaim.create_engine, or SET DateStyle TO ISO"
 )
 
+_BAD = 1  # of libpq's states of a connection
+
 _READ_COMMITTED = (
     "SELECT pg_catalog.set_config('default_transaction_isolation', 'read committed', false)"
     " WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %(pid)s::integer"
@@ -35,9 +37,10 @@ def check(driver: Any) -> None:
     Connections of our engines are set up when they are made; those of others are not touched.
     ``driver`` is the driver's connection.
     """
-    if driver.closed:
-        return  # the statement tells
-    reported = driver.pgconn.parameter_status
+    pgconn = driver.pgconn
+    if pgconn.status == _BAD:
+        return  # it is closed, as the statement tells
+    reported = pgconn.parameter_status
     encoding, dates = reported(b"client_encoding"), reported(b"DateStyle")
     if encoding != b"UTF8" and encoding is not None and not _is_utf8(encoding):
         raise InvalidArgumentError(_OTHER_ENCODING.format(encoding.decode()))

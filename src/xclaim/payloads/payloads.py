@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -29,6 +29,7 @@ _VARIABLES = (
     "XCLAIM_FERNET_KEYS",
     "XCLAIM_ALLOW_UNENCRYPTED",
 )
+_AT_ONCE = 1_000  # payloads
 _ALONE = ("XCLAIM_STORAGE", "XCLAIM_FERNET_KEYS", "XCLAIM_MAX_IN_ROW")  # others say how of these
 
 
@@ -81,11 +82,16 @@ class Payloads(Options):
         is handed the work that may take long, for a storage or a codec, and does it. Raise
         PayloadError or StorageError; then nothing is left in the storage.
         """
-        prepared = Encoding(self, queue, unique_keys, elsewhere=elsewhere).prepared
+        encoding = Encoding(self, queue, unique_keys, elsewhere=elsewhere)
         done: list[Prepared] = []
         try:
-            for index, value in enumerate(values):
-                done.append(prepared(value, index))
+            for part in _in_parts(values):
+                at_once = encoding.prepared_at_once(part) if len(part) > 1 else None
+                if at_once is not None:
+                    done += at_once
+                    continue
+                for value in part:
+                    done.append(encoding.prepared(value, len(done)))
         except BaseException as error:
             if any(each.uri for each in done):
                 elsewhere(partial(self.discard, done, error))
@@ -144,6 +150,11 @@ class Payloads(Options):
         if envelope is None:
             raise PayloadRefusedError("the payload is plain JSON: there is nothing to encrypt anew")
         return encrypted_again(self, owner, envelope)
+
+
+def _in_parts(values: Sequence[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(values), _AT_ONCE):
+        yield list(values[start : start + _AT_ONCE])
 
 
 def options_of_environment() -> Mapping[str, Any]:

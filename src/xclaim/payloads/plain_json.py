@@ -7,7 +7,7 @@ import json
 import marshal
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,8 @@ from xclaim.errors import PayloadError
 # for all else, which says exactly what is wrong. Keys are sorted by both.
 _quick_encode = msgspec.json.Encoder(order="sorted").encode
 _quick_decode = msgspec.json.Decoder().decode
+_quick_encode_lines = msgspec.json.Encoder(order="sorted").encode_lines
+_quick_decode_lines = msgspec.json.Decoder().decode_lines
 _TEXTS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _EXPONENTS = re.compile(r"[0-9]e[+-]?([0-9]{1,6})", re.IGNORECASE)
 MOST_PRINTED = 52  # times the characters of a float, as of 1e308 and its comma
@@ -75,21 +77,47 @@ def encode_at_once(value: Any, levels: int = MAX_DEPTH) -> Encoded | None:
     """
     if type(value) not in _TYPES:
         return None
+    both = _text_and_value(value, _quick_encode, _quick_decode)
+    if both is None:
+        return None
+    text, read = both
+    return None if _is_deeper(read, text, levels) else Encoded(text, read)
+
+
+def encode_many_at_once(values: list[Any]) -> tuple[list[str], list[Any]] | None:
+    """Return what ``encode_at_once`` does for each value: the texts, and the values read back.
+
+    None if it would return None for any. In a third of the time.
+    """
+    if not _TYPES.issuperset(map(type, values)):
+        return None
+    both = _text_and_value(values, _quick_encode_lines, _quick_decode_lines)
+    if both is None:
+        return None
+    whole, read = both
+    texts = whole.split("\n")[:-1]  # one in a text is escaped
+    if max(map(len, texts)) > 2 * MAX_DEPTH and any(
+        _is_deeper(*each, MAX_DEPTH) for each in zip(read, texts, strict=True)
+    ):
+        return None
+    return texts, read
+
+
+def _text_and_value(
+    value: Any, encode: Callable[[Any], bytes], decode: Callable[[bytes], Any]
+) -> tuple[str, Any] | None:
+    """Return what is made of the value, and that as it is read back; None if they may differ."""
     try:
-        data = _quick_encode(value)
+        data = encode(value)
         # It also encodes what is no JSON, such as dates, sets and dataclasses. marshal refuses
         # instances of classes, whose own idea of equality would decide below; what else it takes
         # is not equal to what is read back.
         marshal.dumps(value, _ONLY_PLAIN_TYPES)
-        text, read = data.decode(), _quick_decode(data)
+        text, read = data.decode(), decode(data)
     except Exception:  # noqa: BLE001  (an object may raise anything; encode_closely explains)
         return None
     # A NUL is a backslash and u0000; so is the text of that, which the closer look tells from it.
-    if read != value or "\\u0000" in text:
-        return None
-    # Most payloads are short or flat, which is told in a tenth of the time of counting.
-    is_flat = len(text) <= 2 * levels or ("[" not in text and text.find("{", 1) < 0)
-    return Encoded(text, read) if is_flat or not _is_deeper(read, text, levels) else None
+    return None if read != value or "\\u0000" in text else (text, read)
 
 
 def encode_closely(value: Any, noun: str) -> Encoded:
@@ -102,6 +130,9 @@ def encode_closely(value: Any, noun: str) -> Encoded:
 
 def _is_deeper(value: Any, text: str, levels: int) -> bool:
     """Return whether JSON is nested deeper: level by level, without recursion."""
+    # Most payloads are short or flat, which is told in a tenth of the time of counting.
+    if len(text) <= 2 * levels or ("[" not in text and text.find("{", 1) < 0):
+        return False
     left = text.count("[") + text.count("{")  # containers there are at most, those in texts too
     level = [value] if left > levels and type(value) in _CONTAINERS else []
     for depth in range(levels):
@@ -216,13 +247,14 @@ def exact_numbers() -> Iterator[None]:
 
     For programs that print what others have pushed: ``xclaim`` on the command line.
     """
-    global _quick_decode  # noqa: PLW0603  (decode is too busy to look anywhere else)
-    before = _quick_decode
-    _quick_decode = msgspec.json.Decoder(float_hook=exact_number).decode
+    global _quick_decode, _quick_decode_lines  # (decode is too busy to look anywhere else)
+    before = _quick_decode, _quick_decode_lines
+    exact = msgspec.json.Decoder(float_hook=exact_number)
+    _quick_decode, _quick_decode_lines = exact.decode, exact.decode_lines
     try:
         yield
     finally:
-        _quick_decode = before
+        _quick_decode, _quick_decode_lines = before
 
 
 def digest(value: Any) -> bytes:

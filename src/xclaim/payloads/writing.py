@@ -120,6 +120,19 @@ class Encoding:
                 return self._encoded(self._codec_for(value, error), value, index)
         return self._plain(encoded, index)
 
+    def prepared_at_once(self, values: list[Any]) -> list[Prepared] | None:
+        """Return several payloads as ``prepared`` does, in less time; None: ask it for each."""
+        options = self._options
+        if options.type is not None or options.codecs or options.keys is not None:
+            return None
+        both = plain_json.encode_many_at_once(values)
+        if both is None:
+            return None
+        most = min(self._limit, options.max_in_row)
+        if max(map(len, both[0])) * plain_json.MOST_PRINTED > most:
+            return None
+        return [Prepared(text=text, stored=value) for text, value in zip(*both, strict=True)]
+
     def _plain(self, encoded: plain_json.Encoded, index: int) -> Prepared:
         is_larger = _is_larger(encoded.text, self._limit) or _is_printed_larger(
             encoded.text, self._options.max_in_row

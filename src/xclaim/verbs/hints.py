@@ -144,19 +144,19 @@ class Hints:
         if not claims:
             self._position = None
             return
-        # Not one that was claimed along with another of its line: it has no place in the index.
-        last = next(
-            (each.message for each in reversed(claims) if each.message.available_at is not None),
-            None,
-        )
-        if last is None:
+        last = claims[-1].message
+        if last.available_at is None:
+            # Not one that was claimed along with another of its line: it has no place in the index.
+            placed = (each.message for each in reversed(claims) if each.message.available_at)
+            last = next(placed, last)
+        if last.available_at is None:
             self._position = None
             return
         if start is not Start.POSITION and not _is_from_the_head(last, start):
             self._position = None
         elif self._position is not None or start is not Start.POSITION:
-            at: Any = last.available_at
-            self._position = self._reached = Position(last.priority, at, last.id)
+            self._position = Position(last.priority, last.available_at, last.id)
+            self._reached = self._position
 
     def forget(self, *, above: int | None = None) -> None:
         """Let the next claim start at the head; ``above``: only if its priority is below that."""

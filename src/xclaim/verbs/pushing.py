@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import starmap
+from operator import itemgetter
 from typing import Any, NamedTuple, get_args
 
 from sqlalchemy import Connection
@@ -110,13 +110,18 @@ def _within(
     if gate.is_unknown():
         messages = push(guarded=True)
         if messages is not None:
-            if {message.id for message in messages} - {*known}:
+            if _count_new(messages, new, known):
                 gate.note_unlimited()
             return messages
     with gate.room(count, new) as note:
         messages = push(guarded=False) or []
-        note(len({message.id for message in messages} - {*known}))
+        note(_count_new(messages, new, known))
         return messages
+
+
+def _count_new(messages: list[Message], new: object, known: list[int]) -> int:
+    """Return how many messages were not there before; where there are no keys, all."""
+    return len(messages) if new is None else len({each.id for each in messages} - {*known})
 
 
 def check_push(queue: str, options: Mapping[str, Any]) -> None:
@@ -242,51 +247,48 @@ def _push_part(
         rows = dialect.element_parameters([each.text for each in payloads])
     is_named = dialect is not SQLITE
     pushed = execute(connection, schema, build, {**parameters, **rows}, named=is_named)
-    places = _places(connection, pushed)
-    if guarded and not places:
+    ids, places = _places(connection, pushed)
+    if guarded and not ids:
         return None
     if is_ordered:
-        places = _with_turns(connection, schema, places, lines, pushed)
+        turns = turns_in(connection, schema, ids, pushed)
+        places = _in_line(ids, places, lines, turns)
     queue, fill = parameters["queue_name"], _fill(parameters)
     return [
-        message_of(place, fill, id=place.id, queue=queue, stored=each.stored, codec=each.codec)
-        for place, each in zip(places, payloads, strict=True)
+        message_of(place, fill, id=id_, queue=queue, stored=each.stored, codec=each.codec)
+        for id_, place, each in zip(ids, places, payloads, strict=True)
     ]
 
 
 class _Place(NamedTuple):
     """What the database says of a payload that it has inserted."""
 
-    id: int
     created_at: datetime
     available_at: datetime | None
     ordering_key: str | None = None
 
 
-def _places(connection: Connection, rows: Sequence[Any]) -> list[_Place]:
+def _places(connection: Connection, rows: Sequence[Any]) -> tuple[list[int], list[_Place]]:
     """Return the ids and times of what was pushed, in the order of the payloads."""
     if connection.dialect.name == SQLITE.name:  # whose RETURNING has no order
-        return sorted(starmap(_Place, rows))
+        found = sorted(rows, key=itemgetter(0))
+        return [id_ for id_, *_ in found], [_Place(*times) for _, *times in found]
     (row,) = rows
-    times = as_utc(row.created_at), as_utc(row.available_at)
-    return [_Place(id_, *times) for id_ in row.ids or ()]
+    place = _Place(as_utc(row.created_at), as_utc(row.available_at))
+    ids = list(row.ids or ())
+    return ids, [place] * len(ids)
 
 
-def _with_turns(
-    connection: Connection,
-    schema: str | None,
+def _in_line(
+    ids: Sequence[int],
     places: Sequence[_Place],
     lines: Sequence[str | None],
-    rows: Sequence[Any],
+    turns: Container[int],
 ) -> list[_Place]:
     """Return the places with their keys; those without the turn are not available."""
-    turns = turns_in(connection, schema, [place.id for place in places], rows)
     return [
-        place._replace(
-            ordering_key=key,
-            available_at=place.available_at if key is None or place.id in turns else None,
-        )
-        for place, key in zip(places, lines, strict=True)
+        _Place(created_at, available_at if key is None or id_ in turns else None, key)
+        for id_, (created_at, available_at, _), key in zip(ids, places, lines, strict=True)
     ]
 
 
