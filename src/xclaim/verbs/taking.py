@@ -114,8 +114,13 @@ def take(connection: Connection, asked: Request) -> list[Claim]:
         if within is not None:
             return within
     start, place = start_of(connection, asked.hints)
+    if start is Start.POSITION:
+        return _take(connection, asked, start, place) or _take_from_head(connection, asked)
+    began = time.monotonic()
     claims = [] if start is Start.HEAD else _take(connection, asked, start, place)
-    return claims or _take_from_head(connection, asked)
+    claims = claims or _take_from_head(connection, asked)
+    asked.hints.note_look_back(time.monotonic() - began)
+    return claims
 
 
 def take_lately(connection: Connection, asked: Request) -> list[Claim]:
