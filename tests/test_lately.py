@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from tests.retrying import AT_ONCE
+from tests.still_clock import StillClock
 from tests.test_positions import pages_of_a_claim
 from xclaim import Claim, Queue, create_engine, verbs
 from xclaim.arguments import LEASE
@@ -32,18 +33,9 @@ WHO: Any = {
 NO_TIME = timedelta(milliseconds=1)
 
 
-class Clock:
-    """The clock of what a process remembers, which stands still."""
-
-    now = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    clock = StillClock()
     monkeypatch.setattr(hints, "time", clock)
     return clock
 
@@ -81,7 +73,7 @@ def _dear(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def worker(engine: Engine, clock: Clock, _dear: None) -> Iterator[Connection]:
+def worker(engine: Engine, clock: StillClock, _dear: None) -> Iterator[Connection]:
     """A connection of a process that waits for messages, had some, and just looked everywhere."""
     Queue("orders", engine).push_many([0] * 10)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -178,7 +170,7 @@ Way = Callable[[Connection, Queue, Engine], list[int]]
 
 
 def assert_is_found_after_the_time_of_a_position(
-    worker: Connection, other_engine: Engine, clock: Clock, way: Way
+    worker: Connection, other_engine: Engine, clock: StillClock, way: Way
 ) -> None:
     appeared = way(worker, Queue("orders", other_engine, retry=AT_ONCE), other_engine)
 
@@ -190,7 +182,7 @@ def assert_is_found_after_the_time_of_a_position(
 
 @pytest.mark.parametrize("way", OF_BOTH)
 def test_what_comes_back_to_an_old_place_waits_no_longer_than_a_position_holds(
-    worker: Connection, other_engine: Engine, clock: Clock, way: str
+    worker: Connection, other_engine: Engine, clock: StillClock, way: str
 ) -> None:
     assert_is_found_after_the_time_of_a_position(worker, other_engine, clock, OF_BOTH[way])
 
@@ -198,7 +190,7 @@ def test_what_comes_back_to_an_old_place_waits_no_longer_than_a_position_holds(
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("way", OF_POSTGRESQL)
 def test_what_a_transaction_has_kept_waits_no_longer_than_a_position_holds(
-    worker: Connection, other_engine: Engine, clock: Clock, way: str
+    worker: Connection, other_engine: Engine, clock: StillClock, way: str
 ) -> None:
     assert_is_found_after_the_time_of_a_position(worker, other_engine, clock, OF_POSTGRESQL[way])
 
@@ -401,7 +393,7 @@ def test_a_look_for_what_came_in_lately_sees_every_other_priority(engine: Engine
     ],
 )
 def test_a_look_everywhere_is_as_rare_as_it_is_dear(
-    clock: Clock, everywhere: list[float], pause: float
+    clock: StillClock, everywhere: list[float], pause: float
 ) -> None:
     of_queue = Hints()
     of_queue._reached = Position(0, datetime.now(UTC), 1)

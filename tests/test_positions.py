@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 
 from tests.eventually import until
 from tests.retrying import AT_ONCE
+from tests.still_clock import StillClock
 from xclaim import Claim, ClaimLostError, Queue, create_engine
 from xclaim.sql import full_names, statements
 from xclaim.sql.dialects import POSTGRESQL
@@ -285,6 +286,7 @@ def test_a_pause_of_another_process_is_heeded_within_the_time_of_a_position(
     other.pause()
     behind = queue.claim()  # nobody has told this process
     monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 0.0)
+    recall_of(engine)._look_back_due = 0.0
     from_the_head = queue.claim()
     monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 600.0)
 
@@ -385,3 +387,28 @@ def is_quiet(queue: Queue) -> bool:
     before = queue.counts()
     time.sleep(10 * hints.LOOK_BACK_EVERY)
     return before.claimed == 0 and queue.counts() == before
+
+
+def test_looks_back_that_take_long_are_rarer_but_not_as_rare_as_once_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = StillClock()
+    monkeypatch.setattr(hints, "time", clock)
+    monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 0.25)
+    remembered = hints.Hints()
+    remembered._position = hints.Position(0, datetime(2026, 1, 1, tzinfo=UTC), 7)
+
+    def pause_after(*looks: float) -> float:
+        for seconds in looks:
+            remembered.look_back()
+            remembered.note_look_back(seconds)
+        began = clock.now
+        while remembered.position() is not None:
+            clock.now += 1 / 64
+        return clock.now - began
+
+    assert pause_after(0.001) == 0.25
+    assert pause_after(3.0, 3.0) == 0.25  # as the quickest says: others waited for a processor
+    assert pause_after(0.05, 3.0, 3.0) == 0.5
+    assert 0.9 <= pause_after(3.0, 3.0, 3.0) < 1.0
+    assert pause_after(0.001) == 0.25

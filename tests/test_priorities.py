@@ -107,6 +107,7 @@ def test_a_higher_priority_of_another_process_comes_with_the_next_look_back(
     queue: Queue, other: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 0)
+    monkeypatch.setattr(hints, "_LOOK_BACK_SELDOM", 0)
     queue.push_many([1, 2, 3])
     first = queue.claim()
     other.push("urgent", priority=9)

@@ -19,6 +19,7 @@ def no_hints(monkeypatch: pytest.MonkeyPatch) -> None:
     What these hints may delay has tests of its own, in `tests/test_positions.py`.
     """
     monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 0.0)
+    monkeypatch.setattr(hints, "_LOOK_BACK_SELDOM", 0.0)
     monkeypatch.setattr(hints, "_SWEEP_EVERY", 0.0)
 
 

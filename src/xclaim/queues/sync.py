@@ -510,7 +510,7 @@ class Queue(Generic[T_co]):
         ``concurrency``: at most so many messages are claimed at once. ``rate``: so many claims
         begin ``per`` second, or another time; ``burst``, by default one, may begin together after
         a rest. Without any all limits end. What waits already comes under them, what is claimed
-        counts. Who has just claimed may go on without them for a quarter of a second. ``by``: who
+        counts. Who has just claimed may go on without them for part of a second. ``by``: who
         is named in the log, by default who runs this process.
         """
         given = {"concurrency": concurrency, "rate": rate, "per": per, "burst": burst}

@@ -3,8 +3,10 @@
 A claim that starts at the head of its index walks over the entries of all messages claimed before,
 for as long as an old snapshot keeps them from being removed. So it starts behind the last message
 that was claimed, and at the head again after a quarter of a second, or when there is too little.
-A message that arrives before that position (released, higher priority, late commit) waits so long.
-And for so long a queue that another process has paused or limited still hands out messages.
+Where a look from the head takes long it is a tenth of the time at most, but no rarer than each 0.9
+seconds. A message that arrives before that position (released, higher priority, late commit) waits
+so long. And for so long a queue that another process has paused or limited still hands out
+messages, which must end within a second.
 
 Who waits asks again and again, and finds nothing most of the time in a queue that keeps up. He
 starts at the head, too; but where that takes long, as with many such entries, he does so only after
@@ -34,6 +36,9 @@ from xclaim.sql.statements import Start
 _SWEEP_EVERY = 1.0  # seconds between the sweeps of one pool and queue, unless it is empty
 _SWEEP_EMPTY_EVERY = 0.25  # the same if it is empty, for who asks again and again
 LOOK_BACK_EVERY = 0.25  # seconds that a message may wait because it came in before the position
+_LOOK_BACK_SELDOM = 0.9  # the same at most, where a look takes more than its share
+_LOOK_BACK_SHARE = 1 / 10  # of the time
+_LOOKS_BACK = 3  # of which the quickest counts: the others waited for a processor
 _A_LITTLE = timedelta(milliseconds=50)  # by which a commit may be overtaken by others
 _SHARE = 1 / 100  # of the time, for what looks everywhere take beyond two others
 _EVERYWHERE, _LATELY = 3, 30  # looks of which the quickest counts: others waited for a processor
@@ -77,6 +82,8 @@ class Hints:
     def __init__(self) -> None:
         self._swept_at = float("-inf")
         self._looked_back_at = float("-inf")
+        self._looks_back: deque[float] = deque(maxlen=_LOOKS_BACK)
+        self._look_back_due = 0.0  # seconds from one to the next, if more than usual
         self._position: Position | None = None
         self._reached: Position | None = None  # the last position, also if it may not be used now
         self._everywhere: deque[float] = deque(maxlen=_EVERYWHERE)
@@ -106,9 +113,13 @@ class Hints:
 
     def position(self) -> Position | None:
         """Return where the next claim may start; None for the head of the index."""
-        if time.monotonic() - self._looked_back_at >= LOOK_BACK_EVERY:
-            return None
-        return self._position
+        since = time.monotonic() - self._looked_back_at
+        return None if since >= LOOK_BACK_EVERY and since >= self._look_back_due else self._position
+
+    def note_look_back(self, seconds: float) -> None:
+        """Note how long a claim took that did not start behind the position."""
+        self._looks_back.append(seconds)
+        self._look_back_due = min(min(self._looks_back) / _LOOK_BACK_SHARE, _LOOK_BACK_SELDOM)
 
     def reached(self) -> Position | None:
         """Return how far claims have come; None if it is time for those who wait to look back."""

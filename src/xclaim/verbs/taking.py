@@ -114,8 +114,13 @@ def take(connection: Connection, asked: Request) -> list[Claim]:
         if within is not None:
             return within
     start, place = start_of(connection, asked.hints)
+    if start is Start.POSITION:
+        return _take(connection, asked, start, place) or _take_from_head(connection, asked)
+    began = time.monotonic()
     claims = [] if start is Start.HEAD else _take(connection, asked, start, place)
-    return claims or _take_from_head(connection, asked)
+    claims = claims or _take_from_head(connection, asked)
+    asked.hints.note_look_back(time.monotonic() - began)
+    return claims
 
 
 def take_lately(connection: Connection, asked: Request) -> list[Claim]:
@@ -148,35 +153,36 @@ def take_what_is_left(connection: Connection, asked: Request) -> list[Claim]:
 
 def as_claims(rows: Iterable[Sequence[Any]], asked: Request) -> list[Claim]:
     """Return the claimed rows as claims, the next one first."""
-    claimed = list(map(ClaimedRow._make, rows))
+    claimed = list(rows)
     if not claimed:
         return []
-    if len(claimed) > 1:  # RETURNING has no order
-        has_lines = any(row.available_at is None for row in claimed)
-        by_line = _place_in_lines(claimed, asked.parameters["queue_name"]) if has_lines else None
-        claimed.sort(key=by_line or _place)
-    if not asked.hints.has_keys:
-        asked.hints.has_keys = any(row.ordering_key is not None for row in claimed)
     said = asked.parameters
-    queue, first = said["queue_name"], claimed[0]
+    queue = said["queue_name"]
+    if len(claimed) > 1:  # RETURNING has no order
+        claimed = _in_order(claimed, queue)
+    if not asked.hints.has_keys:
+        asked.hints.has_keys = any(map(_ordering_key, claimed))
     # The same for all, as are the times of the statement.
-    shared = said["claimant"], said["key"], first.claimed_at, first.claim_expires_at
-    return [
-        claim_of(
-            message_of(
-                (*_kept(row), shared),
-                _FILL,
-                id=row.id,
-                queue=queue,
-                stored=(row.payload,),
-                codec=row.codec,
-            ),
-            row.claim_token,
-        )
-        for row in claimed
-    ]
+    shared = said["claimant"], said["key"], *_times(claimed[0])
+    claims = []
+    for row in claimed:
+        id_, payload, codec, token = _told(row)
+        kept = _kept(row), shared
+        message = message_of(kept, _FILL, id=id_, queue=queue, stored=(payload,), codec=codec)
+        claims.append(claim_of(message, token))
+    return claims
 
 
+def _columns(*names: str) -> Callable[[Sequence[Any]], Any]:
+    return itemgetter(*map(ClaimedRow._fields.index, names))
+
+
+# Of the place of a row, because by their names the columns of a thousand rows take twice as long.
+_told = _columns("id", "payload", "codec", "claim_token")
+_times = _columns("claimed_at", "claim_expires_at")
+_ordering_key = _columns("ordering_key")
+_priority, _available_at = _columns("priority"), _columns("available_at")
+_since = _columns("available_at", "id")
 # Of a row, for as long as its message lives: not the text of the payload, beside what it was
 # parsed to.
 _KEPT = (
@@ -192,21 +198,41 @@ _KEPT = (
     "last_error_class",
     "ordering_key",
 )
-_kept = itemgetter(*map(ClaimedRow._fields.index, _KEPT))
-_read = {name: itemgetter(place) for place, name in enumerate(_KEPT)}
+_kept = _columns(*_KEPT)
+
+
+def _field(name: str, read: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
+    """Return how a field is read of what is kept of a row."""
+    place = _KEPT.index(name)
+    if read is None:
+        return lambda row: row[0][place]
+    return lambda row: read(row[0][place])
+
+
 _FILL: Fill = {
-    **_read,
-    "claimed_by": lambda kept: kept[-1][0],
-    "claim_key": lambda kept: kept[-1][1],
-    "claimed_at": lambda kept: as_utc(kept[-1][2]),
-    "claim_expires_at": lambda kept: as_utc(kept[-1][3]),
-    "headers": lambda kept: headers_of(_read["headers"](kept)),
-    "created_at": lambda kept: as_utc(_read["created_at"](kept)),
-    "available_at": lambda kept: as_utc(_read["available_at"](kept)),
+    **{name: _field(name) for name in _KEPT},
+    "headers": _field("headers", headers_of),
+    "created_at": _field("created_at", as_utc),
+    "available_at": _field("available_at", as_utc),
+    "claimed_by": lambda row: row[1][0],
+    "claim_key": lambda row: row[1][1],
+    "claimed_at": lambda row: as_utc(row[1][2]),
+    "claim_expires_at": lambda row: as_utc(row[1][3]),
     "status": always(Status.CLAIMED),
     "consumed_at": always(None),
     "consumed_by": always(None),
 }
+
+
+def _in_order(claimed: list[Sequence[Any]], queue: str) -> list[Sequence[Any]]:
+    """Return the rows in the order of claims."""
+    if None in map(_available_at, claimed):  # some were claimed along with others of their lines
+        rows = list(map(ClaimedRow._make, claimed))
+        rows.sort(key=_place_in_lines(rows, queue))
+        return [*rows]
+    claimed.sort(key=_since)
+    claimed.sort(key=_priority, reverse=True)
+    return claimed
 
 
 def _take_from_head(connection: Connection, asked: Request) -> list[Claim]:
