@@ -11,13 +11,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from xclaim.errors import DuplicateMessageError, InvalidArgumentError
 from xclaim.task_names import natural_key, shortened
 
 _DIGEST_LENGTH = 16
+_CLOCKS_DIFFER = timedelta(minutes=1)  # Airflow's and the database's, at most
 
 
 class Automatic:
@@ -124,16 +125,19 @@ def running_instance() -> Any:
         return None
 
 
-def run_began_at() -> datetime | None:
-    """Return when the DAG run of the running task began, None where nobody knows."""
+def is_of_former_run(at: datetime | None) -> bool:
+    """Return whether it was before the run of the running task: in one of its name, now deleted.
+
+    False where nobody knows.
+    """
     from airflow.sdk import get_current_context
 
     try:
         run: Any = get_current_context().get("dag_run")
     except RuntimeError:
-        return None
+        return False
     began: datetime | None = getattr(run, "start_date", None)
-    return began
+    return began is not None and at is not None and at < began - _CLOCKS_DIFFER
 
 
 def current_task() -> TaskIdentity | None:
