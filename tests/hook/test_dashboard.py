@@ -249,6 +249,8 @@ def test_a_tab_needs_the_right_to_read_the_task_instances_of_its_dag(
 
     assert browser.get("/xclaim/task?dag=secret&run=r").status_code == 403
     assert browser.get("/xclaim/task?dag=shop&dag=secret&run=r").status_code == 403
+    assert browser.get("/xclaim/task?dag*=secret&run=r").status_code == 403
+    assert browser.get("/xclaim/task?dag=shop&dag%2a=secr%2565t&run=r").status_code == 403
     assert browser.get("/xclaim/task?dag=shop&run=r").status_code == 200
     assert ("GET", DagAccessEntity.TASK_INSTANCE, "secret") in asked
 

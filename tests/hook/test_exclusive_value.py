@@ -448,6 +448,36 @@ def test_what_a_rerun_pushed_is_withdrawn_when_the_task_is_cleared_again(
     assert [message.payload for message in orders.peek(9)] == ([] if last == "a" else [last])
 
 
+@pytest.mark.parametrize("last", ["a", "b", "c"])
+def test_what_a_try_of_a_rerun_pushed_anew_is_withdrawn_by_its_retry(
+    orders: Queue, last: str
+) -> None:
+    with within_task():
+        before = returned(exclusive("a", "orders"))
+    with within_task(task_id="other"), before:
+        pass
+    with within_rerun():
+        returned(exclusive("b", "orders"))
+
+    with within_rerun(try_number=5):
+        after = returned(exclusive(last, "orders"))
+
+    assert (after == before) == (last == "a")
+    assert [message.payload for message in orders.peek(9)] == ([] if last == "a" else [last])
+
+
+def test_a_retry_of_a_rerun_is_refused_if_what_that_pushed_anew_was_taken(orders: Queue) -> None:
+    with within_task():
+        returned(exclusive("a", "orders"))
+    orders.claim()
+    with within_rerun():
+        returned(exclusive("b", "orders"))
+    orders.claim()
+
+    with within_rerun(try_number=5), pytest.raises(DuplicateMessageError):
+        returned(exclusive("c", "orders"))
+
+
 @pytest.mark.parametrize("try_number", [2, 4])
 def test_values_that_a_later_try_does_not_return_are_withdrawn(
     orders: Queue, returns: Queue, try_number: int

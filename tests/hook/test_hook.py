@@ -108,6 +108,20 @@ def test_long_names_are_cut_but_stay_distinct() -> None:
     assert shortened("ü" * 2_000, "/1").endswith("/1")
 
 
+@pytest.mark.parametrize("host", ["w", "worker-7." + "x" * 200])
+def test_a_task_is_known_by_its_claims_however_long_its_name_is(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    long, longer = identity("r" * 3_000), identity("r" * 3_001)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: host)
+        claimant = long.claimed_by
+
+    assert long.is_named_in(claimant)
+    assert long.has_tried_as(claimant)
+    assert not longer.is_named_in(claimant)
+
+
 def test_naming_the_hook_in_a_dag_file_loads_no_database_world() -> None:
     code = (
         "import sys, airflow.sdk; before = set(sys.modules);"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -337,6 +337,21 @@ def test_an_exclusive_value_in_a_split_queue_is_claimed_by_its_part(value: int) 
         assert claimed.payload == value
 
     assert XclaimHook().queue("orders").counts().consumed == 1
+
+
+@pytest.mark.usefixtures("split", "xcom_folder")
+def test_other_values_take_the_place_of_the_former_ones_in_each_part() -> None:
+    def returned(payloads: Sequence[object]) -> None:
+        values = [exclusive(payload, "orders") for payload in payloads]
+        XclaimXComBackend.serialize_value(values, key="return_value")
+
+    with within_task():
+        returned(range(8))
+    with within_task(2):
+        returned(range(10, 18))
+
+    left = XclaimHook().queue("orders").peek(99)
+    assert sorted(message.payload for message in left) == [*range(10, 18)]
 
 
 @pytest.mark.parametrize("parts", [4, {"orders": "four"}])

@@ -154,6 +154,26 @@ def test_the_gauge_of_a_queue_is_not_that_of_one_with_a_like_name(
     assert waiting == [False, True, False]
 
 
+def test_the_gauge_of_a_queue_is_its_own_however_many_have_a_like_name(
+    connected: str, sent: Sent
+) -> None:
+    engine = create_engine(connected)
+    for name in (*(f"a{number}z" for number in range(25)), "z"):
+        Queue(name, engine).push(1)
+    engine.dispose()
+
+    XclaimHook().measure("z", {})
+
+    assert sent.gauges["xclaim.queue.oldest_waiting"] > 0
+
+
+@pytest.mark.usefixtures("connected")
+def test_no_gauge_says_how_long_dead_letters_wait(sent: Sent) -> None:
+    XclaimHook().measure("orders.dead", {"available": 1})
+
+    assert sent.gauges == {"xclaim.queue.available": 1}
+
+
 @pytest.mark.usefixtures("connected")
 def test_upkeep_sends_how_the_queue_is(sent: Sent) -> None:
     from xclaim.airflow.operators import MaintenanceOperator

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import get_current_context
 
 from tests.hook.conftest import within_rerun, within_task
 from tests.retrying import AT_ONCE
@@ -269,6 +272,26 @@ def test_a_retry_has_nothing_to_do_where_the_first_of_its_batch_failed(hook: Xcl
 
     with within_task(2, task_id="work"):
         assert hook.resume(ticket) == []
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_what_failed_before_a_run_was_made_anew_settles_no_batch_of_it(
+    hook: XclaimHook, *, is_new: bool
+) -> None:
+    queue = hook.queue("orders", retry=AT_ONCE)
+    queue.push_many([1, 2])
+    with within_task(task_id="work"):
+        for claim in hook.resume(ticket_of(hook, 2)):
+            queue.release(claim, error="boom")
+    ticket = ticket_of(hook, 2, lease=NOW)
+    assert len(queue.claim_many(2)) == 2
+    began = datetime.now(UTC) + timedelta(minutes=2 if is_new else -2)
+
+    with within_task(2, task_id="work"):
+        context: Any = get_current_context()
+        context["dag_run"] = SimpleNamespace(start_date=began)
+        with pytest.raises(TicketLostError) if is_new else nullcontext():
+            assert hook.resume(ticket) == []
 
 
 def test_a_retried_plan_takes_its_batches_back(hook: XclaimHook) -> None:

@@ -79,6 +79,19 @@ def test_what_came_after_the_preview_is_left_alone(
     assert dashboard.queue("orders.dead").counts().available == 1
 
 
+def test_the_preview_shows_what_it_counts_behind_what_it_is_not_for(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many(["held"] * 2)
+    held = [claim.message.id for claim in orders.claim_many(2)]
+    orders.push_many(range(60))
+
+    page = dashboard.get("release", filter="queue:orders").text
+
+    assert "Release 2 claims?" in page
+    assert all(f'href="./message?id={id_}"' in page for id_ in held)
+
+
 def test_messages_that_come_meanwhile_push_none_of_the_preview_out(
     dashboard: Dashboard, orders: Queue[Any]
 ) -> None:

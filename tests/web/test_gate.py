@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
@@ -47,6 +48,29 @@ def addresses(app: Starlette) -> list[tuple[str, str]]:
 def with_access(unused: Dashboard, access: Any, **options: Any) -> Browser:
     place = shop(unused.engine)
     return Browser(create_app(place, access, **options))
+
+
+@dataclass
+class Seen(SignedIn):
+    """Lets everybody in, and remembers the fields of the addresses."""
+
+    fields: list[list[tuple[str, str]]] = field(default_factory=list)
+
+    async def identify(self, request: Request) -> Person:
+        self.fields.append(request.query_params.multi_items())
+        return await super().identify(request)
+
+
+@pytest.mark.parametrize(
+    "query", ["dag*=a%250Ab&run=r%25", "dag%2A=a%250Ab&run=r%25", "dag=a%0Ab&run%2a=r%25"]
+)
+def test_who_lets_in_sees_the_fields_that_a_page_sees(unused: Dashboard, query: str) -> None:
+    access = Seen()
+
+    page = with_access(unused, access).get(f"/task?{query}")
+
+    assert access.fields == [[("dag", "a\nb"), ("run", "r%")]]
+    assert page.status_code == 200
 
 
 def test_no_route_is_open_to_nobody(unused: Dashboard) -> None:

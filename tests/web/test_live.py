@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
 
 from tests.eventually import PATIENCE
 from tests.web.dashboards import SignedIn, shop
@@ -22,6 +23,7 @@ from xclaim.web import Person, Place, live
 from xclaim.web.cells import Cells
 from xclaim.web.gate import Gate
 from xclaim.web.live import Live, Topic, Watched
+from xclaim.web.routes import visit_of
 from xclaim.web.settings import Settings
 from xclaim.web.signing import Signer
 from xclaim.web.visits import Visit
@@ -305,6 +307,29 @@ def test_more_listeners_than_there_may_be_are_refused(
             return [refused, third.status]
 
     assert asyncio.run(look()) == [503, 200]
+
+
+def test_of_many_listeners_that_come_at_once_no_more_are_let_in(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LISTENERS", 2)
+    monkeypatch.setattr(live, "_SHARES", 1)
+    at_once = Barrier(8)
+
+    def visit_at_once(request: Request) -> Visit:
+        at_once.wait(PATIENCE)
+        return visit_of(request)
+
+    monkeypatch.setattr(live, "visit_of", visit_at_once)
+
+    async def look() -> list[int]:
+        async with AsyncExitStack() as stack:
+            several = [await stack.enter_async_context(listening(watch)) for _ in range(8)]
+            for each in several:
+                await each.event("cells")
+            return sorted(each.status for each in several)
+
+    assert asyncio.run(look()) == [200, 200, *[503] * 6]
 
 
 def test_what_there_is_not_is_not_watched(watch: Watch) -> None:

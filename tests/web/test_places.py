@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,18 @@ def test_links_stay_in_the_place(shops: Shops) -> None:
     assert 'href="./queue?place=south&amp;name=of+south"' in shown
     assert 'data-live="./events?place=south&amp;topic=queues"' in shown
     assert '<input type="hidden" name="place" value="south">' in shown
+
+
+def test_a_run_is_the_same_in_another_place(shops: Shops) -> None:
+    browser = Browser(create_app(shops, SignedIn()))
+
+    page = browser.get("/task", params={"dag": "d", "run": "one\ntwo %"}).text
+    (form,) = re.findall('<form method="get" action="./task".*?</form>', page, re.DOTALL)
+    hidden = re.findall('<input type="hidden" name="([^"]*)" value="([^"]*)">', form)
+
+    assert hidden == [("dag", "d"), ("run*", "one%0Atwo%20%25")]
+    again = browser.get("/task", params={"place": "south", **dict(hidden)})
+    assert "one\\ntwo %" in again.text
 
 
 def test_a_place_of_others_is_not_there(shops: Shops) -> None:

@@ -28,7 +28,6 @@ Tags = dict[str, str]
 
 _logger = logging.getLogger(__name__)
 _MOST_QUEUES = 100  # that are told apart by one process
-_MOST_LIKE_IT = 20  # queues that are listed before the one that is looked for
 _LONGEST_LOOK = timedelta(seconds=30)  # a person would not wait so long; a task has done its work
 _LONGEST_NAME = 120  # characters of a queue in the name of a metric: StatsD takes 250 in all
 
@@ -200,9 +199,10 @@ def _oldest_waiting(queue: str, engine: Engine, schema: str | None) -> float | N
 
     observer = Observer(engine, schema=schema, timeout=_LONGEST_LOOK)
     try:  # not ``queue``, which looks for its flow as well
-        found = observer.queues(named=queue, after=queue[:-1], limit=_MOST_LIKE_IT)
+        found = observer.closely([queue]).get(queue)
     except (SQLAlchemyError, XclaimError) as error:  # a task does its work without its metrics
         _logger.warning("how long messages wait in %s cannot be measured: %s", queue, error)
         return None
-    waiting = next((each.oldest_waiting for each in found if each.name == queue), None)
-    return 0.0 if waiting is None else waiting.total_seconds()
+    if found is None:  # of dead letters nobody says it
+        return None
+    return 0.0 if found.oldest_waiting is None else found.oldest_waiting.total_seconds()

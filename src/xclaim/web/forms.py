@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from starlette.datastructures import ImmutableMultiDict
 
@@ -35,6 +35,14 @@ def decoded(field: tuple[str, str]) -> tuple[str, str]:
     """Return a field of a form as the macro ``hidden()`` was given it."""
     name, value = field
     return (name.removesuffix(ENCODED), unquote(value)) if name.endswith(ENCODED) else field
+
+
+def plain_query(query: bytes) -> bytes:
+    """Return the query of an address with its fields as the macro ``hidden()`` was given them."""
+    if b"*" not in query and b"%2a" not in query.lower():
+        return query
+    fields = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return urlencode(list(map(decoded, fields))).encode("ascii")
 
 
 def refuse_foreign(request: Request) -> None:

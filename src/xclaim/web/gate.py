@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse
 from xclaim.web.access import AccessDeniedError, Person
 from xclaim.web.addresses import path_of
 from xclaim.web.failures import failure_page
-from xclaim.web.forms import refuse_foreign
+from xclaim.web.forms import plain_query, refuse_foreign
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -57,6 +57,8 @@ class Gate:
                     headers.setdefault(name, value)
             await send(message)
 
+        # Here, so that whoever says who may do what sees the fields that the pages see.
+        scope = {**scope, "query_string": plain_query(scope["query_string"])}
         scope["xclaim.settings"] = self._settings
         if not path_of(scope):
             onwards = RedirectResponse(f"./{_last_name(scope)}/", status_code=307)

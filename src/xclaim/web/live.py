@@ -12,8 +12,8 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
-    from starlette.types import Send
+    from starlette.types import Receive, Scope, Send
 
     from xclaim.web.cells import Cells
     from xclaim.web.places import Place
@@ -161,7 +161,9 @@ class Live:
             )
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
-        return EventStream(self._stream(request, key, topic.watch(visit), visit.person.name))
+        watched = self._join(key, topic.watch(visit), visit.person.name)
+        listening = self._listening(watched, visit.person.name)
+        return EventStream(self._changes(request, watched), listening)
 
     def _is_too_much(self, key: Key, person: str) -> bool:
         is_too_much = self._listeners.total() >= LISTENERS
@@ -201,15 +203,12 @@ class Live:
         if self._watched.get(key) is watched:  # else it has been begun anew
             del self._watched[key]
 
-    async def _stream(
-        self, request: Request, key: Key, poll: Poll, person: str
-    ) -> AsyncIterator[str]:
+    @contextmanager
+    def _listening(self, watched: Watched, person: str) -> Iterator[None]:
         self._listeners[person] += 1
-        watched = self._join(key, poll, person)
         watched.listeners += 1
         try:
-            async for event in self._changes(request, watched):
-                yield event
+            yield
         finally:
             watched.listeners -= 1
             self._listeners[person] -= 1
@@ -238,15 +237,25 @@ class Live:
 
 
 class EventStream(StreamingResponse):
-    """A stream of events, closed when the browser has gone."""
+    """A stream of events, closed when the browser has gone.
 
-    def __init__(self, events: AsyncIterator[str]) -> None:
+    It is within ``listening`` from its very beginning: of many that begin at once none is missed
+    when they are counted.
+    """
+
+    def __init__(self, events: AsyncIterator[str], listening: AbstractContextManager[None]) -> None:
         super().__init__(
             events,
             media_type="text/event-stream",
             headers={"x-accel-buffering": "no"},  # of nginx, which would keep it back
         )
         self._events = events
+        self._listening = listening
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._listening:
+            await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         """Send the events; what they hold is let go at once, whatever ends them."""

@@ -32,12 +32,11 @@ _UNREADABLE = "the preview of this form cannot be read: look again"
 class Selection:
     """What a filter finds that an action can be done to.
 
-    ``filter``: by which they were found. ``others``: how many more it finds that the action is not
-    for, or ``others_at_least`` so many. ``is_complete``: it found all, among the messages that were
-    ``looked_at``. ``not_looked_at``: for how many that the preview had there was no time.
+    ``others``: how many more it finds that the action is not for, or ``others_at_least`` so many.
+    ``is_complete``: it found all, among the messages that were ``looked_at``. ``not_looked_at``:
+    for how many that the preview had there was no time.
     """
 
-    filter: str
     chosen: Chosen
     others: int
     others_at_least: bool
@@ -63,11 +62,11 @@ def select(observer: Observer, action: Action, filter_: str, limit: int) -> Sele
     Where that is nothing, because the search ended among other messages, those that the action is
     for are looked for alone.
     """
-    found = _selected(observer.matching(filter_, limit=limit), action, filter_)
+    found = _selected(observer.matching(filter_, limit=limit), action)
     narrowed = _narrowed(filter_, action)
     if found.ids or found.is_complete or narrowed is None:
         return found
-    again = _selected(observer.matching(narrowed, limit=limit), action, narrowed)
+    again = _selected(observer.matching(narrowed, limit=limit), action)
     looked_at = found.looked_at + again.looked_at
     return replace(again, others=found.others, others_at_least=True, looked_at=looked_at)
 
@@ -77,7 +76,7 @@ def still(observer: Observer, action: Action, filter_: str, shown: frozenset[int
 
     What the filter finds beside it is not looked at: however much that is, it cannot come between.
     """
-    return _selected(observer.still_matching(filter_, shown), action, filter_)
+    return _selected(observer.still_matching(filter_, shown), action)
 
 
 def _narrowed(filter_: str, action: Action) -> str | None:
@@ -94,7 +93,7 @@ def _narrowed(filter_: str, action: Action) -> str | None:
     return None if term in parse(filter_).terms else narrowed
 
 
-def _selected(found: Matching, action: Action, filter_: str) -> Selection:
+def _selected(found: Matching, action: Action) -> Selection:
     chosen: dict[str, list[int]] = {}
     others = 0
     for (queue, status), ids in found.ids.items():
@@ -103,7 +102,6 @@ def _selected(found: Matching, action: Action, filter_: str) -> Selection:
         else:
             others += len(ids)
     return Selection(
-        filter=filter_,
         chosen=chosen,
         others=others,
         others_at_least=not found.is_complete,

@@ -13,7 +13,7 @@ from xclaim.observing.observer import Observer
 from xclaim.observing.values import Action
 from xclaim.web.access import AccessDeniedError
 from xclaim.web.addresses import address
-from xclaim.web.forms import decoded, form_token
+from xclaim.web.forms import form_token
 from xclaim.web.hiding import DiscreetObserver
 from xclaim.web.rendering import render
 
@@ -89,13 +89,9 @@ class Visit:
         if reason is not None:
             raise AccessDeniedError(403, f"{action} is refused: {reason}")
 
-    @cached_property
-    def _query(self) -> dict[str, str]:
-        return dict(map(decoded, self.request.query_params.items()))
-
     def query(self, name: str) -> str:
         """Return a field of the address, "" where it is not there."""
-        return self._query.get(name, "")
+        return self.request.query_params.get(name, "")
 
     def url(self, page: str, **query: Any) -> str:
         """Return the address of a page for this place, as it is seen from this one."""

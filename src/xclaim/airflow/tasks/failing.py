@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from xclaim.airflow.tasks import open_claims
-from xclaim.airflow.tasks.identity import identity_of, run_began_at, running_instance
+from xclaim.airflow.tasks.identity import identity_of, is_of_former_run, running_instance
 from xclaim.arguments import (
     LEASE,
     LEASE_LIMIT,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN = 10
 _MOST_CHARACTERS = 200
-_CLOCKS_DIFFER = timedelta(minutes=1)  # Airflow's and the database's, at most
 _MOST = timedelta(days=1)  # Airflow waits no longer for a retry, whatever its backoff says
 
 
@@ -224,15 +223,13 @@ class TaskKeeper:
     def _is_of_this_run(self, task: TaskIdentity, message: Message) -> bool:
         """Return whether it died in a try since the task was cleared, as far as its row tells.
 
-        Of a run that was deleted and made anew the tries are numbered as before: its start tells.
+        Of a run that was deleted and made anew the tries are numbered as before.
         """
         claimant, at = message.claimed_by, message.claimed_at
         if claimant is None:
             failures = self._queue.failures(message.id)
             claimant, at = (failures[-1].claimed_by, failures[-1].at) if failures else (None, None)
-        began = run_began_at()
-        is_before = began is not None and at is not None and at < began - _CLOCKS_DIFFER
-        return task.has_tried_as(claimant) and not is_before
+        return task.has_tried_as(claimant) and not is_of_former_run(at)
 
     def release(
         self, claim: Claim, *, delay: timedelta | None = None, error: object = None

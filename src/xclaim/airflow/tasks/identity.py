@@ -11,13 +11,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from xclaim.errors import DuplicateMessageError, InvalidArgumentError
 from xclaim.task_names import natural_key, shortened
 
 _DIGEST_LENGTH = 16
+_CLOCKS_DIFFER = timedelta(minutes=1)  # Airflow's and the database's, at most
 
 
 class Automatic:
@@ -80,16 +81,22 @@ class TaskIdentity:
         """Return the claim key under which this task instance claims one certain message."""
         return shortened(self.natural_key, f"/message/{message_id}")
 
-    def is_named_in(self, consumed_by: str | None) -> bool:
-        """Return whether a try of this task instance consumed the message."""
-        return consumed_by is not None and consumed_by.startswith(f"{self.natural_key}#")
+    def is_named_in(self, claimant: str | None) -> bool:
+        """Return whether a try of this task instance is the claimant."""
+        return self._try_of(claimant) is not None
 
-    def has_tried_as(self, claimed_by: str | None) -> bool:
+    def has_tried_as(self, claimant: str | None) -> bool:
         """Return whether a claimant was a try of the task since it was cleared last."""
-        if claimed_by is None or not self.is_named_in(claimed_by):
-            return False
-        number = re.search(r"#(\d+)@[^@]*$", claimed_by)
-        return number is not None and int(number[1]) >= self.first_try
+        number = self._try_of(claimant)
+        return number is not None and number >= self.first_try
+
+    def _try_of(self, claimant: str | None) -> int | None:
+        """Return the number of the try that a claimant is, None if it is none of this task's."""
+        ending = re.search(r"#(\d+)@[^@]*$", claimant or "")
+        # Made anew: how much of a long name is left depends on the host's.
+        if ending is None or claimant != shortened(self.natural_key, ending[0]):
+            return None
+        return int(ending[1])
 
     @property
     def is_retry(self) -> bool:
@@ -118,16 +125,19 @@ def running_instance() -> Any:
         return None
 
 
-def run_began_at() -> datetime | None:
-    """Return when the DAG run of the running task began, None where nobody knows."""
+def is_of_former_run(at: datetime | None) -> bool:
+    """Return whether it was before the run of the running task: in one of its name, now deleted.
+
+    False where nobody knows.
+    """
     from airflow.sdk import get_current_context
 
     try:
         run: Any = get_current_context().get("dag_run")
     except RuntimeError:
-        return None
+        return False
     began: datetime | None = getattr(run, "start_date", None)
-    return began
+    return began is not None and at is not None and at < began - _CLOCKS_DIFFER
 
 
 def current_task() -> TaskIdentity | None:

@@ -27,7 +27,12 @@ from uuid import uuid4
 from xclaim.airflow.versions import AirflowFailException
 
 from xclaim.airflow.tasks import open_claims
-from xclaim.airflow.tasks.identity import PushSequence, TaskIdentity, current_task
+from xclaim.airflow.tasks.identity import (
+    PushSequence,
+    TaskIdentity,
+    current_task,
+    is_of_former_run,
+)
 from xclaim.errors import InvalidArgumentError, TicketLostError
 
 if TYPE_CHECKING:
@@ -107,7 +112,9 @@ def was_settled(queue: Queue, xcom: Mapping[str, Any], task: TaskIdentity | None
     if message is None or "id" in xcom:
         return False
     return any(
-        task.has_tried_as(each.claimed_by) and each.error_class != LEASE_EXPIRED
+        task.has_tried_as(each.claimed_by)
+        and each.error_class != LEASE_EXPIRED
+        and not is_of_former_run(each.at)
         for each in queue.failures(message.id)
     )
 

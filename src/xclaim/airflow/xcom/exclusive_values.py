@@ -7,7 +7,7 @@ task claims it in a ``with`` block, or as an argument of ``@task.exclusive``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -356,28 +356,52 @@ def _push(task: TaskIdentity, queue: Queue, by_key: Mapping[str, ExclusiveValue]
         "on_full": "raise",
     }
     keys = list(by_key)
-    try:
-        messages = queue.push_many(payloads, unique_keys=keys, **options)
-    except DuplicateMessageError as error:
-        keys = _keys_of_other_values(task, queue, keys, error)
-        messages = queue.push_many(payloads, unique_keys=keys, **options)
+    messages: list[Message] | None = None
+    while messages is None:
+        try:
+            messages = _push_instead(queue, payloads, keys, options)
+        except DuplicateMessageError as error:
+            renamed = _keys_of_other_values(task, by_key.keys(), keys, error)
+            if renamed == keys:
+                raise
+            keys = renamed
+    if task.first_try > 1 and task.is_retry:  # which an earlier try named anew, and this one not
+        queue.withdraw([_key_of_rerun(task, key) for key in keys if key in by_key])
     for value, message in zip(by_key.values(), messages, strict=True):
         value.message_id, value.task, value.payload = message.id, None, None
         value.queue = message.origin_queue  # of a queue that is split the part, where its id is one
 
 
-def _keys_of_other_values(
-    task: TaskIdentity, queue: Queue, keys: list[str], error: DuplicateMessageError
-) -> list[str]:
-    """Withdraw what an earlier try or run pushed and nobody took; name anew what was taken.
+def _push_instead(
+    queue: Queue, payloads: list[Any], keys: list[str], options: dict[str, Any]
+) -> list[Message]:
+    """Push in the place of what earlier tries and runs pushed under these keys and nobody took.
 
-    Only a cleared task may do the latter: of a retry both values would be worked on.
+    Raise DuplicateMessageError with the keys of what was taken; of a split queue, in one part.
     """
-    queue.withdraw(error.unique_keys)
-    taken = {message.unique_key for message in queue.find(error.unique_keys)}
-    if taken and task.first_try == 1:
-        raise error
-    return [f"{key}#{task.first_try}" if key in taken else key for key in keys]
+    while True:
+        try:
+            return queue.push_many(payloads, unique_keys=keys, **options)
+        except DuplicateMessageError as error:
+            if not queue.withdraw(error.unique_keys):
+                raise
+
+
+def _keys_of_other_values(
+    task: TaskIdentity, first: Set[str], keys: list[str], error: DuplicateMessageError
+) -> list[str]:
+    """Return the keys, named anew where another value was taken: only of a task that was cleared.
+
+    Of a retry both values would be worked on. ``first`` are the keys that can be named anew.
+    """
+    if task.first_try == 1:
+        return keys
+    taken = first & set(error.unique_keys)
+    return [_key_of_rerun(task, key) if key in taken else key for key in keys]
+
+
+def _key_of_rerun(task: TaskIdentity, key: str) -> str:
+    return f"{key}#{task.first_try}"
 
 
 def _hook(connection: str) -> XclaimHook:

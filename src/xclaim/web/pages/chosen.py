@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,7 @@ from xclaim.observing.filters import StatusWord
 from xclaim.observing.values import Action
 from xclaim.web import actions, selections
 from xclaim.web.actions import Deed, Hand
-from xclaim.web.pages.filtering import filter_of, refuse_to_probe
+from xclaim.web.pages.filtering import filter_of, filter_of_ids, refuse_to_probe
 from xclaim.web.pages.ways_back import way_back
 from xclaim.web.routes import action, page
 
@@ -205,10 +205,10 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def _preview(visit: Visit, selection: Selection) -> list[Any]:
-    wanted = set(selection.ids)
-    found = visit.observer.search(selection.filter, limit=_PREVIEWED * 2)
-    return [each for each in found.messages if each.id in wanted][:_PREVIEWED]
+def _preview(visit: Visit, selection: Selection) -> Sequence[Any]:
+    # By their ids: what the filter finds first may be what the action is not for.
+    first = filter_of_ids(selection.ids[:_PREVIEWED])
+    return visit.observer.search(first, limit=_PREVIEWED).messages
 
 
 def _routes(what: Action) -> tuple[Route, Route]:

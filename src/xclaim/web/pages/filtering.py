@@ -20,7 +20,7 @@ from xclaim.observing.filters import (
 from xclaim.web.parts import Part, part_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from xclaim.observing.values import Letters, Rights
     from xclaim.web.visits import Visit
@@ -36,7 +36,12 @@ def filter_of(queue: str, status: StatusWord | None = None) -> str:
 
 def filter_of_id(message_id: int) -> str:
     """Return the filter that finds one message."""
-    return str(Filter((OfIds(ids=(message_id,)),)))
+    return filter_of_ids([message_id])
+
+
+def filter_of_ids(message_ids: Sequence[int]) -> str:
+    """Return the filter that finds these messages, of which there is one at least."""
+    return str(Filter((OfIds(ids=tuple(sorted(message_ids))),)))
 
 
 def filter_of_letters(letters: Letters) -> str | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _LIMIT = 50
 _NOT_MAPPED = -1
+_FIELDS = ("dag", "run", "task", "map")
 _TITLES = {"held": "Held now", "failed": "Failed", "consumed": "Consumed", "pushed": "Pushed"}
 
 
@@ -33,7 +34,7 @@ def show_task(visit: Visit) -> Response:
         dag_id=dag_id,
         run_id=run_id,
         task=_task(dag_id, run_id, task_id, map_index),
-        query={name: visit.query(name) for name in ("dag", "run", "task", "map")},
+        query={name: given for name in _FIELDS if (given := visit.query(name))},
         parts=[(title, getattr(work, kind), kind in work.cut) for kind, title in _TITLES.items()],
         work=work,
         older=None if work.older is None else {"before": work.older},
