@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from tests.looks import patient_observer
 from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
 from xclaim import Claim, InvalidArgumentError, Queue, create_engine
-from xclaim.observing import Observer, counting, glancing, listing, measuring
+from xclaim.observing import Observer, counting, glancing, listing, measuring, scraping
 from xclaim.observing.asking import Question
 from xclaim.observing.listing import Known
 from xclaim.observing.values import Count
@@ -350,7 +350,7 @@ def test_claims_of_dead_letters_are_counted_further_with_those_of_the_queue(
 def test_dead_letters_beyond_the_bound_are_said_to_be_more(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "_COUNTED", 40)
+    monkeypatch.setattr(scraping, "_COUNTED", 40)
     monkeypatch.setattr(counting, "_LEAST_ENTRIES", 10)
     monkeypatch.setattr(counting, "_ENTRIES", 10)
     monkeypatch.setattr(counting, "MOST_ENTRIES", 25)

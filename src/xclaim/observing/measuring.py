@@ -12,14 +12,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from xclaim.errors import InvalidArgumentError
-from xclaim.observing import listing
+from xclaim.observing import listing, scraping
 from xclaim.observing.asking import Question
 from xclaim.observing.charting import Steps, consumed_charts
-from xclaim.observing.listing import Known
-from xclaim.observing.times import now_of
-from xclaim.observing.values import Chart, Count, Measures, QueueMeasures, QueueSummary
+from xclaim.observing.counting import Counted, since
+from xclaim.observing.listing import Known, pause_of
+from xclaim.observing.times import as_time, now_of
+from xclaim.observing.values import Chart, Count, Measures, QueueMeasures
 from xclaim.observing.verdicts import STALLED_AFTER
 from xclaim.sql.statements import diagnosing
 
@@ -44,15 +46,15 @@ def measures(question: Question, *, consumed_after: datetime | None) -> Measures
     known = listing.find(question, anew=consumed_after is not None)
     busiest = sorted(known.names, key=lambda name: _glanced_busyness(known, name))
     names, rest = busiest[:MOST_LOOKED_AT], busiest[MOST_LOOKED_AT:]
-    summaries = listing.measured(question, known, names)
+    rows = scraping.measured(question, known, names)
     consumed = _consumed(question, known.consumed_at, consumed_after, looked_until)
     rest = [name for name in rest if name in known.active or name in (consumed or ())]
     glanced = [name for name in rest if known.is_glanced(name)][:MOST_GLANCED]
-    summaries += listing.glanced(question, known, glanced)
+    rows += scraping.glanced(question, known, glanced)
     # One behind those that were looked for may be known for something else: that is missing then.
     not_measured = {*rest}.difference(glanced) | known.behind
     return Measures(
-        queues=_labelled([_measured(summary, consumed) for summary in summaries]),
+        queues=_labelled([_measured(row, known, consumed) for row in rows]),
         queues_not_measured=len(not_measured),
         looked_until=looked_until,
         oldest_snapshot_seconds=_oldest_snapshot(question),
@@ -127,20 +129,17 @@ def _count_of(chart: Chart, bound: int) -> Count:
     return Count(at_least=bound, is_exact=False, estimate=messages if is_near else None)
 
 
-def _measured(summary: QueueSummary, consumed: Mapping[str, Count] | None) -> QueueMeasures:
+def _measured(row: Counted, known: Known, consumed: Mapping[str, Count] | None) -> QueueMeasures:
+    counts = row.counts()
     return QueueMeasures(
-        queue=summary.name,
-        backlog=summary.available,
-        delayed=summary.delayed,
-        retrying=summary.retrying,
-        retrying_of=summary.retrying_of,
-        claimed=summary.claimed,
-        lapsed=summary.lapsed,
-        dead=summary.dead,
-        consumed=None if consumed is None else consumed.get(summary.name, _NONE),
-        oldest_available_seconds=_seconds(summary.oldest_waiting),
-        oldest_claim_seconds=_seconds(summary.oldest_claim),
-        is_paused=summary.pause is not None,
+        queue=row.queue,
+        backlog=counts.pop("available"),
+        **counts,
+        retrying_of=row.looked_at,
+        consumed=None if consumed is None else consumed.get(row.queue, _NONE),
+        oldest_available_seconds=_seconds(row, row.available_at),
+        oldest_claim_seconds=_seconds(row, row.claimed_at),
+        is_paused=pause_of(known.settings.get(row.queue)) is not None,
     )
 
 
@@ -182,7 +181,8 @@ def _sum(counts: Iterable[Count]) -> Count:
     )
 
 
-def _seconds(age: timedelta | None) -> float:
+def _seconds(row: Counted, time: Any) -> float:
+    age = since(as_time(row.now), as_time(time))
     return 0.0 if age is None else age.total_seconds()
 
 
