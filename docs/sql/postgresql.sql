@@ -2391,6 +2391,25 @@ WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.old
       is_behind
     FROM walk;
 
+-- heads
+-- Return the first entry of each of the first ``most`` queues in which something waits.
+WITH RECURSIVE walk AS ( (SELECT queue, priority, available_at, 1 AS number
+    FROM xclaim_message
+    WHERE status = 'available' AND available_at >= '-infinity'
+    ORDER BY queue, priority DESC, available_at
+    LIMIT 1)
+    UNION ALL SELECT found.queue, found.priority, found.available_at, walk.number + 1
+    FROM walk CROSS JOIN LATERAL ( SELECT behind.queue, behind.priority, behind.available_at
+    FROM xclaim_message AS behind
+    WHERE status = 'available' AND available_at >= '-infinity' AND behind.queue > walk.queue
+    ORDER BY behind.queue, behind.priority DESC, behind.available_at
+    LIMIT 1) AS found
+    WHERE walk.number < %(most)s::INTEGER) SELECT queue, priority, 1 AS entries, CASE WHEN available_at <=
+      statement_timestamp() THEN 1 ELSE 0 END AS due, CASE WHEN available_at <= statement_timestamp() THEN
+      CASE WHEN available_at IS NOT NULL THEN least(greatest(available_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END END AS oldest_at, true AS is_cut, false AS is_behind
+    FROM walk;
+
 -- first_claims
 -- Return of each queue its claims, ``bound`` at most, and of them the lapsed (PostgreSQL).
 WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.oldest_at, first.newest_at,
@@ -2438,9 +2457,14 @@ WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.old
 
 -- counted_entries
 -- Count what waits in some queues, ``bound`` of each at most (PostgreSQL).
-SELECT name.queue, found.entries, found.due
+SELECT name.queue, found.entries, found.due, CASE WHEN found.oldest_at IS NOT NULL THEN
+      least(greatest(found.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS oldest_at,
+      CASE WHEN found.newest_at IS NOT NULL THEN least(greatest(found.newest_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS newest_at, found.entries >= %(bound)s::INTEGER AS is_cut
     FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL (SELECT count(*) AS
-      entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1 END) AS due
+      entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1 END) AS due, min(CASE WHEN entry.at <=
+      statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE WHEN entry.at <= statement_timestamp()
+      THEN entry.at END) AS newest_at
     FROM (SELECT available_at AS at
     FROM xclaim_message
     WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity'
@@ -2449,9 +2473,14 @@ SELECT name.queue, found.entries, found.due
 
 -- counted_claims
 -- Count the claims of some queues, ``bound`` of each at most, the lapsed first (PostgreSQL).
-SELECT name.queue, found.entries, found.due
+SELECT name.queue, found.entries, found.due, CASE WHEN found.oldest_at IS NOT NULL THEN
+      least(greatest(found.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS oldest_at,
+      CASE WHEN found.newest_at IS NOT NULL THEN least(greatest(found.newest_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS newest_at, found.entries >= %(bound)s::INTEGER AS is_cut
     FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL (SELECT count(*) AS
-      entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1 END) AS due
+      entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1 END) AS due, min(CASE WHEN entry.at <=
+      statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE WHEN entry.at <= statement_timestamp()
+      THEN entry.at END) AS newest_at
     FROM (SELECT claim_expires_at AS at
     FROM xclaim_message
     WHERE queue = name.queue AND claim_expires_at IS NOT NULL
@@ -2758,6 +2787,51 @@ SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.r
     ORDER BY priority DESC, available_at
     LIMIT %(bound)s::INTEGER) AS entry ) AS of_rest
     WHERE last.priority IS NOT NULL) AS found) AS waiting;
+
+-- waits_of_one_level
+-- Return what ``waits`` returns, of those of some queues that have no second priority.
+SELECT name.queue, found.due, CASE WHEN found.available_at IS NOT NULL THEN least(greatest(found.available_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at, found.delayed, found.retrying,
+      found.looked_at, found.due >= %(bound)s::INTEGER AS is_due_cut, found.delayed >= %(bound)s::INTEGER AS
+      is_delayed_cut, found.looked_at < (found.due + found.delayed) AS is_retrying_cut
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue, unnest((%(tops)s::text)::smallint[]) AS
+      priority) AS name CROSS JOIN LATERAL ( SELECT CASE WHEN (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND lower.priority
+      < name.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) IS NULL THEN name.priority END AS priority OFFSET 0) AS level CROSS JOIN LATERAL ( SELECT
+      due.messages AS due, due.available_at, later.messages AS delayed, tried.messages AS retrying,
+      tried.looked_at
+    FROM (SELECT count(*) AS messages, min(available_at) AS available_at
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at <= statement_timestamp()
+    ORDER BY available_at
+    LIMIT %(bound)s::INTEGER) AS entry) AS due CROSS JOIN (SELECT count(*) AS messages
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at > statement_timestamp()
+    ORDER BY available_at
+    LIMIT %(bound)s::INTEGER) AS entry) AS later CROSS JOIN (SELECT count(*) AS looked_at, count(CASE WHEN
+      attempts > 0 THEN 1 END) AS messages
+    FROM (SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at <= statement_timestamp()
+    ORDER BY available_at
+    LIMIT %(sample)s::INTEGER) AS near
+    UNION ALL SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at > statement_timestamp()
+    ORDER BY available_at
+    LIMIT %(sample)s::INTEGER) AS far) AS entry) AS tried ) AS found
+    WHERE level.priority IS NOT NULL;
 
 -- last_consumed
 -- Return when a message of the queue was consumed last.

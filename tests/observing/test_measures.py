@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from random import Random
 
 import pytest
 from sqlalchemy import Engine, text
@@ -13,7 +16,16 @@ from xclaim import Claim, InvalidArgumentError, Queue, create_engine
 from xclaim.observing import Observer, counting, glancing, listing, measuring, scraping
 from xclaim.observing.asking import Question
 from xclaim.observing.listing import Known
-from xclaim.observing.values import Count
+from xclaim.observing.values import Count, QueueMeasures
+
+
+@pytest.fixture
+def many(fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A database in which one queue is many."""
+    monkeypatch.setattr(listing, "FEW", 0)
+    engine = create_engine(fresh_postgresql_url)
+    yield engine
+    engine.dispose()
 
 
 def claimed(queue: Queue[int]) -> Claim:
@@ -82,8 +94,8 @@ def test_what_is_consumed_during_a_slow_scrape_is_counted_by_the_next(
     queue = Queue[int]("orders", engine)
     queue.push(1)
 
-    def slow(question: Question, *, anew: bool) -> Known:
-        found = find(question, anew=anew)
+    def slow(question: Question, *, anew: bool, closely: int) -> Known:
+        found = find(question, anew=anew, closely=closely)
         queue.ack(claimed(queue))
         return found
 
@@ -359,3 +371,52 @@ def test_dead_letters_beyond_the_bound_are_said_to_be_more(
     (found,) = observer.measures().queues
 
     assert found.dead == Count(at_least=25, is_exact=False)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_first_entry_of_each_queue_is_enough_to_measure_all(
+    many: Engine, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    random = Random(seed)  # noqa: S311  (the same in every run)
+    rows, observer = Rows(many), patient_observer(many)
+    for name in ("a", "b", "c", "d.dead", "e", "f.dead.dead", "g"):
+        for priority in random.sample(range(-2, 3), random.randrange(1, 4)):
+            values = {"queue": name, "priority": priority}
+            rows.available(random.randrange(1, 30), ago=random.randrange(1, 9) * HOUR, **values)
+            rows.available(random.randrange(1, 9), ago=-HOUR, attempts=1, **values)
+        rows.dead(random.randrange(1, 40), queue=f"{name}.dead")
+        rows.claimed(random.randrange(3), queue=name)
+        rows.consumed(queue=name)
+    of_heads = observer.measures().queues
+    monkeypatch.setattr(glancing, "_heads", lambda *_: None)
+
+    of_a_glance = observer.measures().queues
+
+    assert [_without_ages(each) for each in of_heads] == [
+        _without_ages(each) for each in of_a_glance
+    ]
+    for one, other in zip(of_heads, of_a_glance, strict=True):
+        assert abs(one.oldest_available_seconds - other.oldest_available_seconds) < 100
+        assert abs(one.oldest_claim_seconds - other.oldest_claim_seconds) < 100
+
+
+def _without_ages(measured: QueueMeasures) -> QueueMeasures:
+    return replace(measured, oldest_available_seconds=0.0, oldest_claim_seconds=0.0)
+
+
+@pytest.mark.parametrize("priorities", [1, 3])
+def test_of_a_large_queue_as_much_is_counted_as_of_one_at_a_glance(
+    many: Engine, monkeypatch: pytest.MonkeyPatch, priorities: int
+) -> None:
+    for name in ("_LEAST_ENTRIES", "_ENTRIES"):
+        monkeypatch.setattr(counting, name, 10)
+    rows = Rows(many)
+    for number in range(glancing.ENTRIES - 1):
+        rows.available(queue="a", priority=number % priorities)
+    rows.dead(glancing.ENTRIES - 1, queue="a.dead")
+    rows.available(2 * glancing.ENTRIES, queue="b")
+
+    found = {each.queue: each for each in patient_observer(many).measures().queues}
+
+    assert found["a"].backlog == found["a"].dead == Count(at_least=glancing.ENTRIES - 1)
+    assert found["b"].backlog == Count(at_least=glancing.ENTRIES, is_exact=False)

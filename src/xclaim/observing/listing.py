@@ -88,10 +88,11 @@ def queue(question: Question, name: str) -> QueueSummary | None:
     return replace(found, flow=flowing.flows(question, [name])[name])
 
 
-def find(question: Question, *, anew: bool = False) -> Known:
+def find(question: Question, *, anew: bool = False, closely: int = 0) -> Known:
     """Return all queues: those that have a message, whatever its status, or a setting.
 
     ``anew``: what was consumed last is not remembered from some seconds ago, but looked for.
+    ``closely``: so many will be looked at closely, as for ``glance``.
     """
     settings = _settings(question)
     if question.is_sqlite:
@@ -105,7 +106,7 @@ def find(question: Question, *, anew: bool = False) -> Known:
         behind = frozenset(base_of(row.queue) for row in cut)
         found = {*settings, *active, *map(base_of, slow.names)}
         return Known(sorted(found), slow.consumed_at, settings, active=active, behind=behind)
-    seen = glance(question, MOST_QUEUES)
+    seen = glance(question, MOST_QUEUES, closely=closely)
     memory = memory_of(question.connection, question.schema, seen.role)
     slow = _remembered(question, memory, anew=anew)
     active = frozenset(map(base_of, (*seen.waiting, *seen.claims)))

@@ -43,9 +43,9 @@ def measures(question: Question, *, consumed_after: datetime | None) -> Measures
     _check(consumed_after)
     # Before the look: what is consumed while it lasts is of the next.
     looked_until = now_of(question) - _SETTLED_AFTER
-    known = listing.find(question, anew=consumed_after is not None)
-    busiest = sorted(known.names, key=lambda name: _glanced_busyness(known, name))
-    names, rest = busiest[:MOST_LOOKED_AT], busiest[MOST_LOOKED_AT:]
+    anew = consumed_after is not None
+    known = listing.find(question, anew=anew, closely=MOST_LOOKED_AT)
+    names, rest = _busiest(known)
     rows = scraping.measured(question, known, names)
     consumed = _consumed(question, known.consumed_at, consumed_after, looked_until)
     rest = [name for name in rest if name in known.active or name in (consumed or ())]
@@ -60,6 +60,14 @@ def measures(question: Question, *, consumed_after: datetime | None) -> Measures
         oldest_snapshot_seconds=_oldest_snapshot(question),
         took_seconds=time.monotonic() - began,
     )
+
+
+def _busiest(known: Known) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the queues that are looked at closely, and the rest."""
+    if len(known.names) <= MOST_LOOKED_AT:
+        return known.names, []
+    busiest = sorted(known.names, key=lambda name: _glanced_busyness(known, name))
+    return busiest[:MOST_LOOKED_AT], busiest[MOST_LOOKED_AT:]
 
 
 def _glanced_busyness(known: Known, name: str) -> tuple[bool, int, str]:

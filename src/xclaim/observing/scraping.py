@@ -6,6 +6,7 @@ An alert goes by the numbers of claims and dead letters, and nobody asks it to l
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from xclaim.arguments import DEAD_LETTER_SUFFIX
@@ -25,18 +26,17 @@ def measured(question: Question, known: Known, names: Sequence[str]) -> list[Cou
 
     Claims and dead letters, of which there should be few, are counted further than what waits.
     """
-    others = share(_COUNTED, len(names))
     if known.glance is None:
+        others = share(_COUNTED, len(names))
         rows = rows_of(question, names, Bounds.of(len(names), others=others))
         return [rows[name] for name in names]
+    bounds = Bounds.of(len(names))
     if len(names) <= listing.FEW:
-        bounds = Bounds.of(len(names))
         claims = dead = bounds.others
         rows = rows_of(question, names, bounds)
     else:
         claims, dead = CLAIMS, ENTRIES
-        rows = {name: known.glance.of(name) for name in names}
-        _add_waiting(question, known.glance, rows)
+        rows = _rows_of_many(question, known.glance, names, bounds)
     _count_claims(question, rows, claims)
     _count_dead(question, rows, dead)
     return [rows[name] for name in names]
@@ -50,20 +50,62 @@ def glanced(question: Question, known: Known, names: Sequence[str]) -> list[Coun
     return [Counted(queue=name, now=now) for name in names]
 
 
-def _add_waiting(question: Question, glance: Glance, rows: Mapping[str, Counted]) -> None:
-    bounds = Bounds.of(len(rows))
-    names = [name for name in rows if name in glance.waiting]
+def _rows_of_many(
+    question: Question, seen: Glance, names: Sequence[str], bounds: Bounds
+) -> dict[str, Counted]:
+    """Return what waits in these queues, and over that what a glance says of the rest."""
+    of_one_level: dict[str, Any] = {}
+    if seen.are_heads:
+        of_one_level = _of_one_level(question, seen, names, bounds)
+        seen = _glanced_but(question, seen, of_one_level)
+    rows = {name: seen.of(name) for name in names}
+    for name, row in of_one_level.items():
+        _put_waits(rows[name], row, is_cut=True)
+    others = [name for name in names if name in seen.waiting and name not in of_one_level]
     numbers = {"bound": bounds.entries, "sample": bounds.rows, "levels": LEVELS}
-    for row in of_each(question, observing_closely.waits, names, **numbers):
-        counted = rows[row.queue]
-        counted.retrying, counted.is_retrying_cut = row.retrying, row.is_retrying_cut
-        counted.looked_at = row.looked_at
-        if glance.waiting[row.queue].is_cut:
-            counted.available_at = row.available_at
-            counted.due, counted.is_due_cut = row.due, row.is_due_cut
-            counted.delayed, counted.is_delayed_cut = row.delayed, row.is_delayed_cut
+    for row in of_each(question, observing_closely.waits, others, **numbers):
+        _put_waits(rows[row.queue], row, is_cut=seen.waiting[row.queue].is_cut)
+    _add_first_claimed(question, seen, rows, bounds.rows)
+    return rows
+
+
+def _of_one_level(
+    question: Question, heads: Glance, names: Sequence[str], bounds: Bounds
+) -> dict[str, Any]:
+    """Return what waits in those of the queues that have one priority, as nearly all have.
+
+    No less is counted than a glance would have counted.
+    """
+    waiting = [heads.waiting[name] for name in names if name in heads.waiting]
+    columns = {"queue": [row.queue for row in waiting], "top": [row.priority for row in waiting]}
+    parameters = question.dialect.row_parameters(**columns)
+    numbers = {"bound": max(bounds.entries, ENTRIES), "sample": bounds.rows}
+    found = question.rows(observing_closely.waits_of_one_level, {**parameters, **numbers})
+    return {row.queue: row for row in found}
+
+
+def _glanced_but(question: Question, heads: Glance, but: Mapping[str, Any]) -> Glance:
+    """Return what a glance would have seen, but of some: of dead letters, and many priorities."""
+    names = [name for name in heads.waiting if name not in but]
+    rows = of_each(question, observing_glances.counted_entries, names, bound=ENTRIES)
+    return replace(heads, waiting={**heads.waiting, **{row.queue: row for row in rows}})
+
+
+def _put_waits(counted: Counted, row: Any, *, is_cut: bool) -> None:
+    """Put what was seen closely; ``is_cut``: a glance has not counted all that waits."""
+    counted.retrying, counted.is_retrying_cut = row.retrying, row.is_retrying_cut
+    counted.looked_at = row.looked_at
+    if is_cut:
+        counted.available_at = row.available_at
+        counted.due, counted.is_due_cut = row.due, row.is_due_cut
+        counted.delayed, counted.is_delayed_cut = row.delayed, row.is_delayed_cut
+
+
+def _add_first_claimed(
+    question: Question, glance: Glance, rows: Mapping[str, Counted], sample: int
+) -> None:
     held = {each: name for each, name in _with_dead(rows).items() if each in glance.claims}
-    for row in of_each(question, observing_glances.first_claimed, list(held), sample=bounds.rows):
+    for row in of_each(question, observing_glances.first_claimed, list(held), sample=sample):
         counted = rows[held[row.queue]]
         times = [time for time in (counted.claimed_at, row.claimed_at) if time is not None]
         counted.claimed_at = min(times, default=None)

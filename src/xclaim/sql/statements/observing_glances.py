@@ -49,6 +49,24 @@ SELECT queue, entries, due, is_cut, {oldest_at} AS oldest_at, {newest_at} AS new
        number > :most AS is_behind
   FROM walk
 """
+# The first entry of each queue, a descent each: as a glance that went no further than that.
+_HEADS = """
+WITH RECURSIVE walk AS (
+(SELECT queue, priority, available_at, 1 AS number FROM {table}
+  WHERE {waiting} ORDER BY queue, priority DESC, available_at LIMIT 1)
+UNION ALL
+SELECT found.queue, found.priority, found.available_at, walk.number + 1
+  FROM walk
+ CROSS JOIN LATERAL (
+       SELECT behind.queue, behind.priority, behind.available_at FROM {table} AS behind
+        WHERE {waiting} AND behind.queue > walk.queue
+        ORDER BY behind.queue, behind.priority DESC, behind.available_at LIMIT 1) AS found
+ WHERE walk.number < :most)
+SELECT queue, priority, 1 AS entries, CASE WHEN available_at <= {now} THEN 1 ELSE 0 END AS due,
+       CASE WHEN available_at <= {now} THEN {read} END AS oldest_at, true AS is_cut,
+       false AS is_behind
+  FROM walk
+"""
 _LAST_CLAIM = """
 SELECT claim_expires_at > {now} AS is_live FROM {table}
  WHERE queue = {queue} AND {held} ORDER BY claim_expires_at DESC LIMIT 1
@@ -82,6 +100,15 @@ def first_entries(table: Table, dialect: Dialect) -> TextClause:
 
 
 @lru_cache
+def heads(table: Table, dialect: Dialect) -> TextClause:
+    """Return the first entry of each of the first ``most`` queues in which something waits.
+
+    As ``first_entries`` returns a queue that is cut, with its highest priority (PostgreSQL).
+    """
+    return statement_of(_HEADS, table, dialect, waiting=WAITING, read=bounded("available_at"))
+
+
+@lru_cache
 def first_claims(table: Table, dialect: Dialect) -> TextClause:
     """Return of each queue its claims, ``bound`` at most, and of them the lapsed (PostgreSQL)."""
     column = "claim_expires_at"
@@ -103,14 +130,23 @@ def counted_claims(table: Table, dialect: Dialect) -> TextClause:
 
 def _counted(table: Table, dialect: Dialect, **parts: str) -> TextClause:
     sql = (
-        "SELECT name.queue, found.entries, found.due"
+        "SELECT name.queue, found.entries, found.due, {oldest_at} AS oldest_at,"
+        " {newest_at} AS newest_at, found.entries >= :bound AS is_cut"
         " FROM (SELECT unnest((:queues)::text[]) AS queue) AS name"
         " CROSS JOIN LATERAL (SELECT count(*) AS entries,"
-        " count(CASE WHEN entry.at <= {now} THEN 1 END) AS due"
+        " count(CASE WHEN entry.at <= {now} THEN 1 END) AS due,"
+        " min(CASE WHEN entry.at <= {now} THEN entry.at END) AS oldest_at,"
+        " max(CASE WHEN entry.at <= {now} THEN entry.at END) AS newest_at"
         " FROM (SELECT {at} AS at FROM {table} WHERE queue = name.queue AND {indexed}"
         " ORDER BY {order}{at} LIMIT :bound) AS entry) AS found"
     )
-    return statement_of(sql, table, dialect, **parts)
+    return statement_of(
+        sql,
+        table,
+        dialect,
+        **parts,
+        **{each: bounded(f"found.{each}") for each in ("oldest_at", "newest_at")},
+    )
 
 
 @lru_cache

@@ -19,6 +19,7 @@ _PARAMETERS: dict[str, Any] = {
     "queue_name": Text(),
     "dead_letter_queue": Text(),
     "queues": Text(),
+    "tops": Text(),
     "most": Integer(),
     "least": Integer(),
     "levels": Integer(),
