@@ -138,15 +138,15 @@ def _count_of(chart: Chart, bound: int) -> Count:
 
 
 def _measured(row: Counted, known: Known, consumed: Mapping[str, Count] | None) -> QueueMeasures:
-    counts = row.counts()
+    counts, now = row.counts(), as_time(row.now)
     return QueueMeasures(
         queue=row.queue,
         backlog=counts.pop("available"),
         **counts,
         retrying_of=row.looked_at,
         consumed=None if consumed is None else consumed.get(row.queue, _NONE),
-        oldest_available_seconds=_seconds(row, row.available_at),
-        oldest_claim_seconds=_seconds(row, row.claimed_at),
+        oldest_available_seconds=_seconds(now, row.available_at),
+        oldest_claim_seconds=_seconds(now, row.claimed_at),
         is_paused=pause_of(known.settings.get(row.queue)) is not None,
     )
 
@@ -189,8 +189,8 @@ def _sum(counts: Iterable[Count]) -> Count:
     )
 
 
-def _seconds(row: Counted, time: Any) -> float:
-    age = since(as_time(row.now), as_time(time))
+def _seconds(now: datetime, time: Any) -> float:
+    age = since(now, as_time(time))
     return 0.0 if age is None else age.total_seconds()
 
 

@@ -9,6 +9,7 @@ be escaped, which few ask for: then the library writes all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client.utils import floatToGoString
@@ -37,17 +38,24 @@ def encoded(metrics: Iterable[Metric], encode: Callable[[Any], bytes]) -> bytes:
 def _of_one(metric: Metric, encode: Callable[[Any], bytes], end: bytes) -> bytes:
     samples, metric.samples = metric.samples, metric.samples[:1]
     begin = encode(_Only(metric)).removesuffix(end)
-    lines = [_line(sample).encode() for sample in samples]
-    if begin.endswith(b"".join(lines[:1])):
-        return b"".join([begin, *lines[1:]])
+    lines = list(map(_line, samples))
+    if begin.endswith("".join(lines[:1]).encode()):
+        return begin + "".join(lines[1:]).encode()
     metric.samples = samples
     return encode(_Only(metric)).removesuffix(end)
 
 
 def _line(sample: Sample) -> str:
-    labels = ",".join(f'{name}="{_escaped(text)}"' for name, text in sorted(sample.labels.items()))
-    named = f"{{{labels}}}" if labels else ""
-    return f"{sample.name}{named} {floatToGoString(sample.value)}\n"
+    labels = _labels(tuple(sample.labels.items()))
+    return f"{sample.name}{labels} {floatToGoString(sample.value)}\n"
+
+
+@lru_cache(1_024)  # those of a queue are those of each of its numbers, and of the next scrape
+def _labels(labels: tuple[tuple[str, str], ...]) -> str:
+    if not labels:
+        return ""
+    written = ",".join(f'{name}="{_escaped(text)}"' for name, text in sorted(labels))
+    return f"{{{written}}}"
 
 
 def _escaped(text: str) -> str:
