@@ -2349,122 +2349,100 @@ UPDATE xclaim_message
 -- first_entries
 -- Return of each queue what waits among its first entries, ``bound`` at most (PostgreSQL).
 WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.oldest_at, first.newest_at,
-      first.is_cut, first.is_last, 1 AS number
-    FROM ( SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, is_full AND number = queues AS is_cut, is_full AND
-      (number = queues OR number = (queues - 1) AND of_last < %(least)s::INTEGER) AS is_last, is_full AND
-      queues > 1 AND number = queues AND entries < %(least)s::INTEGER AS is_left_out
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, row_number() OVER (ORDER BY queue) AS number,
-      count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
+      first.top, first.bottom, first.is_cut, first.is_last, 1 AS number
+    FROM ( SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_cut, is_last
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_full AND number = queues AS
+      is_cut, is_full AND (number = queues OR number = (queues - 1) AND of_last < %(least)s::INTEGER) AS
+      is_last, is_full AND queues > 1 AND number = queues AND entries < %(least)s::INTEGER AS is_left_out
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, row_number() OVER (ORDER BY queue) AS
+      number, count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
       END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
-      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at
-    FROM (SELECT queue, available_at AS at
+      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at, 0 AS top, 0 AS bottom
+    FROM (SELECT queue, available_at AS at, priority
     FROM xclaim_message AS behind
     WHERE status = 'available' AND available_at >= '-infinity'
     ORDER BY queue, priority DESC, available_at
     LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
     WHERE NOT is_left_out ) AS first
-    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, found.is_cut,
-      found.is_last, walk.number + 1
-    FROM walk CROSS JOIN LATERAL ( SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, is_full AND number = queues AS is_cut, is_full AND
-      (number = queues OR number = (queues - 1) AND of_last < %(least)s::INTEGER) AS is_last, is_full AND
-      queues > 1 AND number = queues AND entries < %(least)s::INTEGER AS is_left_out
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, row_number() OVER (ORDER BY queue) AS number,
-      count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
+    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, found.top,
+      found.bottom, found.is_cut, found.is_last, walk.number + 1
+    FROM walk CROSS JOIN LATERAL ( SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_cut,
+      is_last
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_full AND number = queues AS
+      is_cut, is_full AND (number = queues OR number = (queues - 1) AND of_last < %(least)s::INTEGER) AS
+      is_last, is_full AND queues > 1 AND number = queues AND entries < %(least)s::INTEGER AS is_left_out
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, row_number() OVER (ORDER BY queue) AS
+      number, count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
       END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
-      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at
-    FROM (SELECT queue, available_at AS at
+      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at, 0 AS top, 0 AS bottom
+    FROM (SELECT queue, available_at AS at, priority
     FROM xclaim_message AS behind
     WHERE status = 'available' AND available_at >= '-infinity' AND behind.queue > walk.queue
     ORDER BY queue, priority DESC, available_at
     LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
     WHERE NOT is_left_out ) AS found
-    WHERE walk.is_last AND walk.number <= %(most)s::INTEGER) SELECT queue, entries, due, is_cut, CASE WHEN
-      walk.oldest_at IS NOT NULL THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') END AS oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN least(greatest(walk.newest_at,
-      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at, number > %(most)s::INTEGER AS
-      is_behind
-    FROM walk;
-
--- heads
--- Return the first entry of each of the first ``most`` queues in which something waits.
-WITH RECURSIVE walk AS ( (SELECT queue, priority, available_at, 1 AS number
-    FROM xclaim_message
-    WHERE status = 'available' AND available_at >= '-infinity'
-    ORDER BY queue, priority DESC, available_at
-    LIMIT 1)
-    UNION ALL SELECT found.queue, found.priority, found.available_at, walk.number + 1
-    FROM walk CROSS JOIN LATERAL ( SELECT behind.queue, behind.priority, behind.available_at
-    FROM xclaim_message AS behind
-    WHERE status = 'available' AND available_at >= '-infinity' AND behind.queue > walk.queue
-    ORDER BY behind.queue, behind.priority DESC, behind.available_at
-    LIMIT 1) AS found
-    WHERE walk.number < %(most)s::INTEGER) SELECT queue, priority, 1 AS entries, CASE WHEN available_at <=
-      statement_timestamp() THEN 1 ELSE 0 END AS due, CASE WHEN available_at <= statement_timestamp() THEN
-      CASE WHEN available_at IS NOT NULL THEN least(greatest(available_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') END END AS oldest_at, true AS is_cut, false AS is_behind
+    WHERE walk.is_last AND walk.number <= %(most)s::INTEGER) SELECT queue, entries, due, top, bottom, is_cut,
+      CASE WHEN walk.oldest_at IS NOT NULL THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN
+      least(greatest(walk.newest_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at,
+      number > %(most)s::INTEGER AS is_behind
     FROM walk;
 
 -- first_claims
 -- Return of each queue its claims, ``bound`` at most, and of them the lapsed (PostgreSQL).
 WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.oldest_at, first.newest_at,
-      first.is_cut, first.is_last, 1 AS number
-    FROM ( SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, is_full AND number = queues AS is_cut, is_full AND
-      (number = queues OR number = (queues - 1) AND of_last < %(bound)s::INTEGER) AS is_last, is_full AND
-      queues > 1 AND number = queues AND entries < %(bound)s::INTEGER AS is_left_out
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, row_number() OVER (ORDER BY queue) AS number,
-      count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
+      first.top, first.bottom, first.is_cut, first.is_last, 1 AS number
+    FROM ( SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_cut, is_last
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_full AND number = queues AS
+      is_cut, is_full AND (number = queues OR number = (queues - 1) AND of_last < %(bound)s::INTEGER) AS
+      is_last, is_full AND queues > 1 AND number = queues AND entries < %(bound)s::INTEGER AS is_left_out
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, row_number() OVER (ORDER BY queue) AS
+      number, count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
       END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
-      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at
-    FROM (SELECT queue, claim_expires_at AS at
+      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at, 0 AS top, 0 AS bottom
+    FROM (SELECT queue, claim_expires_at AS at, priority
     FROM xclaim_message AS behind
     WHERE claim_expires_at IS NOT NULL
     ORDER BY queue, claim_expires_at
     LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
     WHERE NOT is_left_out ) AS first
-    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, found.is_cut,
-      found.is_last, walk.number + 1
-    FROM walk CROSS JOIN LATERAL ( SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, is_full AND number = queues AS is_cut, is_full AND
-      (number = queues OR number = (queues - 1) AND of_last < %(bound)s::INTEGER) AS is_last, is_full AND
-      queues > 1 AND number = queues AND entries < %(bound)s::INTEGER AS is_left_out
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, row_number() OVER (ORDER BY queue) AS number,
-      count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
+    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, found.top,
+      found.bottom, found.is_cut, found.is_last, walk.number + 1
+    FROM walk CROSS JOIN LATERAL ( SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_cut,
+      is_last
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_full AND number = queues AS
+      is_cut, is_full AND (number = queues OR number = (queues - 1) AND of_last < %(bound)s::INTEGER) AS
+      is_last, is_full AND queues > 1 AND number = queues AND entries < %(bound)s::INTEGER AS is_left_out
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, row_number() OVER (ORDER BY queue) AS
+      number, count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
       END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
-      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at
-    FROM (SELECT queue, claim_expires_at AS at
+      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at, 0 AS top, 0 AS bottom
+    FROM (SELECT queue, claim_expires_at AS at, priority
     FROM xclaim_message AS behind
     WHERE claim_expires_at IS NOT NULL AND behind.queue > walk.queue
     ORDER BY queue, claim_expires_at
     LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
     WHERE NOT is_left_out ) AS found
-    WHERE walk.is_last AND walk.number <= %(most)s::INTEGER) SELECT queue, entries, due, is_cut, CASE WHEN
-      walk.oldest_at IS NOT NULL THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') END AS oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN least(greatest(walk.newest_at,
-      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at, number > %(most)s::INTEGER AS
-      is_behind
+    WHERE walk.is_last AND walk.number <= %(most)s::INTEGER) SELECT queue, entries, due, top, bottom, is_cut,
+      CASE WHEN walk.oldest_at IS NOT NULL THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN
+      least(greatest(walk.newest_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at,
+      number > %(most)s::INTEGER AS is_behind
     FROM walk;
 
 -- counted_entries
 -- Count what waits in some queues, ``bound`` of each at most (PostgreSQL).
-SELECT name.queue, found.entries, found.due, CASE WHEN found.oldest_at IS NOT NULL THEN
-      least(greatest(found.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS oldest_at,
-      CASE WHEN found.newest_at IS NOT NULL THEN least(greatest(found.newest_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') END AS newest_at, found.entries >= %(bound)s::INTEGER AS is_cut
+SELECT name.queue, found.entries, found.due
     FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL (SELECT count(*) AS
-      entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1 END) AS due, min(CASE WHEN entry.at <=
-      statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE WHEN entry.at <= statement_timestamp()
-      THEN entry.at END) AS newest_at
+      entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1 END) AS due
     FROM (SELECT available_at AS at
     FROM xclaim_message
     WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity'
@@ -2473,14 +2451,9 @@ SELECT name.queue, found.entries, found.due, CASE WHEN found.oldest_at IS NOT NU
 
 -- counted_claims
 -- Count the claims of some queues, ``bound`` of each at most, the lapsed first (PostgreSQL).
-SELECT name.queue, found.entries, found.due, CASE WHEN found.oldest_at IS NOT NULL THEN
-      least(greatest(found.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS oldest_at,
-      CASE WHEN found.newest_at IS NOT NULL THEN least(greatest(found.newest_at, '0001-01-03 00:00:00+00'),
-      '9999-12-29 00:00:00+00') END AS newest_at, found.entries >= %(bound)s::INTEGER AS is_cut
+SELECT name.queue, found.entries, found.due
     FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue) AS name CROSS JOIN LATERAL (SELECT count(*) AS
-      entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1 END) AS due, min(CASE WHEN entry.at <=
-      statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE WHEN entry.at <= statement_timestamp()
-      THEN entry.at END) AS newest_at
+      entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1 END) AS due
     FROM (SELECT claim_expires_at AS at
     FROM xclaim_message
     WHERE queue = name.queue AND claim_expires_at IS NOT NULL
@@ -2497,6 +2470,26 @@ SELECT name.queue, found.looked_at, found.retrying
     WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity'
     ORDER BY priority DESC, available_at
     LIMIT %(sample)s::INTEGER) AS entry) AS found;
+
+-- tried_of_known
+-- Return of some queues which of their first messages failed before (PostgreSQL).
+SELECT name.queue, found.looked_at, found.retrying
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue, unnest((%(tops)s::text)::smallint[]) AS top,
+      unnest((%(nears)s::text)::integer[]) AS near, unnest((%(fars)s::text)::integer[]) AS far) AS name CROSS
+      JOIN LATERAL (SELECT count(*) AS looked_at, count(CASE WHEN attempts > 0 THEN 1 END) AS retrying
+    FROM (SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY priority DESC, available_at
+    LIMIT name.near) AS near
+    UNION ALL SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority = name.top
+      AND available_at > statement_timestamp()
+    ORDER BY available_at
+    LIMIT name.far) AS far) AS entry) AS found;
 
 -- first_claimed
 -- Return of some queues when the first of ``sample`` claims was made (PostgreSQL).

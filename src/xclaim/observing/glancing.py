@@ -7,7 +7,7 @@ same page. Of what is among them all is known; of more, that it is more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 from xclaim.arguments import DEAD_LETTER_SUFFIX
 from xclaim.observing.asking import Question
 from xclaim.observing.counting import Counted
-from xclaim.observing.names import base_of
 from xclaim.observing.times import as_time
 from xclaim.sql.statements import observing_glances, observing_queues
 
@@ -29,7 +28,6 @@ class Glance:
     """The first entries of each queue at ``now``, as ``role`` sees them.
 
     ``behind``: queues behind those that were looked for, of which there may be many more.
-    ``are_heads``: of what waits the first entry alone was read, with its priority.
     """
 
     role: str
@@ -37,7 +35,6 @@ class Glance:
     waiting: Mapping[str, Any]
     claims: Mapping[str, Any]
     behind: frozenset[str] = frozenset()
-    are_heads: bool = False
 
     def of(self, name: str, known: Counted | None = None) -> Counted:
         """Return what is seen of a queue; over what is ``known``, if it was looked at closely."""
@@ -54,36 +51,22 @@ class Glance:
         return sum(seen.entries for seen in parts if seen)
 
 
-def glance(question: Question, most: int, *, closely: int = 0) -> Glance:
+def glance(question: Question, most: int, *, with_levels: bool = False) -> Glance:
     """Look at the first entries of queues, in ``most`` steps: one for each that is not small.
 
-    ``closely``: up to so many queues are looked at closely anyway. If there are no more, only the
-    first entry of each is read, and none is counted.
+    ``with_levels``: also at the first and the last of their priorities.
     """
     (here,) = question.rows(observing_queues.who_and_when)
+    bounds = {"most": most, "bound": ENTRIES, "least": LEAST}
+    waiting = question.rows(observing_glances.first_entries, bounds, with_levels=with_levels)
     claims = question.rows(observing_glances.first_claims, {"most": most, "bound": CLAIMS})
-    waiting = _heads(question, min(closely, most), claims)
-    are_heads = waiting is not None
-    if waiting is None:
-        bounds = {"most": most, "bound": ENTRIES, "least": LEAST}
-        waiting = question.rows(observing_glances.first_entries, bounds)
     return Glance(
         role=here.role,
         now=as_time(here.now),
         waiting={row.queue: row for row in waiting if not row.is_behind},
         claims={row.queue: row for row in claims if not row.is_behind},
         behind=frozenset(row.queue for row in (*waiting, *claims) if row.is_behind),
-        are_heads=are_heads,
     )
-
-
-def _heads(question: Question, most: int, claims: Sequence[Any]) -> Sequence[Any] | None:
-    """Return the first entries of queues, if something is in no more than ``most`` of them."""
-    if not most:
-        return None
-    found = question.rows(observing_glances.heads, {"most": 2 * most + 1})  # and dead letters
-    queues = {base_of(row.queue) for row in (*found, *claims)}
-    return None if len(found) > 2 * most or len(queues) > most else found
 
 
 def _unknown(name: str, now: datetime) -> Counted:

@@ -88,11 +88,11 @@ def queue(question: Question, name: str) -> QueueSummary | None:
     return replace(found, flow=flowing.flows(question, [name])[name])
 
 
-def find(question: Question, *, anew: bool = False, closely: int = 0) -> Known:
+def find(question: Question, *, anew: bool = False, with_levels: bool = False) -> Known:
     """Return all queues: those that have a message, whatever its status, or a setting.
 
     ``anew``: what was consumed last is not remembered from some seconds ago, but looked for.
-    ``closely``: so many will be looked at closely, as for ``glance``.
+    ``with_levels``: as for ``glance``.
     """
     settings = _settings(question)
     if question.is_sqlite:
@@ -106,7 +106,7 @@ def find(question: Question, *, anew: bool = False, closely: int = 0) -> Known:
         behind = frozenset(base_of(row.queue) for row in cut)
         found = {*settings, *active, *map(base_of, slow.names)}
         return Known(sorted(found), slow.consumed_at, settings, active=active, behind=behind)
-    seen = glance(question, MOST_QUEUES, closely=closely)
+    seen = glance(question, MOST_QUEUES, with_levels=with_levels)
     memory = memory_of(question.connection, question.schema, seen.role)
     slow = _remembered(question, memory, anew=anew)
     active = frozenset(map(base_of, (*seen.waiting, *seen.claims)))
@@ -308,12 +308,18 @@ def _summary(row: Counted, known: Known) -> QueueSummary:
         died_at=as_time(row.died_at),
     )
     word, reason = verdict(seen)
+    counts = row.counts()
     return QueueSummary(
         name=row.queue,
         verdict=word,
         reason=reason,
-        **row.counts(),
+        available=counts["available"],
+        delayed=counts["delayed"],
+        retrying=counts["retrying"],
         retrying_of=row.looked_at,
+        claimed=counts["claimed"],
+        lapsed=counts["lapsed"],
+        dead=counts["dead"],
         oldest_waiting=since(now, oldest),
         oldest_claim=since(now, claimed_at),
         last_consumed_at=last,

@@ -44,7 +44,7 @@ def measures(question: Question, *, consumed_after: datetime | None) -> Measures
     # Before the look: what is consumed while it lasts is of the next.
     looked_until = now_of(question) - _SETTLED_AFTER
     anew = consumed_after is not None
-    known = listing.find(question, anew=anew, closely=MOST_LOOKED_AT)
+    known = listing.find(question, anew=anew, with_levels=True)
     names, rest = _busiest(known)
     rows = scraping.measured(question, known, names)
     consumed = _consumed(question, known.consumed_at, consumed_after, looked_until)

@@ -6,11 +6,10 @@ An alert goes by the numbers of claims and dead letters, and nobody asks it to l
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from xclaim.arguments import DEAD_LETTER_SUFFIX
-from xclaim.observing import listing
+from xclaim.observing import remembering
 from xclaim.observing.asking import Build, Question
 from xclaim.observing.counting import LEVELS, Bounds, Counted, share
 from xclaim.observing.glancing import CLAIMS, ENTRIES, Glance
@@ -31,7 +30,7 @@ def measured(question: Question, known: Known, names: Sequence[str]) -> list[Cou
         rows = rows_of(question, names, Bounds.of(len(names), others=others))
         return [rows[name] for name in names]
     bounds = Bounds.of(len(names))
-    if len(names) <= listing.FEW:
+    if len(names) <= remembering.FEW:
         claims = dead = bounds.others
         rows = rows_of(question, names, bounds)
     else:
@@ -54,14 +53,11 @@ def _rows_of_many(
     question: Question, seen: Glance, names: Sequence[str], bounds: Bounds
 ) -> dict[str, Counted]:
     """Return what waits in these queues, and over that what a glance says of the rest."""
-    of_one_level: dict[str, Any] = {}
-    if seen.are_heads:
-        of_one_level = _of_one_level(question, seen, names, bounds)
-        seen = _glanced_but(question, seen, of_one_level)
     rows = {name: seen.of(name) for name in names}
-    for name, row in of_one_level.items():
-        _put_waits(rows[name], row, is_cut=True)
-    others = [name for name in names if name in seen.waiting and name not in of_one_level]
+    waiting = [seen.waiting[name] for name in names if name in seen.waiting]
+    found = _tried(question, waiting, rows, bounds.rows)
+    found |= _of_one_level(question, waiting, rows, bounds)
+    others = [row.queue for row in waiting if row.queue not in found]
     numbers = {"bound": bounds.entries, "sample": bounds.rows, "levels": LEVELS}
     for row in of_each(question, observing_closely.waits, others, **numbers):
         _put_waits(rows[row.queue], row, is_cut=seen.waiting[row.queue].is_cut)
@@ -69,26 +65,49 @@ def _rows_of_many(
     return rows
 
 
-def _of_one_level(
-    question: Question, heads: Glance, names: Sequence[str], bounds: Bounds
-) -> dict[str, Any]:
-    """Return what waits in those of the queues that have one priority, as nearly all have.
+def _tried(
+    question: Question, waiting: Iterable[Any], rows: Mapping[str, Counted], sample: int
+) -> set[str]:
+    """Add what failed before, where all else is known; return the queues of which it was asked.
 
-    No less is counted than a glance would have counted.
+    Those of one priority, and those with so few messages that all are read.
     """
-    waiting = [heads.waiting[name] for name in names if name in heads.waiting]
-    columns = {"queue": [row.queue for row in waiting], "top": [row.priority for row in waiting]}
-    parameters = question.dialect.row_parameters(**columns)
-    numbers = {"bound": max(bounds.entries, ENTRIES), "sample": bounds.rows}
-    found = question.rows(observing_closely.waits_of_one_level, {**parameters, **numbers})
-    return {row.queue: row for row in found}
+    columns: dict[str, list[Any]] = {"queue": [], "top": [], "near": [], "far": []}
+    for row in waiting:
+        has_few = row.entries <= sample
+        if row.is_cut or not (has_few or row.top == row.bottom):
+            continue
+        near = row.entries if has_few else min(row.due, sample)
+        far = 0 if has_few else min(row.entries - row.due, sample)
+        for column, value in zip(columns.values(), (row.queue, row.top, near, far), strict=True):
+            column.append(value)
+    for row in _of_columns(question, observing_glances.tried_of_known, columns):
+        counted = rows[row.queue]
+        counted.retrying, counted.looked_at = row.retrying, row.looked_at
+        counted.is_retrying_cut = row.looked_at < counted.due + counted.delayed
+    return set(columns["queue"])
 
 
-def _glanced_but(question: Question, heads: Glance, but: Mapping[str, Any]) -> Glance:
-    """Return what a glance would have seen, but of some: of dead letters, and many priorities."""
-    names = [name for name in heads.waiting if name not in but]
-    rows = of_each(question, observing_glances.counted_entries, names, bound=ENTRIES)
-    return replace(heads, waiting={**heads.waiting, **{row.queue: row for row in rows}})
+def _of_one_level(
+    question: Question, waiting: Iterable[Any], rows: Mapping[str, Counted], bounds: Bounds
+) -> set[str]:
+    """Add what waits in those that a glance has cut; return those that have but one priority."""
+    cut = [row for row in waiting if row.is_cut and row.top == row.bottom]
+    columns = {"queue": [row.queue for row in cut], "top": [row.top for row in cut]}
+    numbers = {"bound": bounds.entries, "sample": bounds.rows}
+    found = _of_columns(question, observing_closely.waits_of_one_level, columns, **numbers)
+    for row in found:
+        _put_waits(rows[row.queue], row, is_cut=True)
+    return {row.queue for row in found}
+
+
+def _of_columns(
+    question: Question, build: Build, columns: Mapping[str, Sequence[Any]], **numbers: int
+) -> Sequence[Any]:
+    """Ask one statement of PostgreSQL for each of the queues, with what is known of each."""
+    if not columns["queue"]:
+        return []
+    return question.rows(build, {**question.dialect.row_parameters(**columns), **numbers})
 
 
 def _put_waits(counted: Counted, row: Any, *, is_cut: bool) -> None:

@@ -47,7 +47,7 @@ def _of_one(metric: Metric, encode: Callable[[Any], bytes], end: bytes) -> bytes
 
 def _line(sample: Sample) -> str:
     labels = _labels(tuple(sample.labels.items()))
-    return f"{sample.name}{labels} {floatToGoString(sample.value)}\n"
+    return f"{sample.name}{labels} {floatToGoString(sample.value)}\n"  # type: ignore[no-untyped-call]  # of the library
 
 
 @lru_cache(1_024)  # those of a queue are those of each of its numbers, and of the next scrape

@@ -20,6 +20,8 @@ _PARAMETERS: dict[str, Any] = {
     "dead_letter_queue": Text(),
     "queues": Text(),
     "tops": Text(),
+    "nears": Text(),
+    "fars": Text(),
     "most": Integer(),
     "least": Integer(),
     "levels": Integer(),
