@@ -2360,7 +2360,7 @@ WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.old
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
       END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
       WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at, 0 AS top, 0 AS bottom
-    FROM (SELECT queue, available_at AS at, priority
+    FROM (SELECT queue, available_at AS at
     FROM xclaim_message AS behind
     WHERE status = 'available' AND available_at >= '-infinity'
     ORDER BY queue, priority DESC, available_at
@@ -2379,7 +2379,7 @@ WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.old
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
       END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
       WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at, 0 AS top, 0 AS bottom
-    FROM (SELECT queue, available_at AS at, priority
+    FROM (SELECT queue, available_at AS at
     FROM xclaim_message AS behind
     WHERE status = 'available' AND available_at >= '-infinity' AND behind.queue > walk.queue
     ORDER BY queue, priority DESC, available_at
@@ -2406,7 +2406,7 @@ WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.old
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
       END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
       WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at, 0 AS top, 0 AS bottom
-    FROM (SELECT queue, claim_expires_at AS at, priority
+    FROM (SELECT queue, claim_expires_at AS at
     FROM xclaim_message AS behind
     WHERE claim_expires_at IS NOT NULL
     ORDER BY queue, claim_expires_at
@@ -2425,7 +2425,7 @@ WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.old
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
       END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
       WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at, 0 AS top, 0 AS bottom
-    FROM (SELECT queue, claim_expires_at AS at, priority
+    FROM (SELECT queue, claim_expires_at AS at
     FROM xclaim_message AS behind
     WHERE claim_expires_at IS NOT NULL AND behind.queue > walk.queue
     ORDER BY queue, claim_expires_at

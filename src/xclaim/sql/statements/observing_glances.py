@@ -32,7 +32,7 @@ SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_cut, is_last
                                min(CASE WHEN entry.at <= {now} THEN entry.at END) AS oldest_at,
                                max(CASE WHEN entry.at <= {now} THEN entry.at END) AS newest_at,
                                {top} AS top, {bottom} AS bottom
-                          FROM (SELECT queue, {at} AS at, priority FROM {table} AS behind
+                          FROM (SELECT queue, {at} AS at{of_entry} FROM {table} AS behind
                                  WHERE {indexed} {condition}
                                  ORDER BY queue, {order} LIMIT :bound) AS entry
                          GROUP BY entry.queue) AS of_queue) AS numbered) AS step
@@ -53,7 +53,12 @@ SELECT queue, entries, due, top, bottom, is_cut, {oldest_at} AS oldest_at, {newe
        number > :most AS is_behind
   FROM walk
 """
-_NO_LEVELS = {"top": "0", "bottom": "0"}
+_NO_LEVELS = {"of_entry": "", "top": "0", "bottom": "0"}
+_LEVELS = {
+    "of_entry": ", priority",
+    "top": "max(entry.priority)",
+    "bottom": "min(entry.priority)",
+}
 _LAST_CLAIM = """
 SELECT claim_expires_at > {now} AS is_live FROM {table}
  WHERE queue = {queue} AND {held} ORDER BY claim_expires_at DESC LIMIT 1
@@ -84,8 +89,7 @@ def first_entries(table: Table, dialect: Dialect, *, with_levels: bool = False) 
     """
     order = "priority DESC, available_at"
     parts = {"at": "available_at", "indexed": WAITING, "order": order, "least": ":least"}
-    levels = {"top": "max(entry.priority)", "bottom": "min(entry.priority)"}
-    told = levels if with_levels else _NO_LEVELS
+    told = _LEVELS if with_levels else _NO_LEVELS
     return _first_of_each(table, dialect, waiting=WAITING, **parts, **told)
 
 
