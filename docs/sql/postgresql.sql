@@ -2349,91 +2349,93 @@ UPDATE xclaim_message
 -- first_entries
 -- Return of each queue what waits among its first entries, ``bound`` at most (PostgreSQL).
 WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.oldest_at, first.newest_at,
-      first.is_cut, first.is_last, 1 AS number
-    FROM ( SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, is_full AND number = queues AS is_cut, is_full AND
-      (number = queues OR number = (queues - 1) AND of_last < %(least)s::INTEGER) AS is_last, is_full AND
-      queues > 1 AND number = queues AND entries < %(least)s::INTEGER AS is_left_out
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, row_number() OVER (ORDER BY queue) AS number,
-      count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
+      first.top, first.bottom, first.is_cut, first.is_last, 1 AS number
+    FROM ( SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_cut, is_last
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_full AND number = queues AS
+      is_cut, is_full AND (number = queues OR number = (queues - 1) AND of_last < %(least)s::INTEGER) AS
+      is_last, is_full AND queues > 1 AND number = queues AND entries < %(least)s::INTEGER AS is_left_out
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, row_number() OVER (ORDER BY queue) AS
+      number, count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
       END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
-      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at
+      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at, 0 AS top, 0 AS bottom
     FROM (SELECT queue, available_at AS at
     FROM xclaim_message AS behind
     WHERE status = 'available' AND available_at >= '-infinity'
     ORDER BY queue, priority DESC, available_at
     LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
     WHERE NOT is_left_out ) AS first
-    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, found.is_cut,
-      found.is_last, walk.number + 1
-    FROM walk CROSS JOIN LATERAL ( SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, is_full AND number = queues AS is_cut, is_full AND
-      (number = queues OR number = (queues - 1) AND of_last < %(least)s::INTEGER) AS is_last, is_full AND
-      queues > 1 AND number = queues AND entries < %(least)s::INTEGER AS is_left_out
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, row_number() OVER (ORDER BY queue) AS number,
-      count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
+    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, found.top,
+      found.bottom, found.is_cut, found.is_last, walk.number + 1
+    FROM walk CROSS JOIN LATERAL ( SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_cut,
+      is_last
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_full AND number = queues AS
+      is_cut, is_full AND (number = queues OR number = (queues - 1) AND of_last < %(least)s::INTEGER) AS
+      is_last, is_full AND queues > 1 AND number = queues AND entries < %(least)s::INTEGER AS is_left_out
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, row_number() OVER (ORDER BY queue) AS
+      number, count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
       END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
-      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at
+      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at, 0 AS top, 0 AS bottom
     FROM (SELECT queue, available_at AS at
     FROM xclaim_message AS behind
     WHERE status = 'available' AND available_at >= '-infinity' AND behind.queue > walk.queue
     ORDER BY queue, priority DESC, available_at
     LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
     WHERE NOT is_left_out ) AS found
-    WHERE walk.is_last AND walk.number <= %(most)s::INTEGER) SELECT queue, entries, due, is_cut, CASE WHEN
-      walk.oldest_at IS NOT NULL THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') END AS oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN least(greatest(walk.newest_at,
-      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at, number > %(most)s::INTEGER AS
-      is_behind
+    WHERE walk.is_last AND walk.number <= %(most)s::INTEGER) SELECT queue, entries, due, top, bottom, is_cut,
+      CASE WHEN walk.oldest_at IS NOT NULL THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN
+      least(greatest(walk.newest_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at,
+      number > %(most)s::INTEGER AS is_behind
     FROM walk;
 
 -- first_claims
 -- Return of each queue its claims, ``bound`` at most, and of them the lapsed (PostgreSQL).
 WITH RECURSIVE walk AS ( SELECT first.queue, first.entries, first.due, first.oldest_at, first.newest_at,
-      first.is_cut, first.is_last, 1 AS number
-    FROM ( SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, is_full AND number = queues AS is_cut, is_full AND
-      (number = queues OR number = (queues - 1) AND of_last < %(bound)s::INTEGER) AS is_last, is_full AND
-      queues > 1 AND number = queues AND entries < %(bound)s::INTEGER AS is_left_out
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, row_number() OVER (ORDER BY queue) AS number,
-      count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
+      first.top, first.bottom, first.is_cut, first.is_last, 1 AS number
+    FROM ( SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_cut, is_last
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_full AND number = queues AS
+      is_cut, is_full AND (number = queues OR number = (queues - 1) AND of_last < %(bound)s::INTEGER) AS
+      is_last, is_full AND queues > 1 AND number = queues AND entries < %(bound)s::INTEGER AS is_left_out
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, row_number() OVER (ORDER BY queue) AS
+      number, count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
       END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
-      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at
+      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at, 0 AS top, 0 AS bottom
     FROM (SELECT queue, claim_expires_at AS at
     FROM xclaim_message AS behind
     WHERE claim_expires_at IS NOT NULL
     ORDER BY queue, claim_expires_at
     LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
     WHERE NOT is_left_out ) AS first
-    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, found.is_cut,
-      found.is_last, walk.number + 1
-    FROM walk CROSS JOIN LATERAL ( SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, is_full AND number = queues AS is_cut, is_full AND
-      (number = queues OR number = (queues - 1) AND of_last < %(bound)s::INTEGER) AS is_last, is_full AND
-      queues > 1 AND number = queues AND entries < %(bound)s::INTEGER AS is_left_out
-    FROM (SELECT queue, entries, due, oldest_at, newest_at, row_number() OVER (ORDER BY queue) AS number,
-      count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
+    UNION ALL SELECT found.queue, found.entries, found.due, found.oldest_at, found.newest_at, found.top,
+      found.bottom, found.is_cut, found.is_last, walk.number + 1
+    FROM walk CROSS JOIN LATERAL ( SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_cut,
+      is_last
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_full AND number = queues AS
+      is_cut, is_full AND (number = queues OR number = (queues - 1) AND of_last < %(bound)s::INTEGER) AS
+      is_last, is_full AND queues > 1 AND number = queues AND entries < %(bound)s::INTEGER AS is_left_out
+    FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom, row_number() OVER (ORDER BY queue) AS
+      number, count(*) OVER () AS queues, (sum(entries) OVER ()) >= %(bound)s::INTEGER AS is_full,
       first_value(entries) OVER (ORDER BY queue DESC) AS of_last
     FROM (SELECT entry.queue, count(*) AS entries, count(CASE WHEN entry.at <= statement_timestamp() THEN 1
       END) AS due, min(CASE WHEN entry.at <= statement_timestamp() THEN entry.at END) AS oldest_at, max(CASE
-      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at
+      WHEN entry.at <= statement_timestamp() THEN entry.at END) AS newest_at, 0 AS top, 0 AS bottom
     FROM (SELECT queue, claim_expires_at AS at
     FROM xclaim_message AS behind
     WHERE claim_expires_at IS NOT NULL AND behind.queue > walk.queue
     ORDER BY queue, claim_expires_at
     LIMIT %(bound)s::INTEGER) AS entry GROUP BY entry.queue) AS of_queue) AS numbered) AS step
     WHERE NOT is_left_out ) AS found
-    WHERE walk.is_last AND walk.number <= %(most)s::INTEGER) SELECT queue, entries, due, is_cut, CASE WHEN
-      walk.oldest_at IS NOT NULL THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'), '9999-12-29
-      00:00:00+00') END AS oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN least(greatest(walk.newest_at,
-      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at, number > %(most)s::INTEGER AS
-      is_behind
+    WHERE walk.is_last AND walk.number <= %(most)s::INTEGER) SELECT queue, entries, due, top, bottom, is_cut,
+      CASE WHEN walk.oldest_at IS NOT NULL THEN least(greatest(walk.oldest_at, '0001-01-03 00:00:00+00'),
+      '9999-12-29 00:00:00+00') END AS oldest_at, CASE WHEN walk.newest_at IS NOT NULL THEN
+      least(greatest(walk.newest_at, '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS newest_at,
+      number > %(most)s::INTEGER AS is_behind
     FROM walk;
 
 -- counted_entries
@@ -2468,6 +2470,26 @@ SELECT name.queue, found.looked_at, found.retrying
     WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity'
     ORDER BY priority DESC, available_at
     LIMIT %(sample)s::INTEGER) AS entry) AS found;
+
+-- tried_of_known
+-- Return of some queues which of their first messages failed before (PostgreSQL).
+SELECT name.queue, found.looked_at, found.retrying
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue, unnest((%(tops)s::text)::smallint[]) AS top,
+      unnest((%(nears)s::text)::integer[]) AS near, unnest((%(fars)s::text)::integer[]) AS far) AS name CROSS
+      JOIN LATERAL (SELECT count(*) AS looked_at, count(CASE WHEN attempts > 0 THEN 1 END) AS retrying
+    FROM (SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity'
+    ORDER BY priority DESC, available_at
+    LIMIT name.near) AS near
+    UNION ALL SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority = name.top
+      AND available_at > statement_timestamp()
+    ORDER BY available_at
+    LIMIT name.far) AS far) AS entry) AS found;
 
 -- first_claimed
 -- Return of some queues when the first of ``sample`` claims was made (PostgreSQL).
@@ -2758,6 +2780,51 @@ SELECT name.queue, waiting.due, waiting.available_at, waiting.delayed, waiting.r
     ORDER BY priority DESC, available_at
     LIMIT %(bound)s::INTEGER) AS entry ) AS of_rest
     WHERE last.priority IS NOT NULL) AS found) AS waiting;
+
+-- waits_of_one_level
+-- Return what ``waits`` returns, of those of some queues that have no second priority.
+SELECT name.queue, found.due, CASE WHEN found.available_at IS NOT NULL THEN least(greatest(found.available_at,
+      '0001-01-03 00:00:00+00'), '9999-12-29 00:00:00+00') END AS available_at, found.delayed, found.retrying,
+      found.looked_at, found.due >= %(bound)s::INTEGER AS is_due_cut, found.delayed >= %(bound)s::INTEGER AS
+      is_delayed_cut, found.looked_at < (found.due + found.delayed) AS is_retrying_cut
+    FROM (SELECT unnest((%(queues)s::text)::text[]) AS queue, unnest((%(tops)s::text)::smallint[]) AS
+      priority) AS name CROSS JOIN LATERAL ( SELECT CASE WHEN (SELECT lower.priority
+    FROM xclaim_message AS lower
+    WHERE lower.queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND lower.priority
+      < name.priority
+    ORDER BY lower.priority DESC
+    LIMIT 1) IS NULL THEN name.priority END AS priority OFFSET 0) AS level CROSS JOIN LATERAL ( SELECT
+      due.messages AS due, due.available_at, later.messages AS delayed, tried.messages AS retrying,
+      tried.looked_at
+    FROM (SELECT count(*) AS messages, min(available_at) AS available_at
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at <= statement_timestamp()
+    ORDER BY available_at
+    LIMIT %(bound)s::INTEGER) AS entry) AS due CROSS JOIN (SELECT count(*) AS messages
+    FROM (SELECT available_at
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at > statement_timestamp()
+    ORDER BY available_at
+    LIMIT %(bound)s::INTEGER) AS entry) AS later CROSS JOIN (SELECT count(*) AS looked_at, count(CASE WHEN
+      attempts > 0 THEN 1 END) AS messages
+    FROM (SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at <= statement_timestamp()
+    ORDER BY available_at
+    LIMIT %(sample)s::INTEGER) AS near
+    UNION ALL SELECT *
+    FROM (SELECT attempts
+    FROM xclaim_message
+    WHERE queue = name.queue AND status = 'available' AND available_at >= '-infinity' AND priority =
+      level.priority AND available_at > statement_timestamp()
+    ORDER BY available_at
+    LIMIT %(sample)s::INTEGER) AS far) AS entry) AS tried ) AS found
+    WHERE level.priority IS NOT NULL;
 
 -- last_consumed
 -- Return when a message of the queue was consumed last.

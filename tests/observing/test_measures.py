@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from random import Random
 
 import pytest
 from sqlalchemy import Engine, text
 
+from benchmarks.observing_cost import counted
 from tests.looks import patient_observer
 from tests.observing.rows import HOUR, MINUTE, SECOND, Rows
 from xclaim import Claim, InvalidArgumentError, Queue, create_engine
-from xclaim.observing import Observer, counting, glancing, listing, measuring
+from xclaim.observing import Observer, counting, glancing, listing, measuring, remembering, scraping
 from xclaim.observing.asking import Question
 from xclaim.observing.listing import Known
-from xclaim.observing.values import Count
+from xclaim.observing.values import Count, QueueMeasures
+
+
+@pytest.fixture
+def many(fresh_postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A database in which one queue is many."""
+    monkeypatch.setattr(remembering, "FEW", 0)
+    engine = create_engine(fresh_postgresql_url)
+    yield engine
+    engine.dispose()
 
 
 def claimed(queue: Queue[int]) -> Claim:
@@ -43,7 +56,7 @@ def test_each_queue_is_measured(observer: Observer, rows: Rows) -> None:
 def test_how_many_were_looked_at_for_those_that_failed_is_told(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(listing, "FEW", few)
+    monkeypatch.setattr(remembering, "FEW", few)
     monkeypatch.setattr(counting, "_ENTRIES", 200)
     rows.available(20, queue="fails", attempts=1)
     rows.available(20, queue="fails", ago=-HOUR, attempts=1)
@@ -82,8 +95,8 @@ def test_what_is_consumed_during_a_slow_scrape_is_counted_by_the_next(
     queue = Queue[int]("orders", engine)
     queue.push(1)
 
-    def slow(question: Question, *, anew: bool) -> Known:
-        found = find(question, anew=anew)
+    def slow(question: Question, *, anew: bool, with_levels: bool) -> Known:
+        found = find(question, anew=anew, with_levels=with_levels)
         queue.ack(claimed(queue))
         return found
 
@@ -215,7 +228,7 @@ def test_a_paused_queue_of_the_others_does_not_make_them_late(
 def test_of_more_queues_than_are_looked_at_the_busiest_are_and_none_is_missed_in_silence(
     observer: Observer, rows: Rows, engine: Engine, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(listing, "FEW", few)
+    monkeypatch.setattr(remembering, "FEW", few)
     monkeypatch.setattr(measuring, "MOST_LOOKED_AT", 2)
     monkeypatch.setattr(measuring, "MOST_NAMED", 2)
     rows.consumed(1, queue="a", ago=MINUTE)
@@ -310,7 +323,7 @@ def test_a_time_without_its_zone_is_refused(observer: Observer, after: object) -
 def test_dead_letters_and_claims_are_counted_further_than_what_waits(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(listing, "FEW", few)
+    monkeypatch.setattr(remembering, "FEW", few)
     for name in ("a", "b"):
         rows.dead(150, queue=f"{name}.dead")
         rows.claimed(30, queue=name, left=-MINUTE, claimed_at=HOUR)
@@ -334,7 +347,7 @@ def test_dead_letters_and_claims_are_counted_further_than_what_waits(
 def test_claims_of_dead_letters_are_counted_further_with_those_of_the_queue(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(listing, "FEW", few)
+    monkeypatch.setattr(remembering, "FEW", few)
     monkeypatch.setattr(counting, "_LEAST_ENTRIES", 10)
     monkeypatch.setattr(counting, "_ENTRIES", 20)
     monkeypatch.setattr(glancing, "CLAIMS", 10)
@@ -350,7 +363,7 @@ def test_claims_of_dead_letters_are_counted_further_with_those_of_the_queue(
 def test_dead_letters_beyond_the_bound_are_said_to_be_more(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "_COUNTED", 40)
+    monkeypatch.setattr(scraping, "_COUNTED", 40)
     monkeypatch.setattr(counting, "_LEAST_ENTRIES", 10)
     monkeypatch.setattr(counting, "_ENTRIES", 10)
     monkeypatch.setattr(counting, "MOST_ENTRIES", 25)
@@ -359,3 +372,62 @@ def test_dead_letters_beyond_the_bound_are_said_to_be_more(
     (found,) = observer.measures().queues
 
     assert found.dead == Count(at_least=25, is_exact=False)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_known_of_priorities_saves_questions_and_changes_no_number(
+    many: Engine, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    random = Random(seed)  # noqa: S311  (the same in every run)
+    monkeypatch.setattr(glancing, "ENTRIES", 16)
+    monkeypatch.setattr(glancing, "LEAST", 4)
+    for name in ("_LEAST_ENTRIES", "_ENTRIES"):
+        monkeypatch.setattr(counting, name, 80)
+    rows, observer = Rows(many), patient_observer(many)
+    for name in ("a", "b", "c", "d.dead", "e", "f.dead.dead", "g", "h"):
+        for priority in random.sample(range(-2, 3), random.choice((1, 1, 2, 3))):
+            values = {"queue": name, "priority": priority, "attempts": random.randrange(2)}
+            rows.available(random.choice((1, 3, 30)), ago=random.randrange(1, 9) * HOUR, **values)
+            rows.available(random.choice((1, 2, 9)), ago=-HOUR, **values)
+        rows.dead(random.randrange(1, 40), queue=f"{name}.dead")
+        rows.claimed(random.randrange(3), queue=name)
+    by_levels = observer.measures().queues
+    for name in ("_tried", "_of_one_level"):
+        monkeypatch.setattr(scraping, name, lambda *_: set())
+
+    as_always = observer.measures().queues
+
+    for one, other in zip(by_levels, as_always, strict=True):
+        assert _without_ages(one) == _without_ages(other)
+        assert abs(one.oldest_available_seconds - other.oldest_available_seconds) < 100
+        assert abs(one.oldest_claim_seconds - other.oldest_claim_seconds) < 100
+
+
+def _without_ages(measured: QueueMeasures) -> QueueMeasures:
+    """Return what is the same whenever it is asked; of few messages more may be looked at."""
+    looked_at = 0 if measured.retrying.is_exact else measured.retrying_of
+    return replace(
+        measured,
+        oldest_available_seconds=0.0,
+        oldest_claim_seconds=0.0,
+        retrying_of=looked_at,
+    )
+
+
+def test_of_small_queues_it_is_asked_once_what_failed(
+    many: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, observer = Rows(many), patient_observer(many)
+    for number in range(20):
+        rows.available(3, queue=f"q{number:02}", attempts=1)
+        rows.available(1, queue=f"q{number:02}", priority=1)
+    observer.measures()  # now its session knows the tables
+
+    with counted() as pages:
+        found = observer.measures().queues
+    monkeypatch.setattr(scraping, "_tried", lambda *_: set())
+    with counted() as of_each_priority:
+        observer.measures()
+
+    assert {each.retrying for each in found} == {Count(at_least=3)}
+    assert pages.count < of_each_priority.count / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -12,16 +13,21 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as open_metrics_in,
 )
 from prometheus_client.parser import text_string_to_metric_families as metrics_in
+from prometheus_client.registry import Collector
 from sqlalchemy import Engine, event, text
 
 from tests.looks import patient_observer
 from tests.promtool import needs_promtool, promtool
 from xclaim import Queue, create_engine
 from xclaim.observing.values import Count, Measures, QueueMeasures
+from xclaim.telemetry.encoding import encoded
 from xclaim.telemetry.prometheus import NAMES, Exposition, labels_of
 from xclaim.telemetry.serving import serving
 
@@ -181,6 +187,49 @@ def test_hostile_names_are_labels_like_others(engine: Engine, accept: str | None
     }
     assert {*HOSTILE} - labels == {"other"}  # which stands for the rest
     assert len(labels) == len(HOSTILE)
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        OPEN_METRICS,
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
+        "application/openmetrics-text;version=2.0.0;escaping=values",
+        "text/plain;version=1.0.0;escaping=allow-utf-8",
+        "text/plain;version=1.0.0;escaping=dots",
+    ],
+)
+def test_the_text_is_that_of_the_library(engine: Engine, accept: str) -> None:
+    for name in HOSTILE:
+        push_to(engine, name)
+    metrics = exposition(engine, shared_for=timedelta(hours=1))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(metrics)
+    encode, content_type = choose_encoder(accept)
+
+    scrape = metrics.scrape(accept)
+
+    assert (scrape.body, scrape.content_type) == (encode(registry), content_type)
+
+
+@pytest.mark.parametrize("value", [0.0, -1, 0.1, 1e-9, 999_999, 1e6, 123_456_789, 1e300, math.inf])
+def test_numbers_are_written_as_the_library_writes_them(value: float) -> None:
+    def made() -> GaugeMetricFamily:
+        return GaugeMetricFamily("xclaim_up", "It is up.", value=value)
+
+    registry = CollectorRegistry()
+    registry.register(_Of(made()))
+
+    assert encoded([made()], generate_latest) == generate_latest(registry)
+
+
+class _Of(Collector):
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> list[Metric]:
+        return [self._metric]
 
 
 def test_no_two_queues_have_the_same_label() -> None:

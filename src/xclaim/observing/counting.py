@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
+
+from xclaim.observing.values import Count
 
 MOST_ENTRIES = 10_000  # of one queue
 _ENTRIES = 20_000  # counted of all queues of a list together, of each range
@@ -65,3 +68,19 @@ class Counted:
     is_claimed_cut: bool = False
     is_lapsed_cut: bool = False
     is_dead_cut: bool = False
+
+    def counts(self) -> dict[str, Count]:
+        """Return how many there are of each kind, by its name; cut counts are at least so many."""
+        return {
+            "available": Count(at_least=self.due, is_exact=not self.is_due_cut),
+            "delayed": Count(at_least=self.delayed, is_exact=not self.is_delayed_cut),
+            "retrying": Count(at_least=self.retrying, is_exact=not self.is_retrying_cut),
+            "claimed": Count(at_least=self.claimed, is_exact=not self.is_claimed_cut),
+            "lapsed": Count(at_least=self.lapsed, is_exact=not self.is_lapsed_cut),
+            "dead": Count(at_least=self.dead, is_exact=not self.is_dead_cut),
+        }
+
+
+def since(now: datetime, time: datetime | None) -> timedelta | None:
+    """Return how long ago a time was, None if there is none; of one in the future no time."""
+    return None if time is None else max(now - time, timedelta(0))

@@ -51,11 +51,14 @@ class Glance:
         return sum(seen.entries for seen in parts if seen)
 
 
-def glance(question: Question, most: int) -> Glance:
-    """Look at the first entries of queues, in ``most`` steps: one for each that is not small."""
+def glance(question: Question, most: int, *, with_levels: bool = False) -> Glance:
+    """Look at the first entries of queues, in ``most`` steps: one for each that is not small.
+
+    ``with_levels``: also at the first and the last of their priorities.
+    """
     (here,) = question.rows(observing_queues.who_and_when)
     bounds = {"most": most, "bound": ENTRIES, "least": LEAST}
-    waiting = question.rows(observing_glances.first_entries, bounds)
+    waiting = question.rows(observing_glances.first_entries, bounds, with_levels=with_levels)
     claims = question.rows(observing_glances.first_claims, {"most": most, "bound": CLAIMS})
     return Glance(
         role=here.role,

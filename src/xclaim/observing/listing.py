@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from xclaim import arguments
@@ -13,13 +13,13 @@ from xclaim.errors import InvalidArgumentError
 from xclaim.limits import Pause, limits_of
 from xclaim.observing import flowing
 from xclaim.observing.asking import Build, Question
-from xclaim.observing.counting import LEVELS, Bounds, Counted, share
+from xclaim.observing.counting import LEVELS, Bounds, Counted, since
 from xclaim.observing.estimating import estimated
-from xclaim.observing.glancing import CLAIMS, ENTRIES, Glance, glance
+from xclaim.observing.glancing import Glance, glance
 from xclaim.observing.names import base_of, checked, queue_of
 from xclaim.observing.remembering import FEW, Memory, Slow, memory_of
-from xclaim.observing.times import as_time, now_of
-from xclaim.observing.values import Count, QueueSummary
+from xclaim.observing.times import as_time
+from xclaim.observing.values import QueueSummary
 from xclaim.observing.verdicts import FAILING_FOR, Seen, verdict
 from xclaim.sql.revision import qualified
 from xclaim.sql.schema import QUEUE_TABLE_NAME, queue_table
@@ -35,7 +35,6 @@ _MOST_LISTED = 1_000
 _MOST_CLOSELY = 50
 _MOST_TRIED = 20  # queues whose verdict needs rows
 _TRIED = 5  # of their rows
-_COUNTED = 100_000  # claims of all queues together, and dead letters, for a scrape
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +88,11 @@ def queue(question: Question, name: str) -> QueueSummary | None:
     return replace(found, flow=flowing.flows(question, [name])[name])
 
 
-def find(question: Question, *, anew: bool = False) -> Known:
+def find(question: Question, *, anew: bool = False, with_levels: bool = False) -> Known:
     """Return all queues: those that have a message, whatever its status, or a setting.
 
     ``anew``: what was consumed last is not remembered from some seconds ago, but looked for.
+    ``with_levels``: as for ``glance``.
     """
     settings = _settings(question)
     if question.is_sqlite:
@@ -106,7 +106,7 @@ def find(question: Question, *, anew: bool = False) -> Known:
         behind = frozenset(base_of(row.queue) for row in cut)
         found = {*settings, *active, *map(base_of, slow.names)}
         return Known(sorted(found), slow.consumed_at, settings, active=active, behind=behind)
-    seen = glance(question, MOST_QUEUES)
+    seen = glance(question, MOST_QUEUES, with_levels=with_levels)
     memory = memory_of(question.connection, question.schema, seen.role)
     slow = _remembered(question, memory, anew=anew)
     active = frozenset(map(base_of, (*seen.waiting, *seen.claims)))
@@ -152,7 +152,7 @@ def _summaries(question: Question, known: Known, names: Sequence[str]) -> list[Q
     Of many queues a glance says it, over what was seen closely some seconds ago.
     """
     if known.glance is None or len(names) <= FEW:
-        rows = _rows(question, names, Bounds.of(len(names)))
+        rows = rows_of(question, names, Bounds.of(len(names)))
         if known.memory is not None:
             known.memory.keep_rows(rows)
     else:
@@ -182,7 +182,7 @@ def _needs_rows(row: Counted, known: Known, glance: Glance) -> bool:
     is_worked_on = last is not None and glance.now - last <= FAILING_FOR
     return (
         row.queue in glance.waiting
-        and _pause(known.settings.get(row.queue)) is None
+        and pause_of(known.settings.get(row.queue)) is None
         and not is_worked_on
     )
 
@@ -191,7 +191,7 @@ def _add_deaths(question: Question, glance: Glance, rows: Mapping[str, Counted])
     """Add when the newest of many dead letters died, which is not among the first."""
     names = {name + DEAD_LETTER_SUFFIX: name for name in rows}
     cut = [name for name in names if name in glance.waiting and glance.waiting[name].is_cut]
-    for row in _of_each(question, observing_glances.last_died, cut, levels=LEVELS):
+    for row in of_each(question, observing_glances.last_died, cut, levels=LEVELS):
         rows[names[row.queue]].died_at = row.died_at
 
 
@@ -203,111 +203,20 @@ def _add_live(question: Question, rows: Mapping[str, Counted]) -> None:
             last = question.rows(observing_glances.last_claim, {"queue_name": name})
             rows[name].has_live = bool(last and last[0].is_live)
         return
-    for row in _of_each(question, observing_glances.last_claims, cut):
+    for row in of_each(question, observing_glances.last_claims, cut):
         rows[row.queue].has_live = row.is_live
 
 
 def _add_tried(
     question: Question, glance: Glance, rows: Mapping[str, Counted], names: Sequence[str]
 ) -> None:
-    for row in _of_each(question, observing_glances.tried, names, sample=_TRIED):
+    for row in of_each(question, observing_glances.tried, names, sample=_TRIED):
         rows[row.queue].retrying, rows[row.queue].looked_at = row.retrying, row.looked_at
         seen = glance.waiting[row.queue]
         rows[row.queue].is_retrying_cut = seen.is_cut or row.looked_at < seen.entries
 
 
-def measured(question: Question, known: Known, names: Sequence[str]) -> list[QueueSummary]:
-    """Return what a scrape needs of these queues: nothing of it is remembered.
-
-    Claims and dead letters, of which there should be few, are counted further than what waits.
-    """
-    others = share(_COUNTED, len(names))
-    if known.glance is None:
-        rows = _rows(question, names, Bounds.of(len(names), others=others))
-        return [_summary(rows[name], known) for name in names]
-    if len(names) <= FEW:
-        bounds = Bounds.of(len(names))
-        claims = dead = bounds.others
-        rows = _rows(question, names, bounds)
-    else:
-        claims, dead = CLAIMS, ENTRIES
-        rows = {name: known.glance.of(name) for name in names}
-        _add_waiting(question, known.glance, rows)
-    _count_claims(question, rows, claims)
-    _count_dead(question, rows, dead)
-    return [_summary(rows[name], known) for name in names]
-
-
-def glanced(question: Question, known: Known, names: Sequence[str]) -> list[QueueSummary]:
-    """Return what is known of these queues without another look, of those that are glanced."""
-    if known.glance is not None:
-        return [_summary(known.glance.of(name), known) for name in names]
-    now = now_of(question)
-    return [_summary(Counted(queue=name, now=now), known) for name in names]
-
-
-def _add_waiting(question: Question, glance: Glance, rows: Mapping[str, Counted]) -> None:
-    bounds = Bounds.of(len(rows))
-    names = [name for name in rows if name in glance.waiting]
-    numbers = {"bound": bounds.entries, "sample": bounds.rows, "levels": LEVELS}
-    for row in _of_each(question, observing_closely.waits, names, **numbers):
-        counted = rows[row.queue]
-        counted.retrying, counted.is_retrying_cut = row.retrying, row.is_retrying_cut
-        counted.looked_at = row.looked_at
-        if glance.waiting[row.queue].is_cut:
-            counted.available_at = row.available_at
-            counted.due, counted.is_due_cut = row.due, row.is_due_cut
-            counted.delayed, counted.is_delayed_cut = row.delayed, row.is_delayed_cut
-    held = {each: name for each, name in _with_dead(rows).items() if each in glance.claims}
-    for row in _of_each(question, observing_glances.first_claimed, list(held), sample=bounds.rows):
-        counted = rows[held[row.queue]]
-        times = [time for time in (counted.claimed_at, row.claimed_at) if time is not None]
-        counted.claimed_at = min(times, default=None)
-
-
-def _count_claims(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
-    cut = _with_dead(name for name, row in rows.items() if row.is_claimed_cut)
-    counted = _counted(question, observing_glances.counted_claims, list(cut), so_far)
-    for name in {cut[each] for each in counted}:
-        row = rows[name]
-        row.claimed, row.lapsed, row.is_claimed_cut, row.is_lapsed_cut = 0, 0, False, False
-    for each, (found, is_cut) in counted.items():
-        row = rows[cut[each]]
-        row.claimed += found.entries
-        row.lapsed += found.due
-        row.is_claimed_cut |= is_cut
-        row.is_lapsed_cut |= is_cut and found.due == found.entries
-        if each == cut[each]:
-            row.live, row.own_lapsed = found.entries - found.due, found.due
-
-
-def _count_dead(question: Question, rows: Mapping[str, Counted], so_far: int) -> None:
-    cut = {name + DEAD_LETTER_SUFFIX: name for name, row in rows.items() if row.is_dead_cut}
-    counted = _counted(question, observing_glances.counted_entries, list(cut), so_far)
-    for name, (found, is_cut) in counted.items():
-        rows[cut[name]].dead, rows[cut[name]].is_dead_cut = found.entries, is_cut
-
-
-def _counted(
-    question: Question, build: Build, names: Sequence[str], so_far: int
-) -> dict[str, tuple[Any, bool]]:
-    """Count those that were counted ``so_far`` further, and again what the others leave of that."""
-    found: dict[str, tuple[Any, bool]] = {}
-    left = _COUNTED
-    while names and (bound := share(left, len(names))) > so_far:
-        rows = _of_each(question, build, names, bound=bound)
-        found |= {row.queue: (row, row.entries >= bound) for row in rows}
-        left, so_far = left - sum(row.entries for row in rows), bound
-        names = [row.queue for row in rows if row.entries >= bound]
-    return found
-
-
-def _with_dead(names: Iterable[str]) -> dict[str, str]:
-    """Return these queues, and those of their dead letters, each with the queue that it is of."""
-    return {each: name for name in names for each in (name, name + DEAD_LETTER_SUFFIX)}
-
-
-def _of_each(
+def of_each(
     question: Question, build: Build, names: Sequence[str], **numbers: int
 ) -> Sequence[Any]:
     """Ask one statement of PostgreSQL for each of the queues."""
@@ -316,12 +225,12 @@ def _of_each(
     return question.rows(build, {**question.dialect.row_parameters(queue=names), **numbers})
 
 
-def _rows(question: Question, names: Sequence[str], bounds: Bounds) -> dict[str, Counted]:
-    """Look closely at each queue."""
+def rows_of(question: Question, names: Sequence[str], bounds: Bounds) -> dict[str, Counted]:
+    """Look closely at each queue, and count so far."""
     if question.is_sqlite:
         return {name: _row_of_sqlite(question, name, bounds) for name in names}
     numbers = {"bound": bounds.entries, "others": bounds.others, "sample": bounds.rows}
-    found = _of_each(question, observing_closely.summaries, names, levels=LEVELS, **numbers)
+    found = of_each(question, observing_closely.summaries, names, levels=LEVELS, **numbers)
     return {row.queue: _with_cuts(Counted(**row._asdict()), bounds) for row in found}
 
 
@@ -384,7 +293,7 @@ def _summary(row: Counted, known: Known) -> QueueSummary:
     now = as_time(row.now)
     last = known.consumed_at.get(row.queue)
     setting = known.settings.get(row.queue)
-    pause = _pause(setting)
+    pause = pause_of(setting)
     oldest, claimed_at = as_time(row.available_at), as_time(row.claimed_at)
     seen = Seen(
         now=now,
@@ -399,29 +308,26 @@ def _summary(row: Counted, known: Known) -> QueueSummary:
         died_at=as_time(row.died_at),
     )
     word, reason = verdict(seen)
+    counts = row.counts()
     return QueueSummary(
         name=row.queue,
         verdict=word,
         reason=reason,
-        available=Count(at_least=row.due, is_exact=not row.is_due_cut),
-        delayed=Count(at_least=row.delayed, is_exact=not row.is_delayed_cut),
-        retrying=Count(at_least=row.retrying, is_exact=not row.is_retrying_cut),
+        available=counts["available"],
+        delayed=counts["delayed"],
+        retrying=counts["retrying"],
         retrying_of=row.looked_at,
-        claimed=Count(at_least=row.claimed, is_exact=not row.is_claimed_cut),
-        lapsed=Count(at_least=row.lapsed, is_exact=not row.is_lapsed_cut),
-        dead=Count(at_least=row.dead, is_exact=not row.is_dead_cut),
-        oldest_waiting=_since(now, oldest),
-        oldest_claim=_since(now, claimed_at),
+        claimed=counts["claimed"],
+        lapsed=counts["lapsed"],
+        dead=counts["dead"],
+        oldest_waiting=since(now, oldest),
+        oldest_claim=since(now, claimed_at),
         last_consumed_at=last,
         pause=pause,
         max_backlog=None if setting is None else setting.max_backlog,
         on_full=None if setting is None else setting.on_full,
         limits=limits_of(setting) if _is_limited(setting) else None,
     )
-
-
-def _since(now: datetime, time: datetime | None) -> timedelta | None:
-    return None if time is None else max(now - time, timedelta(0))
 
 
 def _settings(question: Question) -> dict[str, Any]:
@@ -445,7 +351,8 @@ def _is_limited(row: Any) -> bool:
     return row is not None and (row.concurrency is not None or row.rate is not None)
 
 
-def _pause(setting: Any) -> Pause | None:
+def pause_of(setting: Any) -> Pause | None:
+    """Return how a queue with these settings is paused, if it is."""
     if setting is None or setting.paused_at is None:
         return None
     return Pause(

@@ -12,14 +12,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from xclaim.errors import InvalidArgumentError
-from xclaim.observing import listing
+from xclaim.observing import listing, scraping
 from xclaim.observing.asking import Question
 from xclaim.observing.charting import Steps, consumed_charts
-from xclaim.observing.listing import Known
-from xclaim.observing.times import now_of
-from xclaim.observing.values import Chart, Count, Measures, QueueMeasures, QueueSummary
+from xclaim.observing.counting import Counted, since
+from xclaim.observing.listing import Known, pause_of
+from xclaim.observing.times import as_time, now_of
+from xclaim.observing.values import Chart, Count, Measures, QueueMeasures
 from xclaim.observing.verdicts import STALLED_AFTER
 from xclaim.sql.statements import diagnosing
 
@@ -41,23 +43,31 @@ def measures(question: Question, *, consumed_after: datetime | None) -> Measures
     _check(consumed_after)
     # Before the look: what is consumed while it lasts is of the next.
     looked_until = now_of(question) - _SETTLED_AFTER
-    known = listing.find(question, anew=consumed_after is not None)
-    busiest = sorted(known.names, key=lambda name: _glanced_busyness(known, name))
-    names, rest = busiest[:MOST_LOOKED_AT], busiest[MOST_LOOKED_AT:]
-    summaries = listing.measured(question, known, names)
+    anew = consumed_after is not None
+    known = listing.find(question, anew=anew, with_levels=True)
+    names, rest = _busiest(known)
+    rows = scraping.measured(question, known, names)
     consumed = _consumed(question, known.consumed_at, consumed_after, looked_until)
     rest = [name for name in rest if name in known.active or name in (consumed or ())]
     glanced = [name for name in rest if known.is_glanced(name)][:MOST_GLANCED]
-    summaries += listing.glanced(question, known, glanced)
+    rows += scraping.glanced(question, known, glanced)
     # One behind those that were looked for may be known for something else: that is missing then.
     not_measured = {*rest}.difference(glanced) | known.behind
     return Measures(
-        queues=_labelled([_measured(summary, consumed) for summary in summaries]),
+        queues=_labelled([_measured(row, known, consumed) for row in rows]),
         queues_not_measured=len(not_measured),
         looked_until=looked_until,
         oldest_snapshot_seconds=_oldest_snapshot(question),
         took_seconds=time.monotonic() - began,
     )
+
+
+def _busiest(known: Known) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the queues that are looked at closely, and the rest."""
+    if len(known.names) <= MOST_LOOKED_AT:
+        return known.names, []
+    busiest = sorted(known.names, key=lambda name: _glanced_busyness(known, name))
+    return busiest[:MOST_LOOKED_AT], busiest[MOST_LOOKED_AT:]
 
 
 def _glanced_busyness(known: Known, name: str) -> tuple[bool, int, str]:
@@ -127,20 +137,17 @@ def _count_of(chart: Chart, bound: int) -> Count:
     return Count(at_least=bound, is_exact=False, estimate=messages if is_near else None)
 
 
-def _measured(summary: QueueSummary, consumed: Mapping[str, Count] | None) -> QueueMeasures:
+def _measured(row: Counted, known: Known, consumed: Mapping[str, Count] | None) -> QueueMeasures:
+    counts, now = row.counts(), as_time(row.now)
     return QueueMeasures(
-        queue=summary.name,
-        backlog=summary.available,
-        delayed=summary.delayed,
-        retrying=summary.retrying,
-        retrying_of=summary.retrying_of,
-        claimed=summary.claimed,
-        lapsed=summary.lapsed,
-        dead=summary.dead,
-        consumed=None if consumed is None else consumed.get(summary.name, _NONE),
-        oldest_available_seconds=_seconds(summary.oldest_waiting),
-        oldest_claim_seconds=_seconds(summary.oldest_claim),
-        is_paused=summary.pause is not None,
+        queue=row.queue,
+        backlog=counts.pop("available"),
+        **counts,
+        retrying_of=row.looked_at,
+        consumed=None if consumed is None else consumed.get(row.queue, _NONE),
+        oldest_available_seconds=_seconds(now, row.available_at),
+        oldest_claim_seconds=_seconds(now, row.claimed_at),
+        is_paused=pause_of(known.settings.get(row.queue)) is not None,
     )
 
 
@@ -182,7 +189,8 @@ def _sum(counts: Iterable[Count]) -> Count:
     )
 
 
-def _seconds(age: timedelta | None) -> float:
+def _seconds(now: datetime, time: Any) -> float:
+    age = since(now, as_time(time))
     return 0.0 if age is None else age.total_seconds()
 
 

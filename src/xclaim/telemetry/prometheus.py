@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -24,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from xclaim.arguments import visible
 from xclaim.errors import XclaimError
 from xclaim.observing.values import Count, Measures, QueueMeasures
+from xclaim.telemetry.encoding import encoded
 from xclaim.telemetry.labels import OTHER
 
 if TYPE_CHECKING:
@@ -168,11 +168,9 @@ class Exposition(Collector):
     def scrape(self, accept: str | None = None) -> Scrape:
         """Return the metrics as the header ``Accept`` asks for them, by default as plain text."""
         look = self._look()
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Found(look, counts=self._counts))
         encode, content_type = choose_encoder(accept or "")
-        is_up = look.measures is not None
-        return Scrape(body=encode(registry), content_type=content_type, is_up=is_up)
+        body = encoded(_Found(look, counts=self._counts).collect(), encode)
+        return Scrape(body=body, content_type=content_type, is_up=look.measures is not None)
 
     def describe(self) -> Iterable[Metric]:
         """Return the metrics without their values, for which the database is not asked."""

@@ -114,6 +114,23 @@ SELECT {waiting_columns},
                        FROM ({claims}) AS claims) AS held
  CROSS JOIN LATERAL (SELECT dead, {available_at} AS died_at FROM ({letters}) AS letters) AS letters
 """
+# Of a queue that has a second priority nothing: that is one descent, and the others are not made.
+_OF_ONE_LEVEL = """
+SELECT name.queue, found.due, {oldest} AS available_at, found.delayed, found.retrying,
+       found.looked_at, found.due >= :bound AS is_due_cut,
+       found.delayed >= :bound AS is_delayed_cut,
+       found.looked_at < (found.due + found.delayed) AS is_retrying_cut
+  FROM (SELECT unnest((:queues)::text[]) AS queue,
+               unnest((:tops)::smallint[]) AS priority) AS name
+ CROSS JOIN LATERAL (
+       SELECT CASE WHEN (SELECT lower.priority FROM {table} AS lower
+                          WHERE lower.queue = name.queue AND {waiting}
+                            AND lower.priority < name.priority
+                          ORDER BY lower.priority DESC LIMIT 1) IS NULL
+                   THEN name.priority END AS priority OFFSET 0) AS level
+ CROSS JOIN LATERAL ({of_level}) AS found
+ WHERE level.priority IS NOT NULL
+"""
 # Behind the last of the levels: in the order of the index, whatever is due or delayed there.
 _OF_REST = """
 SELECT count(CASE WHEN entry.available_at <= {now} THEN 1 END) AS due,
@@ -156,6 +173,24 @@ def waits(table: Table, dialect: Dialect) -> TextClause:
         "SELECT {waiting_columns} FROM (SELECT unnest((:queues)::text[]) AS queue) AS name {waits}"
     )
     return _of_waiting(sql, table, dialect)
+
+
+@lru_cache
+def waits_of_one_level(table: Table, dialect: Dialect) -> TextClause:
+    """Return what ``waits`` returns, of those of some queues that have no second priority.
+
+    ``tops`` are their highest priorities (PostgreSQL).
+    """
+    of_level = _of_level("level.priority", ":bound").replace("{sample}", ":sample")
+    return statement_of(
+        _OF_ONE_LEVEL,
+        table,
+        dialect,
+        of_level=of_level,
+        oldest=bounded("found.available_at"),
+        queue="name.queue",
+        waiting=WAITING,
+    )
 
 
 def _of_waiting(sql: str, table: Table, dialect: Dialect, **parts: str) -> TextClause:

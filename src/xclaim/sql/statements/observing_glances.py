@@ -17,27 +17,31 @@ from xclaim.sql.statements.observing_text import HELD, LAST_DIED, WAITING, bound
 # returns all that are complete among them. Of the last there may be more; with fewer than `least`
 # of it the next step begins with it.
 _FIRST_ENTRIES = """
-SELECT queue, entries, due, oldest_at, newest_at, is_cut, is_last
-  FROM (SELECT queue, entries, due, oldest_at, newest_at,
+SELECT queue, entries, due, oldest_at, newest_at, top, bottom, is_cut, is_last
+  FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom,
                is_full AND number = queues AS is_cut,
                is_full AND (number = queues OR number = (queues - 1) AND of_last < {least})
                  AS is_last,
                is_full AND queues > 1 AND number = queues AND entries < {least} AS is_left_out
-          FROM (SELECT queue, entries, due, oldest_at, newest_at,
+          FROM (SELECT queue, entries, due, oldest_at, newest_at, top, bottom,
                        row_number() OVER (ORDER BY queue) AS number,
                        count(*) OVER () AS queues, (sum(entries) OVER ()) >= :bound AS is_full,
                        first_value(entries) OVER (ORDER BY queue DESC) AS of_last
                   FROM (SELECT entry.queue, count(*) AS entries,
                                count(CASE WHEN entry.at <= {now} THEN 1 END) AS due,
                                min(CASE WHEN entry.at <= {now} THEN entry.at END) AS oldest_at,
-                               max(CASE WHEN entry.at <= {now} THEN entry.at END) AS newest_at
-                          FROM (SELECT queue, {at} AS at FROM {table} AS behind
+                               max(CASE WHEN entry.at <= {now} THEN entry.at END) AS newest_at,
+                               {top} AS top, {bottom} AS bottom
+                          FROM (SELECT queue, {at} AS at{of_entry} FROM {table} AS behind
                                  WHERE {indexed} {condition}
                                  ORDER BY queue, {order} LIMIT :bound) AS entry
                          GROUP BY entry.queue) AS of_queue) AS numbered) AS step
  WHERE NOT is_left_out
 """
-_COLUMNS = "{0}.queue, {0}.entries, {0}.due, {0}.oldest_at, {0}.newest_at, {0}.is_cut, {0}.is_last"
+_COLUMNS = (
+    "{0}.queue, {0}.entries, {0}.due, {0}.oldest_at, {0}.newest_at, {0}.top, {0}.bottom,"
+    " {0}.is_cut, {0}.is_last"
+)
 # One step more than the most says whether there are queues behind those that were seen.
 _FIRST_OF_EACH = """
 WITH RECURSIVE walk AS (
@@ -45,10 +49,16 @@ SELECT {of_first}, 1 AS number FROM ({first}) AS first
 UNION ALL
 SELECT {of_found}, walk.number + 1
   FROM walk CROSS JOIN LATERAL ({behind}) AS found WHERE walk.is_last AND walk.number <= :most)
-SELECT queue, entries, due, is_cut, {oldest_at} AS oldest_at, {newest_at} AS newest_at,
+SELECT queue, entries, due, top, bottom, is_cut, {oldest_at} AS oldest_at, {newest_at} AS newest_at,
        number > :most AS is_behind
   FROM walk
 """
+_NO_LEVELS = {"of_entry": "", "top": "0", "bottom": "0"}
+_LEVELS = {
+    "of_entry": ", priority",
+    "top": "max(entry.priority)",
+    "bottom": "min(entry.priority)",
+}
 _LAST_CLAIM = """
 SELECT claim_expires_at > {now} AS is_live FROM {table}
  WHERE queue = {queue} AND {held} ORDER BY claim_expires_at DESC LIMIT 1
@@ -71,14 +81,16 @@ def _first_of_each(table: Table, dialect: Dialect, **parts: str) -> TextClause:
 
 
 @lru_cache
-def first_entries(table: Table, dialect: Dialect) -> TextClause:
+def first_entries(table: Table, dialect: Dialect, *, with_levels: bool = False) -> TextClause:
     """Return of each queue what waits among its first entries, ``bound`` at most (PostgreSQL).
 
-    Of those that are cut ``least`` were seen or more, in the order in which they are claimed.
+    Of those that are cut ``least`` were seen or more, in the order in which they are claimed. With
+    levels the priorities of the first and the last that was seen are told, ``top`` and ``bottom``.
     """
     order = "priority DESC, available_at"
     parts = {"at": "available_at", "indexed": WAITING, "order": order, "least": ":least"}
-    return _first_of_each(table, dialect, waiting=WAITING, **parts)
+    told = _LEVELS if with_levels else _NO_LEVELS
+    return _first_of_each(table, dialect, waiting=WAITING, **parts, **told)
 
 
 @lru_cache
@@ -86,7 +98,7 @@ def first_claims(table: Table, dialect: Dialect) -> TextClause:
     """Return of each queue its claims, ``bound`` at most, and of them the lapsed (PostgreSQL)."""
     column = "claim_expires_at"
     parts = {"at": column, "indexed": HELD, "order": column, "least": ":bound"}
-    return _first_of_each(table, dialect, **parts)
+    return _first_of_each(table, dialect, **parts, **_NO_LEVELS)
 
 
 @lru_cache
@@ -123,6 +135,28 @@ def tried(table: Table, dialect: Dialect) -> TextClause:
         " count(CASE WHEN attempts > 0 THEN 1 END) AS retrying"
         " FROM (SELECT attempts FROM {table} WHERE queue = name.queue AND {waiting}"
         " ORDER BY priority DESC, available_at LIMIT :sample) AS entry) AS found"
+    )
+    return statement_of(sql, table, dialect, waiting=WAITING)
+
+
+@lru_cache
+def tried_of_known(table: Table, dialect: Dialect) -> TextClause:
+    """Return of some queues which of their first messages failed before (PostgreSQL).
+
+    Of each queue of ``nears`` the first, and as many as of ``fars`` of those that are due later and
+    have its priority of ``tops``.
+    """
+    sql = (
+        "SELECT name.queue, found.looked_at, found.retrying"
+        " FROM (SELECT unnest((:queues)::text[]) AS queue, unnest((:tops)::smallint[]) AS top,"
+        " unnest((:nears)::integer[]) AS near, unnest((:fars)::integer[]) AS far) AS name"
+        " CROSS JOIN LATERAL (SELECT count(*) AS looked_at,"
+        " count(CASE WHEN attempts > 0 THEN 1 END) AS retrying"
+        " FROM (SELECT * FROM (SELECT attempts FROM {table} WHERE queue = name.queue AND {waiting}"
+        " ORDER BY priority DESC, available_at LIMIT name.near) AS near"
+        " UNION ALL SELECT * FROM (SELECT attempts FROM {table} WHERE queue = name.queue"
+        " AND {waiting} AND priority = name.top AND available_at > {now}"
+        " ORDER BY available_at LIMIT name.far) AS far) AS entry) AS found"
     )
     return statement_of(sql, table, dialect, waiting=WAITING)
 
