@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -290,25 +291,63 @@ def test_claims_under_a_key_begin_at_another_part_each_time(queue: Queue[Any]) -
     assert parts_of([claim.message for claim in claims]) == ALL_PARTS
 
 
+@contextmanager
+def writing_to(places: Places, part: int) -> Iterator[tuple[Connection, dict[str, str]]]:
+    """Yield a connection to the place of a part, and the columns of a row that is in it."""
+    first, rest = places
+    engine = create_engine((first if part < 2 else rest).url)
+    with engine.begin() as connection:
+        yield connection, dict.fromkeys(("queue", "origin_queue"), f"'orders.{part}'")
+    engine.dispose()
+
+
 @pytest.mark.parametrize("who", [{}, {"claim_key": "task"}], ids=["without", "with a key"])
 @pytest.mark.parametrize("numbers", [(2, 3), (3, 1), (0, 2)], ids=str)
 def test_a_part_that_has_only_the_unreadable_does_not_end_a_stream(
     two_files: Places, opened: Open, numbers: tuple[int, int], who: dict[str, Any]
 ) -> None:
     unreadable, readable = numbers
-    part = f"'orders.{unreadable}'"
-    first, rest = two_files
-    engine = create_engine((first if unreadable < 2 else rest).url)
-    with engine.begin() as connection:
-        unknown = rows.ON_SQLITE["a codec nobody knows"]
-        unknown.write(connection, queue=part, origin_queue=part, max_attempts="NULL")
-    engine.dispose()
+    with writing_to(two_files, unreadable) as (connection, part):
+        rows.ON_SQLITE["a codec nobody knows"].write(connection, max_attempts="NULL", **part)
     with Queue(f"orders.{readable}", two_files) as other:
         other.push_many([1, 2, 3, 4, 5])
 
     seen = [claim.payload for claim in opened(two_files).stream(batch=1, **who)]
 
     assert seen == [1, 2, 3, 4, 5]
+
+
+def stream_of_ones(queue: Queue[Any]) -> list[Any]:
+    return [claim.payload for claim in queue.stream(batch=1)]
+
+
+def blocks_of_ones(queue: Queue[Any]) -> list[Any]:
+    seen: list[Any] = []
+    while True:
+        with queue.consume_many(1) as claims:
+            seen += [claim.payload for claim in claims]
+        if not claims:
+            return seen
+
+
+@pytest.mark.parametrize("work", [stream_of_ones, blocks_of_ones])
+def test_the_unreadable_of_two_places_is_not_taken_for_one_message(
+    two_files: Places,
+    opened: Open,
+    work: Callable[[Queue[Any]], list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(random, "randrange", lambda *_: 0)  # so it begins at the first part
+    for number in (0, 2):
+        with writing_to(two_files, number) as (connection, part):
+            unknown = rows.ON_SQLITE["a codec nobody knows"]
+            unknown.write(connection, id="4711", max_attempts="1", **part)
+    with Queue("orders.3", two_files) as other:
+        other.push_many([1, 2, 3])
+
+    seen = work(opened(two_files))
+
+    assert seen == [1, 2, 3]
 
 
 def test_what_was_not_consumed_is_found_in_all_parts(places: Places) -> None:

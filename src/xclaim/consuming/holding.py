@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from xclaim.retry import Retry
 
 T = TypeVar("T")
+QueueAndId = tuple[str, int]  # the parts of a split queue have ids of their own
 
 _MOST_WITHOUT_KEY = 100
 
@@ -137,8 +138,8 @@ class Holding:
         """Return whether the claim is held here, by this process."""
         return self.claims.has(claim) and not self.is_of_a_parent()
 
-    def release_unreadable(self) -> set[int]:
-        """Release what waits here and cannot be read, each with its error; return the ids.
+    def release_unreadable(self) -> set[QueueAndId]:
+        """Release what waits here and cannot be read, each with its error; return which it was.
 
         What takes long to be decoded is not: its payload tells.
         """
@@ -147,8 +148,8 @@ class Holding:
                 self.claims.set_aside(claim, error)
         return self.release_set_aside()
 
-    def release_set_aside(self) -> set[int]:
-        """Release what was set aside, and return the ids: none is a reason to end a loop.
+    def release_set_aside(self) -> set[QueueAndId]:
+        """Release what was set aside, and return which it was: none is a reason to end a loop.
 
         But a worker without the key fails all that it is given, and no message is to blame: raise
         EncryptionKeyError after a hundred in a row.
@@ -160,7 +161,7 @@ class Holding:
             self._without_key += isinstance(error, EncryptionKeyError)
             if self._without_key >= _MOST_WITHOUT_KEY:
                 raise error
-        return {claim.message.id for claim, _ in aside}
+        return {(claim.message.queue, claim.message.id) for claim, _ in aside}
 
     def is_read(self) -> None:
         """Note that a message could be read."""

@@ -15,7 +15,7 @@ from xclaim import arguments, verbs
 from xclaim.claims import Claim
 from xclaim.connections.runner import Runner
 from xclaim.consuming.claims_ahead import ClaimsAhead
-from xclaim.consuming.holding import Holding
+from xclaim.consuming.holding import Holding, QueueAndId
 from xclaim.consuming.keeping import Keeper
 from xclaim.consuming.listening import claim_waiting
 from xclaim.consuming.reconnecting import Reconnecting, has_connected
@@ -99,7 +99,7 @@ class Loop:
     ) -> None:
         """Claim what can be read, at once or within ``wait``; what cannot is released."""
         ends_at = time.monotonic() + (0 if wait is None else wait.total_seconds())
-        seen: set[int] = set()
+        seen: set[QueueAndId] = set()
         while self.fill_within(holding.claims, limit, wait, claimant):
             released = holding.release_unreadable()
             # Where failures come back at once, the same are claimed again.

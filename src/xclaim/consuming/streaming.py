@@ -15,6 +15,7 @@ from xclaim.connections.payload_work import takes_long, unreadable
 from xclaim.errors import ClaimLostError
 
 if TYPE_CHECKING:
+    from xclaim.consuming.holding import QueueAndId
     from xclaim.consuming.loop import Loop
 
 
@@ -41,7 +42,7 @@ class Stream:
         self._works = self._holding.works
         self._is_begun = False
         self._was_read: Claim | None = None  # ahead, by somebody who may wait for it
-        self._released: set[int] = set()  # ids of what could not be read since one was handed out
+        self._released: set[QueueAndId] = set()  # what could not be read since one was handed out
 
     def turn(self) -> bool:
         """Ack what is finished and claim more; return False at the end of the stream."""
@@ -82,7 +83,7 @@ class Stream:
                 return None
         return None
 
-    def _is_in_vain(self, released: set[int]) -> bool:
+    def _is_in_vain(self, released: set[QueueAndId]) -> bool:
         """Return whether only what could not be read before comes back, at once and again."""
         is_again = bool(released) and released <= self._released
         self._released |= released
