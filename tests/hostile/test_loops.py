@@ -286,6 +286,22 @@ def test_a_stream_gets_past_the_unreadable_of_a_higher_priority(
     assert (queue.counts().consumed, queue.counts().available) == (2, 3)
 
 
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_stream_claims_no_more_ahead_however_much_cannot_be_read(
+    engine: Engine, facade: Facade, database: str
+) -> None:
+    with engine.begin() as connection:
+        for _ in range(20):
+            rows.ON[database]["headers that are a list"].write(connection)
+    queue = facade.queue("hostile")
+    queue.push_many(range(30))
+
+    claimed = [queue.counts().claimed for _ in queue.stream(batch=2)]
+
+    assert max(claimed) == 2
+    assert queue.counts().dead_letters == 20
+
+
 @pytest.mark.parametrize("database", ["postgresql"])
 def test_an_error_of_the_driver_itself_is_not_taken_for_a_database_that_is_away(
     engine: Engine, facade: Facade, caplog: pytest.LogCaptureFixture
