@@ -98,7 +98,7 @@ class Loop:
         self, holding: Holding, limit: int, wait: timedelta | None, claimant: Claimant
     ) -> None:
         """Claim what can be read, at once or within ``wait``; what cannot is released."""
-        ends_at = time.monotonic() + (0 if wait is None else wait.total_seconds())
+        ends_at = time.monotonic() + (arguments.optional_seconds("wait", wait) or 0)
         seen: set[QueueAndId] = set()
         while self.fill_within(holding.claims, limit, wait, claimant):
             released = holding.release_unreadable()

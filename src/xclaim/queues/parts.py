@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from xclaim import verbs
+from xclaim import arguments, verbs
 from xclaim.claims import Claim, Ticket
 from xclaim.connections.runner import Runner
 from xclaim.consuming.room import without_new
@@ -271,6 +271,7 @@ class Parts:
         how much was done there.
         """
         done = 0
+        arguments.optional_limit(limit)
 
         def run(part: Part) -> int:
             return part.run(verb, limit=None if limit is None else limit - done, **options)
