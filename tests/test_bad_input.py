@@ -29,7 +29,9 @@ from xclaim import (
     DatabaseUrlError,
     InvalidArgumentError,
     Message,
+    MessagesFailedError,
     PayloadError,
+    Payloads,
     Place,
     Places,
     Queue,
@@ -41,6 +43,7 @@ from xclaim import (
     create_engine,
 )
 from xclaim.operations import migrate
+from xclaim.payloads.codecs.arrow import Arrow
 
 
 @pytest.fixture
@@ -324,6 +327,46 @@ def test_what_cannot_be_shown_is_named_by_its_type(queue: Queue, engine: Engine)
 def test_what_is_no_type_is_refused(engine: Engine, type_: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="cannot be the type of a queue"):
         Queue("orders", engine, type=type_)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"allow": "shop.orders.*"}, r"allow must be a list of types: use allow=\['shop"),
+        ({"allow": None}, "allow must be a list of types"),
+        ({"allow": ["*"]}, r"allow has '\*': use 'shop.orders:Order'"),
+        ({"allow": [7]}, "allow has 7, which is no dataclass"),
+        ({"codecs": None}, "codecs must be a list of codecs, not NoneType"),
+        ({"codecs": "arrow"}, "codecs must be a list of codecs, not str"),
+        ({"codecs": [7]}, "7 is no codec"),
+        ({"keys": True}, "keys must be text or a list of it, not bool"),
+    ],
+    ids=str,
+)
+def test_payloads_refuse_what_they_cannot_use_before_a_message_is_read(
+    options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=said):
+        Payloads(**options)
+
+
+def test_what_payloads_are_given_may_come_one_by_one() -> None:
+    given = Payloads(allow=iter([Point]), codecs=iter([Arrow()]))  # type: ignore[arg-type]
+
+    assert given.allow == (Point,)
+    assert [codec.name for codec in given.codecs] == ["arrow"]
+
+
+@pytest.mark.parametrize("places", [None, "north", ["north"], [None]], ids=str)
+def test_what_are_no_places_is_refused(places: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"must be a list of Place, not of (str|None)"):
+        Places(places)
+
+
+@pytest.mark.parametrize("failed", [True, [1], "1"], ids=str)
+def test_what_failed_is_named_by_a_dict(failed: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"takes a dict, not .*message\.id: error"):
+        MessagesFailedError(failed)
 
 
 def test_a_claim_of_another_database_is_lost_here(
