@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 from functools import partial
@@ -282,6 +282,32 @@ def test_what_is_no_claim_is_refused_wherever_one_is_taken(
         ack(connection, value)
 
 
+@pytest.mark.parametrize("token", [None, "00000000-0000-0000-0000-000000000001", 1], ids=str)
+@pytest.mark.parametrize("verb", ["ack", "ack_many"])
+def test_a_claim_whose_token_is_none_is_refused(
+    queue: Queue, engine: Engine, verb: str, token: Any
+) -> None:
+    queue.push(1)
+    claim = queue.claim()
+    assert claim is not None
+    before = rows(engine)
+    by_hand = replace(claim, token=token)
+
+    with pytest.raises(InvalidArgumentError, match=r"not UUID: .* Claim\.from_dict"):
+        getattr(queue, verb)(by_hand if verb == "ack" else [by_hand])
+
+    assert rows(engine) == before
+
+
+@pytest.mark.parametrize("text", ["a\x00", "\ud800", "", "x" * 1_001, None], ids=ascii)
+@pytest.mark.parametrize("name", ["claim_key", "claimed_by"])
+def test_a_ticket_of_texts_that_cannot_be_is_refused(queue: Queue, name: str, text: Any) -> None:
+    values = {"queue": "orders", "claim_key": "key", "claimed_by": "by", name: text}
+
+    with pytest.raises(InvalidArgumentError, match=f"the ticket's {name}"):
+        queue.resume(Ticket(**values))
+
+
 @pytest.mark.parametrize("wait", [True, 0, 1.5, "a minute"])
 def test_a_wait_that_is_no_time_is_refused(queue: Queue, engine: Engine, wait: Any) -> None:
     queue.push(1)
@@ -339,6 +365,7 @@ def test_what_is_no_type_is_refused(engine: Engine, type_: Any) -> None:
         ({"codecs": None}, "codecs must be a list of codecs, not NoneType"),
         ({"codecs": "arrow"}, "codecs must be a list of codecs, not str"),
         ({"codecs": [7]}, "7 is no codec"),
+        ({"allow_unencrypted": "false"}, "must be True or False, not 'false'"),
         ({"keys": True}, "keys must be text or a list of it, not bool"),
     ],
     ids=str,

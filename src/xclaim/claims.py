@@ -77,6 +77,11 @@ def checked_claim(value: Any) -> Claim:
             f"not a claim but of type {type(value).__name__}: pass what claim() returned, "
             "or Claim.from_dict() of its to_dict()"
         )
+    if not isinstance(value.token, UUID):
+        raise InvalidArgumentError(
+            f"the token of the claim on message {value.message.id} is of type "
+            f"{type(value.token).__name__}, not UUID: make the claim with Claim.from_dict()"
+        )
     return value
 
 

@@ -62,7 +62,7 @@ class Options:
         self.allow = _allow(allow)
         self.compression = _compression(compression)
         self.keys = _keys(keys)
-        self.allow_unencrypted = allow_unencrypted
+        self.allow_unencrypted = _switch("allow_unencrypted", allow_unencrypted)
         self.after_ack = _after_ack(after_ack)
         self.type: Typed | None = None
 
@@ -166,6 +166,12 @@ def _keys(keys: Keys | str | Sequence[str] | None) -> Keys | None:
     from xclaim.payloads.layers.encryption import Keys
 
     return keys if isinstance(keys, Keys) else Keys(keys)
+
+
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):  # "false" would be taken for true
+        raise InvalidArgumentError(f"{name} must be True or False, not {value!r}")
+    return value
 
 
 def _bytes(name: str, value: Any, *, least: int) -> int:
