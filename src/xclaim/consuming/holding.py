@@ -188,6 +188,17 @@ class Holding:
             self.works.begin(self.claims.waiting())
         return self.claims.start_all()  # last: what is interrupted before is handed back uncounted
 
+    def renew(self) -> None:
+        """Count the leases of claims that were made before from now: nobody knows what is left.
+
+        What is lost already the ack reports. Not on a connection, as ``keep_alive``.
+        """
+        held = self.claims.held()
+        if self._runner.engines and held:
+            extend = partial(self._runner.run_once, verbs.EXTEND_MANY, held, lease=self._lease)
+            with suppress(ClaimLostError):
+                self._again.run(partial(self._runner.concurrency.finish, extend))
+
     def keep_alive(self) -> None:
         """Extend the leases from now on; not on a connection, which serves one at a time."""
         if self._runner.engines:

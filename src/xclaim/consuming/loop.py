@@ -137,6 +137,7 @@ class Loop:
         """Hold claims for a block: ack them at its end, release them if it raises."""
         with self.holding(lease, lease_limit) as holding:
             holding.claims.fill(claims)
+            holding.renew()
             yield holding.begin()
             holding.finish()
 
