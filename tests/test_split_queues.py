@@ -30,6 +30,7 @@ from xclaim import (
     Place,
     Places,
     Queue,
+    QueueFullError,
     Retry,
     SchemaVersionError,
     Ticket,
@@ -838,6 +839,35 @@ def test_pushes_without_a_key_avoid_a_place_that_is_away(two_files: Places, open
     assert queue.claim() is None  # and has seen who is away
 
     assert parts_of([queue.push(number) for number in range(4)]) == {"orders.0", "orders.1"}
+
+
+def test_who_waits_for_room_waits_also_while_a_place_is_away(
+    two_files: Places, opened: Open
+) -> None:
+    first, _ = two_files
+    key = next(key for key in KEYS if part_of(key, 4) == 0)
+    for number in range(2):
+        with Queue(f"orders.{number}", two_files) as full:
+            full.push("there")
+    queue = opened(split(first.url, NOWHERE))
+
+    with pytest.raises(QueueFullError) as raised:
+        queue.push(1, unique_key=key, max_backlog=1, on_full="wait", wait=timedelta(seconds=0.5))
+
+    assert any("waited 0:00:00.5" in note for note in raised.value.__notes__)
+
+
+@pytest.mark.parametrize("urls", [("first", NOWHERE), (NOWHERE, "first")], ids=str)
+def test_there_is_room_where_a_place_says_so_whoever_is_away(
+    two_files: Places, urls: tuple[str, str]
+) -> None:
+    first, _ = two_files
+    there = [first.url if url == "first" else url for url in urls]
+
+    with Queue("orders", split(*there)) as queue:
+        assert queue._queue.run(verbs.HAS_ROOM, 1, max_backlog=1)
+    with Queue("orders", split(NOWHERE, NOWHERE)) as queue, pytest.raises(OperationalError):
+        queue._queue.run(verbs.HAS_ROOM, 1, max_backlog=1)
 
 
 def test_sums_are_not_made_without_a_place(two_files: Places, opened: Open) -> None:

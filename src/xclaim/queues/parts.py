@@ -328,8 +328,20 @@ class Parts:
         return {name: now for times in self.each(verb) for name, now in times.items()}
 
     def has_room(self, verb: Verb[bool], count: int, **options: Any) -> bool:
-        """Return whether one of the parts has room."""
-        return any(self.each(verb, count, **options))
+        """Return whether one of the parts has room; what is in a place that is away has none.
+
+        Raise the error of a place only if none has answered.
+        """
+        has_answered = False
+        try:
+            for has_room in self._answers(lambda part: part.run(verb, count, **options)):
+                if has_room:
+                    return True
+                has_answered = True
+        except DBAPIError:
+            if not has_answered:
+                raise
+        return False
 
     def limit(self, verb: Verb[None], **options: Any) -> None:
         """Let as many messages wait in each part."""
