@@ -188,6 +188,13 @@ class Holding:
             self.works.begin(self.claims.waiting())
         return self.claims.start_all()  # last: what is interrupted before is handed back uncounted
 
+    def hand_back_beyond(self, limit: int) -> None:
+        """Hand back what waits here beyond so many: it was claimed to get past the unreadable."""
+        if beyond := self.claims.waiting()[limit:]:
+            hand_back = partial(self._runner.run_once, verbs.HAND_BACK, beyond)
+            self._again.run(partial(self._runner.concurrency.finish, hand_back))
+            self.claims.settle(beyond)
+
     def renew(self) -> None:
         """Count the leases of claims that were made before from now: nobody knows what is left.
 

@@ -100,12 +100,19 @@ class Loop:
         """Claim what can be read, at once or within ``wait``; what cannot is released."""
         ends_at = time.monotonic() + (arguments.optional_seconds("wait", wait) or 0)
         seen: set[QueueAndId] = set()
-        while self.fill_within(holding.claims, limit, wait, claimant):
+        came_back: set[QueueAndId] = set()
+        asked = limit
+        while self.fill_within(holding.claims, asked, wait, claimant):
             released = holding.release_unreadable()
-            # Where failures come back at once, the same are claimed again.
-            if holding.claims.has_waiting() or released <= seen:
+            if holding.claims.has_waiting():
+                holding.hand_back_beyond(limit)
                 return
+            # Where failures come back at once, the same are claimed again: is there another one?
+            if released <= seen and len(released) < asked:
+                return
+            came_back |= released & seen
             seen |= released
+            asked = min(limit + len(came_back), arguments.MAX_LIMIT)
             if wait is not None:
                 wait = timedelta(seconds=max(0.0, ends_at - time.monotonic()))
 
