@@ -833,6 +833,22 @@ def test_a_push_that_fails_at_one_place_names_those_that_took_theirs(
         assert zero.counts().available + one.counts().available == 1
 
 
+def test_what_was_left_out_of_a_full_part_is_not_told_as_pushed(
+    two_files: Places, opened: Open
+) -> None:
+    first, _ = two_files
+    queue = opened(split(first.url, NOWHERE))
+    zero, one, *_, away = sorted(KEYS, key=lambda key: part_of(key, 4))
+    assert [part_of(key, 4) for key in (zero, one, away)] == [0, 0, 3]
+    with Queue("orders.0", two_files) as full:
+        full.push("there")
+
+    with pytest.raises(OperationalError) as raised:
+        queue.push_many([1] * 3, unique_keys=[zero, one, away], max_backlog=1, on_full="skip")
+
+    assert not any("were pushed before this" in note for note in raised.value.__notes__)
+
+
 def test_pushes_without_a_key_avoid_a_place_that_is_away(two_files: Places, opened: Open) -> None:
     first, _ = two_files
     queue = opened(split(first.url, NOWHERE))

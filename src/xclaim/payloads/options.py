@@ -146,7 +146,7 @@ def _allow(allow: Sequence[type | str]) -> tuple[type | str, ...]:
     return Allowed(allow).given  # refused now: to read a message is too late for it
 
 
-def _codecs(codecs: Sequence[Codec]) -> tuple[Codec, ...]:
+def _codecs(codecs: Any) -> tuple[Codec, ...]:
     if isinstance(codecs, str) or not isinstance(codecs, Iterable):
         raise InvalidArgumentError(
             f"codecs must be a list of codecs, not {type(codecs).__name__}: pass [codec]"

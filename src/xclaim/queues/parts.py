@@ -209,10 +209,12 @@ class Parts:
                 messages = _push_to(part, verb, of_part, {**options, **some})
             except BaseException as error:
                 self._away.note(part.place, error, began=began)
-                _tell_what_was_pushed(error, took, len(pushed), len(values))
+                count = sum(message is not None for message in pushed.values())
+                _tell_what_was_pushed(error, took, count, len(values))
                 raise
             pushed.update(zip(places, messages, strict=True))
-            took.append(part)
+            if any(messages):  # else all of it was left out: the part is full
+                took.append(part)
         return [pushed[place] for place in range(len(values))]
 
     def _deciding(self, given: Sequence[Sequence[str | None]], count: int) -> list[str | None]:
