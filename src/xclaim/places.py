@@ -91,12 +91,16 @@ def part_of(key: str, count: int) -> int:
 
 
 def _listed(places: Any) -> tuple[Place, ...]:
-    listed = tuple(places) if isinstance(places, Iterable) else (places,)
+    remedy = 'pass [Place(name="here", queues=["*"], url=...)]'
+    if not isinstance(places, Iterable):
+        raise InvalidArgumentError(
+            f"places must be a list of Place, not {type(places).__name__}: {remedy}"
+        )
+    listed = tuple(places)
     for place in listed:
         if not isinstance(place, Place):
             raise InvalidArgumentError(
-                f"places must be a list of Place, not of {type(place).__name__}: "
-                'pass [Place(name="here", queues=["*"], url=...)]'
+                f"places must be a list of Place, not of {type(place).__name__}: {remedy}"
             )
     return listed
 
