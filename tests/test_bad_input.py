@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 from functools import partial
@@ -29,13 +29,21 @@ from xclaim import (
     DatabaseUrlError,
     InvalidArgumentError,
     Message,
+    MessagesFailedError,
     PayloadError,
+    Payloads,
+    Place,
+    Places,
     Queue,
+    Retry,
     SchemaVersionError,
+    Ticket,
+    ack,
     create_async_engine,
     create_engine,
 )
 from xclaim.operations import migrate
+from xclaim.payloads.codecs.arrow import Arrow
 
 
 @pytest.fixture
@@ -198,11 +206,21 @@ def test_a_limit_that_is_no_count_is_refused(queue: Queue, engine: Engine, limit
     for verb in (queue.claim_many, queue.peek):
         with pytest.raises(InvalidArgumentError, match="limit"):
             verb(limit)
-    for upkeep in (queue.expire, queue.redrive):
+    for upkeep in (queue.expire, queue.redrive, partial(queue.prune, older_than=timedelta(0))):
         with pytest.raises(InvalidArgumentError, match="limit"):
             upkeep(limit=limit)
 
     assert rows(engine) == before
+
+
+@pytest.mark.parametrize("limit", [0, True, "1"])
+def test_a_limit_that_is_no_count_is_refused_for_all_parts(sqlite_url: str, limit: Any) -> None:
+    places = Places([Place(name="here", queues=["*"], url=sqlite_url)], parts={"orders": 2})
+
+    with Queue("orders", places) as queue:
+        for upkeep in (queue.expire, queue.redrive, partial(queue.prune, older_than=timedelta(0))):
+            with pytest.raises(InvalidArgumentError, match="limit"):
+                upkeep(limit=limit)
 
 
 def test_prune_needs_an_age(queue: Queue, engine: Engine) -> None:
@@ -221,6 +239,167 @@ def test_prune_needs_an_age(queue: Queue, engine: Engine) -> None:
 def test_only_a_claim_can_be_settled(queue: Queue, verb: str, value: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="not a claim"):
         getattr(queue, verb)(value)
+
+
+@pytest.mark.parametrize("verb", ["ack_many", "extend_many", "working_on"])
+@pytest.mark.parametrize("value", [None, 1, "abc", {"id": 1}])
+def test_only_a_list_of_claims_can_be_settled(queue: Queue, verb: str, value: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"claims must be a list.* pass .*\[claim\]"):
+        getattr(queue, verb)(value)
+
+
+@pytest.mark.parametrize("verb", ["ack_many", "extend_many", "working_on"])
+def test_one_claim_is_no_list(queue: Queue, verb: str) -> None:
+    queue.push(1)
+
+    with pytest.raises(InvalidArgumentError, match="claims must be a list of claims, not Claim"):
+        getattr(queue, verb)(queue.claim())
+
+
+@pytest.mark.parametrize("verb", ["ack_many", "extend_many", "working_on"])
+def test_a_list_with_something_else_settles_none_of_it(
+    queue: Queue, engine: Engine, verb: str
+) -> None:
+    queue.push_many([1, 2])
+    claims = queue.claim_many(2)
+    before = rows(engine)
+
+    with pytest.raises(InvalidArgumentError, match="not a claim but of type str"):
+        getattr(queue, verb)([claims[0], "1", claims[1]])
+
+    assert rows(engine) == before
+
+
+@pytest.mark.parametrize("value", [None, 1, "abc"])
+def test_what_is_no_claim_is_refused_wherever_one_is_taken(
+    queue: Queue, engine: Engine, value: Any
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="claims must be a list of claims"):
+        Ticket.of(value)
+    with pytest.raises(InvalidArgumentError, match="not a message or a claim but of type"):
+        queue.read(value)
+    with engine.connect() as connection, pytest.raises(InvalidArgumentError, match="not a claim"):
+        ack(connection, value)
+
+
+@pytest.mark.parametrize("token", [None, "00000000-0000-0000-0000-000000000001", 1], ids=str)
+@pytest.mark.parametrize("verb", ["ack", "ack_many"])
+def test_a_claim_whose_token_is_none_is_refused(
+    queue: Queue, engine: Engine, verb: str, token: Any
+) -> None:
+    queue.push(1)
+    claim = queue.claim()
+    assert claim is not None
+    before = rows(engine)
+    by_hand = replace(claim, token=token)
+
+    with pytest.raises(InvalidArgumentError, match=r"not UUID: .* Claim\.from_dict"):
+        getattr(queue, verb)(by_hand if verb == "ack" else [by_hand])
+
+    assert rows(engine) == before
+
+
+@pytest.mark.parametrize("text", ["a\x00", "\ud800", "", "x" * 1_001, None], ids=ascii)
+@pytest.mark.parametrize("name", ["claim_key", "claimed_by"])
+def test_a_ticket_of_texts_that_cannot_be_is_refused(queue: Queue, name: str, text: Any) -> None:
+    values = {"queue": "orders", "claim_key": "key", "claimed_by": "by", name: text}
+
+    with pytest.raises(InvalidArgumentError, match=f"the ticket's {name}"):
+        queue.resume(Ticket(**values))
+
+
+@pytest.mark.parametrize("wait", [True, 0, 1.5, "a minute"])
+def test_a_wait_that_is_no_time_is_refused(queue: Queue, engine: Engine, wait: Any) -> None:
+    queue.push(1)
+    before = rows(engine)
+
+    for block in (queue.consume, partial(queue.consume_many, 1), queue.transact):
+        with (
+            pytest.raises(InvalidArgumentError, match="wait must be a timedelta"),
+            block(wait=wait),
+        ):
+            pass
+    with pytest.raises(InvalidArgumentError, match="wait must be a timedelta"):
+        list(queue.stream(wait=wait))
+
+    assert rows(engine) == before
+
+
+@pytest.mark.parametrize("whole_lines", [[], {}, "", 0])
+def test_whole_lines_is_taken_for_what_it_is_true_or_false(queue: Queue, whole_lines: Any) -> None:
+    queue.push_many([1, 2])
+
+    assert [claim.payload for claim in queue.claim_many(2, whole_lines=whole_lines)] == [1, 2]
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words for it")
+
+
+def test_what_cannot_be_shown_is_named_by_its_type(queue: Queue, engine: Engine) -> None:
+    value: Any = Unspeakable()
+
+    for claim in (partial(queue.claim, lease=value), partial(queue.claim_many, value)):
+        with pytest.raises(InvalidArgumentError, match="not a value of type Unspeakable"):
+            claim()
+    with pytest.raises(InvalidArgumentError, match=r"on_dead .* not a value of type Unspeakable"):
+        queue.push(1, on_dead=value)
+
+    assert rows(engine) == []
+
+
+@pytest.mark.parametrize("type_", [{}, Retry(), ValueError("no type")], ids=str)
+def test_what_is_no_type_is_refused(engine: Engine, type_: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="cannot be the type of a queue"):
+        Queue("orders", engine, type=type_)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"allow": "shop.orders.*"}, r"allow must be a list of types: use allow=\['shop"),
+        ({"allow": None}, "allow must be a list of types"),
+        ({"allow": ["*"]}, r"allow has '\*': use 'shop.orders:Order'"),
+        ({"allow": [7]}, "allow has 7, which is no dataclass"),
+        ({"codecs": None}, "codecs must be a list of codecs, not NoneType"),
+        ({"codecs": "arrow"}, "codecs must be a list of codecs, not str"),
+        ({"codecs": [7]}, "7 is no codec"),
+        ({"allow_unencrypted": "false"}, "must be True or False, not 'false'"),
+        ({"keys": True}, "keys must be text or a list of it, not bool"),
+    ],
+    ids=str,
+)
+def test_payloads_refuse_what_they_cannot_use_before_a_message_is_read(
+    options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=said):
+        Payloads(**options)
+
+
+def test_what_payloads_are_given_may_come_one_by_one() -> None:
+    given = Payloads(allow=iter([Point]), codecs=iter([Arrow()]))  # type: ignore[arg-type]
+
+    assert given.allow == (Point,)
+    assert [codec.name for codec in given.codecs] == ["arrow"]
+
+
+@pytest.mark.parametrize(
+    "places",
+    [None, "north", ["north"], [None], Place(name="north", queues=["*"], url="sqlite:///x.db")],
+    ids=str,
+)
+def test_what_are_no_places_is_refused(places: Any) -> None:
+    with pytest.raises(
+        InvalidArgumentError, match=r"must be a list of Place, not (of )?[a-zA-Z]+: pass"
+    ):
+        Places(places)
+
+
+@pytest.mark.parametrize("failed", [True, [1], "1"], ids=str)
+def test_what_failed_is_named_by_a_dict(failed: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"takes a dict, not .*message\.id: error"):
+        MessagesFailedError(failed)
 
 
 def test_a_claim_of_another_database_is_lost_here(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -29,6 +30,7 @@ from xclaim import (
     Place,
     Places,
     Queue,
+    QueueFullError,
     Retry,
     SchemaVersionError,
     Ticket,
@@ -290,25 +292,63 @@ def test_claims_under_a_key_begin_at_another_part_each_time(queue: Queue[Any]) -
     assert parts_of([claim.message for claim in claims]) == ALL_PARTS
 
 
+@contextmanager
+def writing_to(places: Places, part: int) -> Iterator[tuple[Connection, dict[str, str]]]:
+    """Yield a connection to the place of a part, and the columns of a row that is in it."""
+    first, rest = places
+    engine = create_engine((first if part < 2 else rest).url)
+    with engine.begin() as connection:
+        yield connection, dict.fromkeys(("queue", "origin_queue"), f"'orders.{part}'")
+    engine.dispose()
+
+
 @pytest.mark.parametrize("who", [{}, {"claim_key": "task"}], ids=["without", "with a key"])
 @pytest.mark.parametrize("numbers", [(2, 3), (3, 1), (0, 2)], ids=str)
 def test_a_part_that_has_only_the_unreadable_does_not_end_a_stream(
     two_files: Places, opened: Open, numbers: tuple[int, int], who: dict[str, Any]
 ) -> None:
     unreadable, readable = numbers
-    part = f"'orders.{unreadable}'"
-    first, rest = two_files
-    engine = create_engine((first if unreadable < 2 else rest).url)
-    with engine.begin() as connection:
-        unknown = rows.ON_SQLITE["a codec nobody knows"]
-        unknown.write(connection, queue=part, origin_queue=part, max_attempts="NULL")
-    engine.dispose()
+    with writing_to(two_files, unreadable) as (connection, part):
+        rows.ON_SQLITE["a codec nobody knows"].write(connection, max_attempts="NULL", **part)
     with Queue(f"orders.{readable}", two_files) as other:
         other.push_many([1, 2, 3, 4, 5])
 
     seen = [claim.payload for claim in opened(two_files).stream(batch=1, **who)]
 
     assert seen == [1, 2, 3, 4, 5]
+
+
+def stream_of_ones(queue: Queue[Any]) -> list[Any]:
+    return [claim.payload for claim in queue.stream(batch=1)]
+
+
+def blocks_of_ones(queue: Queue[Any]) -> list[Any]:
+    seen: list[Any] = []
+    while True:
+        with queue.consume_many(1) as claims:
+            seen += [claim.payload for claim in claims]
+        if not claims:
+            return seen
+
+
+@pytest.mark.parametrize("work", [stream_of_ones, blocks_of_ones])
+def test_the_unreadable_of_two_places_is_not_taken_for_one_message(
+    two_files: Places,
+    opened: Open,
+    work: Callable[[Queue[Any]], list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(random, "randrange", lambda *_: 0)  # so it begins at the first part
+    for number in (0, 2):
+        with writing_to(two_files, number) as (connection, part):
+            unknown = rows.ON_SQLITE["a codec nobody knows"]
+            unknown.write(connection, id="4711", max_attempts="1", **part)
+    with Queue("orders.3", two_files) as other:
+        other.push_many([1, 2, 3])
+
+    seen = work(opened(two_files))
+
+    assert seen == [1, 2, 3]
 
 
 def test_what_was_not_consumed_is_found_in_all_parts(places: Places) -> None:
@@ -793,12 +833,57 @@ def test_a_push_that_fails_at_one_place_names_those_that_took_theirs(
         assert zero.counts().available + one.counts().available == 1
 
 
+def test_what_was_left_out_of_a_full_part_is_not_told_as_pushed(
+    two_files: Places, opened: Open
+) -> None:
+    first, _ = two_files
+    queue = opened(split(first.url, NOWHERE))
+    zero, one, *_, away = sorted(KEYS, key=lambda key: part_of(key, 4))
+    assert [part_of(key, 4) for key in (zero, one, away)] == [0, 0, 3]
+    with Queue("orders.0", two_files) as full:
+        full.push("there")
+
+    with pytest.raises(OperationalError) as raised:
+        queue.push_many([1] * 3, unique_keys=[zero, one, away], max_backlog=1, on_full="skip")
+
+    assert not any("were pushed before this" in note for note in raised.value.__notes__)
+
+
 def test_pushes_without_a_key_avoid_a_place_that_is_away(two_files: Places, opened: Open) -> None:
     first, _ = two_files
     queue = opened(split(first.url, NOWHERE))
     assert queue.claim() is None  # and has seen who is away
 
     assert parts_of([queue.push(number) for number in range(4)]) == {"orders.0", "orders.1"}
+
+
+def test_who_waits_for_room_waits_also_while_a_place_is_away(
+    two_files: Places, opened: Open
+) -> None:
+    first, _ = two_files
+    key = next(key for key in KEYS if part_of(key, 4) == 0)
+    for number in range(2):
+        with Queue(f"orders.{number}", two_files) as full:
+            full.push("there")
+    queue = opened(split(first.url, NOWHERE))
+
+    with pytest.raises(QueueFullError) as raised:
+        queue.push(1, unique_key=key, max_backlog=1, on_full="wait", wait=timedelta(seconds=0.5))
+
+    assert any("waited 0:00:00.5" in note for note in raised.value.__notes__)
+
+
+@pytest.mark.parametrize("urls", [("first", NOWHERE), (NOWHERE, "first")], ids=str)
+def test_there_is_room_where_a_place_says_so_whoever_is_away(
+    two_files: Places, urls: tuple[str, str]
+) -> None:
+    first, _ = two_files
+    there = [first.url if url == "first" else url for url in urls]
+
+    with Queue("orders", split(*there)) as queue:
+        assert queue._queue.run(verbs.HAS_ROOM, 1, max_backlog=1)
+    with Queue("orders", split(NOWHERE, NOWHERE)) as queue, pytest.raises(OperationalError):
+        queue._queue.run(verbs.HAS_ROOM, 1, max_backlog=1)
 
 
 def test_sums_are_not_made_without_a_place(two_files: Places, opened: Open) -> None:

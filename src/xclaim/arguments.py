@@ -231,6 +231,13 @@ def optional_on_full(value: Any) -> OnFull | None:
     return value  # type: ignore[no-any-return]
 
 
+def when_dead(value: Any) -> WhenDead:
+    """Return what a dead letter does with the turn of its ordering key."""
+    if value not in get_args(WhenDead):
+        raise InvalidArgumentError(f"on_dead must be 'skip' or 'hold', not {_shown(value)}")
+    return value  # type: ignore[no-any-return]
+
+
 def message_id(value: Any) -> int:
     """Return a message id: a positive bigint."""
     return whole_number("message id", value, 1, HIGHEST_ID)
@@ -324,5 +331,8 @@ def _text(name: str, value: Any, max_bytes: int) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except Exception:  # noqa: BLE001  (of its own __repr__, which must not hide what is wrong)
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, BinaryIO, Generic
@@ -70,6 +70,31 @@ class Claim(Generic[T_co]):
             raise not_one("claim", error) from error
 
 
+def checked_claim(value: Any) -> Claim:
+    """Return the claim. Raise InvalidArgumentError if it is none."""
+    if not isinstance(value, Claim):
+        raise InvalidArgumentError(
+            f"not a claim but of type {type(value).__name__}: pass what claim() returned, "
+            "or Claim.from_dict() of its to_dict()"
+        )
+    if not isinstance(value.token, UUID):
+        raise InvalidArgumentError(
+            f"the token of the claim on message {value.message.id} is of type "
+            f"{type(value.token).__name__}, not UUID: make the claim with Claim.from_dict()"
+        )
+    return value
+
+
+def listed_claims(values: Any) -> list[Claim]:
+    """Return the claims as a list. Raise InvalidArgumentError if they are no list of claims."""
+    if isinstance(values, Claim | str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(
+            f"claims must be a list of claims, not {type(values).__name__}: pass what claim_many() "
+            "returned, or [claim]"
+        )
+    return [checked_claim(value) for value in values]
+
+
 _set_message, _set_token = Claim.__dict__["message"].__set__, Claim.__dict__["token"].__set__
 
 
@@ -99,8 +124,9 @@ class Ticket:
         It is for all that is held under that key, so give each ticket a key of its own. Raise
         InvalidArgumentError for no claims, for those of several calls, and without a key.
         """
-        sources = {(claim.message.queue, claim.message.claim_key) for claim in claims}
-        claimants = {claim.claimed_by for claim in claims}
+        listed = listed_claims(claims)
+        sources = {(claim.message.queue, claim.message.claim_key) for claim in listed}
+        claimants = {claim.claimed_by for claim in listed}
         if len(sources) != 1 or len(claimants) != 1:
             raise InvalidArgumentError(
                 f"a ticket is for the claims of one call, and these are of {len(sources)} queues "

@@ -33,12 +33,13 @@ Ours can be pickled and copied, whatever their constructors take: a worker proce
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from xclaim.arguments import OnFull
     from xclaim.claims import Claim, Ticket
@@ -96,10 +97,9 @@ class MessagesFailedError(XclaimError):
     """
 
     def __init__(self, failed: Mapping[int, Any]) -> None:
-        if not failed:
-            raise InvalidArgumentError(
-                "MessagesFailedError of no message: pass {message.id: error}"
-            )
+        if not failed or not isinstance(failed, Mapping):
+            what = f"takes a dict, not {type(failed).__name__}" if failed else "of no message"
+            raise InvalidArgumentError(f"MessagesFailedError {what}: pass {{message.id: error}}")
         self.failed = {_checked_id(id_): error for id_, error in failed.items()}
         shown = [f"{id_} ({_said(error)})" for id_, error in self.failed.items()]
         super().__init__(f"{len(shown)} failed of the messages: {_listed(shown)}")

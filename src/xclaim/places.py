@@ -90,6 +90,21 @@ def part_of(key: str, count: int) -> int:
     return int.from_bytes(digest) % count
 
 
+def _listed(places: Any) -> tuple[Place, ...]:
+    remedy = 'pass [Place(name="here", queues=["*"], url=...)]'
+    if not isinstance(places, Iterable):
+        raise InvalidArgumentError(
+            f"places must be a list of Place, not {type(places).__name__}: {remedy}"
+        )
+    listed = tuple(places)
+    for place in listed:
+        if not isinstance(place, Place):
+            raise InvalidArgumentError(
+                f"places must be a list of Place, not of {type(place).__name__}: {remedy}"
+            )
+    return listed
+
+
 def _check_text(what: str, value: object, *, is_secret: bool = False) -> None:
     if not isinstance(value, str) or not value.strip():
         shown = type(value).__name__ if is_secret else repr(value)
@@ -112,7 +127,7 @@ class Places:
         parts: Mapping[str, int] | None = None,
         path: str | None = None,
     ) -> None:
-        self._places = tuple(places)
+        self._places = _listed(places)
         self._parts = checked_parts(parts)
         self._path = path
         names = [place.name for place in self._places]

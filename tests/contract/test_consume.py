@@ -100,6 +100,32 @@ def test_what_is_worked_on_is_extended_acked_and_its_losses_are_named(
     assert queue.counts().consumed == 1
 
 
+def test_the_leases_of_what_is_worked_on_are_counted_from_the_begin_of_the_block(
+    queue: Queue,
+) -> None:
+    queue.push_many([1, 2])
+    claims = queue.claim_many(2, lease=NOW)
+
+    with queue.working_on(claims):
+        assert queue.expire() == 0
+
+    assert queue.counts().consumed == 2
+
+
+def test_what_was_lost_before_it_is_worked_on_is_named_at_the_end(
+    queue: Queue, engine: Engine
+) -> None:
+    queue.push_many([1, 2])
+    claims = queue.claim_many(2, lease=NOW)
+    lose(engine, claims[0])
+
+    with pytest.raises(ClaimLostError) as caught, queue.working_on(claims) as held:
+        assert held == claims
+
+    assert caught.value.claims == [claims[0]]
+    assert queue.counts().consumed == 1
+
+
 def test_a_lease_limit_below_the_lease_is_refused(queue: Queue) -> None:
     queue.push(1)
 

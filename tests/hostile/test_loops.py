@@ -272,18 +272,48 @@ def test_a_stream_goes_on_with_what_was_pushed_since_the_unreadable_came_back(
     assert (queue.counts().consumed, queue.counts().available) == (4, 1)
 
 
+def blocks_of(queue: Queue, size: int) -> list[list[Any]]:
+    done: list[list[Any]] = []
+    while True:
+        with queue.consume_many(size) as claims:
+            if not claims:
+                return done
+            done.append([claim.payload for claim in claims])
+
+
 @pytest.mark.parametrize("database", DATABASES)
 @pytest.mark.parametrize("batch", [1, 2])
-def test_a_stream_gets_past_the_unreadable_of_a_higher_priority(
+def test_a_loop_gets_past_the_unreadable_of_a_higher_priority(
     engine: Engine, facade: Facade, database: str, batch: int
 ) -> None:
     queue = facade.queue("hostile", retry=AT_ONCE)
     for _ in range(3):
         write_encoded(engine, database)
     queue.push_many(["a", "b"], priority=-1)
-
     assert [claim.payload for claim in queue.stream(batch=batch)] == ["a", "b"]
-    assert (queue.counts().consumed, queue.counts().available) == (2, 3)
+    queue.push_many(["c", "d", "e"], priority=-1)
+
+    blocks = blocks_of(queue, batch)
+
+    assert [payload for block in blocks for payload in block] == ["c", "d", "e"]
+    assert max(map(len, blocks)) <= batch
+    assert (queue.counts().consumed, queue.counts().available) == (5, 3)
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_stream_claims_no_more_ahead_however_much_cannot_be_read(
+    engine: Engine, facade: Facade, database: str
+) -> None:
+    with engine.begin() as connection:
+        for _ in range(20):
+            rows.ON[database]["headers that are a list"].write(connection)
+    queue = facade.queue("hostile")
+    queue.push_many(range(30))
+
+    claimed = [queue.counts().claimed for _ in queue.stream(batch=2)]
+
+    assert max(claimed) == 2
+    assert queue.counts().dead_letters == 20
 
 
 @pytest.mark.parametrize("database", ["postgresql"])

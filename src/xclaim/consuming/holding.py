@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from xclaim.retry import Retry
 
 T = TypeVar("T")
+QueueAndId = tuple[str, int]  # the parts of a split queue have ids of their own
 
 _MOST_WITHOUT_KEY = 100
 
@@ -137,8 +138,8 @@ class Holding:
         """Return whether the claim is held here, by this process."""
         return self.claims.has(claim) and not self.is_of_a_parent()
 
-    def release_unreadable(self) -> set[int]:
-        """Release what waits here and cannot be read, each with its error; return the ids.
+    def release_unreadable(self) -> set[QueueAndId]:
+        """Release what waits here and cannot be read, each with its error; return which it was.
 
         What takes long to be decoded is not: its payload tells.
         """
@@ -147,8 +148,8 @@ class Holding:
                 self.claims.set_aside(claim, error)
         return self.release_set_aside()
 
-    def release_set_aside(self) -> set[int]:
-        """Release what was set aside, and return the ids: none is a reason to end a loop.
+    def release_set_aside(self) -> set[QueueAndId]:
+        """Release what was set aside, and return which it was: none is a reason to end a loop.
 
         But a worker without the key fails all that it is given, and no message is to blame: raise
         EncryptionKeyError after a hundred in a row.
@@ -160,7 +161,7 @@ class Holding:
             self._without_key += isinstance(error, EncryptionKeyError)
             if self._without_key >= _MOST_WITHOUT_KEY:
                 raise error
-        return {claim.message.id for claim, _ in aside}
+        return {(claim.message.queue, claim.message.id) for claim, _ in aside}
 
     def is_read(self) -> None:
         """Note that a message could be read."""
@@ -186,6 +187,24 @@ class Holding:
             self.keep_alive()
             self.works.begin(self.claims.waiting())
         return self.claims.start_all()  # last: what is interrupted before is handed back uncounted
+
+    def hand_back_beyond(self, limit: int) -> None:
+        """Hand back what waits here beyond so many: it was claimed to get past the unreadable."""
+        if beyond := self.claims.waiting()[limit:]:
+            hand_back = partial(self._runner.run_once, verbs.HAND_BACK, beyond)
+            self._again.run(partial(self._runner.concurrency.finish, hand_back))
+            self.claims.settle(beyond)
+
+    def renew(self) -> None:
+        """Count the leases of claims that were made before from now: nobody knows what is left.
+
+        What is lost already the ack reports. Not on a connection, as ``keep_alive``.
+        """
+        held = self.claims.held()
+        if self._runner.engines and held:
+            extend = partial(self._runner.run_once, verbs.EXTEND_MANY, held, lease=self._lease)
+            with suppress(ClaimLostError):
+                self._again.run(partial(self._runner.concurrency.finish, extend))
 
     def keep_alive(self) -> None:
         """Extend the leases from now on; not on a connection, which serves one at a time."""

@@ -15,7 +15,7 @@ from xclaim import arguments, verbs
 from xclaim.claims import Claim
 from xclaim.connections.runner import Runner
 from xclaim.consuming.claims_ahead import ClaimsAhead
-from xclaim.consuming.holding import Holding
+from xclaim.consuming.holding import Holding, QueueAndId
 from xclaim.consuming.keeping import Keeper
 from xclaim.consuming.listening import claim_waiting
 from xclaim.consuming.reconnecting import Reconnecting, has_connected
@@ -98,14 +98,21 @@ class Loop:
         self, holding: Holding, limit: int, wait: timedelta | None, claimant: Claimant
     ) -> None:
         """Claim what can be read, at once or within ``wait``; what cannot is released."""
-        ends_at = time.monotonic() + (0 if wait is None else wait.total_seconds())
-        seen: set[int] = set()
-        while self.fill_within(holding.claims, limit, wait, claimant):
+        ends_at = time.monotonic() + (arguments.optional_seconds("wait", wait) or 0)
+        seen: set[QueueAndId] = set()
+        came_back: set[QueueAndId] = set()
+        asked = limit
+        while self.fill_within(holding.claims, asked, wait, claimant):
             released = holding.release_unreadable()
-            # Where failures come back at once, the same are claimed again.
-            if holding.claims.has_waiting() or released <= seen:
+            if holding.claims.has_waiting():
+                holding.hand_back_beyond(limit)
                 return
+            # Where failures come back at once, the same are claimed again: is there another one?
+            if released <= seen and len(released) < asked:
+                return
+            came_back |= released & seen
             seen |= released
+            asked = min(limit + len(came_back), arguments.MAX_LIMIT)
             if wait is not None:
                 wait = timedelta(seconds=max(0.0, ends_at - time.monotonic()))
 
@@ -137,6 +144,7 @@ class Loop:
         """Hold claims for a block: ack them at its end, release them if it raises."""
         with self.holding(lease, lease_limit) as holding:
             holding.claims.fill(claims)
+            holding.renew()
             yield holding.begin()
             holding.finish()
 

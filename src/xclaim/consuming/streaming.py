@@ -15,6 +15,7 @@ from xclaim.connections.payload_work import takes_long, unreadable
 from xclaim.errors import ClaimLostError
 
 if TYPE_CHECKING:
+    from xclaim.consuming.holding import QueueAndId
     from xclaim.consuming.loop import Loop
 
 
@@ -41,7 +42,9 @@ class Stream:
         self._works = self._holding.works
         self._is_begun = False
         self._was_read: Claim | None = None  # ahead, by somebody who may wait for it
-        self._released: set[int] = set()  # ids of what could not be read since one was handed out
+        # Since one was handed out: what could not be read, and what of it has come back since.
+        self._released: set[QueueAndId] = set()
+        self._came_back: set[QueueAndId] = set()
 
     def turn(self) -> bool:
         """Ack what is finished and claim more; return False at the end of the stream."""
@@ -74,7 +77,7 @@ class Stream:
             error = unreadable(claim.message)
             if error is None:
                 self._holding.is_read()
-                self._released.clear()
+                self._forget_released()
                 self._works.begin((claim,))
                 return claim
             self._claims.set_aside(claim, error)
@@ -82,11 +85,17 @@ class Stream:
                 return None
         return None
 
-    def _is_in_vain(self, released: set[int]) -> bool:
-        """Return whether only what could not be read before comes back, at once and again."""
+    def _is_in_vain(self, released: set[QueueAndId]) -> bool:
+        """Return whether all there is to claim cannot be read, and comes back at once."""
+        is_all = len(released) < self._asked()
         is_again = bool(released) and released <= self._released
+        self._came_back |= released & self._released
         self._released |= released
-        return is_again and self._wait is None and not self._claims.has_waiting()
+        return is_again and is_all and self._wait is None and not self._claims.has_waiting()
+
+    def _forget_released(self) -> None:
+        self._released.clear()
+        self._came_back.clear()
 
     def _is_ready(self, claim: Claim) -> bool:
         return claim is self._was_read or not takes_long(claim.message)
@@ -146,8 +155,8 @@ class Stream:
         return self._run(verbs.ACK_AND_CLAIM, *asked, acks=finished, waits=waits)
 
     def _asked(self) -> int:
-        """Return how many to claim: of more than cannot be read one can, if there is one."""
-        return min(self._size + len(self._released), MAX_LIMIT)
+        """Return how many to claim: of more than come back unread one can be, if there is one."""
+        return min(self._size + len(self._came_back), MAX_LIMIT)
 
     def _ack_then_claim(self, claim: Any) -> bool:
         self._holding.ack_again()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -59,10 +59,10 @@ class Options:
         self.max_size = _bytes("max_size", max_size, least=1)
         self.max_in_row = _bytes("max_in_row", max_in_row, least=1)
         self.codecs = _codecs(codecs)
-        self.allow = tuple(allow)
+        self.allow = _allow(allow)
         self.compression = _compression(compression)
         self.keys = _keys(keys)
-        self.allow_unencrypted = allow_unencrypted
+        self.allow_unencrypted = _switch("allow_unencrypted", allow_unencrypted)
         self.after_ack = _after_ack(after_ack)
         self.type: Typed | None = None
 
@@ -138,13 +138,26 @@ def _storage(storage: Storage | str | None) -> Storage | None:
     raise InvalidArgumentError(f"storage must be a URL or a Storage, not {type(storage).__name__}")
 
 
-def _codecs(codecs: Sequence[Codec]) -> tuple[Codec, ...]:
-    if codecs:
+def _allow(allow: Sequence[type | str]) -> tuple[type | str, ...]:
+    if allow == ():
+        return ()
+    from xclaim.payloads.codecs.allowed_types import Allowed
+
+    return Allowed(allow).given  # refused now: to read a message is too late for it
+
+
+def _codecs(codecs: Any) -> tuple[Codec, ...]:
+    if isinstance(codecs, str) or not isinstance(codecs, Iterable):
+        raise InvalidArgumentError(
+            f"codecs must be a list of codecs, not {type(codecs).__name__}: pass [codec]"
+        )
+    listed = tuple(codecs)
+    if listed:
         from xclaim.payloads.codecs.registry import check_codec
 
-        for codec in codecs:
+        for codec in listed:
             check_codec(codec)
-    return tuple(codecs)
+    return listed
 
 
 def _keys(keys: Keys | str | Sequence[str] | None) -> Keys | None:
@@ -153,6 +166,12 @@ def _keys(keys: Keys | str | Sequence[str] | None) -> Keys | None:
     from xclaim.payloads.layers.encryption import Keys
 
     return keys if isinstance(keys, Keys) else Keys(keys)
+
+
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):  # "false" would be taken for true
+        raise InvalidArgumentError(f"{name} must be True or False, not {value!r}")
+    return value
 
 
 def _bytes(name: str, value: Any, *, least: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from xclaim import arguments, verbs
-from xclaim.claims import Claim
+from xclaim.claims import Claim, checked_claim, listed_claims
 from xclaim.connections import forks
 from xclaim.connections.companions import Outcome
 from xclaim.connections.concurrency import Concurrency, within_asyncio
@@ -165,9 +165,9 @@ class BoundQueue:
 
     def settle(self, verb: Verb[T], claim: Claim, **options: Any) -> T:
         """Run a verb on a claim of this queue."""
-        self._check([claim])
-        holding = holding_of(claim) if verb.settles and isinstance(claim, Claim) else None
-        if holding is None:  # a verb refuses what is no claim
+        self._check([checked_claim(claim)])
+        holding = holding_of(claim) if verb.settles else None
+        if holding is None:
             return self._runner.run(verb, claim, **options)
         return self._settle_held(holding, verb, [claim], claim, options)
 
@@ -179,9 +179,9 @@ class BoundQueue:
 
     def settle_many(self, verb: Verb[None], claims: Iterable[Claim], **options: Any) -> None:
         """Run a verb on claims of this queue. Raise ClaimLostError naming all that were lost."""
-        listed = list(claims)
+        listed = listed_claims(claims)
         self._check(listed)
-        if not verb.settles or not all(isinstance(claim, Claim) for claim in listed):
+        if not verb.settles:
             self._runner.run(verb, listed, **options)
             return
         lost: list[Claim] = []
@@ -261,7 +261,7 @@ class BoundQueue:
     ) -> AbstractContextManager[list[Claim]]:
         """Hold claims for a block."""
         check_lease_limit(lease, lease_limit)
-        held = list(claims)
+        held = listed_claims(claims)
         self._check(held)
         return self._loop(retry).hold(held, lease, lease_limit)
 
@@ -343,6 +343,11 @@ class BoundQueue:
     def read(self, found: Message | Claim) -> Any:
         """Return a payload, read as this queue's settings say."""
         message = found.message if isinstance(found, Claim) else found
+        if not isinstance(message, Message):
+            raise InvalidArgumentError(
+                f"not a message or a claim but of type {type(found).__name__}: pass what push(), "
+                "peek() or claim() returned"
+            )
         settings, concurrency = self._runner.payloads, self._runner.concurrency
         return concurrency.offload(lambda: read_by(settings, message).payload)
 
@@ -359,9 +364,9 @@ class BoundQueue:
     def _has(self, queue: str) -> bool:
         return queue == self.name
 
-    def _check(self, claims: Iterable[object]) -> None:
-        for claim in claims:  # the verb refuses what is not a claim
-            if isinstance(claim, Claim) and not self._has(claim.message.queue):
+    def _check(self, claims: Iterable[Claim]) -> None:
+        for claim in claims:
+            if not self._has(claim.message.queue):
                 raise InvalidArgumentError(
                     f"message {claim.message.id} was claimed from queue {claim.message.queue!r}, "
                     f"not from {self.name!r}: settle it with Queue({claim.message.queue!r}, ...)"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from sqlalchemy import Connection
 
 from xclaim.arguments import LEASE, Loud, OnFull, PushOptions, WhenDead
-from xclaim.claims import Claim
+from xclaim.claims import Claim, checked_claim
 from xclaim.message import Message
 from xclaim.queues.sync import Queue
 from xclaim.retry import MAX_ATTEMPTS
@@ -107,4 +107,4 @@ def ack(
     schema: str | None = None,
 ) -> None:
     """Mark the message consumed. Raise ClaimLostError if the claim is no longer held."""
-    Queue(claim.message.queue, connection, schema=schema).ack(claim)
+    Queue(checked_claim(claim).message.queue, connection, schema=schema).ack(claim)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from xclaim import verbs
+from xclaim import arguments, verbs
 from xclaim.claims import Claim, Ticket
 from xclaim.connections.runner import Runner
 from xclaim.consuming.room import without_new
@@ -209,10 +209,12 @@ class Parts:
                 messages = _push_to(part, verb, of_part, {**options, **some})
             except BaseException as error:
                 self._away.note(part.place, error, began=began)
-                _tell_what_was_pushed(error, took, len(pushed), len(values))
+                count = sum(message is not None for message in pushed.values())
+                _tell_what_was_pushed(error, took, count, len(values))
                 raise
             pushed.update(zip(places, messages, strict=True))
-            took.append(part)
+            if any(messages):  # else all of it was left out: the part is full
+                took.append(part)
         return [pushed[place] for place in range(len(values))]
 
     def _deciding(self, given: Sequence[Sequence[str | None]], count: int) -> list[str | None]:
@@ -271,6 +273,7 @@ class Parts:
         how much was done there.
         """
         done = 0
+        arguments.optional_limit(limit)
 
         def run(part: Part) -> int:
             return part.run(verb, limit=None if limit is None else limit - done, **options)
@@ -327,8 +330,20 @@ class Parts:
         return {name: now for times in self.each(verb) for name, now in times.items()}
 
     def has_room(self, verb: Verb[bool], count: int, **options: Any) -> bool:
-        """Return whether one of the parts has room."""
-        return any(self.each(verb, count, **options))
+        """Return whether one of the parts has room; what is in a place that is away has none.
+
+        Raise the error of a place only if none has answered.
+        """
+        has_answered = False
+        try:
+            for has_room in self._answers(lambda part: part.run(verb, count, **options)):
+                if has_room:
+                    return True
+                has_answered = True
+        except DBAPIError:
+            if not has_answered:
+                raise
+        return False
 
     def limit(self, verb: Verb[None], **options: Any) -> None:
         """Let as many messages wait in each part."""

@@ -153,7 +153,10 @@ def resume(
         retry=retry,
         schema=schema,
     )
-    handed_on = {"handed_on_key": ticket.claim_key, "handed_on_by": ticket.claimed_by}
+    handed_on = {
+        "handed_on_key": arguments.key("the ticket's claim_key", ticket.claim_key),
+        "handed_on_by": arguments.key("the ticket's claimed_by", ticket.claimed_by),
+    }
     parameters = {**asked.parameters, **limit_parameters(retry), **handed_on}
 
     def take() -> Sequence[Any]:

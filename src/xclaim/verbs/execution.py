@@ -6,6 +6,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC
 from typing import Any
 
@@ -200,9 +201,13 @@ def _was_undone_by_a_deadlock(connection: Connection, error: DBAPIError) -> bool
 
 
 def _step_aside(connection: Connection, seconds: float) -> None:
-    """Wait for about so long; several that are in each other's way do not come back together."""
+    """Wait for about so long; several that are in each other's way do not come back together.
+
+    Where the session has not so much time for a statement it is sent again sooner.
+    """
     text = _STEP_ASIDE.format(seconds=random.uniform(seconds / 2, seconds))  # noqa: S311  (no secret)
-    connection.exec_driver_sql(text, execution_options=AT_ONCE)
+    with suppress(DBAPIError):
+        connection.exec_driver_sql(text, execution_options=AT_ONCE)
 
 
 def _drop_if_read_only(connection: Connection, error: DBAPIError) -> None:

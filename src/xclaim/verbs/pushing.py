@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from operator import itemgetter
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -151,9 +151,7 @@ def _parameters(
 
 
 def _holds_turn(on_dead: Any) -> bool | None:
-    if on_dead not in get_args(WhenDead):
-        raise InvalidArgumentError(f"on_dead must be 'skip' or 'hold', not {on_dead!r:.100}")
-    return True if on_dead == "hold" else None
+    return True if arguments.when_dead(on_dead) == "hold" else None
 
 
 def _named(

@@ -12,13 +12,9 @@ from sqlalchemy import Connection
 
 from xclaim import arguments
 from xclaim.arguments import LEASE
-from xclaim.claims import Claim
+from xclaim.claims import Claim, checked_claim, listed_claims
 from xclaim.connections import encodings
-from xclaim.errors import (
-    ClaimLostError,
-    InvalidArgumentError,
-    PayloadReadError,
-)
+from xclaim.errors import ClaimLostError, PayloadReadError
 from xclaim.message import Message, Status
 from xclaim.payloads.envelope import DIGEST, DROPPED, reduced
 from xclaim.payloads.options import AfterAck
@@ -180,7 +176,8 @@ def release(
     ``count=False`` hands it back without counting the attempt, which then is no failure: an error
     that is given then is only noted. ``notify`` wakes those who wait.
     """
-    queue, is_counted, with_error = _checked(claim).message.queue, bool(count), error is not None
+    queue = checked_claim(claim).message.queue
+    is_counted, with_error = bool(count), error is not None
     fails = is_counted and with_error
     parameters = error_parameters(connection, error) if with_error else {}
     if delay is not None:
@@ -266,8 +263,8 @@ def hand_back(
     ``notify`` wakes those who wait.
     """
     by_queue: dict[str, list[Claim]] = {}
-    for claim in claims:
-        by_queue.setdefault(_checked(claim).message.queue, []).append(claim)
+    for claim in listed_claims(claims):
+        by_queue.setdefault(claim.message.queue, []).append(claim)
     for queue, held in by_queue.items():
         notifies = notify and is_to_notify(connection, schema, queue)
         build = partial(statements.hand_back, notifies=notifies)
@@ -304,15 +301,6 @@ def extend_many(
         raise ClaimLostError(lost)
 
 
-def _checked(claim: Any) -> Claim:
-    if not isinstance(claim, Claim):
-        raise InvalidArgumentError(
-            f"not a claim but of type {type(claim).__name__}: pass what claim() returned, "
-            "or Claim.from_dict() of its to_dict()"
-        )
-    return claim
-
-
 def _settle(
     connection: Connection,
     schema: str | None,
@@ -322,7 +310,7 @@ def _settle(
     *,
     named: bool = True,
 ) -> Any:
-    asked = {**parameters, **receipt(_checked(claim))}
+    asked = {**parameters, **receipt(checked_claim(claim))}
     rows = execute(connection, schema, build, asked, named=named)
     if not rows:
         raise ClaimLostError([claim])
@@ -339,7 +327,7 @@ def _settle_many(
     columns: Columns | None = None,
 ) -> list[Claim]:
     lost: list[Claim] = []
-    for batch in _batches([_checked(claim) for claim in claims]):
+    for batch in _batches(listed_claims(claims)):
         batch_parameters = {**parameters, **receipts(connection, batch.values(), columns)}
         rows = execute(connection, schema, build, batch_parameters)
         settled = {row.id for row in rows}

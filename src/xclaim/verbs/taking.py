@@ -81,7 +81,7 @@ def request(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) 
     hints = recall(connection, who["schema"], queue)
     retry = who.get("retry", RETRY)
     size = arguments.limit(limit)
-    whole_lines = who.get("whole_lines", False) and size > 1
+    whole_lines = size > 1 and bool(who.get("whole_lines", False))
     resumes = parameters["key"] is not None
     return Request(who["schema"], size, parameters, retry, hints, whole_lines, resumes)
 

@@ -139,6 +139,7 @@ def prune(
     """
     name = arguments.queue_name(queue)
     age = arguments.seconds("older_than", older_than)
+    arguments.optional_limit(limit)
     build = _deleting(connection, schema, statements.prune, statements.prune_as_maintainer, removed)
     total = 0
     for each in dict.fromkeys((name, arguments.dead_letter_queue(name))):

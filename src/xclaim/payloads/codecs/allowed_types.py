@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum, Flag
 from importlib import import_module
@@ -22,10 +22,11 @@ class Allowed:
     """The types that are allowed: classes, and patterns of their names ``module:Class``."""
 
     def __init__(self, allowed: Sequence[type | str] = ()) -> None:
-        if isinstance(allowed, str | type):
+        if isinstance(allowed, str | bytes | type) or not isinstance(allowed, Iterable):
             raise InvalidArgumentError(f"allow must be a list of types: use allow=[{allowed!r}]")
-        patterns = [one for one in allowed if isinstance(one, str)]
-        classes = [one for one in allowed if not isinstance(one, str)]
+        self.given = tuple(allowed)
+        patterns = [one for one in self.given if isinstance(one, str)]
+        classes = [one for one in self.given if not isinstance(one, str)]
         self._patterns = [_checked_pattern(pattern) for pattern in patterns]
         self._classes = {self.name_of(kind): kind for kind in map(_checked_class, classes)}
 

@@ -26,9 +26,9 @@ class Model(Generic[T]):
     """
 
     def __init__(self, type_: type[T]) -> None:
-        self.name = str(getattr(type_, "__name__", type_))
         self._type = type_
         self._adapter = _adapter_of(type_)
+        self.name = str(getattr(type_, "__name__", type_))
         self._has_sets = _has_sets(self._adapter.core_schema)
 
     def to_json(self, value: T) -> Any:
@@ -126,7 +126,6 @@ def _is_same(one: Any, other: Any) -> bool:
 def _adapter_of(type_: Any) -> TypeAdapter[Any]:
     try:
         from pydantic import ConfigDict, TypeAdapter
-        from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
     except ImportError as error:
         raise InvalidArgumentError(
             'type=... needs pydantic: run `pip install "xclaim[pydantic]"`'
@@ -139,7 +138,7 @@ def _adapter_of(type_: Any) -> TypeAdapter[Any]:
             raise TypeError("it is no type")
         # In a tuple, since pydantic takes no configuration beside a dataclass or a TypedDict.
         return TypeAdapter(tuple[type_], config=config)
-    except (PydanticUserError, PydanticUndefinedAnnotation, NameError, TypeError) as error:
+    except Exception as error:  # of whatever it is, which pydantic asks
         raise InvalidArgumentError(
             f"type={type_!r} cannot be the type of a queue ({_first_line(error)}): use a "
             "dataclass, a TypedDict or a model of pydantic"

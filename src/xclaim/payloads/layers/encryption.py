@@ -26,7 +26,7 @@ import hmac
 import importlib.util
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
@@ -64,6 +64,10 @@ class Keys:
     """
 
     def __init__(self, keys: str | Sequence[str]) -> None:
+        if not isinstance(keys, Iterable):
+            raise InvalidArgumentError(
+                f"keys must be text or a list of it, not {type(keys).__name__}: {_WAY_OUT}"
+            )
         texts = keys.split(",") if isinstance(keys, str) else list(keys)
         if importlib.util.find_spec("cryptography") is None:
             raise InvalidArgumentError(
