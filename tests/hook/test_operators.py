@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from airflow.sdk import task
 
-from tests.hook.conftest import DagRun, dags
+from tests.hook.conftest import DagRun, dags, within_task
 from tests.retrying import waiting
-from xclaim import InvalidArgumentError, Queue
+from xclaim import InvalidArgumentError, Queue, TicketLostError
+from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.operators import (
     AckOperator,
     ClaimOperator,
@@ -78,6 +79,23 @@ def test_release_gives_back_with_the_reason(run: Run, queue: Queue) -> None:
         assert message is not None
         assert message.attempts == 1
         assert str(message.last_error).startswith("run manual__")
+
+
+def test_a_retry_after_the_release_has_nothing_to_release(hook: XclaimHook, queue: Queue) -> None:
+    queue.push("a")
+    with within_task(task_id="claim"):
+        ticket = hook.claim_ticket("orders")
+    release = ReleaseOperator(task_id="release", ticket=ticket, error="boom")
+
+    with within_task(task_id="release"):
+        assert release.execute({}) == 1
+    with within_task(2, task_id="release"):
+        again = release.execute({})
+    with within_task(task_id="release", map_index=7), pytest.raises(TicketLostError):
+        release.execute({})
+
+    assert again == 0
+    assert waiting(queue) == 1
 
 
 def test_a_stale_ticket_fails_the_ack(run: Run, queue: Queue) -> None:

@@ -18,7 +18,7 @@ from xclaim.airflow.lineage import operator_lineage
 from xclaim.airflow.links import LinkedToMessages
 from xclaim.airflow.tasks.failing import OnDead, checked_on_dead
 from xclaim.airflow.tasks.hidden import Hidden, revealed
-from xclaim.airflow.tasks.identity import AUTOMATIC
+from xclaim.airflow.tasks.identity import AUTOMATIC, current_task
 from xclaim.airflow.tasks.rerun import OnRerun
 from xclaim.airflow.tasks.room import vacancy_of
 from xclaim.airflow.tasks.tickets import TICKET_LEASE
@@ -32,7 +32,7 @@ from xclaim.arguments import (
     seconds,
     whole_number,
 )
-from xclaim.errors import InvalidArgumentError
+from xclaim.errors import InvalidArgumentError, TicketLostError
 from xclaim.retry import MAX_ATTEMPTS, RETRY, Retry, checked_retry
 
 if TYPE_CHECKING:
@@ -379,8 +379,19 @@ class ReleaseOperator(_TicketOperator):
         self.on_dead = checked_on_dead(on_dead)
 
     def execute(self, context: Context) -> int:
-        """Resume the ticket, release, and return how many messages that were."""
-        claims = self.resume()
+        """Resume the ticket, release, and return how many messages that were.
+
+        A retry that finds nothing held is done: an earlier try, killed right after that, has
+        released them.
+        """
+        try:
+            claims = self.resume()
+        except TicketLostError:
+            task = current_task()
+            if task is None or not task.is_retry:
+                raise
+            self.log.info("nothing is held for the ticket any more: there is nothing to release")
+            return 0
         queue = self.hook.queue(self.ticket["queue"], retry=self.retry, on_dead=self.on_dead)
         for claim in claims:
             queue.release(claim, error=self.error, delay=self.delay, count=self.count)
