@@ -209,6 +209,21 @@ def test_a_run_of_some_rows_leaves_the_others_on_the_page(
     assert found.workloads()[:2] == ["steady", "lapsed"]  # in their order
 
 
+def test_a_run_of_some_workloads_leaves_the_others_where_they_were() -> None:
+    def run(*rates: tuple[str, float], quick: bool = False) -> dict[str, Any]:
+        records = [record(name, XCLAIM, 0, {"messages/s": value}) for name, value in rates]
+        return {"machine": {"quick": quick}, "records": records}
+
+    before = run(("push_one", 1.0), ("claim_1", 1.0), ("wal", 1.0))
+    found = Figures(running.with_others(before, run(("claim_1", 2.0), ("new", 2.0))))
+    alone = Figures(running.with_others(before, run(("claim_1", 2.0), quick=True)))
+
+    assert found.workloads() == ["push_one", "claim_1", "wal", "new"]
+    assert found.values("claim_1", XCLAIM, "messages/s") == [2.0]
+    assert found.values("wal", XCLAIM, "messages/s") == [1.0]
+    assert alone.workloads() == ["claim_1"]
+
+
 def test_it_is_told_whether_somebody_sat_rounds_out() -> None:
     both = [record("batch_100", name, 0, {"messages/s": 1}) for name in (XCLAIM, "awa")]
     second = [record("batch_100", name, 1, {"messages/s": 1}) for name in (XCLAIM, "awa")]
