@@ -6,7 +6,7 @@ are made for READ COMMITTED: where another is set each is put into a transaction
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +15,9 @@ from sqlalchemy.exc import DBAPIError
 
 from xclaim.connections.endings import ENDS_AT, seconds_left
 from xclaim.connections.engine import (
-    DEFAULT_ISOLATION_LEVEL,
     IS_STRICTER,
     is_as_strict_as_needed,
+    is_said_autocommit,
 )
 from xclaim.sql.dialects import SQLITE
 
@@ -31,12 +31,6 @@ _IDLE = 0  # of libpq's states of a transaction
 def is_autocommit(connection: Connection) -> bool:
     """Return whether each statement on the connection is a transaction of its own."""
     return is_said_autocommit(connection.get_execution_options())
-
-
-def is_said_autocommit(options: Mapping[str, Any]) -> bool:
-    """Return whether the execution options of a connection say so."""
-    level = options.get("isolation_level", options.get(DEFAULT_ISOLATION_LEVEL))
-    return bool(level == "AUTOCOMMIT")
 
 
 @contextmanager

@@ -162,9 +162,7 @@ def for_a_verb(connection: Connection) -> Iterator[None]:
 def pooled(engine: Engine) -> Iterator[Connection]:
     """Yield a connection from the pool for a verb, on which each statement is committed."""
     with engine.connect() as connection, _waiting_no_longer(connection), for_a_verb(connection):
-        if not _commits_by_itself(connection):
-            # A level that an engine's own options or listeners set comes after that of the verbs.
-            connection.execution_options(isolation_level="AUTOCOMMIT")
+        commit_each_statement(connection)
         yield connection
 
 
@@ -185,8 +183,17 @@ def _waiting_no_longer(connection: Connection) -> Iterator[None]:
             driver.execute(f"PRAGMA busy_timeout = {usual}")
 
 
+def commit_each_statement(connection: Connection) -> None:
+    """Let the driver do so, whatever SQLAlchemy was told.
+
+    A level that an engine's own options or listeners set comes after that of the verbs; and with
+    one that somebody else had set and gave back, Python's driver of SQLite opens transactions.
+    """
+    if not _commits_by_itself(connection):
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
 def _commits_by_itself(connection: Connection) -> bool:
-    """Return whether the driver commits each statement, whatever SQLAlchemy was told."""
     driver: Any = connection.connection.driver_connection
     if connection.dialect.name == "sqlite":
         return driver.isolation_level is None

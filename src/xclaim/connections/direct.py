@@ -16,16 +16,16 @@ from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 from sqlalchemy import Connection, Dialect, TextClause
+from sqlalchemy.util import await_only
 
 from xclaim.connections import libpq, pysqlite, settings
 from xclaim.connections.autocommit import (
     AT_ONCE,
-    is_said_autocommit,
     needs_transaction,
     new_transaction,
 )
 from xclaim.connections.endings import ENDS_AT
-from xclaim.connections.engine import DEFAULT_ISOLATION_LEVEL
+from xclaim.connections.engine import DEFAULT_ISOLATION_LEVEL, is_said_autocommit
 from xclaim.connections.missing_files import MAKES_NO_FILE
 from xclaim.connections.placeholders import by_place
 from xclaim.sql import full_names
@@ -40,8 +40,7 @@ _logger = logging.getLogger("sqlalchemy.engine.Engine")
 
 def is_direct(connection: Connection) -> bool:
     """Return whether a statement may go past SQLAlchemy on this connection."""
-    options = connection.get_execution_options()
-    return not connection.dialect.is_async and _is_past_sqlalchemy(connection.engine, options)
+    return _is_past_sqlalchemy(connection.engine, connection.get_execution_options())
 
 
 def _is_past_sqlalchemy(engine: Any, options: Mapping[str, Any]) -> bool:
@@ -132,9 +131,11 @@ def _on_sqlite(
 ) -> Sequence[Any]:
     if not is_direct(connection):
         return connection.execute(statement, parameters).all()
-    sent = pysqlite.sent(statement)
+    sent, driver = pysqlite.sent(statement), connection.connection.driver_connection
     try:
-        return sent.run(connection.connection.driver_connection, parameters, named=named)
+        if connection.dialect.is_async:
+            return await_only(sent.run_in_its_thread(driver, parameters, named=named))
+        return sent.run(driver, parameters, named=named)
     except BaseException as error:  # noqa: BLE001  (raised again, as SQLAlchemy would)
         _raise(connection, error, sent.text, parameters)
 

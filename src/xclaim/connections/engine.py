@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from sqlalchemy import URL, Dialect, Engine, event, make_url
 from sqlalchemy import create_engine as sqlalchemy_create_engine
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from xclaim.connections import forks, missing_files, resting, settings
 from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy
@@ -45,6 +46,7 @@ _DEFAULTS = {
 # An execution option of ours: what an engine's connections have unless told otherwise. SQLAlchemy's
 # own, isolation_level, is set and reset around each use.
 DEFAULT_ISOLATION_LEVEL = "xclaim_default_isolation_level"
+_begin_themselves: WeakSet[Engine] = WeakSet()  # of SQLite, made here: their driver begins nothing
 # In the `info` of a connection: whether its statements in autocommit run at a stricter level than
 # READ COMMITTED, because the server, the database or the role says so. Not there: nobody knows yet.
 IS_STRICTER = "xclaim_is_stricter"
@@ -203,6 +205,25 @@ def is_in_memory(url: URL) -> bool:
 def is_verb_engine(engine: Engine | AsyncEngine) -> bool:
     """Return whether the engine is of ``create_verb_engine``, in autocommit by itself."""
     return DEFAULT_ISOLATION_LEVEL in engine.get_execution_options()
+
+
+def in_autocommit(engine: Engine) -> Engine:
+    """Return the engine so that each statement is a transaction of its own: as verbs take it.
+
+    Of SQLite's drivers ours open no transactions, so that nothing has to be set for it, and back
+    again, on each connection that a verb takes: with asyncio each step goes to a thread.
+    """
+    if is_verb_engine(engine):
+        return engine
+    if engine in _begin_themselves:
+        return engine.execution_options(**{DEFAULT_ISOLATION_LEVEL: "AUTOCOMMIT"})
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def is_said_autocommit(options: Mapping[str, Any]) -> bool:
+    """Return whether the execution options of a connection say that statements commit alone."""
+    level = options.get("isolation_level", options.get(DEFAULT_ISOLATION_LEVEL))
+    return bool(level == "AUTOCOMMIT")
 
 
 def _verb_options(url: str | URL, commands: Commands | None) -> dict[str, Any]:
@@ -367,6 +388,7 @@ def _current_schema(connection: Any) -> Any:
 
 
 def _prepare_sqlite(engine: Engine) -> None:
+    _begin_themselves.add(engine)
     pause = _asyncio_pause if engine.dialect.is_async else time.sleep
 
     @event.listens_for(engine, "connect")
@@ -384,10 +406,16 @@ def _prepare_sqlite(engine: Engine) -> None:
             connection.close()
             raise
 
+    @event.listens_for(engine, "checkout")
+    def look(_: Any, record: Any, __: Any) -> None:
+        # Of aiosqlite, when somebody has closed it: what is asked of it is a ValueError then.
+        if getattr(record.driver_connection, "_connection", record) is None:
+            raise DisconnectionError("the connection was closed")
+
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
         # IMMEDIATE: a transaction that starts by reading could not become the writer later.
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        if not is_said_autocommit(connection.get_execution_options()):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

@@ -13,7 +13,12 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from xclaim.connections import calls, forks, resting
-from xclaim.connections.busy_files import PatientConnection, patient, pooled
+from xclaim.connections.busy_files import (
+    PatientConnection,
+    commit_each_statement,
+    patient,
+    pooled,
+)
 
 T = TypeVar("T")
 
@@ -132,6 +137,7 @@ class _Held:
     def connect(self, engine: Engine) -> None:
         """Take a connection from the pool, for verbs only."""
         connection = engine.connect()  # not locked: it may take long
+        commit_each_statement(connection)
         with self.lock:
             self.connection = connection
             self.is_open = True

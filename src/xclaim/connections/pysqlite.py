@@ -41,6 +41,23 @@ class Sent:
 
     def run(self, driver: Any, parameters: Mapping[str, Any], *, named: bool) -> Sequence[Any]:
         """Run it and return all its rows: with names, or without."""
+        cursor = driver.execute(self.text, self._given(parameters))
+        if self._reading is None:
+            self._reading = _Reading(cursor.description)
+        return self._reading.rows(cursor.fetchall(), named=named)
+
+    async def run_in_its_thread(
+        self, driver: Any, parameters: Mapping[str, Any], *, named: bool
+    ) -> Sequence[Any]:
+        """Run it on a connection of aiosqlite, whose thread is gone to once, not for each step."""
+        given = self._given(parameters)
+        if self._reading is None:  # what the columns are only a cursor says
+            async with driver.execute(self.text, given) as cursor:
+                self._reading = _Reading(cursor.description)
+                return self._reading.rows(await cursor.fetchall(), named=named)
+        return self._reading.rows(await driver.execute_fetchall(self.text, given), named=named)
+
+    def _given(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
         if self._constants:
             parameters = {**self._constants, **parameters}
         values = self._values(parameters)
@@ -48,23 +65,18 @@ class Sent:
             values = list(values)
             for place in self._tokens:
                 values[place] = values[place].hex
-        cursor = driver.execute(self.text, values)
-        reading = self._reading
-        if reading is None:
-            names = [column[0] for column in cursor.description or ()]
-            reading = self._reading = _Reading(names)
-        rows = reading.read(cursor.fetchall())
-        return [reading.named(row) for row in rows] if named else rows
+        return values
 
 
 class _Reading:
     """How the rows of one statement are read."""
 
-    __slots__ = ("_columns", "named")
+    __slots__ = ("_columns", "_named")
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, description: Sequence[Sequence[Any]] | None) -> None:
+        names = [column[0] for column in description or ()]
         row_type: Any = namedtuple("Row", names)  # type: ignore[misc]  # known only here
-        self.named: Callable[[Iterable[Any]], Row] = row_type._make
+        self._named: Callable[[Iterable[Any]], Row] = row_type._make
         columns = [
             column
             for table in (message_table(), queue_table(), slot_table())
@@ -74,10 +86,10 @@ class _Reading:
         found = [_READERS.get(type(types[name])) if name in types else text_of for name in names]
         self._columns = [(place, each) for place, each in enumerate(found) if each is not None]
 
-    def read(self, rows: Sequence[Row]) -> Sequence[Row]:
-        if not self._columns:
-            return rows
-        return [self._read(row) for row in rows]
+    def rows(self, rows: Iterable[Row], *, named: bool) -> Sequence[Row]:
+        """Return the rows that the driver has given."""
+        found = [self._read(row) for row in rows] if self._columns else list(rows)
+        return [self._named(row) for row in found] if named else found
 
     def _read(self, row: Row) -> Row:
         values = list(row)

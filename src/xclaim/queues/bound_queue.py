@@ -16,7 +16,7 @@ from xclaim.claims import Claim, checked_claim, listed_claims
 from xclaim.connections import forks
 from xclaim.connections.companions import Outcome
 from xclaim.connections.concurrency import Concurrency, within_asyncio
-from xclaim.connections.engine import check_driver, is_in_memory, is_verb_engine, shown_url
+from xclaim.connections.engine import check_driver, in_autocommit, is_in_memory, shown_url
 from xclaim.connections.payload_work import read_by, settings_of
 from xclaim.connections.per_thread import PerThread
 from xclaim.connections.runner import Runner
@@ -94,10 +94,10 @@ class BoundQueue:
         is_shared = is_in_memory(engine.url)  # its one connection is for all threads
         if not is_shared:
             forks.protect(engine)
-        in_autocommit = _in_autocommit(engine)
+        verbs_engine = in_autocommit(engine)
         if holds_connections and not is_shared:
-            self._per_thread = PerThread(in_autocommit)
-        return self._make_runner(in_autocommit, per_thread=self._per_thread)
+            self._per_thread = PerThread(verbs_engine)
+        return self._make_runner(verbs_engine, per_thread=self._per_thread)
 
     @property
     def _runner(self) -> Runner:
@@ -398,10 +398,3 @@ def _runner_on(
         schema=verbs.resolve_schema(schema, database.dialect.name),
         **options,
     )
-
-
-def _in_autocommit(engine: Engine) -> Engine:
-    # Each verb is one statement: BEGIN and COMMIT would be two more round trips.
-    if is_verb_engine(engine):
-        return engine
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
