@@ -146,7 +146,7 @@ def test_a_thread_whose_read_was_interrupted_waits_in_turns_as_before(
     with Queue("orders", patient_url) as queue:
         queue.push(1)
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(pysqlite._Reading, "read", interrupt)
+            patched.setattr(pysqlite._Reading, "rows", interrupt)
             queue.counts()
         before = sent()
 

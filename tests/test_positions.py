@@ -399,6 +399,7 @@ def test_looks_back_that_take_long_are_rarer_but_not_as_rare_as_once_a_second(
     remembered._position = hints.Position(0, datetime(2026, 1, 1, tzinfo=UTC), 7)
 
     def pause_after(*looks: float) -> float:
+        remembered.note_claim_behind(0.01)
         for seconds in looks:
             remembered.look_back()
             remembered.note_look_back(seconds)
@@ -407,8 +408,28 @@ def test_looks_back_that_take_long_are_rarer_but_not_as_rare_as_once_a_second(
             clock.now += 1 / 64
         return clock.now - began
 
-    assert pause_after(0.001) == 0.25
+    assert pause_after(3.0, 3.0) == 0.25  # of too few: the first ones connect, and make plans
+    assert pause_after(0.01) == 0.25
     assert pause_after(3.0, 3.0) == 0.25  # as the quickest says: others waited for a processor
-    assert pause_after(0.05, 3.0, 3.0) == 0.5
+    assert pause_after(0.06, 3.0, 3.0) == 0.5  # by what it takes beyond a claim behind
     assert 0.9 <= pause_after(3.0, 3.0, 3.0) < 1.0
-    assert pause_after(0.001) == 0.25
+    assert pause_after(0.01) == 0.25
+
+
+def test_looks_back_that_take_as_long_as_other_claims_are_not_rarer(engine: Engine) -> None:
+    queue = Queue("orders", engine, retry=AT_ONCE)
+    queue.push_many([0] * 2_000)
+
+    while queue.claim_many(200):
+        pass
+
+    assert recall_of(engine)._look_back_due < hints._LOOK_BACK_SELDOM
+
+
+def test_a_claim_in_a_transaction_is_no_look_back(engine: Engine) -> None:
+    with engine.begin() as connection:
+        bound = Queue("orders", connection)
+        bound.push_many([0] * 3)
+        assert bound.claim() is not None
+
+    assert not recall_of(engine)._looks_back

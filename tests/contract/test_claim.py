@@ -1,6 +1,7 @@
 """Exclusive, in order, and given back when a claimant does not return."""
 
 from datetime import UTC, timedelta
+from enum import StrEnum
 
 from sqlalchemy import Engine, text
 
@@ -38,6 +39,20 @@ def test_a_claim_says_what_who_and_until_when(queue: Queue) -> None:
     assert claimed.message.claimed_at is not None
     assert claimed.expires_at - claimed.message.claimed_at == timedelta(minutes=1)
     assert claimed.expires_at.tzinfo is UTC
+
+
+def test_who_claims_is_what_was_said_also_after_an_equal_one(queue: Queue) -> None:
+    class Role(StrEnum):
+        WORKER = "worker-1"
+
+    queue.push_many([1, 2])
+    first = queue.claim(claimed_by=Role.WORKER, claim_key=Role.WORKER)
+    second = queue.claim(claimed_by="worker-1", claim_key="other")
+
+    assert first is not None
+    assert second is not None
+    assert first.claimed_by == "worker-1"
+    assert type(second.claimed_by) is str
 
 
 def test_messages_of_another_queue_are_not_claimed(queue: Queue, dead_letters: Queue) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from tests.contract.facades import AsyncFacade, Facade, SyncFacade
@@ -15,6 +15,8 @@ from tests.eventually import PATIENCE, until
 from tests.ordering.draining import drained
 from tests.retrying import AT_ONCE
 from xclaim import Queue, create_engine
+from xclaim.connections import direct
+from xclaim.verbs import execution
 
 _KEYS = ["a", "b", "c"]
 _WAITING = text(
@@ -108,6 +110,65 @@ def test_a_verb_in_a_transaction_of_the_caller_is_not(
     engine.dispose()
 
     assert drained(heads) == []
+
+
+def test_a_connection_of_the_caller_is_left_as_it_was(
+    heads: Queue, others: Engine, url: str
+) -> None:
+    engine = create_engine(url)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        queue = Queue("orders", connection)
+        pushed = _in_a_deadlock(
+            others, _withdraws, lambda: queue.push_many(_KEYS, ordering_keys=_KEYS)
+        )
+        with connection.begin():  # which it refuses where one was begun unseen
+            pass
+    engine.dispose()
+
+    assert len(pushed) == 3
+    assert sorted(drained(heads)) == _KEYS
+
+
+def test_one_that_is_lost_meanwhile_is_an_error_of_the_database(
+    heads: Queue, others: Engine, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = direct.run
+
+    def cut(connection: Connection, statement: Any, *given: Any, **options: Any) -> Any:
+        if "pg_sleep" in str(statement):
+            with others.connect() as killer:
+                driver: Any = connection.connection.driver_connection
+                killer.execute(
+                    text("SELECT pg_terminate_backend(:pid, 5000)"),
+                    {"pid": driver.info.backend_pid},
+                )
+        return run(connection, statement, *given, **options)
+
+    monkeypatch.setattr(direct, "run", cut)
+    with Queue("orders", url) as queue, pytest.raises(OperationalError) as lost:
+        _in_a_deadlock(others, _withdraws, lambda: queue.push_many(_KEYS, ordering_keys=_KEYS))
+
+    assert lost.value.connection_invalidated
+    assert drained(heads) == []
+
+
+@pytest.mark.usefixtures("heads")
+def test_one_that_has_no_time_to_step_aside_is_sent_again(
+    others: Engine, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "_ASIDE", 60.0)
+    engine = create_engine(url)
+    queue = Queue("orders", engine)
+
+    @event.listens_for(engine, "connect")
+    def limit(connection: Any, _: Any) -> None:
+        connection.execute("SET statement_timeout = '5s'")
+        connection.commit()
+
+    pushed = _in_a_deadlock(others, _withdraws, lambda: queue.push_many(_KEYS, ordering_keys=_KEYS))
+    engine.dispose()
+
+    assert len(pushed) == 3
 
 
 def _in_a_deadlock(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -77,6 +78,46 @@ def test_what_was_stored_is_removed_elsewhere_when_a_later_payload_is_refused(
 
     assert elsewhere.count == 2
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("large", [LARGE, {"text": "x" * 2_000}])
+def test_of_many_those_that_are_large_go_to_the_storage(
+    payloads: Payloads, elsewhere: Elsewhere, tmp_path: Path, large: Any
+) -> None:
+    values = [SMALL, large, {"text": "x" * 100}, large, [1]]
+
+    prepared = payloads.prepare(values, "orders", elsewhere=elsewhere)
+
+    assert elsewhere.count == 2
+    assert len(files(tmp_path)) == 2
+    assert [each.codec is not None for each in prepared] == [False, True, False, True, False]
+    read = [payloads.read(each.stored, each.codec, queue="orders") for each in prepared]
+    assert read == values
+
+
+def test_many_are_encrypted_each(elsewhere: Elsewhere) -> None:
+    payloads = Payloads(keys=[KEY])
+    values = [SMALL, LARGE, None]
+
+    prepared = payloads.prepare(values, "orders", elsewhere=elsewhere)
+
+    assert len({each.text for each in prepared}) == 3
+    read = [payloads.read(each.stored, each.codec, queue="orders") for each in prepared]
+    assert read == values
+
+
+def test_of_very_many_the_one_that_is_refused_is_named(payloads: Payloads) -> None:
+    values: list[Any] = [*range(1_503), {"is": object()}, *range(1_000)]
+
+    with pytest.raises(PayloadError, match="payload 1503: "):
+        payloads.prepare(values, "orders")
+
+
+def test_what_can_only_be_gone_through_once_is_taken(payloads: Payloads) -> None:
+    values: Any = deque([1, {"a": 2}])
+
+    assert [each.text for each in payloads.prepare(values, "orders")] == ["1", '{"a":2}']
+    assert payloads.prepare([], "orders") == []
 
 
 def test_a_payload_is_its_own_and_not_the_callers(payloads: Payloads) -> None:

@@ -164,9 +164,7 @@ class Door:
         was prepared before stays there under its name.
         """
         threshold = self.driver.prepare_threshold
-        if threshold is None:
-            return None
-        if self._sent.get(text, 0) < threshold:
+        if threshold is None or self._sent.get(text, 0) < threshold:
             return None
         name = b"xclaim_%s" % sha256(b"%d %s" % (self._changes, text)).hexdigest()[:32].encode()
         self._pgconn.send_prepare(name, text)

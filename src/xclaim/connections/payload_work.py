@@ -27,7 +27,7 @@ _logger = logging.getLogger("xclaim")
 _QUICK = 64 * 1024  # characters: decoded in 0.3 ms, encrypted ones too
 _QUICK_CODECS = ("json", "json-types", "bytes")
 
-_CODECS: dict[Any, Callable[[Any], Any]] = {
+_CODEC_OF: dict[Any, Callable[[Any], Any]] = {
     Claim: attrgetter("message.codec"),
     Message: attrgetter("codec"),
 }
@@ -158,6 +158,6 @@ def unreadable(message: Message, *, decodes: bool = True) -> PayloadReadError | 
 def _are_plain(results: list[Any]) -> bool:
     """Return whether plain JSON is all that they have; they are all of one kind."""
     kind = type(results[0]) if results else None
-    if kind not in _CODECS:
+    if kind not in _CODEC_OF:
         return True
-    return all(codec is None for codec in map(_CODECS[kind], results))
+    return all(codec is None for codec in map(_CODEC_OF[kind], results))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
@@ -85,13 +86,10 @@ class Payloads(Options):
         encoding = Encoding(self, queue, unique_keys, elsewhere=elsewhere)
         done: list[Prepared] = []
         try:
-            for part in _in_parts(values):
-                at_once = encoding.prepared_at_once(part) if len(part) > 1 else None
-                if at_once is not None:
-                    done += at_once
-                    continue
-                for value in part:
-                    done.append(encoding.prepared(value, len(done)))
+            rest = iter(values)
+            while part := list(islice(rest, _AT_ONCE)):
+                # Also of a part that fails, for what is stored to be removed.
+                done.extend(encoding.prepared_at_once(part, len(done)))
         except BaseException as error:
             if any(each.uri for each in done):
                 elsewhere(partial(self.discard, done, error))
@@ -150,11 +148,6 @@ class Payloads(Options):
         if envelope is None:
             raise PayloadRefusedError("the payload is plain JSON: there is nothing to encrypt anew")
         return encrypted_again(self, owner, envelope)
-
-
-def _in_parts(values: Sequence[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(values), _AT_ONCE):
-        yield list(values[start : start + _AT_ONCE])
 
 
 def options_of_environment() -> Mapping[str, Any]:

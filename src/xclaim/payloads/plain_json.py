@@ -247,7 +247,7 @@ def exact_numbers() -> Iterator[None]:
 
     For programs that print what others have pushed: ``xclaim`` on the command line.
     """
-    global _quick_decode, _quick_decode_lines  # (decode is too busy to look anywhere else)
+    global _quick_decode, _quick_decode_lines  # decode is too busy to look anywhere else
     before = _quick_decode, _quick_decode_lines
     exact = msgspec.json.Decoder(float_hook=exact_number)
     _quick_decode, _quick_decode_lines = exact.decode, exact.decode_lines

@@ -6,10 +6,11 @@ import base64
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, Protocol, Self, TypeVar, cast
 
@@ -120,18 +121,16 @@ class Encoding:
                 return self._encoded(self._codec_for(value, error), value, index)
         return self._plain(encoded, index)
 
-    def prepared_at_once(self, values: list[Any]) -> list[Prepared] | None:
-        """Return several payloads as ``prepared`` does, in less time; None: ask it for each."""
+    def prepared_at_once(self, values: list[Any], first: int) -> Iterable[Prepared]:
+        """Yield several payloads, from ``first`` on, as ``prepared`` returns each; in less time."""
         options = self._options
-        if options.type is not None or options.codecs or options.keys is not None:
-            return None
-        both = plain_json.encode_many_at_once(values)
+        is_one = len(values) == 1 or options.type is not None or options.codecs
+        both = None if is_one else plain_json.encode_many_at_once(values)
         if both is None:
-            return None
-        most = min(self._limit, options.max_in_row)
-        if max(map(len, both[0])) * plain_json.MOST_PRINTED > most:
-            return None
-        return [Prepared(text=text, stored=value) for text, value in zip(*both, strict=True)]
+            return map(self.prepared, values, count(first))
+        if options.keys is None and max(map(len, both[0])) * plain_json.MOST_PRINTED <= self._limit:
+            return [Prepared(text=text, stored=value) for text, value in zip(*both, strict=True)]
+        return map(self._plain, map(plain_json.Encoded, *both), count(first))
 
     def _plain(self, encoded: plain_json.Encoded, index: int) -> Prepared:
         is_larger = _is_larger(encoded.text, self._limit) or _is_printed_larger(

@@ -6,16 +6,15 @@ import os
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import Connection, Engine, Table, text
 from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
 from xclaim.connections import direct
-from xclaim.connections.autocommit import AT_ONCE, is_autocommit, is_in_transaction
+from xclaim.connections.autocommit import is_autocommit, is_in_transaction
 from xclaim.connections.encodings import check_names, check_sent
 from xclaim.connections.endings import is_over
 from xclaim.connections.engine import READ_ONLY
@@ -35,7 +34,9 @@ _DEADLOCK = "40P01"
 _TRIES = 4  # of a statement that is ended by a deadlock; each takes the server's deadlock_timeout
 # At once it might take the lock again that the other one was about to get. The server waits, so
 # that an event loop does not.
-_STEP_ASIDE = "SELECT pg_catalog.pg_sleep({seconds:.3f})"
+_STEP_ASIDE = text(
+    "SELECT 1 AS waited FROM pg_catalog.pg_sleep(CAST(:seconds AS pg_catalog.float8))"
+)
 _ASIDE = 0.1  # seconds, and so many more before each further try
 # The innermost is the first; words around it are in the language of the server.
 _FUNCTION = re.compile(r"(?P<name>\w+)\([\w\s,\[\]]*\)")
@@ -96,7 +97,8 @@ def execute(
         except DBAPIError as error:
             if tries < _TRIES and _was_undone_by_a_deadlock(connection, error):
                 _step_aside(connection, _ASIDE * tries)
-                continue
+                if not is_over(connection):
+                    continue
             found = schema_error(connection, schema, error)
             if found is None:
                 _drop_if_read_only(connection, error)
@@ -205,9 +207,12 @@ def _step_aside(connection: Connection, seconds: float) -> None:
 
     Where the session has not so much time for a statement it is sent again sooner.
     """
-    text = _STEP_ASIDE.format(seconds=random.uniform(seconds / 2, seconds))  # noqa: S311  (no secret)
-    with suppress(DBAPIError):
-        connection.exec_driver_sql(text, execution_options=AT_ONCE)
+    about = {"seconds": random.uniform(seconds / 2, seconds)}  # noqa: S311  (no secret)
+    try:
+        direct.run(connection, _STEP_ASIDE, about)
+    except DBAPIError:
+        if connection.invalidated:
+            raise
 
 
 def _drop_if_read_only(connection: Connection, error: DBAPIError) -> None:

@@ -3,10 +3,10 @@
 A claim that starts at the head of its index walks over the entries of all messages claimed before,
 for as long as an old snapshot keeps them from being removed. So it starts behind the last message
 that was claimed, and at the head again after a quarter of a second, or when there is too little.
-Where a look from the head takes long it is a tenth of the time at most, but no rarer than each 0.9
-seconds. A message that arrives before that position (released, higher priority, late commit) waits
-so long. And for so long a queue that another process has paused or limited still hands out
-messages, which must end within a second.
+Where a look from the head takes much longer than one from there, what it takes more is a tenth of
+the time at most, but it is no rarer than each 0.9 seconds. A message that arrives before that
+position (released, higher priority, late commit) waits so long. And for so long a queue that
+another process has paused or limited still hands out messages, which must end within a second.
 
 Who waits asks again and again, and finds nothing most of the time in a queue that keeps up. He
 starts at the head, too; but where that takes long, as with many such entries, he does so only after
@@ -36,15 +36,15 @@ _SWEEP_EVERY = 1.0  # seconds between the sweeps of one pool and queue, unless i
 _SWEEP_EMPTY_EVERY = 0.25  # the same if it is empty, for who asks again and again
 LOOK_BACK_EVERY = 0.25  # seconds that a message may wait because it came in before the position
 _LOOK_BACK_SELDOM = 0.9  # the same at most, where a look takes more than its share
-_LOOK_BACK_SHARE = 1 / 10  # of the time
-_LOOKS_BACK = 3  # of which the quickest counts: the others waited for a processor
+_LOOK_BACK_SHARE = 1 / 10  # of the time, for what it takes beyond a claim behind the position
+_LOOKS_BACK, _BEHIND = 3, 30  # claims of which the quickest counts: others waited for a processor
 _A_LITTLE = timedelta(milliseconds=50)  # by which a commit may be overtaken by others
 _SHARE = 1 / 100  # of the time, for what looks everywhere take beyond two others
 _EVERYWHERE, _LATELY = 3, 30  # looks of which the quickest counts: others waited for a processor
 NOTIFY_EVERY = 0.02  # seconds between wake-ups: each locks out other commits
 _LIMITS_EVERY = 1.0  # seconds that a limit which was set or taken away may go unnoticed
 _BUSY_AFTER = 5  # claims in a row that found something
-_MOST = 1_000  # queues of a pool, 2 KB each: those that were used last
+_MOST = 1_000  # queues of a pool, 4 KB each: those that were used last
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -81,6 +81,7 @@ class Hints:
         self._swept_at = float("-inf")
         self._looked_back_at = float("-inf")
         self._looks_back: deque[float] = deque(maxlen=_LOOKS_BACK)
+        self._behind: deque[float] = deque(maxlen=_BEHIND)
         self._look_back_due = 0.0  # seconds from one to the next, if more than usual
         self._position: Position | None = None
         self._reached: Position | None = None  # the last position, also if it may not be used now
@@ -112,12 +113,18 @@ class Hints:
     def position(self) -> Position | None:
         """Return where the next claim may start; None for the head of the index."""
         since = time.monotonic() - self._looked_back_at
-        return None if since >= LOOK_BACK_EVERY and since >= self._look_back_due else self._position
+        return None if since >= max(LOOK_BACK_EVERY, self._look_back_due) else self._position
+
+    def note_claim_behind(self, seconds: float) -> None:
+        """Note how long a claim took that started behind the position, and found something."""
+        self._behind.append(seconds)
 
     def note_look_back(self, seconds: float) -> None:
-        """Note how long a claim took that did not start behind the position."""
+        """Note how long a claim took that did not."""
         self._looks_back.append(seconds)
-        self._look_back_due = min(min(self._looks_back) / _LOOK_BACK_SHARE, _LOOK_BACK_SELDOM)
+        looks, behind = tuple(self._looks_back), tuple(self._behind)
+        beyond = min(looks) - min(behind) if len(looks) == _LOOKS_BACK and behind else 0.0
+        self._look_back_due = min(beyond / _LOOK_BACK_SHARE, _LOOK_BACK_SELDOM)
 
     def reached(self) -> Position | None:
         """Return how far claims have come; None if it is time for those who wait to look back."""

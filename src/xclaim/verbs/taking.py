@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from xclaim import arguments
 from xclaim.claims import Claim, claim_of
+from xclaim.connections.autocommit import is_autocommit
 from xclaim.message import Fill, Status, always, message_of
 from xclaim.retry import RETRY, Retry
 from xclaim.sql import statements
@@ -76,7 +77,7 @@ def request(connection: Connection, queue: str, limit: int, **who: Unpack[Who]) 
     said = queue, who["claimed_by"], who["claim_key"], who["lease"]
     try:
         parameters = _known_parameters(*said, os.getpid())
-    except TypeError:  # of what has no hash, which is none of these
+    except TypeError:  # of what has no hash, which is refused by its name
         parameters = _parameters(*said, os.getpid())
     hints = recall(connection, who["schema"], queue)
     retry = who.get("retry", RETRY)
@@ -98,8 +99,9 @@ def _parameters(
     }
 
 
-# A worker says the same each time, and to check it takes four times as long.
-_known_parameters = lru_cache(1_000)(_parameters)
+# A worker says the same each time, and to check it takes four times as long. By their types, too:
+# a member of an enumeration that is equal to a text would be returned for it.
+_known_parameters = lru_cache(1_000, typed=True)(_parameters)
 
 
 def token_parameters(connection: Connection) -> Mapping[str, Any]:
@@ -128,12 +130,14 @@ def take(connection: Connection, asked: Request) -> list[Claim]:
         if within is not None:
             return within
     start, place = start_of(connection, asked.hints)
-    if start is Start.POSITION:
-        return _take(connection, asked, start, place) or _take_from_head(connection, asked)
     began = time.monotonic()
     claims = [] if start is Start.HEAD else _take(connection, asked, start, place)
+    if start is Start.POSITION and claims:
+        asked.hints.note_claim_behind(time.monotonic() - began)
+        return claims
     claims = claims or _take_from_head(connection, asked)
-    asked.hints.note_look_back(time.monotonic() - began)
+    if start is not Start.POSITION and is_autocommit(connection):
+        asked.hints.note_look_back(time.monotonic() - began)
     return claims
 
 
