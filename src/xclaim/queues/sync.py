@@ -392,9 +392,9 @@ class Queue(Generic[T_co]):
     ) -> AbstractContextManager[list[Claim[T_co]]]:
         """Hold claims for a block: ack them at its end, release them if it raises.
 
-        For claims you have already, resumed from a ticket say. Their leases are counted from the
-        begin of the block and extended as ``consume`` does it, and one that fails is released in
-        the same way. Raise ClaimLostError naming those that were lost all the same.
+        For claims you have already, resumed from a ticket say. Their leases, longer ones too, are
+        counted from the begin of the block and extended as ``consume`` does it, and one that fails
+        is released in the same way. Raise ClaimLostError naming those that were lost all the same.
         """
         return self._queue.working_on(claims, lease, lease_limit, retry)
 
