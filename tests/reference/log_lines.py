@@ -50,6 +50,9 @@ MEANINGS = {
     ),
     "drained %s": "How a draining task ended: calls, messages and failures.",
     "pushed %d messages to %s": "What a `PushOperator` has pushed.",
+    "nothing is held for the ticket any more: there is nothing to release": (
+        "A retry of a `ReleaseOperator`, whose earlier try has released them or was too late."
+    ),
     "%s: %s": "What a `MaintenanceOperator` has done to a queue, and what is in it now.",
     "a stream was not closed: %s": "At a task's end. Its messages come back after their lease.",
     "message ... was not released: %s": (
