@@ -478,6 +478,23 @@ def test_a_retry_of_a_rerun_is_refused_if_what_that_pushed_anew_was_taken(orders
         returned(exclusive("c", "orders"))
 
 
+@pytest.mark.parametrize("length", [1, 959, 2_000])  # 959: of a first key of 1,000 bytes
+def test_a_task_with_a_long_name_pushes_anew_what_was_taken(orders: Queue, length: int) -> None:
+    run_id = "r" * length
+    with within_task(run_id=run_id):
+        returned(exclusive("a", "orders"))
+    orders.claim()
+
+    with within_rerun(run_id=run_id):
+        returned(exclusive("b", "orders"))
+    with within_rerun(try_number=5, run_id=run_id):
+        returned(exclusive("c", "orders"))
+
+    (message,) = orders.peek(9)
+    assert message.payload == "c"
+    assert str(message.unique_key).endswith("/exclusive/0#4")
+
+
 @pytest.mark.parametrize("try_number", [2, 4])
 def test_values_that_a_later_try_does_not_return_are_withdrawn(
     orders: Queue, returns: Queue, try_number: int

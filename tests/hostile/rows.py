@@ -79,8 +79,10 @@ class Row:
             **self.columns,
             **more,
         }
-        names = ", ".join(values)
-        statement = f"INSERT INTO xclaim_message ({names}) VALUES ({', '.join(values.values())})"
+        # PostgreSQL takes an id only so.
+        by_hand = "OVERRIDING SYSTEM VALUE " if connection.dialect.name == "postgresql" else ""
+        names, written = ", ".join(values), ", ".join(values.values())
+        statement = f"INSERT INTO xclaim_message ({names}) {by_hand}VALUES ({written})"
         connection.exec_driver_sql(statement.replace("%", "%%"))
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.contract.facades import Facade
 from tests.hostile.rows import row
+from tests.looks import patient_observer
 from tests.retrying import AT_ONCE
 from xclaim import Payloads, Queue
 from xclaim.operations.audit import audit
@@ -69,6 +70,19 @@ def test_a_rotation_finds_every_id_there_can_be(engine: Engine, facade: Facade, 
     assert (done.rotated, done.is_complete) == (1, True)
     (message,) = facade.queue("hostile", payloads=Payloads(keys=[NEW])).peek()
     assert (message.id, message.payload) == (id_, "secret")
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_search_finds_every_id_there_can_be(engine: Engine) -> None:
+    write(engine, LOWEST, -1, 0, 5, HIGHEST)
+    observer = patient_observer(engine)
+
+    def found(filter_: str) -> list[int]:
+        return [message.id for message in observer.search(filter_).messages]
+
+    assert found(f"id:{LOWEST},0,{HIGHEST}") == [HIGHEST, 0, LOWEST]
+    assert found(f"id:{LOWEST}..-1") == [-1, LOWEST]
+    assert found("-id:-1 -id:5..5") == [HIGHEST, 0, LOWEST]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ JSON = some.one_of(
     some.integers(-(10**20), 10**20).map(str),
     some.sampled_from(["true", "false", "null", "1.50", "-0", "2e10", "1E-3"]),
 )
+IDS = some.integers(-(2**63), 2**63 - 1)  # a hand may write any
 TERM = some.one_of(
     some.builds(OfStatus, word=some.sampled_from(StatusWord), is_negated=NEGATED),
     some.builds(
@@ -44,17 +45,15 @@ TERM = some.one_of(
     some.builds(OfText, name=some.just(TextName.ERROR), text=TEXTS, is_negated=NEGATED),
     some.builds(
         OfIds,
-        ids=some.sets(some.integers(0, 2**63 - 1), min_size=1, max_size=5).map(
-            lambda ids: tuple(sorted(ids))
-        ),
+        ids=some.sets(IDS, min_size=1, max_size=5).map(lambda ids: tuple(sorted(ids))),
         is_negated=NEGATED,
     ),
     some.builds(
         lambda one, other, is_negated: OfRange(
             first=min(one, other), last=max(one, other), is_negated=is_negated
         ),
-        some.integers(0, 2**63 - 1),
-        some.integers(0, 2**63 - 1),
+        IDS,
+        IDS,
         NEGATED,
     ),
     some.builds(
@@ -131,6 +130,10 @@ MEANT = {
     "id:17": (OfIds(ids=(17,)),),
     "id:3,1,2,1": (OfIds(ids=(1, 2, 3)),),
     "id:10..20": (OfRange(first=10, last=20),),
+    "id:-5": (OfIds(ids=(-5,)),),
+    "id:2,-5,0": (OfIds(ids=(-5, 0, 2)),),
+    "id:-20..-10": (OfRange(first=-20, last=-10),),
+    f"-id:{-(2**63)}": (OfIds(ids=(-(2**63),), is_negated=True),),
     "payload.a.b:tea": (OfPayload(steps=("a", "b"), json='"tea"'),),
     "payload.items.0.sku:17": (OfPayload(steps=("items", "0", "sku"), json="17"),),
     'payload.a:"17"': (OfPayload(steps=("a",), json='"17"'),),
@@ -167,6 +170,12 @@ REFUSED = {
     "id:20..10": (3, "id:10..20"),
     "id:99999999999999999999": (3, "too large"),
     f"id:{'9' * 1_900}": (3, "too large"),
+    f"id:{2**63}": (3, "too large"),
+    f"id:{-(2**63) - 1}": (3, "too small"),
+    f"id:-{'9' * 1_900}": (3, "too small"),
+    "id:-": (3, "is no id"),
+    "id:--5": (3, "is no id"),
+    "id:-10..-20": (3, "id:-20..-10"),
     "payload.:1": (8, "is empty"),
     "payload..a:1": (8, "is empty"),
     "payload.a": (0, "no colon"),

@@ -403,6 +403,32 @@ def test_what_is_known_of_priorities_saves_questions_and_changes_no_number(
         assert abs(one.oldest_claim_seconds - other.oldest_claim_seconds) < 100
 
 
+@pytest.mark.parametrize("delayed", [2, 30])
+def test_a_message_that_becomes_due_during_a_scrape_is_looked_at(
+    many: Engine, monkeypatch: pytest.MonkeyPatch, delayed: int
+) -> None:
+    monkeypatch.setattr(counting, "_LEAST_ENTRIES", 80)
+    monkeypatch.setattr(counting, "_ENTRIES", 80)  # so that few are four
+    rows = Rows(many)
+    rows.available(3, ago=HOUR)
+    rows.available(1, ago=MINUTE, attempts=1)
+    rows.available(delayed - 1, ago=-HOUR)
+    find = listing.find
+
+    def before_it_was_due(question: Question, *, anew: bool, with_levels: bool) -> Known:
+        known = find(question, anew=anew, with_levels=with_levels)
+        assert known.glance is not None
+        seen = known.glance.waiting["orders"]
+        waiting = {"orders": seen._replace(due=seen.due - 1)}
+        return replace(known, glance=replace(known.glance, waiting=waiting))
+
+    monkeypatch.setattr(listing, "find", before_it_was_due)
+
+    (found,) = patient_observer(many).measures().queues
+
+    assert found.retrying == Count(at_least=1, is_exact=delayed == 2)
+
+
 def _without_ages(measured: QueueMeasures) -> QueueMeasures:
     """Return what is the same whenever it is asked; of few messages more may be looked at."""
     looked_at = 0 if measured.retrying.is_exact else measured.retrying_of

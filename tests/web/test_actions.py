@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from tests.hostile.rows import row
 from tests.web.asking import Form, do, form_of, said_after, send
 from tests.web.dashboards import Dashboard, dashboard_of
 from xclaim import Claim, Queue, Retry, create_engine
+from xclaim.arguments import LOWEST_ID
 from xclaim.observing import Observer
 from xclaim.operations.ordering import enable
 from xclaim.web import Person, actions
@@ -90,6 +92,18 @@ def test_the_preview_shows_what_it_counts_behind_what_it_is_not_for(
 
     assert "Release 2 claims?" in page
     assert all(f'href="./message?id={id_}"' in page for id_ in held)
+
+
+def test_the_preview_shows_what_only_a_hand_has_numbered(dashboard: Dashboard) -> None:
+    ids = (LOWEST_ID, -5, 0, 7)
+    with dashboard.engine.begin() as connection:
+        for id_ in ids:
+            row().write(connection, id=str(id_))
+
+    page = dashboard.get("withdraw", filter="queue:hostile").text
+
+    assert "Withdraw 4 messages?" in page
+    assert all(f'href="./message?id={id_}"' in page for id_ in ids)
 
 
 def test_messages_that_come_meanwhile_push_none_of_the_preview_out(

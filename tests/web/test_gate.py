@@ -73,6 +73,22 @@ def test_who_lets_in_sees_the_fields_that_a_page_sees(unused: Dashboard, query: 
     assert page.status_code == 200
 
 
+@pytest.mark.parametrize("query", ["filter=key:a*", "filter=key:a"])
+def test_what_is_around_a_dashboard_sees_where_a_request_went(
+    unused: Dashboard, query: str
+) -> None:
+    seen: dict[str, Any] = {}
+
+    async def around(scope: Any, receive: Any, send: Any) -> None:
+        await unused.app(scope, receive, send)
+        seen.update(scope)
+
+    page = Browser(around).get(f"/messages?{query}")
+
+    assert page.status_code == 200
+    assert {"endpoint", "path_params"} <= seen.keys()
+
+
 def test_no_route_is_open_to_nobody(unused: Dashboard) -> None:
     unused.access.person = None
 

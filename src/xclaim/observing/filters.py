@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NoReturn
 
-from xclaim.arguments import HIGHEST_ID, is_storable_text, visible
+from xclaim.arguments import HIGHEST_ID, LOWEST_ID, is_storable_text, visible
 from xclaim.errors import FilterError
 
 MOST_CHARACTERS = 2_000
@@ -34,8 +34,8 @@ STATUS = "status"
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 _MOST_DIGITS = 100
-_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)", re.ASCII)
-_LIST = re.compile(r"[0-9]+(,[0-9]+)*", re.ASCII)
+_RANGE = re.compile(r"(-?[0-9]+)\.\.(-?[0-9]+)", re.ASCII)
+_LIST = re.compile(r"-?[0-9]+(,-?[0-9]+)*", re.ASCII)
 _ENDS_A_STEP = '.:"'
 _SHOWN = 40
 
@@ -409,10 +409,10 @@ class _Parsing:
 
 def _whole(text: str, position: int) -> int:
     # By its length first: of thousands of digits Python makes no number.
-    number = int(text) if len(text) <= len(str(HIGHEST_ID)) else HIGHEST_ID + 1
-    if number > HIGHEST_ID:
-        raise FilterError(f"the id {_shown(text)} is too large: none is so high", position)
-    return number
+    if len(text) <= len(str(LOWEST_ID)) and LOWEST_ID <= int(text) <= HIGHEST_ID:
+        return int(text)
+    too = "small: none is so low" if text.startswith("-") else "large: none is so high"
+    raise FilterError(f"the id {_shown(text)} is too {too}", position)
 
 
 def _is_json(text: str) -> bool:

@@ -74,11 +74,12 @@ def _tried(
     """
     columns: dict[str, list[Any]] = {"queue": [], "top": [], "near": [], "far": []}
     for row in waiting:
-        has_few = row.entries <= sample
-        if row.is_cut or not (has_few or row.top == row.bottom):
+        if row.is_cut or (row.entries > sample and row.top != row.bottom):
             continue
-        near = row.entries if has_few else min(row.due, sample)
-        far = 0 if has_few else min(row.entries - row.due, sample)
+        delayed = min(row.entries - row.due, sample)
+        # Where all that is due is read, in one go with the next: what becomes due meanwhile is
+        # neither among as many as were due nor among those that are due later.
+        near, far = (row.due + delayed, 0) if row.due <= sample else (sample, delayed)
         for column, value in zip(columns.values(), (row.queue, row.top, near, far), strict=True):
             column.append(value)
     for row in _of_columns(question, observing_glances.tried_of_known, columns):

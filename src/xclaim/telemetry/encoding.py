@@ -1,9 +1,9 @@
 """Metrics as the text of a scrape: as Prometheus's own library writes it, in half the time.
 
 A scrape has more than a thousand samples, which differ in a label and a number. The library looks
-at each name of a metric and of a label anew. Here it writes what stands above the samples, and the
-first of them; if that is the line that it has here, so are the others. It is not where names are to
-be escaped, which few ask for: then the library writes all.
+at each name of a metric and of a label anew. Here the library writes what stands above the samples,
+and the first of them. If this module writes the same line, it writes the others too. Where names
+are to be escaped, which few ask for, the lines differ: then the library writes all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ class _Only:
 
 
 def encoded(metrics: Iterable[Metric], encode: Callable[[Any], bytes]) -> bytes:
-    """Return what an encoder of the library returns of these metrics."""
+    """Return what an encoder of the library returns of these metrics.
+
+    All samples of a metric must have one form, for only the first is compared with the library's:
+    a timestamp or an exemplar of a later one would be left out.
+    """
     end = encode(_Only())
     return b"".join([*(_of_one(metric, encode, end) for metric in metrics), end])
 

@@ -42,7 +42,8 @@ def plain_query(query: bytes) -> bytes:
     if b"*" not in query and b"%2a" not in query.lower():
         return query
     fields = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    return urlencode(list(map(decoded, fields))).encode("ascii")
+    plain = list(map(decoded, fields))
+    return query if plain == fields else urlencode(plain).encode("ascii")
 
 
 def refuse_foreign(request: Request) -> None:

@@ -58,7 +58,9 @@ class Gate:
             await send(message)
 
         # Here, so that whoever says who may do what sees the fields that the pages see.
-        scope = {**scope, "query_string": plain_query(scope["query_string"])}
+        query = plain_query(scope["query_string"])
+        if query != scope["query_string"]:  # only then: middleware sees what the router adds
+            scope = {**scope, "query_string": query}
         scope["xclaim.settings"] = self._settings
         if not path_of(scope):
             onwards = RedirectResponse(f"./{_last_name(scope)}/", status_code=307)

@@ -7,7 +7,7 @@ task claims it in a ``with`` block, or as an argument of ``@task.exclusive``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -224,7 +224,7 @@ def push_values(values: Iterable[ExclusiveValue], key: str) -> None:
         queue = _hook(connection).queue(queue_name)
         if task.try_number > 1:
             _withdraw_what_is_left(task, queue, key, by_position)
-        _push(task, queue, {_unique_key(task, key, at): by_position[at] for at in by_position})
+        _push(task, queue, key, by_position)
 
 
 @contextmanager
@@ -341,33 +341,40 @@ def _withdraw_what_is_left(
         for position in range(start, start + step):
             first, is_gone = _unique_key(task, key, position), position not in positions
             keys += [first] if is_gone else []
-            keys += [f"{first}#{rerun}" for rerun in range(2, task.first_try + is_gone)]
+            reruns = range(2, task.first_try + is_gone)
+            keys += [_unique_key(task, key, position, rerun) for rerun in reruns]
         is_over = not keys or (not queue.withdraw(keys) and not queue.find(keys))
         if is_over and start + step > max(positions):
             return
 
 
-def _push(task: TaskIdentity, queue: Queue, by_key: Mapping[str, ExclusiveValue]) -> None:
-    payloads = [value.payload for value in by_key.values()]
-    lines = [value.ordering_key for value in by_key.values()]
+def _push(
+    task: TaskIdentity, queue: Queue, key: str, by_position: Mapping[int, ExclusiveValue]
+) -> None:
+    payloads = [value.payload for value in by_position.values()]
+    lines = [value.ordering_key for value in by_position.values()]
     options: dict[str, Any] = {
         "headers": task.lineage,
         "ordering_keys": lines if any(lines) else None,
         "on_full": "raise",
     }
-    keys = list(by_key)
+    anew = {
+        _unique_key(task, key, position): _unique_key(task, key, position, task.first_try)
+        for position in by_position
+    }
+    keys = list(anew)
     messages: list[Message] | None = None
     while messages is None:
         try:
             messages = _push_instead(queue, payloads, keys, options)
         except DuplicateMessageError as error:
-            renamed = _keys_of_other_values(task, by_key.keys(), keys, error)
+            renamed = _keys_of_other_values(anew, keys, error)
             if renamed == keys:
                 raise
             keys = renamed
     if task.first_try > 1 and task.is_retry:  # which an earlier try named anew, and this one not
-        queue.withdraw([_key_of_rerun(task, key) for key in keys if key in by_key])
-    for value, message in zip(by_key.values(), messages, strict=True):
+        queue.withdraw([anew[each] for each in keys if each in anew])
+    for value, message in zip(by_position.values(), messages, strict=True):
         value.message_id, value.task, value.payload = message.id, None, None
         value.queue = message.origin_queue  # of a queue that is split the part, where its id is one
 
@@ -388,20 +395,14 @@ def _push_instead(
 
 
 def _keys_of_other_values(
-    task: TaskIdentity, first: Set[str], keys: list[str], error: DuplicateMessageError
+    anew: Mapping[str, str], keys: list[str], error: DuplicateMessageError
 ) -> list[str]:
-    """Return the keys, named anew where another value was taken: only of a task that was cleared.
+    """Return the keys, named ``anew`` where another value was taken.
 
-    Of a retry both values would be worked on. ``first`` are the keys that can be named anew.
+    Of a task that was not cleared that is the same name: of a retry both would be worked on.
     """
-    if task.first_try == 1:
-        return keys
-    taken = first & set(error.unique_keys)
-    return [_key_of_rerun(task, key) if key in taken else key for key in keys]
-
-
-def _key_of_rerun(task: TaskIdentity, key: str) -> str:
-    return f"{key}#{task.first_try}"
+    taken = set(error.unique_keys)
+    return [anew.get(key, key) if key in taken else key for key in keys]
 
 
 def _hook(connection: str) -> XclaimHook:
@@ -411,10 +412,12 @@ def _hook(connection: str) -> XclaimHook:
     return XclaimHook(connection, fallback=xcom_settings().fallback)
 
 
-def _unique_key(task: TaskIdentity, key: str, position: int) -> str:
+def _unique_key(task: TaskIdentity, key: str, position: int, rerun: int = 1) -> str:
+    """Return the key of a value; of a ``rerun``, which begins with that try, the one named anew."""
     from xclaim.task_names import shortened
 
-    return shortened(f"{task.natural_key}/{key}", f"/exclusive/{position}")
+    number = f"#{rerun}" if rerun > 1 else ""
+    return shortened(f"{task.natural_key}/{key}", f"/exclusive/{position}{number}")
 
 
 def _queue_of(task: TaskIdentity) -> str:
