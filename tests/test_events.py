@@ -107,7 +107,7 @@ def test_what_is_no_claim_is_refused_also_if_somebody_listens(
     with pytest.raises(InvalidArgumentError, match="not a claim"):
         settle(None)
 
-    assert [(event.verb, event.queue) for event in seen] == [("ack", None)]
+    assert seen == []  # no verb was run
 
 
 def test_a_listener_that_fails_changes_no_verb(
