@@ -154,7 +154,7 @@ def test_a_thread_whose_read_was_interrupted_waits_in_turns_as_before(
         assert sent() > before
 
 
-def interrupt(*_: object) -> Any:
+def interrupt(*_: object, **__: object) -> Any:
     """Interrupt who reads rows."""
     raise KeyboardInterrupt
 

@@ -13,7 +13,7 @@ from xclaim import create_engine
 from xclaim.places import part_of
 
 _PAGE = Path(__file__).parents[1] / "docs" / "guides" / "sql.md"
-_FUNCTION = re.compile(r"^CREATE FUNCTION part_of.*?^\$\$;", re.MULTILINE | re.DOTALL)
+_FUNCTION = re.compile(r"^CREATE FUNCTION part_of.*?^\);", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
