@@ -45,9 +45,6 @@ NOT_YET_RUN = {
     "60,000 messages in a queue that keeps up, snapshots come and go",
     "1 to 50 workers on one queue",
     "20,000 lapsed claims",
-    "ordering keys, push one",
-    "ordering keys, claim+ack one at a time",
-    "ordering keys, a million messages",
     "messages without keys, ordering not enabled",
 }
 
