@@ -43,7 +43,6 @@ NOT_YET_RUN = {
     "100 messages a second, 8 workers wait",
     "60,000 messages in a queue that keeps up, a snapshot held",
     "60,000 messages in a queue that keeps up, snapshots come and go",
-    "1 to 50 workers on one queue",
     "20,000 lapsed claims",
     "messages without keys, ordering not enabled",
 }
