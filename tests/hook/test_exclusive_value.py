@@ -430,16 +430,23 @@ def test_a_cleared_task_pushes_another_value_anew_and_the_same_one_not(orders: Q
     assert (orders.counts().consumed, orders.counts().available) == (2, 1)
 
 
-@pytest.mark.parametrize("last", ["a", "b", "c"])
-def test_what_a_rerun_pushed_is_withdrawn_when_the_task_is_cleared_again(
-    orders: Queue, last: str
-) -> None:
+def replaced_by_a_rerun() -> ExclusiveValue:
+    """Return the value that a task handed over and another consumed; its rerun pushed "b"."""
     with within_task():
         before = returned(exclusive("a", "orders"))
     with within_task(task_id="other"), before:
         pass
     with within_rerun():
         returned(exclusive("b", "orders"))
+    value: ExclusiveValue = before
+    return value
+
+
+@pytest.mark.parametrize("last", ["a", "b", "c"])
+def test_what_a_rerun_pushed_is_withdrawn_when_the_task_is_cleared_again(
+    orders: Queue, last: str
+) -> None:
+    before = replaced_by_a_rerun()
 
     with within_task(7, max_tries=6 + RETRIES):
         after = returned(exclusive(last, "orders"))
@@ -452,12 +459,7 @@ def test_what_a_rerun_pushed_is_withdrawn_when_the_task_is_cleared_again(
 def test_what_a_try_of_a_rerun_pushed_anew_is_withdrawn_by_its_retry(
     orders: Queue, last: str
 ) -> None:
-    with within_task():
-        before = returned(exclusive("a", "orders"))
-    with within_task(task_id="other"), before:
-        pass
-    with within_rerun():
-        returned(exclusive("b", "orders"))
+    before = replaced_by_a_rerun()
 
     with within_rerun(try_number=5):
         after = returned(exclusive(last, "orders"))
