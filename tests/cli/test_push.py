@@ -362,3 +362,10 @@ def test_behind_two_dashes_a_payload_and_a_queue_may_begin_with_one(
     done = xclaim("push", "--", "-rf", "-5")
 
     assert (done.status, done.values[0]["queue"], done.values[0]["payload"]) == (0, "-rf", -5)
+
+
+def test_a_folder_that_is_given_for_a_file_is_named(xclaim: CommandLine, tmp_path: Path) -> None:
+    done = xclaim("push", "orders", str(tmp_path))
+
+    assert done.status == 74
+    assert str(tmp_path) in done.errors[-1]

@@ -106,7 +106,11 @@ def _serve(exposition: Exposition, host: str, port: int) -> int:
 
 def _replace(path: Path, body: bytes) -> None:
     """Write the file so that nobody reads the half of it; others may read it, as node_exporter."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)  # which was asked for
+        raise
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(body)

@@ -85,12 +85,18 @@ def _ending(error: BaseException) -> tuple[str, int]:
         case XclaimError():
             said = str(error), _status_of_error(error)
         case OSError():
-            said = f"reading or writing failed ({error.strerror or error})", INPUT_OUTPUT
+            said = _unread_or_unwritten(error), INPUT_OUTPUT
         case MemoryError():
             said = "not enough memory", BROKEN
         case _:
             said = f"{_unexpected(error)}; XCLAIM_TRACEBACK=1 shows where", BROKEN
     return said
+
+
+def _unread_or_unwritten(error: OSError) -> str:
+    # stdin and stdout have no name
+    what = f" {error.filename!r}" if isinstance(error.filename, str) else ""
+    return f"reading or writing{what} failed ({error.strerror or error})"
 
 
 def _unexpected(error: BaseException) -> str:

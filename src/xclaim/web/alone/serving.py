@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn import Config
 
-from xclaim.errors import InvalidArgumentError
+from xclaim.telemetry.listening import cannot_listen
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -26,22 +25,14 @@ def bound(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
-        raise InvalidArgumentError(
-            f"cannot listen at {host!r} ({getattr(error, 'strerror', None) or error}): name an "
-            "address of this machine with --host"
-        ) from error
+        raise cannot_listen(host, port, error) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(place)
         listener.listen(128)
     except OSError as error:
         listener.close()
-        way_out = "name an address of this machine with --host"
-        if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            way_out = "choose another port with --port, where 0 takes a free one"
-        raise InvalidArgumentError(
-            f"cannot listen at {host}:{port} ({error.strerror}): {way_out}"
-        ) from error
+        raise cannot_listen(host, port, error) from error
     return listener
 
 
