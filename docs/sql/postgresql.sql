@@ -239,7 +239,7 @@ SELECT CASE WHEN (xclaim_queue.paused_at IS NOT NULL) THEN least(greatest(xclaim
     FROM (SELECT 1 AS one
     FROM xclaim_message AS claimed_one
     WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL AND
-      claimed_one.claim_expires_at > statement_timestamp()
+      claimed_one.claim_expires_at > statement_timestamp() AND claimed_one.status = 'claimed'
     ORDER BY claimed_one.claim_expires_at
     LIMIT coalesce((SELECT xclaim_queue.concurrency
     FROM xclaim_queue
@@ -1401,7 +1401,8 @@ WITH RECURSIVE setting AS MATERIALIZED (SELECT xclaim_queue.concurrency AS concu
       count_2
     FROM (SELECT 1 AS one
     FROM xclaim_message AS claimed_one
-    WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL
+    WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL AND
+      claimed_one.status = 'claimed'
     ORDER BY claimed_one.claim_expires_at
     LIMIT coalesce((SELECT setting.concurrency
     FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3
@@ -1520,7 +1521,8 @@ WITH RECURSIVE setting AS MATERIALIZED (SELECT xclaim_queue.concurrency AS concu
       count_2
     FROM (SELECT 1 AS one
     FROM xclaim_message AS claimed_one
-    WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL
+    WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL AND
+      claimed_one.status = 'claimed'
     ORDER BY claimed_one.claim_expires_at
     LIMIT coalesce((SELECT setting.concurrency
     FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3
@@ -1639,7 +1641,8 @@ WITH setting AS MATERIALIZED (SELECT xclaim_queue.concurrency AS concurrency, xc
       count_2
     FROM (SELECT 1 AS one
     FROM xclaim_message AS claimed_one
-    WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL
+    WHERE claimed_one.queue = %(queue_name)s::text AND claimed_one.claim_expires_at IS NOT NULL AND
+      claimed_one.status = 'claimed'
     ORDER BY claimed_one.claim_expires_at
     LIMIT coalesce((SELECT setting.concurrency
     FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3

@@ -198,7 +198,7 @@ SELECT CAST(xclaim_queue.paused_at AS BLOB) AS paused_at, CAST(xclaim_queue.paus
     FROM (SELECT 1 AS one
     FROM xclaim_message AS claimed_one
     WHERE claimed_one.queue = :queue_name AND claimed_one.claim_expires_at IS NOT NULL AND
-      claimed_one.claim_expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')
+      claimed_one.claim_expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now') AND claimed_one.status = 'claimed'
     ORDER BY claimed_one.claim_expires_at
     LIMIT coalesce((SELECT xclaim_queue.concurrency
     FROM xclaim_queue
@@ -1145,7 +1145,8 @@ UPDATE xclaim_message
 SELECT xclaim_queue.concurrency - (SELECT count(*) AS count_1
     FROM (SELECT 1 AS one
     FROM xclaim_message AS claimed_one
-    WHERE claimed_one.queue = :queue_name AND claimed_one.claim_expires_at IS NOT NULL
+    WHERE claimed_one.queue = :queue_name AND claimed_one.claim_expires_at IS NOT NULL AND claimed_one.status
+      = 'claimed'
     ORDER BY claimed_one.claim_expires_at
     LIMIT coalesce((SELECT xclaim_queue.concurrency
     FROM xclaim_queue

@@ -874,6 +874,7 @@ BEGIN
             FROM (SELECT 1 AS one
             FROM {schema}.xclaim_message AS claimed_one
             WHERE claimed_one.queue = (xclaim_claim.queue COLLATE "default")::text AND claimed_one.claim_expires_at IS NOT NULL
+              AND claimed_one.status = 'claimed'
             ORDER BY claimed_one.claim_expires_at
             LIMIT coalesce((SELECT setting.concurrency
             FROM setting), 0)) AS claimed_ones) - (SELECT count(*) AS count_3

@@ -239,8 +239,8 @@ def when_dead(value: Any) -> WhenDead:
 
 
 def message_id(value: Any) -> int:
-    """Return a message id: a positive bigint."""
-    return whole_number("message id", value, 1, HIGHEST_ID)
+    """Return a message id: a bigint, also one below 1, which only a hand has written."""
+    return whole_number("message id", value, LOWEST_ID, HIGHEST_ID)
 
 
 def message_ids(values: Any) -> list[int]:

@@ -444,3 +444,19 @@ def test_who_waits_looks_when_a_rate_lets_the_next_claim_begin(filled: Queue) ->
 
     assert claimed is not None
     assert len(list(islice(filled.stream(wait=timedelta(seconds=PATIENCE)), 3))) == 3
+
+
+def test_what_a_hand_has_given_back_has_no_slot(filled: Queue, engine: Engine) -> None:
+    filled.limit(concurrency=2)
+    claims = filled.claim_many(2)
+    # As one does it who knows of the CHECK, and of nothing else: the end of the lease stays.
+    given_back = text(
+        "UPDATE xclaim_message SET status = 'available', claim_token = NULL"
+        " WHERE queue = :queue AND status = 'claimed'"
+    )
+    with engine.begin() as connection:
+        connection.execute(given_back, {"queue": filled.name})
+
+    again = filled.claim_many(2)
+
+    assert [claim.payload for claim in again] == [claim.payload for claim in claims]

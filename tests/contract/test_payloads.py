@@ -764,4 +764,4 @@ def test_no_message_of_another_queue_is_claimed(queue: Queue, facade: Facade, na
     assert queue.claim_message(other.id) is None
     assert queue.claim_message(delayed.id) is None
     with pytest.raises(InvalidArgumentError, match="message id"):
-        queue.claim_message(0)
+        queue.claim_message(2**63)

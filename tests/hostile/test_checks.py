@@ -280,3 +280,18 @@ def test_more_of_them_than_a_batch_keep_nothing_from_being_given_back_or_pruned(
     with engine.connect() as connection:
         assert count_prunable(connection, "hostile", older_than=NOW) == 1
     assert queue.prune(older_than=NOW) == 1
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_claim_that_no_line_has_a_place_for_is_taken_back_with_the_others(
+    engine: Engine, facade: Facade
+) -> None:
+    mine = {**CLAIMED, "claim_key": "'key'"}
+    with engine.begin() as connection:
+        row(mine, available_at="NULL").write(connection)
+        row(mine, claim_token=TOKEN, payload="'2'").write(connection)
+    queue = facade.queue("hostile", retry=AT_ONCE)
+
+    again = queue.claim_many(9, claimed_by="try 2", claim_key="key")
+
+    assert [claim.payload for claim in again] == [1, 2]

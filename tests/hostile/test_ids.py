@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,14 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from tests.cli.command_line import CommandLine
 from tests.contract.facades import Facade
-from tests.hostile.rows import row
+from tests.hostile.rows import CLAIMED, CONSUMED, DEAD, row
+from tests.hostile.test_observing import everything
 from tests.looks import patient_observer
 from tests.retrying import AT_ONCE
-from xclaim import Payloads, Queue
+from xclaim import InvalidArgumentError, Payloads, Queue
+from xclaim.observing import Observer
 from xclaim.operations.audit import audit
 from xclaim.operations.rotation import rotate_keys
 
@@ -58,6 +63,10 @@ def test_of_ids_below_the_first_none_is_gone(engine: Engine) -> None:
 
     assert audit(engine).gone == 0
     assert audit(engine, newest=1).rows["available"] == 1
+
+    write(engine, 0, 5)
+
+    assert audit(engine).gone == 4
 
 
 @pytest.mark.parametrize("id_", [LOWEST, -1, 0, HIGHEST])
@@ -139,3 +148,87 @@ def way_out() -> list[str]:
         if "sqlite_sequence" in block
     ]
     return [statement for statement in block.split(";") if statement.strip()]
+
+
+@pytest.mark.parametrize("id_", [LOWEST, -1, 0, HIGHEST])
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_message_of_any_id_is_had_by_its_id(engine: Engine, facade: Facade, id_: int) -> None:
+    write(engine, id_)
+    queue = facade.queue("hostile", retry=AT_ONCE)
+
+    found, claim = queue.get(id_), queue.claim_message(id_)
+    assert found is not None
+    assert claim is not None
+    queue.release(claim, error="boom")
+
+    assert found.id == claim.message.id == id_
+    assert [failure.attempt for failure in queue.failures(id_)] == [1]
+    assert queue.withdraw(ids=[id_]) == 1
+    assert queue.get(id_) is None
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_dead_letters_of_any_id_are_redriven_by_their_ids(engine: Engine, facade: Facade) -> None:
+    ids = [LOWEST, -1, 0, 5, HIGHEST]
+    with engine.begin() as connection:
+        for id_ in ids:
+            row(DEAD).write(connection, id=str(id_))
+    queue = facade.queue("hostile", retry=AT_ONCE)
+
+    assert queue.redrive(ids=ids, dry_run=True) == len(ids)
+    assert queue.redrive(ids=ids) == len(ids)
+    assert {message.id for message in queue.peek(9)} == {*ids}
+    with pytest.raises(InvalidArgumentError, match="message -2 is no dead letter"):
+        queue.redrive(ids=[-2])
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_an_operator_settles_and_withdraws_messages_of_any_id(
+    engine: Engine, tmp_path: Path
+) -> None:
+    assert engine.dialect.name in DATABASES
+    with engine.begin() as connection:
+        for id_ in (LOWEST, -1, 0):
+            row(CLAIMED).write(connection, id=str(id_))
+    write(engine, -3, HIGHEST)
+    xclaim = CommandLine(folder=tmp_path, environment=dict(os.environ)).at(
+        engine.url.render_as_string(hide_password=False)
+    )
+
+    got = xclaim("get", "hostile", "--", "-3", "0", str(HIGHEST))
+    acked = xclaim("ack", "hostile", "--", str(LOWEST), "-1")
+    released = xclaim("release", "hostile", "0")
+    withdrawn = xclaim("withdraw", "hostile", "--", "-3", "0", str(HIGHEST))
+
+    assert [line["id"] for line in got.values] == [-3, 0, HIGHEST]
+    assert [line["id"] for line in acked.values] == [LOWEST, -1]
+    assert [line["id"] for line in released.values] == [0]
+    assert withdrawn.values == [{"queue": "hostile", "withdrawn": 3}]
+
+
+def claims_of(observer: Observer) -> list[int]:
+    ids: list[int] = []
+    cursor = None
+    while True:
+        page = observer.claims(limit=2, after=cursor)
+        ids += [held.id for held in page.page]
+        cursor = page.next
+        if cursor is None:
+            return ids
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_every_list_goes_on_behind_any_id(engine: Engine) -> None:
+    states = {"available": {}, "claimed": CLAIMED, "consumed": CONSUMED, "dead": DEAD}
+    ids: dict[str, list[int]] = {}
+    with engine.begin() as connection:
+        for number, (word, columns) in enumerate(states.items()):
+            ids[word] = [LOWEST + number, *range(-16 + number, 17, 4), HIGHEST - number]
+            for id_ in ids[word]:
+                row(columns).write(connection, id=str(id_))
+    observer = patient_observer(engine)
+
+    for word in states:
+        assert everything(observer, f"status:{word} queue:hostile") == ids[word][::-1]
+    assert everything(observer, "") == sorted(chain(*ids.values()), reverse=True)
+    assert claims_of(observer) == ids["claimed"]

@@ -201,3 +201,47 @@ def test_what_a_sweep_writes_of_a_noted_failure_is_text(engine: Engine, facade: 
         errors = text("SELECT last_error FROM xclaim_lineage")
         assert connection.execute(errors).scalar_one() == "before \ufffd after"
     assert shown.error_class == "\ufffd"
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_queue_of_no_name_that_is_full_is_told_of(engine: Engine, database: str) -> None:
+    assert engine.dialect.name == database
+    with engine.begin() as connection:
+        rows.row(queue="'a\nb'", origin_queue="'a\nb'").write(connection)
+        full = "INSERT INTO xclaim_queue (queue, max_backlog, on_full) VALUES ('a\nb', 1, 'raise')"
+        connection.exec_driver_sql(full)
+
+    try:
+        findings = examine(engine)
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM xclaim_queue")
+
+    (full_one,) = [each for each in findings if each.name == "backlog"]
+    assert full_one.queue == "a\nb"
+    assert full_one.level is Level.WARNING
+
+
+@pytest.mark.parametrize(
+    ("written", "is_sound"),
+    [
+        ("2020-01-01 12:00:00.000", True),
+        ("2020-12-31 23:59:59.999999", True),
+        ("2020-01-01 12:00", True),
+        ("2020-01-01", True),
+        ("2020-01-01 12:00:00+00:00", True),
+        ("2020-01-01T12:00:00Z", False),
+        ("2020-01-01 12:00:00+02:00", False),
+        ("2020-02-30 12:00:00.000", False),
+    ],
+)
+@pytest.mark.parametrize("database", ["sqlite"])
+def test_the_audit_names_times_that_sort_elsewhere(
+    engine: Engine, written: str, is_sound: bool
+) -> None:
+    with engine.begin() as connection:
+        rows.row(created_at=f"'{written}'").write(connection)
+
+    (check,) = [check for check in audit(engine).checks if check.name == "readable"]
+
+    assert check.broken == (0 if is_sound else 1)

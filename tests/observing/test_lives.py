@@ -89,7 +89,7 @@ def test_a_lapsed_claim_and_a_death_are_moments(queue: Queue, observer: Observer
 def test_there_is_no_life_of_a_message_that_is_not_there(observer: Observer) -> None:
     assert observer.message(17) is None
     with pytest.raises(InvalidArgumentError, match="message id"):
-        observer.message(0)
+        observer.message(2**63)
 
 
 def test_a_large_payload_is_cut(queue: Queue, observer: Observer) -> None:

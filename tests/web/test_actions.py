@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tests.hostile.rows import row
+from tests.hostile.rows import CLAIMED, DEAD, row
 from tests.web.asking import Form, do, form_of, said_after, send
 from tests.web.dashboards import Dashboard, dashboard_of
 from xclaim import Claim, Queue, Retry, create_engine
-from xclaim.arguments import LOWEST_ID
+from xclaim.arguments import HIGHEST_ID, LOWEST_ID
 from xclaim.observing import Observer
 from xclaim.operations.ordering import enable
 from xclaim.web import Person, actions
@@ -104,6 +104,59 @@ def test_the_preview_shows_what_only_a_hand_has_numbered(dashboard: Dashboard) -
 
     assert "Withdraw 4 messages?" in page
     assert all(f'href="./message?id={id_}"' in page for id_ in ids)
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "done"),
+    [
+        ("withdraw", {}, "withdrawn"),
+        ("redrive", DEAD, "redriven"),
+        ("release", CLAIMED, "released"),
+    ],
+)
+def test_what_only_a_hand_has_numbered_is_acted_on_with_the_others(
+    dashboard: Dashboard, action: str, state: dict[str, str], done: str
+) -> None:
+    ids = (LOWEST_ID, -5, 0, 7)
+    with dashboard.engine.begin() as connection:
+        for id_ in ids:
+            row(state).write(connection, id=str(id_))
+
+    pages = [dashboard.get("message", id=str(id_)).status_code for id_ in ids]
+    said = do(dashboard, action, filter="queue:hostile")
+
+    assert pages == [200] * len(ids)
+    assert said == f"4 messages {done}."
+
+
+def test_what_is_no_id_is_no_message(dashboard: Dashboard) -> None:
+    for given in (
+        "",
+        "-",
+        "--1",
+        "1.0",
+        "\u0661",
+        str(HIGHEST_ID + 1),
+        str(LOWEST_ID - 1),
+        "9" * 99,
+    ):
+        assert dashboard.get("message", id=given).status_code == 404
+
+
+def test_a_queue_of_no_name_keeps_nothing_from_the_others(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    with dashboard.engine.begin() as connection:
+        for name in ("", "a\nb", "x" * 300):
+            row(queue=f"'{name}'", origin_queue=f"'{name}'").write(connection)
+    orders.push_many(range(3))
+
+    said = do(dashboard, "withdraw", filter="-status:dead")
+
+    assert said.startswith("3 messages withdrawn. Not done: 1 message")
+    assert said.count("queue name") == 3
+    assert "Not reached" not in said
+    assert orders.counts().available == 0
 
 
 def test_messages_that_come_meanwhile_push_none_of_the_preview_out(

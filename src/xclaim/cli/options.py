@@ -30,13 +30,13 @@ def attempts(value: str) -> int | None:
         raise click.BadParameter(f"{value!r} is no whole number, and not none") from None
 
 
-_MOST_DIGITS = 19  # of a bigint
+_ID = re.compile(r"-?[0-9]{1,19}", re.ASCII)  # of a bigint
 
 
 def ids_of(values: Sequence[str]) -> list[int]:
     """Return the message ids that the arguments are, each once."""
     for value in values:
-        if not (value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS):
+        if _ID.fullmatch(value) is None:
             raise click.UsageError(
                 f"{value[:50]!r} is no message id: a whole number, as `peek` prints"
             )

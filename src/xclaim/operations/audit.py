@@ -149,13 +149,14 @@ def audit(
     return Audit(
         checks=checks,
         rows={"available": rows.available, "claimed": rows.claimed, "consumed": rows.consumed},
-        gone=max(rows.last - rows.total, 0) if is_whole else None,
+        gone=max(rows.last - rows.given, 0) if is_whole else None,
     )
 
 
 @dataclass(slots=True)
 class _Rows:
     total: int = 0
+    given: int = 0  # ids that a push may have given
     available: int = 0
     claimed: int = 0
     consumed: int = 0
@@ -271,6 +272,7 @@ def _check_rows(reading: _Reading, queue: str | None, first: int) -> tuple[_Rows
         broken[auditing.READABLE] += len(unreadable)
         examples[auditing.READABLE] = [*examples.get(auditing.READABLE, ()), *unreadable[:_SAMPLE]]
         rows.total += part.rows
+        rows.given += part.given
         rows.available += part.rows_available
         rows.claimed += part.rows_claimed
         rows.consumed += part.rows_consumed

@@ -17,7 +17,7 @@ from xclaim.sql import statements
 from xclaim.sql.revision import (
     commands_of,
 )
-from xclaim.verbs import BACKLOG
+from xclaim.verbs.backlog import backlog_of
 from xclaim.verbs.execution import as_utc
 from xclaim.verbs.unsendable import shown
 
@@ -109,7 +109,7 @@ def backlog(connection: Connection, schema: str | None) -> Iterator[Finding]:
     rows = shown(connection, schema, statements.limited_backlogs, {})
     are_full = False
     for row in rows[:_MOST_LIMITED]:
-        waits = BACKLOG.function(connection, row.queue, schema=schema)
+        waits = backlog_of(connection, row.queue, schema=schema)
         if not waits.is_full:
             continue
         are_full = True

@@ -69,7 +69,11 @@ def limit_backlog(
 
 def backlog(connection: Connection, queue: str, *, schema: str | None = None) -> Backlog:
     """Return how many messages may wait in the queue, and how many do, counted to one more."""
-    name = arguments.queue_name(queue)
+    return backlog_of(connection, arguments.queue_name(queue), schema=schema)
+
+
+def backlog_of(connection: Connection, name: str, *, schema: str | None) -> Backlog:
+    """Return the same of a queue of any name, also of one that only a hand has written."""
     row = _counted(connection, schema, name, None)
     if row.max_backlog is None:
         return Backlog()

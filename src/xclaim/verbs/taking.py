@@ -349,7 +349,9 @@ def candidates(
 
 
 def _place(row: ClaimedRow) -> tuple[int, Any, int]:
-    return -row.priority, row.available_at, row.id
+    # Of a claim that a hand has changed there may be no such time, in whatever line it stands.
+    since = row.created_at if row.available_at is None else row.available_at
+    return -row.priority, since, row.id
 
 
 def _place_in_lines(
@@ -362,7 +364,7 @@ def _place_in_lines(
     places: dict[str | None, tuple[Any, ...]] = {}
     for row in sorted(claimed, key=lambda row: (row.available_at is None, row.id)):
         if row.available_at is None:
-            places.setdefault(row.ordering_key, (-row.priority, row.created_at, row.id))
+            places.setdefault(row.ordering_key, _place(row))
         elif row.origin_queue == queue:
             places[row.ordering_key] = _place(row)
 

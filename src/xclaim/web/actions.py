@@ -282,7 +282,13 @@ def _step_by_step(
     deed.left = sum(map(len, chosen.values()))
     end = time.monotonic() + patience.total_seconds()
     for name, ids in chosen.items():
-        with _ending_early(deed), hand.queue(name) as queue:
+        try:
+            opened = hand.queue(name)
+        except InvalidArgumentError as error:  # of a name that only a hand has written
+            deed.refuse(failure(error), *ids)
+            deed.left -= len(ids)
+            continue
+        with _ending_early(deed), opened as queue:
             for begin in range(0, len(ids), size):
                 some = ids[begin : begin + size]
                 step(queue, some, deed)

@@ -28,7 +28,15 @@ from sqlalchemy.sql.selectable import FromClause
 
 from xclaim.sql.dialects import SQLITE, Dialect, Json
 from xclaim.sql.schema import CHECKS, HAS_TURN, TABLE_NAME
-from xclaim.sql.statements.parts import AVAILABLE, CLAIMED, CONSUMED, LIMIT, QUEUE, Statement
+from xclaim.sql.statements.parts import (
+    AVAILABLE,
+    CLAIMED,
+    CONSUMED,
+    LIMIT,
+    QUEUE,
+    ZERO,
+    Statement,
+)
 
 # What each row promises. First what the table's own CHECK refuses, unless it was dropped or added
 # NOT VALID; a CHECK for each of the others would cost every statement (docs/adr/0049). As with a
@@ -178,7 +186,11 @@ _READABLE_ON_SQLITE = " AND ".join(
         f"coalesce(failures IS NULL OR {_json_type('failures')} = 'array', true)",
         *[
             f"({name} IS NULL OR typeof({name}) = 'text' AND julianday({name}) IS NOT NULL"
-            f" AND {name} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*')"
+            f" AND {name} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"
+            # Times are compared as texts: one with a T, or of another time zone, sorts elsewhere.
+            f" AND substr({name}, 1, 19) = substr(strftime('%Y-%m-%d %H:%M:%S',"
+            f" substr({name}, 1, 19), '+0 days'), 1, length(substr({name}, 1, 19)))"
+            f" AND ({name} NOT GLOB '*[-+][0-9][0-9]:[0-9][0-9]' OR {name} GLOB '*00:00'))"
             for name in _TIMES
         ],
         *[f"typeof({name}) IN ('integer', 'null')" for name in _NUMBERS],
@@ -202,7 +214,11 @@ def audit_rows(table: Table, dialect: Dialect, *, of_queue: bool) -> Statement:
         for name, status in (("available", AVAILABLE), ("claimed", CLAIMED), ("consumed", CONSUMED))
     ]
     return select(
-        func.count().label("rows"), func.max(part.c.id).label("last"), *statuses, *counted
+        func.count().label("rows"),
+        func.count().filter(part.c.id > ZERO).label("given"),
+        func.max(part.c.id).label("last"),
+        *statuses,
+        *counted,
     )
 
 

@@ -327,13 +327,15 @@ def _claimed(
 ) -> Select[Any]:
     """Return how many messages of the queue are claimed, no more than so many; 0 if any may be.
 
-    ``since``: only those whose leases end later.
+    ``since``: only those whose leases end later. By the status, too: what a hand has made
+    available may still have the end of its lease, and would keep its place for ever.
     """
     held = table.alias("claimed_one")
     later = [] if since is None else [held.c.claim_expires_at > since]
     found = (
         select(ONE.label("one"))
         .where(held.c.queue == QUEUE, held.c.claim_expires_at.is_not(None), *later)
+        .where(held.c.status == CLAIMED)
         .order_by(held.c.claim_expires_at)  # as the index has them, which it is counted by
         .limit(func.coalesce(most.scalar_subquery(), ZERO))
         .subquery("claimed_ones")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
-from xclaim.arguments import DEAD_LETTER_SUFFIX, HIGHEST_ID
+from xclaim.arguments import DEAD_LETTER_SUFFIX, HIGHEST_ID, LOWEST_ID
 from xclaim.message import Status
 from xclaim.observing.values import Action
 from xclaim.sql.revision import qualified
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from xclaim.observing.values import Life, Listed
     from xclaim.web.visits import Visit
 
-_MOST_DIGITS = len(str(HIGHEST_ID))
+_ID = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 
 
 def show_message(visit: Visit) -> Response:
@@ -50,8 +51,7 @@ def show_message(visit: Visit) -> Response:
 
 
 def _life(visit: Visit, given: str) -> Life | None:
-    is_id = given.isascii() and given.isdecimal() and len(given) <= _MOST_DIGITS
-    if not is_id or not 1 <= int(given) <= HIGHEST_ID:
+    if _ID.fullmatch(given) is None or not LOWEST_ID <= int(given) <= HIGHEST_ID:
         return None
     return visit.observer.message(int(given))
 
