@@ -350,7 +350,7 @@ def _prepare_postgresql(engine: Engine, level: str | None) -> None:
         return not _is_the_callers(dialect.get_driver_connection(connection))
 
     dialect.is_disconnect = is_lost
-    resting.watch(engine)
+    resting.watch(engine, _pause_of(engine))
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
@@ -389,7 +389,7 @@ def _current_schema(connection: Any) -> Any:
 
 def _prepare_sqlite(engine: Engine) -> None:
     _begin_themselves.add(engine)
-    pause = _asyncio_pause if engine.dialect.is_async else time.sleep
+    pause = _pause_of(engine)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
@@ -442,6 +442,10 @@ def _set_wal_mode(cursor: Any, timeout: int, pause: Callable[[float], object]) -
                 raise
         pause(PAUSE)
     cursor.execute(f"PRAGMA busy_timeout = {timeout}")
+
+
+def _pause_of(engine: Engine) -> Callable[[float], None]:
+    return _asyncio_pause if engine.dialect.is_async else time.sleep
 
 
 def _asyncio_pause(seconds: float) -> None:
