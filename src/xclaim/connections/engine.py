@@ -14,7 +14,7 @@ from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from xclaim.connections import forks, missing_files, resting, settings
-from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy
+from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy, is_closed
 from xclaim.connections.calls import current_call
 from xclaim.connections.missing_files import MAKES_NO_FILE
 from xclaim.connections.pools import pool_options
@@ -408,8 +408,7 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def look(_: Any, record: Any, __: Any) -> None:
-        # Of aiosqlite, when somebody has closed it: what is asked of it is a ValueError then.
-        if getattr(record.driver_connection, "_connection", record) is None:
+        if is_closed(record.driver_connection):
             raise DisconnectionError("the connection was closed")
 
     @event.listens_for(engine, "begin")
