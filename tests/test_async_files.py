@@ -10,6 +10,7 @@ from typing import Any
 import aiosqlite
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from xclaim import AsyncQueue, Queue, create_async_engine, create_engine
@@ -125,6 +126,24 @@ def test_a_connection_that_somebody_has_closed_is_made_anew(sqlite_url: str) -> 
             driver: Any = raw.driver_connection
         await driver.close()
         claim = await queue.claim()
+        return claim and claim.payload
+
+    assert told(sqlite_url, story) == "a"
+
+
+def test_one_that_is_closed_under_a_verb_is_an_error_of_the_database(sqlite_url: str) -> None:
+    async def story(engine: AsyncEngine) -> Any:
+        await AsyncQueue("orders", engine).push("a")
+        async with engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            queue: AsyncQueue = AsyncQueue("orders", connection)
+            raw = await connection.get_raw_connection()
+            driver: Any = raw.driver_connection
+            await driver.close()
+            with pytest.raises(OperationalError) as lost:
+                await queue.claim()
+            assert lost.value.connection_invalidated
+            claim = await queue.claim()
         return claim and claim.payload
 
     assert told(sqlite_url, story) == "a"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -19,7 +21,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tests.contract.facades import queue_by
 from tests.eventually import PATIENCE, until
-from xclaim import Queue, create_engine
+from tests.still_clock import StillClock
+from xclaim import AsyncQueue, Queue, create_async_engine, create_engine
 from xclaim.connections import calls, resting
 
 FORKS = """
@@ -160,12 +163,59 @@ def test_what_a_server_says_meanwhile_is_no_end(fresh_postgresql_url: str) -> No
     ):
         at_rest.execute("LISTEN something")
         other.execute("NOTIFY something")
-        until(lambda: resting._has_something(at_rest.pgconn.socket, 0.0))
+        until(lambda: resting._has_something(at_rest.pgconn.socket))
 
         has_ended = resting.has_ended(at_rest)
 
         assert not has_ended
         assert at_rest.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_server_that_goes_on_talking_is_not_listened_to_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = StillClock()
+    monkeypatch.setattr(resting, "time", clock)
+    monkeypatch.setattr(resting, "_has_something", lambda *_: True)
+    words: list[float] = []
+
+    def hear() -> None:
+        words.append(clock.now)
+        clock.now += 0.3
+
+    talking = SimpleNamespace(pgconn=SimpleNamespace(socket=0, consume_input=hear))
+
+    assert not resting.has_ended(talking)
+    assert len(words) < 10
+
+
+def test_an_event_loop_goes_on_while_a_server_may_have_more_to_say(
+    fresh_postgresql_url: str, administrator: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = StillClock()
+    monkeypatch.setattr(resting, "time", clock)
+    monkeypatch.setattr(resting, "LONG", 0.0)
+
+    async def story() -> bool:
+        engine = create_async_engine(fresh_postgresql_url)
+        async with engine.connect() as connection:
+            await connection.execute(text("LISTEN something"))
+            await connection.commit()
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+        with administrator.connect() as other:
+            other.execute(text("NOTIFY something"))
+        until(lambda: resting._has_something(driver.pgconn.socket))
+
+        push = asyncio.create_task(AsyncQueue("orders", engine).push(1))
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        waits = not push.done()
+        clock.now += 1
+        assert (await push).payload == 1
+        await engine.dispose()
+        return waits
+
+    assert asyncio.run(story())
 
 
 def test_an_error_of_the_database_is_sqlalchemys(queue: Queue, administrator: Engine) -> None:

@@ -214,27 +214,6 @@ def test_an_environment_that_cannot_be_used_is_said_at_once(
     assert "secret" not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        ({"threshold": -1}, "threshold"),
-        ({"threshold": True}, "threshold"),
-        ({"max_size": 0}, "max_size"),
-        ({"compression": "gzip"}, "zstd"),
-        ({"after_ack": "forget"}, "keep, digest, drop"),
-        ({"storage": 7}, "storage"),
-        ({"storage": "bucket"}, "s3://"),
-        ({"keys": "short"}, "Fernet"),
-        ({"keys": []}, "key"),
-    ],
-)
-def test_settings_that_cannot_be_used_are_said_at_once(
-    options: dict[str, Any], problem: str
-) -> None:
-    with pytest.raises(InvalidArgumentError, match=problem):
-        Payloads(**options)
-
-
 def test_a_queue_takes_payloads_and_nothing_like_it() -> None:
     settings: Any = {"storage": "s3://bucket"}
 

@@ -416,14 +416,18 @@ def test_looks_back_that_take_long_are_rarer_but_not_as_rare_as_once_a_second(
     assert pause_after(0.01) == 0.25
 
 
-def test_looks_back_that_take_as_long_as_other_claims_are_not_rarer(engine: Engine) -> None:
-    queue = Queue("orders", engine, retry=AT_ONCE)
-    queue.push_many([0] * 2_000)
+def test_each_claim_is_timed_as_what_it_was(
+    engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "LOOK_BACK_EVERY", 600.0)
+    queue.push_many([0] * 10)
+    remembered = recall_of(engine)
+    for _ in range(3):
+        remembered._looked_back_at = float("-inf")
+        queue.claim()
+        queue.claim()  # behind the position of the one before
 
-    while queue.claim_many(200):
-        pass
-
-    assert recall_of(engine)._look_back_due < hints._LOOK_BACK_SELDOM
+    assert (len(remembered._looks_back), len(remembered._behind)) == (3, 3)
 
 
 def test_a_claim_in_a_transaction_is_no_look_back(engine: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tracemalloc
 from collections import deque
 from collections.abc import Callable
 from datetime import date
@@ -111,6 +112,18 @@ def test_of_very_many_the_one_that_is_refused_is_named(payloads: Payloads) -> No
 
     with pytest.raises(PayloadError, match="payload 1503: "):
         payloads.prepare(values, "orders")
+
+
+def test_of_many_that_are_large_only_some_are_in_memory_at_a_time(payloads: Payloads) -> None:
+    elsewhere: Any = lambda _: Prepared(text="{}", stored={})  # noqa: E731  (as a storage)
+    values = ["x" * 100_000] * 500
+
+    tracemalloc.start()
+    payloads.prepare(values, "orders", elsewhere=elsewhere)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < sum(map(len, values))
 
 
 def test_what_can_only_be_gone_through_once_is_taken(payloads: Payloads) -> None:

@@ -144,6 +144,11 @@ def patient(connection: Connection) -> PatientConnection | None:
     return driver if isinstance(driver, PatientConnection) else None
 
 
+def is_closed(driver: Any) -> bool:
+    """Return whether a connection of aiosqlite is closed: what is asked of it is a ValueError."""
+    return getattr(driver, "_connection", driver) is None
+
+
 @contextmanager
 def for_a_verb(connection: Connection) -> Iterator[None]:
     """Let the statements of the block wait in turns, if the connection can."""

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine as sqlalchemy_create_engine
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from xclaim.connections import forks, missing_files, resting, settings
-from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy
+from xclaim.connections.busy_files import PAUSE, PatientConnection, is_busy, is_closed
 from xclaim.connections.calls import current_call
 from xclaim.connections.missing_files import MAKES_NO_FILE
 from xclaim.connections.pools import pool_options
@@ -350,7 +350,7 @@ def _prepare_postgresql(engine: Engine, level: str | None) -> None:
         return not _is_the_callers(dialect.get_driver_connection(connection))
 
     dialect.is_disconnect = is_lost
-    resting.watch(engine)
+    resting.watch(engine, _pause_of(engine))
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
@@ -389,7 +389,7 @@ def _current_schema(connection: Any) -> Any:
 
 def _prepare_sqlite(engine: Engine) -> None:
     _begin_themselves.add(engine)
-    pause = _asyncio_pause if engine.dialect.is_async else time.sleep
+    pause = _pause_of(engine)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
@@ -408,8 +408,7 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def look(_: Any, record: Any, __: Any) -> None:
-        # Of aiosqlite, when somebody has closed it: what is asked of it is a ValueError then.
-        if getattr(record.driver_connection, "_connection", record) is None:
+        if is_closed(record.driver_connection):
             raise DisconnectionError("the connection was closed")
 
     @event.listens_for(engine, "begin")
@@ -442,6 +441,10 @@ def _set_wal_mode(cursor: Any, timeout: int, pause: Callable[[float], object]) -
                 raise
         pause(PAUSE)
     cursor.execute(f"PRAGMA busy_timeout = {timeout}")
+
+
+def _pause_of(engine: Engine) -> Callable[[float], None]:
+    return _asyncio_pause if engine.dialect.is_async else time.sleep
 
 
 def _asyncio_pause(seconds: float) -> None:

@@ -10,10 +10,12 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
+from sqlite3 import OperationalError
 from typing import Any
 
 from sqlalchemy import Dialect, Text, Uuid, make_url
 
+from xclaim.connections.busy_files import is_closed
 from xclaim.connections.placeholders import by_place
 from xclaim.sql.dialects import UtcTimestamp, text_of, time_of, token_of
 from xclaim.sql.schema import message_table, queue_table, slot_table
@@ -51,11 +53,16 @@ class Sent:
     ) -> Sequence[Any]:
         """Run it on a connection of aiosqlite, whose thread is gone to once, not for each step."""
         given = self._given(parameters)
-        if self._reading is None:  # what the columns are only a cursor says
-            async with driver.execute(self.text, given) as cursor:
-                self._reading = _Reading(cursor.description)
-                return self._reading.rows(await cursor.fetchall(), named=named)
-        return self._reading.rows(await driver.execute_fetchall(self.text, given), named=named)
+        try:
+            if self._reading is None:  # what the columns are only a cursor says
+                async with driver.execute(self.text, given) as cursor:
+                    self._reading = _Reading(cursor.description)
+                    return self._reading.rows(await cursor.fetchall(), named=named)
+            return self._reading.rows(await driver.execute_fetchall(self.text, given), named=named)
+        except ValueError as error:
+            if is_closed(driver):  # SQLAlchemy says the same, and knows it for a lost connection
+                raise OperationalError("no active connection") from error
+            raise
 
     def _given(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
         if self._constants:
