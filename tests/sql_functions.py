@@ -49,6 +49,8 @@ HEADER = """\
 -- The migration puts in the name of the schema, and quotes what stands between dollars.
 
 """
+_KEYS = {"unique_keys": MAX_KEY_BYTES, "ordering_keys": MAX_ORDERING_KEY_BYTES}
+_MAX_SHOWN = 60  # characters of a bad value in an error, as in Python
 _SIZE = 987_654  # in the place of a limit that stands in a statement's text: nobody else writes it
 _MARK = "\0"  # for a space within a literal, where no line may break
 # Nobody's settings change what a function does or how it is planned: by the indexes, also when the
@@ -87,13 +89,17 @@ IF coalesce(octet_length(<queue>), 0) NOT BETWEEN 1
        AND {MAX_QUEUE_BYTES} + {len(_DEAD)} * (<queue> LIKE '%{_DEAD}')::integer
    OR <queue> ~ '^[[:space:]]*$' OR <queue> ~ '[[:cntrl:]]'
    OR getdatabaseencoding() = 'UTF8' AND <queue> ~ $r$[{UNREADABLE}]$r$ THEN
-    {_REFUSED} 'queue must have 1 to {MAX_QUEUE_BYTES} readable bytes';
+    {_REFUSED} format(
+        'queue must have 1 to {MAX_QUEUE_BYTES} readable bytes, not %s',
+        coalesce(to_json(left(<queue>, {_MAX_SHOWN}))::text, 'NULL'));
 END IF;
 """,
     "check_queue": f"""
 {{check_name queue=<queue>}}
 IF <queue> LIKE '%{_DEAD}' THEN
-    {_REFUSED} 'queue must not end with {_DEAD}: only failing messages enter a dead-letter queue';
+    {_REFUSED} format(
+        'queue must not end with {_DEAD}: only failing messages enter %s',
+        to_json(left(<queue>, {_MAX_SHOWN})));
 END IF;
 """,
     "check_push": f"""
@@ -104,13 +110,19 @@ IF coalesce(<function>.priority NOT BETWEEN -32768 AND 32767, true) THEN
         'priority must lie between -32768 and 32767, not %L', <function>.priority);
 END IF;
 IF <function>.max_attempts < 1 THEN
-    {_REFUSED} 'max_attempts must be 1 or more, or NULL for any number';
+    {_REFUSED} format(
+        'max_attempts must be 1 or more, or NULL for any number, not %s',
+        <function>.max_attempts);
 END IF;
 IF jsonb_typeof(<function>.headers) IS DISTINCT FROM 'object' THEN
-    {_REFUSED} 'headers must be a JSON object';
+    {_REFUSED} format(
+        'headers must be a JSON object, not %s',
+        coalesce(jsonb_typeof(<function>.headers), 'NULL'));
 END IF;
 IF coalesce(<function>.on_dead, '') NOT IN ('skip', 'hold') THEN
-    {_REFUSED} $m$on_dead must be 'skip' or 'hold'$m$;
+    {_REFUSED} format(
+        $m$on_dead must be 'skip' or 'hold', not %s$m$,
+        coalesce(to_json(left(<function>.on_dead, {_MAX_SHOWN}))::text, 'NULL'));
 END IF;
 """,
     **{
@@ -121,15 +133,20 @@ IF cardinality(<function>.{name}) <> cardinality(<function>.payloads) THEN
         cardinality(<function>.payloads)),
         HINT = 'pass one key, or NULL, for each';
 END IF;
-IF EXISTS (SELECT FROM unnest(<function>.{name}) AS given (key)
-            WHERE octet_length(key) NOT BETWEEN 1 AND {most}) THEN
-    {_REFUSED} '{name.removesuffix("s")} must have 1 to {most} bytes';
+{{check_bytes_of_{name}}}
+"""
+        for name in _KEYS
+    },
+    **{
+        f"check_bytes_of_{name}": f"""
+SELECT octet_length(key) INTO _bytes FROM unnest(<function>.{name}) AS given (key)
+ WHERE octet_length(key) NOT BETWEEN 1 AND {most} LIMIT 1;
+IF FOUND THEN
+    {_REFUSED} format(
+        '{name.removesuffix("s")} must have 1 to {most} bytes, not %s', _bytes);
 END IF;
 """
-        for name, most in (
-            ("unique_keys", MAX_KEY_BYTES),
-            ("ordering_keys", MAX_ORDERING_KEY_BYTES),
-        )
+        for name, most in _KEYS.items()
     },
     "check_n": f"""
 IF coalesce(<function>.n, 0) NOT BETWEEN 1 AND {MAX_LIMIT} THEN

@@ -60,11 +60,18 @@ DECLARE
     _same boolean[];
     _new boolean[];
     _count integer := cardinality(xclaim_push_many.payloads);
+    _bytes integer;
     _most integer;
     _on_full text;
     _waiting bigint;
 BEGIN
     {check_push}
+    IF array_ndims(xclaim_push_many.payloads) > 1 THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'payloads must be one list, not an array of %s dimensions',
+            array_ndims(xclaim_push_many.payloads)),
+            HINT = $h$for a payload that is a list pass '[1, 2]'::jsonb$h$;
+    END IF;
     IF xclaim_push_many.payloads IS NULL
        OR array_position(xclaim_push_many.payloads, NULL) IS NOT NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'a payload is NULL',
@@ -219,8 +226,9 @@ BEGIN
     {check_n}
     IF octet_length(_claimant) NOT BETWEEN 1 AND {max_key}
        OR octet_length(xclaim_claim.claim_key) NOT BETWEEN 1 AND {max_key} THEN
-        RAISE invalid_parameter_value
-            USING MESSAGE = 'claimed_by and claim_key must have 1 to {max_key} bytes';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'claimed_by and claim_key must have 1 to {max_key} bytes, not %s and %s',
+            octet_length(_claimant), coalesce(octet_length(xclaim_claim.claim_key)::text, 'NULL'));
     END IF;
     IF EXISTS (SELECT FROM {schema}.xclaim_message AS held
                 WHERE held.queue = xclaim_claim.queue
@@ -397,9 +405,11 @@ RETURNS bigint
 {settings} AS $$
 #variable_conflict use_column
 DECLARE
+    _bytes integer;
     _count bigint;
 BEGIN
     {check_name queue=xclaim_withdraw.queue}
+    {check_bytes_of_unique_keys}
     IF has_table_privilege({message}, 'DELETE') THEN
         WITH withdrawn AS (
             {withdraw})

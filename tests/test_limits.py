@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, make_url
@@ -133,6 +135,25 @@ def test_a_time_that_was_written_as_infinity_stops_no_look(postgresql: Engine) -
     assert queue.claim() is None
     assert queue.newest_available_at() is None
     assert verbs.due_in(postgresql, None, "orders") is None
+
+
+def test_a_rate_waits_for_a_clock_that_was_set_back_unless_its_slots_are_emptied(
+    engine: Engine,
+) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "guides" / "limits.md").read_text()
+    (remedy,) = re.findall("`(UPDATE xclaim_slot .+?)`", page)
+    queue = Queue("api-calls", engine)
+    queue.push_many([1, 2, 3])
+    queue.limit(rate=1_000, burst=2)
+    queue.claim_many(2)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE xclaim_slot SET taken_at = '2999-01-01 00:00:00.000'")
+    assert queue.claim() is None
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql(remedy)
+
+    assert queue.claim() is not None
 
 
 def test_a_claim_that_waits_for_a_rate_knows_how_long(engine: Engine) -> None:

@@ -24,10 +24,14 @@ BEGIN
            AND 200 + 5 * ((xclaim_push.queue COLLATE "default") LIKE '%.dead')::integer
        OR (xclaim_push.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_push.queue COLLATE "default") ~ '[[:cntrl:]]'
        OR getdatabaseencoding() = 'UTF8' AND (xclaim_push.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must have 1 to 200 readable bytes, not %s',
+            coalesce(to_json(left((xclaim_push.queue COLLATE "default"), 60))::text, 'NULL'));
     END IF;
     IF (xclaim_push.queue COLLATE "default") LIKE '%.dead' THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must not end with .dead: only failing messages enter a dead-letter queue';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must not end with .dead: only failing messages enter %s',
+            to_json(left((xclaim_push.queue COLLATE "default"), 60)));
     END IF;
     IF coalesce(date_part('epoch', xclaim_push.delay) NOT BETWEEN 0 AND 316224000, true) THEN
         RAISE invalid_parameter_value USING MESSAGE = format(
@@ -38,13 +42,19 @@ BEGIN
             'priority must lie between -32768 and 32767, not %L', xclaim_push.priority);
     END IF;
     IF xclaim_push.max_attempts < 1 THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'max_attempts must be 1 or more, or NULL for any number';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'max_attempts must be 1 or more, or NULL for any number, not %s',
+            xclaim_push.max_attempts);
     END IF;
     IF jsonb_typeof(xclaim_push.headers) IS DISTINCT FROM 'object' THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'headers must be a JSON object';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'headers must be a JSON object, not %s',
+            coalesce(jsonb_typeof(xclaim_push.headers), 'NULL'));
     END IF;
     IF coalesce((xclaim_push.on_dead COLLATE "default"), '') NOT IN ('skip', 'hold') THEN
-        RAISE invalid_parameter_value USING MESSAGE = $m$on_dead must be 'skip' or 'hold'$m$;
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            $m$on_dead must be 'skip' or 'hold', not %s$m$,
+            coalesce(to_json(left((xclaim_push.on_dead COLLATE "default"), 60))::text, 'NULL'));
     END IF;
     IF xclaim_push.payload IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'payload is NULL',
@@ -144,6 +154,7 @@ DECLARE
     _same boolean[];
     _new boolean[];
     _count integer := cardinality(xclaim_push_many.payloads);
+    _bytes integer;
     _most integer;
     _on_full text COLLATE "default";
     _waiting bigint;
@@ -152,10 +163,14 @@ BEGIN
            AND 200 + 5 * ((xclaim_push_many.queue COLLATE "default") LIKE '%.dead')::integer
        OR (xclaim_push_many.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_push_many.queue COLLATE "default") ~ '[[:cntrl:]]'
        OR getdatabaseencoding() = 'UTF8' AND (xclaim_push_many.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must have 1 to 200 readable bytes, not %s',
+            coalesce(to_json(left((xclaim_push_many.queue COLLATE "default"), 60))::text, 'NULL'));
     END IF;
     IF (xclaim_push_many.queue COLLATE "default") LIKE '%.dead' THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must not end with .dead: only failing messages enter a dead-letter queue';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must not end with .dead: only failing messages enter %s',
+            to_json(left((xclaim_push_many.queue COLLATE "default"), 60)));
     END IF;
     IF coalesce(date_part('epoch', xclaim_push_many.delay) NOT BETWEEN 0 AND 316224000, true) THEN
         RAISE invalid_parameter_value USING MESSAGE = format(
@@ -166,13 +181,25 @@ BEGIN
             'priority must lie between -32768 and 32767, not %L', xclaim_push_many.priority);
     END IF;
     IF xclaim_push_many.max_attempts < 1 THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'max_attempts must be 1 or more, or NULL for any number';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'max_attempts must be 1 or more, or NULL for any number, not %s',
+            xclaim_push_many.max_attempts);
     END IF;
     IF jsonb_typeof(xclaim_push_many.headers) IS DISTINCT FROM 'object' THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'headers must be a JSON object';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'headers must be a JSON object, not %s',
+            coalesce(jsonb_typeof(xclaim_push_many.headers), 'NULL'));
     END IF;
     IF coalesce((xclaim_push_many.on_dead COLLATE "default"), '') NOT IN ('skip', 'hold') THEN
-        RAISE invalid_parameter_value USING MESSAGE = $m$on_dead must be 'skip' or 'hold'$m$;
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            $m$on_dead must be 'skip' or 'hold', not %s$m$,
+            coalesce(to_json(left((xclaim_push_many.on_dead COLLATE "default"), 60))::text, 'NULL'));
+    END IF;
+    IF array_ndims(xclaim_push_many.payloads) > 1 THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'payloads must be one list, not an array of %s dimensions',
+            array_ndims(xclaim_push_many.payloads)),
+            HINT = $h$for a payload that is a list pass '[1, 2]'::jsonb$h$;
     END IF;
     IF xclaim_push_many.payloads IS NULL
        OR array_position(xclaim_push_many.payloads, NULL) IS NOT NULL THEN
@@ -185,9 +212,11 @@ BEGIN
             cardinality(xclaim_push_many.payloads)),
             HINT = 'pass one key, or NULL, for each';
     END IF;
-    IF EXISTS (SELECT FROM unnest((xclaim_push_many.ordering_keys COLLATE "default")) AS given (key)
-                WHERE octet_length(key) NOT BETWEEN 1 AND 255) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'ordering_key must have 1 to 255 bytes';
+    SELECT octet_length(key) INTO _bytes FROM unnest((xclaim_push_many.ordering_keys COLLATE "default")) AS given (key)
+     WHERE octet_length(key) NOT BETWEEN 1 AND 255 LIMIT 1;
+    IF FOUND THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'ordering_key must have 1 to 255 bytes, not %s', _bytes);
     END IF;
     IF _is_ordered THEN
         IF to_regprocedure({line_up}) IS NULL THEN
@@ -291,9 +320,11 @@ BEGIN
             cardinality(xclaim_push_many.payloads)),
             HINT = 'pass one key, or NULL, for each';
     END IF;
-    IF EXISTS (SELECT FROM unnest((xclaim_push_many.unique_keys COLLATE "default")) AS given (key)
-                WHERE octet_length(key) NOT BETWEEN 1 AND 1000) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'unique_key must have 1 to 1000 bytes';
+    SELECT octet_length(key) INTO _bytes FROM unnest((xclaim_push_many.unique_keys COLLATE "default")) AS given (key)
+     WHERE octet_length(key) NOT BETWEEN 1 AND 1000 LIMIT 1;
+    IF FOUND THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'unique_key must have 1 to 1000 bytes, not %s', _bytes);
     END IF;
     -- Each key once.
     SELECT array_agg(one.payload ORDER BY one.place), array_agg(one.key ORDER BY one.place),
@@ -516,7 +547,9 @@ BEGIN
            AND 200 + 5 * ((xclaim_claim.queue COLLATE "default") LIKE '%.dead')::integer
        OR (xclaim_claim.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_claim.queue COLLATE "default") ~ '[[:cntrl:]]'
        OR getdatabaseencoding() = 'UTF8' AND (xclaim_claim.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must have 1 to 200 readable bytes, not %s',
+            coalesce(to_json(left((xclaim_claim.queue COLLATE "default"), 60))::text, 'NULL'));
     END IF;
     IF coalesce(date_part('epoch', xclaim_claim.lease) NOT BETWEEN 0 AND 316224000, true) THEN
         RAISE invalid_parameter_value USING MESSAGE = format(
@@ -527,8 +560,9 @@ BEGIN
     END IF;
     IF octet_length(_claimant) NOT BETWEEN 1 AND 1000
        OR octet_length((xclaim_claim.claim_key COLLATE "default")) NOT BETWEEN 1 AND 1000 THEN
-        RAISE invalid_parameter_value
-            USING MESSAGE = 'claimed_by and claim_key must have 1 to 1000 bytes';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'claimed_by and claim_key must have 1 to 1000 bytes, not %s and %s',
+            octet_length(_claimant), coalesce(octet_length((xclaim_claim.claim_key COLLATE "default"))::text, 'NULL'));
     END IF;
     IF EXISTS (SELECT FROM {schema}.xclaim_message AS held
                 WHERE held.queue = (xclaim_claim.queue COLLATE "default")
@@ -1347,7 +1381,9 @@ BEGIN
            AND 200 + 5 * ((xclaim_expire.queue COLLATE "default") LIKE '%.dead')::integer
        OR (xclaim_expire.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_expire.queue COLLATE "default") ~ '[[:cntrl:]]'
        OR getdatabaseencoding() = 'UTF8' AND (xclaim_expire.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must have 1 to 200 readable bytes, not %s',
+            coalesce(to_json(left((xclaim_expire.queue COLLATE "default"), 60))::text, 'NULL'));
     END IF;
     IF coalesce(xclaim_expire.n, 0) NOT BETWEEN 1 AND 1000000 THEN
         RAISE invalid_parameter_value USING MESSAGE = format('n must lie between 1 and 1000000, not %L', xclaim_expire.n);
@@ -1461,7 +1497,9 @@ BEGIN
            AND 200 + 5 * ((xclaim_redrive.queue COLLATE "default") LIKE '%.dead')::integer
        OR (xclaim_redrive.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_redrive.queue COLLATE "default") ~ '[[:cntrl:]]'
        OR getdatabaseencoding() = 'UTF8' AND (xclaim_redrive.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must have 1 to 200 readable bytes, not %s',
+            coalesce(to_json(left((xclaim_redrive.queue COLLATE "default"), 60))::text, 'NULL'));
     END IF;
     IF coalesce(xclaim_redrive.n, 0) NOT BETWEEN 1 AND 1000000 THEN
         RAISE invalid_parameter_value USING MESSAGE = format('n must lie between 1 and 1000000, not %L', xclaim_redrive.n);
@@ -1470,10 +1508,14 @@ BEGIN
            AND 200 + 5 * (_queue LIKE '%.dead')::integer
        OR _queue ~ '^[[:space:]]*$' OR _queue ~ '[[:cntrl:]]'
        OR getdatabaseencoding() = 'UTF8' AND _queue ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must have 1 to 200 readable bytes, not %s',
+            coalesce(to_json(left(_queue, 60))::text, 'NULL'));
     END IF;
     IF _queue LIKE '%.dead' THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must not end with .dead: only failing messages enter a dead-letter queue';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must not end with .dead: only failing messages enter %s',
+            to_json(left(_queue, 60)));
     END IF;
     WITH redriven AS (
         WITH dead AS MATERIALIZED (SELECT letter.id AS id
@@ -1502,13 +1544,22 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
+    _bytes integer;
     _count bigint;
 BEGIN
     IF coalesce(octet_length((xclaim_withdraw.queue COLLATE "default")), 0) NOT BETWEEN 1
            AND 200 + 5 * ((xclaim_withdraw.queue COLLATE "default") LIKE '%.dead')::integer
        OR (xclaim_withdraw.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_withdraw.queue COLLATE "default") ~ '[[:cntrl:]]'
        OR getdatabaseencoding() = 'UTF8' AND (xclaim_withdraw.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must have 1 to 200 readable bytes, not %s',
+            coalesce(to_json(left((xclaim_withdraw.queue COLLATE "default"), 60))::text, 'NULL'));
+    END IF;
+    SELECT octet_length(key) INTO _bytes FROM unnest((xclaim_withdraw.unique_keys COLLATE "default")) AS given (key)
+     WHERE octet_length(key) NOT BETWEEN 1 AND 1000 LIMIT 1;
+    IF FOUND THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'unique_key must have 1 to 1000 bytes, not %s', _bytes);
     END IF;
     IF has_table_privilege({message}, 'DELETE') THEN
         WITH withdrawn AS (
@@ -1555,7 +1606,9 @@ BEGIN
            AND 200 + 5 * ((xclaim_prune.queue COLLATE "default") LIKE '%.dead')::integer
        OR (xclaim_prune.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_prune.queue COLLATE "default") ~ '[[:cntrl:]]'
        OR getdatabaseencoding() = 'UTF8' AND (xclaim_prune.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must have 1 to 200 readable bytes, not %s',
+            coalesce(to_json(left((xclaim_prune.queue COLLATE "default"), 60))::text, 'NULL'));
     END IF;
     IF coalesce(xclaim_prune.n, 0) NOT BETWEEN 1 AND 1000000 THEN
         RAISE invalid_parameter_value USING MESSAGE = format('n must lie between 1 and 1000000, not %L', xclaim_prune.n);
@@ -1615,7 +1668,9 @@ BEGIN
            AND 200 + 5 * ((xclaim_peek.queue COLLATE "default") LIKE '%.dead')::integer
        OR (xclaim_peek.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_peek.queue COLLATE "default") ~ '[[:cntrl:]]'
        OR getdatabaseencoding() = 'UTF8' AND (xclaim_peek.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must have 1 to 200 readable bytes, not %s',
+            coalesce(to_json(left((xclaim_peek.queue COLLATE "default"), 60))::text, 'NULL'));
     END IF;
     IF coalesce(xclaim_peek.n, 0) NOT BETWEEN 1 AND 1000000 THEN
         RAISE invalid_parameter_value USING MESSAGE = format('n must lie between 1 and 1000000, not %L', xclaim_peek.n);
@@ -1689,7 +1744,9 @@ BEGIN
            AND 200 + 5 * ((xclaim_counts.queue COLLATE "default") LIKE '%.dead')::integer
        OR (xclaim_counts.queue COLLATE "default") ~ '^[[:space:]]*$' OR (xclaim_counts.queue COLLATE "default") ~ '[[:cntrl:]]'
        OR getdatabaseencoding() = 'UTF8' AND (xclaim_counts.queue COLLATE "default") ~ $r$[\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd]$r$ THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'queue must have 1 to 200 readable bytes';
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            'queue must have 1 to 200 readable bytes, not %s',
+            coalesce(to_json(left((xclaim_counts.queue COLLATE "default"), 60))::text, 'NULL'));
     END IF;
     RETURN QUERY SELECT count(*) FILTER (WHERE NOT (xclaim_message.queue = _dead::text AND xclaim_message.queue <>
           (xclaim_counts.queue COLLATE "default")::text) AND xclaim_message.available_at <= statement_timestamp()) AS

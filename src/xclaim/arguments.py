@@ -94,7 +94,13 @@ def dead_letter_queue(queue: str) -> str:
 
 def redriven(queue: str) -> str:
     """Return the queue whose dead letters are meant: by its own name, or by theirs."""
-    return queue_name(queue_name(queue).removesuffix(DEAD_LETTER_SUFFIX))
+    own = queue_name(queue_name(queue).removesuffix(DEAD_LETTER_SUFFIX))
+    if own.endswith(DEAD_LETTER_SUFFIX):  # its letters would be moved to where they are
+        raise InvalidArgumentError(
+            f"queue {own!r} is a dead-letter queue, which keeps what fails and has no dead letters "
+            f"in {queue!r}: name the queue that they came from"
+        )
+    return own
 
 
 def key(name: str, value: Any) -> str:

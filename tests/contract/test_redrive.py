@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -51,6 +52,20 @@ def test_dead_letters_are_chosen_by_their_error(queue: Queue, error: str) -> Non
     assert queue.redrive(error=error, dry_run=True) == 1
     assert queue.redrive(error=error) == 1
     assert available(queue) == [wanted]
+
+
+@pytest.mark.parametrize("options", [{}, {"to": "others"}, {"dry_run": True}])
+def test_the_letters_of_a_queue_of_letters_are_none(
+    queue: Queue, facade: Facade, name: str, options: dict[str, Any]
+) -> None:
+    killed(queue, "no cup")
+    letters = facade.queue(f"{name}.dead.dead")
+
+    with pytest.raises(InvalidArgumentError, match=f"queue '{name}.dead' is a dead-letter queue"):
+        letters.redrive(**options)
+
+    (letter,) = facade.queue(f"{name}.dead").peek(9)
+    assert letter.attempts == 1
 
 
 @pytest.mark.parametrize("error", ["%", "'", "outofstockerror", "StockError", "_", "\\"])

@@ -22,7 +22,9 @@ def page() -> str:
         "statement of its own. Arguments are passed by name, `priority => 3`. Their errors: `XC001`"
         ", the claim is no longer held; `XC002`, the unique key is taken by another payload; "
         "`XC003`, the queue is full, whatever its setting says a push does then; "
-        "`22023` and `22004`, an argument makes no sense.",
+        "`22023` and `22004`, an argument makes no sense; `55000`, ordering keys are not enabled, "
+        "or the role may neither insert nor see what is under a unique key; `42703`, a trigger "
+        "names a column that its table has not.",
         *[part for name in sql_functions.names() for part in _section(name)],
     )
 
