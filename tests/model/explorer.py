@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations_with_replacement
 
-from tests.model import slots, turns
+from tests.model import endings, slots, turns
 from tests.model.invariants import Done, Ledger
 from tests.model.promises import NO_DEADLOCK, WAITING, BrokenPromiseError, require
 from tests.model.scenes import FAILING, VARIANTS, VERBS, Role, Verb
@@ -117,7 +117,7 @@ class Interleaving:
             self._note(ledger)
         waiting = [part.verb for part in self._parts if not part.is_ended]
         require(not waiting, NO_DEADLOCK, f"{waiting} wait for each other")
-        ledger.finish()
+        self._finish(ledger)
         waited = [self.verbs[number] for number in self._waited]
         require(not _NEVER_WAIT.intersection(waited), WAITING, waited)
         if self._is_ack_beside_producers():
@@ -128,6 +128,15 @@ class Interleaving:
         if self.setting.name in slots.SCENES:
             return SlotLedger(table, self.stage.observer)
         return TurnLedger(table, self.stage.observer) if self.is_ordered else Ledger(table)
+
+    def _finish(self, ledger: _Ledger) -> None:
+        if isinstance(ledger, Ledger):  # which asks the database for nothing
+            ledger.finish()
+            return
+        end = (self.setting.name, endings.left(self.stage.observer, ledger))
+        if self.stage.judges_each_end or end not in self.stage.judged:
+            ledger.finish()
+            self.stage.judged.add(end)
 
     def _is_ack_beside_producers(self) -> bool:
         others = [verb for verb in self.verbs if verb not in turns.ACKS]

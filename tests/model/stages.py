@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import timedelta
@@ -66,6 +66,8 @@ class Stage:
             Session(self._connected(create_engine(url, poolclass=NullPool, **options)))
             for _ in range(_MOST_SESSIONS)
         ]
+        self.judged: set[Hashable] = set()  # how interleavings have ended
+        self.judges_each_end = False  # also those that nothing tells apart from one before
         self._outcomes: dict[int, Outcome] = {}
         self._settings: dict[str, Setting] = {}
         self._is_limited = False  # by the scene that was restored last
@@ -91,12 +93,13 @@ class Stage:
         # Whether a claim gives back what lapsed must not depend on what went before.
         hints._remembered.clear()
         self._outcomes.clear()
-        self._empty()
-        self.observer.execute(text(self._restore.format(copy=setting.copy)))
-        for name in (table.name for table in _OF_QUEUES if setting.of_queues or self._is_limited):
-            self.observer.execute(text(f"DELETE FROM {name}"))
-        for name, copy in setting.of_queues.items():
-            self.observer.execute(text(f"INSERT INTO {name} SELECT * FROM {copy}"))
+        statements = [self._emptying(), self._restore.format(copy=setting.copy)]
+        if setting.of_queues or self._is_limited:
+            statements += [f"DELETE FROM {table.name}" for table in _OF_QUEUES]
+        statements += [
+            f"INSERT INTO {name} SELECT * FROM {copy}" for name, copy in setting.of_queues.items()
+        ]
+        self._perform(statements)
         self._is_limited = bool(setting.of_queues)
 
     def _copies(self, copy: str) -> Mapping[str, str]:
@@ -145,8 +148,12 @@ class Stage:
 
     _restore = f"INSERT INTO {TABLE_NAME} ({_COLUMNS}) SELECT {_COLUMNS} FROM {{copy}}"
 
-    def _empty(self) -> None:
-        self.observer.execute(text(f"DELETE FROM {TABLE_NAME}"))
+    def _emptying(self) -> str:
+        return f"DELETE FROM {TABLE_NAME}"
+
+    def _perform(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self.observer.exec_driver_sql(statement)
 
     def _connected(self, engine: Engine) -> Engine:
         # The machine does not crash, and each interleaving commits a few times.
@@ -226,12 +233,14 @@ class PostgresqlStage(Stage):
         ours = [session.pid for session in self.sessions if session.pid is not None]
         return bool(self.observer.scalar(_ALL_WAIT_FOR_US, {"ours": ours, "running": running}))
 
-    def _empty(self) -> None:
+    def _emptying(self) -> str:
         self._restored += 1
         if self._restored % _TRUNCATE_EVERY == 0:
-            self.observer.execute(text(f"TRUNCATE {TABLE_NAME}"))
-        else:
-            super()._empty()
+            return f"TRUNCATE {TABLE_NAME}"
+        return super()._emptying()
+
+    def _perform(self, statements: Sequence[str]) -> None:
+        self.observer.exec_driver_sql("; ".join(statements))  # one round trip, and one commit
 
     def _connected(self, engine: Engine) -> Engine:
         return engine
