@@ -93,6 +93,7 @@ class Interleaving:
     taken: list[Choice] = field(default_factory=list)
     offered: list[list[Choice]] = field(default_factory=list)
     is_ordered: bool = False  # the sessions meet at an ordering key
+    settled: set[tuple[Choice, ...]] = field(default_factory=set)  # steps after which nobody waited
     _parts: list[_Part] = field(default_factory=list)
     _waited: list[int] = field(default_factory=list)  # the sessions, the first one first
     was_overtaken: bool = False
@@ -175,16 +176,23 @@ class Interleaving:
             part.is_begun = True
             ledger.begin(part.role)
             self.stage.start(number, partial(_run, _ALL_VERBS[part.verb], part.role))
-            self.stage.settle()
+            self._settle()
             return
         part.is_ended = True
         assert part.done is not None
         if step == "commit":
             self.stage.commit(number)
+            self._settle()
             ledger.commit(part.done, self.stage.read())
         else:
             self.stage.crash(number)
+            self._settle()
             ledger.crash(self.stage.read())
+
+    def _settle(self) -> None:
+        steps = tuple(self.taken)
+        if self.stage.settle(expects_all=steps in self.settled):
+            self.settled.add(steps)
 
     def _note(self, ledger: _Ledger) -> None:
         for number, part in enumerate(self._parts):
@@ -210,8 +218,10 @@ def explore(stage: Stage, scene: str, verbs: Sequence[str]) -> int:
     setting = stage.setting(scene)
     path: list[Choice] | None = []
     count = overtaken = 0
+    settled: set[tuple[Choice, ...]] = set()
     while path is not None:
-        interleaving = Interleaving(stage, setting, verbs, is_ordered=scene in turns.SCENES)
+        is_ordered = scene in turns.SCENES
+        interleaving = Interleaving(stage, setting, verbs, is_ordered=is_ordered, settled=settled)
         try:
             interleaving.follow(path)
         except BaseException as error:

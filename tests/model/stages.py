@@ -29,7 +29,7 @@ _SCENES = {**SCENES, **TURN_SCENES, **SLOT_SCENES}
 # What a queue has besides messages: its settings, and the slots of its limits.
 _OF_QUEUES = (queue_table(), slot_table())
 _numbers = itertools.count()
-_POLL_SECONDS = 0.0005
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02  # seconds between two looks at who waits for whom
 _STATEMENT_TIMEOUT = "-c statement_timeout=120s"  # no statement takes a second: it would be a bug
 _TRUNCATE_EVERY = 250  # scenes: dead rows and index entries would slow the next ones down
 _MOST_SESSIONS = 3
@@ -121,8 +121,12 @@ class Stage:
         """Let a session begin its transaction and do its verb."""
         self._outcomes[number] = self.sessions[number].perform(verb)
 
-    def settle(self) -> None:
-        """Return when every session has done its verb, or waits for another session."""
+    def settle(self, *, expects_all: bool) -> bool:
+        """Wait until every session has done its verb, or waits for another one: then return False.
+
+        ``expects_all``: in the same steps nobody has waited, so that it is asked for seldom.
+        """
+        return True
 
     def outcome(self, number: int) -> Outcome | None:
         """Return what came of a verb; None while it waits."""
@@ -181,23 +185,21 @@ class PostgresqlStage(Stage):
         """Let a session begin its transaction and do its verb, in a thread."""
         self._running[number] = self._threads.submit(self.sessions[number].perform, verb)
 
-    def settle(self) -> None:
-        """Return when every session has done its verb, or waits for the lock of another."""
+    def settle(self, *, expects_all: bool) -> bool:
+        """Wait until every session has done its verb, or waits for a lock: then return False."""
+        pause = _LONGEST_PAUSE if expects_all else _FIRST_PAUSE
         while self._running:
-            wait(self._running.values(), timeout=_POLL_SECONDS)
+            wait(self._running.values(), timeout=pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
             # In this order: whoever is done by now has let go of its locks before we ask.
             for number in [n for n, future in self._running.items() if future.done()]:
                 self._outcomes[number] = self._running.pop(number).result()
             if self._running and self._all_wait():
-                return
-
-    def commit(self, number: int) -> None:
-        """Commit what a session did, and let those go on who waited for it."""
-        super().commit(number)
-        self.settle()
+                return False
+        return True
 
     def crash(self, number: int) -> None:
-        """Let a session die, and those go on who waited for it."""
+        """Let a session die."""
         if self._rolls_back:
             self.sessions[number].roll_back()
         else:
@@ -205,7 +207,6 @@ class PostgresqlStage(Stage):
             super().crash(number)
             while self.observer.scalar(_IS_CONNECTED, {"pid": pid}):
                 pass  # it has not noticed yet
-        self.settle()
 
     def abandon(self) -> None:
         """End all sessions, also those that wait for each other."""
