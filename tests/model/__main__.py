@@ -66,6 +66,7 @@ def _explore_all(database: str, url: str) -> int:
     for title, group, scenes, rolls_back in _GROUPS:
         began = time.monotonic()
         with closing(stage_on(url, rolls_back=rolls_back)) as stage:
+            stage.judges_each_end = True
             count = sum(_explore(stage, scenes, verbs) for verbs in group)
         seconds = time.monotonic() - began
         print(f"  {len(group)} {title}: {count:,} interleavings in {seconds:.0f} s")

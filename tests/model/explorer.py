@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations_with_replacement
 
-from tests.model import slots, turns
+from tests.model import endings, slots, turns
 from tests.model.invariants import Done, Ledger
 from tests.model.promises import NO_DEADLOCK, WAITING, BrokenPromiseError, require
 from tests.model.scenes import FAILING, VARIANTS, VERBS, Role, Verb
@@ -93,6 +93,7 @@ class Interleaving:
     taken: list[Choice] = field(default_factory=list)
     offered: list[list[Choice]] = field(default_factory=list)
     is_ordered: bool = False  # the sessions meet at an ordering key
+    settled: set[tuple[Choice, ...]] = field(default_factory=set)  # steps after which nobody waited
     _parts: list[_Part] = field(default_factory=list)
     _waited: list[int] = field(default_factory=list)  # the sessions, the first one first
     was_overtaken: bool = False
@@ -117,7 +118,7 @@ class Interleaving:
             self._note(ledger)
         waiting = [part.verb for part in self._parts if not part.is_ended]
         require(not waiting, NO_DEADLOCK, f"{waiting} wait for each other")
-        ledger.finish()
+        self._finish(ledger)
         waited = [self.verbs[number] for number in self._waited]
         require(not _NEVER_WAIT.intersection(waited), WAITING, waited)
         if self._is_ack_beside_producers():
@@ -128,6 +129,15 @@ class Interleaving:
         if self.setting.name in slots.SCENES:
             return SlotLedger(table, self.stage.observer)
         return TurnLedger(table, self.stage.observer) if self.is_ordered else Ledger(table)
+
+    def _finish(self, ledger: _Ledger) -> None:
+        if isinstance(ledger, Ledger):  # which asks the database for nothing
+            ledger.finish()
+            return
+        end = (self.setting.name, endings.left(self.stage.observer, ledger))
+        if self.stage.judges_each_end or end not in self.stage.judged:
+            ledger.finish()
+            self.stage.judged.add(end)
 
     def _is_ack_beside_producers(self) -> bool:
         others = [verb for verb in self.verbs if verb not in turns.ACKS]
@@ -166,16 +176,23 @@ class Interleaving:
             part.is_begun = True
             ledger.begin(part.role)
             self.stage.start(number, partial(_run, _ALL_VERBS[part.verb], part.role))
-            self.stage.settle()
+            self._settle()
             return
         part.is_ended = True
         assert part.done is not None
         if step == "commit":
             self.stage.commit(number)
+            self._settle()
             ledger.commit(part.done, self.stage.read())
         else:
             self.stage.crash(number)
+            self._settle()
             ledger.crash(self.stage.read())
+
+    def _settle(self) -> None:
+        steps = tuple(self.taken)
+        if self.stage.settle(expects_all=steps in self.settled):
+            self.settled.add(steps)
 
     def _note(self, ledger: _Ledger) -> None:
         for number, part in enumerate(self._parts):
@@ -201,8 +218,10 @@ def explore(stage: Stage, scene: str, verbs: Sequence[str]) -> int:
     setting = stage.setting(scene)
     path: list[Choice] | None = []
     count = overtaken = 0
+    settled: set[tuple[Choice, ...]] = set()
     while path is not None:
-        interleaving = Interleaving(stage, setting, verbs, is_ordered=scene in turns.SCENES)
+        is_ordered = scene in turns.SCENES
+        interleaving = Interleaving(stage, setting, verbs, is_ordered=is_ordered, settled=settled)
         try:
             interleaving.follow(path)
         except BaseException as error:

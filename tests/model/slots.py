@@ -8,13 +8,14 @@ and after all leases and pauses are over: a slot that is lost stays lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
 from tests.model import real_table
+from tests.model.endings import Place
 from tests.model.invariants import Done
 from tests.model.model import Row, Table, differences
 from tests.model.promises import ATOMIC, EXPLAINED, LIMITED, PROMISED, RATED, ROOM, require
@@ -243,6 +244,17 @@ class SlotLedger:
         self._begun = 0
         self.table = real_table.read(self.observer)
         self._claim_the_rest()
+
+    def ids(self) -> Iterable[int]:
+        """Return the messages that there are."""
+        return self.table.rows
+
+    def goes_by(self, place: Place) -> Hashable:
+        """Return what `finish` goes by besides the tables."""
+        now = self.table.now
+        rows = self.table.rows.values()
+        found = {(place(row.id), row.is_claimable(now), row.is_lapsed(now)) for row in rows}
+        return self._limits[-1][1], self._begun, frozenset(found)
 
     def _claim_the_rest(self) -> None:
         there = self._room(self.table, "the last", _MANY)

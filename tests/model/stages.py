@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,7 +29,7 @@ _SCENES = {**SCENES, **TURN_SCENES, **SLOT_SCENES}
 # What a queue has besides messages: its settings, and the slots of its limits.
 _OF_QUEUES = (queue_table(), slot_table())
 _numbers = itertools.count()
-_POLL_SECONDS = 0.0005
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02  # seconds between two looks at who waits for whom
 _STATEMENT_TIMEOUT = "-c statement_timeout=120s"  # no statement takes a second: it would be a bug
 _TRUNCATE_EVERY = 250  # scenes: dead rows and index entries would slow the next ones down
 _MOST_SESSIONS = 3
@@ -66,6 +66,8 @@ class Stage:
             Session(self._connected(create_engine(url, poolclass=NullPool, **options)))
             for _ in range(_MOST_SESSIONS)
         ]
+        self.judged: set[Hashable] = set()  # how interleavings have ended
+        self.judges_each_end = False  # also those that nothing tells apart from one before
         self._outcomes: dict[int, Outcome] = {}
         self._settings: dict[str, Setting] = {}
         self._is_limited = False  # by the scene that was restored last
@@ -91,12 +93,13 @@ class Stage:
         # Whether a claim gives back what lapsed must not depend on what went before.
         hints._remembered.clear()
         self._outcomes.clear()
-        self._empty()
-        self.observer.execute(text(self._restore.format(copy=setting.copy)))
-        for name in (table.name for table in _OF_QUEUES if setting.of_queues or self._is_limited):
-            self.observer.execute(text(f"DELETE FROM {name}"))
-        for name, copy in setting.of_queues.items():
-            self.observer.execute(text(f"INSERT INTO {name} SELECT * FROM {copy}"))
+        statements = [self._emptying(), self._restore.format(copy=setting.copy)]
+        if setting.of_queues or self._is_limited:
+            statements += [f"DELETE FROM {table.name}" for table in _OF_QUEUES]
+        statements += [
+            f"INSERT INTO {name} SELECT * FROM {copy}" for name, copy in setting.of_queues.items()
+        ]
+        self._perform(statements)
         self._is_limited = bool(setting.of_queues)
 
     def _copies(self, copy: str) -> Mapping[str, str]:
@@ -118,8 +121,12 @@ class Stage:
         """Let a session begin its transaction and do its verb."""
         self._outcomes[number] = self.sessions[number].perform(verb)
 
-    def settle(self) -> None:
-        """Return when every session has done its verb, or waits for another session."""
+    def settle(self, *, expects_all: bool) -> bool:
+        """Wait until every session has done its verb, or waits for another one: then return False.
+
+        ``expects_all``: in the same steps nobody has waited, so that it is asked for seldom.
+        """
+        return True
 
     def outcome(self, number: int) -> Outcome | None:
         """Return what came of a verb; None while it waits."""
@@ -145,8 +152,12 @@ class Stage:
 
     _restore = f"INSERT INTO {TABLE_NAME} ({_COLUMNS}) SELECT {_COLUMNS} FROM {{copy}}"
 
-    def _empty(self) -> None:
-        self.observer.execute(text(f"DELETE FROM {TABLE_NAME}"))
+    def _emptying(self) -> str:
+        return f"DELETE FROM {TABLE_NAME}"
+
+    def _perform(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self.observer.exec_driver_sql(statement)
 
     def _connected(self, engine: Engine) -> Engine:
         # The machine does not crash, and each interleaving commits a few times.
@@ -174,23 +185,21 @@ class PostgresqlStage(Stage):
         """Let a session begin its transaction and do its verb, in a thread."""
         self._running[number] = self._threads.submit(self.sessions[number].perform, verb)
 
-    def settle(self) -> None:
-        """Return when every session has done its verb, or waits for the lock of another."""
+    def settle(self, *, expects_all: bool) -> bool:
+        """Wait until every session has done its verb, or waits for a lock: then return False."""
+        pause = _LONGEST_PAUSE if expects_all else _FIRST_PAUSE
         while self._running:
-            wait(self._running.values(), timeout=_POLL_SECONDS)
+            wait(self._running.values(), timeout=pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
             # In this order: whoever is done by now has let go of its locks before we ask.
             for number in [n for n, future in self._running.items() if future.done()]:
                 self._outcomes[number] = self._running.pop(number).result()
             if self._running and self._all_wait():
-                return
-
-    def commit(self, number: int) -> None:
-        """Commit what a session did, and let those go on who waited for it."""
-        super().commit(number)
-        self.settle()
+                return False
+        return True
 
     def crash(self, number: int) -> None:
-        """Let a session die, and those go on who waited for it."""
+        """Let a session die."""
         if self._rolls_back:
             self.sessions[number].roll_back()
         else:
@@ -198,7 +207,6 @@ class PostgresqlStage(Stage):
             super().crash(number)
             while self.observer.scalar(_IS_CONNECTED, {"pid": pid}):
                 pass  # it has not noticed yet
-        self.settle()
 
     def abandon(self) -> None:
         """End all sessions, also those that wait for each other."""
@@ -226,12 +234,14 @@ class PostgresqlStage(Stage):
         ours = [session.pid for session in self.sessions if session.pid is not None]
         return bool(self.observer.scalar(_ALL_WAIT_FOR_US, {"ours": ours, "running": running}))
 
-    def _empty(self) -> None:
+    def _emptying(self) -> str:
         self._restored += 1
         if self._restored % _TRUNCATE_EVERY == 0:
-            self.observer.execute(text(f"TRUNCATE {TABLE_NAME}"))
-        else:
-            super()._empty()
+            return f"TRUNCATE {TABLE_NAME}"
+        return super()._emptying()
+
+    def _perform(self, statements: Sequence[str]) -> None:
+        self.observer.exec_driver_sql("; ".join(statements))  # one round trip, and one commit
 
     def _connected(self, engine: Engine) -> Engine:
         return engine

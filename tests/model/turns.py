@@ -8,7 +8,7 @@ pushes by then, so that a key that is stuck stays stuck.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from tests.model import real_table
+from tests.model.endings import Place, places
 from tests.model.invariants import Done
 from tests.model.model import Row, Table, dead_letters_of, differences
 from tests.model.promises import (
@@ -343,6 +344,21 @@ class TurnLedger:
         self._judge("ack", real_table.read(self.observer))
         left = [row for row in self.table.rows.values() if row.status is not Status.CONSUMED]
         require(not left, NOT_STUCK, left)
+
+    def ids(self) -> Iterable[int]:
+        """Return the messages that there have been."""
+        return self._pushes
+
+    def goes_by(self, place: Place) -> Hashable:
+        """Return what `finish` goes by besides the tables."""
+        pushes = sorted(
+            (place(id_), push.began, push.committed) for id_, push in self._pushes.items()
+        )
+        steps = places(step for _, *times in pushes for step in times)
+        return (
+            tuple((id_, steps[began], steps[committed]) for id_, began, committed in pushes),
+            *(frozenset(map(place, ids)) for ids in (self._buried, self._given_back, self._gone)),
+        )
 
     def _judge(self, verb: str, after: Table) -> None:
         lost = self.table.rows.keys() - after.rows.keys() - self._gone
