@@ -175,6 +175,13 @@ def test_a_string_is_no_list_of_payloads(queue: Queue, engine: Engine) -> None:
     assert rows(engine) == []
 
 
+def test_a_string_is_no_list_of_keys(queue: Queue, engine: Engine) -> None:
+    with pytest.raises(InvalidArgumentError, match="unique_keys.*: pass one for each payload"):
+        queue.push_many([1, 2], unique_keys="ab")
+
+    assert rows(engine) == []
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -211,6 +218,15 @@ def test_a_limit_that_is_no_count_is_refused(queue: Queue, engine: Engine, limit
             upkeep(limit=limit)
 
     assert rows(engine) == before
+
+
+@pytest.mark.parametrize("batch", [0, True, "1"])
+@pytest.mark.parametrize("facade", [Queue, AsyncQueue])
+def test_a_batch_that_is_no_count_is_refused_by_its_name(
+    facade: type[Queue] | type[AsyncQueue], database_url: str, batch: Any
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="^batch must"):
+        facade("orders", database_url).stream(batch=batch)
 
 
 @pytest.mark.parametrize("limit", [0, True, "1"])
@@ -448,6 +464,9 @@ def test_a_message_with_a_broken_time_is_refused(queue: Queue) -> None:
         ("", "malformed"),
         ("orders", "malformed"),
         ("postgresql://user:secret@host:port/db", "malformed"),
+        ("sqlite://orders.db", "three slashes"),
+        ("sqlite://folder/orders.db", "three slashes"),
+        ("sqlite+aiosqlite://user:secret@host/orders.db", "three slashes"),
         ("mysql://user:secret@host/db", "'mysql' is not supported"),
         ("postgresql+psycopg2://user:secret@host/db", "xclaim uses psycopg 3"),
         ("postgresql+asyncpg://user:secret@host/db", "xclaim uses psycopg 3"),

@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 import sqlalchemy
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from sqlalchemy import Connection, text
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.exc import OperationalError
 
 from tests.databases import sqlite_url, temporary_database
 from tests.eventually import PATIENCE
 from tests.later_xclaim import later_xclaim
 from tests.migrating import WAY_OUT, at_once, tables
+from tests.pages import ROOT, read_page
 from xclaim import create_engine
 from xclaim.operations import migrate
 from xclaim.sql.schema import REVISION, TABLE_NAME, VERSION_TABLE_NAME
@@ -132,6 +135,24 @@ def test_a_migration_of_an_application_upgrades_its_own_database(
 
     migrate.check(empty_database_url)
     assert "of_the_application" in tables(application.engine)
+
+
+def test_what_an_application_generates_drops_no_table_of_ours(empty_database_url: str) -> None:
+    engine = create_engine(empty_database_url)
+    migrate.upgrade(engine)
+    page = read_page(ROOT / "docs" / "operations" / "upgrading.md")
+    (said,) = [block.code for block in page.blocks if "def include_name" in block.code]
+    names: dict[str, Any] = {}
+    exec(said, names)  # noqa: S102  (of our own page)
+
+    with engine.connect() as connection:
+        told = MigrationContext.configure(connection, opts={"include_name": names["include_name"]})
+        untold = MigrationContext.configure(connection)
+        changes, warned_of = (compare_metadata(each, MetaData()) for each in (told, untold))
+
+    engine.dispose()
+    assert changes == []
+    assert warned_of != []
 
 
 @pytest.mark.parametrize("writes", [False, True])

@@ -240,10 +240,20 @@ def test_a_refused_password_is_not_shown(nowhere: CommandLine, postgresql_url: s
 
 
 def test_a_file_that_cannot_be_opened_is_database_trouble(nowhere: CommandLine) -> None:
+    name = f"{'x' * 300}.db"
+
+    done = nowhere("upgrade", "--url", f"sqlite:///{name}")
+
+    assert done.status == 4
+    assert done.errors[0].startswith(f"error: cannot open the SQLite file {name}")
+
+
+def test_an_upgrade_names_the_folder_that_is_not_there(nowhere: CommandLine) -> None:
     done = nowhere("upgrade", "--url", "sqlite:///no/such/folder/xclaim.db")
 
     assert done.status == 4
-    assert done.errors[0].startswith("error: cannot open the SQLite file no/such/folder/xclaim.db")
+    assert f"`mkdir -p {nowhere.folder}/no/such/folder`" in done.errors[0]
+    assert "`xclaim upgrade --url sqlite:///no/such/folder/xclaim.db`" in done.errors[0]
 
 
 def test_a_file_that_is_no_database_is_database_trouble(nowhere: CommandLine) -> None:

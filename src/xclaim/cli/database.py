@@ -340,7 +340,7 @@ def _connected(url: URL, commands: Commands) -> Engine:
         engine.connect().close()  # the pool keeps it, the command will use it
     except (SQLAlchemyError, UnicodeError) as error:  # a host name may be no IDNA
         engine.dispose()
-        raise DatabaseError(_unreachable(url, _reason(error))) from error
+        raise DatabaseError(_unreachable(url, _reason(error), commands)) from error
     return engine
 
 
@@ -375,8 +375,13 @@ def _refusal(error: SQLAlchemyError) -> click.ClickException:
     return DatabaseError(f"the database refused ({reason}): {remedy}")
 
 
-def _unreachable(url: URL, reason: str) -> str:
+def _unreachable(url: URL, reason: str, commands: Commands) -> str:
     if url.get_backend_name() == "sqlite":
+        from xclaim.connections.missing_files import is_missing, missing
+
+        absent = missing(url, commands) if is_missing(url) else None
+        if absent and absent.missing_file and not absent.missing_file.parent.is_dir():
+            return str(absent)
         return f"cannot open the SQLite file {url.database} ({reason}): check folder and rights"
     host, port = url.host or url.query.get("host") or "localhost", url.port or 5432
     return (

@@ -14,7 +14,7 @@ import click
 
 from xclaim.cli.database import Database, place_options
 from xclaim.cli.options import look_timeout_option
-from xclaim.cli.outcomes import NO_DATABASE, emit, say
+from xclaim.cli.outcomes import NO_DATABASE, RefusedError, emit, say
 
 if TYPE_CHECKING:
     from xclaim.observing.observer import Observer
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _MISSING = (
-    "metrics need the package prometheus-client: install xclaim[metrics], or xclaim[web] with the "
-    "dashboard"
+    "metrics need the package prometheus-client: run `pip install 'xclaim[metrics]'`, or "
+    "'xclaim[web]' with the dashboard"
 )
 
 
@@ -91,7 +91,7 @@ def _exposition(observer: Observer, *, counts: bool) -> Exposition:
     try:
         from xclaim.telemetry.prometheus import Exposition
     except ImportError as error:
-        raise click.ClickException(_MISSING) from error
+        raise RefusedError(_MISSING) from error
     return Exposition(observer, counts=counts)
 
 

@@ -135,6 +135,7 @@ def parse_url(url: str | URL) -> URL:
             _check_password(parsed, url if isinstance(url, str) else "")
             return _with_password(parsed.set(drivername="postgresql+psycopg"))
         case "sqlite" | "sqlite+pysqlite" | "sqlite+aiosqlite":
+            _check_slashes(parsed)
             return parsed.set(drivername="sqlite")
         case name:
             raise _unsupported(*name.split("+", 1))
@@ -150,6 +151,15 @@ def _check_password(url: URL, text: str) -> None:
             "the database URL has an @ more than it should: in a user name, password or database "
             "write %40 for @, %2F for /, %3A for :, %23 for #, %3F for ? and %25 for %, as "
             "urllib.parse.quote(password, safe='') does"
+        )
+
+
+def _check_slashes(url: URL) -> None:
+    """Raise DatabaseUrlError if the file, or a part of its path, is taken for a server."""
+    if (url.username, url.password, url.host, url.port) != (None, None, None, None):
+        raise DatabaseUrlError(
+            "the database URL has a server, and SQLite has none: write sqlite:///file.db, with "
+            "three slashes, or sqlite:////folder/file.db, with four, from the root on"
         )
 
 

@@ -131,7 +131,9 @@ def audit(
         if read_revision(connection, schema) is None:
             raise mismatch(None, schema, connection)
     reading.refuse_hidden_rows()
-    first = reading.first(None if newest is None else arguments.limit(newest))
+    if newest is not None:
+        arguments.whole_number("newest", newest, 1, arguments.MAX_LIMIT)
+    first = reading.first(newest)
     rows, checks = _check_rows(
         reading, None if queue is None else arguments.queue_name(queue), first
     )

@@ -290,7 +290,7 @@ class BoundQueue:
         retry: Retry | None,
     ) -> Stream:
         """Return a stream of the queue's messages."""
-        arguments.limit(batch)
+        arguments.whole_number("batch", batch, 1, arguments.MAX_LIMIT)
         check_lease_limit(claimant["lease"], lease_limit)
         return self._loop(retry).stream(batch, claimant, lease_limit, wait)
 

@@ -326,9 +326,10 @@ _FROM_THE_PLACE: Fill = {
 def listed(name: str, values: Any) -> list[Any]:
     """Return the values as a list. Raise InvalidArgumentError if they are one value, not many."""
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise InvalidArgumentError(
-            f"{name} must be a list, not {type(values).__name__}: push one payload with push()"
+        way_out = (
+            "push one payload with push()" if name == "payloads" else "pass one for each payload"
         )
+        raise InvalidArgumentError(f"{name} must be a list, not {type(values).__name__}: {way_out}")
     return list(values)
 
 
