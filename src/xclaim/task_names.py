@@ -19,6 +19,7 @@ _CLAIMANT = re.compile(
     r"#(?P<attempt>[0-9]{1,9})@[^/@]*",
     re.DOTALL | re.ASCII,
 )
+_LONGEST_ENDING = 300  # bytes of a try's number and its host
 _CUT = re.compile(r"~[0-9a-f]{64}#[0-9]+@[^/@]*")
 
 
@@ -54,9 +55,24 @@ def shortened(text: str, ending: str = "") -> str:
     room = MAX_KEY_BYTES - len(ending.encode())
     if len(text.encode()) <= room:
         return text + ending
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    digest = _digest(text)
     head = text.encode()[: room - len(digest) - 1].decode(errors="ignore")
     return f"{head}~{digest}{ending}"
+
+
+def mark_of_cut(name: str) -> str | None:
+    """Return what the claimants of a task have in them where its name is cut; None if it is not.
+
+    How much of the name is before it depends on the host's.
+
+    :param name: the task's natural key.
+    """
+    is_kept_whole = len(name.encode()) + _LONGEST_ENDING <= MAX_KEY_BYTES
+    return None if is_kept_whole else f"~{_digest(name)}#"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def task_of(claimant: str | None) -> TaskName | None:

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
+
+from xclaim.airflow.versions import AirflowRescheduleException
 
 import pytest
 from airflow import sdk
+from airflow.sdk import timezone
 
 from tests.hook.conftest import DagRun, dags
 from xclaim import InvalidArgumentError, Message, Queue
@@ -184,6 +187,32 @@ def test_drain_goes_on_until_the_queue_is_empty(run: Run, queue: Queue) -> None:
     assert queue.counts().consumed == 7
 
 
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_a_drain_returns_the_list_of_what_a_function_returns_that_says_dict(
+    run: Run, queue: Queue, is_mapped: bool
+) -> None:
+    queue.push_many([1, 2])
+    with dag(f"drain_dicts_{is_mapped}") as built:
+
+        @task.exclusive(queue_name="orders", drain=True)
+        def pack(message: Message, worker: int) -> dict[str, Any]:
+            return {"order": message.payload, "by": worker}
+
+        pack.expand(worker=[1]) if is_mapped else pack(worker=1)
+
+    done = run(built)
+
+    assert done.states("pack") == {"success": 1}
+    assert done.xcoms("pack") == [[{"order": 1, "by": 1}, {"order": 2, "by": 1}]]
+
+
+def test_a_drain_does_not_unroll_dicts() -> None:
+    with pytest.raises(InvalidArgumentError, match="drain=True returns a list"):
+
+        @task.exclusive(queue_name="orders", drain=True, multiple_outputs=True)
+        def pack(message: Message) -> None: ...
+
+
 def test_drain_stops_when_the_time_is_up(run: Run, queue: Queue) -> None:
     queue.push_many(list(range(7)))
     with dag("drain_time") as built:
@@ -270,6 +299,82 @@ def test_an_async_function_is_refused() -> None:
 
         @task.exclusive(queue_name="orders")
         async def pack(message: Message) -> None: ...
+
+
+def test_an_async_generator_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="pack is async"):
+
+        @task.exclusive(queue_name="orders")
+        async def pack(message: Message) -> AsyncIterator[int]:
+            yield message.id
+
+
+async def _later(message: Message) -> int:
+    return message.id
+
+
+def _bit_by_bit(message: Message) -> Iterator[int]:
+    yield message.id
+
+
+@pytest.mark.parametrize("work", [_later, _bit_by_bit])
+@pytest.mark.parametrize("drain", [False, True])
+def test_a_message_is_not_acked_before_the_work_on_it_has_begun(
+    run: Run, queue: Queue, work: Callable[[Message], Any], drain: bool
+) -> None:
+    queue.push(1)
+    with dag(f"begun_{work.__name__}_{drain}", retries=0) as built:
+
+        @task.exclusive(queue_name="orders", drain=drain, do_xcom_push=False)
+        def pack(message: Message) -> Any:
+            return work(message)
+
+        pack()
+
+    done = run(built)
+
+    assert done.states("pack") == {"failed": 1}
+    assert (queue.counts().consumed, queue.counts().delayed) == (0, 1)
+
+
+def test_a_generator_function_is_run_to_its_end(run: Run, queue: Queue) -> None:
+    queue.push(1)
+    with dag("generator") as built:
+
+        @task.exclusive(queue_name="orders")
+        def pack(message: Message) -> Generator[None, None, Any]:
+            yield
+            return message.payload
+
+        pack()
+
+    done = run(built)
+
+    assert done.xcoms("pack") == [1]
+    assert queue.counts().consumed == 1
+
+
+@pytest.mark.parametrize("on_error", ["retry", "continue"])
+def test_a_drain_that_is_put_off_ends(run: Run, queue: Queue, on_error: str) -> None:
+    queue.push_many([1, 2])
+    calls: list[int] = []
+    with dag(f"drain_put_off_{on_error}") as built:
+
+        @task.exclusive(queue_name="orders", drain=True, on_error=on_error)
+        def pack(message: Message) -> None:
+            calls.append(message.id)
+            if len(calls) == 1:
+                now = timezone.utcnow()
+                raise AirflowRescheduleException(now)  # type: ignore[no-untyped-call]
+            assert message.attempts == 1
+
+        pack()
+
+    done = run(built)
+
+    assert done.states("pack") == {"success": 1}
+    assert len(calls) == 3
+    assert queue.counts().consumed == 2
 
 
 @pytest.mark.parametrize(

@@ -680,6 +680,25 @@ def test_a_call_without_an_exclusive_value_fails_the_task(run: Run) -> None:
     assert run(built).states("pack") == {"failed": 1}
 
 
+def test_a_value_is_not_acked_before_the_work_on_it_has_begun(run: Run, orders: Queue) -> None:
+    with dag("begun") as built:
+
+        @task
+        def order() -> ExclusiveValue:
+            return exclusive(1, "orders")
+
+        @task.exclusive(retries=0, do_xcom_push=False)
+        def pack(order: Message) -> Any:
+            return (each for each in [order])
+
+        pack(order())
+
+    done = run(built)
+
+    assert done.states("pack") == {"failed": 1}
+    assert orders.counts().consumed == 0
+
+
 def test_a_call_without_arguments_is_refused_when_the_file_is_parsed() -> None:
     with pytest.raises(InvalidArgumentError, match="pack is passed no exclusive value"), dag("no"):
 

@@ -98,6 +98,17 @@ def test_a_retry_after_the_release_has_nothing_to_release(hook: XclaimHook, queu
     assert waiting(queue) == 1
 
 
+def test_a_release_has_nothing_to_do_where_the_claim_has_failed(run: Run) -> None:
+    with dag("unclaimed") as built:
+        claim = ClaimOperator(task_id="claim", queue_name="orders", on_empty="fail")
+        ReleaseOperator(task_id="release", ticket=claim.output, trigger_rule="one_failed")
+
+    done = run(built)
+
+    assert (done.states("claim"), done.states("release")) == ({"failed": 1}, {"success": 1})
+    assert done.xcoms("release") == [0]
+
+
 def test_a_stale_ticket_fails_the_ack(run: Run, queue: Queue) -> None:
     queue.push("a")
     with dag("stale") as built:

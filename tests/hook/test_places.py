@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from xclaim.airflow.versions import AirflowSkipException
+from xclaim.airflow.versions import AirflowSkipException, TaskDeferralError
 
 import pytest
 from sqlalchemy import make_url
@@ -23,7 +23,7 @@ from xclaim.airflow import triggers
 from xclaim.airflow.hooks import XclaimHook
 from xclaim.airflow.operators import ClaimOperator, PushOperator
 from xclaim.airflow.sensors import ClaimSensor
-from xclaim.airflow.triggers import AvailableTrigger
+from xclaim.airflow.triggers import AvailableTrigger, WakeUpTrigger
 from xclaim.airflow.xcom import XclaimXComBackend, exclusive
 from xclaim.operations import migrate
 
@@ -108,10 +108,7 @@ def test_a_trigger_names_it_too(
     monkeypatch.setenv("AIRFLOW_CONN_NORTH", connection_uri(NOWHERE))
     monkeypatch.setattr(triggers, "_RECONNECT", timedelta(0))
 
-    async def first() -> object:
-        return await anext(AvailableTrigger(queue_name="orders").run())
-
-    assert "connection 'north'" in refused(lambda: asyncio.run(first()))
+    assert "connection 'north'" in refused(lambda: fire(AvailableTrigger(queue_name="orders")))
 
 
 def test_operators_hand_on_tickets_of_the_place(urls: dict[str, str]) -> None:
@@ -364,10 +361,93 @@ def test_wrong_parts_are_refused(monkeypatch: pytest.MonkeyPatch, parts: object)
 
 
 @pytest.mark.usefixtures("split")
-def test_a_trigger_watches_one_part() -> None:
-    async def wait() -> None:
-        async for _ in AvailableTrigger(queue_name="orders").run():
-            return
-
+def test_a_watcher_watches_one_part() -> None:
     with pytest.raises(DatabaseUrlError, match="split into 4 parts"):
-        asyncio.run(wait())
+        fire(WakeUpTrigger(queue_name="orders"))
+
+
+def fire(trigger: Any) -> object:
+    async def first() -> object:
+        return await anext(trigger.run())
+
+    return asyncio.run(first())
+
+
+@pytest.mark.parametrize(
+    ("part", "place"), [("0", "north"), ("1", "north"), ("2", "south"), ("3", "south")]
+)
+def test_a_deferred_sensor_is_woken_by_each_part_of_a_split_queue(
+    split: dict[str, str], part: str, place: str
+) -> None:
+    with Queue(f"orders.{part}", split[place]) as there:
+        there.push(1)
+
+    fire(AvailableTrigger(queue_name="orders"))
+
+
+def test_a_deferred_sensor_is_woken_by_the_other_places(without_south: str) -> None:
+    with Queue("orders.1", without_south) as part:
+        part.push(1)
+
+    fire(AvailableTrigger(queue_name="orders"))
+
+
+@pytest.mark.usefixtures("split")
+def test_a_trigger_fails_when_no_place_of_a_split_queue_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(triggers, "_RECONNECT", timedelta(0))
+    for place in ("NORTH", "SOUTH"):
+        monkeypatch.setenv(f"AIRFLOW_CONN_{place}", connection_uri(NOWHERE))
+
+    said = refused(lambda: fire(AvailableTrigger(queue_name="orders")))
+
+    assert "is behind connection" in said
+
+
+def test_what_nobody_is_woken_for_is_not_fired_for(split: dict[str, str]) -> None:
+    triggers._fired.clear()
+    for part, place in (("0", "north"), ("2", "south")):
+        with Queue(f"orders.{part}", split[place]) as there:
+            there.push(1)
+
+    fire(AvailableTrigger(queue_name="orders"))
+
+    assert sum(map(len, triggers._fired.values())) == 1
+
+
+def end_deferral(reason: str, **options: Any) -> object:
+    """Let a deferred sensor be resumed as Airflow does when nothing woke it."""
+    sensor = ClaimSensor(
+        task_id="wait", queue_name="orders", deferrable=True, soft_fail=True, **options
+    )
+    return sensor.resume_execution("__fail__", {"error": reason}, {})
+
+
+@pytest.mark.usefixtures("split")
+def test_a_deferred_sensor_is_skipped_when_its_time_is_over_and_nothing_is_there() -> None:
+    with pytest.raises(AirflowSkipException):
+        end_deferral("Trigger timeout")
+
+
+def test_a_deferred_sensor_looks_once_more_when_its_time_is_over(split: dict[str, str]) -> None:
+    with Queue("orders.3", split["south"]) as part:
+        part.push(1)
+
+        ticket = end_deferral("Trigger timeout")
+
+        assert ticket is not None
+        assert part.counts().claimed == 1
+
+
+@pytest.mark.usefixtures("without_south")
+def test_a_deferred_sensor_does_not_take_a_place_that_is_away_for_empty() -> None:
+    said = refused(lambda: end_deferral("Trigger timeout"))
+
+    assert "is behind connection 'south'" in said
+
+
+@pytest.mark.usefixtures("split")
+def test_a_trigger_that_failed_is_no_reason_to_be_skipped() -> None:
+    with pytest.raises(TaskDeferralError):
+        end_deferral("Trigger failure")

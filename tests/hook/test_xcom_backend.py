@@ -557,6 +557,16 @@ def purge_as(owner: Owner, reference: Any) -> None:
         backend._deleted.reset(token)
 
 
+@pytest.mark.parametrize("index", ["one", "9" * 20])
+def test_an_object_whose_index_is_no_number_is_nobody_s(index: str) -> None:
+    assert Owner.of_uri(f"file:///x/xcom/shop/run/pack/{index}/key/{'0' * 32}") is None
+
+
+@pytest.mark.parametrize("name", ["sh~00op", "~ed~b0~80"])
+def test_an_object_with_a_name_that_no_database_takes_is_nobody_s(name: str) -> None:
+    assert Owner.of_uri(f"file:///x/xcom/{name}/run/pack/-1/key/{'0' * 32}") is None
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[emulators.Emulator]:
     with emulators.s3() as store:

@@ -16,6 +16,7 @@ from xclaim import Claim, Queue
 from xclaim.errors import FilterError, InvalidArgumentError
 from xclaim.observing import Observer, holding
 from xclaim.observing.values import Happened, Held, Task, Work
+from xclaim.task_names import natural_key, shortened
 
 LONG = timedelta(minutes=5)
 LATER = timedelta(days=1)
@@ -249,6 +250,29 @@ def test_the_work_of_a_task_is_what_it_pushed_holds_consumed_and_failed(
     assert len(of_task.pushed) == 2
     assert len(of_run.pushed) == 3
     assert (of_none.pushed, of_none.held, of_none.consumed, of_none.failed) == ((), (), (), ())
+
+
+@pytest.mark.parametrize("map_index", [-1, 7])
+def test_the_work_of_a_task_whose_name_is_cut_in_claimants_is_found(
+    queue: Queue, observer: Observer, map_index: int
+) -> None:
+    run, task = "выгрузка" * 31, "загрузка" * 31  # which Airflow takes: 250 characters
+    by, another = (
+        shortened(natural_key("etl", run, task, index), "#1@worker.example")
+        for index in (map_index, 8)
+    )
+    consumed, held, failed, others = (queue.push(name, priority=1) for name in "chfo")
+    queue.ack(claimed(queue, claimed_by=by))
+    queue.claim(claimed_by=by, lease=LATER)
+    queue.release(claimed(queue, claimed_by=by), error="x", delay=LATER)
+    queue.claim(claimed_by=another, lease=LATER)
+
+    work = observer.work("etl", run, task, map_index)
+
+    assert "~" in by
+    assert others.id not in ids(work.held)
+    assert (ids(work.consumed), ids(work.held)) == ([consumed.id], [held.id])
+    assert ids(work.failed) == [failed.id]
 
 
 def ids(messages: object) -> list[int]:

@@ -53,6 +53,9 @@ MEANINGS = {
     "nothing is held for the ticket any more: there is nothing to release": (
         "A retry of a `ReleaseOperator`, whose earlier try has released them or was too late."
     ),
+    "nothing was claimed: there is nothing to release": (
+        "A `ReleaseOperator` without a ticket: the claiming task has failed, or found nothing."
+    ),
     "%s: %s": "What a `MaintenanceOperator` has done to a queue, and what is in it now.",
     "a stream was not closed: %s": "At a task's end. Its messages come back after their lease.",
     "message ... was not released: %s": (

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Generator,
+    Mapping,
+    Sequence,
+)
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
@@ -121,6 +129,8 @@ class ExclusiveDecoratedOperator(LinkedToMessages, DecoratedOperator, PythonOper
             )
         # Airflow binds the arguments when the file is parsed, long before there is a message.
         given[self.argument] = None
+        if drain:  # it returns a list, also of dicts, of which Airflow would unroll each
+            kwargs["multiple_outputs"] = False
         super().__init__(
             kwargs_to_upstream={
                 "python_callable": python_callable,
@@ -164,7 +174,7 @@ class ExclusiveDecoratedOperator(LinkedToMessages, DecoratedOperator, PythonOper
         given = self.op_kwargs
         self.op_kwargs = {**given, self.argument: value}
         try:
-            return super().execute_callable()
+            return checked_result(self.task_id, super().execute_callable())
         finally:  # what looks at the task afterwards, a listener say, finds no payload
             self.op_kwargs = given
 
@@ -249,7 +259,7 @@ class HandOverDecoratedOperator(LinkedToMessages, DecoratedOperator, PythonOpera
                 given = self.op_args, self.op_kwargs
                 self.op_args, self.op_kwargs = arguments.filled_in(claims)
                 try:
-                    return super().execute_callable()
+                    return checked_result(self.task_id, super().execute_callable())
                 finally:  # what looks at the task afterwards, a listener say, finds no payload
                     self.op_args, self.op_kwargs = given
         return end_with(self.on_empty, "an earlier try has consumed what there was to claim")
@@ -294,7 +304,8 @@ def exclusive_task(
     Airflow's own, as in any task: on which workers it runs.
 
     :param python_callable: the function.
-    :param multiple_outputs: whether to unroll a returned dict into several XComs.
+    :param multiple_outputs: whether to unroll a returned dict into several XComs; not of a drain,
+        which returns a list.
     :param queue_name: the queue's name. (templated)
     :param kwargs: of ExclusiveDecoratedOperator or HandOverDecoratedOperator, and of any operator.
     """
@@ -311,8 +322,13 @@ def exclusive_task(
         # Here, because a mapped task makes its operator only when it runs.
         batch = whole_number("batch", kwargs.get("batch", 1), 1, MAX_LIMIT)
         checked_argument(function, kwargs.get("argument"), batch)
-        _check_choices(kwargs, has_others=kwargs.get("drain", False) or batch > 1)
-        checked_max_seconds(kwargs.get("max_seconds"), drain=kwargs.get("drain", False))
+        drain = kwargs.get("drain", False)
+        _check_choices(kwargs, has_others=drain or batch > 1)
+        checked_max_seconds(kwargs.get("max_seconds"), drain=drain)
+        if drain and multiple_outputs:
+            raise InvalidArgumentError(
+                "multiple_outputs is for a dict, and drain=True returns a list: leave one out"
+            )
         return decorate(function)
 
     return decorate_checked if python_callable is None else decorate_checked(python_callable)
@@ -359,13 +375,34 @@ def _check_choices(options: Mapping[str, Any], *, has_others: bool) -> None:
 
 
 def check_plain(function: Callable[..., Any]) -> None:
-    """Raise InvalidArgumentError for an async function.
+    """Raise InvalidArgumentError for an async function, or an async generator.
 
     :param function: of the task.
     """
-    if inspect.iscoroutinefunction(inspect.unwrap(function)):
+    wrapped = inspect.unwrap(function)
+    if inspect.iscoroutinefunction(wrapped) or inspect.isasyncgenfunction(wrapped):
         shown = getattr(function, "__name__", repr(function))
         raise InvalidArgumentError(f"{shown} is async: @task.exclusive takes a plain function")
+
+
+def checked_result(task_id: str, result: Any) -> Any:
+    """Return what the function returned; raise InvalidArgumentError if its work is still to come.
+
+    The message would be acked before it. Airflow itself runs generator functions to their end, but
+    not those that something is wrapped around.
+
+    :param task_id: of the task.
+    :param result: what the function returned.
+    """
+    if not isinstance(result, Awaitable | Generator | AsyncGenerator):
+        return result
+    if inspect.iscoroutine(result):
+        result.close()  # else Python warns that nobody awaits it
+    raise InvalidArgumentError(
+        f"the function of {task_id} returned a {type(result).__name__}, of which nothing is done "
+        "yet, and its message is acked when it returns: do the work in the function, and return "
+        "what came of it"
+    )
 
 
 def checked_argument(function: Callable[..., Any], argument: str | None, batch: int) -> str:

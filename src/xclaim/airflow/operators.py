@@ -322,6 +322,8 @@ class _TicketOperator(_XclaimOperator):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the ticket's queue as what the task has read."""
+        if self.ticket is None:
+            return operator_lineage()
         return operator_lineage(inputs=[self.hook.asset_uri(self.ticket["queue"])])
 
 
@@ -381,9 +383,12 @@ class ReleaseOperator(_TicketOperator):
     def execute(self, context: Context) -> int:
         """Resume the ticket, release, and return how many messages that were.
 
-        A retry that finds nothing held is done: an earlier try, killed right after that, has
-        released them.
+        Without a ticket nothing was claimed: the claiming task may itself be what failed. A retry
+        that finds nothing held is done: an earlier try, killed right after that, has released them.
         """
+        if self.ticket is None:
+            self.log.info("nothing was claimed: there is nothing to release")
+            return 0
         try:
             claims = self.resume()
         except TicketLostError:

@@ -7,7 +7,12 @@ from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from xclaim.airflow.versions import AirflowSkipException, conf
+from xclaim.airflow.versions import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferralError,
+    conf,
+)
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, timezone
 
@@ -88,13 +93,42 @@ class ClaimSensor(LinkedToMessages, BaseSensorOperator):
         except AirflowSkipException as skip:
             if skip.__cause__ is not None:  # an error; else its time is over
                 raise
-            # Skipped is what found nothing, and of a place that is away nobody knows.
-            ticket = self.hook.claim_ticket(
-                self.queue_name, self.size, lease=self.lease, retry=self.retry
-            )
-            if ticket is None:
-                raise
-            return ticket
+            return self._found_at_last(skip)
+
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
+    ) -> Any:
+        """Go on after the trigger, as Airflow calls it.
+
+        With ``soft_fail`` the task is skipped when its time is over, and fails when the trigger
+        failed: of what that has not seen nobody knows.
+
+        :param next_method: what is to be called.
+        :param next_kwargs: with what.
+        :param context: of the running task.
+        """
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (AirflowSensorTimeout, AirflowSkipException) as error:
+            # Before 3.3 a deferred sensor whose time is over fails, whatever soft_fail says.
+            cause = error.__cause__ if isinstance(error, AirflowSkipException) else error
+            if self.soft_fail and isinstance(cause, AirflowSensorTimeout):
+                return self._found_at_last(AirflowSkipException(str(cause)))
+            if self.soft_fail and isinstance(cause, TaskDeferralError):
+                raise cause from None
+            raise
+
+    def _found_at_last(self, skip: AirflowSkipException) -> dict[str, Any]:
+        """Return the ticket of a last look in all places, else raise ``skip``.
+
+        Skipped is what found nothing, and of a place that is away nobody knows.
+        """
+        ticket = self.hook.claim_ticket(
+            self.queue_name, self.size, lease=self.lease, retry=self.retry
+        )
+        if ticket is None:
+            raise skip
+        return ticket
 
     def claim_or_defer(
         self, context: Context, event: Any = None, *, ends_at: str | None = None

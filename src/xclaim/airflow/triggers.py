@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from xclaim import AsyncQueue
-    from xclaim.airflow.connections import Database
+    from xclaim.airflow.connections import ConnectionLike, Database
     from xclaim.consuming.reconnecting import Reconnecting
 
 _FIRED_LATELY = 10.0  # seconds in which a worker claims what its trigger saw
@@ -44,7 +44,8 @@ _fired: dict[tuple[Database, str], dict[int, float]] = defaultdict(dict)  # by m
 class AvailableTrigger(BaseTrigger):
     """Fire once when there is a message to claim, for a deferred ClaimSensor.
 
-    Sensors that wait for one queue are woken one for each message, in the order they came.
+    Sensors that wait for one queue are woken one for each message, in the order they came. Of a
+    queue that is split it waits in all parts, and goes on while one of their places is there.
 
     :param queue_name: the queue's name.
     :param xclaim_conn_id: a connection of type xclaim, postgres or sqlite.
@@ -64,33 +65,8 @@ class AvailableTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for a message and say so."""
-        database = await _database(self.xclaim_conn_id, self.queue_name)
-        await self._wait(database)
+        await _message_waits(await _databases(self.xclaim_conn_id, self.queue_name))
         yield _event(queue_name=self.queue_name)
-
-    async def _wait(self, database: Database) -> None:
-        from xclaim import verbs
-        from xclaim.connections.tasks import TASKS, awaited, bridged
-        from xclaim.consuming.listening import messages_waiting
-
-        fired = _fired[database, self.queue_name]
-        queue, again = _queue(database, self.queue_name), _reconnecting()
-
-        async def look() -> list[int]:
-            # For what another has fired for a moment ago a worker is on its way. Ids only: while a
-            # large payload is read, all triggers of the triggerer stand still.
-            most = min(len(fired) + 1, _MOST_LOOKED_AT)
-            ids = await bridged(queue._queue.run, verbs.UPCOMING, most)  # noqa: SLF001
-            now = time.monotonic()
-            for id_ in [id_ for id_, fired_at in fired.items() if fired_at < now - _FIRED_LATELY]:
-                del fired[id_]
-            free = [id_ for id_ in ids if id_ not in fired][:1]
-            fired.update((id_, now) for id_ in free)
-            return free
-
-        look_again = partial(again.run, awaited(look))
-        engine = _engine(database).sync_engine
-        await bridged(messages_waiting, TASKS, engine, self.queue_name, look_again)
 
 
 class WakeUpTrigger(BaseEventTrigger):
@@ -229,16 +205,90 @@ def _reconnecting() -> Reconnecting:
     return Reconnecting(_RECONNECT, lambda: True, TASKS)
 
 
-async def _database(xclaim_conn_id: str, queue_name: str) -> Database:
-    from xclaim.airflow.connections import asking_for, database_of, place_of
+async def _message_waits(databases: Mapping[str, Database]) -> None:
+    """Wait for a message in a queue, or in one of its parts, that no trigger has fired for.
 
-    with asking_for(xclaim_conn_id):
-        connection = await XclaimHook.aget_connection(xclaim_conn_id)
+    Raise the first error if there is none that can be looked at.
+    """
+    waits = [_message_in(part, database) for part, database in databases.items()]
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    failed: list[Exception] = []
+    woken = 0
+    try:
+        for ended in asyncio.as_completed(tasks):
+            try:
+                await ended
+            except Exception as error:  # noqa: BLE001  (of a place that is away, say)
+                failed.append(error)
+            else:
+                woken = 1
+                return
+        raise failed[0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        seen = [each for each in found if not isinstance(each, BaseException)]
+        for fired, id_ in seen[woken:]:  # nobody is woken for these
+            fired.pop(id_, None)
+
+
+async def _message_in(queue_name: str, database: Database) -> tuple[dict[int, float], int]:
+    """Wait for a message; return its id, and what is fired for in its queue, where it now is."""
+    from xclaim import verbs
+    from xclaim.connections.tasks import TASKS, awaited, bridged
+    from xclaim.consuming.listening import messages_waiting
+
+    fired = _fired[database, queue_name]
+    queue, again = _queue(database, queue_name), _reconnecting()
+
+    async def look() -> list[int]:
+        # For what another has fired for a moment ago a worker is on its way. Ids only: while a
+        # large payload is read, all triggers of the triggerer stand still.
+        most = min(len(fired) + 1, _MOST_LOOKED_AT)
+        ids = await bridged(queue._queue.run, verbs.UPCOMING, most)  # noqa: SLF001
+        now = time.monotonic()
+        for id_ in [id_ for id_, fired_at in fired.items() if fired_at < now - _FIRED_LATELY]:
+            del fired[id_]
+        free = [id_ for id_ in ids if id_ not in fired][:1]
+        fired.update((id_, now) for id_ in free)
+        return free
+
+    look_again = partial(again.run, awaited(look))
+    engine = _engine(database).sync_engine
+    (id_,) = await bridged(messages_waiting, TASKS, engine, queue_name, look_again)
+    return fired, id_
+
+
+async def _database(xclaim_conn_id: str, queue_name: str) -> Database:
+    """Return where a queue is. Raise DatabaseUrlError if it is split, and so in several places."""
+    return await _place_of(await _connection(xclaim_conn_id), queue_name, xclaim_conn_id)
+
+
+async def _databases(xclaim_conn_id: str, queue_name: str) -> dict[str, Database]:
+    """Return where the parts of a queue are, or the queue itself, by their names."""
+    from xclaim.airflow.connections import parts_of
+
+    connection = await _connection(xclaim_conn_id)
+    parts = parts_of(connection, queue_name, xclaim_conn_id) or [queue_name]
+    return {part: await _place_of(connection, part, xclaim_conn_id) for part in parts}
+
+
+async def _place_of(connection: ConnectionLike, queue_name: str, xclaim_conn_id: str) -> Database:
+    from xclaim.airflow.connections import database_of, place_of
+
     conn_id = place_of(connection, queue_name, xclaim_conn_id)
     if conn_id != xclaim_conn_id:
-        with asking_for(conn_id):
-            connection = await XclaimHook.aget_connection(conn_id)
+        connection = await _connection(conn_id)
     return database_of(connection, conn_id)
+
+
+async def _connection(conn_id: str) -> ConnectionLike:
+    from xclaim.airflow.connections import asking_for
+
+    with asking_for(conn_id):
+        connection: ConnectionLike = await XclaimHook.aget_connection(conn_id)
+    return connection
 
 
 def _queue(database: Database, name: str) -> AsyncQueue:

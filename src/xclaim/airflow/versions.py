@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # as the newest version has them
         AirflowSensorTimeout,
         AirflowSkipException,
         AirflowTaskTerminated,
+        TaskDeferralError,
         TaskDeferred,
     )
     from airflow.sdk.lineage import HookLineageCollector, get_hook_lineage_collector
@@ -50,6 +51,7 @@ __all__ = [
     "HookLineageCollector",
     "ServerStats",
     "Stats",
+    "TaskDeferralError",
     "TaskDeferred",
     "allow_class",
     "async_method",
@@ -83,6 +85,7 @@ _PLACES = {
     "ServerStats": ("airflow.observability.stats", "airflow.stats"),
     "Stats": ("airflow.sdk.observability.stats", "airflow.stats"),  # of tasks
     "TaskAwaitingInput": _EXCEPTIONS,  # 3.3 only
+    "TaskDeferralError": _EXCEPTIONS,
     "TaskDeferred": _EXCEPTIONS,
     "conf": ("airflow.sdk.configuration", "airflow.configuration"),
     "get_hook_lineage_collector": _LINEAGE,

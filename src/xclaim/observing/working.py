@@ -28,7 +28,7 @@ from xclaim.sql.statements import observing_work
 from xclaim.sql.statements.message_conditions import Readable
 from xclaim.sql.statements.observing_walks import Walk, Way
 from xclaim.sql.statements.observing_work import Part
-from xclaim.task_names import natural_key
+from xclaim.task_names import mark_of_cut, natural_key
 
 MOST_LOOKED_AT = 10_000
 _MOST_LISTED = 500
@@ -76,14 +76,20 @@ def _asked(dag_id: str, run_id: str, task_id: str | None, map_index: int | None)
         )
     arguments.key("task_id", task_id)
     parameters["producer_task_id"] = task_id
-    unmapped = natural_key(dag_id, run_id, task_id, -1)
+    index = -1
+    if map_index is not None:
+        index = arguments.whole_number("map_index", map_index, -1, 2**31 - 1)
+        parameters["producer_map_index"] = str(index)
+    name = natural_key(dag_id, run_id, task_id, index)
+    parameters["claimant_0"] = f"{name}#"
     if map_index is None:
-        parameters |= {"claimant_0": f"{unmapped}#", "claimant_1": f"{unmapped}["}
-        return _Of(part=Part(is_task=True, is_mapped=False), parameters=parameters)
-    index = arguments.whole_number("map_index", map_index, -1, 2**31 - 1)
-    parameters["producer_map_index"] = str(index)
-    parameters["claimant_0"] = f"{natural_key(dag_id, run_id, task_id, index)}#"
-    return _Of(part=Part(is_task=True, is_mapped=True), parameters=parameters)
+        parameters["claimant_1"] = f"{name}["
+    digest = mark_of_cut(name)  # of all mapped ones nobody knows it
+    if digest is not None:
+        parameters["claimant_digest"] = digest
+    is_mapped = map_index is not None
+    part = Part(is_task=True, is_mapped=is_mapped, is_cut=digest is not None)
+    return _Of(part=part, parameters=parameters)
 
 
 def _work(ask: Ask, timeout: timedelta, asked: _Of, limit: int, before: str | None) -> Work:

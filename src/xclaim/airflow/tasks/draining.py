@@ -95,6 +95,8 @@ class Drain:
             except Exception as error:
                 if error is not self._raised:  # of the database, say
                     raise
+                if self._queue.keeper.is_no_failure(error):
+                    raise  # to go on would be to have its message again, and at once
                 before = bool(self.failed or self.dead)
                 self._note(claims, error)
                 if self._ends_with(error, before=before):

@@ -11,6 +11,7 @@ and a value of the user that has this key itself is wrapped: ``{"__xclaim__": "v
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 MARK: Final = "__xclaim__"
 _IN_MEMORY = 256 * 1024 * 1024
 _CHUNK = 1024 * 1024
+_INDEX = re.compile("-1|[0-9]{1,9}")
+_NO_TEXT = re.compile("[\\x00\ud800-\udfff]")  # of any database
 
 
 class Owner(NamedTuple):
@@ -57,11 +60,16 @@ class Owner(NamedTuple):
 
     @classmethod
     def of_uri(cls, uri: str) -> Owner | None:
-        """Return whose object it is; None where a name was too long to be kept whole."""
+        """Return whose object it is; None where a name was too long to be kept whole.
+
+        Or where it is nobody's: no XCom has such names, and no database takes them.
+        """
         from xclaim.payloads.stores.references import text_of_folder
 
         *_, dag_id, run_id, task_id, map_index, key, _ = map(text_of_folder, uri.split("/"))
         if not (dag_id and run_id and task_id and map_index and key):
+            return None
+        if not _INDEX.fullmatch(map_index) or _NO_TEXT.search(dag_id + run_id + task_id + key):
             return None
         return cls(dag_id, task_id, run_id, int(map_index), key)
 

@@ -24,15 +24,19 @@ from xclaim.sql.dialects import Dialect
 from xclaim.sql.statements.message_conditions import Readable, begins_with
 from xclaim.sql.statements.observing_columns import CONFIDENTIAL, SHOWN, listed
 from xclaim.sql.statements.observing_walks import Way, looked_at, order_of, places_of
-from xclaim.sql.statements.parts import CLAIMED, CONSUMED, LIMIT, ONE, Statement
+from xclaim.sql.statements.parts import CLAIMED, CONSUMED, LIMIT, ONE, ZERO, Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Of which part of a DAG run: a task, or one of its mapped instances, or all of it."""
+    """Of which part of a DAG run: a task, or one of its mapped instances, or all of it.
+
+    ``is_cut``: the name of the task may be too long for a claimant, which has a digest of it then.
+    """
 
     is_task: bool
     is_mapped: bool
+    is_cut: bool = False
 
 
 @lru_cache
@@ -47,6 +51,9 @@ def work(table: Table, dialect: Dialect, *, way: Way, part: Part, may: Readable)
 
     def is_it(claimant: ColumnElement[Any]) -> ColumnElement[bool]:
         begins = [begins_with(claimant, name) for name in _claimants(part)]
+        if part.is_cut:
+            digest: ColumnElement[str] = bindparam("claimant_digest", type_=Text)
+            begins.append(dialect.position_in(claimant, digest) > ZERO)
         if part.is_task:
             return or_(*begins)
         # The last slash begins the task: a run may have slashes in its name, and begin as another.
