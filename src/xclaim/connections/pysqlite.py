@@ -1,7 +1,9 @@
 """Statements of SQLite by Python's driver alone.
 
-It is given values by their places, because it looks each name up in each execution. And rows are
-read by what their columns are, whatever the row has: times and tokens from text, text from bytes.
+It is given values by their places, because it looks each name up in each execution. And rows with
+names are read by what their columns are, whatever the row has: times and tokens from text, text
+from bytes. Those without names are as the driver gives them: who makes many messages of them reads
+what is asked for.
 """
 
 from __future__ import annotations
@@ -40,22 +42,26 @@ class Sent:
         self._reading: _Reading | None = None
 
     def run(self, driver: Any, parameters: Mapping[str, Any], *, named: bool) -> Sequence[Any]:
-        """Run it and return all its rows: with names, or without."""
+        """Run it and return all its rows: with names and read, or as they are."""
         cursor = driver.execute(self.text, self._given(parameters))
+        rows: list[Row] = cursor.fetchall()
+        if not named:
+            return rows
         if self._reading is None:
             self._reading = _Reading(cursor.description)
-        return self._reading.rows(cursor.fetchall(), named=named)
+        return self._reading.rows(rows)
 
     async def run_in_its_thread(
         self, driver: Any, parameters: Mapping[str, Any], *, named: bool
     ) -> Sequence[Any]:
         """Run it on a connection of aiosqlite, whose thread is gone to once, not for each step."""
         given = self._given(parameters)
-        if self._reading is None:  # what the columns are only a cursor says
+        if named and self._reading is None:  # what the columns are only a cursor says
             async with driver.execute(self.text, given) as cursor:
                 self._reading = _Reading(cursor.description)
-                return self._reading.rows(await cursor.fetchall(), named=named)
-        return self._reading.rows(await driver.execute_fetchall(self.text, given), named=named)
+                return self._reading.rows(await cursor.fetchall())
+        rows: list[Row] = await driver.execute_fetchall(self.text, given)
+        return rows if self._reading is None or not named else self._reading.rows(rows)
 
     def _given(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
         if self._constants:
@@ -86,10 +92,10 @@ class _Reading:
         found = [_READERS.get(type(types[name])) if name in types else text_of for name in names]
         self._columns = [(place, each) for place, each in enumerate(found) if each is not None]
 
-    def rows(self, rows: Iterable[Row], *, named: bool) -> Sequence[Row]:
+    def rows(self, rows: Iterable[Row]) -> Sequence[Row]:
         """Return the rows that the driver has given."""
-        found = [self._read(row) for row in rows] if self._columns else list(rows)
-        return [self._named(row) for row in found] if named else found
+        found = map(self._read, rows) if self._columns else rows
+        return [self._named(row) for row in found]
 
     def _read(self, row: Row) -> Row:
         values = list(row)

@@ -269,12 +269,12 @@ class _Place(NamedTuple):
 def _places(connection: Connection, rows: Sequence[Any]) -> tuple[list[int], list[_Place]]:
     """Return the ids and times of what was pushed, in the order of the payloads."""
     if connection.dialect.name == SQLITE.name:  # whose RETURNING has no order
-        found = sorted(rows, key=itemgetter(0))
-        return [id_ for id_, *_ in found], [_Place(*times) for _, *times in found]
-    (row,) = rows
-    place = _Place(as_utc(row.created_at), as_utc(row.available_at))
-    ids = list(row.ids or ())
-    return ids, [place] * len(ids)
+        ids = sorted(map(itemgetter(0), rows))
+        times = rows[0][1:] if rows else (None, None)  # those of the statement, the same for all
+    else:
+        (row,) = rows
+        ids, times = list(row.ids or ()), (row.created_at, row.available_at)
+    return ids, [_Place(*map(as_utc, times))] * len(ids)
 
 
 def _in_line(
