@@ -82,9 +82,9 @@ def execute(
 ) -> Sequence[Any]:
     """Build the statement for this connection's database, run it and return all its rows.
 
-    They are tuples, with names unless ``named`` is False: of SQLite these may not be read yet, which
-    ``as_utc``, ``text_of`` and ``token_of`` do. ``prepare`` False: psycopg does not prepare it this
-    time. ``schema`` is resolved and translated already. What was ended by a
+    They are tuples, with names unless ``named`` is False: those without may be unread on SQLite,
+    and ``as_utc``, ``text_of`` and ``token_of`` read them. ``prepare`` False: psycopg does not
+    prepare it this time. ``schema`` is resolved and translated already. What was ended by a
     deadlock, and was a transaction of its own, is sent again. Raise InvalidArgumentError for a text
     that the database cannot hold, because it is not in UTF-8.
     """
