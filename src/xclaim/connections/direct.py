@@ -140,11 +140,12 @@ def _on_sqlite(
 ) -> Sequence[Any]:
     if not is_direct(connection):
         return connection.execute(statement, parameters).all()
-    sent, driver = pysqlite.sent(statement), connection.connection.driver_connection
+    sent, pooled = pysqlite.sent(statement), connection.connection
     try:
         if connection.dialect.is_async:
+            driver = pooled.driver_connection
             return await_only(sent.run_in_its_thread(driver, parameters, named=named))
-        return sent.run(driver, parameters, named=named)
+        return sent.run(pooled.dbapi_connection, parameters, named=named)
     except BaseException as error:  # noqa: BLE001  (raised again, as SQLAlchemy would)
         _raise(connection, error, sent.text, parameters)
 
