@@ -272,6 +272,32 @@ def test_who_listens_to_statements_hears_them(database_url: str) -> None:
     assert len([statement for statement in heard if "'claimed'" in statement]) >= 1
 
 
+@pytest.mark.parametrize("name", ["before_cursor_execute", "after_cursor_execute"])
+@pytest.mark.parametrize("place", ["engine", "class", "original", "options"])
+def test_who_comes_later_and_leaves_hears_what_is_sent_meanwhile(
+    database_url: str, place: str, name: str
+) -> None:
+    engine = create_engine(database_url)
+    optional = engine.execution_options(isolation_level="AUTOCOMMIT")
+    target: Any = {"class": Engine, "options": optional}.get(place, engine)
+    heard: list[Any] = []
+    queue = Queue("orders", optional if place in ("original", "options") else engine)
+    queue.push(1)
+
+    def hear(*of: Any) -> None:
+        heard.append(of)
+
+    event.listen(target, name, hear)
+    queue.push(2)
+    event.remove(target, name, hear)
+    while_there = len(heard)
+    queue.push(3)
+
+    engine.dispose()
+    assert while_there >= 1
+    assert len(heard) == while_there
+
+
 def test_who_logs_statements_reads_them(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -277,8 +277,7 @@ UPDATE xclaim_message
 UPDATE xclaim_message
     SET claim_expires_at=NULL, consumed_at=strftime('%Y-%m-%d %H:%M:%f', 'now'), claim_token=NULL,
       status='consumed', claimed_by=NULL, consumed_by=xclaim_message.claimed_by, claim_key=NULL
-    FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
-      anon_1."key" AS position
+    FROM (SELECT CAST(anon_1."key" AS INTEGER) AS id, anon_1.value AS token
     FROM json_each(:rows) AS anon_1) AS item
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING id;
@@ -327,8 +326,7 @@ UPDATE xclaim_message
     SET attempts=CASE WHEN (xclaim_message.attempts > 1) THEN xclaim_message.attempts - 1 ELSE 0 END,
       claimed_at=NULL, claim_expires_at=NULL, claim_token=NULL, status='available', claimed_by=NULL,
       claim_key=NULL
-    FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
-      anon_1."key" AS position
+    FROM (SELECT CAST(anon_1."key" AS INTEGER) AS id, anon_1.value AS token
     FROM json_each(:rows) AS anon_1) AS item
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING id;
@@ -344,8 +342,7 @@ UPDATE xclaim_message
 -- Set the end of the lease of each claim that is still held, and return their ids.
 UPDATE xclaim_message
     SET claim_expires_at=strftime('%Y-%m-%d %H:%M:%f', 'now', CAST(:lease_seconds AS TEXT) || ' seconds')
-    FROM (SELECT json_extract(anon_1.value, '$[0]') AS id, json_extract(anon_1.value, '$[1]') AS token,
-      anon_1."key" AS position
+    FROM (SELECT CAST(anon_1."key" AS INTEGER) AS id, anon_1.value AS token
     FROM json_each(:rows) AS anon_1) AS item
     WHERE xclaim_message.id = item.id AND xclaim_message.claim_token = item.token
     RETURNING id;

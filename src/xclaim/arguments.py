@@ -48,6 +48,7 @@ class PushOptions(TypedDict, total=False):
     wait: timedelta | None
 
 
+_ON_FULL, _WHEN_DEAD = get_args(OnFull), get_args(WhenDead)
 _RESERVED_ROLES = ("public", "none")  # GRANT ... TO "public" is for everybody, also quoted
 _UNREADABLE = re.compile(f"[{UNREADABLE}]")
 _MAX_SHOWN = 60  # characters of a bad value in an error
@@ -230,7 +231,7 @@ def optional_max_backlog(value: Any) -> int | None:
 
 def optional_on_full(value: Any) -> OnFull | None:
     """Return what a push does that finds its queue full, or None for what is set."""
-    if value is not None and value not in get_args(OnFull):
+    if value is not None and value not in _ON_FULL:
         raise InvalidArgumentError(
             f"on_full must be 'raise', 'wait' or 'skip', not {_shown(value)}"
         )
@@ -239,7 +240,7 @@ def optional_on_full(value: Any) -> OnFull | None:
 
 def when_dead(value: Any) -> WhenDead:
     """Return what a dead letter does with the turn of its ordering key."""
-    if value not in get_args(WhenDead):
+    if value not in _WHEN_DEAD:
         raise InvalidArgumentError(f"on_dead must be 'skip' or 'hold', not {_shown(value)}")
     return value  # type: ignore[no-any-return]
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from xclaim import DuplicateMessageError, Queue, Status
+from xclaim.verbs import pushing
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,18 @@ def test_a_payload_comes_back_as_it_was_pushed(queue: Queue, payload: Any) -> No
     assert pushed.payload == payload
     assert claimed.payload == payload
     assert type(claimed.payload) is type(payload)
+
+
+def test_a_push_in_several_statements_keeps_its_order(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pushing, "_MAX_TEXT", 10)
+    payloads = ["more than fits in one", 1, 2, "more than fits again", *range(20)]
+
+    pushed = queue.push_many(payloads)
+
+    assert [message.payload for message in pushed] == payloads
+    assert [claim.message.id for claim in queue.claim_many(50)] == [each.id for each in pushed]
 
 
 def test_a_pushed_message_is_available_and_timed_in_utc(queue: Queue) -> None:

@@ -11,8 +11,9 @@ text they are sent as: their own compiler would write short names.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple, NoReturn
 
 from sqlalchemy import Connection, Dialect, TextClause
@@ -35,7 +36,7 @@ from xclaim.sql.statements import Statement
 
 # What else there may be is of no concern to a statement.
 _PLAIN = frozenset({"isolation_level", DEFAULT_ISOLATION_LEVEL, COMMANDS, ENDS_AT, MAKES_NO_FILE})
-_logger = logging.getLogger("sqlalchemy.engine.Engine")
+_EVENTS = ("before_cursor_execute", "after_cursor_execute", "before_execute", "after_execute")
 
 
 def is_direct(connection: Connection) -> bool:
@@ -47,8 +48,7 @@ def _is_past_sqlalchemy(engine: Any, options: Mapping[str, Any]) -> bool:
     return (
         is_said_autocommit(options)
         and options.keys() <= _PLAIN
-        and not engine.echo
-        and not _logger.isEnabledFor(logging.INFO)
+        and not engine.logger.isEnabledFor(logging.INFO)  # which `echo` does, too
         # The flag is quick to read, and False on nearly all engines: then no event is asked for.
         and not (engine._has_events and _is_listened_to(engine))  # noqa: SLF001
     )
@@ -56,12 +56,21 @@ def _is_past_sqlalchemy(engine: Any, options: Mapping[str, Any]) -> bool:
 
 def _is_listened_to(engine: Any) -> bool:
     heard = engine.dispatch
-    return bool(
-        heard.before_cursor_execute
-        or heard.after_cursor_execute
-        or heard.before_execute
-        or heard.after_execute
-    )
+    return any(_listeners(heard.__class__)(heard))
+
+
+@cache
+def _listeners(kind: type) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what gives the listeners to statements, of an engine and of that it is made of.
+
+    To ask SQLAlchemy's own collections takes a call for each, or four if the engine has options of
+    its own. Ours listen to the beginnings of SQLite, and so each verb there would ask.
+    """
+    own, of_its_class = "{}.listeners", "{}.parent_listeners"
+    places = [own, of_its_class]
+    if hasattr(kind, "parent"):  # an engine with options, which has none of a class
+        places = [f"local.{own}", f"parent.{own}", f"parent.{of_its_class}"]
+    return attrgetter(*(place.format(name) for name in _EVENTS for place in places))
 
 
 def run(
@@ -131,11 +140,12 @@ def _on_sqlite(
 ) -> Sequence[Any]:
     if not is_direct(connection):
         return connection.execute(statement, parameters).all()
-    sent, driver = pysqlite.sent(statement), connection.connection.driver_connection
+    sent, pooled = pysqlite.sent(statement), connection.connection
     try:
         if connection.dialect.is_async:
+            driver = pooled.driver_connection
             return await_only(sent.run_in_its_thread(driver, parameters, named=named))
-        return sent.run(driver, parameters, named=named)
+        return sent.run(pooled.dbapi_connection, parameters, named=named)
     except BaseException as error:  # noqa: BLE001  (raised again, as SQLAlchemy would)
         _raise(connection, error, sent.text, parameters)
 

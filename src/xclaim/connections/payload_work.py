@@ -160,4 +160,4 @@ def _are_plain(results: list[Any]) -> bool:
     kind = type(results[0]) if results else None
     if kind not in _CODEC_OF:
         return True
-    return all(codec is None for codec in map(_CODEC_OF[kind], results))
+    return {*map(_CODEC_OF[kind], results)} == {None}

@@ -1,7 +1,9 @@
 """Statements of SQLite by Python's driver alone.
 
-It is given values by their places, because it looks each name up in each execution. And rows are
-read by what their columns are, whatever the row has: times and tokens from text, text from bytes.
+It is given values by their places, because it looks each name up in each execution. And rows with
+names are read by what their columns are, whatever the row has: times and tokens from text, text
+from bytes. Those without names are as the driver gives them: who makes many messages of them reads
+what is asked for.
 """
 
 from __future__ import annotations
@@ -42,11 +44,14 @@ class Sent:
         self._reading: _Reading | None = None
 
     def run(self, driver: Any, parameters: Mapping[str, Any], *, named: bool) -> Sequence[Any]:
-        """Run it and return all its rows: with names, or without."""
+        """Run it and return all its rows: with names and read, or as they are."""
         cursor = driver.execute(self.text, self._given(parameters))
+        rows: list[Row] = cursor.fetchall()
+        if not named:
+            return rows
         if self._reading is None:
             self._reading = _Reading(cursor.description)
-        return self._reading.rows(cursor.fetchall(), named=named)
+        return self._reading.rows(rows)
 
     async def run_in_its_thread(
         self, driver: Any, parameters: Mapping[str, Any], *, named: bool
@@ -54,15 +59,16 @@ class Sent:
         """Run it on a connection of aiosqlite, whose thread is gone to once, not for each step."""
         given = self._given(parameters)
         try:
-            if self._reading is None:  # what the columns are only a cursor says
+            if named and self._reading is None:  # what the columns are only a cursor says
                 async with driver.execute(self.text, given) as cursor:
                     self._reading = _Reading(cursor.description)
-                    return self._reading.rows(await cursor.fetchall(), named=named)
-            return self._reading.rows(await driver.execute_fetchall(self.text, given), named=named)
+                    return self._reading.rows(await cursor.fetchall())
+            rows: list[Row] = await driver.execute_fetchall(self.text, given)
         except ValueError as error:
             if is_closed(driver):  # SQLAlchemy says the same, and knows it for a lost connection
                 raise OperationalError("no active connection") from error
             raise
+        return rows if self._reading is None or not named else self._reading.rows(rows)
 
     def _given(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
         if self._constants:
@@ -93,10 +99,10 @@ class _Reading:
         found = [_READERS.get(type(types[name])) if name in types else text_of for name in names]
         self._columns = [(place, each) for place, each in enumerate(found) if each is not None]
 
-    def rows(self, rows: Iterable[Row], *, named: bool) -> Sequence[Row]:
+    def rows(self, rows: Iterable[Row]) -> Sequence[Row]:
         """Return the rows that the driver has given."""
-        found = [self._read(row) for row in rows] if self._columns else list(rows)
-        return [self._named(row) for row in found] if named else found
+        found = map(self._read, rows) if self._columns else rows
+        return [self._named(row) for row in found]
 
     def _read(self, row: Row) -> Row:
         values = list(row)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -45,6 +46,7 @@ T = TypeVar("T")
 _Way = Callable[[Callable[[Connection], Any]], Any]
 
 _logger = logging.getLogger("xclaim")
+_uri_of = attrgetter("uri")
 
 
 class Wake(NamedTuple):
@@ -247,7 +249,7 @@ class Runner:
 
         keys = options.get("unique_keys") or ()
         prepared = self.payloads.prepare(values, queue, unique_keys=keys, elsewhere=elsewhere)
-        is_stored = any(each.uri for each in prepared)
+        is_stored = any(map(_uri_of, prepared))
         try:
             messages = self._execute(verb, (queue, prepared), options)
         except BaseException as error:

@@ -414,6 +414,8 @@ def by_holding(claims: Iterable[Claim]) -> list[tuple[Holding | None, list[Claim
     # A WeakSet cannot be copied while another thread adds to it, and a lock would not outlive a
     # fork: the references are copied at once.
     there = [each for reference in _open.keyrefs() if (each := reference()) is not None]
+    if not there:
+        return [(None, list(claims))]
     found: dict[Holding | None, list[Claim]] = {}
     free: list[Claim] = []
     for claim in claims:

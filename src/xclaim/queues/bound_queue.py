@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -38,6 +39,7 @@ T = TypeVar("T")
 Bind = Engine | Connection | OrmSession | SessionScope
 
 _RATES = (0.001, 1_000_000)  # messages per second
+_queue_of = attrgetter("message.queue")
 
 
 class BoundQueue:
@@ -364,9 +366,10 @@ class BoundQueue:
     def _has(self, queue: str) -> bool:
         return queue == self.name
 
-    def _check(self, claims: Iterable[Claim]) -> None:
-        for claim in claims:
-            if not self._has(claim.message.queue):
+    def _check(self, claims: Sequence[Claim]) -> None:
+        for queue in dict.fromkeys(map(_queue_of, claims)):
+            if not self._has(queue):
+                claim = next(claim for claim in claims if claim.message.queue == queue)
                 raise InvalidArgumentError(
                     f"message {claim.message.id} was claimed from queue {claim.message.queue!r}, "
                     f"not from {self.name!r}: settle it with Queue({claim.message.queue!r}, ...)"

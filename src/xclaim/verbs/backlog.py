@@ -223,6 +223,15 @@ class Gate:
         """Return whether a push has to find out if there is a limit at all."""
         return self._asked is None and not self._known.is_fresh()
 
+    def is_open(self) -> bool:
+        """Return whether any number may wait, as is known by now."""
+        known = self._known
+        return self._asked is None and known.is_fresh() and known.limit is None
+
+    def note_pushed(self, count: int) -> None:
+        """Note that so many were pushed that needed no room: the next call may have a limit."""
+        self._known.add(count)
+
     def note_unlimited(self) -> None:
         """Note that there is none: something was inserted that would not have been."""
         self._known.asked_at = time.monotonic()
@@ -244,7 +253,7 @@ class Gate:
                 if most is not None and not known.reserve(count, most):
                     raise self._full(most, count)
         if most is None:
-            yield known.add  # the next call may have a limit of its own
+            yield self.note_pushed
             return
         pushed: list[int] = []
         try:
@@ -264,7 +273,7 @@ class Gate:
     def _most(self) -> int | None:
         """Return how many may wait, and know by then how many do; None for any number."""
         known = self._known
-        if self._asked is None and known.is_fresh() and known.limit is None:
+        if self.is_open():
             return None
         if known.takes_turn(known.limit if self._asked is None else self._asked):
             self._ask()

@@ -6,7 +6,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, text
@@ -21,7 +21,7 @@ from xclaim.connections.engine import READ_ONLY
 from xclaim.errors import InvalidArgumentError, SchemaVersionError
 from xclaim.message import Draft, Message, finished, status_of
 from xclaim.sql import statements
-from xclaim.sql.dialects import SQLITE, Dialect, dialect_of
+from xclaim.sql.dialects import SQLITE, Dialect, dialect_of, time_of
 from xclaim.sql.revision import is_whole, mismatch, qualified, read_revision
 from xclaim.sql.schema import REVISION, TABLE_NAME, message_table, translated
 
@@ -82,7 +82,8 @@ def execute(
 ) -> Sequence[Any]:
     """Build the statement for this connection's database, run it and return all its rows.
 
-    They are tuples, with names unless ``named`` is False. ``prepare`` False: psycopg does not
+    They are tuples, with names unless ``named`` is False: those without may be unread on SQLite,
+    and ``as_utc``, ``text_of`` and ``token_of`` read them. ``prepare`` False: psycopg does not
     prepare it this time. ``schema`` is resolved and translated already. What was ended by a
     deadlock, and was a transaction of its own, is sent again. Raise InvalidArgumentError for a text
     that the database cannot hold, because it is not in UTF-8.
@@ -150,8 +151,10 @@ def headers_of(text: str | bytes | None) -> Any:
 
 
 def as_utc(time: Any) -> Any:
-    """Return the time in UTC: psycopg gives it in the time zone of the session."""
-    return time if time is None or time.tzinfo is UTC else time.astimezone(UTC)
+    """Return the time in UTC: psycopg gives it in the zone of the session, SQLite as text."""
+    if time is None or (isinstance(time, datetime) and time.tzinfo is UTC):
+        return time
+    return time.astimezone(UTC) if isinstance(time, datetime) else time_of(time)
 
 
 def schema_error(

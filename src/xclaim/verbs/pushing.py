@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from datetime import datetime, timedelta
-from functools import partial
-from operator import itemgetter
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import lru_cache, partial
+from itertools import pairwise
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -29,6 +29,7 @@ from xclaim.verbs.hints import is_to_notify, recall
 from xclaim.verbs.ordering import in_line, turns_in
 from xclaim.verbs.pushing_once import count_new, push_once, row_columns
 
+_codec_of, _text_of = attrgetter("codec"), attrgetter("text")
 _MAX_TEXT = 64_000_000  # characters in one statement, a few copies of which the server makes
 
 
@@ -107,6 +108,10 @@ def _within(
     known: list[int],
 ) -> list[Message]:
     """Push as far as there is room, of which the first push of a second finds out if it matters."""
+    if gate.is_open():
+        pushed = push(guarded=False) or []
+        gate.note_pushed(_count_new(pushed, new, known))
+        return pushed
     if gate.is_unknown():
         messages = push(guarded=True)
         if messages is not None:
@@ -141,13 +146,27 @@ def _parameters(
     max_attempts: int | None,
     headers: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
+    said = queue, priority, delay, max_attempts
+    try:
+        checked = _known_parameters(*said)
+    except TypeError:  # of what has no hash, which is refused by its name
+        checked = _checked_parameters(*said)
+    return {**checked, "message_headers": plain_json.encode_headers(headers)}
+
+
+def _checked_parameters(
+    queue: str, priority: int | None, delay: timedelta | None, max_attempts: int | None
+) -> Mapping[str, Any]:
     return {
         "queue_name": arguments.pushable(arguments.queue_name(queue)),
         "message_priority": arguments.priority(0 if priority is None else priority),
         "delay_seconds": arguments.optional_seconds("delay", delay) or 0.0,
         "attempts_limit": arguments.optional_max_attempts(max_attempts),
-        "message_headers": plain_json.encode_headers(headers),
     }
+
+
+# A producer says the same each time. By their types, too: as a claimant's are.
+_known_parameters = lru_cache(1_000, typed=True)(_checked_parameters)
 
 
 def _holds_turn(on_dead: Any) -> bool | None:
@@ -182,13 +201,14 @@ def _push(
     guarded: bool,
 ) -> list[Message] | None:
     """Push the payloads; ``guarded``: or nothing, and return None, if the queue has a limit."""
-    parts = list(_in_parts(list(zip(payloads, lines, strict=True))))
+    push = partial(_push_part, connection, schema, parameters=parameters, notifies=notifies)
+    parts = _parts(payloads)
+    if len(parts) == 1:
+        return push(payloads, lines, guarded=guarded)
     messages: list[Message] = []
-    with one_transaction(connection) if len(parts) > 1 else nullcontext():
+    with one_transaction(connection):
         for part in parts:
-            pushed = _push_part(
-                connection, schema, part, parameters, notifies=notifies, guarded=guarded
-            )
+            pushed = push(payloads[part], lines[part], guarded=guarded)
             if pushed is None:
                 return None
             messages += pushed
@@ -196,35 +216,34 @@ def _push(
     return messages
 
 
-_Item = tuple[Prepared, str | None]  # a payload and its ordering key
-
-
-def _in_parts(items: Sequence[_Item]) -> Iterator[list[_Item]]:
-    part: list[_Item] = []
-    size = 0
-    for each in items:
-        length = len(each[0].text)
-        if part and size + length > _MAX_TEXT:
-            yield part
-            part, size = [], 0
-        part.append(each)
-        size += length
-    if part:
-        yield part
+def _parts(payloads: Sequence[Prepared]) -> list[slice]:
+    """Return which of the payloads go into one statement each."""
+    sizes = [len(each.text) for each in payloads]
+    begins = [0]
+    if sum(sizes) > _MAX_TEXT:
+        size = 0
+        for place, length in enumerate(sizes):
+            if place > begins[-1] and size + length > _MAX_TEXT:
+                begins.append(place)
+                size = 0
+            size += length
+    return [slice(*each) for each in pairwise([*begins, len(sizes)])]
 
 
 def _push_part(
     connection: Connection,
     schema: str | None,
-    items: Sequence[_Item],
-    parameters: Mapping[str, Any],
+    payloads: Sequence[Prepared],
+    lines: Sequence[str | None],
     *,
+    parameters: Mapping[str, Any],
     notifies: bool,
     guarded: bool,
 ) -> list[Message] | None:
-    payloads, lines = [each for each, _ in items], [key for _, key in items]
+    if not payloads:
+        return []
     is_ordered = any(lines)
-    is_encoded = any(each.codec is not None for each in payloads)
+    is_encoded = any(map(_codec_of, payloads))
     dialect = dialect_of(connection.dialect.name)
     build: Build = partial(
         statements.push,
@@ -242,7 +261,7 @@ def _push_part(
     elif is_encoded:
         rows = dialect.row_parameters(**row_columns(payloads, is_encoded=True))
     else:
-        rows = dialect.element_parameters([each.text for each in payloads])
+        rows = dialect.element_parameters([*map(_text_of, payloads)])
     is_named = dialect is not SQLITE
     pushed = execute(connection, schema, build, {**parameters, **rows}, named=is_named)
     ids, places = _places(connection, pushed)
@@ -259,22 +278,22 @@ def _push_part(
 
 
 class _Place(NamedTuple):
-    """What the database says of a payload that it has inserted."""
+    """What the database says of a payload that it has inserted: times as they are sent."""
 
-    created_at: datetime
-    available_at: datetime | None
+    created_at: Any
+    available_at: Any
     ordering_key: str | None = None
 
 
 def _places(connection: Connection, rows: Sequence[Any]) -> tuple[list[int], list[_Place]]:
     """Return the ids and times of what was pushed, in the order of the payloads."""
     if connection.dialect.name == SQLITE.name:  # whose RETURNING has no order
-        found = sorted(rows, key=itemgetter(0))
-        return [id_ for id_, *_ in found], [_Place(*times) for _, *times in found]
-    (row,) = rows
-    place = _Place(as_utc(row.created_at), as_utc(row.available_at))
-    ids = list(row.ids or ())
-    return ids, [place] * len(ids)
+        ids = sorted(map(itemgetter(0), rows))
+        times = rows[0][1:] if rows else (None, None)  # those of the statement, the same for all
+    else:
+        (row,) = rows
+        ids, times = list(row.ids or ()), (row.created_at, row.available_at)
+    return ids, [_Place(*times)] * len(ids)
 
 
 def _in_line(
@@ -315,8 +334,8 @@ _EMPTY = (
 )
 _FROM_THE_PLACE: Fill = {
     **dict.fromkeys(_EMPTY, always(None)),
-    "created_at": lambda place: place.created_at,
-    "available_at": lambda place: place.available_at,
+    "created_at": lambda place: as_utc(place.created_at),
+    "available_at": lambda place: as_utc(place.available_at),
     "ordering_key": lambda place: place.ordering_key,
     "status": always(Status.AVAILABLE),
     "attempts": always(0),

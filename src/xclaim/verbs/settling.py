@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection
@@ -27,6 +28,8 @@ from xclaim.verbs.failing import limit_parameters, pause_parameters
 from xclaim.verbs.hints import is_to_notify, recall
 from xclaim.verbs.looking import get
 from xclaim.verbs.unsendable import look
+
+_id_of, _token_of = attrgetter("message.id"), attrgetter("token")
 
 
 def ack(
@@ -131,12 +134,12 @@ def receipts(
 ) -> dict[str, Any]:
     """Return ids and tokens, and the other ``columns``, as the statements take them."""
     # Two batches lock their rows in the same order.
-    held = sorted(claims, key=lambda claim: claim.message.id)
-    return dialect_of(connection.dialect.name).row_parameters(
-        id=[claim.message.id for claim in held],
-        token=[claim.token for claim in held],
-        **(columns(held) if columns else {}),
-    )
+    held = sorted(claims, key=_id_of)
+    ids, tokens = [*map(_id_of, held)], [*map(_token_of, held)]
+    dialect = dialect_of(connection.dialect.name)
+    if columns is None:
+        return dialect.receipt_parameters(ids, tokens)
+    return dialect.row_parameters(id=ids, token=tokens, **columns(held))
 
 
 def _what_is_left(after: AfterAck, claims: Sequence[Claim]) -> dict[str, list[Any]]:
@@ -329,9 +332,9 @@ def _settle_many(
     lost: list[Claim] = []
     for batch in _batches(listed_claims(claims)):
         batch_parameters = {**parameters, **receipts(connection, batch.values(), columns)}
-        rows = execute(connection, schema, build, batch_parameters)
-        settled = {row.id for row in rows}
-        lost += [batch[id_] for id_ in sorted(batch) if id_ not in settled]
+        rows = execute(connection, schema, build, batch_parameters, named=False)
+        settled = {id_ for id_, *_ in rows}
+        lost += [batch[id_] for id_ in sorted(batch.keys() - settled)]
     return lost
 
 

@@ -11,6 +11,7 @@ from functools import cache, lru_cache, partial
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple, NotRequired, TypedDict, Unpack
+from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -21,7 +22,7 @@ from xclaim.connections.autocommit import is_autocommit
 from xclaim.message import Fill, Status, always, message_of
 from xclaim.retry import RETRY, Retry
 from xclaim.sql import statements
-from xclaim.sql.dialects import dialect_of
+from xclaim.sql.dialects import dialect_of, text_of, token_of
 from xclaim.sql.statements import ClaimedRow, Start
 from xclaim.verbs.execution import as_utc, execute, headers_of
 from xclaim.verbs.failing import limit_parameters
@@ -186,6 +187,10 @@ def as_claims(rows: Iterable[Sequence[Any]], asked: Request) -> list[Claim]:
     for row in claimed:
         id_, payload, codec, token = _told(row)
         kept = _kept(row), shared
+        if codec is not None:
+            codec = text_of(codec)
+        if token.__class__ is not UUID:
+            token = token_of(token)
         message = message_of(kept, _FILL, id=id_, queue=queue, stored=(payload,), codec=codec)
         claims.append(claim_of(message, token))
     return claims
@@ -219,16 +224,14 @@ _KEPT = (
 _kept = _columns(*_KEPT)
 
 
-def _field(name: str, read: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
+def _field(name: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return how a field is read of what is kept of a row."""
     place = _KEPT.index(name)
-    if read is None:
-        return lambda row: row[0][place]
     return lambda row: read(row[0][place])
 
 
 _FILL: Fill = {
-    **{name: _field(name) for name in _KEPT},
+    **{name: _field(name, text_of) for name in _KEPT},
     "headers": _field("headers", headers_of),
     "created_at": _field("created_at", as_utc),
     "available_at": _field("available_at", as_utc),
@@ -365,11 +368,11 @@ def _place_in_lines(
     for row in sorted(claimed, key=lambda row: (row.available_at is None, row.id)):
         if row.available_at is None:
             places.setdefault(row.ordering_key, _place(row))
-        elif row.origin_queue == queue:
+        elif text_of(row.origin_queue) == queue:
             places[row.ordering_key] = _place(row)
 
     def place(row: ClaimedRow) -> tuple[Any, ...]:
-        is_in_line = row.ordering_key is not None and row.origin_queue == queue
+        is_in_line = row.ordering_key is not None and text_of(row.origin_queue) == queue
         return (*(places[row.ordering_key] if is_in_line else _place(row)), row.id)
 
     return place

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     CTE,
+    BigInteger,
     Boolean,
     ColumnElement,
     Double,
@@ -363,6 +364,14 @@ class Dialect:
         As the text of an array: psycopg takes longer to make one than the database to insert it.
         """
         return {f"{name}s": _array_text(values) for name, values in columns.items()}
+
+    def receipts(self) -> FromClause:
+        """Return the bound ids and tokens of claims as a table that has each id once."""
+        return self.rows(id=BigInteger(), token=Uuid())
+
+    def receipt_parameters(self, ids: Sequence[int], tokens: Sequence[UUID]) -> dict[str, Any]:
+        """Return the parameters that ``receipts`` is executed with."""
+        return self.row_parameters(id=ids, token=tokens)
 
     def in_subquery(self, element: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
         """Return the test for membership.

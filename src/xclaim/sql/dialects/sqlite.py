@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     CTE,
@@ -266,6 +267,16 @@ class _Sqlite(Dialect):
     def row_parameters(self, **columns: Sequence[Any]) -> dict[str, Any]:
         rows = zip(*columns.values(), strict=True)
         return {"rows": json.dumps([list(row) for row in rows], default=lambda value: value.hex)}
+
+    def receipts(self) -> FromClause:
+        # An object of tokens by id: to take both out of a list of lists takes a fifth of an ack.
+        item = func.json_each(bindparam("rows", type_=Text)).table_valued("key", "value")
+        token = type_coerce(item.c.value, Text()).label("token")
+        return select(cast(item.c.key, Integer).label("id"), token).subquery("item")
+
+    def receipt_parameters(self, ids: Sequence[int], tokens: Sequence[UUID]) -> dict[str, Any]:
+        tokens_by_id = {id_: token.hex for id_, token in zip(ids, tokens, strict=True)}
+        return {"rows": json.dumps(tokens_by_id)}
 
     def in_subquery(self, element: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
         return element.in_(ids)

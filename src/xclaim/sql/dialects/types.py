@@ -96,7 +96,7 @@ def marked(text: str) -> str:
 
 def token_of(value: str | bytes) -> UUID | None:
     """Return the token that SQLite has as text; None for what is none, which settles nothing."""
-    text = text_of(value)
+    text = value if isinstance(value, str) else text_of(value)
     try:
         # As we write it, at half the cost of the constructor's own way.
         return UUID(int=int(text, 16)) if len(text) == _TOKEN_DIGITS else UUID(text)

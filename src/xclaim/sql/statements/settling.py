@@ -69,7 +69,7 @@ def acking(
     """Return ``ack_many``, or ``ack``, so that it can be a part of another statement."""
     if one:
         return _consume(table, dialect).where(_held(table)).returning(table.c.id)
-    item = dialect.rows(id=BigInteger(), token=Uuid())
+    item = dialect.receipts()
     return (
         _consume(table, dialect)
         .where(table.c.id == item.c.id, table.c.claim_token == item.c.token)
@@ -147,7 +147,7 @@ def note_failure(table: Table, dialect: Dialect) -> Statement:
 @lru_cache
 def hand_back(table: Table, dialect: Dialect, *, notifies: bool = False) -> Statement:
     """Make claimed messages available again, at their places, and take the attempts back."""
-    item = dialect.rows(id=BigInteger(), token=Uuid())
+    item = dialect.receipts()
     handed_back = (
         update(table)
         .where(table.c.id == item.c.id, table.c.claim_token == item.c.token)
@@ -171,7 +171,7 @@ def extend(table: Table, dialect: Dialect) -> Statement:
 @lru_cache
 def extend_many(table: Table, dialect: Dialect) -> Statement:
     """Set the end of the lease of each claim that is still held, and return their ids."""
-    item = dialect.rows(id=BigInteger(), token=Uuid())
+    item = dialect.receipts()
     return (
         update(table)
         .where(table.c.id == item.c.id, table.c.claim_token == item.c.token)
