@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tests.cli.command_line import CommandLine
 from tests.contract.facades import Facade
@@ -138,6 +138,22 @@ def test_what_the_docs_say_makes_room_for_new_ids(engine: Engine, facade: Facade
 
     assert queue.push("second").id > 2
     assert [claim.payload for claim in queue.claim_many(9)] == [1, "first", "second"]
+
+
+@pytest.mark.parametrize("database", ["postgresql"])
+def test_what_the_docs_say_lets_the_sequence_go_on_behind_ids_by_hand(
+    engine: Engine, facade: Facade
+) -> None:
+    write(engine, 1, 2, 7)
+    queue = facade.queue("hostile")
+    with pytest.raises(IntegrityError, match="duplicate key"):
+        queue.push("no room")
+    (statement,) = re.findall(r"`(SELECT setval[^`]*)`", OPERATIONS.read_text())
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+    assert queue.push("behind").id == 8
 
 
 def way_out() -> list[str]:
