@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.contract.facades import queue_by
 from tests.eventually import PATIENCE, until
@@ -171,11 +173,18 @@ def test_what_a_server_says_meanwhile_is_no_end(fresh_postgresql_url: str) -> No
         assert at_rest.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_server_that_goes_on_talking_is_not_listened_to_for_long(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    """The clock of connections at rest, which are looked at whenever they are used."""
     clock = StillClock()
     monkeypatch.setattr(resting, "time", clock)
+    monkeypatch.setattr(resting, "LONG", 0.0)
+    return clock
+
+
+def test_a_server_that_goes_on_talking_is_not_listened_to_for_long(
+    clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(resting, "_has_something", lambda *_: True)
     words: list[float] = []
 
@@ -189,33 +198,56 @@ def test_a_server_that_goes_on_talking_is_not_listened_to_for_long(
     assert len(words) < 10
 
 
+@asynccontextmanager
+async def engine_whose_server_has_said_something(
+    url: str, administrator: Engine
+) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        await connection.execute(text("LISTEN something"))
+        await connection.commit()
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+    with administrator.connect() as other:
+        other.execute(text("NOTIFY something"))
+    until(lambda: resting._has_something(driver.pgconn.socket))
+    yield engine
+    await engine.dispose()
+
+
 def test_an_event_loop_goes_on_while_a_server_may_have_more_to_say(
-    fresh_postgresql_url: str, administrator: Engine, monkeypatch: pytest.MonkeyPatch
+    fresh_postgresql_url: str, administrator: Engine, clock: StillClock
 ) -> None:
-    clock = StillClock()
-    monkeypatch.setattr(resting, "time", clock)
-    monkeypatch.setattr(resting, "LONG", 0.0)
-
     async def story() -> bool:
-        engine = create_async_engine(fresh_postgresql_url)
-        async with engine.connect() as connection:
-            await connection.execute(text("LISTEN something"))
-            await connection.commit()
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-        with administrator.connect() as other:
-            other.execute(text("NOTIFY something"))
-        until(lambda: resting._has_something(driver.pgconn.socket))
-
-        push = asyncio.create_task(AsyncQueue("orders", engine).push(1))
-        for _ in range(20):
-            await asyncio.sleep(0.01)
-        waits = not push.done()
-        clock.now += 1
-        assert (await push).payload == 1
-        await engine.dispose()
+        said = engine_whose_server_has_said_something(fresh_postgresql_url, administrator)
+        async with said as engine:
+            push = asyncio.create_task(AsyncQueue("orders", engine).push(1))
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+            waits = not push.done()
+            clock.now += 1
+            assert (await push).payload == 1
         return waits
 
     assert asyncio.run(story())
+
+
+@pytest.mark.usefixtures("clock")
+def test_who_is_cancelled_meanwhile_takes_no_connection_along(
+    fresh_postgresql_url: str, administrator: Engine
+) -> None:
+    async def story() -> int:
+        said = engine_whose_server_has_said_something(fresh_postgresql_url, administrator)
+        async with said as engine:
+            queue: AsyncQueue[int] = AsyncQueue("orders", engine)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await queue.push(1)
+            pool: Any = engine.pool
+            assert pool.checkedout() == 0
+            await queue.push(2)
+            return (await queue.counts()).available
+
+    assert asyncio.run(story()) == 1
 
 
 def test_an_error_of_the_database_is_sqlalchemys(queue: Queue, administrator: Engine) -> None:

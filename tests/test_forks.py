@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
 from tests.eventually import PATIENCE, until
@@ -320,6 +321,24 @@ def test_a_child_of_another_thread_has_the_handlers_of_the_program(
         signal.signal(signal.SIGINT, before)
 
     assert seen == [True]
+
+
+def test_a_signal_to_a_child_of_another_thread_is_handled_after_the_verb(database_url: str) -> None:
+    def first() -> str:
+        seen: list[str] = []
+        engine = create_engine(database_url)
+        signal.signal(signal.SIGUSR1, lambda *_: seen.append("handled"))
+        strike = partial(signal.raise_signal, signal.SIGUSR1)
+        event.listen(engine, "before_cursor_execute", lambda *_: strike())
+        event.listen(engine, "after_cursor_execute", lambda *_: seen.append("sent"))
+        Queue("orders", engine).push(1)
+        assert "handled" in seen
+        return seen[0]
+
+    with ThreadPoolExecutor(1) as others:
+        answer = others.submit(in_a_child, first).result(PATIENCE)()
+
+    assert answer == "sent"
 
 
 def test_nothing_is_lost_and_nothing_corrupted_by_parent_and_children(database_url: str) -> None:
