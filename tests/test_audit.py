@@ -291,7 +291,7 @@ def test_an_audit_without_a_table_says_what_to_run(empty_database_url: str) -> N
 
 @pytest.mark.parametrize("newest", [0, -1])
 def test_a_number_of_newest_that_is_none_is_refused(engine: Engine, newest: int) -> None:
-    with pytest.raises(InvalidArgumentError, match="^newest must"):
+    with pytest.raises(InvalidArgumentError, match=r"^newest must"):
         audit(engine, newest=newest)
 
 

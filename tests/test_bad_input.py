@@ -176,7 +176,7 @@ def test_a_string_is_no_list_of_payloads(queue: Queue, engine: Engine) -> None:
 
 
 def test_a_string_is_no_list_of_keys(queue: Queue, engine: Engine) -> None:
-    with pytest.raises(InvalidArgumentError, match="unique_keys.*: pass one for each payload"):
+    with pytest.raises(InvalidArgumentError, match=r"unique_keys.*: pass one for each payload"):
         queue.push_many([1, 2], unique_keys="ab")
 
     assert rows(engine) == []
@@ -225,7 +225,7 @@ def test_a_limit_that_is_no_count_is_refused(queue: Queue, engine: Engine, limit
 def test_a_batch_that_is_no_count_is_refused_by_its_name(
     facade: type[Queue] | type[AsyncQueue], database_url: str, batch: Any
 ) -> None:
-    with pytest.raises(InvalidArgumentError, match="^batch must"):
+    with pytest.raises(InvalidArgumentError, match=r"^batch must"):
         facade("orders", database_url).stream(batch=batch)
 
 
