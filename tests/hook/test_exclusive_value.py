@@ -708,6 +708,16 @@ def test_a_call_without_arguments_is_refused_when_the_file_is_parsed() -> None:
         pack()
 
 
+def test_who_says_queue_and_means_queue_name_is_told_so() -> None:
+    said = r"queue_name=...\); queue=... is Airflow's own"
+    with pytest.raises(InvalidArgumentError, match=said), dag("no"):
+
+        @task.exclusive(queue="orders")
+        def pack(message: Message) -> None: ...
+
+        pack()
+
+
 def test_an_async_function_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="pack is async"):
 

@@ -268,7 +268,8 @@ class HandOverDecoratedOperator(LinkedToMessages, DecoratedOperator, PythonOpera
 def _no_value(name: str) -> str:
     return (
         f"{name} is passed no exclusive value: pass it what a task returned as exclusive(value), "
-        "or name a queue with @task.exclusive(queue_name=...)"
+        "or name a queue with @task.exclusive(queue_name=...); queue=... is Airflow's own, for the "
+        "workers on which the task runs"
     )
 
 
