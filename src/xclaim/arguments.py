@@ -16,7 +16,8 @@ MAX_KEY_BYTES = 1_000  # PostgreSQL refuses index entries over 2,704 bytes (a th
 MAX_IDENTIFIER_BYTES = 63  # PostgreSQL's NAMEDATALEN - 1: longer ones are cut without a word
 MAX_DURATION = timedelta(days=3_660)  # ten years: beyond it, a typing error
 MAX_LIMIT = 1_000_000
-LOWEST_ID, HIGHEST_ID = -(2**63), 2**63 - 1  # of a row that a hand has written; ours begin with 1
+LOWEST_ID, HIGHEST_ID = -(2**63), 2**63 - 1  # of a row that a hand has written
+FIRST_ID = 1  # that a push gives, and that the verbs take
 LEASE = timedelta(minutes=5)  # of a claim, unless it asks for another
 LEASE_LIMIT = timedelta(hours=12)  # as SQS: the longest a message can stay invisible
 DEAD_LETTER_SUFFIX = ".dead"
@@ -240,7 +241,7 @@ def when_dead(value: Any) -> WhenDead:
 
 def message_id(value: Any) -> int:
     """Return a message id: a positive bigint."""
-    return whole_number("message id", value, 1, HIGHEST_ID)
+    return whole_number("message id", value, FIRST_ID, HIGHEST_ID)
 
 
 def message_ids(values: Any) -> list[int]:

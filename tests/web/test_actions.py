@@ -214,6 +214,20 @@ def test_a_claim_is_released_with_the_reason(dashboard: Dashboard, orders: Queue
     assert message.claimed_by is None
 
 
+def test_that_a_release_of_the_last_attempt_makes_a_dead_letter_is_said_before(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many([1, 2], max_attempts=1)
+    orders.claim_many(2)
+    page = dashboard.get("release", queue="orders").text
+
+    said = do(dashboard, "release", queue="orders")
+
+    assert "or are dead letters if the attempt is counted and was their last" in page
+    assert said == "2 messages released."
+    assert dashboard.queue("orders.dead").counts().available == 2
+
+
 def test_a_claim_that_was_made_after_the_preview_is_not_released(
     dashboard: Dashboard, orders: Queue[Any]
 ) -> None:
@@ -523,6 +537,23 @@ def test_a_claimed_message_is_told_by_its_holder(dashboard: Dashboard, orders: Q
         f"Not done: 1 message ({held.message.id}): claimed meanwhile by worker \\u202e7.",
         "Not done: 1 message: gone meanwhile.",
     ]
+
+
+def test_what_only_a_hand_has_written_holds_up_none_of_the_others(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    mine = orders.push(1).id
+    with dashboard.engine.begin() as connection:
+        row(queue="'orders'", origin_queue="'orders'").write(connection, id="-5")
+        row(queue="'a\u202eb'", origin_queue="'a\u202eb'").write(connection, id="10007")
+
+    said = do(dashboard, "withdraw", filter="status:available")
+
+    assert said == (
+        "1 message withdrawn. Not done: 2 messages (10007, -5): only a hand gives a message such "
+        "an id, or such a queue: change it in SQL."
+    )
+    assert orders.get(mine) is None
 
 
 @pytest.mark.parametrize("page", ["redrive", "release", "withdraw"])
