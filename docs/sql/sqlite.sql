@@ -1455,7 +1455,7 @@ WITH RECURSIVE walk AS ( SELECT (SELECT queue
     ORDER BY behind.queue
     LIMIT 1), walk.number + 1
     FROM walk
-    WHERE walk.queue IS NOT NULL AND walk.number < :most) SELECT queue
+    WHERE walk.queue IS NOT NULL AND walk.number < :most) SELECT CAST(queue AS BLOB) AS queue
     FROM walk
     WHERE queue IS NOT NULL;
 
@@ -1472,7 +1472,7 @@ WITH RECURSIVE walk AS ( SELECT (SELECT queue
     ORDER BY behind.queue
     LIMIT 1), walk.number + 1
     FROM walk
-    WHERE walk.queue IS NOT NULL AND walk.number < :most) SELECT queue
+    WHERE walk.queue IS NOT NULL AND walk.number < :most) SELECT CAST(queue AS BLOB) AS queue
     FROM walk
     WHERE queue IS NOT NULL;
 
@@ -1497,7 +1497,8 @@ WITH RECURSIVE walk AS ( SELECT (SELECT queue
     ORDER BY behind.queue
     LIMIT 1), walk.number + 1
     FROM walk
-    WHERE walk.queue IS NOT NULL AND walk.number < :most) SELECT queue, (SELECT max(message.consumed_at)
+    WHERE walk.queue IS NOT NULL AND walk.number < :most) SELECT CAST(queue AS BLOB) AS queue, (SELECT
+      max(message.consumed_at)
     FROM xclaim_message AS message
     WHERE message.queue = walk.queue AND consumed_at IS NOT NULL) AS consumed_at
     FROM walk
@@ -1505,8 +1506,8 @@ WITH RECURSIVE walk AS ( SELECT (SELECT queue
 
 -- paused_queues
 -- Return the queues that have a setting: how they are paused, and what limits they have.
-SELECT queue, paused_at AS paused_at, paused_by, reason, max_backlog, on_full, concurrency, rate,
-      rate_seconds, burst
+SELECT CAST(queue AS BLOB) AS queue, paused_at AS paused_at, CAST(paused_by AS BLOB) AS paused_by, CAST(reason
+      AS BLOB) AS reason, max_backlog, on_full, concurrency, rate, rate_seconds, burst
     FROM xclaim_queue
     LIMIT :most;
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from tests.retrying import AT_ONCE
 from xclaim import Claim, Queue
 from xclaim.errors import FilterError, InvalidArgumentError
-from xclaim.observing import Observer, holding
+from xclaim.observing import Observer, completing, holding
 from xclaim.observing.values import Happened, Held, Task, Work
 from xclaim.task_names import natural_key, shortened
 
@@ -352,6 +352,45 @@ def test_a_filter_is_completed(queue: Queue, engine: Engine, observer: Observer)
             expected
         ), text
     assert found["queue:orders -sta"][0].position == len("queue:orders -")
+
+
+@pytest.mark.parametrize(
+    ("text", "begins", "completed"),
+    [
+        ('error:"timed out" sta', 18, "status:"),
+        ('error:"it said \\"no\\" twice" -sta', 30, "status:"),
+        ('payload."a b":1 queue:"oth', 16, 'queue:"other one"'),
+        ('queue:"say \\"no', 0, 'queue:"say \\"no\\""'),
+        ('queue:"back\\\\', 0, "queue:back\\slash"),
+        ("queue:back\\", 0, "queue:back\\slash"),
+    ],
+)
+def test_what_stands_in_quotes_is_completed_and_stays_as_it_is(
+    engine: Engine, observer: Observer, text: str, begins: int, completed: str
+) -> None:
+    for name in ("other one", 'say "no"', "back\\slash"):
+        Queue(name, engine).push(1)
+
+    (found,) = observer.completions(text)
+
+    assert (found.position, found.text) == (begins, completed)
+
+
+def test_many_quotes_are_read_in_no_time(observer: Observer) -> None:
+    # As a regular expression that was twice as long for each quotation mark.
+    found = observer.completions('"' * 1_000 + "\\\n sta")
+
+    assert [each.text for each in found] == ["status:"]
+
+
+@pytest.mark.parametrize("begun", ["\x00", "\ud800"])
+def test_of_many_queues_none_begins_with_what_no_text_has(
+    queue: Queue, observer: Observer, monkeypatch: pytest.MonkeyPatch, begun: str
+) -> None:
+    queue.push(1)
+    monkeypatch.setattr(completing, "_MOST_NAMES", 1)
+
+    assert observer.completions(f"queue:{begun}") == []
 
 
 def claimed(queue: Queue, **options: Any) -> Claim:

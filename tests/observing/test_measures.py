@@ -194,6 +194,36 @@ def test_the_busiest_are_named_and_the_others_added_up(
     assert found[-1].is_paused is None
 
 
+def test_who_had_a_name_keeps_it_while_others_are_about_as_busy(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "MOST_NAMED", 2)
+    rows.available(9, queue="busy")
+    rows.available(3, queue="a")
+    rows.available(2, queue="b")
+
+    def named(*before: str) -> list[str | None]:
+        return [each.queue for each in observer.measures(named=before).queues]
+
+    assert named() == ["busy", "a", None]
+    assert named("busy", "b") == ["busy", "b", None]
+    rows.available(20, queue="new")
+    assert named("busy", "b") == ["new", "busy", None]
+
+
+def test_no_queue_in_which_all_is_done_keeps_a_name_from_another(
+    observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "MOST_NAMED", 2)
+    rows.available(9, queue="busy")
+    rows.available(1, queue="a")
+    rows.consumed(1, queue="done", ago=HOUR)
+
+    found = observer.measures(named=["busy", "done"])
+
+    assert [each.queue for each in found.queues] == ["busy", "a", None]
+
+
 def test_of_the_others_those_that_wait_longest_are_named_as_well(
     observer: Observer, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -131,6 +131,20 @@ def test_what_is_consumed_is_counted_from_the_table(engine: Engine) -> None:
     assert values(metrics.scrape().body)["xclaim_consumed_total"] == {"orders": 3}
 
 
+@pytest.mark.parametrize(("counts", "named"), [(True, {"orders"}), (False, set[str]())])
+def test_of_the_only_process_the_next_scrape_names_the_same_queues(
+    counts: bool,
+    named: set[str],
+) -> None:
+    looks = Looks([measures(), measures()])
+    metrics = Exposition(looks, counts=counts, shared_for=NO_WAIT)  # type: ignore[arg-type]
+
+    for _ in range(2):
+        metrics.scrape()
+
+    assert looks.named == [set(), named]
+
+
 def test_how_many_queues_are_in_no_metric_is_one(engine: Engine) -> None:
     looks = Looks([replace(measures(), queues_not_measured=7)])
 
@@ -253,7 +267,18 @@ def test_the_format_is_the_one_that_is_asked_for(engine: Engine) -> None:
     assert b"# EOF" not in plain.body
 
 
-@pytest.mark.parametrize("accept", ["", "*/*", "text/html", ";;,=", "application/json;q=1"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "*/*",
+        "text/html",
+        ";;,=",
+        "application/json;q=1",
+        "text/plain;version=latest",
+        "application/openmetrics-text;version=1.x",
+    ],
+)
 def test_who_asks_for_something_else_gets_text(engine: Engine, accept: str) -> None:
     assert exposition(engine).scrape(accept).content_type.startswith("text/plain")
 
@@ -370,9 +395,13 @@ class Looks:
     def __init__(self, answers: list[Measures | Exception]) -> None:
         self._answers = iter(answers)
         self.asked: list[datetime | None] = []
+        self.named: list[set[str]] = []
 
-    def measures(self, *, consumed_after: datetime | None = None) -> Measures:
+    def measures(
+        self, *, consumed_after: datetime | None = None, named: Iterable[str] = ()
+    ) -> Measures:
         self.asked.append(consumed_after)
+        self.named.append({*named})
         answer = next(self._answers)
         if isinstance(answer, Exception):
             raise answer

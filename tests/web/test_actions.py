@@ -267,6 +267,20 @@ def test_a_claim_is_released_with_the_reason(dashboard: Dashboard, orders: Queue
     assert message.claimed_by is None
 
 
+def test_that_a_release_of_the_last_attempt_makes_a_dead_letter_is_said_before(
+    dashboard: Dashboard, orders: Queue[Any]
+) -> None:
+    orders.push_many([1, 2], max_attempts=1)
+    orders.claim_many(2)
+    page = dashboard.get("release", queue="orders").text
+
+    said = do(dashboard, "release", queue="orders")
+
+    assert "or are dead letters if the attempt is counted and was their last" in page
+    assert said == "2 messages released."
+    assert dashboard.queue("orders.dead").counts().available == 2
+
+
 def test_a_claim_that_was_made_after_the_preview_is_not_released(
     dashboard: Dashboard, orders: Queue[Any]
 ) -> None:

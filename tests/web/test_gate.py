@@ -266,3 +266,17 @@ def test_a_proxy_may_take_its_prefix_off_or_leave_it(unused: Dashboard, path: st
 
     expected = (307, "./tools/") if path == "/tools" else (401, None)
     assert (answer.status_code, answer.headers.get("location")) == expected
+
+
+@pytest.mark.parametrize("query", ["sort=-dead&after=a%2Fb", "token=abc", "named=%F0%9F%90%98+x"])
+def test_from_the_bare_prefix_one_is_led_on_with_what_was_asked_for(
+    unused: Dashboard, query: str
+) -> None:
+    from xclaim.web.alone.serving import under
+
+    # A proxy that takes it off makes it so of the page /queues/queues, too.
+    browser = Browser(under("/queues", unused.app))
+
+    led = browser.get(f"/queues?{query}")
+
+    assert (led.status_code, led.headers["location"]) == (307, f"./queues/?{query}")

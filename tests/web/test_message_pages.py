@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 from starlette.routing import Route
 
+from tests.hostile.rows import row
 from tests.looks import PATIENT
 from tests.people import People, people
 from tests.web.asking import form_of, send
@@ -144,6 +145,22 @@ def test_a_queue_of_a_hostile_name_can_be_looked_at_and_acted_on(dashboard: Dash
     assert [page.status_code for page in pages] == [200] * 4
     assert "Redrive 1 dead letter?" in pages[-1].text
     assert not [page for page in pages if "<script>'" in page.text]
+
+
+@pytest.mark.parametrize("page", ["pause", "unpause", "expire", "redrive", "completions"])
+def test_a_name_that_only_a_hand_writes_turns_no_title_around(
+    dashboard: Dashboard, page: str
+) -> None:
+    name = "a\u202eb"
+    with dashboard.engine.begin() as connection:
+        row(queue=f"'{name}'", origin_queue=f"'{name}'").write(connection)
+
+    query = {"text": "queue:"} if page == "completions" else {"queue": name}
+    shown = dashboard.get(page, **query)
+
+    assert shown.status_code == 200
+    says = [each["says"] for each in shown.json()] if page == "completions" else [shown.text]
+    assert not ["\u202e" for each in says if "\u202e" in each.replace(f'value="{name}"', "")]
 
 
 def test_text_of_a_megabyte_is_cut_in_lists(dashboard: Dashboard, orders: Queue[Any]) -> None:
@@ -492,6 +509,23 @@ def test_a_maintainer_redrives_and_withdraws_and_does_not_release(office: People
     assert withdrawn.status_code == 303
     assert queue.find(["mine"]) == []
     assert refused.status_code == 403
+
+
+def test_a_maintainer_is_told_what_changed_in_the_last_moment(office: People) -> None:
+    # Who may not read payloads.
+    queue = office.owned()
+    ids = [queue.push("hunter2").id for _ in range(2)]
+    held = queue.claim_message(ids[0], claimed_by="worker")
+    hand = Hand(by="eve", engine=office.engines["maintainer"])
+
+    deed = withdraw(hand, {"orders": ids})
+
+    assert held is not None
+    assert deed.said() == [
+        "1 message withdrawn.",
+        f"Not done: 1 message ({ids[0]}): claimed meanwhile by worker.",
+    ]
+    queue.ack(held)
 
 
 def test_the_database_refuses_what_the_page_would_have_refused(office: People) -> None:

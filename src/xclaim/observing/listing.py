@@ -18,6 +18,7 @@ from xclaim.observing.estimating import estimated
 from xclaim.observing.glancing import Glance, glance
 from xclaim.observing.names import base_of, checked, queue_of
 from xclaim.observing.remembering import FEW, Memory, Slow, memory_of
+from xclaim.observing.rows import decoded
 from xclaim.observing.times import as_time
 from xclaim.observing.values import QueueSummary
 from xclaim.observing.verdicts import FAILING_FOR, Seen, verdict
@@ -98,8 +99,8 @@ def find(question: Question, *, anew: bool = False, with_levels: bool = False) -
     if question.is_sqlite:
         slow = _slowly(question)
         most = {"most": MOST_QUEUES + 1}  # one more says whether there are more
-        waiting = question.rows(observing_queues.waiting_queues, most)
-        held = question.rows(observing_queues.held_queues, most)
+        waiting = decoded(question.rows(observing_queues.waiting_queues, most))
+        held = decoded(question.rows(observing_queues.held_queues, most))
         looked_for = (*waiting[:MOST_QUEUES], *held[:MOST_QUEUES])
         active = frozenset(base_of(row.queue) for row in looked_for)
         cut = (*waiting[MOST_QUEUES:], *held[MOST_QUEUES:])
@@ -124,7 +125,7 @@ def _remembered(question: Question, memory: Memory, *, anew: bool = False) -> Sl
 
 
 def _slowly(question: Question) -> Slow:
-    rows = question.rows(observing_queues.consumed_queues, {"most": MOST_QUEUES})
+    rows = decoded(question.rows(observing_queues.consumed_queues, {"most": MOST_QUEUES}))
     return Slow(
         frozenset(row.queue for row in rows), {row.queue: as_time(row.consumed_at) for row in rows}
     )
@@ -339,7 +340,7 @@ def _settings(question: Question) -> dict[str, Any]:
         # Where there is no such table at all, it is asked for, to hear that.
         if columns and not wanted <= {each.name for each in columns if each.may_select}:
             return {}
-    rows = question.rows(observing_queues.paused_queues, {"most": MOST_QUEUES})
+    rows = decoded(question.rows(observing_queues.paused_queues, {"most": MOST_QUEUES}))
     return {row.queue: row for row in rows if _says_something(row)}
 
 

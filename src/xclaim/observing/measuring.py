@@ -10,7 +10,7 @@ them that wait longest have labels as well, as long as they wait.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,8 +37,10 @@ _MOST_RECKONED = 10  # times what was counted: what is added to a counter stays 
 _NONE = Count(at_least=0)
 
 
-def measures(question: Question, *, consumed_after: datetime | None) -> Measures:
-    """Return what a scrape needs; ``consumed_after``: as the measures before said."""
+def measures(
+    question: Question, *, consumed_after: datetime | None, named: Iterable[str] = ()
+) -> Measures:
+    """Return what a scrape needs; ``consumed_after``, ``named``: as the measures before said."""
     began = time.monotonic()
     _check(consumed_after)
     # Before the look: what is consumed while it lasts is of the next.
@@ -54,7 +56,7 @@ def measures(question: Question, *, consumed_after: datetime | None) -> Measures
     # One behind those that were looked for may be known for something else: that is missing then.
     not_measured = {*rest}.difference(glanced) | known.behind
     return Measures(
-        queues=_labelled([_measured(row, known, consumed) for row in rows]),
+        queues=_labelled([_measured(row, known, consumed) for row in rows], frozenset(named)),
         queues_not_measured=len(not_measured),
         looked_until=looked_until,
         oldest_snapshot_seconds=_oldest_snapshot(question),
@@ -76,14 +78,32 @@ def _glanced_busyness(known: Known, name: str) -> tuple[bool, int, str]:
     return (name not in known.active, -entries, name)
 
 
-def _labelled(measured: list[QueueMeasures]) -> tuple[QueueMeasures, ...]:
+def _labelled(measured: list[QueueMeasures], before: Collection[str]) -> tuple[QueueMeasures, ...]:
     """Return those that have labels, and all others together if there are any."""
     measured.sort(key=_busyness)
-    named, others = measured[:MOST_NAMED], measured[MOST_NAMED:]
+    named, others = _named(measured, before)
     waiting = {each.queue for each in sorted(filter(_waits_long, others), key=_age)[:MOST_WAITING]}
     named += [each for each in others if each.queue in waiting]
     others = [each for each in others if each.queue not in waiting]
     return (*named, _together(others)) if others else tuple(named)
+
+
+def _named(
+    measured: list[QueueMeasures], before: Collection[str]
+) -> tuple[list[QueueMeasures], list[QueueMeasures]]:
+    """Return the busiest, who have names, and the rest.
+
+    Half of the names are for the busiest of all. The others go to those about as busy as the last
+    that have messages, first to who had one ``before``: else each scrape would end some series and
+    begin others.
+    """
+    sure, about = MOST_NAMED // 2, MOST_NAMED + MOST_NAMED // 2
+    near = sorted(
+        measured[sure:about],
+        key=lambda each: (not _messages(each), each.queue not in before),
+    )
+    busiest = [*measured[:sure], *near]
+    return busiest[:MOST_NAMED], [*busiest[MOST_NAMED:], *measured[about:]]
 
 
 def _waits_long(measured: QueueMeasures) -> bool:
@@ -153,9 +173,12 @@ def _measured(row: Counted, known: Known, consumed: Mapping[str, Count] | None) 
 
 def _busyness(measured: QueueMeasures) -> tuple[int, float, str]:
     """Return what sorts the busiest first: what waits, is held, died and was consumed."""
+    return (-_messages(measured), -measured.oldest_available_seconds, measured.queue or "")
+
+
+def _messages(measured: QueueMeasures) -> int:
     counts = (measured.backlog, measured.claimed, measured.dead, measured.consumed or _NONE)
-    messages = sum(count.at_least for count in counts)
-    return (-messages, -measured.oldest_available_seconds, measured.queue or "")
+    return sum(count.at_least for count in counts)
 
 
 def _together(others: Sequence[QueueMeasures]) -> QueueMeasures:

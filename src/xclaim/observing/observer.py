@@ -123,14 +123,17 @@ class Observer:
         with self._asking(f"what happened in queue {name!r}") as question:
             return charting.chart(question, name, what, span)
 
-    def measures(self, *, consumed_after: datetime | None = None) -> Measures:
+    def measures(
+        self, *, consumed_after: datetime | None = None, named: Iterable[str] = ()
+    ) -> Measures:
         """Return what a scrape of metrics needs, of the busiest queues by name.
 
         ``consumed_after``: the ``looked_until`` of the measures before, for what was consumed
-        since.
+        since. ``named``: the queues of the measures before; of those about as busy they keep their
+        names.
         """
         with self._asking("what is measured") as question:
-            return measuring.measures(question, consumed_after=consumed_after)
+            return measuring.measures(question, consumed_after=consumed_after, named=named)
 
     def _asking(self, what: str) -> AbstractContextManager[Question]:
         return asking(self._engine, self._schema, self._timeout, what)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from xclaim.arguments import DEAD_LETTER_SUFFIX
@@ -51,7 +52,7 @@ def held(row: Any) -> Held:
     return Held(
         id=row.id,
         queue=row.queue,
-        claimed_by=row.claimed_by,
+        claimed_by=row.claimed_by or "",
         task=claimant(row.claimed_by),
         attempts=row.attempts,
         claimed_at=as_utc(row.claimed_at),
@@ -87,10 +88,16 @@ def producer(headers: str | None) -> Task | None:
 
 def decoded(rows: Iterable[Any]) -> list[Any]:
     """Return rows whose texts the database has sent as bytes, with marks for what is no text."""
-    return [
-        row._replace(**_texts(row)) if hasattr(row, "_replace") else row  # a named tuple
-        for row in rows
-    ]
+    return list(map(_decoded, rows))
+
+
+def _decoded(row: Any) -> Any:
+    texts = _texts(row)
+    if not texts:
+        return row
+    if hasattr(row, "_replace"):  # a named tuple
+        return row._replace(**texts)
+    return SimpleNamespace(**{**row._asdict(), **texts})  # of SQLAlchemy, where somebody listens
 
 
 def _texts(row: Any) -> dict[str, str]:

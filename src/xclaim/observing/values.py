@@ -326,14 +326,17 @@ class Life:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """One claim: who holds which message, since when and until when."""
+    """One claim: who holds which message, since when and until when.
+
+    Where a hand has written the row, ``claimed_at`` may be None, and ``claimed_by`` "" for nobody.
+    """
 
     id: int
     queue: str
     claimed_by: str
     task: Task | None
     attempts: int
-    claimed_at: datetime
+    claimed_at: datetime | None
     claim_expires_at: datetime
     is_lapsed: bool
     error_class: str | None

@@ -162,13 +162,14 @@ class Exposition(Collector):
         self._lock = Lock()
         self._last: _Look | None = None
         self._looked_until: datetime | None = None
+        self._named: frozenset[str] = frozenset()
         self._consumed: dict[str, int] = {}
         self._is_up = True
 
     def scrape(self, accept: str | None = None) -> Scrape:
         """Return the metrics as the header ``Accept`` asks for them, by default as plain text."""
         look = self._look()
-        encode, content_type = choose_encoder(accept or "")
+        encode, content_type = _encoder(accept or "")
         body = encoded(_Found(look, counts=self._counts).collect(), encode)
         return Scrape(body=body, content_type=content_type, is_up=look.measures is not None)
 
@@ -197,7 +198,7 @@ class Exposition(Collector):
         began = time.monotonic()
         measures: Measures | None = None
         try:
-            measures = self._observer.measures(consumed_after=self._looked_until)
+            measures = self._observer.measures(consumed_after=self._looked_until, named=self._named)
         except (SQLAlchemyError, XclaimError) as error:
             self._note_down(error)
         else:
@@ -217,6 +218,8 @@ class Exposition(Collector):
         if self._counts:
             until = self._looked_until or measures.looked_until
             self._looked_until = max(until, measures.looked_until)  # a clock may be set back
+            names = (each.queue for each in measures.queues)
+            self._named = frozenset(name for name in names if name is not None)
             # Only of the queues there are: those of a queue that comes back begin anew.
             self._consumed = {
                 label: self._consumed.get(label, 0) + _counted(queue.consumed)
@@ -274,6 +277,13 @@ class _Found(Collector):
             for label, count in self._look.consumed.items():
                 consumed.add_metric([label], count)
             yield consumed
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except TypeError:  # of the library, where the version in the header is no number
+        return choose_encoder("")
 
 
 def labels_of(queues: Sequence[QueueMeasures]) -> list[str]:

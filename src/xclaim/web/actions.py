@@ -20,15 +20,17 @@ from sqlalchemy.exc import TimeoutError as NoConnectionError
 from xclaim import Queue
 from xclaim.arguments import dead_letter_queue, visible
 from xclaim.errors import ClaimLostError, InvalidArgumentError, XclaimError
-from xclaim.message import Message, Status
+from xclaim.message import Status
 from xclaim.observing.asking import is_ended, is_locked_out
-from xclaim.observing.observer import TIMEOUT
+from xclaim.observing.observer import TIMEOUT, Observer
 from xclaim.observing.values import Action
 from xclaim.operations import by_hand
+from xclaim.web.pages.filtering import filter_of_ids
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from xclaim.observing.values import Listed
     from xclaim.payloads.payloads import Payloads
     from xclaim.web.access import Person
     from xclaim.web.places import Place
@@ -39,6 +41,7 @@ _STEP = 200  # messages of one statement, and ids in a line of the log
 _EXPIRED_AT_ONCE = 1_000
 _MOST_NAMED = 10  # ids with one reason
 _MOST_REASONS = 4
+_NAMED_AT_ONCE = 90  # ids in a filter, which has 2,000 characters
 _SAID = 300  # characters of an error
 _LONG_NAME = 80  # characters of a name that are shown
 _NOT_ALLOWED = ("42501", "25006")  # PostgreSQL: insufficient privilege, read-only transaction
@@ -106,10 +109,19 @@ class Deed:
     gone: int = 0
     not_looked_at: int = 0
     failed: str | None = None
+    changed: list[tuple[Sequence[int], int, str | None]] = field(default_factory=list)
 
     def refuse(self, why: str, *ids: int) -> None:
         """Note that these messages stay as they are."""
         self.refused.setdefault(why, []).extend(ids)
+
+    def note_left(self, ids: Sequence[int], count: int, *, stays_in: str | None = None) -> None:
+        """Note that so many of these changed in between, to be told when no more is done.
+
+        ``stays_in``: of those that stay as they are, only those that are in this queue are told.
+        """
+        if count:
+            self.changed.append((ids, count, stays_in))
 
     def said(self) -> list[str]:
         """Return it as sentences: what was done, then what was not and why."""
@@ -147,7 +159,7 @@ def redrive(hand: Hand, chosen: Chosen, *, patience: timedelta = PATIENCE) -> De
             return
         deed.done += count
         _note(hand, "redrove", count, queue, ids)
-        _tell_those_left(queue, ids, len(ids) - count, deed, stays_in=queue.name)
+        deed.note_left(ids, len(ids) - count, stays_in=queue.name)
 
     return _step_by_step(hand, Action.REDRIVE, chosen, step=step, patience=patience)
 
@@ -159,7 +171,7 @@ def withdraw(hand: Hand, chosen: Chosen, *, patience: timedelta = PATIENCE) -> D
         count = queue.withdraw(ids=ids)
         deed.done += count
         _note(hand, "withdrew", count, queue, ids)
-        _tell_those_left(queue, ids, len(ids) - count, deed)
+        deed.note_left(ids, len(ids) - count)
 
     return _step_by_step(hand, Action.WITHDRAW, chosen, step=step, patience=patience)
 
@@ -294,9 +306,10 @@ def _step_by_step(
                 step(queue, some, deed)
                 deed.left -= len(some)
                 if time.monotonic() > end:
-                    return deed
-        if deed.failed:
+                    break
+        if deed.failed or time.monotonic() > end:
             break
+    _tell_those_left(hand, deed)  # by now no queue holds a connection
     return deed
 
 
@@ -319,25 +332,26 @@ def _note(hand: Hand, done: str, count: int, queue: Queue, ids: Sequence[int]) -
         )
 
 
-def _tell_those_left(
-    queue: Queue, ids: Sequence[int], count: int, deed: Deed, *, stays_in: str | None = None
-) -> None:
-    """Tell which of the messages stay as they are, and why: they changed in between.
-
-    ``stays_in``: only those that are in this queue do.
-    """
-    if not count:
-        return
-    for id_ in ids:
-        message = queue.get(id_)
-        if message is not None and stays_in in (None, message.queue):
-            deed.refuse(_state(message), id_)
-            count -= 1
-    if count > 0:
-        deed.unnamed["gone meanwhile"] += count
+def _tell_those_left(hand: Hand, deed: Deed) -> None:
+    """Tell which of the messages stay as they are, and why: they changed in between."""
+    # Not by Queue.get: who may act need not be allowed to read payloads.
+    observer = Observer(hand.engine, schema=hand.schema, timeout=hand.timeout)
+    with _ending_early(deed):
+        for ids, count, stays_in in deed.changed:
+            found = [each for each in _listed(observer, ids) if stays_in in (None, each.queue)]
+            for message in found:
+                deed.refuse(_state(message), message.id)
+            if count > len(found):
+                deed.unnamed["gone meanwhile"] += count - len(found)
 
 
-def _state(message: Message) -> str:
+def _listed(observer: Observer, ids: Sequence[int]) -> Iterator[Listed]:
+    for begin in range(0, len(ids), _NAMED_AT_ONCE):
+        some = filter_of_ids(ids[begin : begin + _NAMED_AT_ONCE])
+        yield from reversed(observer.search(some, limit=_NAMED_AT_ONCE).messages)
+
+
+def _state(message: Listed) -> str:
     match message.status:
         case Status.CLAIMED:
             return f"claimed meanwhile by {visible(_cut(message.claimed_by or ''))}"

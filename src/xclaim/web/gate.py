@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -63,7 +64,7 @@ class Gate:
             scope = {**scope, "query_string": query}
         scope["xclaim.settings"] = self._settings
         if not path_of(scope):
-            onwards = RedirectResponse(f"./{_last_name(scope)}/", status_code=307)
+            onwards = RedirectResponse(_with_slash(scope), status_code=307)
             await onwards(scope, receive, send_with_headers)
             return
         try:
@@ -88,8 +89,14 @@ class Gate:
         )
 
 
-def _last_name(scope: Scope) -> str:
-    return str(scope["path"]).rpartition("/")[2]
+def _with_slash(scope: Scope) -> str:
+    """Return the address of the first page as seen from the bare prefix, with what is asked for.
+
+    A proxy that takes the prefix off leads here from a page that is called as the prefix.
+    """
+    name = quote(str(scope["path"]).rpartition("/")[2], errors="replace")
+    query = quote(scope["query_string"], safe="%/?:@!$&'()*+,;=")
+    return f"./{name}/{'?' if query else ''}{query}"
 
 
 def is_open_to_all(path: str) -> bool:

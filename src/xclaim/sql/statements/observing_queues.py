@@ -17,20 +17,25 @@ SELECT (SELECT behind.queue FROM {table} AS behind
          WHERE {indexed} AND behind.queue > walk.queue ORDER BY behind.queue LIMIT 1),
        walk.number + 1
   FROM walk WHERE walk.queue IS NOT NULL AND walk.number < :most)
-SELECT queue FROM walk WHERE queue IS NOT NULL
+SELECT {name} FROM walk WHERE queue IS NOT NULL
 """
+
+
+def _sent(text: str, dialect: Dialect) -> str:
+    """Return how a text is sent: that of SQLite as bytes, because it may be no Unicode."""
+    return f"CAST({text} AS BLOB) AS {text}" if dialect is SQLITE else text
 
 
 @lru_cache
 def waiting_queues(table: Table, dialect: Dialect) -> TextClause:
     """Return the queues that have an available message, by one index descent each."""
-    return statement_of(_WALK, table, dialect, indexed=WAITING)
+    return statement_of(_WALK, table, dialect, indexed=WAITING, name=_sent("queue", dialect))
 
 
 @lru_cache
 def held_queues(table: Table, dialect: Dialect) -> TextClause:
     """Return the queues that have a claimed message, by one index descent each."""
-    return statement_of(_WALK, table, dialect, indexed=HELD)
+    return statement_of(_WALK, table, dialect, indexed=HELD, name=_sent("queue", dialect))
 
 
 @lru_cache
@@ -61,7 +66,7 @@ SELECT (SELECT behind.queue FROM {table} AS behind
          WHERE {done} AND behind.queue > walk.queue ORDER BY behind.queue LIMIT 1),
        walk.number + 1
   FROM walk WHERE walk.queue IS NOT NULL AND walk.number < :most)
-SELECT queue, (SELECT max(message.consumed_at) FROM {table} AS message
+SELECT {name}, (SELECT max(message.consumed_at) FROM {table} AS message
                 WHERE message.queue = walk.queue AND {done}) AS consumed_at
   FROM walk WHERE queue IS NOT NULL
 """
@@ -71,7 +76,8 @@ SELECT queue, (SELECT max(message.consumed_at) FROM {table} AS message
 def consumed_queues(table: Table, dialect: Dialect) -> TextClause:
     """Return the queues that have a consumed message, and when the last one was consumed."""
     if dialect is SQLITE:
-        return statement_of(_SQLITE_LAST, table, dialect, done=DONE)
+        name = _sent("queue", dialect)
+        return statement_of(_SQLITE_LAST, table, dialect, done=DONE, name=name)
     return statement_of(_LAST, table, dialect, done=DONE, consumed_at=bounded("consumed_at"))
 
 
@@ -80,10 +86,15 @@ def paused_queues(table: Table, dialect: Dialect) -> TextClause:
     """Return the queues that have a setting: how they are paused, and what limits they have."""
     paused_at = "paused_at" if dialect is SQLITE else bounded("paused_at")
     sql = """
-SELECT queue, {paused_at} AS paused_at, paused_by, reason, max_backlog, on_full, concurrency, rate,
-       rate_seconds, burst
+SELECT {name}, {paused_at} AS paused_at, {paused_by}, {reason}, max_backlog, on_full, concurrency,
+       rate, rate_seconds, burst
   FROM {queue_table} LIMIT :most"""
-    return statement_of(sql, table, dialect, paused_at=paused_at)
+    texts = {
+        "name": _sent("queue", dialect),
+        "paused_by": _sent("paused_by", dialect),
+        "reason": _sent("reason", dialect),
+    }
+    return statement_of(sql, table, dialect, paused_at=paused_at, **texts)
 
 
 @lru_cache

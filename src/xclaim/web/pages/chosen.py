@@ -64,10 +64,10 @@ _ASKED = {
     Action.RELEASE: _Asked(
         button="Release",
         noun="claim",
-        consequence="are taken from who holds them: they come back, and who worked on them cannot "
-        "ack them any more.",
-        of_one="is taken from who holds it: it comes back, and who worked on it cannot ack it any "
-        "more.",
+        consequence="are taken from who holds them: they come back, or are dead letters if the "
+        "attempt is counted and was their last. Who worked on them cannot ack them any more.",
+        of_one="is taken from who holds it: it comes back, or is a dead letter if the attempt is "
+        "counted and was its last. Who worked on it cannot ack it any more.",
         none="no message that is claimed",
     ),
 }

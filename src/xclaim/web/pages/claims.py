@@ -47,11 +47,17 @@ def show_claims(visit: Visit) -> Response:
 
 
 def _lease(held: Held, now: datetime) -> Lease:
-    whole = (held.claim_expires_at - held.claimed_at).total_seconds()
-    gone = (now - held.claimed_at).total_seconds()
+    return Lease(held=held, gone=_gone(held, now), filter=filter_of_id(held.id))
+
+
+def _gone(held: Held, now: datetime) -> int:
+    """Return how much of a lease has gone by, of one that lasts less than all of it."""
+    since = held.claimed_at
     # It was asked for the time after the claims: what it said of a lapse holds.
-    share = 100 if held.is_lapsed or whole <= 0 else min(max(round(100 * gone / whole), 0), 99)
-    return Lease(held=held, gone=share, filter=filter_of_id(held.id))
+    if held.is_lapsed or since is None or held.claim_expires_at <= since:
+        return 100
+    share = (now - since) / (held.claim_expires_at - since)
+    return min(max(round(100 * share), 0), 99)
 
 
 ROUTES = (page("/claims", show_claims),)

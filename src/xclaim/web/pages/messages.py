@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
 
+from xclaim.arguments import visible
 from xclaim.errors import FilterError
 from xclaim.observing.filters import StatusWord
 from xclaim.observing.values import Action, Order
@@ -118,11 +119,11 @@ def _actions(found: Found | None) -> list[tuple[Action, str]]:
 
 
 def _completions(visit: Visit, text: str) -> list[tuple[str, str]]:
-    """Return whole filters that the text can become, and what is new in each."""
+    """Return whole filters that the text can become, and what is new in each, to be shown."""
     if len(text) > _LONGEST:
         return []
     found = part_of(lambda: visit.observer.completions(text)).value or []
-    return [(text[: each.position] + each.text, each.says or each.text) for each in found]
+    return [(text[: each.position] + each.text, visible(each.says or each.text)) for each in found]
 
 
 ROUTES = (page("/messages", show_messages), page("/completions", complete))
