@@ -10,11 +10,11 @@ the hour: all that statements and ledgers add to a time are whole hours.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, text
 
 from xclaim.sql.schema import message_table, queue_table, slot_table
 
@@ -101,7 +101,7 @@ def _read(connection: Connection) -> Iterator[tuple[str, Any]]:
             yield name, {**row, **_failures(row)}
 
 
-def _failures(row: Mapping[str, Any]) -> dict[str, Any]:
+def _failures(row: RowMapping) -> dict[str, Any]:
     return {"failures": json.loads(row["failures"])} if row.get("failures") else {}
 
 
