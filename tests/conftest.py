@@ -213,14 +213,12 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def new_database_url(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], str]]:
+def new_database_url(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
     """Return what makes a database that the tests of a module share."""
     with ExitStack() as stack:
 
         def new_sqlite() -> str:
-            path = tmp_path_factory.mktemp("shared") / "xclaim.db"
+            path = stack.enter_context(databases.sqlite_folder()) / "xclaim.db"
             template: Path = request.getfixturevalue("_sqlite_template")
             databases.copy_sqlite(template, path)
             return databases.sqlite_url(path)

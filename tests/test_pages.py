@@ -48,9 +48,9 @@ def is_of_airflow(page: Page) -> bool:
 
 
 @pytest.fixture(scope="module")
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def airflow_home(shared_sqlite_folder: Path) -> Path:
     """Return a folder with a metadata database, made by Airflow's own command."""
-    home = tmp_path_factory.mktemp("airflow")
+    home = shared_sqlite_folder / "airflow"
     environment = plain_environment() | airflow_settings(home)
     migrate_metadata = [sys.executable, "-m", "airflow", "db", "migrate"]
     subprocess.run(migrate_metadata, env=environment, check=True, capture_output=True)
@@ -69,10 +69,10 @@ def airflow_settings(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def environment(page: Page, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+def environment(page: Page, sqlite_folder: Path, request: pytest.FixtureRequest) -> dict[str, str]:
     """Return the variables of a terminal, with what the page says that it needs."""
     variables = plain_environment()
-    url = f"sqlite:///{tmp_path}/xclaim.db"
+    url = f"sqlite:///{sqlite_folder}/xclaim.db"
     if "postgresql" in page.needs:
         url = request.getfixturevalue("empty_postgresql_url")
         variables["XCLAIM_DATABASE_URL"] = url
@@ -82,9 +82,9 @@ def environment(page: Page, tmp_path: Path, request: pytest.FixtureRequest) -> d
         migrate.upgrade(url)
     if "airflow" in page.needs:
         made: Path = request.getfixturevalue("airflow_home")
-        home = tmp_path / "airflow"
+        home = sqlite_folder / "airflow"
         home.mkdir()
-        (tmp_path / "dags").mkdir()
+        (sqlite_folder / "dags").mkdir()
         (home / "airflow.db").write_bytes((made / "airflow.db").read_bytes())
         variables |= airflow_settings(home)
         variables["AIRFLOW_CONN_XCLAIM_DEFAULT"] = connection_uri(url)
@@ -94,9 +94,9 @@ def environment(page: Page, tmp_path: Path, request: pytest.FixtureRequest) -> d
 @pytest.mark.slow
 @pytest.mark.parametrize("page", parameters(RUNNING))
 def test_the_blocks_of_a_page_run_in_their_order(
-    page: Page, environment: dict[str, str], tmp_path: Path
+    page: Page, environment: dict[str, str], sqlite_folder: Path
 ) -> None:
-    run(page, tmp_path, environment)
+    run(page, sqlite_folder, environment)
 
 
 @pytest.mark.parametrize("page", parameters(PAGES))

@@ -76,15 +76,15 @@ def run_block(language: str, code: str, folder: Path, namespace: dict[str, Any])
 
 @pytest.mark.slow
 def test_the_blocks_run_from_install_to_the_first_ack(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(sqlite_folder)
     monkeypatch.delenv("XCLAIM_DATABASE_URL", raising=False)
     namespace: dict[str, Any] = {}
 
     for language, is_run, code in blocks():
         if is_run and language in ("bash", "python"):
-            run_block(language, code, tmp_path, namespace)
+            run_block(language, code, sqlite_folder, namespace)
 
     with Queue("orders", "sqlite:///xclaim.db") as queue:
         assert queue.counts().consumed == 2
