@@ -83,6 +83,6 @@ SLOT_MUTANTS = {
     "a slot that is not locked": Mutant(builders={"claim_within": claim_without_a_lock}),
     "a slot that another has taken since": _with("and_", _whatever_it_names),
     "claims without a slot are not counted": _with("_claimed", _none_claimed),
-    "what is consumed keeps its slot": _with("CLAIMED", literal_column("held.status")),
+    "what is consumed keeps its slot": _with("CLAIMED", literal_column("status")),
     "a rate that forgets": _with("_latest", _ages_hence),
 }
