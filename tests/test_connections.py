@@ -305,15 +305,16 @@ def test_who_listens_to_statements_hears_them(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["before_cursor_execute", "after_cursor_execute"])
-@pytest.mark.parametrize("place", ["engine", "class", "original", "options"])
+@pytest.mark.parametrize("place", ["engine", "class", "original", "options", "the queue's own"])
 def test_who_comes_later_and_leaves_hears_what_is_sent_meanwhile(
     database_url: str, place: str, name: str
 ) -> None:
     engine = create_engine(database_url)
     optional = engine.execution_options(isolation_level="AUTOCOMMIT")
-    target: Any = {"class": Engine, "options": optional}.get(place, engine)
     heard: list[Any] = []
     queue = Queue("orders", optional if place in ("original", "options") else engine)
+    own: Any = queue._queue.runner.bind
+    target = {"class": Engine, "options": optional, "the queue's own": own}.get(place, engine)
     queue.push(1)
 
     def hear(*of: Any) -> None:

@@ -66,10 +66,10 @@ def _listeners(kind: type) -> Callable[[Any], tuple[Any, ...]]:
     To ask SQLAlchemy's own collections takes a call for each, or four if the engine has options of
     its own. Ours listen to the beginnings of SQLite, and so each verb there would ask.
     """
-    own, of_its_class = "{}.listeners", "{}.parent_listeners"
-    places = [own, of_its_class]
-    if hasattr(kind, "parent"):  # an engine with options, which has none of a class
-        places = [f"local.{own}", f"parent.{own}", f"parent.{of_its_class}"]
+    places = ["{}.listeners", "{}.parent_listeners"]
+    if hasattr(kind, "parent"):  # an engine with options: its own, and those of what it is made of
+        own = ["{}.local.listeners", "{}.local.parent_listeners"]
+        places = [*own, *(f"parent.{place}" for place in places)]
     return attrgetter(*(place.format(name) for name in _EVENTS for place in places))
 
 
