@@ -51,6 +51,7 @@ class PushOptions(TypedDict, total=False):
 _ON_FULL, _WHEN_DEAD = get_args(OnFull), get_args(WhenDead)
 _RESERVED_ROLES = ("public", "none")  # GRANT ... TO "public" is for everybody, also quoted
 _UNREADABLE = re.compile(f"[{UNREADABLE}]")
+_ID_TEXT = re.compile(r"-?[0-9]{1,19}", re.ASCII)  # of a bigint
 _MAX_SHOWN = 60  # characters of a bad value in an error
 
 
@@ -248,6 +249,11 @@ def when_dead(value: Any) -> WhenDead:
 def message_id(value: Any) -> int:
     """Return a message id: a bigint, also one below 1, which only a hand has written."""
     return whole_number("message id", value, LOWEST_ID, HIGHEST_ID)
+
+
+def is_id_text(text: str) -> bool:
+    """Return whether a text is a whole number of no more digits than an id has."""
+    return _ID_TEXT.fullmatch(text) is not None
 
 
 def message_ids(values: Any) -> list[int]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from xclaim.arguments import is_id_text
+
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 
@@ -30,13 +32,10 @@ def attempts(value: str) -> int | None:
         raise click.BadParameter(f"{value!r} is no whole number, and not none") from None
 
 
-_ID = re.compile(r"-?[0-9]{1,19}", re.ASCII)  # of a bigint
-
-
 def ids_of(values: Sequence[str]) -> list[int]:
     """Return the message ids that the arguments are, each once."""
     for value in values:
-        if _ID.fullmatch(value) is None:
+        if not is_id_text(value):
             raise click.UsageError(
                 f"{value[:50]!r} is no message id: a whole number, as `peek` prints"
             )

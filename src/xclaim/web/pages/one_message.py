@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
-from xclaim.arguments import DEAD_LETTER_SUFFIX, HIGHEST_ID, LOWEST_ID
+from xclaim.arguments import DEAD_LETTER_SUFFIX, HIGHEST_ID, LOWEST_ID, is_id_text
 from xclaim.message import Status
 from xclaim.observing.values import Action
 from xclaim.sql.revision import qualified
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from xclaim.observing.values import Life, Listed
     from xclaim.web.visits import Visit
-
-_ID = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 
 
 def show_message(visit: Visit) -> Response:
@@ -51,7 +48,7 @@ def show_message(visit: Visit) -> Response:
 
 
 def _life(visit: Visit, given: str) -> Life | None:
-    if _ID.fullmatch(given) is None or not LOWEST_ID <= int(given) <= HIGHEST_ID:
+    if not is_id_text(given) or not LOWEST_ID <= int(given) <= HIGHEST_ID:
         return None
     return visit.observer.message(int(given))
 
