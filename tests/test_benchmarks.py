@@ -40,10 +40,8 @@ pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[1] / "docs"
 # Workloads that are younger than the run on the page. The next run of `make bench` has them.
 NOT_YET_RUN = {
-    "100 messages a second, 8 workers wait",
     "60,000 messages in a queue that keeps up, a snapshot held",
     "60,000 messages in a queue that keeps up, snapshots come and go",
-    "20,000 lapsed claims",
     "messages without keys, ordering not enabled",
 }
 
