@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -215,28 +214,6 @@ def test_a_port_that_is_taken_is_said(sqlite_xclaim: CommandLine) -> None:
 
     assert outcome.status == 2
     assert "--port" in outcome.errors[0]
-
-
-def test_without_the_extra_it_says_what_to_install(
-    sqlite_xclaim: CommandLine,
-) -> None:
-    program = (
-        "import sys; sys.modules['uvicorn'] = None; from xclaim.cli import main;"
-        "main(['dashboard', '--port', '0'])"
-    )
-
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=sqlite_xclaim.environment,
-        cwd=sqlite_xclaim.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
-
-    assert done.returncode == 2
-    assert "pip install 'xclaim[web]'" in done.stderr
 
 
 def test_a_database_that_is_not_there_is_said(nowhere: CommandLine) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import stat
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from importlib.resources import files
@@ -36,26 +34,6 @@ def test_it_prints_what_a_scrape_would_get(xclaim: CommandLine) -> None:
     assert 'xclaim_backlog{bound="exact",queue="orders"} 1.0' in printed.stdout
     assert "xclaim_up 1.0" in printed.stdout
     assert "xclaim_consumed_total" not in printed.stdout  # a single look cannot add up
-
-
-def test_without_the_extra_it_says_what_to_install(sqlite_xclaim: CommandLine) -> None:
-    program = (
-        "import sys; sys.modules['prometheus_client'] = None; from xclaim.cli import main;"
-        "main(['metrics'])"
-    )
-
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=sqlite_xclaim.environment,
-        cwd=sqlite_xclaim.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
-
-    assert done.returncode == 2
-    assert "pip install 'xclaim[metrics]'" in done.stderr
 
 
 def test_while_the_database_is_down_it_says_so_as_a_metric(xclaim: CommandLine) -> None:
